@@ -1,0 +1,4 @@
+//! Sailor.
+pub mod protocol;
+pub mod settings;
+pub(crate) mod transport;

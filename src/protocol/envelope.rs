@@ -1,0 +1,231 @@
+//! Messages as JSON objects read one level deep.
+//!
+//! A sailor rarely needs to know what is inside a body or a passthrough entry: it hands them on. So a message is read
+//! as its members' names and texts, and the texts stay slices of the one buffer that was decrypted.
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, fmt};
+
+/// A piece of valid JSON text. Clones and slices share one buffer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Bytes);
+
+impl Json {
+    /// The JSON text of `value`.
+    ///
+    /// # Errors
+    /// When `value` refuses to be written as JSON, for example a map with keys that are not text.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+        serde_json::to_vec(value).map(|text| Self(text.into()))
+    }
+
+    /// The text `{}`.
+    #[must_use]
+    pub fn empty_object() -> Self {
+        Self(Bytes::from_static(b"{}"))
+    }
+
+    /// Checks that `text` is one JSON value, without building it.
+    ///
+    /// # Errors
+    /// When it is not, with line and column.
+    pub fn checked(text: Bytes) -> serde_json::Result<Self> {
+        serde_json::from_slice::<&RawValue>(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Reads the text as a `T`.
+    ///
+    /// # Errors
+    /// Names the path of the member that does not fit, such as `items[3].price`.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&self.0))
+    }
+
+    /// The text itself, UTF-8.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// True for everything that holds no members: `{}`, `[]`, `""`, `null`, numbers and booleans. (What the existing
+    /// sailors call empty, contract §2.3 and §7.3.)
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self.0.first() {
+            Some(b'{' | b'[' | b'"') => {
+                self.0[1..self.0.len() - 1].iter().all(u8::is_ascii_whitespace)
+                    && (self.0[0] != b'"' || self.0.len() == 2)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Debug for Json {
+    /// Message contents are never printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json({} bytes)", self.0.len())
+    }
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+/// Why a text is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// The text is not JSON. The error tells where, and nothing of the content.
+    #[error("the payload is not JSON: line {line}, column {column}")]
+    NotJson {
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+    },
+    /// The text is JSON, but a string, number, list or null.
+    #[error("the payload is JSON, but not an object")]
+    NotAnObject,
+}
+
+/// A JSON object read one level deep: names, and the text of each member, in their order.
+///
+/// Where a name stands twice, the last one counts, as in JavaScript.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object(Vec<(String, Json)>);
+
+impl Object {
+    /// An object without members.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads `text`; the members are slices of it.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`], when it is not a JSON object.
+    ///
+    /// ```
+    /// use sailor::protocol::Object;
+    /// let message = Object::read(r#"{"id": "1", "body": {"a": [1, 2]}}"#.into())?;
+    /// assert_eq!(message.get("body").unwrap().as_bytes(), br#"{"a": [1, 2]}"#);
+    /// assert_eq!(message.to_vec(), br#"{"id":"1","body":{"a": [1, 2]}}"#);
+    /// # Ok::<(), sailor::protocol::EnvelopeError>(())
+    /// ```
+    pub fn read(text: Bytes) -> Result<Self, EnvelopeError> {
+        let Members(members) = serde_json::from_slice(&text).map_err(|e| match e.classify() {
+            serde_json::error::Category::Data => EnvelopeError::NotAnObject,
+            _ => EnvelopeError::NotJson { line: e.line(), column: e.column() },
+        })?;
+        let slice = |raw: &RawValue| Json(text.slice_ref(raw.get().as_bytes()));
+        Ok(Self(members.into_iter().map(|(name, raw)| (name.into_owned(), slice(raw))).collect()))
+    }
+
+    /// The member called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, json)| json)
+    }
+
+    /// Gives the member called `name` a new text, in its old place if it had one.
+    pub fn set(&mut self, name: &str, json: Json) {
+        match self.0.iter_mut().rev().find(|(n, _)| n == name) {
+            Some(member) => member.1 = json,
+            None => self.0.push((name.to_owned(), json)),
+        }
+    }
+
+    /// Takes the member called `name` out.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(n, _)| n != name);
+    }
+
+    /// The members in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, json)| (name.as_str(), json))
+    }
+
+    /// True when there are no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The object's JSON text, without white space between its members, in a buffer with room for a cipher's padding.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let size = self.0.iter().map(|(name, json)| name.len() + json.0.len() + 8).sum::<usize>();
+        let mut text = Vec::with_capacity(size + 32);
+        text.push(b'{');
+        for (i, (name, json)) in self.0.iter().enumerate() {
+            if i > 0 {
+                text.push(b',');
+            }
+            serde_json::to_writer(&mut text, name).expect("a string can be written to memory");
+            text.push(b':');
+            text.extend_from_slice(&json.0);
+        }
+        text.push(b'}');
+        text
+    }
+
+    /// The object as one member of another.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        Json(self.to_vec().into())
+    }
+}
+
+/// The borrowed first level of an object.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ReadMembers;
+        impl<'de> Visitor<'de> for ReadMembers {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(ReadMembers)
+    }
+}
+
+/// A member's name, borrowed where it holds no escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ReadName;
+        impl<'de> Visitor<'de> for ReadName {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(ReadName)
+    }
+}

@@ -1,0 +1,126 @@
+//! The seam between the engine and whatever carries the platform's messages.
+//!
+//! The engine asks for deliveries, publishes events and settles deliveries; routing keys, properties, retries,
+//! reconnects and rebound arithmetic are the adapter's. `amqp` is the one adapter there is; the platform's next
+//! protocol is to fit as a second one.
+
+use crate::protocol::Headers;
+use bytes::Bytes;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// One message as it came in. `O` is what the adapter needs to settle it.
+#[derive(Debug)]
+pub(crate) struct Delivery<O> {
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+    /// Somebody has had this message before: this process on an earlier connection, or another one.
+    pub(crate) redelivered: bool,
+    /// Counts up whenever deliveries of before can no longer be settled.
+    pub(crate) generation: u64,
+    pub(crate) origin: O,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Ack,
+    /// Rejected without requeue: the queue's dead-letter policy decides.
+    Reject,
+}
+
+/// Whether a verdict reached the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Sent,
+    /// The delivery's generation is over: the broker will deliver the message again.
+    Lost,
+}
+
+/// Where an event goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The next step.
+    Data,
+    /// A routing key of the module's own choice.
+    Custom(String),
+    Error,
+    Snapshot,
+    UpdateKeys,
+    /// Who waits for an answer: the incoming `reply_to`.
+    Reply(String),
+}
+
+/// An event on its way out: encrypted, with its complete header table.
+#[derive(Clone, Debug)]
+pub(crate) struct Publication {
+    pub(crate) route: Route,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+}
+
+/// Why an event did not go out. Tries and waits are over when this is returned.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("Failed on publishing {message_id} message to MQ: {cause}")]
+pub(crate) struct PublishError {
+    pub(crate) message_id: String,
+    pub(crate) cause: String,
+}
+
+/// The rebound limit is reached.
+#[derive(Debug, thiserror::Error)]
+#[error("Rebound limit exceeded")]
+pub(crate) struct ReboundLimit;
+
+/// The transport is down for good: nothing that waiting would mend.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct TransportError(pub(crate) String);
+
+/// Resolves when the broker has taken the event, or will not. Dropping it changes nothing about the event.
+#[derive(Debug)]
+pub(crate) struct Receipt(pub(crate) oneshot::Receiver<Result<(), PublishError>>);
+
+impl Future for Receipt {
+    type Output = Result<(), PublishError>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|result| {
+            result.unwrap_or_else(|_| {
+                Err(PublishError { message_id: String::new(), cause: "the connection was closed on shutdown".into() })
+            })
+        })
+    }
+}
+
+/// Deliveries in the order of the queue; an error is the last thing that comes.
+pub(crate) type Deliveries<O> = mpsc::UnboundedReceiver<Result<Delivery<O>, TransportError>>;
+
+/// Carries messages in and events out.
+pub(crate) trait Transport: Send + Sync + 'static {
+    /// What is needed to settle or rebound a delivery.
+    type Origin: Send + Sync + 'static;
+
+    /// Starts deliveries, at most prefetch of them unsettled at once. Connection losses are mended inside, without
+    /// end; only what waiting cannot mend comes out as an error. Called once.
+    fn consume(&self) -> impl Future<Output = Result<Deliveries<Self::Origin>, TransportError>> + Send;
+
+    /// Queues an event. Events go out in the order of these calls; one that has to be retried goes out later.
+    fn publish(&self, publication: Publication) -> Receipt;
+
+    /// Queues the message itself to come again later, with its own bytes and headers (contract §5.3, §6.1).
+    fn rebound(&self, origin: &Self::Origin, body: Bytes, reason: &str) -> Result<Receipt, ReboundLimit>;
+
+    /// Tells the broker what became of a delivery.
+    fn settle(&self, origin: &Self::Origin, verdict: Verdict) -> impl Future<Output = Settled> + Send;
+
+    /// No new deliveries from here on; those that are out can still be settled. Waits for the broker's answer for a
+    /// bounded time.
+    fn stop_consuming(&self) -> impl Future<Output = ()> + Send;
+
+    /// Closes everything in bounded time. What is unsettled goes back to the queue, what is unpublished fails.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
