@@ -1,4 +1,7 @@
 //! Sailor.
+pub(crate) mod http;
+pub mod object_storage;
+pub mod platform;
 pub mod protocol;
 pub mod settings;
 pub(crate) mod transport;
