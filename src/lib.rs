@@ -4,4 +4,5 @@ pub mod object_storage;
 pub mod platform;
 pub mod protocol;
 pub mod settings;
+pub mod telemetry;
 pub(crate) mod transport;
