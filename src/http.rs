@@ -98,7 +98,7 @@ pub(crate) enum HttpError {
     NoAnswer { cause: String, passing: bool },
     /// The server refused. What it said is the message, since it is the server that knows why.
     #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
-    Refused { status: StatusCode, body: String, retry_after: Option<Duration> },
+    Refused { status: StatusCode, body: String, retry_after: Option<Duration>, address: String },
 }
 
 impl HttpError {
@@ -124,6 +124,14 @@ impl HttpError {
         match self {
             Self::NoAnswer { .. } => None,
             Self::Refused { retry_after, .. } => *retry_after,
+        }
+    }
+
+    /// For the log, where nothing of what a server says may stand.
+    fn without_contents(&self) -> String {
+        match self {
+            Self::NoAnswer { cause, .. } => cause.clone(),
+            Self::Refused { status, address, .. } => format!("{status} from {address}"),
         }
     }
 
@@ -161,8 +169,8 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
         };
         let Some(pause) = pauses.next().filter(|_| error.is_passing()) else { return Err(error) };
         let pause = error.retry_after().unwrap_or(pause);
-        let status = error.status().map(|status| status.as_u16());
-        tracing::warn!(status, pause_ms = pause.as_millis() as u64, "An HTTP request failed and will be tried again");
+        let pause_ms = pause.as_millis() as u64;
+        tracing::warn!(error = error.without_contents(), pause_ms, "An HTTP request failed and will be tried again");
         tokio::time::sleep(pause).await;
     }
 }
@@ -193,6 +201,7 @@ pub(crate) fn segment(id: &str) -> String {
 async fn refusal(mut response: Response) -> HttpError {
     let status = response.status();
     let retry_after = retry_after(response.headers());
+    let address = shown(response.url());
     let mut body = Vec::new();
     // A refusal is one whether or not its text can be read.
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -202,7 +211,7 @@ async fn refusal(mut response: Response) -> HttpError {
             break;
         }
     }
-    HttpError::Refused { status, body: String::from_utf8_lossy(&body).into_owned(), retry_after }
+    HttpError::Refused { status, body: String::from_utf8_lossy(&body).into_owned(), retry_after, address }
 }
 
 /// `Retry-After`: seconds or a date, at most a minute.

@@ -1,6 +1,6 @@
 //! Object storage: bodies of lightweight messages, encrypted, and attachments, as they are (contract §7.4).
 //!
-//! Message bodies never go over 10 s per try and three tries; attachments are streamed either way.
+//! A message's body is read and sent whole, in `REQUEST_TIMEOUT` for each try; attachments can be streams either way.
 
 use crate::{
     http::{self, RetryPolicy},

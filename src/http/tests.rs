@@ -117,3 +117,10 @@ async fn a_refusal_without_text_is_its_status() {
     let server = server(vec![ResponseTemplate::new(404)]).await;
     assert_eq!(get(&QUICK, &server.uri()).await.unwrap_err().to_string(), "404 Not Found");
 }
+
+#[tokio::test]
+async fn what_is_logged_of_a_refusal_is_its_status_and_address_alone() {
+    let server = server(vec![ResponseTemplate::new(400).set_body_string("top-secret")]).await;
+    let error = get(&QUICK, &format!("{}/path?token=top-secret", server.uri())).await.unwrap_err();
+    assert_eq!(error.without_contents(), format!("400 Bad Request from {}/path", server.uri()));
+}
