@@ -58,8 +58,8 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     /// Object storage, when both its address and its token are set. `REQUEST_*` are the storage client's own names.
     pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
-        let retries = self.number("REQUEST_MAX_RETRY").filter(|n| *n <= 4).unwrap_or(2);
-        let timeout = self.number("REQUEST_TIMEOUT").filter(|n| (500..=20_000).contains(n)).unwrap_or(10_000);
+        let retries = self.number_within("REQUEST_MAX_RETRY", 1..=4, 2);
+        let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
         match (self.text("OBJECT_STORAGE_URI"), self.text("OBJECT_STORAGE_TOKEN")) {
             (Some(uri), Some(token)) if is_http(&uri) => Some(ObjectStorageSettings {
                 uri: without_slashes(&uri),

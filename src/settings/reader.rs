@@ -3,7 +3,7 @@
 use super::parse::{is_clear_flag, parse_flag, parse_int};
 use reqwest::Url;
 use secrecy::SecretString;
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 /// What every platform variable begins with.
 pub(super) const PREFIX: &str = "ELASTICIO_";
@@ -92,6 +92,17 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     pub(super) fn millis(&mut self, name: &str, default: u32) -> Duration {
         Duration::from_millis(self.count(name, default).into())
+    }
+
+    /// A number by its full name, where only some make sense; any other counts as not set.
+    pub(super) fn number_within(&mut self, variable: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
+        let Some(number) = self.number(variable) else { return default };
+        if range.contains(&number) {
+            return number;
+        }
+        let (least, most) = range.into_inner();
+        self.warnings.push(format!("{variable} is not between {least} and {most}: the default is used"));
+        default
     }
 
     /// Reads a number by its full name; None when it is not set, not a number, zero or negative.

@@ -251,23 +251,32 @@ fn object_storage_needs_address_and_token() {
 
 #[test]
 fn object_storage_limits_out_of_range_are_the_defaults() {
-    for (retry, timeout, expected) in [
-        ("", "", (2, 10_000)),
-        ("4", "500", (4, 500)),
-        ("0", "499", (2, 10_000)),
-        ("5", "20001", (2, 10_000)),
-        ("1", "20000", (1, 20_000)),
+    for (retry, timeout, expected, warnings) in [
+        ("", "", (2, 10_000), 0),
+        ("4", "500", (4, 500), 0),
+        ("0", "499", (2, 10_000), 2),
+        ("5", "20001", (2, 10_000), 2),
+        ("1", "20000", (1, 20_000), 0),
     ] {
-        let storage = read(&[
+        let settings = read(&[
             ("ELASTICIO_OBJECT_STORAGE_URI", Some("http://storage/")),
             ("ELASTICIO_OBJECT_STORAGE_TOKEN", Some("t")),
             ("REQUEST_MAX_RETRY", Some(retry)),
             ("REQUEST_TIMEOUT", Some(timeout)),
         ])
-        .unwrap()
-        .object_storage
         .unwrap();
+        assert_eq!(settings.warnings.len(), warnings, "{retry:?} {timeout:?}");
+        let storage = settings.object_storage.unwrap();
         assert_eq!((storage.retries, storage.timeout.as_millis()), expected, "{retry:?} {timeout:?}");
+    }
+}
+
+#[test]
+fn the_components_folder_is_below_the_working_directory() {
+    for (text, expected) in [(None, ""), (Some(""), ""), (Some("a/b"), "a/b"), (Some("/a"), "a")] {
+        let path =
+            component_path(|name| (name == "ELASTICIO_COMPONENT_PATH").then(|| text.map(str::to_owned)).flatten());
+        assert_eq!(path, PathBuf::from(expected), "{text:?}");
     }
 }
 
