@@ -1,4 +1,5 @@
 //! Sailor.
+pub(crate) mod amqp;
 pub mod protocol;
 pub mod settings;
 pub(crate) mod transport;
