@@ -150,7 +150,10 @@ impl Reader {
                 () = self.closing.cancelled() => return End::Closing,
                 error = fatal(&mut self.fatal) => return End::Fatal(error),
                 () = self.stopping.cancelled() => {
-                    subscription.cancel().await;
+                    select! {
+                        () = self.closing.cancelled() => return End::Closing,
+                        () = subscription.cancel() => {}
+                    }
                     while let Some(Some(Ok(delivery))) = subscription.consumer.next().now_or_never() {
                         self.hand_on(delivery, generation);
                     }

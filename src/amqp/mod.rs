@@ -214,6 +214,7 @@ impl Transport for Amqp {
 
     async fn stop_consuming(&self) {
         self.stopping.cancel();
+        // Otherwise there is nothing to stop: consuming has not begun.
         let consuming = self.read.lock().unwrap_or_else(PoisonError::into_inner).is_none();
         if consuming && timeout(ANSWER_TIMEOUT, self.stopped.cancelled()).await.is_err() {
             tracing::warn!("Consuming did not stop in time.");
@@ -221,7 +222,6 @@ impl Transport for Amqp {
     }
 
     async fn close(&self) {
-        self.stopping.cancel();
         self.closing.cancel();
         if let Some(unused) = self.take_read_connection() {
             session::close(Role::Read, &unused).await;
