@@ -17,6 +17,7 @@ mod steps;
 
 pub use calls::Call;
 pub use faults::Fault;
+pub(crate) use reply::kind_of;
 pub use state::{ServiceResult, Step};
 
 use bytes::Bytes;
