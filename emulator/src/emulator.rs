@@ -91,7 +91,9 @@ impl fmt::Debug for EmulatorConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port is taken.
-    #[error("the emulator cannot listen on port {port} of 127.0.0.1: {cause}; another emulator may be running, port 0 takes a free one")]
+    #[error(
+        "the emulator cannot listen on port {port} of 127.0.0.1: {cause}; another emulator may be running, port 0 takes a free one"
+    )]
     Listen {
         /// The port.
         port: u16,

@@ -124,7 +124,8 @@ impl Event {
 
     /// A call that the component made. Changed keys are an event of their own.
     pub(crate) fn of_call(call: Call) -> Self {
-        let account = call.path.strip_prefix("/v1/accounts/").filter(|_| call.method == "PUT" && call.status == Some(200));
+        let account =
+            call.path.strip_prefix("/v1/accounts/").filter(|_| call.method == "PUT" && call.status == Some(200));
         if let (Some(account), Some(Value::Object(body))) = (account, &call.body) {
             let body = json!({"accountId": account, "keys": body.get("keys")});
             return Self { body, ..Self::bare(EventKind::UpdateKeys, "") };
@@ -155,14 +156,14 @@ impl Decoder {
                 event.with(body)
             }
             E::Published { message, queues } if !queues.is_empty() => self.emitted(message),
-            E::Returned { message } => Event::about(EventKind::Returned, message).with(Err(format!(
-                "no queue is bound for the routing key {:?}",
-                message.routing_key
-            ))),
+            E::Returned { message } => Event::about(EventKind::Returned, message)
+                .with(Err(format!("no queue is bound for the routing key {:?}", message.routing_key))),
             E::Refused { message } => Event::about(EventKind::Refused, message),
             E::Delivered { queue, message, .. } if input(queue) => Event::about(EventKind::Delivered, message),
             E::Acked { queue, message } if input(queue) => Event::about(EventKind::Acked, message),
-            E::Rejected { queue, requeue: false, message } if input(queue) => Event::about(EventKind::Rejected, message),
+            E::Rejected { queue, requeue: false, message } if input(queue) => {
+                Event::about(EventKind::Rejected, message)
+            }
             E::Rejected { queue, message, .. } | E::Requeued { queue, message } if input(queue) => {
                 Event::about(EventKind::Requeued, message)
             }

@@ -159,7 +159,9 @@ impl Session<'_> {
         }
         match status {
             Some(status) => self.timeline.note(&format!("the component ended with {}", in_words(status))),
-            None => self.timeline.note(&format!("the component did not end within {} s: killed", END_PATIENCE.as_secs())),
+            None => {
+                self.timeline.note(&format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()))
+            }
         }
         Ok(())
     }
@@ -191,7 +193,8 @@ impl Session<'_> {
         if matches!(ending, Ending::Exited(_)) && !tally.settled() {
             let tail: Vec<String> = self.output.tail().map(|line| format!("    {line}")).collect();
             let tail = if tail.is_empty() { "    (nothing)".into() } else { tail.join("\n") };
-            self.timeline.note(&format!("the component ended before all messages were settled; it printed at last:\n{tail}"));
+            self.timeline
+                .note(&format!("the component ended before all messages were settled; it printed at last:\n{tail}"));
         }
         let summary = tally.in_words(sent);
         self.timeline.note(&if ok { summary } else { format!("FAILED: {summary}") });

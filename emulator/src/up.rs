@@ -26,7 +26,8 @@ pub(crate) async fn up(config: EmulatorConfig, env_file: Option<PathBuf>, timeli
         .collect();
     match env_file {
         Some(path) => {
-            write(&path, &exports).with_context(|| format!("the environment file {} cannot be written", path.display()))?;
+            write(&path, &exports)
+                .with_context(|| format!("the environment file {} cannot be written", path.display()))?;
             timeline.plain(&format!("a component's environment: source {}", path.display()));
         }
         None => timeline.plain(exports.trim_end()),

@@ -25,9 +25,7 @@ fn json(value: &AMQPValue) -> Value {
         AMQPValue::LongLongInt(value) => (*value).into(),
         AMQPValue::Float(value) => (*value).into(),
         AMQPValue::Double(value) => (*value).into(),
-        AMQPValue::DecimalValue(value) => {
-            (f64::from(value.value) / 10f64.powi(i32::from(value.scale))).into()
-        }
+        AMQPValue::DecimalValue(value) => (f64::from(value.value) / 10f64.powi(i32::from(value.scale))).into(),
         AMQPValue::ShortString(value) => value.as_str().into(),
         AMQPValue::LongString(value) => value.to_string().into(),
         AMQPValue::FieldArray(values) => values.as_slice().iter().map(json).collect(),
