@@ -96,7 +96,8 @@ impl Emitter {
             if unconfirmed.len() == DATA_IN_FLIGHT {
                 unconfirmed.next().await.transpose()?;
             }
-            unconfirmed.push(self.0.emit(Event::Data(message?)).await?);
+            let taken = self.0.emit(Event::Data(message?)).await?;
+            unconfirmed.push(taken);
         }
         while let Some(taken) = unconfirmed.next().await {
             taken?;

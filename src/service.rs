@@ -4,9 +4,8 @@ use crate::{
     component::{Component, Verified},
     context::{BoxFuture, Clients, KeySink, ServiceRun},
     http,
-    object_storage::ObjectStorage,
     platform::{Platform, StepData, post_result},
-    runtime::{AccountKeys, Step},
+    runtime::{AccountKeys, Step, storage},
     settings::{Method, ServiceSettings, ServiceStart},
 };
 use anyhow::Context as _;
@@ -41,7 +40,7 @@ pub async fn serve(start: ServiceStart, component: &Component) -> anyhow::Result
 async fn answer(settings: ServiceSettings, component: &Component, http: &reqwest::Client) -> anyhow::Result<Value> {
     let ServiceSettings { method, config, api, object_storage, identity, .. } = settings;
     let platform = Platform::new(http.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
-    let storage = object_storage.map(|storage| ObjectStorage::new(http.clone(), &storage, None, &identity));
+    let storage = storage(object_storage.as_ref(), None, &identity)?;
     let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
     let saving = Arc::new(Saving {
         keys: AccountKeys { platform: platform.clone(), step: step.clone() }.into(),

@@ -20,7 +20,7 @@ use crate::{
     object_storage::ObjectStorage,
     platform::Platform,
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
-    settings::{Mode, RunSettings, Settings},
+    settings::{Mode, ObjectStorageSettings, RunSettings, Settings},
     telemetry::metrics::Metrics,
     transport::{Deliveries, Delivery, Publication, Route, Transport, TransportError},
 };
@@ -63,14 +63,13 @@ pub async fn run(settings: Settings, component: &Component, shutdown: Shutdown) 
     let run = match mode {
         Mode::Run(run) => run,
         Mode::ShutdownHook => {
-            let storage = object_storage.map(|settings| ObjectStorage::new(http.clone(), &settings, None, &identity));
+            let storage = storage(object_storage.as_ref(), None, &identity)?;
             let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage };
             return shutdown_hook(component, &identity, clients, platform).await;
         }
     };
     let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
-    let storage =
-        object_storage.map(|settings| ObjectStorage::new(http.clone(), &settings, Some(cipher.clone()), &identity));
+    let storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?;
     let clients = Clients { http, platform: Some(platform), object_storage: storage };
     let transport = tokio::select! {
         connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
@@ -78,6 +77,16 @@ pub async fn run(settings: Settings, component: &Component, shutdown: Shutdown) 
     };
     let start = Start { identity, additional_headers, run: *run, cipher, clients };
     start.run(component, transport, shutdown).await
+}
+
+/// Object storage, where it is configured. Without a cipher it serves attachments only.
+pub(crate) fn storage(
+    settings: Option<&ObjectStorageSettings>,
+    cipher: Option<&Cipher>,
+    identity: &StepIdentity,
+) -> anyhow::Result<Option<ObjectStorage>> {
+    let Some(settings) = settings else { return Ok(None) };
+    Ok(Some(ObjectStorage::new(http::client_without_redirects()?, settings, cipher.cloned(), identity)))
 }
 
 async fn shutdown_hook(

@@ -42,7 +42,7 @@ impl Action for Name {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Last {
     n: u64,
 }
