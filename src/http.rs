@@ -2,6 +2,7 @@
 //!
 //! Errors name method and address without user-info and query, and never request contents.
 
+use crate::protocol::Object;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -211,7 +212,17 @@ async fn refusal(mut response: Response) -> HttpError {
             break;
         }
     }
-    HttpError::Refused { status, body: String::from_utf8_lossy(&body).into_owned(), retry_after, address }
+    HttpError::Refused { status, body: compact(body), retry_after, address }
+}
+
+/// An error body as one line: JSON without the white space between its members, as the platform's other sailors show
+/// it.
+fn compact(body: Vec<u8>) -> String {
+    let text = match Object::read(body.clone().into()) {
+        Ok(object) => object.to_vec(),
+        Err(_) => body,
+    };
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// `Retry-After`: seconds or a date, at most a minute.

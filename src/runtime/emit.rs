@@ -100,11 +100,7 @@ impl<T: Transport> Flight<T> {
         engine.metrics.errors.add(1);
         let sealed = report.seal(&engine.cipher);
         let encoding = Encoding::of(self.incoming.protocol_version);
-        let mut body = error_body(&sealed, Some((&self.body, encoding)));
-        if body.len() > engine.settings.outgoing_size_limit {
-            tracing::warn!(size = body.len(), "The input of a failed message is too large for its error event");
-            body = error_body(&sealed, None);
-        }
+        let body = error_body(&sealed, Some((&self.body, encoding)));
         let copy = self.incoming.reply_to.clone().filter(|_| engine.settings.error_replies).map(|key| {
             let mut headers = headers.clone();
             headers.insert("x-eio-error-response".into(), true.into());
