@@ -14,7 +14,7 @@ use tokio::{
 };
 
 /// How many of the last lines are kept to explain an early end.
-const TAIL: usize = 10;
+const TAIL: usize = 20;
 
 /// A running component. Dropping it kills the whole process group.
 pub(crate) struct Process {

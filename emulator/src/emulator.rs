@@ -327,7 +327,7 @@ impl Collector {
             let event = tokio::select! {
                 biased;
                 call = self.calls.recv() => match call {
-                    Ok(call) => Some(Event::of_call(call)),
+                    Ok(call) => Some(Event::of_call(&call)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },

@@ -157,12 +157,10 @@ impl Session<'_> {
         while let Some(event) = self.events.try_next() {
             self.take(&event);
         }
-        match status {
-            Some(status) => self.timeline.note(&format!("the component ended with {}", in_words(status))),
-            None => {
-                self.timeline.note(&format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()))
-            }
-        }
+        self.timeline.note(&match status {
+            Some(status) => format!("the component ended with {}", in_words(status)),
+            None => format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()),
+        });
         Ok(())
     }
 
