@@ -139,6 +139,7 @@ impl Emulator {
     /// # Errors
     /// When a port is taken, or the initialisation vector is not 16 bytes.
     pub async fn start(config: EmulatorConfig) -> Result<Self, StartError> {
+        let start = Instant::now();
         let cipher = Cipher::new(&config.crypto_password, &config.crypto_iv)?;
         let port = config.broker.port;
         let broker = Broker::start(config.broker.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
@@ -152,7 +153,7 @@ impl Emulator {
         let log = Arc::<Log>::default();
         let stop = CancellationToken::new();
         let collector = Collector {
-            start: Instant::now(),
+            start,
             flow: config.flow.clone(),
             step: config.step.id.clone(),
             decoder: Decoder { cipher: cipher.clone(), topology: topology.clone() },
@@ -326,7 +327,7 @@ impl Collector {
             let event = tokio::select! {
                 biased;
                 call = self.calls.recv() => match call {
-                    Ok(call) => Some(Event::of_call(call)),
+                    Ok(call) => Some(Event::of_call(&call)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },

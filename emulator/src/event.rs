@@ -123,7 +123,7 @@ impl Event {
     }
 
     /// A call that the component made. Changed keys are an event of their own.
-    pub(crate) fn of_call(call: Call) -> Self {
+    pub(crate) fn of_call(call: &Call) -> Self {
         let account =
             call.path.strip_prefix("/v1/accounts/").filter(|_| call.method == "PUT" && call.status == Some(200));
         if let (Some(account), Some(Value::Object(body))) = (account, &call.body) {

@@ -157,12 +157,10 @@ impl Session<'_> {
         while let Some(event) = self.events.try_next() {
             self.take(&event);
         }
-        match status {
-            Some(status) => self.timeline.note(&format!("the component ended with {}", in_words(status))),
-            None => {
-                self.timeline.note(&format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()))
-            }
-        }
+        self.timeline.note(&match status {
+            Some(status) => format!("the component ended with {}", in_words(status)),
+            None => format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()),
+        });
         Ok(())
     }
 
@@ -191,10 +189,8 @@ impl Session<'_> {
         let tally = &self.tally;
         let ok = tally.settled() && tally.faultless() && !matches!(ending, Ending::Interrupted);
         if matches!(ending, Ending::Exited(_)) && !tally.settled() {
-            let tail: Vec<String> = self.output.tail().map(|line| format!("    {line}")).collect();
-            let tail = if tail.is_empty() { "    (nothing)".into() } else { tail.join("\n") };
-            self.timeline
-                .note(&format!("the component ended before all messages were settled; it printed at last:\n{tail}"));
+            self.timeline.note("the component ended before all messages were settled; it printed at last:");
+            self.timeline.tail(self.output.tail());
         }
         let summary = tally.in_words(sent);
         self.timeline.note(&if ok { summary } else { format!("FAILED: {summary}") });
@@ -238,10 +234,9 @@ impl Tally {
                 self.acked += 1;
                 self.unsettled = self.unsettled.saturating_sub(1);
             }
-            EventKind::Rejected => {
-                self.rejected += 1;
-                self.unsettled = self.unsettled.saturating_sub(1);
-            }
+            EventKind::Rejected => self.rejected += 1,
+            // Follows every rejection: here, the message has left the input queue for good.
+            EventKind::DeadLettered => self.unsettled = self.unsettled.saturating_sub(1),
             EventKind::Rebound => self.coming_back += 1,
             EventKind::CameBack => {
                 self.coming_back = self.coming_back.saturating_sub(1);

@@ -57,14 +57,13 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
     let results = platform.results();
     platform.shutdown().await;
     let Some(result) = results.last() else {
-        let tail: Vec<&str> = output.tail().collect();
-        let calls: Vec<String> = platform.calls().iter().map(|call| format!("{call:?}")).collect();
-        bail!(
-            "the component ended with {} without posting a result\nit printed at last:\n  {}\nit called:\n  {}",
-            in_words(status),
-            tail.join("\n  "),
-            calls.join("\n  ")
+        timeline.note("the component printed at last:");
+        timeline.tail(output.tail());
+        timeline.note("it called:");
+        timeline.tail(
+            platform.calls().iter().map(|call| format!("{call:?}")).collect::<Vec<_>>().iter().map(String::as_str),
         );
+        bail!("the component ended with {} without posting a result that was accepted", in_words(status));
     };
     timeline.answer(result);
     Ok(succeeded(result))

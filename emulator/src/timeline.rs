@@ -65,6 +65,13 @@ impl Timeline {
         }
     }
 
+    /// The last lines that the component printed, to explain its end: also when it is not to be heard otherwise.
+    pub(crate) fn tail<'a>(&self, lines: impl Iterator<Item = &'a str>) {
+        for line in lines {
+            self.plain(&format!("              │ {}", readable(line)));
+        }
+    }
+
     /// The end of it all, for machines; people read the note.
     pub(crate) fn result(&self, result: &Value) {
         if self.json {

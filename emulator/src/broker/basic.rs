@@ -104,9 +104,6 @@ impl Session {
     }
 
     fn begin_publish(&mut self, state: &mut State, number: u16, publish: basic::Publish) -> Outcome {
-        if publish.immediate {
-            return Err(Fault::not_implemented("immediate=true"));
-        }
         let content = Content { publish, properties: BasicProperties::default(), size: None, body: Vec::new() };
         self.inputs.entry(number).or_default().content = Some(content);
         let blocked = state.orders.blocked;
@@ -127,6 +124,9 @@ impl Session {
     }
 
     fn publish(&mut self, state: &mut State, number: u16, content: Content) -> Outcome {
+        if content.publish.immediate {
+            return Err(Fault::not_implemented("immediate=true"));
+        }
         let user = &self.shared.config.user;
         if let Some(claimed) = content.properties.user_id().as_ref().filter(|claimed| claimed.as_str() != user) {
             return Err(Fault::precondition(format!(

@@ -126,6 +126,8 @@ impl State {
         if no_ack {
             self.notice_idle(&name);
         }
+        // The message that is first now may be long due.
+        self.timer.notify_one();
         Ok(Some((tag, entry, left)))
     }
 

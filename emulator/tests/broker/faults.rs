@@ -1,0 +1,225 @@
+//! The broker's own handle: what it sees, and the trouble it makes on order.
+
+use crate::*;
+use emulator::broker::{DeathReason, Event, ExchangeKind, Overflow, QueueDepth, QueueOptions};
+use futures_util::{FutureExt, StreamExt};
+use std::{io::ErrorKind, time::Instant};
+
+fn plain(broker: &Broker, queue: &str) {
+    broker.declare_queue(queue, QueueOptions::default());
+}
+
+async fn client(broker: &Broker) -> (Connection, Channel) {
+    Rig::new(broker.uri()).publisher().await
+}
+
+#[tokio::test]
+async fn given_topology_from_the_handle_when_used_in_process_then_it_behaves_as_over_the_wire() {
+    let broker = start().await;
+    let dead = QueueOptions {
+        dead_letter_exchange: Some("graves".into()),
+        max_length: Some(1),
+        overflow: Overflow::DropHead,
+        ..QueueOptions::default()
+    };
+    broker.declare_exchange("steps", ExchangeKind::Topic);
+    broker.declare_exchange("graves", ExchangeKind::Fanout);
+    broker.declare_queue("in", dead);
+    plain(&broker, "dead");
+    broker.bind_queue("in", "steps", "*.message");
+    broker.bind_queue("dead", "graves", "");
+    assert!(broker.publish("steps", "1.message", BasicProperties::default(), b"one".to_vec()));
+    assert!(broker.publish("steps", "2.message", BasicProperties::default(), b"two".to_vec()));
+    assert!(!broker.publish("steps", "nobody", BasicProperties::default(), Vec::new()));
+    assert!(!broker.publish("missing", "1.message", BasicProperties::default(), Vec::new()));
+    assert_eq!(broker.depth("in"), QueueDepth { ready: 1, unacked: 0, consumers: 0 });
+    let (kept, buried) = (broker.take("in"), broker.take("dead"));
+    assert_eq!((&kept[0].body[..], &buried[0].body[..]), (&b"two"[..], &b"one"[..]));
+    assert_eq!((kept[0].exchange.as_str(), kept[0].routing_key.as_str()), ("steps", "2.message"));
+    assert_eq!(broker.depth("in").ready, 0);
+}
+
+#[tokio::test]
+#[should_panic(expected = "no exchange 'nowhere' in vhost '/'")]
+async fn given_no_such_exchange_when_bound_in_process_then_it_panics_with_the_reason() {
+    let broker = start().await;
+    plain(&broker, "q");
+    broker.bind_queue("q", "nowhere", "k");
+}
+
+#[tokio::test]
+async fn given_a_consumer_when_it_settles_then_watchers_hear_everything_and_settled_resolves() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (_connection, channel) = client(&broker).await;
+    let mut consumer = consume(&channel, "q", "c", BasicConsumeOptions::default()).await;
+    let mut events = broker.watch();
+    broker.publish("", "q", BasicProperties::default(), b"1".to_vec());
+    let settled = broker.settled("q");
+    tokio::pin!(settled);
+    assert!(settled.as_mut().now_or_never().is_none(), "settled while a message is on its way");
+    let delivery = next(&mut consumer).await;
+    assert_eq!(broker.depth("q"), QueueDepth { ready: 0, unacked: 1, consumers: 1 });
+    delivery.reject(BasicRejectOptions { requeue: true }).await.unwrap();
+    next(&mut consumer).await.ack(BasicAckOptions::default()).await.unwrap();
+    settled.await;
+    assert!(matches!(events.recv().await.unwrap(), Event::Published { queues, .. } if queues == ["q"]));
+    assert!(matches!(events.recv().await.unwrap(), Event::Delivered { message, .. } if !message.redelivered));
+    assert!(matches!(events.recv().await.unwrap(), Event::Rejected { requeue: true, .. }));
+    assert!(matches!(events.recv().await.unwrap(), Event::Delivered { message, .. } if message.redelivered));
+    assert!(
+        matches!(events.recv().await.unwrap(), Event::Acked { queue, message } if queue == "q" && message.body == "1")
+    );
+}
+
+#[tokio::test]
+async fn given_a_rejected_message_when_no_one_takes_dead_letters_then_watchers_hear_that_it_is_dropped() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (_connection, channel) = client(&broker).await;
+    let mut consumer = consume(&channel, "q", "c", BasicConsumeOptions::default()).await;
+    broker.publish("", "q", BasicProperties::default(), Vec::new());
+    let delivery = next(&mut consumer).await;
+    let mut events = broker.watch();
+    delivery.reject(BasicRejectOptions::default()).await.unwrap();
+    assert!(matches!(events.recv().await.unwrap(), Event::Rejected { requeue: false, .. }));
+    assert!(matches!(events.recv().await.unwrap(), Event::Dropped { reason: DeathReason::Rejected, .. }));
+}
+
+#[tokio::test]
+async fn given_clients_when_connections_are_dropped_then_unsettled_messages_are_back_at_once() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (connection, channel) = client(&broker).await;
+    let mut consumer = consume(&channel, "q", "c", BasicConsumeOptions::default()).await;
+    broker.publish("", "q", BasicProperties::default(), Vec::new());
+    next(&mut consumer).await;
+    assert_eq!(broker.drop_connections(), 1);
+    assert_eq!(broker.depth("q"), QueueDepth { ready: 1, unacked: 0, consumers: 0 });
+    assert!(broker.take("q")[0].redelivered);
+    while let Some(Ok(_)) = consumer.next().await {}
+    assert!(!connection.status().connected());
+    assert_eq!(broker.drop_connections(), 0);
+}
+
+#[tokio::test]
+async fn given_clients_when_connections_are_closed_politely_then_they_hear_why() {
+    let broker = start().await;
+    let (connection, _channel) = client(&broker).await;
+    let mut errors = connection.events_listener().filter_map(|event| {
+        std::future::ready(if let lapin::Event::Error(error) = event { Some(error) } else { None })
+    });
+    broker.close_connections();
+    let error = errors.next().await.unwrap();
+    assert!(error.to_string().contains("CONNECTION_FORCED"), "{error}");
+}
+
+#[tokio::test]
+async fn given_an_order_to_refuse_when_a_client_comes_then_it_is_hung_up_on_until_the_order_is_over() {
+    let broker = start().await;
+    let (existing, _channel) = client(&broker).await;
+    broker.refuse_connections(true);
+    Connection::connect(&broker.uri(), ConnectionProperties::default()).await.expect_err("is refused");
+    assert!(existing.status().connected());
+    broker.refuse_connections(false);
+    client(&broker).await;
+}
+
+#[tokio::test]
+async fn given_delayed_confirms_when_published_then_the_message_is_routed_at_once_and_confirmed_later() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (_connection, channel) = client(&broker).await;
+    let delay = Duration::from_millis(100);
+    broker.delay_confirms(delay);
+    let began = Instant::now();
+    let mut events = broker.watch();
+    let publishing = publish(&channel, "", "q", BasicProperties::default(), b"");
+    let (confirmation, _) = tokio::join!(publishing, async {
+        events.recv().await.unwrap();
+        assert_eq!(broker.depth("q").ready, 1);
+    });
+    assert_eq!(confirmation, Confirmation::Ack(None));
+    assert!(began.elapsed() >= delay);
+}
+
+#[tokio::test]
+async fn given_an_order_to_nack_when_published_then_so_many_messages_are_refused() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (_connection, channel) = client(&broker).await;
+    broker.nack_publishes(2);
+    for expected in [false, false, true] {
+        let confirmation = publish(&channel, "", "q", BasicProperties::default(), b"").await;
+        assert_eq!(matches!(confirmation, Confirmation::Ack(_)), expected);
+    }
+    assert_eq!(broker.depth("q").ready, 1);
+}
+
+#[tokio::test]
+async fn given_consumers_when_cancelled_by_the_broker_then_their_streams_end_and_messages_wait() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (_connection, channel) = client(&broker).await;
+    let mut consumer = consume(&channel, "q", "c", BasicConsumeOptions::default()).await;
+    broker.cancel_consumers("q");
+    assert!(consumer.next().await.is_none_or(|item| item.is_err()));
+    broker.publish("", "q", BasicProperties::default(), Vec::new());
+    assert_eq!(broker.depth("q"), QueueDepth { ready: 1, unacked: 0, consumers: 0 });
+}
+
+#[tokio::test]
+async fn given_a_blocked_broker_when_a_client_publishes_then_it_is_told_and_waits_until_unblocked() {
+    let broker = start().await;
+    plain(&broker, "q");
+    let (connection, channel) = client(&broker).await;
+    let mut events = connection.events_listener();
+    broker.block_connections(true);
+    let publisher = tokio::spawn(async move { publish(&channel, "", "q", BasicProperties::default(), b"").await });
+    while !matches!(events.next().await.unwrap(), lapin::Event::ConnectionBlocked(_)) {}
+    assert_eq!(broker.depth("q").ready, 0);
+    broker.block_connections(false);
+    while !matches!(events.next().await.unwrap(), lapin::Event::ConnectionUnblocked) {}
+    assert_eq!(publisher.await.unwrap(), Confirmation::Ack(None));
+    assert_eq!(broker.depth("q").ready, 1);
+}
+
+#[tokio::test]
+async fn given_a_running_broker_when_shut_down_then_its_port_is_free_and_clients_are_gone() {
+    let broker = start().await;
+    let (connection, _channel) = client(&broker).await;
+    broker.shutdown().await;
+    let again = BrokerConfig { port: broker.addr().port(), ..BrokerConfig::default() };
+    let second = Broker::start(again.clone()).await.expect("the port is free");
+    let error = Broker::start(again).await.expect_err("the port is taken");
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&second.addr().to_string()), "{error}");
+    while connection.status().connected() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn given_the_last_handle_when_dropped_then_the_broker_stops() {
+    let broker = start().await;
+    let uri = broker.uri();
+    let (connection, _channel) = client(&broker).await;
+    drop(broker);
+    while connection.status().connected() {
+        tokio::task::yield_now().await;
+    }
+    while Connection::connect(&uri, ConnectionProperties::default()).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn given_odd_names_when_the_uri_is_used_then_user_password_and_vhost_arrive() {
+    let config = BrokerConfig {
+        user: "a b".into(),
+        password: "p@ss/w:rd".into(),
+        vhost: "my host".into(),
+        ..BrokerConfig::default()
+    };
+    assert!(!format!("{config:?}").contains("p@ss"));
+    let broker = Broker::start(config).await.unwrap();
+    client(&broker).await;
+}
