@@ -1,1 +1,26 @@
-//! Emulator.
+//! A local platform for components: AMQP broker, REST API and object storage on loopback.
+//!
+//! [`Emulator`] is one step of a flow with all that its component needs; the command `emulator` runs a component
+//! against it and prints what happens. [`broker`] and [`platform`] can be used on their own. Nothing leaves the
+//! machine, and all state is in memory.
+
+pub mod broker;
+mod child;
+mod cli;
+mod emulator;
+mod event;
+mod input;
+mod log;
+pub mod platform;
+mod run;
+mod service;
+mod timeline;
+mod topology;
+mod up;
+mod wire;
+
+pub use cli::main;
+pub use emulator::{Emulator, EmulatorConfig, StartError};
+pub use event::{Event, EventKind};
+pub use log::Events;
+pub use topology::{Keys, Topology};

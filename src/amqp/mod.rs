@@ -33,7 +33,7 @@ use publisher::{Outgoing, Publisher, RetryPolicy};
 use session::{ANSWER_TIMEOUT, AmqpThread, Connector, Role};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::{AtomicU64, Ordering}},
     time::Duration,
 };
 use tokio::{
@@ -131,11 +131,6 @@ impl Amqp {
         })
     }
 
-    /// What has happened so far.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
     fn take_read_connection(&self) -> Option<Connection> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -231,5 +226,12 @@ impl Transport for Amqp {
             tracing::warn!("The connections to the broker did not close in time and are dropped.");
         }
         self.thread.stop();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        tracing::info!(
+            reconnects = count(&self.counters.reconnects),
+            publish_retries = count(&self.counters.publish_retries),
+            unroutable = count(&self.counters.unroutable),
+            "What the connections to the broker went through"
+        );
     }
 }

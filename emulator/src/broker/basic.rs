@@ -1,0 +1,241 @@
+//! What a client may ask on a channel about messages: the class basic, and the content that follows a publish.
+
+use super::{
+    channel::{count, not_a_request},
+    codec::short,
+    connection::{Content, Session},
+    delivery::{Subscription, Verdict},
+    fault::{Fault, Outcome},
+    message::{Event, Message},
+    routing::Routed,
+    state::State,
+};
+use amq_protocol::{
+    frame::AMQPContentHeader,
+    protocol::{AMQPClass, BasicProperties, basic, basic::AMQPMethod as Method},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// RabbitMQ's limit for one message.
+const MESSAGE_MAX: u64 = 134_217_728;
+/// Room for a body is made ahead up to this size; beyond it, as it arrives.
+const ROOM_AHEAD: u64 = 1 << 20;
+
+impl Session {
+    pub(super) fn basic_method(&mut self, state: &mut State, number: u16, method: Method) -> Outcome {
+        match method {
+            Method::Publish(publish) => self.begin_publish(state, number, publish),
+            Method::Ack(ack) => state.settle(self.id, number, ack.delivery_tag, ack.multiple, Verdict::Ack),
+            Method::Nack(nack) => {
+                let verdict = Verdict::Reject { requeue: nack.requeue };
+                state.settle(self.id, number, nack.delivery_tag, nack.multiple, verdict)
+            }
+            Method::Reject(reject) => {
+                let verdict = Verdict::Reject { requeue: reject.requeue };
+                state.settle(self.id, number, reject.delivery_tag, false, verdict)
+            }
+            Method::Get(get) => self.get(state, number, &get),
+            Method::Consume(consume) => self.consume(state, number, consume),
+            Method::Cancel(cancel) => {
+                state.cancel(self.id, number, cancel.consumer_tag.as_str());
+                if !cancel.nowait {
+                    let consumer_tag = cancel.consumer_tag;
+                    self.answer(number, Method::CancelOk(basic::CancelOk { consumer_tag }));
+                }
+                Ok(())
+            }
+            // Only clients that were asked to, and only to say that they have understood.
+            Method::CancelOk(_) => Ok(()),
+            Method::Qos(qos) => {
+                let channel = self.state_of(state, number)?;
+                let prefetch = qos.prefetch_count.into();
+                if qos.global {
+                    channel.limit = prefetch;
+                    state.dispatch_connection(self.id);
+                } else {
+                    channel.prefetch = prefetch;
+                }
+                self.answer(number, Method::QosOk(basic::QosOk {}));
+                Ok(())
+            }
+            Method::Recover(basic::Recover { requeue: true }) => {
+                self.answer(number, Method::RecoverOk(basic::RecoverOk {}));
+                state.recover(self.id, number);
+                Ok(())
+            }
+            Method::RecoverAsync(basic::RecoverAsync { requeue: true }) => {
+                state.recover(self.id, number);
+                Ok(())
+            }
+            Method::Recover(_) | Method::RecoverAsync(_) => Err(Fault::not_implemented("requeue=false")),
+            other => Err(not_a_request(&AMQPClass::Basic(other))),
+        }
+    }
+
+    pub(super) fn content_header(&mut self, state: &mut State, number: u16, header: AMQPContentHeader) -> Outcome {
+        let content = self.inputs.get_mut(&number).and_then(|input| input.content.as_mut());
+        let Some(content) = content.filter(|content| content.size.is_none()) else {
+            return Err(Fault::unexpected_frame("expected method frame, got content header frame instead"));
+        };
+        if header.body_size > MESSAGE_MAX {
+            let size = header.body_size;
+            return Err(Fault::precondition(format!(
+                "message size {size} is larger than configured max size {MESSAGE_MAX}"
+            )));
+        }
+        content.properties = header.properties;
+        content.size = Some(header.body_size);
+        content.body.reserve(header.body_size.min(ROOM_AHEAD) as usize);
+        self.content_complete(state, number)
+    }
+
+    pub(super) fn content_body(&mut self, state: &mut State, number: u16, body: &Bytes) -> Outcome {
+        let content = self.inputs.get_mut(&number).and_then(|input| input.content.as_mut());
+        let Some((content, size)) = content.and_then(|content| content.size.map(|size| (content, size))) else {
+            return Err(Fault::unexpected_frame("expected method frame, got content body frame instead"));
+        };
+        content.body.extend_from_slice(body);
+        if content.body.len() as u64 > size {
+            return Err(Fault::frame(format!("more content than the {size} bytes that its header announced")));
+        }
+        self.content_complete(state, number)
+    }
+
+    fn begin_publish(&mut self, state: &mut State, number: u16, publish: basic::Publish) -> Outcome {
+        if publish.immediate {
+            return Err(Fault::not_implemented("immediate=true"));
+        }
+        let content = Content { publish, properties: BasicProperties::default(), size: None, body: Vec::new() };
+        self.inputs.entry(number).or_default().content = Some(content);
+        let blocked = state.orders.blocked;
+        if let Some(connection) = state.connections.get_mut(&self.id) {
+            connection.publishes = true;
+            connection.set_blocked(blocked);
+        }
+        Ok(())
+    }
+
+    fn content_complete(&mut self, state: &mut State, number: u16) -> Outcome {
+        let complete = |content: &mut Content| content.size == Some(content.body.len() as u64);
+        let Some(input) = self.inputs.get_mut(&number) else { return Ok(()) };
+        match input.content.take_if(complete) {
+            Some(content) => self.publish(state, number, content),
+            None => Ok(()),
+        }
+    }
+
+    fn publish(&mut self, state: &mut State, number: u16, content: Content) -> Outcome {
+        let user = &self.shared.config.user;
+        if let Some(claimed) = content.properties.user_id().as_ref().filter(|claimed| claimed.as_str() != user) {
+            return Err(Fault::precondition(format!(
+                "user_id property set to '{claimed}' but authenticated user was '{user}'"
+            )));
+        }
+        let message = Arc::new(Message {
+            exchange: content.publish.exchange.to_string(),
+            routing_key: content.publish.routing_key.to_string(),
+            properties: content.properties,
+            body: content.body.into(),
+            redelivered: false,
+        });
+        let confirm = self.state_of(state, number)?.published.as_mut().map(|published| {
+            *published += 1;
+            *published
+        });
+        if let Some(tag) = confirm.filter(|_| state.orders.nacks > 0) {
+            state.orders.nacks -= 1;
+            state.emit(|| Event::Refused { message });
+            self.confirm(state, number, tag, false);
+            return Ok(());
+        }
+        let routed = state.publish(&message)?;
+        if routed == Routed::Nowhere && content.publish.mandatory {
+            let method = AMQPClass::Basic(Method::Return(basic::Return {
+                reply_code: 312,
+                reply_text: short("NO_ROUTE"),
+                exchange: content.publish.exchange,
+                routing_key: content.publish.routing_key,
+            }));
+            self.link.content(number, &method, &message, self.frame_max)?;
+            state.emit(|| Event::Returned { message: message.clone() });
+        }
+        if routed == Routed::Refused {
+            state.emit(|| Event::Refused { message });
+        }
+        if let Some(tag) = confirm {
+            self.confirm(state, number, tag, routed != Routed::Refused);
+        }
+        Ok(())
+    }
+
+    fn confirm(&self, state: &mut State, number: u16, delivery_tag: u64, taken: bool) {
+        if !taken {
+            let nack = basic::Nack { delivery_tag, multiple: false, requeue: false };
+            return self.answer(number, Method::Nack(nack));
+        }
+        if state.orders.confirm_delay.is_zero() {
+            return self.answer(number, Method::Ack(basic::Ack { delivery_tag, multiple: false }));
+        }
+        let due = Instant::now() + state.orders.confirm_delay;
+        let order = state.next_id();
+        state.held_confirms.insert((due, order), (self.id, number, delivery_tag));
+        state.timer.notify_one();
+    }
+
+    fn get(&mut self, state: &mut State, number: u16, get: &basic::Get) -> Outcome {
+        let queue = self.queue_name(state, number, get.queue.as_str())?;
+        let Some((delivery_tag, entry, left)) = state.get(self.id, number, &queue, get.no_ack)? else {
+            self.answer(number, Method::GetEmpty(basic::GetEmpty {}));
+            return Ok(());
+        };
+        let method = AMQPClass::Basic(Method::GetOk(basic::GetOk {
+            delivery_tag,
+            redelivered: entry.message.redelivered,
+            exchange: short(&entry.message.exchange),
+            routing_key: short(&entry.message.routing_key),
+            message_count: count(left),
+        }));
+        self.link.content(number, &method, &entry.message, self.frame_max)
+    }
+
+    fn consume(&mut self, state: &mut State, number: u16, consume: basic::Consume) -> Outcome {
+        let queue = self.queue_name(state, number, consume.queue.as_str())?;
+        let wanted = Subscription {
+            tag: consume.consumer_tag.to_string(),
+            no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+        };
+        let tag = state.consume(self.id, number, &queue, wanted)?;
+        if !consume.nowait {
+            self.answer(number, Method::ConsumeOk(basic::ConsumeOk { consumer_tag: short(&tag) }));
+        }
+        state.dispatch(&queue);
+        Ok(())
+    }
+
+    fn answer(&self, channel: u16, method: Method) {
+        self.reply(channel, AMQPClass::Basic(method));
+    }
+}
+
+impl State {
+    /// Sends the confirms that were held back until now, and says when the next ones are due.
+    pub(super) fn send_held_confirms(&mut self, now: Instant) -> Option<Instant> {
+        while let Some(first) = self.held_confirms.first_entry() {
+            let (due, _) = *first.key();
+            if due > now {
+                return Some(due);
+            }
+            let (connection, channel, delivery_tag) = first.remove();
+            // The channel may be gone, or be another one of the same number without confirms.
+            let Some(connection) = self.connections.get(&connection) else { continue };
+            if connection.channels.get(&channel).is_some_and(|channel| channel.published >= Some(delivery_tag)) {
+                let ack = basic::Ack { delivery_tag, multiple: false };
+                connection.link.method(channel, &AMQPClass::Basic(Method::Ack(ack)));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,227 @@
+//! Frames in and out of byte buffers. Methods and properties are amq-protocol's to read and write; the frame around
+//! them is done here, so that an oversized one is refused before it is read and no body is copied twice.
+
+use super::fault::{Fault, Outcome};
+use amq_protocol::{
+    frame::{AMQPContentHeader, WriteContext, parsing::parse_content_header},
+    protocol::{
+        AMQPClass, BasicProperties, basic::gen_properties, constants::FRAME_BODY, constants::FRAME_END,
+        constants::FRAME_HEADER, constants::FRAME_HEARTBEAT, constants::FRAME_METHOD, gen_class, parse_class,
+    },
+    types::ShortString,
+};
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What a client opens with.
+pub(super) const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
+
+/// Type, channel and length before the payload, end mark after it.
+const FRAME_OVERHEAD: usize = 8;
+const BASIC_CLASS: u16 = 60;
+
+/// The methods that AMQP 0-9-1 with RabbitMQ's extensions has, to tell unknown ones from damaged ones.
+const METHODS: [(u16, &[u16]); 8] = [
+    (10, &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61, 70, 71]),
+    (20, &[10, 11, 20, 21, 40, 41]),
+    (30, &[10, 11]),
+    (40, &[10, 11, 20, 21, 30, 31, 40, 51]),
+    (50, &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51]),
+    (60, &[10, 11, 20, 21, 30, 31, 40, 50, 60, 70, 71, 72, 80, 90, 100, 110, 111, 120]),
+    (85, &[10, 11]),
+    (90, &[10, 11, 20, 21, 30, 31]),
+];
+
+/// A frame that a client sent.
+#[derive(Debug)]
+pub(super) enum Frame {
+    Method(u16, AMQPClass),
+    Header(u16, AMQPContentHeader),
+    Body(u16, Bytes),
+    Heartbeat,
+}
+
+/// Takes the next whole frame from the buffer; none when more must be read.
+pub(super) fn take_frame(buffer: &mut BytesMut, frame_max: u32) -> Outcome<Option<Frame>> {
+    let Some(&[kind, c1, c0, l3, l2, l1, l0]) = buffer.first_chunk() else { return Ok(None) };
+    let channel = u16::from_be_bytes([c1, c0]);
+    let length = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
+    let allowed = frame_max as usize - FRAME_OVERHEAD;
+    if length > allowed {
+        return Err(Fault::frame(format!("type {kind}: {{frame_too_large,{length},{allowed}}}")));
+    }
+    if buffer.len() < length + FRAME_OVERHEAD {
+        return Ok(None);
+    }
+    let mut frame = buffer.split_to(length + FRAME_OVERHEAD);
+    if frame.last() != Some(&FRAME_END) {
+        return Err(Fault::frame(format!("type {kind}: invalid frame end marker")));
+    }
+    frame.advance(7);
+    frame.truncate(length);
+    let frame = match kind {
+        FRAME_METHOD => Frame::Method(channel, read_method(&frame)?),
+        FRAME_HEADER => Frame::Header(channel, read_header(&frame)?),
+        FRAME_BODY => Frame::Body(channel, frame.freeze()),
+        FRAME_HEARTBEAT => Frame::Heartbeat,
+        _ => return Err(Fault::frame(format!("unknown frame type {kind}"))),
+    };
+    Ok(Some(frame))
+}
+
+fn read_method(payload: &[u8]) -> Outcome<AMQPClass> {
+    let Some(&[c1, c0, m1, m0]) = payload.first_chunk() else {
+        return Err(Fault::syntax("a method frame without a method"));
+    };
+    let (class, method) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
+    if !METHODS.iter().any(|(id, methods)| *id == class && methods.contains(&method)) {
+        return Err(Fault::not_implemented(format!("unknown method {method} of class {class}")));
+    }
+    match parse_class(payload) {
+        Ok(([], method)) => Ok(method),
+        _ => Err(Fault::syntax(format!("malformed arguments of method {method} of class {class}"))),
+    }
+}
+
+fn read_header(payload: &[u8]) -> Outcome<AMQPContentHeader> {
+    match parse_content_header(payload) {
+        Ok(([], header)) if header.class_id == BASIC_CLASS => Ok(header),
+        _ => Err(Fault::syntax("malformed content header")),
+    }
+}
+
+/// Appends a method frame.
+pub(super) fn put_method(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
+    put_frame(out, FRAME_METHOD, channel, |out| append(out, gen_class(method)));
+}
+
+/// Appends content header and body frames. Refused when the header does not fit into one frame: nothing can split it.
+pub(super) fn put_content(
+    out: &mut Vec<u8>,
+    channel: u16,
+    properties: &BasicProperties,
+    body: &[u8],
+    frame_max: u32,
+) -> Outcome {
+    let allowed = frame_max as usize - FRAME_OVERHEAD;
+    let start = out.len();
+    put_frame(out, FRAME_HEADER, channel, |out| {
+        out.extend(BASIC_CLASS.to_be_bytes());
+        out.extend([0, 0]);
+        out.extend((body.len() as u64).to_be_bytes());
+        append(out, gen_properties(properties));
+    });
+    let length = out.len() - start - FRAME_OVERHEAD;
+    if length > allowed {
+        out.truncate(start);
+        return Err(Fault::frame(format!(
+            "a content header of {length} bytes cannot be sent on a connection with frame_max {frame_max}: \
+             ask for a larger frame_max or send smaller message headers"
+        )));
+    }
+    for chunk in body.chunks(allowed) {
+        put_frame(out, FRAME_BODY, channel, |out| out.extend_from_slice(chunk));
+    }
+    Ok(())
+}
+
+/// Appends a heartbeat.
+pub(super) fn put_heartbeat(out: &mut Vec<u8>) {
+    put_frame(out, FRAME_HEARTBEAT, 0, |_| {});
+}
+
+/// At most 255 bytes, the rest is cut off: for texts whose end may be lost.
+pub(super) fn short(text: &str) -> ShortString {
+    ShortString::from(&text[..text.floor_char_boundary(255)])
+}
+
+fn put_frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: impl FnOnce(&mut Vec<u8>)) {
+    out.push(kind);
+    out.extend(channel.to_be_bytes());
+    let length_at = out.len();
+    out.extend([0; 4]);
+    payload(out);
+    let length = (out.len() - length_at - 4) as u32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+    out.push(FRAME_END);
+}
+
+fn append(out: &mut Vec<u8>, write: impl amq_protocol::frame::SerializeFn<Vec<u8>>) {
+    let written = write(WriteContext::from(std::mem::take(out)));
+    // A Vec takes whatever is written to it, and no other error exists.
+    *out = written.expect("writing into memory cannot fail").into_inner().0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amq_protocol::protocol::basic;
+
+    fn frame(kind: u8, payload: &[u8]) -> BytesMut {
+        let mut out = Vec::new();
+        put_frame(&mut out, kind, 1, |out| out.extend_from_slice(payload));
+        BytesMut::from(&out[..])
+    }
+
+    #[test]
+    fn given_half_a_frame_when_taken_then_the_buffer_is_left_as_it_is() {
+        let mut buffer = frame(FRAME_BODY, b"hello");
+        let rest = buffer.split_off(9);
+        assert!(take_frame(&mut buffer, 4096).unwrap().is_none());
+        buffer.unsplit(rest);
+        assert!(matches!(take_frame(&mut buffer, 4096), Ok(Some(Frame::Body(1, body))) if body == "hello"));
+    }
+
+    #[test]
+    fn given_a_damaged_frame_when_taken_then_the_fault_has_the_right_code() {
+        let mut no_end = frame(FRAME_BODY, b"x");
+        no_end[8] = 0;
+        let cases = [
+            ("larger than frame_max", frame(FRAME_BODY, &[0; 4089]), 501),
+            ("no end mark", no_end, 501),
+            ("unknown type", frame(9, b""), 501),
+            ("unknown class", frame(FRAME_METHOD, &[0, 77, 0, 10]), 540),
+            ("unknown method", frame(FRAME_METHOD, &[0, 60, 0, 99]), 540),
+            ("arguments cut off", frame(FRAME_METHOD, &[0, 60, 0, 80, 0]), 502),
+            ("no method", frame(FRAME_METHOD, &[0]), 502),
+            ("bad header", frame(FRAME_HEADER, &[0, 60]), 502),
+        ];
+        for (name, mut buffer, code) in cases {
+            assert_eq!(take_frame(&mut buffer, 4096).unwrap_err().code, code, "{name}");
+        }
+    }
+
+    #[test]
+    fn given_content_when_put_then_it_is_split_at_frame_max() {
+        let mut out = Vec::new();
+        put_content(&mut out, 1, &BasicProperties::default(), &[7; 10_000], 4096).unwrap();
+        let mut buffer = BytesMut::from(&out[..]);
+        let mut sizes = Vec::new();
+        while let Some(frame) = take_frame(&mut buffer, 4096).unwrap() {
+            match frame {
+                Frame::Header(1, header) => assert_eq!(header.body_size, 10_000),
+                Frame::Body(1, body) => sizes.push(body.len()),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!(sizes, [4088, 4088, 1824]);
+    }
+
+    #[test]
+    fn given_a_header_larger_than_frame_max_when_put_then_it_is_refused() {
+        let properties = BasicProperties::default().with_headers(
+            std::iter::once(("h".into(), amq_protocol::types::AMQPValue::LongString("x".repeat(5000).into())))
+                .collect::<std::collections::BTreeMap<_, _>>()
+                .into(),
+        );
+        assert_eq!(put_content(&mut Vec::new(), 1, &properties, b"", 4096).unwrap_err().code, 501);
+    }
+
+    #[test]
+    fn given_a_method_when_put_then_it_is_read_back() {
+        let method = AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack { delivery_tag: 7, multiple: true }));
+        let mut out = Vec::new();
+        put_method(&mut out, 3, &method);
+        let mut buffer = BytesMut::from(&out[..]);
+        assert!(matches!(take_frame(&mut buffer, 4096), Ok(Some(Frame::Method(3, read))) if read == method));
+    }
+}

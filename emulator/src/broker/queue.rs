@@ -1,0 +1,250 @@
+//! One queue: its messages in order, its limits, its consumers. Pure data, no sockets.
+
+use super::{
+    fault::{Fault, Outcome},
+    message::Message,
+};
+use amq_protocol::types::{AMQPValue, FieldTable};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What a queue does with a message that it has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest messages make room.
+    #[default]
+    DropHead,
+    /// The new message is refused; a publisher with confirms gets a nack.
+    RejectPublish,
+}
+
+/// What a queue is declared with; each field is the argument `x-…` of its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueOptions {
+    /// Where rejected, expired and dropped messages go.
+    pub dead_letter_exchange: Option<String>,
+    /// The routing key they get; their own when none is set.
+    pub dead_letter_routing_key: Option<String>,
+    /// How long a message stays at most, in milliseconds on the wire.
+    pub message_ttl: Option<Duration>,
+    /// How many messages may wait.
+    pub max_length: Option<usize>,
+    /// How many bytes of content may wait.
+    pub max_length_bytes: Option<usize>,
+    /// What happens beyond these limits.
+    pub overflow: Overflow,
+}
+
+/// Arguments that RabbitMQ acts on and this broker does not: refused rather than ignored.
+const NOT_SUPPORTED: [&str; 5] =
+    ["x-expires", "x-max-priority", "x-single-active-consumer", "x-delivery-limit", "x-queue-leader-locator"];
+
+impl QueueOptions {
+    /// Reads the arguments of a declaration; `context` ends the text of a refusal.
+    pub(super) fn from_arguments(arguments: &FieldTable, context: &str) -> Outcome<Self> {
+        let invalid = |name: &str, why: &str| Fault::precondition(format!("invalid arg '{name}' for {context}: {why}"));
+        let number = |name: &str| match arguments.inner().get(name) {
+            None => Ok(None),
+            Some(value) => match integer(value) {
+                Some(number) => {
+                    u64::try_from(number).map(Some).map_err(|_| invalid(name, &format!("{{value_negative,{number}}}")))
+                }
+                None => Err(invalid(name, "{unacceptable_type,expected an integer}")),
+            },
+        };
+        let text = |name: &str| match arguments.inner().get(name) {
+            None => Ok(None),
+            Some(AMQPValue::LongString(text)) => Ok(Some(text.to_string())),
+            Some(_) => Err(invalid(name, "{unacceptable_type,expected a long string}")),
+        };
+        if let Some(name) = NOT_SUPPORTED.into_iter().find(|name| arguments.contains_key(name)) {
+            return Err(Fault::not_implemented(format!(
+                "argument '{name}' of {context}: this broker has no such feature"
+            )));
+        }
+        if let Some(kind) = text("x-queue-type")?.filter(|kind| kind != "classic") {
+            return Err(Fault::not_implemented(format!(
+                "x-queue-type '{kind}' of {context}: only classic queues exist"
+            )));
+        }
+        let dead_letter_exchange = text("x-dead-letter-exchange")?;
+        let dead_letter_routing_key = text("x-dead-letter-routing-key")?;
+        if dead_letter_routing_key.is_some() && dead_letter_exchange.is_none() {
+            return Err(invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"));
+        }
+        Ok(Self {
+            dead_letter_exchange,
+            dead_letter_routing_key,
+            message_ttl: number("x-message-ttl")?.map(Duration::from_millis),
+            max_length: number("x-max-length")?.map(|n| n as usize),
+            max_length_bytes: number("x-max-length-bytes")?.map(|n| n as usize),
+            overflow: match text("x-overflow")?.as_deref() {
+                None | Some("drop-head") => Overflow::DropHead,
+                Some("reject-publish") => Overflow::RejectPublish,
+                Some(other) => return Err(invalid("x-overflow", &format!("unknown overflow {other}"))),
+            },
+        })
+    }
+
+    /// The arguments that a client would declare the same queue with.
+    pub(super) fn to_arguments(&self) -> FieldTable {
+        let number = |n: u128| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
+        let text = |text: &String| AMQPValue::LongString(text.as_str().into());
+        let mut table = FieldTable::default();
+        let mut set = |name: &str, value: Option<AMQPValue>| {
+            if let Some(value) = value {
+                table.insert(name.into(), value);
+            }
+        };
+        set("x-dead-letter-exchange", self.dead_letter_exchange.as_ref().map(text));
+        set("x-dead-letter-routing-key", self.dead_letter_routing_key.as_ref().map(text));
+        set("x-message-ttl", self.message_ttl.map(|ttl| number(ttl.as_millis())));
+        set("x-max-length", self.max_length.map(|n| number(n as u128)));
+        set("x-max-length-bytes", self.max_length_bytes.map(|n| number(n as u128)));
+        let reject = self.overflow == Overflow::RejectPublish;
+        set("x-overflow", reject.then(|| AMQPValue::LongString("reject-publish".into())));
+        table
+    }
+}
+
+/// Any of the integer types of a field table.
+pub(super) fn integer(value: &AMQPValue) -> Option<i64> {
+    match *value {
+        AMQPValue::ShortShortInt(n) => Some(n.into()),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => Some(n.into()),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => Some(n.into()),
+        AMQPValue::LongUInt(n) => Some(n.into()),
+        AMQPValue::LongLongInt(n) => Some(n),
+        _ => None,
+    }
+}
+
+/// A message and its place in the queue.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Counts up per queue; a message that comes back takes its old place by it.
+    pub(super) position: u64,
+    pub(super) message: Arc<Message>,
+    pub(super) expires: Option<Instant>,
+}
+
+/// A subscription. What it holds unsettled is counted here, what its channel holds is counted there.
+#[derive(Clone, Debug)]
+pub(super) struct Consumer {
+    pub(super) connection: u64,
+    pub(super) channel: u16,
+    pub(super) tag: Arc<str>,
+    pub(super) no_ack: bool,
+    pub(super) exclusive: bool,
+    /// 0 = no limit.
+    pub(super) prefetch: usize,
+    pub(super) unacked: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Tells a queue from a later one of the same name.
+    pub(super) id: u64,
+    pub(super) name: Arc<str>,
+    pub(super) durable: bool,
+    pub(super) auto_delete: bool,
+    /// The connection that it belongs to and ends with.
+    pub(super) owner: Option<u64>,
+    pub(super) options: QueueOptions,
+    /// In the order in which their turn comes.
+    pub(super) consumers: VecDeque<Consumer>,
+    pub(super) unacked: usize,
+    ready: BTreeMap<u64, Entry>,
+    ready_bytes: usize,
+    next_position: u64,
+}
+
+impl Queue {
+    pub(super) fn new(id: u64, name: &str, options: QueueOptions) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            durable: true,
+            auto_delete: false,
+            owner: None,
+            options,
+            consumers: VecDeque::new(),
+            unacked: 0,
+            ready: BTreeMap::new(),
+            ready_bytes: 0,
+            next_position: 0,
+        }
+    }
+
+    /// Puts a new message at the end.
+    pub(super) fn push(&mut self, message: Arc<Message>, ttl: Option<Duration>) {
+        let ttl = ttl.into_iter().chain(self.options.message_ttl).min();
+        let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        let position = self.next_position;
+        self.next_position += 1;
+        self.insert(Entry { position, message, expires });
+    }
+
+    /// Puts a message back where it was, marked as redelivered.
+    pub(super) fn put_back(&mut self, mut entry: Entry) {
+        if !entry.message.redelivered {
+            Arc::make_mut(&mut entry.message).redelivered = true;
+        }
+        self.insert(entry);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        let (_, entry) = self.ready.pop_first()?;
+        self.ready_bytes -= entry.message.body.len();
+        Some(entry)
+    }
+
+    /// Takes the first message when its time is over. Those behind it wait for their turn, as RabbitMQ has it.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Entry> {
+        self.next_expiry().filter(|expires| *expires <= now).and_then(|_| self.pop())
+    }
+
+    /// Takes the first message when the queue is over its limits.
+    pub(super) fn pop_excess(&mut self) -> Option<Entry> {
+        let over = self.options.max_length.is_some_and(|max| self.ready.len() > max)
+            || self.options.max_length_bytes.is_some_and(|max| self.ready_bytes > max);
+        if over { self.pop() } else { None }
+    }
+
+    /// Whether a message of this size has to be refused.
+    pub(super) fn refuses(&self, bytes: usize) -> bool {
+        self.options.overflow == Overflow::RejectPublish
+            && (self.options.max_length.is_some_and(|max| self.ready.len() + 1 > max)
+                || self.options.max_length_bytes.is_some_and(|max| self.ready_bytes + bytes > max))
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.ready.first_key_value().and_then(|(_, entry)| entry.expires)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Nothing waits and nothing is with a consumer.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ready.is_empty() && self.unacked == 0
+    }
+
+    /// Takes everything that waits.
+    pub(super) fn drain(&mut self) -> Vec<Entry> {
+        self.ready_bytes = 0;
+        std::mem::take(&mut self.ready).into_values().collect()
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.ready_bytes += entry.message.body.len();
+        self.ready.insert(entry.position, entry);
+    }
+}

@@ -1,0 +1,371 @@
+//! One emulated step: broker, platform and topology, and everything that its component does with them.
+
+use crate::{
+    broker::{self, BasicProperties, Broker, BrokerConfig},
+    event::{Decoder, Event, EventKind},
+    log::{Events, Log},
+    platform::{Platform, PlatformConfig, Step, percent_encoded},
+    topology::Topology,
+    wire,
+};
+use sailor::protocol::{Cipher, CipherError, Encoding, Headers};
+use serde_json::{Map, Value};
+use std::{fmt, io, sync::Arc, time::Instant};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+/// The step that messages seem to come from.
+const PREVIOUS_STEP: &str = "step_0";
+/// The platform's own waiting time of a first rebound, in milliseconds.
+const REBOUND_INITIAL_EXPIRATION: u64 = 15_000;
+const EXEC: &str = "emulated-exec";
+const USER: &str = "emulated-user";
+
+/// What the emulated flow is like.
+#[derive(Clone)]
+pub struct EmulatorConfig {
+    /// The broker.
+    pub broker: BrokerConfig,
+    /// The REST API and object storage.
+    pub platform: PlatformConfig,
+    /// The workspace's id.
+    pub workspace: String,
+    /// The flow's id.
+    pub flow: String,
+    /// `ordinary`, `debug` or `long_running`.
+    pub flow_type: String,
+    /// The one step, with its function, configuration and snapshot.
+    pub step: Step,
+    /// How many messages the component may have at once.
+    pub prefetch: u16,
+    /// How messages are encoded, in both directions: 1 is base64, 2 is raw.
+    pub protocol_version: i64,
+    /// Whether the component is to run its startup hook.
+    pub startup: bool,
+    /// Whether changed keys shall go over the broker too, besides REST.
+    pub update_keys_over_broker: bool,
+    /// Whether large bodies shall go through object storage.
+    pub lightweight: bool,
+    /// Rebounds come back this many times faster than on the platform.
+    pub rebound_speed_up: u32,
+    /// Routing keys of the component's own choice that shall lead somewhere. With others its messages are returned.
+    pub routing_keys: Vec<String>,
+    /// The password of all payloads.
+    pub crypto_password: String,
+    /// The initialisation vector of all payloads: 16 bytes of text.
+    pub crypto_iv: String,
+}
+
+impl Default for EmulatorConfig {
+    fn default() -> Self {
+        Self {
+            broker: BrokerConfig::default(),
+            platform: PlatformConfig::default(),
+            workspace: "emulated-workspace".into(),
+            flow: "emulated-flow".into(),
+            flow_type: "ordinary".into(),
+            step: Step::default(),
+            prefetch: 1,
+            protocol_version: 1,
+            startup: false,
+            update_keys_over_broker: false,
+            lightweight: false,
+            rebound_speed_up: 1,
+            routing_keys: Vec::new(),
+            crypto_password: "emulator-crypto-password".into(),
+            crypto_iv: "emulator-iv-0016".into(),
+        }
+    }
+}
+
+impl fmt::Debug for EmulatorConfig {
+    /// Neither passwords nor the step's configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut config = f.debug_struct("EmulatorConfig");
+        config.field("flow", &self.flow).field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+/// Why the emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(
+        "the emulator cannot listen on port {port} of 127.0.0.1: {cause}; another emulator may be running, port 0 takes a free one"
+    )]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+    /// The password or initialisation vector cannot be used.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+}
+
+/// A running emulator. Clones are handles to the same one; it stops with [`Emulator::shutdown`] or the last handle.
+#[derive(Clone)]
+pub struct Emulator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EmulatorConfig,
+    broker: Broker,
+    platform: Platform,
+    topology: Topology,
+    cipher: Cipher,
+    log: Arc<Log>,
+    _stop: DropGuard,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.log.end();
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Emulator(broker {}, platform {})", self.inner.broker.addr(), self.inner.platform.addr())
+    }
+}
+
+impl Emulator {
+    /// Starts broker and platform, and declares the step's exchange and queues.
+    ///
+    /// # Errors
+    /// When a port is taken, or the initialisation vector is not 16 bytes.
+    pub async fn start(config: EmulatorConfig) -> Result<Self, StartError> {
+        let cipher = Cipher::new(&config.crypto_password, &config.crypto_iv)?;
+        let port = config.broker.port;
+        let broker = Broker::start(config.broker.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        let port = config.platform.port;
+        let platform =
+            Platform::start(config.platform.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        platform.set_step(&config.flow, config.step.clone());
+        let topology = Topology::new(&config.workspace, &config.flow, &config.step.id, PREVIOUS_STEP);
+        topology.declare(&broker, &config.routing_keys);
+
+        let log = Arc::<Log>::default();
+        let stop = CancellationToken::new();
+        let collector = Collector {
+            start: Instant::now(),
+            flow: config.flow.clone(),
+            step: config.step.id.clone(),
+            decoder: Decoder { cipher: cipher.clone(), topology: topology.clone() },
+            broker: broker.watch(),
+            calls: platform.watch(),
+            platform: platform.clone(),
+            log: log.clone(),
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(collector.run()));
+        let _stop = stop.drop_guard();
+        Ok(Self { inner: Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop }) })
+    }
+
+    /// The broker, to look into queues and to order faults.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.inner.broker
+    }
+
+    /// The REST API, to look at calls, change what the step is given, and order faults.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.inner.platform
+    }
+
+    /// Names of queues and routing keys.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.inner.topology
+    }
+
+    /// Encrypts and decrypts payloads as this emulator's platform does.
+    #[must_use]
+    pub fn cipher(&self) -> &Cipher {
+        &self.inner.cipher
+    }
+
+    /// Every variable that the platform sets for a step's container (contract §1).
+    #[must_use]
+    pub fn env(&self) -> Vec<(String, String)> {
+        let Inner { config, broker, platform, topology, .. } = &*self.inner;
+        let url = platform.url();
+        let expiration = (REBOUND_INITIAL_EXPIRATION / u64::from(config.rebound_speed_up.max(1))).max(1);
+        let mut variables = vec![
+            ("FLOW_ID", config.flow.clone()),
+            ("FLOW_TYPE", config.flow_type.clone()),
+            ("FLOW_VERSION", "1".into()),
+            ("FLOW_WEBHOOK_URI", format!("{url}/hook/{}", percent_encoded(&config.flow))),
+            ("EXEC_ID", EXEC.into()),
+            ("EXEC_TYPE", "flow".into()),
+            ("STEP_ID", config.step.id.clone()),
+            ("CONTAINER_ID", "emulated-container".into()),
+            ("CONTRACT_ID", "emulated-contract".into()),
+            ("WORKSPACE_ID", config.workspace.clone()),
+            ("TENANT_ID", "emulated-tenant".into()),
+            ("USER_ID", USER.into()),
+            ("COMP_ID", config.step.comp_id.clone()),
+            ("COMP_NAME", config.step.comp_id.clone()),
+            ("FUNCTION", config.step.function.clone()),
+            ("API_URI", url.clone()),
+            ("API_USERNAME", config.platform.username.clone()),
+            ("API_KEY", config.platform.key.clone()),
+            ("AMQP_URI", broker.uri()),
+            ("LISTEN_MESSAGES_ON", topology.input.clone()),
+            ("PUBLISH_MESSAGES_TO", topology.exchange.clone()),
+            ("DATA_ROUTING_KEY", topology.keys.data.clone()),
+            ("ERROR_ROUTING_KEY", topology.keys.error.clone()),
+            ("REBOUND_ROUTING_KEY", topology.keys.rebound.clone()),
+            ("SNAPSHOT_ROUTING_KEY", topology.keys.snapshot.clone()),
+            ("MESSAGE_CRYPTO_PASSWORD", config.crypto_password.clone()),
+            ("MESSAGE_CRYPTO_IV", config.crypto_iv.clone()),
+            ("PROTOCOL_VERSION", config.protocol_version.to_string()),
+            ("RABBITMQ_PREFETCH_SAILOR", config.prefetch.to_string()),
+            ("REBOUND_INITIAL_EXPIRATION", expiration.to_string()),
+            ("REBOUND_LIMIT", "20".into()),
+            ("OBJECT_STORAGE_URI", url),
+            ("OBJECT_STORAGE_TOKEN", config.platform.storage_token.clone()),
+        ];
+        // Present only where they are wanted: some sailors take every value of these for yes.
+        if config.startup {
+            variables.push(("STARTUP_REQUIRED", "true".into()));
+        }
+        if config.lightweight {
+            variables.push(("EMIT_LIGHTWEIGHT_MESSAGE", "true".into()));
+        }
+        if config.update_keys_over_broker {
+            variables.push(("UPDATE_KEYS_ROUTING_KEY", topology.keys.update_keys.clone()));
+        }
+        variables.into_iter().map(|(name, value)| (format!("ELASTICIO_{name}"), value)).collect()
+    }
+
+    /// Encrypts a message and puts it into the input queue, with the headers that the platform gives messages and
+    /// `headers` over these; a header that is null is left out. Returns the `messageId` header.
+    ///
+    /// A `reply_to` header gets a queue, so that replies are not returned.
+    pub fn send(&self, message: &Value, headers: &Headers) -> String {
+        let encoding = Encoding::of(self.inner.config.protocol_version);
+        let id = message.get("id").and_then(Value::as_str).map_or_else(uuid, str::to_owned);
+        self.send_raw(self.inner.cipher.seal(message.to_string().into(), encoding), &id, headers)
+    }
+
+    /// Puts a payload into the input queue as it is, for messages that are broken or are error events.
+    pub fn send_raw(&self, payload: Vec<u8>, message_id: &str, headers: &Headers) -> String {
+        let Inner { config, broker, topology, .. } = &*self.inner;
+        let mut table: Map<String, Value> = [
+            ("execId", EXEC),
+            ("taskId", &config.flow),
+            ("workspaceId", &config.workspace),
+            ("userId", USER),
+            ("stepId", PREVIOUS_STEP),
+            ("threadId", &uuid()),
+            ("messageId", message_id),
+            ("parentMessageId", &uuid()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .into_iter()
+        .collect();
+        if config.protocol_version > 1 {
+            table.insert("protocolVersion".into(), config.protocol_version.into());
+        }
+        table.extend(headers.clone());
+        if let Some(Value::String(reply_to)) = table.get("reply_to") {
+            topology.capture(broker, reply_to);
+        }
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_content_encoding("utf8".into())
+            .with_headers(wire::table(&table));
+        broker.publish(&topology.exchange, &topology.input_key, properties, payload);
+        table.get("messageId").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// Everything that happened since the start, and what will happen.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.inner.log.read()
+    }
+
+    /// Resolves when the input queue is empty and nothing of it is unsettled. Rebounds on their way are not waited for.
+    pub async fn settled(&self) {
+        self.inner.broker.settled(&self.inner.topology.input).await;
+    }
+
+    /// Stops broker and platform; connections are cut, all state is gone.
+    pub async fn shutdown(&self) {
+        self.inner.broker.shutdown().await;
+        self.inner.platform.shutdown().await;
+        self.inner.log.end();
+    }
+}
+
+fn uuid() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// Turns what broker and platform tell into events, and does what the platform does with snapshots and keys.
+struct Collector {
+    start: Instant,
+    flow: String,
+    step: String,
+    decoder: Decoder,
+    broker: tokio::sync::broadcast::Receiver<broker::Event>,
+    calls: tokio::sync::broadcast::Receiver<crate::platform::Call>,
+    platform: Platform,
+    log: Arc<Log>,
+}
+
+impl Collector {
+    async fn run(mut self) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                call = self.calls.recv() => match call {
+                    Ok(call) => Some(Event::of_call(call)),
+                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
+                    Err(RecvError::Closed) => break,
+                },
+                event = self.broker.recv() => match event {
+                    Ok(event) => self.decoder.decode(&event),
+                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
+                    Err(RecvError::Closed) => break,
+                },
+            };
+            if let Some(mut event) = event {
+                event.at = self.start.elapsed();
+                self.keep(&event);
+                self.log.push(event);
+            }
+        }
+        self.log.end();
+    }
+
+    /// What the platform remembers of an event.
+    fn keep(&self, event: &Event) {
+        match (event.kind, &event.body) {
+            (EventKind::Snapshot, snapshot) if event.problem.is_none() => {
+                self.platform.set_snapshot(&self.flow, &self.step, snapshot.clone());
+            }
+            (EventKind::SnapshotUpdate, Value::Object(delta)) => {
+                let step = self.platform.step(&self.flow, &self.step);
+                let mut snapshot = step.and_then(|step| step.snapshot.as_object().cloned()).unwrap_or_default();
+                snapshot.extend(delta.clone());
+                self.platform.set_snapshot(&self.flow, &self.step, snapshot.into());
+            }
+            // Only what came over the broker: the REST API has done it already, and may have gone on since.
+            (EventKind::UpdateKeys, body) if !event.routing_key.is_empty() => {
+                if let (Some(Value::String(account)), Some(Value::Object(keys))) =
+                    (body.get("accountId"), body.get("keys"))
+                {
+                    self.platform.merge_account(account, keys.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+}
