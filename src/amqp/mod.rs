@@ -33,7 +33,10 @@ use publisher::{Outgoing, Publisher, RetryPolicy};
 use session::{ANSWER_TIMEOUT, AmqpThread, Connector, Role};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{

@@ -152,7 +152,7 @@ mod tests {
             (AMQPValue::Float(0.5), json!(0.5)),
             (AMQPValue::Double(1.25), json!(1.25)),
             (AMQPValue::Double(f64::NAN), json!(null)),
-            (AMQPValue::DecimalValue(DecimalValue { scale: 2, value: 314 }), json!(3.14)),
+            (AMQPValue::DecimalValue(DecimalValue { scale: 2, value: 275 }), json!(2.75)),
             (AMQPValue::DecimalValue(DecimalValue { scale: 0, value: 7 }), json!(7)),
             (AMQPValue::ShortString("s".into()), json!("s")),
             (AMQPValue::LongString("ü".into()), json!("ü")),
