@@ -6,5 +6,6 @@ mod component;
 
 mod author_api;
 mod invariants;
+mod process;
 mod protocol;
 mod reference_component;
