@@ -3,7 +3,7 @@
 use super::{
     codec::short,
     fault::{Fault, Outcome},
-    message::{DeathReason, Event},
+    message::{DeathReason, Event, Message},
     queue::{Consumer, Entry, Queue},
     state::{Channel, Connection, State, Unacked},
 };
@@ -23,6 +23,14 @@ pub(super) struct Subscription {
     pub(super) tag: String,
     pub(super) no_ack: bool,
     pub(super) exclusive: bool,
+}
+
+/// A message that a client fetched.
+pub(super) struct Fetched {
+    pub(super) tag: u64,
+    pub(super) message: Arc<Message>,
+    /// How many still wait.
+    pub(super) left: usize,
 }
 
 impl State {
@@ -94,28 +102,23 @@ impl State {
         }
     }
 
-    /// Fetches one message; none when nothing waits. The number is how many still wait.
-    pub(super) fn get(
-        &mut self,
-        connection: u64,
-        channel: u16,
-        queue: &str,
-        no_ack: bool,
-    ) -> Outcome<Option<(u64, Entry, usize)>> {
+    /// Fetches one message; none when nothing waits.
+    pub(super) fn get(&mut self, connection: u64, channel: u16, queue: &str, no_ack: bool) -> Outcome<Option<Fetched>> {
         self.queue(connection, queue)?;
-        self.expire(queue, Instant::now());
-        let queue = self.queue(connection, queue)?;
-        let Some(entry) = queue.pop() else { return Ok(None) };
-        let (name, queue_id, left) = (queue.name.clone(), queue.id, queue.len());
+        let now = Instant::now();
+        self.expire(queue, now);
+        let known = self.queue(connection, queue)?;
+        let Some(entry) = known.pop() else { return Ok(None) };
+        let (name, queue_id) = (known.name.clone(), known.id);
         if !no_ack {
-            queue.unacked += 1;
+            known.unacked += 1;
         }
-        let Some(channel) = self.channel(connection, channel) else { return Ok(None) };
-        channel.last_tag += 1;
-        let tag = channel.last_tag;
+        let Some(holder) = self.channel(connection, channel) else { return Ok(None) };
+        holder.last_tag += 1;
+        let tag = holder.last_tag;
         if !no_ack {
             let unacked = Unacked { queue: name.clone(), queue_id, consumer: None, entry: entry.clone() };
-            channel.unacked.insert(tag, unacked);
+            holder.unacked.insert(tag, unacked);
         }
         self.emit(|| Event::Delivered {
             queue: name.to_string(),
@@ -123,12 +126,12 @@ impl State {
             delivery_tag: tag,
             message: entry.message.clone(),
         });
-        if no_ack {
-            self.notice_idle(&name);
-        }
-        // The message that is first now may be long due.
+        // The message that is first now may be long due, and is not counted then.
+        self.expire(queue, now);
         self.timer.notify_one();
-        Ok(Some((tag, entry, left)))
+        self.notice_idle(queue);
+        let left = self.queues.get(queue).map_or(0, Queue::len);
+        Ok(Some(Fetched { tag, message: entry.message, left }))
     }
 
     /// Sends what waits in a queue to consumers that have room.
