@@ -158,7 +158,7 @@ impl Session {
                 exchange: content.publish.exchange,
                 routing_key: content.publish.routing_key,
             }));
-            self.link.content(number, &method, &message, self.frame_max)?;
+            self.link.content(number, &method, &message, self.frame_max);
             state.emit(|| Event::Returned { message: message.clone() });
         }
         if routed == Routed::Refused {
@@ -197,7 +197,8 @@ impl Session {
             routing_key: short(&fetched.message.routing_key),
             message_count: count(fetched.left),
         }));
-        self.link.content(number, &method, &fetched.message, self.frame_max)
+        self.link.content(number, &method, &fetched.message, self.frame_max);
+        Ok(())
     }
 
     fn consume(&mut self, state: &mut State, number: u16, consume: &basic::Consume) -> Outcome {
