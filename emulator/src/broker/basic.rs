@@ -127,6 +127,11 @@ impl Session {
         if content.publish.immediate {
             return Err(Fault::not_implemented("immediate=true"));
         }
+        let headers = content.properties.headers().as_ref();
+        if let Some(name) = ["CC", "BCC"].into_iter().find(|name| headers.is_some_and(|table| table.contains_key(name)))
+        {
+            return Err(Fault::not_implemented(format!("message header '{name}': this broker has no such feature")));
+        }
         let user = &self.shared.config.user;
         if let Some(claimed) = content.properties.user_id().as_ref().filter(|claimed| claimed.as_str() != user) {
             return Err(Fault::precondition(format!(
@@ -202,6 +207,11 @@ impl Session {
     }
 
     fn consume(&mut self, state: &mut State, number: u16, consume: &basic::Consume) -> Outcome {
+        if consume.arguments.contains_key("x-priority") {
+            return Err(Fault::not_implemented(
+                "argument 'x-priority' of basic.consume: this broker has no such feature",
+            ));
+        }
         let queue = self.queue_name(state, number, consume.queue.as_str())?;
         let wanted = Subscription {
             tag: consume.consumer_tag.to_string(),
