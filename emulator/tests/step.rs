@@ -127,6 +127,13 @@ async fn given_keys_over_the_broker_when_they_arrive_then_the_account_has_them()
 }
 
 #[tokio::test]
+async fn given_keys_for_an_account_that_does_not_exist_when_they_arrive_then_the_event_says_so() {
+    let rig = Rig::start(EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() }).await;
+    rig.send("keys");
+    assert_eq!(rig.find(EventKind::UpdateKeys).await.problem.as_deref(), Some("there is no account \"acc\""));
+}
+
+#[tokio::test]
 async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
     let rig = rig().await;
     let client = reqwest::Client::new();
