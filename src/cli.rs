@@ -212,7 +212,9 @@ fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
                 std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
                 println!("{}", path.display());
             }
-            _ if write => println!("{function}, {side}: stands in component.json itself, compare it with `component check`"),
+            _ if write => {
+                println!("{function}, {side}: stands in component.json itself, compare it with `component check`")
+            }
             _ => println!("// {function}, {side}\n{text}"),
         }
     }

@@ -183,7 +183,9 @@ impl Component {
             }
         }
         for name in self.metadata.keys().filter(|name| self.descriptor.function(name).is_none()) {
-            found.push(format!("metadata for \"{name}\" is registered, but no function of that name is in component.json"));
+            found.push(format!(
+                "metadata for \"{name}\" is registered, but no function of that name is in component.json"
+            ));
         }
         for (place, model) in self.descriptor.models().filter(|(_, model)| !self.models.contains_key(model)) {
             found.push(format!("{place} asks for select model \"{model}\", which is not registered"));
@@ -216,7 +218,9 @@ impl Component {
         let registered = self.modules.iter().find(|(n, k, _)| *n == name && *k == kind);
         let (.., module) = registered.ok_or_else(|| {
             let main = function.main.as_deref().unwrap_or("no file");
-            anyhow::anyhow!("Trigger or action \"{name}\" ({main}) is in component.json, but this binary has no module for it")
+            anyhow::anyhow!(
+                "Trigger or action \"{name}\" ({main}) is in component.json, but this binary has no module for it"
+            )
         })?;
         Ok((module.clone(), function))
     }
@@ -262,15 +266,17 @@ impl Component {
 
     /// Each schema that component.json has: function, side, where it stands, and what the type says.
     pub(crate) fn schemas(&self) -> impl Iterator<Item = (&str, &'static str, &Value, Value)> {
-        self.declared().filter(|(_, name, _)| !self.metadata.contains_key(name.as_str())).flat_map(|(_, name, function)| {
-            let types = self.metadata_of(name);
-            let places = function.metadata.as_ref();
-            let input = places.and_then(|p| p.input.as_ref()).zip(types.as_ref().and_then(|t| t.input.clone()));
-            let output = places.and_then(|p| p.output.as_ref()).zip(types.map(|t| t.output));
-            let input = input.map(|(place, schema)| (name.as_str(), "in", place, schema));
-            let output = output.map(|(place, schema)| (name.as_str(), "out", place, schema));
-            [input, output].into_iter().flatten()
-        })
+        self.declared().filter(|(_, name, _)| !self.metadata.contains_key(name.as_str())).flat_map(
+            |(_, name, function)| {
+                let types = self.metadata_of(name);
+                let places = function.metadata.as_ref();
+                let input = places.and_then(|p| p.input.as_ref()).zip(types.as_ref().and_then(|t| t.input.clone()));
+                let output = places.and_then(|p| p.output.as_ref()).zip(types.map(|t| t.output));
+                let input = input.map(|(place, schema)| (name.as_str(), "in", place, schema));
+                let output = output.map(|(place, schema)| (name.as_str(), "out", place, schema));
+                [input, output].into_iter().flatten()
+            },
+        )
     }
 
     /// The crates that the modules stand in: their log lines are the component's.

@@ -99,8 +99,11 @@ impl Descriptor {
         let of_functions = self.triggers.iter().chain(&self.actions).flat_map(|(name, function)| {
             function.fields.iter().map(move |(field, f)| (format!("field \"{field}\" of \"{name}\""), f))
         });
-        let of_credentials =
-            self.credentials.iter().flat_map(|c| &c.fields).map(|(field, f)| (format!("credential field \"{field}\""), f));
+        let of_credentials = self
+            .credentials
+            .iter()
+            .flat_map(|c| &c.fields)
+            .map(|(field, f)| (format!("credential field \"{field}\""), f));
         of_functions.chain(of_credentials).filter_map(|(place, field)| match &field.model {
             Some(Value::String(model)) => Some((place, model.as_str())),
             _ => None,

@@ -59,11 +59,7 @@ async fn answer(settings: ServiceSettings, component: &Component, http: &reqwest
     answered.unwrap_or_else(|_| Err(anyhow::anyhow!("the component panicked; its log has the place")))
 }
 
-async fn dispatch(
-    component: &Component,
-    method: &Method,
-    run: impl Fn(&str) -> ServiceRun,
-) -> anyhow::Result<Value> {
+async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> ServiceRun) -> anyhow::Result<Value> {
     match method {
         Method::VerifyCredentials => {
             let verified = match component.verify_function() {
@@ -90,9 +86,9 @@ async fn dispatch(
         },
         Method::SelectModel { function, model } => {
             component.module(function)?;
-            let select = component.model_function(model).with_context(|| {
-                format!("Method \"{model}\" is not found in \"{function}\" action or trigger")
-            })?;
+            let select = component
+                .model_function(model)
+                .with_context(|| format!("Method \"{model}\" is not found in \"{function}\" action or trigger"))?;
             select(run(function)).await
         }
     }

@@ -54,7 +54,8 @@ impl Trigger for PollItems {
         let config = &cx.config;
         let mut position = since.unwrap_or_default();
         let mut request = config.credentials.request(cx.http(), reqwest::Method::GET, &config.path)?;
-        if let Some(parameter) = config.since_parameter.as_ref().filter(|p| !p.is_empty() && !position.since.is_empty()) {
+        if let Some(parameter) = config.since_parameter.as_ref().filter(|p| !p.is_empty() && !position.since.is_empty())
+        {
             request = request.query(&[(parameter, &position.since)]);
         }
         let answer = api::success(api::send(request).await?).await?;

@@ -100,9 +100,8 @@ impl Bodies {
         wanted: impl Fn(&Object) -> bool,
     ) -> anyhow::Result<Vec<(usize, Json)>> {
         let wanted = entries.iter().enumerate().filter(|(_, (_, entry))| wanted(entry));
-        let ids = wanted.filter_map(|(index, (_, entry))| {
-            object_id(&headers_of(entry)).map(|id| (index, id.to_owned()))
-        });
+        let ids =
+            wanted.filter_map(|(index, (_, entry))| object_id(&headers_of(entry)).map(|id| (index, id.to_owned())));
         try_join_all(ids.map(|(index, id)| async move { Ok((index, self.fetch(&id).await?)) })).await
     }
 

@@ -252,9 +252,11 @@ impl<T: Transport> Flight<T> {
     }
 
     fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Receipt> {
-        let key = self.incoming.reply_to.clone().context(
-            "Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers",
-        )?;
+        let key = self
+            .incoming
+            .reply_to
+            .clone()
+            .context("Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers")?;
         let mut body = serde_json::to_value(reply)?;
         if let Some(Value::Object(own_headers)) = body.get_mut("headers") {
             decode::take_routing_key(own_headers);
@@ -266,9 +268,8 @@ impl<T: Transport> Flight<T> {
     }
 
     async fn rebound(&self, reason: &str) -> anyhow::Result<Taken> {
-        let (_, origin) = self.engine.in_flight.current(self.number).context(
-            "a message cannot be rebounded once it is settled",
-        )?;
+        let (_, origin) =
+            self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
         match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
             Ok(receipt) => {
                 self.engine.metrics.rebounds.add(1);

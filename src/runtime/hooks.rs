@@ -1,11 +1,6 @@
 //! The module's hooks: init, startup, shutdown (contract §2.3, §2.4).
 
-use crate::{
-    context::ServiceRun,
-    module::Module,
-    platform::Platform,
-    protocol::Json,
-};
+use crate::{context::ServiceRun, module::Module, platform::Platform, protocol::Json};
 use anyhow::Context as _;
 use serde_json::Value;
 

@@ -118,10 +118,9 @@ impl<O> InFlight<O> {
         }
         state.next += 1;
         let number = state.next;
-        state.working.insert(
-            number,
-            Working { mark, generation: delivery.generation, origin: delivery.origin.clone() },
-        );
+        state
+            .working
+            .insert(number, Working { mark, generation: delivery.generation, origin: delivery.origin.clone() });
         Arrival::New(number)
     }
 
@@ -154,11 +153,8 @@ mod tests {
     use serde_json::json;
 
     fn delivery(id: &str, body: &'static str, generation: u64, redelivered: bool) -> Delivery<Arc<&'static str>> {
-        let headers = if id.is_empty() {
-            Headers::new()
-        } else {
-            Headers::from_iter([("messageId".to_owned(), json!(id))])
-        };
+        let headers =
+            if id.is_empty() { Headers::new() } else { Headers::from_iter([("messageId".to_owned(), json!(id))]) };
         Delivery { headers, body: Bytes::from_static(body.as_bytes()), redelivered, generation, origin: Arc::new(body) }
     }
 

@@ -284,7 +284,11 @@ impl<T: Transport> Engine<T> {
         self.stopping.cancel();
         if refused.is_none() {
             let limit = self.settings.shutdown_timeout;
-            tracing::info!(messages = tasks.len(), seconds = limit.as_secs(), "Stopping: running messages are finished");
+            tracing::info!(
+                messages = tasks.len(),
+                seconds = limit.as_secs(),
+                "Stopping: running messages are finished"
+            );
             let finish = async {
                 self.transport.stop_consuming().await;
                 while let Some(Ok(delivery)) = deliveries.recv().await {

@@ -57,9 +57,10 @@ pub(crate) struct AccountKeys {
 
 impl AccountKeys {
     pub(crate) async fn save(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        let account = self.step.account().context(
-            "updateKeys needs the account to save to: the step's configuration has no `_account`",
-        )?;
+        let account = self
+            .step
+            .account()
+            .context("updateKeys needs the account to save to: the step's configuration has no `_account`")?;
         self.platform.update_account(&account, &Value::Object(keys.clone())).await?;
         self.step.merge_keys(keys);
         Ok(())

@@ -19,7 +19,8 @@ fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     walk(&root, &mut files);
-    let is_test = |path: &Path| path.file_stem().is_some_and(|name| name == "tests") || path.iter().any(|p| p == "tests");
+    let is_test =
+        |path: &Path| path.file_stem().is_some_and(|name| name == "tests") || path.iter().any(|p| p == "tests");
     let files = files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs") && !is_test(path));
     files
         .map(|path| {
@@ -98,8 +99,7 @@ fn a_module_uses_only_floors_below_its_own() {
         let own = path.split(['/', '.']).next().unwrap();
         let own_floor = floor_of(own).unwrap_or_else(|| panic!("{path} stands on no floor: give it one"));
         for (at, _) in code.match_indices("crate::") {
-            let used: String =
-                code[at + 7..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let used: String = code[at + 7..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
             if let Some(floor) = floor_of(&used) {
                 assert!(floor <= own_floor, "{path} uses crate::{used}, which stands above it");
             }

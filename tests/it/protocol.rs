@@ -43,7 +43,8 @@ fn base64_is_read_as_leniently_as_node_reads_it() {
     let (plain, base64) = VECTORS[1];
     let url_safe = base64.replace('+', "-").replace('/', "_");
     let unpadded = base64.trim_end_matches('=').to_owned();
-    let broken_up = base64.as_bytes().chunks(20).map(|l| std::str::from_utf8(l).unwrap()).collect::<Vec<_>>().join("\r\n ");
+    let broken_up =
+        base64.as_bytes().chunks(20).map(|l| std::str::from_utf8(l).unwrap()).collect::<Vec<_>>().join("\r\n ");
     for text in [url_safe, unpadded, broken_up] {
         assert_eq!(cipher().open(text.as_bytes(), Encoding::Base64).unwrap(), plain.as_bytes(), "{text}");
     }
@@ -67,11 +68,8 @@ fn what_cannot_be_decrypted_says_so_without_its_content() {
 
 #[test]
 fn an_error_event_is_the_worked_example_whichever_protocol_the_input_had() {
-    let report = ErrorReport {
-        name: "Error".into(),
-        message: "Test error".into(),
-        stack: "Error: Test error\n    at x".into(),
-    };
+    let report =
+        ErrorReport { name: "Error".into(), message: "Test error".into(), stack: "Error: Test error\n    at x".into() };
     let sealed = report.seal(&cipher());
     let input = VECTORS[0].1;
     let expected = format!(r#"{{"error":"{}","errorInput":"{input}"}}"#, VECTORS[2].1);
