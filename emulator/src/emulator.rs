@@ -8,7 +8,7 @@ use crate::{
     log::{Events, Log},
     platform::{Platform, percent_encoded},
     topology::Topology,
-    wire,
+    webhook, wire,
 };
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde_json::{Map, Value};
@@ -97,8 +97,20 @@ impl Emulator {
             log: log.clone(),
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(collector.run()));
+        let mut webhooks = platform.webhooks(&config.flow);
+        let stopped = stop.clone();
         let _stop = stop.drop_guard();
-        Ok(Self { inner: Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop }) })
+        let inner = Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop });
+        // Weak, so that waiting for requests does not keep the emulator alive.
+        let weak = Arc::downgrade(&inner);
+        tokio::spawn(stopped.run_until_cancelled_owned(async move {
+            while let Some(webhook) = webhooks.recv().await
+                && let Some(inner) = weak.upgrade()
+            {
+                tokio::spawn(webhook::serve(Self { inner }, webhook));
+            }
+        }));
+        Ok(Self { inner })
     }
 
     /// The broker, to look into queues and to order faults.
@@ -224,6 +236,12 @@ impl Emulator {
     #[must_use]
     pub fn events(&self) -> Events {
         self.inner.log.read()
+    }
+
+    /// What will happen from now on.
+    #[must_use]
+    pub fn events_from_now(&self) -> Events {
+        self.inner.log.read_on()
     }
 
     /// Resolves when the input queue is empty and nothing of it is unsettled. Rebounds on their way are not waited for.

@@ -20,6 +20,7 @@ mod tally;
 mod timeline;
 mod topology;
 mod up;
+mod webhook;
 mod wire;
 
 pub use cli::main;

@@ -50,7 +50,6 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     let emulator = start(plan.emulator).await?;
     timeline.plain(&banner(&emulator));
     let url = emulator.platform().url();
-    let sent = plan.messages.len();
     for mut message in plan.messages {
         fill_in(&mut message, &url);
         emulator.send(&message, &plan.headers);
@@ -59,12 +58,11 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     let mut env = component_env(&emulator);
     env.extend(plan.env);
     let (process, output) = Process::start(&plan.command, &env)?;
-    let tally = Tally { unsettled: sent, ..Tally::default() };
-    let mut session = Session { process, output, events: emulator.events(), tally, timeline };
+    let mut session = Session { process, output, events: emulator.events(), tally: Tally::default(), timeline };
 
     let ending = session.until_settled(plan.start_timeout, plan.timeout).await?;
     session.end(&ending).await?;
-    let ok = session.judge(&ending, sent);
+    let ok = session.judge(&ending);
     emulator.shutdown().await;
     Ok(ok)
 }
@@ -182,19 +180,19 @@ impl Session<'_> {
         self.timeline.event(event);
     }
 
-    fn judge(&self, ending: &Ending, sent: usize) -> bool {
+    fn judge(&self, ending: &Ending) -> bool {
         let tally = &self.tally;
         let ok = tally.settled() && tally.faultless() && !matches!(ending, Ending::Interrupted);
         if matches!(ending, Ending::Exited(_)) && !tally.settled() {
             self.timeline.note("the component ended before all messages were settled; it printed at last:");
             self.timeline.tail(self.output.tail());
         }
-        let summary = tally.in_words(sent);
+        let summary = tally.in_words();
         self.timeline.note(&if ok { summary } else { format!("FAILED: {summary}") });
         self.timeline.result(&json!({
             "event": "result",
             "ok": ok,
-            "messages": sent,
+            "messages": tally.sent,
             "acknowledged": tally.acked,
             "rejected": tally.rejected,
             "unsettled": tally.unsettled + tally.coming_back,

@@ -5,6 +5,7 @@ use crate::event::{Event, EventKind};
 /// Counts what decides whether the run is over, and whether it went well.
 #[derive(Default)]
 pub(crate) struct Tally {
+    pub(crate) sent: usize,
     /// Messages in the input queue or with the component.
     pub(crate) unsettled: usize,
     /// Rebounds that wait for their time.
@@ -23,6 +24,10 @@ impl Tally {
         match event.kind {
             EventKind::Connected => self.connections += 1,
             EventKind::Disconnected => self.connections = self.connections.saturating_sub(1),
+            EventKind::Sent => {
+                self.sent += 1;
+                self.unsettled += 1;
+            }
             EventKind::Delivered => self.delivered += 1,
             EventKind::Acked => {
                 self.acked += 1;
@@ -46,15 +51,15 @@ impl Tally {
     }
 
     pub(crate) fn settled(&self) -> bool {
-        self.unsettled == 0 && self.coming_back == 0
+        self.sent > 0 && self.unsettled == 0 && self.coming_back == 0
     }
 
     pub(crate) fn faultless(&self) -> bool {
         self.rejected == 0 && self.errors == 0 && self.problems == 0
     }
 
-    pub(crate) fn in_words(&self, sent: usize) -> String {
-        let mut words = format!("{sent} sent, {} acknowledged", self.acked);
+    pub(crate) fn in_words(&self) -> String {
+        let mut words = format!("{} sent, {} acknowledged", self.sent, self.acked);
         for (count, what) in [
             (self.rejected, "rejected"),
             (self.unsettled, "not settled"),
@@ -73,7 +78,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use EventKind::{Acked, CameBack, DeadLettered, Error, Lost, Rebound, Rejected};
+    use EventKind::{Acked, CameBack, DeadLettered, Error, Lost, Rebound, Rejected, Sent};
 
     #[test]
     fn given_the_events_of_one_message_when_they_are_counted_then_they_tell_whether_it_is_settled_and_went_well() {
@@ -88,7 +93,8 @@ mod tests {
             (&[Rebound, Acked, CameBack, Acked], true, true),
             (&[Acked, Lost], true, false),
         ] {
-            let mut tally = Tally { unsettled: 1, ..Tally::default() };
+            let mut tally = Tally::default();
+            tally.count(&Event::bare(Sent, ""));
             kinds.iter().for_each(|&kind| tally.count(&Event::bare(kind, "")));
             assert_eq!((tally.settled(), tally.faultless()), (settled, faultless), "{kinds:?}");
         }

@@ -73,7 +73,7 @@ impl Component {
             }
             "reply" => {
                 let Some(AMQPValue::LongString(key)) = headers.inner().get("reply_to").cloned() else { panic!() };
-                let body = self.cipher.seal(json!({"statusCode": 200}).to_string().into(), encoding);
+                let body = self.cipher.seal(json!({"statusCode": 201, "body": {}}).to_string().into(), encoding);
                 self.publish(&key.to_string(), headers, None, &body).await;
             }
             "garbage" => self.publish(&(self.env)("DATA_ROUTING_KEY"), headers, None, b"garbage").await,
