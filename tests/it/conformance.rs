@@ -33,6 +33,7 @@ async fn given_rabbitmq_then_every_scenario_ends_as_recorded() {
 }
 
 async fn run_all(broker: &str) {
+    observe::scripted().unwrap();
     let scenarios: Vec<Scenario> = serde_json::from_str(include_str!("../conformance/scenarios.json")).unwrap();
     let recorded: BTreeMap<String, Record> =
         serde_json::from_str(include_str!("../conformance/recorded.json")).unwrap();

@@ -123,7 +123,7 @@ fn start(scenario: &Scenario, environment: Vec<(String, String)>, output: &File)
 }
 
 /// Cargo builds examples with the tests, next to the folder of this test's binary.
-fn scripted() -> Result<PathBuf> {
+pub(super) fn scripted() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.ancestors().nth(2).context("the test binary lies in no target folder")?;
     let path = profile.join("examples").join("scripted");
