@@ -1,1 +1,9 @@
-fn main() {}
+//! The reference component: any REST API.
+
+mod component;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sailor::main(component::component)
+}

@@ -1,3 +1,31 @@
-//! Emulator.
+//! A local platform for components: AMQP broker, REST API and object storage on loopback.
+//!
+//! [`Emulator`] is one step of a flow with all that its component needs; the command `emulator` runs a component
+//! against it and prints what happens. [`broker`] and [`platform`] can be used on their own. Nothing leaves the
+//! machine, and all state is in memory.
 
 pub mod broker;
+mod child;
+mod cli;
+mod collector;
+mod config;
+mod emulator;
+mod event;
+mod input;
+mod log;
+pub mod platform;
+mod run;
+mod service;
+mod tally;
+mod timeline;
+mod topology;
+mod up;
+mod webhook;
+mod wire;
+
+pub use cli::main;
+pub use config::{EmulatorConfig, StartError};
+pub use emulator::Emulator;
+pub use event::{Event, EventKind};
+pub use log::Events;
+pub use topology::{Keys, Topology};

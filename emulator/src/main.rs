@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `emulator`.
+
+fn main() -> std::process::ExitCode {
+    emulator::main()
+}

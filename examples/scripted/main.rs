@@ -1,1 +1,145 @@
-fn main() {}
+//! A component that does what each message tells it to: `body.script` is a list of `[operation, argument]`, carried
+//! out in turn, each awaited. Without a script it echoes what it was given. The conformance scenarios drive it.
+
+use anyhow::{Context as _, bail};
+use sailor::prelude::*;
+use serde_json::{Map, Value, json};
+use std::{process::ExitCode, time::Duration};
+
+fn main() -> ExitCode {
+    sailor::main(component)
+}
+
+fn component() -> anyhow::Result<Component> {
+    Ok(Component::new(include_str!("component.json"))?
+        .action("script", Script)
+        .trigger("script_trigger", Script)
+        .action("script_raw", Script)
+        .action("init_fails", InitFails)
+        .metadata("script", metadata)
+        .select_model("colours", colours)
+        .select_model("failing", failing)
+        .verify_credentials(verify)
+        .check()?)
+}
+
+struct Script;
+
+impl Action for Script {
+    type Config = Value;
+    type Input = Value;
+    type Output = Value;
+
+    async fn process(&self, message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+        let operations = match message.body.get("script").and_then(Value::as_array) {
+            Some(script) => script.clone(),
+            None => vec![json!(["echo"])],
+        };
+        for operation in operations {
+            let name = operation[0].as_str().context("an operation is [name, argument]")?;
+            carry_out(name, operation[1].clone(), &message, &cx).await?;
+        }
+        Ok(())
+    }
+
+    async fn startup(&self, cx: &ServiceContext<Value>) -> anyhow::Result<Value> {
+        Ok(json!({ "subscription": "sub-1", "cfg": cx.config }))
+    }
+
+    async fn shutdown(&self, cx: &ServiceContext<Value>, _state: Value) -> anyhow::Result<()> {
+        anyhow::ensure!(cx.config.get("failShutdown").is_none_or(|fail| fail == false), "shutdown failed");
+        Ok(())
+    }
+}
+
+async fn carry_out(name: &str, argument: Value, message: &Message<Value>, cx: &Context) -> anyhow::Result<()> {
+    let text = || argument.as_str().unwrap_or_default().to_owned();
+    let number = || argument.as_u64().unwrap_or_default();
+    match name {
+        "echo" => cx.data(&echo(message, cx)?).await,
+        "data" | "return" => cx.message(Message::try_from(argument)?).await,
+        "many" => {
+            for i in 0..number() {
+                cx.data(&json!({ "i": i })).await?;
+            }
+            Ok(())
+        }
+        "big" => cx.data(&json!({ "pad": "x".repeat(number() as usize) })).await,
+        "error" => cx.error(anyhow::anyhow!(text())).await,
+        "rebound" => cx.rebound(text()).await,
+        "snapshot" => cx.snapshot(&argument).await,
+        "updateSnapshot" => cx.update_snapshot(&argument).await,
+        "updateKeys" => cx.update_keys(&argument).await,
+        "httpReply" => cx.http_reply(serde_json::from_value(argument)?).await,
+        "sleep" => {
+            tokio::time::sleep(Duration::from_millis(number())).await;
+            Ok(())
+        }
+        "throw" => bail!(text()),
+        "panic" => panic!("{}", text()),
+        "spawn" => {
+            // Begins to emit and does not wait: the message must wait for it all the same.
+            let emitter = cx.emitter();
+            let mut emitted = Box::pin(async move { emitter.data(&argument).await });
+            tokio::select! {
+                biased;
+                result = &mut emitted => return result,
+                () = std::future::ready(()) => drop(tokio::spawn(emitted)),
+            }
+            Ok(())
+        }
+        "end" => Ok(()),
+        unknown => bail!("no operation is called \"{unknown}\""),
+    }
+}
+
+fn echo(message: &Message<Value>, cx: &Context) -> anyhow::Result<Value> {
+    let mut given = Map::new();
+    for (name, json) in message.raw().iter() {
+        given.insert(name.to_owned(), json.parse()?);
+    }
+    let snapshot: Option<Value> = cx.stored_snapshot()?;
+    let snapshot = snapshot.unwrap_or_else(|| json!({}));
+    Ok(json!({ "msg": given, "cfg": cx.config, "snapshot": snapshot, "variables": cx.variables() }))
+}
+
+struct InitFails;
+
+impl Action for InitFails {
+    type Config = Value;
+    type Input = Value;
+    type Output = Value;
+
+    async fn process(&self, _message: Message<Value>, _cx: Context) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn init(&self, _cx: &ServiceContext<Value>) -> anyhow::Result<()> {
+        bail!("cannot initialise")
+    }
+}
+
+async fn metadata(cx: ServiceContext) -> anyhow::Result<Value> {
+    anyhow::ensure!(cx.config.get("fail").is_none_or(|fail| fail == false), "no model today");
+    Ok(json!({ "in": { "type": "object", "properties": { "a": { "type": "string" } } }, "out": { "cfg": cx.config } }))
+}
+
+async fn colours(cx: ServiceContext) -> anyhow::Result<Value> {
+    if let Some(keys) = cx.config.get("keys") {
+        cx.update_keys(&json!({ "oauth": keys })).await?;
+    }
+    Ok(json!({ "red": "Red", "blue": "Blue" }))
+}
+
+async fn failing(_cx: ServiceContext) -> anyhow::Result<Value> {
+    bail!("select failed")
+}
+
+async fn verify(cx: ServiceContext) -> anyhow::Result<Verified> {
+    Ok(match cx.config.get("mode").and_then(Value::as_str) {
+        Some("throw") => bail!("bad key"),
+        Some("false") => Verified::No("not you".to_owned()),
+        Some("object") => Verified::With(Map::from_iter([("details".to_owned(), "fine".into())])),
+        _ => Verified::Yes,
+    })
+}

@@ -53,6 +53,12 @@ impl Json {
         &self.0
     }
 
+    /// The text as a shared buffer.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
     /// True for everything that holds no members: `{}`, `[]`, `""`, `null`, numbers and booleans. (What the existing
     /// sailors call empty, contract §2.3 and §7.3.)
     #[must_use]

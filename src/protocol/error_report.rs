@@ -20,10 +20,11 @@ impl ErrorReport {
         Self { name: "Error".into(), message: message.into(), stack: "Not Available".into() }
     }
 
-    /// The report of a chain of errors: all messages in one line, and each on its own in the stack.
+    /// The report of a chain of errors: all messages in one line, and each on its own in the stack. Texts beyond
+    /// 64 KB are cut: a broker takes only so much.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        Self { name: "Error".into(), message: format!("{error:#}"), stack: format!("Error: {error:?}") }
+        Self { name: "Error".into(), message: cut(format!("{error:#}")), stack: cut(format!("Error: {error:?}")) }
     }
 
     /// The report, encrypted, in base64 whatever protocol version is spoken. This alone is the body of an error reply.
@@ -32,6 +33,15 @@ impl ErrorReport {
         let plain = serde_json::to_vec(self).expect("three strings are JSON");
         String::from_utf8(cipher.seal(plain, Encoding::Base64)).expect("base64 is ASCII")
     }
+}
+
+fn cut(mut text: String) -> String {
+    const LIMIT: usize = 64 * 1024;
+    if text.len() > LIMIT {
+        text.truncate(text.floor_char_boundary(LIMIT));
+        text.push_str(" …");
+    }
+    text
 }
 
 /// The body of an error event: the sealed report, and the message that caused it where there was one.

@@ -1,1 +1,12 @@
+//! The integration tests, one binary. What needs a broker runs on the emulator's, and on the RabbitMQ that
+//! `SAILOR_TEST_AMQP_URI` names, which `scripts/test` starts.
 
+#[path = "../../lib/component.rs"]
+mod component;
+
+mod author_api;
+mod conformance;
+mod invariants;
+mod process;
+mod protocol;
+mod reference_component;

@@ -1,8 +1,46 @@
 //! `ELASTICIO_*` → [`Settings`], by the rules of contract §1. The only reader of the environment.
+//!
+//! Reading is pure: [`Settings::read`], [`ServiceSettings::read`] and [`LogSettings::read`] take a function that gives
+//! a variable's value. A process hands in [`environment`], a test its own table.
+
+mod log;
+mod parse;
+mod read;
+mod reader;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use log::LogSettings;
+pub use reader::{Problem, Problems};
+pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 
 use crate::protocol::StepIdentity;
 use secrecy::SecretString;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+/// The value of a variable of this process. Bytes that are not UTF-8 are replaced.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// True when this process has any `ELASTICIO_*` variable: when the platform has started it, rather than a person.
+#[must_use]
+pub fn started_by_platform() -> bool {
+    any_platform_variable(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()))
+}
+
+/// True when any of these names of variables is one of the platform's.
+pub fn any_platform_variable(names: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
+    names.into_iter().any(|name| name.as_ref().starts_with(reader::PREFIX))
+}
+
+/// The folder that holds component.json, relative to the working directory: `COMPONENT_PATH`, else the empty path.
+pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
+    // The platform's value may begin with a slash and still means a folder below the working directory.
+    get("ELASTICIO_COMPONENT_PATH").unwrap_or_default().trim_start_matches('/').into()
+}
 
 /// How a step runs: everything the platform says by environment variables.
 #[derive(Debug)]
@@ -17,6 +55,8 @@ pub struct Settings {
     pub additional_headers: Vec<(String, String)>,
     /// What the process is to do.
     pub mode: Mode,
+    /// What is odd about the variables but can be lived with: to be logged at the start.
+    pub warnings: Vec<String>,
 }
 
 /// What the process is to do.

@@ -1,0 +1,149 @@
+//! The component's process: started in a process group of its own, read line by line, and never left behind.
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::Command,
+    sync::mpsc,
+    time::timeout,
+};
+
+/// How many of the last lines are kept to explain an early end.
+const TAIL: usize = 20;
+
+/// How long the last lines are waited for once the process has ended.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// A running component. Dropping it kills the whole process group.
+pub(crate) struct Process {
+    process: tokio::process::Child,
+    group: Option<Pid>,
+}
+
+/// What it prints, standard output and standard error together.
+pub(crate) struct Output {
+    lines: mpsc::Receiver<String>,
+    tail: VecDeque<String>,
+}
+
+impl Process {
+    /// Starts `command` with `env` over the environment of this process, from which `ELASTICIO_*` is taken out: what
+    /// a shell has set by chance must not reach the component.
+    pub(crate) fn start(command: &[String], env: &[(String, String)]) -> anyhow::Result<(Self, Output)> {
+        let (program, arguments) = command.split_first().context("the component's command is empty")?;
+        let inherited: Vec<OsString> = std::env::vars_os()
+            .map(|(name, _)| name)
+            .filter(|name| name.to_string_lossy().starts_with("ELASTICIO_"))
+            .collect();
+        let mut process = Command::new(program);
+        for name in inherited {
+            process.env_remove(name);
+        }
+        process
+            .args(arguments)
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut process = process
+            .spawn()
+            .with_context(|| format!("the component's command {program:?} cannot be started; is it installed?"))?;
+        let (sender, lines) = mpsc::channel(256);
+        // Both ends are there: they were asked for above.
+        if let Some(stdout) = process.stdout.take() {
+            tokio::spawn(forward(stdout, sender.clone()));
+        }
+        if let Some(stderr) = process.stderr.take() {
+            tokio::spawn(forward(stderr, sender));
+        }
+        let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Ok((Self { process, group }, Output { lines, tail: VecDeque::with_capacity(TAIL) }))
+    }
+
+    /// Waits for the end of the process. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        self.process.wait().await.context("waiting for the component's end")
+    }
+
+    /// Asks the process and its children to end.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Kills the process and its children.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL);
+        self.ended().await.map(drop)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // It fails when nobody of the group is left, which is fine.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    /// Also after the process itself has ended: children of its own may be left in the group.
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+impl Output {
+    /// The next line of output; none when both streams have ended. Cancel safe.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let line = self.lines.recv().await?;
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.clone());
+        Some(line)
+    }
+
+    /// Hands over what a process that has ended printed at last. Its children may hold the streams open, so this has a
+    /// limit of time.
+    pub(crate) async fn rest(&mut self, mut show: impl FnMut(&str)) {
+        let _ = timeout(STRAGGLERS, async {
+            while let Some(line) = self.line().await {
+                show(&line);
+            }
+        })
+        .await;
+    }
+
+    /// The last lines that [`Self::line`] gave.
+    pub(crate) fn tail(&self) -> impl Iterator<Item = &str> {
+        self.tail.iter().map(String::as_str)
+    }
+}
+
+async fn forward(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    while matches!(stream.read_until(b'\n', &mut line).await, Ok(1..)) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if lines.send(text).await.is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+/// How a process ended, in words.
+pub(crate) fn in_words(status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("status {code}"),
+        None => status.to_string(),
+    }
+}

@@ -1,0 +1,270 @@
+//! The command line. Exit status: 0 all is well, 1 it is not, 2 the command or its files are wrong.
+
+use crate::{
+    broker::BrokerConfig,
+    config::EmulatorConfig,
+    input::{InputError, read_json, read_message, read_object},
+    platform::{PlatformConfig, Step},
+    run::{self, Plan},
+    service::{self, ServicePlan},
+    timeline::Timeline,
+    up,
+};
+use clap::{Args, Parser, Subcommand};
+use sailor::protocol::Headers;
+use serde_json::{Value, json};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// A local platform for components: broker, REST API and object storage on loopback. No account, no network, no Docker.
+#[derive(Parser)]
+#[command(name = "emulator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a component, send it messages, and show what it does as a time line.
+    ///
+    /// In message, configuration and snapshot, {{EMULATOR_URL}} stands for the platform's address; a sample API is at
+    /// {{EMULATOR_URL}}/sample/items.
+    Run(Run),
+    /// Start the platform and leave it running, for a component that is started by hand.
+    Up(Up),
+    /// Execute verifyCredentials, getMetaModel or selectModel once, and print the result.
+    Service(Service),
+}
+
+#[derive(Args)]
+struct StepArgs {
+    /// The step's fields and credentials, a JSON object
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What the step remembers from before, JSON
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    /// Messages carry those of the steps before them
+    #[arg(long)]
+    passthrough: bool,
+    /// How many messages the component may have at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    prefetch: u16,
+    /// How messages are encoded: 1 is base64, 2 is raw
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=2))]
+    protocol: i64,
+    /// The component is to run its startup hook
+    #[arg(long)]
+    startup: bool,
+    /// Large bodies go through object storage
+    #[arg(long)]
+    lightweight: bool,
+    /// Rebounds come back this many times faster than on the platform, where the first takes 15 s
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    rebound_speed_up: u32,
+    /// A routing key of the component's own choice that shall lead somewhere; may be repeated
+    #[arg(long = "routing-key", value_name = "KEY")]
+    routing_keys: Vec<String>,
+}
+
+#[derive(Args)]
+struct OutputArgs {
+    /// One JSON object per line on standard output, everything else on standard error
+    #[arg(long)]
+    json: bool,
+    /// Do not show what the component prints
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The trigger or action to run
+    #[arg(long, value_name = "NAME")]
+    function: String,
+    /// A message to send, or the body of one; `-` is standard input; may be repeated. Without: an empty body
+    #[arg(long = "message", value_name = "FILE")]
+    messages: Vec<PathBuf>,
+    /// A header of all messages, such as reply_to=some.key; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
+    headers: Vec<(String, String)>,
+    #[command(flatten)]
+    step: StepArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Another environment variable for the component; may be repeated
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Seconds from the first delivery until all messages must be settled
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Seconds until the component must take a message; building it counts
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    start_timeout: u64,
+    /// The component's command [default: cargo run --quiet]
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Args)]
+struct Up {
+    /// The trigger or action that the component is to run
+    #[arg(long, value_name = "NAME", default_value = "")]
+    function: String,
+    #[command(flatten)]
+    step: StepArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Write the component's environment to this file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// The broker's port [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    broker_port: u16,
+    /// The platform's port [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    platform_port: u16,
+}
+
+#[derive(Args)]
+struct Service {
+    /// verifyCredentials, getMetaModel or selectModel
+    method: String,
+    /// The trigger or action, for getMetaModel and selectModel
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+    /// The name of the select model
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Fields and credentials, a JSON object
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Another environment variable for the component; may be repeated
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Seconds until the component must have ended; building it counts
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// The component's command, to which `service METHOD` is added; or with {METHOD} in it
+    /// [default: cargo run --quiet --]
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("must look like NAME=VALUE".into()),
+    }
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("emulator: {error:#}");
+            if error.is::<InputError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+#[tokio::main]
+async fn execute(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Run(arguments) => {
+            let timeline = arguments.output.timeline();
+            run::run(arguments.plan()?, &timeline).await
+        }
+        Command::Up(arguments) => {
+            let timeline = arguments.output.timeline();
+            let (broker, platform) = (
+                BrokerConfig { port: arguments.broker_port, ..BrokerConfig::default() },
+                PlatformConfig { port: arguments.platform_port, ..PlatformConfig::default() },
+            );
+            let config = EmulatorConfig { broker, platform, ..arguments.step.config(&arguments.function)? };
+            up::up(config, arguments.env_file, &timeline).await.map(|()| true)
+        }
+        Command::Service(arguments) => {
+            let timeline = arguments.output.timeline();
+            service::service(arguments.plan()?, &timeline).await
+        }
+    }
+}
+
+impl OutputArgs {
+    fn timeline(&self) -> Timeline {
+        Timeline::new(self.json, self.quiet)
+    }
+}
+
+impl StepArgs {
+    fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
+        let step = Step {
+            function: function.to_owned(),
+            config: config(self.config.as_ref())?,
+            snapshot: self.snapshot.as_ref().map_or(Ok(json!({})), |path| read_json("snapshot", path))?,
+            is_passthrough: self.passthrough,
+            ..Step::default()
+        };
+        Ok(EmulatorConfig {
+            step,
+            prefetch: self.prefetch,
+            protocol_version: self.protocol,
+            startup: self.startup,
+            lightweight: self.lightweight,
+            rebound_speed_up: self.rebound_speed_up,
+            routing_keys: self.routing_keys.clone(),
+            ..EmulatorConfig::default()
+        })
+    }
+}
+
+/// A configuration always names an account, as the platform's do, so that changed keys have somewhere to go.
+fn config(path: Option<&PathBuf>) -> Result<Value, InputError> {
+    let mut config = path.map_or(Ok(Default::default()), |path| read_object("configuration", path))?;
+    config.entry("_account").or_insert_with(|| "emulated-account".into());
+    Ok(config.into())
+}
+
+fn command_or(command: Vec<String>, default: &str) -> Vec<String> {
+    if command.is_empty() { default.split(' ').map(str::to_owned).collect() } else { command }
+}
+
+impl Run {
+    fn plan(self) -> Result<Plan, InputError> {
+        let mut messages: Vec<Value> =
+            self.messages.iter().map(|path| read_message(path)).collect::<Result<_, InputError>>()?;
+        if messages.is_empty() {
+            messages.push(json!({"body": {}}));
+        }
+        Ok(Plan {
+            emulator: self.step.config(&self.function)?,
+            messages,
+            headers: self.headers.into_iter().map(|(name, value)| (name, value.into())).collect::<Headers>(),
+            command: command_or(self.command, "cargo run --quiet"),
+            env: self.env,
+            start_timeout: Duration::from_secs(self.start_timeout),
+            timeout: Duration::from_secs(self.timeout),
+        })
+    }
+}
+
+impl Service {
+    fn plan(self) -> Result<ServicePlan, InputError> {
+        Ok(ServicePlan {
+            config: config(self.config.as_ref())?,
+            method: self.method,
+            function: self.function,
+            model: self.model,
+            command: command_or(self.command, "cargo run --quiet --"),
+            env: self.env,
+            timeout: Duration::from_secs(self.timeout),
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! One emulated step: broker, platform and topology, and everything that its component does with them.
+
+use crate::{
+    broker::{BasicProperties, Broker},
+    collector::Collector,
+    config::{EmulatorConfig, StartError},
+    event::Decoder,
+    log::{Events, Log},
+    platform::{Platform, percent_encoded},
+    topology::Topology,
+    webhook, wire,
+};
+use sailor::protocol::{Cipher, Encoding, Headers};
+use serde_json::{Map, Value};
+use std::{fmt, sync::Arc, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+/// The step that messages seem to come from.
+const PREVIOUS_STEP: &str = "step_0";
+/// The platform's own waiting time of a first rebound, in milliseconds.
+const REBOUND_INITIAL_EXPIRATION: u64 = 15_000;
+const EXEC: &str = "emulated-exec";
+const USER: &str = "emulated-user";
+
+/// A running emulator. Clones are handles to the same one; it stops with [`Emulator::shutdown`] or the last handle.
+///
+/// ```
+/// use emulator::{Emulator, EmulatorConfig, EventKind};
+/// use serde_json::json;
+///
+/// # async fn example() -> anyhow::Result<()> {
+/// let emulator = Emulator::start(EmulatorConfig::default()).await?;
+/// let variables = emulator.env(); // start a component with these
+/// let id = emulator.send(&json!({"body": {"name": "Ada"}}), &Default::default());
+///
+/// let mut events = emulator.events();
+/// let data = events.find(|event| event.kind == EventKind::Data).await;
+/// let acked = events.find(|event| event.kind == EventKind::Acked && event.message_id() == id).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Emulator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EmulatorConfig,
+    broker: Broker,
+    platform: Platform,
+    topology: Topology,
+    cipher: Cipher,
+    log: Arc<Log>,
+    _stop: DropGuard,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.log.end();
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Emulator(broker {}, platform {})", self.inner.broker.addr(), self.inner.platform.addr())
+    }
+}
+
+impl Emulator {
+    /// Starts broker and platform, and declares the step's exchange and queues.
+    ///
+    /// # Errors
+    /// When a port is taken, or the initialisation vector is not 16 bytes.
+    pub async fn start(config: EmulatorConfig) -> Result<Self, StartError> {
+        let start = Instant::now();
+        let cipher = Cipher::new(&config.crypto_password, &config.crypto_iv)?;
+        let port = config.broker.port;
+        let broker = Broker::start(config.broker.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        let port = config.platform.port;
+        let platform =
+            Platform::start(config.platform.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        platform.set_step(&config.flow, config.step.clone());
+        let topology = Topology::new(&config.workspace, &config.flow, &config.step.id, PREVIOUS_STEP);
+        topology.declare(&broker, &config.routing_keys);
+
+        let log = Arc::<Log>::default();
+        let stop = CancellationToken::new();
+        let collector = Collector {
+            start,
+            flow: config.flow.clone(),
+            step: config.step.id.clone(),
+            decoder: Decoder { cipher: cipher.clone(), topology: topology.clone() },
+            broker: broker.watch(),
+            calls: platform.watch(),
+            platform: platform.clone(),
+            log: log.clone(),
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(collector.run()));
+        let mut webhooks = platform.webhooks(&config.flow);
+        let stopped = stop.clone();
+        let _stop = stop.drop_guard();
+        let inner = Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop });
+        // Weak, so that waiting for requests does not keep the emulator alive.
+        let weak = Arc::downgrade(&inner);
+        tokio::spawn(stopped.run_until_cancelled_owned(async move {
+            while let Some(webhook) = webhooks.recv().await
+                && let Some(inner) = weak.upgrade()
+            {
+                tokio::spawn(webhook::serve(Self { inner }, webhook));
+            }
+        }));
+        Ok(Self { inner })
+    }
+
+    /// The broker, to look into queues and to order faults.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.inner.broker
+    }
+
+    /// The REST API, to look at calls, change what the step is given, and order faults.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.inner.platform
+    }
+
+    /// Names of queues and routing keys.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.inner.topology
+    }
+
+    /// Encrypts and decrypts payloads as this emulator's platform does.
+    #[must_use]
+    pub fn cipher(&self) -> &Cipher {
+        &self.inner.cipher
+    }
+
+    /// Every variable that the platform sets for a step's container (contract §1).
+    #[must_use]
+    pub fn env(&self) -> Vec<(String, String)> {
+        let Inner { config, broker, platform, topology, .. } = &*self.inner;
+        let url = platform.url();
+        let expiration = (REBOUND_INITIAL_EXPIRATION / u64::from(config.rebound_speed_up.max(1))).max(1);
+        let mut variables = vec![
+            ("FLOW_ID", config.flow.clone()),
+            ("FLOW_TYPE", config.flow_type.clone()),
+            ("FLOW_VERSION", "1".into()),
+            ("FLOW_WEBHOOK_URI", format!("{url}/hook/{}", percent_encoded(&config.flow))),
+            ("EXEC_ID", EXEC.into()),
+            ("EXEC_TYPE", "flow".into()),
+            ("STEP_ID", config.step.id.clone()),
+            ("CONTAINER_ID", "emulated-container".into()),
+            ("CONTRACT_ID", "emulated-contract".into()),
+            ("WORKSPACE_ID", config.workspace.clone()),
+            ("TENANT_ID", "emulated-tenant".into()),
+            ("USER_ID", USER.into()),
+            ("COMP_ID", config.step.comp_id.clone()),
+            ("COMP_NAME", config.step.comp_id.clone()),
+            ("FUNCTION", config.step.function.clone()),
+            ("API_URI", url.clone()),
+            ("API_USERNAME", config.platform.username.clone()),
+            ("API_KEY", config.platform.key.clone()),
+            ("AMQP_URI", broker.uri()),
+            ("LISTEN_MESSAGES_ON", topology.input.clone()),
+            ("PUBLISH_MESSAGES_TO", topology.exchange.clone()),
+            ("DATA_ROUTING_KEY", topology.keys.data.clone()),
+            ("ERROR_ROUTING_KEY", topology.keys.error.clone()),
+            ("REBOUND_ROUTING_KEY", topology.keys.rebound.clone()),
+            ("SNAPSHOT_ROUTING_KEY", topology.keys.snapshot.clone()),
+            ("MESSAGE_CRYPTO_PASSWORD", config.crypto_password.clone()),
+            ("MESSAGE_CRYPTO_IV", config.crypto_iv.clone()),
+            ("PROTOCOL_VERSION", config.protocol_version.to_string()),
+            ("RABBITMQ_PREFETCH_SAILOR", config.prefetch.to_string()),
+            ("REBOUND_INITIAL_EXPIRATION", expiration.to_string()),
+            ("REBOUND_LIMIT", "20".into()),
+            ("OBJECT_STORAGE_URI", url),
+            ("OBJECT_STORAGE_TOKEN", config.platform.storage_token.clone()),
+        ];
+        // Present only where they are wanted: some sailors take every value of these for yes.
+        if config.startup {
+            variables.push(("STARTUP_REQUIRED", "true".into()));
+        }
+        if config.lightweight {
+            variables.push(("EMIT_LIGHTWEIGHT_MESSAGE", "true".into()));
+        }
+        if config.update_keys_over_broker {
+            variables.push(("UPDATE_KEYS_ROUTING_KEY", topology.keys.update_keys.clone()));
+        }
+        variables.into_iter().map(|(name, value)| (format!("ELASTICIO_{name}"), value)).collect()
+    }
+
+    /// Encrypts a message and puts it into the input queue, with the headers that the platform gives messages and
+    /// `headers` over these; a header that is null is left out. Returns the `messageId` header.
+    ///
+    /// A `reply_to` header gets a queue, so that replies are not returned.
+    pub fn send(&self, message: &Value, headers: &Headers) -> String {
+        let encoding = Encoding::of(self.inner.config.protocol_version);
+        let id = message.get("id").and_then(Value::as_str).map_or_else(uuid, str::to_owned);
+        self.send_raw(self.inner.cipher.seal(message.to_string().into(), encoding), &id, headers)
+    }
+
+    /// Puts a payload into the input queue as it is, for messages that are broken or are error events.
+    pub fn send_raw(&self, payload: Vec<u8>, message_id: &str, headers: &Headers) -> String {
+        let Inner { config, broker, topology, .. } = &*self.inner;
+        let mut table: Map<String, Value> = [
+            ("execId", EXEC),
+            ("taskId", &config.flow),
+            ("workspaceId", &config.workspace),
+            ("userId", USER),
+            ("stepId", PREVIOUS_STEP),
+            ("threadId", &uuid()),
+            ("messageId", message_id),
+            ("parentMessageId", &uuid()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .into_iter()
+        .collect();
+        if config.protocol_version > 1 {
+            table.insert("protocolVersion".into(), config.protocol_version.into());
+        }
+        table.extend(headers.clone());
+        if let Some(Value::String(reply_to)) = table.get("reply_to") {
+            topology.capture(broker, reply_to);
+        }
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_content_encoding("utf8".into())
+            .with_headers(wire::table(&table));
+        broker.publish(&topology.exchange, &topology.input_key, properties, payload);
+        table.get("messageId").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// Everything that happened since the start, and what will happen.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.inner.log.read()
+    }
+
+    /// What will happen from now on.
+    #[must_use]
+    pub fn events_from_now(&self) -> Events {
+        self.inner.log.read_on()
+    }
+
+    /// Resolves when the input queue is empty and nothing of it is unsettled. Rebounds on their way are not waited for.
+    pub async fn settled(&self) {
+        self.inner.broker.settled(&self.inner.topology.input).await;
+    }
+
+    /// Stops broker and platform; connections are cut, all state is gone.
+    pub async fn shutdown(&self) {
+        self.inner.broker.shutdown().await;
+        self.inner.platform.shutdown().await;
+        self.inner.log.end();
+    }
+}
+
+fn uuid() -> String {
+    Uuid::new_v4().to_string()
+}

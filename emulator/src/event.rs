@@ -1,0 +1,201 @@
+//! What a component did, decoded: one [`Event`] for everything it published, settled or asked of the platform.
+
+use crate::{
+    broker::{self, Message},
+    platform::Call,
+    topology::Topology,
+    wire,
+};
+use sailor::protocol::{Cipher, Encoding, Headers};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{fmt, time::Duration};
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A client connected to the broker; the routing key is the connection's name.
+    Connected,
+    /// A client's connection ended.
+    Disconnected,
+    /// A message was put into the input queue.
+    Sent,
+    /// A message of the input queue went to the component.
+    Delivered,
+    /// The component emitted data.
+    Data,
+    /// It emitted an error. The body is `{error, errorInput}`, both decrypted.
+    Error,
+    /// It told who waits for a reply of an error. The body is the error.
+    ErrorReply,
+    /// It wants to have the message again later. The body is the message.
+    Rebound,
+    /// A rebound is in the input queue again.
+    CameBack,
+    /// It replaced its snapshot; the platform keeps it.
+    Snapshot,
+    /// It changed members of its snapshot; the platform merges them.
+    SnapshotUpdate,
+    /// It answered who waits for a reply.
+    HttpReply,
+    /// It changed its account's keys, over REST or over the broker. The body is `{accountId, keys}`.
+    UpdateKeys,
+    /// It acknowledged a message of the input queue.
+    Acked,
+    /// It rejected a message of the input queue.
+    Rejected,
+    /// A message of the input queue went back there: the component's channel ended, or it asked for that.
+    Requeued,
+    /// A rejected message lies in the queue for these.
+    DeadLettered,
+    /// What the component published was returned: no queue is bound for the routing key.
+    Returned,
+    /// The broker did not take what the component published.
+    Refused,
+    /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
+    Call,
+    /// Events were lost: more happened at once than could be watched. The body is how many.
+    Lost,
+}
+
+/// One thing that happened.
+#[derive(Clone, Serialize)]
+pub struct Event {
+    /// Since the emulator started.
+    #[serde(rename = "at_ms", serialize_with = "milliseconds")]
+    pub at: Duration,
+    /// What kind of thing.
+    #[serde(rename = "event")]
+    pub kind: EventKind,
+    /// The routing key of what was published.
+    pub routing_key: String,
+    /// The message's AMQP headers.
+    pub headers: Headers,
+    /// The message, decrypted; null where there is none.
+    pub body: Value,
+    /// Why the body could not be read, or what else is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+fn milliseconds<S: serde::Serializer>(at: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((at.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+impl fmt::Debug for Event {
+    /// Not what is in the message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut event = f.debug_struct("Event");
+        event.field("at", &self.at).field("kind", &self.kind).field("message_id", &self.message_id());
+        event.field("routing_key", &self.routing_key).field("problem", &self.problem).finish_non_exhaustive()
+    }
+}
+
+impl Event {
+    /// The `messageId` header, empty when there is none.
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        self.headers.get("messageId").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(crate) fn bare(kind: EventKind, routing_key: &str) -> Self {
+        let (at, headers) = (Duration::ZERO, Headers::new());
+        Self { at, kind, routing_key: routing_key.to_owned(), headers, body: Value::Null, problem: None }
+    }
+
+    /// An event about a message whose content does not matter.
+    fn about(kind: EventKind, message: &Message) -> Self {
+        Self { headers: wire::headers_of(&message.properties), ..Self::bare(kind, &message.routing_key) }
+    }
+
+    fn with(mut self, body: Result<Value, String>) -> Self {
+        match body {
+            Ok(body) => self.body = body,
+            Err(problem) => self.problem = Some(problem),
+        }
+        self
+    }
+
+    pub(crate) fn lost(count: u64) -> Self {
+        Self { body: count.into(), ..Self::bare(EventKind::Lost, "") }
+    }
+
+    /// A call that the component made. Changed keys are an event of their own.
+    pub(crate) fn of_call(call: &Call) -> Self {
+        let account =
+            call.path.strip_prefix("/v1/accounts/").filter(|_| call.method == "PUT" && call.status == Some(200));
+        if let (Some(account), Some(Value::Object(body))) = (account, &call.body) {
+            let body = json!({"accountId": account, "keys": body.get("keys")});
+            return Self { body, ..Self::bare(EventKind::UpdateKeys, "") };
+        }
+        let body = json!({"method": call.method, "path": call.path, "status": call.status});
+        Self { body, ..Self::bare(EventKind::Call, "") }
+    }
+}
+
+/// Reads the broker's events in the light of one step's topology.
+pub(crate) struct Decoder {
+    pub(crate) cipher: Cipher,
+    pub(crate) topology: Topology,
+}
+
+impl Decoder {
+    /// None for what is of no interest: traffic of other queues.
+    pub(crate) fn decode(&self, event: &broker::Event) -> Option<Event> {
+        use broker::Event as E;
+        let input = |queue: &str| *queue == self.topology.input;
+        Some(match event {
+            E::Connected { name, .. } => Event::bare(EventKind::Connected, name),
+            E::Disconnected { name, .. } => Event::bare(EventKind::Disconnected, name),
+            E::Published { message, .. } if message.exchange != self.topology.exchange => return None,
+            E::Published { message, queues } if queues.iter().any(|queue| input(queue)) => {
+                let event = Event::about(EventKind::Sent, message);
+                let body = wire::open(&self.cipher, &message.body, wire::encoding_of(&event.headers));
+                event.with(body)
+            }
+            E::Published { message, queues } if !queues.is_empty() => self.emitted(message),
+            E::Returned { message } => Event::about(EventKind::Returned, message)
+                .with(Err(format!("no queue is bound for the routing key {:?}", message.routing_key))),
+            E::Refused { message } => Event::about(EventKind::Refused, message),
+            E::Delivered { queue, message, .. } if input(queue) => Event::about(EventKind::Delivered, message),
+            E::Acked { queue, message } if input(queue) => Event::about(EventKind::Acked, message),
+            E::Rejected { queue, requeue: false, message } if input(queue) => {
+                Event::about(EventKind::Rejected, message)
+            }
+            E::Rejected { queue, message, .. } | E::Requeued { queue, message } if input(queue) => {
+                Event::about(EventKind::Requeued, message)
+            }
+            E::DeadLettered { queue, message, .. } if input(queue) => Event::about(EventKind::DeadLettered, message),
+            E::DeadLettered { queue, message, .. } if *queue == self.topology.rebounds => {
+                Event::about(EventKind::CameBack, message)
+            }
+            _ => return None,
+        })
+    }
+
+    fn emitted(&self, message: &Message) -> Event {
+        let keys = &self.topology.keys;
+        let headers = wire::headers_of(&message.properties);
+        let text = |name: &str| headers.get(name).and_then(Value::as_str).unwrap_or_default();
+        let sealed = || wire::open(&self.cipher, &message.body, wire::encoding_of(&headers));
+        let (kind, body) = match message.routing_key.as_str() {
+            key if key == keys.data => (EventKind::Data, sealed()),
+            key if key == keys.error => (EventKind::Error, wire::open_error(&self.cipher, &message.body)),
+            key if key == keys.rebound => (EventKind::Rebound, sealed()),
+            key if key == keys.update_keys => (EventKind::UpdateKeys, sealed()),
+            key if key == keys.snapshot => {
+                let update = text("snapshotEvent") == "updateSnapshot";
+                let kind = if update { EventKind::SnapshotUpdate } else { EventKind::Snapshot };
+                (kind, wire::plain_json(&message.body))
+            }
+            _ if headers.get("x-eio-error-response") == Some(&Value::Bool(true)) => {
+                (EventKind::ErrorReply, wire::open(&self.cipher, &message.body, Encoding::Base64))
+            }
+            key if key == text("reply_to") => (EventKind::HttpReply, sealed()),
+            _ => (EventKind::Data, sealed()),
+        };
+        Event { headers, ..Event::bare(kind, &message.routing_key) }.with(body)
+    }
+}

@@ -1,0 +1,58 @@
+//! Files that the command is given: messages, configuration, snapshot.
+
+use crate::platform::kind_of;
+use serde_json::{Map, Value, json};
+use std::{io::Read, path::Path};
+
+/// What stands for the platform's base address in these files.
+pub(crate) const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
+
+/// Why a file cannot be used. This is the caller's mistake, not the component's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct InputError(String);
+
+/// Reads JSON from a file, or from standard input for `-`.
+pub(crate) fn read_json(what: &str, path: &Path) -> Result<Value, InputError> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let path = path.display();
+    let text = text.map_err(|error| InputError(format!("the {what} file {path} cannot be read: {error}")))?;
+    serde_json::from_str(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let why = error.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        InputError(format!("the {what} file {path} is not JSON: line {line}, column {column}: {why}"))
+    })
+}
+
+/// Reads a file that must hold an object.
+pub(crate) fn read_object(what: &str, path: &Path) -> Result<Map<String, Value>, InputError> {
+    match read_json(what, path)? {
+        Value::Object(object) => Ok(object),
+        other => {
+            let (path, kind) = (path.display(), kind_of(&other));
+            Err(InputError(format!("the {what} file {path} must hold a JSON object, but it holds {kind}")))
+        }
+    }
+}
+
+/// Reads a message: an object with a member `body` is the message, any other object is taken for the body.
+pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
+    let object = read_object("message", path)?;
+    Ok(if object.contains_key("body") { object.into() } else { json!({"body": object}) })
+}
+
+/// Puts the platform's base address wherever a text says [`URL_PLACEHOLDER`].
+pub(crate) fn fill_in(value: &mut Value, url: &str) {
+    match value {
+        Value::String(text) if text.contains(URL_PLACEHOLDER) => *text = text.replace(URL_PLACEHOLDER, url),
+        Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, url)),
+        Value::Object(members) => members.values_mut().for_each(|value| fill_in(value, url)),
+        _ => {}
+    }
+}

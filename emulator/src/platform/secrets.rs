@@ -1,0 +1,48 @@
+//! Secrets: credentials that the platform keeps fresh, in JSON:API (contract §8.4).
+
+use super::{reply::Refusal, server::Shared};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+type Platform = State<Arc<Shared>>;
+type SecretPath = Path<(String, String)>;
+
+pub(super) async fn get_secret(
+    State(shared): Platform,
+    Path((workspace, id)): SecretPath,
+) -> Result<Json<Value>, Refusal> {
+    let credentials = shared.state().secret(&workspace, &id).ok_or_else(|| unknown(&workspace, &id))?;
+    Ok(Json(json!({"data": resource(&workspace, &id, &credentials)})))
+}
+
+/// The resource comes in a list, as the platform's own documentation shows it.
+pub(super) async fn refresh_secret(
+    State(shared): Platform,
+    Path((workspace, id)): SecretPath,
+) -> Result<Json<Value>, Refusal> {
+    let mut state = shared.state();
+    let secret = state.secret_mut(&workspace, &id).ok_or_else(|| unknown(&workspace, &id))?;
+    secret.refresh().ok_or_else(|| {
+        let reason = format!("secret {id:?} cannot be refreshed: the emulator was given no further credentials for it");
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason)
+    })?;
+    Ok(Json(json!({"data": [resource(&workspace, &id, &secret.credentials)]})))
+}
+
+fn unknown(workspace: &str, id: &str) -> Refusal {
+    Refusal::not_found(format!("secret {id:?} in workspace {workspace:?}"))
+}
+
+fn resource(workspace: &str, id: &str, credentials: &Value) -> Value {
+    json!({
+        "id": id,
+        "type": "auth-secret",
+        "attributes": {"name": "Emulated secret", "state": "ready", "credentials": credentials},
+        "relationships": {"workspace": {"data": {"id": workspace, "type": "workspace"}}},
+    })
+}

@@ -1,0 +1,273 @@
+//! The time line: one line for every event, for people or for machines.
+
+use crate::{
+    event::{Event, EventKind},
+    platform::ServiceResult,
+};
+use serde_json::{Map, Value, json};
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+/// Longer bodies are cut in the time line for people.
+const SHOWN: usize = 400;
+/// How many lines of an error's stack are shown.
+const STACK_LINES: usize = 6;
+
+const DIM: &str = "2";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const CYAN: &str = "36";
+const BOLD: &str = "1";
+
+/// Prints what happens.
+pub(crate) struct Timeline {
+    start: Instant,
+    json: bool,
+    quiet: bool,
+    colours: bool,
+}
+
+impl Timeline {
+    /// `json`: one object per line on standard output, and nothing else there. `quiet`: nothing of what the component
+    /// prints.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { start: Instant::now(), json, quiet, colours: !json && std::io::stdout().is_terminal() }
+    }
+
+    /// What the emulator itself has to say.
+    pub(crate) fn note(&self, text: &str) {
+        if self.json {
+            eprintln!("{text}");
+        } else {
+            self.entry(self.start.elapsed(), "■", BOLD, "emulator", text);
+        }
+    }
+
+    /// Text that is not an entry: the banner.
+    pub(crate) fn plain(&self, text: &str) {
+        if self.json {
+            eprintln!("{text}");
+        } else {
+            say(text);
+        }
+    }
+
+    /// A line that the component printed.
+    pub(crate) fn component(&self, line: &str) {
+        if self.quiet {
+        } else if self.json {
+            eprintln!("{line}");
+        } else {
+            say(&self.paint(DIM, &format!("              │ {}", readable(line))));
+        }
+    }
+
+    /// The last lines that the component printed, to explain its end: also when it is not to be heard otherwise.
+    pub(crate) fn tail<'a>(&self, lines: impl Iterator<Item = &'a str>) {
+        for line in lines {
+            self.plain(&format!("              │ {}", readable(line)));
+        }
+    }
+
+    /// The end of it all, for machines; people read the note.
+    pub(crate) fn result(&self, result: &Value) {
+        if self.json {
+            say(&result.to_string());
+        }
+    }
+
+    /// The result of a one-time execution.
+    pub(crate) fn answer(&self, result: &ServiceResult) {
+        let status = if result.success { "success" } else { "error" };
+        let answer = json!({"status": status, "data": result.data});
+        say(&if self.json { answer.to_string() } else { format!("{answer:#}") });
+    }
+
+    /// Something that happened.
+    pub(crate) fn event(&self, event: &Event) {
+        if self.json {
+            say(&for_machines(event).to_string());
+            return;
+        }
+        let (symbol, colour, kind) = look(event.kind);
+        self.entry(event.at, symbol, colour, kind, &what(event));
+        if let Some(problem) = &event.problem {
+            say(&self.paint(RED, &format!("              ! {problem}")));
+        }
+        if event.kind == EventKind::Error
+            && let Some(stack) = event.body["error"]["stack"].as_str()
+        {
+            for line in stack.lines().skip(1).take(STACK_LINES) {
+                say(&self.paint(DIM, &format!("              │ {line}")));
+            }
+        }
+    }
+
+    fn entry(&self, at: Duration, symbol: &str, colour: &str, kind: &str, what: &str) {
+        let at = format!("{:>7} ms", at.as_millis());
+        say(&format!("{}  {} {what}", self.paint(DIM, &at), self.paint(colour, &format!("{symbol} {kind:<14}"))));
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Writes a line; a reader that went away is no reason to end, the exit status still tells.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+fn look(kind: EventKind) -> (&'static str, &'static str, &'static str) {
+    match kind {
+        EventKind::Connected => ("⇄", DIM, "connected"),
+        EventKind::Disconnected => ("⇄", DIM, "disconnected"),
+        EventKind::Sent => ("→", BOLD, "message"),
+        EventKind::Delivered => ("→", DIM, "delivered"),
+        EventKind::Data => ("←", CYAN, "data"),
+        EventKind::Error => ("✗", RED, "error"),
+        EventKind::ErrorReply => ("✗", RED, "error reply"),
+        EventKind::Rebound => ("↺", YELLOW, "rebound"),
+        EventKind::CameBack => ("↻", YELLOW, "came back"),
+        EventKind::Snapshot => ("◆", CYAN, "snapshot"),
+        EventKind::SnapshotUpdate => ("◆", CYAN, "snapshot part"),
+        EventKind::HttpReply => ("⇐", CYAN, "http reply"),
+        EventKind::UpdateKeys => ("*", CYAN, "update keys"),
+        EventKind::Acked => ("✓", GREEN, "acknowledged"),
+        EventKind::Rejected => ("✗", RED, "rejected"),
+        EventKind::Requeued => ("↺", YELLOW, "requeued"),
+        EventKind::DeadLettered => ("✗", DIM, "dead letter"),
+        EventKind::Returned => ("!", RED, "returned"),
+        EventKind::Refused => ("!", YELLOW, "refused"),
+        EventKind::Call => ("·", DIM, "call"),
+        EventKind::Lost => ("!", RED, "events lost"),
+    }
+}
+
+fn what(event: &Event) -> String {
+    let body = &event.body;
+    match event.kind {
+        EventKind::Connected | EventKind::Disconnected => event.routing_key.clone(),
+        EventKind::Sent => format!("{} {}", event.message_id(), message(body)),
+        EventKind::Data => message(body),
+        EventKind::Error => error(&body["error"]),
+        EventKind::ErrorReply => error(body),
+        EventKind::Rebound => {
+            let header = |name: &str| event.headers.get(name).map(Value::to_string).unwrap_or_default();
+            format!("{} number {}: {}", event.message_id(), header("reboundIteration"), header("reboundReason"))
+        }
+        EventKind::UpdateKeys => {
+            let account = body["accountId"].as_str().unwrap_or_default();
+            format!("account {account}: {}", redacted(&body["keys"]))
+        }
+        EventKind::Snapshot | EventKind::SnapshotUpdate | EventKind::HttpReply => cut(&body.to_string()),
+        EventKind::Call => {
+            let text = |name: &str| body[name].as_str().unwrap_or_default();
+            let status = body["status"].as_u64().map_or("no answer".into(), |status| status.to_string());
+            format!("{} {} → {status}", text("method"), text("path"))
+        }
+        EventKind::Returned => format!("{} (--routing-key gives a key somewhere to go)", event.message_id()),
+        EventKind::Lost => format!("{body} events; the end may be told wrongly"),
+        _ => event.message_id().to_owned(),
+    }
+}
+
+/// A message's body, and which of its other members hold something.
+fn message(message: &Value) -> String {
+    let mut text = cut(&message["body"].to_string());
+    for (name, member) in message.as_object().into_iter().flatten() {
+        match member {
+            Value::Object(members) if name != "body" && !members.is_empty() => {
+                let names: Vec<&str> = members.keys().map(String::as_str).collect();
+                text += &format!("  {name}({})", names.join(", "));
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+fn error(error: &Value) -> String {
+    let text = |name: &str| error[name].as_str().unwrap_or_default();
+    format!("{}: {}", text("name"), text("message"))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}… ({} characters)", &text[..at], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
+
+/// The shape of a value without what may be secret in it.
+fn redacted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            members.iter().map(|(name, member)| (name.clone(), redacted(member))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(values) => values.iter().map(redacted).collect(),
+        Value::Null => Value::Null,
+        _ => "…".into(),
+    }
+}
+
+fn for_machines(event: &Event) -> Value {
+    let mut line = json!(event);
+    if event.kind == EventKind::UpdateKeys {
+        line["body"]["keys"] = redacted(&line["body"]["keys"]);
+    }
+    line
+}
+
+/// Bunyan lines as level and message; others as they are.
+fn readable(line: &str) -> String {
+    let Ok(Value::Object(record)) = serde_json::from_str(line) else { return line.to_owned() };
+    let (Some(level), Some(text)) = (record.get("level").and_then(Value::as_u64), record.get("msg")) else {
+        return line.to_owned();
+    };
+    let level = match level {
+        ..20 => "trace",
+        20..30 => "debug",
+        30..40 => "info",
+        40..50 => "warn",
+        50..60 => "error",
+        _ => "fatal",
+    };
+    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+    let cause = record.get("err").and_then(|error| error["message"].as_str());
+    cause.map_or_else(|| format!("{level:<5} {text}"), |cause| format!("{level:<5} {text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_a_bunyan_line_when_it_is_shown_then_level_message_and_cause_remain() {
+        for (line, shown) in [
+            (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
+            (r#"{"level":60,"msg":"failed","err":{"message":"no queue"}}"#, "fatal failed: no queue"),
+            (r#"{"other":1}"#, r#"{"other":1}"#),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(readable(line), shown);
+        }
+    }
+
+    #[test]
+    fn given_keys_when_they_are_shown_then_only_their_names_are() {
+        let keys = json!({"oauth": {"access_token": "secret", "scopes": ["s"], "expires_in": 3600, "x": null}});
+        let expected = json!({"oauth": {"access_token": "…", "scopes": ["…"], "expires_in": "…", "x": null}});
+        assert_eq!(redacted(&keys), expected);
+    }
+
+    #[test]
+    fn given_a_long_text_when_it_is_cut_then_whole_characters_remain_and_its_length_is_told() {
+        let long = "ä".repeat(SHOWN + 1);
+        assert_eq!(cut(&long), format!("{}… (401 characters)", "ä".repeat(SHOWN)));
+        assert_eq!(cut(&long[2..]), long[2..]);
+    }
+}

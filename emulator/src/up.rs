@@ -1,0 +1,51 @@
+//! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
+
+use crate::{
+    config::EmulatorConfig,
+    run::{banner, component_env, start},
+    timeline::Timeline,
+};
+use anyhow::Context;
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Starts everything, tells how to reach it, and shows what happens until SIGINT or SIGTERM.
+pub(crate) async fn up(config: EmulatorConfig, env_file: Option<PathBuf>, timeline: &Timeline) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let emulator = start(config).await?;
+    timeline.plain(&banner(&emulator));
+    let exports: String = component_env(&emulator)
+        .iter()
+        .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
+        .collect();
+    match env_file {
+        Some(path) => {
+            write(&path, &exports)
+                .with_context(|| format!("the environment file {} cannot be written", path.display()))?;
+            timeline.plain(&format!("a component's environment: source {}", path.display()));
+        }
+        None => timeline.plain(exports.trim_end()),
+    }
+    timeline.plain("Ctrl-C ends it.");
+    let mut events = emulator.events();
+    loop {
+        tokio::select! {
+            Some(event) = events.next() => timeline.event(&event),
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    emulator.shutdown().await;
+    Ok(())
+}
+
+/// Only for the user's own eyes: there are passwords in it, if only the emulator's.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}

@@ -1,0 +1,307 @@
+//! The command `emulator`, with a scripted component and, where there is one, with the Node sailor.
+
+use serde_json::{Value, json};
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// The example `plain-component`, which cargo builds with the tests: a component without any sailor.
+fn scripted_command() -> Vec<String> {
+    let this = std::env::current_exe().unwrap();
+    let binary = this.ancestors().nth(2).unwrap().join("examples/plain-component");
+    assert!(binary.exists(), "{} is missing: cargo build -p emulator --examples", binary.display());
+    vec![binary.to_str().unwrap().to_owned()]
+}
+
+struct Outcome {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Outcome {
+    /// The events of `--json`, by name.
+    fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        lines.filter(|event| event["event"] == name).collect()
+    }
+}
+
+fn emulator<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
+    let output = command.current_dir(folder).args(arguments).output().unwrap();
+    Outcome {
+        status: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// `emulator run` of the scripted component.
+fn run(folder: &Path, arguments: &[&str]) -> Outcome {
+    let arguments: Vec<String> = ["run", "--function", "f"].iter().chain(arguments).map(|&s| s.to_owned()).collect();
+    emulator(folder, [arguments, vec!["--".into()], scripted_command()].concat())
+}
+
+fn folder(files: &[(&str, Value)]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content.to_string()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn given_good_messages_when_they_are_run_then_the_time_line_shows_it_and_the_status_is_0() {
+    let folder = folder(&[("m1.json", json!({"op": "echo", "n": 1})), ("m2.json", json!({"id": "two", "body": {}}))]);
+    let outcome = run(folder.path(), &["--message", "m1.json", "--message", "m2.json", "--prefetch", "2"]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stdout);
+    let first = outcome.stdout.lines().next().unwrap();
+    assert!(first.contains("127.0.0.1") && first.contains("in memory only"), "{first}");
+    for part in
+        ["→ message", "← data           {\"n\":1,\"op\":\"echo\"}", "✓ acknowledged   two", "2 sent, 2 acknowledged"]
+    {
+        assert!(outcome.stdout.contains(part), "{part} in {}", outcome.stdout);
+    }
+    assert!(!outcome.stdout.contains('\x1b'), "no colours into a pipe");
+}
+
+#[test]
+fn given_no_message_when_it_is_run_then_an_empty_body_is_sent() {
+    let folder = folder(&[]);
+    let outcome = run(folder.path(), &["--json", "--quiet"]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!(outcome.events("sent")[0]["body"], json!({"body": {}}));
+    assert_eq!(outcome.events("result")[0]["ok"], true);
+}
+
+#[test]
+fn given_an_error_event_when_it_is_run_then_the_status_is_1() {
+    let folder = folder(&[("m.json", json!({"op": "fail"}))]);
+    let outcome = run(folder.path(), &["--message", "m.json", "--json"]);
+    assert_eq!(outcome.status, 1);
+    assert_eq!(outcome.events("error")[0]["body"]["error"]["message"], "as told");
+    let result = &outcome.events("result")[0];
+    assert_eq!((&result["rejected"], &result["errors"], &result["ok"]), (&json!(1), &json!(1), &json!(false)));
+}
+
+#[test]
+fn given_an_event_that_is_unreadable_or_leads_nowhere_when_it_is_run_then_the_status_is_1_and_it_says_why() {
+    for (op, why) in [
+        ("garbage", "the payload cannot be decrypted"),
+        ("elsewhere", "no queue is bound for the routing key \"some.other.key\""),
+    ] {
+        let folder = folder(&[("m.json", json!({"op": op}))]);
+        let outcome = run(folder.path(), &["--message", "m.json"]);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.stdout.contains(why), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn given_a_rebound_when_it_is_run_then_it_is_waited_for() {
+    let folder = folder(&[("m.json", json!({"op": "rebound"}))]);
+    let outcome = run(folder.path(), &["--message", "m.json", "--json", "--rebound-speed-up", "300"]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!(outcome.events("came-back").len(), 1);
+    assert_eq!(outcome.events("data")[0]["body"]["body"], "again");
+}
+
+#[test]
+fn given_a_component_that_crashes_when_it_is_run_then_its_last_lines_are_shown_and_the_status_is_1() {
+    let folder = folder(&[("m.json", json!({"op": "crash"}))]);
+    let outcome = run(folder.path(), &["--message", "m.json", "--quiet", "--env", "RUST_BACKTRACE=0"]);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("ended with status 101"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("crashed as told"), "{}", outcome.stdout);
+}
+
+#[test]
+fn given_a_component_that_never_settles_when_the_time_is_over_then_the_status_is_1() {
+    let folder = folder(&[("m.json", json!({"op": "hang"}))]);
+    let outcome = run(folder.path(), &["--message", "m.json", "--timeout", "1"]);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("did not settle all messages within 1 s"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("1 not settled"), "{}", outcome.stdout);
+}
+
+#[test]
+fn given_a_command_with_children_when_it_is_ended_then_none_of_them_is_left() {
+    let folder = folder(&[]);
+    let script = "sleep 1000 & echo child=$!; wait";
+    let arguments = ["run", "--function", "f", "--start-timeout", "1", "--", "sh", "-c", script];
+    let outcome = emulator(folder.path(), arguments);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("took no message within 1 s"), "{}", outcome.stdout);
+    let (_, child) = outcome.stdout.split_once("│ child=").unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.lines().next().unwrap()));
+    assert!(stat.map_or(true, |stat| stat.contains(") Z ")), "the child still runs");
+}
+
+#[test]
+fn given_files_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_the_file_and_place_are_named() {
+    let folder = folder(&[("list.json", json!([1]))]);
+    std::fs::write(folder.path().join("broken.json"), "{\n  \"a\": x}").unwrap();
+    for (arguments, reason) in [
+        (["--message", "none.json"], "the message file none.json cannot be read"),
+        (["--message", "broken.json"], "the message file broken.json is not JSON: line 2, column 8"),
+        (["--message", "list.json"], "the message file list.json must hold a JSON object, but it holds a list"),
+        (["--config", "broken.json"], "the configuration file broken.json is not JSON: line 2"),
+        (["--snapshot", "none.json"], "the snapshot file none.json cannot be read"),
+    ] {
+        let outcome = run(folder.path(), &arguments);
+        assert_eq!(outcome.status, 2, "{arguments:?}");
+        assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn given_a_wrong_command_line_when_it_is_read_then_the_status_is_2() {
+    let folder = folder(&[]);
+    for arguments in [&["run"][..], &[], &["nonsense"], &["run", "--function", "f", "--prefetch", "x"]] {
+        assert_eq!(emulator(folder.path(), arguments).status, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn given_a_command_that_does_not_exist_when_it_is_run_then_the_error_names_it() {
+    let folder = folder(&[]);
+    let outcome = emulator(folder.path(), ["run", "--function", "f", "--", "no-such-program"]);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains("\"no-such-program\" cannot be started"), "{}", outcome.stderr);
+}
+
+#[test]
+fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_platforms_address_is_in_its_place() {
+    let folder = folder(&[("m.json", json!({"deep": ["{{EMULATOR_URL}}/sample"]}))]);
+    let script = "echo url=$EMULATOR_URL more=$MORE elasticio=$ELASTICIO_LEFTOVER.; exit 1";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
+    command.current_dir(&folder).env("ELASTICIO_LEFTOVER", "from the shell");
+    command.args(["run", "--function", "f", "--message", "m.json", "--env", "MORE=b", "--", "sh", "-c", script]);
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let url = output.split_once("│ url=").unwrap().1.split(' ').next().unwrap();
+    assert!(url.starts_with("http://127.0.0.1:"), "{output}");
+    assert!(output.contains(&format!("{{\"deep\":[\"{url}/sample\"]}}")), "{output}");
+    assert!(output.contains("more=b elasticio=."), "{output}");
+}
+
+#[test]
+fn given_a_one_time_execution_that_posts_nothing_when_it_ends_then_its_lines_are_shown_and_the_status_is_1() {
+    let folder = folder(&[]);
+    let arguments = ["service", "verifyCredentials", "--quiet", "--", "sh", "-c", "echo $0 $1; exit 4"];
+    let outcome = emulator(folder.path(), arguments);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("service verifyCredentials"), "{}", outcome.stdout);
+    assert!(outcome.stderr.contains("ended with status 4 without posting a result"), "{}", outcome.stderr);
+}
+
+#[test]
+fn given_a_platform_that_stays_when_it_is_up_then_the_environment_file_leads_to_it_until_it_is_interrupted() {
+    let folder = folder(&[]);
+    let mut up = Command::new(env!("CARGO_BIN_EXE_emulator"))
+        .current_dir(&folder)
+        .args(["up", "--function", "it's", "--env-file", "env.sh"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("in memory only"));
+    assert_eq!(lines.next().unwrap(), "a component's environment: source env.sh");
+    assert!(lines.next().unwrap().contains("Ctrl-C"));
+    let read = ". ./env.sh; printf '%s\\n' \"$ELASTICIO_FUNCTION\" \"$ELASTICIO_API_URI\"";
+    let shell = Command::new("sh").current_dir(&folder).args(["-c", read]).output().unwrap();
+    let shell = String::from_utf8(shell.stdout).unwrap();
+    let (function, url) = shell.trim().split_once('\n').unwrap();
+    assert_eq!(function, "it's");
+    let address = url.strip_prefix("http://").unwrap();
+    assert!(std::net::TcpStream::connect(address).is_ok());
+
+    Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap();
+    assert!(up.wait().unwrap().success());
+    assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+/// A component for the Node sailor, or none when `EMULATOR_TEST_NODE_PATH` names no `node_modules` folder.
+fn node_component() -> Option<TempDir> {
+    let Some(modules) = std::env::var_os("EMULATOR_TEST_NODE_PATH").map(PathBuf::from) else {
+        eprintln!("skipped: EMULATOR_TEST_NODE_PATH names no node_modules folder with elasticio-sailor-nodejs");
+        return None;
+    };
+    let component =
+        json!({"title": "Test", "version": "1.0.0", "actions": {"act": {"main": "./act.js", "title": "Act"}}});
+    let folder = folder(&[("component.json", component)]);
+    let act = r"
+        exports.process = async function (msg, cfg, snapshot) {
+            const { op } = msg.body;
+            if (op === 'fail') throw new Error('as told');
+            if (op === 'rebound' && !snapshot.seen) {
+                await this.emit('snapshot', { seen: true });
+                await this.emit('rebound', new Error('not yet'));
+                return;
+            }
+            if (op === 'keys') await this.emit('updateKeys', { oauth: { access_token: 'fresh' } });
+            return { headers: {}, body: { cfg, msg: msg.body } };
+        };
+        exports.getMetaModel = async cfg => ({ in: {}, out: { cfg } });
+        exports.colours = async () => ({ red: 'Red' });
+    ";
+    std::fs::write(folder.path().join("act.js"), act).unwrap();
+    let verify = "module.exports = async cfg => { if (!cfg.good) throw new Error('bad key'); return true; };";
+    std::fs::write(folder.path().join("verifyCredentials.js"), verify).unwrap();
+    std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();
+    Some(folder)
+}
+
+fn node_run(folder: &Path, body: &Value, more: &[&str]) -> Outcome {
+    std::fs::write(folder.join("message.json"), body.to_string()).unwrap();
+    let run = ["run", "--function", "act", "--message", "message.json", "--json", "--rebound-speed-up", "100"];
+    let command = ["--", "node", "node_modules/elasticio-sailor-nodejs/run.js"];
+    emulator(folder, run.iter().chain(more).chain(&command))
+}
+
+#[test]
+fn given_the_node_sailor_when_it_is_run_then_data_error_rebound_and_keys_come_as_it_sends_them() {
+    let Some(folder) = node_component() else { return };
+    std::fs::write(folder.path().join("config.json"), json!({"url": "{{EMULATOR_URL}}"}).to_string()).unwrap();
+    for protocol in ["1", "2"] {
+        let more = ["--protocol", protocol, "--passthrough", "--config", "config.json", "--startup"];
+        let outcome = node_run(folder.path(), &json!({"n": 1}), &more);
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        let data = &outcome.events("data")[0]["body"];
+        assert_eq!(data["body"]["msg"], json!({"n": 1}));
+        assert!(data["body"]["cfg"]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+        assert!(data["passthrough"]["step_1"].is_object());
+    }
+    let outcome = node_run(folder.path(), &json!({"op": "fail"}), &[]);
+    assert_eq!(outcome.status, 1);
+    assert_eq!(outcome.events("error")[0]["body"]["error"]["message"], "as told");
+
+    let outcome = node_run(folder.path(), &json!({"op": "rebound"}), &[]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!((outcome.events("rebound").len(), outcome.events("came-back").len()), (1, 1));
+
+    let outcome = node_run(folder.path(), &json!({"op": "keys"}), &[]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!(outcome.events("update-keys")[0]["body"]["keys"], json!({"oauth": {"access_token": "…"}}));
+}
+
+#[test]
+fn given_the_node_sailor_when_it_executes_services_then_their_results_are_printed() {
+    let Some(folder) = node_component() else { return };
+    std::fs::write(folder.path().join("good.json"), json!({"good": true}).to_string()).unwrap();
+    for (arguments, status, expected) in [
+        (&["verifyCredentials", "--config", "good.json"][..], 0, json!({"verified": true})),
+        (&["verifyCredentials"], 1, json!({"verified": false, "reason": "bad key"})),
+        (&["selectModel", "--function", "act", "--model", "colours"], 0, json!({"red": "Red"})),
+        (&["nonsense"], 1, json!({"message": "Unknown service method \"nonsense\""})),
+    ] {
+        let command = ["--json", "--", "node", "node_modules/elasticio-sailor-nodejs/runService.js", "{METHOD}"];
+        let outcome = emulator(folder.path(), ["service"].iter().chain(arguments).chain(&command));
+        assert_eq!(outcome.status, status, "{}", outcome.stderr);
+        assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap()["data"], expected);
+    }
+}

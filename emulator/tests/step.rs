@@ -1,0 +1,268 @@
+//! The emulated step as a whole, used from Rust.
+
+mod scripted;
+
+use emulator::{
+    Emulator, EmulatorConfig, Event, EventKind,
+    broker::BrokerConfig,
+    platform::{PlatformConfig, Step},
+};
+use sailor::protocol::Headers;
+use scripted::Component;
+use serde_json::{Value, json};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{task::JoinHandle, time::timeout};
+
+struct Rig {
+    emulator: Emulator,
+    component: JoinHandle<()>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.component.abort();
+    }
+}
+
+impl Rig {
+    async fn start(config: EmulatorConfig) -> Self {
+        let emulator = Emulator::start(config).await.unwrap();
+        let variables: HashMap<String, String> = emulator.env().into_iter().collect();
+        let env = move |name: &str| variables[&format!("ELASTICIO_{name}")].clone();
+        let component = tokio::spawn(async { Component::connect(Box::new(env)).await.work().await });
+        Self { emulator, component }
+    }
+
+    fn send(&self, op: &str) -> String {
+        self.emulator.send(&json!({"body": {"op": op}}), &Headers::new())
+    }
+
+    async fn find(&self, kind: EventKind) -> Arc<Event> {
+        let mut events = self.emulator.events();
+        let found = timeout(Duration::from_secs(10), events.find(|event| event.kind == kind)).await;
+        found.unwrap_or_else(|_| panic!("no {kind:?}")).unwrap()
+    }
+}
+
+async fn rig() -> Rig {
+    let step = Step { config: json!({"_account": "acc"}), ..Step::default() };
+    Rig::start(EmulatorConfig { step, update_keys_over_broker: true, ..EmulatorConfig::default() }).await
+}
+
+#[tokio::test]
+async fn given_both_protocol_versions_when_a_message_is_sent_then_its_data_comes_decrypted_and_it_is_acknowledged() {
+    for protocol_version in [1, 2] {
+        let rig = Rig::start(EmulatorConfig { protocol_version, ..EmulatorConfig::default() }).await;
+        let id = rig.emulator.send(&json!({"id": "m1", "body": {"a": "ü"}}), &Headers::new());
+        assert_eq!(id, "m1");
+        assert_eq!(rig.find(EventKind::Data).await.body["body"], json!({"a": "ü"}));
+        assert_eq!(rig.find(EventKind::Acked).await.message_id(), "m1");
+        rig.emulator.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn given_a_message_when_it_is_sent_then_it_has_the_headers_of_the_platform_and_those_given() {
+    let rig = rig().await;
+    let given = json!({"x-eio-meta-a": "1", "threadId": "t", "userId": null, "n": 7});
+    rig.emulator.send(&json!({"body": {}}), given.as_object().unwrap());
+    let headers = &rig.find(EventKind::Delivered).await.headers;
+    for (name, value) in [
+        ("execId", json!("emulated-exec")),
+        ("taskId", json!("emulated-flow")),
+        ("stepId", json!("step_0")),
+        ("threadId", json!("t")),
+        ("x-eio-meta-a", json!("1")),
+        ("n", json!(7)),
+    ] {
+        assert_eq!(headers[name], value);
+    }
+    assert!(headers["messageId"].is_string() && headers["parentMessageId"].is_string());
+    assert!(!headers.contains_key("userId"));
+}
+
+#[tokio::test]
+async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_readable_and_it_is_dead_lettered() {
+    let rig = rig().await;
+    let id = rig.send("fail");
+    let error = rig.find(EventKind::Error).await;
+    assert_eq!(error.body["error"]["message"], "as told");
+    assert_eq!(error.body["errorInput"]["body"]["op"], "fail");
+    assert_eq!(rig.find(EventKind::Rejected).await.message_id(), id);
+    assert_eq!(rig.find(EventKind::DeadLettered).await.message_id(), id);
+    assert_eq!(rig.emulator.broker().take(&rig.emulator.topology().dead).len(), 1);
+}
+
+#[tokio::test]
+async fn given_a_rebound_when_its_time_is_over_then_the_same_message_comes_again_sped_up() {
+    let rig = Rig::start(EmulatorConfig { rebound_speed_up: 300, ..EmulatorConfig::default() }).await;
+    let id = rig.send("rebound");
+    let rebound = rig.find(EventKind::Rebound).await;
+    assert_eq!((rebound.message_id(), &rebound.body["body"]["op"]), (id.as_str(), &json!("rebound")));
+    let back = rig.find(EventKind::CameBack).await;
+    assert_eq!(back.message_id(), id);
+    let waited = back.at - rebound.at;
+    assert!((Duration::from_millis(45)..Duration::from_secs(5)).contains(&waited), "50 ms wanted, {waited:?} waited");
+    assert_eq!(rig.find(EventKind::Data).await.body["body"], "again");
+}
+
+#[tokio::test]
+async fn given_snapshot_events_when_the_step_is_read_again_then_it_has_them_replaced_and_merged() {
+    let rig = rig().await;
+    let snapshot = || rig.emulator.platform().step("emulated-flow", "step_1").unwrap().snapshot;
+    rig.send("snapshot");
+    assert_eq!(rig.find(EventKind::Snapshot).await.body, json!({"a": 1, "b": 1}));
+    assert_eq!(snapshot(), json!({"a": 1, "b": 1}));
+    rig.send("update snapshot");
+    assert_eq!(rig.find(EventKind::SnapshotUpdate).await.body, json!({"b": 2}));
+    assert_eq!(snapshot(), json!({"a": 1, "b": 2}));
+}
+
+#[tokio::test]
+async fn given_keys_over_the_broker_when_they_arrive_then_the_account_has_them() {
+    let rig = rig().await;
+    rig.send("keys");
+    assert_eq!(rig.find(EventKind::UpdateKeys).await.body["keys"], json!({"token": "fresh"}));
+    assert_eq!(Value::Object(rig.emulator.platform().account("acc").unwrap()), json!({"token": "fresh"}));
+}
+
+#[tokio::test]
+async fn given_keys_for_an_account_that_does_not_exist_when_they_arrive_then_the_event_says_so() {
+    let rig = Rig::start(EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() }).await;
+    rig.send("keys");
+    assert_eq!(rig.find(EventKind::UpdateKeys).await.problem.as_deref(), Some("there is no account \"acc\""));
+}
+
+#[tokio::test]
+async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
+    let rig = rig().await;
+    let client = reqwest::Client::new();
+    let put = client.put(rig.emulator.platform().url() + "/v1/accounts/acc").json(&json!({"keys": {"token": "new"}}));
+    put.basic_auth("emulator-user", Some("emulator-key")).send().await.unwrap().error_for_status().unwrap();
+    let body = &rig.find(EventKind::UpdateKeys).await.body;
+    assert_eq!(body, &json!({"accountId": "acc", "keys": {"token": "new"}}));
+}
+
+#[tokio::test]
+async fn given_somebody_who_waits_for_a_reply_when_it_is_published_then_it_is_not_returned() {
+    let rig = rig().await;
+    let headers = json!({"reply_to": "waiting.for.it"});
+    rig.emulator.send(&json!({"body": {"op": "reply"}}), headers.as_object().unwrap());
+    let reply = rig.find(EventKind::HttpReply).await;
+    assert_eq!((reply.routing_key.as_str(), &reply.body), ("waiting.for.it", &json!({"statusCode": 201, "body": {}})));
+}
+
+#[tokio::test]
+async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_then_the_caller_has_its_answer() {
+    let rig = rig().await;
+    let env: HashMap<String, String> = rig.emulator.env().into_iter().collect();
+    let post = |op: &str| {
+        reqwest::Client::new()
+            .post(format!("{}?a=1", env["ELASTICIO_FLOW_WEBHOOK_URI"]))
+            .json(&json!({"op": op}))
+            .send()
+    };
+    assert_eq!(post("reply").await.unwrap().status(), 201);
+    assert_eq!(post("echo").await.unwrap().status(), 200);
+    assert_eq!(post("fail").await.unwrap().status(), 500);
+    let message = &rig.find(EventKind::Sent).await.body;
+    assert_eq!((&message["method"], &message["query"]), (&json!("POST"), &json!({"a": "1"})));
+    assert_eq!(message["body"], json!({"op": "reply"}));
+    let elsewhere = reqwest::get(rig.emulator.platform().url() + "/hook/other-flow").await.unwrap();
+    assert_eq!(elsewhere.status(), 404);
+}
+
+#[tokio::test]
+async fn given_an_unreadable_event_when_it_comes_then_it_says_what_is_wrong() {
+    let rig = rig().await;
+    rig.send("garbage");
+    let event = rig.find(EventKind::Data).await;
+    assert_eq!(event.body, Value::Null);
+    assert_eq!(
+        event.problem.as_deref(),
+        Some("the payload cannot be decrypted with this platform's password: 7 bytes of ciphertext")
+    );
+}
+
+#[tokio::test]
+async fn given_an_unknown_routing_key_when_it_is_published_to_then_the_message_is_returned_unless_it_is_configured() {
+    let rig = rig().await;
+    rig.send("elsewhere");
+    assert_eq!(rig.find(EventKind::Returned).await.routing_key, "some.other.key");
+
+    let routing_keys = vec!["some.other.key".into()];
+    let rig = Rig::start(EmulatorConfig { routing_keys, ..EmulatorConfig::default() }).await;
+    rig.send("elsewhere");
+    assert_eq!(rig.find(EventKind::Data).await.routing_key, "some.other.key");
+}
+
+#[tokio::test]
+async fn given_the_environment_when_it_is_read_then_every_required_variable_is_there_and_none_is_empty() {
+    let emulator = Emulator::start(EmulatorConfig {
+        step: Step { function: "f".into(), ..Step::default() },
+        ..Default::default()
+    });
+    let env: HashMap<String, String> = emulator.await.unwrap().env().into_iter().collect();
+    for name in [
+        "FLOW_ID",
+        "EXEC_ID",
+        "STEP_ID",
+        "CONTAINER_ID",
+        "WORKSPACE_ID",
+        "USER_ID",
+        "COMP_ID",
+        "FUNCTION",
+        "API_URI",
+        "API_USERNAME",
+        "API_KEY",
+        "AMQP_URI",
+        "LISTEN_MESSAGES_ON",
+        "PUBLISH_MESSAGES_TO",
+        "DATA_ROUTING_KEY",
+        "ERROR_ROUTING_KEY",
+        "REBOUND_ROUTING_KEY",
+        "SNAPSHOT_ROUTING_KEY",
+        "MESSAGE_CRYPTO_IV",
+        "MESSAGE_CRYPTO_PASSWORD",
+        "FLOW_TYPE",
+        "FLOW_WEBHOOK_URI",
+        "OBJECT_STORAGE_URI",
+        "OBJECT_STORAGE_TOKEN",
+        "REBOUND_INITIAL_EXPIRATION",
+    ] {
+        assert!(!env[&format!("ELASTICIO_{name}")].is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn given_a_reader_when_the_emulator_stops_then_the_events_end() {
+    let rig = rig().await;
+    rig.send("echo");
+    rig.find(EventKind::Acked).await;
+    let mut events = rig.emulator.events();
+    rig.emulator.shutdown().await;
+    let all = async { while events.next().await.is_some() {} };
+    timeout(Duration::from_secs(10), all).await.expect("ends");
+}
+
+#[tokio::test]
+async fn given_a_taken_port_when_an_emulator_is_started_there_then_the_error_names_it() {
+    let first = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let (broker, platform) = (first.broker().addr().port(), first.platform().addr().port());
+    for (broker, platform, port) in [(broker, 0, broker), (0, platform, platform)] {
+        let config = EmulatorConfig {
+            broker: BrokerConfig { port: broker, ..BrokerConfig::default() },
+            platform: PlatformConfig { port: platform, ..PlatformConfig::default() },
+            ..EmulatorConfig::default()
+        };
+        let error = Emulator::start(config).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("cannot listen on port {port} of 127.0.0.1")), "{error}");
+    }
+}
+
+#[test]
+fn given_events_and_configurations_when_they_are_debugged_then_nothing_secret_is_printed() {
+    let step = Step { config: json!({"password": "hidden"}), ..Step::default() };
+    let config = EmulatorConfig { step, crypto_password: "hidden".into(), ..EmulatorConfig::default() };
+    assert!(!format!("{config:?}").contains("hidden"));
+}

@@ -1,0 +1,173 @@
+//! Deliveries: in, settled, and out again as rebounds.
+
+use super::*;
+
+#[tokio::test]
+async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    let mut headers = FieldTable::default();
+    headers.insert("messageId".into(), AMQPValue::LongString("m".into()));
+    headers.insert("protocolVersion".into(), AMQPValue::LongUInt(2));
+    world.put(BasicProperties::default().with_headers(headers), b"body").await;
+    world.put(BasicProperties::default(), b"").await;
+    let (first, second) = (next(&mut deliveries).await, next(&mut deliveries).await);
+    assert_eq!(serde_json::Value::Object(first.headers.clone()), json!({"messageId": "m", "protocolVersion": 2}));
+    assert_eq!((first.body.as_ref(), first.redelivered, first.generation), (b"body".as_slice(), false, 1));
+    assert_eq!((second.body.len(), second.headers.len()), (0, 0));
+    assert_eq!(amqp.settle(&first.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(amqp.settle(&second.origin, Verdict::Reject).await, Settled::Sent);
+    amqp.close().await;
+    assert!(world.try_take(&world.settings.queue).await.is_none());
+}
+
+#[tokio::test]
+async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost_and_the_new_one_is_not() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.put(BasicProperties::default(), b"1").await;
+    let old = next(&mut deliveries).await;
+    world.relay.cut();
+    let new = next(&mut deliveries).await;
+    assert_eq!((old.generation, new.generation, new.redelivered), (1, 2, true));
+    assert_eq!(amqp.settle(&old.origin, Verdict::Ack).await, Settled::Lost);
+    assert_eq!(amqp.settle(&new.origin, Verdict::Ack).await, Settled::Sent);
+    amqp.close().await;
+    assert!(world.try_take(&world.settings.queue).await.is_none());
+}
+
+#[tokio::test]
+async fn given_no_queue_when_consuming_then_the_error_says_what_to_check() {
+    let mut world = World::new().await;
+    world.settings.queue = "missing".into();
+    let amqp = world.connect().await;
+    let error = amqp.consume().await.unwrap_err().to_string();
+    assert!(error.contains("no queue 'missing'") && error.contains("ELASTICIO_LISTEN_MESSAGES_ON"), "{error}");
+    soon("stopping", amqp.stop_consuming()).await;
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_a_queue_that_is_deleted_when_consuming_then_the_deliveries_end_with_the_reason() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    let queue = world.settings.queue.as_str().into();
+    world.channel.queue_delete(queue, QueueDeleteOptions::default()).await.unwrap();
+    let error = soon("the end", deliveries.recv()).await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("no queue"), "{error}");
+    assert!(soon("the end", deliveries.recv()).await.is_none());
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_can_be_settled() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.put(BasicProperties::default(), b"1").await;
+    world.put(BasicProperties::default(), b"2").await;
+    let first = next(&mut deliveries).await;
+    soon("stopping", amqp.stop_consuming()).await;
+    world.put(BasicProperties::default(), b"late").await;
+    let mut rest = vec![first];
+    while let Some(delivery) = soon("the end", deliveries.recv()).await {
+        rest.push(delivery.unwrap());
+    }
+    for delivery in &rest {
+        assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+    }
+    amqp.close().await;
+    let left = world.try_take(&world.settings.queue).await.unwrap();
+    assert_eq!((rest.len(), left.data.as_slice()), (2, b"late".as_slice()));
+}
+
+#[tokio::test]
+async fn given_a_connection_that_breaks_after_the_stop_when_waiting_then_consuming_does_not_begin_again() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    soon("stopping", amqp.stop_consuming()).await;
+    world.relay.cut();
+    assert!(soon("the end", deliveries.recv()).await.is_none());
+    // The writer is back: the reader would be, too.
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    world.put(BasicProperties::default(), b"late").await;
+    assert!(world.try_take(&world.settings.queue).await.is_some());
+    amqp.close().await;
+}
+
+fn incoming() -> (BasicProperties, FieldTable) {
+    let mut headers = FieldTable::default();
+    headers.insert("messageId".into(), AMQPValue::LongString("m".into()));
+    headers.insert("start".into(), AMQPValue::LongLongInt(5));
+    headers.insert("protocolVersion".into(), AMQPValue::LongUInt(2));
+    headers.insert("reboundIteration".into(), AMQPValue::LongInt(2));
+    headers.insert("when".into(), AMQPValue::Timestamp(7));
+    let properties = BasicProperties::default()
+        .with_content_type("text/plain".into())
+        .with_content_encoding("binary".into())
+        .with_delivery_mode(2)
+        .with_priority(3)
+        .with_correlation_id("c".into())
+        .with_reply_to("r".into())
+        .with_message_id("i".into())
+        .with_timestamp(9)
+        .with_type("t".into())
+        .with_app_id("a".into())
+        .with_headers(headers.clone());
+    (properties, headers)
+}
+
+#[tokio::test]
+async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_types_and_bytes() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    let (properties, mut headers) = incoming();
+    let user = world.user.clone();
+    world.put(properties.clone().with_user_id(user.as_str().into()), b"bytes").await;
+    let delivery = next(&mut deliveries).await;
+    let reason = "ü".repeat(32 * 1024);
+    soon("the confirm", amqp.rebound(&delivery.origin, delivery.body.clone(), &reason).unwrap()).await.unwrap();
+    // The queue that it went to has no dead-lettering: the expiration is one minute away.
+    let message = world.take().await;
+    let Some(AMQPValue::LongLongInt(end)) = header(&message, "end") else { panic!("no end") };
+    headers.insert("end".into(), AMQPValue::LongLongInt(end));
+    headers.insert("reboundReason".into(), AMQPValue::LongString("ü".repeat(512).into()));
+    headers.insert("reboundIteration".into(), AMQPValue::ShortShortInt(3));
+    let expected = properties
+        .with_user_id(user.into())
+        .with_headers(headers)
+        .with_delivery_mode(1)
+        .with_expiration("60000".into());
+    assert_eq!((&message.properties, message.data.as_slice()), (&expected, b"bytes".as_slice()));
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_the_last_iteration_when_rebound_then_the_limit_is_reported() {
+    let mut world = World::new().await;
+    world.settings.rebound_limit = 2;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.put(incoming().0, b"bytes").await;
+    let delivery = next(&mut deliveries).await;
+    assert!(amqp.rebound(&delivery.origin, delivery.body.clone(), "why").is_err());
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_a_connection_that_breaks_before_consuming_begins_when_consuming_then_it_is_mended() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    world.relay.cut();
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    let mut deliveries = soon("consuming", amqp.consume()).await.unwrap();
+    world.put(BasicProperties::default(), b"1").await;
+    let delivery = next(&mut deliveries).await;
+    assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+    amqp.close().await;
+}

@@ -1,0 +1,181 @@
+//! Events on their way out.
+
+use super::*;
+
+#[tokio::test]
+async fn given_an_event_when_published_then_its_properties_and_header_types_are_those_of_the_contract() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut publication = event("m");
+    publication.headers.extend([("start".to_owned(), json!(1_700_000_000_000_i64)), ("n".to_owned(), json!(1))]);
+    soon("the confirm", amqp.publish(publication)).await.unwrap();
+    let message = world.take().await;
+    let mut headers = FieldTable::default();
+    headers.insert("messageId".into(), AMQPValue::LongString("m".into()));
+    headers.insert("start".into(), AMQPValue::LongLongInt(1_700_000_000_000));
+    headers.insert("n".into(), AMQPValue::ShortShortInt(1));
+    let expected = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_content_encoding("utf8".into())
+        .with_delivery_mode(1)
+        .with_headers(headers);
+    assert_eq!((&message.properties, message.data.as_slice()), (&expected, b"m".as_slice()));
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_many_events_when_published_then_they_go_out_in_order() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let receipts: Vec<_> = (0..500).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    for receipt in receipts {
+        soon("a confirm", receipt).await.unwrap();
+    }
+    for n in 0..500 {
+        assert_eq!(world.take().await.data, n.to_string().as_bytes());
+    }
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_connections_that_break_when_publishing_then_nothing_is_lost_and_only_retries_are_doubled() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut receipts = Vec::new();
+    for n in 0..2000 {
+        receipts.push(amqp.publish(event(&n.to_string())));
+        if n % 400 == 399 {
+            world.relay.cut();
+            sleep(Duration::from_millis(30)).await;
+        }
+    }
+    for receipt in receipts {
+        soon("a confirm", receipt).await.unwrap();
+    }
+    let mut seen = HashSet::new();
+    while let Some(message) = world.try_take(&world.out).await {
+        let first = seen.insert(message.data.clone());
+        assert!(first || header(&message, "retry").is_some(), "doubled without a retry");
+    }
+    assert_eq!(seen.len(), 2000);
+    assert!(amqp.counters.reconnects.load(Relaxed) >= 1);
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_a_full_queue_when_it_empties_then_the_event_arrives_with_a_counted_retry() {
+    let world = World::with_out_arguments(full_after_one()).await;
+    let amqp = world.connect().await;
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    let receipt = amqp.publish(event("2"));
+    let start = Instant::now();
+    while amqp.counters.publish_retries.load(Relaxed) < 2 {
+        assert!(start.elapsed() < SOON, "no retries");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let out = world.out.as_str().into();
+    world.channel.queue_purge(out, QueuePurgeOptions::default()).await.unwrap();
+    soon("the confirm", receipt).await.unwrap();
+    let message = world.take().await;
+    assert_eq!(message.data, b"2");
+    assert!(
+        matches!(header(&message, "retry"), Some(AMQPValue::ShortShortInt(2..))),
+        "{:?}",
+        header(&message, "retry")
+    );
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_a_full_queue_when_the_tries_are_used_up_then_the_error_names_message_and_cause() {
+    let mut world = World::with_out_arguments(full_after_one()).await;
+    world.settings.publish_attempts = Some(3);
+    let amqp = world.connect().await;
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    let error = soon("the error", amqp.publish(event("2"))).await.unwrap_err().to_string();
+    assert!(error.starts_with("Failed on publishing 2 message to MQ: ") && error.contains("nack"), "{error}");
+    assert_eq!(amqp.counters.publish_retries.load(Relaxed), 2);
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_unroutable_events_among_others_when_published_then_just_they_fail() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let receipts: Vec<_> =
+        (0..400)
+            .map(|n| {
+                if n % 7 == 3 { amqp.publish(error_event(&n.to_string())) } else { amqp.publish(event(&n.to_string())) }
+            })
+            .collect();
+    for (n, receipt) in receipts.into_iter().enumerate() {
+        match soon("a result", receipt).await {
+            Ok(()) => assert_ne!(n % 7, 3, "{n} counted as published"),
+            Err(error) => {
+                assert_eq!(n % 7, 3, "{error}");
+                let expected = format!(
+                    "Failed on publishing {n} message to MQ: no queue is bound for routing key \"nowhere\" on exchange \"{}\"",
+                    world.settings.exchange
+                );
+                assert_eq!(error.to_string(), expected);
+            }
+        }
+    }
+    assert_eq!(amqp.counters.unroutable.load(Relaxed), 5 * 57);
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_no_exchange_when_published_then_events_fail_and_the_deliveries_end_with_the_reason() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    let exchange = world.settings.exchange.as_str().into();
+    world.channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
+    let first = amqp.publish(event("1"));
+    let reason = soon("the end", deliveries.recv()).await.unwrap().unwrap_err().to_string();
+    assert!(reason.contains("no exchange") && reason.contains("ELASTICIO_PUBLISH_MESSAGES_TO"), "{reason}");
+    assert!(soon("the end", deliveries.recv()).await.is_none());
+    soon("the error", first).await.unwrap_err();
+    let later = soon("the error", amqp.publish(event("2"))).await.unwrap_err();
+    assert!(later.cause.contains("no exchange"), "{later}");
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_headers_beyond_a_frame_when_published_then_the_event_fails_and_others_go_on() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut large = event("1");
+    large.headers.insert("x".into(), json!("x".repeat(200_000)));
+    let mut long_key = event("2");
+    long_key.route = Route::Custom("k".repeat(256));
+    let mut no_key = event("3");
+    no_key.route = Route::UpdateKeys;
+    for (publication, cause) in [(large, "headers take"), (long_key, "routing key"), (no_key, "UPDATE_KEYS")] {
+        let error = soon("the error", amqp.publish(publication)).await.unwrap_err();
+        assert!(error.cause.contains(cause), "{error}");
+    }
+    soon("the confirm", amqp.publish(event("4"))).await.unwrap();
+    assert_eq!(amqp.counters.reconnects.load(Relaxed), 0);
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_others_do_not_fail_with_it() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let good: Vec<_> = (0..10).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    let mut invalid = Outgoing::event("data".into(), FieldTable::default(), Bytes::new(), false);
+    invalid.properties = invalid.properties.with_expiration("soon".into());
+    let invalid = amqp.publisher.send(invalid);
+    let more: Vec<_> = (10..20).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    let error = soon("the error", invalid).await.unwrap_err();
+    assert!(error.cause.contains("406"), "{error}");
+    for receipt in good.into_iter().chain(more) {
+        soon("a confirm", receipt).await.unwrap();
+    }
+    soon("the confirm", amqp.publish(event("later"))).await.unwrap();
+    assert_eq!(amqp.counters.reconnects.load(Relaxed), 2);
+    amqp.close().await;
+}

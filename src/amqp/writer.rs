@@ -1,0 +1,379 @@
+//! The publishing task, which owns the write connection.
+//!
+//! It sends jobs in the order they come and never waits for one confirm before it sends the next; a job that fails waits
+//! for its next try beside the others. A job ends with a confirm, with an error once its tries are used up, or with the
+//! closing of the transport.
+
+use super::{
+    Counters,
+    confirms::{self, Answer, Fate, Ledger},
+    failure::{self, Failure, describe},
+    publisher::{Job, RetryPolicy, Setback},
+    session::{self, ANSWER_TIMEOUT, Connector, Pace, Role},
+};
+use crate::transport::TransportError;
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use lapin::{Channel, Connection, Error, ErrorKind, Event, options::ConfirmSelectOptions, types::ShortString};
+use std::{
+    collections::BTreeMap,
+    future::{poll_fn, ready},
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
+use tokio::{
+    select,
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long after a loss the fates of the publishes under way may take to come in.
+const FATES_TIMEOUT: Duration = Duration::from_secs(2);
+const SHUTDOWN: &str = "the connection was closed on shutdown";
+
+/// The connection that events go out on, with its channel in confirm mode.
+pub(super) struct WriteSession {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl WriteSession {
+    /// Opens the channel on a fresh connection.
+    pub(super) async fn open(connection: Connection) -> Result<Self, Failure> {
+        let doing = "opening a channel to publish on";
+        let opening = async {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok(channel)
+        };
+        match timeout(ANSWER_TIMEOUT, opening).await {
+            Ok(Ok(channel)) => Ok(Self { connection, channel }),
+            Ok(Err(error)) => Err(Failure::new(doing, &error)),
+            Err(_) => Err(Failure::Passing(format!("{doing}: no answer from the broker"))),
+        }
+    }
+}
+
+/// What the publishing task works with.
+pub(super) struct Writer {
+    pub(super) connector: Arc<Connector>,
+    pub(super) exchange: ShortString,
+    pub(super) policy: RetryPolicy,
+    pub(super) jobs: mpsc::UnboundedReceiver<Job>,
+    pub(super) closing: CancellationToken,
+    /// Where others hear that publishing is over for good.
+    pub(super) fatal: watch::Sender<Option<TransportError>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) waiting: Waiting,
+}
+
+/// Jobs that wait for their next try, by time and then by order.
+#[derive(Default)]
+pub(super) struct Waiting {
+    jobs: BTreeMap<(Instant, u64), Job>,
+    order: u64,
+}
+
+impl Waiting {
+    fn insert(&mut self, job: Job, pause: Duration) {
+        self.order += 1;
+        self.jobs.insert((Instant::now() + pause, self.order), job);
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.jobs.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    fn pop_due(&mut self) -> Option<Job> {
+        self.first_due()?;
+        self.jobs.pop_first().map(|(_, job)| job)
+    }
+
+    /// Whether a job is due that has to go alone.
+    fn suspect_is_due(&self) -> bool {
+        self.first_due().is_some_and(Job::is_suspect)
+    }
+
+    fn first_due(&self) -> Option<&Job> {
+        let ((due, _), job) = self.jobs.first_key_value()?;
+        (*due <= Instant::now()).then_some(job)
+    }
+}
+
+/// Why a session is over.
+enum End {
+    Closing,
+    Lost(Error),
+}
+
+type Flight<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Answer)> + Send + 'a>>>;
+
+/// What is under way on one session.
+struct Traffic<'a> {
+    session: &'a WriteSession,
+    flight: Flight<'a>,
+    ledger: Ledger<Job>,
+    launches: u64,
+    /// What is under way is a suspect.
+    suspect: bool,
+}
+
+impl Traffic<'_> {
+    fn suspect_is_out(&self) -> bool {
+        self.suspect && !self.flight.is_empty()
+    }
+}
+
+impl Writer {
+    /// Works until the transport is closed.
+    pub(super) async fn run(mut self, first: WriteSession) {
+        let closing = self.closing.clone();
+        let mut pace = Pace::new();
+        pace.opened();
+        let mut session = Some(first);
+        loop {
+            let current = match session.take() {
+                Some(current) => current,
+                None => select! {
+                    () = closing.cancelled() => break,
+                    reopened = self.reopen(&mut pace) => match reopened {
+                        Ok(reopened) => reopened,
+                        Err(error) => {
+                            self.condemn(error).await;
+                            break;
+                        }
+                    },
+                },
+            };
+            let end = self.drive(&current).await;
+            if let End::Lost(error) = end {
+                if let Some(fatal) = self.judge(&error) {
+                    self.condemn(fatal).await;
+                } else {
+                    self.counters.reconnects.fetch_add(1, Relaxed);
+                    continue;
+                }
+            }
+            session::close(Role::Write, &current.connection).await;
+            break;
+        }
+        self.abandon();
+    }
+
+    async fn reopen(&self, pace: &mut Pace) -> Result<WriteSession, TransportError> {
+        let connector = &self.connector;
+        let open = || async { WriteSession::open(connector.connect(Role::Write).await?).await };
+        session::reopen(Role::Write, pace, open).await
+    }
+
+    /// Sends and confirms on one session until it ends.
+    async fn drive(&mut self, session: &WriteSession) -> End {
+        let closing = self.closing.clone();
+        let mut events = pin!(session.connection.events_listener());
+        let mut traffic =
+            Traffic { session, flight: Flight::new(), ledger: Ledger::new(), launches: 0, suspect: false };
+        let error = loop {
+            let due = self.waiting.next_due();
+            // A suspect waits until nothing is under way, and nothing goes out before it is answered.
+            let hold = traffic.suspect_is_out() || (self.waiting.suspect_is_due() && !traffic.flight.is_empty());
+            select! {
+                biased;
+                () = closing.cancelled() => {
+                    // They end with the others that are not confirmed.
+                    traffic.ledger.into_jobs().for_each(|job| self.waiting.insert(job, Duration::ZERO));
+                    return End::Closing;
+                }
+                Some(first) = traffic.flight.next(), if !traffic.flight.is_empty() => {
+                    let mut answers = vec![first];
+                    while let Some(Some(answer)) = traffic.flight.next().now_or_never() {
+                        answers.push(answer);
+                    }
+                    if let Some(error) = self.conclude(traffic.ledger.settle(answers)) {
+                        break error;
+                    }
+                }
+                Some(event) = events.next() => match event {
+                    Event::Error(error) => break error,
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(reason, "The broker takes no messages for now: publishing waits.");
+                    }
+                    Event::ConnectionUnblocked => tracing::info!("The broker takes messages again."),
+                    _ => {}
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !hold => {
+                    if self.waiting.suspect_is_due() && !traffic.flight.is_empty() {
+                        continue;
+                    }
+                    while let Some(job) = self.waiting.pop_due() {
+                        self.launch(job, &mut traffic).await;
+                        if traffic.suspect_is_out() || self.waiting.suspect_is_due() {
+                            break;
+                        }
+                    }
+                }
+                Some(job) = self.jobs.recv(), if !hold => self.launch(job, &mut traffic).await,
+            }
+        };
+        End::Lost(self.collect_fates(error, traffic).await)
+    }
+
+    /// Hands one message to the connection. It is on its way, behind all earlier ones, when this returns.
+    async fn launch(&self, job: Job, traffic: &mut Traffic<'_>) {
+        let limit = traffic.session.connection.configuration().frame_max() as usize;
+        let size = job.header_frame_len();
+        if size > limit {
+            // They go in one frame, which cannot be split; the broker would close the connection each time.
+            return job.fail(format!("its headers take {size} bytes, the broker allows {limit}: shorten them"));
+        }
+        if job.is_retry() {
+            self.counters.publish_retries.fetch_add(1, Relaxed);
+        }
+        traffic.suspect = job.is_suspect();
+        traffic.launches += 1;
+        let number = traffic.launches;
+        let publish =
+            confirms::publish(&traffic.session.channel, self.exchange.clone(), job.mark.clone(), job.properties());
+        traffic.ledger.insert(number, job.mark.clone(), job);
+        let mut publish = Box::pin(async move { (number, publish.await) });
+        // The first poll puts the frames into the connection's queue, so this is what settles the order.
+        match poll_fn(|cx| Poll::Ready(publish.as_mut().poll(cx))).await {
+            Poll::Ready(answer) => traffic.flight.push(Box::pin(ready(answer))),
+            Poll::Pending => traffic.flight.push(publish),
+        }
+    }
+
+    /// Ends the jobs that can be ended and keeps the others for another try. The error that ended the session, if any,
+    /// comes out.
+    fn conclude(&mut self, fates: Vec<(Job, Fate)>) -> Option<Error> {
+        let mut lost: Option<Error> = None;
+        for (job, fate) in fates {
+            match fate {
+                Fate::Confirmed => job.succeed(),
+                Fate::Nacked => self.try_again(job, &Setback::Nacked),
+                Fate::Unroutable => {
+                    self.counters.unroutable.fetch_add(1, Relaxed);
+                    self.try_again(job, &Setback::Unroutable);
+                }
+                // It was never out, so it was no try.
+                Fate::NotSent(error) => {
+                    self.waiting.insert(job, Duration::ZERO);
+                    lost = Some(telling(lost, error));
+                }
+                Fate::Unconfirmed(error) => {
+                    let text = describe(&error);
+                    let about_it = failure::is_about_the_message(&error);
+                    let setback = if about_it { Setback::Invalid(text) } else { Setback::Unconfirmed(text) };
+                    self.try_again(job, &setback);
+                    lost = Some(telling(lost, error));
+                }
+            }
+        }
+        lost
+    }
+
+    /// After a loss: what was confirmed just before it is done, the rest is tried again.
+    async fn collect_fates(&mut self, mut error: Error, mut traffic: Traffic<'_>) -> Error {
+        let mut answers = Vec::new();
+        let all = async {
+            while let Some(answer) = traffic.flight.next().await {
+                answers.push(answer);
+            }
+        };
+        // lapin answers all of them at once; should it forget one, the job goes on without.
+        let _ = timeout(FATES_TIMEOUT, all).await;
+        if let Some(other) = self.conclude(traffic.ledger.settle(answers)) {
+            error = telling(Some(error), other);
+        }
+        let setback = Setback::Unconfirmed(describe(&error));
+        traffic.ledger.into_jobs().for_each(|job| self.try_again(job, &setback));
+        error
+    }
+
+    fn try_again(&mut self, mut job: Job, setback: &Setback) {
+        let cause = match setback {
+            Setback::Nacked => "the broker refused it (nack): a queue behind the routing key may be full".to_owned(),
+            Setback::Unroutable => {
+                format!(
+                    "no queue is bound for routing key \"{}\" on exchange \"{}\"",
+                    job.mark.routing_key, self.exchange
+                )
+            }
+            Setback::Invalid(text) | Setback::Unconfirmed(text) => text.clone(),
+        };
+        match job.count(setback, &self.policy) {
+            Some(pause) => {
+                // Once per doubling, so that a full queue does not fill the log.
+                if job.tries().is_power_of_two() {
+                    let (message_id, tries) = (&job.mark.message_id, job.tries());
+                    tracing::warn!(message_id, tries, ?pause, cause, "A message did not go out, trying again.");
+                }
+                self.waiting.insert(job, pause);
+            }
+            None => {
+                let tries = job.tries();
+                tracing::error!(message_id = job.mark.message_id, tries, cause, "A message did not go out, giving up.");
+                job.fail(cause);
+            }
+        }
+    }
+
+    /// Whether the end of a session is the end of publishing.
+    fn judge(&self, error: &Error) -> Option<TransportError> {
+        let failure = Failure::new(&format!("publishing to exchange \"{}\"", self.exchange), error);
+        match failure {
+            Failure::Permanent(text) => return Some(TransportError(text)),
+            Failure::Refused(text) if !failure::is_about_the_message(error) => return Some(TransportError(text)),
+            Failure::Refused(_) | Failure::Passing(_) => {}
+        }
+        tracing::warn!(connection = %Role::Write, error = failure.text(), "The connection to the broker is lost.");
+        None
+    }
+
+    /// Publishing is over for good: everything fails, now and until the transport is closed.
+    async fn condemn(&mut self, error: TransportError) {
+        tracing::error!(connection = %Role::Write, %error, "Publishing is over.");
+        while let Some((_, job)) = self.waiting.jobs.pop_first() {
+            job.fail(error.0.clone());
+        }
+        self.fatal.send_replace(Some(error.clone()));
+        let closing = self.closing.clone();
+        loop {
+            select! {
+                () = closing.cancelled() => return,
+                job = self.jobs.recv() => match job {
+                    Some(job) => job.fail(error.0.clone()),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// The end: what is left fails.
+    fn abandon(mut self) {
+        self.jobs.close();
+        let mut dropped = 0_u32;
+        let mut fail = |job: Job| {
+            dropped += 1;
+            job.fail(SHUTDOWN.into());
+        };
+        while let Some((_, job)) = self.waiting.jobs.pop_first() {
+            fail(job);
+        }
+        while let Ok(job) = self.jobs.try_recv() {
+            fail(job);
+        }
+        if dropped > 0 {
+            tracing::warn!(dropped, "Messages were not published before the shutdown.");
+        }
+    }
+}
+
+/// Of two errors for one loss the one that says more: the broker's own words.
+fn telling(first: Option<Error>, second: Error) -> Error {
+    match first {
+        Some(first) if matches!(first.kind(), ErrorKind::ProtocolError(_)) => first,
+        Some(_) | None => second,
+    }
+}

@@ -1,0 +1,250 @@
+//! HTTP as the runtime's own clients use it: everything has a time limit, and what fails for a moment is tried again.
+//!
+//! Errors name method and address without user-info and query, and never request contents.
+
+use crate::protocol::Object;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode, Url,
+    header::{HeaderMap, RETRY_AFTER},
+    redirect::Policy,
+};
+use serde::de::DeserializeOwned;
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+/// How much of a refusal's text is kept.
+const REFUSAL_LIMIT: usize = 2048;
+/// The longest that a server may ask us to wait.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(60);
+/// What may stand in a segment of a path as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The client that follows redirects: one per process, cloned to whoever needs it.
+pub(crate) fn client() -> Result<Client, HttpError> {
+    build(Policy::limited(10))
+}
+
+/// The client for object storage, whose tokens are for one address only.
+pub(crate) fn client_without_redirects() -> Result<Client, HttpError> {
+    build(Policy::none())
+}
+
+fn build(redirects: Policy) -> Result<Client, HttpError> {
+    Client::builder()
+        .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_secs(60))
+        .redirect(redirects)
+        .build()
+        .map_err(|e| HttpError::NoAnswer {
+            cause: format!("no HTTP client can be made (are the system's CA certificates installed?): {}", chain(&e)),
+            passing: false,
+        })
+}
+
+/// How often, how fast and how patiently a request is tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetryPolicy {
+    /// Tries in all; the first always happens.
+    pub(crate) attempts: u32,
+    /// The pause before the second try.
+    pub(crate) delay: Duration,
+    /// Pauses double, with jitter, up to 15 s; otherwise all are alike.
+    pub(crate) exponential: bool,
+    /// For one try, from connecting to the last byte of the body.
+    pub(crate) timeout: Duration,
+}
+
+impl RetryPolicy {
+    fn pauses(&self) -> ExponentialBuilder {
+        let constant = ExponentialBuilder::default()
+            .with_min_delay(self.delay)
+            .with_max_delay(self.delay)
+            .with_factor(1.0)
+            .with_max_times(self.attempts.saturating_sub(1) as usize);
+        if self.exponential {
+            constant.with_factor(2.0).with_max_delay(Duration::from_secs(15)).with_jitter()
+        } else {
+            constant
+        }
+    }
+}
+
+/// A 2xx answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Reads the body as JSON. The error tells where it does not fit, and nothing of the contents.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        serde_json::from_slice(&self.body).map_err(|e| HttpError::NoAnswer {
+            cause: format!("the answer is not the JSON that was expected, line {}, column {}", e.line(), e.column()),
+            passing: false,
+        })
+    }
+}
+
+/// Why there is no 2xx answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// Nothing that could be used came back.
+    #[error("{cause}")]
+    NoAnswer { cause: String, passing: bool },
+    /// The server refused. What it said is the message, since it is the server that knows why.
+    #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
+    Refused { status: StatusCode, body: String, retry_after: Option<Duration>, address: String },
+}
+
+impl HttpError {
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::NoAnswer { .. } => None,
+            Self::Refused { status, .. } => Some(*status),
+        }
+    }
+
+    /// Worth another try.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::NoAnswer { passing, .. } => *passing,
+            Self::Refused { status, .. } => {
+                status.is_server_error()
+                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NoAnswer { .. } => None,
+            Self::Refused { retry_after, .. } => *retry_after,
+        }
+    }
+
+    /// For the log, where nothing of what a server says may stand.
+    fn without_contents(&self) -> String {
+        match self {
+            Self::NoAnswer { cause, .. } => cause.clone(),
+            Self::Refused { status, address, .. } => format!("{status} from {address}"),
+        }
+    }
+
+    fn of(error: reqwest::Error) -> Self {
+        let address = error.url().map(|url| format!(" from {}", shown(url))).unwrap_or_default();
+        let passing = !error.is_builder() && !error.is_redirect();
+        let error = error.without_url();
+        let reason = if error.is_timeout() { "out of time".to_owned() } else { chain(&error) };
+        Self::NoAnswer { cause: format!("no answer{address}: {reason}"), passing }
+    }
+}
+
+/// Sends what `make` makes until there is a 2xx answer, read to its end, or no try is left.
+pub(crate) async fn send_with_retry(
+    policy: &RetryPolicy,
+    make: impl Fn() -> RequestBuilder,
+) -> Result<Answer, HttpError> {
+    retry(policy, || {
+        let request = make().timeout(policy.timeout);
+        async { read(send(request).await?).await }
+    })
+    .await
+}
+
+/// Tries `attempt` until it works or fails for good, or no try is left.
+pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
+    policy: &RetryPolicy,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, HttpError> {
+    let mut pauses = policy.pauses().build();
+    loop {
+        let error = match attempt().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let Some(pause) = pauses.next().filter(|_| error.is_passing()) else { return Err(error) };
+        let pause = error.retry_after().unwrap_or(pause);
+        let pause_ms = pause.as_millis() as u64;
+        tracing::warn!(error = error.without_contents(), pause_ms, "An HTTP request failed and will be tried again");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Sends one request; any answer but a 2xx is an error.
+pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
+    let response = request.send().await.map_err(HttpError::of)?;
+    if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+}
+
+/// Sends one request with a client that does not follow redirects; they are answers as well.
+pub(crate) async fn send_redirectable(request: RequestBuilder) -> Result<Response, HttpError> {
+    let response = request.send().await.map_err(HttpError::of)?;
+    let status = response.status();
+    if status.is_success() || status.is_redirection() { Ok(response) } else { Err(refusal(response).await) }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read(response: Response) -> Result<Answer, HttpError> {
+    Ok(Answer { body: response.bytes().await.map_err(HttpError::of)? })
+}
+
+/// An id as a segment of a path.
+pub(crate) fn segment(id: &str) -> String {
+    utf8_percent_encode(id, SEGMENT).to_string()
+}
+
+async fn refusal(mut response: Response) -> HttpError {
+    let status = response.status();
+    let retry_after = retry_after(response.headers());
+    let address = shown(response.url());
+    let mut body = Vec::new();
+    // A refusal is one whether or not its text can be read.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > REFUSAL_LIMIT {
+            body.truncate(REFUSAL_LIMIT);
+            break;
+        }
+    }
+    HttpError::Refused { status, body: compact(body), retry_after, address }
+}
+
+/// An error body as one line: JSON without the white space between its members, as the platform's other sailors show
+/// it.
+fn compact(body: Vec<u8>) -> String {
+    let text = match Object::read(body.clone().into()) {
+        Ok(object) => object.to_vec(),
+        Err(_) => body,
+    };
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// `Retry-After`: seconds or a date, at most a minute.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_LIMIT))
+}
+
+/// An address as it may be shown: user-info and query can hold secrets.
+fn shown(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests;

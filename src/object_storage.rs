@@ -1,0 +1,209 @@
+//! Object storage: bodies of lightweight messages, encrypted, and attachments, as they are (contract §7.4).
+//!
+//! A message's body is read and sent whole, in `REQUEST_TIMEOUT` for each try; attachments can be streams either way.
+
+use crate::{
+    http::{self, RetryPolicy},
+    protocol::{Cipher, Encoding, Json, StepIdentity},
+    settings::ObjectStorageSettings,
+};
+use bytes::Bytes;
+use reqwest::{
+    Body, Client, RequestBuilder, Response, Url,
+    header::{CONTENT_TYPE, LOCATION},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use std::{sync::Arc, time::Duration};
+
+/// How many redirects a download follows.
+const REDIRECTS: usize = 5;
+
+/// Object storage with this step's token. Clones are cheap and share connections.
+#[derive(Clone, Debug)]
+pub struct ObjectStorage {
+    http: Client,
+    policy: RetryPolicy,
+    cipher: Option<Cipher>,
+    access: Arc<Access>,
+}
+
+#[derive(Debug)]
+struct Access {
+    uri: String,
+    token: SecretString,
+    request_id: String,
+}
+
+/// A file in object storage, as it stands among a message's attachments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Where components read it with [`ObjectStorage::download`].
+    pub url: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its size in bytes, where it is known.
+    pub size: Option<u64>,
+}
+
+/// A call of object storage that failed, after all tries.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{doing} failed: {cause}")]
+pub struct ObjectStorageError {
+    doing: String,
+    cause: String,
+}
+
+impl ObjectStorageError {
+    fn new(doing: impl Into<String>, cause: String) -> Self {
+        Self { doing: doing.into(), cause }
+    }
+}
+
+impl ObjectStorage {
+    /// `http` must not follow redirects: the token is for the storage's own address. Without a cipher, bodies are kept
+    /// as they are.
+    pub(crate) fn new(
+        http: Client,
+        settings: &ObjectStorageSettings,
+        cipher: Option<Cipher>,
+        identity: &StepIdentity,
+    ) -> Self {
+        Self {
+            http,
+            policy: RetryPolicy {
+                attempts: settings.retries.saturating_add(1),
+                delay: Duration::from_millis(100),
+                exponential: true,
+                timeout: settings.timeout,
+            },
+            cipher,
+            access: Arc::new(Access {
+                uri: settings.uri.clone(),
+                token: settings.token.clone(),
+                request_id: format!("f:{};s:{};m:", identity.flow_id, identity.step_id),
+            }),
+        }
+    }
+
+    /// Keeps a message's body and gives its id.
+    pub(crate) async fn put(&self, body: &Json) -> Result<String, ObjectStorageError> {
+        let plain = body.as_bytes();
+        let sealed = match &self.cipher {
+            Some(cipher) => {
+                let mut buffer = Vec::with_capacity(plain.len() + 16);
+                buffer.extend_from_slice(plain);
+                Bytes::from(cipher.seal(buffer, Encoding::Raw))
+            }
+            None => Bytes::copy_from_slice(plain),
+        };
+        let answer = http::send_with_retry(&self.policy, || {
+            self.upload_request().header(CONTENT_TYPE, "application/json").body(sealed.clone())
+        });
+        let stored = answer.await.and_then(|answer| answer.json::<Stored>()).map_err(|e| e.to_string());
+        stored.and_then(Stored::id).map_err(|cause| ObjectStorageError::new("storing a message's body", cause))
+    }
+
+    /// Fetches a message's body by its id.
+    pub(crate) async fn get(&self, id: &str) -> Result<Json, ObjectStorageError> {
+        let failed = |cause: String| ObjectStorageError::new(format!("fetching object {id}"), cause);
+        let answer = http::send_with_retry(&self.policy, || self.own(self.http.get(self.object_address(id))));
+        let sealed = answer.await.map_err(|e| failed(e.to_string()))?.body;
+        let plain = match &self.cipher {
+            Some(cipher) => cipher.open(&sealed, Encoding::Raw).map_err(|e| failed(e.to_string()))?.into(),
+            None => sealed,
+        };
+        Json::checked(plain)
+            .map_err(|e| failed(format!("the object is not JSON, line {}, column {}", e.line(), e.column())))
+    }
+
+    /// Stores a file, unencrypted, for the attachments of a message.
+    ///
+    /// A body in memory is sent again when the storage fails for a moment, a stream is sent once. The upload has to be
+    /// through in 60 s. Dropping the future may leave a file that nobody knows of.
+    ///
+    /// # Errors
+    /// When the storage cannot be reached, refuses, or its answer names no object.
+    pub async fn upload(&self, body: impl Into<Body>, content_type: &str) -> Result<StoredFile, ObjectStorageError> {
+        let failed = |cause: String| ObjectStorageError::new("storing an attachment", cause);
+        let body = body.into();
+        let in_memory = body.as_bytes().map(Bytes::copy_from_slice);
+        let size = in_memory.as_ref().map(|bytes| bytes.len() as u64);
+        let request = || self.upload_request().header(CONTENT_TYPE, content_type);
+        let response = match in_memory {
+            Some(bytes) => http::retry(&self.policy, || http::send(request().body(bytes.clone()))).await,
+            None => http::send(request().body(body)).await,
+        };
+        let answer = match response {
+            Ok(response) => http::read(response).await,
+            Err(error) => Err(error),
+        };
+        let stored = answer.and_then(|answer| answer.json::<Stored>()).map_err(|e| failed(e.to_string()))?;
+        let size = size.or(stored.content_length);
+        let url = format!("{}?storage_type=maester", self.object_address(&stored.id().map_err(failed)?));
+        Ok(StoredFile { url, content_type: content_type.to_owned(), size })
+    }
+
+    /// Opens an attachment's URL, wherever it leads; read the body as a stream where it may be large. Only this
+    /// storage itself is shown the token, also after a redirect.
+    ///
+    /// # Errors
+    /// When `url` is not an address, its server cannot be reached, refuses, or redirects more than five times.
+    pub async fn download(&self, url: &str) -> Result<Response, ObjectStorageError> {
+        let failed = |cause: String| ObjectStorageError::new("fetching an attachment", cause);
+        let mut url = Url::parse(url).map_err(|e| failed(format!("its url is not an address: {e}")))?;
+        for _ in 0..=REDIRECTS {
+            let answer = http::retry(&self.policy, || {
+                let request = self.http.get(url.clone());
+                http::send_redirectable(if self.is_own(&url) { self.own(request) } else { request })
+            });
+            let response = answer.await.map_err(|e| failed(e.to_string()))?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            url = location
+                .and_then(|location| url.join(location).ok())
+                .ok_or_else(|| failed("its server redirects to no address".into()))?;
+        }
+        Err(failed(format!("its server redirects more than {REDIRECTS} times")))
+    }
+
+    fn upload_request(&self) -> RequestBuilder {
+        self.own(self.http.post(format!("{}/objects", self.access.uri)))
+    }
+
+    fn object_address(&self, id: &str) -> String {
+        format!("{}/objects/{}", self.access.uri, http::segment(id))
+    }
+
+    /// A request to the storage itself, with token and request id.
+    fn own(&self, request: RequestBuilder) -> RequestBuilder {
+        request.bearer_auth(self.access.token.expose_secret()).header("x-request-id", &self.access.request_id)
+    }
+
+    /// True for the storage's own address and what lies below it.
+    fn is_own(&self, url: &Url) -> bool {
+        Url::parse(&self.access.uri).is_ok_and(|own| {
+            let base = own.path().trim_end_matches('/');
+            own.origin() == url.origin() && url.path().strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+}
+
+/// The storage's answer to an upload, as far as we need it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    object_id: Option<String>,
+    content_length: Option<u64>,
+}
+
+impl Stored {
+    fn id(self) -> Result<String, String> {
+        self.object_id.filter(|id| !id.is_empty()).ok_or_else(|| "the storage's answer names no objectId".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The requests that object storage gets, and what its answers become.
+
+use super::*;
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{any, method, path},
+};
+
+fn cipher() -> Cipher {
+    Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap()
+}
+
+fn storage(uri: &str, cipher: Option<Cipher>) -> ObjectStorage {
+    let settings = ObjectStorageSettings {
+        uri: uri.to_owned(),
+        token: "top-secret".into(),
+        retries: 2,
+        timeout: Duration::from_secs(5),
+    };
+    let identity = StepIdentity { flow_id: "flow1".into(), step_id: "step_1".into(), ..StepIdentity::default() };
+    ObjectStorage::new(http::client_without_redirects().unwrap(), &settings, cipher, &identity)
+}
+
+async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    for answer in answers {
+        Mock::given(any()).respond_with(answer).up_to_n_times(1).mount(&server).await;
+    }
+    server
+}
+
+async fn requests(server: &MockServer) -> Vec<Request> {
+    server.received_requests().await.unwrap()
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+fn stored(id: &str) -> ResponseTemplate {
+    ResponseTemplate::new(201).set_body_json(json!({ "objectId": id }))
+}
+
+fn text(json: &Json) -> &str {
+    std::str::from_utf8(json.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_is_kept_as_raw_ciphertext_under_the_id_that_the_storage_gives() {
+    let server = server(vec![stored("o1")]).await;
+    let body = Json::of(&json!({"a": [1, 2]})).unwrap();
+    assert_eq!(storage(&server.uri(), Some(cipher())).put(&body).await.unwrap(), "o1");
+    let request = &requests(&server).await[0];
+    assert_eq!(format!("{} {}", request.method, request.url.path()), "POST /objects");
+    assert_eq!(header(request, "authorization"), Some("Bearer top-secret"));
+    assert_eq!(header(request, "content-type"), Some("application/json"));
+    assert_eq!(header(request, "x-request-id"), Some("f:flow1;s:step_1;m:"));
+    assert_eq!(cipher().open(&request.body, Encoding::Raw).unwrap(), body.as_bytes());
+}
+
+#[tokio::test]
+async fn a_body_comes_back_as_it_was_kept() {
+    for cipher in [Some(cipher()), None] {
+        let plain = br#"{"a": [1, 2]}"#.to_vec();
+        let kept = cipher.as_ref().map_or(plain.clone(), |cipher| cipher.seal(plain, Encoding::Raw));
+        let server = server(vec![ResponseTemplate::new(200).set_body_bytes(kept)]).await;
+        let body = storage(&server.uri(), cipher).get("o/1").await.unwrap();
+        assert_eq!(text(&body), r#"{"a": [1, 2]}"#);
+        let request = &requests(&server).await[0];
+        assert_eq!(format!("{} {}", request.method, request.url.path()), "GET /objects/o%2F1");
+        assert_eq!(header(request, "authorization"), Some("Bearer top-secret"));
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_fails_for_a_moment_is_asked_three_times() {
+    let sorry = || ResponseTemplate::new(500);
+    let server1 = server(vec![sorry(), sorry(), stored("o1")]).await;
+    assert_eq!(storage(&server1.uri(), None).put(&Json::empty_object()).await.unwrap(), "o1");
+    let server2 = server(vec![sorry(), sorry(), sorry(), stored("o1")]).await;
+    storage(&server2.uri(), None).put(&Json::empty_object()).await.unwrap_err();
+    assert_eq!(requests(&server2).await.len(), 3);
+}
+
+#[tokio::test]
+async fn given_a_bad_answer_then_the_error_says_which_and_nothing_of_the_contents() {
+    for (answer, expected) in [
+        (ResponseTemplate::new(404), "fetching object o1 failed: 404 Not Found"),
+        (ResponseTemplate::new(302).insert_header("location", "/elsewhere"), "fetching object o1 failed: 302 Found"),
+        (
+            ResponseTemplate::new(200).set_body_string("top-secret"),
+            "fetching object o1 failed: the payload cannot be decrypted with this platform's password: 10 bytes of ciphertext",
+        ),
+        (
+            ResponseTemplate::new(200).set_body_bytes(cipher().seal(b"top-secret".to_vec(), Encoding::Raw)),
+            "fetching object o1 failed: the object is not JSON, line 1, column 2",
+        ),
+    ] {
+        let server = server(vec![answer]).await;
+        let error = storage(&server.uri(), Some(cipher())).get("o1").await.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(requests(&server).await.len(), 1, "{expected}");
+    }
+}
+
+#[tokio::test]
+async fn given_no_object_id_in_the_answer_then_nothing_counts_as_kept() {
+    for body in [json!({}), json!({"objectId": null}), json!({"objectId": ""})] {
+        let server = server(vec![ResponseTemplate::new(201).set_body_json(&body)]).await;
+        let error = storage(&server.uri(), None).put(&Json::empty_object()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "storing a message's body failed: the storage's answer names no objectId",
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_is_stored_as_it_is_and_found_under_its_url() {
+    let server = server(vec![ResponseTemplate::new(500), stored("o1")]).await;
+    let storage = storage(&server.uri(), Some(cipher()));
+    let file = storage.upload("a,b\n", "text/csv").await.unwrap();
+    let url = format!("{}/objects/o1?storage_type=maester", server.uri());
+    assert_eq!(file, StoredFile { url: url.clone(), content_type: "text/csv".into(), size: Some(4) });
+    let request = &requests(&server).await[1];
+    assert_eq!((&*request.body, header(request, "content-type")), (&b"a,b\n"[..], Some("text/csv")));
+
+    let contents = ResponseTemplate::new(200).set_body_string("a,b\n");
+    Mock::given(method("GET")).and(path("/objects/o1")).respond_with(contents).mount(&server).await;
+    assert_eq!(storage.download(&url).await.unwrap().text().await.unwrap(), "a,b\n");
+}
+
+#[tokio::test]
+async fn a_stream_is_sent_once_and_its_size_is_what_the_storage_says() {
+    let stream = || Body::wrap_stream(futures_util::stream::iter([Ok::<_, std::io::Error>("a"), Ok("b")]));
+    let answer = ResponseTemplate::new(201).set_body_json(json!({"objectId": "o1", "contentLength": 2}));
+    let server1 = server(vec![answer.clone()]).await;
+    assert_eq!(storage(&server1.uri(), None).upload(stream(), "text/plain").await.unwrap().size, Some(2));
+    assert_eq!(requests(&server1).await[0].body, b"ab");
+    let server2 = server(vec![ResponseTemplate::new(500), answer]).await;
+    storage(&server2.uri(), None).upload(stream(), "text/plain").await.unwrap_err();
+    assert_eq!(requests(&server2).await.len(), 1);
+}
+
+#[tokio::test]
+async fn only_the_storage_itself_sees_the_token() {
+    let contents = || ResponseTemplate::new(200).set_body_string("contents");
+    let own = server(vec![contents(), contents()]).await;
+    let foreign = server(vec![contents()]).await;
+    let storage = storage(&format!("{}/base", own.uri()), None);
+    for (url, with_token, server) in [
+        (format!("{}/base/objects/o1", own.uri()), true, &own),
+        (format!("{}/baseless/objects/o1", own.uri()), false, &own),
+        (format!("{}/base/objects/o1", foreign.uri()), false, &foreign),
+    ] {
+        storage.download(&url).await.unwrap();
+        let request = requests(server).await.pop().unwrap();
+        assert_eq!(header(&request, "authorization").is_some(), with_token, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_from_the_storage_is_followed_without_the_token() {
+    let foreign = server(vec![ResponseTemplate::new(200).set_body_string("contents")]).await;
+    let elsewhere = format!("{}/bucket/o1", foreign.uri());
+    let own = server(vec![ResponseTemplate::new(302).insert_header("location", &*elsewhere)]).await;
+    let (storage, url) = (storage(&own.uri(), None), format!("{}/objects/o1", own.uri()));
+    let response = tokio::spawn(async move { storage.download(&url).await }).await.unwrap().unwrap();
+    assert_eq!(response.text().await.unwrap(), "contents");
+    assert_eq!(header(&requests(&own).await[0], "authorization"), Some("Bearer top-secret"));
+    assert_eq!(header(&requests(&foreign).await[0], "authorization"), None);
+}
+
+#[tokio::test]
+async fn given_a_circle_of_redirects_then_the_download_fails() {
+    let server = MockServer::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(302).insert_header("location", "/again"))
+        .mount(&server)
+        .await;
+    let error = storage(&server.uri(), None).download(&server.uri()).await.unwrap_err();
+    assert_eq!(error.to_string(), "fetching an attachment failed: its server redirects more than 5 times");
+    assert_eq!(requests(&server).await.len(), 6);
+}

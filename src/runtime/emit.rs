@@ -1,0 +1,323 @@
+//! One message's events on their way out: header tables, passthrough, limits, encryption, and who waits for what.
+
+use super::{Engine, decode, now_ms};
+use crate::{
+    context::{BoxFuture, Event, EventSink, Taken},
+    error::Reported,
+    message::HttpReply,
+    protocol::{Encoding, ErrorReport, Headers, Incoming, Json, Object, error_body},
+    transport::{Publication, Receipt, Route, Transport},
+};
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::sync::{
+    Arc, OnceLock, PoisonError, Weak,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+/// A message being worked on: what its events have in common, and whether one of them has failed it.
+pub(super) struct Flight<T: Transport> {
+    pub(super) engine: Arc<Engine<T>>,
+    pub(super) number: u64,
+    pub(super) incoming: Incoming,
+    /// The headers that every event carries.
+    base: Headers,
+    /// The message as it came, for error events and rebounds.
+    body: Bytes,
+    /// What every data event hands on; known once the message is read.
+    passthrough: OnceLock<Object>,
+    failed: AtomicBool,
+    ended: AtomicBool,
+    /// Everything that was emitted before the end and is not confirmed yet.
+    pending: TaskTracker,
+    this: Weak<Self>,
+}
+
+impl<T: Transport> Flight<T> {
+    pub(super) fn new(engine: Arc<Engine<T>>, number: u64, incoming: Incoming, body: Bytes) -> Arc<Self> {
+        let base = incoming.base_table(&engine.identity, &engine.additional_headers, now_ms());
+        Arc::new_cyclic(|this| Self {
+            engine,
+            number,
+            incoming,
+            base,
+            body,
+            passthrough: OnceLock::new(),
+            failed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            pending: TaskTracker::new(),
+            this: this.clone(),
+        })
+    }
+
+    /// Decides what data events hand on: `handed_on` is the passthrough that came in, `message` the message itself.
+    pub(super) fn set_passthrough(&self, handed_on: Option<Object>, message: &Object) {
+        if !self.engine.step.is_passthrough {
+            return;
+        }
+        let mut steps = handed_on.unwrap_or_default();
+        if let (true, Some(step)) = (self.engine.settings.no_self_passthrough, &self.incoming.step_id) {
+            let mut entry = message.clone();
+            entry.remove("passthrough");
+            steps.set(step, entry.to_json());
+        }
+        let _ = self.passthrough.set(steps);
+    }
+
+    /// No more events count for this message. Waits until all that were emitted are confirmed, and tells whether the
+    /// message has failed.
+    ///
+    /// Bounded by the engine: when the time to shut down is over, the message is abandoned here.
+    pub(super) async fn end(&self) -> bool {
+        self.ended.store(true, Ordering::SeqCst);
+        self.pending.close();
+        self.pending.wait().await;
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// Publishes an error event, and its copy to who waits for an answer; the message will be rejected.
+    pub(super) async fn report(&self, report: &ErrorReport) -> anyhow::Result<()> {
+        self.failed.store(true, Ordering::SeqCst);
+        let _held = self.hold();
+        self.engine.throttles.error.turn().await;
+        let mut headers = self.headers();
+        headers.insert("end".into(), now_ms().into());
+        self.publish_error(report, headers).await
+    }
+
+    /// The same without being counted, throttled or timed: for errors of the runtime's own.
+    pub(super) async fn report_unthrottled(&self, report: &ErrorReport) -> anyhow::Result<()> {
+        let mut headers = self.headers();
+        headers.insert("end".into(), now_ms().into());
+        self.failed.store(true, Ordering::SeqCst);
+        self.publish_error(report, headers).await
+    }
+
+    async fn publish_error(&self, report: &ErrorReport, headers: Headers) -> anyhow::Result<()> {
+        let engine = &self.engine;
+        engine.metrics.errors.add(1);
+        let sealed = report.seal(&engine.cipher);
+        let encoding = Encoding::of(self.incoming.protocol_version);
+        let body = error_body(&sealed, Some((&self.body, encoding)));
+        let copy = self.incoming.reply_to.clone().filter(|_| engine.settings.error_replies).map(|key| {
+            let mut headers = headers.clone();
+            headers.insert("x-eio-error-response".into(), true.into());
+            engine.transport.publish(Publication { route: Route::Reply(key), headers, body: sealed.into() })
+        });
+        let event = engine.transport.publish(Publication { route: Route::Error, headers, body: body.into() });
+        let (event, copy) = tokio::join!(event, async {
+            match copy {
+                Some(copy) => copy.await,
+                None => Ok(()),
+            }
+        });
+        if let Err(error) = &copy {
+            tracing::warn!(%error, "Nobody could be told of the error under its reply_to");
+        }
+        if let Err(error) = &event {
+            tracing::error!(fatal = true, %error, "An error event could not be published");
+        }
+        event.map_err(Into::into)
+    }
+
+    /// A failure that the module may not look at: it is reported where it happens.
+    async fn reported(&self, error: anyhow::Error) -> anyhow::Error {
+        let report = ErrorReport::of(&error);
+        // Where even this fails, it has been logged.
+        let _ = self.report(&report).await;
+        Reported(report.message).into()
+    }
+
+    fn headers(&self) -> Headers {
+        let mut headers = self.base.clone();
+        headers.insert("messageId".into(), uuid::Uuid::new_v4().to_string().into());
+        headers
+    }
+
+    fn tracker(&self) -> &TaskTracker {
+        if self.ended.load(Ordering::SeqCst) { &self.engine.late } else { &self.pending }
+    }
+
+    /// Keeps the message from ending while an event is on its way to the publisher.
+    fn hold(&self) -> TaskTrackerToken {
+        self.tracker().token()
+    }
+
+    /// Waits for a confirmation in a task of its own: the message waits for it whether or not the module does.
+    fn confirm(&self, receipt: Receipt, report_failure: bool) -> Taken {
+        let this = self.this.upgrade();
+        let confirmed = self.tracker().spawn(async move {
+            let error = match receipt.await {
+                Ok(()) => return Ok(()),
+                Err(error) => anyhow::Error::from(error),
+            };
+            match this.filter(|_| report_failure) {
+                Some(flight) => Err(flight.reported(error).await),
+                None => Err(error),
+            }
+        });
+        Box::pin(async move { confirmed.await.context("waiting for the broker's confirmation")? })
+    }
+
+    fn publish(&self, route: Route, headers: Headers, body: impl Into<Bytes>) -> Receipt {
+        self.engine.transport.publish(Publication { route, headers, body: body.into() })
+    }
+
+    async fn data(&self, mut message: Object) -> anyhow::Result<Receipt> {
+        let engine = &self.engine;
+        let mut own_headers = decode::headers_of(&message);
+        let mut passthrough = self.passthrough.get().cloned().unwrap_or_default();
+        message.set("headers", Json::of(&own_headers)?);
+        if engine.step.is_passthrough {
+            message.remove("passthrough");
+        }
+        if engine.settings.emit_lightweight {
+            let threshold = engine.settings.lightweight_threshold;
+            engine.bodies.externalize(&mut message, &mut passthrough, threshold).await?;
+            own_headers = decode::headers_of(&message);
+        } else {
+            engine.bodies.internalize(&mut passthrough).await?;
+        }
+        if engine.step.is_passthrough {
+            if !engine.settings.no_self_passthrough {
+                passthrough.set(&engine.identity.step_id, message.to_json());
+            }
+            message.set("passthrough", passthrough.to_json());
+        }
+        let custom_key = decode::take_routing_key(&mut own_headers);
+        message.set("headers", Json::of(&own_headers)?);
+        let id = message.get("id").and_then(|id| id.parse::<String>().ok()).filter(|id| !id.is_empty());
+        let version = engine.settings.protocol_version;
+        let body = self.sealed(message.to_vec(), Encoding::of(version))?;
+        engine.throttles.data.turn().await;
+        let mut headers = self.base.clone();
+        headers.insert("messageId".into(), id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into());
+        headers.insert("end".into(), now_ms().into());
+        headers.insert("protocolVersion".into(), version.into());
+        engine.metrics.data.add(1);
+        Ok(self.publish(custom_key.map_or(Route::Data, Route::Custom), headers, body))
+    }
+
+    fn sealed(&self, plain: Vec<u8>, encoding: Encoding) -> anyhow::Result<Bytes> {
+        let body = self.engine.cipher.seal(plain, encoding);
+        let limit = self.engine.settings.outgoing_size_limit;
+        anyhow::ensure!(body.len() <= limit, "Outgoing message size {} exceeds limit of {limit}.", body.len());
+        Ok(body.into())
+    }
+
+    async fn snapshot(&self, kind: &str, body: Json, apply: impl FnOnce(&mut Value)) -> Receipt {
+        self.engine.throttles.snapshot.turn().await;
+        let mut headers = self.headers();
+        headers.insert("snapshotEvent".into(), kind.into());
+        self.engine.metrics.snapshots.add(1);
+        let mut snapshot = self.engine.step.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        apply(&mut snapshot);
+        self.publish(Route::Snapshot, headers, body.bytes())
+    }
+
+    /// Every configured way takes the keys, the platform's queue and its REST API at once.
+    async fn update_keys(&self, keys: Map<String, Value>) -> anyhow::Result<()> {
+        let engine = &self.engine;
+        let account = engine.step.account();
+        let by_queue = engine.settings.amqp.update_keys_key.is_some();
+        anyhow::ensure!(
+            account.is_some() || by_queue,
+            "updateKeys has nowhere to save to: the step's configuration has no `_account`, and \
+             ELASTICIO_UPDATE_KEYS_ROUTING_KEY is not set"
+        );
+        let queue = async {
+            if by_queue {
+                let version = engine.settings.protocol_version;
+                let plain = serde_json::to_vec(&json!({ "accountId": account, "keys": keys }))?;
+                let mut headers = self.headers();
+                headers.insert("end".into(), now_ms().into());
+                headers.insert("protocolVersion".into(), version.into());
+                let body = engine.cipher.seal(plain, Encoding::of(version));
+                self.publish(Route::UpdateKeys, headers, body).await?;
+            }
+            Ok(())
+        };
+        let rest = async {
+            match account.is_some() {
+                true => engine.keys.save(&keys).await,
+                false => Ok(()),
+            }
+        };
+        let (queue, rest) = tokio::join!(queue, rest);
+        queue.and(rest)?;
+        engine.step.merge_keys(&keys);
+        Ok(())
+    }
+
+    fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Receipt> {
+        let key = self
+            .incoming
+            .reply_to
+            .clone()
+            .context("Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers")?;
+        let mut body = serde_json::to_value(reply)?;
+        if let Some(Value::Object(own_headers)) = body.get_mut("headers") {
+            decode::take_routing_key(own_headers);
+        }
+        let body = self.sealed(serde_json::to_vec(&body)?, Encoding::Base64)?;
+        let mut headers = self.headers();
+        headers.insert("protocolVersion".into(), 1.into());
+        Ok(self.publish(Route::Reply(key), headers, body))
+    }
+
+    async fn rebound(&self, reason: &str) -> anyhow::Result<Taken> {
+        let (_, origin) =
+            self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
+        match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
+            Ok(receipt) => {
+                self.engine.metrics.rebounds.add(1);
+                Ok(self.confirm(receipt, false))
+            }
+            Err(limit) => {
+                // As the platform knows it: an error event without an end, and the message is still acknowledged.
+                let published = self.publish_error(&ErrorReport::new(limit.to_string()), self.headers()).await;
+                Ok(Box::pin(std::future::ready(published)))
+            }
+        }
+    }
+}
+
+impl<T: Transport> EventSink for Flight<T> {
+    fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
+        Box::pin(async move {
+            let _held = self.hold();
+            let done: Taken = Box::pin(std::future::ready(Ok(())));
+            match event {
+                Event::Data(message) => match self.data(message).await {
+                    Ok(receipt) => Ok(self.confirm(receipt, true)),
+                    Err(error) => Err(self.reported(error).await),
+                },
+                Event::Error(report) => self.report(&report).await.map(|()| done),
+                Event::Rebound(reason) => self.rebound(&reason).await,
+                Event::Snapshot(state) => {
+                    let value = state.parse().context("reading the snapshot back")?;
+                    Ok(self.confirm(self.snapshot("snapshot", state, |kept| *kept = value).await, false))
+                }
+                Event::UpdateSnapshot(members) => {
+                    anyhow::ensure!(
+                        !members.contains_key("$set"),
+                        "`$set` is not supported in a snapshot update: give the members themselves"
+                    );
+                    let body = Json::of(&members)?;
+                    let merge = |kept: &mut Value| match kept {
+                        Value::Object(kept) => kept.extend(members),
+                        other => *other = Value::Object(members),
+                    };
+                    Ok(self.confirm(self.snapshot("updateSnapshot", body, merge).await, false))
+                }
+                Event::UpdateKeys(keys) => match self.update_keys(keys).await {
+                    Ok(()) => Ok(done),
+                    Err(error) => Err(self.reported(error).await),
+                },
+                Event::HttpReply(reply) => Ok(self.confirm(self.http_reply(&reply)?, false)),
+            }
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! One message, from delivery to settlement.
+
+use super::{Engine, decode, emit::Flight, in_flight::Arrival};
+use crate::{
+    context::{Emitter, Run},
+    error::Outcome,
+    protocol::{ErrorReport, Incoming, Object},
+    transport::{Delivery, Settled, Transport, Verdict},
+};
+use anyhow::Context as _;
+use futures_util::FutureExt;
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tracing::Instrument;
+
+/// After this long a message is worth a line in the log: the broker will take it back after 30 minutes.
+const SLOW: Duration = Duration::from_secs(300);
+
+impl<T: Transport> Engine<T> {
+    /// Works on a delivery and settles it, exactly once. Dropped before its end, it settles nothing: the broker
+    /// delivers the message again.
+    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>) {
+        self.metrics.received.add(1);
+        let incoming = Incoming::read(&delivery.headers);
+        let span = tracing::info_span!(
+            "message",
+            threadId = incoming.thread_id,
+            messageId = incoming.message_id,
+            parentMessageId = incoming.parent_message_id,
+        );
+        let arrival = self.in_flight.arrive(&delivery);
+        async {
+            match arrival {
+                Arrival::New(number) => {
+                    let body = delivery.body.clone();
+                    let flight = Flight::new(self.clone(), number, incoming, body);
+                    let verdict = match self.work(&flight, &delivery).await {
+                        true => Verdict::Reject,
+                        false => Verdict::Ack,
+                    };
+                    self.settle(number, verdict).await;
+                }
+                Arrival::Adopted => {
+                    tracing::info!("A message that is being worked on was delivered again; the work goes on");
+                }
+                Arrival::Finished(origin, verdict) => {
+                    self.metrics.repeats.add(1);
+                    tracing::info!("A message that is finished was delivered again; it is settled as before");
+                    // Lost again, it comes again, and is remembered still.
+                    let _ = self.transport.settle(&origin, verdict).await;
+                }
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// True when the message has failed.
+    async fn work(&self, flight: &Arc<Flight<T>>, delivery: &Delivery<Arc<T::Origin>>) -> bool {
+        match self.read(flight, delivery).await {
+            Ok(message) => {
+                let result = self.process(flight, message).await;
+                self.report_outcome(flight, result).await;
+            }
+            Err(error) => {
+                tracing::error!("The incoming message could not be read: {error:#}");
+                // Where even this fails, it has been logged.
+                let _ = flight.report_unthrottled(&ErrorReport::of(&error)).await;
+            }
+        }
+        flight.end().await
+    }
+
+    async fn read(&self, flight: &Flight<T>, delivery: &Delivery<Arc<T::Origin>>) -> anyhow::Result<Object> {
+        let mut message = match self.settings.input_is_error {
+            true => decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?,
+            false => decode::message(&self.cipher, &flight.incoming, &delivery.body)?,
+        };
+        let handed_on = match self.resolves_references {
+            true => self.bodies.resolve(&mut message).await?,
+            false => message.get("passthrough").and_then(|p| Object::read(p.bytes()).ok()),
+        };
+        flight.set_passthrough(handed_on, &message);
+        Ok(message)
+    }
+
+    /// Runs the module. A panic is an error like any other.
+    async fn process(&self, flight: &Arc<Flight<T>>, message: Object) -> anyhow::Result<()> {
+        let run = Run {
+            config: self.step.config(),
+            snapshot: self.step.snapshot(),
+            variables: self.step.variables.clone(),
+            emitter: Emitter(flight.clone()),
+            cancelled: self.stopping.child_token(),
+            clients: self.clients.clone(),
+        };
+        // The call itself may panic, before there is a future.
+        let processed = AssertUnwindSafe(async { self.module.process(message, run).await }).catch_unwind();
+        let mut processed = std::pin::pin!(processed);
+        let result = loop {
+            match tokio::time::timeout(SLOW, &mut processed).await {
+                Ok(result) => break result,
+                Err(_) => tracing::warn!("The module has been working on this message for minutes"),
+            }
+        };
+        result.unwrap_or_else(|panic| Err(anyhow::anyhow!("the module panicked: {}", panic_text(&*panic))))
+    }
+
+    async fn report_outcome(&self, flight: &Flight<T>, result: anyhow::Result<()>) {
+        match (Outcome::from(&result), result) {
+            (Outcome::Done, _) => {}
+            (Outcome::Rebound(reason), _) => {
+                if let Err(error) = self.rebound(flight, &reason).await {
+                    tracing::error!("The message could not be rebounded: {error:#}");
+                    let _ = flight.report(&ErrorReport::of(&error)).await;
+                }
+            }
+            (Outcome::Reported, _) => tracing::error!("The module failed after an error that it was told of"),
+            (Outcome::Failed, Ok(())) => {}
+            (Outcome::Failed, Err(error)) => {
+                // The text is for the user: it may tell of message contents, so it is not logged.
+                tracing::error!("The module failed; the platform has the reason");
+                let _ = flight.report(&ErrorReport::of(&error)).await;
+            }
+        }
+    }
+
+    async fn rebound(&self, flight: &Flight<T>, reason: &str) -> anyhow::Result<()> {
+        use crate::context::{Event, EventSink};
+        flight.emit(Event::Rebound(reason.to_owned())).await?.await.context("queueing the message for later")
+    }
+
+    async fn settle(&self, number: u64, verdict: Verdict) {
+        while let Some((generation, origin)) = self.in_flight.current(number) {
+            let settled = self.transport.settle(&origin, verdict).await;
+            if self.in_flight.finish(number, generation, verdict) {
+                match (settled, verdict) {
+                    (Settled::Sent, Verdict::Ack) => self.metrics.acknowledged.add(1),
+                    (Settled::Sent, Verdict::Reject) => self.metrics.rejected.add(1),
+                    (Settled::Lost, _) => {
+                        self.metrics.unsettled.add(1);
+                        tracing::info!("The connection went before the message was settled; it will come again");
+                    }
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,329 @@
+//! The engine: starts a step, works on its messages, and stops without losing any.
+
+mod bodies;
+mod decode;
+mod emit;
+mod execute;
+mod hooks;
+mod in_flight;
+mod step;
+mod throttle;
+
+pub(crate) use step::{AccountKeys, Step};
+
+use crate::{
+    amqp::Amqp,
+    component::Component,
+    context::{Clients, ServiceRun},
+    http,
+    module::Module,
+    object_storage::ObjectStorage,
+    platform::Platform,
+    protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
+    settings::{Mode, ObjectStorageSettings, RunSettings, Settings},
+    telemetry::metrics::Metrics,
+    transport::{Deliveries, Delivery, Publication, Route, Transport, TransportError},
+};
+use anyhow::Context as _;
+use bodies::Bodies;
+use in_flight::InFlight;
+use secrecy::ExposeSecret;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use throttle::Throttle;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long a process that cannot start tries to tell the platform why.
+const START_UP_REPORT: Duration = Duration::from_secs(10);
+
+/// The two ways to end a running step, in the order in which an operator uses them.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// No new messages; those being worked on are finished within `SHUTDOWN_TIMEOUT`.
+    pub graceful: CancellationToken,
+    /// At once; what is unsettled goes back to the queue.
+    pub immediate: CancellationToken,
+}
+
+/// Runs a step until it is told to stop, or runs its shutdown hook when the settings say so.
+///
+/// # Errors
+/// When it cannot start (the platform has been told, where that was possible), or when the broker refuses for good.
+/// Nothing is lost then: what was not settled stays in the queue.
+///
+/// # Cancel safety
+/// Dropping the future is as if the process were killed: unsettled messages are delivered again.
+pub async fn run(settings: Settings, component: &Component, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Settings { identity, api, object_storage, additional_headers, mode, .. } = settings;
+    let http = http::client()?;
+    let platform = Platform::new(http.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    let run = match mode {
+        Mode::Run(run) => run,
+        Mode::ShutdownHook => {
+            let storage = storage(object_storage.as_ref(), None, &identity)?;
+            let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage };
+            return shutdown_hook(component, &identity, clients, platform).await;
+        }
+    };
+    let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
+    let storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?;
+    let clients = Clients { http, platform: Some(platform), object_storage: storage };
+    let transport = tokio::select! {
+        connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
+        () = shutdown.graceful.cancelled() => return Ok(()),
+    };
+    let start = Start { identity, additional_headers, run: *run, cipher, clients };
+    start.run(component, transport, shutdown).await
+}
+
+/// Object storage, where it is configured. Without a cipher it serves attachments only.
+pub(crate) fn storage(
+    settings: Option<&ObjectStorageSettings>,
+    cipher: Option<&Cipher>,
+    identity: &StepIdentity,
+) -> anyhow::Result<Option<ObjectStorage>> {
+    let Some(settings) = settings else { return Ok(None) };
+    Ok(Some(ObjectStorage::new(http::client_without_redirects()?, settings, cipher.cloned(), identity)))
+}
+
+async fn shutdown_hook(
+    component: &Component,
+    identity: &StepIdentity,
+    clients: Clients,
+    platform: Platform,
+) -> anyhow::Result<()> {
+    let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
+    let (module, _) = component.module(&identity.function)?;
+    let run = service_run(identity, &step, &clients, &platform);
+    hooks::shutdown(&*module, run, &platform).await
+}
+
+fn service_run(identity: &StepIdentity, step: &Arc<Step>, clients: &Clients, platform: &Platform) -> ServiceRun {
+    ServiceRun {
+        function: identity.function.clone(),
+        config: step.config(),
+        variables: step.variables.clone(),
+        clients: clients.clone(),
+        keys: Arc::new(AccountKeys { platform: platform.clone(), step: step.clone() }),
+    }
+}
+
+/// What is known before the platform has been asked for the step.
+struct Start {
+    identity: StepIdentity,
+    additional_headers: Vec<(String, String)>,
+    run: RunSettings,
+    cipher: Cipher,
+    clients: Clients,
+}
+
+impl Start {
+    async fn run<T: Transport>(self, component: &Component, transport: T, shutdown: Shutdown) -> anyhow::Result<()> {
+        let limit = self.run.shutdown_timeout;
+        let transport = Arc::new(transport);
+        // A signal during start-up lets the hooks finish, for as long as running messages may take.
+        let interrupted = async {
+            tokio::select! {
+                () = async { shutdown.graceful.cancelled().await; tokio::time::sleep(limit).await } => {}
+                () = shutdown.immediate.cancelled() => {}
+            }
+        };
+        let started = tokio::select! {
+            started = self.prepare(component, &transport) => started,
+            () = interrupted => {
+                transport.close().await;
+                anyhow::bail!("the process was asked to stop before the step had started");
+            }
+        };
+        let (module, resolves_references, step) = match started {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.report(&*transport, &error).await;
+                transport.close().await;
+                return Err(error);
+            }
+        };
+        let deliveries = match transport.consume().await {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                self.report(&*transport, &error).await;
+                transport.close().await;
+                return Err(error);
+            }
+        };
+        tracing::info!("Fully initialized and waiting for messages");
+        let engine = Arc::new(self.engine(transport, module, resolves_references, step)?);
+        engine.work_until(deliveries, &shutdown).await.map_err(Into::into)
+    }
+
+    /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
+    async fn prepare<T: Transport>(
+        &self,
+        component: &Component,
+        _transport: &Arc<T>,
+    ) -> anyhow::Result<(Arc<dyn Module>, bool, Arc<Step>)> {
+        let platform = self.clients.platform.as_ref().context("a step needs the platform's API")?;
+        let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
+        let (module, function) = component.module(&self.identity.function)?;
+        let run = || service_run(&self.identity, &step, &self.clients, platform);
+        if self.run.startup_required {
+            hooks::startup(&*module, run(), platform).await?;
+        }
+        module.init(run()).await?;
+        Ok((module, function.resolves_references(), step))
+    }
+
+    /// Tells the platform why the step cannot start, within bounds (contract §2.2).
+    async fn report(&self, transport: &impl Transport, error: &anyhow::Error) {
+        let sealed = ErrorReport::of(error).seal(&self.cipher);
+        let publication = Publication {
+            route: Route::Error,
+            headers: start_up_table(&self.identity, &self.additional_headers),
+            body: error_body(&sealed, None).into(),
+        };
+        match tokio::time::timeout(START_UP_REPORT, transport.publish(publication)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("The platform could not be told why the step did not start: {error}"),
+            Err(_) => tracing::error!("The platform could not be told in time why the step did not start"),
+        }
+    }
+
+    fn engine<T: Transport>(
+        self,
+        transport: Arc<T>,
+        module: Arc<dyn Module>,
+        resolves_references: bool,
+        step: Arc<Step>,
+    ) -> anyhow::Result<Engine<T>> {
+        let rates = &self.run.rates;
+        let platform = self.clients.platform.clone().context("a step needs the platform's API")?;
+        Ok(Engine {
+            throttles: Throttles {
+                data: Throttle::new(rates.data, rates.interval),
+                error: Throttle::new(rates.error, rates.interval),
+                snapshot: Throttle::new(rates.snapshot, rates.interval),
+            },
+            keys: AccountKeys { platform, step: step.clone() },
+            bodies: Bodies(self.clients.object_storage.clone()),
+            transport,
+            module,
+            resolves_references,
+            step,
+            cipher: self.cipher,
+            identity: self.identity,
+            additional_headers: self.additional_headers,
+            settings: self.run,
+            clients: self.clients,
+            in_flight: InFlight::new(),
+            late: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            metrics: Metrics::default(),
+        })
+    }
+}
+
+struct Throttles {
+    data: Throttle,
+    error: Throttle,
+    snapshot: Throttle,
+}
+
+/// A step that is at work.
+pub(crate) struct Engine<T: Transport> {
+    transport: Arc<T>,
+    module: Arc<dyn Module>,
+    resolves_references: bool,
+    step: Arc<Step>,
+    cipher: Cipher,
+    identity: StepIdentity,
+    additional_headers: Vec<(String, String)>,
+    settings: RunSettings,
+    clients: Clients,
+    keys: AccountKeys,
+    bodies: Bodies,
+    throttles: Throttles,
+    in_flight: InFlight<T::Origin>,
+    /// Events emitted after the end of their messages.
+    late: TaskTracker,
+    /// Fires when the process is asked to stop.
+    stopping: CancellationToken,
+    metrics: Metrics,
+}
+
+impl<T: Transport> Engine<T> {
+    /// Works on deliveries until there are no more or the process is to stop, each in a task of its own.
+    async fn work_until(
+        self: Arc<Self>,
+        mut deliveries: Deliveries<T::Origin>,
+        shutdown: &Shutdown,
+    ) -> Result<(), TransportError> {
+        let tasks = TaskTracker::new();
+        let abandoned = CancellationToken::new();
+        let accept = |delivery: Delivery<T::Origin>| {
+            let Delivery { headers, body, redelivered, generation, origin } = delivery;
+            let delivery = Delivery { headers, body, redelivered, generation, origin: Arc::new(origin) };
+            let (engine, abandoned) = (self.clone(), abandoned.clone());
+            tasks.spawn(async move { abandoned.run_until_cancelled(engine.execute(delivery)).await });
+        };
+        let refused = loop {
+            tokio::select! {
+                biased;
+                () = shutdown.immediate.cancelled() => break None,
+                () = shutdown.graceful.cancelled() => break None,
+                delivery = deliveries.recv() => match delivery {
+                    Some(Ok(delivery)) => accept(delivery),
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                },
+            }
+        };
+        self.stopping.cancel();
+        if refused.is_none() {
+            let limit = self.settings.shutdown_timeout;
+            tracing::info!(
+                messages = tasks.len(),
+                seconds = limit.as_secs(),
+                "Stopping: running messages are finished"
+            );
+            let finish = async {
+                self.transport.stop_consuming().await;
+                while let Some(Ok(delivery)) = deliveries.recv().await {
+                    accept(delivery);
+                }
+                tasks.close();
+                tasks.wait().await;
+                self.late.close();
+                self.late.wait().await;
+            };
+            tokio::select! {
+                () = finish => {}
+                () = shutdown.immediate.cancelled() => tracing::warn!("Told to stop at once"),
+                () = tokio::time::sleep_until(Instant::now() + limit) => {
+                    tracing::warn!("The time to finish running messages is over");
+                }
+            }
+        }
+        // From here on nothing is settled: what is unfinished goes back to the queue when the channel closes.
+        abandoned.cancel();
+        if !tasks.is_empty() || !self.late.is_empty() {
+            tracing::warn!(
+                messages = tasks.len(),
+                events = self.late.len(),
+                "Unfinished messages go back to the queue; events emitted after their message's end are dropped"
+            );
+        }
+        self.transport.close().await;
+        self.metrics.log();
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

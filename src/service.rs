@@ -1,0 +1,115 @@
+//! One-time calls: verifyCredentials, getMetaModel, selectModel (contract §10.6). One result is posted per run.
+
+use crate::{
+    component::{Component, Verified},
+    context::{BoxFuture, Clients, KeySink, ServiceRun},
+    http,
+    platform::{Platform, StepData, post_result},
+    runtime::{AccountKeys, Step, storage},
+    settings::{Method, ServiceSettings, ServiceStart},
+};
+use anyhow::Context as _;
+use futures_util::FutureExt;
+use serde_json::{Map, Value, json};
+use std::{panic::AssertUnwindSafe, sync::Arc};
+use tokio_util::task::TaskTracker;
+
+/// Answers the call and posts the result. Once that is delivered this is `Ok`, whatever the result says.
+///
+/// # Errors
+/// When there is no address to post to, or it does not take the result.
+pub async fn serve(start: ServiceStart, component: &Component) -> anyhow::Result<()> {
+    let http = http::client()?;
+    let (target, result) = match start {
+        ServiceStart::Ready(target, settings) => {
+            for warning in &settings.warnings {
+                tracing::warn!("{warning}");
+            }
+            (target, answer(*settings, component, &http).await)
+        }
+        ServiceStart::Refused(target, problem) => (target, Err(anyhow::anyhow!(problem))),
+        ServiceStart::Fatal(problem) => anyhow::bail!(problem),
+    };
+    let (status, data) = match result {
+        Ok(data) => ("success", data),
+        Err(error) => ("error", json!({ "message": format!("{error:#}") })),
+    };
+    post_result(&http, &target, status, &data).await.context("posting the result of the call")
+}
+
+async fn answer(settings: ServiceSettings, component: &Component, http: &reqwest::Client) -> anyhow::Result<Value> {
+    let ServiceSettings { method, config, api, object_storage, identity, .. } = settings;
+    let platform = Platform::new(http.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    let storage = storage(object_storage.as_ref(), None, &identity)?;
+    let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
+    let saving = Arc::new(Saving {
+        keys: AccountKeys { platform: platform.clone(), step: step.clone() }.into(),
+        tasks: TaskTracker::new(),
+    });
+    let run = |function: &str| ServiceRun {
+        function: function.to_owned(),
+        config: step.config(),
+        variables: step.variables.clone(),
+        clients: Clients { http: http.clone(), platform: Some(platform.clone()), object_storage: storage.clone() },
+        keys: saving.clone(),
+    };
+    let answered = AssertUnwindSafe(dispatch(component, &method, run)).catch_unwind().await;
+    saving.tasks.close();
+    saving.tasks.wait().await;
+    answered.unwrap_or_else(|_| Err(anyhow::anyhow!("the component panicked; its log has the place")))
+}
+
+async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> ServiceRun) -> anyhow::Result<Value> {
+    match method {
+        Method::VerifyCredentials => {
+            let verified = match component.verify_function() {
+                Some(verify) => verify(run("")).await,
+                None => Ok(Verified::Yes),
+            };
+            Ok(match verified {
+                Ok(Verified::Yes) => json!({ "verified": true }),
+                Ok(Verified::With(mut details)) => {
+                    details.entry("verified").or_insert(Value::Bool(true));
+                    Value::Object(details)
+                }
+                Ok(Verified::No(reason)) => json!({ "verified": false, "reason": reason }),
+                Err(error) => json!({ "verified": false, "reason": format!("{error:#}") }),
+            })
+        }
+        Method::GetMetaModel { function } => match component.metadata_function(function) {
+            Some(metadata) => metadata(run(function)).await,
+            None => {
+                // What is static is known here too: better than a refusal.
+                let metadata = component.module(function)?.0.metadata();
+                Ok(json!({ "in": metadata.input, "out": metadata.output }))
+            }
+        },
+        Method::SelectModel { function, model } => {
+            component.module(function)?;
+            let select = component
+                .model_function(model)
+                .with_context(|| format!("Method \"{model}\" is not found in \"{function}\" action or trigger"))?;
+            select(run(function)).await
+        }
+    }
+}
+
+/// Saves credentials in tasks of their own: the result waits for them, whether or not the component does.
+struct Saving {
+    keys: Arc<AccountKeys>,
+    tasks: TaskTracker,
+}
+
+impl KeySink for Saving {
+    fn update_keys(&self, keys: Map<String, Value>) -> BoxFuture<'_, anyhow::Result<()>> {
+        let account_keys = self.keys.clone();
+        let saved = self.tasks.spawn(async move {
+            let saved = account_keys.save(&keys).await;
+            if let Err(error) = &saved {
+                tracing::error!("New credentials could not be saved: {error:#}");
+            }
+            saved
+        });
+        Box::pin(async move { saved.await.context("saving credentials")? })
+    }
+}

@@ -1,0 +1,169 @@
+//! Which variables there are, what they are called and what holds when they are not set (contract §1.2 to §1.6).
+
+use super::{
+    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, Problems, RateSettings, RunSettings, Settings,
+    parse::camel_case,
+    reader::{PREFIX, Reader, is_http, without_slashes},
+};
+use crate::protocol::StepIdentity;
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+impl Settings {
+    /// Reads the settings of a step from variables as `get` gives them.
+    ///
+    /// Nothing is read from anywhere else, so tests can hand in whatever they like. What is odd but can be lived with
+    /// is told in [`Settings::warnings`].
+    ///
+    /// # Errors
+    /// [`Problems`]: every variable that is missing or unusable, all at once.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut reader = Reader::new(get);
+        let identity = reader.required_identity();
+        let api = ApiSettings {
+            uri: reader.required_http_address("API_URI"),
+            username: reader.required("API_USERNAME"),
+            key: reader.required_secret("API_KEY"),
+            attempts: reader.count("API_REQUEST_RETRY_ATTEMPTS", 3),
+            retry_delay: reader.millis("API_REQUEST_RETRY_DELAY", 100),
+        };
+        let object_storage = reader.object_storage();
+        let additional_headers = reader.additional_headers();
+        let mode = if reader.flag("HOOK_SHUTDOWN") {
+            Mode::ShutdownHook
+        } else {
+            Mode::Run(Box::new(reader.run(object_storage.is_some())))
+        };
+        if reader.problems.is_empty() {
+            Ok(Self { identity, api, object_storage, additional_headers, mode, warnings: reader.warnings })
+        } else {
+            Err(Problems(reader.problems))
+        }
+    }
+}
+
+impl<G: Fn(&str) -> Option<String>> Reader<G> {
+    fn required_identity(&mut self) -> StepIdentity {
+        StepIdentity {
+            flow_id: self.required("FLOW_ID"),
+            exec_id: self.required("EXEC_ID"),
+            step_id: self.required("STEP_ID"),
+            container_id: self.required("CONTAINER_ID"),
+            workspace_id: self.required("WORKSPACE_ID"),
+            user_id: self.required("USER_ID"),
+            comp_id: self.required("COMP_ID"),
+            function: self.required("FUNCTION"),
+        }
+    }
+
+    /// Object storage, when both its address and its token are set. `REQUEST_*` are the storage client's own names.
+    pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
+        let retries = self.number_within("REQUEST_MAX_RETRY", 1..=4, 2);
+        let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
+        match (self.text("OBJECT_STORAGE_URI"), self.text("OBJECT_STORAGE_TOKEN")) {
+            (Some(uri), Some(token)) if is_http(&uri) => Some(ObjectStorageSettings {
+                uri: without_slashes(&uri),
+                token: token.into(),
+                retries: u32::try_from(retries).unwrap_or(2),
+                timeout: Duration::from_millis(timeout),
+            }),
+            (Some(_), Some(_)) => {
+                self.warning("OBJECT_STORAGE_URI", "is not an http or https address: object storage is not used");
+                None
+            }
+            (Some(_), None) => {
+                self.warning("OBJECT_STORAGE_TOKEN", "is not set, the URI is: object storage is not used");
+                None
+            }
+            (None, Some(_)) => {
+                self.warning("OBJECT_STORAGE_URI", "is not set, the token is: object storage is not used");
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The variables that `ADDITIONAL_VARS_FOR_HEADERS` names, under their header names; unset ones are left out.
+    fn additional_headers(&self) -> Vec<(String, String)> {
+        let list = self.text("ADDITIONAL_VARS_FOR_HEADERS").unwrap_or_default();
+        let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names
+            .filter_map(|name| {
+                let value = (self.get)(name)?;
+                Some((camel_case(name.strip_prefix(PREFIX).unwrap_or(name)), value))
+            })
+            .collect()
+    }
+
+    fn run(&mut self, has_object_storage: bool) -> RunSettings {
+        let amqp = self.amqp();
+        let crypto_password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
+        let crypto_iv = self.required_secret("MESSAGE_CRYPTO_IV");
+        if !matches!(crypto_iv.expose_secret().len(), 0 | 16) {
+            self.problem("MESSAGE_CRYPTO_IV", "is not 16 bytes long: an initialisation vector has 16");
+        }
+        let input_format = self.text("INPUT_FORMAT").unwrap_or_default().to_ascii_lowercase();
+        if !matches!(&*input_format, "" | "default" | "error") {
+            self.warning("INPUT_FORMAT", "is neither `default` nor `error`: it is read as `default`");
+        }
+        let emit_lightweight = self.flag("EMIT_LIGHTWEIGHT_MESSAGE");
+        if emit_lightweight && !has_object_storage {
+            self.warning("EMIT_LIGHTWEIGHT_MESSAGE", "is set, but object storage is not: large messages will fail");
+        }
+        RunSettings {
+            amqp,
+            crypto_password,
+            crypto_iv,
+            protocol_version: self.count("PROTOCOL_VERSION", 1).into(),
+            input_is_error: input_format == "error",
+            startup_required: self.flag("STARTUP_REQUIRED"),
+            no_self_passthrough: self.flag("NO_SELF_PASSTRHOUGH"),
+            error_replies: !self.flag("NO_ERROR_REPLIES"),
+            emit_lightweight,
+            lightweight_threshold: self.count("OBJECT_STORAGE_SIZE_THRESHOLD", 1_048_576) as usize,
+            outgoing_size_limit: self.count("OUTGOING_MESSAGE_SIZE_LIMIT", 10_485_760) as usize,
+            rates: RateSettings {
+                data: self.count("DATA_RATE_LIMIT", 10),
+                error: self.count("ERROR_RATE_LIMIT", 2),
+                snapshot: self.count("SNAPSHOT_RATE_LIMIT", 2),
+                interval: self.millis("RATE_INTERVAL", 100),
+            },
+            shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
+        }
+    }
+
+    fn amqp(&mut self) -> AmqpSettings {
+        let uri = self.required_secret("AMQP_URI");
+        let text = uri.expose_secret();
+        if !text.is_empty() && !text.starts_with("amqp://") && !text.starts_with("amqps://") {
+            self.problem("AMQP_URI", "is not a broker's address: expected amqp://… or amqps://…");
+        }
+        AmqpSettings {
+            uri,
+            queue: self.required("LISTEN_MESSAGES_ON"),
+            exchange: self.required("PUBLISH_MESSAGES_TO"),
+            data_key: self.required("DATA_ROUTING_KEY"),
+            error_key: self.required("ERROR_ROUTING_KEY"),
+            rebound_key: self.required("REBOUND_ROUTING_KEY"),
+            snapshot_key: self.required("SNAPSHOT_ROUTING_KEY"),
+            update_keys_key: self.text("UPDATE_KEYS_ROUTING_KEY"),
+            prefetch: self.prefetch(),
+            persistent: self.flag("AMQP_PERSISTENT_MESSAGES"),
+            rebound_initial_expiration: self.millis("REBOUND_INITIAL_EXPIRATION", 15_000),
+            rebound_limit: self.count("REBOUND_LIMIT", 20),
+            publish_retry_delay: self.millis("AMQP_PUBLISH_RETRY_DELAY", 100),
+            publish_max_retry_delay: self.millis("AMQP_PUBLISH_MAX_RETRY_DELAY", 300_000),
+            publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0)).filter(|attempts| *attempts > 0),
+            connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
+            connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
+        }
+    }
+
+    fn prefetch(&mut self) -> u16 {
+        let wanted = self.count("RABBITMQ_PREFETCH_SAILOR", 1);
+        u16::try_from(wanted).unwrap_or_else(|_| {
+            self.warning("RABBITMQ_PREFETCH_SAILOR", "is above what the protocol can say: 65535 is used");
+            u16::MAX
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! Runs a component's modules in memory, with no broker and no platform: for the tests of component authors.
+
+use crate::{
+    component::{Component, Verified},
+    context::{self, BoxFuture, Clients, Emitter, EventSink, KeySink, Run, ServiceRun, Taken},
+    error::Outcome,
+    http,
+    message::HttpReply,
+    protocol::{Json, Object},
+};
+use anyhow::Context as _;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// Something that a module emitted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A message, with all its members.
+    Data(Value),
+    /// The text of an error.
+    Error(String),
+    /// The reason of a rebound.
+    Rebound(String),
+    /// A new snapshot.
+    Snapshot(Value),
+    /// Members merged into the snapshot.
+    UpdateSnapshot(Value),
+    /// New credentials.
+    UpdateKeys(Value),
+    /// The answer to an HTTP request.
+    HttpReply(HttpReply),
+}
+
+/// What becomes of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is done with.
+    Acknowledged,
+    /// It failed: there was an error event.
+    Rejected,
+}
+
+/// What a run of a module did.
+#[derive(Debug)]
+pub struct Emitted {
+    /// What was emitted, in order; an error or rebound that the module returned stands last.
+    pub events: Vec<Event>,
+    /// What becomes of the message.
+    pub verdict: Verdict,
+    /// What the module returned, when it failed.
+    pub error: Option<anyhow::Error>,
+}
+
+impl Emitted {
+    /// The bodies of all messages, typed.
+    ///
+    /// # Panics
+    /// When one does not fit `T`.
+    #[track_caller]
+    pub fn data<T: DeserializeOwned>(&self) -> Vec<T> {
+        let bodies = self.events.iter().filter_map(|event| match event {
+            Event::Data(message) => Some(message["body"].clone()),
+            _ => None,
+        });
+        bodies.map(|body| serde_json::from_value(body).expect("the body of an emitted message")).collect()
+    }
+}
+
+/// Runs one function of a component.
+///
+/// ```
+/// use sailor::{prelude::*, testing::{Harness, Verdict}};
+/// use serde_json::{Value, json};
+///
+/// async fn double(message: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+///     let n = message.body["n"].as_i64().ok_or_else(|| anyhow::anyhow!("n must be a number"))?;
+///     cx.data(&json!({ "n": 2 * n })).await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// let component = Component::new(r#"{"actions": {"double": {"main": "./lib/double.rs"}}}"#)?.action("double", double);
+/// let emitted = Harness::new(&component, "double").run(json!({"n": 21})).await?;
+/// assert_eq!(emitted.data::<Value>(), [json!({"n": 42})]);
+/// assert_eq!(emitted.verdict, Verdict::Acknowledged);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Harness<'a> {
+    component: &'a Component,
+    function: &'a str,
+    config: Value,
+    snapshot: Value,
+    variables: Map<String, Value>,
+}
+
+impl<'a> Harness<'a> {
+    /// A harness for the function that component.json calls `function`, with an empty configuration.
+    #[must_use]
+    pub fn new(component: &'a Component, function: &'a str) -> Self {
+        Self { component, function, config: json!({}), snapshot: json!({}), variables: Map::new() }
+    }
+
+    /// Sets the step's configuration.
+    #[must_use]
+    pub fn config(mut self, config: Value) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the snapshot that the module finds.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: Value) -> Self {
+        self.snapshot = snapshot;
+        self
+    }
+
+    /// Sets a variable of the flow.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Runs the function on a message with this body.
+    ///
+    /// # Errors
+    /// When the component has no such function; what goes wrong inside it stands in [`Emitted`].
+    pub async fn run(self, body: Value) -> anyhow::Result<Emitted> {
+        self.run_message(json!({ "headers": {}, "body": body })).await
+    }
+
+    /// Runs the function on a whole message.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when `message` is no object.
+    pub async fn run_message(self, message: Value) -> anyhow::Result<Emitted> {
+        let (module, _) = self.component.module(self.function)?;
+        let message = Object::read(Json::from(&message).bytes())?;
+        let recorder = Arc::new(Recorder::default());
+        let run = Run {
+            config: Arc::new(self.config),
+            snapshot: self.snapshot,
+            variables: Arc::new(self.variables),
+            emitter: Emitter(recorder.clone()),
+            cancelled: CancellationToken::new(),
+            clients: clients()?,
+        };
+        let result = module.process(message, run).await;
+        let mut events = std::mem::take(&mut *recorder.events());
+        match Outcome::from(&result) {
+            Outcome::Done | Outcome::Reported => {}
+            Outcome::Rebound(reason) => events.push(Event::Rebound(reason)),
+            Outcome::Failed => events.extend(result.as_ref().err().map(|error| Event::Error(format!("{error:#}")))),
+        }
+        let failed = events.iter().any(|event| matches!(event, Event::Error(_)));
+        let verdict = if failed { Verdict::Rejected } else { Verdict::Acknowledged };
+        Ok(Emitted { events, verdict, error: result.err() })
+    }
+
+    /// Runs a select model with the harness's configuration.
+    ///
+    /// # Errors
+    /// When there is no such model, or it fails.
+    pub async fn select_model(self, name: &str) -> anyhow::Result<Value> {
+        let model = self.component.model_function(name).with_context(|| format!("no select model \"{name}\""))?;
+        model(self.service_run()?).await
+    }
+
+    /// Asks for the function's dynamic metadata with the harness's configuration.
+    ///
+    /// # Errors
+    /// When the function has none, or it fails.
+    pub async fn metadata(self) -> anyhow::Result<Value> {
+        let metadata = self.component.metadata_function(self.function);
+        let metadata = metadata.with_context(|| format!("\"{}\" has no dynamic metadata", self.function))?;
+        metadata(self.service_run()?).await
+    }
+
+    /// Checks these credentials with the component's verifyCredentials.
+    ///
+    /// # Errors
+    /// When the check fails, as opposed to finding that they do not work.
+    pub async fn verify(component: &Component, credentials: Value) -> anyhow::Result<Verified> {
+        let verify = component.verify_function().context("the component has no verifyCredentials")?;
+        verify(Harness::new(component, "").config(credentials).service_run()?).await
+    }
+
+    fn service_run(self) -> anyhow::Result<ServiceRun> {
+        Ok(ServiceRun {
+            function: self.function.to_owned(),
+            config: Arc::new(self.config),
+            variables: Arc::new(self.variables),
+            clients: clients()?,
+            keys: Arc::new(Recorder::default()),
+        })
+    }
+}
+
+fn clients() -> anyhow::Result<Clients> {
+    Ok(Clients { http: http::client()?, platform: None, object_storage: None })
+}
+
+/// Takes every event at once.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Event>>);
+
+impl Recorder {
+    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventSink for Recorder {
+    fn emit(&self, event: context::Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
+        let recorded = match event {
+            context::Event::Data(message) => message.to_json().parse().map(Event::Data),
+            context::Event::Error(report) => Ok(Event::Error(report.message)),
+            context::Event::Rebound(reason) => Ok(Event::Rebound(reason)),
+            context::Event::Snapshot(state) => state.parse().map(Event::Snapshot),
+            context::Event::UpdateSnapshot(members) => Ok(Event::UpdateSnapshot(members.into())),
+            context::Event::UpdateKeys(keys) => Ok(Event::UpdateKeys(keys.into())),
+            context::Event::HttpReply(reply) => Ok(Event::HttpReply(reply)),
+        };
+        let recorded = recorded.map(|event| self.events().push(event)).map_err(anyhow::Error::from);
+        Box::pin(async move {
+            recorded?;
+            Ok(Box::pin(std::future::ready(Ok(()))) as Taken)
+        })
+    }
+}
+
+impl KeySink for Recorder {
+    fn update_keys(&self, keys: Map<String, Value>) -> BoxFuture<'_, anyhow::Result<()>> {
+        self.events().push(Event::UpdateKeys(keys.into()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

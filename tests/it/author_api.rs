@@ -1,0 +1,190 @@
+//! What component authors see: modules run in memory, and components checked against their descriptors.
+
+use sailor::{
+    prelude::*,
+    testing::{Event, Harness, Verdict},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Config {
+    prefix: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Pet {
+    name: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Named {
+    name: String,
+}
+
+struct Name;
+
+impl Action for Name {
+    type Config = Config;
+    type Input = Pet;
+    type Output = Named;
+
+    async fn process(&self, message: Message<Pet>, cx: Context<Config, Named>) -> anyhow::Result<()> {
+        match message.body.name.as_str() {
+            "" => anyhow::bail!("a pet needs a name"),
+            "busy" => Err(anyhow::anyhow!("429")).rebound_if(|e| e.to_string() == "429"),
+            "two errors" => {
+                cx.error(anyhow::anyhow!("first")).await?;
+                cx.data(&Named { name: "after".to_owned() }).await
+            }
+            name => cx.data(&Named { name: format!("{}{name}", cx.config.prefix) }).await,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Last {
+    n: u64,
+}
+
+struct Count;
+
+impl Trigger for Count {
+    type Config = Value;
+    type Snapshot = Last;
+    type Output = Last;
+
+    async fn poll(&self, since: Option<Last>, cx: &Context<Value, Last>) -> anyhow::Result<Option<Last>> {
+        let n = since.map_or(0, |last| last.n);
+        let next = (n + 1..=n + 3).map(|n| Last { n });
+        cx.data_all(futures_util::stream::iter(next)).await?;
+        Ok(Some(Last { n: n + 3 }))
+    }
+}
+
+async fn sizes(cx: ServiceContext<Config>) -> anyhow::Result<Value> {
+    Ok(json!({ "s": format!("{}small", cx.config.prefix) }))
+}
+
+const DESCRIPTOR: &str = r#"{
+    "title": "Pets",
+    "actions": { "name": { "main": "./name.rs", "fields": { "size": { "model": "sizes" } } } },
+    "triggers": { "count": { "main": "./count.rs" } }
+}"#;
+
+fn component() -> Component {
+    let component = Component::new(DESCRIPTOR).unwrap();
+    component.action("name", Name).trigger("count", Count).select_model("sizes", sizes).check().unwrap()
+}
+
+async fn name(body: Value) -> sailor::testing::Emitted {
+    Harness::new(&component(), "name").config(json!({ "prefix": "Sir " })).run(body).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_action_emits_data_and_is_acknowledged() {
+    let emitted = name(json!({ "name": "Rex" })).await;
+    assert_eq!(emitted.data::<Value>(), [json!({ "name": "Sir Rex" })]);
+    assert_eq!(emitted.verdict, Verdict::Acknowledged);
+}
+
+#[tokio::test]
+async fn a_failure_is_an_error_event_and_a_rejection() {
+    let emitted = name(json!({ "name": "" })).await;
+    assert_eq!(emitted.events, [Event::Error("a pet needs a name".to_owned())]);
+    assert_eq!(emitted.verdict, Verdict::Rejected);
+}
+
+#[tokio::test]
+async fn an_emitted_error_does_not_stop_the_module_but_rejects_the_message() {
+    let emitted = name(json!({ "name": "two errors" })).await;
+    assert_eq!(emitted.events.len(), 2);
+    assert_eq!((emitted.verdict, emitted.error.is_none()), (Verdict::Rejected, true));
+}
+
+#[tokio::test]
+async fn a_failure_marked_as_a_rebound_comes_again_later() {
+    let emitted = name(json!({ "name": "busy" })).await;
+    assert_eq!(emitted.events, [Event::Rebound("429".to_owned())]);
+    assert_eq!(emitted.verdict, Verdict::Acknowledged);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_fit_is_named_with_its_member() {
+    let emitted = name(json!({ "name": 7 })).await;
+    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    assert!(text.contains("name: invalid type: integer `7`, expected a string"), "{text}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_does_not_fit_is_named_with_its_member() {
+    let emitted = Harness::new(&component(), "name").run(json!({ "name": "Rex" })).await.unwrap();
+    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    assert!(text.contains("configuration") && text.contains("missing field `prefix`"), "{text}");
+}
+
+#[tokio::test]
+async fn a_trigger_emits_in_order_and_then_keeps_its_snapshot() {
+    let component = component();
+    let emitted = Harness::new(&component, "count").snapshot(json!({ "n": 4 })).run(json!({})).await.unwrap();
+    assert_eq!(emitted.data::<Value>(), [json!({ "n": 5 }), json!({ "n": 6 }), json!({ "n": 7 })]);
+    assert_eq!(emitted.events.last(), Some(&Event::Snapshot(json!({ "n": 7 }))));
+}
+
+#[tokio::test]
+async fn an_empty_snapshot_is_none() {
+    let emitted = Harness::new(&component(), "count").snapshot(json!({})).run(json!({})).await.unwrap();
+    assert_eq!(emitted.data::<Value>()[0], json!({ "n": 1 }));
+}
+
+#[tokio::test]
+async fn a_select_model_sees_the_configuration() {
+    let component = component();
+    let harness = Harness::new(&component, "name").config(json!({ "prefix": "very " }));
+    assert_eq!(harness.select_model("sizes").await.unwrap(), json!({ "s": "very small" }));
+}
+
+#[tokio::test]
+async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
+    async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+        let earlier = message.passthrough::<Pet>("step_0")?.map(|earlier| earlier.body.name);
+        cx.data(&json!({ "earlier": earlier, "method": message.method, "odd": message.raw().get("odd").is_some() }))
+            .await
+    }
+    let component = Component::new(r#"{"actions": {"look": {"main": "./look.rs"}}}"#).unwrap().action("look", look);
+    let message = json!({
+        "body": {}, "method": "POST", "odd": 1, "passthrough": { "step_0": { "headers": {}, "body": { "name": "Rex" } } },
+    });
+    let emitted = Harness::new(&component, "look").run_message(message).await.unwrap();
+    assert_eq!(emitted.data::<Value>(), [json!({ "earlier": "Rex", "method": "POST", "odd": true })]);
+}
+
+#[test]
+fn every_difference_between_descriptor_and_modules_is_told_at_once() {
+    let descriptor = r#"{
+        "actions": {
+            "name": { "main": "./name.rs", "dynamicMetadata": true, "fields": { "size": { "model": "sizes" } } },
+            "missing": { "main": "./missing.rs" },
+            "nameless": {}
+        }
+    }"#;
+    let component = Component::new(descriptor).unwrap();
+    let mismatch = component.action("name", Name).trigger("count", Count).select_model("other", sizes).check();
+    let told = mismatch.unwrap_err().differences().join("\n");
+    for difference in [
+        "action \"name\" has dynamic metadata",
+        "action \"missing\" (./missing.rs) has no module",
+        "action \"nameless\" has no `main`",
+        "trigger \"count\" is registered, but not in component.json",
+        "field \"size\" of \"name\" asks for select model \"sizes\"",
+        "select model \"other\" is registered, but no field asks for it",
+    ] {
+        assert!(told.contains(difference), "{difference} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn a_descriptor_of_the_wrong_shape_is_named_with_its_member() {
+    let error = Component::new(r#"{"actions": {"a": {"main": 7}}}"#).unwrap_err().to_string();
+    assert!(error.contains("actions.a.main"), "{error}");
+}
