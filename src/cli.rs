@@ -1,6 +1,7 @@
 //! The command line of every component binary.
 
 use crate::{
+    amqp,
     component::Component,
     runtime::{self, Shutdown},
     service,
@@ -142,7 +143,7 @@ fn serve(component: impl FnOnce() -> anyhow::Result<Component>, method: Option<&
 }
 
 fn start_log(component: &Component) {
-    telemetry::init(&LogSettings::read(settings::environment), &component.crate_names());
+    telemetry::init(&LogSettings::read(settings::environment), &component.crate_names(), &amqp::CLIENT_TARGETS);
     std::panic::set_hook(Box::new(|panic| {
         // The place, not the text: it may hold message contents.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -12,11 +12,12 @@ pub(crate) fn schema_of<T: JsonSchema + ?Sized>() -> Value {
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     to_platform_dialect(&mut schema);
-    match schema {
-        Value::Object(schema) => Value::Object(schema),
-        // `true`, the schema of anything, is no schema for the mapper.
-        _ => Value::Object(Map::from_iter([("type".to_owned(), "object".into())])),
+    // The schema of anything is no schema for the mapper.
+    let mut schema = if let Value::Object(members) = schema { members } else { Map::new() };
+    if !["type", "anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|kind| schema.contains_key(*kind)) {
+        schema.insert("type".to_owned(), "object".into());
     }
+    Value::Object(schema)
 }
 
 fn to_platform_dialect(schema: &mut Value) {

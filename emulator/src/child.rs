@@ -6,15 +6,20 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::Command,
     sync::mpsc,
+    time::timeout,
 };
 
 /// How many of the last lines are kept to explain an early end.
 const TAIL: usize = 20;
+
+/// How long the last lines are waited for once the process has ended.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// A running component. Dropping it kills the whole process group.
 pub(crate) struct Process {
@@ -104,6 +109,17 @@ impl Output {
         }
         self.tail.push_back(line.clone());
         Some(line)
+    }
+
+    /// Hands over what a process that has ended printed at last. Its children may hold the streams open, so this has a
+    /// limit of time.
+    pub(crate) async fn rest(&mut self, mut show: impl FnMut(&str)) {
+        let _ = timeout(STRAGGLERS, async {
+            while let Some(line) = self.line().await {
+                show(&line);
+            }
+        })
+        .await;
     }
 
     /// The last lines that [`Self::line`] gave.

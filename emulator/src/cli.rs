@@ -2,7 +2,7 @@
 
 use crate::{
     broker::BrokerConfig,
-    emulator::EmulatorConfig,
+    config::EmulatorConfig,
     input::{InputError, read_json, read_message, read_object},
     platform::{PlatformConfig, Step},
     run::{self, Plan},

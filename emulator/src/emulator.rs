@@ -1,17 +1,18 @@
 //! One emulated step: broker, platform and topology, and everything that its component does with them.
 
 use crate::{
-    broker::{self, BasicProperties, Broker, BrokerConfig},
-    event::{Decoder, Event, EventKind},
+    broker::{BasicProperties, Broker},
+    collector::Collector,
+    config::{EmulatorConfig, StartError},
+    event::Decoder,
     log::{Events, Log},
-    platform::{Platform, PlatformConfig, Step, percent_encoded},
+    platform::{Platform, percent_encoded},
     topology::Topology,
-    wire,
+    webhook, wire,
 };
-use sailor::protocol::{Cipher, CipherError, Encoding, Headers};
+use sailor::protocol::{Cipher, Encoding, Headers};
 use serde_json::{Map, Value};
-use std::{fmt, io, sync::Arc, time::Instant};
-use tokio::sync::broadcast::error::RecvError;
+use std::{fmt, sync::Arc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -22,90 +23,23 @@ const REBOUND_INITIAL_EXPIRATION: u64 = 15_000;
 const EXEC: &str = "emulated-exec";
 const USER: &str = "emulated-user";
 
-/// What the emulated flow is like.
-#[derive(Clone)]
-pub struct EmulatorConfig {
-    /// The broker.
-    pub broker: BrokerConfig,
-    /// The REST API and object storage.
-    pub platform: PlatformConfig,
-    /// The workspace's id.
-    pub workspace: String,
-    /// The flow's id.
-    pub flow: String,
-    /// `ordinary`, `debug` or `long_running`.
-    pub flow_type: String,
-    /// The one step, with its function, configuration and snapshot.
-    pub step: Step,
-    /// How many messages the component may have at once.
-    pub prefetch: u16,
-    /// How messages are encoded, in both directions: 1 is base64, 2 is raw.
-    pub protocol_version: i64,
-    /// Whether the component is to run its startup hook.
-    pub startup: bool,
-    /// Whether changed keys shall go over the broker too, besides REST.
-    pub update_keys_over_broker: bool,
-    /// Whether large bodies shall go through object storage.
-    pub lightweight: bool,
-    /// Rebounds come back this many times faster than on the platform.
-    pub rebound_speed_up: u32,
-    /// Routing keys of the component's own choice that shall lead somewhere. With others its messages are returned.
-    pub routing_keys: Vec<String>,
-    /// The password of all payloads.
-    pub crypto_password: String,
-    /// The initialisation vector of all payloads: 16 bytes of text.
-    pub crypto_iv: String,
-}
-
-impl Default for EmulatorConfig {
-    fn default() -> Self {
-        Self {
-            broker: BrokerConfig::default(),
-            platform: PlatformConfig::default(),
-            workspace: "emulated-workspace".into(),
-            flow: "emulated-flow".into(),
-            flow_type: "ordinary".into(),
-            step: Step::default(),
-            prefetch: 1,
-            protocol_version: 1,
-            startup: false,
-            update_keys_over_broker: false,
-            lightweight: false,
-            rebound_speed_up: 1,
-            routing_keys: Vec::new(),
-            crypto_password: "emulator-crypto-password".into(),
-            crypto_iv: "emulator-iv-0016".into(),
-        }
-    }
-}
-
-impl fmt::Debug for EmulatorConfig {
-    /// Neither passwords nor the step's configuration.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut config = f.debug_struct("EmulatorConfig");
-        config.field("flow", &self.flow).field("step", &self.step).finish_non_exhaustive()
-    }
-}
-
-/// Why the emulator did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A port is taken.
-    #[error(
-        "the emulator cannot listen on port {port} of 127.0.0.1: {cause}; another emulator may be running, port 0 takes a free one"
-    )]
-    Listen {
-        /// The port.
-        port: u16,
-        /// What the operating system says.
-        cause: io::Error,
-    },
-    /// The password or initialisation vector cannot be used.
-    #[error(transparent)]
-    Cipher(#[from] CipherError),
-}
-
 /// A running emulator. Clones are handles to the same one; it stops with [`Emulator::shutdown`] or the last handle.
+///
+/// ```
+/// use emulator::{Emulator, EmulatorConfig, EventKind};
+/// use serde_json::json;
+///
+/// # async fn example() -> anyhow::Result<()> {
+/// let emulator = Emulator::start(EmulatorConfig::default()).await?;
+/// let variables = emulator.env(); // start a component with these
+/// let id = emulator.send(&json!({"body": {"name": "Ada"}}), &Default::default());
+///
+/// let mut events = emulator.events();
+/// let data = events.find(|event| event.kind == EventKind::Data).await;
+/// let acked = events.find(|event| event.kind == EventKind::Acked && event.message_id() == id).await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Emulator {
     inner: Arc<Inner>,
@@ -163,8 +97,20 @@ impl Emulator {
             log: log.clone(),
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(collector.run()));
+        let mut webhooks = platform.webhooks(&config.flow);
+        let stopped = stop.clone();
         let _stop = stop.drop_guard();
-        Ok(Self { inner: Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop }) })
+        let inner = Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop });
+        // Weak, so that waiting for requests does not keep the emulator alive.
+        let weak = Arc::downgrade(&inner);
+        tokio::spawn(stopped.run_until_cancelled_owned(async move {
+            while let Some(webhook) = webhooks.recv().await
+                && let Some(inner) = weak.upgrade()
+            {
+                tokio::spawn(webhook::serve(Self { inner }, webhook));
+            }
+        }));
+        Ok(Self { inner })
     }
 
     /// The broker, to look into queues and to order faults.
@@ -292,6 +238,12 @@ impl Emulator {
         self.inner.log.read()
     }
 
+    /// What will happen from now on.
+    #[must_use]
+    pub fn events_from_now(&self) -> Events {
+        self.inner.log.read_on()
+    }
+
     /// Resolves when the input queue is empty and nothing of it is unsettled. Rebounds on their way are not waited for.
     pub async fn settled(&self) {
         self.inner.broker.settled(&self.inner.topology.input).await;
@@ -307,66 +259,4 @@ impl Emulator {
 
 fn uuid() -> String {
     Uuid::new_v4().to_string()
-}
-
-/// Turns what broker and platform tell into events, and does what the platform does with snapshots and keys.
-struct Collector {
-    start: Instant,
-    flow: String,
-    step: String,
-    decoder: Decoder,
-    broker: tokio::sync::broadcast::Receiver<broker::Event>,
-    calls: tokio::sync::broadcast::Receiver<crate::platform::Call>,
-    platform: Platform,
-    log: Arc<Log>,
-}
-
-impl Collector {
-    async fn run(mut self) {
-        loop {
-            let event = tokio::select! {
-                biased;
-                call = self.calls.recv() => match call {
-                    Ok(call) => Some(Event::of_call(&call)),
-                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
-                    Err(RecvError::Closed) => break,
-                },
-                event = self.broker.recv() => match event {
-                    Ok(event) => self.decoder.decode(&event),
-                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
-                    Err(RecvError::Closed) => break,
-                },
-            };
-            if let Some(mut event) = event {
-                event.at = self.start.elapsed();
-                self.keep(&event);
-                self.log.push(event);
-            }
-        }
-        self.log.end();
-    }
-
-    /// What the platform remembers of an event.
-    fn keep(&self, event: &Event) {
-        match (event.kind, &event.body) {
-            (EventKind::Snapshot, snapshot) if event.problem.is_none() => {
-                self.platform.set_snapshot(&self.flow, &self.step, snapshot.clone());
-            }
-            (EventKind::SnapshotUpdate, Value::Object(delta)) => {
-                let step = self.platform.step(&self.flow, &self.step);
-                let mut snapshot = step.and_then(|step| step.snapshot.as_object().cloned()).unwrap_or_default();
-                snapshot.extend(delta.clone());
-                self.platform.set_snapshot(&self.flow, &self.step, snapshot.into());
-            }
-            // Only what came over the broker: the REST API has done it already, and may have gone on since.
-            (EventKind::UpdateKeys, body) if !event.routing_key.is_empty() => {
-                if let (Some(Value::String(account)), Some(Value::Object(keys))) =
-                    (body.get("accountId"), body.get("keys"))
-                {
-                    self.platform.merge_account(account, keys.clone());
-                }
-            }
-            _ => {}
-        }
-    }
 }

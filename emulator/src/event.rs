@@ -100,7 +100,7 @@ impl Event {
         self.headers.get("messageId").and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn bare(kind: EventKind, routing_key: &str) -> Self {
+    pub(crate) fn bare(kind: EventKind, routing_key: &str) -> Self {
         let (at, headers) = (Duration::ZERO, Headers::new());
         Self { at, kind, routing_key: routing_key.to_owned(), headers, body: Value::Null, problem: None }
     }

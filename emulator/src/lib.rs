@@ -7,6 +7,8 @@
 pub mod broker;
 mod child;
 mod cli;
+mod collector;
+mod config;
 mod emulator;
 mod event;
 mod input;
@@ -14,13 +16,16 @@ mod log;
 pub mod platform;
 mod run;
 mod service;
+mod tally;
 mod timeline;
 mod topology;
 mod up;
+mod webhook;
 mod wire;
 
 pub use cli::main;
-pub use emulator::{Emulator, EmulatorConfig, StartError};
+pub use config::{EmulatorConfig, StartError};
+pub use emulator::Emulator;
 pub use event::{Event, EventKind};
 pub use log::Events;
 pub use topology::{Keys, Topology};

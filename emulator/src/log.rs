@@ -30,6 +30,12 @@ impl Log {
         Events { next: 0, progress: self.progress.subscribe(), log: self.clone() }
     }
 
+    /// Like [`Self::read`], but without what has happened already.
+    pub(crate) fn read_on(self: &Arc<Self>) -> Events {
+        let next = self.lock().len();
+        Events { next, ..self.read() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Event>>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,10 +2,12 @@
 
 use crate::{
     child::{Output, Process, in_words},
-    emulator::{Emulator, EmulatorConfig},
+    config::EmulatorConfig,
+    emulator::Emulator,
     event::{Event, EventKind},
     input::fill_in,
     log::Events,
+    tally::Tally,
     timeline::Timeline,
 };
 use anyhow::Context;
@@ -48,7 +50,6 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     let emulator = start(plan.emulator).await?;
     timeline.plain(&banner(&emulator));
     let url = emulator.platform().url();
-    let sent = plan.messages.len();
     for mut message in plan.messages {
         fill_in(&mut message, &url);
         emulator.send(&message, &plan.headers);
@@ -57,12 +58,11 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     let mut env = component_env(&emulator);
     env.extend(plan.env);
     let (process, output) = Process::start(&plan.command, &env)?;
-    let tally = Tally { unsettled: sent, ..Tally::default() };
-    let mut session = Session { process, output, events: emulator.events(), tally, timeline };
+    let mut session = Session { process, output, events: emulator.events(), tally: Tally::default(), timeline };
 
     let ending = session.until_settled(plan.start_timeout, plan.timeout).await?;
     session.end(&ending).await?;
-    let ok = session.judge(&ending, sent);
+    let ok = session.judge(&ending);
     emulator.shutdown().await;
     Ok(ok)
 }
@@ -140,12 +140,7 @@ impl Session<'_> {
             }
         };
         // What it wrote to its sockets and pipes at last may still be on its way.
-        let _ = timeout(STRAGGLERS, async {
-            while let Some(line) = self.output.line().await {
-                self.timeline.component(&line);
-            }
-        })
-        .await;
+        self.output.rest(|line| self.timeline.component(line)).await;
         let _ = timeout(STRAGGLERS, async {
             while self.tally.connections > 0
                 && let Some(event) = self.events.next().await
@@ -185,19 +180,19 @@ impl Session<'_> {
         self.timeline.event(event);
     }
 
-    fn judge(&self, ending: &Ending, sent: usize) -> bool {
+    fn judge(&self, ending: &Ending) -> bool {
         let tally = &self.tally;
         let ok = tally.settled() && tally.faultless() && !matches!(ending, Ending::Interrupted);
         if matches!(ending, Ending::Exited(_)) && !tally.settled() {
             self.timeline.note("the component ended before all messages were settled; it printed at last:");
             self.timeline.tail(self.output.tail());
         }
-        let summary = tally.in_words(sent);
+        let summary = tally.in_words();
         self.timeline.note(&if ok { summary } else { format!("FAILED: {summary}") });
         self.timeline.result(&json!({
             "event": "result",
             "ok": ok,
-            "messages": sent,
+            "messages": tally.sent,
             "acknowledged": tally.acked,
             "rejected": tally.rejected,
             "unsettled": tally.unsettled + tally.coming_back,
@@ -205,73 +200,5 @@ impl Session<'_> {
             "problems": tally.problems,
         }));
         ok
-    }
-}
-
-/// Counts what decides whether the run is over, and whether it went well.
-#[derive(Default)]
-struct Tally {
-    /// Messages in the input queue or with the component.
-    unsettled: usize,
-    /// Rebounds that wait for their time.
-    coming_back: usize,
-    delivered: usize,
-    acked: usize,
-    rejected: usize,
-    errors: usize,
-    /// Things a component must not do: unreadable events, events that lead nowhere.
-    problems: usize,
-    connections: usize,
-}
-
-impl Tally {
-    fn count(&mut self, event: &Event) {
-        match event.kind {
-            EventKind::Connected => self.connections += 1,
-            EventKind::Disconnected => self.connections = self.connections.saturating_sub(1),
-            EventKind::Delivered => self.delivered += 1,
-            EventKind::Acked => {
-                self.acked += 1;
-                self.unsettled = self.unsettled.saturating_sub(1);
-            }
-            EventKind::Rejected => self.rejected += 1,
-            // Follows every rejection: here, the message has left the input queue for good.
-            EventKind::DeadLettered => self.unsettled = self.unsettled.saturating_sub(1),
-            EventKind::Rebound => self.coming_back += 1,
-            EventKind::CameBack => {
-                self.coming_back = self.coming_back.saturating_sub(1);
-                self.unsettled += 1;
-            }
-            EventKind::Error => self.errors += 1,
-            EventKind::Lost => self.problems += 1,
-            _ => {}
-        }
-        if event.problem.is_some() {
-            self.problems += 1;
-        }
-    }
-
-    fn settled(&self) -> bool {
-        self.unsettled == 0 && self.coming_back == 0
-    }
-
-    fn faultless(&self) -> bool {
-        self.rejected == 0 && self.errors == 0 && self.problems == 0
-    }
-
-    fn in_words(&self, sent: usize) -> String {
-        let mut words = format!("{sent} sent, {} acknowledged", self.acked);
-        for (count, what) in [
-            (self.rejected, "rejected"),
-            (self.unsettled, "not settled"),
-            (self.coming_back, "rebounded and not back yet"),
-            (self.errors, "error events"),
-            (self.problems, "faulty events"),
-        ] {
-            if count > 0 {
-                words += &format!(", {count} {what}");
-            }
-        }
-        words
     }
 }

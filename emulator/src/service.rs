@@ -51,9 +51,7 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
             }
         }
     };
-    while let Some(line) = output.line().await {
-        timeline.component(&line);
-    }
+    output.rest(|line| timeline.component(line)).await;
     let results = platform.results();
     platform.shutdown().await;
     let Some(result) = results.last() else {

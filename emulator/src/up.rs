@@ -1,7 +1,7 @@
 //! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
 
 use crate::{
-    emulator::EmulatorConfig,
+    config::EmulatorConfig,
     run::{banner, component_env, start},
     timeline::Timeline,
 };

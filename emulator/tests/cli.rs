@@ -1,8 +1,5 @@
 //! The command `emulator`, with a scripted component and, where there is one, with the Node sailor.
 
-mod scripted;
-
-use scripted::Component;
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
@@ -12,19 +9,12 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Not a test: what [`SCRIPTED`] starts as the component, in a process of its own.
-#[tokio::test]
-#[ignore = "the component of other tests"]
-async fn scripted_component() {
-    if std::env::var_os("ELASTICIO_AMQP_URI").is_some() {
-        let env = |name: &str| std::env::var(format!("ELASTICIO_{name}")).unwrap();
-        Component::connect(Box::new(env)).await.work().await;
-    }
-}
-
+/// The example `plain-component`, which cargo builds with the tests: a component without any sailor.
 fn scripted_command() -> Vec<String> {
-    let this = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
-    [&this, "--ignored", "--exact", "scripted_component", "--nocapture"].map(str::to_owned).into()
+    let this = std::env::current_exe().unwrap();
+    let binary = this.ancestors().nth(2).unwrap().join("examples/plain-component");
+    assert!(binary.exists(), "{} is missing: cargo build -p emulator --examples", binary.display());
+    vec![binary.to_str().unwrap().to_owned()]
 }
 
 struct Outcome {

@@ -127,6 +127,13 @@ async fn given_keys_over_the_broker_when_they_arrive_then_the_account_has_them()
 }
 
 #[tokio::test]
+async fn given_keys_for_an_account_that_does_not_exist_when_they_arrive_then_the_event_says_so() {
+    let rig = Rig::start(EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() }).await;
+    rig.send("keys");
+    assert_eq!(rig.find(EventKind::UpdateKeys).await.problem.as_deref(), Some("there is no account \"acc\""));
+}
+
+#[tokio::test]
 async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
     let rig = rig().await;
     let client = reqwest::Client::new();
@@ -142,7 +149,27 @@ async fn given_somebody_who_waits_for_a_reply_when_it_is_published_then_it_is_no
     let headers = json!({"reply_to": "waiting.for.it"});
     rig.emulator.send(&json!({"body": {"op": "reply"}}), headers.as_object().unwrap());
     let reply = rig.find(EventKind::HttpReply).await;
-    assert_eq!((reply.routing_key.as_str(), &reply.body), ("waiting.for.it", &json!({"statusCode": 200})));
+    assert_eq!((reply.routing_key.as_str(), &reply.body), ("waiting.for.it", &json!({"statusCode": 201, "body": {}})));
+}
+
+#[tokio::test]
+async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_then_the_caller_has_its_answer() {
+    let rig = rig().await;
+    let env: HashMap<String, String> = rig.emulator.env().into_iter().collect();
+    let post = |op: &str| {
+        reqwest::Client::new()
+            .post(format!("{}?a=1", env["ELASTICIO_FLOW_WEBHOOK_URI"]))
+            .json(&json!({"op": op}))
+            .send()
+    };
+    assert_eq!(post("reply").await.unwrap().status(), 201);
+    assert_eq!(post("echo").await.unwrap().status(), 200);
+    assert_eq!(post("fail").await.unwrap().status(), 500);
+    let message = &rig.find(EventKind::Sent).await.body;
+    assert_eq!((&message["method"], &message["query"]), (&json!("POST"), &json!({"a": "1"})));
+    assert_eq!(message["body"], json!({"op": "reply"}));
+    let elsewhere = reqwest::get(rig.emulator.platform().url() + "/hook/other-flow").await.unwrap();
+    assert_eq!(elsewhere.status(), 404);
 }
 
 #[tokio::test]

@@ -49,6 +49,10 @@ use writer::{WriteSession, Writer};
 /// For the two tasks to say goodbye to the broker, all in all.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The log targets of the client library. They are not to be heard: it reports even a connection that was closed on
+/// purpose as an error, and what matters this module says itself.
+pub(crate) const CLIENT_TARGETS: [&str; 2] = ["lapin", "async_rs"];
+
 /// What has happened so far.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

@@ -13,8 +13,8 @@ use lapin::{
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Tries of what another try hardly mends: nobody bound to the routing key, a message that the broker finds invalid.
-const HOPELESS_TRIES: u32 = 5;
+/// Tries of what another try hardly mends: no queue is bound for the routing key.
+const UNROUTABLE_TRIES: u32 = 5;
 
 /// A message on its way out, ready for the wire.
 pub(super) struct Outgoing {
@@ -63,7 +63,8 @@ impl Publisher {
             mark: Mark { routing_key, message_id, body: outgoing.body },
             properties: outgoing.properties,
             tries: 0,
-            hopeless: 0,
+            unroutable: 0,
+            suspect: false,
             receipt,
         };
         // When the task has ended, the job is dropped with its sender, and the receipt says that all is closed.
@@ -85,8 +86,10 @@ pub(super) struct Job {
     properties: BasicProperties,
     /// Tries that failed.
     tries: u32,
-    /// Those of them that another try hardly mends.
-    hopeless: u32,
+    /// Those of them that no queue got.
+    unroutable: u32,
+    /// The channel was closed because of this message or of one that was under way with it.
+    suspect: bool,
     receipt: oneshot::Sender<Result<(), PublishError>>,
 }
 
@@ -104,6 +107,11 @@ impl Job {
     /// Whether this is not the first try.
     pub(super) fn is_retry(&self) -> bool {
         self.tries > 0
+    }
+
+    /// Whether the next try has to be made alone, so that it is clear whose fault it is.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect
     }
 
     /// The properties of the next try.
@@ -141,11 +149,15 @@ impl Job {
     /// Counts a failed try: the pause before the next one, or that there is none.
     pub(super) fn count(&mut self, setback: &Setback, policy: &RetryPolicy) -> Option<Duration> {
         self.tries = self.tries.saturating_add(1);
-        if matches!(setback, Setback::Unroutable | Setback::Invalid(_)) {
-            self.hopeless += 1;
-        }
-        let exhausted =
-            self.hopeless >= HOPELESS_TRIES || policy.attempts.is_some_and(|attempts| self.tries >= attempts);
+        let hopeless = match setback {
+            Setback::Unroutable => {
+                self.unroutable += 1;
+                self.unroutable >= UNROUTABLE_TRIES
+            }
+            Setback::Invalid(_) => std::mem::replace(&mut self.suspect, true),
+            Setback::Nacked | Setback::Unconfirmed(_) => false,
+        };
+        let exhausted = hopeless || policy.attempts.is_some_and(|attempts| self.tries >= attempts);
         (!exhausted).then(|| policy.pause(self.tries))
     }
 
@@ -193,7 +205,8 @@ mod tests {
             mark: Mark { routing_key: "k".into(), message_id: "m".into(), body: Bytes::new() },
             properties: BasicProperties::default(),
             tries: 0,
-            hopeless: 0,
+            unroutable: 0,
+            suspect: false,
             receipt,
         }
     }
@@ -214,7 +227,7 @@ mod tests {
             (Some(3), Setback::Unroutable, 3),
             (Some(9), Setback::Unroutable, 5),
             (None, Setback::Unroutable, 5),
-            (None, Setback::Invalid(String::new()), 5),
+            (None, Setback::Invalid(String::new()), 2),
         ] {
             let mut job = job();
             let mut made = 1;

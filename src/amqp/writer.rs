@@ -87,10 +87,18 @@ impl Waiting {
     }
 
     fn pop_due(&mut self) -> Option<Job> {
-        if self.next_due()? > Instant::now() {
-            return None;
-        }
+        self.first_due()?;
         self.jobs.pop_first().map(|(_, job)| job)
+    }
+
+    /// Whether a job is due that has to go alone.
+    fn suspect_is_due(&self) -> bool {
+        self.first_due().is_some_and(Job::is_suspect)
+    }
+
+    fn first_due(&self) -> Option<&Job> {
+        let ((due, _), job) = self.jobs.first_key_value()?;
+        (*due <= Instant::now()).then_some(job)
     }
 }
 
@@ -108,6 +116,14 @@ struct Traffic<'a> {
     flight: Flight<'a>,
     ledger: Ledger<Job>,
     launches: u64,
+    /// What is under way is a suspect.
+    suspect: bool,
+}
+
+impl Traffic<'_> {
+    fn suspect_is_out(&self) -> bool {
+        self.suspect && !self.flight.is_empty()
+    }
 }
 
 impl Writer {
@@ -156,9 +172,12 @@ impl Writer {
     async fn drive(&mut self, session: &WriteSession) -> End {
         let closing = self.closing.clone();
         let mut events = pin!(session.connection.events_listener());
-        let mut traffic = Traffic { session, flight: Flight::new(), ledger: Ledger::new(), launches: 0 };
+        let mut traffic =
+            Traffic { session, flight: Flight::new(), ledger: Ledger::new(), launches: 0, suspect: false };
         let error = loop {
             let due = self.waiting.next_due();
+            // A suspect waits until nothing is under way, and nothing goes out before it is answered.
+            let hold = traffic.suspect_is_out() || (self.waiting.suspect_is_due() && !traffic.flight.is_empty());
             select! {
                 biased;
                 () = closing.cancelled() => {
@@ -183,12 +202,18 @@ impl Writer {
                     Event::ConnectionUnblocked => tracing::info!("The broker takes messages again."),
                     _ => {}
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !hold => {
+                    if self.waiting.suspect_is_due() && !traffic.flight.is_empty() {
+                        continue;
+                    }
                     while let Some(job) = self.waiting.pop_due() {
                         self.launch(job, &mut traffic).await;
+                        if traffic.suspect_is_out() || self.waiting.suspect_is_due() {
+                            break;
+                        }
                     }
                 }
-                Some(job) = self.jobs.recv() => self.launch(job, &mut traffic).await,
+                Some(job) = self.jobs.recv(), if !hold => self.launch(job, &mut traffic).await,
             }
         };
         End::Lost(self.collect_fates(error, traffic).await)
@@ -205,6 +230,7 @@ impl Writer {
         if job.is_retry() {
             self.counters.publish_retries.fetch_add(1, Relaxed);
         }
+        traffic.suspect = job.is_suspect();
         traffic.launches += 1;
         let number = traffic.launches;
         let publish =

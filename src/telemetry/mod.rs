@@ -17,10 +17,11 @@ const SAILOR: &str = env!("CARGO_CRATE_NAME");
 
 /// Starts the log of this process and tells what is odd about its settings.
 ///
-/// `component_targets` are the names of the component's own crates, as `env!("CARGO_CRATE_NAME")` gives them. Where a
+/// `component_targets` are the names of the component's own crates, as `env!("CARGO_CRATE_NAME")` gives them;
+/// `silent_targets` are not heard at all. Where a
 /// log is running already, it stays as it is, so this may be called more than once.
-pub(crate) fn init(settings: &LogSettings, component_targets: &[&str]) {
-    let subscriber = subscriber(settings, component_targets, io::stdout);
+pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
+    let subscriber = subscriber(settings, component_targets, silent_targets, io::stdout);
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
@@ -28,11 +29,16 @@ pub(crate) fn init(settings: &LogSettings, component_targets: &[&str]) {
     }
 }
 
-fn subscriber<W>(settings: &LogSettings, component_targets: &[&str], writer: W) -> impl tracing::Subscriber + use<W>
+fn subscriber<W>(
+    settings: &LogSettings,
+    component_targets: &[&str],
+    silent_targets: &[&str],
+    writer: W,
+) -> impl tracing::Subscriber + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = Filter::new(settings.level, component_targets);
+    let filter = Filter::new(settings.level, component_targets, silent_targets);
     tracing_subscriber::registry().with(Bunyan::new(settings, filter, writer))
 }
 
@@ -44,10 +50,11 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(level: LevelFilter, component_targets: &[&str]) -> Self {
+    fn new(level: LevelFilter, component_targets: &[&str], silent_targets: &[&str]) -> Self {
         let own = |level: LevelFilter, others: LevelFilter| {
             let names = component_targets.iter().map(|name| name.replace('-', "_")).chain([SAILOR.to_owned()]);
-            Targets::new().with_default(others).with_targets(names.map(|name| (name, level)))
+            let silent = silent_targets.iter().map(|name| ((*name).to_owned(), LevelFilter::OFF));
+            Targets::new().with_default(others).with_targets(names.map(|name| (name, level))).with_targets(silent)
         };
         // Spans say which message a line is about, so they are kept when only warnings are wanted.
         let spans = level.max(LevelFilter::INFO);

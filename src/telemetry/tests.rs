@@ -36,7 +36,10 @@ fn settings(level: LevelFilter) -> LogSettings {
 fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
     let writes = Writes::default();
     let writer = writes.clone();
-    tracing::subscriber::with_default(subscriber(&settings(level), &["my-component"], move || writer.clone()), act);
+    tracing::subscriber::with_default(
+        subscriber(&settings(level), &["my-component"], &["silent"], move || writer.clone()),
+        act,
+    );
     let lines = writes.0.lock().unwrap();
     lines
         .iter()
@@ -232,6 +235,6 @@ fn times_are_iso_8601_in_utc() {
 
 #[test]
 fn starting_the_log_twice_does_no_harm() {
-    init(&settings(LevelFilter::OFF), &[]);
-    init(&settings(LevelFilter::OFF), &[]);
+    init(&settings(LevelFilter::OFF), &[], &[]);
+    init(&settings(LevelFilter::OFF), &[], &[]);
 }

@@ -7,5 +7,6 @@ mod component;
 mod author_api;
 mod conformance;
 mod invariants;
+mod process;
 mod protocol;
 mod reference_component;

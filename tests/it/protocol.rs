@@ -53,7 +53,7 @@ fn base64_is_read_as_leniently_as_node_reads_it() {
 #[test]
 fn what_cannot_be_decrypted_says_so_without_its_content() {
     let table: [(&[u8], Encoding, CipherError); 5] = [
-        (b"not encrypted at all", Encoding::Base64, CipherError::Undecipherable(20)),
+        (b"not encrypted at al", Encoding::Base64, CipherError::Undecipherable(19)),
         (b"%%%", Encoding::Base64, CipherError::NotBase64),
         (b"", Encoding::Base64, CipherError::Undecipherable(0)),
         (b"", Encoding::Raw, CipherError::Undecipherable(0)),

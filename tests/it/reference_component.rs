@@ -1,15 +1,97 @@
 //! The reference component in memory, against the emulator's sample API.
 
 use crate::component::component;
-use emulator::platform::Platform;
+use emulator::platform::{Platform, PlatformConfig};
 use sailor::{
     Verified,
-    testing::{Event, Harness, Verdict},
+    testing::{Emitted, Event, Harness, Verdict},
 };
 use serde_json::{Value, json};
+
+async fn sample_api() -> Platform {
+    Platform::start(PlatformConfig::default()).await.unwrap()
+}
+
+fn credentials(api: &Platform) -> Value {
+    json!({ "baseUrl": format!("{}/sample/", api.url()), "token": "t", "verifyPath": "/me" })
+}
+
+async fn request(api: &Platform, body: Value) -> Emitted {
+    Harness::new(&component().unwrap(), "makeRequest").config(credentials(api)).run(body).await.unwrap()
+}
 
 #[test]
 fn its_metadata_is_what_its_types_say() {
     let differences = component().unwrap().schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
     assert_eq!(differences, [""; 0], "mend with: cargo run -- schema --write");
+}
+
+#[tokio::test]
+async fn a_request_emits_the_answer() {
+    let api = sample_api().await;
+    let emitted = request(&api, json!({ "path": "/items", "query": { "limit": "2" } })).await;
+    let answer: Value = emitted.data().remove(0);
+    assert_eq!((&answer["status"], answer["body"]["items"].as_array().unwrap().len()), (&json!(200), 2));
+    let created = request(&api, json!({ "method": "post", "path": "items", "body": { "name": "New" } })).await;
+    assert_eq!(created.data::<Value>()[0]["status"], json!(201));
+}
+
+#[tokio::test]
+async fn an_error_status_is_an_error_and_one_that_passes_is_a_rebound() {
+    let api = sample_api().await;
+    let missing = request(&api, json!({ "path": "/items/none" })).await;
+    assert_eq!(missing.verdict, Verdict::Rejected);
+    for status in [429, 500, 503] {
+        let later = request(&api, json!({ "path": format!("/status/{status}") })).await;
+        assert!(
+            matches!(&later.events[..], [Event::Rebound(reason)] if reason.contains(&status.to_string())),
+            "{later:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_token_goes_to_no_other_host() {
+    let api = sample_api().await;
+    for path in ["https://example.com/", "//example.com/"] {
+        let emitted = request(&api, json!({ "path": path })).await;
+        assert!(matches!(&emitted.events[..], [Event::Error(text)] if text.contains("`path`")), "{emitted:?}");
+    }
+    assert!(api.calls().is_empty());
+}
+
+#[tokio::test]
+async fn polling_emits_each_item_once() {
+    let api = sample_api().await;
+    let component = component().unwrap();
+    let mut config = credentials(&api);
+    for (name, value) in [("path", "/items"), ("itemsPointer", "/items"), ("sinceParameter", "updated_since")] {
+        config[name] = value.into();
+    }
+    let (mut snapshot, mut seen) = (json!({}), Vec::new());
+    loop {
+        let poll = Harness::new(&component, "pollItems").config(config.clone()).snapshot(snapshot);
+        let emitted = poll.run(json!({})).await.unwrap();
+        let Some(Event::Snapshot(next)) = emitted.events.last() else { panic!("{emitted:?}") };
+        snapshot = next.clone();
+        let items = emitted.data::<Value>();
+        if items.is_empty() {
+            break;
+        }
+        seen.extend(items.into_iter().map(|item| item["id"].clone()));
+    }
+    assert_eq!(seen, (1..=25).map(|n| json!(format!("item-{n}"))).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn credentials_are_checked_with_a_request() {
+    let api = sample_api().await;
+    let component = component().unwrap();
+    let verify = |token: &str| {
+        let mut credentials = credentials(&api);
+        credentials["token"] = token.into();
+        Harness::verify(&component, credentials)
+    };
+    assert_eq!(verify("t").await.unwrap(), Verified::Yes);
+    assert_eq!(verify("expired").await.unwrap(), Verified::No("the API answered 401 Unauthorized".to_owned()));
 }

@@ -37,7 +37,7 @@ impl Session {
                 state.settle(self.id, number, reject.delivery_tag, false, verdict)
             }
             Method::Get(get) => self.get(state, number, &get),
-            Method::Consume(consume) => self.consume(state, number, consume),
+            Method::Consume(consume) => self.consume(state, number, &consume),
             Method::Cancel(cancel) => {
                 state.cancel(self.id, number, cancel.consumer_tag.as_str());
                 if !cancel.nowait {
@@ -127,6 +127,11 @@ impl Session {
         if content.publish.immediate {
             return Err(Fault::not_implemented("immediate=true"));
         }
+        let headers = content.properties.headers().as_ref();
+        if let Some(name) = ["CC", "BCC"].into_iter().find(|name| headers.is_some_and(|table| table.contains_key(name)))
+        {
+            return Err(Fault::not_implemented(format!("message header '{name}': this broker has no such feature")));
+        }
         let user = &self.shared.config.user;
         if let Some(claimed) = content.properties.user_id().as_ref().filter(|claimed| claimed.as_str() != user) {
             return Err(Fault::precondition(format!(
@@ -158,7 +163,7 @@ impl Session {
                 exchange: content.publish.exchange,
                 routing_key: content.publish.routing_key,
             }));
-            self.link.content(number, &method, &message, self.frame_max)?;
+            self.link.content(number, &method, &message, self.frame_max);
             state.emit(|| Event::Returned { message: message.clone() });
         }
         if routed == Routed::Refused {
@@ -186,21 +191,27 @@ impl Session {
 
     fn get(&mut self, state: &mut State, number: u16, get: &basic::Get) -> Outcome {
         let queue = self.queue_name(state, number, get.queue.as_str())?;
-        let Some((delivery_tag, entry, left)) = state.get(self.id, number, &queue, get.no_ack)? else {
+        let Some(fetched) = state.get(self.id, number, &queue, get.no_ack)? else {
             self.answer(number, Method::GetEmpty(basic::GetEmpty {}));
             return Ok(());
         };
         let method = AMQPClass::Basic(Method::GetOk(basic::GetOk {
-            delivery_tag,
-            redelivered: entry.message.redelivered,
-            exchange: short(&entry.message.exchange),
-            routing_key: short(&entry.message.routing_key),
-            message_count: count(left),
+            delivery_tag: fetched.tag,
+            redelivered: fetched.message.redelivered,
+            exchange: short(&fetched.message.exchange),
+            routing_key: short(&fetched.message.routing_key),
+            message_count: count(fetched.left),
         }));
-        self.link.content(number, &method, &entry.message, self.frame_max)
+        self.link.content(number, &method, &fetched.message, self.frame_max);
+        Ok(())
     }
 
-    fn consume(&mut self, state: &mut State, number: u16, consume: basic::Consume) -> Outcome {
+    fn consume(&mut self, state: &mut State, number: u16, consume: &basic::Consume) -> Outcome {
+        if consume.arguments.contains_key("x-priority") {
+            return Err(Fault::not_implemented(
+                "argument 'x-priority' of basic.consume: this broker has no such feature",
+            ));
+        }
         let queue = self.queue_name(state, number, consume.queue.as_str())?;
         let wanted = Subscription {
             tag: consume.consumer_tag.to_string(),
@@ -216,7 +227,7 @@ impl Session {
     }
 
     fn answer(&self, channel: u16, method: Method) {
-        self.reply(channel, AMQPClass::Basic(method));
+        self.reply(channel, &AMQPClass::Basic(method));
     }
 }
 

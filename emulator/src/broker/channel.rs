@@ -5,6 +5,7 @@ use super::{
     connection::{Cause, Input, Session},
     exchange::{Binding, Destination, Exchange, ExchangeKind},
     fault::{Fault, Outcome},
+    queue::QueueOptions,
     state::{Channel, QueueSpec, State},
 };
 use amq_protocol::{
@@ -48,11 +49,11 @@ impl Session {
         state.close_channel(self.id, number);
         self.inputs.insert(number, Input { content: None, closing: true });
         let close = wire::Close { reply_code: fault.code, reply_text: short(&fault.text), class_id, method_id };
-        self.reply(number, AMQPClass::Channel(wire::AMQPMethod::Close(close)));
+        self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::Close(close)));
     }
 
-    pub(super) fn reply(&self, channel: u16, method: AMQPClass) {
-        self.link.method(channel, &method);
+    pub(super) fn reply(&self, channel: u16, method: &AMQPClass) {
+        self.link.method(channel, method);
     }
 
     /// The channel, which is open or else nothing would have come this far.
@@ -78,7 +79,7 @@ impl Session {
         let Some(connection) = state.connections.get_mut(&self.id) else { return Ok(()) };
         connection.channels.insert(number, Channel::default());
         self.inputs.insert(number, Input::default());
-        self.reply(number, AMQPClass::Channel(wire::AMQPMethod::OpenOk(wire::OpenOk {})));
+        self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::OpenOk(wire::OpenOk {})));
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl Session {
         match frame {
             Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::CloseOk(_))) => drop(self.inputs.remove(&number)),
             Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::Close(_))) => {
-                self.reply(number, AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})));
+                self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})));
             }
             _ => {}
         }
@@ -101,13 +102,13 @@ impl Session {
             AMQPClass::Confirm(confirm::AMQPMethod::Select(select)) => {
                 self.state_of(state, number)?.published.get_or_insert(0);
                 if !select.nowait {
-                    self.reply(number, AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
+                    self.reply(number, &AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
                 }
                 Ok(())
             }
             // Long without meaning; RabbitMQ says yes to it as well.
             AMQPClass::Access(access::AMQPMethod::Request(_)) => {
-                self.reply(number, AMQPClass::Access(access::AMQPMethod::RequestOk(access::RequestOk {})));
+                self.reply(number, &AMQPClass::Access(access::AMQPMethod::RequestOk(access::RequestOk {})));
                 Ok(())
             }
             AMQPClass::Tx(method) => Err(Fault::not_implemented(match method {
@@ -125,12 +126,12 @@ impl Session {
             wire::AMQPMethod::Close(_) => {
                 state.close_channel(self.id, number);
                 self.inputs.remove(&number);
-                self.reply(number, AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})));
+                self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})));
                 Ok(())
             }
             wire::AMQPMethod::Flow(flow) if !flow.active => Err(Fault::not_implemented("active=false")),
             wire::AMQPMethod::Flow(_) => {
-                self.reply(number, AMQPClass::Channel(wire::AMQPMethod::FlowOk(wire::FlowOk { active: true })));
+                self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::FlowOk(wire::FlowOk { active: true })));
                 Ok(())
             }
             other => Err(not_a_request(&AMQPClass::Channel(other.clone()))),
@@ -163,7 +164,7 @@ impl Session {
             other => return Err(not_a_request(&AMQPClass::Exchange(other))),
         };
         if !nowait {
-            self.reply(number, AMQPClass::Exchange(answer));
+            self.reply(number, &AMQPClass::Exchange(answer));
         }
         Ok(())
     }
@@ -190,8 +191,7 @@ impl Session {
         use queue::AMQPMethod as Method;
         let (answer, nowait) = match method {
             Method::Declare(declare) => {
-                let nowait = declare.nowait;
-                (Method::DeclareOk(self.declare_queue(state, number, declare)?), nowait)
+                (Method::DeclareOk(self.declare_queue(state, number, &declare)?), declare.nowait)
             }
             Method::Bind(bind) => {
                 let name = self.queue_name(state, number, bind.queue.as_str())?;
@@ -221,22 +221,23 @@ impl Session {
             other => return Err(not_a_request(&AMQPClass::Queue(other))),
         };
         if !nowait {
-            self.reply(number, AMQPClass::Queue(answer));
+            self.reply(number, &AMQPClass::Queue(answer));
         }
         Ok(())
     }
 
-    fn declare_queue(&mut self, state: &mut State, number: u16, declare: queue::Declare) -> Outcome<queue::DeclareOk> {
+    fn declare_queue(&mut self, state: &mut State, number: u16, declare: &queue::Declare) -> Outcome<queue::DeclareOk> {
         let name = if declare.passive {
             self.queue_name(state, number, declare.queue.as_str())?
         } else {
+            let name = declare.queue.as_str();
             let spec = QueueSpec {
                 durable: declare.durable,
                 exclusive: declare.exclusive,
                 auto_delete: declare.auto_delete,
-                arguments: declare.arguments,
+                options: QueueOptions::from_arguments(&declare.arguments, &state.queue_label(name))?,
             };
-            state.declare_queue(self.id, declare.queue.as_str(), spec)?
+            state.declare_queue(self.id, name, spec)?
         };
         let queue = state.queue(self.id, &name)?;
         let (message_count, consumer_count) = (count(queue.len()), count(queue.consumers.len()));

@@ -95,34 +95,18 @@ pub(super) fn put_method(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
     put_frame(out, FRAME_METHOD, channel, |out| append(out, gen_class(method)));
 }
 
-/// Appends content header and body frames. Refused when the header does not fit into one frame: nothing can split it.
-pub(super) fn put_content(
-    out: &mut Vec<u8>,
-    channel: u16,
-    properties: &BasicProperties,
-    body: &[u8],
-    frame_max: u32,
-) -> Outcome {
-    let allowed = frame_max as usize - FRAME_OVERHEAD;
-    let start = out.len();
+/// Appends content header and body frames. Only bodies are split at `frame_max`: AMQP has no way to split a header, and
+/// RabbitMQ sends one whole however large it is, which clients take.
+pub(super) fn put_content(out: &mut Vec<u8>, channel: u16, properties: &BasicProperties, body: &[u8], frame_max: u32) {
     put_frame(out, FRAME_HEADER, channel, |out| {
         out.extend(BASIC_CLASS.to_be_bytes());
         out.extend([0, 0]);
         out.extend((body.len() as u64).to_be_bytes());
         append(out, gen_properties(properties));
     });
-    let length = out.len() - start - FRAME_OVERHEAD;
-    if length > allowed {
-        out.truncate(start);
-        return Err(Fault::frame(format!(
-            "a content header of {length} bytes cannot be sent on a connection with frame_max {frame_max}: \
-             ask for a larger frame_max or send smaller message headers"
-        )));
-    }
-    for chunk in body.chunks(allowed) {
+    for chunk in body.chunks(frame_max as usize - FRAME_OVERHEAD) {
         put_frame(out, FRAME_BODY, channel, |out| out.extend_from_slice(chunk));
     }
-    Ok(())
 }
 
 /// Appends a heartbeat.
@@ -194,7 +178,7 @@ mod tests {
     #[test]
     fn given_content_when_put_then_it_is_split_at_frame_max() {
         let mut out = Vec::new();
-        put_content(&mut out, 1, &BasicProperties::default(), &[7; 10_000], 4096).unwrap();
+        put_content(&mut out, 1, &BasicProperties::default(), &[7; 10_000], 4096);
         let mut buffer = BytesMut::from(&out[..]);
         let mut sizes = Vec::new();
         while let Some(frame) = take_frame(&mut buffer, 4096).unwrap() {
@@ -205,16 +189,6 @@ mod tests {
             }
         }
         assert_eq!(sizes, [4088, 4088, 1824]);
-    }
-
-    #[test]
-    fn given_a_header_larger_than_frame_max_when_put_then_it_is_refused() {
-        let properties = BasicProperties::default().with_headers(
-            std::iter::once(("h".into(), amq_protocol::types::AMQPValue::LongString("x".repeat(5000).into())))
-                .collect::<std::collections::BTreeMap<_, _>>()
-                .into(),
-        );
-        assert_eq!(put_content(&mut Vec::new(), 1, &properties, b"", 4096).unwrap_err().code, 501);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     codec::short,
     fault::{Fault, Outcome},
-    message::{DeathReason, Event},
+    message::{DeathReason, Event, Message},
     queue::{Consumer, Entry, Queue},
     state::{Channel, Connection, State, Unacked},
 };
@@ -23,6 +23,14 @@ pub(super) struct Subscription {
     pub(super) tag: String,
     pub(super) no_ack: bool,
     pub(super) exclusive: bool,
+}
+
+/// A message that a client fetched.
+pub(super) struct Fetched {
+    pub(super) tag: u64,
+    pub(super) message: Arc<Message>,
+    /// How many still wait.
+    pub(super) left: usize,
 }
 
 impl State {
@@ -94,28 +102,23 @@ impl State {
         }
     }
 
-    /// Fetches one message; none when nothing waits. The number is how many still wait.
-    pub(super) fn get(
-        &mut self,
-        connection: u64,
-        channel: u16,
-        queue: &str,
-        no_ack: bool,
-    ) -> Outcome<Option<(u64, Entry, usize)>> {
+    /// Fetches one message; none when nothing waits.
+    pub(super) fn get(&mut self, connection: u64, channel: u16, queue: &str, no_ack: bool) -> Outcome<Option<Fetched>> {
         self.queue(connection, queue)?;
-        self.expire(queue, Instant::now());
-        let queue = self.queue(connection, queue)?;
-        let Some(entry) = queue.pop() else { return Ok(None) };
-        let (name, queue_id, left) = (queue.name.clone(), queue.id, queue.len());
+        let now = Instant::now();
+        self.expire(queue, now);
+        let known = self.queue(connection, queue)?;
+        let Some(entry) = known.pop() else { return Ok(None) };
+        let (name, queue_id) = (known.name.clone(), known.id);
         if !no_ack {
-            queue.unacked += 1;
+            known.unacked += 1;
         }
-        let Some(channel) = self.channel(connection, channel) else { return Ok(None) };
-        channel.last_tag += 1;
-        let tag = channel.last_tag;
+        let Some(holder) = self.channel(connection, channel) else { return Ok(None) };
+        holder.last_tag += 1;
+        let tag = holder.last_tag;
         if !no_ack {
             let unacked = Unacked { queue: name.clone(), queue_id, consumer: None, entry: entry.clone() };
-            channel.unacked.insert(tag, unacked);
+            holder.unacked.insert(tag, unacked);
         }
         self.emit(|| Event::Delivered {
             queue: name.to_string(),
@@ -123,20 +126,18 @@ impl State {
             delivery_tag: tag,
             message: entry.message.clone(),
         });
-        if no_ack {
-            self.notice_idle(&name);
-        }
-        // The message that is first now may be long due.
+        // The message that is first now may be long due, and is not counted then.
+        self.expire(queue, now);
         self.timer.notify_one();
-        Ok(Some((tag, entry, left)))
+        self.notice_idle(queue);
+        let left = self.queues.get(queue).map_or(0, Queue::len);
+        Ok(Some(Fetched { tag, message: entry.message, left }))
     }
 
     /// Sends what waits in a queue to consumers that have room.
     pub(super) fn dispatch(&mut self, name: &str) {
         let now = Instant::now();
-        let mut broken = None;
-        while broken.is_none() {
-            let Some(queue) = self.queues.get_mut(name).filter(|queue| queue.len() > 0) else { return };
+        while let Some(queue) = self.queues.get_mut(name).filter(|queue| queue.len() > 0) {
             let has_room = |consumer: &Consumer| consumer.has_room(&self.connections);
             let Some(index) = queue.consumers.iter().position(has_room) else { break };
             // What is due just now may still go to a consumer who is waiting for it.
@@ -144,31 +145,19 @@ impl State {
                 self.expire(name, now);
                 continue;
             }
-            let Some(mut consumer) = queue.consumers.remove(index) else { break };
-            let Some(entry) = queue.pop() else { break };
-            match deliver(&mut self.connections, queue, &mut consumer, &entry) {
-                Ok(delivery_tag) => {
-                    let (no_ack, consumer_tag) = (consumer.no_ack, consumer.tag.clone());
-                    queue.consumers.push_back(consumer);
-                    self.emit(|| Event::Delivered {
-                        queue: name.to_owned(),
-                        consumer_tag: Some(consumer_tag.to_string()),
-                        delivery_tag,
-                        message: entry.message,
-                    });
-                    if no_ack {
-                        self.notice_idle(name);
-                    }
-                }
-                Err(fault) => {
-                    broken = Some((consumer.connection, fault));
-                    queue.consumers.push_back(consumer);
-                    queue.put_back(entry);
-                }
+            let (Some(mut consumer), Some(entry)) = (queue.consumers.remove(index), queue.pop()) else { break };
+            let delivery_tag = deliver(&mut self.connections, queue, &mut consumer, &entry);
+            let (no_ack, consumer_tag) = (consumer.no_ack, consumer.tag.clone());
+            queue.consumers.push_back(consumer);
+            self.emit(|| Event::Delivered {
+                queue: name.to_owned(),
+                consumer_tag: Some(consumer_tag.to_string()),
+                delivery_tag,
+                message: entry.message,
+            });
+            if no_ack {
+                self.notice_idle(name);
             }
-        }
-        if let Some((connection, fault)) = broken {
-            self.close_connection(connection, &fault, (0, 0));
         }
         self.expire(name, now);
         if self.queues.get(name).is_some_and(|queue| queue.next_expiry().is_some()) {
@@ -335,10 +324,9 @@ fn deliver(
     queue: &mut Queue,
     consumer: &mut Consumer,
     entry: &Entry,
-) -> Outcome<u64> {
-    let gone = || Fault::channel("the channel is not open");
-    let connection = connections.get_mut(&consumer.connection).ok_or_else(gone)?;
-    let channel = connection.channels.get_mut(&consumer.channel).ok_or_else(gone)?;
+) -> u64 {
+    let connection = connections.get_mut(&consumer.connection).expect("only open channels have room");
+    let channel = connection.channels.get_mut(&consumer.channel).expect("only open channels have room");
     let delivery_tag = channel.last_tag + 1;
     let method = AMQPClass::Basic(basic::AMQPMethod::Deliver(basic::Deliver {
         consumer_tag: short(&consumer.tag),
@@ -347,7 +335,7 @@ fn deliver(
         exchange: short(&entry.message.exchange),
         routing_key: short(&entry.message.routing_key),
     }));
-    connection.link.content(consumer.channel, &method, &entry.message, connection.frame_max)?;
+    connection.link.content(consumer.channel, &method, &entry.message, connection.frame_max);
     channel.last_tag = delivery_tag;
     if !consumer.no_ack {
         queue.unacked += 1;
@@ -361,5 +349,5 @@ fn deliver(
         };
         channel.unacked.insert(delivery_tag, unacked);
     }
-    Ok(delivery_tag)
+    delivery_tag
 }

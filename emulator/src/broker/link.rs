@@ -1,7 +1,7 @@
 //! The sending side of a connection: frames are put into a buffer under the broker's lock, and one task writes
 //! whatever has gathered in it with one system call.
 
-use super::{codec, fault::Outcome, lock, message::Message};
+use super::{codec, lock, message::Message};
 use amq_protocol::protocol::AMQPClass;
 use std::{
     sync::{
@@ -34,17 +34,12 @@ impl Link {
     }
 
     /// A method and the content that belongs to it.
-    pub(super) fn content(&self, channel: u16, method: &AMQPClass, message: &Message, frame_max: u32) -> Outcome {
+    pub(super) fn content(&self, channel: u16, method: &AMQPClass, message: &Message, frame_max: u32) {
         let mut out = lock(&self.out);
-        let start = out.len();
         codec::put_method(&mut out, channel, method);
-        let outcome = codec::put_content(&mut out, channel, &message.properties, &message.body, frame_max);
-        if outcome.is_err() {
-            out.truncate(start);
-        }
+        codec::put_content(&mut out, channel, &message.properties, &message.body, frame_max);
         drop(out);
         self.flush.notify_one();
-        outcome
     }
 
     pub(super) fn raw(&self, bytes: &[u8]) {

@@ -166,7 +166,7 @@ impl Broker {
     /// When there is one of the name that is different, as a client's channel would be closed.
     pub fn declare_queue(&self, name: &str, options: QueueOptions) {
         check_name(name);
-        let spec = QueueSpec { durable: true, arguments: options.to_arguments(), ..QueueSpec::default() };
+        let spec = QueueSpec { durable: true, options, ..QueueSpec::default() };
         expected(self.state().declare_queue(IN_PROCESS, name, spec));
     }
 

@@ -8,7 +8,7 @@ use super::{
     message::Event,
     queue::{Entry, Queue, QueueOptions},
 };
-use amq_protocol::types::FieldTable;
+use amq_protocol::types::{FieldTable, ShortString};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -91,13 +91,13 @@ pub(super) struct Unacked {
     pub(super) entry: Entry,
 }
 
-/// A declaration of a queue, as on the wire.
+/// A declaration of a queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct QueueSpec {
     pub(super) durable: bool,
     pub(super) exclusive: bool,
     pub(super) auto_delete: bool,
-    pub(super) arguments: FieldTable,
+    pub(super) options: QueueOptions,
 }
 
 impl State {
@@ -228,17 +228,16 @@ impl State {
             name
         };
         let label = self.queue_label(name);
-        let options = QueueOptions::from_arguments(&spec.arguments, &label)?;
         if self.queues.contains_key(name) {
             let known = self.queue(connection, name)?;
-            let wanted = options.to_arguments();
+            let wanted = spec.options.to_arguments();
             let current = known.options.to_arguments();
             let mut compared = vec![
                 ("durable", spec.durable.to_string(), known.durable.to_string()),
                 ("exclusive", spec.exclusive.to_string(), known.owner.is_some().to_string()),
                 ("auto_delete", spec.auto_delete.to_string(), known.auto_delete.to_string()),
             ];
-            let names = wanted.inner().keys().chain(current.inner().keys()).map(|name| name.as_str());
+            let names = wanted.inner().keys().chain(current.inner().keys()).map(ShortString::as_str);
             compared.extend(names.map(|name| (name, argument(&wanted, name), argument(&current, name))));
             inequivalent(&compared, &label)?;
         } else {
@@ -246,7 +245,7 @@ impl State {
                 return Err(Fault::access_refused(format!("queue name '{name}' contains reserved prefix 'amq.*'")));
             }
             let id = self.next_id();
-            let mut queue = Queue::new(id, name, options);
+            let mut queue = Queue::new(id, name, spec.options);
             queue.durable = spec.durable;
             queue.auto_delete = spec.auto_delete;
             queue.owner = spec.exclusive.then_some(connection);

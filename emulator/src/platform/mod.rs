@@ -7,6 +7,7 @@
 mod calls;
 mod cut;
 mod faults;
+mod hook;
 mod objects;
 mod reply;
 mod sample;
@@ -17,6 +18,7 @@ mod steps;
 
 pub use calls::Call;
 pub use faults::Fault;
+pub(crate) use hook::Webhook;
 pub(crate) use reply::kind_of;
 pub use state::{ServiceResult, Step};
 
@@ -24,7 +26,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use server::Shared;
 use std::{io, net::SocketAddr};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 /// Where the platform listens and whom it lets in.
 #[derive(Clone)]
@@ -206,6 +208,13 @@ impl Platform {
     #[must_use]
     pub fn results(&self) -> Vec<ServiceResult> {
         self.shared().state().results.clone()
+    }
+
+    /// Requests to `/hook/{flow}` from now on. Each must be answered.
+    pub(crate) fn webhooks(&self, flow: &str) -> mpsc::UnboundedReceiver<Webhook> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.shared().hooks() = Some((flow.to_owned(), sender));
+        receiver
     }
 
     /// Stops listening and ends calls that are under way, hanging ones too.

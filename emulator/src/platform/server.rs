@@ -5,6 +5,7 @@ use super::{
     calls::Calls,
     cut::{CuttableListener, Switch},
     faults::Faults,
+    hook::{self, Webhook},
     objects,
     reply::Refusal,
     sample, secrets,
@@ -18,15 +19,18 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The flow that has a webhook, and who takes its requests.
+type Hooks = (String, mpsc::UnboundedSender<Webhook>);
 
 /// What all requests share.
 pub(super) struct Shared {
@@ -35,12 +39,17 @@ pub(super) struct Shared {
     pub(super) calls: Calls,
     pub(super) faults: Faults,
     state: Mutex<PlatformState>,
+    hooks: Mutex<Option<Hooks>>,
     stop: CancellationToken,
 }
 
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, PlatformState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn hooks(&self) -> MutexGuard<'_, Option<Hooks>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn url(&self) -> String {
@@ -81,6 +90,7 @@ pub(super) async fn start(config: PlatformConfig) -> io::Result<Running> {
         calls: Calls::new(),
         faults: Faults::default(),
         state: PlatformState::new().into(),
+        hooks: Mutex::default(),
         stop: CancellationToken::new(),
     });
     let service = router(&shared).into_make_service_with_connect_info::<Switch>();
@@ -116,6 +126,7 @@ fn router(shared: &Arc<Shared>) -> Router {
         .merge(api)
         .merge(storage)
         .merge(sample::router())
+        .route("/hook/{flow}", any(hook::hook))
         .route("/signed/{id}", get(objects::get_signed).put(objects::put_signed))
         .fallback(not_emulated)
         .method_not_allowed_fallback(not_emulated)

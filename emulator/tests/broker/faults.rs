@@ -223,3 +223,76 @@ async fn given_odd_names_when_the_uri_is_used_then_user_password_and_vhost_arriv
     let broker = Broker::start(config).await.unwrap();
     client(&broker).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message_is_dead_lettered_on_time() {
+    let broker = start().await;
+    let options = QueueOptions {
+        dead_letter_exchange: Some(String::new()),
+        dead_letter_routing_key: Some("later".into()),
+        message_ttl: Some(Duration::from_secs(7200)),
+        ..QueueOptions::default()
+    };
+    broker.declare_queue("waiting", options);
+    plain(&broker, "later");
+    let mut events = broker.watch();
+    let sent = tokio::time::Instant::now();
+    broker.publish("", "waiting", BasicProperties::default(), b"x".to_vec());
+    broker.publish("", "waiting", BasicProperties::default().with_expiration("3600000".into()), b"y".to_vec());
+    let mut expired = Vec::new();
+    while expired.len() < 2 {
+        if let Event::Expired { message, .. } = events.recv().await.unwrap() {
+            expired.push((text(&message.body), sent.elapsed().as_secs()));
+        }
+    }
+    // The second was due after an hour, but had to wait behind the first.
+    assert_eq!(expired, [("x".to_owned(), 7200), ("y".to_owned(), 7200)]);
+    assert_eq!(broker.depth("later").ready, 2);
+}
+
+#[tokio::test]
+async fn given_connections_cut_again_and_again_when_clients_come_back_then_every_message_is_acknowledged_once() {
+    const MESSAGES: usize = 500;
+    let broker = start().await;
+    plain(&broker, "q");
+    let mut events = broker.watch();
+    for number in 0..MESSAGES {
+        broker.publish("", "q", BasicProperties::default(), number.to_string().into_bytes());
+    }
+    let consumers = (0..3).map(|_| {
+        let uri = broker.uri();
+        tokio::spawn(async move {
+            loop {
+                let attempt = async {
+                    let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
+                    let channel = connection.create_channel().await?;
+                    channel.basic_qos(10, BasicQosOptions::default()).await?;
+                    let options = BasicConsumeOptions::default();
+                    let mut consumer =
+                        channel.basic_consume("q".into(), "".into(), options, FieldTable::default()).await?;
+                    while let Some(delivery) = consumer.next().await {
+                        delivery?.ack(BasicAckOptions::default()).await?;
+                    }
+                    Ok::<_, lapin::Error>(())
+                };
+                let _ = attempt.await;
+            }
+        })
+    });
+    let consumers: Vec<_> = consumers.collect();
+    let mut acked = std::collections::HashMap::<String, usize>::new();
+    let count = async {
+        while acked.len() < MESSAGES {
+            if let Event::Acked { message, .. } = events.recv().await.unwrap() {
+                *acked.entry(text(&message.body)).or_default() += 1;
+                if acked.len().is_multiple_of(100) {
+                    broker.drop_connections();
+                }
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, count).await.expect("all messages are acknowledged in time");
+    broker.settled("q").await;
+    consumers.iter().for_each(tokio::task::JoinHandle::abort);
+    assert!(acked.values().all(|times| *times == 1), "some were acknowledged twice");
+}

@@ -292,6 +292,14 @@ async fn given_broken_frames_when_sent_then_the_connection_is_closed_with_the_ri
     .await;
 }
 
+fn consume_with_priority() -> AMQPClass {
+    let mut method = consume("q", "", false);
+    if let AMQPClass::Basic(basic::AMQPMethod::Consume(consume)) = &mut method {
+        consume.arguments.insert("x-priority".into(), AMQPValue::LongInt(1));
+    }
+    method
+}
+
 #[tokio::test]
 async fn given_what_this_broker_lacks_when_asked_then_it_says_not_implemented_and_names_it() {
     let broker = crate::start().await;
@@ -300,6 +308,7 @@ async fn given_what_this_broker_lacks_when_asked_then_it_says_not_implemented_an
         ("x-max-priority", declare("q", &[("x-max-priority", AMQPValue::LongInt(3))])),
         ("x-expires", declare("q", &[("x-expires", AMQPValue::LongInt(3))])),
         ("quorum", declare("q", &[("x-queue-type", AMQPValue::LongString("quorum".into()))])),
+        ("x-priority", consume_with_priority()),
         ("method 11 of class 85", AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {}))),
     ];
     for (name, method) in cases {

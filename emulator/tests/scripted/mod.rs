@@ -11,9 +11,9 @@ use sailor::protocol::{Cipher, Encoding, ErrorReport, error_body};
 use serde_json::{Value, json};
 
 /// Looks up one of the variables that the platform sets, without `ELASTICIO_`.
-pub type Env = Box<dyn Fn(&str) -> String + Send + Sync>;
+pub(crate) type Env = Box<dyn Fn(&str) -> String + Send + Sync>;
 
-pub struct Component {
+pub(crate) struct Component {
     env: Env,
     cipher: Cipher,
     channel: Channel,
@@ -21,7 +21,7 @@ pub struct Component {
 }
 
 impl Component {
-    pub async fn connect(env: Env) -> Self {
+    pub(crate) async fn connect(env: Env) -> Self {
         let cipher = Cipher::new(&env("MESSAGE_CRYPTO_PASSWORD"), &env("MESSAGE_CRYPTO_IV")).unwrap();
         let connection = Connection::connect(&env("AMQP_URI"), ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
@@ -30,7 +30,7 @@ impl Component {
     }
 
     /// Works until the queue or the connection is gone.
-    pub async fn work(&self) {
+    pub(crate) async fn work(&self) {
         let prefetch = (self.env)("RABBITMQ_PREFETCH_SAILOR").parse().unwrap();
         self.channel.basic_qos(prefetch, BasicQosOptions::default()).await.unwrap();
         let queue = (self.env)("LISTEN_MESSAGES_ON");
@@ -73,7 +73,7 @@ impl Component {
             }
             "reply" => {
                 let Some(AMQPValue::LongString(key)) = headers.inner().get("reply_to").cloned() else { panic!() };
-                let body = self.cipher.seal(json!({"statusCode": 200}).to_string().into(), encoding);
+                let body = self.cipher.seal(json!({"statusCode": 201, "body": {}}).to_string().into(), encoding);
                 self.publish(&key.to_string(), headers, None, &body).await;
             }
             "garbage" => self.publish(&(self.env)("DATA_ROUTING_KEY"), headers, None, b"garbage").await,

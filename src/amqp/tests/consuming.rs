@@ -127,7 +127,7 @@ async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     let (properties, mut headers) = incoming();
-    let user = broker_uri().authority.userinfo.username;
+    let user = world.user.clone();
     world.put(properties.clone().with_user_id(user.as_str().into()), b"bytes").await;
     let delivery = next(&mut deliveries).await;
     let reason = "ü".repeat(32 * 1024);

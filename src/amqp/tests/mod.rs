@@ -1,5 +1,5 @@
-//! Against a real broker, named by SAILOR_TEST_AMQP_URI. Each test has its own queues, its own exchange and its own
-//! relay to the broker, which can cut its connections or go silent.
+//! Against the emulator's broker, or against RabbitMQ where `SAILOR_TEST_AMQP_URI` names one. Each test has its own
+//! queues, its own exchange and its own relay to the broker, which can cut its connections or go silent.
 
 mod consuming;
 mod opening_and_closing;
@@ -16,7 +16,7 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::{
     collections::{HashMap, HashSet},
@@ -83,13 +83,19 @@ struct World {
     relay: Relay,
     settings: AmqpSettings,
     out: String,
+    /// Who we are to the broker.
+    user: String,
+    /// Kept for as long as it is needed.
+    _broker: Option<emulator::broker::Broker>,
 }
 
-fn broker_uri() -> lapin::uri::AMQPUri {
-    let uri = env::var("SAILOR_TEST_AMQP_URI").unwrap_or_else(|_| {
-        panic!("these tests need a broker: set SAILOR_TEST_AMQP_URI to one, e.g. amqp://guest:guest@127.0.0.1:5672")
-    });
-    uri.parse().unwrap()
+/// RabbitMQ where one is named, else the emulator's broker.
+async fn broker() -> (lapin::uri::AMQPUri, Option<emulator::broker::Broker>) {
+    if let Ok(uri) = env::var("SAILOR_TEST_AMQP_URI") {
+        return (uri.parse().expect("SAILOR_TEST_AMQP_URI to be an AMQP URI"), None);
+    }
+    let broker = emulator::broker::Broker::start(emulator::broker::BrokerConfig::default()).await.unwrap();
+    (broker.uri().parse().unwrap(), Some(broker))
 }
 
 impl World {
@@ -98,7 +104,7 @@ impl World {
     }
 
     async fn with_out_arguments(arguments: FieldTable) -> Self {
-        let uri = broker_uri();
+        let (uri, broker) = broker().await;
         let relay = Relay::start(format!("{}:{}", uri.authority.host, uri.authority.port)).await;
         let connection =
             Connection::connect_uri(uri.clone(), ConnectionProperties::default()).await.expect("the broker to answer");
@@ -106,9 +112,12 @@ impl World {
         let name = uuid::Uuid::new_v4().to_string();
         let (queue, out, exchange) = (format!("in-{name}"), format!("out-{name}"), format!("x-{name}"));
         let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
-        let shared = QueueDeclareOptions { auto_delete: false, ..Default::default() };
+        let shared = QueueDeclareOptions::default();
         let mut expires = FieldTable::default();
-        expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        if broker.is_none() {
+            // Leaves nothing behind on a broker that goes on.
+            expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        }
         channel.queue_declare(queue.as_str().into(), shared, expires).await.unwrap();
         channel.queue_declare(out.as_str().into(), exclusive, arguments).await.unwrap();
         let auto_delete = ExchangeDeclareOptions { auto_delete: true, ..Default::default() };
@@ -150,7 +159,7 @@ impl World {
             connect_retries: 2,
             connect_retry_delay: Duration::from_millis(10),
         };
-        Self { channel, relay, settings, out }
+        Self { user: info.username.clone(), channel, relay, settings, out, _broker: broker }
     }
 
     async fn connect(&self) -> Amqp {

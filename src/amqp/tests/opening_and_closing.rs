@@ -42,8 +42,9 @@ async fn given_a_wrong_password_when_connecting_then_the_error_says_so_without_i
 #[tokio::test]
 async fn given_a_virtual_host_that_is_missing_when_connecting_then_the_error_says_what_to_check() {
     let mut world = World::new().await;
-    let info = broker_uri().authority.userinfo;
-    let uri = format!("amqp://{}:{}@127.0.0.1:{}/missing", info.username, info.password, world.relay.port);
+    let good = world.settings.uri.expose_secret();
+    let (server, _) = good.rsplit_once('/').unwrap();
+    let uri = format!("{server}/missing");
     world.settings.uri = SecretString::from(uri);
     let error = Amqp::connect(&world.settings).await.unwrap_err().to_string();
     assert!(error.contains("virtual host"), "{error}");

@@ -160,3 +160,22 @@ async fn given_headers_beyond_a_frame_when_published_then_the_event_fails_and_ot
     assert_eq!(amqp.counters.reconnects.load(Relaxed), 0);
     amqp.close().await;
 }
+
+#[tokio::test]
+async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_others_do_not_fail_with_it() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let good: Vec<_> = (0..10).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    let mut invalid = Outgoing::event("data".into(), FieldTable::default(), Bytes::new(), false);
+    invalid.properties = invalid.properties.with_expiration("soon".into());
+    let invalid = amqp.publisher.send(invalid);
+    let more: Vec<_> = (10..20).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    let error = soon("the error", invalid).await.unwrap_err();
+    assert!(error.cause.contains("406"), "{error}");
+    for receipt in good.into_iter().chain(more) {
+        soon("a confirm", receipt).await.unwrap();
+    }
+    soon("the confirm", amqp.publish(event("later"))).await.unwrap();
+    assert_eq!(amqp.counters.reconnects.load(Relaxed), 2);
+    amqp.close().await;
+}

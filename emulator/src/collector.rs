@@ -1,0 +1,74 @@
+//! Turns what broker and platform tell into events, and does what the platform does with snapshots and keys.
+
+use crate::{
+    broker,
+    event::{Decoder, Event, EventKind},
+    log::Log,
+    platform::{Call, Platform},
+};
+use serde_json::Value;
+use std::{sync::Arc, time::Instant};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// The one task that writes the log.
+pub(crate) struct Collector {
+    pub(crate) start: Instant,
+    pub(crate) flow: String,
+    pub(crate) step: String,
+    pub(crate) decoder: Decoder,
+    pub(crate) broker: broadcast::Receiver<broker::Event>,
+    pub(crate) calls: broadcast::Receiver<Call>,
+    pub(crate) platform: Platform,
+    pub(crate) log: Arc<Log>,
+}
+
+impl Collector {
+    pub(crate) async fn run(mut self) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                call = self.calls.recv() => match call {
+                    Ok(call) => Some(Event::of_call(&call)),
+                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
+                    Err(RecvError::Closed) => break,
+                },
+                event = self.broker.recv() => match event {
+                    Ok(event) => self.decoder.decode(&event),
+                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
+                    Err(RecvError::Closed) => break,
+                },
+            };
+            if let Some(mut event) = event {
+                event.at = self.start.elapsed();
+                self.keep(&mut event);
+                self.log.push(event);
+            }
+        }
+        self.log.end();
+    }
+
+    /// What the platform remembers of an event.
+    fn keep(&self, event: &mut Event) {
+        match (event.kind, &event.body) {
+            (EventKind::Snapshot, snapshot) if event.problem.is_none() => {
+                self.platform.set_snapshot(&self.flow, &self.step, snapshot.clone());
+            }
+            (EventKind::SnapshotUpdate, Value::Object(delta)) => {
+                let step = self.platform.step(&self.flow, &self.step);
+                let mut snapshot = step.and_then(|step| step.snapshot.as_object().cloned()).unwrap_or_default();
+                snapshot.extend(delta.clone());
+                self.platform.set_snapshot(&self.flow, &self.step, snapshot.into());
+            }
+            // Only what came over the broker: the REST API has done it already, and may have gone on since.
+            (EventKind::UpdateKeys, body) if !event.routing_key.is_empty() => {
+                if let (Some(Value::String(account)), Some(Value::Object(keys))) =
+                    (body.get("accountId"), body.get("keys"))
+                    && !self.platform.merge_account(account, keys.clone())
+                {
+                    event.problem = Some(format!("there is no account {account:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}

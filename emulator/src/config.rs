@@ -1,0 +1,91 @@
+//! What the emulated flow is like, and why it may not start.
+
+use crate::{
+    broker::BrokerConfig,
+    platform::{PlatformConfig, Step},
+};
+use sailor::protocol::CipherError;
+use std::{fmt, io};
+
+/// What the emulated flow is like.
+#[derive(Clone)]
+pub struct EmulatorConfig {
+    /// The broker.
+    pub broker: BrokerConfig,
+    /// The REST API and object storage.
+    pub platform: PlatformConfig,
+    /// The workspace's id.
+    pub workspace: String,
+    /// The flow's id.
+    pub flow: String,
+    /// `ordinary`, `debug` or `long_running`.
+    pub flow_type: String,
+    /// The one step, with its function, configuration and snapshot.
+    pub step: Step,
+    /// How many messages the component may have at once.
+    pub prefetch: u16,
+    /// How messages are encoded, in both directions: 1 is base64, 2 is raw.
+    pub protocol_version: i64,
+    /// Whether the component is to run its startup hook.
+    pub startup: bool,
+    /// Whether changed keys shall go over the broker too, besides REST.
+    pub update_keys_over_broker: bool,
+    /// Whether large bodies shall go through object storage.
+    pub lightweight: bool,
+    /// Rebounds come back this many times faster than on the platform.
+    pub rebound_speed_up: u32,
+    /// Routing keys of the component's own choice that shall lead somewhere. With others its messages are returned.
+    pub routing_keys: Vec<String>,
+    /// The password of all payloads.
+    pub crypto_password: String,
+    /// The initialisation vector of all payloads: 16 bytes of text.
+    pub crypto_iv: String,
+}
+
+impl Default for EmulatorConfig {
+    fn default() -> Self {
+        Self {
+            broker: BrokerConfig::default(),
+            platform: PlatformConfig::default(),
+            workspace: "emulated-workspace".into(),
+            flow: "emulated-flow".into(),
+            flow_type: "ordinary".into(),
+            step: Step::default(),
+            prefetch: 1,
+            protocol_version: 1,
+            startup: false,
+            update_keys_over_broker: false,
+            lightweight: false,
+            rebound_speed_up: 1,
+            routing_keys: Vec::new(),
+            crypto_password: "emulator-crypto-password".into(),
+            crypto_iv: "emulator-iv-0016".into(),
+        }
+    }
+}
+
+impl fmt::Debug for EmulatorConfig {
+    /// Neither passwords nor the step's configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut config = f.debug_struct("EmulatorConfig");
+        config.field("flow", &self.flow).field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+/// Why the emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken.
+    #[error(
+        "the emulator cannot listen on port {port} of 127.0.0.1: {cause}; another emulator may be running, port 0 takes a free one"
+    )]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+    /// The password or initialisation vector cannot be used.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+}

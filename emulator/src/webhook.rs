@@ -1,0 +1,50 @@
+//! Requests to the flow's webhook address become messages, and what the component replies becomes the answer.
+
+use crate::{
+    emulator::Emulator,
+    event::{Event, EventKind},
+    log::Events,
+    platform::Webhook,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Sends the message, and answers when its fate is known or the caller has gone away.
+pub(crate) async fn serve(emulator: Emulator, webhook: Webhook) {
+    let Webhook { message, mut answer } = webhook;
+    let thread = Uuid::new_v4().to_string();
+    let headers = json!({"threadId": thread, "reply_to": emulator.topology().reply_key});
+    let mut events = emulator.events_from_now();
+    emulator.send(&message, headers.as_object().unwrap_or(&serde_json::Map::new()));
+    drop(emulator);
+    let outcome = tokio::select! {
+        () = answer.closed() => None,
+        outcome = outcome(&mut events, &thread) => outcome,
+    };
+    if let Some(outcome) = outcome {
+        // The caller may go away at any time.
+        let _ = answer.send(outcome);
+    }
+}
+
+/// Status and body: of the reply if there is one before the message is settled.
+async fn outcome(events: &mut Events, thread: &str) -> Option<(u16, Value)> {
+    let mut coming_back = false;
+    loop {
+        let event = events.find(|event| event.headers.get("threadId").is_some_and(|id| id == thread)).await?;
+        match event.kind {
+            EventKind::HttpReply => return Some(reply(&event)),
+            EventKind::ErrorReply => return Some((500, json!({"error": event.body["message"]}))),
+            EventKind::Rebound => coming_back = true,
+            EventKind::CameBack => coming_back = false,
+            EventKind::Acked if !coming_back => return Some((200, json!({"message": "acknowledged without a reply"}))),
+            EventKind::Rejected => return Some((500, json!({"error": "the component rejected the message"}))),
+            _ => {}
+        }
+    }
+}
+
+fn reply(event: &Event) -> (u16, Value) {
+    let status = event.body["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok());
+    (status.unwrap_or(200), event.body["body"].clone())
+}

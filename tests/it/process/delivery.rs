@@ -1,0 +1,155 @@
+//! One message: what is published, what becomes of it, and what stands in the log.
+
+use super::*;
+
+#[tokio::test]
+async fn given_an_emit_that_nobody_awaits_then_the_message_waits_for_its_confirmation() {
+    let rig = Rig::with_prefetch(1).await;
+    let delay = Duration::from_millis(300);
+    rig.emulator.broker().delay_confirms(delay);
+    let _component = rig.start();
+    rig.send(json!([["spawn", { "n": 1 }]]));
+    let acked = rig.events(EventKind::Acked, 1).await[0].at;
+    let data = rig.so_far(EventKind::Data);
+    assert_eq!(bodies(&data), [&json!({ "n": 1 })]);
+    assert!(acked >= data[0].at + delay, "acknowledged {:?} after the data", acked - data[0].at);
+}
+
+#[tokio::test]
+async fn given_a_panic_then_it_is_an_error_event_and_the_process_lives() {
+    let rig = Rig::with_prefetch(1).await;
+    let component = rig.start();
+    rig.send(json!([["panic", "out of its mind"]]));
+    rig.send(json!([["data", { "body": {} }]]));
+    rig.settled().await;
+    let errors = rig.events(EventKind::Error, 1).await;
+    assert_eq!(errors[0].body["error"]["message"], "the module panicked: out of its mind");
+    assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.so_far(EventKind::Acked).len()), (1, 1));
+    let (status, log) = component.stop().await;
+    assert_eq!(status, 0);
+    assert!(!log.iter().any(|line| line.to_string().contains("out of its mind")), "panic texts may hold contents");
+}
+
+#[tokio::test]
+async fn given_messages_without_an_id_then_they_are_worked_on_and_acknowledged() {
+    let rig = Rig::with_prefetch(2).await;
+    let _component = rig.start();
+    for _ in 0..3 {
+        rig.send_with(json!([["data", { "body": {} }]]), json!({ "messageId": null }));
+    }
+    rig.settled().await;
+    let data = rig.events(EventKind::Data, 3).await;
+    assert!(data.iter().all(|event| event.headers.get("parentMessageId").is_none()));
+}
+
+#[tokio::test]
+async fn given_a_fan_out_then_every_message_has_an_id_of_its_own() {
+    let rig = Rig::with_prefetch(1).await;
+    let _component = rig.start();
+    rig.send(json!([["many", 12]]));
+    rig.settled().await;
+    let data = rig.events(EventKind::Data, 12).await;
+    let ids: std::collections::HashSet<_> = data.iter().map(|event| event.message_id()).collect();
+    assert_eq!(ids.len(), 12);
+}
+
+#[tokio::test]
+async fn given_new_keys_then_every_way_has_them_before_the_message_is_done_and_the_next_message_sees_them() {
+    let step = Step { config: json!({ "_account": "acc", "oauth": { "access_token": "old" } }), ..Step::default() };
+    let rig = Rig::new(EmulatorConfig { step, update_keys_over_broker: true, ..EmulatorConfig::default() }).await;
+    let _component = rig.start();
+    rig.send(json!([["updateKeys", { "oauth": { "access_token": "new" } }]]));
+    rig.settled().await;
+    rig.send(json!([["echo"]]));
+    let data = rig.events(EventKind::Data, 1).await;
+    assert_eq!(data[0].body["body"]["cfg"]["oauth"], json!({ "access_token": "new" }));
+    assert_eq!(rig.so_far(EventKind::UpdateKeys).len(), 2, "once over REST, once over the broker");
+    let account = rig.emulator.platform().account("acc").unwrap();
+    assert_eq!(account["oauth"], json!({ "access_token": "new" }));
+}
+
+#[tokio::test]
+async fn given_nowhere_to_save_keys_then_the_error_says_so() {
+    let rig = Rig::with_prefetch(1).await;
+    let _component = rig.start();
+    rig.send(json!([["updateKeys", { "oauth": {} }]]));
+    let errors = rig.events(EventKind::Error, 1).await;
+    let message = errors[0].body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("_account") && message.contains("ELASTICIO_UPDATE_KEYS_ROUTING_KEY"), "{message}");
+    rig.settled().await;
+    assert_eq!(rig.so_far(EventKind::Error).len(), 1, "told once");
+}
+
+#[tokio::test]
+async fn given_a_rebound_then_the_message_comes_back_as_it_was_and_is_done() {
+    let config = EmulatorConfig { rebound_speed_up: 1_000, ..EmulatorConfig::default() };
+    let rig = Rig::new(config).await.variable("ELASTICIO_REBOUND_LIMIT", "2");
+    let _component = rig.start();
+    rig.send(json!([["rebound", "x".repeat(64 * 1024)]]));
+    let errors = rig.events(EventKind::Error, 1).await;
+    assert_eq!(errors[0].body["error"]["message"], "Rebound limit exceeded");
+    rig.settled().await;
+    let rebounds = rig.so_far(EventKind::Rebound);
+    let iterations: Vec<_> = rebounds.iter().map(|event| event.headers["reboundIteration"].clone()).collect();
+    assert_eq!(iterations, [json!(1), json!(2)]);
+    assert!(rebounds.iter().all(|event| event.headers["reboundReason"].as_str().unwrap().len() <= 1024));
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (3, 0));
+}
+
+#[tokio::test]
+async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_ways() {
+    let config = EmulatorConfig { lightweight: true, ..EmulatorConfig::default() };
+    let rig = Rig::new(config).await.variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
+    let script = json!({ "script": [["big", 200]] });
+    let sealed = rig.emulator.cipher().seal(script.to_string().into(), sailor::protocol::Encoding::Raw);
+    rig.emulator.platform().set_object("kept", sealed);
+    let _component = rig.start();
+    rig.emulator.send(&json!({ "headers": { "x-ipaas-object-storage-id": "kept" }, "body": {} }), &Headers::new());
+    let data = rig.events(EventKind::Data, 1).await;
+    let id = data[0].body["headers"]["x-ipaas-object-storage-id"].as_str().unwrap();
+    assert_eq!(data[0].body["body"], json!({}));
+    let kept = rig.emulator.platform().object(id).unwrap();
+    let kept = rig.emulator.cipher().open(&kept, sailor::protocol::Encoding::Raw).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), json!({ "pad": "x".repeat(200) }));
+}
+
+#[tokio::test]
+async fn given_the_loudest_log_then_no_secret_and_no_content_stands_in_it() {
+    let step = Step {
+        config: json!({ "_account": "acc", "oauth": { "access_token": "tok-ACCESS" }, "password": "cfg-PASSWORD" }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await.variable("LOG_LEVEL", "trace");
+    let component = rig.start();
+    let keys = json!({ "oauth": { "access_token": "tok-NEW", "refresh_token": "tok-REFRESH" } });
+    rig.send(
+        json!([["updateKeys", keys], ["data", { "body": { "secret": "body-CONTENT" } }], ["throw", "error-TEXT"]]),
+    );
+    rig.send(json!([["panic", "panic-TEXT"]]));
+    rig.emulator.send_raw(b"garbage-CONTENT".to_vec(), "m", &Headers::new());
+    rig.settled().await;
+    let (_, log) = component.stop().await;
+    assert!(log.len() > 3);
+    let key = rig.emulator.env().into_iter().filter(|(name, _)| {
+        name.ends_with("API_KEY") || name.ends_with("CRYPTO_PASSWORD") || name.ends_with("STORAGE_TOKEN")
+    });
+    let secrets = ["tok-", "cfg-PASSWORD", "-CONTENT", "-TEXT", "guest:guest"].map(str::to_owned);
+    for secret in secrets.into_iter().chain(key.map(|(_, secret)| secret)) {
+        for line in &log {
+            assert!(!line.to_string().contains(&secret), "{secret} stands in {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn given_a_message_then_its_log_lines_carry_its_ids() {
+    let rig = Rig::with_prefetch(1).await;
+    let component = rig.start();
+    let id = rig.send_with(json!([["throw", "no"]]), json!({ "threadId": "thread-7" }));
+    rig.settled().await;
+    let (_, log) = component.stop().await;
+    let line = log.iter().find(|line| line["msg"] == "The module failed; the platform has the reason").unwrap();
+    assert_eq!((&line["threadId"], &line["messageId"]), (&json!("thread-7"), &json!(id)));
+    assert_eq!((&line["level"], &line["name"], &line["v"]), (&json!(50), &json!("sailor"), &json!(0)));
+    assert_eq!(line["tag"], json!("emulated-flow"));
+}

@@ -1,0 +1,97 @@
+//! Faults of the broker: nothing is lost, and no message is worked on twice.
+
+use super::*;
+use std::collections::BTreeMap;
+
+/// How often each `n` was emitted, repeats of one publish left out.
+fn emitted(rig: &Rig) -> BTreeMap<u64, usize> {
+    let mut count = BTreeMap::new();
+    let data = rig.so_far(EventKind::Data);
+    for event in data.iter().filter(|event| event.headers.get("retry").is_none()) {
+        *count.entry(event.body["body"]["n"].as_u64().unwrap()).or_default() += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn given_connections_that_break_again_and_again_then_every_message_is_worked_on_once() {
+    const MESSAGES: u64 = 60;
+    let rig = Rig::with_prefetch(5).await;
+    let component = rig.start();
+    for n in 0..MESSAGES {
+        rig.send(json!([["sleep", 40], ["data", { "body": { "n": n } }]]));
+    }
+    for acknowledged in [5, 15, 25, 40] {
+        rig.events(EventKind::Acked, acknowledged).await;
+        rig.emulator.broker().drop_connections();
+    }
+    rig.settled().await;
+    let counts = emitted(&rig);
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), (0..MESSAGES).collect::<Vec<_>>());
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+    assert_eq!(rig.so_far(EventKind::Error).len(), 0);
+    assert_eq!(component.stop().await.0, 0);
+}
+
+#[tokio::test]
+async fn given_a_broker_that_goes_and_comes_back_then_the_work_goes_on() {
+    let rig = Rig::with_prefetch(1).await;
+    let mut component = rig.start();
+    component.says("Fully initialized").await;
+    rig.emulator.broker().refuse_connections(true);
+    rig.emulator.broker().close_connections();
+    rig.send(json!([["data", { "body": { "n": 1 } }]]));
+    rig.events(EventKind::Disconnected, 2).await;
+    rig.emulator.broker().refuse_connections(false);
+    rig.settled().await;
+    assert_eq!(emitted(&rig), BTreeMap::from([(1, 1)]));
+}
+
+#[tokio::test]
+async fn given_a_consumer_that_the_broker_cancels_then_it_consumes_again() {
+    let rig = Rig::with_prefetch(1).await;
+    let mut component = rig.start();
+    component.says("Fully initialized").await;
+    rig.emulator.broker().cancel_consumers(&rig.emulator.topology().input);
+    rig.send(json!([["data", { "body": { "n": 1 } }]]));
+    rig.events(EventKind::Acked, 1).await;
+}
+
+#[tokio::test]
+async fn given_a_full_queue_then_the_publish_is_tried_again_with_a_retry_header() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    rig.emulator.broker().nack_publishes(3);
+    let _component = rig.start();
+    rig.send(json!([["data", { "body": {} }]]));
+    let data = rig.events(EventKind::Data, 1).await;
+    assert_eq!(data.last().unwrap().headers["retry"], json!(3));
+    rig.settled().await;
+    assert_eq!(rig.so_far(EventKind::Error).len(), 0);
+}
+
+#[tokio::test]
+async fn given_a_routing_key_that_leads_nowhere_then_it_is_tried_again_and_then_reported() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let _component = rig.start();
+    rig.send(json!([["data", { "headers": { "X-Eio-Routing-Key": "no.where" }, "body": {} }]]));
+    let errors = rig.events(EventKind::Error, 1).await;
+    let message = errors[0].body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no.where"), "{message}");
+    rig.settled().await;
+    assert!(rig.so_far(EventKind::Returned).len() > 1);
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (0, 1));
+}
+
+#[tokio::test]
+async fn given_a_queue_that_is_deleted_then_the_process_ends_with_the_reason() {
+    let rig = Rig::with_prefetch(1).await;
+    let mut component = rig.start();
+    component.says("Fully initialized").await;
+    let connection = lapin::Connection::connect(&rig.emulator.broker().uri(), Default::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let input = rig.emulator.topology().input.as_str();
+    channel.queue_delete(input.into(), Default::default()).await.unwrap();
+    let (status, log) = component.end().await;
+    assert_eq!(status, 1);
+    assert!(log.iter().any(|line| line["level"] == json!(60) && line.to_string().contains(input)));
+}

@@ -1,0 +1,86 @@
+//! Signals: nothing is lost, nothing is done twice, and every wait ends.
+
+use super::*;
+
+#[tokio::test]
+async fn given_five_messages_at_work_when_sigterm_comes_then_each_is_finished_once() {
+    let rig = Rig::with_prefetch(5).await;
+    let component = rig.start();
+    for n in 0..5 {
+        rig.send(json!([["sleep", 300], ["data", { "body": { "n": n } }]]));
+    }
+    rig.events(EventKind::Delivered, 5).await;
+    let (status, _) = component.stop().await;
+    assert_eq!(status, 0);
+    let data = rig.so_far(EventKind::Data);
+    let mut numbers: Vec<_> = bodies(&data).iter().map(|body| body["n"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.left_in_queue()), (5, 0));
+}
+
+#[tokio::test]
+async fn given_messages_beyond_the_prefetch_when_sigint_comes_then_they_stay_in_the_queue() {
+    let rig = Rig::with_prefetch(2).await;
+    for _ in 0..6 {
+        rig.send(json!([["sleep", 300], ["data", { "body": {} }]]));
+    }
+    let component = rig.start();
+    rig.events(EventKind::Delivered, 2).await;
+    component.signal("INT");
+    let (status, _) = component.end().await;
+    let acknowledged = rig.so_far(EventKind::Acked).len();
+    assert_eq!(status, 0);
+    assert_eq!(rig.so_far(EventKind::Data).len(), acknowledged);
+    assert_eq!(rig.left_in_queue(), 6 - acknowledged);
+}
+
+#[tokio::test]
+async fn given_a_message_that_takes_too_long_when_the_time_to_stop_is_over_then_it_goes_back_to_the_queue() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+    let component = rig.start();
+    rig.send(json!([["sleep", 3_600_000], ["data", { "body": {} }]]));
+    rig.events(EventKind::Delivered, 1).await;
+    let (status, _) = component.stop().await;
+    assert_eq!(status, 0);
+    rig.events(EventKind::Requeued, 1).await;
+    assert_eq!((rig.so_far(EventKind::Data).len(), rig.left_in_queue()), (0, 1));
+}
+
+#[tokio::test]
+async fn given_a_message_at_work_when_a_second_signal_comes_then_the_process_ends_at_once() {
+    let rig = Rig::with_prefetch(1).await;
+    let mut component = rig.start();
+    rig.send(json!([["sleep", 3_600_000]]));
+    rig.events(EventKind::Delivered, 1).await;
+    component.signal("TERM");
+    component.says("Stopping").await;
+    component.signal("TERM");
+    let (status, _) = component.end().await;
+    assert_eq!(status, 0);
+    rig.events(EventKind::Requeued, 1).await;
+}
+
+#[tokio::test]
+async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_its_message_goes_back_to_the_queue() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+    rig.emulator.broker().nack_publishes(usize::MAX);
+    let component = rig.start();
+    rig.send(json!([["data", { "body": {} }]]));
+    rig.events(EventKind::Refused, 2).await;
+    let (status, _) = component.stop().await;
+    assert_eq!(status, 0);
+    rig.events(EventKind::Requeued, 1).await;
+    assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.left_in_queue()), (0, 1));
+}
+
+#[tokio::test]
+async fn given_a_broker_that_is_gone_when_sigterm_comes_then_the_process_ends_all_the_same() {
+    let rig = Rig::with_prefetch(1).await;
+    let mut component = rig.start();
+    component.says("Fully initialized").await;
+    rig.emulator.broker().refuse_connections(true);
+    rig.emulator.broker().drop_connections();
+    let (status, _) = component.stop().await;
+    assert_eq!(status, 0);
+}
