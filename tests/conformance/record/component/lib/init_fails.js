@@ -1,0 +1,7 @@
+'use strict';
+
+exports.init = () => {
+    throw new Error('cannot initialise');
+};
+
+exports.process = async () => {};
