@@ -132,10 +132,11 @@ impl Start {
             }
         };
         let started = tokio::select! {
-            started = self.prepare(component, &transport) => started,
+            started = self.prepare(component) => started,
             () = interrupted => {
+                tracing::warn!("Asked to stop before the step had started");
                 transport.close().await;
-                anyhow::bail!("the process was asked to stop before the step had started");
+                return Ok(());
             }
         };
         let (module, resolves_references, step) = match started {
@@ -161,11 +162,7 @@ impl Start {
     }
 
     /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
-    async fn prepare<T: Transport>(
-        &self,
-        component: &Component,
-        _transport: &Arc<T>,
-    ) -> anyhow::Result<(Arc<dyn Module>, bool, Arc<Step>)> {
+    async fn prepare(&self, component: &Component) -> anyhow::Result<(Arc<dyn Module>, bool, Arc<Step>)> {
         let platform = self.clients.platform.as_ref().context("a step needs the platform's API")?;
         let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
         let (module, function) = component.module(&self.identity.function)?;

@@ -1,6 +1,7 @@
 //! Signals: nothing is lost, nothing is done twice, and every wait ends.
 
 use super::*;
+use emulator::platform::Fault;
 
 #[tokio::test]
 async fn given_five_messages_at_work_when_sigterm_comes_then_each_is_finished_once() {
@@ -83,4 +84,14 @@ async fn given_a_broker_that_is_gone_when_sigterm_comes_then_the_process_ends_al
     rig.emulator.broker().drop_connections();
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
+}
+
+#[tokio::test]
+async fn given_a_platform_that_does_not_answer_at_start_when_sigterm_comes_then_the_process_ends_in_time() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+    rig.emulator.platform().fail("GET .*/steps/", [Fault::Hang]);
+    let component = rig.start();
+    rig.events(EventKind::Connected, 2).await;
+    let (status, log) = component.stop().await;
+    assert_eq!(status, 0, "{log:?}");
 }
