@@ -214,7 +214,7 @@ fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
                 println!("{}", path.display());
             }
             _ if write => {
-                println!("{function}, {side}: stands in component.json itself, compare it with `component check`")
+                println!("{function}, {side}: stands in component.json itself, compare it with `component check`");
             }
             _ => println!("// {function}, {side}\n{text}"),
         }

@@ -77,7 +77,7 @@ pub(crate) enum Outcome {
 impl From<&anyhow::Result<()>> for Outcome {
     fn from(result: &anyhow::Result<()>) -> Self {
         let Err(error) = result else { return Self::Done };
-        if error.is::<Reported>() || error.chain().any(|cause| cause.is::<Reported>()) {
+        if error.is::<Reported>() || error.chain().find_map(|cause| cause.downcast_ref::<Reported>()).is_some() {
             return Self::Reported;
         }
         let rebound = error.downcast_ref::<Rebound>();

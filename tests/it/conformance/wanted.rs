@@ -6,13 +6,16 @@ use super::{
 };
 use serde_json::Value;
 
+/// Whether a recording is as wanted.
+type Check = fn(&Record) -> bool;
+
 /// What must hold instead of the peer's record.
 pub(super) struct Wanted {
     /// The routing keys of what is published, in any order.
     keys: &'static [&'static str],
     dead_lettered: u32,
     /// What else must hold, and what it is called.
-    also: Option<(&'static str, fn(&Record) -> bool)>,
+    also: Option<(&'static str, Check)>,
 }
 
 /// None: the scenario must end as it did for the peer.
@@ -25,7 +28,7 @@ pub(super) fn instead(scenario: &str) -> Option<Wanted> {
         "lightweight message is fetched" => (&["data.key"], 0),
         _ => return None,
     };
-    let also: Option<(_, fn(&Record) -> bool)> = match scenario {
+    let also: Option<(_, Check)> = match scenario {
         "lightweight message is fetched" => Some(("the object's id is gone from the message", object_id_is_gone)),
         "bad message, then a good one" => Some(("the error comes first", |ours| ours.keys()[0] == "error.key")),
         "same message id delivered twice" => Some(("both messages were processed", both_were_processed)),
