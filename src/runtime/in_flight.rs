@@ -152,13 +152,13 @@ mod tests {
     use crate::protocol::Headers;
     use serde_json::json;
 
-    fn delivery(id: &str, body: &'static str, generation: u64, redelivered: bool) -> Delivery<Arc<&'static str>> {
+    fn delivery(id: &str, body: &'static str, generation: u64, redelivered: bool) -> Delivery<Arc<()>> {
         let headers =
             if id.is_empty() { Headers::new() } else { Headers::from_iter([("messageId".to_owned(), json!(id))]) };
-        Delivery { headers, body: Bytes::from_static(body.as_bytes()), redelivered, generation, origin: Arc::new(body) }
+        Delivery { headers, body: Bytes::from_static(body.as_bytes()), redelivered, generation, origin: Arc::new(()) }
     }
 
-    fn begin(in_flight: &InFlight<&'static str>, delivery: &Delivery<Arc<&'static str>>) -> u64 {
+    fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
         match in_flight.arrive(delivery) {
             Arrival::New(number) => number,
             _ => panic!("a new message was taken for an old one"),
