@@ -25,7 +25,7 @@ fn sources() -> Vec<(String, String)> {
     files
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
             let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             (path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(), code)
         })

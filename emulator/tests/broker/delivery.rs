@@ -6,7 +6,7 @@ fn prefetch(count: u16, global: bool) -> (u16, BasicQosOptions) {
     (count, BasicQosOptions { global })
 }
 
-/// Which of the tags of a channel has been delivered so far, by asking for something that comes after it.
+/// How many messages wait; by the time of the answer, everything asked for before it has been done.
 async fn passive(channel: &Channel, queue: &str) -> u32 {
     let options = QueueDeclareOptions { passive: true, ..Default::default() };
     channel.queue_declare(queue.into(), options, FieldTable::default()).await.expect("is there").message_count()
