@@ -39,11 +39,12 @@ async function record(scenario, channel) {
     const sailor = spawn(process.execPath, [path.join(SAILOR, script[0]), ...script.slice(1)], {
         cwd: path.join(__dirname, 'component'), env: environment(scenario, base), stdio: 'ignore',
     });
-    const ended = once(sailor, 'exit').then(([status]) => ({ status }));
-    const ownEnd = await Promise.race([ended, quiet(scenario, channel, platform)]);
+    const ended = once(sailor, 'exit');
+    await (scenario.service ? ended : quiet(scenario, channel, platform, sailor));
+    const ownEnd = sailor.exitCode !== null;
     if (!ownEnd) sailor.kill('SIGTERM');
     const late = setTimeout(() => sailor.kill('SIGKILL'), GRACE_MS);
-    const { status } = await ended;
+    const [status] = await ended;
     clearTimeout(late);
     while ((await channel.checkQueue(QUEUES.input)).consumerCount) await pause(10);
 
@@ -51,7 +52,7 @@ async function record(scenario, channel) {
         published: (await drain(channel, QUEUES.output)).map((message) => published(message, inputs)),
         dead_lettered: (await drain(channel, QUEUES.dead)).length,
         left_in_queue: (await channel.checkQueue(QUEUES.input)).messageCount,
-        exited_by_itself: Boolean(ownEnd),
+        exited_by_itself: ownEnd,
         exit_ok: status === 0,
         api: platform.calls,
     };
@@ -114,13 +115,12 @@ async function drain(channel, queue) {
     return messages;
 }
 
-/** Resolves when queues and API have been at rest long enough; never for a one-time execution, which ends by itself. */
-async function quiet(scenario, channel, platform) {
-    if (scenario.service) await new Promise(() => {});
+/** Resolves when the sailor has ended, or queues and API have been at rest long enough. */
+async function quiet(scenario, channel, platform, sailor) {
     const start = Date.now();
     let last = '';
     let since = start;
-    while (Date.now() - start < (scenario.max || GIVE_UP_S) * 1000) {
+    while (sailor.exitCode === null && Date.now() - start < (scenario.max || GIVE_UP_S) * 1000) {
         const output = await channel.checkQueue(QUEUES.output);
         const input = await channel.checkQueue(QUEUES.input);
         const now = [output.messageCount, input.messageCount, platform.calls.length].join();
@@ -128,7 +128,6 @@ async function quiet(scenario, channel, platform) {
         if (platform.calls.length && Date.now() - since > (scenario.settle || QUIET_S) * 1000) break;
         await pause(50);
     }
-    return null;
 }
 
 // --- What is written down --------------------------------------------------------------------------------------------

@@ -27,14 +27,14 @@ pub(super) fn differences(peer: &Record, ours: &Record, in_parallel: bool) -> Ve
 /// How messages were settled and how the process ended.
 pub(super) fn endings(wanted: &Record, ours: &Record) -> Vec<String> {
     let mut found = Vec::new();
-    differing(&mut found, "dead-lettered", wanted.dead_lettered, ours.dead_lettered);
-    differing(&mut found, "left in the queue", wanted.left_in_queue, ours.left_in_queue);
-    differing(&mut found, "exited by itself", wanted.exited_by_itself, ours.exited_by_itself);
-    differing(&mut found, "exited in time with status 0", wanted.exit_ok, ours.exit_ok);
+    differing(&mut found, "dead-lettered", &wanted.dead_lettered, &ours.dead_lettered);
+    differing(&mut found, "left in the queue", &wanted.left_in_queue, &ours.left_in_queue);
+    differing(&mut found, "exited by itself", &wanted.exited_by_itself, &ours.exited_by_itself);
+    differing(&mut found, "exited in time with status 0", &wanted.exit_ok, &ours.exit_ok);
     found
 }
 
-fn differing<T: PartialEq + std::fmt::Display>(found: &mut Vec<String>, what: &str, peer: T, ours: T) {
+fn differing<T: PartialEq + std::fmt::Display>(found: &mut Vec<String>, what: &str, peer: &T, ours: &T) {
     if peer != ours {
         found.push(format!("{what}: peer {peer}\n      ours {ours}"));
     }

@@ -6,17 +6,17 @@ use super::{
 };
 use serde_json::Value;
 
-/// Whether a recording is as wanted.
-type Check = fn(&Record) -> bool;
-
 /// What must hold instead of the peer's record.
 pub(super) struct Wanted {
     /// The routing keys of what is published, in any order.
     keys: &'static [&'static str],
     dead_lettered: u32,
-    /// What else must hold, and what it is called.
-    also: Option<(&'static str, Check)>,
+    /// What else must hold.
+    also: Option<Rule>,
 }
+
+/// A rule for a record, and what to call it.
+type Rule = (&'static str, fn(&Record) -> bool);
 
 /// None: the scenario must end as it did for the peer.
 pub(super) fn instead(scenario: &str) -> Option<Wanted> {
@@ -28,7 +28,7 @@ pub(super) fn instead(scenario: &str) -> Option<Wanted> {
         "lightweight message is fetched" => (&["data.key"], 0),
         _ => return None,
     };
-    let also: Option<(_, Check)> = match scenario {
+    let also: Option<Rule> = match scenario {
         "lightweight message is fetched" => Some(("the object's id is gone from the message", object_id_is_gone)),
         "bad message, then a good one" => Some(("the error comes first", |ours| ours.keys()[0] == "error.key")),
         "same message id delivered twice" => Some(("both messages were processed", both_were_processed)),

@@ -6,7 +6,8 @@ const events = new Set(['data', 'rebound', 'snapshot', 'updateSnapshot', 'update
 
 exports.process = async function (msg, cfg, snapshot) {
     for (const [name, argument] of (msg.body && msg.body.script) || [['echo']]) {
-        if (events.has(name)) await this.emit(name, argument);
+        // A copy, since the sailor adds the passthrough to what it is given, and that would make the message hold itself.
+        if (events.has(name)) await this.emit(name, structuredClone(argument));
         else if (name === 'error') await this.emit('error', new Error(argument));
         else if (name === 'echo') {
             await this.emit('data', { headers: {}, body: { msg, cfg, snapshot, variables: this.getFlowVariables() } });
