@@ -97,6 +97,7 @@ impl Emulator {
             log: log.clone(),
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(collector.run()));
+        let own_reply_key = topology.reply_key.clone();
         let mut webhooks = platform.webhooks(&config.flow);
         let stopped = stop.clone();
         let _stop = stop.drop_guard();
@@ -107,7 +108,16 @@ impl Emulator {
             while let Some(webhook) = webhooks.recv().await
                 && let Some(inner) = weak.upgrade()
             {
-                tokio::spawn(webhook::serve(Self { inner }, webhook));
+                let (emulator, reply_key) = (Self { inner }, own_reply_key.clone());
+                let events = emulator.events_from_now();
+                tokio::spawn(async move {
+                    let send = |message: &Value, headers: &Headers| {
+                        emulator.send(message, headers);
+                        // Waiting for an answer does not keep the emulator alive.
+                        drop(emulator);
+                    };
+                    webhook::serve(webhook, &reply_key, events, send).await;
+                });
             }
         }));
         Ok(Self { inner })

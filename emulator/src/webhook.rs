@@ -1,22 +1,21 @@
 //! Requests to the flow's webhook address become messages, and what the component replies becomes the answer.
 
 use crate::{
-    emulator::Emulator,
     event::{Event, EventKind},
     log::Events,
     platform::Webhook,
 };
+use sailor::protocol::Headers;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Sends the message, and answers when its fate is known or the caller has gone away.
-pub(crate) async fn serve(emulator: Emulator, webhook: Webhook) {
+/// Sends the message by `send`, to be replied to under `reply_key`, and answers when `events` tell its fate or the
+/// caller has gone away.
+pub(crate) async fn serve(webhook: Webhook, reply_key: &str, mut events: Events, send: impl FnOnce(&Value, &Headers)) {
     let Webhook { message, mut answer } = webhook;
     let thread = Uuid::new_v4().to_string();
-    let headers = json!({"threadId": thread, "reply_to": emulator.topology().reply_key});
-    let mut events = emulator.events_from_now();
-    emulator.send(&message, headers.as_object().unwrap_or(&serde_json::Map::new()));
-    drop(emulator);
+    let headers = [("threadId", thread.as_str()), ("reply_to", reply_key)];
+    send(&message, &headers.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect());
     let outcome = tokio::select! {
         () = answer.closed() => None,
         outcome = outcome(&mut events, &thread) => outcome,

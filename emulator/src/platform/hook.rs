@@ -2,7 +2,7 @@
 
 use super::{
     reply::{Refusal, json_body},
-    server::Shared,
+    shared::{Shared, Webhook},
 };
 use axum::{
     Json,
@@ -13,14 +13,6 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// A request to a flow's webhook address, waiting for its answer.
-pub(crate) struct Webhook {
-    /// The message that it makes: `body`, `headers`, `method`, `originalUrl`, `url` and `query`.
-    pub(crate) message: Value,
-    /// Where the answer goes. Closed when the caller has gone away.
-    pub(crate) answer: oneshot::Sender<(u16, Value)>,
-}
 
 pub(super) async fn hook(
     State(shared): State<Arc<Shared>>,

@@ -8,23 +8,25 @@ mod calls;
 mod cut;
 mod faults;
 mod hook;
+mod items;
 mod objects;
 mod reply;
 mod sample;
 mod secrets;
 mod server;
+mod shared;
 mod state;
 mod steps;
 
 pub use calls::Call;
 pub use faults::Fault;
-pub(crate) use hook::Webhook;
 pub(crate) use reply::kind_of;
+pub(crate) use shared::Webhook;
 pub use state::{ServiceResult, Step};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use server::Shared;
+use shared::Shared;
 use std::{io, net::SocketAddr};
 use tokio::sync::{broadcast, mpsc};
 

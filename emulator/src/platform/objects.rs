@@ -1,6 +1,6 @@
 //! Object storage and signed addresses (contract §7.4, §8.5). Bytes are kept as they come.
 
-use super::{reply::Refusal, server::Shared, state::Object};
+use super::{reply::Refusal, shared::Shared, state::Object};
 use axum::{
     Json,
     extract::{Path, State},

@@ -2,8 +2,9 @@
 //! and any status one asks for. The same after every start.
 
 use super::{
+    items::Item,
     reply::{Refusal, object_body},
-    server::Shared,
+    shared::Shared,
 };
 use axum::{
     Json, Router,
@@ -13,35 +14,12 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 type Platform = State<Arc<Shared>>;
 
-const SEEDED: usize = 25;
 const MAX_LIMIT: usize = 100;
-
-/// An item of the sample API.
-#[derive(Clone, Serialize)]
-pub(super) struct Item {
-    id: String,
-    name: String,
-    updated_at: String,
-}
-
-impl Item {
-    /// The `n`-th item, from 1: one hour later than the one before.
-    fn new(n: usize, name: String) -> Self {
-        let (day, hour) = (n / 24, n % 24);
-        let updated_at = format!("2026-{:02}-{:02}T{hour:02}:00:00.000Z", 1 + day / 28, 1 + day % 28);
-        Self { id: format!("item-{n}"), name, updated_at }
-    }
-}
-
-pub(super) fn seed() -> Vec<Item> {
-    (1..=SEEDED).map(|n| Item::new(n, format!("Item {n}"))).collect()
-}
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()

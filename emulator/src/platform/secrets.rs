@@ -1,6 +1,6 @@
 //! Secrets: credentials that the platform keeps fresh, in JSON:API (contract §8.4).
 
-use super::{reply::Refusal, server::Shared};
+use super::{reply::Refusal, shared::Shared};
 use axum::{
     Json,
     extract::{Path, State},

@@ -5,10 +5,10 @@ use super::{
     calls::Calls,
     cut::{CuttableListener, Switch},
     faults::Faults,
-    hook::{self, Webhook},
-    objects,
+    hook, objects,
     reply::Refusal,
     sample, secrets,
+    shared::Shared,
     state::State as PlatformState,
     steps,
 };
@@ -23,39 +23,10 @@ use axum::{
 };
 use std::{
     fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// The flow that has a webhook, and who takes its requests.
-type Hooks = (String, mpsc::UnboundedSender<Webhook>);
-
-/// What all requests share.
-pub(super) struct Shared {
-    pub(super) config: PlatformConfig,
-    pub(super) addr: SocketAddr,
-    pub(super) calls: Calls,
-    pub(super) faults: Faults,
-    state: Mutex<PlatformState>,
-    hooks: Mutex<Option<Hooks>>,
-    stop: CancellationToken,
-}
-
-impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, PlatformState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn hooks(&self) -> MutexGuard<'_, Option<Hooks>> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-}
 
 /// The server, stopped when this is dropped.
 pub(super) struct Running {

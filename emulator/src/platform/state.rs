@@ -1,6 +1,6 @@
 //! What the platform knows, and its rules.
 
-use super::sample::{self, Item};
+use super::items::{self, Item};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -106,7 +106,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { items: sample::seed(), ..Self::default() }
+        Self { items: items::seed(), ..Self::default() }
     }
 
     pub(super) fn set_step(&mut self, flow: &str, step: Step) {

@@ -2,7 +2,7 @@
 
 use super::{
     reply::{Refusal, json_body, kind_of, object_body},
-    server::Shared,
+    shared::Shared,
     state::{ServiceResult, Step},
 };
 use axum::{
