@@ -39,12 +39,17 @@ impl Credentials {
     }
 }
 
-/// Sends a request. Trouble that passes (no connection, 429, 5xx) has the message come again later.
+/// Sends a request. Trouble that passes has the message come again later: no connection, 429 and 503; with requests
+/// that change nothing also lost answers and other 5xx. What may have changed something is not sent twice.
 pub async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
-    let answer = request.send().await.map_err(reqwest::Error::without_url);
-    let answer = answer.context("the API could not be reached").rebound_if(|_| true)?;
+    let (client, request) = request.build_split();
+    let request = request.map_err(reqwest::Error::without_url).context("the request cannot be built")?;
+    let changes_nothing = request.method().is_safe();
+    let answer = client.execute(request).await.map_err(reqwest::Error::without_url);
+    let passes = answer.as_ref().is_err_and(|error| error.is_connect() || (changes_nothing && !error.is_redirect()));
+    let answer = answer.context("the API could not be reached").rebound_if(|_| passes)?;
     let status = answer.status();
-    if status == reqwest::StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+    if matches!(status.as_u16(), 429 | 503) || (changes_nothing && status.is_server_error()) {
         return Err(Rebound::because(format!("the API answered {status}")).into());
     }
     Ok(answer)

@@ -119,8 +119,8 @@ fn as_platform_calls(args: Vec<String>) -> Vec<String> {
 }
 
 fn run(component: impl FnOnce() -> anyhow::Result<Component>) -> anyhow::Result<()> {
-    let component = component()?;
-    start_log(&component);
+    let component = component();
+    start_log(component.as_ref().ok());
     fatal(|| {
         let settings = Settings::read(settings::environment)?;
         for warning in &settings.warnings {
@@ -128,22 +128,23 @@ fn run(component: impl FnOnce() -> anyhow::Result<Component>) -> anyhow::Result<
         }
         in_runtime(async {
             let shutdown = on_signals()?;
-            runtime::run(settings, &component, shutdown).await
+            runtime::run_with(settings, component.as_ref().map_err(|e| anyhow::anyhow!("{e:#}")), shutdown).await
         })
     })
 }
 
 fn serve(component: impl FnOnce() -> anyhow::Result<Component>, method: Option<&str>) -> anyhow::Result<()> {
-    let component = component()?;
-    start_log(&component);
+    let component = component();
+    start_log(component.as_ref().ok());
     fatal(|| {
         let start: ServiceStart = ServiceSettings::read(method, settings::environment);
-        in_runtime(service::serve(start, &component))
+        in_runtime(service::serve(start, component))
     })
 }
 
-fn start_log(component: &Component) {
-    telemetry::init(&LogSettings::read(settings::environment), &component.crate_names(), &amqp::CLIENT_TARGETS);
+fn start_log(component: Option<&Component>) {
+    let targets = component.map(Component::crate_names).unwrap_or_default();
+    telemetry::init(&LogSettings::read(settings::environment), &targets, &amqp::CLIENT_TARGETS);
     std::panic::set_hook(Box::new(|panic| {
         // The place, not the text: it may hold message contents.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

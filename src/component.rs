@@ -3,11 +3,17 @@
 use crate::{
     context::{BoxFuture, ServiceContext, ServiceRun},
     descriptor::{Descriptor, Function},
-    module::{IntoAction, IntoTrigger, Metadata, Module, action},
+    module::{IntoAction, IntoTrigger, Metadata, Module, action, crate_of},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt, future::Future, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    future::Future,
+    path::Path,
+    sync::Arc,
+};
 
 /// What verifyCredentials found.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +66,7 @@ pub struct Component {
     models: BTreeMap<&'static str, ServiceFn<Value>>,
     metadata: BTreeMap<&'static str, ServiceFn<Value>>,
     verify: Option<ServiceFn<Verified>>,
+    crates: BTreeSet<&'static str>,
 }
 
 impl fmt::Debug for Component {
@@ -92,7 +99,14 @@ impl Component {
     pub fn new(component_json: &str) -> anyhow::Result<Self> {
         let descriptor = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(component_json))
             .map_err(|e| anyhow::anyhow!("component.json: {e}"))?;
-        Ok(Self { descriptor, modules: vec![], models: BTreeMap::new(), metadata: BTreeMap::new(), verify: None })
+        Ok(Self {
+            descriptor,
+            modules: vec![],
+            models: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            verify: None,
+            crates: BTreeSet::new(),
+        })
     }
 
     /// Registers the action that component.json calls `name`: a type that implements [`Action`](crate::Action), or
@@ -119,6 +133,7 @@ impl Component {
         F: Fn(ServiceContext<C>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
+        self.crates.insert(crate_of::<F>());
         self.models.insert(name, service(model, |labels| Ok(serde_json::to_value(labels)?)));
         self
     }
@@ -133,6 +148,7 @@ impl Component {
         F: Fn(ServiceContext<C>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
+        self.crates.insert(crate_of::<F>());
         self.metadata.insert(name, service(metadata, |schemas| Ok(serde_json::to_value(schemas)?)));
         self
     }
@@ -145,6 +161,7 @@ impl Component {
         F: Fn(ServiceContext<C>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = anyhow::Result<Verified>> + Send + 'static,
     {
+        self.crates.insert(crate_of::<F>());
         self.verify = Some(service(verify, Ok));
         self
     }
@@ -279,12 +296,10 @@ impl Component {
         )
     }
 
-    /// The crates that the modules stand in: their log lines are the component's.
+    /// The crates that the modules and functions stand in: their log lines are the component's.
     pub(crate) fn crate_names(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.modules.iter().map(|(.., module)| module.crate_name()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+        let modules = self.modules.iter().map(|(.., module)| module.crate_name());
+        modules.chain(self.crates.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

@@ -320,7 +320,7 @@ impl<C, O: ?Sized> Deref for Context<C, O> {
 
 /// Saves credentials outside of a message: what a [`ServiceContext`] does with `update_keys`.
 pub(crate) trait KeySink: Send + Sync + 'static {
-    fn update_keys(&self, keys: Map<String, Value>) -> BoxFuture<'_, anyhow::Result<()>>;
+    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>>;
 }
 
 /// What the engine gives to hooks and one-time calls, before it is typed.
@@ -382,10 +382,23 @@ impl<C> ServiceContext<C> {
     /// # Errors
     /// When it refuses them, or the configuration names no account.
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
-        self.run.keys.update_keys(object_of(keys, "updateKeys")?).await
+        self.run.keys.clone().update_keys(object_of(keys, "updateKeys")?).await
     }
 }
 
 fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
-    serde_path_to_error::deserialize(config).context("the step's configuration is not what this function takes")
+    serde_path_to_error::deserialize(config).map_err(|error| {
+        let (path, problem) = (error.path(), without_value(error.inner()));
+        anyhow::anyhow!("the step's configuration is not what this function takes: {path}: {problem}")
+    })
+}
+
+/// What serde says, without the value it says it of: that may be a credential, and this text is logged.
+fn without_value(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(", expected ") {
+        _ if text.starts_with("missing field") => text,
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "not valid".to_owned(),
+    }
 }

@@ -129,7 +129,7 @@ impl HttpError {
     }
 
     /// For the log, where nothing of what a server says may stand.
-    fn without_contents(&self) -> String {
+    pub(crate) fn without_contents(&self) -> String {
         match self {
             Self::NoAnswer { cause, .. } => cause.clone(),
             Self::Refused { status, address, .. } => format!("{status} from {address}"),

@@ -73,7 +73,6 @@ pub use module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, Registered
 pub use object_storage::ObjectStorage;
 pub use platform::Platform;
 pub use runtime::{Shutdown, run};
-pub use service::serve;
 
 /// What most modules use.
 pub mod prelude {

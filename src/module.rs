@@ -153,7 +153,7 @@ pub struct Metadata {
     pub output: Value,
 }
 
-fn crate_of<T>() -> &'static str {
+pub(crate) fn crate_of<T>() -> &'static str {
     std::any::type_name::<T>().trim_start_matches('&').split("::").next().unwrap_or_default()
 }
 

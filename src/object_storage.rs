@@ -100,7 +100,7 @@ impl ObjectStorage {
         let answer = http::send_with_retry(&self.policy, || {
             self.upload_request().header(CONTENT_TYPE, "application/json").body(sealed.clone())
         });
-        let stored = answer.await.and_then(|answer| answer.json::<Stored>()).map_err(|e| e.to_string());
+        let stored = answer.await.and_then(|answer| answer.json::<Stored>()).map_err(|e| e.without_contents());
         stored.and_then(Stored::id).map_err(|cause| ObjectStorageError::new("storing a message's body", cause))
     }
 
@@ -108,7 +108,7 @@ impl ObjectStorage {
     pub(crate) async fn get(&self, id: &str) -> Result<Json, ObjectStorageError> {
         let failed = |cause: String| ObjectStorageError::new(format!("fetching object {id}"), cause);
         let answer = http::send_with_retry(&self.policy, || self.own(self.http.get(self.object_address(id))));
-        let sealed = answer.await.map_err(|e| failed(e.to_string()))?.body;
+        let sealed = answer.await.map_err(|e| failed(e.without_contents()))?.body;
         let plain = match &self.cipher {
             Some(cipher) => cipher.open(&sealed, Encoding::Raw).map_err(|e| failed(e.to_string()))?.into(),
             None => sealed,

@@ -88,6 +88,14 @@ impl PlatformError {
     }
 }
 
+impl PlatformError {
+    /// For the log, where nothing of what a server says may stand: it may repeat what it was sent.
+    pub(crate) fn without_contents(&self) -> String {
+        let doing = self.doing.as_deref().unwrap_or("a call of the platform");
+        format!("{doing} failed: {}", self.cause.without_contents())
+    }
+}
+
 impl Platform {
     pub(crate) fn new(http: Client, api: &ApiSettings, flow_id: &str, step_id: &str, workspace_id: &str) -> Self {
         Self {

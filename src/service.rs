@@ -18,14 +18,16 @@ use tokio_util::task::TaskTracker;
 ///
 /// # Errors
 /// When there is no address to post to, or it does not take the result.
-pub async fn serve(start: ServiceStart, component: &Component) -> anyhow::Result<()> {
-    let http = http::client()?;
+pub(crate) async fn serve(start: ServiceStart, component: anyhow::Result<Component>) -> anyhow::Result<()> {
+    // Redirects would make a GET of the result's POST.
+    let direct = http::client_without_redirects()?;
     let (target, result) = match start {
         ServiceStart::Ready(target, settings) => {
+            // What is wrong with the component is a result like any other.
             for warning in &settings.warnings {
                 tracing::warn!("{warning}");
             }
-            (target, answer(*settings, component, &http).await)
+            (target, answer(*settings, component, &direct).await)
         }
         ServiceStart::Refused(target, problem) => (target, Err(anyhow::anyhow!(problem))),
         ServiceStart::Fatal(problem) => anyhow::bail!(problem),
@@ -34,13 +36,18 @@ pub async fn serve(start: ServiceStart, component: &Component) -> anyhow::Result
         Ok(data) => ("success", data),
         Err(error) => ("error", json!({ "message": format!("{error:#}") })),
     };
-    post_result(&http, &target, status, &data).await.context("posting the result of the call")
+    post_result(&direct, &target, status, &data).await.context("posting the result of the call")
 }
 
-async fn answer(settings: ServiceSettings, component: &Component, http: &reqwest::Client) -> anyhow::Result<Value> {
+async fn answer(
+    settings: ServiceSettings,
+    component: anyhow::Result<Component>,
+    direct: &reqwest::Client,
+) -> anyhow::Result<Value> {
     let ServiceSettings { method, config, api, object_storage, identity, .. } = settings;
-    let platform = Platform::new(http.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    let platform = Platform::new(direct.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
     let storage = storage(object_storage.as_ref(), None, &identity)?;
+    let http = http::client()?;
     let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
     let saving = Arc::new(Saving {
         keys: AccountKeys { platform: platform.clone(), step: step.clone() }.into(),
@@ -53,7 +60,7 @@ async fn answer(settings: ServiceSettings, component: &Component, http: &reqwest
         clients: Clients { http: http.clone(), platform: Some(platform.clone()), object_storage: storage.clone() },
         keys: saving.clone(),
     };
-    let answered = AssertUnwindSafe(dispatch(component, &method, run)).catch_unwind().await;
+    let answered = AssertUnwindSafe(dispatch(&component?, &method, run)).catch_unwind().await;
     saving.tasks.close();
     saving.tasks.wait().await;
     answered.unwrap_or_else(|_| Err(anyhow::anyhow!("the component panicked; its log has the place")))
@@ -101,15 +108,8 @@ struct Saving {
 }
 
 impl KeySink for Saving {
-    fn update_keys(&self, keys: Map<String, Value>) -> BoxFuture<'_, anyhow::Result<()>> {
-        let account_keys = self.keys.clone();
-        let saved = self.tasks.spawn(async move {
-            let saved = account_keys.save(&keys).await;
-            if let Err(error) = &saved {
-                tracing::error!("New credentials could not be saved: {error:#}");
-            }
-            saved
-        });
+    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
+        let saved = self.tasks.spawn(self.keys.clone().update_keys(keys));
         Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }

@@ -232,7 +232,7 @@ impl EventSink for Recorder {
 }
 
 impl KeySink for Recorder {
-    fn update_keys(&self, keys: Map<String, Value>) -> BoxFuture<'_, anyhow::Result<()>> {
+    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
         self.events().push(Event::UpdateKeys(keys.into()));
         Box::pin(std::future::ready(Ok(())))
     }

@@ -37,7 +37,12 @@ impl Failure {
 
 /// The broker closed the channel because of one message, which it will refuse again: too large, malformed.
 pub(super) fn is_about_the_message(error: &Error) -> bool {
-    matches!(code(error), Some(311 | 406))
+    match code(error) {
+        Some(311 | 406) => true,
+        // Permissions can be for single routing keys, and those may be a module's own choice.
+        Some(403) => describe(error).contains("access to topic"),
+        _ => false,
+    }
 }
 
 /// An error without lapin's ornaments.

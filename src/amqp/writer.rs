@@ -307,13 +307,19 @@ impl Writer {
                 // Once per doubling, so that a full queue does not fill the log.
                 if job.tries().is_power_of_two() {
                     let (message_id, tries) = (&job.mark.message_id, job.tries());
-                    tracing::warn!(message_id, tries, ?pause, cause, "A message did not go out, trying again.");
+                    tracing::warn!(
+                        messageId = message_id,
+                        tries,
+                        ?pause,
+                        cause,
+                        "A message did not go out, trying again."
+                    );
                 }
                 self.waiting.insert(job, pause);
             }
             None => {
                 let tries = job.tries();
-                tracing::error!(message_id = job.mark.message_id, tries, cause, "A message did not go out, giving up.");
+                tracing::error!(messageId = job.mark.message_id, tries, cause, "A message did not go out, giving up.");
                 job.fail(cause);
             }
         }
@@ -331,23 +337,12 @@ impl Writer {
         None
     }
 
-    /// Publishing is over for good: everything fails, now and until the transport is closed.
-    async fn condemn(&mut self, error: TransportError) {
+    /// Publishing is over for good. The jobs are kept until the transport is closed: were they to fail now, messages
+    /// would be rejected for it that the next process can work on.
+    async fn condemn(&self, error: TransportError) {
         tracing::error!(connection = %Role::Write, %error, "Publishing is over.");
-        while let Some((_, job)) = self.waiting.jobs.pop_first() {
-            job.fail(error.0.clone());
-        }
-        self.fatal.send_replace(Some(error.clone()));
-        let closing = self.closing.clone();
-        loop {
-            select! {
-                () = closing.cancelled() => return,
-                job = self.jobs.recv() => match job {
-                    Some(job) => job.fail(error.0.clone()),
-                    None => return,
-                },
-            }
-        }
+        self.fatal.send_replace(Some(error));
+        self.closing.cancelled().await;
     }
 
     /// The end: what is left fails.

@@ -12,10 +12,15 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::sync::{
-    Arc, OnceLock, PoisonError, Weak,
+    Arc, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// Error events up to this size carry their input whatever the limit for data is: 16 MiB, which is what current brokers
+/// take.
+const LARGEST_ERROR: usize = 16 * 1024 * 1024;
 
 /// A message being worked on: what its events have in common, and whether one of them has failed it.
 pub(super) struct Flight<T: Transport> {
@@ -32,13 +37,12 @@ pub(super) struct Flight<T: Transport> {
     ended: AtomicBool,
     /// Everything that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
-    this: Weak<Self>,
 }
 
 impl<T: Transport> Flight<T> {
     pub(super) fn new(engine: Arc<Engine<T>>, number: u64, incoming: Incoming, body: Bytes) -> Arc<Self> {
         let base = incoming.base_table(&engine.identity, &engine.additional_headers, now_ms());
-        Arc::new_cyclic(|this| Self {
+        Arc::new(Self {
             engine,
             number,
             incoming,
@@ -48,7 +52,6 @@ impl<T: Transport> Flight<T> {
             failed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             pending: TaskTracker::new(),
-            this: this.clone(),
         })
     }
 
@@ -80,18 +83,15 @@ impl<T: Transport> Flight<T> {
     /// Publishes an error event, and its copy to who waits for an answer; the message will be rejected.
     pub(super) async fn report(&self, report: &ErrorReport) -> anyhow::Result<()> {
         self.failed.store(true, Ordering::SeqCst);
-        let _held = self.hold();
         self.engine.throttles.error.turn().await;
-        let mut headers = self.headers();
-        headers.insert("end".into(), now_ms().into());
-        self.publish_error(report, headers).await
+        self.report_unthrottled(report).await
     }
 
-    /// The same without being counted, throttled or timed: for errors of the runtime's own.
+    /// The same without waiting for a turn: for errors of the runtime's own.
     pub(super) async fn report_unthrottled(&self, report: &ErrorReport) -> anyhow::Result<()> {
+        self.failed.store(true, Ordering::SeqCst);
         let mut headers = self.headers();
         headers.insert("end".into(), now_ms().into());
-        self.failed.store(true, Ordering::SeqCst);
         self.publish_error(report, headers).await
     }
 
@@ -100,7 +100,11 @@ impl<T: Transport> Flight<T> {
         engine.metrics.errors.add(1);
         let sealed = report.seal(&engine.cipher);
         let encoding = Encoding::of(self.incoming.protocol_version);
-        let body = error_body(&sealed, Some((&self.body, encoding)));
+        let mut body = error_body(&sealed, Some((&self.body, encoding)));
+        if body.len() > engine.settings.outgoing_size_limit.max(LARGEST_ERROR) {
+            tracing::warn!(size = body.len(), "The input of a failed message is too large for its error event");
+            body = error_body(&sealed, None);
+        }
         let copy = self.incoming.reply_to.clone().filter(|_| engine.settings.error_replies).map(|key| {
             let mut headers = headers.clone();
             headers.insert("x-eio-error-response".into(), true.into());
@@ -140,25 +144,30 @@ impl<T: Transport> Flight<T> {
         if self.ended.load(Ordering::SeqCst) { &self.engine.late } else { &self.pending }
     }
 
-    /// Keeps the message from ending while an event is on its way to the publisher.
-    fn hold(&self) -> TaskTrackerToken {
-        self.tracker().token()
+    /// Does what the message must wait for in a task of its own: it goes on whether or not the module waits.
+    fn in_own_task(&self, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Taken {
+        let done = self.tracker().spawn(work.in_current_span());
+        Box::pin(async move { done.await.context("waiting for an event to be taken")? })
     }
 
-    /// Waits for a confirmation in a task of its own: the message waits for it whether or not the module does.
-    fn confirm(&self, receipt: Receipt, report_failure: bool) -> Taken {
-        let this = self.this.upgrade();
-        let confirmed = self.tracker().spawn(async move {
-            let error = match receipt.await {
-                Ok(()) => return Ok(()),
-                Err(error) => anyhow::Error::from(error),
-            };
-            match this.filter(|_| report_failure) {
-                Some(flight) => Err(flight.reported(error).await),
-                None => Err(error),
+    /// Waits for a confirmation. Where there is none, the message has failed.
+    fn confirm(self: &Arc<Self>, receipt: Receipt) -> Taken {
+        let flight = self.clone();
+        self.in_own_task(async move {
+            match receipt.await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(flight.reported(error.into()).await),
             }
-        });
-        Box::pin(async move { confirmed.await.context("waiting for the broker's confirmation")? })
+        })
+    }
+
+    /// Reports a failure in a task of its own; the module gets an error that says it is reported.
+    async fn fail(self: &Arc<Self>, error: anyhow::Error) -> anyhow::Error {
+        let flight = self.clone();
+        match self.in_own_task(async move { Err(flight.reported(error).await) }).await {
+            Ok(()) => anyhow::anyhow!("a failure was reported"),
+            Err(reported) => reported,
+        }
     }
 
     fn publish(&self, route: Route, headers: Headers, body: impl Into<Bytes>) -> Receipt {
@@ -188,7 +197,7 @@ impl<T: Transport> Flight<T> {
         }
         let custom_key = decode::take_routing_key(&mut own_headers);
         message.set("headers", Json::of(&own_headers)?);
-        let id = message.get("id").and_then(|id| id.parse::<String>().ok()).filter(|id| !id.is_empty());
+        let id = message.get("id").and_then(id_text);
         let version = engine.settings.protocol_version;
         let body = self.sealed(message.to_vec(), Encoding::of(version))?;
         engine.throttles.data.turn().await;
@@ -217,9 +226,11 @@ impl<T: Transport> Flight<T> {
         self.publish(Route::Snapshot, headers, body.bytes())
     }
 
-    /// Every configured way takes the keys, the platform's queue and its REST API at once.
+    /// Every configured way takes the keys, the platform's queue and its REST API at once. One that has taken them is
+    /// enough for the next message to begin with them.
     async fn update_keys(&self, keys: Map<String, Value>) -> anyhow::Result<()> {
         let engine = &self.engine;
+        let _saving = engine.step.saving.lock().await;
         let account = engine.step.account();
         let by_queue = engine.settings.amqp.update_keys_key.is_some();
         anyhow::ensure!(
@@ -237,17 +248,20 @@ impl<T: Transport> Flight<T> {
                 let body = engine.cipher.seal(plain, Encoding::of(version));
                 self.publish(Route::UpdateKeys, headers, body).await?;
             }
-            Ok(())
+            anyhow::Ok(by_queue)
         };
         let rest = async {
-            match account.is_some() {
-                true => engine.keys.save(&keys).await,
-                false => Ok(()),
+            match &account {
+                Some(account) => engine.keys.put(account, &keys).await.map(|()| true),
+                None => Ok(false),
             }
         };
         let (queue, rest) = tokio::join!(queue, rest);
-        queue.and(rest)?;
-        engine.step.merge_keys(&keys);
+        if matches!(queue, Ok(true)) || matches!(rest, Ok(true)) {
+            engine.step.merge_keys(&keys);
+        }
+        rest?;
+        queue?;
         Ok(())
     }
 
@@ -267,57 +281,76 @@ impl<T: Transport> Flight<T> {
         Ok(self.publish(Route::Reply(key), headers, body))
     }
 
-    async fn rebound(&self, reason: &str) -> anyhow::Result<Taken> {
+    async fn rebound(self: &Arc<Self>, reason: &str) -> anyhow::Result<Taken> {
         let (_, origin) =
             self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
-        match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
+        Ok(match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
             Ok(receipt) => {
                 self.engine.metrics.rebounds.add(1);
-                Ok(self.confirm(receipt, false))
+                self.confirm(receipt)
             }
             Err(limit) => {
                 // As the platform knows it: an error event without an end, and the message is still acknowledged.
-                let published = self.publish_error(&ErrorReport::new(limit.to_string()), self.headers()).await;
-                Ok(Box::pin(std::future::ready(published)))
+                let flight = self.clone();
+                let report = ErrorReport::new(limit.to_string());
+                self.in_own_task(async move { flight.publish_error(&report, flight.headers()).await })
             }
+        })
+    }
+
+    /// Sends an event on its way. What comes back waits for the platform to have taken it.
+    pub(super) async fn emit(self: &Arc<Self>, event: Event) -> anyhow::Result<Taken> {
+        // Keeps the message from ending while an event is on its way to the publisher.
+        let _held = self.tracker().token();
+        let flight = self.clone();
+        match event {
+            Event::Data(message) => match self.data(message).await {
+                Ok(receipt) => Ok(self.confirm(receipt)),
+                Err(error) => Err(self.fail(error).await),
+            },
+            Event::Error(report) => Ok(self.in_own_task(async move { flight.report(&report).await })),
+            Event::Rebound(reason) => self.rebound(&reason).await,
+            Event::Snapshot(state) => {
+                let value = state.parse().context("reading the snapshot back")?;
+                Ok(self.confirm(self.snapshot("snapshot", state, |kept| *kept = value).await))
+            }
+            Event::UpdateSnapshot(members) => {
+                anyhow::ensure!(
+                    !members.contains_key("$set"),
+                    "`$set` is not supported in a snapshot update: give the members themselves"
+                );
+                let body = Json::of(&members)?;
+                let merge = |kept: &mut Value| match kept {
+                    Value::Object(kept) => kept.extend(members),
+                    other => *other = Value::Object(members),
+                };
+                Ok(self.confirm(self.snapshot("updateSnapshot", body, merge).await))
+            }
+            Event::UpdateKeys(keys) => Ok(self.in_own_task(async move {
+                match flight.update_keys(keys).await {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(flight.reported(error).await),
+                }
+            })),
+            Event::HttpReply(reply) => Ok(self.confirm(self.http_reply(&reply)?)),
         }
     }
 }
 
-impl<T: Transport> EventSink for Flight<T> {
+/// Where a module's emitter leads to.
+pub(super) struct Sink<T: Transport>(pub(super) Arc<Flight<T>>);
+
+impl<T: Transport> EventSink for Sink<T> {
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
-        Box::pin(async move {
-            let _held = self.hold();
-            let done: Taken = Box::pin(std::future::ready(Ok(())));
-            match event {
-                Event::Data(message) => match self.data(message).await {
-                    Ok(receipt) => Ok(self.confirm(receipt, true)),
-                    Err(error) => Err(self.reported(error).await),
-                },
-                Event::Error(report) => self.report(&report).await.map(|()| done),
-                Event::Rebound(reason) => self.rebound(&reason).await,
-                Event::Snapshot(state) => {
-                    let value = state.parse().context("reading the snapshot back")?;
-                    Ok(self.confirm(self.snapshot("snapshot", state, |kept| *kept = value).await, false))
-                }
-                Event::UpdateSnapshot(members) => {
-                    anyhow::ensure!(
-                        !members.contains_key("$set"),
-                        "`$set` is not supported in a snapshot update: give the members themselves"
-                    );
-                    let body = Json::of(&members)?;
-                    let merge = |kept: &mut Value| match kept {
-                        Value::Object(kept) => kept.extend(members),
-                        other => *other = Value::Object(members),
-                    };
-                    Ok(self.confirm(self.snapshot("updateSnapshot", body, merge).await, false))
-                }
-                Event::UpdateKeys(keys) => match self.update_keys(keys).await {
-                    Ok(()) => Ok(done),
-                    Err(error) => Err(self.reported(error).await),
-                },
-                Event::HttpReply(reply) => Ok(self.confirm(self.http_reply(&reply)?, false)),
-            }
-        })
+        Box::pin(self.0.emit(event))
+    }
+}
+
+/// A message's own id as a header: text, or a number as text.
+fn id_text(id: &Json) -> Option<String> {
+    match id.parse().ok()? {
+        Value::String(id) if !id.is_empty() => Some(id),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
     }
 }

@@ -1,13 +1,16 @@
 //! One message, from delivery to settlement.
 
-use super::{Engine, decode, emit::Flight, in_flight::Arrival};
+use super::{
+    Engine, decode,
+    emit::{Flight, Sink},
+    in_flight::Arrival,
+};
 use crate::{
-    context::{Emitter, Run},
+    context::{Emitter, Event, Run},
     error::Outcome,
     protocol::{ErrorReport, Incoming, Object},
     transport::{Delivery, Settled, Transport, Verdict},
 };
-use anyhow::Context as _;
 use futures_util::FutureExt;
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tracing::Instrument;
@@ -89,7 +92,7 @@ impl<T: Transport> Engine<T> {
             config: self.step.config(),
             snapshot: self.step.snapshot(),
             variables: self.step.variables.clone(),
-            emitter: Emitter(flight.clone()),
+            emitter: Emitter(Arc::new(Sink(flight.clone()))),
             cancelled: self.stopping.child_token(),
             clients: self.clients.clone(),
         };
@@ -105,28 +108,23 @@ impl<T: Transport> Engine<T> {
         result.unwrap_or_else(|panic| Err(anyhow::anyhow!("the module panicked: {}", panic_text(&*panic))))
     }
 
-    async fn report_outcome(&self, flight: &Flight<T>, result: anyhow::Result<()>) {
-        match (Outcome::from(&result), result) {
-            (Outcome::Done, _) => {}
-            (Outcome::Rebound(reason), _) => {
-                if let Err(error) = self.rebound(flight, &reason).await {
-                    tracing::error!("The message could not be rebounded: {error:#}");
-                    let _ = flight.report(&ErrorReport::of(&error)).await;
-                }
-            }
-            (Outcome::Reported, _) => tracing::error!("The module failed after an error that it was told of"),
-            (Outcome::Failed, Ok(())) => {}
-            (Outcome::Failed, Err(error)) => {
+    async fn report_outcome(&self, flight: &Arc<Flight<T>>, result: anyhow::Result<()>) {
+        let Err(error) = &result else { return };
+        match Outcome::from(&result) {
+            Outcome::Done => {}
+            Outcome::Reported => tracing::error!("The module failed after an error that it was told of"),
+            Outcome::Failed => {
                 // The text is for the user: it may tell of message contents, so it is not logged.
                 tracing::error!("The module failed; the platform has the reason");
-                let _ = flight.report(&ErrorReport::of(&error)).await;
+                // Where even this fails, it has been logged.
+                let _ = flight.report(&ErrorReport::of(error)).await;
+            }
+            Outcome::Rebound(reason) => {
+                tracing::info!("The message is to come again later");
+                // Likewise.
+                let _ = async { flight.emit(Event::Rebound(reason)).await?.await }.await;
             }
         }
-    }
-
-    async fn rebound(&self, flight: &Flight<T>, reason: &str) -> anyhow::Result<()> {
-        use crate::context::{Event, EventSink};
-        flight.emit(Event::Rebound(reason.to_owned())).await?.await.context("queueing the message for later")
     }
 
     async fn settle(&self, number: u64, verdict: Verdict) {

@@ -8,6 +8,7 @@
 
 use crate::transport::{Delivery, Verdict};
 use bytes::Bytes;
+use serde_json::Value;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,6 +26,8 @@ const MEMORY: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mark {
     message_id: Option<String>,
+    /// Repeats of a message on purpose, with its id and body: rebounds and retried publishes.
+    repeat: [Option<Value>; 2],
     length: usize,
     end: Bytes,
 }
@@ -36,6 +39,7 @@ impl Mark {
         let body = &delivery.body;
         Self {
             message_id: delivery.headers.get("messageId").map(ToString::to_string),
+            repeat: ["reboundIteration", "retry"].map(|name| delivery.headers.get(name).cloned()),
             length: body.len(),
             // A copy, so that a remembered message does not keep its body alive.
             end: Bytes::copy_from_slice(&body[body.len().saturating_sub(Self::END)..]),
@@ -203,6 +207,16 @@ mod tests {
         begin(&in_flight, &delivery("m", "a", 2, false));
         begin(&in_flight, &delivery("other", "a", 2, true));
         begin(&in_flight, &delivery("m", "b", 2, true));
+    }
+
+    #[test]
+    fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
+        let in_flight = InFlight::new();
+        let number = begin(&in_flight, &delivery("m", "a", 1, false));
+        in_flight.finish(number, 1, Verdict::Ack);
+        let mut rebounded = delivery("m", "a", 2, true);
+        rebounded.headers.insert("reboundIteration".to_owned(), json!(1));
+        begin(&in_flight, &rebounded);
     }
 
     #[tokio::test(start_paused = true)]

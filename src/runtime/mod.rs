@@ -39,6 +39,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long a process that cannot start tries to tell the platform why.
 const START_UP_REPORT: Duration = Duration::from_secs(10);
 
+/// How long tasks may take to notice that they are abandoned: up to their next await.
+const ABANDON: Duration = Duration::from_secs(1);
+
 /// The two ways to end a running step, in the order in which an operator uses them.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
@@ -55,17 +58,44 @@ pub struct Shutdown {
 /// Nothing is lost then: what was not settled stays in the queue.
 ///
 /// # Cancel safety
-/// Dropping the future is as if the process were killed: unsettled messages are delivered again.
+/// Dropping the future abandons the messages being worked on: they are delivered again.
 pub async fn run(settings: Settings, component: &Component, shutdown: Shutdown) -> anyhow::Result<()> {
+    run_with(settings, Ok(component), shutdown).await
+}
+
+/// As [`run`], where making the component may have failed: the platform is told of that too.
+pub(crate) async fn run_with(
+    settings: Settings,
+    component: anyhow::Result<&Component>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let immediate = shutdown.immediate.clone();
+    tokio::select! {
+        biased;
+        () = immediate.cancelled() => {
+            tracing::warn!("Told to stop at once");
+            Ok(())
+        }
+        ended = run_gracefully(settings, component, shutdown) => ended,
+    }
+}
+
+async fn run_gracefully(
+    settings: Settings,
+    component: anyhow::Result<&Component>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let Settings { identity, api, object_storage, additional_headers, mode, .. } = settings;
     let http = http::client()?;
-    let platform = Platform::new(http.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    // Redirects would make GETs of what is sent to the platform.
+    let direct = http::client_without_redirects()?;
+    let platform = Platform::new(direct, &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
     let run = match mode {
         Mode::Run(run) => run,
         Mode::ShutdownHook => {
             let storage = storage(object_storage.as_ref(), None, &identity)?;
             let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage };
-            return shutdown_hook(component, &identity, clients, platform).await;
+            return shutdown_hook(component?, &identity, clients, platform).await;
         }
     };
     let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
@@ -121,15 +151,18 @@ struct Start {
 }
 
 impl Start {
-    async fn run<T: Transport>(self, component: &Component, transport: T, shutdown: Shutdown) -> anyhow::Result<()> {
+    async fn run<T: Transport>(
+        self,
+        component: anyhow::Result<&Component>,
+        transport: T,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
         let limit = self.run.shutdown_timeout;
         let transport = Arc::new(transport);
         // A signal during start-up lets the hooks finish, for as long as running messages may take.
         let interrupted = async {
-            tokio::select! {
-                () = async { shutdown.graceful.cancelled().await; tokio::time::sleep(limit).await } => {}
-                () = shutdown.immediate.cancelled() => {}
-            }
+            shutdown.graceful.cancelled().await;
+            tokio::time::sleep(limit).await;
         };
         let started = tokio::select! {
             started = self.prepare(component) => started,
@@ -147,6 +180,10 @@ impl Start {
                 return Err(error);
             }
         };
+        if shutdown.graceful.is_cancelled() {
+            transport.close().await;
+            return Ok(());
+        }
         let deliveries = match transport.consume().await {
             Ok(deliveries) => deliveries,
             Err(error) => {
@@ -162,10 +199,13 @@ impl Start {
     }
 
     /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
-    async fn prepare(&self, component: &Component) -> anyhow::Result<(Arc<dyn Module>, bool, Arc<Step>)> {
+    async fn prepare(
+        &self,
+        component: anyhow::Result<&Component>,
+    ) -> anyhow::Result<(Arc<dyn Module>, bool, Arc<Step>)> {
         let platform = self.clients.platform.as_ref().context("a step needs the platform's API")?;
         let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
-        let (module, function) = component.module(&self.identity.function)?;
+        let (module, function) = component?.module(&self.identity.function)?;
         let run = || service_run(&self.identity, &step, &self.clients, platform);
         if self.run.startup_required {
             hooks::startup(&*module, run(), platform).await?;
@@ -260,16 +300,23 @@ impl<T: Transport> Engine<T> {
     ) -> Result<(), TransportError> {
         let tasks = TaskTracker::new();
         let abandoned = CancellationToken::new();
+        let _abandon = abandoned.clone().drop_guard();
         let accept = |delivery: Delivery<T::Origin>| {
             let Delivery { headers, body, redelivered, generation, origin } = delivery;
             let delivery = Delivery { headers, body, redelivered, generation, origin: Arc::new(origin) };
             let (engine, abandoned) = (self.clone(), abandoned.clone());
-            tasks.spawn(async move { abandoned.run_until_cancelled(engine.execute(delivery)).await });
+            tasks.spawn(async move {
+                // Biased: once abandoned, no verdict is reached any more.
+                tokio::select! {
+                    biased;
+                    () = abandoned.cancelled() => {}
+                    () = engine.execute(delivery) => {}
+                }
+            });
         };
         let refused = loop {
             tokio::select! {
                 biased;
-                () = shutdown.immediate.cancelled() => break None,
                 () = shutdown.graceful.cancelled() => break None,
                 delivery = deliveries.recv() => match delivery {
                     Some(Ok(delivery)) => accept(delivery),
@@ -298,7 +345,6 @@ impl<T: Transport> Engine<T> {
             };
             tokio::select! {
                 () = finish => {}
-                () = shutdown.immediate.cancelled() => tracing::warn!("Told to stop at once"),
                 () = tokio::time::sleep_until(Instant::now() + limit) => {
                     tracing::warn!("The time to finish running messages is over");
                 }
@@ -312,6 +358,10 @@ impl<T: Transport> Engine<T> {
                 events = self.late.len(),
                 "Unfinished messages go back to the queue; events emitted after their message's end are dropped"
             );
+        }
+        tasks.close();
+        if tokio::time::timeout(ABANDON, tasks.wait()).await.is_err() {
+            tracing::warn!("A module computes without a pause; the process ends all the same");
         }
         self.transport.close().await;
         self.metrics.log();

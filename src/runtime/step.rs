@@ -2,7 +2,7 @@
 
 use crate::{
     context::{BoxFuture, KeySink},
-    platform::{Platform, StepData},
+    platform::{Platform, PlatformError, StepData},
 };
 use anyhow::Context as _;
 use serde_json::{Map, Value};
@@ -13,6 +13,8 @@ pub(crate) struct Step {
     config: RwLock<Arc<Value>>,
     /// Locked while a change is made and queued, so that the platform sees changes in the order they were made.
     pub(super) snapshot: Mutex<Value>,
+    /// Held while credentials are saved and merged, so that the account and this process end with the same ones.
+    pub(super) saving: tokio::sync::Mutex<()>,
     pub(crate) variables: Arc<Map<String, Value>>,
     pub(crate) is_passthrough: bool,
 }
@@ -22,6 +24,7 @@ impl Step {
         Self {
             config: RwLock::new(Arc::new(data.config)),
             snapshot: Mutex::new(data.snapshot),
+            saving: tokio::sync::Mutex::default(),
             variables: Arc::new(data.variables),
             is_passthrough: data.is_passthrough,
         }
@@ -56,19 +59,27 @@ pub(crate) struct AccountKeys {
 }
 
 impl AccountKeys {
-    pub(crate) async fn save(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
+    /// Gives the account new credentials; the step's configuration stays as it is.
+    pub(super) async fn put(&self, account: &str, keys: &Map<String, Value>) -> Result<(), PlatformError> {
+        self.platform.update_account(account, &Value::Object(keys.clone())).await
+    }
+
+    async fn save(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
         let account = self
             .step
             .account()
             .context("updateKeys needs the account to save to: the step's configuration has no `_account`")?;
-        self.platform.update_account(&account, &Value::Object(keys.clone())).await?;
+        let _saving = self.step.saving.lock().await;
+        self.put(&account, keys).await.inspect_err(|error| {
+            tracing::error!("New credentials could not be saved: {}", error.without_contents());
+        })?;
         self.step.merge_keys(keys);
         Ok(())
     }
 }
 
 impl KeySink for AccountKeys {
-    fn update_keys(&self, keys: Map<String, Value>) -> BoxFuture<'_, anyhow::Result<()>> {
+    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
         Box::pin(async move { self.save(&keys).await })
     }
 }

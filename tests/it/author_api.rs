@@ -124,6 +124,14 @@ async fn a_configuration_that_does_not_fit_is_named_with_its_member() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_does_not_fit_is_told_without_its_value() {
+    let config = json!({ "prefix": 98765 });
+    let emitted = Harness::new(&component(), "name").config(config).run(json!({ "name": "Rex" })).await.unwrap();
+    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    assert!(text.contains("prefix: expected a string") && !text.contains("98765"), "{text}");
+}
+
+#[tokio::test]
 async fn a_trigger_emits_in_order_and_then_keeps_its_snapshot() {
     let component = component();
     let emitted = Harness::new(&component, "count").snapshot(json!({ "n": 4 })).run(json!({})).await.unwrap();

@@ -61,6 +61,15 @@ async fn the_token_goes_to_no_other_host() {
 }
 
 #[tokio::test]
+async fn what_may_have_changed_something_is_not_sent_twice_and_what_cannot_be_sent_is_an_error() {
+    let api = sample_api().await;
+    let post = request(&api, json!({ "method": "POST", "path": "/status/500" })).await;
+    assert_eq!(post.verdict, Verdict::Rejected);
+    let broken = request(&api, json!({ "path": "/items", "headers": { "x": "a\nb" } })).await;
+    assert_eq!(broken.verdict, Verdict::Rejected);
+}
+
+#[tokio::test]
 async fn polling_emits_each_item_once() {
     let api = sample_api().await;
     let component = component().unwrap();

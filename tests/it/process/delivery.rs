@@ -97,6 +97,32 @@ async fn given_a_rebound_then_the_message_comes_back_as_it_was_and_is_done() {
 }
 
 #[tokio::test]
+async fn given_a_rebound_that_no_queue_takes_then_it_is_reported_once_and_the_message_rejected() {
+    let rig = Rig::with_prefetch(1).await;
+    let rig =
+        rig.variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where").variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let _component = rig.start();
+    rig.send(json!([["rebound", "later"]]));
+    let errors = rig.events(EventKind::Error, 1).await;
+    assert!(errors[0].body["error"]["message"].as_str().unwrap().contains("no.where"));
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Rejected).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn given_keys_that_the_platform_refuses_then_what_it_says_is_not_logged() {
+    let step = Step { config: json!({ "_account": "acc" }), ..Step::default() };
+    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+    rig.emulator.platform().fail("PUT .*accounts", [emulator::platform::Fault::Status(400)]);
+    let component = rig.start();
+    rig.send(json!([["updateKeys", { "oauth": { "access_token": "tok-NEW" } }]]));
+    let said = rig.events(EventKind::Error, 1).await[0].body["error"]["message"].as_str().unwrap().to_owned();
+    rig.settled().await;
+    let (_, log) = component.stop().await;
+    assert!(!log.iter().any(|line| line.to_string().contains(&said)), "{said}");
+}
+
+#[tokio::test]
 async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_ways() {
     let config = EmulatorConfig { lightweight: true, ..EmulatorConfig::default() };
     let rig = Rig::new(config).await.variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
