@@ -153,3 +153,12 @@ async fn given_a_message_then_its_log_lines_carry_its_ids() {
     assert_eq!((&line["level"], &line["name"], &line["v"]), (&json!(50), &json!("sailor"), &json!(0)));
     assert_eq!(line["tag"], json!("emulated-flow"));
 }
+
+#[tokio::test]
+async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_values_stand_nowhere_in_the_log() {
+    let step = Step { config: json!({ "panic": "cfg-SECRET" }), ..Step::default() };
+    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+    let output = rig.variable("ELASTICIO_FUNCTION", "init_fails").run().await;
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!said.contains("cfg-SECRET"), "{said}");
+}
