@@ -17,6 +17,18 @@ use std::sync::{
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
+/// An event that is on its way, and who waits for it.
+struct Hold {
+    tracker: TaskTracker,
+    _token: TaskTrackerToken,
+}
+
+impl Hold {
+    fn on(tracker: &TaskTracker) -> Self {
+        Self { tracker: tracker.clone(), _token: tracker.token() }
+    }
+}
+
 /// A message being worked on: what its events have in common, and whether one of them has failed it.
 pub(super) struct Flight<T: Transport> {
     pub(super) engine: Arc<Engine<T>>,
@@ -136,19 +148,18 @@ impl<T: Transport> Flight<T> {
         headers
     }
 
-    fn tracker(&self) -> &TaskTracker {
-        if self.ended.load(Ordering::SeqCst) { &self.engine.late } else { &self.pending }
-    }
-
-    /// Keeps the message from ending while an event is on its way to the publisher.
-    fn hold(&self) -> TaskTrackerToken {
-        self.tracker().token()
+    /// Keeps the message from ending while an event is on its way, up to its confirmation; after the end, the process.
+    /// It is asked once for each event: an event that began before the end is part of the message.
+    fn hold(&self) -> Hold {
+        let hold = Hold::on(&self.pending);
+        // In this order: an end that comes between waits for what is held.
+        if self.ended.load(Ordering::SeqCst) { Hold::on(&self.engine.late) } else { hold }
     }
 
     /// Waits for a confirmation in a task of its own: the message waits for it whether or not the module does.
-    fn confirm(&self, receipt: Receipt, report_failure: bool) -> Taken {
+    fn confirm(&self, hold: &Hold, receipt: Receipt, report_failure: bool) -> Taken {
         let this = self.this.upgrade();
-        let confirmed = self.tracker().spawn(async move {
+        let confirmed = hold.tracker.spawn(async move {
             let error = match receipt.await {
                 Ok(()) => return Ok(()),
                 Err(error) => anyhow::Error::from(error),
@@ -267,13 +278,13 @@ impl<T: Transport> Flight<T> {
         Ok(self.publish(Route::Reply(key), headers, body))
     }
 
-    async fn rebound(&self, reason: &str) -> anyhow::Result<Taken> {
+    async fn rebound(&self, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
         let (_, origin) =
             self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
         match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
             Ok(receipt) => {
                 self.engine.metrics.rebounds.add(1);
-                Ok(self.confirm(receipt, false))
+                Ok(self.confirm(hold, receipt, false))
             }
             Err(limit) => {
                 // As the platform knows it: an error event without an end, and the message is still acknowledged.
@@ -287,18 +298,18 @@ impl<T: Transport> Flight<T> {
 impl<T: Transport> EventSink for Flight<T> {
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
         Box::pin(async move {
-            let _held = self.hold();
+            let hold = self.hold();
             let done: Taken = Box::pin(std::future::ready(Ok(())));
             match event {
                 Event::Data(message) => match self.data(message).await {
-                    Ok(receipt) => Ok(self.confirm(receipt, true)),
+                    Ok(receipt) => Ok(self.confirm(&hold, receipt, true)),
                     Err(error) => Err(self.reported(error).await),
                 },
                 Event::Error(report) => self.report(&report).await.map(|()| done),
-                Event::Rebound(reason) => self.rebound(&reason).await,
+                Event::Rebound(reason) => self.rebound(&hold, &reason).await,
                 Event::Snapshot(state) => {
                     let value = state.parse().context("reading the snapshot back")?;
-                    Ok(self.confirm(self.snapshot("snapshot", state, |kept| *kept = value).await, false))
+                    Ok(self.confirm(&hold, self.snapshot("snapshot", state, |kept| *kept = value).await, false))
                 }
                 Event::UpdateSnapshot(members) => {
                     anyhow::ensure!(
@@ -310,13 +321,13 @@ impl<T: Transport> EventSink for Flight<T> {
                         Value::Object(kept) => kept.extend(members),
                         other => *other = Value::Object(members),
                     };
-                    Ok(self.confirm(self.snapshot("updateSnapshot", body, merge).await, false))
+                    Ok(self.confirm(&hold, self.snapshot("updateSnapshot", body, merge).await, false))
                 }
                 Event::UpdateKeys(keys) => match self.update_keys(keys).await {
                     Ok(()) => Ok(done),
                     Err(error) => Err(self.reported(error).await),
                 },
-                Event::HttpReply(reply) => Ok(self.confirm(self.http_reply(&reply)?, false)),
+                Event::HttpReply(reply) => Ok(self.confirm(&hold, self.http_reply(&reply)?, false)),
             }
         })
     }

@@ -16,6 +16,20 @@ async fn given_an_emit_that_nobody_awaits_then_the_message_waits_for_its_confirm
 }
 
 #[tokio::test]
+async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_the_message_waits_for_its_confirmation() {
+    let rig = Rig::with_prefetch(1).await;
+    let rig = rig.variable("ELASTICIO_DATA_RATE_LIMIT", "1").variable("ELASTICIO_RATE_INTERVAL", "400");
+    let delay = Duration::from_millis(300);
+    rig.emulator.broker().delay_confirms(delay);
+    let _component = rig.start();
+    rig.send(json!([["spawn", { "n": 1 }], ["spawn", { "n": 2 }]]));
+    let acked = rig.events(EventKind::Acked, 1).await[0].at;
+    let data = rig.so_far(EventKind::Data);
+    assert_eq!(bodies(&data), [&json!({ "n": 1 }), &json!({ "n": 2 })]);
+    assert!(acked >= data[1].at + delay, "acknowledged {:?} after the data", acked - data[1].at);
+}
+
+#[tokio::test]
 async fn given_a_panic_then_it_is_an_error_event_and_the_process_lives() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
