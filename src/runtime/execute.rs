@@ -1,6 +1,6 @@
 //! One message, from delivery to settlement.
 
-use super::{Engine, decode, emit::Flight, in_flight::Arrival};
+use super::{Engine, decode, emit::Flight, hooks, in_flight::Arrival};
 use crate::{
     context::{Emitter, Run},
     error::Outcome,
@@ -8,8 +8,7 @@ use crate::{
     transport::{Delivery, Settled, Transport, Verdict},
 };
 use anyhow::Context as _;
-use futures_util::FutureExt;
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tracing::Instrument;
 
 /// After this long a message is worth a line in the log: the broker will take it back after 30 minutes.
@@ -18,7 +17,7 @@ const SLOW: Duration = Duration::from_secs(300);
 impl<T: Transport> Engine<T> {
     /// Works on a delivery and settles it, exactly once. Dropped before its end, it settles nothing: the broker
     /// delivers the message again.
-    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>) {
+    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>, arrival: Arrival<T::Origin>) {
         self.metrics.received.add(1);
         let incoming = Incoming::read(&delivery.headers);
         let span = tracing::info_span!(
@@ -27,7 +26,6 @@ impl<T: Transport> Engine<T> {
             messageId = incoming.message_id,
             parentMessageId = incoming.parent_message_id,
         );
-        let arrival = self.in_flight.arrive(&delivery);
         async {
             match arrival {
                 Arrival::New(number) => {
@@ -93,16 +91,14 @@ impl<T: Transport> Engine<T> {
             cancelled: self.stopping.child_token(),
             clients: self.clients.clone(),
         };
-        // The call itself may panic, before there is a future.
-        let processed = AssertUnwindSafe(async { self.module.process(message, run).await }).catch_unwind();
+        let processed = hooks::caught(async { self.module.process(message, run).await });
         let mut processed = std::pin::pin!(processed);
-        let result = loop {
+        loop {
             match tokio::time::timeout(SLOW, &mut processed).await {
                 Ok(result) => break result,
                 Err(_) => tracing::warn!("The module has been working on this message for minutes"),
             }
-        };
-        result.unwrap_or_else(|panic| Err(anyhow::anyhow!("the module panicked: {}", panic_text(&*panic))))
+        }
     }
 
     async fn report_outcome(&self, flight: &Flight<T>, result: anyhow::Result<()>) {
@@ -145,9 +141,4 @@ impl<T: Transport> Engine<T> {
             }
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

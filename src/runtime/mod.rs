@@ -134,8 +134,9 @@ impl Start {
         let started = tokio::select! {
             started = self.prepare(component, &transport) => started,
             () = interrupted => {
+                tracing::warn!("Told to stop before the step had started");
                 transport.close().await;
-                anyhow::bail!("the process was asked to stop before the step had started");
+                return Ok(());
             }
         };
         let (module, resolves_references, step) = match started {
@@ -173,7 +174,7 @@ impl Start {
         if self.run.startup_required {
             hooks::startup(&*module, run(), platform).await?;
         }
-        module.init(run()).await?;
+        hooks::caught(async { module.init(run()).await }).await?;
         Ok((module, function.resolves_references(), step))
     }
 
@@ -267,7 +268,10 @@ impl<T: Transport> Engine<T> {
             let Delivery { headers, body, redelivered, generation, origin } = delivery;
             let delivery = Delivery { headers, body, redelivered, generation, origin: Arc::new(origin) };
             let (engine, abandoned) = (self.clone(), abandoned.clone());
-            tasks.spawn(async move { abandoned.run_until_cancelled(engine.execute(delivery)).await });
+            // Here and not in the task: tasks do not begin in their order, and a redelivery must not overtake the
+            // delivery that it repeats.
+            let arrival = engine.in_flight.arrive(&delivery);
+            tasks.spawn(async move { abandoned.run_until_cancelled(engine.execute(delivery, arrival)).await });
         };
         let refused = loop {
             tokio::select! {
