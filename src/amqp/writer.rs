@@ -334,10 +334,11 @@ impl Writer {
     /// Publishing is over for good: everything fails, now and until the transport is closed.
     async fn condemn(&mut self, error: TransportError) {
         tracing::error!(connection = %Role::Write, %error, "Publishing is over.");
+        // Before the first job fails: from here on nothing is rejected.
+        self.fatal.send_replace(Some(error.clone()));
         while let Some((_, job)) = self.waiting.jobs.pop_first() {
             job.fail(error.0.clone());
         }
-        self.fatal.send_replace(Some(error.clone()));
         let closing = self.closing.clone();
         loop {
             select! {
