@@ -17,6 +17,10 @@ use std::sync::{
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
+/// All headers have to fit one frame, and of a failure the user must hear: an error event goes without meta headers
+/// that take more bytes than this.
+const META_IN_ERRORS: usize = 64 * 1024;
+
 /// An event that is on its way, and who waits for it.
 struct Hold {
     tracker: TaskTracker,
@@ -107,8 +111,12 @@ impl<T: Transport> Flight<T> {
         self.publish_error(report, headers).await
     }
 
-    async fn publish_error(&self, report: &ErrorReport, headers: Headers) -> anyhow::Result<()> {
+    async fn publish_error(&self, report: &ErrorReport, mut headers: Headers) -> anyhow::Result<()> {
         let engine = &self.engine;
+        let size: usize = self.incoming.meta.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
+        if size > META_IN_ERRORS {
+            self.incoming.meta.keys().for_each(|name| drop(headers.remove(name)));
+        }
         engine.metrics.errors.add(1);
         let sealed = report.seal(&engine.cipher);
         let encoding = Encoding::of(self.incoming.protocol_version);

@@ -176,3 +176,12 @@ async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_v
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(!said.contains("cfg-SECRET"), "{said}");
 }
+
+#[tokio::test]
+async fn given_meta_headers_that_fill_a_frame_when_the_message_fails_then_its_error_is_told_all_the_same() {
+    let rig = Rig::with_prefetch(1).await;
+    let _component = rig.start();
+    rig.send_with(json!([["throw", "no"]]), json!({ "x-eio-meta-a": "x".repeat(130_600) }));
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Rejected).len()), (1, 1));
+}
