@@ -5,13 +5,13 @@ use crate::{
     component::Component,
     runtime::{self, Shutdown},
     service,
-    settings::{self, LogSettings, ServiceSettings, ServiceStart, Settings},
+    settings::{self, LogSettings, Mode, ServiceSettings, ServiceStart, Settings},
     telemetry,
 };
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs this component: in a container, as the platform tells it by environment variables.
@@ -126,10 +126,14 @@ fn run(component: impl FnOnce() -> anyhow::Result<Component>) -> anyhow::Result<
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        in_runtime(async {
-            let shutdown = on_signals()?;
-            runtime::run_with(settings, component.as_ref().map_err(|e| anyhow::anyhow!("{e:#}")), shutdown).await
-        })
+        let limit = match &settings.mode {
+            Mode::Run(run) => run.shutdown_timeout,
+            // Its time is the platform's.
+            Mode::ShutdownHook => Duration::MAX,
+        };
+        let shutdown = on_signals(limit)?;
+        let component = component.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"));
+        in_runtime(runtime::run_with(settings, component, shutdown))
     })
 }
 
@@ -165,22 +169,34 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     result
 }
 
-/// The first SIGTERM or SIGINT stops gracefully, a second one at once.
-fn on_signals() -> anyhow::Result<Shutdown> {
+/// The first SIGTERM or SIGINT stops gracefully, a second one at once, and so does the end of `limit` with a margin.
+///
+/// On a thread of its own: a module that blocks its threads can hold up everything else, and has to be stopped then.
+fn on_signals(limit: Duration) -> anyhow::Result<Shutdown> {
+    const MARGIN: Duration = Duration::from_secs(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    drop(entered);
     let shutdown = Shutdown::default();
     let tokens = shutdown.clone();
-    // Lives as long as the process: it is what ends it.
-    tokio::spawn(async move {
-        for token in [tokens.graceful, tokens.immediate] {
+    let watch = async move {
+        let mut next = async || {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            token.cancel();
-        }
-    });
+        };
+        next().await;
+        tokens.graceful.cancel();
+        // Running messages have their limit in the engine; this one holds when nothing there moves.
+        let _ = tokio::time::timeout(limit.saturating_add(MARGIN), next()).await;
+        tokens.immediate.cancel();
+    };
+    // Lives as long as the process: it is what ends it.
+    let spawned = std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(watch));
+    spawned.context("starting the thread that listens for signals")?;
     Ok(shutdown)
 }
 

@@ -387,18 +387,45 @@ impl<C> ServiceContext<C> {
 }
 
 fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
-    serde_path_to_error::deserialize(config).map_err(|error| {
-        let (path, problem) = (error.path(), without_value(error.inner()));
-        anyhow::anyhow!("the step's configuration is not what this function takes: {path}: {problem}")
+    serde_path_to_error::deserialize(config).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
+        let (path, what) = (error.path().to_string(), error.into_inner().to_string());
+        anyhow::anyhow!("the step's configuration is not what this function takes: {path}: {}", without_values(&what))
     })
 }
 
-/// What serde says, without the value it says it of: that may be a credential, and this text is logged.
-fn without_value(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(", expected ") {
-        _ if text.starts_with("missing field") => text,
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "not valid".to_owned(),
+/// What serde says of a value, without the value: it may be a password.
+fn without_values(text: &str) -> &str {
+    let expected = text.rfind(", expected ").map(|at| &text[at + 2..]);
+    let named = ["missing field `", "duplicate field `"].iter().any(|start| text.starts_with(start));
+    expected.unwrap_or(if named { text } else { "it does not fit" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Plain,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Config {
+        _port: u16,
+        _kind: Kind,
+    }
+
+    #[test]
+    fn given_a_configuration_that_does_not_fit_then_the_error_names_the_place_and_not_the_value() {
+        for (config, told) in [
+            (serde_json::json!({ "_port": "SECRET", "_kind": "plain" }), "_port: expected u16"),
+            (serde_json::json!({ "_port": ", expected SECRET", "_kind": "plain" }), "_port: expected u16"),
+            (serde_json::json!({ "_port": 1, "_kind": "SECRET" }), "_kind: expected `plain`"),
+            (serde_json::json!({ "_port": 1 }), "missing field `_kind`"),
+        ] {
+            let error = format!("{:#}", typed_config::<Config>(&config).unwrap_err());
+            assert!(error.ends_with(told) && !error.contains("SECRET"), "{error}");
+        }
     }
 }

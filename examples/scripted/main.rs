@@ -75,6 +75,11 @@ async fn carry_out(name: &str, argument: Value, message: &Message<Value>, cx: &C
             tokio::time::sleep(Duration::from_millis(number())).await;
             Ok(())
         }
+        "block" => {
+            // As a badly behaved component does it: the thread is gone for that long.
+            std::thread::sleep(Duration::from_millis(number()));
+            Ok(())
+        }
         "throw" => bail!(text()),
         "panic" => panic!("{}", text()),
         "spawn" => {
@@ -105,16 +110,23 @@ fn echo(message: &Message<Value>, cx: &Context) -> anyhow::Result<Value> {
 
 struct InitFails;
 
+#[derive(serde::Deserialize)]
+struct InitFailsConfig {
+    #[serde(default)]
+    panic: bool,
+}
+
 impl Action for InitFails {
-    type Config = Value;
+    type Config = InitFailsConfig;
     type Input = Value;
     type Output = Value;
 
-    async fn process(&self, _message: Message<Value>, _cx: Context) -> anyhow::Result<()> {
+    async fn process(&self, _message: Message<Value>, _cx: Context<InitFailsConfig>) -> anyhow::Result<()> {
         Ok(())
     }
 
-    async fn init(&self, _cx: &ServiceContext<Value>) -> anyhow::Result<()> {
+    async fn init(&self, cx: &ServiceContext<InitFailsConfig>) -> anyhow::Result<()> {
+        assert!(!cx.config.panic, "a panic while initialising");
         bail!("cannot initialise")
     }
 }

@@ -211,6 +211,10 @@ impl Transport for Amqp {
     }
 
     async fn settle(&self, origin: &Origin, verdict: Verdict) -> Settled {
+        // Once publishing is over, a message may have failed of that alone, and nobody was told: it has to come again.
+        if self.closing.is_cancelled() || (verdict == Verdict::Reject && self.fatal.borrow().is_some()) {
+            return Settled::Lost;
+        }
         origin.settle(verdict, ANSWER_TIMEOUT).await
     }
 

@@ -15,12 +15,34 @@ use std::sync::{
     Arc, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument;
 
 /// Error events up to this size carry their input whatever the limit for data is: 16 MiB, which is what current brokers
 /// take.
 const LARGEST_ERROR: usize = 16 * 1024 * 1024;
+
+/// All headers have to fit one frame, and of a failure the user must hear: an error event goes without meta headers
+/// that take more bytes than this.
+const META_IN_ERRORS: usize = 64 * 1024;
+
+/// An event that is on its way, and who waits for it.
+struct Hold {
+    tracker: TaskTracker,
+    _token: TaskTrackerToken,
+}
+
+impl Hold {
+    fn on(tracker: &TaskTracker) -> Self {
+        Self { tracker: tracker.clone(), _token: tracker.token() }
+    }
+
+    /// Does what has to be waited for in a task of its own: it goes on whether or not the module waits.
+    fn spawn(&self, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Taken {
+        let done = self.tracker.spawn(work.in_current_span());
+        Box::pin(async move { done.await.context("waiting for an event to be taken")? })
+    }
+}
 
 /// A message being worked on: what its events have in common, and whether one of them has failed it.
 pub(super) struct Flight<T: Transport> {
@@ -95,8 +117,12 @@ impl<T: Transport> Flight<T> {
         self.publish_error(report, headers).await
     }
 
-    async fn publish_error(&self, report: &ErrorReport, headers: Headers) -> anyhow::Result<()> {
+    async fn publish_error(&self, report: &ErrorReport, mut headers: Headers) -> anyhow::Result<()> {
         let engine = &self.engine;
+        let size: usize = self.incoming.meta.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
+        if size > META_IN_ERRORS {
+            self.incoming.meta.keys().for_each(|name| drop(headers.remove(name)));
+        }
         engine.metrics.errors.add(1);
         let sealed = report.seal(&engine.cipher);
         let encoding = Encoding::of(self.incoming.protocol_version);
@@ -140,20 +166,18 @@ impl<T: Transport> Flight<T> {
         headers
     }
 
-    fn tracker(&self) -> &TaskTracker {
-        if self.ended.load(Ordering::SeqCst) { &self.engine.late } else { &self.pending }
-    }
-
-    /// Does what the message must wait for in a task of its own: it goes on whether or not the module waits.
-    fn in_own_task(&self, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Taken {
-        let done = self.tracker().spawn(work.in_current_span());
-        Box::pin(async move { done.await.context("waiting for an event to be taken")? })
+    /// Keeps the message from ending while an event is on its way, up to its confirmation; after the end, the process.
+    /// It is asked once for each event: an event that began before the end is part of the message.
+    fn hold(&self) -> Hold {
+        let hold = Hold::on(&self.pending);
+        // In this order: an end that comes between waits for what is held.
+        if self.ended.load(Ordering::SeqCst) { Hold::on(&self.engine.late) } else { hold }
     }
 
     /// Waits for a confirmation. Where there is none, the message has failed.
-    fn confirm(self: &Arc<Self>, receipt: Receipt) -> Taken {
+    fn confirm(self: &Arc<Self>, hold: &Hold, receipt: Receipt) -> Taken {
         let flight = self.clone();
-        self.in_own_task(async move {
+        hold.spawn(async move {
             match receipt.await {
                 Ok(()) => Ok(()),
                 Err(error) => Err(flight.reported(error.into()).await),
@@ -162,9 +186,9 @@ impl<T: Transport> Flight<T> {
     }
 
     /// Reports a failure in a task of its own; the module gets an error that says it is reported.
-    async fn fail(self: &Arc<Self>, error: anyhow::Error) -> anyhow::Error {
+    async fn fail(self: &Arc<Self>, hold: &Hold, error: anyhow::Error) -> anyhow::Error {
         let flight = self.clone();
-        match self.in_own_task(async move { Err(flight.reported(error).await) }).await {
+        match hold.spawn(async move { Err(flight.reported(error).await) }).await {
             Ok(()) => anyhow::anyhow!("a failure was reported"),
             Err(reported) => reported,
         }
@@ -281,38 +305,37 @@ impl<T: Transport> Flight<T> {
         Ok(self.publish(Route::Reply(key), headers, body))
     }
 
-    async fn rebound(self: &Arc<Self>, reason: &str) -> anyhow::Result<Taken> {
+    async fn rebound(self: &Arc<Self>, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
         let (_, origin) =
             self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
         Ok(match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
             Ok(receipt) => {
                 self.engine.metrics.rebounds.add(1);
-                self.confirm(receipt)
+                self.confirm(hold, receipt)
             }
             Err(limit) => {
                 // As the platform knows it: an error event without an end, and the message is still acknowledged.
                 let flight = self.clone();
                 let report = ErrorReport::new(limit.to_string());
-                self.in_own_task(async move { flight.publish_error(&report, flight.headers()).await })
+                hold.spawn(async move { flight.publish_error(&report, flight.headers()).await })
             }
         })
     }
 
     /// Sends an event on its way. What comes back waits for the platform to have taken it.
     pub(super) async fn emit(self: &Arc<Self>, event: Event) -> anyhow::Result<Taken> {
-        // Keeps the message from ending while an event is on its way to the publisher.
-        let _held = self.tracker().token();
+        let hold = self.hold();
         let flight = self.clone();
         match event {
             Event::Data(message) => match self.data(message).await {
-                Ok(receipt) => Ok(self.confirm(receipt)),
-                Err(error) => Err(self.fail(error).await),
+                Ok(receipt) => Ok(self.confirm(&hold, receipt)),
+                Err(error) => Err(self.fail(&hold, error).await),
             },
-            Event::Error(report) => Ok(self.in_own_task(async move { flight.report(&report).await })),
-            Event::Rebound(reason) => self.rebound(&reason).await,
+            Event::Error(report) => Ok(hold.spawn(async move { flight.report(&report).await })),
+            Event::Rebound(reason) => self.rebound(&hold, &reason).await,
             Event::Snapshot(state) => {
                 let value = state.parse().context("reading the snapshot back")?;
-                Ok(self.confirm(self.snapshot("snapshot", state, |kept| *kept = value).await))
+                Ok(self.confirm(&hold, self.snapshot("snapshot", state, |kept| *kept = value).await))
             }
             Event::UpdateSnapshot(members) => {
                 anyhow::ensure!(
@@ -324,15 +347,15 @@ impl<T: Transport> Flight<T> {
                     Value::Object(kept) => kept.extend(members),
                     other => *other = Value::Object(members),
                 };
-                Ok(self.confirm(self.snapshot("updateSnapshot", body, merge).await))
+                Ok(self.confirm(&hold, self.snapshot("updateSnapshot", body, merge).await))
             }
-            Event::UpdateKeys(keys) => Ok(self.in_own_task(async move {
+            Event::UpdateKeys(keys) => Ok(hold.spawn(async move {
                 match flight.update_keys(keys).await {
                     Ok(()) => Ok(()),
                     Err(error) => Err(flight.reported(error).await),
                 }
             })),
-            Event::HttpReply(reply) => Ok(self.confirm(self.http_reply(&reply)?)),
+            Event::HttpReply(reply) => Ok(self.confirm(&hold, self.http_reply(&reply)?)),
         }
     }
 }

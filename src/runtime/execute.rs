@@ -3,6 +3,7 @@
 use super::{
     Engine, decode,
     emit::{Flight, Sink},
+    hooks,
     in_flight::Arrival,
 };
 use crate::{
@@ -11,8 +12,7 @@ use crate::{
     protocol::{ErrorReport, Incoming, Object},
     transport::{Delivery, Settled, Transport, Verdict},
 };
-use futures_util::FutureExt;
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tracing::Instrument;
 
 /// After this long a message is worth a line in the log: the broker will take it back after 30 minutes.
@@ -21,7 +21,7 @@ const SLOW: Duration = Duration::from_secs(300);
 impl<T: Transport> Engine<T> {
     /// Works on a delivery and settles it, exactly once. Dropped before its end, it settles nothing: the broker
     /// delivers the message again.
-    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>) {
+    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>, arrival: Arrival<T::Origin>) {
         self.metrics.received.add(1);
         let incoming = Incoming::read(&delivery.headers);
         let span = tracing::info_span!(
@@ -30,7 +30,6 @@ impl<T: Transport> Engine<T> {
             messageId = incoming.message_id,
             parentMessageId = incoming.parent_message_id,
         );
-        let arrival = self.in_flight.arrive(&delivery);
         async {
             match arrival {
                 Arrival::New(number) => {
@@ -96,16 +95,14 @@ impl<T: Transport> Engine<T> {
             cancelled: self.stopping.child_token(),
             clients: self.clients.clone(),
         };
-        // The call itself may panic, before there is a future.
-        let processed = AssertUnwindSafe(async { self.module.process(message, run).await }).catch_unwind();
+        let processed = hooks::caught(async { self.module.process(message, run).await });
         let mut processed = std::pin::pin!(processed);
-        let result = loop {
+        loop {
             match tokio::time::timeout(SLOW, &mut processed).await {
                 Ok(result) => break result,
                 Err(_) => tracing::warn!("The module has been working on this message for minutes"),
             }
-        };
-        result.unwrap_or_else(|panic| Err(anyhow::anyhow!("the module panicked: {}", panic_text(&*panic))))
+        }
     }
 
     async fn report_outcome(&self, flight: &Arc<Flight<T>>, result: anyhow::Result<()>) {
@@ -143,9 +140,4 @@ impl<T: Transport> Engine<T> {
             }
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

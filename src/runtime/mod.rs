@@ -210,7 +210,7 @@ impl Start {
         if self.run.startup_required {
             hooks::startup(&*module, run(), platform).await?;
         }
-        module.init(run()).await?;
+        hooks::caught(async { module.init(run()).await }).await?;
         Ok((module, function.resolves_references(), step))
     }
 
@@ -305,12 +305,15 @@ impl<T: Transport> Engine<T> {
             let Delivery { headers, body, redelivered, generation, origin } = delivery;
             let delivery = Delivery { headers, body, redelivered, generation, origin: Arc::new(origin) };
             let (engine, abandoned) = (self.clone(), abandoned.clone());
+            // Here and not in the task: tasks do not begin in their order, and a redelivery must not overtake the
+            // delivery that it repeats.
+            let arrival = engine.in_flight.arrive(&delivery);
             tasks.spawn(async move {
                 // Biased: once abandoned, no verdict is reached any more.
                 tokio::select! {
                     biased;
                     () = abandoned.cancelled() => {}
-                    () = engine.execute(delivery) => {}
+                    () = engine.execute(delivery, arrival) => {}
                 }
             });
         };

@@ -16,6 +16,20 @@ async fn given_an_emit_that_nobody_awaits_then_the_message_waits_for_its_confirm
 }
 
 #[tokio::test]
+async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_the_message_waits_for_its_confirmation() {
+    let rig = Rig::with_prefetch(1).await;
+    let rig = rig.variable("ELASTICIO_DATA_RATE_LIMIT", "1").variable("ELASTICIO_RATE_INTERVAL", "400");
+    let delay = Duration::from_millis(300);
+    rig.emulator.broker().delay_confirms(delay);
+    let _component = rig.start();
+    rig.send(json!([["spawn", { "n": 1 }], ["spawn", { "n": 2 }]]));
+    let acked = rig.events(EventKind::Acked, 1).await[0].at;
+    let data = rig.so_far(EventKind::Data);
+    assert_eq!(bodies(&data), [&json!({ "n": 1 }), &json!({ "n": 2 })]);
+    assert!(acked >= data[1].at + delay, "acknowledged {:?} after the data", acked - data[1].at);
+}
+
+#[tokio::test]
 async fn given_a_panic_then_it_is_an_error_event_and_the_process_lives() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
@@ -178,4 +192,22 @@ async fn given_a_message_then_its_log_lines_carry_its_ids() {
     assert_eq!((&line["threadId"], &line["messageId"]), (&json!("thread-7"), &json!(id)));
     assert_eq!((&line["level"], &line["name"], &line["v"]), (&json!(50), &json!("sailor"), &json!(0)));
     assert_eq!(line["tag"], json!("emulated-flow"));
+}
+
+#[tokio::test]
+async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_values_stand_nowhere_in_the_log() {
+    let step = Step { config: json!({ "panic": "cfg-SECRET" }), ..Step::default() };
+    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+    let output = rig.variable("ELASTICIO_FUNCTION", "init_fails").run().await;
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!said.contains("cfg-SECRET"), "{said}");
+}
+
+#[tokio::test]
+async fn given_meta_headers_that_fill_a_frame_when_the_message_fails_then_its_error_is_told_all_the_same() {
+    let rig = Rig::with_prefetch(1).await;
+    let _component = rig.start();
+    rig.send_with(json!([["throw", "no"]]), json!({ "x-eio-meta-a": "x".repeat(130_600) }));
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Rejected).len()), (1, 1));
 }

@@ -95,3 +95,34 @@ async fn given_a_queue_that_is_deleted_then_the_process_ends_with_the_reason() {
     assert_eq!(status, 1);
     assert!(log.iter().any(|line| line["level"] == json!(60) && line.to_string().contains(input)));
 }
+
+#[tokio::test]
+async fn given_an_exchange_that_does_not_exist_when_a_message_emits_then_the_process_ends_and_the_message_stays() {
+    let rig = Rig::with_prefetch(5).await.variable("ELASTICIO_PUBLISH_MESSAGES_TO", "no-such-exchange");
+    for n in 0..5 {
+        rig.send(json!([["data", { "body": { "n": n } }]]));
+    }
+    let (status, log) = rig.start().end().await;
+    assert_eq!(status, 1);
+    assert!(log.iter().any(|line| line["level"] == json!(60) && line.to_string().contains("no-such-exchange")));
+    rig.events(EventKind::Requeued, 5).await;
+    assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.left_in_queue()), (0, 5), "nobody was told of them");
+}
+
+#[tokio::test]
+async fn given_modules_that_block_their_threads_when_the_connection_breaks_then_every_message_is_worked_on_once() {
+    const MESSAGES: u64 = 24;
+    let rig = Rig::with_prefetch(12).await.variable("TOKIO_WORKER_THREADS", "2");
+    let component = rig.start();
+    for n in 0..MESSAGES {
+        rig.send(json!([["block", 50], ["data", { "body": { "n": n } }]]));
+    }
+    for delivered in [12, 26] {
+        rig.events(EventKind::Delivered, delivered).await;
+        rig.emulator.broker().drop_connections();
+    }
+    rig.settled().await;
+    let counts = emitted(&rig);
+    assert!(counts.len() as u64 == MESSAGES && counts.values().all(|count| *count == 1), "{counts:?}");
+    assert_eq!(component.stop().await.0, 0);
+}

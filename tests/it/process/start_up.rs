@@ -77,6 +77,16 @@ async fn a_failing_init_hook_ends_the_process() {
 }
 
 #[tokio::test]
+async fn a_panicking_init_hook_ends_the_process_and_is_told_to_the_platform() {
+    let step = Step { config: json!({ "panic": true }), ..Step::default() };
+    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+    let rig = rig.variable("ELASTICIO_FUNCTION", "init_fails");
+    assert!(fails(&rig).await.contains("panicked"));
+    let errors = rig.events(EventKind::Error, 1).await;
+    assert!(errors[0].body["error"]["message"].as_str().unwrap().contains("a panic while initialising"));
+}
+
+#[tokio::test]
 async fn a_startup_state_that_the_platform_refuses_ends_the_process() {
     let rig = Rig::new(EmulatorConfig { startup: true, ..EmulatorConfig::default() }).await;
     rig.emulator.platform().fail("POST .*startup/data", [Fault::Status(400)]);

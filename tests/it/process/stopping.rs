@@ -87,11 +87,23 @@ async fn given_a_broker_that_is_gone_when_sigterm_comes_then_the_process_ends_al
 }
 
 #[tokio::test]
-async fn given_a_platform_that_does_not_answer_at_start_when_sigterm_comes_then_the_process_ends_in_time() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
-    rig.emulator.platform().fail("GET .*/steps/", [Fault::Hang]);
+async fn given_modules_that_block_every_thread_when_the_time_to_stop_is_over_then_the_process_ends_all_the_same() {
+    let rig = Rig::with_prefetch(1).await;
+    let rig = rig.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1").variable("TOKIO_WORKER_THREADS", "1");
     let component = rig.start();
-    rig.events(EventKind::Connected, 2).await;
-    let (status, log) = component.stop().await;
-    assert_eq!(status, 0, "{log:?}");
+    rig.send(json!([["data", { "body": {} }], ["block", 3_600_000]]));
+    rig.events(EventKind::Data, 1).await;
+    let (status, _) = component.stop().await;
+    assert_eq!(status, 0);
+    rig.events(EventKind::Requeued, 1).await;
+}
+
+#[tokio::test]
+async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_start_then_the_process_ends() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+    rig.emulator.platform().fail("GET .*/steps/", [Fault::Hang; 3]);
+    let component = rig.start();
+    timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 1)).await.unwrap();
+    let (status, _) = component.stop().await;
+    assert_eq!(status, 0);
 }
