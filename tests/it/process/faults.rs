@@ -1,7 +1,7 @@
 //! Faults of the broker: nothing is lost, and no message is worked on twice.
 
 use super::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often each `n` was emitted, repeats of one publish left out.
 fn emitted(rig: &Rig) -> BTreeMap<u64, usize> {
@@ -122,7 +122,12 @@ async fn given_modules_that_block_their_threads_when_the_connection_breaks_then_
         rig.emulator.broker().drop_connections();
     }
     rig.settled().await;
-    let counts = emitted(&rig);
-    assert!(counts.len() as u64 == MESSAGES && counts.values().all(|count| *count == 1), "{counts:?}");
+    // A repeat of a publish has the id of the first try, which may not have arrived; work that is begun again has not.
+    let mut ids = BTreeMap::<_, BTreeSet<_>>::new();
+    for event in rig.so_far(EventKind::Data) {
+        ids.entry(event.body["body"]["n"].as_u64().unwrap()).or_default().insert(event.message_id().to_owned());
+    }
+    assert_eq!(ids.keys().copied().collect::<Vec<_>>(), (0..MESSAGES).collect::<Vec<_>>());
+    assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
     assert_eq!(component.stop().await.0, 0);
 }
