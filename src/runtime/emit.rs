@@ -305,7 +305,7 @@ impl<T: Transport> Flight<T> {
         Ok(self.publish(Route::Reply(key), headers, body))
     }
 
-    async fn rebound(self: &Arc<Self>, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
+    fn rebound(self: &Arc<Self>, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
         let (_, origin) =
             self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
         Ok(match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
@@ -332,7 +332,7 @@ impl<T: Transport> Flight<T> {
                 Err(error) => Err(self.fail(&hold, error).await),
             },
             Event::Error(report) => Ok(hold.spawn(async move { flight.report(&report).await })),
-            Event::Rebound(reason) => self.rebound(&hold, &reason).await,
+            Event::Rebound(reason) => self.rebound(&hold, &reason),
             Event::Snapshot(state) => {
                 let value = state.parse().context("reading the snapshot back")?;
                 Ok(self.confirm(&hold, self.snapshot("snapshot", state, |kept| *kept = value).await))
