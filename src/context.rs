@@ -49,8 +49,9 @@ const DATA_IN_FLIGHT: usize = 32;
 /// nobody waits for it.
 ///
 /// # Cancel safety
-/// Dropping one of these futures before it resolves does not call an event back that is on its way; one that still
-/// waited for its turn (a rate limit, an upload) is not sent.
+/// Dropping one of these futures before it resolves does not call an event back that is on its way. Data or a snapshot
+/// that still waited for its turn (a rate limit, an upload) is not sent; an error or new credentials are, from the first
+/// poll on.
 #[derive(Clone)]
 pub struct Emitter(pub(crate) Arc<dyn EventSink>);
 

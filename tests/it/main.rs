@@ -5,6 +5,7 @@
 mod component;
 
 mod author_api;
+mod cli;
 mod conformance;
 mod invariants;
 mod process;
