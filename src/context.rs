@@ -390,7 +390,9 @@ impl<C> ServiceContext<C> {
 fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
     serde_path_to_error::deserialize(config).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
         let (path, what) = (error.path().to_string(), error.into_inner().to_string());
-        anyhow::anyhow!("the step's configuration is not what this function takes: {path}: {}", without_values(&what))
+        // A dot is the configuration itself.
+        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        anyhow::anyhow!("the step's configuration is not what this function takes: {place}{}", without_values(&what))
     })
 }
 
