@@ -131,3 +131,17 @@ async fn given_modules_that_block_their_threads_when_the_connection_breaks_then_
     assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
     assert_eq!(component.stop().await.0, 0);
 }
+
+#[tokio::test]
+async fn given_a_broker_that_blocks_publishers_then_the_message_waits_and_is_done_when_it_is_over() {
+    let rig = Rig::with_prefetch(1).await;
+    let mut component = rig.start();
+    component.says("Fully initialized").await;
+    rig.emulator.broker().block_connections(true);
+    rig.send(json!([["data", { "body": { "n": 1 } }]]));
+    component.says("takes no messages").await;
+    assert_eq!(rig.so_far(EventKind::Acked).len(), 0);
+    rig.emulator.broker().block_connections(false);
+    rig.settled().await;
+    assert_eq!(emitted(&rig), BTreeMap::from([(1, 1)]));
+}
