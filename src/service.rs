@@ -23,7 +23,6 @@ pub(crate) async fn serve(start: ServiceStart, component: anyhow::Result<Compone
     let direct = http::client_without_redirects()?;
     let (target, result) = match start {
         ServiceStart::Ready(target, settings) => {
-            // What is wrong with the component is a result like any other.
             for warning in &settings.warnings {
                 tracing::warn!("{warning}");
             }
@@ -60,6 +59,7 @@ async fn answer(
         clients: Clients { http: http.clone(), platform: Some(platform.clone()), object_storage: storage.clone() },
         keys: saving.clone(),
     };
+    // A component that does not agree with its component.json is a result like any other.
     let answered = AssertUnwindSafe(dispatch(&component?, &method, run)).catch_unwind().await;
     saving.tasks.close();
     saving.tasks.wait().await;

@@ -147,6 +147,8 @@ impl<T: Transport> Flight<T> {
             tracing::warn!(%error, "Nobody could be told of the error under its reply_to");
         }
         if let Err(error) = &event {
+            // Of a failure that nobody could be told of, the message at least is not acknowledged.
+            self.failed.store(true, Ordering::SeqCst);
             tracing::error!(fatal = true, %error, "An error event could not be published");
         }
         event.map_err(Into::into)
@@ -208,8 +210,9 @@ impl<T: Transport> Flight<T> {
         }
         if engine.settings.emit_lightweight {
             let threshold = engine.settings.lightweight_threshold;
-            engine.bodies.externalize(&mut message, &mut passthrough, threshold).await?;
-            own_headers = decode::headers_of(&message);
+            if engine.bodies.externalize(&mut message, &mut passthrough, threshold).await? {
+                own_headers = decode::headers_of(&message);
+            }
         } else {
             engine.bodies.internalize(&mut passthrough).await?;
         }
@@ -219,8 +222,11 @@ impl<T: Transport> Flight<T> {
             }
             message.set("passthrough", passthrough.to_json());
         }
+        let count = own_headers.len();
         let custom_key = decode::take_routing_key(&mut own_headers);
-        message.set("headers", Json::of(&own_headers)?);
+        if own_headers.len() < count {
+            message.set("headers", Json::of(&own_headers)?);
+        }
         let id = message.get("id").and_then(id_text);
         let version = engine.settings.protocol_version;
         let body = self.sealed(message.to_vec(), Encoding::of(version))?;

@@ -33,7 +33,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use throttle::Throttle;
-use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a process that cannot start tries to tell the platform why.
@@ -69,6 +68,10 @@ pub(crate) async fn run_with(
     component: anyhow::Result<&Component>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    if matches!(settings.mode, Mode::ShutdownHook) {
+        // Signals do not count there (contract §2.4): half a hook must not look like a whole one.
+        return run_gracefully(settings, component, shutdown).await;
+    }
     let immediate = shutdown.immediate.clone();
     tokio::select! {
         biased;
@@ -348,7 +351,7 @@ impl<T: Transport> Engine<T> {
             };
             tokio::select! {
                 () = finish => {}
-                () = tokio::time::sleep_until(Instant::now() + limit) => {
+                () = tokio::time::sleep(limit) => {
                     tracing::warn!("The time to finish running messages is over");
                 }
             }

@@ -124,6 +124,19 @@ async fn given_a_rebound_that_no_queue_takes_then_it_is_reported_once_and_the_me
 }
 
 #[tokio::test]
+async fn given_a_rebound_past_its_limit_that_cannot_be_reported_then_the_message_is_not_acknowledged() {
+    let rig = Rig::with_prefetch(1).await;
+    let rig = rig
+        .variable("ELASTICIO_REBOUND_LIMIT", "1")
+        .variable("ELASTICIO_ERROR_ROUTING_KEY", "no.where")
+        .variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let _component = rig.start();
+    rig.send_with(json!([["rebound", "later"]]), json!({ "reboundIteration": 1 }));
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (0, 1));
+}
+
+#[tokio::test]
 async fn given_keys_that_the_platform_refuses_then_what_it_says_is_not_logged() {
     let step = Step { config: json!({ "_account": "acc" }), ..Step::default() };
     let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;

@@ -23,7 +23,7 @@ use tokio::{
 /// Long enough for anything on a busy machine; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The scripted component, which cargo builds with the tests.
+/// The scripted component, which cargo builds with the tests; with `--test it` alone it is not built again.
 fn scripted() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2).unwrap().join("examples/scripted");

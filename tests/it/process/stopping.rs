@@ -107,3 +107,16 @@ async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_sta
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
 }
+
+#[tokio::test]
+async fn given_a_shutdown_hook_at_work_when_signals_come_then_it_is_not_taken_for_done() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_HOOK_SHUTDOWN", "true");
+    rig.emulator.platform().fail("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
+    let component = rig.start();
+    timeout(PATIENCE, rig.emulator.platform().called("GET .*startup/data", 1)).await.unwrap();
+    component.signal("TERM");
+    component.signal("INT");
+    rig.emulator.platform().shutdown().await;
+    let (status, log) = component.end().await;
+    assert_eq!(status, 1, "{log:?} {:?}", rig.emulator.platform().calls());
+}
