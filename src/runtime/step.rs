@@ -92,6 +92,23 @@ impl Account {
         }
     }
 
+    /// The configuration with the account's keys as the platform has them now, for calls that belong to no step. Not
+    /// every platform lets a component read accounts.
+    async fn reread_keys(&self) -> Result<Option<Value>, StoreError> {
+        let Some(id) = self.step.account() else { return Ok(None) };
+        let account = match self.platform.account(&id).await {
+            Ok(account) => account,
+            Err(error) if error.status().is_some_and(|status| status.is_client_error()) => return Ok(None),
+            Err(error) => return Err(store_error(&error.into())),
+        };
+        let Some(Value::Object(keys)) = account.get("keys") else { return Ok(None) };
+        let mut config = (*self.step.config()).clone();
+        if let Value::Object(members) = &mut config {
+            members.extend(keys.clone());
+        }
+        Ok(Some(config))
+    }
+
     pub(super) async fn secret(&self, id: &str, refresh: bool) -> Result<Value, StoreError> {
         let answer = match refresh {
             true => self.platform.refresh_secret(id).await,
@@ -180,7 +197,7 @@ impl Store for AccountStore {
         Box::pin(async {
             match self.has_step {
                 true => self.account.reread().await,
-                false => Ok(None),
+                false => self.account.reread_keys().await,
             }
         })
     }
