@@ -109,12 +109,17 @@ impl AuthorizedClient {
         AuthorizedRequest { client: self.clone(), method, path: path.into(), request, body: None, idempotent }
     }
 
-    async fn refusal(&self, request: String, response: Response) -> Error {
+    async fn refusal(&self, request: String, response: Response, idempotent: bool) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
+        let repeatable = match status {
+            StatusCode::TOO_MANY_REQUESTS => true,
+            StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
+            status => idempotent && status != StatusCode::NOT_IMPLEMENTED,
+        };
         let (_, body) = http::peek(response, SHOWN).await;
         // Some APIs repeat what they were sent.
         let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body));
-        Error::Status { request, status, body, retry_after }
+        Error::Status { request, status, body, retry_after, repeatable }
     }
 
     /// The access token, for what cannot be sent by this client (a library of the API's, a socket). It is current when
@@ -222,10 +227,10 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// A request that is out may take effect. A refresh goes on and is saved.
     pub async fn send(self) -> Result<Response, Error> {
-        let (what, client) = (self.shown(), self.client.clone());
+        let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
         let response = self.send_any_status().await?;
         if response.status().is_client_error() || response.status().is_server_error() {
-            return Err(client.refusal(what, response).await);
+            return Err(client.refusal(what, response, idempotent).await);
         }
         Ok(response)
     }

@@ -48,6 +48,8 @@ pub enum Error {
         body: String,
         /// When to try again, where the API says so.
         retry_after: Option<Duration>,
+        /// Sending it again later can do no harm: it changes nothing, or the API has not looked at it.
+        repeatable: bool,
     },
     /// No answer came.
     #[error("{request} has no answer: {reason}")]
@@ -68,9 +70,8 @@ impl Error {
     pub fn passes(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Status { status, retry_after, .. } => {
-                *status == StatusCode::TOO_MANY_REQUESTS
-                    || (*status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some())
+            Self::Status { status, repeatable, .. } => {
+                *repeatable && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
             }
             Self::NoAnswer { repeatable, .. } => *repeatable,
             _ => false,
