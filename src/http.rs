@@ -226,7 +226,7 @@ fn compact(body: Vec<u8>) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The start of an answer's body, at least `limit` bytes where there are as many, and the answer as if nobody had looked.
+/// The first `limit` bytes of an answer's body, or all where there are fewer, and the answer as if nobody had looked.
 pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, String) {
     let mut head = ::http::Response::new(());
     *head.status_mut() = response.status();
@@ -244,10 +244,7 @@ pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, Str
             break;
         }
     }
-    let mut start = read.iter().flatten().flat_map(|chunk| chunk.iter().copied()).take(limit).collect::<Vec<_>>();
-    if length > limit {
-        start.truncate(limit);
-    }
+    let start = read.iter().flatten().flat_map(|chunk| chunk.iter().copied()).take(limit).collect::<Vec<_>>();
     let body = stream::iter(read).chain(response.bytes_stream());
     let response = head.map(|()| reqwest::Body::wrap_stream(body)).into();
     (response, String::from_utf8_lossy(&start).into_owned())
