@@ -226,7 +226,7 @@ fn compact(body: Vec<u8>) -> String {
 }
 
 /// `Retry-After`: seconds or a date, at most a minute.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -236,7 +236,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An address as it may be shown: user-info and query can hold secrets.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
