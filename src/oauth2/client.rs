@@ -2,7 +2,8 @@
 
 use super::{
     Error, Judgement, Store,
-    definition::{Resolved, is_safe},
+    definition::{Origin, Resolved},
+    template::is_safe,
     session::{Session, Token},
 };
 use crate::http;
@@ -401,7 +402,7 @@ impl Sending<'_> {
             return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
         };
         let is_allowed = |url: &Url| {
-            self.resolved.origins.contains(&url.origin()) || base.as_ref().is_some_and(|b| b.origin() == url.origin())
+            self.resolved.origins.contains(&Origin::of(url)) || base.as_ref().is_some_and(|b| b.origin() == url.origin())
         };
         if let (Some(first), Some(base)) = (first_base, &base)
             && url.origin() == first.origin()

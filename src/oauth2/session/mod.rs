@@ -113,6 +113,7 @@ struct Inner {
 /// What follows from the configuration: known with the first request.
 struct Setup {
     resolved: Resolved,
+    /// None where the platform refreshes.
     endpoint: Option<Endpoint>,
 }
 
@@ -291,8 +292,7 @@ impl Inner {
             .definition
             .resolve(&self.descriptor, &store.config(), self.tools.mode, &|name| environment(name))
             .map_err(|error| Error::Config(error.to_string()))?;
-        let endpoint = (resolved.mode != Mode::PlatformSecret)
-            .then(|| Endpoint::new(self.tools.direct.clone(), &resolved));
+        let endpoint = Endpoint::new(self.tools.direct.clone(), &resolved);
         Ok(self.setup.get_or_init(|| Setup { resolved, endpoint }))
     }
 

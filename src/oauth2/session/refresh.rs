@@ -1,7 +1,7 @@
 //! A refresh, from the look into the store to the token that everyone may use: lock, read again, exchange, merge, save.
 
 use super::{
-    super::{ErrorClass, ExchangeError, Held, LockError, Record, TokenAnswer, token::keys_for},
+    super::{ErrorClass, ExchangeError, Held, LockError, Record, TokenAnswer, endpoint::Endpoint, token::keys_for},
     Error, Inner, Mode, Setup, Store, Token, Why,
     state::Times,
 };
@@ -24,6 +24,12 @@ const LOOKS: [Duration; 4] =
 const LOCK_WAIT: Duration = Duration::from_secs(90);
 /// After so many answers that nobody understands a refresh token counts as dead (O§3 F24).
 const MISUNDERSTOOD: u32 = 5;
+
+/// Why an exchange brought nothing.
+enum Failed {
+    Refused(ExchangeError),
+    LockLost,
+}
 
 /// What a provider gave, and when it was asked.
 struct Exchanged {
@@ -82,13 +88,20 @@ impl Inner {
         if let Some(error) = self.state().is_dead(&base.record) {
             return Err(error);
         }
+        let Some(endpoint) = &setup.endpoint else {
+            return Err(Error::Config("tokens are refreshed by the platform here".into()));
+        };
         let Some(refresh_token) = base.record.refresh_token() else {
             let reason = "the access token has expired or was rejected, and there is no refresh token";
             return Err(Error::ReauthRequired(reason.into()));
         };
-        let exchanged = match self.exchange(setup, &base.record, refresh_token, held.as_deref()).await {
+        let exchanged = match self.exchange(endpoint, &base.record, refresh_token, held.as_deref()).await {
             Ok(exchanged) => exchanged,
-            Err(failure) => return self.recover(store, setup, &base, failure).await,
+            Err(Failed::Refused(failure)) => return self.recover(store, setup, &base, failure).await,
+            Err(Failed::LockLost) => {
+                let reason = "the lock was lost before the refresh token was sent".to_owned();
+                return Err(Error::Unavailable { reason, retry_after: None });
+            }
         };
         self.keep(store, setup, &base, exchanged, held.take()).await
     }
@@ -158,18 +171,17 @@ impl Inner {
     /// from a provider with a grace period (O§3 F8).
     async fn exchange(
         &self,
-        setup: &Setup,
+        endpoint: &Endpoint,
         record: &Record,
         refresh_token: &str,
         held: Option<&dyn Held>,
-    ) -> Result<Exchanged, ExchangeError> {
-        let endpoint = setup.endpoint.as_ref().ok_or_else(ExchangeError::not_ours)?;
+    ) -> Result<Exchanged, Failed> {
         let mut lost = false;
         let mut pause = PAUSE;
         let mut tries = 0;
         loop {
             if held.is_some_and(|held| !held.is_held()) {
-                return Err(ExchangeError::lock_lost());
+                return Err(Failed::LockLost);
             }
             let (asked, asked_at) = (Instant::now(), SystemTime::now());
             let mut failure = match endpoint.refresh(refresh_token, record.scope()).await {
@@ -181,7 +193,7 @@ impl Inner {
             failure.outcome_unknown = lost;
             let wait = failure.retry_after.unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()));
             if failure.class != ErrorClass::Transient || tries == TRIES || wait > LONGEST_PAUSE {
-                return Err(failure);
+                return Err(Failed::Refused(failure));
             }
             tracing::warn!("The token endpoint will be asked again: {failure}");
             sleep(wait).await;

@@ -109,8 +109,8 @@ impl Inner {
             Ok(Err(error)) if error.gone => {
                 tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
                 if let Some(endpoint) = &setup.endpoint
-                    && let Some(token) = record.refresh_token().or(record.access_token())
-                    && let Err(error) = endpoint.revoke(token, None).await
+                    && let Some(token) = record.refresh_token()
+                    && let Err(error) = endpoint.revoke(token, "refresh_token").await
                 {
                     tracing::warn!("The new tokens could not be revoked: {error}");
                 }
