@@ -3,8 +3,8 @@
 use crate::{
     context::{BoxFuture, ServiceContext, ServiceRun},
     descriptor::{Credentials, Descriptor, Function},
-    oauth2::{OAuth2, Session, Tools},
     module::{IntoAction, IntoTrigger, Metadata, Module, action, crate_of},
+    oauth2::{OAuth2, Session, Tools},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};

@@ -82,7 +82,9 @@ impl From<&anyhow::Result<()>> for Outcome {
             return Self::Reported;
         }
         let rebound = error.downcast_ref::<Rebound>();
-        if let Some(Rebound(reason)) = rebound.or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<Rebound>())) {
+        if let Some(Rebound(reason)) =
+            rebound.or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<Rebound>()))
+        {
             return Self::Rebound(reason.clone());
         }
         match error.chain().find_map(|cause| cause.downcast_ref::<oauth2::Error>()) {

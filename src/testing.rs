@@ -105,7 +105,14 @@ impl<'a> Harness<'a> {
     /// A harness for the function that component.json calls `function`, with an empty configuration.
     #[must_use]
     pub fn new(component: &'a Component, function: &'a str) -> Self {
-        Self { component, function, config: json!({}), snapshot: json!({}), variables: Map::new(), environment: BTreeMap::new() }
+        Self {
+            component,
+            function,
+            config: json!({}),
+            snapshot: json!({}),
+            variables: Map::new(),
+            environment: BTreeMap::new(),
+        }
     }
 
     /// Sets the step's configuration.
@@ -231,9 +238,7 @@ fn oauth(
     };
     let direct = http::client_without_redirects()?;
     let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None };
-    Ok(component
-        .session(tools)
-        .map_or_else(AuthorizedClient::unconfigured, |session| session.client(recorder.clone())))
+    Ok(component.session(tools).map_or_else(AuthorizedClient::unconfigured, |session| session.client(recorder.clone())))
 }
 
 /// Takes every event at once.

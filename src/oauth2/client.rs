@@ -3,8 +3,8 @@
 use super::{
     Error, Judgement, Store,
     definition::{Origin, Resolved},
-    template::is_safe,
     session::{Session, Token},
+    template::is_safe,
 };
 use crate::http;
 use reqwest::{
@@ -273,7 +273,8 @@ impl AuthorizedRequest {
     fn shown(&self) -> String {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
         // User-info of an absolute address is not shown either.
-        let path = path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
+        let path =
+            path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
         format!("{} {path}", self.method)
     }
 }
@@ -310,8 +311,8 @@ impl Sending<'_> {
             let response = match http.execute(request).await {
                 Ok(response) => response,
                 Err(error) => {
-                    let harmless = !error.is_builder()
-                        && (error.is_connect() || (self.idempotent && !error.is_redirect()));
+                    let harmless =
+                        !error.is_builder() && (error.is_connect() || (self.idempotent && !error.is_redirect()));
                     let reason = reason(&error);
                     if harmless && self.is_repeatable() && busy < BUSY_RESENDS {
                         busy += 1;
@@ -402,7 +403,8 @@ impl Sending<'_> {
             return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
         };
         let is_allowed = |url: &Url| {
-            self.resolved.origins.contains(&Origin::of(url)) || base.as_ref().is_some_and(|b| b.origin() == url.origin())
+            self.resolved.origins.contains(&Origin::of(url))
+                || base.as_ref().is_some_and(|b| b.origin() == url.origin())
         };
         if let (Some(first), Some(base)) = (first_base, &base)
             && url.origin() == first.origin()
@@ -445,7 +447,11 @@ impl Sending<'_> {
             StatusCode::SERVICE_UNAVAILABLE => asked.is_some() || self.idempotent,
             _ => status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && self.idempotent,
         };
-        if !may_help || busy == BUSY_RESENDS || !self.is_repeatable() || asked.is_some_and(|asked| asked > LONGEST_PAUSE) {
+        if !may_help
+            || busy == BUSY_RESENDS
+            || !self.is_repeatable()
+            || asked.is_some_and(|asked| asked > LONGEST_PAUSE)
+        {
             return None;
         }
         Some(asked.map_or_else(|| jittered(pause), |asked| asked + Duration::from_millis(fastrand::u64(0..250))))

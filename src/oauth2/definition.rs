@@ -11,46 +11,10 @@ use crate::descriptor::{Descriptor, OAuth2Credentials};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
 /// When tokens are renewed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Before every request.
-    EveryAccess,
-    /// When the API refuses the token.
-    On401,
-    /// Before the token ends, and when the API refuses it.
-    #[default]
-    Expiry,
-    /// By the platform: the configuration names a secret, and the component never refreshes.
-    PlatformSecret,
-}
-
-const MODES: [(Mode, &str); 4] = [
-    (Mode::EveryAccess, "every-access"),
-    (Mode::On401, "on-401"),
-    (Mode::Expiry, "expiry"),
-    (Mode::PlatformSecret, "platform-secret"),
-];
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = MODES.iter().find(|(mode, _)| mode == self).map_or("", |(_, name)| name);
-        f.write_str(name)
-    }
-}
-
-impl FromStr for Mode {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        MODES.iter().find(|(_, name)| *name == text.trim()).map(|(mode, _)| *mode).ok_or_else(|| {
-            let names = MODES.map(|(_, name)| name).join(", ");
-            ConfigError(format!("\"{text}\" is no way to renew OAuth2 tokens; there are: {names}"))
-        })
-    }
-}
+pub use crate::settings::OAuthMode as Mode;
 
 /// Something about the credential is not as it has to be. Says where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,7 +147,7 @@ impl OAuth2 {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Resolved, ConfigError> {
         let has_secret = config.get("secretId").and_then(Value::as_str).is_some_and(|id| !id.is_empty());
-        let mode = if has_secret { Mode::PlatformSecret } else { mode_override.or(self.mode).unwrap_or_default() };
+        let mode = if has_secret { Mode::PlatformSecret } else { mode_override.or(self.mode).unwrap_or(Mode::Expiry) };
         if mode == Mode::PlatformSecret && !has_secret {
             return Err(ConfigError(
                 "tokens are to be renewed by the platform, but the configuration names no secret (secretId)".to_owned(),

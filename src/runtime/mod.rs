@@ -111,7 +111,7 @@ async fn run_gracefully(
         connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
         () = shutdown.graceful.cancelled() => return Ok(()),
     };
-    let lock = run.oauth_lock.then(|| transport.locks());
+    let lock = run.oauth_lock.then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
     let tools = tools(&clients.http, direct, oauth_mode, lock);
     let start = Start { identity, additional_headers, run: *run, cipher, clients, tools };
     start.run(component, transport, shutdown).await

@@ -183,7 +183,8 @@ impl KeySink for AccountStore {
             Some(session) => session.normalised(keys, &*self),
             None => keys,
         };
-        let saved = self.tasks.spawn(async move { self.account.save(&keys).await });
+        let account = self.account.clone();
+        let saved = self.tasks.spawn(async move { account.save(&keys).await });
         Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }

@@ -12,9 +12,7 @@ mod state;
 pub(crate) use state::Token;
 
 use super::{
-    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store,
-    definition::Resolved,
-    endpoint::Endpoint,
+    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, definition::Resolved, endpoint::Endpoint,
     token::normalised,
 };
 use crate::descriptor::Descriptor;
@@ -378,7 +376,8 @@ impl Inner {
         }
         state.rejections = 0;
         let error = Error::Rejected(
-            "several that the provider has just given; check the API's address, the user's rights and the scopes".into(),
+            "several that the provider has just given; check the API's address, the user's rights and the scopes"
+                .into(),
         );
         state.bar_for(FRESH, &error);
         tracing::error!("{error}");

@@ -42,7 +42,7 @@ impl Inner {
     pub(super) async fn refresh(self: &Arc<Self>, store: &Arc<dyn Store>, why: Why) -> Result<Arc<Token>, Error> {
         let setup = self.setup(&**store)?;
         let result = match setup.resolved.mode {
-            Mode::PlatformSecret => self.refresh_secret(store, setup, why).await,
+            Mode::PlatformSecret => self.refresh_secret(store, why).await,
             _ => self.refresh_account(store, setup, why).await,
         };
         let mut state = self.state();
@@ -278,9 +278,10 @@ impl Inner {
         self.save(store, setup, record.clone(), rotated, held).await?;
         let mut state = self.state();
         // The configuration that was saved may have been seen already.
-        let same = state.token.as_ref().filter(|token| {
-            token.generation > base.generation && token.record.same_tokens(&record)
-        });
+        let same = state
+            .token
+            .as_ref()
+            .filter(|token| token.generation > base.generation && token.record.same_tokens(&record));
         match same {
             Some(token) => {
                 let token = Arc::new(Token { generation: token.generation, record, times });

@@ -97,12 +97,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn try_to_save(
-        &self,
-        store: &Arc<dyn Store>,
-        setup: &Setup,
-        record: &Record,
-    ) -> Result<Saved, Error> {
+    async fn try_to_save(&self, store: &Arc<dyn Store>, setup: &Setup, record: &Record) -> Result<Saved, Error> {
         let keys = self.keys(&**store, setup, record);
         match timeout(TRY, store.save(keys)).await {
             Ok(Ok(())) => Ok(Saved::Yes),
@@ -127,11 +122,15 @@ impl Inner {
     /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9).
     async fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
         if !rotated {
-            tracing::warn!("A new access token could not be saved; the refresh token is still the stored one: {reason}");
+            tracing::warn!(
+                "A new access token could not be saved; the refresh token is still the stored one: {reason}"
+            );
             return;
         }
         self.counters.unsaved.fetch_add(1, Ordering::Relaxed);
-        tracing::error!("A rotated refresh token could not be saved and is in the memory of this process only: {reason}");
+        tracing::error!(
+            "A rotated refresh token could not be saved and is in the memory of this process only: {reason}"
+        );
         let message = format!(
             "The provider has replaced the refresh token, and the new one could not be saved: {reason}. This process \
              goes on with it; if the process ends before it is saved, the credential has to be connected again."

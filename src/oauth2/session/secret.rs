@@ -1,23 +1,18 @@
 //! `platform-secret`: the platform refreshes, this process only asks (O§1.0). Nothing is exchanged or saved here.
 
-use super::{super::Record, Error, Inner, Setup, Store, Token, Why, state::Times};
+use super::{super::Record, Error, Inner, Store, Token, Why, state::Times};
 use serde_json::Value;
-use std::{
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 use tokio::time::Instant;
 
 impl Inner {
     /// Reads the secret; when it still has the token that was rejected, has the platform refresh it, once.
-    pub(super) async fn refresh_secret(
-        &self,
-        store: &Arc<dyn Store>,
-        setup: &Setup,
-        why: Why,
-    ) -> Result<Arc<Token>, Error> {
+    pub(super) async fn refresh_secret(&self, store: &Arc<dyn Store>, why: Why) -> Result<Arc<Token>, Error> {
         let config = store.config();
         let id = config.get("secretId").and_then(Value::as_str).filter(|id| !id.is_empty()).ok_or_else(|| {
-            Error::Config("mode platform-secret needs the `secretId` of the step's configuration, which has none".into())
+            Error::Config(
+                "mode platform-secret needs the `secretId` of the step's configuration, which has none".into(),
+            )
         })?;
         let before = self.state().token.clone();
         let mut record = self.read_secret(store, id, false).await?;

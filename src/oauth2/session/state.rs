@@ -24,7 +24,7 @@ const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 /// A credential as it was at some time. Counting generations tells whether a request was sent with the current one.
 pub(crate) struct Token {
     pub(super) generation: u64,
-    pub(super) record: Record,
+    pub(crate) record: Record,
     pub(super) times: Times,
 }
 
