@@ -13,11 +13,21 @@ async fn sample_api() -> Platform {
 }
 
 fn credentials(api: &Platform) -> Value {
-    json!({ "baseUrl": format!("{}/sample/", api.url()), "token": "t", "verifyPath": "/me" })
+    json!({ "baseUrl": format!("{}/sample/", api.url()), "oauth": { "access_token": "t" }, "verifyPath": "/me" })
+}
+
+/// The environment of a container of this component.
+fn deployed(harness: Harness<'_>) -> Harness<'_> {
+    harness
+        .environment("OAUTH_CLIENT_ID", "client")
+        .environment("OAUTH_CLIENT_SECRET", "secret")
+        .environment("OAUTH_AUTH_URI", "http://127.0.0.1:1/authorize")
+        .environment("OAUTH_TOKEN_URI", "http://127.0.0.1:1/token")
 }
 
 async fn request(api: &Platform, body: Value) -> Emitted {
-    Harness::new(&component().unwrap(), "makeRequest").config(credentials(api)).run(body).await.unwrap()
+    let component = component().unwrap();
+    deployed(Harness::new(&component, "makeRequest")).config(credentials(api)).run(body).await.unwrap()
 }
 
 #[test]
