@@ -73,7 +73,8 @@ impl OAuth2 {
         self
     }
 
-    /// The name of a ready [`Profile`]; otherwise the host of the token endpoint tells.
+    /// The name of a ready [`Profile`]; otherwise, or where the template stands for nothing, the host of the token
+    /// endpoint tells.
     #[must_use]
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
@@ -250,7 +251,7 @@ impl Sources<'_> {
         if let Some(profile) = &self.author.custom_profile {
             return Ok(profile.clone());
         }
-        let Some(template) = &self.author.profile else {
+        let Some(template) = self.author.profile.as_ref().filter(|template| self.names.are_given(template)) else {
             return Ok(token_url.map(Profile::for_endpoint).unwrap_or_default());
         };
         let name = self.names.expand("the name of the provider's profile", template)?;
@@ -284,7 +285,8 @@ impl Sources<'_> {
         }
 
         let mut scopes = vec![];
-        for template in self.author.scopes.as_ref().unwrap_or(&self.declared.scopes) {
+        let templates = self.author.scopes.as_ref().unwrap_or(&self.declared.scopes);
+        for template in templates.iter().filter(|template| self.names.are_given(template)) {
             scopes.extend(self.text("scopes", template)?.split_whitespace().map(str::to_owned));
         }
         let mut authorize_params = profile.authorize_params.clone();
