@@ -10,16 +10,17 @@ mod definition;
 mod endpoint;
 mod iso_time;
 mod profile;
+mod refusal;
 mod template;
 mod token;
 
 pub use answer::{AnswerError, TokenAnswer};
 pub use definition::{ConfigError, Mode, OAuth2};
-pub use endpoint::{ErrorClass, ExchangeError};
 pub use profile::{
     AnswerRule, BodyFormat, ClientAuth, ErrorRule, ExpiresUnit, HeaderRule, Judgement, Profile, ProfileError,
     ScopePolicy, TokenHeader,
 };
+pub use refusal::{ErrorClass, ExchangeError};
 pub use token::{Record, keys_for, normalised};
 
 #[expect(unused_imports, reason = "the session builds on them")]
