@@ -169,7 +169,11 @@ async fn given_a_refused_refresh_token_then_the_error_tells_what_to_do_and_holds
 async fn given_a_provider_that_is_away_then_messages_come_again_later() {
     let config = EmulatorConfig { rebound_speed_up: 100, ..EmulatorConfig::default() };
     let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
-    connected.provider.script_token([Scripted::Status(503, json!({})), Scripted::Status(503, json!({})), Scripted::Status(503, json!({}))]);
+    connected.provider.script_token([
+        Scripted::Status(503, json!({})),
+        Scripted::Status(503, json!({})),
+        Scripted::Status(503, json!({})),
+    ]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Rebound, 1).await;
