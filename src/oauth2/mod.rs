@@ -11,6 +11,7 @@ mod endpoint;
 mod iso_time;
 mod profile;
 mod refusal;
+mod resolve;
 mod template;
 mod token;
 
@@ -25,8 +26,8 @@ pub use token::{Record, keys_for, normalised};
 
 #[expect(unused_imports, reason = "the session builds on them")]
 pub(crate) use {
-    definition::{Client, Origin, Resolved},
     endpoint::Endpoint,
+    resolve::{Client, Origin, Resolved},
 };
 
 #[cfg(test)]
