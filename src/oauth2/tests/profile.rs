@@ -86,6 +86,7 @@ fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
         (r#"{"margin": "60"}"#, "margin"),
         (r#"{"errors": [{"class": "fatal"}]}"#, "errors[0].class"),
         (r#"{"expired": [{"text": "x"}]}"#, "expired[0]"),
+        (r#"{"token_header": {"name": "x y"}}"#, "token_header.name"),
         ("{", "EOF"),
     ] {
         let error = Profile::from_json(json).unwrap_err().to_string();
