@@ -170,6 +170,7 @@ impl Sources<'_> {
         let mut authorize_params = profile.authorize_params.clone();
         for (name, value) in &self.declared.more {
             let value = match value {
+                Value::String(template) if !self.names.are_given(template) => continue,
                 Value::String(template) => self.text(name, template)?,
                 Value::Number(_) | Value::Bool(_) => value.to_string(),
                 _ => continue,

@@ -102,14 +102,21 @@ fn what_is_missing_is_named_with_its_place() {
         ("client_secret", json!("topsecret{{NOPE}}"), &["client_secret", "{{NOPE}}"]),
         ("token_uri", json!("https://{{NOPE}}/token"), &["token_uri", "{{NOPE}}"]),
         ("token_uri", json!(null), &["token_uri", "missing"]),
-        ("scopes", json!(["{{NOPE}}"]), &["scopes", "{{NOPE}}"]),
-        ("prompt", json!("{{NOPE}}"), &["prompt", "{{NOPE}}"]),
         ("client_auth", json!("magic"), &["client_auth", "magic", "basic_raw"]),
     ] {
         let text = error(resolve(with(|o| o[member] = value.clone()), json!({})));
         assert!(told.iter().all(|word| text.contains(word)), "{member} {value}: {text}");
         assert!(!text.contains("topsecret") && !text.contains("secret-1"), "{text}");
     }
+}
+
+#[test]
+fn scopes_and_parameters_of_the_authorisation_that_stand_for_nothing_are_left_out() {
+    let client =
+        resolve(with(|o| (o["scopes"], o["prompt"]) = (json!(["a", "{{NOPE}}"]), json!("{{NOPE}}"))), json!({}));
+    let client = client.unwrap().client.unwrap();
+    assert_eq!(client.scopes, ["a"]);
+    assert!(!client.authorize_params.contains_key("prompt"));
 }
 
 #[test]
@@ -159,15 +166,6 @@ fn the_mode_is_the_environments_then_the_authors_and_secrets_belong_to_the_platf
     assert_eq!(mode(author(), json!({"secretId": ""}), None), Ok(Mode::On401));
     let error = mode(OAuth2::new(), json!({}), Some(Mode::PlatformSecret)).unwrap_err();
     assert!(error.to_string().contains("secretId"), "{error}");
-}
-
-#[test]
-fn modes_have_names() {
-    for name in ["every-access", "on-401", "expiry", "platform-secret"] {
-        assert_eq!(name.parse::<Mode>().unwrap().to_string(), name);
-    }
-    let error = "always".parse::<Mode>().unwrap_err().to_string();
-    assert!(error.contains("always") && error.contains("on-401"), "{error}");
 }
 
 #[test]
