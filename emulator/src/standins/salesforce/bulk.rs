@@ -111,14 +111,17 @@ fn text(csv: String) -> Answer {
 
 fn create(state: &mut State, request: &Request) -> Answer {
     let asked = request.json()?;
-    let (object, operation) = (asked["object"].as_str().unwrap_or_default(), asked["operation"].as_str().unwrap_or_default());
+    let (object, operation) =
+        (asked["object"].as_str().unwrap_or_default(), asked["operation"].as_str().unwrap_or_default());
     let described = state.schema.object(object).map_err(|_| wrong_job(format!("Unable to find object: {object}")))?;
     match operation {
         "insert" | "update" | "delete" => {}
         "upsert" => {
             let name = asked["externalIdFieldName"].as_str().unwrap_or_default();
             if described.field(name).is_none_or(|field| !field.external_id && field.kind != "id") {
-                return Err(wrong_job(format!("InvalidJob : Field name provided, {name} does not match an External ID")));
+                return Err(wrong_job(format!(
+                    "InvalidJob : Field name provided, {name} does not match an External ID"
+                )));
             }
         }
         other => return Err(wrong_job(format!("operation {other:?} is none of insert, update, upsert, delete"))),
@@ -194,7 +197,12 @@ fn complete(state: &mut State, id: &str) -> Result<(), Refusal> {
 }
 
 /// One row: the id, and whether it is new.
-fn one(state: &mut State, object: &Object, info: &Value, mut row: Map<String, Value>) -> Result<(String, bool), Refusal> {
+fn one(
+    state: &mut State,
+    object: &Object,
+    info: &Value,
+    mut row: Map<String, Value>,
+) -> Result<(String, bool), Refusal> {
     let taken = |row: &mut Map<String, Value>, name: &str| match row.remove(name) {
         Some(Value::String(value)) => Ok(value),
         _ => Err(Refusal::new(400, "MISSING_ARGUMENT", format!("{name} not specified"))),

@@ -41,9 +41,9 @@ pub(super) fn run(state: &State, select: &Select, deleted: bool, version: &str) 
 }
 
 fn queried<'a>(schema: &'a Schema, name: &str) -> Found<&'a Object> {
-    schema.object(name).map_err(|_| {
-        Refusal::new(400, "INVALID_TYPE", format!("sObject type '{name}' is not supported."))
-    })
+    schema
+        .object(name)
+        .map_err(|_| Refusal::new(400, "INVALID_TYPE", format!("sObject type '{name}' is not supported.")))
 }
 
 /// One object, and what is asked of it.
@@ -156,16 +156,20 @@ impl<'a> Scope<'a> {
                 Item::Count => {}
                 Item::Field(path) => self.show_field(&mut shown, record, path)?,
                 Item::Children(select) => {
-                    let child = self.object.children.iter().find(|c| c.relationship_name.eq_ignore_ascii_case(&select.from));
+                    let child =
+                        self.object.children.iter().find(|c| c.relationship_name.eq_ignore_ascii_case(&select.from));
                     let Some(child) = child else { continue };
                     let object = queried(&self.state.schema, &child.object)?;
                     let scope = Scope { object, ..*self };
                     let items = scope.items(select)?;
-                    let belongs = |other: &&Record| other[&child.field] == record["Id"] && (self.deleted || !is_deleted(other));
+                    let belongs =
+                        |other: &&Record| other[&child.field] == record["Id"] && (self.deleted || !is_deleted(other));
                     let holds = |other: &&Record| select.condition.as_ref().is_none_or(|c| scope.holds(c, other));
                     let children = self.state.all(&child.object).filter(belongs).filter(holds);
-                    let children: Vec<Value> =
-                        children.take(select.limit.unwrap_or(usize::MAX)).map(|r| scope.shown(r, &items)).collect::<Found<_>>()?;
+                    let children: Vec<Value> = children
+                        .take(select.limit.unwrap_or(usize::MAX))
+                        .map(|r| scope.shown(r, &items))
+                        .collect::<Found<_>>()?;
                     shown[&child.relationship_name] = match children.len() {
                         0 => Value::Null,
                         size => json!({ "totalSize": size, "done": true, "records": children }),
@@ -223,7 +227,8 @@ fn fits(field: &Field, operator: Operator, value: &Literal) -> Found<()> {
         return refused(format!("{operator:?} operator not valid on {kind} field {name}"));
     }
     let is_number = matches!(kind, "int" | "double" | "currency" | "percent");
-    if operator == Operator::Like && (is_number || matches!(kind, "boolean" | "date" | "datetime" | "id" | "reference")) {
+    if operator == Operator::Like && (is_number || matches!(kind, "boolean" | "date" | "datetime" | "id" | "reference"))
+    {
         return refused(format!("invalid operator on {kind} field {name}: LIKE"));
     }
     let fits = match value {
@@ -237,7 +242,9 @@ fn fits(field: &Field, operator: Operator, value: &Literal) -> Found<()> {
         return Ok(());
     }
     let quotes = if matches!(value, Literal::Text(_)) { "should not" } else { "should" };
-    refused(format!("value of filter criterion for field '{name}' must be of type {kind} and {quotes} be enclosed in quotes"))
+    refused(format!(
+        "value of filter criterion for field '{name}' must be of type {kind} and {quotes} be enclosed in quotes"
+    ))
 }
 
 fn matches(value: &Value, operator: Operator, literals: &[Literal]) -> bool {
@@ -260,9 +267,7 @@ fn matches(value: &Value, operator: Operator, literals: &[Literal]) -> bool {
         Operator::More => order() == Some(Ordering::Greater),
         Operator::AtLeast => matches!(order(), Some(Ordering::Greater | Ordering::Equal)),
         Operator::Like => match (value, first) {
-            (Value::String(text), Literal::Text(pattern)) => {
-                is_like(&text.to_lowercase(), &pattern.to_lowercase())
-            }
+            (Value::String(text), Literal::Text(pattern)) => is_like(&text.to_lowercase(), &pattern.to_lowercase()),
             _ => false,
         },
         Operator::In => literals.iter().any(is),

@@ -40,7 +40,8 @@ fn page(state: &State, cursor: usize, first: usize, request: &Request) -> Answer
     let size = asked.map_or(state.page_size, |asked: usize| asked.clamp(200, 2000).min(state.page_size));
     let records: &[Value] = &state.cursors[cursor];
     let end = (first + size).min(records.len());
-    let mut page = json!({ "totalSize": records.len(), "done": end == records.len(), "records": records[first.min(end)..end] });
+    let mut page =
+        json!({ "totalSize": records.len(), "done": end == records.len(), "records": records[first.min(end)..end] });
     if end < records.len() {
         page["nextRecordsUrl"] = format!("/services/data/v{}/query/01g{cursor}-{end}", request.version).into();
     }

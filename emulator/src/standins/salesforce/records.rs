@@ -148,7 +148,12 @@ fn read_blob(record: &Record, field: &str) -> Answer {
 }
 
 fn shown(object: &Object, record: &Record, request: &Request) -> Result<Value, Refusal> {
-    let url = format!("/services/data/v{}/sobjects/{}/{}", request.version, object.name, record["Id"].as_str().unwrap_or_default());
+    let url = format!(
+        "/services/data/v{}/sobjects/{}/{}",
+        request.version,
+        object.name,
+        record["Id"].as_str().unwrap_or_default()
+    );
     let mut shown = json!({ "attributes": { "type": object.name, "url": url } });
     match request.query.get("fields") {
         None => {

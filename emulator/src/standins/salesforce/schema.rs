@@ -154,9 +154,7 @@ impl Object {
 
 impl Field {
     fn describe(&self, object: &Object) -> Value {
-        let value = |value: &String, active: bool| {
-            json!({ "value": value, "label": value, "active": active, "defaultValue": false })
-        };
+        let value = |value: &String, active: bool| json!({ "value": value, "label": value, "active": active, "defaultValue": false });
         let values = self.values.iter().map(|v| value(v, true)).chain(self.inactive.iter().map(|v| value(v, false)));
         json!({
             "name": self.name, "label": self.label.as_ref().unwrap_or(&self.name), "type": self.kind,

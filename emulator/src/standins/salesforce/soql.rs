@@ -145,7 +145,11 @@ fn quoted(text: &str) -> Parsed<(String, usize)> {
                 Some('b' | 'B') => '\u{8}',
                 Some('f' | 'F') => '\u{c}',
                 Some(same @ ('\\' | '\'' | '"' | '%' | '_')) => same,
-                other => return Err(Refusal::malformed(format!("Illegal character sequence '\\{other:?}' in string literal"))),
+                other => {
+                    return Err(Refusal::malformed(format!(
+                        "Illegal character sequence '\\{other:?}' in string literal"
+                    )));
+                }
             }),
             character => literal.push(character),
         }
@@ -286,8 +290,7 @@ impl Parser {
         }
         let field = self.name()?;
         let operator = self.operator()?;
-        let is_list =
-            matches!(operator, Operator::In | Operator::NotIn | Operator::Includes | Operator::Excludes);
+        let is_list = matches!(operator, Operator::In | Operator::NotIn | Operator::Includes | Operator::Excludes);
         let mut values = Vec::new();
         if is_list {
             self.wants("(")?;
@@ -376,7 +379,8 @@ mod tests {
         assert_eq!(read.order, [("Name".to_owned(), true), ("Id".to_owned(), false)]);
         let Some(Condition::All(terms)) = read.condition else { panic!("{:?}", read.condition) };
         let Condition::Any(names) = &terms[0] else { panic!("{terms:?}") };
-        let is = |field: &str, operator, value| Condition::Compare { field: field.into(), operator, values: vec![value] };
+        let is =
+            |field: &str, operator, value| Condition::Compare { field: field.into(), operator, values: vec![value] };
         assert_eq!(names[0], is("Name", Operator::Is, Literal::Text("O'Hara".into())));
         assert_eq!(names[1], is("Born", Operator::Less, Literal::Time("2020-01-01".into())));
     }

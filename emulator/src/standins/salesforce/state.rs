@@ -42,7 +42,8 @@ impl State {
 
     /// Creates a record of an object that exists; `fields` go before what the system sets.
     pub(super) fn insert(&mut self, object: &str, fields: Record) -> String {
-        let object = self.schema.object(object).unwrap_or_else(|_| panic!("the stand-in has no object {object}")).clone();
+        let object =
+            self.schema.object(object).unwrap_or_else(|_| panic!("the stand-in has no object {object}")).clone();
         let id = self.new_id(&object.key_prefix);
         let mut record: Record = object.fields.iter().map(|field| (field.name.clone(), Value::Null)).collect();
         record.insert("Id".into(), id.into());
@@ -102,7 +103,8 @@ impl State {
     /// Those that are not deleted and have this value in a field, in any case.
     pub(super) fn having(&self, object: &str, field: &str, value: &str) -> Vec<String> {
         let is_it = |record: &&Record| {
-            !is_deleted(record) && record.get(field).and_then(Value::as_str).is_some_and(|v| v.eq_ignore_ascii_case(value))
+            !is_deleted(record)
+                && record.get(field).and_then(Value::as_str).is_some_and(|v| v.eq_ignore_ascii_case(value))
         };
         let ids = self.all(object).filter(is_it).filter_map(|record| record["Id"].as_str());
         ids.map(str::to_owned).collect()
