@@ -13,11 +13,21 @@ async fn sample_api() -> Platform {
 }
 
 fn credentials(api: &Platform) -> Value {
-    json!({ "baseUrl": format!("{}/sample/", api.url()), "token": "t", "verifyPath": "/me" })
+    json!({ "baseUrl": format!("{}/sample/", api.url()), "oauth": { "access_token": "t" }, "verifyPath": "/me" })
+}
+
+/// The environment of a container of this component.
+fn deployed(harness: Harness<'_>) -> Harness<'_> {
+    harness
+        .environment("OAUTH_CLIENT_ID", "client")
+        .environment("OAUTH_CLIENT_SECRET", "secret")
+        .environment("OAUTH_AUTH_URI", "http://127.0.0.1:1/authorize")
+        .environment("OAUTH_TOKEN_URI", "http://127.0.0.1:1/token")
 }
 
 async fn request(api: &Platform, body: Value) -> Emitted {
-    Harness::new(&component().unwrap(), "makeRequest").config(credentials(api)).run(body).await.unwrap()
+    let component = component().unwrap();
+    deployed(Harness::new(&component, "makeRequest")).config(credentials(api)).run(body).await.unwrap()
 }
 
 #[test]
@@ -53,11 +63,12 @@ async fn an_error_status_is_an_error_and_one_that_passes_is_a_rebound() {
 #[tokio::test]
 async fn the_token_goes_to_no_other_host() {
     let api = sample_api().await;
-    for path in ["https://example.com/", "//example.com/"] {
-        let emitted = request(&api, json!({ "path": path })).await;
-        assert!(matches!(&emitted.events[..], [Event::Error(text)] if text.contains("`path`")), "{emitted:?}");
-    }
+    let elsewhere = request(&api, json!({ "path": "https://example.com/" })).await;
+    assert!(matches!(&elsewhere.events[..], [Event::Error(text)] if text.contains("no origin")), "{elsewhere:?}");
     assert!(api.calls().is_empty());
+    // Not another host, but a path of this one.
+    let below = request(&api, json!({ "path": "//example.com/" })).await;
+    assert!(matches!(&below.events[..], [Event::Error(text)] if text.contains("404")), "{below:?}");
 }
 
 #[tokio::test]
@@ -98,9 +109,9 @@ async fn credentials_are_checked_with_a_request() {
     let component = component().unwrap();
     let verify = |token: &str| {
         let mut credentials = credentials(&api);
-        credentials["token"] = token.into();
-        Harness::verify(&component, credentials)
+        credentials["oauth"]["access_token"] = token.into();
+        deployed(Harness::new(&component, "")).config(credentials).verify()
     };
     assert_eq!(verify("t").await.unwrap(), Verified::Yes);
-    assert_eq!(verify("expired").await.unwrap(), Verified::No("the API answered 401 Unauthorized".to_owned()));
+    assert!(matches!(verify("expired").await.unwrap(), Verified::No(reason) if reason.contains("refresh token")));
 }

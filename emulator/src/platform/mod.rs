@@ -5,7 +5,6 @@
 //! memory and ends with the last [`Platform`] handle.
 
 mod calls;
-mod cut;
 mod faults;
 mod hook;
 mod items;

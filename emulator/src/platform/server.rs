@@ -1,17 +1,10 @@
 //! The HTTP server: routes, credentials, and what happens to every call.
 
 use super::{
-    Call, Fault, PlatformConfig,
-    calls::Calls,
-    cut::{CuttableListener, Switch},
-    faults::Faults,
-    hook, objects,
-    reply::Refusal,
-    sample, secrets,
-    shared::Shared,
-    state::State as PlatformState,
-    steps,
+    Call, Fault, PlatformConfig, calls::Calls, faults::Faults, hook, objects, reply::Refusal, sample, secrets,
+    shared::Shared, state::State as PlatformState, steps,
 };
+use crate::cut::{CuttableListener, Switch};
 use axum::{
     Router,
     body::{Body, to_bytes},

@@ -21,17 +21,17 @@ use tokio::{
 
 /// Cuts the connection that a request came over. Nothing more is written to it.
 #[derive(Clone)]
-pub(super) struct Switch(Arc<AtomicBool>);
+pub(crate) struct Switch(Arc<AtomicBool>);
 
 impl Switch {
     /// The connection ends when the server next tries to write to it: whatever is answered does not arrive.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// Accepts connections that have a [`Switch`].
-pub(super) struct CuttableListener(pub(super) TcpListener);
+pub(crate) struct CuttableListener(pub(super) TcpListener);
 
 impl Listener for CuttableListener {
     type Io = Cuttable;
@@ -56,7 +56,7 @@ impl Connected<IncomingStream<'_, CuttableListener>> for Switch {
 }
 
 /// A connection with a [`Switch`].
-pub(super) struct Cuttable {
+pub(crate) struct Cuttable {
     stream: TcpStream,
     switch: Switch,
 }
