@@ -37,5 +37,8 @@ pub use session::{Counts, Environment, Session, Tools};
 pub use store::{Store, StoreError, Trouble};
 pub use token::{Record, keys_for, normalised};
 
+pub(crate) use definition::{Client, Resolved};
+pub(crate) use endpoint::Endpoint;
+
 #[cfg(test)]
 mod tests;

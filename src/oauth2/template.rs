@@ -17,9 +17,9 @@ impl Names<'_> {
     /// Whether every name in `template` stands for something: for what may be left out.
     pub(super) fn are_given(&self, template: &str) -> bool {
         let names = template.split("{{").skip(1).filter_map(|part| part.split_once("}}"));
-        names.map(|(name, _)| name.trim()).all(|name| {
-            self.field(name).is_some() || (self.env)(name).is_some_and(|value| !value.is_empty())
-        })
+        names
+            .map(|(name, _)| name.trim())
+            .all(|name| self.field(name).is_some() || (self.env)(name).is_some_and(|value| !value.is_empty()))
     }
 
     /// The text that `template` stands for. `place` says where it is written, for the error.

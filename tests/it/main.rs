@@ -8,6 +8,7 @@ mod author_api;
 mod cli;
 mod conformance;
 mod invariants;
+mod login;
 mod oauth2;
 mod process;
 mod protocol;
