@@ -18,6 +18,7 @@ mod iso_time;
 mod lock;
 mod profile;
 mod refusal;
+mod resolve;
 mod session;
 mod store;
 mod template;
@@ -37,8 +38,8 @@ pub use session::{Counts, Environment, Session, Tools};
 pub use store::{Store, StoreError, Trouble};
 pub use token::{Record, keys_for, normalised};
 
-pub(crate) use definition::{Client, Resolved};
 pub(crate) use endpoint::Endpoint;
+pub(crate) use resolve::{Client, Resolved};
 
 #[cfg(test)]
 mod tests;
