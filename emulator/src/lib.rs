@@ -13,6 +13,7 @@ mod cut;
 mod emulator;
 mod event;
 mod input;
+mod keep;
 mod log;
 pub mod platform;
 pub mod provider;

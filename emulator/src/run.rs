@@ -6,6 +6,7 @@ use crate::{
     emulator::Emulator,
     event::{Event, EventKind},
     input::fill_in,
+    keep::Keeper,
     log::Events,
     provider::Provider,
     tally::Tally,
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) emulator: EmulatorConfig,
     pub(crate) messages: Vec<Value>,
     pub(crate) headers: Headers,
+    /// Where changed keys go.
+    pub(crate) keeper: Keeper,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     /// Until the component takes the first message: it may have to be built first.
@@ -58,7 +61,8 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     let mut env = component_env(&emulator);
     env.extend(plan.env);
     let (process, output) = Process::start(&plan.command, &env)?;
-    let mut session = Session { process, output, events: emulator.events(), tally: Tally::default(), timeline };
+    let (events, keeper) = (emulator.events(), plan.keeper);
+    let mut session = Session { process, output, events, tally: Tally::default(), keeper, timeline };
 
     let ending = session.until_settled(plan.start_timeout, plan.timeout).await?;
     session.end(&ending).await?;
@@ -106,6 +110,7 @@ struct Session<'a> {
     output: Output,
     events: Events,
     tally: Tally,
+    keeper: Keeper,
     timeline: &'a Timeline,
 }
 
@@ -188,6 +193,9 @@ impl Session<'_> {
     fn take(&mut self, event: &Event) {
         self.tally.count(event);
         self.timeline.event(event);
+        if let Err(error) = self.keeper.take(event) {
+            self.timeline.note(&error);
+        }
     }
 
     fn judge(&self, ending: &Ending) -> bool {

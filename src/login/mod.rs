@@ -1,8 +1,8 @@
 //! `component login` and `component logout`, for local work: the authorization-code flow with PKCE, which a browser on
 //! this machine comes back from (RFC 8252), and the end of what it began (RFC 7009).
 //!
-//! The tokens go where `emulator run --config` reads them. Nothing secret is printed, and no code is spent before it is
-//! known that the file can be written.
+//! The tokens go where `emulator run --config FILE --save-keys` reads them and keeps them fresh. Nothing secret is
+//! printed, and no code is spent before it is known that the file can be written.
 
 mod authorization;
 mod file;
