@@ -260,13 +260,16 @@ impl Sources<'_> {
     }
 
     fn client(&self, profile: &mut Profile, token_url: Option<Url>) -> Result<Client, ConfigError> {
-        let of_profile = |member: &str, template: &Option<String>| match template {
-            Some(template) => self.names.address(&format!("the profile's {member}"), template).map(Some),
-            None => Ok(None),
+        let token_url = match (token_url, &profile.token_uri) {
+            (Some(url), _) => url,
+            (None, Some(template)) => self.names.address("the profile's token_uri", template)?,
+            (None, None) => return Err(missing("token_uri", "the address of the provider's token endpoint")),
         };
-        let token_url = token_url.map_or_else(|| of_profile("token_uri", &profile.token_uri), |url| Ok(Some(url)))?;
-        let token_url =
-            token_url.ok_or_else(|| missing("token_uri", "the address of the provider's token endpoint"))?;
+        let of_profile = |member: &str, template: &Option<String>| match template {
+            None => Ok(None),
+            Some(path) if path.starts_with("./") => Ok(token_url.join(path).ok()),
+            Some(template) => self.names.address(&format!("the profile's {member}"), template).map(Some),
+        };
         let declared_refresh = self.address("refresh_token_uri", self.declared.refresh_token_uri.as_deref())?;
         let declared_auth =
             self.address("auth_uri", self.author.auth_uri.as_deref().or(self.declared.auth_uri.as_deref()))?;

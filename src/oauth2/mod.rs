@@ -17,6 +17,7 @@ mod error;
 mod iso_time;
 mod lock;
 mod profile;
+mod refusal;
 mod session;
 mod store;
 mod template;
@@ -25,13 +26,13 @@ mod token;
 pub use answer::{AnswerError, TokenAnswer};
 pub use client::{AuthorizedClient, AuthorizedRequest};
 pub use definition::{ConfigError, Mode, OAuth2};
-pub use endpoint::{ErrorClass, ExchangeError};
 pub use error::Error;
 pub use lock::{Held, LockError, RefreshLock};
 pub use profile::{
     AnswerRule, BodyFormat, ClientAuth, ErrorRule, ExpiresUnit, HeaderRule, Judgement, Profile, ProfileError,
     ScopePolicy, TokenHeader,
 };
+pub use refusal::{ErrorClass, ExchangeError};
 pub use session::{Counts, Environment, Session, Tools};
 pub use store::{Store, StoreError, Trouble};
 pub use token::{Record, keys_for, normalised};

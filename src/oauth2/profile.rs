@@ -4,7 +4,7 @@
 //! The ready profiles are the JSON files in `profiles/`. A profile says only where its provider departs from the
 //! generic one, which keeps to the RFCs.
 
-use super::{challenge, endpoint::ErrorClass};
+use super::{challenge, refusal::ErrorClass};
 use reqwest::{Url, header::HeaderMap};
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, time::Duration};
@@ -53,13 +53,14 @@ pub struct Profile {
     pub refresh_scope: ScopePolicy,
     /// What a refresh carries beside the standard parameters, which it cannot override.
     pub refresh_params: BTreeMap<String, String>,
-    /// Where users authorise; a template.
+    /// Where users authorise. A template, as all addresses here; those that begin with `./` are reckoned from the token
+    /// endpoint, for providers with a host per region or customer.
     pub auth_uri: Option<String>,
-    /// Where codes are exchanged; a template.
+    /// Where codes are exchanged.
     pub token_uri: Option<String>,
-    /// Where tokens are refreshed, when that is elsewhere; a template.
+    /// Where tokens are refreshed, when that is elsewhere.
     pub refresh_uri: Option<String>,
-    /// Where tokens are revoked (RFC 7009); a template.
+    /// Where tokens are revoked (RFC 7009).
     pub revoke_uri: Option<String>,
     /// What the authorisation request carries beside the standard parameters.
     pub authorize_params: BTreeMap<String, String>,
@@ -75,7 +76,7 @@ pub struct Profile {
     pub token_types: Vec<String>,
     /// How a request carries the token.
     pub token_header: TokenHeader,
-    /// Where the API is, when every customer's is there; a template.
+    /// Where the API is, when every customer's is there.
     pub base_url: Option<String>,
     /// The member of the token answer that says where the API is for this customer.
     pub base_url_field: Option<String>,
@@ -122,7 +123,7 @@ pub enum ScopePolicy {
     /// None: the provider grants what it granted before.
     #[default]
     None,
-    /// What was granted last, or else what is configured.
+    /// What was granted last (with `offline_access` where that is configured), or else what is configured.
     Granted,
     /// What is configured.
     Configured,

@@ -25,7 +25,13 @@ async fn case_02_each_access_refreshes_with_the_token_that_the_one_before_brough
     let spent = rig.provider.token_calls().iter().map(|call| call.form["refresh_token"].clone()).collect::<Vec<_>>();
     let saved = rig.account.saved.lock().unwrap().iter().map(|keys| keys["oauth"].clone()).collect::<Vec<_>>();
     assert_eq!(spent.len(), 3);
-    assert_eq!((&spent[1], &spent[2]), (&saved[0]["refresh_token"].as_str().unwrap().to_owned(), &saved[1]["refresh_token"].as_str().unwrap().to_owned()));
+    assert_eq!(
+        (&spent[1], &spent[2]),
+        (
+            &saved[0]["refresh_token"].as_str().unwrap().to_owned(),
+            &saved[1]["refresh_token"].as_str().unwrap().to_owned()
+        )
+    );
 }
 
 #[tokio::test]

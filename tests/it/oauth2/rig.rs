@@ -303,11 +303,7 @@ impl Rig {
             lock: self.lock.clone(),
         };
         let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
-        let store = ReplicaStore {
-            config: Mutex::new(Arc::new(account.stored())),
-            account,
-            reports: Mutex::default(),
-        };
+        let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
         Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
     }
 
