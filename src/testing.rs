@@ -200,13 +200,13 @@ impl<'a> Harness<'a> {
         metadata(self.service_run()?).await
     }
 
-    /// Checks these credentials with the component's verifyCredentials.
+    /// Checks the harness's configuration with the component's verifyCredentials.
     ///
     /// # Errors
     /// When the check fails, as opposed to finding that they do not work.
-    pub async fn verify(component: &Component, credentials: Value) -> anyhow::Result<Verified> {
-        let verify = component.verify_function().context("the component has no verifyCredentials")?;
-        verify(Harness::new(component, "").config(credentials).service_run()?).await
+    pub async fn verify(self) -> anyhow::Result<Verified> {
+        let verify = self.component.verify_function().context("the component has no verifyCredentials")?;
+        verify(self.service_run()?).await
     }
 
     fn service_run(self) -> anyhow::Result<ServiceRun> {

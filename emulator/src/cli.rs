@@ -3,9 +3,11 @@
 use crate::{
     broker::BrokerConfig,
     config::EmulatorConfig,
-    input::{InputError, read_json, read_message, read_object},
+    input::{InputError, read_as, read_json, read_message, read_object},
     platform::{PlatformConfig, Step},
+    provider::{Knobs, ProviderConfig},
     run::{self, Plan},
+    serve,
     service::{self, ServicePlan},
     timeline::Timeline,
     up,
@@ -15,7 +17,8 @@ use sailor::protocol::Headers;
 use serde_json::{Value, json};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-/// A local platform for components: broker, REST API and object storage on loopback. No account, no network, no Docker.
+/// A local platform for components: broker, REST API, object storage and OAuth2 provider on loopback. No account, no
+/// network, no Docker.
 #[derive(Parser)]
 #[command(name = "emulator", version)]
 struct Cli {
@@ -28,10 +31,15 @@ enum Command {
     /// Start a component, send it messages, and show what it does as a time line.
     ///
     /// In message, configuration and snapshot, {{EMULATOR_URL}} stands for the platform's address; a sample API is at
-    /// {{EMULATOR_URL}}/sample/items.
+    /// {{EMULATOR_URL}}/sample/items. {{PROVIDER_URL}} is the OAuth2 provider's address, with an API at
+    /// {{PROVIDER_URL}}/api/me, and a member that is "{{PROVIDER_TOKENS}}" or "{{PROVIDER_EXPIRED_TOKENS}}" becomes what
+    /// the provider answered to an authorization. The component finds PROVIDER_URL, PROVIDER_CLIENT_ID and
+    /// PROVIDER_CLIENT_SECRET in its environment.
     Run(Run),
     /// Start the platform and leave it running, for a component that is started by hand.
     Up(Up),
+    /// Start the OAuth2 provider alone and leave it running; show what becomes of its tokens.
+    Provider(ProviderAlone),
     /// Execute verifyCredentials, getMetaModel or selectModel once, and print the result.
     Service(Service),
 }
@@ -68,6 +76,39 @@ struct StepArgs {
 }
 
 #[derive(Args)]
+struct ProviderArgs {
+    /// The OAuth2 provider has the ways of a well-known one
+    #[arg(long = "provider", value_name = "NAME", value_parser = preset)]
+    preset: Option<Knobs>,
+    /// How the OAuth2 provider behaves, a JSON object with members of `emulator::provider::Knobs`
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    knobs: Option<PathBuf>,
+    /// Refresh tokens are good once; a second use ends them all
+    #[arg(long)]
+    rotating: bool,
+    /// Seconds for which a spent refresh token may be used again
+    #[arg(long, value_name = "SECONDS")]
+    grace: Option<u64>,
+    /// Seconds for which an access token is good
+    #[arg(long, value_name = "SECONDS")]
+    access_lifetime: Option<u64>,
+}
+
+#[derive(Args)]
+struct ProviderAlone {
+    #[command(flatten)]
+    provider: ProviderArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// The port [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    port: u16,
+    /// Write what an authorization answers to this file, for a configuration
+    #[arg(long, value_name = "FILE")]
+    issue: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct OutputArgs {
     /// One JSON object per line on standard output, everything else on standard error
     #[arg(long)]
@@ -91,6 +132,8 @@ struct Run {
     #[command(flatten)]
     step: StepArgs,
     #[command(flatten)]
+    provider: ProviderArgs,
+    #[command(flatten)]
     output: OutputArgs,
     /// Another environment variable for the component; may be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
@@ -113,6 +156,8 @@ struct Up {
     function: String,
     #[command(flatten)]
     step: StepArgs,
+    #[command(flatten)]
+    provider: ProviderArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Write the component's environment to this file instead of printing it
@@ -140,6 +185,8 @@ struct Service {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
+    provider: ProviderArgs,
+    #[command(flatten)]
     output: OutputArgs,
     /// Another environment variable for the component; may be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
@@ -158,6 +205,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("must look like NAME=VALUE".into()),
     }
+}
+
+fn preset(name: &str) -> Result<Knobs, String> {
+    Knobs::preset(name).ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))
 }
 
 /// Reads the command line and does what it says.
@@ -187,8 +238,14 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
                 BrokerConfig { port: arguments.broker_port, ..BrokerConfig::default() },
                 PlatformConfig { port: arguments.platform_port, ..PlatformConfig::default() },
             );
-            let config = EmulatorConfig { broker, platform, ..arguments.step.config(&arguments.function)? };
+            let provider = arguments.provider.config()?;
+            let config = EmulatorConfig { broker, platform, provider, ..arguments.step.config(&arguments.function)? };
             up::up(config, arguments.env_file, &timeline).await.map(|()| true)
+        }
+        Command::Provider(arguments) => {
+            let timeline = arguments.output.timeline();
+            let config = ProviderConfig { port: arguments.port, ..arguments.provider.config()? };
+            serve::provider(config, arguments.issue.as_deref(), &timeline).await.map(|()| true)
         }
         Command::Service(arguments) => {
             let timeline = arguments.output.timeline();
@@ -200,6 +257,26 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
 impl OutputArgs {
     fn timeline(&self) -> Timeline {
         Timeline::new(self.json, self.quiet)
+    }
+}
+
+impl ProviderArgs {
+    fn config(&self) -> Result<ProviderConfig, InputError> {
+        let mut knobs = match (&self.preset, &self.knobs) {
+            (Some(preset), _) => preset.clone(),
+            (None, Some(path)) => read_as("knobs", path)?,
+            (None, None) => Knobs::default(),
+        };
+        if self.rotating {
+            (knobs.rotate, knobs.kill_family_on_reuse) = (true, true);
+        }
+        if let Some(seconds) = self.grace {
+            knobs.grace = Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = self.access_lifetime {
+            knobs.access_lifetime = Duration::from_secs(seconds);
+        }
+        Ok(ProviderConfig { knobs, ..ProviderConfig::default() })
     }
 }
 
@@ -244,7 +321,7 @@ impl Run {
             messages.push(json!({"body": {}}));
         }
         Ok(Plan {
-            emulator: self.step.config(&self.function)?,
+            emulator: EmulatorConfig { provider: self.provider.config()?, ..self.step.config(&self.function)? },
             messages,
             headers: self.headers.into_iter().map(|(name, value)| (name, value.into())).collect::<Headers>(),
             command: command_or(self.command, "cargo run --quiet"),
@@ -259,6 +336,7 @@ impl Service {
     fn plan(self) -> Result<ServicePlan, InputError> {
         Ok(ServicePlan {
             config: config(self.config.as_ref())?,
+            provider: self.provider.config()?,
             method: self.method,
             function: self.function,
             model: self.model,

@@ -1,10 +1,11 @@
-//! Turns what broker and platform tell into events, and does what the platform does with snapshots and keys.
+//! Turns what broker, platform and provider tell into events, and does what the platform does with snapshots and keys.
 
 use crate::{
     broker,
     event::{Decoder, Event, EventKind},
     log::Log,
     platform::{Call, Platform},
+    provider,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Instant};
@@ -18,6 +19,7 @@ pub(crate) struct Collector {
     pub(crate) decoder: Decoder,
     pub(crate) broker: broadcast::Receiver<broker::Event>,
     pub(crate) calls: broadcast::Receiver<Call>,
+    pub(crate) provider: broadcast::Receiver<provider::Entry>,
     pub(crate) platform: Platform,
     pub(crate) log: Arc<Log>,
 }
@@ -29,6 +31,11 @@ impl Collector {
                 biased;
                 call = self.calls.recv() => match call {
                     Ok(call) => Some(Event::of_call(&call)),
+                    Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
+                    Err(RecvError::Closed) => break,
+                },
+                entry = self.provider.recv() => match entry {
+                    Ok(entry) => Some(Event::of_provider(&entry)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },

@@ -3,6 +3,7 @@
 use crate::{
     broker::BrokerConfig,
     platform::{PlatformConfig, Step},
+    provider::ProviderConfig,
 };
 use sailor::protocol::CipherError;
 use std::{fmt, io};
@@ -14,6 +15,8 @@ pub struct EmulatorConfig {
     pub broker: BrokerConfig,
     /// The REST API and object storage.
     pub platform: PlatformConfig,
+    /// The OAuth2 provider.
+    pub provider: ProviderConfig,
     /// The workspace's id.
     pub workspace: String,
     /// The flow's id.
@@ -47,6 +50,7 @@ impl Default for EmulatorConfig {
         Self {
             broker: BrokerConfig::default(),
             platform: PlatformConfig::default(),
+            provider: ProviderConfig::default(),
             workspace: "emulated-workspace".into(),
             flow: "emulated-flow".into(),
             flow_type: "ordinary".into(),

@@ -1,4 +1,4 @@
-//! One emulated step: broker, platform and topology, and everything that its component does with them.
+//! One emulated step: broker, platform, provider and topology, and everything that its component does with them.
 
 use crate::{
     broker::{BasicProperties, Broker},
@@ -7,6 +7,7 @@ use crate::{
     event::Decoder,
     log::{Events, Log},
     platform::{Platform, percent_encoded},
+    provider::Provider,
     topology::Topology,
     webhook, wire,
 };
@@ -49,6 +50,7 @@ struct Inner {
     config: EmulatorConfig,
     broker: Broker,
     platform: Platform,
+    provider: Provider,
     topology: Topology,
     cipher: Cipher,
     log: Arc<Log>,
@@ -68,7 +70,7 @@ impl fmt::Debug for Emulator {
 }
 
 impl Emulator {
-    /// Starts broker and platform, and declares the step's exchange and queues.
+    /// Starts broker, platform and provider, and declares the step's exchange and queues.
     ///
     /// # Errors
     /// When a port is taken, or the initialisation vector is not 16 bytes.
@@ -80,6 +82,9 @@ impl Emulator {
         let port = config.platform.port;
         let platform =
             Platform::start(config.platform.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        let port = config.provider.port;
+        let provider =
+            Provider::start(config.provider.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
         platform.set_step(&config.flow, config.step.clone());
         let topology = Topology::new(&config.workspace, &config.flow, &config.step.id, PREVIOUS_STEP);
         topology.declare(&broker, &config.routing_keys);
@@ -93,6 +98,7 @@ impl Emulator {
             decoder: Decoder { cipher: cipher.clone(), topology: topology.clone() },
             broker: broker.watch(),
             calls: platform.watch(),
+            provider: provider.watch(),
             platform: platform.clone(),
             log: log.clone(),
         };
@@ -101,7 +107,7 @@ impl Emulator {
         let mut webhooks = platform.webhooks(&config.flow);
         let stopped = stop.clone();
         let _stop = stop.drop_guard();
-        let inner = Arc::new(Inner { config, broker, platform, topology, cipher, log, _stop });
+        let inner = Arc::new(Inner { config, broker, platform, provider, topology, cipher, log, _stop });
         // Weak, so that waiting for requests does not keep the emulator alive.
         let weak = Arc::downgrade(&inner);
         tokio::spawn(stopped.run_until_cancelled_owned(async move {
@@ -133,6 +139,12 @@ impl Emulator {
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.inner.platform
+    }
+
+    /// The OAuth2 provider, to issue tokens, turn its knobs, and see what became of the tokens.
+    #[must_use]
+    pub fn provider(&self) -> &Provider {
+        &self.inner.provider
     }
 
     /// Names of queues and routing keys.
@@ -259,10 +271,11 @@ impl Emulator {
         self.inner.broker.settled(&self.inner.topology.input).await;
     }
 
-    /// Stops broker and platform; connections are cut, all state is gone.
+    /// Stops broker, platform and provider; connections are cut, all state is gone.
     pub async fn shutdown(&self) {
         self.inner.broker.shutdown().await;
         self.inner.platform.shutdown().await;
+        self.inner.provider.shutdown().await;
         self.inner.log.end();
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     broker::{self, Message},
     platform::Call,
+    provider,
     topology::Topology,
     wire,
 };
@@ -56,6 +57,13 @@ pub enum EventKind {
     Refused,
     /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
     Call,
+    /// Somebody called the OAuth2 provider: its token endpoint, or another one that is about tokens. The body has the
+    /// status, and tokens by their numbers.
+    TokenCall,
+    /// Something became of a token at the provider: issued, spent, reused, …
+    Token,
+    /// Somebody called the provider's API.
+    ApiCall,
     /// Events were lost: more happened at once than could be watched. The body is how many.
     Lost,
 }
@@ -120,6 +128,20 @@ impl Event {
 
     pub(crate) fn lost(count: u64) -> Self {
         Self { body: count.into(), ..Self::bare(EventKind::Lost, "") }
+    }
+
+    /// What happened at the provider. Tokens are known by their numbers.
+    pub(crate) fn of_provider(entry: &provider::Entry) -> Self {
+        use provider::Kind as K;
+        let (kind, status) = match &entry.kind {
+            K::TokenCall(call) => (EventKind::TokenCall, call.status),
+            K::RevokeCall { status, .. } => (EventKind::TokenCall, *status),
+            K::AuthorizeCall { .. } => (EventKind::TokenCall, None),
+            K::ApiCall(call) => (EventKind::ApiCall, call.status),
+            _ => (EventKind::Token, None),
+        };
+        let body = json!({"text": entry.kind.to_string(), "status": status});
+        Self { body, ..Self::bare(kind, "") }
     }
 
     /// A call that the component made. Changed keys are an event of their own.

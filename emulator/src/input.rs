@@ -1,11 +1,21 @@
 //! Files that the command is given: messages, configuration, snapshot.
 
-use crate::platform::kind_of;
+use crate::{
+    platform::{Platform, kind_of},
+    provider::Provider,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::{io::Read, path::Path};
 
-/// What stands for the platform's base address in these files.
-pub(crate) const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
+/// The platform's base address.
+const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
+/// The OAuth2 provider's base address.
+const PROVIDER_PLACEHOLDER: &str = "{{PROVIDER_URL}}";
+/// The provider's answer to an authorization: what a component has stored.
+const TOKENS_PLACEHOLDER: &str = "{{PROVIDER_TOKENS}}";
+/// The same, with an access token that is expired.
+const EXPIRED_TOKENS_PLACEHOLDER: &str = "{{PROVIDER_EXPIRED_TOKENS}}";
 
 /// Why a file cannot be used. This is the caller's mistake, not the component's.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +40,13 @@ pub(crate) fn read_json(what: &str, path: &Path) -> Result<Value, InputError> {
     })
 }
 
+/// Reads a file into what its members mean.
+pub(crate) fn read_as<T: DeserializeOwned>(what: &str, path: &Path) -> Result<T, InputError> {
+    let value = read_object(what, path)?;
+    serde_json::from_value(value.into())
+        .map_err(|error| InputError(format!("the {what} file {} cannot be used: {error}", path.display())))
+}
+
 /// Reads a file that must hold an object.
 pub(crate) fn read_object(what: &str, path: &Path) -> Result<Map<String, Value>, InputError> {
     match read_json(what, path)? {
@@ -47,12 +64,17 @@ pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
     Ok(if object.contains_key("body") { object.into() } else { json!({"body": object}) })
 }
 
-/// Puts the platform's base address wherever a text says [`URL_PLACEHOLDER`].
-pub(crate) fn fill_in(value: &mut Value, url: &str) {
+/// Puts into these files what is known only once everything runs: addresses wherever a text holds them, tokens where it
+/// is nothing else.
+pub(crate) fn fill_in(value: &mut Value, platform: &Platform, provider: &Provider) {
     match value {
-        Value::String(text) if text.contains(URL_PLACEHOLDER) => *text = text.replace(URL_PLACEHOLDER, url),
-        Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, url)),
-        Value::Object(members) => members.values_mut().for_each(|value| fill_in(value, url)),
+        Value::String(text) if text == TOKENS_PLACEHOLDER => *value = provider.issue().into(),
+        Value::String(text) if text == EXPIRED_TOKENS_PLACEHOLDER => *value = provider.issue_expired().into(),
+        Value::String(text) if text.contains("{{") => {
+            *text = text.replace(URL_PLACEHOLDER, &platform.url()).replace(PROVIDER_PLACEHOLDER, &provider.url());
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, platform, provider)),
+        Value::Object(members) => members.values_mut().for_each(|value| fill_in(value, platform, provider)),
         _ => {}
     }
 }

@@ -1,7 +1,7 @@
-//! A local platform for components: AMQP broker, REST API and object storage on loopback.
+//! A local platform for components: AMQP broker, REST API, object storage and OAuth2 provider on loopback.
 //!
 //! [`Emulator`] is one step of a flow with all that its component needs; the command `emulator` runs a component
-//! against it and prints what happens. [`broker`] and [`platform`] can be used on their own. Nothing leaves the
+//! against it and prints what happens. [`broker`], [`platform`] and [`provider`] can be used on their own. Nothing leaves the
 //! machine, and all state is in memory.
 
 pub mod broker;
@@ -17,6 +17,7 @@ mod log;
 pub mod platform;
 pub mod provider;
 mod run;
+mod serve;
 mod service;
 mod tally;
 mod timeline;

@@ -7,6 +7,7 @@ use crate::{
     event::{Event, EventKind},
     input::fill_in,
     log::Events,
+    provider::Provider,
     tally::Tally,
     timeline::Timeline,
 };
@@ -49,9 +50,8 @@ enum Ending {
 pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool> {
     let emulator = start(plan.emulator).await?;
     timeline.plain(&banner(&emulator));
-    let url = emulator.platform().url();
     for mut message in plan.messages {
-        fill_in(&mut message, &url);
+        fill_in(&mut message, emulator.platform(), emulator.provider());
         emulator.send(&message, &plan.headers);
     }
     timeline.note(&format!("starts {}", plan.command.join(" ")));
@@ -71,24 +71,34 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
 pub(crate) async fn start(config: EmulatorConfig) -> anyhow::Result<Emulator> {
     let (flow, mut step) = (config.flow.clone(), config.step.clone());
     let emulator = Emulator::start(config).await?;
-    let url = emulator.platform().url();
-    fill_in(&mut step.config, &url);
-    fill_in(&mut step.snapshot, &url);
-    emulator.platform().set_step(&flow, step);
+    let (platform, provider) = (emulator.platform(), emulator.provider());
+    fill_in(&mut step.config, platform, provider);
+    fill_in(&mut step.snapshot, platform, provider);
+    platform.set_step(&flow, step);
     Ok(emulator)
 }
 
 /// Where it listens.
 pub(crate) fn banner(emulator: &Emulator) -> String {
-    let (broker, platform) = (emulator.broker().addr(), emulator.platform().url());
-    format!("emulator: broker at {broker}, platform at {platform}, state in memory only")
+    let (broker, platform, provider) = (emulator.broker().addr(), emulator.platform().url(), emulator.provider().url());
+    format!("emulator: broker at {broker}, platform at {platform}, OAuth2 provider at {provider}, state in memory only")
 }
 
-/// What the platform sets, and the platform's address for samples.
+/// What the platform sets, and for samples the platform's address and how to reach the provider.
 pub(crate) fn component_env(emulator: &Emulator) -> Vec<(String, String)> {
     let mut env = emulator.env();
     env.push(("EMULATOR_URL".into(), emulator.platform().url()));
+    env.extend(provider_env(emulator.provider()));
     env
+}
+
+/// The variables that a component.json can name for the provider: `{{PROVIDER_URL}}` and its client.
+pub(crate) fn provider_env(provider: &Provider) -> [(String, String); 3] {
+    [
+        ("PROVIDER_URL".into(), provider.url()),
+        ("PROVIDER_CLIENT_ID".into(), provider.client_id().into()),
+        ("PROVIDER_CLIENT_SECRET".into(), provider.client_secret().into()),
+    ]
 }
 
 struct Session<'a> {

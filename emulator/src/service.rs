@@ -5,6 +5,8 @@ use crate::{
     child::{Process, in_words},
     input::fill_in,
     platform::{Platform, PlatformConfig, ServiceResult, Step},
+    provider::{Provider, ProviderConfig},
+    run::provider_env,
     timeline::Timeline,
 };
 use anyhow::{Context, bail};
@@ -24,6 +26,7 @@ pub(crate) struct ServicePlan {
     pub(crate) config: Value,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) provider: ProviderConfig,
     pub(crate) timeout: Duration,
 }
 
@@ -31,12 +34,14 @@ pub(crate) struct ServicePlan {
 pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyhow::Result<bool> {
     let config = PlatformConfig::default();
     let platform = Platform::start(config.clone()).await.context("the platform cannot listen on 127.0.0.1")?;
-    fill_in(&mut plan.config, &platform.url());
+    let provider = Provider::start(plan.provider).await.context("the OAuth2 provider cannot listen on 127.0.0.1")?;
+    fill_in(&mut plan.config, &platform, &provider);
     let step = Step { config: plan.config.clone(), ..Step::default() };
     let step = Step { function: plan.function.clone().unwrap_or_default(), ..step };
     platform.set_step("emulated-flow", step);
     let command = complete(plan.command, &plan.method);
     let mut env = environment(&platform, &config, &plan.config, plan.function, plan.model);
+    env.extend(provider_env(&provider));
     env.extend(plan.env);
 
     let (mut process, mut output) = Process::start(&command, &env)?;
@@ -54,6 +59,7 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
     output.rest(|line| timeline.component(line)).await;
     let results = platform.results();
     platform.shutdown().await;
+    provider.shutdown().await;
     let Some(result) = results.last() else {
         timeline.note("the component printed at last:");
         timeline.tail(output.tail());

@@ -143,6 +143,9 @@ fn look(kind: EventKind) -> (&'static str, &'static str, &'static str) {
         EventKind::Returned => ("!", RED, "returned"),
         EventKind::Refused => ("!", YELLOW, "refused"),
         EventKind::Call => ("·", DIM, "call"),
+        EventKind::TokenCall => ("·", YELLOW, "token call"),
+        EventKind::Token => ("○", YELLOW, "token"),
+        EventKind::ApiCall => ("·", CYAN, "API call"),
         EventKind::Lost => ("!", RED, "events lost"),
     }
 }
@@ -168,6 +171,9 @@ fn what(event: &Event) -> String {
             let text = |name: &str| body[name].as_str().unwrap_or_default();
             let status = body["status"].as_u64().map_or("no answer".into(), |status| status.to_string());
             format!("{} {} → {status}", text("method"), text("path"))
+        }
+        EventKind::TokenCall | EventKind::Token | EventKind::ApiCall => {
+            body["text"].as_str().unwrap_or_default().to_owned()
         }
         EventKind::Returned => format!("{} (--routing-key gives a key somewhere to go)", event.message_id()),
         EventKind::Lost => format!("{body} events; the end may be told wrongly"),

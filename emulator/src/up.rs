@@ -46,6 +46,6 @@ pub(crate) async fn up(config: EmulatorConfig, env_file: Option<PathBuf>, timeli
 }
 
 /// Only for the user's own eyes: there are passwords in it, if only the emulator's.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }

@@ -68,8 +68,8 @@ pub(super) fn read(header: &str) -> Vec<Challenge> {
 
 /// The padding of base64, rather than a parameter's value.
 fn is_token68_end(after_equals: &str) -> bool {
-    after_equals.trim_start_matches('=').trim_start().is_empty()
-        || after_equals.trim_start_matches('=').trim_start().starts_with(',')
+    let rest = after_equals.trim_start_matches('=').trim_start();
+    rest.is_empty() || rest.starts_with(',')
 }
 
 /// The next run of characters that belong to a name, and what follows it.

@@ -1,8 +1,8 @@
 //! Requests to the API: the token attached, refreshed when it is refused, and nothing sent twice that must not be.
 
 use super::{
-    Error, Judgement, Store,
-    definition::{Origin, Resolved},
+    Error, Judgement, Mode, Store,
+    resolve::{Origin, Resolved},
     session::{Session, Token},
     template::is_safe,
 };
@@ -306,7 +306,9 @@ impl Sending<'_> {
         }
         let mut token = session.token(store).await?;
         let first_base = self.base(&token);
-        let (mut renewed, mut busy, mut pause) = (false, 0, BUSY_PAUSE);
+        // Where each access has a token of its own, another one would not mend a refusal.
+        let mut renewed = self.resolved.mode == Mode::EveryAccess;
+        let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
             let response = match http.execute(request).await {
                 Ok(response) => response,

@@ -5,9 +5,9 @@
 
 use super::{
     answer::{self, AnswerError, TokenAnswer},
-    definition::{Client, Resolved},
     profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
     refusal::{ErrorClass, ExchangeError, classify, is_page},
+    resolve::{Client, Resolved},
 };
 use crate::http;
 use base64_simd::STANDARD as BASE64;

@@ -18,6 +18,7 @@ mod iso_time;
 mod lock;
 mod profile;
 mod refusal;
+mod resolve;
 mod session;
 mod store;
 mod template;

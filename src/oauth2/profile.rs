@@ -5,7 +5,10 @@
 //! generic one, which keeps to the RFCs.
 
 use super::{challenge, refusal::ErrorClass};
-use reqwest::{Url, header::HeaderMap};
+use reqwest::{
+    Url,
+    header::{HeaderMap, HeaderName},
+};
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -282,8 +285,11 @@ impl Profile {
     /// # Errors
     /// When it is not JSON, or a member is unknown or of another type: names it.
     pub fn from_json(json: &str) -> Result<Self, ProfileError> {
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
-            .map_err(|e| ProfileError(e.to_string()))
+        let profile: Self = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
+            .map_err(|e| ProfileError(e.to_string()))?;
+        HeaderName::try_from(&profile.token_header.name)
+            .map_err(|_| ProfileError("token_header.name: not the name of a header".to_owned()))?;
+        Ok(profile)
     }
 
     /// What an answer of the API says about the token that it was sent. `body_start` may be empty unless

@@ -14,6 +14,14 @@ pub(super) struct Names<'a> {
 }
 
 impl Names<'_> {
+    /// Whether every name in `template` stands for something: for what may be left out.
+    pub(super) fn are_given(&self, template: &str) -> bool {
+        let names = template.split("{{").skip(1).filter_map(|part| part.split_once("}}"));
+        names
+            .map(|(name, _)| name.trim())
+            .all(|name| self.field(name).is_some() || (self.env)(name).is_some_and(|value| !value.is_empty()))
+    }
+
     /// The text that `template` stands for. `place` says where it is written, for the error.
     pub(super) fn expand(&self, place: &str, template: &str) -> Result<String, ConfigError> {
         self.fill(place, template, |_, _| true)

@@ -155,6 +155,12 @@ impl Platform {
         self.shared().state().merge_account(id, keys)
     }
 
+    /// Removes an account, as when a user deletes a credential: from then on it is answered 404. False when there was
+    /// none.
+    pub fn delete_account(&self, id: &str) -> bool {
+        self.shared().state().accounts.remove(id).is_some()
+    }
+
     /// An account's keys.
     #[must_use]
     pub fn account(&self, id: &str) -> Option<Map<String, Value>> {

@@ -150,17 +150,17 @@ impl fmt::Display for Kind {
             Self::TokenCall(call) => {
                 let of =
                     call.form.get("refresh_token").map(|token| format!(" of {}", short(token))).unwrap_or_default();
-                write!(f, "token call: {}{of} → {}", call.grant, Status(call.status))
+                write!(f, "{}{of} → {}", call.grant, Status(call.status))
             }
             Self::ApiCall(call) => {
                 let token = call.token.as_deref().map_or("no token".into(), short);
-                write!(f, "API call: {} {} with {token} → {}", call.method, call.path, Status(call.status))
+                write!(f, "{} {} with {token} → {}", call.method, call.path, Status(call.status))
             }
             Self::RevokeCall { token, status } => {
-                write!(f, "revocation call: of {} → {}", short(token), Status(*status))
+                write!(f, "revocation of {} → {}", short(token), Status(*status))
             }
             Self::AuthorizeCall { parameters } => {
-                write!(f, "authorization call: for {}", parameters.get("scope").map_or("no scope", String::as_str))
+                write!(f, "authorization for {}", parameters.get("scope").map_or("no scope", String::as_str))
             }
             Self::Issued { access, refresh: Some(refresh), family } => {
                 write!(f, "issued {} and {} (grant {family})", short(access), short(refresh))

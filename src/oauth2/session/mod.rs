@@ -12,7 +12,7 @@ mod state;
 pub(crate) use state::Token;
 
 use super::{
-    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, definition::Resolved, endpoint::Endpoint,
+    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint, resolve::Resolved,
     token::normalised,
 };
 use crate::descriptor::Descriptor;
@@ -36,6 +36,9 @@ use tracing::Instrument;
 const FRESH: Duration = Duration::from_secs(60);
 /// How many fresh tokens in a row may be rejected before refreshing pauses for [`FRESH`].
 const REJECTIONS: u32 = 3;
+
+/// What is taken for a token that somebody repeats.
+const SHORTEST_TOKEN: usize = 8;
 
 /// The value of an environment variable, by its name.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -169,7 +172,7 @@ impl Session {
     /// True while a rotated refresh token is in this process only.
     #[must_use]
     pub fn has_unsaved_rotation(&self) -> bool {
-        self.0.unsaved.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|unsaved| unsaved.rotated)
+        self.0.unsaved().as_ref().is_some_and(|unsaved| unsaved.rotated)
     }
 
     /// Waits for refreshes that are under way; what could not be saved is tried once more. Sessions that are closed
@@ -210,7 +213,8 @@ impl Session {
     pub(super) fn redacted(&self, mut text: String) -> String {
         if let Some(token) = &self.0.state().token {
             for secret in [token.record.access_token(), token.record.refresh_token()].into_iter().flatten() {
-                if !secret.is_empty() && text.contains(secret) {
+                // What is shorter is no token, and stands in any text.
+                if secret.len() >= SHORTEST_TOKEN && text.contains(secret) {
                     text = text.replace(secret, "[token]");
                 }
             }

@@ -1,15 +1,21 @@
 //! A refresh, from the look into the store to the token that everyone may use: lock, read again, exchange, merge, save.
 
 use super::{
-    super::{ErrorClass, ExchangeError, Held, LockError, Record, TokenAnswer, endpoint::Endpoint, token::keys_for},
+    super::{
+        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer,
+        endpoint::{Endpoint, TIME_LIMIT},
+        token::keys_for,
+    },
     Error, Inner, Mode, Setup, Store, Token, Why,
+    save::{self, Unsaved},
     state::Times,
 };
+use serde_json::{Map, Value};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Tries of one exchange, all with the same refresh token.
 const TRIES: u32 = 3;
@@ -20,8 +26,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Pauses before looking whether another replica has saved the token that ours was superseded by.
 const LOOKS: [Duration; 4] =
     [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
-/// How long another replica may take with the lock: longer than all its tries and savings (O§3 F6).
-const LOCK_WAIT: Duration = Duration::from_secs(90);
+/// How long another replica may take with the lock.
+const LOCK_WAIT: Duration = Duration::from_secs(150);
+/// How long the store may take to be read.
+const READ: Duration = Duration::from_secs(60);
+/// A refresh token that ends within this time is worth a word to the operator.
+const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
+
+// Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
+const _: () = {
+    let exchange = TRIES as u64 * TIME_LIMIT.as_secs() + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
+    assert!(LOCK_WAIT.as_secs() > exchange + save::AT_MOST.as_secs());
+};
 /// After so many answers that nobody understands a refresh token counts as dead (O§3 F24).
 const MISUNDERSTOOD: u32 = 5;
 
@@ -108,7 +124,7 @@ impl Inner {
 
     /// The token that the store has now, if it is one that this process has never had.
     async fn stored(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Arc<Token>>, Error> {
-        match store.reread().await {
+        match reread(store).await {
             Ok(Some(config)) => Ok(Record::find(&config, &setup.resolved.field)
                 .filter(|record| !self.state().knows(record))
                 .map(|record| self.adopt(&**store, setup, record))),
@@ -130,18 +146,13 @@ impl Inner {
     pub(super) fn adopt(&self, store: &dyn Store, setup: &Setup, record: Record) -> Arc<Token> {
         self.counters.adopted.fetch_add(1, Ordering::Relaxed);
         let token = self.state().adopt(record, setup.resolved.profile.margin);
-        store.remember(&self.keys(store, setup, &token.record));
+        store.remember(&self.keys(&store.config(), setup, &token.record));
         token
     }
 
     /// The record as it is saved: with the credential's other fields, which some stores would drop otherwise.
-    pub(super) fn keys(
-        &self,
-        store: &dyn Store,
-        setup: &Setup,
-        record: &Record,
-    ) -> serde_json::Map<String, serde_json::Value> {
-        keys_for(&store.config(), &self.credential_fields(), &setup.resolved.field, record)
+    pub(super) fn keys(&self, config: &Value, setup: &Setup, record: &Record) -> Map<String, Value> {
+        keys_for(config, &self.credential_fields(), &setup.resolved.field, record)
     }
 
     async fn lock(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Box<dyn Held>>, Error> {
@@ -151,7 +162,7 @@ impl Inner {
         }
         let Some(lock) = &self.tools.lock else { return Ok(None) };
         let config = store.config();
-        let account = config.get("_account").and_then(serde_json::Value::as_str).unwrap_or("step");
+        let account = config.get("_account").and_then(Value::as_str).unwrap_or("step");
         let name = format!("{account}:{}", setup.resolved.field.join("."));
         match lock.acquire(&name, LOCK_WAIT).await {
             Ok(held) => Ok(Some(held)),
@@ -263,19 +274,26 @@ impl Inner {
             state.rotates = Some(rotated);
             state.misunderstood = 0;
         }
-        let theirs = match store.reread().await {
-            Ok(Some(config)) => Record::find(&config, &resolved.field).filter(|stored| {
-                let state = self.state();
-                !state.knows(stored) && !stored.same_tokens(&record)
-            }),
-            _ => None,
-        };
+        let latest = reread(store).await.ok().flatten();
+        let theirs = latest.as_ref().and_then(|config| Record::find(config, &resolved.field)).filter(|stored| {
+            let state = self.state();
+            !state.knows(stored) && !stored.same_tokens(&record)
+        });
         if let Some(theirs) = theirs {
             // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
             tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
             return Ok(self.adopt(&**store, setup, theirs));
         }
-        self.save(store, setup, record.clone(), rotated, held).await?;
+        let latest = latest.map_or_else(|| store.config(), Arc::new);
+        self.save(store, setup, Unsaved { record: record.clone(), rotated, held }, &latest).await?;
+        if let Some(end) = record.refresh_expires_at()
+            && end.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
+        {
+            tracing::warn!(
+                "The refresh token ends within days; if no refresh comes before, the user has to connect again"
+            );
+        }
+        tracing::info!(rotated, "The access token was refreshed");
         let mut state = self.state();
         // The configuration that was saved may have been seen already.
         let same = state
@@ -302,6 +320,11 @@ impl Inner {
             tracing::warn!("The new access token lacks scopes that the one before had: {}", lost.join(" "));
         }
     }
+}
+
+async fn reread(store: &Arc<dyn Store>) -> Result<Option<Value>, StoreError> {
+    let late = |_| Err(StoreError::passing("the platform does not answer"));
+    timeout(READ, store.reread()).await.unwrap_or_else(late)
 }
 
 /// Whether a token is of no use to someone who could not use `before`.

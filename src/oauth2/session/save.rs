@@ -5,8 +5,9 @@ use super::{
     super::{Held, Record, Trouble},
     Error, Inner, Setup, Store,
 };
+use serde_json::{Map, Value};
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::{sleep, timeout};
@@ -21,12 +22,16 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between tries in the background.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long saving may take before the work goes on without.
+pub(super) const AT_MOST: Duration = Duration::from_secs(62);
+
 /// A record that the store does not have yet.
 pub(super) struct Unsaved {
-    record: Record,
+    pub(super) record: Record,
+    /// Its refresh token is another one than that which is stored.
     pub(super) rotated: bool,
     /// As long as it is unsaved no other replica may spend what is stored.
-    held: Option<Box<dyn Held>>,
+    pub(super) held: Option<Box<dyn Held>>,
 }
 
 /// What has become of a record.
@@ -38,21 +43,26 @@ enum Saved {
 }
 
 impl Inner {
+    pub(super) fn unsaved(&self) -> MutexGuard<'_, Option<Unsaved>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The lock that came with an unsaved record, for the refresh that supersedes it.
     pub(super) fn take_held(&self) -> Option<Box<dyn Held>> {
-        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.held.take()
+        self.unsaved().as_mut()?.held.take()
     }
 
     /// Lets other replicas refresh, unless a record is unsaved still.
     pub(super) fn unlock(&self, held: Option<Box<dyn Held>>) {
-        if let Some(unsaved) = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        if let Some(unsaved) = &mut *self.unsaved()
             && unsaved.held.is_none()
         {
             unsaved.held = held;
         }
     }
 
-    /// Saves `record`. When that fails, it goes on in the background, and the user is told.
+    /// Saves a record, with the fields that stand beside it in `latest`. When that fails, it goes on in the background,
+    /// and the user is told.
     ///
     /// # Errors
     /// When the credential was removed meanwhile: the new tokens are revoked then.
@@ -60,45 +70,47 @@ impl Inner {
         self: &Arc<Self>,
         store: &Arc<dyn Store>,
         setup: &Setup,
-        record: Record,
-        rotated: bool,
-        held: Option<Box<dyn Held>>,
+        unsaved: Unsaved,
+        latest: &Value,
     ) -> Result<(), Error> {
+        let keys = self.keys(latest, setup, &unsaved.record);
         let mut pause = PAUSE;
         let mut tries = 0;
-        let failure = loop {
-            match self.try_to_save(store, setup, &record).await? {
+        let (reason, goes_on) = loop {
+            match self.try_to_save(store, setup, &unsaved.record, keys.clone()).await? {
                 Saved::Yes => {
-                    self.settle(&record, true);
-                    drop(held);
+                    *self.unsaved() = None;
                     return Ok(());
                 }
-                Saved::Nowhere(reason) => {
-                    store.remember(&self.keys(&**store, setup, &record));
-                    self.report(store, rotated, &reason).await;
-                    return Ok(());
-                }
+                Saved::Nowhere(reason) => break (reason, false),
                 Saved::Not(reason) => {
                     tries += 1;
                     if tries == TRIES {
-                        break reason;
+                        break (reason, true);
                     }
                 }
             }
             sleep(pause).await;
             pause *= 2;
         };
-        store.remember(&self.keys(&**store, setup, &record));
-        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Unsaved { record: record.clone(), rotated, held });
-        let (inner, later) = (self.clone(), store.clone());
-        self.tasks.spawn(async move { inner.save_later(&later, record).await }.in_current_span());
-        self.report(store, rotated, &failure).await;
+        store.remember(&keys);
+        let (record, rotated) = (unsaved.record.clone(), unsaved.rotated);
+        *self.unsaved() = Some(unsaved);
+        if goes_on {
+            let (inner, store) = (self.clone(), store.clone());
+            self.tasks.spawn(async move { inner.save_later(&store, record).await }.in_current_span());
+        }
+        self.report(store, rotated, &reason).await;
         Ok(())
     }
 
-    async fn try_to_save(&self, store: &Arc<dyn Store>, setup: &Setup, record: &Record) -> Result<Saved, Error> {
-        let keys = self.keys(&**store, setup, record);
+    async fn try_to_save(
+        &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        record: &Record,
+        keys: Map<String, Value>,
+    ) -> Result<Saved, Error> {
         match timeout(TRY, store.save(keys)).await {
             Ok(Ok(())) => Ok(Saved::Yes),
             Ok(Err(error)) if error.gone => {
@@ -143,25 +155,25 @@ impl Inner {
         loop {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let is_current = |unsaved: &Unsaved| unsaved.record.same_tokens(&record);
-            if !self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_current) {
+            if !self.is_unsaved(&record) {
                 return;
             }
             let Ok(setup) = self.setup(&**store) else { return };
-            if let Ok(Some(config)) = store.reread().await
-                && let Some(stored) = Record::find(&config, &setup.resolved.field)
+            let latest = store.reread().await.ok().flatten();
+            if let Some(stored) = latest.as_ref().and_then(|config| Record::find(config, &setup.resolved.field))
                 && !self.state().knows(&stored)
             {
                 tracing::info!("The unsaved credential is superseded: the platform has another one");
                 self.adopt(&**store, setup, stored);
-                return self.settle(&record, false);
+                return self.forget(&record);
             }
-            match self.try_to_save(store, setup, &record).await {
+            let keys = self.keys(latest.as_ref().unwrap_or(&store.config()), setup, &record);
+            match self.try_to_save(store, setup, &record, keys).await {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
-                    return self.settle(&record, false);
+                    return self.forget(&record);
                 }
-                Err(_) => return self.settle(&record, false),
+                Err(_) => return self.forget(&record),
                 Ok(Saved::Nowhere(reason) | Saved::Not(reason)) if stopping => {
                     tracing::error!("A credential is lost with this process, it could not be saved: {reason}");
                     return;
@@ -171,10 +183,14 @@ impl Inner {
         }
     }
 
-    /// Forgets an unsaved record: this one, or with `any`, whichever it was that this one supersedes.
-    fn settle(&self, record: &Record, any: bool) {
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        if any || unsaved.as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record)) {
+    fn is_unsaved(&self, record: &Record) -> bool {
+        self.unsaved().as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record))
+    }
+
+    /// An unsaved record is saved, or of no use any more.
+    fn forget(&self, record: &Record) {
+        let mut unsaved = self.unsaved();
+        if unsaved.as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record)) {
             *unsaved = None;
         }
     }

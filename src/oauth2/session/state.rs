@@ -18,7 +18,8 @@ const PAST: usize = 64;
 const FIRST_COOLDOWN: Duration = Duration::from_secs(5);
 /// The longest of these pauses, and how often a dead credential is looked at again.
 const COOLDOWN: Duration = Duration::from_secs(30);
-/// The longest pause that a provider can ask for.
+/// The shortest and the longest pause that a provider can ask for.
+const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
 /// A credential as it was at some time. Counting generations tells whether a request was sent with the current one.
@@ -141,7 +142,7 @@ impl State {
             _ => COOLDOWN,
         };
         self.failures = self.failures.saturating_add(1);
-        self.bar_for(asked.unwrap_or(own).clamp(own, LONGEST_COOLDOWN), error);
+        self.bar_for(asked.map_or(own, |asked| asked.clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)), error);
     }
 
     pub(super) fn bar_for(&mut self, time: Duration, error: &Error) {
