@@ -90,7 +90,10 @@ pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Res
     let client = credential.client()?;
     let endpoint = credential.endpoint()?;
     let Some(page) = &client.auth_url else {
-        bail!("component.json does not say where users connect: auth_uri in credentials.oauth2 is missing");
+        bail!(
+            "where users connect is not known: auth_uri in credentials.oauth2 of component.json is missing, or a variable \
+             that it names is not set"
+        );
     };
     file.try_writing()?;
     let loopback = Loopback::bind(options.port).await.with_context(|| {

@@ -150,8 +150,9 @@ impl Sources<'_> {
         // What a step does not need may be missing in its environment.
         let declared_revoke = self.declared.revoke_uri.as_deref().filter(|template| self.names.are_given(template));
         let declared_revoke = self.address("revoke_uri", declared_revoke)?;
-        let declared_auth =
-            self.address("auth_uri", self.author.auth_uri.as_deref().or(self.declared.auth_uri.as_deref()))?;
+        // Only a login needs it.
+        let auth_uri = self.author.auth_uri.as_deref().or(self.declared.auth_uri.as_deref());
+        let declared_auth = self.address("auth_uri", auth_uri.filter(|template| self.names.are_given(template)))?;
 
         let id = self.author.client_id.as_deref().or(self.declared.client_id.as_deref());
         let id = id.ok_or_else(|| missing("client_id", "this component's id at the provider"))?;
