@@ -16,6 +16,7 @@ pub fn component() -> anyhow::Result<Component> {
     Ok(Component::new(include_str!("../component.json"))?
         .action("makeRequest", make_request::make_request)
         .trigger("pollItems", poll_items::PollItems)
+        .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .check()?)
 }

@@ -2,8 +2,9 @@
 
 use crate::{
     context::{BoxFuture, ServiceContext, ServiceRun},
-    descriptor::{Descriptor, Function},
+    descriptor::{Credentials, Descriptor, Function},
     module::{IntoAction, IntoTrigger, Metadata, Module, action, crate_of},
+    oauth2::{OAuth2, Session, Tools},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -66,6 +67,7 @@ pub struct Component {
     models: BTreeMap<&'static str, ServiceFn<Value>>,
     metadata: BTreeMap<&'static str, ServiceFn<Value>>,
     verify: Option<ServiceFn<Verified>>,
+    oauth2: Option<OAuth2>,
     crates: BTreeSet<&'static str>,
 }
 
@@ -105,6 +107,7 @@ impl Component {
             models: BTreeMap::new(),
             metadata: BTreeMap::new(),
             verify: None,
+            oauth2: None,
             crates: BTreeSet::new(),
         })
     }
@@ -164,6 +167,20 @@ impl Component {
         self.crates.insert(crate_of::<F>());
         self.verify = Some(service(verify, Ok));
         self
+    }
+
+    /// Says of the OAuth2 credential what component.json cannot say: where the API is, how its provider behaves.
+    #[must_use]
+    pub fn oauth2(mut self, oauth2: OAuth2) -> Self {
+        self.oauth2 = Some(oauth2);
+        self
+    }
+
+    /// A session for the component's OAuth2 credential; none when it has no such credential.
+    pub(crate) fn session(&self, tools: Tools) -> Option<Session> {
+        let declared = self.descriptor.credentials.as_ref().is_some_and(Credentials::are_oauth2);
+        (declared || self.oauth2.is_some())
+            .then(|| Session::new(self.oauth2.clone().unwrap_or_default(), self.descriptor.clone(), tools))
     }
 
     /// Compares component.json with what is registered, both ways.

@@ -2,6 +2,7 @@
 
 use crate::{
     message::{HttpReply, Message},
+    oauth2::AuthorizedClient,
     object_storage::ObjectStorage,
     platform::Platform,
     protocol::{ErrorReport, Json, Object},
@@ -223,6 +224,7 @@ pub(crate) struct Run {
     pub(crate) emitter: Emitter,
     pub(crate) cancelled: CancellationToken,
     pub(crate) clients: Clients,
+    pub(crate) oauth: AuthorizedClient,
 }
 
 /// Everything one run of a module may touch: `C` is the step's configuration, `O` the body of what it emits.
@@ -238,6 +240,7 @@ pub struct Context<C = Value, O: ?Sized = Value> {
     snapshot: Value,
     variables: Arc<Map<String, Value>>,
     clients: Clients,
+    oauth: AuthorizedClient,
     output: PhantomData<fn(&O)>,
 }
 
@@ -250,6 +253,7 @@ impl<C: DeserializeOwned, O: ?Sized> Context<C, O> {
             snapshot: run.snapshot,
             variables: run.variables,
             clients: run.clients,
+            oauth: run.oauth,
             output: PhantomData,
         })
     }
@@ -288,6 +292,11 @@ impl<C, O: ?Sized> Context<C, O> {
     /// The flow's variables.
     pub fn variables(&self) -> &Map<String, Value> {
         &self.variables
+    }
+
+    /// Sends requests to the API that the step's OAuth2 credential is for. Tokens are attached, refreshed and saved.
+    pub fn oauth(&self) -> &AuthorizedClient {
+        &self.oauth
     }
 
     /// An HTTP client with time limits and kept-alive connections, shared by the whole process.
@@ -331,6 +340,7 @@ pub(crate) struct ServiceRun {
     pub(crate) config: Arc<Value>,
     pub(crate) variables: Arc<Map<String, Value>>,
     pub(crate) clients: Clients,
+    pub(crate) oauth: AuthorizedClient,
     pub(crate) keys: Arc<dyn KeySink>,
 }
 
@@ -363,6 +373,12 @@ impl<C> ServiceContext<C> {
     /// The flow's variables; empty outside of a flow.
     pub fn variables(&self) -> &Map<String, Value> {
         &self.run.variables
+    }
+
+    /// Sends requests to the API that the OAuth2 credential is for, as in a step: tokens that are refreshed here are
+    /// saved before the call's result is posted.
+    pub fn oauth(&self) -> &AuthorizedClient {
+        &self.run.oauth
     }
 
     /// An HTTP client with time limits and kept-alive connections.

@@ -1,6 +1,7 @@
 //! component.json: what the runtime needs to know of it (contract §9). Members that are not named here are ignored.
 
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -79,12 +80,68 @@ pub struct Field {
     pub more: Map<String, Value>,
 }
 
+impl Field {
+    /// How the field is shown to users, as `OAuthFieldView`.
+    #[must_use]
+    pub fn view_class(&self) -> Option<&str> {
+        self.more.get("viewClass")?.as_str()
+    }
+}
+
 /// The credentials section.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Credentials {
     /// What users enter.
     #[serde(default)]
     pub fields: BTreeMap<String, Field>,
+    /// How the platform gets the tokens that one of the fields holds.
+    #[serde(default)]
+    pub oauth2: Option<OAuth2Credentials>,
+}
+
+impl Credentials {
+    /// Whether one of the fields holds OAuth2 tokens.
+    pub(crate) fn are_oauth2(&self) -> bool {
+        let is_shown_so = |field: &Field| matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"));
+        self.oauth2.is_some() || self.fields.values().any(is_shown_so)
+    }
+}
+
+/// `credentials.oauth2`. Texts are templates: `{{NAME}}` is an environment variable or a credential field.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct OAuth2Credentials {
+    /// The component's id at the provider.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// The component's secret at the provider.
+    #[serde(default)]
+    pub client_secret: Option<SecretString>,
+    /// Where users authorise; may have a query.
+    #[serde(default)]
+    pub auth_uri: Option<String>,
+    /// Where codes are exchanged, and tokens refreshed.
+    #[serde(default)]
+    pub token_uri: Option<String>,
+    /// Where tokens are refreshed, when that is elsewhere.
+    #[serde(default)]
+    pub refresh_token_uri: Option<String>,
+    /// What is asked for: a list, or a text with spaces.
+    #[serde(default, deserialize_with = "scopes")]
+    pub scopes: Vec<String>,
+    /// How the client shows who it is, as `basic`.
+    #[serde(default)]
+    pub client_auth: Option<String>,
+    /// Everything else: parameters of the authorisation request, as `access_type`.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+fn scopes<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(json)? {
+        Value::Null => Ok(vec![]),
+        Value::String(text) => Ok(text.split_whitespace().map(str::to_owned).collect()),
+        list => serde_json::from_value(list).map_err(|_| D::Error::custom("a list of texts is expected")),
+    }
 }
 
 impl Descriptor {

@@ -1,5 +1,6 @@
 //! How a failure steers the runtime.
 
+use crate::oauth2;
 use std::fmt;
 
 /// Turns a failure into a rebound: the message comes again later. Found anywhere in an error's chain.
@@ -81,9 +82,14 @@ impl From<&anyhow::Result<()>> for Outcome {
             return Self::Reported;
         }
         let rebound = error.downcast_ref::<Rebound>();
-        match rebound.or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<Rebound>())) {
-            Some(Rebound(reason)) => Self::Rebound(reason.clone()),
-            None => Self::Failed,
+        if let Some(Rebound(reason)) =
+            rebound.or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<Rebound>()))
+        {
+            return Self::Rebound(reason.clone());
+        }
+        match error.chain().find_map(|cause| cause.downcast_ref::<oauth2::Error>()) {
+            Some(cause) if cause.passes() => Self::Rebound(format!("{error:#}")),
+            _ => Self::Failed,
         }
     }
 }

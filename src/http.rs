@@ -5,6 +5,7 @@
 use crate::protocol::Object;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode, Url,
@@ -225,8 +226,32 @@ fn compact(body: Vec<u8>) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// The first `limit` bytes of an answer's body, or all where there are fewer, and the answer as if nobody had looked.
+pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, String) {
+    let mut head = ::http::Response::new(());
+    *head.status_mut() = response.status();
+    *head.version_mut() = response.version();
+    *head.headers_mut() = std::mem::take(response.headers_mut());
+    let (mut read, mut length) = (Vec::new(), 0);
+    while length < limit {
+        let chunk = response.chunk().await;
+        let end = !matches!(chunk, Ok(Some(_)));
+        if let Some(chunk) = chunk.transpose() {
+            length += chunk.as_ref().map_or(0, Bytes::len);
+            read.push(chunk);
+        }
+        if end {
+            break;
+        }
+    }
+    let start = read.iter().flatten().flat_map(|chunk| chunk.iter().copied()).take(limit).collect::<Vec<_>>();
+    let body = stream::iter(read).chain(response.bytes_stream());
+    let response = head.map(|()| reqwest::Body::wrap_stream(body)).into();
+    (response, String::from_utf8_lossy(&start).into_owned())
+}
+
 /// `Retry-After`: seconds or a date, at most a minute.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -236,7 +261,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An address as it may be shown: user-info and query can hold secrets.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 

@@ -43,6 +43,8 @@ mod http;
 mod object_storage;
 mod platform;
 
+pub mod oauth2;
+
 mod error;
 mod message;
 

@@ -2,17 +2,16 @@
 
 use crate::{
     component::{Component, Verified},
-    context::{BoxFuture, Clients, KeySink, ServiceRun},
+    context::{Clients, ServiceRun},
     http,
     platform::{Platform, StepData, post_result},
-    runtime::{AccountKeys, Step, storage},
+    runtime::{Account, AccountStore, Step, storage, tools},
     settings::{Method, ServiceSettings, ServiceStart},
 };
 use anyhow::Context as _;
 use futures_util::FutureExt;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{panic::AssertUnwindSafe, sync::Arc};
-use tokio_util::task::TaskTracker;
 
 /// Answers the call and posts the result. Once that is delivered this is `Ok`, whatever the result says.
 ///
@@ -43,26 +42,24 @@ async fn answer(
     component: anyhow::Result<Component>,
     direct: &reqwest::Client,
 ) -> anyhow::Result<Value> {
-    let ServiceSettings { method, config, api, object_storage, identity, .. } = settings;
+    let ServiceSettings { method, config, api, object_storage, identity, oauth_mode, .. } = settings;
     let platform = Platform::new(direct.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
-    let storage = storage(object_storage.as_ref(), None, &identity)?;
-    let http = http::client()?;
+    let object_storage = storage(object_storage.as_ref(), None, &identity)?;
+    let clients = Clients { http: http::client()?, platform: Some(platform.clone()), object_storage };
     let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
-    let saving = Arc::new(Saving {
-        keys: AccountKeys { platform: platform.clone(), step: step.clone() }.into(),
-        tasks: TaskTracker::new(),
-    });
-    let run = |function: &str| ServiceRun {
-        function: function.to_owned(),
-        config: step.config(),
-        variables: step.variables.clone(),
-        clients: Clients { http: http.clone(), platform: Some(platform.clone()), object_storage: storage.clone() },
-        keys: saving.clone(),
-    };
     // A component that does not agree with its component.json is a result like any other.
-    let answered = AssertUnwindSafe(dispatch(&component?, &method, run)).catch_unwind().await;
-    saving.tasks.close();
-    saving.tasks.wait().await;
+    let component = component?;
+    let session = component.session(tools(&clients.http, direct.clone(), oauth_mode, None));
+    let store = AccountStore::outside_of_a_flow(Account { platform, step }, session.clone());
+    let run = |function: &str| store.service_run(function, &clients);
+    let answered = AssertUnwindSafe(dispatch(&component, &method, run)).catch_unwind().await;
+    store.close().await;
+    if session.is_some_and(|session| session.has_unsaved_rotation()) {
+        anyhow::bail!(
+            "the provider has replaced the refresh token, and the new one could not be saved: connect the credential \
+             again, and see the component's log for why the platform did not take it"
+        );
+    }
     answered.unwrap_or_else(|_| Err(anyhow::anyhow!("the component panicked; its log has the place")))
 }
 
@@ -98,18 +95,5 @@ async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> 
                 .with_context(|| format!("Method \"{model}\" is not found in \"{function}\" action or trigger"))?;
             select(run(function)).await
         }
-    }
-}
-
-/// Saves credentials in tasks of their own: the result waits for them, whether or not the component does.
-struct Saving {
-    keys: Arc<AccountKeys>,
-    tasks: TaskTracker,
-}
-
-impl KeySink for Saving {
-    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
-        let saved = self.tasks.spawn(self.keys.clone().update_keys(keys));
-        Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }

@@ -6,12 +6,17 @@ use crate::{
     error::Outcome,
     http,
     message::HttpReply,
+    oauth2::{AuthorizedClient, Environment, Session, Store, StoreError, Tools, Trouble},
     protocol::{Json, Object},
+    settings,
 };
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Something that a module emitted.
@@ -93,13 +98,21 @@ pub struct Harness<'a> {
     config: Value,
     snapshot: Value,
     variables: Map<String, Value>,
+    environment: BTreeMap<String, String>,
 }
 
 impl<'a> Harness<'a> {
     /// A harness for the function that component.json calls `function`, with an empty configuration.
     #[must_use]
     pub fn new(component: &'a Component, function: &'a str) -> Self {
-        Self { component, function, config: json!({}), snapshot: json!({}), variables: Map::new() }
+        Self {
+            component,
+            function,
+            config: json!({}),
+            snapshot: json!({}),
+            variables: Map::new(),
+            environment: BTreeMap::new(),
+        }
     }
 
     /// Sets the step's configuration.
@@ -123,6 +136,14 @@ impl<'a> Harness<'a> {
         self
     }
 
+    /// Sets a variable of the environment for the templates of the OAuth2 credential, such as the client's id. Without
+    /// any, it is the environment of the test.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Runs the function on a message with this body.
     ///
     /// # Errors
@@ -138,16 +159,22 @@ impl<'a> Harness<'a> {
     pub async fn run_message(self, message: Value) -> anyhow::Result<Emitted> {
         let (module, _) = self.component.module(self.function)?;
         let message = Object::read(Json::from(&message).bytes())?;
-        let recorder = Arc::new(Recorder::default());
+        let recorder = Arc::new(Recorder::new(self.config));
+        let session = session(self.component, self.environment)?;
         let run = Run {
-            config: Arc::new(self.config),
+            config: recorder.config(),
             snapshot: self.snapshot,
             variables: Arc::new(self.variables),
             emitter: Emitter(recorder.clone()),
             cancelled: CancellationToken::new(),
             clients: clients()?,
+            oauth: oauth(session.as_ref(), &recorder),
         };
         let result = module.process(message, run).await;
+        if let Some(session) = session {
+            // What is refreshed in the background belongs to the run as well.
+            session.close().await;
+        }
         let mut events = std::mem::take(&mut *recorder.events());
         match Outcome::from(&result) {
             Outcome::Done | Outcome::Reported => {}
@@ -178,22 +205,24 @@ impl<'a> Harness<'a> {
         metadata(self.service_run()?).await
     }
 
-    /// Checks these credentials with the component's verifyCredentials.
+    /// Checks the harness's configuration with the component's verifyCredentials.
     ///
     /// # Errors
     /// When the check fails, as opposed to finding that they do not work.
-    pub async fn verify(component: &Component, credentials: Value) -> anyhow::Result<Verified> {
-        let verify = component.verify_function().context("the component has no verifyCredentials")?;
-        verify(Harness::new(component, "").config(credentials).service_run()?).await
+    pub async fn verify(self) -> anyhow::Result<Verified> {
+        let verify = self.component.verify_function().context("the component has no verifyCredentials")?;
+        verify(self.service_run()?).await
     }
 
     fn service_run(self) -> anyhow::Result<ServiceRun> {
+        let recorder = Arc::new(Recorder::new(self.config));
         Ok(ServiceRun {
             function: self.function.to_owned(),
-            config: Arc::new(self.config),
+            config: recorder.config(),
             variables: Arc::new(self.variables),
             clients: clients()?,
-            keys: Arc::new(Recorder::default()),
+            oauth: oauth(session(self.component, self.environment)?.as_ref(), &recorder),
+            keys: recorder,
         })
     }
 }
@@ -202,13 +231,71 @@ fn clients() -> anyhow::Result<Clients> {
     Ok(Clients { http: http::client()?, platform: None, object_storage: None })
 }
 
+/// The component's OAuth2 client, with credentials that live as long as the run.
+fn oauth(session: Option<&Session>, recorder: &Arc<Recorder>) -> AuthorizedClient {
+    session.map_or_else(AuthorizedClient::unconfigured, |session| session.client(recorder.clone()))
+}
+
+fn session(component: &Component, environment: BTreeMap<String, String>) -> anyhow::Result<Option<Session>> {
+    let environment: Environment = match environment.is_empty() {
+        true => Arc::new(settings::environment),
+        false => Arc::new(move |name| environment.get(name).cloned()),
+    };
+    let direct = http::client_without_redirects()?;
+    let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None };
+    Ok(component.session(tools))
+}
+
 /// Takes every event at once.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<Event>>);
+struct Recorder {
+    events: Mutex<Vec<Event>>,
+    config: Mutex<Arc<Value>>,
+}
 
 impl Recorder {
+    fn new(config: Value) -> Self {
+        Self { events: Mutex::default(), config: Mutex::new(Arc::new(config)) }
+    }
+
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn merge(&self, keys: &Map<String, Value>) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Value::Object(members) = Arc::make_mut(&mut config) {
+            members.extend(keys.clone());
+        }
+    }
+}
+
+impl Store for Recorder {
+    fn config(&self) -> Arc<Value> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.merge(&keys);
+        self.events().push(Event::UpdateKeys(keys.into()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn remember(&self, keys: &Map<String, Value>) {
+        self.merge(keys);
+    }
+
+    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+        self.events().push(Event::Error(trouble.message));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn secret<'a>(&'a self, id: &'a str, _: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+        let message = format!("there is no platform here that could have the secret {id}");
+        Box::pin(std::future::ready(Err(StoreError::passing(message))))
     }
 }
 
@@ -233,6 +320,7 @@ impl EventSink for Recorder {
 
 impl KeySink for Recorder {
     fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
+        self.merge(&keys);
         self.events().push(Event::UpdateKeys(keys.into()));
         Box::pin(std::future::ready(Ok(())))
     }

@@ -3,14 +3,16 @@
 use super::api::{self, Credentials};
 use sailor::prelude::*;
 
-/// Sends a GET request to the path that the credentials name for this. Without one there is nothing to check.
+/// Sends a GET request to the path that the credentials name for this; without one, asks for a token that is valid.
+/// Trouble on the way is an error, not a verdict on the credentials.
 pub async fn verify(cx: ServiceContext<Credentials>) -> anyhow::Result<Verified> {
-    let Some(path) = cx.config.verify_path.as_deref().filter(|path| !path.is_empty()) else {
-        return Ok(Verified::Yes);
+    let checked = match cx.config.verify_path.as_deref().filter(|path| !path.is_empty()) {
+        Some(path) => cx.oauth().get(path).send().await.map(drop),
+        None => cx.oauth().access_token().await.map(drop),
     };
-    let answer = api::send(cx.config.request(cx.http(), reqwest::Method::GET, path)?).await?;
-    Ok(match answer.status() {
-        status if status.is_success() => Verified::Yes,
-        status => Verified::No(format!("the API answered {status}")),
-    })
+    match checked {
+        Ok(()) => Ok(Verified::Yes),
+        Err(error) if api::refuses_credentials(&error) => Ok(Verified::No(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
 }

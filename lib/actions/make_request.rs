@@ -1,6 +1,6 @@
 //! Action "Make a request": one HTTP request, and its answer as a message.
 
-use super::api::{self, Credentials};
+use super::api;
 use anyhow::Context as _;
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -37,25 +37,25 @@ pub struct Answer {
     body: Value,
 }
 
-/// An error status is an error, but 429 and 5xx, after which the message comes again later.
-pub async fn make_request(message: Message<Request>, cx: Context<Credentials, Answer>) -> anyhow::Result<()> {
+/// An error status is an error; after 429, and 5xx where sending again changes nothing, the message comes again later.
+pub async fn make_request(message: Message<Request>, cx: Context<Value, Answer>) -> anyhow::Result<()> {
     let Request { method, path, query, headers, body } = message.body;
     let method = method.unwrap_or_else(|| "GET".to_owned()).to_uppercase();
     let method = method.parse().with_context(|| format!("`method` is no HTTP method: {method:?}"))?;
-    let mut request = cx.config.request(cx.http(), method, &path)?.query(&query);
+    let mut request = cx.oauth().request(method, path).query(&query);
     for (name, value) in &headers {
         request = request.header(name, value);
     }
     if let Some(body) = body {
         request = request.json(&body);
     }
-    let answer = api::send(request).await?;
+    let answer = request.send().await?;
     let status = answer.status().as_u16();
     let headers = answer
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    let body = api::success(answer).await?;
+    let body = api::body(answer).await?;
     cx.data(&Answer { status, headers, body }).await
 }

@@ -1,6 +1,5 @@
 //! Trigger "Poll for new and changed items": asks for a list and emits what is new in it.
 
-use super::api::{self, Credentials};
 use anyhow::Context as _;
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -19,8 +18,6 @@ pub struct Config {
     changed_field: String,
     #[serde(default)]
     since_parameter: Option<String>,
-    #[serde(flatten)]
-    credentials: Credentials,
 }
 
 fn id() -> String {
@@ -53,12 +50,12 @@ impl Trigger for PollItems {
     ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let mut position = since.unwrap_or_default();
-        let mut request = config.credentials.request(cx.http(), reqwest::Method::GET, &config.path)?;
+        let mut request = cx.oauth().get(&config.path);
         if let Some(parameter) = config.since_parameter.as_ref().filter(|p| !p.is_empty() && !position.since.is_empty())
         {
             request = request.query(&[(parameter, &position.since)]);
         }
-        let answer = api::success(api::send(request).await?).await?;
+        let answer: Value = request.send_json().await?;
         let items = answer.pointer(&config.items_pointer).and_then(Value::as_array).with_context(|| {
             format!("the answer has no list at {:?}: set `itemsPointer` to where the items are", config.items_pointer)
         })?;

@@ -82,7 +82,8 @@ fn is_transitory(text: &str) -> bool {
     ["is down", "inaccessible", "stopped by supervisor", "limit"].iter().any(|phrase| text.contains(phrase))
 }
 
-fn code(error: &Error) -> Option<u16> {
+/// The broker's reply code, when it is its answer.
+pub(super) fn code(error: &Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),
         _ => None,

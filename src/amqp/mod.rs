@@ -2,12 +2,14 @@
 //!
 //! Two connections, so that a broker which holds up publishing cannot hold up settling. Each is owned by one task that
 //! keeps it alive: [`consumer::Reader`] and [`writer::Writer`]. lapin's own recovery is not used: it has no generations,
-//! and it does not tell what waiting mends from what it does not. Nothing is declared or bound here.
+//! and it does not tell what waiting mends from what it does not. Nothing is declared or bound here but what
+//! [`BrokerLocks`] locks with, on a third connection that is made when the first lock is asked for.
 
 mod confirms;
 mod consumer;
 mod delivery;
 mod failure;
+mod lock;
 mod publisher;
 mod session;
 mod table;
@@ -17,6 +19,7 @@ mod writer;
 mod tests;
 
 pub(crate) use delivery::Origin;
+pub(crate) use lock::BrokerLocks;
 
 use crate::{
     settings::AmqpSettings,
@@ -78,6 +81,7 @@ pub(crate) struct Amqp {
     closing: CancellationToken,
     tasks: TaskTracker,
     counters: Arc<Counters>,
+    locks: BrokerLocks,
     thread: AmqpThread,
 }
 
@@ -125,6 +129,7 @@ impl Amqp {
         Ok(Self {
             settings: settings.clone(),
             queue,
+            locks: BrokerLocks::new(connector.clone(), &thread),
             connector,
             publisher,
             read: Mutex::new(Some(read)),
@@ -136,6 +141,11 @@ impl Amqp {
             counters,
             thread,
         })
+    }
+
+    /// Locks among the replicas of this step, on the same broker; they end with [`Transport::close`].
+    pub(crate) fn locks(&self) -> BrokerLocks {
+        self.locks.clone()
     }
 
     fn take_read_connection(&self) -> Option<Connection> {
@@ -233,7 +243,8 @@ impl Transport for Amqp {
             session::close(Role::Read, &unused).await;
         }
         self.tasks.close();
-        if timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
+        let closing = async { tokio::join!(self.tasks.wait(), self.locks.close()) };
+        if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!("The connections to the broker did not close in time and are dropped.");
         }
         self.thread.stop();

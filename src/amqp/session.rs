@@ -18,6 +18,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// For saying goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest pause between heartbeats on the connection of locks, in seconds: after twice that the broker notices that
+/// a holder is gone and others can have its lock.
+const LOCK_HEARTBEAT: u16 = 10;
 /// A connection that held this long was a good one: the next try needs no pause.
 const STABLE: Duration = Duration::from_millis(500);
 
@@ -64,6 +67,7 @@ impl Drop for AmqpThread {
 pub(super) enum Role {
     Read,
     Write,
+    Lock,
 }
 
 impl fmt::Display for Role {
@@ -71,6 +75,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Lock => "lock",
         })
     }
 }
@@ -101,7 +106,12 @@ impl Connector {
             ConnectionProperties::default().with_connection_name(format!("{}-{role}", self.hostname).into());
         let runtime = async_rs::Runtime::tokio_with_handle(self.runtime.clone());
         let limit = self.uri.query.connection_timeout.map_or(CONNECT_TIMEOUT, Duration::from_millis);
-        match timeout(limit, Connection::connect_uri_with_runtime(self.uri.clone(), properties, runtime)).await {
+        let mut uri = self.uri.clone();
+        if let Role::Lock = role {
+            let wanted = uri.query.heartbeat.filter(|seconds| *seconds > 0);
+            uri.query.heartbeat = Some(wanted.map_or(LOCK_HEARTBEAT, |seconds| seconds.min(LOCK_HEARTBEAT)));
+        }
+        match timeout(limit, Connection::connect_uri_with_runtime(uri, properties, runtime)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(Failure::new(&doing, &error)),
             Err(_) => Err(Failure::Passing(format!("{doing}: no answer within {} s", limit.as_secs_f32()))),

@@ -1,10 +1,14 @@
 //! One message's events on their way out: header tables, passthrough, limits, encryption, and who waits for what.
 
-use super::{Engine, decode, now_ms};
+use super::{
+    Engine, decode, now_ms,
+    step::{Nowhere, store_error},
+};
 use crate::{
     context::{BoxFuture, Event, EventSink, Taken},
     error::Reported,
     message::HttpReply,
+    oauth2::{Store, StoreError, Trouble},
     protocol::{Encoding, ErrorReport, Headers, Incoming, Json, Object, error_body},
     transport::{Publication, Receipt, Route, Transport},
 };
@@ -258,16 +262,15 @@ impl<T: Transport> Flight<T> {
 
     /// Every configured way takes the keys, the platform's queue and its REST API at once. One that has taken them is
     /// enough for the next message to begin with them.
-    async fn update_keys(&self, keys: Map<String, Value>) -> anyhow::Result<()> {
+    async fn update_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
         let engine = &self.engine;
         let _saving = engine.step.saving.lock().await;
         let account = engine.step.account();
         let by_queue = engine.settings.amqp.update_keys_key.is_some();
-        anyhow::ensure!(
-            account.is_some() || by_queue,
-            "updateKeys has nowhere to save to: the step's configuration has no `_account`, and \
-             ELASTICIO_UPDATE_KEYS_ROUTING_KEY is not set"
-        );
+        if account.is_none() && !by_queue {
+            let why = "the step's configuration has no `_account`, and ELASTICIO_UPDATE_KEYS_ROUTING_KEY is not set";
+            return Err(Nowhere(why).into());
+        }
         let queue = async {
             if by_queue {
                 let version = engine.settings.protocol_version;
@@ -282,13 +285,13 @@ impl<T: Transport> Flight<T> {
         };
         let rest = async {
             match &account {
-                Some(account) => engine.keys.put(account, &keys).await.map(|()| true),
+                Some(account) => engine.account.put(account, keys).await.map(|()| true),
                 None => Ok(false),
             }
         };
         let (queue, rest) = tokio::join!(queue, rest);
         if matches!(queue, Ok(true)) || matches!(rest, Ok(true)) {
-            engine.step.merge_keys(&keys);
+            engine.step.merge_keys(keys);
         }
         rest?;
         queue?;
@@ -356,13 +359,49 @@ impl<T: Transport> Flight<T> {
                 Ok(self.confirm(&hold, self.snapshot("updateSnapshot", body, merge).await))
             }
             Event::UpdateKeys(keys) => Ok(hold.spawn(async move {
-                match flight.update_keys(keys).await {
+                let keys = match &flight.engine.session {
+                    Some(session) => session.normalised(keys, &*flight),
+                    None => keys,
+                };
+                match flight.update_keys(&keys).await {
                     Ok(()) => Ok(()),
                     Err(error) => Err(flight.reported(error).await),
                 }
             })),
             Event::HttpReply(reply) => Ok(self.confirm(&hold, self.http_reply(&reply)?)),
         }
+    }
+}
+
+/// Tokens that were refreshed for this message.
+impl<T: Transport> Store for Flight<T> {
+    fn config(&self) -> Arc<Value> {
+        self.engine.step.config()
+    }
+
+    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(self.engine.account.reread())
+    }
+
+    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.update_keys(&keys).await.map_err(|error| store_error(&error)) })
+    }
+
+    fn remember(&self, keys: &Map<String, Value>) {
+        self.engine.step.merge_keys(keys);
+    }
+
+    /// An error event without an end: the message goes on.
+    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+        let report = ErrorReport { name: trouble.name.to_owned(), ..ErrorReport::new(trouble.message) };
+        Box::pin(async move {
+            // Where even this fails, it has been logged.
+            let _ = self.publish_error(&report, self.headers()).await;
+        })
+    }
+
+    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+        Box::pin(self.engine.account.secret(id, refresh))
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     context::{Emitter, Event, Run},
     error::Outcome,
+    oauth2::AuthorizedClient,
     protocol::{ErrorReport, Incoming, Object},
     transport::{Delivery, Settled, Transport, Verdict},
 };
@@ -94,6 +95,10 @@ impl<T: Transport> Engine<T> {
             emitter: Emitter(Arc::new(Sink(flight.clone()))),
             cancelled: self.stopping.child_token(),
             clients: self.clients.clone(),
+            oauth: match &self.session {
+                Some(session) => session.client(flight.clone()),
+                None => AuthorizedClient::unconfigured(),
+            },
         };
         let processed = hooks::caught(async { self.module.process(message, run).await });
         let mut processed = std::pin::pin!(processed);

@@ -9,18 +9,19 @@ mod in_flight;
 mod step;
 mod throttle;
 
-pub(crate) use step::{AccountKeys, Step};
+pub(crate) use step::{Account, AccountStore, Step};
 
 use crate::{
     amqp::Amqp,
     component::Component,
-    context::{Clients, ServiceRun},
+    context::Clients,
     http,
     module::Module,
+    oauth2::{RefreshLock, Session, Tools},
     object_storage::ObjectStorage,
     platform::Platform,
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
-    settings::{Mode, ObjectStorageSettings, RunSettings, Settings},
+    settings::{self, Mode, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
     telemetry::metrics::Metrics,
     transport::{Deliveries, Delivery, Publication, Route, Transport, TransportError},
 };
@@ -88,17 +89,19 @@ async fn run_gracefully(
     component: anyhow::Result<&Component>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Settings { identity, api, object_storage, additional_headers, mode, .. } = settings;
+    let Settings { identity, api, object_storage, additional_headers, mode, oauth_mode, .. } = settings;
     let http = http::client()?;
     // Redirects would make GETs of what is sent to the platform.
     let direct = http::client_without_redirects()?;
-    let platform = Platform::new(direct, &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    let platform = Platform::new(direct.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
     let run = match mode {
         Mode::Run(run) => run,
         Mode::ShutdownHook => {
             let storage = storage(object_storage.as_ref(), None, &identity)?;
             let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage };
-            return shutdown_hook(component?, &identity, clients, platform).await;
+            let component = component?;
+            let session = component.session(tools(&clients.http, direct, oauth_mode, None));
+            return shutdown_hook(component, &identity, clients, platform, session).await;
         }
     };
     let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
@@ -108,7 +111,9 @@ async fn run_gracefully(
         connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
         () = shutdown.graceful.cancelled() => return Ok(()),
     };
-    let start = Start { identity, additional_headers, run: *run, cipher, clients };
+    let lock = run.oauth_lock.then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
+    let tools = tools(&clients.http, direct, oauth_mode, lock);
+    let start = Start { identity, additional_headers, run: *run, cipher, clients, tools };
     start.run(component, transport, shutdown).await
 }
 
@@ -122,26 +127,29 @@ pub(crate) fn storage(
     Ok(Some(ObjectStorage::new(http::client_without_redirects()?, settings, cipher.cloned(), identity)))
 }
 
+/// What sessions work with in a process that the platform has started.
+pub(crate) fn tools(
+    http: &reqwest::Client,
+    direct: reqwest::Client,
+    mode: Option<OAuthMode>,
+    lock: Option<Arc<dyn RefreshLock>>,
+) -> Tools {
+    Tools { http: http.clone(), direct, environment: Arc::new(settings::environment), mode, lock }
+}
+
 async fn shutdown_hook(
     component: &Component,
     identity: &StepIdentity,
     clients: Clients,
     platform: Platform,
+    session: Option<Session>,
 ) -> anyhow::Result<()> {
     let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
     let (module, _) = component.module(&identity.function)?;
-    let run = service_run(identity, &step, &clients, &platform);
-    hooks::shutdown(&*module, run, &platform).await
-}
-
-fn service_run(identity: &StepIdentity, step: &Arc<Step>, clients: &Clients, platform: &Platform) -> ServiceRun {
-    ServiceRun {
-        function: identity.function.clone(),
-        config: step.config(),
-        variables: step.variables.clone(),
-        clients: clients.clone(),
-        keys: Arc::new(AccountKeys { platform: platform.clone(), step: step.clone() }),
-    }
+    let store = AccountStore::new(Account { platform: platform.clone(), step }, session.clone());
+    let ended = hooks::shutdown(&*module, store.service_run(&identity.function, &clients), &platform).await;
+    store.close().await;
+    ended
 }
 
 /// What is known before the platform has been asked for the step.
@@ -151,6 +159,15 @@ struct Start {
     run: RunSettings,
     cipher: Cipher,
     clients: Clients,
+    tools: Tools,
+}
+
+/// What is known once the platform has been asked.
+struct Prepared {
+    module: Arc<dyn Module>,
+    resolves_references: bool,
+    account: Account,
+    session: Option<Session>,
 }
 
 impl Start {
@@ -175,7 +192,7 @@ impl Start {
                 return Ok(());
             }
         };
-        let (module, resolves_references, step) = match started {
+        let prepared = match started {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.report(&*transport, &error).await;
@@ -197,24 +214,25 @@ impl Start {
             }
         };
         tracing::info!("Fully initialized and waiting for messages");
-        let engine = Arc::new(self.engine(transport, module, resolves_references, step)?);
+        let engine = Arc::new(self.engine(transport, prepared));
         engine.work_until(deliveries, &shutdown).await.map_err(Into::into)
     }
 
     /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
-    async fn prepare(
-        &self,
-        component: anyhow::Result<&Component>,
-    ) -> anyhow::Result<(Arc<dyn Module>, bool, Arc<Step>)> {
+    async fn prepare(&self, component: anyhow::Result<&Component>) -> anyhow::Result<Prepared> {
         let platform = self.clients.platform.as_ref().context("a step needs the platform's API")?;
         let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
-        let (module, function) = component?.module(&self.identity.function)?;
-        let run = || service_run(&self.identity, &step, &self.clients, platform);
+        let component = component?;
+        let (module, function) = component.module(&self.identity.function)?;
+        let session = component.session(self.tools.clone());
+        let account = Account { platform: platform.clone(), step };
+        let store = AccountStore::new(account.clone(), session.clone());
+        let run = || store.service_run(&self.identity.function, &self.clients);
         if self.run.startup_required {
             hooks::startup(&*module, run(), platform).await?;
         }
         hooks::caught(async { module.init(run()).await }).await?;
-        Ok((module, function.resolves_references(), step))
+        Ok(Prepared { module, resolves_references: function.resolves_references(), account, session })
     }
 
     /// Tells the platform why the step cannot start, within bounds (contract §2.2).
@@ -232,27 +250,22 @@ impl Start {
         }
     }
 
-    fn engine<T: Transport>(
-        self,
-        transport: Arc<T>,
-        module: Arc<dyn Module>,
-        resolves_references: bool,
-        step: Arc<Step>,
-    ) -> anyhow::Result<Engine<T>> {
+    fn engine<T: Transport>(self, transport: Arc<T>, prepared: Prepared) -> Engine<T> {
         let rates = &self.run.rates;
-        let platform = self.clients.platform.clone().context("a step needs the platform's API")?;
-        Ok(Engine {
+        let Prepared { module, resolves_references, account, session } = prepared;
+        Engine {
             throttles: Throttles {
                 data: Throttle::new(rates.data, rates.interval),
                 error: Throttle::new(rates.error, rates.interval),
                 snapshot: Throttle::new(rates.snapshot, rates.interval),
             },
-            keys: AccountKeys { platform, step: step.clone() },
             bodies: Bodies(self.clients.object_storage.clone()),
             transport,
             module,
             resolves_references,
-            step,
+            step: account.step.clone(),
+            account,
+            session,
             cipher: self.cipher,
             identity: self.identity,
             additional_headers: self.additional_headers,
@@ -262,7 +275,7 @@ impl Start {
             late: TaskTracker::new(),
             stopping: CancellationToken::new(),
             metrics: Metrics::default(),
-        })
+        }
     }
 }
 
@@ -283,7 +296,8 @@ pub(crate) struct Engine<T: Transport> {
     additional_headers: Vec<(String, String)>,
     settings: RunSettings,
     clients: Clients,
-    keys: AccountKeys,
+    account: Account,
+    session: Option<Session>,
     bodies: Bodies,
     throttles: Throttles,
     in_flight: InFlight<T::Origin>,
@@ -348,6 +362,7 @@ impl<T: Transport> Engine<T> {
                 tasks.wait().await;
                 self.late.close();
                 self.late.wait().await;
+                self.close_session().await;
             };
             tokio::select! {
                 () = finish => {}
@@ -369,9 +384,21 @@ impl<T: Transport> Engine<T> {
         if tokio::time::timeout(ABANDON, tasks.wait()).await.is_err() {
             tracing::warn!("A module computes without a pause; the process ends all the same");
         }
+        if tokio::time::timeout(ABANDON, self.close_session()).await.is_err() {
+            tracing::error!("A token was being refreshed when the time to stop was over; it may be lost");
+        }
         self.transport.close().await;
-        self.metrics.log();
+        self.metrics.log(self.session.as_ref().map(Session::counts));
         refused.map_or(Ok(()), Err)
+    }
+}
+
+impl<T: Transport> Engine<T> {
+    /// A token that has been refreshed must be saved before the process ends.
+    async fn close_session(&self) {
+        if let Some(session) = &self.session {
+            session.close().await;
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! The step's state in this process: configuration, snapshot, variables.
 
 use crate::{
-    context::{BoxFuture, KeySink},
+    context::{BoxFuture, Clients, KeySink, ServiceRun},
+    oauth2::{AuthorizedClient, Session, Store, StoreError, Trouble},
     platform::{Platform, PlatformError, StepData},
 };
 use anyhow::Context as _;
+use reqwest::StatusCode;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio_util::task::TaskTracker;
 
 /// What the platform said of the step, and what has changed since.
 pub(crate) struct Step {
@@ -52,23 +55,27 @@ impl Step {
     }
 }
 
-/// Saves credentials over REST, for hooks and one-time calls.
-pub(crate) struct AccountKeys {
+/// The account of the step, over REST: where credentials are read again and saved.
+#[derive(Clone)]
+pub(crate) struct Account {
     pub(crate) platform: Platform,
     pub(crate) step: Arc<Step>,
 }
 
-impl AccountKeys {
+/// The configuration names no account, and no other way to save credentials is configured.
+#[derive(Debug, thiserror::Error)]
+#[error("updateKeys has nowhere to save to: {0}")]
+pub(crate) struct Nowhere(pub(crate) &'static str);
+
+impl Account {
     /// Gives the account new credentials; the step's configuration stays as it is.
     pub(super) async fn put(&self, account: &str, keys: &Map<String, Value>) -> Result<(), PlatformError> {
         self.platform.update_account(account, &Value::Object(keys.clone())).await
     }
 
+    /// Saves credentials, and gives them to the step's configuration.
     async fn save(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        let account = self
-            .step
-            .account()
-            .context("updateKeys needs the account to save to: the step's configuration has no `_account`")?;
+        let account = self.step.account().ok_or(Nowhere("the step's configuration has no `_account`"))?;
         let _saving = self.step.saving.lock().await;
         self.put(&account, keys).await.inspect_err(|error| {
             tracing::error!("New credentials could not be saved: {}", error.without_contents());
@@ -76,10 +83,140 @@ impl AccountKeys {
         self.step.merge_keys(keys);
         Ok(())
     }
+
+    /// The step's configuration as the platform has it now.
+    pub(super) async fn reread(&self) -> Result<Option<Value>, StoreError> {
+        match self.platform.step().await {
+            Ok(step) => Ok(Some(step.config)),
+            Err(error) => Err(store_error(&error.into())),
+        }
+    }
+
+    /// The configuration with the account's keys as the platform has them now, for calls that belong to no step. Not
+    /// every platform lets a component read accounts.
+    async fn reread_keys(&self) -> Result<Option<Value>, StoreError> {
+        let Some(id) = self.step.account() else { return Ok(None) };
+        let account = match self.platform.account(&id).await {
+            Ok(account) => account,
+            Err(error) if error.status().is_some_and(|status| status.is_client_error()) => return Ok(None),
+            Err(error) => return Err(store_error(&error.into())),
+        };
+        let Some(Value::Object(keys)) = account.get("keys") else { return Ok(None) };
+        let mut config = (*self.step.config()).clone();
+        if let Value::Object(members) = &mut config {
+            members.extend(keys.clone());
+        }
+        Ok(Some(config))
+    }
+
+    pub(super) async fn secret(&self, id: &str, refresh: bool) -> Result<Value, StoreError> {
+        let answer = match refresh {
+            true => self.platform.refresh_secret(id).await,
+            false => self.platform.secret(id).await,
+        };
+        answer.map_err(|error| store_error(&error.into()))
+    }
 }
 
-impl KeySink for AccountKeys {
+/// Why credentials could not be kept or had, without the words of the platform: it may repeat what it was sent.
+pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
+    let nowhere = error.is::<Nowhere>();
+    match error.downcast_ref::<PlatformError>() {
+        Some(error) => StoreError {
+            message: error.without_contents(),
+            gone: error.status() == Some(StatusCode::NOT_FOUND),
+            nowhere,
+        },
+        None => StoreError { message: error.to_string(), gone: false, nowhere },
+    }
+}
+
+/// What hooks and one-time calls save credentials with. Saving goes on in tasks of its own, whether or not anybody waits.
+#[derive(Clone)]
+pub(crate) struct AccountStore {
+    pub(crate) account: Account,
+    pub(crate) session: Option<Session>,
+    /// Whether the step can be asked for; a one-time call may have none.
+    pub(crate) has_step: bool,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl AccountStore {
+    /// For a hook: the step can be read again.
+    pub(crate) fn new(account: Account, session: Option<Session>) -> Arc<Self> {
+        Arc::new(Self { account, session, has_step: true, tasks: TaskTracker::new() })
+    }
+
+    /// For a one-time call, which belongs to no step.
+    pub(crate) fn outside_of_a_flow(account: Account, session: Option<Session>) -> Arc<Self> {
+        Arc::new(Self { account, session, has_step: false, tasks: TaskTracker::new() })
+    }
+
+    /// What a hook or a call of `function` may touch.
+    pub(crate) fn service_run(self: &Arc<Self>, function: &str, clients: &Clients) -> ServiceRun {
+        ServiceRun {
+            function: function.to_owned(),
+            config: self.account.step.config(),
+            variables: self.account.step.variables.clone(),
+            clients: clients.clone(),
+            oauth: match &self.session {
+                Some(session) => session.client(self.clone()),
+                None => AuthorizedClient::unconfigured(),
+            },
+            keys: self.clone(),
+        }
+    }
+
+    /// Waits until everything is saved that can be.
+    pub(crate) async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(session) = &self.session {
+            session.close().await;
+        }
+    }
+}
+
+impl KeySink for AccountStore {
     fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
-        Box::pin(async move { self.save(&keys).await })
+        let keys = match &self.session {
+            Some(session) => session.normalised(keys, &*self),
+            None => keys,
+        };
+        let account = self.account.clone();
+        let saved = self.tasks.spawn(async move { account.save(&keys).await });
+        Box::pin(async move { saved.await.context("saving credentials")? })
+    }
+}
+
+impl Store for AccountStore {
+    fn config(&self) -> Arc<Value> {
+        self.account.step.config()
+    }
+
+    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async {
+            match self.has_step {
+                true => self.account.reread().await,
+                false => self.account.reread_keys().await,
+            }
+        })
+    }
+
+    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.account.save(&keys).await.map_err(|error| store_error(&error)) })
+    }
+
+    fn remember(&self, keys: &Map<String, Value>) {
+        self.account.step.merge_keys(keys);
+    }
+
+    /// There is no message that an event could belong to; it stands in the log.
+    fn report(&self, _: Trouble) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+        Box::pin(self.account.secret(id, refresh))
     }
 }

@@ -4,6 +4,7 @@
 //! a variable's value. A process hands in [`environment`], a test its own table.
 
 mod log;
+mod oauth;
 mod parse;
 mod read;
 mod reader;
@@ -12,6 +13,7 @@ mod service;
 mod tests;
 
 pub use log::LogSettings;
+pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use reader::{Problem, Problems};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 
@@ -53,6 +55,8 @@ pub struct Settings {
     pub object_storage: Option<ObjectStorageSettings>,
     /// `ADDITIONAL_VARS_FOR_HEADERS`: header names and their values.
     pub additional_headers: Vec<(String, String)>,
+    /// `OAUTH_MODE` (our own): when access tokens are refreshed, whatever the component says.
+    pub oauth_mode: Option<OAuthMode>,
     /// What the process is to do.
     pub mode: Mode,
     /// What is odd about the variables but can be lived with: to be logged at the start.
@@ -123,6 +127,8 @@ pub struct RunSettings {
     pub outgoing_size_limit: usize,
     /// Events per interval.
     pub rates: RateSettings,
+    /// `OAUTH_LOCK` (our own) is `broker`: replicas refresh one after the other.
+    pub oauth_lock: bool,
     /// `SHUTDOWN_TIMEOUT` (our own): how long running messages may take after SIGTERM, 25 s by default.
     pub shutdown_timeout: Duration,
 }

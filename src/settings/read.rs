@@ -29,13 +29,14 @@ impl Settings {
         };
         let object_storage = reader.object_storage();
         let additional_headers = reader.additional_headers();
+        let oauth_mode = reader.checked_oauth_mode();
         let mode = if reader.flag("HOOK_SHUTDOWN") {
             Mode::ShutdownHook
         } else {
             Mode::Run(Box::new(reader.run(object_storage.is_some())))
         };
         if reader.problems.is_empty() {
-            Ok(Self { identity, api, object_storage, additional_headers, mode, warnings: reader.warnings })
+            Ok(Self { identity, api, object_storage, additional_headers, oauth_mode, mode, warnings: reader.warnings })
         } else {
             Err(Problems(reader.problems))
         }
@@ -128,6 +129,7 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
                 snapshot: self.count("SNAPSHOT_RATE_LIMIT", 2),
                 interval: self.millis("RATE_INTERVAL", 100),
             },
+            oauth_lock: self.oauth_lock(),
             shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
         }
     }

@@ -4,7 +4,7 @@
 //! else that is wrong is posted as the result, in the words that the platform knows.
 
 use super::{
-    ApiSettings, ObjectStorageSettings,
+    ApiSettings, OAuthMode, ObjectStorageSettings, oauth,
     reader::{Reader, full, without_slashes},
 };
 use crate::protocol::StepIdentity;
@@ -52,6 +52,8 @@ pub struct ServiceSettings {
     pub api: ApiSettings,
     /// Where large bodies are kept, if anywhere.
     pub object_storage: Option<ObjectStorageSettings>,
+    /// `OAUTH_MODE` (our own): when access tokens are refreshed, whatever the component says.
+    pub oauth_mode: Option<OAuthMode>,
     /// Who is asking, as far as the platform says; the rest is empty.
     pub identity: StepIdentity,
     /// What is odd about the variables.
@@ -65,6 +67,7 @@ impl std::fmt::Debug for ServiceSettings {
             .field("method", &self.method)
             .field("api", &self.api)
             .field("object_storage", &self.object_storage)
+            .field("oauth_mode", &self.oauth_mode)
             .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
@@ -118,9 +121,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
                 model: self.provided("GET_MODEL_METHOD")?,
             },
         };
+        let oauth_mode = self.oauth_mode().map_err(|unknown| format!("{} {unknown}", full(oauth::MODE)))?;
         let object_storage = self.object_storage();
         let identity = self.known_identity();
-        Ok(ServiceSettings { method, config, api, object_storage, identity, warnings: self.warnings })
+        Ok(ServiceSettings { method, config, api, object_storage, oauth_mode, identity, warnings: self.warnings })
     }
 
     fn provided(&self, name: &str) -> Result<String, String> {

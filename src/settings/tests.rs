@@ -143,6 +143,7 @@ fn given_all_that_is_required_then_the_rest_has_its_defaults() {
     assert_eq!(settings.warnings, Vec::<String>::new());
     assert_eq!(settings.identity.step_id, "step_1");
     assert_eq!(settings.api.uri, "http://localhost:9000");
+    assert_eq!(settings.oauth_mode, None);
     assert_eq!((settings.api.attempts, settings.api.retry_delay), (3, Duration::from_millis(100)));
     assert!(settings.object_storage.is_none() && settings.additional_headers.is_empty());
     let run = run(settings);
@@ -150,6 +151,7 @@ fn given_all_that_is_required_then_the_rest_has_its_defaults() {
     assert_eq!((run.rates.data, run.rates.error, run.rates.snapshot), (10, 2, 2));
     assert_eq!(run.rates.interval, Duration::from_millis(100));
     assert_eq!(run.shutdown_timeout, Duration::from_secs(25));
+    assert!(!run.oauth_lock);
     assert!(run.error_replies && !run.emit_lightweight && !run.input_is_error && !run.no_self_passthrough);
     assert_eq!((run.amqp.prefetch, run.amqp.rebound_limit, run.amqp.persistent), (1, 20, false));
     assert_eq!(run.amqp.rebound_initial_expiration, Duration::from_secs(15));
@@ -168,6 +170,8 @@ fn given_several_faults_then_all_are_told_by_full_name_and_no_value_is() {
         ("ELASTICIO_API_URI", Some("ftp://user:top-secret-user@host")),
         ("ELASTICIO_AMQP_URI", Some("http://guest:top-secret-guest@localhost")),
         ("ELASTICIO_MESSAGE_CRYPTO_IV", Some("top-secret-iv")),
+        ("ELASTICIO_OAUTH_MODE", Some("top-secret-mode")),
+        ("ELASTICIO_OAUTH_LOCK", Some("top-secret-lock")),
     ])
     .unwrap_err();
     let named: Vec<_> = problems.0.iter().map(|p| p.variable.as_str()).collect();
@@ -177,12 +181,14 @@ fn given_several_faults_then_all_are_told_by_full_name_and_no_value_is() {
             "ELASTICIO_FLOW_ID",
             "ELASTICIO_STEP_ID",
             "ELASTICIO_API_URI",
+            "ELASTICIO_OAUTH_MODE",
             "ELASTICIO_AMQP_URI",
-            "ELASTICIO_MESSAGE_CRYPTO_IV"
+            "ELASTICIO_MESSAGE_CRYPTO_IV",
+            "ELASTICIO_OAUTH_LOCK"
         ]
     );
     let text = problems.to_string();
-    assert_eq!(text.lines().count(), 6, "{text}");
+    assert_eq!(text.lines().count(), 8, "{text}");
     assert!(!text.contains("top-secret"), "{text}");
 }
 
@@ -202,6 +208,54 @@ fn the_parsed_shutdown_flag_decides_what_is_required() {
     let without_broker = |flag| read(&[("ELASTICIO_AMQP_URI", None), ("ELASTICIO_HOOK_SHUTDOWN", Some(flag))]);
     assert!(matches!(without_broker("true").unwrap().mode, Mode::ShutdownHook));
     assert_eq!(without_broker("false").unwrap_err().0[0].variable, "ELASTICIO_AMQP_URI");
+}
+
+#[test]
+fn a_mode_of_oauth2_is_known_by_its_name_alone() {
+    use OAuthMode::*;
+    for (text, expected) in [
+        ("", Some(None)),
+        ("every-access", Some(Some(EveryAccess))),
+        ("on-401", Some(Some(On401))),
+        ("expiry", Some(Some(Expiry))),
+        ("platform-secret", Some(Some(PlatformSecret))),
+        ("Expiry", None),
+        ("always", None),
+    ] {
+        let read = read(&[("ELASTICIO_OAUTH_MODE", Some(text))]).ok().map(|settings| settings.oauth_mode);
+        assert_eq!(read, expected, "{text:?}");
+        if let Some(Some(mode)) = expected {
+            assert_eq!(mode.to_string(), text);
+        }
+    }
+}
+
+#[test]
+fn the_lock_of_oauth2_is_the_brokers_or_none() {
+    for (text, expected) in
+        [(None, Some(false)), (Some(""), Some(false)), (Some("broker"), Some(true)), (Some("true"), None)]
+    {
+        let read = read(&[("ELASTICIO_OAUTH_LOCK", text)]).ok().map(|settings| run(settings).oauth_lock);
+        assert_eq!(read, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_service_call_knows_the_mode_of_oauth2() {
+    let call = |mode: &'static str| {
+        let get = move |name: &str| match name {
+            "ELASTICIO_OAUTH_MODE" => Some(mode.to_owned()),
+            "ELASTICIO_CFG" => Some("{}".to_owned()),
+            name => name.starts_with("ELASTICIO_").then(|| "http://localhost".to_owned()),
+        };
+        match ServiceSettings::read(Some("verifyCredentials"), get) {
+            ServiceStart::Ready(_, settings) => format!("{:?}", settings.oauth_mode),
+            ServiceStart::Refused(_, message) | ServiceStart::Fatal(message) => message,
+        }
+    };
+    assert_eq!(call(""), "None");
+    assert_eq!(call("on-401"), "Some(On401)");
+    assert_eq!(call("top-secret"), "ELASTICIO_OAUTH_MODE is none of every-access, on-401, expiry and platform-secret");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the process has done, in numbers.
 
+use crate::oauth2::Counts;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows.
@@ -33,7 +34,17 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn log(&self) {
+    pub(crate) fn log(&self, oauth: Option<Counts>) {
+        if let Some(oauth) = oauth {
+            tracing::info!(
+                refreshes = oauth.refreshes,
+                failures = oauth.failures,
+                adopted = oauth.adopted,
+                unsaved = oauth.unsaved,
+                narrowed = oauth.narrowed,
+                "What this process has done with access tokens"
+            );
+        }
         tracing::info!(
             received = self.received.get(),
             acknowledged = self.acknowledged.get(),

@@ -8,6 +8,7 @@ mod author_api;
 mod cli;
 mod conformance;
 mod invariants;
+mod oauth2;
 mod process;
 mod protocol;
 mod reference_component;

@@ -13,11 +13,21 @@ async fn sample_api() -> Platform {
 }
 
 fn credentials(api: &Platform) -> Value {
-    json!({ "baseUrl": format!("{}/sample/", api.url()), "token": "t", "verifyPath": "/me" })
+    json!({ "baseUrl": format!("{}/sample/", api.url()), "oauth": { "access_token": "t" }, "verifyPath": "/me" })
+}
+
+/// The environment of a container of this component.
+fn deployed(harness: Harness<'_>) -> Harness<'_> {
+    harness
+        .environment("OAUTH_CLIENT_ID", "client")
+        .environment("OAUTH_CLIENT_SECRET", "secret")
+        .environment("OAUTH_AUTH_URI", "http://127.0.0.1:1/authorize")
+        .environment("OAUTH_TOKEN_URI", "http://127.0.0.1:1/token")
 }
 
 async fn request(api: &Platform, body: Value) -> Emitted {
-    Harness::new(&component().unwrap(), "makeRequest").config(credentials(api)).run(body).await.unwrap()
+    let component = component().unwrap();
+    deployed(Harness::new(&component, "makeRequest")).config(credentials(api)).run(body).await.unwrap()
 }
 
 #[test]
@@ -41,8 +51,9 @@ async fn an_error_status_is_an_error_and_one_that_passes_is_a_rebound() {
     let api = sample_api().await;
     let missing = request(&api, json!({ "path": "/items/none" })).await;
     assert_eq!(missing.verdict, Verdict::Rejected);
-    for status in [429, 500, 503] {
-        let later = request(&api, json!({ "path": format!("/status/{status}") })).await;
+    let statuses = [429, 500, 503];
+    let later = statuses.map(|status| request(&api, json!({ "path": format!("/status/{status}") })));
+    for (status, later) in statuses.into_iter().zip(futures_util::future::join_all(later).await) {
         assert!(
             matches!(&later.events[..], [Event::Rebound(reason)] if reason.contains(&status.to_string())),
             "{later:?}"
@@ -53,11 +64,12 @@ async fn an_error_status_is_an_error_and_one_that_passes_is_a_rebound() {
 #[tokio::test]
 async fn the_token_goes_to_no_other_host() {
     let api = sample_api().await;
-    for path in ["https://example.com/", "//example.com/"] {
-        let emitted = request(&api, json!({ "path": path })).await;
-        assert!(matches!(&emitted.events[..], [Event::Error(text)] if text.contains("`path`")), "{emitted:?}");
-    }
+    let elsewhere = request(&api, json!({ "path": "https://example.com/" })).await;
+    assert!(matches!(&elsewhere.events[..], [Event::Error(text)] if text.contains("no origin")), "{elsewhere:?}");
     assert!(api.calls().is_empty());
+    // Not another host, but a path of this one.
+    let below = request(&api, json!({ "path": "//example.com/" })).await;
+    assert!(matches!(&below.events[..], [Event::Error(text)] if text.contains("/sample/example.com/")), "{below:?}");
 }
 
 #[tokio::test]
@@ -79,7 +91,7 @@ async fn polling_emits_each_item_once() {
     }
     let (mut snapshot, mut seen) = (json!({}), Vec::new());
     loop {
-        let poll = Harness::new(&component, "pollItems").config(config.clone()).snapshot(snapshot);
+        let poll = deployed(Harness::new(&component, "pollItems")).config(config.clone()).snapshot(snapshot);
         let emitted = poll.run(json!({})).await.unwrap();
         let Some(Event::Snapshot(next)) = emitted.events.last() else { panic!("{emitted:?}") };
         snapshot = next.clone();
@@ -98,9 +110,9 @@ async fn credentials_are_checked_with_a_request() {
     let component = component().unwrap();
     let verify = |token: &str| {
         let mut credentials = credentials(&api);
-        credentials["token"] = token.into();
-        Harness::verify(&component, credentials)
+        credentials["oauth"]["access_token"] = token.into();
+        deployed(Harness::new(&component, "")).config(credentials).verify()
     };
     assert_eq!(verify("t").await.unwrap(), Verified::Yes);
-    assert_eq!(verify("expired").await.unwrap(), Verified::No("the API answered 401 Unauthorized".to_owned()));
+    assert!(matches!(verify("expired").await.unwrap(), Verified::No(reason) if reason.contains("refresh token")));
 }

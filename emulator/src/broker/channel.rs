@@ -146,6 +146,7 @@ impl Session {
                 (Method::DeclareOk(exchange::DeclareOk {}), declare.nowait)
             }
             Method::Delete(delete) => {
+                state.may_configure(&self.shared.config.user, &state.exchange_label(delete.exchange.as_str()))?;
                 state.delete_exchange(delete.exchange.as_str(), delete.if_unused)?;
                 (Method::DeleteOk(exchange::DeleteOk {}), delete.nowait)
             }
@@ -174,6 +175,7 @@ impl Session {
         if declare.passive {
             return state.exchange(name).map(drop);
         }
+        state.may_configure(&self.shared.config.user, &state.exchange_label(name))?;
         let kind = declare.kind.as_str();
         let Some(kind) = ExchangeKind::from_name(kind) else {
             return Err(Fault::command_invalid(format!("unknown exchange type '{kind}'")));
@@ -215,6 +217,7 @@ impl Session {
             }
             Method::Delete(delete) => {
                 let name = self.queue_name(state, number, delete.queue.as_str())?;
+                state.may_configure(&self.shared.config.user, &state.queue_label(&name))?;
                 let message_count = count(state.delete_queue(self.id, &name, delete.if_unused, delete.if_empty)?);
                 (Method::DeleteOk(queue::DeleteOk { message_count }), delete.nowait)
             }
@@ -231,6 +234,7 @@ impl Session {
             self.queue_name(state, number, declare.queue.as_str())?
         } else {
             let name = declare.queue.as_str();
+            state.may_configure(&self.shared.config.user, &state.queue_label(name))?;
             let spec = QueueSpec {
                 durable: declare.durable,
                 exclusive: declare.exclusive,

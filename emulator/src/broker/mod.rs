@@ -267,6 +267,11 @@ impl Broker {
         self.state().orders.refuse = refuse;
     }
 
+    /// Refuses to let clients declare and delete, as for a user without the permission to configure, or no longer.
+    pub fn deny_configure(&self, deny: bool) {
+        self.state().orders.deny_configure = deny;
+    }
+
     /// Lets publishers wait so long for each confirm; zero is off. Messages are routed at once all the same.
     pub fn delay_confirms(&self, delay: Duration) {
         self.state().orders.confirm_delay = delay;

@@ -42,6 +42,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     pub(super) refuse: bool,
+    /// Clients have no permission to declare and delete.
+    pub(super) deny_configure: bool,
     pub(super) blocked: bool,
     pub(super) confirm_delay: Duration,
     pub(super) nacks: usize,
@@ -159,6 +161,14 @@ impl State {
                  connection or the exclusive property value does not match that of the original declaration."
             ))),
             Some(queue) => Ok(queue),
+        }
+    }
+
+    /// Whether clients may declare and delete what the label names.
+    pub(super) fn may_configure(&self, user: &str, label: &str) -> Outcome {
+        match self.orders.deny_configure {
+            true => Err(Fault::access_refused(format!("access to {label} refused for user '{user}'"))),
+            false => Ok(()),
         }
     }
 

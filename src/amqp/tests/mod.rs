@@ -2,6 +2,7 @@
 //! queues, its own exchange and its own relay to the broker, which can cut its connections or go silent.
 
 mod consuming;
+mod locking;
 mod opening_and_closing;
 mod publishing;
 
@@ -137,28 +138,8 @@ impl World {
                 .await
                 .unwrap();
         }
+        let settings = settings(&uri, relay.port, &queue, &exchange);
         let info = &uri.authority.userinfo;
-        let vhost = uri.vhost.replace('/', "%2F");
-        let near = format!("amqp://{}:{}@127.0.0.1:{}/{vhost}", info.username, info.password, relay.port);
-        let settings = AmqpSettings {
-            uri: SecretString::from(near),
-            queue,
-            exchange,
-            data_key: "data".into(),
-            error_key: "nowhere".into(),
-            rebound_key: "rebound".into(),
-            snapshot_key: "nowhere".into(),
-            update_keys_key: None,
-            prefetch: 10,
-            persistent: false,
-            rebound_initial_expiration: Duration::from_secs(15),
-            rebound_limit: 20,
-            publish_retry_delay: Duration::from_millis(10),
-            publish_max_retry_delay: Duration::from_millis(100),
-            publish_attempts: None,
-            connect_retries: 2,
-            connect_retry_delay: Duration::from_millis(10),
-        };
         Self { user: info.username.clone(), channel, relay, settings, out, _broker: broker }
     }
 
@@ -186,6 +167,32 @@ impl World {
 
     async fn try_take(&self, queue: &str) -> Option<BasicGetMessage> {
         self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap()
+    }
+}
+
+/// For an adapter that reaches the broker through a relay.
+fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) -> AmqpSettings {
+    let info = &uri.authority.userinfo;
+    let vhost = uri.vhost.replace('/', "%2F");
+    let near = format!("amqp://{}:{}@127.0.0.1:{relay}/{vhost}", info.username, info.password);
+    AmqpSettings {
+        uri: SecretString::from(near),
+        queue: queue.into(),
+        exchange: exchange.into(),
+        data_key: "data".into(),
+        error_key: "nowhere".into(),
+        rebound_key: "rebound".into(),
+        snapshot_key: "nowhere".into(),
+        update_keys_key: None,
+        prefetch: 10,
+        persistent: false,
+        rebound_initial_expiration: Duration::from_secs(15),
+        rebound_limit: 20,
+        publish_retry_delay: Duration::from_millis(10),
+        publish_max_retry_delay: Duration::from_millis(100),
+        publish_attempts: None,
+        connect_retries: 2,
+        connect_retry_delay: Duration::from_millis(10),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod faults;
+mod oauth;
 mod start_up;
 mod stopping;
 
@@ -9,7 +10,7 @@ use emulator::{Emulator, EmulatorConfig, Event, EventKind, platform::Step};
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::Arc,
     time::Duration,
@@ -33,7 +34,11 @@ fn scripted() -> PathBuf {
 
 /// A command without anything of this process's environment that could be the platform's.
 fn command() -> Command {
-    let mut command = Command::new(scripted());
+    command_of(&scripted())
+}
+
+fn command_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -41,6 +46,7 @@ fn command() -> Command {
 /// A flow's step on the emulator, worked on by the scripted component.
 struct Rig {
     emulator: Emulator,
+    binary: PathBuf,
     /// What is set beside what the platform sets.
     variables: Vec<(&'static str, String)>,
 }
@@ -49,7 +55,7 @@ impl Rig {
     async fn new(config: EmulatorConfig) -> Self {
         let step = Step { function: "script".into(), ..config.step };
         let emulator = Emulator::start(EmulatorConfig { step, ..config }).await.unwrap();
-        Self { emulator, variables: vec![] }
+        Self { emulator, binary: scripted(), variables: vec![] }
     }
 
     async fn with_prefetch(prefetch: u16) -> Self {
@@ -62,7 +68,7 @@ impl Rig {
     }
 
     fn command(&self) -> Command {
-        let mut command = command();
+        let mut command = command_of(&self.binary);
         command.envs(self.emulator.env());
         for (name, value) in &self.variables {
             match value.as_str() {

@@ -1,0 +1,335 @@
+//! A refresh, from the look into the store to the token that everyone may use: lock, read again, exchange, merge, save.
+
+use super::{
+    super::{
+        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer,
+        endpoint::{Endpoint, TIME_LIMIT},
+        token::keys_for,
+    },
+    Error, Inner, Mode, Setup, Store, Token, Why,
+    save::{self, Unsaved},
+    state::Times,
+};
+use serde_json::{Map, Value};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Tries of one exchange, all with the same refresh token.
+const TRIES: u32 = 3;
+/// The pause before the second try; it doubles, with jitter.
+const PAUSE: Duration = Duration::from_millis(250);
+/// A provider that asks for a longer pause is not waited for within a refresh.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pauses before looking whether another replica has saved the token that ours was superseded by.
+const LOOKS: [Duration; 4] =
+    [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
+/// How long another replica may take with the lock.
+const LOCK_WAIT: Duration = Duration::from_secs(150);
+/// How long the store may take to be read.
+const READ: Duration = Duration::from_secs(60);
+/// A refresh token that ends within this time is worth a word to the operator.
+const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
+
+// Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
+const _: () = {
+    let exchange = TRIES as u64 * TIME_LIMIT.as_secs() + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
+    assert!(LOCK_WAIT.as_secs() > exchange + save::AT_MOST.as_secs());
+};
+/// After so many answers that nobody understands a refresh token counts as dead (O§3 F24).
+const MISUNDERSTOOD: u32 = 5;
+
+/// Why an exchange brought nothing.
+enum Failed {
+    Refused(ExchangeError),
+    LockLost,
+}
+
+/// What a provider gave, and when it was asked.
+struct Exchanged {
+    answer: TokenAnswer,
+    asked: Instant,
+    asked_at: SystemTime,
+}
+
+impl Inner {
+    pub(super) async fn refresh(self: &Arc<Self>, store: &Arc<dyn Store>, why: Why) -> Result<Arc<Token>, Error> {
+        let setup = self.setup(&**store)?;
+        let result = match setup.resolved.mode {
+            Mode::PlatformSecret => self.refresh_secret(store, why).await,
+            _ => self.refresh_account(store, setup, why).await,
+        };
+        let mut state = self.state();
+        match &result {
+            Ok(_) => state.unbar(),
+            Err(error) => {
+                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                state.bar(error);
+                tracing::warn!("The access token could not be refreshed: {error}");
+            }
+        }
+        result
+    }
+
+    async fn refresh_account(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        why: Why,
+    ) -> Result<Arc<Token>, Error> {
+        let mut held = self.lock(store, setup).await?;
+        let result = self.refresh_locked(store, setup, why, &mut held).await;
+        self.unlock(held);
+        result
+    }
+
+    async fn refresh_locked(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        why: Why,
+        held: &mut Option<Box<dyn Held>>,
+    ) -> Result<Arc<Token>, Error> {
+        let known = self.state().token.clone();
+        let base = match self.stored(store, setup).await? {
+            Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
+                tracing::info!("Another process has refreshed the access token; its token is used");
+                return Ok(found);
+            }
+            Some(found) => found,
+            None => known.ok_or_else(|| Error::ReauthRequired("there are no tokens".into()))?,
+        };
+        if let Some(error) = self.state().is_dead(&base.record) {
+            return Err(error);
+        }
+        let Some(endpoint) = &setup.endpoint else {
+            return Err(Error::Config("tokens are refreshed by the platform here".into()));
+        };
+        let Some(refresh_token) = base.record.refresh_token() else {
+            let reason = "the access token has expired or was rejected, and there is no refresh token";
+            return Err(Error::ReauthRequired(reason.into()));
+        };
+        let exchanged = match self.exchange(endpoint, &base.record, refresh_token, held.as_deref()).await {
+            Ok(exchanged) => exchanged,
+            Err(Failed::Refused(failure)) => return self.recover(store, setup, &base, failure).await,
+            Err(Failed::LockLost) => {
+                let reason = "the lock was lost before the refresh token was sent".to_owned();
+                return Err(Error::Unavailable { reason, retry_after: None });
+            }
+        };
+        self.keep(store, setup, &base, exchanged, held.take()).await
+    }
+
+    /// The token that the store has now, if it is one that this process has never had.
+    async fn stored(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Arc<Token>>, Error> {
+        match reread(store).await {
+            Ok(Some(config)) => Ok(Record::find(&config, &setup.resolved.field)
+                .filter(|record| !self.state().knows(record))
+                .map(|record| self.adopt(&**store, setup, record))),
+            Ok(None) => Ok(None),
+            Err(error) if error.gone => Err(Error::ReauthRequired(format!("it was removed ({error})"))),
+            // Where nothing can be read nothing can be saved: no time to spend a refresh token that may be the last.
+            Err(error) if self.state().rotates != Some(false) => {
+                let reason = format!("whether another process has refreshed it cannot be seen: {error}");
+                Err(Error::Unavailable { reason, retry_after: None })
+            }
+            Err(error) => {
+                tracing::warn!("The stored credential cannot be read before the refresh: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes a record from elsewhere the current one, for the configuration of the next messages too.
+    pub(super) fn adopt(&self, store: &dyn Store, setup: &Setup, record: Record) -> Arc<Token> {
+        self.counters.adopted.fetch_add(1, Ordering::Relaxed);
+        let token = self.state().adopt(record, setup.resolved.profile.margin);
+        store.remember(&self.keys(&store.config(), setup, &token.record));
+        token
+    }
+
+    /// The record as it is saved: with the credential's other fields, which some stores would drop otherwise.
+    pub(super) fn keys(&self, config: &Value, setup: &Setup, record: &Record) -> Map<String, Value> {
+        keys_for(config, &self.credential_fields(), &setup.resolved.field, record)
+    }
+
+    async fn lock(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Box<dyn Held>>, Error> {
+        // Held since a token that is not saved yet.
+        if let Some(held) = self.take_held() {
+            return Ok(Some(held));
+        }
+        let Some(lock) = &self.tools.lock else { return Ok(None) };
+        let config = store.config();
+        let account = config.get("_account").and_then(Value::as_str).unwrap_or("step");
+        let name = format!("{account}:{}", setup.resolved.field.join("."));
+        match lock.acquire(&name, LOCK_WAIT).await {
+            Ok(held) => Ok(Some(held)),
+            Err(LockError::Unsupported(reason)) => {
+                tracing::warn!("Tokens are refreshed without a lock: {reason}");
+                Ok(None)
+            }
+            Err(error) if self.state().rotates == Some(false) => {
+                tracing::warn!("A token that does not rotate is refreshed without the lock: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(Error::Unavailable { reason: error.to_string(), retry_after: None }),
+        }
+    }
+
+    /// Spends the refresh token. What passes is tried again with the same one: an answer that was lost may come again
+    /// from a provider with a grace period (O§3 F8).
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        record: &Record,
+        refresh_token: &str,
+        held: Option<&dyn Held>,
+    ) -> Result<Exchanged, Failed> {
+        let mut lost = false;
+        let mut pause = PAUSE;
+        let mut tries = 0;
+        loop {
+            if held.is_some_and(|held| !held.is_held()) {
+                return Err(Failed::LockLost);
+            }
+            let (asked, asked_at) = (Instant::now(), SystemTime::now());
+            let mut failure = match endpoint.refresh(refresh_token, record.scope()).await {
+                Ok(answer) => return Ok(Exchanged { answer, asked, asked_at }),
+                Err(failure) => failure,
+            };
+            tries += 1;
+            lost |= failure.outcome_unknown;
+            failure.outcome_unknown = lost;
+            let wait = failure.retry_after.unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()));
+            if failure.class != ErrorClass::Transient || tries == TRIES || wait > LONGEST_PAUSE {
+                return Err(Failed::Refused(failure));
+            }
+            tracing::warn!("The token endpoint will be asked again: {failure}");
+            sleep(wait).await;
+            pause *= 2;
+        }
+    }
+
+    /// The provider did not give a token. A refresh token that is refused may have been spent by another process, whose
+    /// token is in the store then, or soon will be (O§3 F1).
+    async fn recover(
+        &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        base: &Arc<Token>,
+        failure: ExchangeError,
+    ) -> Result<Arc<Token>, Error> {
+        let mut dead = failure.class == ErrorClass::Reauth;
+        if failure.class == ErrorClass::Malformed {
+            let mut state = self.state();
+            state.misunderstood += 1;
+            dead = state.misunderstood >= MISUNDERSTOOD;
+        }
+        if dead {
+            for pause in LOOKS {
+                sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+                match self.stored(store, setup).await {
+                    Ok(Some(found)) if !is_spent(&found, Some(base)) => return Ok(found),
+                    // Whether it is dead is not known then.
+                    Err(error) => return Err(error),
+                    Ok(_) => {}
+                }
+            }
+            let lost = if failure.outcome_unknown {
+                ": an earlier answer was lost on its way, and the token in it with that (outcome unknown)"
+            } else {
+                ""
+            };
+            let error = Error::ReauthRequired(format!("{failure}{lost}"));
+            self.state().bury(&base.record, &error);
+            return Err(error);
+        }
+        Err(match failure.class {
+            ErrorClass::Config => Error::Config(failure.to_string()),
+            _ => Error::Unavailable { reason: failure.to_string(), retry_after: failure.retry_after },
+        })
+    }
+
+    /// Merges the answer, saves the whole record, and only then makes it the current one.
+    async fn keep(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        base: &Arc<Token>,
+        exchanged: Exchanged,
+        held: Option<Box<dyn Held>>,
+    ) -> Result<Arc<Token>, Error> {
+        let Exchanged { answer, asked, asked_at } = exchanged;
+        let resolved = &setup.resolved;
+        let record = base.record.merged(&answer, asked_at);
+        self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
+        self.warn_of_narrower_scope(base.record.scope(), answer.scope.as_deref());
+        let rotated = record.refresh_token() != base.record.refresh_token();
+        let lifetime = answer.lifetime.or(resolved.profile.default_lifetime);
+        let times = Times::new(asked, lifetime, resolved.profile.margin);
+        {
+            let mut state = self.state();
+            state.rotates = Some(rotated);
+            state.misunderstood = 0;
+        }
+        let latest = reread(store).await.ok().flatten();
+        let theirs = latest.as_ref().and_then(|config| Record::find(config, &resolved.field)).filter(|stored| {
+            let state = self.state();
+            !state.knows(stored) && !stored.same_tokens(&record)
+        });
+        if let Some(theirs) = theirs {
+            // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
+            tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
+            return Ok(self.adopt(&**store, setup, theirs));
+        }
+        let latest = latest.map_or_else(|| store.config(), Arc::new);
+        self.save(store, setup, Unsaved { record: record.clone(), rotated, held }, &latest).await?;
+        if let Some(end) = record.refresh_expires_at()
+            && end.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
+        {
+            tracing::warn!(
+                "The refresh token ends within days; if no refresh comes before, the user has to connect again"
+            );
+        }
+        tracing::info!(rotated, "The access token was refreshed");
+        let mut state = self.state();
+        // The configuration that was saved may have been seen already.
+        let same = state
+            .token
+            .as_ref()
+            .filter(|token| token.generation > base.generation && token.record.same_tokens(&record));
+        match same {
+            Some(token) => {
+                let token = Arc::new(Token { generation: token.generation, record, times });
+                state.token = Some(token.clone());
+                Ok(token)
+            }
+            None => Ok(state.put(record, times)),
+        }
+    }
+
+    fn warn_of_narrower_scope(&self, before: Option<&str>, now: Option<&str>) {
+        let (Some(before), Some(now)) = (before, now) else { return };
+        let scopes = |text: &str| text.split([' ', ',']).map(str::to_owned).collect::<Vec<_>>();
+        let now = scopes(now);
+        let lost = scopes(before).into_iter().filter(|scope| !now.contains(scope)).collect::<Vec<_>>();
+        if !lost.is_empty() {
+            self.counters.narrowed.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("The new access token lacks scopes that the one before had: {}", lost.join(" "));
+        }
+    }
+}
+
+async fn reread(store: &Arc<dyn Store>) -> Result<Option<Value>, StoreError> {
+    let late = |_| Err(StoreError::passing("the platform does not answer"));
+    timeout(READ, store.reread()).await.unwrap_or_else(late)
+}
+
+/// Whether a token is of no use to someone who could not use `before`.
+fn is_spent(found: &Token, before: Option<&Token>) -> bool {
+    found.record.access_token().is_none()
+        || found.is_expired()
+        || before.is_some_and(|before| before.record.access_token() == found.record.access_token())
+}

@@ -1,0 +1,197 @@
+//! Saving a refreshed record: before anyone uses it, with several tries, and, where that does not help, in the
+//! background until it is saved or superseded. A rotated refresh token that is not saved exists in this process only.
+
+use super::{
+    super::{Held, Record, Trouble},
+    Error, Inner, Setup, Store,
+};
+use serde_json::{Map, Value};
+use std::{
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+use tokio::time::{sleep, timeout};
+use tracing::Instrument;
+
+/// Tries before the work goes on without.
+const TRIES: u32 = 3;
+/// For one try.
+const TRY: Duration = Duration::from_secs(20);
+/// The pause before the second try; it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause between tries in the background.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long saving may take before the work goes on without.
+pub(super) const AT_MOST: Duration = Duration::from_secs(62);
+
+/// A record that the store does not have yet.
+pub(super) struct Unsaved {
+    pub(super) record: Record,
+    /// Its refresh token is another one than that which is stored.
+    pub(super) rotated: bool,
+    /// As long as it is unsaved no other replica may spend what is stored.
+    pub(super) held: Option<Box<dyn Held>>,
+}
+
+/// What has become of a record.
+enum Saved {
+    Yes,
+    /// There is nowhere to save to.
+    Nowhere(String),
+    Not(String),
+}
+
+impl Inner {
+    pub(super) fn unsaved(&self) -> MutexGuard<'_, Option<Unsaved>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock that came with an unsaved record, for the refresh that supersedes it.
+    pub(super) fn take_held(&self) -> Option<Box<dyn Held>> {
+        self.unsaved().as_mut()?.held.take()
+    }
+
+    /// Lets other replicas refresh, unless a record is unsaved still.
+    pub(super) fn unlock(&self, held: Option<Box<dyn Held>>) {
+        if let Some(unsaved) = &mut *self.unsaved()
+            && unsaved.held.is_none()
+        {
+            unsaved.held = held;
+        }
+    }
+
+    /// Saves a record, with the fields that stand beside it in `latest`. When that fails, it goes on in the background,
+    /// and the user is told.
+    ///
+    /// # Errors
+    /// When the credential was removed meanwhile: the new tokens are revoked then.
+    pub(super) async fn save(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        unsaved: Unsaved,
+        latest: &Value,
+    ) -> Result<(), Error> {
+        let keys = self.keys(latest, setup, &unsaved.record);
+        let mut pause = PAUSE;
+        let mut tries = 0;
+        let (reason, goes_on) = loop {
+            match self.try_to_save(store, setup, &unsaved.record, keys.clone()).await? {
+                Saved::Yes => {
+                    *self.unsaved() = None;
+                    return Ok(());
+                }
+                Saved::Nowhere(reason) => break (reason, false),
+                Saved::Not(reason) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        break (reason, true);
+                    }
+                }
+            }
+            sleep(pause).await;
+            pause *= 2;
+        };
+        store.remember(&keys);
+        let (record, rotated) = (unsaved.record.clone(), unsaved.rotated);
+        *self.unsaved() = Some(unsaved);
+        if goes_on {
+            let (inner, store) = (self.clone(), store.clone());
+            self.tasks.spawn(async move { inner.save_later(&store, record).await }.in_current_span());
+        }
+        self.report(store, rotated, &reason).await;
+        Ok(())
+    }
+
+    async fn try_to_save(
+        &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        record: &Record,
+        keys: Map<String, Value>,
+    ) -> Result<Saved, Error> {
+        match timeout(TRY, store.save(keys)).await {
+            Ok(Ok(())) => Ok(Saved::Yes),
+            Ok(Err(error)) if error.gone => {
+                tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
+                if let Some(endpoint) = &setup.endpoint
+                    && let Some(token) = record.refresh_token()
+                    && let Err(error) = endpoint.revoke(token, "refresh_token").await
+                {
+                    tracing::warn!("The new tokens could not be revoked: {error}");
+                }
+                let error = Error::ReauthRequired(format!("it was removed ({error})"));
+                self.state().bury(record, &error);
+                Err(error)
+            }
+            Ok(Err(error)) if error.nowhere => Ok(Saved::Nowhere(error.message)),
+            Ok(Err(error)) => Ok(Saved::Not(error.message)),
+            Err(_) => Ok(Saved::Not(format!("the platform has not taken it within {} s", TRY.as_secs()))),
+        }
+    }
+
+    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9).
+    async fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
+        if !rotated {
+            tracing::warn!(
+                "A new access token could not be saved; the refresh token is still the stored one: {reason}"
+            );
+            return;
+        }
+        self.counters.unsaved.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            "A rotated refresh token could not be saved and is in the memory of this process only: {reason}"
+        );
+        let message = format!(
+            "The provider has replaced the refresh token, and the new one could not be saved: {reason}. This process \
+             goes on with it; if the process ends before it is saved, the credential has to be connected again."
+        );
+        store.report(Trouble { name: "UnsavedCredentials", message }).await;
+    }
+
+    async fn save_later(self: &Arc<Self>, store: &Arc<dyn Store>, record: Record) {
+        let mut pause = PAUSE * 4;
+        loop {
+            let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if !self.is_unsaved(&record) {
+                return;
+            }
+            let Ok(setup) = self.setup(&**store) else { return };
+            let latest = store.reread().await.ok().flatten();
+            if let Some(stored) = latest.as_ref().and_then(|config| Record::find(config, &setup.resolved.field))
+                && !self.state().knows(&stored)
+            {
+                tracing::info!("The unsaved credential is superseded: the platform has another one");
+                self.adopt(&**store, setup, stored);
+                return self.forget(&record);
+            }
+            let keys = self.keys(latest.as_ref().unwrap_or(&store.config()), setup, &record);
+            match self.try_to_save(store, setup, &record, keys).await {
+                Ok(Saved::Yes) => {
+                    tracing::info!("The credential that could not be saved before is saved now");
+                    return self.forget(&record);
+                }
+                Err(_) => return self.forget(&record),
+                Ok(Saved::Nowhere(reason) | Saved::Not(reason)) if stopping => {
+                    tracing::error!("A credential is lost with this process, it could not be saved: {reason}");
+                    return;
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn is_unsaved(&self, record: &Record) -> bool {
+        self.unsaved().as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record))
+    }
+
+    /// An unsaved record is saved, or of no use any more.
+    fn forget(&self, record: &Record) {
+        let mut unsaved = self.unsaved();
+        if unsaved.as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record)) {
+            *unsaved = None;
+        }
+    }
+}

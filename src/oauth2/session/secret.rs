@@ -1,0 +1,41 @@
+//! `platform-secret`: the platform refreshes, this process only asks (O§1.0). Nothing is exchanged or saved here.
+
+use super::{super::Record, Error, Inner, Store, Token, Why, state::Times};
+use serde_json::Value;
+use std::sync::{Arc, atomic::Ordering};
+use tokio::time::Instant;
+
+impl Inner {
+    /// Reads the secret; when it still has the token that was rejected, has the platform refresh it, once.
+    pub(super) async fn refresh_secret(&self, store: &Arc<dyn Store>, why: Why) -> Result<Arc<Token>, Error> {
+        let config = store.config();
+        let id = config.get("secretId").and_then(Value::as_str).filter(|id| !id.is_empty()).ok_or_else(|| {
+            Error::Config(
+                "mode platform-secret needs the `secretId` of the step's configuration, which has none".into(),
+            )
+        })?;
+        let before = self.state().token.clone();
+        let mut record = self.read_secret(store, id, false).await?;
+        let is_known = before.as_ref().is_some_and(|token| token.record.access_token() == record.access_token());
+        if is_known && why == Why::Rejected {
+            self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
+            record = self.read_secret(store, id, true).await?;
+        }
+        let times = Times { received: Instant::now(), expires: None, refresh: None };
+        let mut state = self.state();
+        match &state.token {
+            Some(token) if token.record.access_token() == record.access_token() => Ok(token.clone()),
+            _ => Ok(state.put(record, times)),
+        }
+    }
+
+    async fn read_secret(&self, store: &Arc<dyn Store>, id: &str, refresh: bool) -> Result<Record, Error> {
+        let secret = store.secret(id, refresh).await.map_err(|error| match error.gone {
+            true => Error::ReauthRequired(format!("its secret was removed ({error})")),
+            false => Error::Unavailable { reason: error.to_string(), retry_after: None },
+        })?;
+        Record::find(&secret, &["attributes".to_owned(), "credentials".to_owned()])
+            .filter(|record| record.access_token().is_some())
+            .ok_or_else(|| Error::ReauthRequired(format!("the platform's secret {id} has no access token")))
+    }
+}

@@ -1,0 +1,172 @@
+//! What a session knows: the current token, those before it, the refresh that is under way, and what stands in the way
+//! of the next one.
+
+use super::super::{Error, Record};
+use futures_util::future::{BoxFuture, Shared};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+
+/// How many superseded tokens are remembered, to know a stale answer of the store when it comes.
+const PAST: usize = 64;
+/// The first pause after a failed refresh; it doubles with each further one.
+const FIRST_COOLDOWN: Duration = Duration::from_secs(5);
+/// The longest of these pauses, and how often a dead credential is looked at again.
+const COOLDOWN: Duration = Duration::from_secs(30);
+/// The shortest and the longest pause that a provider can ask for.
+const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
+
+/// A credential as it was at some time. Counting generations tells whether a request was sent with the current one.
+pub(crate) struct Token {
+    pub(super) generation: u64,
+    pub(crate) record: Record,
+    pub(super) times: Times,
+}
+
+/// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (O§3 F52).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) received: Instant,
+    pub(super) expires: Option<Instant>,
+    /// From when on it is refreshed ahead of its end.
+    pub(super) refresh: Option<Instant>,
+}
+
+impl Times {
+    /// A token asked for at `asked` that lives for `lifetime`, if that is known. It is refreshed `margin` ahead of its
+    /// end, but not before half of its life is over, and not by all replicas at once (O§3 F50, O§4.96).
+    pub(super) fn new(asked: Instant, lifetime: Option<Duration>, margin: Duration) -> Self {
+        let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
+        let ahead = lifetime.map(|lifetime| margin.min(lifetime / 2).mul_f64(0.8 + 0.2 * fastrand::f64()));
+        let refresh = expires.zip(ahead).and_then(|(expires, ahead)| expires.checked_sub(ahead));
+        Self { received: asked, expires, refresh }
+    }
+
+    /// The times of a record that an earlier process, or another one, has stored.
+    pub(super) fn stored(record: &Record, margin: Duration) -> Self {
+        let left = record.expires_at().map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        Self::new(Instant::now(), left, margin)
+    }
+}
+
+impl Token {
+    pub(super) fn is_expired(&self) -> bool {
+        self.times.expires.is_some_and(|at| at <= Instant::now())
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.times.refresh.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+/// A refresh that is under way, for everyone who waits for it.
+pub(super) type Refreshing = Shared<BoxFuture<'static, Result<Arc<Token>, Error>>>;
+
+/// Why no refresh is begun for a while.
+struct Bar {
+    until: Instant,
+    error: Error,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) token: Option<Arc<Token>>,
+    pub(super) refreshing: Option<Refreshing>,
+    /// The configuration that was looked at last.
+    pub(super) seen: Option<Arc<Value>>,
+    /// Whether the last exchange brought another refresh token.
+    pub(super) rotates: Option<bool>,
+    /// How often in a row a token was rejected that had just come.
+    pub(super) rejections: u32,
+    /// How often in a row the token endpoint gave answers that nobody understands.
+    pub(super) misunderstood: u32,
+    past: VecDeque<[u8; 32]>,
+    generation: u64,
+    bar: Option<Bar>,
+    failures: u32,
+    /// The pair of tokens that the provider has refused for good.
+    dead: Option<([u8; 32], Error)>,
+}
+
+impl State {
+    /// Whether these tokens are the current ones, or were once.
+    pub(super) fn knows(&self, record: &Record) -> bool {
+        self.token.as_ref().is_some_and(|token| token.record.same_tokens(record)) || self.past.contains(&mark(record))
+    }
+
+    /// Makes a record the current one, as the next generation.
+    pub(super) fn put(&mut self, record: Record, times: Times) -> Arc<Token> {
+        if let Some(old) = &self.token
+            && !old.record.same_tokens(&record)
+        {
+            self.past.push_front(mark(&old.record));
+            self.past.truncate(PAST);
+        }
+        self.generation += 1;
+        let token = Arc::new(Token { generation: self.generation, record, times });
+        self.token = Some(token.clone());
+        token
+    }
+
+    /// A token from elsewhere: what stood in the way of refreshing the old one no longer does.
+    pub(super) fn adopt(&mut self, record: Record, margin: Duration) -> Arc<Token> {
+        (self.rejections, self.misunderstood) = (0, 0);
+        self.unbar();
+        let times = Times::stored(&record, margin);
+        self.put(record, times)
+    }
+
+    /// Why nothing may be tried at the moment.
+    pub(super) fn barred(&self) -> Option<Error> {
+        self.bar.as_ref().filter(|bar| bar.until > Instant::now()).map(|bar| bar.error.clone())
+    }
+
+    pub(super) fn unbar(&mut self) {
+        (self.bar, self.failures) = (None, 0);
+    }
+
+    /// A refresh has failed: everyone gets this error for a while.
+    pub(super) fn bar(&mut self, error: &Error) {
+        let asked = match error {
+            Error::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let own = match error {
+            Error::Unavailable { .. } => FIRST_COOLDOWN.saturating_mul(1 << self.failures.min(8)).min(COOLDOWN),
+            _ => COOLDOWN,
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.bar_for(asked.map_or(own, |asked| asked.clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)), error);
+    }
+
+    pub(super) fn bar_for(&mut self, time: Duration, error: &Error) {
+        self.bar = Some(Bar { until: Instant::now() + time, error: error.clone() });
+    }
+
+    /// The provider refuses these tokens for good.
+    pub(super) fn bury(&mut self, record: &Record, error: &Error) {
+        self.dead = Some((mark(record), error.clone()));
+    }
+
+    /// The error that these tokens were refused for good with.
+    pub(super) fn is_dead(&self, record: &Record) -> Option<Error> {
+        self.dead.as_ref().filter(|(dead, _)| *dead == mark(record)).map(|(_, error)| error.clone())
+    }
+}
+
+/// Tells pairs of tokens apart without keeping them.
+fn mark(record: &Record) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for token in [record.access_token(), record.refresh_token()] {
+        let token = token.unwrap_or_default();
+        hash.update((token.len() as u64).to_le_bytes());
+        hash.update(token);
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,30 @@
+//! The parts, one by one. Tests whose name begins with `case_` are those of the OAuth2 research under that number.
+
+mod answer;
+mod challenge;
+mod definition;
+mod endpoint;
+mod iso_time;
+mod profile;
+mod refusal;
+mod token;
+
+use crate::descriptor::Descriptor;
+use serde_json::{Map, Value, json};
+
+/// The members of an object.
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("{other} is no object"),
+    }
+}
+
+fn field(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
+}
+
+/// A component.json with these credentials.
+fn descriptor(credentials: Value) -> Descriptor {
+    serde_json::from_value(json!({"title": "Test", "credentials": credentials})).unwrap()
+}

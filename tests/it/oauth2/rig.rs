@@ -1,0 +1,349 @@
+//! What the cases have in common: the emulator's provider, an account that replicas share, and a clock that moves only
+//! when it is told to.
+
+use emulator::provider::{Knobs, Provider, ProviderConfig};
+use futures_util::future::BoxFuture;
+use sailor::{
+    descriptor::Descriptor,
+    oauth2::{AuthorizedClient, Mode, OAuth2, RefreshLock, Session, Store, StoreError, Tools, Trouble},
+};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore};
+
+/// The names of the environment in the descriptor below.
+const ENVIRONMENT: [&str; 3] = ["TEST_CLIENT_ID", "TEST_CLIENT_SECRET", "TEST_PROVIDER"];
+
+/// component.json of the cases: one OAuth2 credential in the field `oauth`, and two fields beside it.
+pub fn descriptor() -> Value {
+    json!({
+        "title": "Cases",
+        "credentials": {
+            "fields": {
+                "oauth": { "label": "Connection", "viewClass": "OAuthFieldView" },
+                "prodEnv": { "label": "Environment", "viewClass": "TextFieldView" },
+                "retries": { "label": "Retries", "viewClass": "TextFieldView" },
+            },
+            "oauth2": {
+                "client_id": "{{TEST_CLIENT_ID}}",
+                "client_secret": "{{TEST_CLIENT_SECRET}}",
+                "auth_uri": "{{TEST_PROVIDER}}/authorize",
+                "token_uri": "{{TEST_PROVIDER}}/token",
+                "scopes": ["api", "offline_access"],
+            },
+        },
+    })
+}
+
+/// What the next saving of an account does.
+#[derive(Debug)]
+pub enum Fault {
+    /// Refuses, as the platform does when it cannot now.
+    Fail,
+    /// Waits for a permit of [`Account::gate`] first.
+    Wait,
+    /// Never ends.
+    Hang,
+}
+
+/// The account on the platform: what all replicas read and save.
+#[derive(Default)]
+pub struct Account {
+    keys: Mutex<Option<Value>>,
+    faults: Mutex<VecDeque<Fault>>,
+    /// Every saving fails, until told otherwise.
+    pub down: Mutex<bool>,
+    /// Reading again fails.
+    pub unreadable: Mutex<bool>,
+    /// Permits for savings that wait.
+    pub gate: GateSemaphore,
+    /// Everything saved so far, in order.
+    pub saved: Mutex<Vec<Map<String, Value>>>,
+    /// Savings that were begun.
+    pub begun: Mutex<usize>,
+    secrets: Mutex<VecDeque<Value>>,
+    /// Reads and refreshes of secrets.
+    pub secret_calls: Mutex<Vec<&'static str>>,
+    changed: Notify,
+}
+
+/// A semaphore without permits.
+pub struct GateSemaphore(pub Semaphore);
+
+impl Default for GateSemaphore {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl Account {
+    /// An account with this configuration, such as `{"oauth": {…}}`.
+    pub fn new(config: Value) -> Arc<Self> {
+        Arc::new(Self { keys: Mutex::new(Some(config)), ..Self::default() })
+    }
+
+    /// What is stored now.
+    pub fn stored(&self) -> Value {
+        self.keys.lock().unwrap().clone().expect("the account exists")
+    }
+
+    /// What is stored now in the field `oauth`.
+    pub fn oauth(&self) -> Value {
+        self.stored()["oauth"].clone()
+    }
+
+    /// Changes what is stored, as when the user connects again.
+    pub fn set(&self, config: Value) {
+        *self.keys.lock().unwrap() = Some(config);
+    }
+
+    /// Removes it.
+    pub fn delete(&self) {
+        *self.keys.lock().unwrap() = None;
+    }
+
+    /// Orders faults for the next savings.
+    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// The credentials that the platform's secret has, and those that each refresh of it brings.
+    pub fn set_secrets(&self, secrets: impl IntoIterator<Item = Value>) {
+        *self.secrets.lock().unwrap() = secrets.into_iter().collect();
+    }
+
+    /// How often it was saved.
+    pub fn savings(&self) -> usize {
+        self.saved.lock().unwrap().len()
+    }
+
+    /// Waits until `count` savings have begun.
+    pub async fn saving_begun(&self, count: usize) {
+        self.until(|account| *account.begun.lock().unwrap() >= count).await;
+    }
+
+    /// Waits until something holds of it.
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if holds(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// One process: a session, and the configuration as this process has it.
+pub struct Replica {
+    pub session: Session,
+    pub store: Arc<ReplicaStore>,
+}
+
+impl Replica {
+    pub fn client(&self) -> AuthorizedClient {
+        self.session.client(self.store.clone())
+    }
+
+    /// A GET request to the provider's API.
+    pub async fn get(&self) -> Result<Value, sailor::oauth2::Error> {
+        self.client().get("/me").send_json().await
+    }
+
+    /// `count` of them at once.
+    pub async fn get_at_once(&self, count: usize) -> Vec<Result<Value, sailor::oauth2::Error>> {
+        futures_util::future::join_all((0..count).map(|_| self.get())).await
+    }
+}
+
+pub struct ReplicaStore {
+    account: Arc<Account>,
+    config: Mutex<Arc<Value>>,
+    /// What the user was told of.
+    pub reports: Mutex<Vec<Trouble>>,
+}
+
+impl ReplicaStore {
+    fn merge(&self, keys: &Map<String, Value>) {
+        let mut config = self.config.lock().unwrap();
+        Arc::make_mut(&mut config).as_object_mut().unwrap().extend(keys.clone());
+    }
+}
+
+impl Store for ReplicaStore {
+    fn config(&self) -> Arc<Value> {
+        self.config.lock().unwrap().clone()
+    }
+
+    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async {
+            if *self.account.unreadable.lock().unwrap() {
+                return Err(StoreError::passing("the platform is away"));
+            }
+            match self.account.keys.lock().unwrap().clone() {
+                Some(config) => Ok(Some(config)),
+                None => Err(gone()),
+            }
+        })
+    }
+
+    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let account = &self.account;
+            *account.begun.lock().unwrap() += 1;
+            account.changed.notify_waiters();
+            let fault = account.faults.lock().unwrap().pop_front();
+            match fault {
+                Some(Fault::Fail) => return Err(StoreError::passing("the platform refuses")),
+                Some(Fault::Wait) => account.gate.0.acquire().await.unwrap().forget(),
+                Some(Fault::Hang) => std::future::pending().await,
+                None => {}
+            }
+            if *account.down.lock().unwrap() {
+                return Err(StoreError::passing("the platform is away"));
+            }
+            match &mut *account.keys.lock().unwrap() {
+                // Not merged: this is the store that takes a payload for everything there is (O§1.0).
+                Some(stored) => *stored = keys.clone().into(),
+                None => return Err(gone()),
+            }
+            account.saved.lock().unwrap().push(keys.clone());
+            self.merge(&keys);
+            account.changed.notify_waiters();
+            Ok(())
+        })
+    }
+
+    fn remember(&self, keys: &Map<String, Value>) {
+        self.merge(keys);
+    }
+
+    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+        self.reports.lock().unwrap().push(trouble);
+        self.account.changed.notify_waiters();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+        Box::pin(async move {
+            let mut secrets = self.account.secrets.lock().unwrap();
+            self.account.secret_calls.lock().unwrap().push(if refresh { "refresh" } else { "read" });
+            if refresh && secrets.len() > 1 {
+                secrets.pop_front();
+            }
+            let credentials = secrets.front().cloned().ok_or_else(|| StoreError::passing("no such secret"))?;
+            Ok(json!({ "id": id, "attributes": { "credentials": credentials } }))
+        })
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError { message: "404 Not Found".into(), gone: true, nowhere: false }
+}
+
+/// A provider, an account connected with it, and a clock that stands still.
+pub struct Rig {
+    pub provider: Provider,
+    pub account: Arc<Account>,
+    pub definition: OAuth2,
+    pub descriptor: Value,
+    pub mode: Option<Mode>,
+    pub lock: Option<Arc<dyn RefreshLock>>,
+    pub clock: Clock,
+}
+
+impl Rig {
+    /// A provider with these knobs; the stored token is valid.
+    pub async fn new(knobs: Knobs) -> Self {
+        Self::with(knobs, Provider::issue).await
+    }
+
+    /// The stored access token has expired at the provider, and says so itself.
+    pub async fn expired(knobs: Knobs) -> Self {
+        Self::with(knobs, |provider| {
+            let mut record = provider.issue_expired();
+            record.insert("tokenExpiryTime".into(), "2020-01-01T00:00:00.000Z".into());
+            record
+        })
+        .await
+    }
+
+    /// The stored access token has expired at the provider, and nothing stored tells when.
+    pub async fn stale(knobs: Knobs) -> Self {
+        Self::with(knobs, Provider::issue_expired).await
+    }
+
+    async fn with(knobs: Knobs, record: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
+        let clock = Clock::paused();
+        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+        let account = Account::new(json!({ "_account": "account-1", "oauth": record(&provider) }));
+        let definition = OAuth2::new().base_url(provider.api_url());
+        Self { provider, account, definition, descriptor: descriptor(), mode: None, lock: None, clock }
+    }
+
+    /// Another process that uses the account.
+    pub fn replica(&self) -> Replica {
+        self.replica_with(self.account.clone())
+    }
+
+    /// A process that uses this account.
+    pub fn replica_with(&self, account: Arc<Account>) -> Replica {
+        let values =
+            [self.provider.client_id().to_owned(), self.provider.client_secret().to_owned(), self.provider.url()];
+        let tools = Tools {
+            http: reqwest::Client::new(),
+            direct: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
+            environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
+            mode: self.mode,
+            lock: self.lock.clone(),
+        };
+        let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
+        let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
+        Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+    }
+
+    /// Lets the clock run while `work` does: for what waits between its tries.
+    pub async fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+        self.clock.drive(work).await
+    }
+}
+
+/// A paused clock that does not move by itself: the runtime moves a paused clock whenever it has nothing to do, which
+/// would end every wait for a socket at once, but not while a blocking task runs.
+pub struct Clock {
+    _stop: std::sync::mpsc::Sender<()>,
+}
+
+impl Clock {
+    pub fn paused() -> Self {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || stopped.recv());
+        tokio::time::pause();
+        Self { _stop: stop }
+    }
+
+    /// Moves the clock.
+    pub async fn advance(&self, time: Duration) {
+        tokio::time::advance(time).await;
+    }
+
+    /// Moves the clock, ten times as fast as a real one, until `work` is done.
+    pub async fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+        let ticking = async {
+            loop {
+                tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
+                tokio::time::advance(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = ticking => unreachable!("the clock ticks without an end"),
+        }
+    }
+}
