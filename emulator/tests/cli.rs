@@ -194,8 +194,7 @@ fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_a
 {
     let config = json!({"url": "{{PROVIDER_URL}}/api", "oauth": "{{PROVIDER_EXPIRED_TOKENS}}", "other": "{{OTHER}}"});
     let folder = folder(&[("config.json", config)]);
-    let script =
-        "echo cfg=$ELASTICIO_CFG; echo client=$PROVIDER_CLIENT_ID,$PROVIDER_CLIENT_SECRET; echo at=$PROVIDER_URL";
+    let script = "echo cfg=$ELASTICIO_CFG; echo client=$OAUTH_CLIENT_ID,$OAUTH_CLIENT_SECRET; echo at=$PROVIDER_URL";
     let run = ["service", "verifyCredentials", "--config", "config.json", "--provider", "salesforce"];
     let outcome = emulator(folder.path(), run.iter().chain(&["--", "sh", "-c", script, "{METHOD}"]));
     let line = |name: &str| outcome.stdout.split_once(name).unwrap().1.lines().next().unwrap();
