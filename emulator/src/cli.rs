@@ -86,7 +86,7 @@ struct StepArgs {
 struct ProviderArgs {
     /// The OAuth2 provider has the ways of a well-known one
     #[arg(long = "provider", value_name = "NAME", value_parser = preset)]
-    preset: Option<Knobs>,
+    preset: Option<Preset>,
     /// How the OAuth2 provider behaves, a JSON object with members of `emulator::provider::Knobs`
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     knobs: Option<PathBuf>,
@@ -238,8 +238,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn preset(name: &str) -> Result<Knobs, String> {
-    Knobs::preset(name).ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))
+/// A well-known provider.
+#[derive(Clone)]
+struct Preset {
+    name: String,
+    knobs: Knobs,
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let knobs = Knobs::preset(name).ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))?;
+    Ok(Preset { name: name.to_owned(), knobs })
 }
 
 /// Reads the command line and does what it says.
@@ -266,7 +274,9 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
         Command::Demo(arguments) => {
             let timeline = Timeline::new(arguments.json, !arguments.log);
             let command = command_or(arguments.command, "cargo run --quiet");
-            let plan = demo::plan(arguments.provider.config()?, arguments.concurrent, arguments.replicas, command);
+            let (provider, profile) =
+                (arguments.provider.config()?, arguments.provider.preset.map(|preset| preset.name));
+            let plan = demo::plan(provider, profile, arguments.concurrent, arguments.replicas, command);
             run::run(plan, &timeline).await
         }
         Command::Up(arguments) => {
@@ -300,7 +310,7 @@ impl OutputArgs {
 impl ProviderArgs {
     fn config(&self) -> Result<ProviderConfig, InputError> {
         let mut knobs = match (&self.preset, &self.knobs) {
-            (Some(preset), _) => preset.clone(),
+            (Some(preset), _) => preset.knobs.clone(),
             (None, Some(path)) => read_as("knobs", path)?,
             (None, None) => Knobs::default(),
         };

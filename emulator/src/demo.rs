@@ -15,7 +15,14 @@ const START_TIMEOUT: Duration = Duration::from_secs(600);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One step whose stored access token is expired, and `concurrent` messages that each want to ask the API something.
-pub(crate) fn plan(provider: ProviderConfig, concurrent: u16, replicas: u16, command: Vec<String>) -> Plan {
+/// `profile` is how the component shall take the provider.
+pub(crate) fn plan(
+    provider: ProviderConfig,
+    profile: Option<String>,
+    concurrent: u16,
+    replicas: u16,
+    command: Vec<String>,
+) -> Plan {
     let messages = (1..=concurrent).map(message).collect();
     let mut config = json!({"_account": ACCOUNT, "baseUrl": "{{PROVIDER_URL}}/api"});
     config[FIELD] = "{{PROVIDER_EXPIRED_TOKENS}}".into();
@@ -35,7 +42,7 @@ pub(crate) fn plan(provider: ProviderConfig, concurrent: u16, replicas: u16, com
         command,
         replicas: replicas.into(),
         story: Some(story),
-        env: lock.into_iter().collect(),
+        env: lock.into_iter().chain(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name))).collect(),
         start_timeout: START_TIMEOUT,
         timeout: TIMEOUT,
     }

@@ -45,7 +45,7 @@ impl Story {
 
     fn meaning(&self, scene: &str) -> Option<&'static str> {
         Some(match scene {
-            "issued" => "the credential that the step has stored: its access token is expired by now",
+            "issued" => "what the step has stored: at is an access token, which is expired by now, rt a refresh token",
             "Sent" => "a message for the step; what it wants of the API needs a token",
             "Call GET 200" => "the component learns its configuration, the stored tokens with it",
             "ApiCall 401" => "the API refuses the stored access token",
@@ -67,6 +67,7 @@ impl Story {
     /// Sums up; true when it ended as it should.
     pub(crate) fn end(&self, emulator: &Emulator, timeline: &Timeline) -> bool {
         let times = |scene: &str| self.seen.get(scene).copied().unwrap_or_default();
+        let answered = times("ApiCall 201");
         let (provider, refreshes) = (emulator.provider(), emulator.provider().refreshes());
         let stored = emulator.platform().account(ACCOUNT).unwrap_or_default();
         let stored = stored.get(FIELD).and_then(|record| record["refresh_token"].as_str());
@@ -75,10 +76,10 @@ impl Story {
             "{} in {}: {} refused for the expired token, {}, {}, {} answered, {} acknowledged",
             count(self.concurrent, "message", "messages"),
             count(self.replicas, "process", "processes"),
-            count(times("ApiCall 401"), "request", "requests"),
+            count(provider.api_calls().len().saturating_sub(answered), "request", "requests"),
             count(refreshes, "refresh", "refreshes"),
             count(times("UpdateKeys"), "update of the keys", "updates of the keys"),
-            count(times("ApiCall 201"), "request", "requests"),
+            count(answered, "request", "requests"),
             times("Acked"),
         ));
         let fate = if spendable { "is good for the next refresh" } else { "is NOT good any more" };

@@ -208,6 +208,24 @@ fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_a
 }
 
 #[test]
+fn given_replicas_when_messages_come_then_each_gets_its_share_and_all_are_ended() {
+    let folder = folder(&[("m.json", json!({"op": "echo"}))]);
+    let messages = ["--message", "m.json"].repeat(4);
+    let outcome = run(folder.path(), &[&["--replicas", "2", "--prefetch", "2", "--json"], &messages[..]].concat());
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!((outcome.events("connected").len(), outcome.events("acked").len()), (2, 4));
+    assert_eq!(outcome.stderr.matches("the component ended with").count(), 2, "{}", outcome.stderr);
+}
+
+#[test]
+fn given_the_demo_when_a_component_does_not_refresh_then_the_status_is_1() {
+    let folder = folder(&[]);
+    let outcome = emulator(folder.path(), [vec!["demo".to_owned(), "--".into()], scripted_command()].concat());
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("0 refreshes, 0 updates of the keys"), "{}", outcome.stdout);
+}
+
+#[test]
 fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_says_why() {
     let folder = folder(&[("knobs.json", json!({"rotat": true}))]);
     for (arguments, why) in [
