@@ -5,6 +5,7 @@ use crate::{
     config::EmulatorConfig,
     demo,
     input::{InputError, read_as, read_json, read_message, read_object},
+    keep::Keeper,
     platform::{PlatformConfig, Step},
     provider::{Knobs, ProviderConfig},
     run::{self, Plan},
@@ -56,6 +57,9 @@ struct StepArgs {
     /// The step's fields and credentials, a JSON object
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Tokens that the component refreshes go into the configuration's file; a provider may take the old ones no more
+    #[arg(long, requires = "config")]
+    save_keys: bool,
     /// What the step remembers from before, JSON
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
@@ -215,6 +219,9 @@ struct Service {
     /// Fields and credentials, a JSON object
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Tokens that the component refreshes go into the configuration's file
+    #[arg(long, requires = "config")]
+    save_keys: bool,
     #[command(flatten)]
     provider: ProviderArgs,
     #[command(flatten)]
@@ -286,8 +293,9 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
                 PlatformConfig { port: arguments.platform_port, ..PlatformConfig::default() },
             );
             let provider = arguments.provider.config()?;
+            let keeper = arguments.step.keeper();
             let config = EmulatorConfig { broker, platform, provider, ..arguments.step.config(&arguments.function)? };
-            up::up(config, arguments.env_file, &timeline).await.map(|()| true)
+            up::up(config, arguments.env_file, &keeper, &timeline).await.map(|()| true)
         }
         Command::Provider(arguments) => {
             let timeline = arguments.output.timeline();
@@ -328,6 +336,10 @@ impl ProviderArgs {
 }
 
 impl StepArgs {
+    fn keeper(&self) -> Keeper {
+        Keeper(self.config.clone().filter(|_| self.save_keys))
+    }
+
     fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
         let step = Step {
             function: function.to_owned(),
@@ -368,6 +380,7 @@ impl Run {
             messages.push(json!({"body": {}}));
         }
         Ok(Plan {
+            keeper: self.step.keeper(),
             emulator: EmulatorConfig { provider: self.provider.config()?, ..self.step.config(&self.function)? },
             messages,
             headers: self.headers.into_iter().map(|(name, value)| (name, value.into())).collect::<Headers>(),
@@ -385,6 +398,7 @@ impl Service {
     fn plan(self) -> Result<ServicePlan, InputError> {
         Ok(ServicePlan {
             config: config(self.config.as_ref())?,
+            keeper: Keeper(self.config.filter(|_| self.save_keys)),
             provider: self.provider.config()?,
             method: self.method,
             function: self.function,

@@ -39,6 +39,7 @@ pub(crate) fn plan(
         emulator,
         messages,
         headers: Default::default(),
+        keeper: Default::default(),
         command,
         replicas: replicas.into(),
         story: Some(story),

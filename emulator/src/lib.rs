@@ -14,6 +14,7 @@ mod demo;
 mod emulator;
 mod event;
 mod input;
+mod keep;
 mod log;
 pub mod platform;
 pub mod provider;

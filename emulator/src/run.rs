@@ -6,6 +6,7 @@ use crate::{
     emulator::Emulator,
     event::{Event, EventKind},
     input::fill_in,
+    keep::Keeper,
     log::Events,
     provider::Provider,
     story::Story,
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) emulator: EmulatorConfig,
     pub(crate) messages: Vec<Value>,
     pub(crate) headers: Headers,
+    /// Where changed keys go.
+    pub(crate) keeper: Keeper,
     pub(crate) command: Vec<String>,
     /// How many processes of the component share the messages.
     pub(crate) replicas: usize,
@@ -85,8 +88,8 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
         started
     };
     let (processes, output) = started;
-    let (events, tally, story) = (emulator.events(), Tally::default(), plan.story);
-    let mut session = Session { processes, output, events, tally, expected, story, timeline };
+    let (events, tally, keeper, story) = (emulator.events(), Tally::default(), plan.keeper, plan.story);
+    let mut session = Session { processes, output, events, tally, expected, keeper, story, timeline };
 
     let ending = session.until_settled(plan.start_timeout, plan.timeout).await?;
     session.end(&ending).await?;
@@ -157,6 +160,7 @@ struct Session<'a> {
     /// How many messages there are.
     expected: usize,
     story: Option<Story>,
+    keeper: Keeper,
     timeline: &'a Timeline,
 }
 
@@ -247,6 +251,9 @@ impl Session<'_> {
         match &mut self.story {
             Some(story) => story.tell(event, self.timeline),
             None => self.timeline.event(event),
+        }
+        if let Err(error) = self.keeper.take(event) {
+            self.timeline.note(&error);
         }
     }
 

@@ -90,6 +90,19 @@ fn given_an_error_event_when_it_is_run_then_the_status_is_1() {
 }
 
 #[test]
+fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file_has_them_otherwise_it_stays() {
+    let config = json!({"_account": "acc", "token": "stale", "other": 1});
+    for (arguments, token) in [(&["--save-keys"][..], "fresh"), (&[], "stale")] {
+        let folder = folder(&[("m.json", json!({"op": "put keys"})), ("config.json", config.clone())]);
+        let outcome = run(folder.path(), &[&["--message", "m.json", "--config", "config.json"], arguments].concat());
+        assert_eq!(outcome.status, 0, "{}", outcome.stdout);
+        let stored = std::fs::read(folder.path().join("config.json")).unwrap();
+        let stored: Value = serde_json::from_slice(&stored).unwrap();
+        assert_eq!(stored, json!({"_account": "acc", "token": token, "other": 1}));
+    }
+}
+
+#[test]
 fn given_an_event_that_is_unreadable_or_leads_nowhere_when_it_is_run_then_the_status_is_1_and_it_says_why() {
     for (op, why) in [
         ("garbage", "the payload cannot be decrypted"),
