@@ -203,6 +203,55 @@ fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_pla
 }
 
 #[test]
+fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_addresses_and_tokens_are_in_their_place()
+{
+    let config = json!({"url": "{{PROVIDER_URL}}/api", "oauth": "{{PROVIDER_EXPIRED_TOKENS}}", "other": "{{OTHER}}"});
+    let folder = folder(&[("config.json", config)]);
+    let script = "echo cfg=$ELASTICIO_CFG; echo client=$OAUTH_CLIENT_ID,$OAUTH_CLIENT_SECRET; echo at=$PROVIDER_URL";
+    let run = ["service", "verifyCredentials", "--config", "config.json", "--provider", "salesforce"];
+    let outcome = emulator(folder.path(), run.iter().chain(&["--", "sh", "-c", script, "{METHOD}"]));
+    let line = |name: &str| outcome.stdout.split_once(name).unwrap().1.lines().next().unwrap();
+    let config: Value = serde_json::from_str(line("│ cfg=")).unwrap();
+    let url = line("│ at=");
+    assert_eq!(config["url"], format!("{url}/api"));
+    assert_eq!(config["oauth"]["instance_url"], format!("{url}/api"));
+    assert!(config["oauth"]["refresh_token"].is_string());
+    assert_eq!(config["other"], "{{OTHER}}");
+    assert_eq!(line("│ client="), "emulator-client,emulator-client-secret");
+}
+
+#[test]
+fn given_replicas_when_messages_come_then_each_gets_its_share_and_all_are_ended() {
+    let folder = folder(&[("m.json", json!({"op": "echo"}))]);
+    let messages = ["--message", "m.json"].repeat(4);
+    let outcome = run(folder.path(), &[&["--replicas", "2", "--prefetch", "2", "--json"], &messages[..]].concat());
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!((outcome.events("connected").len(), outcome.events("acked").len()), (2, 4));
+    assert_eq!(outcome.stderr.matches("the component ended with").count(), 2, "{}", outcome.stderr);
+}
+
+#[test]
+fn given_the_demo_when_a_component_does_not_refresh_then_the_status_is_1() {
+    let folder = folder(&[]);
+    let outcome = emulator(folder.path(), [vec!["demo".to_owned(), "--".into()], scripted_command()].concat());
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("0 refreshes, 0 updates of the keys"), "{}", outcome.stdout);
+}
+
+#[test]
+fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_says_why() {
+    let folder = folder(&[("knobs.json", json!({"rotat": true}))]);
+    for (arguments, why) in [
+        (["--knobs", "knobs.json"], "unknown field `rotat`"),
+        (["--provider", "nobody"], "must be one of atlassian, dropbox"),
+    ] {
+        let outcome = run(folder.path(), &arguments);
+        assert_eq!(outcome.status, 2);
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn given_a_one_time_execution_that_posts_nothing_when_it_ends_then_its_lines_are_shown_and_the_status_is_1() {
     let folder = folder(&[]);
     let arguments = ["service", "verifyCredentials", "--quiet", "--", "sh", "-c", "echo $0 $1; exit 4"];

@@ -7,6 +7,7 @@ mod component;
 mod author_api;
 mod cli;
 mod conformance;
+mod demo;
 mod invariants;
 mod login;
 mod oauth2;
