@@ -19,6 +19,7 @@ mod lock;
 mod profile;
 mod refusal;
 mod resolve;
+mod sending;
 mod session;
 mod store;
 mod template;

@@ -228,9 +228,8 @@ impl Session {
     pub(crate) async fn token(&self, store: &Arc<dyn Store>) -> Result<Arc<Token>, Error> {
         let inner = &self.0;
         let mode = inner.setup(&**store)?.resolved.mode;
-        let current = match inner.current(&**store)? {
-            Some(token) => token,
-            None => return inner.begin(store, Why::First, 0)?.finish().await,
+        let Some(current) = inner.current(&**store)? else {
+            return inner.begin(store, Why::First, 0)?.finish().await;
         };
         let known = current.generation;
         match mode {
