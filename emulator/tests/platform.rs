@@ -179,7 +179,8 @@ async fn given_startup_data_when_it_is_posted_again_then_409_until_it_is_deleted
 async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merged_until_there_are_none() {
     let (platform, client) = platform().await;
     let credentials = json!({"access_token": "a1", "refresh_token": "r"});
-    platform.set_secret("ws", "s", credentials.clone(), vec![json!({"access_token": "a2"})]);
+    let refreshed = vec![json!({"access_token": "a2"}), json!({"access_token": "a3"})];
+    platform.set_secret("ws", "s", credentials.clone(), refreshed);
     let url = platform.url() + "/v2/workspaces/ws/secrets/s";
     let refresh = || basic(client.post(format!("{url}/refresh"))).send();
 
@@ -189,6 +190,9 @@ async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merge
     let merged = json!({"access_token": "a2", "refresh_token": "r"});
     assert_eq!(json_of(refresh().await.unwrap()).await["data"][0]["attributes"]["credentials"], merged);
     assert_eq!(platform.secret("ws", "s"), Some(merged));
+    platform.answer_refreshed_secrets_bare(true);
+    let bare = json_of(refresh().await.unwrap()).await;
+    assert_eq!(bare["data"]["attributes"]["credentials"]["access_token"], "a3");
     assert_eq!(refresh().await.unwrap().status(), 422);
 }
 

@@ -46,6 +46,14 @@ async fn given_a_way_to_refuse_when_a_token_is_expired_then_the_api_refuses_in_i
 }
 
 #[tokio::test]
+async fn given_every_token_is_refused_when_a_fresh_one_comes_then_the_api_refuses_it_too() {
+    let provider = provider(Knobs { refuse_all: true, ..Knobs::default() }).await;
+    let record = provider.issue();
+    assert_eq!(crate::me(&provider, text(&record, "access_token")).await, 401);
+    assert!(provider.is_good(text(&record, "access_token")));
+}
+
+#[tokio::test]
 async fn given_a_scheme_of_its_own_when_the_api_is_called_then_only_that_is_good() {
     let provider = provider(Knobs::preset("zoho").unwrap()).await;
     let record = provider.issue();
