@@ -90,7 +90,15 @@ impl AuthorizedClient {
         let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| bound.session.tools().direct.clone());
         let request = http.request(method.clone(), NO_ADDRESS);
         let idempotent = method.is_idempotent();
-        AuthorizedRequest { client: self.clone(), method, path: path.into(), request, body: None, idempotent }
+        AuthorizedRequest {
+            client: self.clone(),
+            method,
+            path: path.into(),
+            request,
+            body: None,
+            idempotent,
+            accepted: None,
+        }
     }
 
     async fn refusal(&self, request: String, response: Response, idempotent: bool) -> Error {
@@ -127,6 +135,7 @@ impl AuthorizedClient {
 }
 
 /// Gives a body from its start, each time.
+type Accepted = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
 pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// A request that is being put together; [`send`](Self::send) sends it.
@@ -138,6 +147,7 @@ pub struct AuthorizedRequest {
     request: reqwest::RequestBuilder,
     body: Option<Reopen>,
     idempotent: bool,
+    accepted: Option<Accepted>,
 }
 
 impl fmt::Debug for AuthorizedRequest {
@@ -203,6 +213,12 @@ impl AuthorizedRequest {
         self
     }
 
+    /// Says which statuses are no errors to [`send`](Self::send): those below 400 unless said otherwise.
+    pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
+        self.accepted = Some(Box::new(accepted));
+        self
+    }
+
     /// Sends the request; an error status is an error.
     ///
     /// # Errors
@@ -211,10 +227,13 @@ impl AuthorizedRequest {
     ///
     /// # Cancel safety
     /// A request that is out may take effect. A refresh goes on and is saved.
-    pub async fn send(self) -> Result<Response, Error> {
+    pub async fn send(mut self) -> Result<Response, Error> {
         let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
+        let accepted = self.accepted.take();
         let response = self.send_any_status().await?;
-        if response.status().is_client_error() || response.status().is_server_error() {
+        let status = response.status();
+        let is_accepted = accepted.map_or(status.as_u16() < 400, |accepted| accepted(status));
+        if !is_accepted {
             return Err(client.refusal(what, response, idempotent).await);
         }
         Ok(response)
