@@ -24,16 +24,11 @@ const PASSING: [&str; 3] = ["REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "UNA
 
 /// What component.json cannot say of the credential. Where the login host is not below salesforce.com, as behind a
 /// proxy, variables name the whole addresses.
-pub fn oauth2(variable: impl Fn(&str) -> Option<String>) -> OAuth2 {
-    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
-    let mut oauth2 = OAuth2::new().profile("salesforce");
-    if is_set("SALESFORCE_TOKEN_URI") {
-        oauth2 = oauth2.token_uri("{{SALESFORCE_TOKEN_URI}}");
-    }
-    if is_set("SALESFORCE_AUTH_URI") {
-        oauth2 = oauth2.auth_uri("{{SALESFORCE_AUTH_URI}}");
-    }
-    oauth2
+pub fn oauth2() -> OAuth2 {
+    OAuth2::new()
+        .profile("salesforce")
+        .token_uri("{{SALESFORCE_TOKEN_URI}}")
+        .auth_uri("{{SALESFORCE_AUTH_URI}}")
 }
 
 /// The API of the organisation that the credential is for. Paths are relative to `/services/data/vXX.0/`, unless they

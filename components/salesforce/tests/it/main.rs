@@ -1,1 +1,15 @@
-//! x
+//! Every function of the component against the emulator's stand-in for Salesforce.
+
+#[path = "../../lib/component.rs"]
+mod component;
+
+mod bulk;
+mod defects;
+mod every;
+mod lookups;
+mod models;
+mod polling;
+mod process;
+mod records;
+mod rig;
+mod wrong;
