@@ -6,7 +6,7 @@ use crate::{
     error::Outcome,
     http,
     message::HttpReply,
-    oauth2::{AuthorizedClient, Environment, Store, StoreError, Tools, Trouble},
+    oauth2::{AuthorizedClient, Environment, Session, Store, StoreError, Tools, Trouble},
     protocol::{Json, Object},
     settings,
 };
@@ -160,6 +160,7 @@ impl<'a> Harness<'a> {
         let (module, _) = self.component.module(self.function)?;
         let message = Object::read(Json::from(&message).bytes())?;
         let recorder = Arc::new(Recorder::new(self.config));
+        let session = session(self.component, self.environment)?;
         let run = Run {
             config: recorder.config(),
             snapshot: self.snapshot,
@@ -167,9 +168,13 @@ impl<'a> Harness<'a> {
             emitter: Emitter(recorder.clone()),
             cancelled: CancellationToken::new(),
             clients: clients()?,
-            oauth: oauth(self.component, self.environment, &recorder)?,
+            oauth: oauth(session.as_ref(), &recorder),
         };
         let result = module.process(message, run).await;
+        if let Some(session) = session {
+            // What is refreshed in the background belongs to the run as well.
+            session.close().await;
+        }
         let mut events = std::mem::take(&mut *recorder.events());
         match Outcome::from(&result) {
             Outcome::Done | Outcome::Reported => {}
@@ -216,7 +221,7 @@ impl<'a> Harness<'a> {
             config: recorder.config(),
             variables: Arc::new(self.variables),
             clients: clients()?,
-            oauth: oauth(self.component, self.environment, &recorder)?,
+            oauth: oauth(session(self.component, self.environment)?.as_ref(), &recorder),
             keys: recorder,
         })
     }
@@ -227,18 +232,18 @@ fn clients() -> anyhow::Result<Clients> {
 }
 
 /// The component's OAuth2 client, with credentials that live as long as the run.
-fn oauth(
-    component: &Component,
-    environment: BTreeMap<String, String>,
-    recorder: &Arc<Recorder>,
-) -> anyhow::Result<AuthorizedClient> {
+fn oauth(session: Option<&Session>, recorder: &Arc<Recorder>) -> AuthorizedClient {
+    session.map_or_else(AuthorizedClient::unconfigured, |session| session.client(recorder.clone()))
+}
+
+fn session(component: &Component, environment: BTreeMap<String, String>) -> anyhow::Result<Option<Session>> {
     let environment: Environment = match environment.is_empty() {
         true => Arc::new(settings::environment),
         false => Arc::new(move |name| environment.get(name).cloned()),
     };
     let direct = http::client_without_redirects()?;
-    let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None };
-    Ok(component.session(tools).map_or_else(AuthorizedClient::unconfigured, |session| session.client(recorder.clone())))
+    let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None, owner: String::new() };
+    Ok(component.session(tools))
 }
 
 /// Takes every event at once.

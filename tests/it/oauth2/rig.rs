@@ -320,6 +320,7 @@ impl Rig {
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,
             lock: self.lock.clone(),
+            owner: "flow/step".into(),
         };
         let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
         let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
