@@ -84,7 +84,8 @@ async fn connected() -> Connected {
     let (platform, provider) = (Emulated::start(PlatformConfig::default()).await.unwrap(), provider().await);
     let config = json!({ "_account": "acc", "oauth": provider.issue_expired() });
     platform.set_step("flow", EmulatedStep { config: config.clone(), ..EmulatedStep::default() });
-    let account: Map<_, _> = config.as_object().unwrap().clone().into_iter().filter(|(name, _)| name == "oauth").collect();
+    let account: Map<_, _> =
+        config.as_object().unwrap().clone().into_iter().filter(|(name, _)| name == "oauth").collect();
     platform.set_account("acc", account);
     Connected { platform, provider, config }
 }
