@@ -97,3 +97,6 @@ async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

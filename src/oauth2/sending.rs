@@ -83,7 +83,7 @@ impl Sending<'_> {
             };
             match profile.means_expired(status.as_u16(), response.headers(), &start) {
                 Judgement::Fine => {
-                    session.accepted(&token);
+                    session.accepted(&token, renewed);
                     return Ok(response);
                 }
                 Judgement::NotAboutToken => return Ok(response),
