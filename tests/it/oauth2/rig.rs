@@ -233,6 +233,7 @@ impl Store for ReplicaStore {
 
     fn remember(&self, keys: &Map<String, Value>) {
         self.merge(keys);
+        self.account.changed.notify_waiters();
     }
 
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
