@@ -2,5 +2,8 @@
 //! real HTTP, with a clock that moves only when it is told to.
 
 mod basics;
+mod leaks;
+mod provider;
 mod rig;
 mod saving;
+mod time;
