@@ -110,7 +110,7 @@ impl AuthorizedClient {
         AuthorizedRequest { client: self.clone(), method, path: path.into(), request, body: None, idempotent }
     }
 
-    async fn refusal(&self, request: String, response: Response, idempotent: bool) -> Error {
+    async fn refusal(&self, request: String, response: Response, token: &Token, idempotent: bool) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
         let repeatable = match status {
             StatusCode::TOO_MANY_REQUESTS => true,
@@ -119,7 +119,7 @@ impl AuthorizedClient {
         };
         let (_, body) = http::peek(response, SHOWN).await;
         // Some APIs repeat what they were sent.
-        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body));
+        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body, token));
         Error::Status { request, status, body, retry_after, repeatable }
     }
 
@@ -219,7 +219,7 @@ impl AuthorizedRequest {
         self
     }
 
-    /// Sends the request; an error status is an error.
+    /// Sends the request; an error status is an error, and so is a redirect that the token must not follow.
     ///
     /// # Errors
     /// [`Error`], with the start of what the API says. Those that [pass](Error::passes) have the message come again
@@ -229,9 +229,10 @@ impl AuthorizedRequest {
     /// A request that is out may take effect. A refresh goes on and is saved.
     pub async fn send(self) -> Result<Response, Error> {
         let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
-        let response = self.send_any_status().await?;
-        if response.status().is_client_error() || response.status().is_server_error() {
-            return Err(client.refusal(what, response, idempotent).await);
+        let (response, token) = self.answer().await?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() || is_redirect(status) {
+            return Err(client.refusal(what, response, &token, idempotent).await);
         }
         Ok(response)
     }
@@ -261,6 +262,11 @@ impl AuthorizedRequest {
     /// # Errors
     /// When there is no answer, or no token, or the API asks for a scope that the token does not have.
     pub async fn send_any_status(self) -> Result<Response, Error> {
+        self.answer().await.map(|(response, _)| response)
+    }
+
+    /// The answer, and the token that the request was sent with.
+    async fn answer(self) -> Result<(Response, Arc<Token>), Error> {
         let what = self.shown();
         let Self { client, path, request, body, idempotent, .. } = self;
         let Bound { session, store } = client.bound()?;
@@ -293,7 +299,7 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    async fn run(mut self) -> Result<Response, Error> {
+    async fn run(mut self) -> Result<(Response, Arc<Token>), Error> {
         let (session, store, profile) = (self.session, self.store, &self.resolved.profile);
         // A token in a header of its own is not taken off when a redirect leads elsewhere.
         let http = match profile.token_header.name.eq_ignore_ascii_case("authorization") {
@@ -310,6 +316,7 @@ impl Sending<'_> {
         let mut renewed = self.resolved.mode == Mode::EveryAccess;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
+            let asked = request.url().origin();
             let response = match http.execute(request).await {
                 Ok(response) => response,
                 Err(error) => {
@@ -333,6 +340,10 @@ impl Sending<'_> {
                 sleep(wait).await;
                 continue;
             }
+            if response.url().origin() != asked {
+                // A redirect has led elsewhere, where the token was not sent: the answer says nothing of it.
+                return Ok((response, token));
+            }
             let (response, start) = match profile.reads_body(status.as_u16()) {
                 true => http::peek(response, SHOWN).await,
                 false => (response, String::new()),
@@ -340,25 +351,29 @@ impl Sending<'_> {
             match profile.means_expired(status.as_u16(), response.headers(), &start) {
                 Judgement::Fine => {
                     session.accepted(&token);
-                    return Ok(response);
+                    return Ok((response, token));
                 }
-                Judgement::NotAboutToken => return Ok(response),
-                Judgement::Scope(scope) => return Err(Error::InsufficientScope { request: self.what, scope }),
-                Judgement::Claims(_) => {
-                    let reason = "the API asks for another sign-in of the user (insufficient_claims)";
-                    return Err(Error::ReauthRequired(reason.into()));
+                Judgement::NotAboutToken => return Ok((response, token)),
+                Judgement::Scope(scope) => {
+                    let scope = scope.map(|scope| session.redacted(scope, &token));
+                    return Err(Error::InsufficientScope { request: self.what, scope });
                 }
-                Judgement::Expired if renewed => return Ok(response),
+                Judgement::Claims(claims) => {
+                    let claims = session.redacted(claims, &token);
+                    let asked = format!("the API asks for another sign-in of the user (insufficient_claims: {claims})");
+                    return Err(Error::ReauthRequired(asked));
+                }
+                Judgement::Expired if renewed => return Ok((response, token)),
                 Judgement::Expired => renewed = true,
             }
             token = match session.renew(store, &token).await {
                 Ok(token) => token,
-                Err(Error::Rejected(_)) => return Ok(response),
+                Err(Error::Rejected(_)) => return Ok((response, token)),
                 Err(error) => return Err(error),
             };
             if !self.is_repeatable() {
                 // The token is saved for the next request; this one ends as the API has answered it.
-                return Ok(response);
+                return Ok((response, token));
             }
             tracing::debug!("The request is sent again with the refreshed access token");
         }
@@ -458,6 +473,11 @@ impl Sending<'_> {
         }
         Some(asked.map_or_else(|| jittered(pause), |asked| asked + Duration::from_millis(fastrand::u64(0..250))))
     }
+}
+
+/// A redirect that names another address, rather than an answer.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 fn jittered(pause: &mut Duration) -> Duration {
