@@ -38,5 +38,8 @@ pub use session::{Counts, Environment, Session, Tools};
 pub use store::{Store, StoreError, Trouble};
 pub use token::{Record, keys_for, normalised};
 
+pub(crate) use endpoint::Endpoint;
+pub(crate) use resolve::{Client, Resolved};
+
 #[cfg(test)]
 mod tests;

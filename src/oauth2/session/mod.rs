@@ -56,6 +56,8 @@ pub struct Tools {
     pub mode: Option<Mode>,
     /// Keeps replicas from refreshing at once, where there is one.
     pub lock: Option<Arc<dyn RefreshLock>>,
+    /// Who shares the credential when the configuration names no account: the replicas of one step.
+    pub owner: String,
 }
 
 impl fmt::Debug for Tools {

@@ -332,6 +332,7 @@ impl Rig {
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,
             lock: self.lock.clone(),
+            owner: "flow/step".into(),
         }
     }
 
