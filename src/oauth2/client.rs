@@ -3,7 +3,7 @@
 use super::{
     Error, Store,
     sending::{Sending, reason},
-    session::Session,
+    session::{Session, Token},
 };
 use crate::http;
 use reqwest::{Method, Response, StatusCode};
@@ -93,7 +93,7 @@ impl AuthorizedClient {
         AuthorizedRequest { client: self.clone(), method, path: path.into(), request, body: None, idempotent }
     }
 
-    async fn refusal(&self, request: String, response: Response, idempotent: bool) -> Error {
+    async fn refusal(&self, request: String, response: Response, token: &Token, idempotent: bool) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
         let repeatable = match status {
             StatusCode::TOO_MANY_REQUESTS => true,
@@ -102,7 +102,7 @@ impl AuthorizedClient {
         };
         let (_, body) = http::peek(response, SHOWN).await;
         // Some APIs repeat what they were sent.
-        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body));
+        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body, token));
         Error::Status { request, status, body, retry_after, repeatable }
     }
 
@@ -203,7 +203,7 @@ impl AuthorizedRequest {
         self
     }
 
-    /// Sends the request; an error status is an error.
+    /// Sends the request; an error status is an error, and so is a redirect that the token must not follow.
     ///
     /// # Errors
     /// [`Error`], with the start of what the API says. Those that [pass](Error::passes) have the message come again
@@ -213,9 +213,10 @@ impl AuthorizedRequest {
     /// A request that is out may take effect. A refresh goes on and is saved.
     pub async fn send(self) -> Result<Response, Error> {
         let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
-        let response = self.send_any_status().await?;
-        if response.status().is_client_error() || response.status().is_server_error() {
-            return Err(client.refusal(what, response, idempotent).await);
+        let (response, token) = self.answer().await?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() || is_redirect(status) {
+            return Err(client.refusal(what, response, &token, idempotent).await);
         }
         Ok(response)
     }
@@ -245,6 +246,11 @@ impl AuthorizedRequest {
     /// # Errors
     /// When there is no answer, or no token, or the API asks for a scope that the token does not have.
     pub async fn send_any_status(self) -> Result<Response, Error> {
+        self.answer().await.map(|(response, _)| response)
+    }
+
+    /// The answer, and the token that the request was sent with.
+    async fn answer(self) -> Result<(Response, Arc<Token>), Error> {
         let what = self.shown();
         let Self { client, path, request, body, idempotent, .. } = self;
         let Bound { session, store } = client.bound()?;
@@ -261,4 +267,9 @@ impl AuthorizedRequest {
             path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
         format!("{} {path}", self.method)
     }
+}
+
+/// A redirect that names another address, rather than an answer.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -214,14 +214,14 @@ impl Session {
         self.0.current(&**store)
     }
 
-    /// A text without the tokens that it may repeat.
-    pub(super) fn redacted(&self, mut text: String) -> String {
-        if let Some(token) = &self.0.state().token {
-            for secret in [token.record.access_token(), token.record.refresh_token()].into_iter().flatten() {
-                // What is shorter is no token, and stands in any text.
-                if secret.len() >= SHORTEST_TOKEN && text.contains(secret) {
-                    text = text.replace(secret, "[token]");
-                }
+    /// A text of the API's without the tokens that it may repeat: the current ones, and those it was `sent`.
+    pub(super) fn redacted(&self, mut text: String, sent: &Token) -> String {
+        let current = self.0.state().token.clone();
+        for record in current.iter().map(|token| &token.record).chain([&sent.record]) {
+            for secret in [record.access_token(), record.refresh_token()].into_iter().flatten() {
+                text = without(text, secret);
+                // As some write JSON.
+                text = without(text, &secret.replace('/', "\\/"));
             }
         }
         text
@@ -268,6 +268,21 @@ impl Session {
             state.trust();
         }
     }
+}
+
+/// A text without a token, nor the beginning of one that the text ends in.
+fn without(text: String, secret: &str) -> String {
+    // What is shorter is no token, and stands in any text.
+    if secret.len() < SHORTEST_TOKEN {
+        return text;
+    }
+    let mut text = text.replace(secret, "[token]");
+    let beginnings = (SHORTEST_TOKEN..secret.len()).rev().filter_map(|end| secret.get(..end));
+    if let Some(cut) = beginnings.into_iter().find(|cut| text.ends_with(cut)) {
+        text.truncate(text.len() - cut.len());
+        text.push_str("[token]");
+    }
+    text
 }
 
 /// A token, now or later.

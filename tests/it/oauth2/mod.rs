@@ -2,6 +2,12 @@
 //! real HTTP, with a clock that moves only when it is told to.
 
 mod basics;
+mod components;
+mod leaks;
+mod profiles;
+mod provider;
 mod rejected;
 mod rig;
 mod saving;
+mod security;
+mod time;

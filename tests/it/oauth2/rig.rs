@@ -312,19 +312,28 @@ impl Rig {
 
     /// A process that uses this account.
     pub fn replica_with(&self, account: Arc<Account>) -> Replica {
+        self.replica_using(account, self.tools())
+    }
+
+    /// A process that uses this account, and these tools.
+    pub fn replica_using(&self, account: Arc<Account>, tools: Tools) -> Replica {
+        let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
+        let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
+        Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+    }
+
+    /// What a process has: clients, and the environment with the provider's one client.
+    pub fn tools(&self) -> Tools {
         let values =
             [self.provider.client_id().to_owned(), self.provider.client_secret().to_owned(), self.provider.url()];
-        let tools = Tools {
+        Tools {
             http: reqwest::Client::new(),
             direct: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,
             lock: self.lock.clone(),
             owner: "flow/step".into(),
-        };
-        let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
-        let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
-        Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+        }
     }
 
     /// What the API has answered so far, in the order of the requests.
