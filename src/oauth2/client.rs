@@ -2,7 +2,7 @@
 
 use super::{
     Error, Store,
-    sending::{Sending, reason},
+    sending::{Reopen, SHOWN, Sending, reason},
     session::{Session, Token},
 };
 use crate::http;
@@ -11,8 +11,6 @@ use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// How much of an error's body an error shows.
-pub(super) const SHOWN: usize = 2048;
 /// Stands in for the API's address until a request is sent.
 const NO_ADDRESS: &str = "http://address.invalid/";
 
@@ -125,9 +123,6 @@ impl AuthorizedClient {
         Ok(session.token(store).await?.record.member(name).map(SecretString::from))
     }
 }
-
-/// Gives a body from its start, each time.
-pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// A request that is being put together; [`send`](Self::send) sends it.
 #[must_use = "a request does nothing until it is sent"]

@@ -5,8 +5,8 @@
 
 use super::{
     answer::{self, AnswerError, TokenAnswer},
-    profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
-    refusal::{ErrorClass, ExchangeError, classify, is_page},
+    profile::{BodyFormat, ClientAuth, ErrorClass, Profile, ScopePolicy},
+    refusal::{ExchangeError, classify, is_page},
     resolve::{Client, Resolved},
 };
 use crate::http;

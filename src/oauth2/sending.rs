@@ -3,7 +3,6 @@
 
 use super::{
     Error, Judgement, Mode, Store,
-    client::{Reopen, SHOWN},
     resolve::{Origin, Resolved},
     session::{Session, Token},
     template::is_safe,
@@ -22,6 +21,11 @@ const BUSY_RESENDS: u32 = 3;
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// A longer pause than this is not waited for: the message had better come again later.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How much of an error's body an error shows.
+pub(super) const SHOWN: usize = 2048;
+/// Gives a body from its start, each time.
+pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// One request on its way, as often as it has to be sent.
 pub(super) struct Sending<'a> {
