@@ -252,7 +252,8 @@ impl AuthorizedRequest {
         let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
         let resolved = session.resolved(&**store)?;
         let sending = Sending { session, store, resolved, what, path, request: Some(request), body, idempotent };
-        sending.run().await
+        // Boxed: modules hold this future in theirs.
+        Box::pin(sending.run()).await
     }
 
     fn shown(&self) -> String {
