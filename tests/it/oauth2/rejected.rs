@@ -88,7 +88,7 @@ async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_mo
 #[tokio::test]
 async fn case_24_an_api_that_rejects_every_token_slowly_costs_no_more() {
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![invalid_token(); 60]);
+    rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
     for _ in 0..50 {
         replica.get().await.unwrap_err();
