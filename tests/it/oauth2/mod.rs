@@ -2,4 +2,5 @@
 //! real HTTP, with a clock that moves only when it is told to.
 
 mod basics;
+mod bodies;
 mod rig;
