@@ -3,4 +3,5 @@
 
 mod basics;
 mod bodies;
+mod concurrency;
 mod rig;
