@@ -176,11 +176,16 @@ impl Component {
         self
     }
 
+    /// What the author says of the OAuth2 credential, if anything.
+    pub(crate) fn oauth2_definition(&self) -> OAuth2 {
+        self.oauth2.clone().unwrap_or_default()
+    }
+
     /// A session for the component's OAuth2 credential; none when it has no such credential.
     pub(crate) fn session(&self, tools: Tools) -> Option<Session> {
         let declared = self.descriptor.credentials.as_ref().is_some_and(Credentials::are_oauth2);
         (declared || self.oauth2.is_some())
-            .then(|| Session::new(self.oauth2.clone().unwrap_or_default(), self.descriptor.clone(), tools))
+            .then(|| Session::new(self.oauth2_definition(), self.descriptor.clone(), tools))
     }
 
     /// Compares component.json with what is registered, both ways.

@@ -147,7 +147,7 @@ fn refresh(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Re
     if let (Some(limit), Some(family)) = (knobs.refuse_early, grants.family_of(token))
         && grants.remaining(family).is_some_and(|remaining| remaining > limit)
     {
-        return Err(OAuthError::request("the access token is not expired yet"));
+        return Err(OAuthError::request("access_token not expired"));
     }
     let refresh = || token.to_owned();
     match grants.redeem(token, knobs) {

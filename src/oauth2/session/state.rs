@@ -82,8 +82,12 @@ pub(super) struct State {
     pub(super) seen: Option<Arc<Value>>,
     /// Whether the last exchange brought another refresh token.
     pub(super) rotates: Option<bool>,
-    /// How often in a row a token was rejected that had just come.
+    /// How many refreshes in a row have not helped the request that they were for.
     pub(super) rejections: u32,
+    /// Until when that is so often that rejected tokens are left alone.
+    pub(super) refused_until: Option<Instant>,
+    /// The latest generation that the API has taken.
+    pub(super) accepted: u64,
     /// How often in a row the token endpoint gave answers that nobody understands.
     pub(super) misunderstood: u32,
     past: VecDeque<[u8; 32]>,
@@ -116,10 +120,16 @@ impl State {
 
     /// A token from elsewhere: what stood in the way of refreshing the old one no longer does.
     pub(super) fn adopt(&mut self, record: Record, margin: Duration) -> Arc<Token> {
-        (self.rejections, self.misunderstood) = (0, 0);
+        self.misunderstood = 0;
+        self.trust();
         self.unbar();
         let times = Times::stored(&record, margin);
         self.put(record, times)
+    }
+
+    /// Refreshes help.
+    pub(super) fn trust(&mut self) {
+        (self.rejections, self.refused_until) = (0, None);
     }
 
     /// Why nothing may be tried at the moment.

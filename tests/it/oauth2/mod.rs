@@ -4,4 +4,12 @@
 mod basics;
 mod bodies;
 mod concurrency;
+mod components;
+mod leaks;
+mod profiles;
+mod provider;
+mod rejected;
 mod rig;
+mod saving;
+mod security;
+mod time;
