@@ -2,6 +2,8 @@
 //! real HTTP, with a clock that moves only when it is told to.
 
 mod basics;
+mod bodies;
+mod concurrency;
 mod components;
 mod leaks;
 mod profiles;

@@ -382,10 +382,15 @@ impl Clock {
 
     /// Moves the clock, ten times as fast as a real one, until `work` is done.
     pub async fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+        self.drive_by(Duration::from_millis(50), work).await
+    }
+
+    /// Moves the clock by `step` every 5 ms of real time until `work` is done.
+    pub async fn drive_by<T>(&self, step: Duration, work: impl Future<Output = T>) -> T {
         let ticking = async {
             loop {
                 tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
-                tokio::time::advance(Duration::from_millis(50)).await;
+                tokio::time::advance(step).await;
             }
         };
         tokio::select! {
