@@ -147,7 +147,11 @@ async fn case_57_a_provider_that_hangs_holds_up_its_own_credential_only() {
     let account = Account::new(json!({ "_account": "account-2", "oauth": rig.provider.issue_expired() }));
     let other = rig.replica_with(account.clone());
     other.get().await.unwrap();
-    assert_eq!((account.savings(), rig.account.savings()), (1, 0), "the clock has not moved, and the first still hangs");
+    assert_eq!(
+        (account.savings(), rig.account.savings()),
+        (1, 0),
+        "the clock has not moved, and the first still hangs"
+    );
     drop(hold);
 }
 

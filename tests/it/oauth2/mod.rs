@@ -3,8 +3,8 @@
 
 mod basics;
 mod bodies;
-mod concurrency;
 mod components;
+mod concurrency;
 mod leaks;
 mod profiles;
 mod provider;
