@@ -56,6 +56,7 @@ impl Sending<'_> {
         let first_base = self.base(&token);
         // Where each access has a token of its own, another one would not mend a refusal.
         let mut renewed = self.resolved.mode == Mode::EveryAccess;
+        let mut adopted = false;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
             let asked = request.url().origin();
@@ -116,6 +117,10 @@ impl Sending<'_> {
             if !self.is_repeatable() {
                 // The token is saved for the next request; this one ends as the API has answered it.
                 return Ok((response, token));
+            }
+            if token.adopted && !adopted {
+                // It may have run out as ours has, while this process had no use for it: that was no refresh yet.
+                (adopted, renewed) = (true, false);
             }
             tracing::debug!("The request is sent again with the refreshed access token");
         }

@@ -27,6 +27,8 @@ pub(crate) struct Token {
     pub(super) generation: u64,
     pub(crate) record: Record,
     pub(super) times: Times,
+    /// Found in the store or the configuration, not got by a refresh of this process: it may be older than it looks.
+    pub(crate) adopted: bool,
 }
 
 /// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (O§3 F52).
@@ -106,6 +108,10 @@ impl State {
 
     /// Makes a record the current one, as the next generation.
     pub(super) fn put(&mut self, record: Record, times: Times) -> Arc<Token> {
+        self.replace(record, times, false)
+    }
+
+    fn replace(&mut self, record: Record, times: Times, adopted: bool) -> Arc<Token> {
         if let Some(old) = &self.token
             && !old.record.same_tokens(&record)
         {
@@ -113,7 +119,7 @@ impl State {
             self.past.truncate(PAST);
         }
         self.generation += 1;
-        let token = Arc::new(Token { generation: self.generation, record, times });
+        let token = Arc::new(Token { generation: self.generation, record, times, adopted });
         self.token = Some(token.clone());
         token
     }
@@ -124,7 +130,7 @@ impl State {
         self.trust();
         self.unbar();
         let times = Times::stored(&record, margin);
-        self.put(record, times)
+        self.replace(record, times, true)
     }
 
     /// Refreshes help.

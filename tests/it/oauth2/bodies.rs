@@ -1,7 +1,7 @@
 //! D. Bodies, and what may be sent twice.
 
 use super::rig::Rig;
-use emulator::provider::{ApiCall, Knobs, Scripted};
+use emulator::provider::{Knobs, Scripted};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
 use sailor::oauth2::Error;
@@ -16,11 +16,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::time::Instant;
-
-/// What was answered to each request to the API.
-fn statuses(calls: &[ApiCall]) -> Vec<u16> {
-    calls.iter().map(|call| call.status.unwrap_or_default()).collect()
-}
 
 /// The content of a file as a stream, 16 KiB at a time.
 fn streamed(file: File) -> Body {
@@ -38,7 +33,7 @@ async fn case_41_a_json_body_is_sent_again_byte_for_byte() {
     let body = json!({ "name": "Zoë \u{1F980}", "nested": { "n": 1.5, "list": [null, true] } });
     let echo: Value = rig.replica().client().post("/echo/contacts").json(&body).send_json().await.unwrap();
     let calls = rig.provider.api_calls();
-    assert_eq!(statuses(&calls), [401, 200]);
+    assert_eq!(rig.statuses(), [401, 200]);
     for call in &calls {
         assert_eq!(call.body, serde_json::to_vec(&body).unwrap());
         assert_eq!(call.headers["content-length"], call.body.len().to_string());
@@ -62,7 +57,7 @@ async fn case_42_a_source_that_can_be_opened_again_is_read_from_its_start() {
     });
     upload.send().await.unwrap();
     let calls = rig.provider.api_calls();
-    assert_eq!((statuses(&calls), opened.load(Ordering::Relaxed)), (vec![401, 200], 2));
+    assert_eq!((rig.statuses(), opened.load(Ordering::Relaxed)), (vec![401, 200], 2));
     assert!(calls.iter().all(|call| call.body == content), "each time the whole file");
 }
 
@@ -78,7 +73,7 @@ async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refres
     assert_eq!((rig.provider.refreshes(), rig.account.savings(), rig.provider.api_calls().len()), (1, 1, 1));
 
     replica.get().await.unwrap();
-    assert_eq!(statuses(&rig.provider.api_calls()), [401, 200]);
+    assert_eq!(rig.statuses(), [401, 200]);
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
@@ -123,7 +118,7 @@ async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool
         request = request.idempotent(idempotent);
     }
     let answer = rig.drive(request.send_any_status()).await.unwrap();
-    let statuses = statuses(&rig.provider.api_calls());
+    let statuses = rig.statuses();
     assert_eq!(Some(&answer.status().as_u16()), statuses.last());
     assert_eq!(rig.provider.refreshes(), 0);
     statuses
@@ -162,7 +157,7 @@ async fn waited(when: &str) -> Duration {
     let posting = replica.client().post("/echo/orders").send();
     // The clock runs slowly, so that the time that the requests take on a busy machine hardly counts.
     rig.clock.drive_by(Duration::from_millis(10), posting).await.unwrap();
-    assert_eq!(statuses(&rig.provider.api_calls()), [429, 200]);
+    assert_eq!(rig.statuses(), [429, 200]);
     start.elapsed()
 }
 

@@ -7,18 +7,13 @@ use sailor::oauth2::{OAuth2, Profile};
 use serde_json::json;
 use std::time::Duration;
 
-/// What the API answered, in order.
-fn statuses(provider: &Provider) -> Vec<Option<u16>> {
-    provider.api_calls().iter().map(|call| call.status).collect()
-}
-
 #[tokio::test]
 async fn case_49_a_hundred_with_an_expired_token_refresh_once() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let results = rig.replica().get_at_once(100).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 1));
-    assert_eq!(statuses(&rig.provider), [Some(200); 100], "the API has not seen the old token");
+    assert_eq!(rig.statuses(), [200; 100], "the API has not seen the old token");
 }
 
 #[tokio::test]
@@ -33,8 +28,8 @@ async fn case_50_a_hundred_whose_token_is_rejected_refresh_once() {
     });
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(rig.provider.refreshes(), 1);
-    let statuses = statuses(&rig.provider);
-    assert_eq!((&statuses[..100], &statuses[100..]), (&[Some(401); 100][..], &[Some(200); 100][..]));
+    let statuses = rig.statuses();
+    assert_eq!((&statuses[..100], &statuses[100..]), (&[401; 100][..], &[200; 100][..]));
 }
 
 #[tokio::test]
@@ -53,7 +48,7 @@ async fn case_51_a_rejection_that_comes_after_the_refresh_costs_no_other_one() {
 
     rig.drive(late).await.unwrap();
     assert_eq!((rig.provider.refreshes(), rig.provider.api_calls().len()), (1, 4));
-    assert_eq!(statuses(&rig.provider), [Some(401), Some(401), Some(200), Some(200)]);
+    assert_eq!(rig.statuses(), [401, 401, 200, 200]);
 }
 
 #[tokio::test]
@@ -87,7 +82,7 @@ async fn case_53_an_exchange_that_nobody_waits_for_any_more_is_saved() {
     hold.release();
     rig.account.until(|account| account.savings() == 1).await;
     replica.get().await.unwrap();
-    assert_eq!((rig.provider.refreshes(), statuses(&rig.provider)), (1, vec![Some(200)]));
+    assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![200]));
 }
 
 #[tokio::test]
@@ -177,7 +172,7 @@ async fn case_59_a_token_that_is_still_good_is_used_while_refreshing_it_fails() 
     for _ in 0..10 {
         replica.get().await.unwrap();
     }
-    assert_eq!(statuses(&rig.provider), [Some(200); 12]);
+    assert_eq!(rig.statuses(), [200; 12]);
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (4, 1), "the pause after a failure is everyone's");
 }
 

@@ -3,12 +3,15 @@
 
 mod basics;
 mod bodies;
+mod broker;
 mod components;
 mod concurrency;
 mod leaks;
+mod process;
 mod profiles;
 mod provider;
 mod rejected;
+mod replicas;
 mod rig;
 mod saving;
 mod security;
