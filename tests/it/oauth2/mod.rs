@@ -4,6 +4,7 @@
 mod basics;
 mod bodies;
 mod broker;
+mod chaos;
 mod components;
 mod concurrency;
 mod leaks;

@@ -25,7 +25,11 @@ impl Process {
     /// A GET request to the provider's API; none when the process was killed meanwhile.
     pub async fn get(&self) -> Option<Result<Value, Error>> {
         let replica = self.replica.clone();
-        self.handle.spawn(async move { replica.get().await }).await.ok()
+        match self.handle.spawn(async move { replica.get().await }).await {
+            Ok(result) => Some(result),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
     }
 
     pub fn kill(&self) {

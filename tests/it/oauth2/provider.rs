@@ -145,13 +145,14 @@ async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_e
     let held = rig.provider.hold_token_calls();
     let (one, other, ()) = rig
         .drive(async {
-            tokio::join!(first.get(), second.get(), async {
+            tokio::join!(Box::pin(first.get()), Box::pin(second.get()), async {
                 rig.provider.token_called(2).await;
                 held.release();
             })
         })
         .await;
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     let statuses = rig.provider.token_calls().iter().map(|call| call.status.unwrap()).collect::<Vec<_>>();
     assert!(statuses.len() > 2 && statuses.iter().filter(|status| **status == 200).count() == 2, "{statuses:?}");
 

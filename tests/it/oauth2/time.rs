@@ -1,6 +1,6 @@
 //! H. Lifetimes, and many who have the same.
 
-use super::rig::{Account, Rig};
+use super::rig::{Account, Replica, Rig};
 use emulator::provider::{Kind, Knobs};
 use futures_util::future::join_all;
 use std::{collections::BTreeMap, time::Duration};
@@ -52,7 +52,7 @@ async fn case_96_replicas_with_the_same_expiry_do_not_all_come_at_once() {
     const REPLICAS: usize = 50;
     let rig = Rig::expired(Knobs::default()).await;
     let replicas = (0..REPLICAS).map(|_| rig.replica_with(Account::new(rig.account.stored()))).collect::<Vec<_>>();
-    let all_get = || join_all(replicas.iter().map(|replica| replica.get()));
+    let all_get = || join_all(replicas.iter().map(Replica::get));
     assert!(all_get().await.iter().all(Result::is_ok));
     let first = Instant::now();
     assert!(refreshed_at(&rig).iter().all(|at| *at == first), "they all begin alike");
