@@ -156,7 +156,9 @@ impl Component {
         self
     }
 
-    /// Registers the check of credentials. An error counts as "not verified", with the error as the reason.
+    /// Registers the check of credentials. An error counts as "not verified", with the error as the reason; one that may
+    /// pass (trouble on the network, a busy API, a [`Rebound`](crate::Rebound)) says nothing of them and is posted as
+    /// the call's error.
     #[must_use]
     pub fn verify_credentials<C, F, Fut>(mut self, verify: F) -> Self
     where

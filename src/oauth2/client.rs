@@ -88,7 +88,15 @@ impl AuthorizedClient {
         let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| bound.session.tools().direct.clone());
         let request = http.request(method.clone(), NO_ADDRESS);
         let idempotent = method.is_idempotent();
-        AuthorizedRequest { client: self.clone(), method, path: path.into(), request, body: None, idempotent }
+        AuthorizedRequest {
+            client: self.clone(),
+            method,
+            path: path.into(),
+            request,
+            body: None,
+            idempotent,
+            accepted: None,
+        }
     }
 
     async fn refusal(&self, request: String, response: Response, token: &Token, idempotent: bool) -> Error {
@@ -124,6 +132,9 @@ impl AuthorizedClient {
     }
 }
 
+/// Which statuses are no errors.
+type Accepted = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
+
 /// A request that is being put together; [`send`](Self::send) sends it.
 #[must_use = "a request does nothing until it is sent"]
 pub struct AuthorizedRequest {
@@ -133,6 +144,7 @@ pub struct AuthorizedRequest {
     request: reqwest::RequestBuilder,
     body: Option<Reopen>,
     idempotent: bool,
+    accepted: Option<Accepted>,
 }
 
 impl fmt::Debug for AuthorizedRequest {
@@ -198,6 +210,12 @@ impl AuthorizedRequest {
         self
     }
 
+    /// Says which statuses are no errors to [`send`](Self::send): the successful ones, and 304, unless said otherwise.
+    pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
+        self.accepted = Some(Box::new(accepted));
+        self
+    }
+
     /// Sends the request; an error status is an error, and so is a redirect that the token must not follow.
     ///
     /// # Errors
@@ -206,11 +224,14 @@ impl AuthorizedRequest {
     ///
     /// # Cancel safety
     /// A request that is out may take effect. A refresh goes on and is saved.
-    pub async fn send(self) -> Result<Response, Error> {
+    pub async fn send(mut self) -> Result<Response, Error> {
         let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
+        let accepted = self.accepted.take();
         let (response, token) = self.answer().await?;
         let status = response.status();
-        if status.is_client_error() || status.is_server_error() || is_redirect(status) {
+        let is_accepted =
+            accepted.map_or_else(|| status.as_u16() < 400 && !is_redirect(status), |accepted| accepted(status));
+        if !is_accepted {
             return Err(client.refusal(what, response, &token, idempotent).await);
         }
         Ok(response)
