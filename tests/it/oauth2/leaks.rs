@@ -51,10 +51,10 @@ const ENDPOINT: &[Failure] = &[
     Failure("invalid_grant", Knobs::rotating, |rig| rig.provider.revoke_all()),
     Failure("status 400", Knobs::rotating, |rig| rig.provider.script_token([repeated_by_the_endpoint(rig, 400)])),
     Failure("status 500", Knobs::rotating, |rig| {
-        rig.provider.script_token(vec![repeated_by_the_endpoint(rig, 500); 3])
+        rig.provider.script_token(vec![repeated_by_the_endpoint(rig, 500); 3]);
     }),
     Failure("the provider refused", Knobs::rotating, |rig| {
-        rig.provider.script_token([repeated_by_the_endpoint(rig, 200)])
+        rig.provider.script_token([repeated_by_the_endpoint(rig, 200)]);
     }),
     Failure("holds no access token", Knobs::rotating, |rig| {
         let (access, refresh) = stored(rig);
