@@ -19,6 +19,7 @@ pub mod provider;
 mod run;
 mod serve;
 mod service;
+pub mod standins;
 mod tally;
 mod timeline;
 mod topology;
