@@ -3,6 +3,7 @@
 use crate::{
     amqp,
     component::Component,
+    login::{self, Login, Place},
     runtime::{self, Shutdown},
     service,
     settings::{self, LogSettings, Mode, ServiceSettings, ServiceStart, Settings},
@@ -43,6 +44,10 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Connect an account with the browser, and keep its tokens in a file for `emulator run --config`.
+    Login(Login),
+    /// Revoke the tokens in such a file, and take them out of it.
+    Logout(Place),
 }
 
 const NOT_ON_A_PLATFORM: &str = "\
@@ -89,6 +94,8 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
         Command::Service { method, .. } => serve(component, method.as_deref()),
         Command::Check => component().and_then(|component| check(&component)),
         Command::Schema { write } => component().and_then(|component| schema(&component, write)),
+        Command::Login(options) => component().and_then(|component| in_runtime(login::login(&component, &options))),
+        Command::Logout(place) => component().and_then(|component| in_runtime(login::logout(&component, &place))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

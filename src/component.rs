@@ -156,7 +156,9 @@ impl Component {
         self
     }
 
-    /// Registers the check of credentials. An error counts as "not verified", with the error as the reason.
+    /// Registers the check of credentials. An error counts as "not verified", with the error as the reason; one that may
+    /// pass (trouble on the network, a busy API, a [`Rebound`](crate::Rebound)) says nothing of them and is posted as
+    /// the call's error.
     #[must_use]
     pub fn verify_credentials<C, F, Fut>(mut self, verify: F) -> Self
     where
@@ -176,11 +178,16 @@ impl Component {
         self
     }
 
+    /// What the author says of the OAuth2 credential, if anything.
+    pub(crate) fn oauth2_definition(&self) -> OAuth2 {
+        self.oauth2.clone().unwrap_or_default()
+    }
+
     /// A session for the component's OAuth2 credential; none when it has no such credential.
     pub(crate) fn session(&self, tools: Tools) -> Option<Session> {
         let declared = self.descriptor.credentials.as_ref().is_some_and(Credentials::are_oauth2);
         (declared || self.oauth2.is_some())
-            .then(|| Session::new(self.oauth2.clone().unwrap_or_default(), self.descriptor.clone(), tools))
+            .then(|| Session::new(self.oauth2_definition(), self.descriptor.clone(), tools))
     }
 
     /// Compares component.json with what is registered, both ways.

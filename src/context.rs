@@ -202,6 +202,7 @@ pub(crate) struct Clients {
     pub(crate) http: reqwest::Client,
     pub(crate) platform: Option<Platform>,
     pub(crate) object_storage: Option<ObjectStorage>,
+    pub(crate) webhook_uri: Option<String>,
 }
 
 impl Clients {
@@ -392,6 +393,15 @@ impl<C> ServiceContext<C> {
     /// When it is not configured.
     pub fn platform(&self) -> anyhow::Result<&Platform> {
         self.run.clients.platform()
+    }
+
+    /// Where requests from outside reach the flow as messages of its first step: what a startup hook subscribes with.
+    ///
+    /// # Errors
+    /// When the platform has not set it, as outside of a flow.
+    pub fn webhook_uri(&self) -> anyhow::Result<&str> {
+        let uri = self.run.clients.webhook_uri.as_deref();
+        uri.context("the flow has no address for requests from outside: ELASTICIO_FLOW_WEBHOOK_URI is not set")
     }
 
     /// Saves new credentials with the account; resolves when the platform has taken them.

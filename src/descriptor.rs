@@ -125,6 +125,9 @@ pub struct OAuth2Credentials {
     /// Where tokens are refreshed, when that is elsewhere.
     #[serde(default)]
     pub refresh_token_uri: Option<String>,
+    /// Where tokens are revoked.
+    #[serde(default)]
+    pub revoke_uri: Option<String>,
     /// What is asked for: a list, or a text with spaces.
     #[serde(default, deserialize_with = "scopes")]
     pub scopes: Vec<String>,

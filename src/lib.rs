@@ -59,6 +59,7 @@ mod amqp;
 
 mod telemetry;
 
+mod login;
 mod runtime;
 mod service;
 

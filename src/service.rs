@@ -3,6 +3,7 @@
 use crate::{
     component::{Component, Verified},
     context::{Clients, ServiceRun},
+    error::Outcome,
     http,
     platform::{Platform, StepData, post_result},
     runtime::{Account, AccountStore, Step, storage, tools},
@@ -45,11 +46,12 @@ async fn answer(
     let ServiceSettings { method, config, api, object_storage, identity, oauth_mode, .. } = settings;
     let platform = Platform::new(direct.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
     let object_storage = storage(object_storage.as_ref(), None, &identity)?;
-    let clients = Clients { http: http::client()?, platform: Some(platform.clone()), object_storage };
+    let clients =
+        Clients { http: http::client()?, platform: Some(platform.clone()), object_storage, webhook_uri: None };
     let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
     // A component that does not agree with its component.json is a result like any other.
     let component = component?;
-    let session = component.session(tools(&clients.http, direct.clone(), oauth_mode, None));
+    let session = component.session(tools(&identity, &clients.http, direct.clone(), oauth_mode, None));
     let store = AccountStore::outside_of_a_flow(Account { platform, step }, session.clone());
     let run = |function: &str| store.service_run(function, &clients);
     let answered = AssertUnwindSafe(dispatch(&component, &method, run)).catch_unwind().await;
@@ -77,7 +79,7 @@ async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> 
                     Value::Object(details)
                 }
                 Ok(Verified::No(reason)) => json!({ "verified": false, "reason": reason }),
-                Err(error) => json!({ "verified": false, "reason": format!("{error:#}") }),
+                Err(error) => not_verified(error)?,
             })
         }
         Method::GetMetaModel { function } => match component.metadata_function(function) {
@@ -94,6 +96,19 @@ async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> 
                 .model_function(model)
                 .with_context(|| format!("Method \"{model}\" is not found in \"{function}\" action or trigger"))?;
             select(run(function)).await
+        }
+    }
+}
+
+/// A failure is a verdict on the credentials, with the error as its reason, as the platform's Node sailor has it. One
+/// that may pass is none: trouble on the network must not have users connect again.
+fn not_verified(error: anyhow::Error) -> anyhow::Result<Value> {
+    let result = Err(error);
+    match Outcome::from(&result) {
+        Outcome::Rebound(reason) => anyhow::bail!("the credentials could not be checked now: {reason}"),
+        _ => {
+            let reason = result.err().map(|error| format!("{error:#}"));
+            Ok(json!({ "verified": false, "reason": reason }))
         }
     }
 }

@@ -7,8 +7,9 @@ use crate::{
     http,
     message::HttpReply,
     oauth2::{AuthorizedClient, Environment, Session, Store, StoreError, Tools, Trouble},
-    protocol::{Json, Object},
-    settings,
+    protocol::{Json, Object, StepIdentity},
+    runtime::storage,
+    settings::{self, ObjectStorageSettings},
 };
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +101,8 @@ pub struct Harness<'a> {
     snapshot: Value,
     variables: Map<String, Value>,
     environment: BTreeMap<String, String>,
+    webhook_uri: Option<String>,
+    object_storage: Option<ObjectStorageSettings>,
 }
 
 impl<'a> Harness<'a> {
@@ -112,6 +116,8 @@ impl<'a> Harness<'a> {
             snapshot: json!({}),
             variables: Map::new(),
             environment: BTreeMap::new(),
+            webhook_uri: None,
+            object_storage: None,
         }
     }
 
@@ -144,6 +150,25 @@ impl<'a> Harness<'a> {
         self
     }
 
+    /// Sets the address for requests from outside that hooks find.
+    #[must_use]
+    pub fn webhook_uri(mut self, uri: &str) -> Self {
+        self.webhook_uri = Some(uri.to_owned());
+        self
+    }
+
+    /// Gives the function an object storage for attachments, such as the emulator's.
+    #[must_use]
+    pub fn object_storage(mut self, uri: &str, token: &str) -> Self {
+        self.object_storage = Some(ObjectStorageSettings {
+            uri: uri.trim_end_matches('/').to_owned(),
+            token: token.into(),
+            retries: 2,
+            timeout: Duration::from_secs(10),
+        });
+        self
+    }
+
     /// Runs the function on a message with this body.
     ///
     /// # Errors
@@ -159,6 +184,7 @@ impl<'a> Harness<'a> {
     pub async fn run_message(self, message: Value) -> anyhow::Result<Emitted> {
         let (module, _) = self.component.module(self.function)?;
         let message = Object::read(Json::from(&message).bytes())?;
+        let clients = self.clients()?;
         let recorder = Arc::new(Recorder::new(self.config));
         let session = session(self.component, self.environment)?;
         let run = Run {
@@ -167,7 +193,7 @@ impl<'a> Harness<'a> {
             variables: Arc::new(self.variables),
             emitter: Emitter(recorder.clone()),
             cancelled: CancellationToken::new(),
-            clients: clients()?,
+            clients,
             oauth: oauth(session.as_ref(), &recorder),
         };
         let result = module.process(message, run).await;
@@ -214,21 +240,42 @@ impl<'a> Harness<'a> {
         verify(self.service_run()?).await
     }
 
+    /// Runs the function's startup hook and gives what it wants kept.
+    ///
+    /// # Errors
+    /// When the component has no such function, or the hook fails.
+    pub async fn startup(self) -> anyhow::Result<Value> {
+        let (module, _) = self.component.module(self.function)?;
+        module.startup(self.service_run()?).await
+    }
+
+    /// Runs the function's shutdown hook with what the startup hook wanted kept.
+    ///
+    /// # Errors
+    /// When the component has no such function, or the hook fails.
+    pub async fn shutdown(self, state: Value) -> anyhow::Result<()> {
+        let (module, _) = self.component.module(self.function)?;
+        module.shutdown(self.service_run()?, state).await
+    }
+
+    fn clients(&self) -> anyhow::Result<Clients> {
+        let identity = StepIdentity::default();
+        let object_storage = storage(self.object_storage.as_ref(), None, &identity)?;
+        Ok(Clients { http: http::client()?, platform: None, object_storage, webhook_uri: self.webhook_uri.clone() })
+    }
+
     fn service_run(self) -> anyhow::Result<ServiceRun> {
+        let clients = self.clients()?;
         let recorder = Arc::new(Recorder::new(self.config));
         Ok(ServiceRun {
             function: self.function.to_owned(),
             config: recorder.config(),
             variables: Arc::new(self.variables),
-            clients: clients()?,
+            clients,
             oauth: oauth(session(self.component, self.environment)?.as_ref(), &recorder),
             keys: recorder,
         })
     }
-}
-
-fn clients() -> anyhow::Result<Clients> {
-    Ok(Clients { http: http::client()?, platform: None, object_storage: None })
 }
 
 /// The component's OAuth2 client, with credentials that live as long as the run.
@@ -242,7 +289,7 @@ fn session(component: &Component, environment: BTreeMap<String, String>) -> anyh
         false => Arc::new(move |name| environment.get(name).cloned()),
     };
     let direct = http::client_without_redirects()?;
-    let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None };
+    let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None, owner: String::new() };
     Ok(component.session(tools))
 }
 

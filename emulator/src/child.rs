@@ -1,6 +1,7 @@
-//! The component's process: started in a process group of its own, read line by line, and never left behind.
+//! The component's processes: started in process groups of their own, read line by line, and never left behind.
 
 use anyhow::Context;
+use futures_util::future::select_all;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     collections::VecDeque,
@@ -27,7 +28,10 @@ pub(crate) struct Process {
     group: Option<Pid>,
 }
 
-/// What it prints, standard output and standard error together.
+/// Processes of the same component, its replicas.
+pub(crate) struct Replicas(Vec<Process>);
+
+/// What processes print, standard output and standard error together.
 pub(crate) struct Output {
     lines: mpsc::Receiver<String>,
     tail: VecDeque<String>,
@@ -37,6 +41,11 @@ impl Process {
     /// Starts `command` with `env` over the environment of this process, from which `ELASTICIO_*` is taken out: what
     /// a shell has set by chance must not reach the component.
     pub(crate) fn start(command: &[String], env: &[(String, String)]) -> anyhow::Result<(Self, Output)> {
+        let (sender, lines) = mpsc::channel(256);
+        Ok((Self::start_for(command, env, &sender)?, Output::of(lines)))
+    }
+
+    fn start_for(command: &[String], env: &[(String, String)], output: &mpsc::Sender<String>) -> anyhow::Result<Self> {
         let (program, arguments) = command.split_first().context("the component's command is empty")?;
         let inherited: Vec<OsString> = std::env::vars_os()
             .map(|(name, _)| name)
@@ -57,16 +66,15 @@ impl Process {
         let mut process = process
             .spawn()
             .with_context(|| format!("the component's command {program:?} cannot be started; is it installed?"))?;
-        let (sender, lines) = mpsc::channel(256);
         // Both ends are there: they were asked for above.
         if let Some(stdout) = process.stdout.take() {
-            tokio::spawn(forward(stdout, sender.clone()));
+            tokio::spawn(forward(stdout, output.clone()));
         }
         if let Some(stderr) = process.stderr.take() {
-            tokio::spawn(forward(stderr, sender));
+            tokio::spawn(forward(stderr, output.clone()));
         }
         let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok((Self { process, group }, Output { lines, tail: VecDeque::with_capacity(TAIL) }))
+        Ok(Self { process, group })
     }
 
     /// Waits for the end of the process. Cancel safe.
@@ -100,7 +108,48 @@ impl Drop for Process {
     }
 }
 
+impl Replicas {
+    /// Starts `count` processes like [`Process::start`].
+    pub(crate) fn start(count: usize, command: &[String], env: &[(String, String)]) -> anyhow::Result<(Self, Output)> {
+        let (sender, lines) = mpsc::channel(256);
+        let processes = (0..count).map(|_| Process::start_for(command, env, &sender)).collect::<Result<_, _>>()?;
+        Ok((Self(processes), Output::of(lines)))
+    }
+
+    /// Waits for the end of any of those that are left, which is then none of them any more; for ever when none is left.
+    /// Cancel safe.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let (status, which, _) = select_all(self.0.iter_mut().map(|process| Box::pin(process.ended()))).await;
+        self.0.swap_remove(which);
+        status
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Asks all of them and their children to end.
+    pub(crate) fn terminate(&self) {
+        self.0.iter().for_each(Process::terminate);
+    }
+
+    /// Kills all that are left.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        for process in &mut self.0 {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+}
+
 impl Output {
+    fn of(lines: mpsc::Receiver<String>) -> Self {
+        Self { lines, tail: VecDeque::with_capacity(TAIL) }
+    }
+
     /// The next line of output; none when both streams have ended. Cancel safe.
     pub(crate) async fn line(&mut self) -> Option<String> {
         let line = self.lines.recv().await?;

@@ -3,7 +3,9 @@
 use crate::{
     broker::BrokerConfig,
     config::EmulatorConfig,
+    demo,
     input::{InputError, read_as, read_json, read_message, read_object},
+    keep::Keeper,
     platform::{PlatformConfig, Step},
     provider::{Knobs, ProviderConfig},
     run::{self, Plan},
@@ -33,9 +35,15 @@ enum Command {
     /// In message, configuration and snapshot, {{EMULATOR_URL}} stands for the platform's address; a sample API is at
     /// {{EMULATOR_URL}}/sample/items. {{PROVIDER_URL}} is the OAuth2 provider's address, with an API at
     /// {{PROVIDER_URL}}/api/me, and a member that is "{{PROVIDER_TOKENS}}" or "{{PROVIDER_EXPIRED_TOKENS}}" becomes what
-    /// the provider answered to an authorization. The component finds PROVIDER_URL, PROVIDER_CLIENT_ID and
-    /// PROVIDER_CLIENT_SECRET in its environment.
+    /// the provider answered to an authorization. The component finds PROVIDER_URL, OAUTH_CLIENT_ID,
+    /// OAUTH_CLIENT_SECRET, OAUTH_AUTH_URI and OAUTH_TOKEN_URI in its environment; where it knows them by other names,
+    /// --env NAME={{PROVIDER_URL}}/token gives them.
     Run(Run),
+    /// See how a sailor keeps a connection alive: a stored token is expired, and one message comes.
+    ///
+    /// The component's command must run this repository's reference component. --rotating --concurrent 50 --replicas 3 is
+    /// the hard case: refresh tokens are good once, and everybody needs a new one at the same time.
+    Demo(Demo),
     /// Start the platform and leave it running, for a component that is started by hand.
     Up(Up),
     /// Start the OAuth2 provider alone and leave it running; show what becomes of its tokens.
@@ -49,6 +57,9 @@ struct StepArgs {
     /// The step's fields and credentials, a JSON object
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Tokens that the component refreshes go into the configuration's file; a provider may take the old ones no more
+    #[arg(long, requires = "config")]
+    save_keys: bool,
     /// What the step remembers from before, JSON
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
@@ -79,7 +90,7 @@ struct StepArgs {
 struct ProviderArgs {
     /// The OAuth2 provider has the ways of a well-known one
     #[arg(long = "provider", value_name = "NAME", value_parser = preset)]
-    preset: Option<Knobs>,
+    preset: Option<Preset>,
     /// How the OAuth2 provider behaves, a JSON object with members of `emulator::provider::Knobs`
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     knobs: Option<PathBuf>,
@@ -144,6 +155,30 @@ struct Run {
     /// Seconds until the component must take a message; building it counts
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     start_timeout: u64,
+    /// How many processes of the component share the messages
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    replicas: u16,
+    /// The component's command [default: cargo run --quiet]
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// How many messages come at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrent: u16,
+    /// How many processes of the component share them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    replicas: u16,
+    #[command(flatten)]
+    provider: ProviderArgs,
+    /// One JSON object per line on standard output, everything else on standard error
+    #[arg(long)]
+    json: bool,
+    /// Show what the component prints too
+    #[arg(long)]
+    log: bool,
     /// The component's command [default: cargo run --quiet]
     #[arg(last = true)]
     command: Vec<String>,
@@ -184,6 +219,9 @@ struct Service {
     /// Fields and credentials, a JSON object
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Tokens that the component refreshes go into the configuration's file
+    #[arg(long, requires = "config")]
+    save_keys: bool,
     #[command(flatten)]
     provider: ProviderArgs,
     #[command(flatten)]
@@ -207,8 +245,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn preset(name: &str) -> Result<Knobs, String> {
-    Knobs::preset(name).ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))
+/// A well-known provider.
+#[derive(Clone)]
+struct Preset {
+    name: String,
+    knobs: Knobs,
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let knobs = Knobs::preset(name).ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))?;
+    Ok(Preset { name: name.to_owned(), knobs })
 }
 
 /// Reads the command line and does what it says.
@@ -232,6 +278,14 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
             let timeline = arguments.output.timeline();
             run::run(arguments.plan()?, &timeline).await
         }
+        Command::Demo(arguments) => {
+            let timeline = Timeline::new(arguments.json, !arguments.log);
+            let command = command_or(arguments.command, "cargo run --quiet");
+            let (provider, profile) =
+                (arguments.provider.config()?, arguments.provider.preset.map(|preset| preset.name));
+            let plan = demo::plan(provider, profile, arguments.concurrent, arguments.replicas, command);
+            run::run(plan, &timeline).await
+        }
         Command::Up(arguments) => {
             let timeline = arguments.output.timeline();
             let (broker, platform) = (
@@ -239,8 +293,9 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
                 PlatformConfig { port: arguments.platform_port, ..PlatformConfig::default() },
             );
             let provider = arguments.provider.config()?;
+            let keeper = arguments.step.keeper();
             let config = EmulatorConfig { broker, platform, provider, ..arguments.step.config(&arguments.function)? };
-            up::up(config, arguments.env_file, &timeline).await.map(|()| true)
+            up::up(config, arguments.env_file, &keeper, &timeline).await.map(|()| true)
         }
         Command::Provider(arguments) => {
             let timeline = arguments.output.timeline();
@@ -263,7 +318,7 @@ impl OutputArgs {
 impl ProviderArgs {
     fn config(&self) -> Result<ProviderConfig, InputError> {
         let mut knobs = match (&self.preset, &self.knobs) {
-            (Some(preset), _) => preset.clone(),
+            (Some(preset), _) => preset.knobs.clone(),
             (None, Some(path)) => read_as("knobs", path)?,
             (None, None) => Knobs::default(),
         };
@@ -281,6 +336,10 @@ impl ProviderArgs {
 }
 
 impl StepArgs {
+    fn keeper(&self) -> Keeper {
+        Keeper(self.config.clone().filter(|_| self.save_keys))
+    }
+
     fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
         let step = Step {
             function: function.to_owned(),
@@ -321,10 +380,13 @@ impl Run {
             messages.push(json!({"body": {}}));
         }
         Ok(Plan {
+            keeper: self.step.keeper(),
             emulator: EmulatorConfig { provider: self.provider.config()?, ..self.step.config(&self.function)? },
             messages,
             headers: self.headers.into_iter().map(|(name, value)| (name, value.into())).collect::<Headers>(),
             command: command_or(self.command, "cargo run --quiet"),
+            replicas: self.replicas.into(),
+            story: None,
             env: self.env,
             start_timeout: Duration::from_secs(self.start_timeout),
             timeout: Duration::from_secs(self.timeout),
@@ -336,6 +398,7 @@ impl Service {
     fn plan(self) -> Result<ServicePlan, InputError> {
         Ok(ServicePlan {
             config: config(self.config.as_ref())?,
+            keeper: Keeper(self.config.filter(|_| self.save_keys)),
             provider: self.provider.config()?,
             method: self.method,
             function: self.function,

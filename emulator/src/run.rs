@@ -1,13 +1,15 @@
 //! `emulator run`: starts everything, sends messages, shows what the component makes of them, and judges it.
 
 use crate::{
-    child::{Output, Process, in_words},
+    child::{Output, Replicas, in_words},
     config::EmulatorConfig,
     emulator::Emulator,
     event::{Event, EventKind},
     input::fill_in,
+    keep::Keeper,
     log::Events,
     provider::Provider,
+    story::Story,
     tally::Tally,
     timeline::Timeline,
 };
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 use std::{process::ExitStatus, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// What a component may take to end: a little more than the platform gives it.
@@ -30,7 +32,13 @@ pub(crate) struct Plan {
     pub(crate) emulator: EmulatorConfig,
     pub(crate) messages: Vec<Value>,
     pub(crate) headers: Headers,
+    /// Where changed keys go.
+    pub(crate) keeper: Keeper,
     pub(crate) command: Vec<String>,
+    /// How many processes of the component share the messages.
+    pub(crate) replicas: usize,
+    /// Tells what happens instead of the bare time line.
+    pub(crate) story: Option<Story>,
     pub(crate) env: Vec<(String, String)>,
     /// Until the component takes the first message: it may have to be built first.
     pub(crate) start_timeout: Duration,
@@ -50,19 +58,45 @@ enum Ending {
 pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool> {
     let emulator = start(plan.emulator).await?;
     timeline.plain(&banner(&emulator));
-    for mut message in plan.messages {
-        fill_in(&mut message, emulator.platform(), emulator.provider());
-        emulator.send(&message, &plan.headers);
-    }
-    timeline.note(&format!("starts {}", plan.command.join(" ")));
+    let expected = plan.messages.len();
+    let send = || {
+        for mut message in plan.messages {
+            fill_in(&mut message, emulator.platform(), emulator.provider());
+            emulator.send(&message, &plan.headers);
+        }
+    };
     let mut env = component_env(&emulator);
-    env.extend(plan.env);
-    let (process, output) = Process::start(&plan.command, &env)?;
-    let mut session = Session { process, output, events: emulator.events(), tally: Tally::default(), timeline };
+    env.extend(plan.env.into_iter().map(|(name, value)| {
+        let mut value = Value::String(value);
+        fill_in(&mut value, emulator.platform(), emulator.provider());
+        (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }));
+    let replicas = plan.replicas;
+    let start = || {
+        let times = if replicas > 1 { format!(" {replicas} times") } else { String::new() };
+        timeline.note(&format!("starts {}{times}", plan.command.join(" ")));
+        Replicas::start(replicas, &plan.command, &env)
+    };
+    let started = if replicas == 1 {
+        send();
+        start()?
+    } else {
+        // All of them wait for messages before there are any, so that each gets its share.
+        let started = start()?;
+        consumed_by(&emulator, replicas, plan.start_timeout).await?;
+        send();
+        started
+    };
+    let (processes, output) = started;
+    let (events, tally, keeper, story) = (emulator.events(), Tally::default(), plan.keeper, plan.story);
+    let mut session = Session { processes, output, events, tally, expected, keeper, story, timeline };
 
     let ending = session.until_settled(plan.start_timeout, plan.timeout).await?;
     session.end(&ending).await?;
-    let ok = session.judge(&ending);
+    let mut ok = session.judge(&ending);
+    if let Some(story) = &session.story {
+        ok &= story.end(&emulator, timeline);
+    }
     emulator.shutdown().await;
     Ok(ok)
 }
@@ -76,6 +110,21 @@ pub(crate) async fn start(config: EmulatorConfig) -> anyhow::Result<Emulator> {
     fill_in(&mut step.snapshot, platform, provider);
     platform.set_step(&flow, step);
     Ok(emulator)
+}
+
+/// Waits until as many consumers wait for messages.
+async fn consumed_by(emulator: &Emulator, count: usize, patience: Duration) -> anyhow::Result<()> {
+    let waiting = || emulator.broker().depth(&emulator.topology().input).consumers;
+    let all = async {
+        // The broker tells no event for this.
+        while waiting() < count {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(patience, all).await.map_err(|_| {
+        let (waiting, seconds) = (waiting(), patience.as_secs());
+        anyhow::anyhow!("only {waiting} of {count} replicas waited for messages within {seconds} s")
+    })
 }
 
 /// Where it listens.
@@ -92,20 +141,26 @@ pub(crate) fn component_env(emulator: &Emulator) -> Vec<(String, String)> {
     env
 }
 
-/// The variables that a component.json can name for the provider: `{{PROVIDER_URL}}` and its client.
-pub(crate) fn provider_env(provider: &Provider) -> [(String, String); 3] {
+/// The provider's address, and the variables by which the reference component's component.json knows a provider.
+pub(crate) fn provider_env(provider: &Provider) -> [(String, String); 5] {
     [
         ("PROVIDER_URL".into(), provider.url()),
-        ("PROVIDER_CLIENT_ID".into(), provider.client_id().into()),
-        ("PROVIDER_CLIENT_SECRET".into(), provider.client_secret().into()),
+        ("OAUTH_CLIENT_ID".into(), provider.client_id().into()),
+        ("OAUTH_CLIENT_SECRET".into(), provider.client_secret().into()),
+        ("OAUTH_AUTH_URI".into(), provider.authorize_url()),
+        ("OAUTH_TOKEN_URI".into(), provider.token_url()),
     ]
 }
 
 struct Session<'a> {
-    process: Process,
+    processes: Replicas,
     output: Output,
     events: Events,
     tally: Tally,
+    /// How many messages there are.
+    expected: usize,
+    story: Option<Story>,
+    keeper: Keeper,
     timeline: &'a Timeline,
 }
 
@@ -121,12 +176,12 @@ impl Session<'_> {
                         (deadline, late) = (Instant::now() + timeout, ("did not settle all messages", timeout));
                     }
                     self.take(&event);
-                    if self.tally.settled() {
+                    if self.tally.sent >= self.expected && self.tally.settled() {
                         return Ok(Ending::Settled);
                     }
                 }
                 Some(line) = self.output.line() => self.timeline.component(&line),
-                status = self.process.ended() => return Ok(Ending::Exited(status?)),
+                status = self.processes.ended() => return Ok(Ending::Exited(status?)),
                 () = sleep_until(deadline) => return Ok(Ending::TimedOut(late.0, late.1)),
                 _ = interrupt.recv() => return Ok(Ending::Interrupted),
                 _ = terminate.recv() => return Ok(Ending::Interrupted),
@@ -136,19 +191,22 @@ impl Session<'_> {
 
     /// Ends the component and shows what it still has to say.
     async fn end(&mut self, ending: &Ending) -> anyhow::Result<()> {
-        let status = match ending {
-            Ending::Exited(status) => Some(*status),
-            ending => {
-                let why = match ending {
-                    Ending::Settled => "all messages are settled".to_owned(),
-                    Ending::TimedOut(what, limit) => format!("the component {what} within {} s", limit.as_secs()),
-                    _ => "interrupted".to_owned(),
-                };
-                self.timeline.note(&format!("{why}: ends the component with SIGTERM"));
-                self.process.terminate();
-                self.drained(END_PATIENCE).await?
-            }
-        };
+        let mut statuses = Vec::new();
+        if let Ending::Exited(status) = ending {
+            statuses.push(*status);
+        }
+        let mut killed = false;
+        if !self.processes.is_empty() {
+            let why = match ending {
+                Ending::Settled => "all messages are settled".to_owned(),
+                Ending::TimedOut(what, limit) => format!("the component {what} within {} s", limit.as_secs()),
+                Ending::Exited(_) => "a replica has ended".to_owned(),
+                Ending::Interrupted => "interrupted".to_owned(),
+            };
+            self.timeline.note(&format!("{why}: ends the component with SIGTERM"));
+            self.processes.terminate();
+            killed = !self.drained(END_PATIENCE, &mut statuses).await?;
+        }
         // What it wrote to its sockets and pipes at last may still be on its way.
         self.output.rest(|line| self.timeline.component(line)).await;
         let _ = timeout(STRAGGLERS, async {
@@ -162,32 +220,41 @@ impl Session<'_> {
         while let Some(event) = self.events.try_next() {
             self.take(&event);
         }
-        self.timeline.note(&match status {
-            Some(status) => format!("the component ended with {}", in_words(status)),
-            None => format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()),
-        });
+        for status in statuses {
+            self.timeline.note(&format!("the component ended with {}", in_words(status)));
+        }
+        if killed {
+            self.timeline.note(&format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()));
+        }
         Ok(())
     }
 
-    /// Shows everything until the process has ended; after `patience` it is killed, and the status is none.
-    async fn drained(&mut self, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
+    /// Shows everything until all processes have ended; after `patience` they are killed, and this is false.
+    async fn drained(&mut self, patience: Duration, statuses: &mut Vec<ExitStatus>) -> anyhow::Result<bool> {
         let deadline = Instant::now() + patience;
-        loop {
+        while !self.processes.is_empty() {
             tokio::select! {
                 Some(event) = self.events.next() => self.take(&event),
                 Some(line) = self.output.line() => self.timeline.component(&line),
-                status = self.process.ended() => return status.map(Some),
+                status = self.processes.ended() => statuses.push(status?),
                 () = sleep_until(deadline) => {
-                    self.process.kill().await?;
-                    return Ok(None);
+                    self.processes.kill().await?;
+                    return Ok(false);
                 }
             }
         }
+        Ok(true)
     }
 
     fn take(&mut self, event: &Event) {
         self.tally.count(event);
-        self.timeline.event(event);
+        match &mut self.story {
+            Some(story) => story.tell(event, self.timeline),
+            None => self.timeline.event(event),
+        }
+        if let Err(error) = self.keeper.take(event) {
+            self.timeline.note(&error);
+        }
     }
 
     fn judge(&self, ending: &Ending) -> bool {

@@ -4,6 +4,7 @@
 use crate::{
     child::{Process, in_words},
     input::fill_in,
+    keep::Keeper,
     platform::{Platform, PlatformConfig, ServiceResult, Step},
     provider::{Provider, ProviderConfig},
     run::provider_env,
@@ -24,6 +25,8 @@ pub(crate) struct ServicePlan {
     pub(crate) function: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) config: Value,
+    /// Where changed keys go.
+    pub(crate) keeper: Keeper,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) provider: ProviderConfig,
@@ -57,6 +60,10 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
         }
     };
     output.rest(|line| timeline.component(line)).await;
+    let account = plan.config["_account"].as_str().and_then(|account| platform.account(account));
+    if let Err(error) = plan.keeper.keep(&account.unwrap_or_default()) {
+        timeline.note(&error);
+    }
     let results = platform.results();
     platform.shutdown().await;
     provider.shutdown().await;

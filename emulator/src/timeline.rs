@@ -106,6 +106,13 @@ impl Timeline {
         }
     }
 
+    /// What an event means, below it.
+    pub(crate) fn remark(&self, text: &str) {
+        if !self.json {
+            say(&self.paint(DIM, &format!("                 {text}")));
+        }
+    }
+
     fn entry(&self, at: Duration, symbol: &str, colour: &str, kind: &str, what: &str) {
         let at = format!("{:>7} ms", at.as_millis());
         say(&format!("{}  {} {what}", self.paint(DIM, &at), self.paint(colour, &format!("{symbol} {kind:<14}"))));

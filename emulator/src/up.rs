@@ -2,6 +2,7 @@
 
 use crate::{
     config::EmulatorConfig,
+    keep::Keeper,
     run::{banner, component_env, start},
     timeline::Timeline,
 };
@@ -15,7 +16,12 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts everything, tells how to reach it, and shows what happens until SIGINT or SIGTERM.
-pub(crate) async fn up(config: EmulatorConfig, env_file: Option<PathBuf>, timeline: &Timeline) -> anyhow::Result<()> {
+pub(crate) async fn up(
+    config: EmulatorConfig,
+    env_file: Option<PathBuf>,
+    keeper: &Keeper,
+    timeline: &Timeline,
+) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let emulator = start(config).await?;
@@ -36,7 +42,12 @@ pub(crate) async fn up(config: EmulatorConfig, env_file: Option<PathBuf>, timeli
     let mut events = emulator.events();
     loop {
         tokio::select! {
-            Some(event) = events.next() => timeline.event(&event),
+            Some(event) = events.next() => {
+                timeline.event(&event);
+                if let Err(error) = keeper.take(&event) {
+                    timeline.note(&error);
+                }
+            }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }

@@ -90,6 +90,19 @@ fn given_an_error_event_when_it_is_run_then_the_status_is_1() {
 }
 
 #[test]
+fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file_has_them_otherwise_it_stays() {
+    let config = json!({"_account": "acc", "token": "stale", "other": 1});
+    for (arguments, token) in [(&["--save-keys"][..], "fresh"), (&[], "stale")] {
+        let folder = folder(&[("m.json", json!({"op": "put keys"})), ("config.json", config.clone())]);
+        let outcome = run(folder.path(), &[&["--message", "m.json", "--config", "config.json"], arguments].concat());
+        assert_eq!(outcome.status, 0, "{}", outcome.stdout);
+        let stored = std::fs::read(folder.path().join("config.json")).unwrap();
+        let stored: Value = serde_json::from_slice(&stored).unwrap();
+        assert_eq!(stored, json!({"_account": "acc", "token": token, "other": 1}));
+    }
+}
+
+#[test]
 fn given_an_event_that_is_unreadable_or_leads_nowhere_when_it_is_run_then_the_status_is_1_and_it_says_why() {
     for (op, why) in [
         ("garbage", "the payload cannot be decrypted"),
@@ -187,6 +200,55 @@ fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_pla
     assert!(url.starts_with("http://127.0.0.1:"), "{output}");
     assert!(output.contains(&format!("{{\"deep\":[\"{url}/sample\"]}}")), "{output}");
     assert!(output.contains("more=b elasticio=."), "{output}");
+}
+
+#[test]
+fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_addresses_and_tokens_are_in_their_place()
+{
+    let config = json!({"url": "{{PROVIDER_URL}}/api", "oauth": "{{PROVIDER_EXPIRED_TOKENS}}", "other": "{{OTHER}}"});
+    let folder = folder(&[("config.json", config)]);
+    let script = "echo cfg=$ELASTICIO_CFG; echo client=$OAUTH_CLIENT_ID,$OAUTH_CLIENT_SECRET; echo at=$PROVIDER_URL";
+    let run = ["service", "verifyCredentials", "--config", "config.json", "--provider", "salesforce"];
+    let outcome = emulator(folder.path(), run.iter().chain(&["--", "sh", "-c", script, "{METHOD}"]));
+    let line = |name: &str| outcome.stdout.split_once(name).unwrap().1.lines().next().unwrap();
+    let config: Value = serde_json::from_str(line("│ cfg=")).unwrap();
+    let url = line("│ at=");
+    assert_eq!(config["url"], format!("{url}/api"));
+    assert_eq!(config["oauth"]["instance_url"], format!("{url}/api"));
+    assert!(config["oauth"]["refresh_token"].is_string());
+    assert_eq!(config["other"], "{{OTHER}}");
+    assert_eq!(line("│ client="), "emulator-client,emulator-client-secret");
+}
+
+#[test]
+fn given_replicas_when_messages_come_then_each_gets_its_share_and_all_are_ended() {
+    let folder = folder(&[("m.json", json!({"op": "echo"}))]);
+    let messages = ["--message", "m.json"].repeat(4);
+    let outcome = run(folder.path(), &[&["--replicas", "2", "--prefetch", "2", "--json"], &messages[..]].concat());
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert_eq!((outcome.events("connected").len(), outcome.events("acked").len()), (2, 4));
+    assert_eq!(outcome.stderr.matches("the component ended with").count(), 2, "{}", outcome.stderr);
+}
+
+#[test]
+fn given_the_demo_when_a_component_does_not_refresh_then_the_status_is_1() {
+    let folder = folder(&[]);
+    let outcome = emulator(folder.path(), [vec!["demo".to_owned(), "--".into()], scripted_command()].concat());
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stdout.contains("0 refreshes, 0 updates of the keys"), "{}", outcome.stdout);
+}
+
+#[test]
+fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_says_why() {
+    let folder = folder(&[("knobs.json", json!({"rotat": true}))]);
+    for (arguments, why) in [
+        (["--knobs", "knobs.json"], "unknown field `rotat`"),
+        (["--provider", "nobody"], "must be one of atlassian, dropbox"),
+    ] {
+        let outcome = run(folder.path(), &arguments);
+        assert_eq!(outcome.status, 2);
+        assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
+    }
 }
 
 #[test]

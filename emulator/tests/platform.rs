@@ -148,6 +148,20 @@ async fn given_updated_keys_when_account_and_step_are_read_then_both_have_them_b
 }
 
 #[tokio::test]
+async fn given_an_account_that_was_deleted_when_it_is_read_or_updated_then_404_and_the_step_has_its_keys_no_more() {
+    let (platform, client) = platform().await;
+    let url = platform.url() + "/v1/accounts/acc";
+    let put = || basic(client.put(&url)).json(&json!({"keys": {"token": "new"}})).send();
+    assert_eq!(put().await.unwrap().status(), 200);
+    assert!(platform.delete_account("acc"));
+    assert_eq!(put().await.unwrap().status(), 404);
+    assert_eq!(basic(client.get(&url)).send().await.unwrap().status(), 404);
+    let step = basic(client.get(platform.url() + "/v1/tasks/flow/steps/step_1")).send().await.unwrap();
+    assert_eq!(json_of(step).await["config"]["token"], "old");
+    assert!(!platform.delete_account("acc"));
+}
+
+#[tokio::test]
 async fn given_startup_data_when_it_is_posted_again_then_409_until_it_is_deleted() {
     let (platform, client) = platform().await;
     let url = platform.url() + STARTUP;
@@ -165,7 +179,8 @@ async fn given_startup_data_when_it_is_posted_again_then_409_until_it_is_deleted
 async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merged_until_there_are_none() {
     let (platform, client) = platform().await;
     let credentials = json!({"access_token": "a1", "refresh_token": "r"});
-    platform.set_secret("ws", "s", credentials.clone(), vec![json!({"access_token": "a2"})]);
+    let refreshed = vec![json!({"access_token": "a2"}), json!({"access_token": "a3"})];
+    platform.set_secret("ws", "s", credentials.clone(), refreshed);
     let url = platform.url() + "/v2/workspaces/ws/secrets/s";
     let refresh = || basic(client.post(format!("{url}/refresh"))).send();
 
@@ -175,6 +190,9 @@ async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merge
     let merged = json!({"access_token": "a2", "refresh_token": "r"});
     assert_eq!(json_of(refresh().await.unwrap()).await["data"][0]["attributes"]["credentials"], merged);
     assert_eq!(platform.secret("ws", "s"), Some(merged));
+    platform.answer_refreshed_secrets_bare(true);
+    let bare = json_of(refresh().await.unwrap()).await;
+    assert_eq!(bare["data"]["attributes"]["credentials"]["access_token"], "a3");
     assert_eq!(refresh().await.unwrap().status(), 422);
 }
 

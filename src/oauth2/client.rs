@@ -1,29 +1,18 @@
-//! Requests to the API: the token attached, refreshed when it is refused, and nothing sent twice that must not be.
+//! `cx.oauth()`: how a module puts a request to the API together.
 
 use super::{
-    Error, Judgement, Mode, Store,
-    resolve::{Origin, Resolved},
-    session::{Session, Token},
-    template::is_safe,
+    Error, Store,
+    sending::{Sending, reason},
+    session::Session,
 };
 use crate::http;
-use reqwest::{
-    Method, Request, Response, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
-};
+use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{error::Error as _, fmt, sync::Arc, time::Duration};
-use tokio::time::sleep;
+use std::{fmt, sync::Arc, time::Duration};
 
-/// How often a request is sent again because the API is busy or did not answer.
-const BUSY_RESENDS: u32 = 3;
-/// The pause before the first of these, where the API does not name one; it doubles, with jitter.
-const BUSY_PAUSE: Duration = Duration::from_millis(500);
-/// A longer pause than this is not waited for: the message had better come again later.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How much of an error's body an error shows.
-const SHOWN: usize = 2048;
+pub(super) const SHOWN: usize = 2048;
 /// Stands in for the API's address until a request is sent.
 const NO_ADDRESS: &str = "http://address.invalid/";
 
@@ -72,42 +61,44 @@ impl AuthorizedClient {
     }
 
     /// A GET request.
-    #[must_use]
     pub fn get(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::GET, path)
     }
 
     /// A POST request.
-    #[must_use]
     pub fn post(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::POST, path)
     }
 
     /// A PUT request.
-    #[must_use]
     pub fn put(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::PUT, path)
     }
 
     /// A PATCH request.
-    #[must_use]
     pub fn patch(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::PATCH, path)
     }
 
     /// A DELETE request.
-    #[must_use]
     pub fn delete(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::DELETE, path)
     }
 
     /// A request to a path below the API's base URL, or to an address of an allowed origin.
-    #[must_use]
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
         let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| bound.session.tools().direct.clone());
         let request = http.request(method.clone(), NO_ADDRESS);
         let idempotent = method.is_idempotent();
-        AuthorizedRequest { client: self.clone(), method, path: path.into(), request, body: None, idempotent }
+        AuthorizedRequest {
+            client: self.clone(),
+            method,
+            path: path.into(),
+            request,
+            body: None,
+            idempotent,
+            accepted: None,
+        }
     }
 
     async fn refusal(&self, request: String, response: Response, idempotent: bool) -> Error {
@@ -143,7 +134,9 @@ impl AuthorizedClient {
     }
 }
 
-type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
+/// Gives a body from its start, each time.
+type Accepted = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
+pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// A request that is being put together; [`send`](Self::send) sends it.
 #[must_use = "a request does nothing until it is sent"]
@@ -154,6 +147,7 @@ pub struct AuthorizedRequest {
     request: reqwest::RequestBuilder,
     body: Option<Reopen>,
     idempotent: bool,
+    accepted: Option<Accepted>,
 }
 
 impl fmt::Debug for AuthorizedRequest {
@@ -219,6 +213,12 @@ impl AuthorizedRequest {
         self
     }
 
+    /// Says which statuses are no errors to [`send`](Self::send): those below 400 unless said otherwise.
+    pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
+        self.accepted = Some(Box::new(accepted));
+        self
+    }
+
     /// Sends the request; an error status is an error.
     ///
     /// # Errors
@@ -227,10 +227,13 @@ impl AuthorizedRequest {
     ///
     /// # Cancel safety
     /// A request that is out may take effect. A refresh goes on and is saved.
-    pub async fn send(self) -> Result<Response, Error> {
+    pub async fn send(mut self) -> Result<Response, Error> {
         let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
+        let accepted = self.accepted.take();
         let response = self.send_any_status().await?;
-        if response.status().is_client_error() || response.status().is_server_error() {
+        let status = response.status();
+        let is_accepted = accepted.map_or(status.as_u16() < 400, |accepted| accepted(status));
+        if !is_accepted {
             return Err(client.refusal(what, response, idempotent).await);
         }
         Ok(response)
@@ -277,200 +280,4 @@ impl AuthorizedRequest {
             path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
         format!("{} {path}", self.method)
     }
-}
-
-/// One request on its way, as often as it has to be sent.
-struct Sending<'a> {
-    session: &'a Session,
-    store: &'a Arc<dyn Store>,
-    resolved: &'a Resolved,
-    what: String,
-    path: String,
-    /// None once a request has gone out that cannot be sent again.
-    request: Option<Request>,
-    body: Option<Reopen>,
-    idempotent: bool,
-}
-
-impl Sending<'_> {
-    async fn run(mut self) -> Result<Response, Error> {
-        let (session, store, profile) = (self.session, self.store, &self.resolved.profile);
-        // A token in a header of its own is not taken off when a redirect leads elsewhere.
-        let http = match profile.token_header.name.eq_ignore_ascii_case("authorization") {
-            true => &session.tools().http,
-            false => &session.tools().direct,
-        };
-        if let Some(token) = session.known(store)? {
-            // A wrong address must not cost a token.
-            self.address(&token, None)?;
-        }
-        let mut token = session.token(store).await?;
-        let first_base = self.base(&token);
-        // Where each access has a token of its own, another one would not mend a refusal.
-        let mut renewed = self.resolved.mode == Mode::EveryAccess;
-        let (mut busy, mut pause) = (0, BUSY_PAUSE);
-        while let Some(request) = self.next(&token, first_base.as_ref())? {
-            let response = match http.execute(request).await {
-                Ok(response) => response,
-                Err(error) => {
-                    let harmless =
-                        !error.is_builder() && (error.is_connect() || (self.idempotent && !error.is_redirect()));
-                    let reason = reason(&error);
-                    if harmless && self.is_repeatable() && busy < BUSY_RESENDS {
-                        busy += 1;
-                        tracing::warn!("A request has no answer and will be sent again: {reason}");
-                        sleep(jittered(&mut pause)).await;
-                        continue;
-                    }
-                    return Err(Error::NoAnswer { request: self.what, reason, repeatable: harmless });
-                }
-            };
-            let status = response.status();
-            if let Some(wait) = self.busy_pause(&response, busy, &mut pause) {
-                busy += 1;
-                let wait_ms = wait.as_millis() as u64;
-                tracing::warn!(%status, wait_ms, "The API is busy; the request will be sent again");
-                sleep(wait).await;
-                continue;
-            }
-            let (response, start) = match profile.reads_body(status.as_u16()) {
-                true => http::peek(response, SHOWN).await,
-                false => (response, String::new()),
-            };
-            match profile.means_expired(status.as_u16(), response.headers(), &start) {
-                Judgement::Fine => {
-                    session.accepted(&token);
-                    return Ok(response);
-                }
-                Judgement::NotAboutToken => return Ok(response),
-                Judgement::Scope(scope) => return Err(Error::InsufficientScope { request: self.what, scope }),
-                Judgement::Claims(_) => {
-                    let reason = "the API asks for another sign-in of the user (insufficient_claims)";
-                    return Err(Error::ReauthRequired(reason.into()));
-                }
-                Judgement::Expired if renewed => return Ok(response),
-                Judgement::Expired => renewed = true,
-            }
-            token = match session.renew(store, &token).await {
-                Ok(token) => token,
-                Err(Error::Rejected(_)) => return Ok(response),
-                Err(error) => return Err(error),
-            };
-            if !self.is_repeatable() {
-                // The token is saved for the next request; this one ends as the API has answered it.
-                return Ok(response);
-            }
-            tracing::debug!("The request is sent again with the refreshed access token");
-        }
-        Err(Error::Refused("its body cannot be sent a second time".into()))
-    }
-
-    fn is_repeatable(&self) -> bool {
-        self.request.is_some()
-    }
-
-    /// The request with the address and the token of now.
-    fn next(&mut self, token: &Token, first_base: Option<&Url>) -> Result<Option<Request>, Error> {
-        let Some(mut request) = self.request.take() else { return Ok(None) };
-        self.request = request.try_clone();
-        if let Some(open) = &self.body {
-            *request.body_mut() = Some(open());
-        }
-        let mut url = self.address(token, first_base)?;
-        if request.url().query().is_some() {
-            url.query_pairs_mut().extend_pairs(request.url().query_pairs());
-        }
-        *request.url_mut() = url;
-        self.authorize(request.headers_mut(), token)?;
-        Ok(Some(request))
-    }
-
-    /// The API's base URL: the record's own, or else the component's or the provider's.
-    fn base(&self, token: &Token) -> Option<Url> {
-        let field = self.resolved.profile.base_url_field.as_deref();
-        let own = field.and_then(|field| Url::parse(token.record.member(field)?).ok()).filter(is_safe);
-        own.or_else(|| self.resolved.base_url.clone())
-    }
-
-    /// The address to send to. What led to the base of before leads to the base of now: it can move with a refresh
-    /// (O§3 F47).
-    fn address(&self, token: &Token, first_base: Option<&Url>) -> Result<Url, Error> {
-        let base = self.base(token);
-        let Ok(mut url) = Url::parse(&self.path) else {
-            let base = base.ok_or_else(|| {
-                let remedy = "give it with `OAuth2::base_url`, or request an address with a host";
-                Error::Config(format!("a path needs the API's base URL: {remedy}"))
-            })?;
-            let url = format!("{}/{}", base.as_str().trim_end_matches('/'), self.path.trim_start_matches('/'));
-            return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
-        };
-        let is_allowed = |url: &Url| {
-            self.resolved.origins.contains(&Origin::of(url))
-                || base.as_ref().is_some_and(|b| b.origin() == url.origin())
-        };
-        if let (Some(first), Some(base)) = (first_base, &base)
-            && url.origin() == first.origin()
-            && first.origin() != base.origin()
-        {
-            let moved = url.set_scheme(base.scheme()).is_ok()
-                && url.set_host(base.host_str()).is_ok()
-                && url.set_port(base.port()).is_ok();
-            debug_assert!(moved, "one base URL can stand in for another");
-        }
-        if !is_allowed(&url) {
-            return Err(Error::Refused(format!(
-                "{} is no origin that the credential's token may go to; allow it with `OAuth2::allow_origin`",
-                url.origin().ascii_serialization()
-            )));
-        }
-        Ok(url)
-    }
-
-    fn authorize(&self, headers: &mut HeaderMap, token: &Token) -> Result<(), Error> {
-        let header = &self.resolved.profile.token_header;
-        let access = token.record.access_token().unwrap_or_default();
-        let value = if header.scheme.is_empty() { access.to_owned() } else { format!("{} {access}", header.scheme) };
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| Error::ReauthRequired("the access token holds what no header can carry".into()))?;
-        value.set_sensitive(true);
-        let name = HeaderName::try_from(header.name.as_str())
-            .map_err(|_| Error::Config(format!("`{}` is no name of a header for the token", header.name)))?;
-        headers.remove(AUTHORIZATION);
-        headers.insert(name, value);
-        Ok(())
-    }
-
-    /// How long to wait before sending again, when the API is busy and that may help.
-    fn busy_pause(&self, response: &Response, busy: u32, pause: &mut Duration) -> Option<Duration> {
-        let asked = http::retry_after(response.headers());
-        let status = response.status();
-        let may_help = match status {
-            StatusCode::TOO_MANY_REQUESTS => true,
-            StatusCode::SERVICE_UNAVAILABLE => asked.is_some() || self.idempotent,
-            _ => status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && self.idempotent,
-        };
-        if !may_help
-            || busy == BUSY_RESENDS
-            || !self.is_repeatable()
-            || asked.is_some_and(|asked| asked > LONGEST_PAUSE)
-        {
-            return None;
-        }
-        Some(asked.map_or_else(|| jittered(pause), |asked| asked + Duration::from_millis(fastrand::u64(0..250))))
-    }
-}
-
-fn jittered(pause: &mut Duration) -> Duration {
-    let wait = pause.mul_f64(0.75 + 0.5 * fastrand::f64());
-    *pause *= 2;
-    wait
-}
-
-/// An error and its causes, without the address.
-fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "out of time".into();
-    }
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.map(ToString::to_string).last().unwrap_or_else(|| "the connection failed".into())
 }

@@ -19,6 +19,7 @@ mod lock;
 mod profile;
 mod refusal;
 mod resolve;
+mod sending;
 mod session;
 mod store;
 mod template;
@@ -37,6 +38,9 @@ pub use refusal::{ErrorClass, ExchangeError};
 pub use session::{Counts, Environment, Session, Tools};
 pub use store::{Store, StoreError, Trouble};
 pub use token::{Record, keys_for, normalised};
+
+pub(crate) use endpoint::Endpoint;
+pub(crate) use resolve::{Client, Resolved};
 
 #[cfg(test)]
 mod tests;

@@ -154,9 +154,13 @@ impl Sources<'_> {
             Some(template) => self.names.address(&format!("the profile's {member}"), template).map(Some),
         };
         let declared_refresh = self.address("refresh_token_uri", self.declared.refresh_token_uri.as_deref())?;
+        // What a step does not need may be missing in its environment.
+        let declared_revoke = self.declared.revoke_uri.as_deref().filter(|template| self.names.are_given(template));
+        let declared_revoke = self.address("revoke_uri", declared_revoke)?;
+        // Only a login needs it.
         let declared_auth = self.declared.auth_uri.as_deref();
-        let declared_auth = self.preferred(self.author.auth_uri.as_deref(), declared_auth).or(declared_auth);
-        let declared_auth = self.address("auth_uri", declared_auth)?;
+        let auth_uri = self.preferred(self.author.auth_uri.as_deref(), declared_auth).or(declared_auth);
+        let declared_auth = self.address("auth_uri", auth_uri.filter(|template| self.names.are_given(template)))?;
 
         let id = self.author.client_id.as_deref().or(self.declared.client_id.as_deref());
         let id = id.ok_or_else(|| missing("client_id", "this component's id at the provider"))?;
@@ -192,7 +196,8 @@ impl Sources<'_> {
                 .map_or_else(|| of_profile("refresh_uri", &profile.refresh_uri), |url| Ok(Some(url)))?
                 .unwrap_or_else(|| token_url.clone()),
             auth_url: declared_auth.map_or_else(|| of_profile("auth_uri", &profile.auth_uri), |url| Ok(Some(url)))?,
-            revoke_url: of_profile("revoke_uri", &profile.revoke_uri)?,
+            revoke_url: declared_revoke
+                .map_or_else(|| of_profile("revoke_uri", &profile.revoke_uri), |url| Ok(Some(url)))?,
             token_url,
             scopes,
             authorize_params,

@@ -89,7 +89,7 @@ async fn run_gracefully(
     component: anyhow::Result<&Component>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Settings { identity, api, object_storage, additional_headers, mode, oauth_mode, .. } = settings;
+    let Settings { identity, api, object_storage, additional_headers, mode, oauth_mode, webhook_uri, .. } = settings;
     let http = http::client()?;
     // Redirects would make GETs of what is sent to the platform.
     let direct = http::client_without_redirects()?;
@@ -98,21 +98,21 @@ async fn run_gracefully(
         Mode::Run(run) => run,
         Mode::ShutdownHook => {
             let storage = storage(object_storage.as_ref(), None, &identity)?;
-            let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage };
+            let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage, webhook_uri };
             let component = component?;
-            let session = component.session(tools(&clients.http, direct, oauth_mode, None));
+            let session = component.session(tools(&identity, &clients.http, direct, oauth_mode, None));
             return shutdown_hook(component, &identity, clients, platform, session).await;
         }
     };
     let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
     let storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?;
-    let clients = Clients { http, platform: Some(platform), object_storage: storage };
+    let clients = Clients { http, platform: Some(platform), object_storage: storage, webhook_uri };
     let transport = tokio::select! {
         connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
         () = shutdown.graceful.cancelled() => return Ok(()),
     };
     let lock = run.oauth_lock.then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
-    let tools = tools(&clients.http, direct, oauth_mode, lock);
+    let tools = tools(&identity, &clients.http, direct, oauth_mode, lock);
     let start = Start { identity, additional_headers, run: *run, cipher, clients, tools };
     start.run(component, transport, shutdown).await
 }
@@ -129,12 +129,14 @@ pub(crate) fn storage(
 
 /// What sessions work with in a process that the platform has started.
 pub(crate) fn tools(
+    identity: &StepIdentity,
     http: &reqwest::Client,
     direct: reqwest::Client,
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
 ) -> Tools {
-    Tools { http: http.clone(), direct, environment: Arc::new(settings::environment), mode, lock }
+    let owner = format!("{}/{}", identity.flow_id, identity.step_id);
+    Tools { http: http.clone(), direct, environment: Arc::new(settings::environment), mode, lock, owner }
 }
 
 async fn shutdown_hook(

@@ -55,6 +55,8 @@ pub struct Settings {
     pub object_storage: Option<ObjectStorageSettings>,
     /// `ADDITIONAL_VARS_FOR_HEADERS`: header names and their values.
     pub additional_headers: Vec<(String, String)>,
+    /// `FLOW_WEBHOOK_URI`: where requests from outside reach the flow, for hooks that subscribe to something.
+    pub webhook_uri: Option<String>,
     /// `OAUTH_MODE` (our own): when access tokens are refreshed, whatever the component says.
     pub oauth_mode: Option<OAuthMode>,
     /// What the process is to do.

@@ -29,6 +29,7 @@ impl Settings {
         };
         let object_storage = reader.object_storage();
         let additional_headers = reader.additional_headers();
+        let webhook_uri = reader.text("FLOW_WEBHOOK_URI");
         let oauth_mode = reader.checked_oauth_mode();
         let mode = if reader.flag("HOOK_SHUTDOWN") {
             Mode::ShutdownHook
@@ -36,7 +37,8 @@ impl Settings {
             Mode::Run(Box::new(reader.run(object_storage.is_some())))
         };
         if reader.problems.is_empty() {
-            Ok(Self { identity, api, object_storage, additional_headers, oauth_mode, mode, warnings: reader.warnings })
+            let warnings = reader.warnings;
+            Ok(Self { identity, api, object_storage, additional_headers, webhook_uri, oauth_mode, mode, warnings })
         } else {
             Err(Problems(reader.problems))
         }

@@ -156,10 +156,7 @@ impl State {
         let label = self.queue_label(name);
         match self.queues.get_mut(name) {
             None => Err(Fault::not_found(format!("no {label}"))),
-            Some(queue) if queue.owner.is_some_and(|owner| owner != connection) => Err(Fault::locked(format!(
-                "cannot obtain exclusive access to locked {label}. It could be originally declared on another \
-                 connection or the exclusive property value does not match that of the original declaration."
-            ))),
+            Some(queue) if queue.owner.is_some_and(|owner| owner != connection) => Err(locked(&label)),
             Some(queue) => Ok(queue),
         }
     }
@@ -240,11 +237,13 @@ impl State {
         let label = self.queue_label(name);
         if self.queues.contains_key(name) {
             let known = self.queue(connection, name)?;
+            if spec.exclusive != known.owner.is_some() {
+                return Err(locked(&label));
+            }
             let wanted = spec.options.to_arguments();
             let current = known.options.to_arguments();
             let mut compared = vec![
                 ("durable", spec.durable.to_string(), known.durable.to_string()),
-                ("exclusive", spec.exclusive.to_string(), known.owner.is_some().to_string()),
                 ("auto_delete", spec.auto_delete.to_string(), known.auto_delete.to_string()),
             ];
             let names = wanted.inner().keys().chain(current.inner().keys()).map(ShortString::as_str);
@@ -333,6 +332,14 @@ impl State {
             self.forget(&Destination::Exchange(name));
         }
     }
+}
+
+/// The refusal of a queue that is exclusive to another connection, or not as exclusive as is wanted.
+fn locked(label: &str) -> Fault {
+    Fault::locked(format!(
+        "cannot obtain exclusive access to locked {label}. It could be originally declared on another connection or the \
+         exclusive property value does not match that of the original declaration."
+    ))
 }
 
 /// The first of the `(name, received, current)` that differs, as a refusal.

@@ -205,6 +205,12 @@ impl Platform {
         self.shared().state().set_secret(workspace, id, credentials, refreshed);
     }
 
+    /// Whether refreshed secrets are answered bare from now on, as clients of the platform expect them, or in a list, as
+    /// its documentation shows them. They are in a list at first.
+    pub fn answer_refreshed_secrets_bare(&self, bare: bool) {
+        self.shared().state().bare_refreshes = bare;
+    }
+
     /// A secret's current credentials.
     #[must_use]
     pub fn secret(&self, workspace: &str, id: &str) -> Option<Value> {

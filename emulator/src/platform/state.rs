@@ -100,6 +100,8 @@ pub(super) struct State {
     /// Objects behind signed addresses; none until something was put there.
     pub(super) signed: BTreeMap<String, Option<Object>>,
     secrets: BTreeMap<(String, String), Secret>,
+    /// Refreshed secrets are answered in a list, as the platform documents it, or bare, as its clients expect them.
+    pub(super) bare_refreshes: bool,
     pub(super) results: Vec<ServiceResult>,
     pub(super) items: Vec<Item>,
 }

@@ -60,7 +60,7 @@ fn answer(shared: &Shared, call: &ApiCall) -> Response {
             let challenge = format!(r#"{} realm="emulator""#, state.knobs.api_scheme);
             refused(401, &[challenge], &json!({"error": format!("{} token wanted", state.knobs.api_scheme)}))
         }
-        Some(token) if !state.grants.is_good(token) => {
+        Some(token) if state.knobs.refuse_all || !state.grants.is_good(token) => {
             let Knobs { unauthorized, .. } = &state.knobs;
             refused(unauthorized.status, &unauthorized.challenges, &unauthorized.body)
         }

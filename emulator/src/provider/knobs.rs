@@ -67,6 +67,8 @@ pub struct Knobs {
     pub latency: Duration,
     /// The scheme of the API's `Authorization` header.
     pub api_scheme: String,
+    /// The API refuses every token, fresh ones too.
+    pub refuse_all: bool,
     /// How the API refuses a token that is expired, revoked or unknown.
     pub unauthorized: Unauthorized,
     /// Whether the authorization endpoint wants PKCE (S256 it is in any case).
@@ -211,6 +213,7 @@ impl Default for Knobs {
             refuse_early: None,
             latency: Duration::ZERO,
             api_scheme: "Bearer".into(),
+            refuse_all: false,
             unauthorized: Unauthorized {
                 status: 401,
                 challenges: vec![

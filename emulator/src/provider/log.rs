@@ -253,6 +253,10 @@ impl Log {
         place
     }
 
+    pub(super) fn at(&self, Place(at): Place) -> Instant {
+        self.lock()[at].at
+    }
+
     pub(super) fn answered(&self, Place(at): Place, status: Option<u16>) {
         let mut entries = self.lock();
         entries[at].kind.answered(status);

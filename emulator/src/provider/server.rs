@@ -24,7 +24,10 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Bodies of requests may be as large as this.
@@ -91,7 +94,7 @@ impl Shared {
         let shared = self.clone();
         let order = self.orders.take(target);
         let task = self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            let response = shared.ordered(target, order, act).await;
+            let response = shared.ordered(target, order, shared.log.at(place), act).await;
             shared.log.answered(place, response.as_ref().map(|response| response.status().as_u16()));
             response
         }));
@@ -104,11 +107,13 @@ impl Shared {
         }
     }
 
-    /// None: the connection is to be cut.
+    /// None: the connection is to be cut. Delays count from the call's arrival or its exchange, which tests can see, so that
+    /// a test that then moves the clock is never too early.
     async fn ordered<T>(
         &self,
         target: Target,
         order: Scripted,
+        arrival: Instant,
         act: impl FnOnce(&Self) -> (Response, T),
     ) -> Option<Response> {
         if let Some(response) = order.instead() {
@@ -116,20 +121,21 @@ impl Shared {
         }
         match &order {
             Scripted::DropBefore => return None,
-            Scripted::DelayBefore(time) => tokio::time::sleep(*time).await,
+            Scripted::DelayBefore(time) => sleep_until(arrival + *time).await,
             _ => {}
         }
         if target == Target::Token {
             let latency = self.state().knobs.latency;
             if !latency.is_zero() {
-                tokio::time::sleep(latency).await;
+                sleep_until(arrival + latency).await;
             }
         }
         self.orders.pass(target, Stage::Before).await;
+        let exchange = Instant::now();
         let (response, _guard) = act(self);
         self.orders.pass(target, Stage::After).await;
         match order {
-            Scripted::DelayAfterCommit(time) => tokio::time::sleep(time).await,
+            Scripted::DelayAfterCommit(time) => sleep_until(exchange + time).await,
             Scripted::DropAfterCommit => return None,
             Scripted::DropMidAnswer => return Some(cut_in_the_middle(response).await),
             Scripted::StatusAfterCommit(status, body) => return Some(status_answer(status, &body)),

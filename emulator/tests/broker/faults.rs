@@ -303,3 +303,39 @@ async fn consume_until_cut(uri: &str) -> Result<(), Box<dyn std::error::Error + 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn given_a_user_without_permission_to_configure_when_it_declares_or_deletes_then_that_is_refused() {
+    let broker = start().await;
+    let rig = Rig::new(broker.uri());
+    broker.declare_queue("there", QueueOptions::default());
+    broker.deny_configure(true);
+    for attempt in ["declare a queue", "delete a queue", "declare an exchange", "delete an exchange", "look"] {
+        let (_connection, channel) = rig.channel().await;
+        let none = FieldTable::default();
+        let direct = lapin::ExchangeKind::Direct;
+        let (outcome, what) = match attempt {
+            "declare a queue" => {
+                (channel.queue_declare("q".into(), Default::default(), none).await.map(drop), "queue 'q'")
+            }
+            "delete a queue" => {
+                (channel.queue_delete("there".into(), Default::default()).await.map(drop), "queue 'there'")
+            }
+            "declare an exchange" => {
+                (channel.exchange_declare("x".into(), direct, Default::default(), none).await, "exchange 'x'")
+            }
+            "delete an exchange" => (channel.exchange_delete("x".into(), Default::default()).await, "exchange 'x'"),
+            _ => {
+                let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+                channel.queue_declare("there".into(), passive, none).await.expect("looking is no configuring");
+                continue;
+            }
+        };
+        let error = outcome.unwrap_err().to_string();
+        let expected = format!("ACCESS_REFUSED - access to {what} in vhost '/' refused for user 'guest'");
+        assert!(error.contains(&expected), "{error}");
+    }
+    broker.deny_configure(false);
+    let (_connection, channel) = rig.channel().await;
+    queue(&channel, "q", &[]).await;
+}

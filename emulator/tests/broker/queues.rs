@@ -172,6 +172,60 @@ async fn given_an_exclusive_queue_when_another_connection_asks_then_it_is_locked
 }
 
 #[tokio::test]
+async fn given_an_exclusive_queue_when_another_connection_uses_it_then_only_publishing_is_allowed() {
+    on_brokers(async |rig: Rig| {
+        let (_owner, channel) = rig.publisher().await;
+        let q = rig.name("q");
+        queue(&channel, &q, &[]).await;
+        let (other, stranger) = rig.publisher().await;
+        fill(&stranger, &q, &["x"]).await;
+        let name = || q.as_str().into();
+        for attempt in ["declare", "declare shared", "delete", "purge", "consume", "get", "bind"] {
+            let channel = other.create_channel().await.unwrap();
+            let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+            let refused = match attempt {
+                "declare" => channel.queue_declare(name(), exclusive, FieldTable::default()).await.map(drop),
+                "declare shared" => {
+                    channel.queue_declare(name(), Default::default(), FieldTable::default()).await.map(drop)
+                }
+                "delete" => channel.queue_delete(name(), Default::default()).await.map(drop),
+                "purge" => channel.queue_purge(name(), Default::default()).await.map(drop),
+                "consume" => {
+                    channel.basic_consume(name(), "".into(), Default::default(), FieldTable::default()).await.map(drop)
+                }
+                "get" => channel.basic_get(name(), Default::default()).await.map(drop),
+                _ => channel
+                    .queue_bind(name(), "amq.direct".into(), "".into(), Default::default(), FieldTable::default())
+                    .await
+                    .map(drop),
+            };
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("RESOURCE_LOCKED - cannot obtain exclusive access"), "{attempt}: {error}");
+        }
+        assert_eq!(drain(&channel, &q).await, [("x".into(), false)], "the owner has it as before");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn given_a_queue_when_declared_again_more_or_less_exclusively_then_it_is_locked() {
+    on_brokers(async |rig: Rig| {
+        let (connection, channel) = rig.channel().await;
+        let shared = QueueDeclareOptions { auto_delete: true, ..Default::default() };
+        let exclusive = QueueDeclareOptions { exclusive: true, ..shared };
+        for (name, first, second) in [("more", shared, exclusive), ("less", exclusive, shared)] {
+            let q = rig.name(name);
+            channel.queue_declare(q.as_str().into(), first, FieldTable::default()).await.unwrap();
+            let again = connection.create_channel().await.unwrap();
+            let error = again.queue_declare(q.as_str().into(), second, FieldTable::default()).await.unwrap_err();
+            assert!(error.to_string().contains("RESOURCE_LOCKED"), "{name}: {error}");
+            channel.queue_delete(q.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn given_an_auto_delete_queue_when_its_last_consumer_is_cancelled_then_it_is_gone() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.channel().await;

@@ -71,6 +71,12 @@ impl Component {
                 let keys = json!({"accountId": "acc", "keys": {"token": "fresh"}});
                 self.sealed("UPDATE_KEYS_ROUTING_KEY", headers, &keys).await;
             }
+            "put keys" => {
+                let url = (self.env)("API_URI") + "/v1/accounts/acc";
+                let request = reqwest::Client::new().put(url).json(&json!({"keys": {"token": "fresh"}}));
+                let request = request.basic_auth((self.env)("API_USERNAME"), Some((self.env)("API_KEY")));
+                request.send().await.unwrap().error_for_status().unwrap();
+            }
             "reply" => {
                 let Some(AMQPValue::LongString(key)) = headers.inner().get("reply_to").cloned() else { panic!() };
                 let body = self.cipher.seal(json!({"statusCode": 201, "body": {}}).to_string().into(), encoding);

@@ -12,7 +12,7 @@ const SHORT: Duration = Duration::from_millis(50);
 struct Cluster {
     uri: lapin::uri::AMQPUri,
     name: String,
-    broker: Option<emulator::broker::Broker>,
+    _broker: Option<emulator::broker::Broker>,
 }
 
 struct Replica {
@@ -23,14 +23,14 @@ struct Replica {
 impl Cluster {
     async fn new() -> Self {
         let (uri, broker) = broker().await;
-        Self { uri, name: uuid::Uuid::new_v4().to_string(), broker }
+        Self { uri, name: uuid::Uuid::new_v4().to_string(), _broker: broker }
     }
 
     /// One with the emulator's broker, for what cannot be asked of one that others use.
     async fn emulated() -> (Self, emulator::broker::Broker) {
         let broker = start_emulated(0).await;
         let uri = broker.uri().parse().unwrap();
-        (Self { uri, name: "account".into(), broker: None }, broker)
+        (Self { uri, name: "account".into(), _broker: None }, broker)
     }
 
     async fn replica(&self) -> Replica {

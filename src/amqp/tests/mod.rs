@@ -56,7 +56,7 @@ impl Relay {
                 let (broker, mut state) = (broker.clone(), state.clone());
                 state.mark_unchanged();
                 tokio::spawn(async move {
-                    let mut far = TcpStream::connect(broker).await.unwrap();
+                    let Ok(mut far) = TcpStream::connect(broker).await else { return };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = state.changed() => {

@@ -56,6 +56,8 @@ pub struct Tools {
     pub mode: Option<Mode>,
     /// Keeps replicas from refreshing at once, where there is one.
     pub lock: Option<Arc<dyn RefreshLock>>,
+    /// Who shares the credential when the configuration names no account: the replicas of one step.
+    pub owner: String,
 }
 
 impl fmt::Debug for Tools {
@@ -226,9 +228,8 @@ impl Session {
     pub(crate) async fn token(&self, store: &Arc<dyn Store>) -> Result<Arc<Token>, Error> {
         let inner = &self.0;
         let mode = inner.setup(&**store)?.resolved.mode;
-        let current = match inner.current(&**store)? {
-            Some(token) => token,
-            None => return inner.begin(store, Why::First, 0)?.finish().await,
+        let Some(current) = inner.current(&**store)? else {
+            return inner.begin(store, Why::First, 0)?.finish().await;
         };
         let known = current.generation;
         match mode {

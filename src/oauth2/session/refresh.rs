@@ -162,7 +162,7 @@ impl Inner {
         }
         let Some(lock) = &self.tools.lock else { return Ok(None) };
         let config = store.config();
-        let account = config.get("_account").and_then(Value::as_str).unwrap_or("step");
+        let account = config.get("_account").and_then(Value::as_str).unwrap_or(&self.tools.owner);
         let name = format!("{account}:{}", setup.resolved.field.join("."));
         match lock.acquire(&name, LOCK_WAIT).await {
             Ok(held) => Ok(Some(held)),

@@ -264,6 +264,17 @@ fn refreshes_can_go_to_another_address() {
 }
 
 #[test]
+fn tokens_can_be_revoked_where_component_json_says_and_a_step_does_not_need_that() {
+    let revoke_url = |declared: &str| {
+        let credentials = with(|o| o["revoke_uri"] = json!(declared));
+        resolve(credentials, json!({})).unwrap().client.unwrap().revoke_url.map(String::from)
+    };
+    assert_eq!(revoke_url("https://other.salesforce.com/end").as_deref(), Some("https://other.salesforce.com/end"));
+    let of_the_profile = "https://env.salesforce.com/services/oauth2/revoke";
+    assert_eq!(revoke_url("https://{{MISSING}}/end").as_deref(), Some(of_the_profile));
+}
+
+#[test]
 fn scopes_can_be_a_text_and_must_be_texts() {
     let scopes = |value: Value| {
         serde_json::from_value::<crate::descriptor::OAuth2Credentials>(json!({"scopes": value})).map(|o| o.scopes)

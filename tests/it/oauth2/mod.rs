@@ -2,4 +2,6 @@
 //! real HTTP, with a clock that moves only when it is told to.
 
 mod basics;
+mod rejected;
 mod rig;
+mod saving;

@@ -9,6 +9,7 @@ use sailor::{
 };
 use serde_json::{Map, Value, json};
 use std::{
+    cell::Cell,
     collections::VecDeque,
     future::Future,
     sync::{Arc, Mutex},
@@ -49,6 +50,8 @@ pub enum Fault {
     Wait,
     /// Never ends.
     Hang,
+    /// Says that there is nowhere to save to, as where the configuration names no account.
+    Nowhere,
 }
 
 /// The account on the platform: what all replicas read and save.
@@ -100,6 +103,11 @@ impl Account {
     /// Changes what is stored, as when the user connects again.
     pub fn set(&self, config: Value) {
         *self.keys.lock().unwrap() = Some(config);
+    }
+
+    /// Whether there still is something stored.
+    pub fn exists(&self) -> bool {
+        self.keys.lock().unwrap().is_some()
     }
 
     /// Removes it.
@@ -202,6 +210,10 @@ impl Store for ReplicaStore {
                 Some(Fault::Fail) => return Err(StoreError::passing("the platform refuses")),
                 Some(Fault::Wait) => account.gate.0.acquire().await.unwrap().forget(),
                 Some(Fault::Hang) => std::future::pending().await,
+                Some(Fault::Nowhere) => {
+                    let message = "the step's configuration has no `_account`".into();
+                    return Err(StoreError { message, gone: false, nowhere: true });
+                }
                 None => {}
             }
             if *account.down.lock().unwrap() {
@@ -221,6 +233,7 @@ impl Store for ReplicaStore {
 
     fn remember(&self, keys: &Map<String, Value>) {
         self.merge(keys);
+        self.account.changed.notify_waiters();
     }
 
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
@@ -240,6 +253,12 @@ impl Store for ReplicaStore {
             Ok(json!({ "id": id, "attributes": { "credentials": credentials } }))
         })
     }
+}
+
+/// A member that is text.
+#[track_caller]
+pub fn text(record: &Value, name: &str) -> String {
+    record[name].as_str().unwrap_or_else(|| panic!("{name} is no text")).to_owned()
 }
 
 fn gone() -> StoreError {
@@ -301,10 +320,21 @@ impl Rig {
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,
             lock: self.lock.clone(),
+            owner: "flow/step".into(),
         };
         let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
         let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
         Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+    }
+
+    /// What the API has answered so far, in the order of the requests.
+    pub fn statuses(&self) -> Vec<u16> {
+        self.provider.api_calls().iter().map(|call| call.status.unwrap_or_default()).collect()
+    }
+
+    /// The refresh tokens that the token endpoint was sent, in order.
+    pub fn spent(&self) -> Vec<String> {
+        self.provider.token_calls().iter().map(|call| call.form["refresh_token"].clone()).collect()
     }
 
     /// Lets the clock run while `work` does: for what waits between its tries.
@@ -319,11 +349,20 @@ pub struct Clock {
     _stop: std::sync::mpsc::Sender<()>,
 }
 
+thread_local! {
+    /// The runtime of this thread whose clock stands still.
+    static STOPPED_ON: Cell<Option<tokio::runtime::Id>> = const { Cell::new(None) };
+}
+
 impl Clock {
     pub fn paused() -> Self {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || stopped.recv());
-        tokio::time::pause();
+        // A case may need several rigs, and a clock can be stopped only once.
+        let runtime = Some(tokio::runtime::Handle::current().id());
+        if STOPPED_ON.replace(runtime) != runtime {
+            tokio::time::pause();
+        }
         Self { _stop: stop }
     }
 

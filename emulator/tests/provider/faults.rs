@@ -1,0 +1,245 @@
+//! What goes wrong on order: scripts, and calls that are held.
+
+use crate::{Clock, SECOND, client, me, provider, refresh, send_refresh, story, text};
+use emulator::provider::{Knobs, Scripted};
+use reqwest::Response;
+use serde_json::json;
+
+#[tokio::test]
+async fn given_a_script_when_calls_come_then_each_takes_its_answer_and_then_all_is_as_usual() {
+    let provider = provider(Knobs::default()).await;
+    let record = provider.issue();
+    let token = text(&record, "refresh_token");
+    provider.script_token([
+        Scripted::Status(503, json!({"down": true})),
+        Scripted::Normal,
+        Scripted::retry_after(429, "7"),
+        Scripted::error("temporarily_unavailable"),
+        Scripted::Answer {
+            status: 200,
+            headers: vec![("content-type".into(), "text/html".into())],
+            body: "<p>".into(),
+        },
+    ]);
+    assert_eq!(refresh(&provider, token).await, (503, json!({"down": true})));
+    assert_eq!(refresh(&provider, token).await.0, 200);
+    let limited = send_refresh(&provider, token).await.unwrap();
+    assert_eq!((limited.status().as_u16(), &limited.headers()["retry-after"]), (429, &"7".parse().unwrap()));
+    assert_eq!(refresh(&provider, token).await, (400, json!({"error": "temporarily_unavailable"})));
+    let page = send_refresh(&provider, token).await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html");
+    assert_eq!(page.text().await.unwrap(), "<p>");
+    assert_eq!(refresh(&provider, token).await.0, 200);
+    assert_eq!((provider.refreshes(), provider.presented(token)), (6, 2));
+    let statuses: Vec<_> = provider.token_calls().iter().map(|call| call.status).collect();
+    assert_eq!(statuses, [503, 200, 429, 400, 200, 200].map(Some));
+}
+
+#[tokio::test]
+async fn given_a_redirect_when_it_is_answered_then_it_is_307_and_nothing_is_done() {
+    let provider = provider(Knobs::rotating()).await;
+    let record = provider.issue();
+    provider.script_token([Scripted::Redirect("http://127.0.0.1:1/token".into())]);
+    let response = send_refresh(&provider, text(&record, "refresh_token")).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["location"]),
+        (307, &"http://127.0.0.1:1/token".parse().unwrap())
+    );
+    assert!(provider.is_spendable(text(&record, "refresh_token")));
+}
+
+#[tokio::test]
+async fn given_a_connection_that_is_cut_when_it_is_before_the_exchange_then_nothing_is_spent() {
+    let provider = provider(Knobs::rotating()).await;
+    let record = provider.issue();
+    provider.script_token([Scripted::DropBefore]);
+    assert!(send_refresh(&provider, text(&record, "refresh_token")).await.is_err());
+    assert!(provider.is_spendable(text(&record, "refresh_token")));
+    assert_eq!(provider.token_calls()[0].status, None);
+}
+
+#[tokio::test]
+async fn given_an_answer_that_is_lost_when_it_is_after_the_exchange_then_the_token_is_spent() {
+    let provider = provider(Knobs::rotating()).await;
+    for lost in [Scripted::DropAfterCommit, Scripted::DropMidAnswer, Scripted::StatusAfterCommit(504, json!({}))] {
+        let record = provider.issue();
+        provider.script_token([lost.clone()]);
+        let answer = match send_refresh(&provider, text(&record, "refresh_token")).await {
+            Ok(response) => response.error_for_status().map(Response::bytes),
+            Err(error) => Err(error),
+        };
+        let arrived = match answer {
+            Ok(body) => body.await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!arrived, "{lost:?}");
+        assert!(!provider.is_spendable(text(&record, "refresh_token")), "{lost:?}");
+    }
+}
+
+#[tokio::test]
+async fn given_delays_when_they_are_ordered_then_the_exchange_is_after_or_before_them() {
+    let clock = Clock::pause();
+    for (delay, spent) in [(Scripted::DelayBefore(10 * SECOND), false), (Scripted::DelayAfterCommit(10 * SECOND), true)]
+    {
+        let provider = provider(Knobs::rotating()).await;
+        let record = provider.issue();
+        provider.script_token([delay]);
+        let token = text(&record, "refresh_token").to_owned();
+        let refreshing = tokio::spawn({
+            let (provider, token) = (provider.clone(), token.clone());
+            async move { refresh(&provider, &token).await.0 }
+        });
+        provider.token_called(1).await;
+        if spent {
+            while provider.is_spendable(&token) {
+                tokio::task::yield_now().await;
+            }
+        }
+        clock.advance(9 * SECOND).await;
+        assert_eq!(provider.is_spendable(&token), !spent);
+        assert!(!refreshing.is_finished());
+        clock.advance(SECOND).await;
+        assert_eq!(refreshing.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
+async fn given_held_calls_when_they_are_let_go_then_they_are_carried_out() {
+    let provider = provider(Knobs::rotating()).await;
+    let record = provider.issue();
+    let token = text(&record, "refresh_token").to_owned();
+    let hold = provider.hold_token_calls();
+    let refreshing = tokio::spawn({
+        let (provider, token) = (provider.clone(), token.clone());
+        async move { refresh(&provider, &token).await.0 }
+    });
+    hold.held(1).await;
+    assert!(provider.is_spendable(&token));
+    hold.release();
+    assert_eq!(refreshing.await.unwrap(), 200);
+    assert_eq!(refresh(&provider, &token).await.0, 400, "a hold that is released holds nothing");
+}
+
+#[tokio::test]
+async fn given_a_client_that_goes_away_when_its_answer_is_held_then_the_exchange_has_happened() {
+    let provider = provider(Knobs::rotating()).await;
+    let record = provider.issue();
+    let token = text(&record, "refresh_token").to_owned();
+    let hold = provider.hold_token_answers();
+    let refreshing = tokio::spawn({
+        let (provider, token) = (provider.clone(), token.clone());
+        async move { refresh(&provider, &token).await }
+    });
+    hold.held(1).await;
+    refreshing.abort();
+    assert!(!provider.is_spendable(&token));
+    assert_eq!(story(&provider)[1..], ["spent rt-1", "issued at-4 and rt-3 (grant 0)"]);
+}
+
+#[tokio::test]
+async fn given_a_client_that_goes_away_when_its_call_is_held_before_the_exchange_then_that_happens_still() {
+    let provider = provider(Knobs::rotating()).await;
+    let record = provider.issue();
+    let token = text(&record, "refresh_token").to_owned();
+    let (hold, mut entries) = (provider.hold_token_calls(), provider.watch());
+    let refreshing = tokio::spawn({
+        let (provider, token) = (provider.clone(), token.clone());
+        async move { refresh(&provider, &token).await }
+    });
+    hold.held(1).await;
+    refreshing.abort();
+    let _ = refreshing.await;
+    hold.release();
+    assert_eq!(entries.recv().await.unwrap().kind.to_string(), "spent rt-1");
+    assert!(!provider.is_spendable(&token));
+}
+
+#[tokio::test]
+async fn given_parallel_refreshes_that_fail_when_two_come_then_the_second_is_refused_and_nothing_is_lost() {
+    let provider = provider(Knobs { concurrent_refresh_fails: true, ..Knobs::default() }).await;
+    let (record, other) = (provider.issue(), provider.issue());
+    let token = text(&record, "refresh_token").to_owned();
+    let hold = provider.hold_token_answers();
+    let first = tokio::spawn({
+        let (provider, token) = (provider.clone(), token.clone());
+        async move { refresh(&provider, &token).await.0 }
+    });
+    hold.held(1).await;
+    let refused = refresh(&provider, &token).await;
+    assert_eq!(refused, (400, json!({"error": "invalid_grant", "error_description": "expired authorization code"})));
+    hold.release();
+    assert_eq!(first.await.unwrap(), 200);
+    assert_eq!(refresh(&provider, &token).await.0, 200);
+    assert_eq!(refresh(&provider, text(&other, "refresh_token")).await.0, 200);
+}
+
+#[tokio::test]
+async fn given_latency_when_a_token_call_comes_then_it_takes_that_long() {
+    let provider = provider(Knobs { latency: 5 * SECOND, ..Knobs::default() }).await;
+    let clock = Clock::pause();
+    let record = provider.issue();
+    let refreshing = tokio::spawn({
+        let (provider, token) = (provider.clone(), text(&record, "refresh_token").to_owned());
+        async move { refresh(&provider, &token).await.0 }
+    });
+    provider.token_called(1).await;
+    clock.advance(4 * SECOND).await;
+    assert!(!refreshing.is_finished());
+    clock.advance(SECOND).await;
+    assert_eq!(refreshing.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn given_a_script_of_the_api_when_calls_come_then_they_take_its_answers() {
+    let provider = provider(Knobs::default()).await;
+    let record = provider.issue();
+    let challenge = r#"Bearer error="insufficient_claims", claims="eyJ9""#;
+    provider.script_api([
+        Scripted::retry_after(429, "2"),
+        Scripted::Answer {
+            status: 401,
+            headers: vec![
+                ("www-authenticate".into(), "Basic realm=\"x\"".into()),
+                ("www-authenticate".into(), challenge.into()),
+            ],
+            body: String::new(),
+        },
+    ]);
+    assert_eq!(me(&provider, text(&record, "access_token")).await, 429);
+    let request = client().get(provider.api_url() + "/me").bearer_auth(text(&record, "access_token"));
+    let response = request.send().await.unwrap();
+    let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
+    assert_eq!(challenges, ["Basic realm=\"x\"", challenge]);
+    assert_eq!(me(&provider, text(&record, "access_token")).await, 200);
+}
+
+#[tokio::test]
+async fn given_a_held_answer_of_the_api_when_the_token_expires_meanwhile_then_it_was_judged_before() {
+    let provider = provider(Knobs::default()).await;
+    let record = provider.issue();
+    let hold = provider.hold_api_answers();
+    let asking = tokio::spawn({
+        let (provider, token) = (provider.clone(), text(&record, "access_token").to_owned());
+        async move { me(&provider, &token).await }
+    });
+    hold.held(1).await;
+    provider.api_called(1).await;
+    provider.expire_access_tokens();
+    hold.release();
+    assert_eq!(asking.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn given_calls_under_way_when_the_provider_stops_then_they_end() {
+    let provider = provider(Knobs::default()).await;
+    let record = provider.issue();
+    let hold = provider.hold_token_calls();
+    let refreshing = tokio::spawn({
+        let (provider, token) = (provider.clone(), text(&record, "refresh_token").to_owned());
+        async move { send_refresh(&provider, &token).await.is_err() }
+    });
+    hold.held(1).await;
+    provider.shutdown().await;
+    assert!(refreshing.await.unwrap());
+}

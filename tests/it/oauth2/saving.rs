@@ -1,0 +1,224 @@
+//! B. updateKeys and persistence.
+
+use super::rig::{Fault, Rig, text};
+use emulator::provider::{Kind, Knobs};
+use sailor::oauth2::{Error, Mode, OAuth2, Profile, Store};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[tokio::test]
+async fn case_12_the_request_is_sent_again_only_when_the_new_token_is_saved() {
+    for mode in [Mode::On401, Mode::Expiry, Mode::EveryAccess] {
+        let mut rig = Rig::stale(Knobs::rotating()).await;
+        rig.mode = Some(mode);
+        rig.account.fail([Fault::Wait]);
+        let replica = rig.replica();
+        let mut answer = std::pin::pin!(replica.get());
+        tokio::select! {
+            _ = &mut answer => panic!("{mode:?}: the token was used before it was saved"),
+            () = rig.account.saving_begun(1) => {}
+        }
+        let before = rig.statuses();
+        tokio::select! {
+            _ = &mut answer => panic!("{mode:?}: the token was used before it was saved"),
+            () = rig.drive(tokio::time::sleep(Duration::from_secs(1))) => {}
+        }
+        assert_eq!(rig.statuses(), before, "{mode:?}");
+        assert_eq!(rig.account.savings(), 0);
+        rig.account.gate.0.add_permits(1);
+        answer.await.unwrap();
+        assert_eq!((rig.account.savings(), rig.provider.refreshes()), (1, 1));
+        let token = format!("Bearer {}", text(&rig.account.oauth(), "access_token"));
+        assert_eq!(rig.provider.authorizations().last(), Some(&token));
+        assert_eq!(rig.statuses(), [before, vec![200]].concat());
+    }
+}
+
+#[tokio::test]
+async fn case_13_a_saving_that_fails_twice_is_tried_again_before_the_request_goes_out() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    rig.account.fail([Fault::Fail, Fault::Fail]);
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!((*rig.account.begun.lock().unwrap(), rig.account.savings(), rig.provider.refreshes()), (3, 1, 1));
+    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    assert_eq!((replica.session.counts().unsaved, replica.store.reports.lock().unwrap().len()), (0, 0));
+}
+
+/// A saving that does not end is one that fails.
+#[tokio::test]
+async fn case_13_a_saving_that_hangs_is_given_up_and_tried_again() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    rig.account.fail([Fault::Hang]);
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!((rig.account.savings(), rig.provider.refreshes()), (1, 1));
+    assert!(replica.store.reports.lock().unwrap().is_empty());
+}
+
+/// How the trouble looks as an error event is shown by the process tests.
+#[tokio::test]
+async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_saved_when_that_works() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    let old = text(&rig.account.oauth(), "refresh_token");
+    *rig.account.down.lock().unwrap() = true;
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    let reports = replica.store.reports.lock().unwrap().clone();
+    assert_eq!(reports.iter().map(|trouble| trouble.name).collect::<Vec<_>>(), ["UnsavedCredentials"]);
+    assert!(replica.session.has_unsaved_rotation());
+    assert_eq!(replica.session.counts().unsaved, 1);
+
+    // The next call has the new token, without another refresh, and so has the configuration of the next message.
+    replica.get().await.unwrap();
+    let config = replica.store.config()["oauth"].clone();
+    let token = format!("Bearer {}", text(&config, "access_token"));
+    assert_eq!(rig.provider.authorizations(), [token.clone(), token]);
+
+    // The one after its end is had with the new refresh token, although the store still has the old one.
+    rig.provider.expire_access_tokens();
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!(rig.spent(), [old, text(&config, "refresh_token")]);
+
+    *rig.account.down.lock().unwrap() = false;
+    rig.drive(rig.account.until(|account| account.savings() > 0)).await;
+    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    rig.drive(replica.session.close()).await;
+    assert!(!replica.session.has_unsaved_rotation());
+    assert_eq!(rig.account.savings(), 1);
+}
+
+/// Nothing is lost where nothing rotates: the refresh token that is stored is still the one that counts.
+#[tokio::test]
+async fn case_14_an_access_token_that_cannot_be_saved_is_no_error_event() {
+    let rig = Rig::expired(Knobs::default()).await;
+    *rig.account.down.lock().unwrap() = true;
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    assert!(replica.store.reports.lock().unwrap().is_empty());
+    assert!(!replica.session.has_unsaved_rotation());
+}
+
+/// The store is the platform's account, which has no files that could be torn. In their stead: one payload is the whole
+/// record, with tokens of one and the same answer, so that what a process which dies while it saves leaves behind is the
+/// previous record, and a provider with a grace period still takes it.
+#[tokio::test]
+async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_whole() {
+    let rig = Rig::expired(Knobs { grace: Duration::from_secs(30), ..Knobs::rotating() }).await;
+    let previous = rig.account.stored();
+    rig.account.fail([Fault::Hang]);
+    let dying = rig.replica();
+    tokio::select! {
+        _ = dying.get() => panic!("the token was used before it was saved"),
+        () = rig.account.saving_begun(1) => {}
+    }
+    assert_eq!(rig.account.stored(), previous);
+
+    let restarted = rig.replica();
+    restarted.get().await.unwrap();
+    assert_eq!(rig.spent(), vec![text(&previous["oauth"], "refresh_token"); 2]);
+    let saved = rig.account.oauth();
+    let pair = (text(&saved, "access_token"), text(&saved, "refresh_token"));
+    let is_pair = |kind: &Kind| matches!(kind, Kind::Issued { access, refresh: Some(refresh), .. } if (access, refresh) == (&pair.0, &pair.1));
+    assert!(rig.provider.log().iter().any(|entry| is_pair(&entry.kind)));
+    assert!(rig.provider.is_spendable(&pair.1));
+}
+
+/// The platform has no versions: that the credential is gone shows when it is read and when it is saved.
+#[tokio::test]
+async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked() {
+    // Seen when it is read before the saving, and not before the saving itself.
+    for held_at_saving in [false, true] {
+        let mut rig = Rig::expired(Knobs::rotating()).await;
+        let profile = json!({ "name": "revoking", "revoke_uri": rig.provider.revoke_url() });
+        let profile = Profile::from_json(&profile.to_string()).unwrap();
+        rig.definition = OAuth2::new().base_url(rig.provider.api_url()).custom_profile(profile);
+        let replica = rig.replica();
+        let error = if held_at_saving {
+            rig.account.fail([Fault::Wait]);
+            let (answer, ()) = tokio::join!(replica.get(), async {
+                rig.account.saving_begun(1).await;
+                rig.account.delete();
+                rig.account.gate.0.add_permits(1);
+            });
+            answer.unwrap_err()
+        } else {
+            let held = rig.provider.hold_token_answers();
+            let (answer, ()) = tokio::join!(replica.get(), async {
+                held.held(1).await;
+                rig.account.delete();
+                held.release();
+            });
+            answer.unwrap_err()
+        };
+        assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("removed")), "{error}");
+        assert!(!rig.account.exists());
+        let log = rig.provider.log();
+        let issued = log.iter().filter_map(|entry| match &entry.kind {
+            Kind::Issued { refresh, .. } => refresh.clone(),
+            _ => None,
+        });
+        let revoked = log.iter().filter_map(|entry| match &entry.kind {
+            Kind::Revoked { token } => Some(token.clone()),
+            _ => None,
+        });
+        assert_eq!(revoked.collect::<Vec<_>>(), issued.skip(1).collect::<Vec<_>>(), "the new one, and it alone");
+        assert!(rig.provider.api_calls().is_empty());
+        // Nobody asks the provider for it again.
+        let error = replica.get().await.unwrap_err();
+        assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
+        assert_eq!(rig.provider.refreshes(), 1);
+    }
+}
+
+#[tokio::test]
+async fn case_19_what_the_user_has_connected_meanwhile_is_not_overwritten_but_used() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    let replica = rig.replica();
+    let held = rig.provider.hold_token_answers();
+    let connected = Value::Object(rig.provider.issue());
+    let (answer, ()) = tokio::join!(replica.get(), async {
+        held.held(1).await;
+        rig.account.set(json!({ "_account": "account-1", "oauth": connected.clone() }));
+        held.release();
+    });
+    answer.unwrap();
+    assert_eq!((rig.account.oauth(), rig.account.savings()), (connected.clone(), 0));
+    let token = format!("Bearer {}", text(&connected, "access_token"));
+    assert_eq!(rig.provider.authorizations(), [token]);
+    // What is refreshed next is the new connection.
+    rig.provider.expire_access_tokens();
+    replica.get().await.unwrap();
+    assert_eq!(rig.spent()[1..], [text(&connected, "refresh_token")]);
+}
+
+/// The same where our own tokens wait in memory because they could not be saved.
+#[tokio::test]
+async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    *rig.account.down.lock().unwrap() = true;
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    let connected = Value::Object(rig.provider.issue());
+    rig.account.set(json!({ "_account": "account-1", "oauth": connected.clone() }));
+    *rig.account.down.lock().unwrap() = false;
+    rig.drive(rig.account.until(|_| !replica.session.has_unsaved_rotation())).await;
+    replica.get().await.unwrap();
+    assert_eq!((rig.account.oauth(), rig.account.savings()), (connected.clone(), 0));
+    let token = format!("Bearer {}", text(&connected, "access_token"));
+    assert_eq!(rig.provider.authorizations().last(), Some(&token));
+}
+
+#[tokio::test]
+async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    rig.account.fail([Fault::Nowhere]);
+    let replica = rig.replica();
+    replica.get().await.unwrap();
+    let reports = replica.store.reports.lock().unwrap().clone();
+    assert!(matches!(&reports[..], [trouble] if trouble.message.contains("`_account`")), "{reports:?}");
+    // Waiting mends nothing: it is neither tried again nor waited for.
+    assert_eq!(*rig.account.begun.lock().unwrap(), 1);
+    replica.get().await.unwrap();
+    assert_eq!(rig.provider.refreshes(), 1);
+}
