@@ -7,10 +7,7 @@ use serde_json::Value;
 
 /// Asks for the list of objects. Trouble on the way is an error, not a verdict on the credentials.
 pub async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
-    let error = match Api::new(cx.oauth()).get("sobjects").send().await {
-        Ok(_) => return Ok(Verified::Yes),
-        Err(error) => error,
-    };
+    let Err(error) = Api::new(cx.oauth()).get("sobjects").send().await else { return Ok(Verified::Yes) };
     match (&error, error.status()) {
         (Error::ReauthRequired(_) | Error::Rejected(_) | Error::InsufficientScope { .. }, _)
         | (_, Some(StatusCode::UNAUTHORIZED)) => Ok(Verified::No(error.to_string())),

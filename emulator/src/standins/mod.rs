@@ -2,4 +2,5 @@
 //! enough of each to run a component end to end. Written from the services' public documentation; what a stand-in does
 //! not have it refuses by name.
 
+pub mod graph;
 pub mod salesforce;

@@ -36,15 +36,17 @@ pub struct Config {
 
 /// What becomes a message.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
 pub enum OutputMethod {
     /// All records.
     #[default]
-    EmitAll,
+    #[serde(rename = "emitAll")]
+    All,
     /// The records of the page that the message asks for.
-    EmitPage,
+    #[serde(rename = "emitPage")]
+    Page,
     /// Each record.
-    EmitIndividually,
+    #[serde(rename = "emitIndividually")]
+    Individually,
 }
 
 /// How much of what is found is wanted.
@@ -70,7 +72,7 @@ pub async fn lookup_objects(message: Message<Record>, cx: Context<Config, Value>
     let range = range(&message.body)?;
     let limit = range.limit.or(*max_fetch).unwrap_or(DEFAULT_SIZE);
     let (skip, take) = match output_method {
-        OutputMethod::EmitPage => {
+        OutputMethod::Page => {
             let size = range.page_size.unwrap_or(DEFAULT_SIZE);
             anyhow::ensure!(size > 0, "`pageSize` must be at least 1");
             (size.saturating_mul(range.page_number.unwrap_or(0)), size)
@@ -93,8 +95,8 @@ pub async fn lookup_objects(message: Message<Record>, cx: Context<Config, Value>
     let mut results = pages.first(take.saturating_add(left_out)).await?;
     let results = results.split_off(left_out.min(results.len()));
     match output_method {
-        OutputMethod::EmitIndividually => cx.data_all(stream::iter(results)).await,
-        OutputMethod::EmitAll | OutputMethod::EmitPage => cx.data(&json!({ "results": results })).await,
+        OutputMethod::Individually => cx.data_all(stream::iter(results)).await,
+        OutputMethod::All | OutputMethod::Page => cx.data(&json!({ "results": results })).await,
     }
 }
 

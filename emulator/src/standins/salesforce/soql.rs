@@ -341,7 +341,7 @@ impl Parser {
                 "null" => Literal::Null,
                 _ => return Err(Refusal::not_here(format!("literal {word} in SOQL"))),
             },
-            token => return Err(unexpected(&format!("{token:?}"))),
+            token @ Token::Symbol(_) => return Err(unexpected(&format!("{token:?}"))),
         })
     }
 }
