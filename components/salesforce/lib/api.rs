@@ -25,10 +25,7 @@ const PASSING: [&str; 3] = ["REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "UNA
 /// What component.json cannot say of the credential. Where the login host is not below salesforce.com, as behind a
 /// proxy, variables name the whole addresses.
 pub fn oauth2() -> OAuth2 {
-    OAuth2::new()
-        .profile("salesforce")
-        .token_uri("{{SALESFORCE_TOKEN_URI}}")
-        .auth_uri("{{SALESFORCE_AUTH_URI}}")
+    OAuth2::new().profile("salesforce").token_uri("{{SALESFORCE_TOKEN_URI}}").auth_uri("{{SALESFORCE_AUTH_URI}}")
 }
 
 /// The API of the organisation that the credential is for. Paths are relative to `/services/data/vXX.0/`, unless they
@@ -87,8 +84,12 @@ pub async fn send(request: AuthorizedRequest) -> anyhow::Result<Response> {
 
 /// Sends a request and reads a JSON answer; an empty one is `null`.
 pub async fn json<T: DeserializeOwned>(request: AuthorizedRequest) -> anyhow::Result<T> {
-    let answer = send(request).await?.bytes().await.map_err(reqwest::Error::without_url)?;
-    let answer = if answer.is_empty() { &b"null"[..] } else { &answer };
+    read(&send(request).await?.bytes().await.map_err(reqwest::Error::without_url)?)
+}
+
+/// Reads a JSON answer; an empty one is `null`.
+pub fn read<T: DeserializeOwned>(answer: &[u8]) -> anyhow::Result<T> {
+    let answer = if answer.is_empty() { b"null" } else { answer };
     serde_json::from_slice(answer).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         anyhow::anyhow!("Salesforce's answer is not what was expected ({place}); see SALESFORCE_API_VERSION")
@@ -154,6 +155,11 @@ pub fn explained(error: Error) -> anyhow::Error {
     let passes = complaints.iter().any(|complaint| PASSING.contains(&complaint.error_code.as_str()));
     let refusal = Refusal { request: request.clone(), status: *status, complaints };
     if passes { Rebound::because(refusal.to_string()).into() } else { refusal.into() }
+}
+
+/// Whether it is trouble that passes: a message whose module fails with it comes again later.
+pub fn passes(error: &anyhow::Error) -> bool {
+    error.is::<Rebound>() || error.downcast_ref::<Error>().is_some_and(Error::passes)
 }
 
 /// A JSON value as text for an address or a search; none where it is left out.

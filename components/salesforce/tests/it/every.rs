@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 /// Every function with what it can work with: its fields, and a message's body.
 fn every(org: &Org) -> Vec<(&'static str, Value, Value)> {
-    let account = |search: &str, field: &str| json!({ "sobject": "Account", "typeOfSearch": search, "lookupField": field });
+    let account =
+        |search: &str, field: &str| json!({ "sobject": "Account", "typeOfSearch": search, "lookupField": field });
     let query = json!({ "query": "SELECT Id, Name FROM Account" });
     let csv = org.file("rows", "Name\nNew\n");
     let term = json!({ "fieldName": "Name", "condition": "=", "fieldValue": "Acme" });
@@ -41,7 +42,8 @@ async fn given_the_table_then_no_function_is_missing_in_it() {
     let org = org().await;
     let mut names: Vec<&str> = every(&org).into_iter().map(|(name, ..)| name).collect();
     let descriptor = org.component.descriptor();
-    let mut declared: Vec<&str> = descriptor.triggers.keys().chain(descriptor.actions.keys()).map(String::as_str).collect();
+    let mut declared: Vec<&str> =
+        descriptor.triggers.keys().chain(descriptor.actions.keys()).map(String::as_str).collect();
     (names.sort_unstable(), declared.sort_unstable());
     assert_eq!(names, declared);
 }
@@ -79,7 +81,10 @@ async fn given_a_429_for_longer_then_each_functions_message_comes_again_later() 
     for (function, fields, body) in every(&org) {
         org.api.fail(".*", [const { Fault::Busy(0) }; 4]);
         let emitted = org.run(function, fields, body).await;
-        assert!(matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429")), "{function}: {emitted:?}");
+        assert!(
+            matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429")),
+            "{function}: {emitted:?}"
+        );
     }
 }
 

@@ -12,7 +12,8 @@ fn by(search: &str, field: &str) -> Value {
 #[tokio::test]
 async fn given_fields_then_create_emits_them_with_the_new_id() {
     let org = Org::new().await;
-    let created = org.data("create", json!({ "sobject": "Account" }), json!({ "Name": "Acme", "NumberOfEmployees": 5 })).await;
+    let created =
+        org.data("create", json!({ "sobject": "Account" }), json!({ "Name": "Acme", "NumberOfEmployees": 5 })).await;
     let id = created[0]["id"].as_str().unwrap();
     assert_eq!((&created[0]["Name"], &created[0]["NumberOfEmployees"]), (&json!("Acme"), &json!(5)));
     assert_eq!(org.api.record("Account", id).unwrap()["Name"], "Acme");
@@ -61,21 +62,26 @@ async fn given_an_external_id_of_two_records_then_upsert_is_an_error() {
     for _ in 0..2 {
         org.api.insert("Account", json!({ "Name": "Acme", "LegacyId__c": "7" }));
     }
-    let error = org.error("upsert", by("externalIds", "LegacyId__c"), json!({ "LegacyId__c": "7", "Name": "New" })).await;
+    let error =
+        org.error("upsert", by("externalIds", "LegacyId__c"), json!({ "LegacyId__c": "7", "Name": "New" })).await;
     assert!(error.contains("2 records"), "{error}");
 }
 
 #[tokio::test]
 async fn given_another_field_then_upsert_creates_changes_or_refuses_by_what_it_finds() {
     let org = Org::new().await;
-    let upsert = async |name: &str| org.run("upsert", by("allFields", "Name"), json!({ "Name": name, "Website": "x" })).await;
+    let upsert =
+        async |name: &str| org.run("upsert", by("allFields", "Name"), json!({ "Name": name, "Website": "x" })).await;
     let created: Vec<Value> = upsert("It's").await.data();
     assert_eq!(created[0]["created"], true);
     let changed: Vec<Value> = upsert("It's").await.data();
     assert_eq!((&changed[0]["id"], &changed[0]["created"]), (&created[0]["id"], &json!(false)));
     org.api.insert("Account", json!({ "Name": "It's" }));
     let refused = upsert("It's").await;
-    assert!(matches!(&refused.events[..], [Event::Error(text)] if text.contains("more than one Account")), "{refused:?}");
+    assert!(
+        matches!(&refused.events[..], [Event::Error(text)] if text.contains("more than one Account")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
