@@ -4,12 +4,15 @@
 mod component;
 
 mod bulk;
+mod calls;
 mod defects;
 mod every;
 mod lookups;
 mod models;
 mod polling;
 mod process;
+mod queries;
 mod records;
 mod rig;
+mod samples;
 mod wrong;

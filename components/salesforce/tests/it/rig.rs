@@ -11,13 +11,13 @@ use sailor::{
     testing::{Emitted, Event, Harness, Verdict},
 };
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 pub struct Org {
     pub provider: Provider,
     pub api: Salesforce,
     pub platform: Platform,
-    pub component: Component,
-    snapshot: Value,
+    pub component: Arc<Component>,
 }
 
 impl Org {
@@ -28,15 +28,8 @@ impl Org {
             api: Salesforce::start(&provider).await.unwrap(),
             provider,
             platform: Platform::start(PlatformConfig::default()).await.unwrap(),
-            component: component().unwrap(),
-            snapshot: json!({}),
+            component: component().unwrap().into(),
         }
-    }
-
-    /// The same organisation, for a step that has this snapshot.
-    pub fn since(mut self, snapshot: Value) -> Self {
-        self.snapshot = snapshot;
-        self
     }
 
     pub fn harness<'a>(&'a self, function: &'a str, fields: Value, tokens: Map<String, Value>) -> Harness<'a> {
@@ -44,7 +37,6 @@ impl Org {
         config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         Harness::new(&self.component, function)
             .config(config)
-            .snapshot(self.snapshot.clone())
             .environment("SALESFORCE_KEY", self.provider.client_id())
             .environment("SALESFORCE_SECRET", self.provider.client_secret())
             .environment("SALESFORCE_TOKEN_URI", &self.provider.token_url())
@@ -73,6 +65,13 @@ impl Org {
     pub fn file(&self, name: &str, bytes: &str) -> String {
         self.platform.set_object(name, bytes.to_owned());
         format!("{}/objects/{name}?storage_type=maester", self.platform.url())
+    }
+
+    /// What object storage has at an attachment's address.
+    pub fn stored(&self, attachment: &Value) -> String {
+        let url = attachment["url"].as_str().unwrap();
+        let id = url.rsplit_once("/objects/").unwrap().1.split('?').next().unwrap();
+        String::from_utf8(self.platform.object(id).unwrap().to_vec()).unwrap()
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     calls::{Call, Calls, Fault},
     query, records,
     refusal::Refusal,
+    samples,
     state::State,
 };
 use crate::{
@@ -159,6 +160,9 @@ async fn answer(
             ([(header::RETRY_AFTER, seconds.to_string())], refusal).into_response()
         }
         Some(Fault::Refused(status, code, message)) => Refusal::new(status, code, message).into_response(),
+        _ if parts.method == "GET" && parts.uri.path() == samples::FILE.0 => {
+            ([(header::CONTENT_TYPE, "text/csv")], samples::FILE.1).into_response()
+        }
         _ => match token.clone().filter(|token| shared.provider.is_good(token)) {
             Some(_) => dispatch(&mut shared.state(), parts.uri.path(), request).into_response(),
             None => unauthorized(),
