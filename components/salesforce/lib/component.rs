@@ -59,6 +59,7 @@ use sailor::prelude::*;
 
 /// The component, checked against its component.json.
 pub fn component() -> anyhow::Result<Component> {
+    api::version()?;
     Ok(Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)

@@ -1,7 +1,7 @@
 //! Select models, dynamic metadata and verification: what they answer.
 
 use crate::{calls::Call, rig::Org};
-use emulator::standins::salesforce::Fault;
+use emulator::standins::salesforce::{Call as SentCall, Fault};
 use sailor::Verified;
 use serde_json::{Value, json};
 
@@ -176,7 +176,7 @@ async fn verified(org: &Org) -> anyhow::Result<Verified> {
 async fn given_good_credentials_then_they_are_verified_with_one_cheap_call_and_no_refresh() {
     let org = Org::new().await;
     assert_eq!(verified(&org).await.unwrap(), Verified::Yes);
-    let calls: Vec<String> = org.api.calls().iter().map(|call| call.line()).collect();
+    let calls: Vec<String> = org.api.calls().iter().map(SentCall::line).collect();
     assert_eq!((calls, org.provider.refreshes()), (vec!["GET /services/data/v60.0/sobjects".to_owned()], 0));
 }
 

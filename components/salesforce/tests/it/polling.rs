@@ -24,7 +24,8 @@ async fn until_quiet(org: &Org, fields: Value) -> Vec<String> {
         let emitted = poll(org, fields.clone(), snapshot.clone()).await;
         assert_eq!(emitted.verdict, Verdict::Acknowledged, "{emitted:?}");
         let Some(next) = snapshot_of(&emitted) else { return all };
-        (all.extend(names(&emitted)), snapshot = next);
+        all.extend(names(&emitted));
+        snapshot = next;
     }
 }
 

@@ -279,6 +279,54 @@ async fn given_a_bulk_query_then_its_result_is_a_file_in_object_storage() {
 }
 
 #[tokio::test]
+async fn given_an_old_version_of_the_api_then_it_is_asked_and_upsert_finds_the_id_that_it_does_not_tell() {
+    let fields = json!({ "sobject": "Account", "typeOfSearch": "externalIds", "lookupField": "ErpId__c" });
+    let mut deployed = Deployed::new("upsert", fields, Provider::issue).await;
+    deployed.variables.push(("SALESFORCE_API_VERSION", "v45.0".into()));
+    let id = deployed.api.insert("Account", json!({ "Name": "Old", "ErpId__c": "1" }));
+    let component = deployed.start();
+    deployed.send(json!({ "ErpId__c": "1", "Name": "New" }));
+    let data = deployed.events(EventKind::Data, 1).await;
+    assert_eq!(bodies(&data)[0], &json!({ "id": id, "success": true, "created": false, "errors": [] }));
+    assert!(deployed.api.calls().iter().all(|call| call.path.starts_with("/services/data/v45.0/")));
+    deployed.stop(component, &[]).await;
+}
+
+#[tokio::test]
+async fn given_a_version_of_the_api_that_is_none_then_the_process_does_not_start_and_says_why() {
+    let mut deployed = Deployed::new("upsert", json!({}), Provider::issue).await;
+    deployed.variables.push(("SALESFORCE_API_VERSION", "latest".into()));
+    let output = timeout(PATIENCE, deployed.command().stderr(Stdio::piped()).output()).await.expect("no end").unwrap();
+    let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("SALESFORCE_API_VERSION"), "{told}");
+}
+
+#[tokio::test]
+async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_its_instance_url_is_followed() {
+    let deployed = Deployed::new("newAccount", json!({}), Provider::issue).await;
+    let platform = deployed.emulator.platform();
+    // The platform keeps what it does not know itself in a place of its own.
+    let as_secret = |mut tokens: Map<String, Value>| {
+        let instance_url = tokens.remove("instance_url").unwrap();
+        tokens.insert("undefined_params".into(), json!({ "instance_url": instance_url }));
+        Value::Object(tokens)
+    };
+    let (stale, fresh) = (as_secret(deployed.provider().issue_expired()), as_secret(deployed.provider().issue()));
+    platform.set_secret("emulated-workspace", "secret-1", stale, vec![fresh]);
+    let mut step = platform.step(FLOW, "step_1").unwrap();
+    step.config = json!({ "secretId": "secret-1" });
+    platform.set_step(FLOW, step);
+    deployed.api.insert("Account", json!({ "Name": "Acme" }));
+    let component = deployed.start();
+    deployed.send(json!({}));
+    let data = deployed.events(EventKind::Data, 1).await;
+    assert_eq!(bodies(&data)[0]["records"][0]["Name"], "Acme");
+    let refreshes = platform.calls().iter().filter(|call| call.path.ends_with("/secrets/secret-1/refresh")).count();
+    assert_eq!((refreshes, deployed.provider().refreshes()), (1, 0));
+    deployed.stop(component, &[]).await;
+}
+
+#[tokio::test]
 async fn given_an_expired_token_then_metadata_and_select_models_refresh_it_and_save_it() {
     let fields = json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
     let deployed = Deployed::new("lookupObject", fields, Provider::issue_expired).await;

@@ -1,6 +1,7 @@
 //! Queries of the user's own, as action and as triggers.
 
 use crate::rig::Org;
+use emulator::standins::salesforce::Fault;
 use sailor::testing::Event;
 use serde_json::{Value, json};
 
@@ -57,16 +58,21 @@ async fn given_deleted_records_then_the_action_finds_them_only_when_asked_to() {
 }
 
 #[tokio::test]
-async fn given_a_page_that_fails_then_the_query_is_an_error_and_what_was_emitted_stays_emitted() {
+async fn given_trouble_between_pages_then_the_message_that_comes_again_emits_no_record_twice() {
     let org = of_three().await;
-    org.api.fail(
-        "/query/01g",
-        [emulator::standins::salesforce::Fault::Refused(400, "INVALID_QUERY_LOCATOR", "invalid query locator")],
-    );
+    org.api.fail("/query/01g", [const { Fault::Busy(0) }; 4]);
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
-    assert_eq!(emitted.data::<Value>().len(), 2);
-    let last = emitted.events.last();
-    assert!(matches!(last, Some(Event::Error(text)) if text.contains("INVALID_QUERY_LOCATOR")), "{emitted:?}");
+    assert!(matches!(&emitted.events[..], [Event::Rebound(_)]), "{emitted:?}");
+    assert_eq!(org.data("query", json!({}), json!({ "query": QUERY })).await.len(), 3);
+}
+
+#[tokio::test]
+async fn given_a_page_that_fails_then_the_query_is_an_error() {
+    let org = of_three().await;
+    org.api.fail("/query/01g", [Fault::Refused(400, "INVALID_QUERY_LOCATOR", "invalid query locator")]);
+    let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
+    let told = matches!(&emitted.events[..], [Event::Error(text)] if text.contains("INVALID_QUERY_LOCATOR"));
+    assert!(told, "{emitted:?}");
 }
 
 #[tokio::test]

@@ -182,6 +182,34 @@ async fn given_wrong_inputs_then_each_functions_error_names_what_is_wrong_and_no
 }
 
 #[tokio::test]
+async fn given_each_field_of_component_json_then_its_function_reads_it_and_says_when_it_makes_no_sense() {
+    let org = Org::new().await;
+    let descriptor: Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
+    let mut fields_seen = 0;
+    for (function, described) in ["triggers", "actions"].into_iter().flat_map(|k| descriptor[k].as_object().unwrap()) {
+        let fields = described["fields"].as_object().cloned().unwrap_or_default();
+        for field in fields.keys() {
+            let mut values =
+                json!({ "sobject": "Account", "lookupField": "Name", "query": "x", "operation": "insert" });
+            values[field] = json!({ "no": "sense" });
+            let error = org.error(function, values, json!({ "query": "x" })).await;
+            assert!(error.contains(field.as_str()), "{function}, {field}: {error}");
+            fields_seen += 1;
+        }
+    }
+    assert!(fields_seen > 30 && org.api.calls().is_empty());
+}
+
+#[tokio::test]
+async fn given_a_list_that_makes_the_query_too_long_then_the_error_says_what_to_do() {
+    let org = Org::new().await;
+    let names: Vec<String> = (0..2000).map(|n| format!("name {n}")).collect();
+    let term = json!({ "sTerm_1": { "fieldName": "Name", "condition": "IN", "fieldValue": names } });
+    let error = org.error("lookupObjects", json!({ "sobject": "Account", "outputMethod": "emitAll" }), term).await;
+    assert!(error.contains("longer than Salesforce takes (414)") && error.contains("shorter lists"), "{error}");
+}
+
+#[tokio::test]
 async fn given_a_file_for_an_object_without_a_place_for_it_then_the_error_says_what_to_do() {
     let org = Org::new().await;
     let by_name = json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
