@@ -128,7 +128,10 @@ async fn given_more_records_than_a_page_holds_then_the_pages_follow_each_other()
         assert_eq!(page["done"], false);
         page = read(org.request("GET", next).send().await.unwrap()).await.1;
     }
-    assert_eq!((names, &page["done"]), (vec![json!("4"), json!("3"), json!("2"), json!("1"), json!("0")], &json!(true)));
+    assert_eq!(
+        (names, &page["done"]),
+        (vec![json!("4"), json!("3"), json!("2"), json!("1"), json!("0")], &json!(true))
+    );
 }
 
 #[tokio::test]
@@ -224,7 +227,8 @@ async fn given_a_bulk_query_then_its_results_come_in_pages_each_with_the_header(
         org.api.insert("Account", json!({ "Name": n.to_string() }));
     }
     org.api.set_page_size(2);
-    let (_, job) = org.send("POST", "jobs/query", json!({ "operation": "query", "query": "SELECT Name FROM Account" })).await;
+    let (_, job) =
+        org.send("POST", "jobs/query", json!({ "operation": "query", "query": "SELECT Name FROM Account" })).await;
     let path = format!("/services/data/v60.0/jobs/query/{}/results", job["id"].as_str().unwrap());
     let first = org.request("GET", &path).send().await.unwrap();
     let locator = first.headers()["sforce-locator"].to_str().unwrap().to_owned();
