@@ -72,12 +72,15 @@ pub fn literal(field: &Field, value: &Value) -> anyhow::Result<String> {
             anyhow::bail!("`{}` is of type {}, which cannot be searched", field.name, field.kind)
         }
         "textarea" if !field.filterable => anyhow::bail!("`{}` is a long text, which cannot be searched", field.name),
-        "boolean" | "int" | "long" | "double" | "currency" | "percent" | "date" | "datetime" => given.trim().to_owned(),
+        "boolean" | "int" | "long" | "double" | "currency" | "percent" | "date" | "datetime" | "time" => {
+            given.trim().to_owned()
+        }
         _ => return Ok(text(&given)),
     };
     let (fits, example) = match field.kind.as_str() {
         "boolean" => (matches!(given.as_str(), "true" | "false"), "true or false"),
         "date" => (is_date(&given) || is_relative(&given), "a date such as 2024-01-31"),
+        "time" => (is_time_of_day(&given), "a time of day such as 12:00:00Z"),
         "datetime" => (instant(&given).is_ok() || is_relative(&given), "a time such as 2024-01-31T12:00:00Z"),
         _ => (is_number(&given), "a number"),
     };
@@ -114,6 +117,11 @@ pub fn instant(text: &str) -> anyhow::Result<String> {
 
 fn is_date(text: &str) -> bool {
     is_shaped(text, "0000-00-00")
+}
+
+fn is_time_of_day(text: &str) -> bool {
+    let time = text.strip_suffix('Z').unwrap_or_default();
+    is_shaped(time, "00:00:00") || is_shaped(time, "00:00:00.000")
 }
 
 /// TODAY, LAST_N_DAYS:5
@@ -186,7 +194,7 @@ mod tests {
         #[test]
         fn given_any_text_for_a_field_that_is_no_text_then_it_is_a_bare_literal_or_an_error(
             value in any::<String>(),
-            kind in prop::sample::select(vec!["boolean", "int", "double", "currency", "date", "datetime"]),
+            kind in prop::sample::select(vec!["boolean", "int", "double", "currency", "date", "datetime", "time"]),
         ) {
             if let Ok(literal) = literal(&field(kind), &value.into()) {
                 prop_assert!(
@@ -221,6 +229,7 @@ mod tests {
             ("datetime", json!("LAST_N_DAYS:5"), "LAST_N_DAYS:5"),
             ("datetime", json!("2024-01-31T12:00:00+0200"), "2024-01-31T12:00:00.000+02:00"),
             ("datetime", json!("2024-01-31"), "2024-01-31T00:00:00.000Z"),
+            ("time", json!("12:30:00.000Z"), "12:30:00.000Z"),
             ("string", json!(null), "null"),
         ] {
             assert_eq!(literal(&field(kind), &value).unwrap(), wanted, "{kind} {value}");
@@ -235,6 +244,7 @@ mod tests {
             ("boolean", json!("yes"), "true or false"),
             ("date", json!("31.01.2024"), "2024-01-31"),
             ("datetime", json!("2024-01-31T12:00"), "2024-01-31T12:00:00Z"),
+            ("time", json!("noon"), "12:00:00Z"),
             ("string", json!(["a"]), "a single value"),
             ("base64", json!("x"), "cannot be searched"),
         ] {

@@ -170,6 +170,17 @@ async fn given_a_page_of_results_that_fails_then_there_is_no_file_and_no_message
 }
 
 #[tokio::test]
+async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_while_the_file_is_written() {
+    let org = accounts(5).await;
+    org.api.set_page_size(2);
+    org.api.fail("results.*locator=4", [Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")]);
+    let emitted = org.run("bulk_q", json!({}), json!({ "query": "SELECT Name FROM Account" })).await;
+    let [Event::UpdateKeys(_), Event::Data(message)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    assert_eq!(org.stored(&message["attachments"]["bulk_query.csv"]).lines().count(), 6);
+    assert_eq!(org.provider.refreshes(), 1);
+}
+
+#[tokio::test]
 async fn given_deleted_records_then_bulk_query_finds_them_only_when_asked_to() {
     let org = accounts(2).await;
     let id = org.api.records("Account")[0]["Id"].clone();

@@ -404,6 +404,33 @@ async fn a_refresh_does_not_go_to_production_for_a_sandbox_or_a_domain_of_its_ow
 }
 
 #[tokio::test]
+async fn given_a_login_host_then_an_account_is_connected_there_with_the_scopes_and_prompt_of_component_json() {
+    for (login, host) in
+        [("test", "test.salesforce.com"), ("acme--dev.sandbox.my", "acme--dev.sandbox.my.salesforce.com")]
+    {
+        let deployed = Deployed::new("", json!({}), Provider::issue).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("account.json");
+        std::fs::write(&file, json!({ "prodEnv": login }).to_string()).unwrap();
+        let mut command = deployed.command();
+        command.env_remove("SALESFORCE_TOKEN_URI").args(["login", "--no-browser", "--config"]).arg(&file);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap().expect("it ends");
+            if let Some(address) = line.trim().strip_prefix("https://") {
+                break address.to_owned();
+            }
+        };
+        child.kill().await.unwrap();
+        assert!(address.starts_with(&format!("{host}/services/oauth2/authorize?")), "{address}");
+        for part in ["scope=api+refresh_token", "prompt=login+consent", "code_challenge_method=S256"] {
+            assert!(address.contains(part), "{part} in {address}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_login_host_that_is_none_does_not_get_the_client_secret() {
     for login in ["evil.example/", "evil.example#", "evil.example?", "user@evil.example/"] {
         let (hosts, told) = asked_for_tokens(login).await;

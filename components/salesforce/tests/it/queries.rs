@@ -67,6 +67,16 @@ async fn given_trouble_between_pages_then_the_message_that_comes_again_emits_no_
 }
 
 #[tokio::test]
+async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_and_no_record_is_lost_or_doubled() {
+    for (function, fields) in [("query", json!({})), ("queryTrigger", json!({ "query": QUERY }))] {
+        let org = of_three().await;
+        org.api.fail("/query/01g", [Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")]);
+        let records = org.data(function, fields, json!({ "query": QUERY })).await;
+        assert_eq!((names(&records), org.provider.refreshes()), (vec!["One", "Two", "Three"], 1), "{function}");
+    }
+}
+
+#[tokio::test]
 async fn given_a_page_that_fails_then_the_query_is_an_error() {
     let org = of_three().await;
     org.api.fail("/query/01g", [Fault::Refused(400, "INVALID_QUERY_LOCATOR", "invalid query locator")]);
