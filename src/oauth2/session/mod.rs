@@ -110,6 +110,8 @@ struct Inner {
     setup: OnceLock<Setup>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
+    /// Held from the look at what is stored to the end of a saving.
+    saving: tokio::sync::Mutex<()>,
     /// Refreshes and savings, whoever waits for them.
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -148,6 +150,7 @@ impl Session {
             setup: OnceLock::new(),
             state: Mutex::default(),
             unsaved: Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             counters: Counters::default(),
