@@ -104,9 +104,9 @@ impl Inner {
         let rotated = {
             let mut before = self.unsaved();
             // One that came with a token that is unsaved itself is as little in the store.
-            unsaved.rotated |= before.as_ref().is_some_and(|before| {
-                before.rotated && before.record.refresh_token() == record.refresh_token()
-            });
+            unsaved.rotated |= before
+                .as_ref()
+                .is_some_and(|before| before.rotated && before.record.refresh_token() == record.refresh_token());
             if !unsaved.rotated {
                 // The stored one is still good, for the other replicas too.
                 unsaved.held = None;
@@ -163,6 +163,27 @@ impl Inner {
             Ok(Err(error)) => Ok(Saved::Not(error.message)),
             Err(_) => Ok(Saved::Not(format!("the platform has not taken it within {} s", TRY.as_secs()))),
         }
+    }
+
+    /// The configuration as it is stored now, with the tokens that count: those that another process has saved, or else
+    /// the current ones of this process, which may not be saved yet.
+    pub(super) async fn latest(&self, store: &dyn Store, setup: &Setup) -> Value {
+        // What is configured is known from here on. Where that is nothing, nothing of it can be old.
+        let current = self.current(store).ok().flatten();
+        if setup.endpoint.is_none() {
+            return (*store.config()).clone();
+        }
+        let mut config = look(store).await.unwrap_or_else(|| (*store.config()).clone());
+        let stored = Record::find(&config, &setup.resolved.field);
+        if stored.is_none_or(|stored| self.state().knows(&stored))
+            && let Some(current) = self.state().token.clone().or(current)
+        {
+            let keys = self.keys(&config, setup, &current.record);
+            if let Value::Object(members) = &mut config {
+                members.extend(keys);
+            }
+        }
+        config
     }
 
     /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9).

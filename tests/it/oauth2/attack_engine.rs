@@ -208,16 +208,15 @@ async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_proces
     let hold = engine.provider.hold_token_answers();
     let variables = engine.emulator.env();
     let short = |name: &str| match name {
-        "ELASTICIO_SHUTDOWN_TIMEOUT" => Some("3000".into()),
+        "ELASTICIO_SHUTDOWN_TIMEOUT" => Some("1".into()),
         name => Some(variables.iter().find(|(n, _)| n == name)?.1.clone()),
     };
-    let mut running =
-        Box::pin(sailor::run(Settings::read(short).unwrap(), &engine.component, engine.shutdown.clone()));
+    let mut running = Box::pin(sailor::run(Settings::read(short).unwrap(), &engine.component, engine.shutdown.clone()));
     let events = async {
         hold.held(1).await;
         engine.shutdown.graceful.cancel();
-        // The hook does not end in its time.
-        tokio::time::sleep(Duration::from_millis(3500)).await;
+        // The hook does not end in its time; the refresh has a little more.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
     };
     tokio::select! {
         ended = &mut running => panic!("ended with a token that nobody has: {ended:?}"),
