@@ -2,7 +2,7 @@
 
 use super::{
     Error, Store,
-    sending::{Reopen, SHOWN, Sending, reason},
+    sending::{Reopen, SHOWN, Sending, is_redirect, reason},
     session::{Session, Token},
 };
 use crate::http;
@@ -284,9 +284,4 @@ impl AuthorizedRequest {
             path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
         format!("{} {path}", self.method)
     }
-}
-
-/// A redirect that names another address, rather than an answer.
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
