@@ -364,11 +364,14 @@ impl<T: Transport> Flight<T> {
                 Ok(self.confirm(&hold, self.snapshot("updateSnapshot", body, merge).await))
             }
             Event::UpdateKeys(keys) => Ok(hold.spawn(async move {
-                let keys = match &flight.engine.session {
-                    Some(session) => session.normalised(keys, &*flight),
-                    None => keys,
+                let saved = match &flight.engine.session {
+                    Some(session) => {
+                        let (keys, _turn) = session.normalised(keys, &*flight).await;
+                        flight.update_keys(&keys).await
+                    }
+                    None => flight.update_keys(&keys).await,
                 };
-                match flight.update_keys(&keys).await {
+                match saved {
                     Ok(()) => Ok(()),
                     Err(error) => Err(flight.reported(error).await),
                 }

@@ -186,12 +186,16 @@ impl AccountStore {
 
 impl KeySink for AccountStore {
     fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
-        let keys = match &self.session {
-            Some(session) => session.normalised(keys, &*self),
-            None => keys,
-        };
-        let account = self.account.clone();
-        let saved = self.tasks.spawn(async move { account.save(&keys).await });
+        let tasks = self.tasks.clone();
+        let saved = tasks.spawn(async move {
+            match &self.session {
+                Some(session) => {
+                    let (keys, _turn) = session.normalised(keys, &*self).await;
+                    self.account.save(&keys).await
+                }
+                None => self.account.save(&keys).await,
+            }
+        });
         Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }

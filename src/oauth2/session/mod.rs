@@ -13,7 +13,7 @@ pub(crate) use state::Token;
 
 use super::{
     AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint, resolve::Resolved,
-    token::normalised,
+    token::normalised_unless,
 };
 use crate::descriptor::Descriptor;
 use futures_util::FutureExt;
@@ -93,6 +93,9 @@ struct Counters {
     narrowed: AtomicU64,
 }
 
+/// As long as it is held no other credentials of the session are saved.
+pub(crate) type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
+
 /// One credential and everything that keeps it alive. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
@@ -110,6 +113,8 @@ struct Inner {
     setup: OnceLock<Setup>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
+    /// Held from the look at what is stored to the end of a saving.
+    saving: tokio::sync::Mutex<()>,
     /// Refreshes and savings, whoever waits for them.
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -148,6 +153,7 @@ impl Session {
             setup: OnceLock::new(),
             state: Mutex::default(),
             unsaved: Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             counters: Counters::default(),
@@ -192,13 +198,20 @@ impl Session {
     }
 
     /// Puts credentials that a module emits into the shape in which they are stored, whatever shape of those that
-    /// components use they have (O§1.0).
-    #[must_use]
-    pub(crate) fn normalised(&self, keys: Map<String, Value>, store: &dyn Store) -> Map<String, Value> {
-        match self.0.setup(store) {
-            Ok(setup) => normalised(keys, &store.config(), &setup.resolved.field, &self.0.credential_fields()),
-            Err(_) => keys,
-        }
+    /// components use they have (O§1.0), and holds up other savings until the guard is dropped. Tokens among them that
+    /// are known do not count: since the module has read them a refresh, here or elsewhere, may have replaced them.
+    pub(crate) async fn normalised(
+        &self,
+        keys: Map<String, Value>,
+        store: &dyn Store,
+    ) -> (Map<String, Value>, Turn<'_>) {
+        let inner = &self.0;
+        let turn = inner.saving.lock().await;
+        let Ok(setup) = inner.setup(store) else { return (keys, turn) };
+        let config = inner.latest(store, setup).await;
+        let old = |sent: &Record| inner.state().knows(sent);
+        let keys = normalised_unless(old, keys, &config, &setup.resolved.field, &inner.credential_fields());
+        (keys, turn)
     }
 
     pub(super) fn resolved(&self, store: &dyn Store) -> Result<&Resolved, Error> {

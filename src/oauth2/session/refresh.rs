@@ -27,16 +27,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LOOKS: [Duration; 4] =
     [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 /// How long another replica may take with the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(150);
+const LOCK_WAIT: Duration = Duration::from_secs(270);
 /// How long the store may take to be read.
 const READ: Duration = Duration::from_secs(60);
+/// What was read this long ago is read again before a refresh token is spent: the process may have stood still, and its
+/// lock have gone without its knowing.
+const LATE: Duration = Duration::from_secs(5);
 /// A refresh token that ends within this time is worth a word to the operator.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
 // Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
 const _: () = {
     let exchange = TRIES as u64 * TIME_LIMIT.as_secs() + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
-    assert!(LOCK_WAIT.as_secs() > exchange + save::AT_MOST.as_secs());
+    assert!(LOCK_WAIT.as_secs() > READ.as_secs() + exchange + save::AT_MOST.as_secs());
 };
 /// After so many answers that nobody understands a refresh token counts as dead (O§3 F24).
 const MISUNDERSTOOD: u32 = 5;
@@ -44,7 +47,10 @@ const MISUNDERSTOOD: u32 = 5;
 /// Why an exchange brought nothing.
 enum Failed {
     Refused(ExchangeError),
-    LockLost,
+    /// Another process has spent it meanwhile, and this is what it got.
+    Superseded(Arc<Token>),
+    /// It was not sent, for this reason.
+    Unsent(Error),
 }
 
 /// What a provider gave, and when it was asked.
@@ -92,34 +98,33 @@ impl Inner {
         why: Why,
         held: &mut Option<Box<dyn Held>>,
     ) -> Result<Arc<Token>, Error> {
-        let known = self.state().token.clone();
-        let base = match self.stored(store, setup).await? {
-            Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
-                tracing::info!("Another process has refreshed the access token; its token is used");
-                return Ok(found);
-            }
-            Some(found) => found,
-            None => known.ok_or_else(|| Error::ReauthRequired("there are no tokens".into()))?,
-        };
-        if let Some(error) = self.state().is_dead(&base.record) {
-            return Err(error);
-        }
         let Some(endpoint) = &setup.endpoint else {
             return Err(Error::Config("tokens are refreshed by the platform here".into()));
         };
-        let Some(refresh_token) = base.record.refresh_token() else {
-            let reason = "the access token has expired or was rejected, and there is no refresh token";
-            return Err(Error::ReauthRequired(reason.into()));
-        };
-        let exchanged = match self.exchange(endpoint, &base.record, refresh_token, held.as_deref()).await {
-            Ok(exchanged) => exchanged,
-            Err(Failed::Refused(failure)) => return self.recover(store, setup, &base, failure).await,
-            Err(Failed::LockLost) => {
-                let reason = "the lock was lost before the refresh token was sent".to_owned();
-                return Err(Error::Unavailable { reason, retry_after: None });
+        let mut known = self.state().token.clone();
+        let mut looked = Instant::now();
+        let mut stored = self.stored(store, setup).await?;
+        loop {
+            let base = match stored {
+                Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
+                    tracing::info!("Another process has refreshed the access token; its token is used");
+                    return Ok(found);
+                }
+                Some(found) => found,
+                None => known.ok_or_else(|| Error::ReauthRequired("there are no tokens".into()))?,
+            };
+            if let Some(error) = self.state().is_dead(&base.record) {
+                return Err(error);
             }
-        };
-        self.keep(store, setup, &base, exchanged, held.take()).await
+            match self.exchange(store, setup, endpoint, &base.record, held.as_deref(), looked).await {
+                Ok(exchanged) => return self.keep(store, setup, &base, exchanged, held.take()).await,
+                Err(Failed::Refused(failure)) => return self.recover(store, setup, &base, failure).await,
+                Err(Failed::Superseded(theirs)) => {
+                    (known, stored, looked) = (Some(base), Some(theirs), Instant::now());
+                }
+                Err(Failed::Unsent(error)) => return Err(error),
+            }
+        }
     }
 
     /// The token that the store has now, if it is one that this process has never had.
@@ -157,7 +162,7 @@ impl Inner {
 
     async fn lock(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Box<dyn Held>>, Error> {
         // Held since a token that is not saved yet.
-        if let Some(held) = self.take_held() {
+        if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
         let Some(lock) = &self.tools.lock else { return Ok(None) };
@@ -179,20 +184,33 @@ impl Inner {
     }
 
     /// Spends the refresh token. What passes is tried again with the same one: an answer that was lost may come again
-    /// from a provider with a grace period (O§3 F8).
+    /// from a provider with a grace period (O§3 F8). What is stored was `looked` at before.
     async fn exchange(
         &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
         endpoint: &Endpoint,
         record: &Record,
-        refresh_token: &str,
         held: Option<&dyn Held>,
+        mut looked: Instant,
     ) -> Result<Exchanged, Failed> {
+        let Some(refresh_token) = record.refresh_token() else {
+            let reason = "the access token has expired or was rejected, and there is no refresh token";
+            return Err(Failed::Unsent(Error::ReauthRequired(reason.into())));
+        };
         let mut lost = false;
         let mut pause = PAUSE;
         let mut tries = 0;
         loop {
+            if tries > 0 || looked.elapsed() > LATE {
+                looked = Instant::now();
+                if let Some(theirs) = self.stored(store, setup).await.map_err(Failed::Unsent)? {
+                    return Err(Failed::Superseded(theirs));
+                }
+            }
             if held.is_some_and(|held| !held.is_held()) {
-                return Err(Failed::LockLost);
+                let reason = "the lock was lost before the refresh token was sent".to_owned();
+                return Err(Failed::Unsent(Error::Unavailable { reason, retry_after: None }));
             }
             let (asked, asked_at) = (Instant::now(), SystemTime::now());
             let mut failure = match endpoint.refresh(refresh_token, record.scope()).await {
@@ -279,18 +297,9 @@ impl Inner {
             state.rotates = Some(rotated);
             state.misunderstood = 0;
         }
-        let latest = reread(store).await.ok().flatten();
-        let theirs = latest.as_ref().and_then(|config| Record::find(config, &resolved.field)).filter(|stored| {
-            let state = self.state();
-            !state.knows(stored) && !stored.same_tokens(&record)
-        });
-        if let Some(theirs) = theirs {
-            // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
-            tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
-            return Ok(self.adopt(&**store, setup, theirs));
+        if let Some(theirs) = self.save(store, setup, Unsaved { record: record.clone(), rotated, held }).await? {
+            return Ok(theirs);
         }
-        let latest = latest.map_or_else(|| store.config(), Arc::new);
-        self.save(store, setup, Unsaved { record: record.clone(), rotated, held }, &latest).await?;
         if let Some(end) = record.refresh_expires_at()
             && end.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
         {

@@ -106,6 +106,11 @@ impl State {
         self.token.as_ref().is_some_and(|token| token.record.same_tokens(record)) || self.past.contains(&mark(record))
     }
 
+    /// Whether these tokens were the current ones once, and are no longer.
+    pub(super) fn is_past(&self, record: &Record) -> bool {
+        self.token.as_ref().is_none_or(|token| !token.record.same_tokens(record)) && self.past.contains(&mark(record))
+    }
+
     /// Makes a record the current one, as the next generation.
     pub(super) fn put(&mut self, record: Record, times: Times) -> Arc<Token> {
         self.replace(record, times, false)
