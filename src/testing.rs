@@ -352,11 +352,14 @@ impl Recorder {
     }
 
     /// Takes credentials that the module emits, in the shape in which they are stored.
-    fn take_keys(&self, keys: Map<String, Value>) {
-        self.keep(match &self.session {
-            Some(session) => session.normalised(keys, self),
-            None => keys,
-        });
+    async fn take_keys(&self, keys: Map<String, Value>) {
+        match &self.session {
+            Some(session) => {
+                let (keys, _turn) = session.normalised(keys, self).await;
+                self.keep(keys);
+            }
+            None => self.keep(keys),
+        }
     }
 
     fn keep(&self, keys: Map<String, Value>) {
@@ -410,8 +413,10 @@ impl EventSink for Recorder {
     fn emit(&self, event: context::Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
         let recorded = match event {
             context::Event::UpdateKeys(keys) => {
-                self.take_keys(keys);
-                return Box::pin(std::future::ready(Ok(Box::pin(std::future::ready(Ok(()))) as Taken)));
+                return Box::pin(async {
+                    self.take_keys(keys).await;
+                    Ok(Box::pin(std::future::ready(Ok(()))) as Taken)
+                });
             }
             context::Event::Data(message) => message.to_json().parse().map(Event::Data),
             context::Event::Error(report) => Ok(Event::Error(report.message)),
@@ -430,7 +435,9 @@ impl EventSink for Recorder {
 
 impl KeySink for Recorder {
     fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
-        self.take_keys(keys);
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(async move {
+            self.take_keys(keys).await;
+            Ok(())
+        })
     }
 }

@@ -271,8 +271,9 @@ impl AuthorizedRequest {
         let Self { client, path, request, body, idempotent, .. } = self;
         let Bound { session, store } = client.bound()?;
         let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
-        let resolved = session.resolved(&**store)?;
-        let sending = Sending { session, store, resolved, what, path, request: Some(request), body, idempotent };
+        let setup = session.setup(&**store)?;
+        let sending =
+            Sending { session, store, resolved: &setup.resolved, what, path, request: Some(request), body, idempotent };
         // Boxed: modules hold this future in theirs.
         Box::pin(sending.run()).await
     }
