@@ -23,7 +23,7 @@ use state::{Refreshing, State};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -110,7 +110,8 @@ struct Inner {
     definition: OAuth2,
     descriptor: Descriptor,
     tools: Tools,
-    setup: OnceLock<Setup>,
+    /// And the configuration that it is of.
+    setup: Mutex<Option<(Arc<Value>, Arc<Setup>)>>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
     /// Held from the look at what is stored to the end of a saving.
@@ -121,9 +122,12 @@ struct Inner {
     counters: Counters,
 }
 
-/// What follows from the configuration: known with the first request.
-struct Setup {
-    resolved: Resolved,
+/// What follows from the configuration: known with the first request, and again when the credential's other fields
+/// change.
+pub(super) struct Setup {
+    pub(super) resolved: Resolved,
+    /// What it follows from.
+    fields: Map<String, Value>,
     /// None where the platform refreshes.
     endpoint: Option<Endpoint>,
 }
@@ -150,7 +154,7 @@ impl Session {
             definition,
             descriptor,
             tools,
-            setup: OnceLock::new(),
+            setup: Mutex::default(),
             state: Mutex::default(),
             unsaved: Mutex::default(),
             saving: tokio::sync::Mutex::default(),
@@ -208,14 +212,14 @@ impl Session {
         let inner = &self.0;
         let turn = inner.saving.lock().await;
         let Ok(setup) = inner.setup(store) else { return (keys, turn) };
-        let config = inner.latest(store, setup).await;
+        let config = inner.latest(store, &setup).await;
         let old = |sent: &Record| inner.state().knows(sent);
         let keys = normalised_unless(old, keys, &config, &setup.resolved.field, &inner.credential_fields());
         (keys, turn)
     }
 
-    pub(super) fn resolved(&self, store: &dyn Store) -> Result<&Resolved, Error> {
-        Ok(&self.0.setup(store)?.resolved)
+    pub(super) fn setup(&self, store: &dyn Store) -> Result<Arc<Setup>, Error> {
+        self.0.setup(store)
     }
 
     pub(super) fn tools(&self) -> &Tools {
@@ -318,17 +322,37 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn setup(&self, store: &dyn Store) -> Result<&Setup, Error> {
-        if let Some(setup) = self.setup.get() {
-            return Ok(setup);
+    fn setup(&self, store: &dyn Store) -> Result<Arc<Setup>, Error> {
+        let config = store.config();
+        let mut known = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, setup)) = &mut *known {
+            if !Arc::ptr_eq(seen, &config) && self.fields(&setup.resolved.field, &config).eq(&setup.fields) {
+                *seen = config.clone();
+            }
+            if Arc::ptr_eq(seen, &config) {
+                return Ok(setup.clone());
+            }
         }
         let environment = &*self.tools.environment;
         let resolved = self
             .definition
-            .resolve(&self.descriptor, &store.config(), self.tools.mode, &|name| environment(name))
+            .resolve(&self.descriptor, &config, self.tools.mode, &|name| environment(name))
             .map_err(|error| Error::Config(error.to_string()))?;
         let endpoint = Endpoint::new(self.tools.direct.clone(), &resolved);
-        Ok(self.setup.get_or_init(|| Setup { resolved, endpoint }))
+        let fields = self.fields(&resolved.field, &config);
+        let setup =
+            Arc::new(Setup { fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(), resolved, endpoint });
+        *known = Some((config, setup.clone()));
+        Ok(setup)
+    }
+
+    /// What a setup follows from, of a configuration: the credential's fields without the tokens, and who keeps these.
+    fn fields<'a>(&'a self, tokens: &'a [String], config: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        let declared = self.credential_fields();
+        let members = config.as_object().into_iter().flatten();
+        members.filter(move |(name, _)| {
+            tokens.first() != Some(name) && (declared.contains(&name.as_str()) || *name == "secretId")
+        })
     }
 
     /// The names of the credential's fields in component.json.
@@ -338,7 +362,8 @@ impl Inner {
 
     /// The current token; none where the platform keeps it and has not been asked yet.
     fn current(&self, store: &dyn Store) -> Result<Option<Arc<Token>>, Error> {
-        let resolved = &self.setup(store)?.resolved;
+        let setup = self.setup(store)?;
+        let resolved = &setup.resolved;
         let mut state = self.state();
         if resolved.mode == Mode::PlatformSecret {
             return Ok(state.token.clone());

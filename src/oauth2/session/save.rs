@@ -43,7 +43,7 @@ enum Saved {
     Nowhere(String),
     Not(String),
     /// The store has one from elsewhere.
-    Superseded(Record),
+    Superseded(Record, Value),
     /// Another one of this process has taken its place.
     Obsolete,
 }
@@ -83,10 +83,10 @@ impl Inner {
         let (reason, goes_on) = loop {
             match self.try_to_save(store, setup, &unsaved.record, |_| false).await? {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
-                Saved::Superseded(theirs) => {
+                Saved::Superseded(theirs, config) => {
                     // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
                     tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
-                    return Ok(Some(self.adopt(&**store, setup, theirs)));
+                    return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
                 Saved::Not(reason) => {
@@ -117,7 +117,7 @@ impl Inner {
             let (inner, store) = (self.clone(), store.clone());
             self.tasks.spawn(async move { inner.save_later(&store, record).await }.in_current_span());
         }
-        self.report(store, rotated, &reason).await;
+        self.report(store, rotated, &reason);
         Ok(None)
     }
 
@@ -137,11 +137,12 @@ impl Inner {
             return Ok(Saved::Obsolete);
         }
         let latest = look(&**store).await;
-        let stored = latest.as_ref().and_then(|config| Record::find(config, &setup.resolved.field));
+        let latest = latest.unwrap_or_else(|| (*store.config()).clone());
+        let stored = Record::find(&latest, &setup.resolved.field);
         if let Some(theirs) = stored.filter(|stored| !stored.same_tokens(record) && !self.state().knows(stored)) {
-            return Ok(Saved::Superseded(theirs));
+            return Ok(Saved::Superseded(theirs, latest));
         }
-        let keys = self.keys(latest.as_ref().unwrap_or(&store.config()), setup, record);
+        let keys = self.keys(&latest, setup, record);
         match timeout(TRY, store.save(keys)).await {
             Ok(Ok(())) => {
                 *self.unsaved() = None;
@@ -186,8 +187,8 @@ impl Inner {
         config
     }
 
-    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9).
-    async fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
+    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9). Nobody waits until it is.
+    fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
         if !rotated {
             tracing::warn!(
                 "A new access token could not be saved; the refresh token is still the stored one: {reason}"
@@ -202,7 +203,9 @@ impl Inner {
             "The provider has replaced the refresh token, and the new one could not be saved: {reason}. This process \
              goes on with it; if the process ends before it is saved, the credential has to be connected again."
         );
-        store.report(Trouble { name: "UnsavedCredentials", message }).await;
+        let store = store.clone();
+        let trouble = Trouble { name: "UnsavedCredentials", message };
+        self.tasks.spawn(async move { store.report(trouble).await }.in_current_span());
     }
 
     async fn save_later(self: &Arc<Self>, store: &Arc<dyn Store>, record: Record) {
@@ -211,14 +214,14 @@ impl Inner {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
             let Ok(setup) = self.setup(&**store) else { return };
-            match self.try_to_save(store, setup, &record, |inner| !inner.is_unsaved(&record)).await {
+            match self.try_to_save(store, &setup, &record, |inner| !inner.is_unsaved(&record)).await {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
                     return;
                 }
-                Ok(Saved::Superseded(theirs)) => {
+                Ok(Saved::Superseded(theirs, config)) => {
                     tracing::info!("The unsaved credential is superseded: the platform has another one");
-                    self.adopt(&**store, setup, theirs);
+                    self.adopt(&**store, &setup, theirs, &config);
                     return self.forget(&record);
                 }
                 Ok(Saved::Obsolete) | Err(_) => return self.forget(&record),

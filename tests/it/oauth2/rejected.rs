@@ -351,6 +351,17 @@ async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejec
 }
 
 #[tokio::test]
+async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    rig.account.set(json!({ "secretId": "secret-1" }));
+    rig.account.set_secrets([Value::Object(rig.provider.issue())]);
+    *rig.account.secret_state.lock().unwrap() = "error";
+    let error = rig.replica().get().await.unwrap_err();
+    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1")), "{error}");
+    assert!(rig.provider.api_calls().is_empty());
+}
+
+#[tokio::test]
 async fn case_38_a_rejected_secret_is_read_again_and_refreshed_by_the_platform_only_if_it_is_the_same() {
     // Somebody else has had it refreshed meanwhile.
     let rig = Rig::new(Knobs::rotating()).await;

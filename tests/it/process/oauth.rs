@@ -237,6 +237,44 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
     connected.stop(component).await;
 }
 
+/// Of a secret, which the platform does not want to refresh, or give.
+#[tokio::test]
+async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and_says_so() {
+    for (call, told) in [("POST .*refresh", "could not refresh its secret"), ("GET .*secrets", "may not be read")] {
+        let connected = Connected::with(Knobs::default(), Provider::issue_expired).await;
+        let platform = connected.rig.emulator.platform();
+        platform.set_secret("emulated-workspace", "secret-1", connected.provider.issue_expired().into(), vec![]);
+        platform.fail(call, [const { Fault::Status(403) }; 9]);
+        let mut step = platform.step("emulated-flow", "step_1").unwrap();
+        step.config["secretId"] = "secret-1".into();
+        platform.set_step("emulated-flow", step);
+        let component = connected.rig.start();
+        connected.send("/echo/x");
+        let errors = connected.rig.events(EventKind::Error, 1).await;
+        assert!(errors[0].body["error"]["message"].as_str().unwrap().contains(told), "{call}: {}", errors[0].body);
+        connected.rig.settled().await;
+        assert_eq!((connected.count(EventKind::Rebound), connected.count(EventKind::Rejected)), (0, 1));
+        connected.stop(component).await;
+    }
+}
+
+/// What the user is told of a credential is no answer to whoever waits for the message's reply.
+#[tokio::test]
+async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_gets_no_error() {
+    let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
+    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
+    let component = connected.rig.start();
+    let message = json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });
+    let headers = Headers::from_iter([("reply_to".to_owned(), json!("someone.waits"))]);
+    connected.rig.emulator.send(&message, &headers);
+    let errors = connected.rig.events(EventKind::Error, 1).await;
+    assert_eq!(errors[0].body["error"]["name"], "UnsavedCredentials");
+    connected.rig.events(EventKind::Data, 1).await;
+    connected.rig.settled().await;
+    assert_eq!((connected.count(EventKind::ErrorReply), connected.count(EventKind::Acked)), (0, 1));
+    connected.stop(component).await;
+}
+
 #[tokio::test]
 async fn given_an_expired_token_then_verify_credentials_refreshes_and_saves_it_and_a_valid_one_is_left_alone() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
