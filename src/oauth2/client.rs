@@ -272,8 +272,7 @@ impl AuthorizedRequest {
         let Bound { session, store } = client.bound()?;
         let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
         let setup = session.setup(&**store)?;
-        let sending =
-            Sending { session, store, resolved: &setup.resolved, what, path, request: Some(request), body, idempotent };
+        let sending = Sending { session, store, setup, what, path, request: Some(request), body, idempotent };
         // Boxed: modules hold this future in theirs.
         Box::pin(sending.run()).await
     }

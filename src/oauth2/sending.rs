@@ -3,8 +3,8 @@
 
 use super::{
     Error, Judgement, Mode, Store,
-    resolve::{Origin, Resolved},
-    session::{Session, Token},
+    resolve::Origin,
+    session::{Session, Setup, Token},
     template::is_safe,
 };
 use crate::http;
@@ -36,7 +36,7 @@ pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 pub(super) struct Sending<'a> {
     pub(super) session: &'a Session,
     pub(super) store: &'a Arc<dyn Store>,
-    pub(super) resolved: &'a Resolved,
+    pub(super) setup: Arc<Setup>,
     pub(super) what: String,
     pub(super) path: String,
     /// None once a request has gone out that cannot be sent again.
@@ -47,7 +47,9 @@ pub(super) struct Sending<'a> {
 
 impl Sending<'_> {
     pub(super) async fn run(mut self) -> Result<(Response, Arc<Token>), Error> {
-        let (session, store, profile) = (self.session, self.store, &self.resolved.profile);
+        let (session, store) = (self.session, self.store);
+        let setup = self.setup.clone();
+        let profile = &setup.resolved.profile;
         // A token in a header of its own is not taken off when a redirect leads elsewhere.
         let may_redirect = profile.token_header.name.eq_ignore_ascii_case("authorization");
         // Of what must not be sent twice it has to be known whether a redirect came after it was done.
@@ -61,9 +63,10 @@ impl Sending<'_> {
             self.address(&token, None)?;
         }
         let mut token = session.token(store).await?;
+        self.setup = session.setup(&**store)?;
         let first_base = self.base(&token);
         // Where each access has a token of its own, another one would not mend a refusal.
-        let mut renewed = self.resolved.mode == Mode::EveryAccess;
+        let mut renewed = self.setup.resolved.mode == Mode::EveryAccess;
         let mut adopted = false;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
@@ -138,6 +141,8 @@ impl Sending<'_> {
                 return Ok((response, token));
             }
             token = newer;
+            // A credential that was connected again may be for another address.
+            self.setup = session.setup(&**store)?;
             if token.adopted && !adopted {
                 // It may have run out as ours has, while this process had no use for it: that was no refresh yet.
                 (adopted, renewed) = (true, false);
@@ -197,9 +202,9 @@ impl Sending<'_> {
 
     /// The API's base URL: the record's own, or else the component's or the provider's.
     fn base(&self, token: &Token) -> Option<Url> {
-        let field = self.resolved.profile.base_url_field.as_deref();
+        let field = self.setup.resolved.profile.base_url_field.as_deref();
         let own = field.and_then(|field| Url::parse(token.record.member(field)?).ok()).filter(is_safe);
-        own.or_else(|| self.resolved.base_url.clone())
+        own.or_else(|| self.setup.resolved.base_url.clone())
     }
 
     /// The address to send to. What led to the base of before leads to the base of now: it can move with a refresh
@@ -215,7 +220,7 @@ impl Sending<'_> {
             return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
         };
         let is_allowed = |url: &Url| {
-            self.resolved.origins.contains(&Origin::of(url))
+            self.setup.resolved.origins.contains(&Origin::of(url))
                 || base.as_ref().is_some_and(|b| b.origin() == url.origin())
         };
         if let (Some(first), Some(base)) = (first_base, &base)
@@ -237,7 +242,7 @@ impl Sending<'_> {
     }
 
     fn authorize(&self, headers: &mut HeaderMap, token: &Token) -> Result<(), Error> {
-        let header = &self.resolved.profile.token_header;
+        let header = &self.setup.resolved.profile.token_header;
         let access = token.record.access_token().unwrap_or_default();
         let value = if header.scheme.is_empty() { access.to_owned() } else { format!("{} {access}", header.scheme) };
         let mut value = HeaderValue::try_from(value)

@@ -124,8 +124,8 @@ struct Inner {
 
 /// What follows from the configuration: known with the first request, and again when the credential's other fields
 /// change.
-pub(super) struct Setup {
-    pub(super) resolved: Resolved,
+pub(in crate::oauth2) struct Setup {
+    pub(in crate::oauth2) resolved: Resolved,
     /// What it follows from.
     fields: Map<String, Value>,
     /// None where the platform refreshes.

@@ -52,6 +52,8 @@ pub enum Fault {
     Hang,
     /// Says that there is nowhere to save to, as where the configuration names no account.
     Nowhere,
+    /// Waits for a permit of `gate`, but the process's configuration has it at once.
+    WaitMerged,
 }
 
 /// The account on the platform: what all replicas read and save.
@@ -241,6 +243,10 @@ impl Store for ReplicaStore {
             match fault {
                 Some(Fault::Fail) => return Err(StoreError::passing("the platform refuses")),
                 Some(Fault::Wait) => account.gate.0.acquire().await.unwrap().forget(),
+                Some(Fault::WaitMerged) => {
+                    self.merge(&keys);
+                    account.gate.0.acquire().await.unwrap().forget();
+                }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
                     let message = "the step's configuration has no `_account`";

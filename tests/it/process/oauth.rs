@@ -8,7 +8,7 @@ use emulator::{
 };
 use sailor::protocol::Headers;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use tokio::time::timeout;
 
 /// The reference component on a step of its own, connected with a provider.
@@ -214,6 +214,28 @@ async fn given_three_replicas_with_the_lock_then_one_of_them_refreshes() {
     for replica in replicas {
         connected.stop(replica).await;
     }
+}
+
+/// Killed between the provider's answer and its saving, with the lock held; the provider forgives that for a while.
+#[tokio::test]
+async fn given_a_process_that_is_killed_with_the_lock_then_the_next_one_takes_it_and_refreshes() {
+    let knobs = Knobs { grace: Duration::from_secs(60), ..Knobs::rotating() };
+    let mut connected = Connected::with(knobs, Provider::issue_expired).await;
+    connected.rig = connected.rig.variable("ELASTICIO_OAUTH_LOCK", "broker");
+    let held = connected.provider.hold_token_answers();
+    let killed = connected.rig.start();
+    connected.send("/echo/x");
+    held.held(1).await;
+    let mut next = connected.rig.start();
+    next.says("Fully initialized").await;
+    killed.signal("KILL");
+    killed.end().await;
+    held.release();
+    connected.rig.events(EventKind::Data, 1).await;
+    connected.rig.settled().await;
+    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Acked)), (2, 1));
+    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()));
+    connected.stop(next).await;
 }
 
 #[tokio::test]
