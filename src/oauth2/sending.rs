@@ -232,6 +232,12 @@ impl Sending<'_> {
                 && url.set_port(base.port()).is_ok();
             debug_assert!(moved, "one base URL can stand in for another");
         }
+        if !matches!(url.scheme(), "http" | "https") {
+            let scheme = url.scheme();
+            return Err(Error::Refused(format!(
+                "\"{scheme}:\" at its beginning makes it an address that is none of HTTP; a path is told by a slash before it"
+            )));
+        }
         if !is_allowed(&url) {
             return Err(Error::Refused(format!(
                 "{} is no origin that the credential's token may go to; allow it with `OAuth2::allow_origin`",

@@ -130,9 +130,12 @@ impl Inner {
     /// The token that the store has now, if it is one that this process has never had.
     async fn stored(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Arc<Token>>, Error> {
         match reread(store).await {
-            Ok(Some(config)) => Ok(Record::find(&config, &setup.resolved.field)
-                .filter(|record| !self.state().knows(record))
-                .map(|record| self.adopt(&**store, setup, record, &config))),
+            Ok(Some(config)) => match Record::find(&config, &setup.resolved.field) {
+                Some(record) if self.state().knows(&record) => Ok(None),
+                Some(record) => Ok(Some(self.adopt(&**store, setup, record, &config))),
+                // Who has disconnected does not want new tokens.
+                None => Err(Error::ReauthRequired("its tokens were taken away".into())),
+            },
             Ok(None) => Ok(None),
             Err(error) if error.gone => Err(Error::ReauthRequired(format!("it was removed ({error})"))),
             // Where nothing can be read nothing can be saved: no time to spend a refresh token that may be the last.

@@ -221,6 +221,17 @@ async fn case_70_replicas_whose_token_is_dead_recover_when_the_user_connects_aga
     assert_eq!(rig.provider.token_calls().len(), calls, "the new token is good as it is");
 }
 
+#[tokio::test]
+async fn case_18_a_credential_that_was_disconnected_is_not_refreshed_any_more() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    let replica = rig.replica();
+    rig.account.set(json!({ "oauth": null }));
+    let error = rig.drive(replica.get()).await.unwrap_err();
+    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("taken away")), "{error}");
+    assert!(rig.provider.token_calls().is_empty());
+    assert_eq!(rig.account.stored(), json!({ "oauth": null }));
+}
+
 /// To another organisation at another address, say: the new tokens are used there, and nothing of them goes to the old
 /// one, nor the other way round.
 #[tokio::test]

@@ -43,6 +43,8 @@ async fn case_100_an_address_of_another_origin_is_refused_before_a_token_is_used
         rig.provider.log()
     );
     assert!(elsewhere.log().is_empty());
+    let error = replica.client().get("people:batch").send().await.unwrap_err();
+    assert!(error.to_string().contains("a slash before it"), "{error}");
     // No other host, though it looks like one.
     let answer: Value = replica.client().get(format!("//{}/../echo/x", elsewhere.addr())).send_json().await.unwrap();
     assert_eq!((&answer["path"], elsewhere.log().len()), (&json!("/api/echo/x"), 0));
