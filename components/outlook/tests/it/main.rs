@@ -1,0 +1,15 @@
+//! The Outlook component on the emulator: its functions in memory against the stand-in for Graph, and as processes with a
+//! broker and a platform.
+
+#[path = "../../lib/component.rs"]
+mod component;
+
+mod calendar;
+mod connection;
+mod contacts;
+mod create_event;
+mod mail;
+mod move_mail;
+mod process;
+mod rig;
+mod send_mail;
