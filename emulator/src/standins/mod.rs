@@ -3,3 +3,4 @@
 //! not have it refuses by name.
 
 pub mod graph;
+pub mod salesforce;
