@@ -22,6 +22,7 @@ pub use knobs::{BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, Refused, Unau
 pub use log::{ApiCall, Credentials, Entry, Kind, TokenCall};
 pub use script::{Hold, Scripted};
 
+use axum::http::{Method, Uri};
 use script::{Stage, Target};
 use serde_json::{Map, Value};
 use server::Running;
@@ -282,6 +283,22 @@ impl Provider {
     #[must_use]
     pub fn presented(&self, refresh_token: &str) -> usize {
         self.shared().state().grants.presented(refresh_token)
+    }
+
+    /// Writes down a call of another API that takes this provider's tokens, without headers and body.
+    pub(crate) fn log_api_call(&self, method: &Method, uri: &Uri, token: Option<String>, status: u16) {
+        token.iter().for_each(|token| self.shared().secret(token));
+        let call = ApiCall {
+            method: method.to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            headers: Default::default(),
+            body: Default::default(),
+            authorization: token.as_ref().map(|token| format!("Bearer {token}")),
+            token,
+            status: Some(status),
+        };
+        self.shared().log.happened(Kind::ApiCall(call));
     }
 
     /// Waits until `count` calls of the token endpoint have arrived; they may still be held. Cancel safe.

@@ -160,12 +160,14 @@ async fn answer(
         Some(Fault::Throttled(seconds)) => Refusal::throttled(seconds),
         Some(Fault::Refused(status, code, message)) => Refusal::new(status, code, message).into_response(),
         Some(Fault::Unauthorized) => Refusal::unauthorized(),
-        None => match token.filter(|token| shared.provider.is_good(token)) {
+        None => match token.clone().filter(|token| shared.provider.is_good(token)) {
             Some(_) => dispatch(&mut shared.state(), parts.uri.path(), &request).into_response(),
             None => Refusal::unauthorized(),
         },
     };
-    shared.calls.answered(place, response.status().as_u16());
+    let status = response.status().as_u16();
+    shared.calls.answered(place, status);
+    shared.provider.log_api_call(&parts.method, &parts.uri, token, status);
     response
 }
 
