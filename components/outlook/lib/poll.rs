@@ -100,7 +100,7 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When Graph does not give a page.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<Change>>> {
-        loop {
+        for _ in 0..graph::MOST_PAGES {
             let from = self.position.last_modified_date_time;
             let page: Page<Item> = match self.asked.take() {
                 Some((_, None)) => return Ok(None),
@@ -115,6 +115,7 @@ impl<'a> Changes<'a> {
                 return Ok(Some(changes));
             }
         }
+        anyhow::bail!("GET {} has no end: Graph named a next page {} times", self.path, graph::MOST_PAGES)
     }
 
     fn query(&self, from: Timestamp) -> [(&'static str, String); 3] {

@@ -120,10 +120,3 @@ async fn given_a_page_that_cannot_be_read_then_what_was_emitted_before_is_not_em
     assert!(error(&broken).contains("ErrorAccessDenied"));
     assert_eq!(poll(&rig, &mut since).await, ["2", "3"]);
 }
-
-#[tokio::test]
-async fn given_an_expired_token_or_a_429_then_it_polls_all_the_same() {
-    let rig = Rig::new().await;
-    rig.graph.add_contact(contact("a", "2024-05-01T10:00:00Z"));
-    rig.given_trouble_that_passes_it_works("getContacts", json!({}), json!({})).await;
-}

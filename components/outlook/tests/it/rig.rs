@@ -3,7 +3,7 @@
 use crate::component::component;
 use emulator::{
     platform::{Platform, PlatformConfig},
-    provider::{Knobs, Preset, Provider, ProviderConfig},
+    provider::{Knobs, Provider, ProviderConfig},
     standins::graph::{Fault, Graph},
 };
 use sailor::{
@@ -80,6 +80,19 @@ impl Rig {
         assert!(self.graph.calls(".").iter().any(|call| call.status == Some(429)));
         assert_eq!(self.provider.refreshes(), 1);
     }
+}
+
+/// A file of `samples/`, as the emulator gives it to a component: with addresses in it.
+pub fn sample(file: &str, platform: &Platform) -> Value {
+    let path = format!("{}/samples/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text.replace("{{EMULATOR_URL}}", &platform.url())).unwrap()
+}
+
+/// These members over those.
+pub fn with(mut object: Value, members: Value) -> Value {
+    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    object
 }
 
 pub fn snapshots(emitted: &Emitted) -> Vec<Value> {
