@@ -28,20 +28,6 @@ async fn given_contacts_then_each_is_emitted_oldest_first_without_annotations_an
     assert_eq!(poll(&rig, &mut since).await, [""; 0]);
 }
 
-/// O§4.106, and the defect that later items of the same second were skipped.
-#[tokio::test]
-async fn given_items_of_the_same_second_in_two_polls_then_none_is_lost_or_doubled() {
-    let rig = Rig::new().await;
-    rig.graph.add_contact(contact("a", "2024-05-01T10:00:00.100Z"));
-    rig.graph.add_contact(contact("b", "2024-05-01T10:00:00.300Z"));
-    let mut since = json!({});
-    assert_eq!(poll(&rig, &mut since).await, ["a", "b"]);
-    rig.graph.add_contact(contact("c", "2024-05-01T10:00:00.200Z"));
-    rig.graph.add_contact(contact("d", "2024-05-01T10:00:00.999Z"));
-    assert_eq!(poll(&rig, &mut since).await, ["c", "d"]);
-    assert_eq!(poll(&rig, &mut since).await, [""; 0]);
-}
-
 #[tokio::test]
 async fn given_an_item_that_changes_again_within_its_second_then_the_new_version_is_emitted() {
     let rig = Rig::new().await;
@@ -51,24 +37,6 @@ async fn given_an_item_that_changes_again_within_its_second_then_the_new_version
     let change = contact("after", "2024-05-01T10:00:00.900Z");
     assert!(rig.graph.change(&id, change.as_object().unwrap().clone()));
     assert_eq!(poll(&rig, &mut since).await, ["after"]);
-}
-
-/// The defect that only the first page was read.
-#[tokio::test]
-async fn given_more_contacts_than_a_page_has_then_all_pages_are_read_whether_times_differ_or_not() {
-    for same_time in [false, true] {
-        let rig = Rig::new().await;
-        rig.graph.limit_pages(3);
-        for n in 0..10 {
-            let second = if same_time { 0 } else { n };
-            rig.graph.add_contact(contact(&format!("{n}"), &format!("2024-05-01T10:00:0{second}.00{n}Z")));
-        }
-        let mut since = json!({});
-        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
-        assert_eq!(poll(&rig, &mut since).await, names);
-        assert_eq!(poll(&rig, &mut since).await, [""; 0]);
-        assert_eq!(rig.graph.calls("skip").is_empty(), !same_time, "within one moment only the link goes on");
-    }
 }
 
 #[tokio::test]

@@ -79,22 +79,6 @@ async fn given_times_with_an_offset_or_in_milliseconds_then_they_are_converted_i
     }
 }
 
-/// The defect that only the text `true` was a checked box.
-#[tokio::test]
-async fn given_an_all_day_event_however_it_is_checked_then_it_lasts_until_the_end_of_its_last_day() {
-    for checked in [json!("on"), json!("true"), json!(true)] {
-        let fields = step(json!({ "isAllDay": checked }));
-        let sent = sent(fields, from_to("2024-07-21T15:00:00", "2024-07-22T23:30:00Z")).await;
-        assert_eq!(sent["isAllDay"], json!(true));
-        assert_eq!(sent["start"]["dateTime"], "2024-07-21T00:00:00");
-        assert_eq!(sent["end"]["dateTime"], "2024-07-24T00:00:00", "the 23rd in Berlin, and that day as well");
-    }
-    for unchecked in [json!(null), json!(""), json!(false), json!("false")] {
-        let sent = sent(step(json!({ "isAllDay": unchecked })), from_to("2024-07-21T15:00", "2024-07-22T15:00")).await;
-        assert_eq!((sent.get("isAllDay"), &sent["end"]["dateTime"]), (None, &json!("2024-07-22T15:00:00")));
-    }
-}
-
 #[tokio::test]
 async fn given_fields_or_times_that_cannot_be_used_then_the_error_names_them_and_nothing_is_sent() {
     let rig = Rig::new().await;

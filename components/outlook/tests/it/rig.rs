@@ -89,6 +89,12 @@ pub fn sample(file: &str, platform: &Platform) -> Value {
     serde_json::from_str(&text.replace("{{EMULATOR_URL}}", &platform.url())).unwrap()
 }
 
+/// The body of a message of `samples/`: as the emulator has it, what is no message with a `body` is one.
+pub fn sample_body(file: &str, platform: &Platform) -> Value {
+    let message = sample(file, platform);
+    message.get("body").cloned().unwrap_or(message)
+}
+
 /// These members over those.
 pub fn with(mut object: Value, members: Value) -> Value {
     object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
