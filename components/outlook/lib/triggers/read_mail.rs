@@ -84,9 +84,9 @@ async fn emit(cx: &Context<Config, Received>, changes: &mut Changes<'_>, page: V
     match cx.config.emit_behavior.unwrap_or_default() {
         EmitBehavior::EmitIndividually => {
             while !cx.cancelled.is_cancelled()
-                && let Some(change) = complete.try_next().await?
+                && let Some(mut change) = complete.try_next().await?
             {
-                cx.data(&Received(change.item.clone())).await?;
+                cx.data(&Received(std::mem::take(&mut change.item))).await?;
                 changes.done(&change);
             }
         }

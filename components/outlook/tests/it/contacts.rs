@@ -88,3 +88,31 @@ async fn given_a_page_that_cannot_be_read_then_what_was_emitted_before_is_not_em
     assert!(error(&broken).contains("ErrorAccessDenied"));
     assert_eq!(poll(&rig, &mut since).await, ["2", "3"]);
 }
+
+/// Graph's links count items: what moves away from before a page has one of the next pages skip as many.
+#[tokio::test]
+async fn given_a_moment_of_many_items_of_which_some_change_while_its_pages_are_read_then_no_other_is_lost() {
+    for changed_at_once in 1..=3 {
+        let rig = Rig::new().await;
+        rig.graph.limit_pages(2);
+        let ids: Vec<String> =
+            (0..7).map(|n| rig.graph.add_contact(contact(&n.to_string(), "2024-05-01T10:00:00Z"))).collect();
+        rig.graph.add_contact(contact("later", "2024-05-01T10:00:05Z"));
+        rig.graph.meanwhile("skip=4", move |graph| {
+            for (n, id) in ids.iter().enumerate().take(changed_at_once) {
+                let change = contact(&format!("{n} again"), "2024-05-01T10:00:09Z");
+                assert!(graph.change(id, change.as_object().unwrap().clone()));
+            }
+        });
+        let mut since = json!({});
+        let mut emitted: Vec<String> =
+            poll(&rig, &mut since).await.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        assert_eq!(poll(&rig, &mut since).await, [""; 0]);
+        let again = (0..changed_at_once).map(|n| format!("{n} again"));
+        let mut expected: Vec<String> =
+            (0..7).map(|n| n.to_string()).chain(["later".to_owned()]).chain(again).collect();
+        emitted.sort();
+        expected.sort();
+        assert_eq!(emitted, expected);
+    }
+}
