@@ -120,7 +120,7 @@ impl<'a> Changes<'a> {
             };
             let changes = page.value.into_iter().map(Change::of).collect::<Result<Vec<_>, _>>()?;
             let mut changes: Vec<_> = changes.into_iter().filter(|change| self.position.is_new(change)).collect();
-            found |= by_link && changes.iter().any(|change| change.at == from);
+            found |= by_link && changes.iter().any(|change| change.at <= from);
             let mut next = page.next;
             if found && changes.iter().any(|change| change.at > from) {
                 // Before a later time, the moment is read again from its start.
