@@ -72,6 +72,16 @@ async fn given_what_graph_refuses_then_the_error_of_a_model_has_what_graph_says(
 }
 
 #[tokio::test]
+async fn given_an_account_that_is_not_connected_then_the_error_of_a_model_says_what_to_do() {
+    for name in MODELS {
+        let rig = rig().await;
+        let error = format!("{:#}", model(&rig, name, Map::new()).await.unwrap_err());
+        assert!(error.contains("connected again"), "{name}: {error}");
+        assert!(rig.graph.calls(".").is_empty());
+    }
+}
+
+#[tokio::test]
 async fn given_a_429_without_end_then_models_fail_and_verification_is_an_error_and_no_verdict() {
     for name in MODELS {
         let rig = rig().await;
