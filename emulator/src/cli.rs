@@ -11,13 +11,14 @@ use crate::{
     run::{self, Plan},
     serve,
     service::{self, ServicePlan},
+    standins,
     timeline::Timeline,
     up,
 };
 use clap::{Args, Parser, Subcommand};
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 /// A local platform for components: broker, REST API, object storage and OAuth2 provider on loopback. No account, no
 /// network, no Docker.
@@ -35,7 +36,7 @@ enum Command {
     /// In message, configuration and snapshot, {{EMULATOR_URL}} stands for the platform's address; a sample API is at
     /// {{EMULATOR_URL}}/sample/items. {{PROVIDER_URL}} is the OAuth2 provider's address, with an API at
     /// {{PROVIDER_URL}}/api/me, and a member that is "{{PROVIDER_TOKENS}}" or "{{PROVIDER_EXPIRED_TOKENS}}" becomes what
-    /// the provider answered to an authorization. The component finds PROVIDER_URL, OAUTH_CLIENT_ID,
+    /// the provider answered to an authorization. With --standin, {{STANDIN_URL}} is the base of the API's paths. The component finds PROVIDER_URL, OAUTH_CLIENT_ID,
     /// OAUTH_CLIENT_SECRET, OAUTH_AUTH_URI and OAUTH_TOKEN_URI in its environment; where it knows them by other names,
     /// --env NAME={{PROVIDER_URL}}/token gives them.
     Run(Run),
@@ -86,7 +87,7 @@ struct StepArgs {
     routing_keys: Vec<String>,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct ProviderArgs {
     /// The OAuth2 provider has the ways of a well-known one
     #[arg(long = "provider", value_name = "NAME", value_parser = preset)]
@@ -103,6 +104,18 @@ struct ProviderArgs {
     /// Seconds for which an access token is good
     #[arg(long, value_name = "SECONDS")]
     access_lifetime: Option<u64>,
+}
+
+/// What the component works with.
+#[derive(Args)]
+struct ApiArgs {
+    #[command(flatten)]
+    provider: ProviderArgs,
+    /// A stand-in for a service's API runs too, with sample data. The OAuth2 provider has the ways of the service's
+    /// unless told otherwise, and the component finds both in the variables that this repository's component for the
+    /// service reads
+    #[arg(long, value_name = "NAME")]
+    standin: Option<standins::Name>,
 }
 
 #[derive(Args)]
@@ -143,7 +156,7 @@ struct Run {
     #[command(flatten)]
     step: StepArgs,
     #[command(flatten)]
-    provider: ProviderArgs,
+    api: ApiArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Another environment variable for the component; may be repeated
@@ -192,7 +205,7 @@ struct Up {
     #[command(flatten)]
     step: StepArgs,
     #[command(flatten)]
-    provider: ProviderArgs,
+    api: ApiArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Write the component's environment to this file instead of printing it
@@ -223,7 +236,7 @@ struct Service {
     #[arg(long, requires = "config")]
     save_keys: bool,
     #[command(flatten)]
-    provider: ProviderArgs,
+    api: ApiArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Another environment variable for the component; may be repeated
@@ -260,7 +273,14 @@ fn preset(name: &str) -> Result<Preset, String> {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    main_with(std::env::args_os())
+}
+
+/// The same for a command line of the caller's, beginning with the command's own name: so that tests can do what a guide
+/// tells. Not for use inside a tokio runtime; a command line that makes no sense ends the process.
+#[must_use]
+pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
     match execute(cli.command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -292,10 +312,10 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
                 BrokerConfig { port: arguments.broker_port, ..BrokerConfig::default() },
                 PlatformConfig { port: arguments.platform_port, ..PlatformConfig::default() },
             );
-            let provider = arguments.provider.config()?;
+            let (provider, standin) = (arguments.api.config()?, arguments.api.standin);
             let keeper = arguments.step.keeper();
             let config = EmulatorConfig { broker, platform, provider, ..arguments.step.config(&arguments.function)? };
-            up::up(config, arguments.env_file, &keeper, &timeline).await.map(|()| true)
+            up::up(config, standin, arguments.env_file, &keeper, &timeline).await.map(|()| true)
         }
         Command::Provider(arguments) => {
             let timeline = arguments.output.timeline();
@@ -312,6 +332,19 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
 impl OutputArgs {
     fn timeline(&self) -> Timeline {
         Timeline::new(self.json, self.quiet)
+    }
+}
+
+impl ApiArgs {
+    fn config(&self) -> Result<ProviderConfig, InputError> {
+        let mut provider = self.provider.clone();
+        if let Some(standin) = self.standin
+            && provider.preset.is_none()
+            && provider.knobs.is_none()
+        {
+            provider.preset = preset(standin.preset()).ok();
+        }
+        provider.config()
     }
 }
 
@@ -381,7 +414,8 @@ impl Run {
         }
         Ok(Plan {
             keeper: self.step.keeper(),
-            emulator: EmulatorConfig { provider: self.provider.config()?, ..self.step.config(&self.function)? },
+            emulator: EmulatorConfig { provider: self.api.config()?, ..self.step.config(&self.function)? },
+            standin: self.api.standin,
             messages,
             headers: self.headers.into_iter().map(|(name, value)| (name, value.into())).collect::<Headers>(),
             command: command_or(self.command, "cargo run --quiet"),
@@ -399,7 +433,8 @@ impl Service {
         Ok(ServicePlan {
             config: config(self.config.as_ref())?,
             keeper: Keeper(self.config.filter(|_| self.save_keys)),
-            provider: self.provider.config()?,
+            provider: self.api.config()?,
+            standin: self.api.standin,
             method: self.method,
             function: self.function,
             model: self.model,

@@ -37,6 +37,7 @@ pub(crate) fn plan(
     let lock = (replicas > 1).then(|| ("ELASTICIO_OAUTH_LOCK".to_owned(), "broker".to_owned()));
     Plan {
         emulator,
+        standin: None,
         messages,
         headers: Default::default(),
         keeper: Default::default(),

@@ -3,6 +3,7 @@
 use crate::{
     platform::{Platform, kind_of},
     provider::Provider,
+    standins::Standin,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -12,6 +13,8 @@ use std::{io::Read, path::Path};
 const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
 /// The OAuth2 provider's base address.
 const PROVIDER_PLACEHOLDER: &str = "{{PROVIDER_URL}}";
+/// The base address of the stand-in for an API.
+const STANDIN_PLACEHOLDER: &str = "{{STANDIN_URL}}";
 /// The provider's answer to an authorization: what a component has stored.
 const TOKENS_PLACEHOLDER: &str = "{{PROVIDER_TOKENS}}";
 /// The same, with an access token that is expired.
@@ -64,17 +67,28 @@ pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
     Ok(if object.contains_key("body") { object.into() } else { json!({"body": object}) })
 }
 
+/// What files may want to know of.
+pub(crate) struct Places<'a> {
+    pub(crate) platform: &'a Platform,
+    pub(crate) provider: &'a Provider,
+    pub(crate) standin: Option<&'a Standin>,
+}
+
 /// Puts into these files what is known only once everything runs: addresses wherever a text holds them, tokens where it
 /// is nothing else.
-pub(crate) fn fill_in(value: &mut Value, platform: &Platform, provider: &Provider) {
+pub(crate) fn fill_in(value: &mut Value, places: &Places<'_>) {
+    let Places { platform, provider, standin } = places;
     match value {
         Value::String(text) if text == TOKENS_PLACEHOLDER => *value = provider.issue().into(),
         Value::String(text) if text == EXPIRED_TOKENS_PLACEHOLDER => *value = provider.issue_expired().into(),
         Value::String(text) if text.contains("{{") => {
             *text = text.replace(URL_PLACEHOLDER, &platform.url()).replace(PROVIDER_PLACEHOLDER, &provider.url());
+            if let Some(standin) = standin {
+                *text = text.replace(STANDIN_PLACEHOLDER, &standin.url());
+            }
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, platform, provider)),
-        Value::Object(members) => members.values_mut().for_each(|value| fill_in(value, platform, provider)),
+        Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, places)),
+        Value::Object(members) => members.values_mut().for_each(|value| fill_in(value, places)),
         _ => {}
     }
 }

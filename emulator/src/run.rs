@@ -5,10 +5,10 @@ use crate::{
     config::EmulatorConfig,
     emulator::Emulator,
     event::{Event, EventKind},
-    input::fill_in,
     keep::Keeper,
     log::Events,
-    provider::Provider,
+    stage::Stage,
+    standins::Name,
     story::Story,
     tally::Tally,
     timeline::Timeline,
@@ -30,6 +30,8 @@ const STRAGGLERS: Duration = Duration::from_secs(2);
 /// What to run.
 pub(crate) struct Plan {
     pub(crate) emulator: EmulatorConfig,
+    /// The API beside it.
+    pub(crate) standin: Option<Name>,
     pub(crate) messages: Vec<Value>,
     pub(crate) headers: Headers,
     /// Where changed keys go.
@@ -56,19 +58,20 @@ enum Ending {
 
 /// Runs the plan; true when every message was acknowledged without an error event.
 pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool> {
-    let emulator = start(plan.emulator).await?;
-    timeline.plain(&banner(&emulator));
+    let stage = Stage::start(plan.emulator, plan.standin).await?;
+    let emulator = &stage.emulator;
+    timeline.plain(&stage.banner());
     let expected = plan.messages.len();
     let send = || {
         for mut message in plan.messages {
-            fill_in(&mut message, emulator.platform(), emulator.provider());
+            stage.fill_in(&mut message);
             emulator.send(&message, &plan.headers);
         }
     };
-    let mut env = component_env(&emulator);
+    let mut env = stage.component_env();
     env.extend(plan.env.into_iter().map(|(name, value)| {
         let mut value = Value::String(value);
-        fill_in(&mut value, emulator.platform(), emulator.provider());
+        stage.fill_in(&mut value);
         (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }));
     let replicas = plan.replicas;
@@ -83,7 +86,7 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     } else {
         // All of them wait for messages before there are any, so that each gets its share.
         let started = start()?;
-        consumed_by(&emulator, replicas, plan.start_timeout).await?;
+        consumed_by(emulator, replicas, plan.start_timeout).await?;
         send();
         started
     };
@@ -95,21 +98,10 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     session.end(&ending).await?;
     let mut ok = session.judge(&ending);
     if let Some(story) = &session.story {
-        ok &= story.end(&emulator, timeline);
+        ok &= story.end(emulator, timeline);
     }
-    emulator.shutdown().await;
+    stage.shutdown().await;
     Ok(ok)
-}
-
-/// Starts an emulator whose step knows the platform's address.
-pub(crate) async fn start(config: EmulatorConfig) -> anyhow::Result<Emulator> {
-    let (flow, mut step) = (config.flow.clone(), config.step.clone());
-    let emulator = Emulator::start(config).await?;
-    let (platform, provider) = (emulator.platform(), emulator.provider());
-    fill_in(&mut step.config, platform, provider);
-    fill_in(&mut step.snapshot, platform, provider);
-    platform.set_step(&flow, step);
-    Ok(emulator)
 }
 
 /// Waits until as many consumers wait for messages.
@@ -125,31 +117,6 @@ async fn consumed_by(emulator: &Emulator, count: usize, patience: Duration) -> a
         let (waiting, seconds) = (waiting(), patience.as_secs());
         anyhow::anyhow!("only {waiting} of {count} replicas waited for messages within {seconds} s")
     })
-}
-
-/// Where it listens.
-pub(crate) fn banner(emulator: &Emulator) -> String {
-    let (broker, platform, provider) = (emulator.broker().addr(), emulator.platform().url(), emulator.provider().url());
-    format!("emulator: broker at {broker}, platform at {platform}, OAuth2 provider at {provider}, state in memory only")
-}
-
-/// What the platform sets, and for samples the platform's address and how to reach the provider.
-pub(crate) fn component_env(emulator: &Emulator) -> Vec<(String, String)> {
-    let mut env = emulator.env();
-    env.push(("EMULATOR_URL".into(), emulator.platform().url()));
-    env.extend(provider_env(emulator.provider()));
-    env
-}
-
-/// The provider's address, and the variables by which the reference component's component.json knows a provider.
-pub(crate) fn provider_env(provider: &Provider) -> [(String, String); 5] {
-    [
-        ("PROVIDER_URL".into(), provider.url()),
-        ("OAUTH_CLIENT_ID".into(), provider.client_id().into()),
-        ("OAUTH_CLIENT_SECRET".into(), provider.client_secret().into()),
-        ("OAUTH_AUTH_URI".into(), provider.authorize_url()),
-        ("OAUTH_TOKEN_URI".into(), provider.token_url()),
-    ]
 }
 
 struct Session<'a> {

@@ -3,11 +3,12 @@
 
 use crate::{
     child::{Process, in_words},
-    input::fill_in,
+    input::{Places, fill_in},
     keep::Keeper,
     platform::{Platform, PlatformConfig, ServiceResult, Step},
     provider::{Provider, ProviderConfig},
-    run::provider_env,
+    stage::{provider_env, start_standin},
+    standins::Name,
     timeline::Timeline,
 };
 use anyhow::{Context, bail};
@@ -30,6 +31,7 @@ pub(crate) struct ServicePlan {
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) provider: ProviderConfig,
+    pub(crate) standin: Option<Name>,
     pub(crate) timeout: Duration,
 }
 
@@ -38,13 +40,14 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
     let config = PlatformConfig::default();
     let platform = Platform::start(config.clone()).await.context("the platform cannot listen on 127.0.0.1")?;
     let provider = Provider::start(plan.provider).await.context("the OAuth2 provider cannot listen on 127.0.0.1")?;
-    fill_in(&mut plan.config, &platform, &provider);
+    let standin = start_standin(plan.standin, &provider).await?;
+    fill_in(&mut plan.config, &Places { platform: &platform, provider: &provider, standin: standin.as_ref() });
     let step = Step { config: plan.config.clone(), ..Step::default() };
     let step = Step { function: plan.function.clone().unwrap_or_default(), ..step };
     platform.set_step("emulated-flow", step);
     let command = complete(plan.command, &plan.method);
     let mut env = environment(&platform, &config, &plan.config, plan.function, plan.model);
-    env.extend(provider_env(&provider));
+    env.extend(provider_env(&provider, standin.as_ref()));
     env.extend(plan.env);
 
     let (mut process, mut output) = Process::start(&command, &env)?;
@@ -67,6 +70,9 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
     let results = platform.results();
     platform.shutdown().await;
     provider.shutdown().await;
+    if let Some(standin) = standin {
+        standin.shutdown().await;
+    }
     let Some(result) = results.last() else {
         timeline.note("the component printed at last:");
         timeline.tail(output.tail());

@@ -1,11 +1,6 @@
 //! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
 
-use crate::{
-    config::EmulatorConfig,
-    keep::Keeper,
-    run::{banner, component_env, start},
-    timeline::Timeline,
-};
+use crate::{config::EmulatorConfig, keep::Keeper, stage::Stage, standins::Name, timeline::Timeline};
 use anyhow::Context;
 use std::{
     fs::OpenOptions,
@@ -18,15 +13,17 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Starts everything, tells how to reach it, and shows what happens until SIGINT or SIGTERM.
 pub(crate) async fn up(
     config: EmulatorConfig,
+    standin: Option<Name>,
     env_file: Option<PathBuf>,
     keeper: &Keeper,
     timeline: &Timeline,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let emulator = start(config).await?;
-    timeline.plain(&banner(&emulator));
-    let exports: String = component_env(&emulator)
+    let stage = Stage::start(config, standin).await?;
+    timeline.plain(&stage.banner());
+    let exports: String = stage
+        .component_env()
         .iter()
         .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
         .collect();
@@ -39,7 +36,7 @@ pub(crate) async fn up(
         None => timeline.plain(exports.trim_end()),
     }
     timeline.plain("Ctrl-C ends it.");
-    let mut events = emulator.events();
+    let mut events = stage.emulator.events();
     loop {
         tokio::select! {
             Some(event) = events.next() => {
@@ -52,7 +49,7 @@ pub(crate) async fn up(
             _ = terminate.recv() => break,
         }
     }
-    emulator.shutdown().await;
+    stage.shutdown().await;
     Ok(())
 }
 

@@ -367,3 +367,21 @@ fn given_the_node_sailor_when_it_executes_services_then_their_results_are_printe
         assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap()["data"], expected);
     }
 }
+
+#[test]
+fn given_a_stand_in_by_name_when_a_component_is_run_then_it_and_its_messages_know_the_address_and_the_provider() {
+    for (name, own) in [("graph", "GRAPH_BASE_URL"), ("salesforce", "SALESFORCE_TOKEN_URI")] {
+        let folder = folder(&[("m.json", json!({"op": "echo", "url": "{{STANDIN_URL}}/x"}))]);
+        let outcome = run(folder.path(), &["--standin", name, "--message", "m.json", "--env", "X={{STANDIN_URL}}"]);
+        assert_eq!(outcome.status, 0, "{}", outcome.stdout);
+        assert!(outcome.stdout.contains("\"url\":\"http://127.0.0.1:"), "{}", outcome.stdout);
+        let script = format!("echo api=$STANDIN_URL x=$X own=${own} >&2; exit 1");
+        let words =
+            ["run", "--function", "f", "--standin", name, "--env", "X={{STANDIN_URL}}", "--", "sh", "-c", &script];
+        let outcome = emulator(folder.path(), words);
+        let told = outcome.stdout.split_whitespace().find_map(|word| word.strip_prefix("api=http://127.0.0.1:"));
+        let told = told.unwrap_or_else(|| panic!("{}", outcome.stdout));
+        assert!(outcome.stdout.contains(&format!("x=http://127.0.0.1:{told}")), "{}", outcome.stdout);
+        assert!(outcome.stdout.contains("own=http://127.0.0.1:"), "{}", outcome.stdout);
+    }
+}

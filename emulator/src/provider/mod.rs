@@ -22,6 +22,7 @@ pub use knobs::{BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, Refused, Unau
 pub use log::{ApiCall, Credentials, Entry, Kind, TokenCall};
 pub use script::{Hold, Scripted};
 
+use axum::http::{Method, Uri};
 use script::{Stage, Target};
 use serde_json::{Map, Value};
 use server::Running;
@@ -242,7 +243,7 @@ impl Provider {
         self.shared().log.count(|kind| matches!(kind, Kind::TokenCall(call) if call.grant == "refresh_token"))
     }
 
-    /// All calls of the API so far.
+    /// All calls of the API so far, and of stand-ins for others that take its tokens, those without headers and bodies.
     #[must_use]
     pub fn api_calls(&self) -> Vec<ApiCall> {
         let calls = self.log().into_iter().filter_map(|entry| match entry.kind {
@@ -282,6 +283,22 @@ impl Provider {
     #[must_use]
     pub fn presented(&self, refresh_token: &str) -> usize {
         self.shared().state().grants.presented(refresh_token)
+    }
+
+    /// Writes down a call of another API that takes this provider's tokens, without headers and body.
+    pub(crate) fn log_api_call(&self, method: &Method, uri: &Uri, token: Option<String>, status: u16) {
+        token.iter().for_each(|token| self.shared().secret(token));
+        let call = ApiCall {
+            method: method.to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            headers: Default::default(),
+            body: Default::default(),
+            authorization: token.as_ref().map(|token| format!("Bearer {token}")),
+            token,
+            status: Some(status),
+        };
+        self.shared().log.happened(Kind::ApiCall(call));
     }
 
     /// Waits until `count` calls of the token endpoint have arrived; they may still be held. Cancel safe.

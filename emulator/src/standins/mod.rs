@@ -3,4 +3,7 @@
 //! not have it refuses by name.
 
 pub mod graph;
+mod named;
 pub mod salesforce;
+
+pub(crate) use named::{Name, Standin};

@@ -10,6 +10,7 @@ mod calls;
 mod mail;
 mod query;
 mod refusal;
+mod samples;
 mod server;
 mod state;
 
@@ -92,16 +93,31 @@ impl Graph {
         self.shared().calls.order(pattern, faults);
     }
 
+    /// Has something happen when the next call that matches `pattern` comes, before it is answered: once.
+    ///
+    /// # Panics
+    /// When the pattern is no regular expression.
+    pub fn meanwhile(&self, pattern: &str, work: impl FnOnce(&Self) + Send + 'static) {
+        // Weak, so that what never happens does not keep the mailbox alive.
+        let server = Arc::downgrade(&self.server);
+        let work = move || {
+            if let Some(server) = server.upgrade() {
+                work(&Self { server });
+            }
+        };
+        self.shared().calls.meanwhile(pattern, Box::new(work));
+    }
+
     /// From now on no page of a list has more items than this, whatever `$top` asks for.
     pub fn limit_pages(&self, items: usize) {
         self.shared().state().page_size = items.max(1);
     }
 
-    /// Adds a contact and gives its id. Times of change may have fractions of seconds: Graph compares with them, and shows
+    /// Adds a contact and gives its id, which is that of `fields` where there is one. Times of change may have fractions of seconds: Graph compares with them, and shows
     /// whole seconds.
     pub fn add_contact(&self, fields: Value) -> String {
         let mut state = self.shared().state();
-        let id = state.new_id("contact");
+        let id = state.id_of("contact", &fields);
         let contact = state.item(&id, "", fields);
         state.contacts.push(contact);
         id
@@ -109,22 +125,26 @@ impl Graph {
 
     /// Adds a folder, below another one unless `within` is empty, and gives its id.
     pub fn add_folder(&self, within: &str, name: &str) -> String {
-        let mut state = self.shared().state();
-        let id = state.new_id("folder");
-        let within = state.folder(within).map(|folder| folder.id.clone()).unwrap_or_default();
-        let folder = state.item(&id, &within, serde_json::json!({ "displayName": name }));
-        state.folders.push(folder);
-        id
+        let id = self.shared().state().new_id("folder");
+        self.add_folder_with_id(&id, within, name)
     }
 
-    /// Adds a message to a folder (its id or well-known name) and gives its id.
+    fn add_folder_with_id(&self, id: &str, within: &str, name: &str) -> String {
+        let mut state = self.shared().state();
+        let within = state.folder(within).map(|folder| folder.id.clone()).unwrap_or_default();
+        let folder = state.item(id, &within, serde_json::json!({ "displayName": name }));
+        state.folders.push(folder);
+        id.to_owned()
+    }
+
+    /// Adds a message to a folder (its id or well-known name) and gives its id, which is that of `fields` where there is one.
     ///
     /// # Panics
     /// When there is no such folder.
     pub fn add_message(&self, folder: &str, fields: Value) -> String {
         let mut state = self.shared().state();
         let folder = state.folder(folder).expect("no such folder").id.clone();
-        let id = state.new_id("message");
+        let id = state.id_of("message", &fields);
         let message = state.item(&id, &folder, fields);
         state.messages.push(message);
         id
@@ -162,11 +182,15 @@ impl Graph {
 
     /// Adds a calendar and gives its id.
     pub fn add_calendar(&self, name: &str) -> String {
-        let mut state = self.shared().state();
-        let id = state.new_id("calendar");
-        let calendar = state.item(&id, "", serde_json::json!({ "name": name }));
-        state.calendars.push(calendar);
+        let id = self.shared().state().new_id("calendar");
+        self.add_calendar_with_id(&id, name);
         id
+    }
+
+    fn add_calendar_with_id(&self, id: &str, name: &str) {
+        let mut state = self.shared().state();
+        let calendar = state.item(id, "", serde_json::json!({ "name": name }));
+        state.calendars.push(calendar);
     }
 
     /// Adds an event to the default calendar; `start` and `end` are in UTC, as `2024-06-01T10:00:00`. Gives its id.

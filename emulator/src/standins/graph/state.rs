@@ -99,6 +99,11 @@ impl State {
         format!("AAMk/{kind}+{}==", self.numbers)
     }
 
+    /// The id that `fields` say, or a new one.
+    pub(super) fn id_of(&mut self, kind: &str, fields: &Value) -> String {
+        fields["id"].as_str().map_or_else(|| self.new_id(kind), str::to_owned)
+    }
+
     fn now(&mut self) -> String {
         self.numbers += 1;
         let second = self.numbers;

@@ -13,6 +13,7 @@ mod evaluate;
 mod query;
 mod records;
 mod refusal;
+mod samples;
 mod schema;
 mod server;
 mod soql;

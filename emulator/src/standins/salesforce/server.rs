@@ -159,7 +159,7 @@ async fn answer(
             ([(header::RETRY_AFTER, seconds.to_string())], refusal).into_response()
         }
         Some(Fault::Refused(status, code, message)) => Refusal::new(status, code, message).into_response(),
-        _ => match token.filter(|token| shared.provider.is_good(token)) {
+        _ => match token.clone().filter(|token| shared.provider.is_good(token)) {
             Some(_) => dispatch(&mut shared.state(), parts.uri.path(), request).into_response(),
             None => unauthorized(),
         },
@@ -171,7 +171,9 @@ async fn answer(
     if let Ok(date) = HeaderValue::try_from(shared.state().clock.http_date()) {
         response.headers_mut().insert(header::DATE, date);
     }
-    shared.calls.answered(place, response.status().as_u16());
+    let status = response.status().as_u16();
+    shared.calls.answered(place, status);
+    shared.provider.log_api_call(&parts.method, &parts.uri, token, status);
     response
 }
 

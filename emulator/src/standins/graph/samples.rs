@@ -1,0 +1,51 @@
+//! A mailbox that samples are about: `emulator run --standin graph`.
+
+use super::{AttachmentKind, Graph};
+use serde_json::{Value, json};
+
+impl Graph {
+    /// Adds contacts, folders, mail with a file, a calendar and an event. Ids begin with `sample-`.
+    pub fn add_samples(&self) {
+        for (id, name, surname, changed) in [
+            ("sample-contact-1", "Ada", "Lovelace", "2024-05-01T10:00:00Z"),
+            ("sample-contact-2", "Grace", "Hopper", "2024-05-02T10:00:00Z"),
+        ] {
+            self.add_contact(json!({
+                "id": id,
+                "displayName": format!("{name} {surname}"),
+                "givenName": name,
+                "surname": surname,
+                "emailAddresses": [address(name)],
+                "lastModifiedDateTime": changed,
+            }));
+        }
+        let projects = self.add_folder_with_id("sample-projects", "inbox", "Projects");
+        self.add_folder_with_id("sample-archive", &projects, "Archive");
+        for (id, from, subject, is_read, changed) in [
+            ("sample-mail-1", "Ada", "Notes on the engine", true, "2024-05-03T09:00:00Z"),
+            ("sample-mail-2", "Grace", "The report", false, "2024-05-03T10:00:00Z"),
+        ] {
+            self.add_message(
+                "inbox",
+                json!({
+                    "id": id,
+                    "subject": subject,
+                    "from": { "emailAddress": address(from) },
+                    "toRecipients": [{ "emailAddress": address("Adele") }],
+                    "body": { "contentType": "text", "content": "See below." },
+                    "isRead": is_read,
+                    "hasAttachments": false,
+                    "receivedDateTime": changed,
+                    "lastModifiedDateTime": changed,
+                }),
+            );
+        }
+        self.attach("sample-mail-2", AttachmentKind::File, "report.csv", "text/csv", "month,sum\n2024-04,12\n");
+        self.add_calendar_with_id("sample-calendar", "Team");
+        self.add_event("2024-06-03T10:00:00", "2024-06-03T11:00:00", json!({ "subject": "Talk", "showAs": "busy" }));
+    }
+}
+
+fn address(name: &str) -> Value {
+    json!({ "name": name, "address": format!("{}@example.com", name.to_lowercase()) })
+}
