@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url,
+    Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url,
     header::{HeaderMap, RETRY_AFTER},
     redirect::Policy,
 };
@@ -35,18 +35,29 @@ pub(crate) fn client_without_redirects() -> Result<Client, HttpError> {
     build(Policy::none())
 }
 
+/// The client for what is sent as a stream, which may take as long as its source does: each request needs a limit.
+pub(crate) fn client_for_streams() -> Result<Client, HttpError> {
+    finish(builder(Policy::none()))
+}
+
 fn build(redirects: Policy) -> Result<Client, HttpError> {
+    // From the first byte that is sent on.
+    finish(builder(redirects).read_timeout(Duration::from_secs(60)))
+}
+
+fn builder(redirects: Policy) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
         .pool_idle_timeout(Duration::from_secs(60))
         .redirect(redirects)
-        .build()
-        .map_err(|e| HttpError::NoAnswer {
-            cause: format!("no HTTP client can be made (are the system's CA certificates installed?): {}", chain(&e)),
-            passing: false,
-        })
+}
+
+fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
+    builder.build().map_err(|e| HttpError::NoAnswer {
+        cause: format!("no HTTP client can be made (are the system's CA certificates installed?): {}", chain(&e)),
+        passing: false,
+    })
 }
 
 /// How often, how fast and how patiently a request is tried.

@@ -18,11 +18,14 @@ use std::{sync::Arc, time::Duration};
 
 /// How many redirects a download follows.
 const REDIRECTS: usize = 5;
+/// How long an attachment that is a stream may take.
+const LONGEST_STREAM: Duration = Duration::from_secs(3600);
 
 /// Object storage with this step's token. Clones are cheap and share connections.
 #[derive(Clone, Debug)]
 pub struct ObjectStorage {
     http: Client,
+    streams: Client,
     policy: RetryPolicy,
     cipher: Option<Cipher>,
     access: Arc<Access>,
@@ -61,16 +64,18 @@ impl ObjectStorageError {
 }
 
 impl ObjectStorage {
-    /// `http` must not follow redirects: the token is for the storage's own address. Without a cipher, bodies are kept
-    /// as they are.
+    /// Neither client may follow redirects: the token is for the storage's own address. `streams` waits for an answer as
+    /// long as a request says. Without a cipher, bodies are kept as they are.
     pub(crate) fn new(
         http: Client,
+        streams: Client,
         settings: &ObjectStorageSettings,
         cipher: Option<Cipher>,
         identity: &StepIdentity,
     ) -> Self {
         Self {
             http,
+            streams,
             policy: RetryPolicy {
                 attempts: settings.retries.saturating_add(1),
                 delay: Duration::from_millis(100),
@@ -98,7 +103,7 @@ impl ObjectStorage {
             None => Bytes::copy_from_slice(plain),
         };
         let answer = http::send_with_retry(&self.policy, || {
-            self.upload_request().header(CONTENT_TYPE, "application/json").body(sealed.clone())
+            self.upload_request(&self.http).header(CONTENT_TYPE, "application/json").body(sealed.clone())
         });
         let stored = answer.await.and_then(|answer| answer.json::<Stored>()).map_err(|e| e.without_contents());
         stored.and_then(Stored::id).map_err(|cause| ObjectStorageError::new("storing a message's body", cause))
@@ -119,8 +124,8 @@ impl ObjectStorage {
 
     /// Stores a file, unencrypted, for the attachments of a message.
     ///
-    /// A body in memory is sent again when the storage fails for a moment, a stream is sent once. The upload has to be
-    /// through in 60 s. Dropping the future may leave a file that nobody knows of.
+    /// A body in memory is sent again when the storage fails for a moment, a stream is sent once. Bytes have
+    /// to be through in 60 s, a stream in an hour. Dropping the future may leave a file that nobody knows of.
     ///
     /// # Errors
     /// When the storage cannot be reached, refuses, or its answer names no object.
@@ -129,10 +134,10 @@ impl ObjectStorage {
         let body = body.into();
         let in_memory = body.as_bytes().map(Bytes::copy_from_slice);
         let size = in_memory.as_ref().map(|bytes| bytes.len() as u64);
-        let request = || self.upload_request().header(CONTENT_TYPE, content_type);
+        let request = |http| self.upload_request(http).header(CONTENT_TYPE, content_type);
         let response = match in_memory {
-            Some(bytes) => http::retry(&self.policy, || http::send(request().body(bytes.clone()))).await,
-            None => http::send(request().body(body)).await,
+            Some(bytes) => http::retry(&self.policy, || http::send(request(&self.http).body(bytes.clone()))).await,
+            None => http::send(request(&self.streams).timeout(LONGEST_STREAM).body(body)).await,
         };
         let answer = match response {
             Ok(response) => http::read(response).await,
@@ -169,8 +174,8 @@ impl ObjectStorage {
         Err(failed(format!("its server redirects more than {REDIRECTS} times")))
     }
 
-    fn upload_request(&self) -> RequestBuilder {
-        self.own(self.http.post(format!("{}/objects", self.access.uri)))
+    fn upload_request(&self, http: &Client) -> RequestBuilder {
+        self.own(http.post(format!("{}/objects", self.access.uri)))
     }
 
     fn object_address(&self, id: &str) -> String {

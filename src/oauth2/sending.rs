@@ -212,9 +212,15 @@ impl Sending<'_> {
     fn address(&self, token: &Token, first_base: Option<&Url>) -> Result<Url, Error> {
         let base = self.base(token);
         let Ok(mut url) = Url::parse(&self.path) else {
-            let base = base.ok_or_else(|| {
-                let remedy = "give it with `OAuth2::base_url`, or request an address with a host";
-                Error::Config(format!("a path needs the API's base URL: {remedy}"))
+            let base = base.ok_or_else(|| match self.resolved.profile.base_url_field.as_deref() {
+                Some(field) => Error::Config(format!(
+                    "the tokens do not say where the API is: their `{field}` must be an https address; connect the \
+                     account again"
+                )),
+                None => {
+                    let remedy = "give it with `OAuth2::base_url`, or request an address with a host";
+                    Error::Config(format!("a path needs the API's base URL: {remedy}"))
+                }
             })?;
             let url = format!("{}/{}", base.as_str().trim_end_matches('/'), self.path.trim_start_matches('/'));
             return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));

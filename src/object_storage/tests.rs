@@ -1,6 +1,7 @@
 //! The requests that object storage gets, and what its answers become.
 
 use super::*;
+use futures_util::StreamExt;
 use serde_json::json;
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
@@ -19,7 +20,8 @@ fn storage(uri: &str, cipher: Option<Cipher>) -> ObjectStorage {
         timeout: Duration::from_secs(5),
     };
     let identity = StepIdentity { flow_id: "flow1".into(), step_id: "step_1".into(), ..StepIdentity::default() };
-    ObjectStorage::new(http::client_without_redirects().unwrap(), &settings, cipher, &identity)
+    let (http, streams) = (http::client_without_redirects().unwrap(), http::client_for_streams().unwrap());
+    ObjectStorage::new(http, streams, &settings, cipher, &identity)
 }
 
 async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
@@ -183,4 +185,21 @@ async fn given_a_circle_of_redirects_then_the_download_fails() {
     let error = storage(&server.uri(), None).download(&server.uri()).await.unwrap_err();
     assert_eq!(error.to_string(), "fetching an attachment failed: its server redirects more than 5 times");
     assert_eq!(requests(&server).await.len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_may_take_longer_than_an_answer() {
+    // While a blocking task runs, the paused clock moves by hand only.
+    let (done, until_done) = std::sync::mpsc::channel::<()>();
+    let hold = tokio::task::spawn_blocking(move || until_done.recv());
+    let server = server(vec![stored("o1")]).await;
+    let parts = futures_util::stream::iter(["a", "b"]).then(async |part| {
+        tokio::time::advance(Duration::from_secs(90)).await;
+        Ok::<_, std::io::Error>(part)
+    });
+    let stored = storage(&server.uri(), None).upload(Body::wrap_stream(parts), "text/csv").await;
+    assert!(stored.unwrap().url.contains("o1"));
+    assert_eq!(requests(&server).await[0].body, b"ab");
+    drop(done);
+    let _ = hold.await;
 }

@@ -124,7 +124,8 @@ pub(crate) fn storage(
     identity: &StepIdentity,
 ) -> anyhow::Result<Option<ObjectStorage>> {
     let Some(settings) = settings else { return Ok(None) };
-    Ok(Some(ObjectStorage::new(http::client_without_redirects()?, settings, cipher.cloned(), identity)))
+    let (http, streams) = (http::client_without_redirects()?, http::client_for_streams()?);
+    Ok(Some(ObjectStorage::new(http, streams, settings, cipher.cloned(), identity)))
 }
 
 /// What sessions work with in a process that the platform has started.

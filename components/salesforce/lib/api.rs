@@ -24,16 +24,27 @@ const PASSING: [&str; 3] = ["REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "UNA
 
 /// What component.json cannot say of the credential. Where the login host is not below salesforce.com, as behind a
 /// proxy, variables name the whole addresses.
-pub fn oauth2(variable: impl Fn(&str) -> Option<String>) -> OAuth2 {
-    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
-    let mut oauth2 = OAuth2::new().profile("salesforce");
-    if is_set("SALESFORCE_TOKEN_URI") {
-        oauth2 = oauth2.token_uri("{{SALESFORCE_TOKEN_URI}}");
+pub fn oauth2() -> OAuth2 {
+    OAuth2::new().profile("salesforce").token_uri("{{SALESFORCE_TOKEN_URI}}").auth_uri("{{SALESFORCE_AUTH_URI}}")
+}
+
+/// The version of the API: `60.0`, also when it is given as `60` or `v60.0`.
+pub fn version() -> anyhow::Result<String> {
+    read_version(&settings::environment("SALESFORCE_API_VERSION").unwrap_or_default())
+}
+
+fn read_version(given: &str) -> anyhow::Result<String> {
+    let number = given.trim().trim_start_matches(['v', 'V']);
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if number.is_empty() {
+        return Ok(VERSION.to_owned());
     }
-    if is_set("SALESFORCE_AUTH_URI") {
-        oauth2 = oauth2.auth_uri("{{SALESFORCE_AUTH_URI}}");
-    }
-    oauth2
+    anyhow::ensure!(
+        is_number(major) && is_number(minor),
+        "the environment variable SALESFORCE_API_VERSION is {given:?}: it must be a version such as {VERSION}"
+    );
+    Ok(format!("{major}.{minor}"))
 }
 
 /// The API of the organisation that the credential is for. Paths are relative to `/services/data/vXX.0/`, unless they
@@ -46,12 +57,8 @@ pub struct Api {
 
 impl Api {
     pub fn new(oauth: &AuthorizedClient) -> Self {
-        let version = settings::environment("SALESFORCE_API_VERSION").unwrap_or_default();
-        let version = match version.trim().trim_start_matches(['v', 'V']) {
-            "" => VERSION,
-            version => version,
-        };
-        Self { oauth: oauth.clone(), version: version.to_owned() }
+        // One that is wrong has ended the process at its start.
+        Self { oauth: oauth.clone(), version: version().unwrap_or_else(|_| VERSION.to_owned()) }
     }
 
     pub fn get(&self, path: &str) -> AuthorizedRequest {
@@ -92,8 +99,12 @@ pub async fn send(request: AuthorizedRequest) -> anyhow::Result<Response> {
 
 /// Sends a request and reads a JSON answer; an empty one is `null`.
 pub async fn json<T: DeserializeOwned>(request: AuthorizedRequest) -> anyhow::Result<T> {
-    let answer = send(request).await?.bytes().await.map_err(reqwest::Error::without_url)?;
-    let answer = if answer.is_empty() { &b"null"[..] } else { &answer };
+    read(&send(request).await?.bytes().await.map_err(reqwest::Error::without_url)?)
+}
+
+/// Reads a JSON answer; an empty one is `null`.
+pub fn read<T: DeserializeOwned>(answer: &[u8]) -> anyhow::Result<T> {
+    let answer = if answer.is_empty() { b"null" } else { answer };
     serde_json::from_slice(answer).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         anyhow::anyhow!("Salesforce's answer is not what was expected ({place}); see SALESFORCE_API_VERSION")
@@ -155,10 +166,19 @@ pub fn explained(error: Error) -> anyhow::Error {
     if error.passes() {
         return error.into();
     }
+    if matches!(*status, StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) {
+        let remedy = "choose fewer fields, fewer linked objects, or shorter lists to look for";
+        return anyhow::anyhow!("{request}: the query is longer than Salesforce takes ({}): {remedy}", status.as_u16());
+    }
     let Ok(complaints) = serde_json::from_str::<Vec<Complaint>>(body) else { return error.into() };
     let passes = complaints.iter().any(|complaint| PASSING.contains(&complaint.error_code.as_str()));
     let refusal = Refusal { request: request.clone(), status: *status, complaints };
     if passes { Rebound::because(refusal.to_string()).into() } else { refusal.into() }
+}
+
+/// Whether it is trouble that passes: a message whose module fails with it comes again later.
+pub fn passes(error: &anyhow::Error) -> bool {
+    error.is::<Rebound>() || error.downcast_ref::<Error>().is_some_and(Error::passes)
 }
 
 /// A JSON value as text for an address or a search; none where it is left out.
@@ -173,4 +193,20 @@ pub fn as_text(name: &str, value: Option<&Value>) -> anyhow::Result<Option<Strin
                 .context(format!("`{name}` must be a single value"));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_version;
+
+    #[test]
+    fn given_a_version_as_people_write_it_then_it_is_read_and_anything_else_is_an_error_that_names_the_variable() {
+        for (given, version) in [("", "60.0"), (" ", "60.0"), ("58", "58.0"), ("v58.0", "58.0"), (" 61.0 ", "61.0")] {
+            assert_eq!(read_version(given).unwrap(), version, "{given:?}");
+        }
+        for wrong in ["sixty", "60.", "60.0/../..", "-1"] {
+            let error = read_version(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("SALESFORCE_API_VERSION") && error.contains("60.0"), "{error}");
+        }
+    }
 }

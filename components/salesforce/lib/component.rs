@@ -59,13 +59,9 @@ use sailor::prelude::*;
 
 /// The component, checked against its component.json.
 pub fn component() -> anyhow::Result<Component> {
-    in_environment(sailor::settings::environment)
-}
-
-/// The component as it is where these are the variables.
-pub fn in_environment(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Component> {
+    api::version()?;
     Ok(Component::new(include_str!("../component.json"))?
-        .oauth2(api::oauth2(variable))
+        .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .trigger("getUpdatedObjectsPolling", get_updated_objects_polling::UpdatedObjects)
         .trigger("queryTrigger", query_trigger::query)

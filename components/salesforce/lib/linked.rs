@@ -1,7 +1,53 @@
-//! Fields of an object and of what it is linked with: parents, and lists of children, whose names begin with `!`.
+//! What an object is linked with: parents by the name of the relationship, and lists of children, whose names begin
+//! with `!`.
 
-use super::{api::Api, describe::Object, soql::Name};
+use super::{
+    api::Api,
+    describe::{Field, Object},
+    soql::Name,
+};
 use anyhow::Context as _;
+
+/// A link that a step has chosen.
+pub struct Link {
+    /// The relationship's name, as records have it.
+    pub name: Name,
+    pub kind: Kind,
+}
+
+/// What is at its other end.
+pub enum Kind {
+    Parent(Object),
+    /// One of several objects, which have only these fields in common.
+    AnyParent([&'static str; 2]),
+    Children(Object),
+}
+
+/// The links that are chosen, described.
+pub async fn links(api: &Api, object: &Object, linked: &[String]) -> anyhow::Result<Vec<Link>> {
+    let mut links = vec![];
+    for link in linked {
+        let unknown = || format!("{} is not linked with {link}: check the field `linkedObjects`", object.name);
+        let relationship = link.strip_prefix('!');
+        let name = Name::new(relationship.unwrap_or(link)).with_context(unknown)?;
+        let kind = match relationship {
+            Some(relationship) => {
+                let mut children = object.child_relationships.iter();
+                let child = children.find(|child| child.relationship_name.as_deref() == Some(relationship));
+                Kind::Children(related(api, &child.with_context(unknown)?.object).await?)
+            }
+            None => {
+                let is_it = |field: &&Field| field.relationship_name.as_deref() == Some(link);
+                match object.fields.iter().find(is_it).with_context(unknown)?.reference_to.as_slice() {
+                    [one] => Kind::Parent(related(api, one).await?),
+                    _ => Kind::AnyParent(["Id", "Name"]),
+                }
+            }
+        };
+        links.push(Link { name, kind });
+    }
+    Ok(links)
+}
 
 /// What stands between SELECT and FROM: these fields (all, where none are named), and those of the linked objects.
 pub async fn select(api: &Api, object: &Object, fields: &[Name], linked: &[String]) -> anyhow::Result<String> {
@@ -9,26 +55,13 @@ pub async fn select(api: &Api, object: &Object, fields: &[Name], linked: &[Strin
         [] => object.shown().map(str::to_owned).collect(),
         fields => fields.iter().map(ToString::to_string).collect(),
     };
-    for link in linked {
-        match link.strip_prefix('!') {
-            Some(relationship) => {
-                let child =
-                    object.child_relationships.iter().find(|c| c.relationship_name.as_deref() == Some(relationship));
-                let child = child.with_context(|| unknown(object, link))?;
-                let described = related(api, &child.object).await?;
-                let fields = described.shown().collect::<Vec<_>>().join(", ");
-                items.push(format!("(SELECT {fields} FROM {})", relation(relationship)?));
-            }
-            None => {
-                let field = object.fields.iter().find(|f| f.relationship_name.as_deref() == Some(link));
-                let field = field.with_context(|| unknown(object, link))?;
-                // What may be one of several objects has only their common fields.
-                let fields = match field.reference_to.as_slice() {
-                    [one] => related(api, one).await?.shown().map(str::to_owned).collect(),
-                    _ => vec!["Id".to_owned(), "Name".to_owned()],
-                };
-                let link = relation(link)?;
-                items.extend(fields.iter().map(|name| format!("{link}.{name}")));
+    for Link { name, kind } in links(api, object, linked).await? {
+        match kind {
+            Kind::Parent(parent) => items.extend(parent.shown().map(|field| format!("{name}.{field}"))),
+            Kind::AnyParent(fields) => items.extend(fields.map(|field| format!("{name}.{field}"))),
+            Kind::Children(child) => {
+                let fields = child.shown().collect::<Vec<_>>().join(", ");
+                items.push(format!("(SELECT {fields} FROM {name})"));
             }
         }
     }
@@ -36,13 +69,6 @@ pub async fn select(api: &Api, object: &Object, fields: &[Name], linked: &[Strin
 }
 
 async fn related(api: &Api, object: &str) -> anyhow::Result<Object> {
-    Object::of(api, &relation(object)?).await
-}
-
-fn relation(name: &str) -> anyhow::Result<Name> {
-    Name::new(name).with_context(|| format!("{name:?} is no API name"))
-}
-
-fn unknown(object: &Object, link: &str) -> String {
-    format!("{} is not linked with {link}: check the field `linkedObjects`", object.name)
+    let name = Name::new(object).with_context(|| format!("{object:?} is no API name"))?;
+    Object::of(api, &name).await
 }

@@ -4,6 +4,7 @@ use super::{
     api::Api,
     describe::{Field, Object},
     fields,
+    linked::{self, Kind},
     soql::Name,
     terms::CONDITIONS,
 };
@@ -30,6 +31,8 @@ pub struct Config {
     emit_behavior: Option<String>,
     #[serde(default, deserialize_with = "fields::list")]
     selected_fields: Vec<String>,
+    #[serde(default, deserialize_with = "fields::list")]
+    linked_objects: Vec<String>,
 }
 
 type Cx = ServiceContext<Config>;
@@ -74,7 +77,7 @@ pub async fn delete(cx: Cx) -> anyhow::Result<Value> {
 pub async fn lookup_object(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let is_needed = !cx.config.allow_criteria_to_be_omitted;
-    Ok(json!({ "in": criteria(&cx, &object, is_needed)?, "out": record(&object, &[]) }))
+    Ok(json!({ "in": criteria(&cx, &object, is_needed)?, "out": record(&cx, &object).await? }))
 }
 
 /// In: search terms, and how much is wanted. Out: records.
@@ -99,7 +102,7 @@ pub async fn lookup_objects(cx: Cx) -> anyhow::Result<Value> {
         }
     }
     let number = |title: &str| json!({ "type": "number", "title": title });
-    let record = record(&object, &[]);
+    let record = record(&cx, &object).await?;
     let output = match cx.config.output_method.as_deref() {
         Some("emitIndividually") => record,
         _ => results(&record),
@@ -116,7 +119,7 @@ pub async fn lookup_objects(cx: Cx) -> anyhow::Result<Value> {
 /// Out: the record, or a page of them.
 pub async fn updated_objects(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
-    let record = record(&object, &cx.config.selected_fields);
+    let record = record(&cx, &object).await?;
     let output = match cx.config.emit_behavior.as_deref() {
         None | Some("emitIndividually") => record,
         Some(_) => results(&record),
@@ -135,11 +138,32 @@ fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> 
     Ok(schema(properties([field], |_| is_needed)))
 }
 
-fn record(object: &Object, selected: &[String]) -> Value {
-    let always = ["Id", "LastModifiedDate"];
-    let is_shown =
-        |field: &&Field| selected.is_empty() || always.contains(&field.name.as_str()) || selected.contains(&field.name);
-    schema(properties(object.fields.iter().filter(is_shown).filter(|f| f.kind != "base64"), |_| false))
+/// A record with the fields that are chosen (all, where none is), and what it is linked with.
+async fn record(cx: &Cx, object: &Object) -> anyhow::Result<Value> {
+    let selected = &cx.config.selected_fields;
+    let is_chosen = |field: &&Field| {
+        let mut chosen = selected.iter().map(String::as_str).chain(["Id", "LastModifiedDate"]);
+        selected.is_empty() || chosen.any(|name| name.eq_ignore_ascii_case(&field.name))
+    };
+    let mut record = properties(object.fields.iter().filter(is_chosen).filter(is_shown), |_| false);
+    for link in linked::links(&Api::new(cx.oauth()), object, &cx.config.linked_objects).await? {
+        let schema = match link.kind {
+            Kind::Parent(parent) => whole(&parent),
+            Kind::AnyParent(fields) => texts(&fields),
+            Kind::Children(child) => json!({ "type": "array", "items": whole(&child) }),
+        };
+        record.insert(link.name.to_string(), schema);
+    }
+    Ok(schema(record))
+}
+
+fn whole(object: &Object) -> Value {
+    schema(properties(object.fields.iter().filter(is_shown), |_| false))
+}
+
+/// Queries do not show files.
+fn is_shown(field: &&Field) -> bool {
+    field.kind != "base64"
 }
 
 fn results(record: &Value) -> Value {

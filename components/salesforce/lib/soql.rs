@@ -136,3 +136,118 @@ fn is_shaped(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(t, p)| if p == b'0' { t.is_ascii_digit() } else { t == p })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn field(kind: &str) -> Field {
+        Field { name: "F__c".into(), kind: kind.into(), filterable: true, ..Field::default() }
+    }
+
+    /// Reads a text literal as Salesforce does: the text, and what comes after it.
+    fn read(literal: &str) -> Option<(String, &str)> {
+        let mut text = String::new();
+        let mut rest = literal.strip_prefix('\'')?.chars();
+        while let Some(character) = rest.next() {
+            match character {
+                '\'' => return Some((text, rest.as_str())),
+                '\n' | '\r' => return None,
+                '\\' => text.push(match rest.next()? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    'b' => '\u{8}',
+                    'f' => '\u{c}',
+                    same @ ('\\' | '\'') => same,
+                    _ => return None,
+                }),
+                character => text.push(character),
+            }
+        }
+        None
+    }
+
+    proptest! {
+        #[test]
+        fn given_any_text_then_its_literal_is_read_as_that_text_and_nothing_comes_after_it(value in any::<String>()) {
+            let literal = text(&value);
+            prop_assert_eq!(read(&literal), Some((value.clone(), "")));
+        }
+
+        #[test]
+        fn given_texts_made_of_what_could_end_a_literal_then_none_does(value in r#"['"\\\n\r\t)( =-]{0,12}"#) {
+            let literal = text(&value);
+            prop_assert_eq!(read(&literal), Some((value.clone(), "")));
+        }
+
+        #[test]
+        fn given_any_text_for_a_field_that_is_no_text_then_it_is_a_bare_literal_or_an_error(
+            value in any::<String>(),
+            kind in prop::sample::select(vec!["boolean", "int", "double", "currency", "date", "datetime"]),
+        ) {
+            if let Ok(literal) = literal(&field(kind), &value.into()) {
+                prop_assert!(
+                    !literal.is_empty()
+                        && literal.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b':' | b'.' | b'_')),
+                    "{}", literal
+                );
+            }
+        }
+
+        #[test]
+        fn given_any_text_then_it_is_a_name_only_of_letters_digits_underscores_and_dots(value in any::<String>()) {
+            if let Some(name) = Name::new(&value) {
+                let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
+                prop_assert!(!name.as_str().is_empty() && name.as_str().bytes().all(is_part));
+            }
+        }
+    }
+
+    #[test]
+    fn given_a_value_then_its_literal_is_of_the_fields_type() {
+        for (kind, value, wanted) in [
+            ("string", json!("O'Hara"), r"'O\'Hara'"),
+            ("string", json!(5), "'5'"),
+            ("picklist", json!(true), "'true'"),
+            ("id", json!("001"), "'001'"),
+            ("int", json!("5"), "5"),
+            ("currency", json!(-1.5), "-1.5"),
+            ("boolean", json!("true"), "true"),
+            ("date", json!("2024-01-31"), "2024-01-31"),
+            ("date", json!("TODAY"), "TODAY"),
+            ("datetime", json!("LAST_N_DAYS:5"), "LAST_N_DAYS:5"),
+            ("datetime", json!("2024-01-31T12:00:00+0200"), "2024-01-31T12:00:00.000+02:00"),
+            ("datetime", json!("2024-01-31"), "2024-01-31T00:00:00.000Z"),
+            ("string", json!(null), "null"),
+        ] {
+            assert_eq!(literal(&field(kind), &value).unwrap(), wanted, "{kind} {value}");
+        }
+    }
+
+    #[test]
+    fn given_a_value_that_does_not_fit_then_the_error_names_the_field_and_what_it_must_be() {
+        for (kind, value, told) in [
+            ("int", json!("5 OR Id != null"), "a number"),
+            ("double", json!("NaN"), "a number"),
+            ("boolean", json!("yes"), "true or false"),
+            ("date", json!("31.01.2024"), "2024-01-31"),
+            ("datetime", json!("2024-01-31T12:00"), "2024-01-31T12:00:00Z"),
+            ("string", json!(["a"]), "a single value"),
+            ("base64", json!("x"), "cannot be searched"),
+        ] {
+            let error = literal(&field(kind), &value).unwrap_err().to_string();
+            assert!(error.contains("F__c") && error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn given_texts_that_are_no_names_then_they_are_none() {
+        for wrong in ["", " ", "Account WHERE", "1st", "Name'", "a..b", ".a", "a.", "Ünit", "a-b"] {
+            assert_eq!(Name::new(wrong), None, "{wrong}");
+        }
+        assert!(Name::new("Owner__r.Size__c").is_some());
+    }
+}

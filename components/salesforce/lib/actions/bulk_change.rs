@@ -12,6 +12,7 @@ use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Salesforce takes 150 MB in base64, which it makes of the file.
 const LARGEST: usize = 100 * 1024 * 1024;
@@ -99,33 +100,41 @@ pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -
     job["lineEnding"] = if ends_with_cr { "CRLF" } else { "LF" }.into();
 
     let job: Job = api::json(api.post("jobs/ingest").json(&job)).await?;
-    let path = format!("jobs/ingest/{}", api::segment(&job.id)?);
-    let job = match upload(&api, &path, file, limit).await {
-        Ok(job) => job,
-        Err(error) => {
-            // Nothing was done yet; the job is not left open.
-            let _ = api::send(api.patch(&path).json(&json!({ "state": "Aborted" }))).await;
-            return Err(error);
-        }
-    };
-    let job = job.done(&api, "ingest", limit).await?;
+    let path = job.path("ingest")?;
+    let job = begin(&api, job, &path, file, limit).await?.done(&api, "ingest", limit).await?;
     let mut result = vec![];
     for (kind, error) in [
         ("successfulResults", None),
         ("failedResults", Some("Salesforce gives no reason")),
         ("unprocessedrecords", Some("not processed")),
     ] {
-        let answer = api::send(api.get(&format!("{path}/{kind}"))).await?;
-        let text = answer.text().await.map_err(reqwest::Error::without_url)?;
+        let text = job.results(&api, &format!("{path}/{kind}")).await?;
         result.extend(csv::records(&text).into_iter().map(|record| row(record, error)));
     }
     cx.data(&Output { job_id: job.id, result }).await
 }
 
-async fn upload(api: &Api, path: &str, file: Bytes, limit: Duration) -> anyhow::Result<Job> {
-    let request = api.request(reqwest::Method::PUT, &format!("{path}/batches"));
-    api::send(request.header("content-type", "text/csv").timeout(limit).body(file)).await?;
-    api::json(api.patch(path).json(&json!({ "state": "UploadComplete" })).idempotent(true)).await
+/// Uploads the file and has Salesforce begin. After an error that may have the message come again, nothing was begun.
+async fn begin(api: &Api, job: Job, path: &str, file: Bytes, limit: Duration) -> anyhow::Result<Job> {
+    let upload = api.request(reqwest::Method::PUT, &format!("{path}/batches"));
+    let upload = api::send(upload.header("content-type", "text/csv").timeout(limit).body(file)).await;
+    let error = match upload {
+        Ok(_) => match api::json(api.patch(path).json(&json!({ "state": "UploadComplete" })).idempotent(true)).await {
+            Ok(job) => return Ok(job),
+            Err(error) => {
+                // The answer may be lost, or a second try refused, of a job that goes on.
+                let now = job.now(api, "ingest", Instant::now() + limit).await?;
+                if now.state != "Open" {
+                    return Ok(now);
+                }
+                error
+            }
+        },
+        Err(error) => error,
+    };
+    // The job is not left open; where even that fails, Salesforce deletes it after a week.
+    let _ = api::send(api.patch(path).json(&json!({ "state": "Aborted" }))).await;
+    Err(error)
 }
 
 async fn download(cx: &Context<Config, Output>, url: &str) -> anyhow::Result<Bytes> {

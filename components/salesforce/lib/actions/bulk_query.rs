@@ -52,7 +52,7 @@ pub async fn bulk_query(message: Message<Input>, cx: Context<Config, Output>) ->
     let limit = Duration::from_secs(cx.config.timeout.unwrap_or(TIMEOUT_SECONDS) as u64);
     let job = job.done(&api, "query", limit).await?;
 
-    let path = format!("jobs/query/{}/results", api::segment(&job.id)?);
+    let path = format!("{}/results", job.path("query")?);
     // The first page is asked for here, where its refusal can be told.
     let first = Page::of(api::send(api.get(&path)).await?, false);
     let rows = rows(api, path, first);

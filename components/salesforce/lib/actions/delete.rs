@@ -59,7 +59,11 @@ pub async fn delete(message: Message<Criteria>, cx: Context<Config, Deleted>) ->
     let path = format!("sobjects/{sobject}/{}", api::segment(&id)?);
     let response = match api::send(api.delete(&path)).await {
         Ok(_) => Some(Response { id, success: true, errors: vec![] }),
-        Err(error) if Refusal::of(&error).is_some_and(is_gone) => None,
+        Err(error) if Refusal::of(&error).is_some_and(is_gone) => {
+            // The same is said where there is no such object at all, which is an error.
+            Object::of(&api, sobject).await?;
+            None
+        }
         Err(error) => return Err(error),
     };
     cx.data(&Deleted { response }).await

@@ -34,23 +34,17 @@ pub struct Input {
     query: String,
 }
 
-/// Emits a message per record, or `{"result": […]}` with all of them.
+/// Emits a message per record, or `{"result": […]}` with all of them. All are there before the first is emitted: trouble
+/// between pages, which has the message come again, must not double any.
 pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config { batch_size, allow_result_as_set, include_deleted, max_fetch } = cx.config;
     anyhow::ensure!(!message.body.query.trim().is_empty(), "`query` is empty: it must be SOQL");
-    let mut pages = Pages::of(&api, message.body.query).with_deleted(include_deleted).of_size(batch_size);
-    let mut left = max_fetch.unwrap_or(MAX_FETCH);
+    let pages = Pages::of(&api, message.body.query).with_deleted(include_deleted).of_size(batch_size);
+    let records = pages.first(max_fetch.unwrap_or(MAX_FETCH)).await?;
     if allow_result_as_set {
-        let result = pages.first(left).await?.into_iter().map(Value::Object).collect();
+        let result = records.into_iter().map(Value::Object).collect();
         return cx.data(&Record::from_iter([("result".to_owned(), result)])).await;
     }
-    while left > 0
-        && let Some(page) = pages.next().await?
-    {
-        let records: Vec<Record> = page.records.into_iter().take(left).collect();
-        left -= records.len();
-        cx.data_all(stream::iter(records)).await?;
-    }
-    Ok(())
+    cx.data_all(stream::iter(records)).await
 }

@@ -91,6 +91,10 @@ impl Calls {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
     }
 
+    pub(super) fn forget(&self) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

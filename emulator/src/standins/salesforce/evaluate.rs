@@ -101,14 +101,20 @@ impl<'a> Scope<'a> {
                 let message = format!("Didn't understand relationship '{part}' in field path.");
                 Refusal::new(400, "INVALID_FIELD", message)
             })?;
+            way.push(relationship);
             object = match relationship.reference_to.as_slice() {
                 [one] => self.state.schema.object(one)?,
-                _ => {
-                    let message = format!("No such column on entity 'Name' that '{part}' may stand for");
-                    return Err(Refusal::new(400, "INVALID_FIELD", message));
+                [first, ..] => {
+                    // One of several objects, of which queries know what all have.
+                    let common = parts.next().filter(|name| *name == "Id" || *name == "Name");
+                    let field = common.and_then(|name| self.state.schema.object(first).ok()?.field(name));
+                    let field = field.filter(|_| parts.peek().is_none()).ok_or_else(|| {
+                        Refusal::new(400, "INVALID_FIELD", format!("No such column on entity 'Name' behind '{part}'"))
+                    })?;
+                    return Ok((way, field));
                 }
+                [] => return Err(Refusal::malformed(format!("'{part}' leads nowhere"))),
             };
-            way.push(relationship);
         }
         Err(Refusal::malformed("a field is missing"))
     }
@@ -142,11 +148,19 @@ impl<'a> Scope<'a> {
         for relationship in way {
             record = record.and_then(|record| self.parent(relationship, record));
         }
-        record.map_or(Value::Null, |record| record[&field.name].clone())
+        record.and_then(|record| record.get(&field.name).cloned()).unwrap_or_default()
     }
 
     fn parent(&self, relationship: &Field, record: &Record) -> Option<&'a Record> {
-        self.state.find(&relationship.reference_to[0], record[&relationship.name].as_str()?)
+        Some(self.parent_and_its_object(relationship, record)?.1)
+    }
+
+    fn parent_and_its_object(&self, relationship: &Field, record: &Record) -> Option<(&'a Object, &'a Record)> {
+        let id = record[&relationship.name].as_str()?;
+        relationship.reference_to.iter().find_map(|object| {
+            let object = self.state.schema.object(object).ok()?;
+            Some((object, self.state.find(&object.name, id)?))
+        })
     }
 
     fn shown(&self, record: &Record, items: &[&Item]) -> Found<Value> {
@@ -185,11 +199,11 @@ impl<'a> Scope<'a> {
         let (mut place, mut record, mut object) = (shown, record, self.object);
         for relationship in way {
             let name = relationship.relationship_name.clone().unwrap_or_default();
-            let Some(parent) = self.parent(relationship, record) else {
+            let Some((its_object, parent)) = self.parent_and_its_object(relationship, record) else {
                 place[&name] = Value::Null;
                 return Ok(());
             };
-            object = self.state.schema.object(&relationship.reference_to[0])?;
+            object = its_object;
             if place[&name].is_null() {
                 place[&name] = Scope { object, ..*self }.attributes(parent);
             }
@@ -202,7 +216,7 @@ impl<'a> Scope<'a> {
                 let id = record["Id"].as_str().unwrap_or_default();
                 format!("/services/data/v{}/sobjects/{}/{id}/{}", self.version, object.name, field.name).into()
             }
-            _ => record[&field.name].clone(),
+            _ => record.get(&field.name).cloned().unwrap_or_default(),
         };
         Ok(())
     }

@@ -144,6 +144,11 @@ impl Salesforce {
         self.shared().calls.order(pattern, faults);
     }
 
+    /// Takes back all faults that were ordered and have not happened.
+    pub fn forget_faults(&self) {
+        self.shared().calls.forget();
+    }
+
     /// Stops listening and ends calls that are under way.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;

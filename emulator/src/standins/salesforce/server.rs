@@ -5,6 +5,7 @@ use super::{
     calls::{Call, Calls, Fault},
     query, records,
     refusal::Refusal,
+    samples,
     state::State,
 };
 use crate::{
@@ -29,6 +30,8 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Longer addresses are refused.
+const MAX_URI: usize = 16_384;
 const MAX_BODY: usize = 200 * 1024 * 1024;
 /// Versions before this one lack what components use; later ones than the last are not known.
 const VERSIONS: std::ops::RangeInclusive<u32> = 41..=66;
@@ -159,6 +162,13 @@ async fn answer(
             ([(header::RETRY_AFTER, seconds.to_string())], refusal).into_response()
         }
         Some(Fault::Refused(status, code, message)) => Refusal::new(status, code, message).into_response(),
+        // A server before Salesforce's own says so, not in JSON.
+        _ if parts.uri.to_string().len() > MAX_URI => {
+            (StatusCode::URI_TOO_LONG, "<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>").into_response()
+        }
+        _ if parts.method == "GET" && parts.uri.path() == samples::FILE.0 => {
+            ([(header::CONTENT_TYPE, "text/csv")], samples::FILE.1).into_response()
+        }
         _ => match token.clone().filter(|token| shared.provider.is_good(token)) {
             Some(_) => dispatch(&mut shared.state(), parts.uri.path(), request).into_response(),
             None => unauthorized(),
