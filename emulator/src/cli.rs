@@ -18,7 +18,7 @@ use crate::{
 use clap::{Args, Parser, Subcommand};
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 /// A local platform for components: broker, REST API, object storage and OAuth2 provider on loopback. No account, no
 /// network, no Docker.
@@ -273,7 +273,14 @@ fn preset(name: &str) -> Result<Preset, String> {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    main_with(std::env::args_os())
+}
+
+/// The same for a command line of the caller's, beginning with the command's own name: so that tests can do what a guide
+/// tells. Not for use inside a tokio runtime; a command line that makes no sense ends the process.
+#[must_use]
+pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
     match execute(cli.command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -31,7 +31,7 @@ mod up;
 mod webhook;
 mod wire;
 
-pub use cli::main;
+pub use cli::{main, main_with};
 pub use config::{EmulatorConfig, StartError};
 pub use emulator::Emulator;
 pub use event::{Event, EventKind};

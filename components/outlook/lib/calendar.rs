@@ -36,7 +36,7 @@ pub async fn next_free(client: &AuthorizedClient, from: Timestamp) -> anyhow::Re
             return Ok(free);
         }
     }
-    anyhow::bail!("the calendar has no free time in the year after {from}")
+    anyhow::bail!("the calendar has no free time in the year after {from} (`time`): give a later time")
 }
 
 /// The events that overlap with the time from `from` on, by their beginning.
@@ -53,7 +53,8 @@ async fn busy(
         ("$orderby", "start/dateTime".to_owned()),
         ("$top", "100".to_owned()),
     ];
-    let events: Vec<Event> = graph::all(client, &graph::path(&["me", "calendarView"]), &query).await?;
+    let events = graph::all::<Event, _>(client, &graph::path(&["me", "calendarView"]), &query).await;
+    let events = events.context("reading the calendar")?;
     let busy = events.iter().filter(|event| event.is_busy());
     let mut spans =
         busy.map(|event| Ok(event.start.point()?..event.end.point()?)).collect::<anyhow::Result<Vec<_>>>()?;

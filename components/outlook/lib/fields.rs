@@ -47,6 +47,14 @@ pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Er
     Ok(Option::<String>::deserialize(field)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
+/// The value of a field that must have one.
+///
+/// # Errors
+/// When it has none; names the field and says what to do.
+pub fn required<'a>(field: Option<&'a String>, name: &str, remedy: &str) -> anyhow::Result<&'a str> {
+    field.map(String::as_str).with_context(|| format!("`{name}` is empty: {remedy}"))
+}
+
 /// A number of items from the environment of the component.
 pub fn count_from_env(name: &str, default: u32) -> anyhow::Result<u32> {
     match std::env::var(name) {

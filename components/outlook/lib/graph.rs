@@ -12,7 +12,7 @@ const ADDRESS: &str = "https://graph.microsoft.com/v1.0";
 /// What may stand in a segment of a path as it is; the ids of Exchange hold `/`, `+` and `=`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// More pages than any list here has; a server that never ends is not followed for ever.
-const MOST_PAGES: usize = 10_000;
+pub const MOST_PAGES: usize = 10_000;
 
 /// What component.json cannot say of the credential. The addresses can be others in a national cloud, or in a test.
 pub fn oauth2() -> OAuth2 {

@@ -3,9 +3,10 @@
 //! Graph tells times in whole seconds, and several items may have the same one. So a position is a time and the items
 //! of that time that are done: the next poll asks from that very time on and leaves out what is done. Items that change
 //! while pages are read move to the end of the list, and all others move up; so a next page is asked for by time as
-//! well, and by Graph's link only within one moment.
+//! well. Only within one moment of more items than a page has Graph's link leads on; what moves up past its pages is
+//! found by reading that moment again, until it has nothing new.
 
-use super::graph::{self, Item, Page};
+use super::graph::{self, Item};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use sailor::oauth2::AuthorizedClient;
@@ -69,14 +70,22 @@ pub struct Changes<'a> {
     /// What the filter asks for beside the time.
     only: &'static str,
     position: Position,
-    /// The time that the last page was asked from, and the link to its next.
-    asked: Option<(Timestamp, Option<String>)>,
+    last: Option<LastPage>,
+}
+
+/// The page before the next.
+struct LastPage {
+    /// The time that it was asked from.
+    from: Timestamp,
+    next: Option<String>,
+    /// New items of that time were found on pages that only links led to.
+    found: bool,
 }
 
 impl<'a> Changes<'a> {
     /// The changes of the list at `path`.
     pub fn new(client: &'a AuthorizedClient, path: String, per_page: u32, position: Position) -> Self {
-        Self { client, path, per_page, only: "", position, asked: None }
+        Self { client, path, per_page, only: "", position, last: None }
     }
 
     /// Leaves out what does not fit this as well, such as `isRead eq false`.
@@ -100,21 +109,30 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When Graph does not give a page.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<Change>>> {
-        loop {
+        for _ in 0..graph::MOST_PAGES {
             let from = self.position.last_modified_date_time;
-            let page: Page<Item> = match self.asked.take() {
-                Some((_, None)) => return Ok(None),
-                // The whole page was of one moment.
-                Some((asked, Some(link))) if asked == from => graph::next_page(self.client, &link).await?,
-                _ => graph::first_page(self.client, &self.path, &self.query(from)).await?,
+            let (page, by_link, mut found) = match self.last.take() {
+                Some(LastPage { from: asked, next: Some(link), found }) if asked == from => {
+                    (graph::next_page::<Item>(self.client, &link).await?, true, found)
+                }
+                Some(LastPage { next: None, found: false, .. }) => return Ok(None),
+                _ => (graph::first_page(self.client, &self.path, &self.query(from)).await?, false, false),
             };
-            self.asked = Some((from, page.next));
             let changes = page.value.into_iter().map(Change::of).collect::<Result<Vec<_>, _>>()?;
-            let changes: Vec<_> = changes.into_iter().filter(|change| self.position.is_new(change)).collect();
+            let mut changes: Vec<_> = changes.into_iter().filter(|change| self.position.is_new(change)).collect();
+            found |= by_link && changes.iter().any(|change| change.at <= from);
+            let mut next = page.next;
+            if found && changes.iter().any(|change| change.at > from) {
+                // Before a later time, the moment is read again from its start.
+                changes.retain(|change| change.at <= from);
+                next = None;
+            }
+            self.last = Some(LastPage { from, next, found });
             if !changes.is_empty() {
                 return Ok(Some(changes));
             }
         }
+        anyhow::bail!("GET {} has no end: Graph named a next page {} times", self.path, graph::MOST_PAGES)
     }
 
     fn query(&self, from: Timestamp) -> [(&'static str, String); 3] {

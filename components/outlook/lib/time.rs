@@ -12,7 +12,7 @@ use std::fmt;
 
 /// A time in a message: ISO 8601, or milliseconds since 1970.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "no time, expected ISO 8601 or milliseconds since 1970")]
 #[schemars(with = "String")]
 pub enum Time {
     /// ISO 8601, or milliseconds as text.
@@ -42,7 +42,7 @@ impl Time {
     /// # Errors
     /// When it is no time; names the field.
     pub fn local(&self, field: &str, zone: &TimeZone) -> anyhow::Result<DateTime> {
-        match self.read(field)? {
+        match self.read(field, "local to the step's time zone")? {
             Read::Point(point) => Ok(zone.to_datetime(point)),
             Read::Local(local) => Ok(local),
         }
@@ -53,7 +53,7 @@ impl Time {
     /// # Errors
     /// When it is no time; names the field.
     pub fn point(&self, field: &str) -> anyhow::Result<Timestamp> {
-        match self.read(field)? {
+        match self.read(field, "in UTC")? {
             Read::Point(point) => Ok(point),
             Read::Local(local) => {
                 let zoned = local.to_zoned(TimeZone::UTC);
@@ -62,7 +62,8 @@ impl Time {
         }
     }
 
-    fn read(&self, field: &str) -> anyhow::Result<Read> {
+    /// `meant` is how a time without an offset is understood.
+    fn read(&self, field: &str, meant: &str) -> anyhow::Result<Read> {
         let text = match self {
             Self::Millis(millis) => return from_millis(*millis, field),
             Self::Text(text) => text.trim(),
@@ -76,7 +77,7 @@ impl Time {
         let local = text.parse().ok().or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)));
         local.map(Read::Local).with_context(|| {
             format!(
-                "`{field}` is no time: give it as 2024-07-01T09:30:00 (in the step's time zone), with an offset as \
+                "`{field}` is no time: give it as 2024-07-01T09:30:00 ({meant}), with an offset as \
                  2024-07-01T09:30:00+02:00 or …Z, or in milliseconds since 1970"
             )
         })
@@ -99,7 +100,7 @@ fn from_millis(millis: i64, field: &str) -> anyhow::Result<Read> {
 /// When there is none; names the field.
 pub fn zone(name: &str, field: &str) -> anyhow::Result<TimeZone> {
     TimeZone::get(name)
-        .with_context(|| format!("`{field}` is {name:?}, which is no IANA time zone such as Europe/Berlin"))
+        .with_context(|| format!("`{field}` is {name:?}, which is no IANA time zone: choose one such as Europe/Berlin"))
 }
 
 /// `2024-07-01T07:30:00Z`, with fractions where there are any.

@@ -243,7 +243,7 @@ impl Provider {
         self.shared().log.count(|kind| matches!(kind, Kind::TokenCall(call) if call.grant == "refresh_token"))
     }
 
-    /// All calls of the API so far.
+    /// All calls of the API so far, and of stand-ins for others that take its tokens, those without headers and bodies.
     #[must_use]
     pub fn api_calls(&self) -> Vec<ApiCall> {
         let calls = self.log().into_iter().filter_map(|entry| match entry.kind {

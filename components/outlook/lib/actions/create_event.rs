@@ -6,6 +6,7 @@ use super::{
     items::CreatedEvent,
     time::{self, Time},
 };
+use anyhow::Context as _;
 use jiff::{ToSpan, civil::DateTime};
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,10 @@ use serde_json::{Map, Value, json};
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
-    calendar_id: String,
-    time_zone: String,
+    #[serde(default, deserialize_with = "fields::text")]
+    calendar_id: Option<String>,
+    #[serde(default, deserialize_with = "fields::text")]
+    time_zone: Option<String>,
     #[serde(default, deserialize_with = "fields::choice")]
     importance: Option<Importance>,
     #[serde(default, deserialize_with = "fields::choice")]
@@ -138,18 +141,20 @@ struct Address {
 /// Emits the event as Graph has created it, with the calendar's id.
 pub async fn create_event(message: Message<NewEvent>, cx: Context<Config, CreatedEvent>) -> anyhow::Result<()> {
     let config = &cx.config;
-    let event = event(config, message.body)?;
-    let path = graph::path(&["me", "calendars", &config.calendar_id, "events"]);
-    let created: Item = cx.oauth().post(path).json(&event).send_json().await?;
+    let calendar = fields::required(config.calendar_id.as_ref(), "calendarId", "choose a calendar in the step")?;
+    let zone = fields::required(config.time_zone.as_ref(), "timeZone", "choose a time zone in the step")?;
+    let event = event(config, zone, message.body)?;
+    let path = graph::path(&["me", "calendars", calendar, "events"]);
+    let created = cx.oauth().post(path).json(&event).send_json::<Item>().await;
+    let created = created.context("creating the event in the calendar (`calendarId` of the step)")?;
     let mut created = graph::without_annotations(created);
-    created.insert("calendarId".to_owned(), config.calendar_id.clone().into());
+    created.insert("calendarId".to_owned(), calendar.into());
     cx.data(&CreatedEvent(created)).await
 }
 
 /// The event as Graph takes it.
-fn event(config: &Config, event: NewEvent) -> anyhow::Result<Item> {
-    anyhow::ensure!(!config.calendar_id.is_empty(), "`calendarId` is empty: choose a calendar in the step");
-    let (start, end) = times(config, &event)?;
+fn event(config: &Config, zone: &str, event: NewEvent) -> anyhow::Result<Item> {
+    let (start, end) = times(&event, zone, config.is_all_day)?;
     let mut fields = event.more;
     let mut set = |name: &str, value: Value| {
         if !value.is_null() {
@@ -164,8 +169,8 @@ fn event(config: &Config, event: NewEvent) -> anyhow::Result<Item> {
             "`body.content` is empty, but the step has a body content type: give a text, or choose no content type"
         ),
     }
-    set("start", in_zone(start, &config.time_zone));
-    set("end", in_zone(end, &config.time_zone));
+    set("start", in_zone(start, zone));
+    set("end", in_zone(end, zone));
     set("location", json!(event.location));
     set("reminderMinutesBeforeStart", json!(event.reminder_minutes_before_start));
     set("importance", json!(config.importance));
@@ -178,13 +183,15 @@ fn event(config: &Config, event: NewEvent) -> anyhow::Result<Item> {
 }
 
 /// Begin and end, local to the step's time zone. Of an all-day event, midnight before the first and after the last day.
-fn times(config: &Config, event: &NewEvent) -> anyhow::Result<(DateTime, DateTime)> {
-    anyhow::ensure!(!config.time_zone.trim().is_empty(), "`timeZone` is empty: choose a time zone in the step");
-    let zone = time::zone(&config.time_zone, "timeZone")?;
+fn times(event: &NewEvent, zone: &str, is_all_day: bool) -> anyhow::Result<(DateTime, DateTime)> {
+    let zone = time::zone(zone, "timeZone")?;
     let start = event.start.date_time.local("start.dateTime", &zone)?;
     let end = event.end.date_time.local("end.dateTime", &zone)?;
-    anyhow::ensure!(end >= start, "`end.dateTime` ({end}) is before `start.dateTime` ({start})");
-    if !config.is_all_day {
+    anyhow::ensure!(
+        end >= start,
+        "`end.dateTime` ({end}) is before `start.dateTime` ({start}): give an end that is not before the start"
+    );
+    if !is_all_day {
         return Ok((start, end));
     }
     Ok((start.date().at(0, 0, 0, 0), end.date().checked_add(1.day())?.at(0, 0, 0, 0)))

@@ -14,7 +14,8 @@ use serde_json::json;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
-    original_mail_folders: String,
+    #[serde(default, deserialize_with = "fields::text")]
+    original_mail_folders: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
     destination_folder: Option<String>,
 }
@@ -31,27 +32,29 @@ pub struct MailId {
 pub async fn move_mail(message: Message<MailId>, cx: Context<Config, MovedMail>) -> anyhow::Result<()> {
     let (config, id) = (&cx.config, message.body.message_id.trim());
     anyhow::ensure!(!id.is_empty(), "`messageId` is empty: map the id of the message that is to be moved");
-    anyhow::ensure!(
-        !config.original_mail_folders.is_empty(),
-        "`originalMailFolders` is empty: choose the folder that the message is in"
-    );
-    let destination = config.destination_folder.as_deref().unwrap_or("deleteditems");
-    let folder: Item = cx
+    let folder = fields::required(
+        config.original_mail_folders.as_ref(),
+        "originalMailFolders",
+        "choose the folder that the message is in",
+    )?;
+    let path = graph::path(&["me", "mailFolders", folder, "messages", id, "move"]);
+    let wanted = config.destination_folder.as_deref().unwrap_or("deleteditems");
+    let destination: Item = cx
         .oauth()
-        .get(graph::path(&["me", "mailFolders", destination]))
+        .get(graph::path(&["me", "mailFolders", wanted]))
         .send_json()
         .await
         .context("looking up the destination folder (`destinationFolder` of the step)")?;
-    let folder_id = folder.get("id").and_then(|id| id.as_str()).context("Graph gave a mail folder without `id`")?;
-    let path = graph::path(&["me", "mailFolders", &config.original_mail_folders, "messages", id, "move"]);
+    let destination_id =
+        destination.get("id").and_then(|id| id.as_str()).context("Graph gave a mail folder without `id`")?;
     let moved: Item = cx
         .oauth()
         .post(path)
-        .json(&json!({ "destinationId": folder_id }))
+        .json(&json!({ "destinationId": destination_id }))
         .send_json()
         .await
         .context("moving the message (`messageId`) out of its folder (`originalMailFolders` of the step)")?;
     let mut moved = graph::without_annotations(moved);
-    moved.insert("currentFolder".to_owned(), graph::without_annotations(folder).into());
+    moved.insert("currentFolder".to_owned(), graph::without_annotations(destination).into());
     cx.data(&MovedMail(moved)).await
 }

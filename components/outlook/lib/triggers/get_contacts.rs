@@ -3,8 +3,9 @@
 use super::{
     graph,
     items::Contact,
-    poll::{Changes, Position},
+    poll::{Change, Changes, Position},
 };
+use anyhow::Context as _;
 use sailor::prelude::*;
 use serde_json::Value;
 
@@ -18,25 +19,32 @@ impl Trigger for GetContacts {
     type Snapshot = Position;
     type Output = Contact;
 
-    /// The position is saved after each page, and when something fails, so that a long first poll is not begun anew.
+    /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
     async fn poll(&self, since: Option<Position>, cx: &Context<Value, Contact>) -> anyhow::Result<Option<Position>> {
         let path = graph::path(&["me", "contacts"]);
         let mut changes = Changes::new(cx.oauth(), path, PER_PAGE, since.unwrap_or_default());
         while !cx.cancelled.is_cancelled()
-            && let Some(page) = changes.next().await?
+            && let Some(page) = changes.next().await.context("reading the contacts")?
         {
-            let mut emitted = Ok(());
-            for mut change in page {
-                let contact = Contact(std::mem::take(&mut change.item));
-                emitted = cx.data(&contact).await;
-                if emitted.is_err() {
-                    break;
-                }
-                changes.done(&change);
+            let before = changes.position().clone();
+            let emitted = emit(cx, &mut changes, page).await;
+            if *changes.position() != before {
+                cx.snapshot(changes.position()).await?;
             }
-            cx.snapshot(changes.position()).await?;
             emitted?;
         }
         Ok(None)
     }
+}
+
+/// Emits a page, as far as there is time; each contact counts as done when it is confirmed.
+async fn emit(cx: &Context<Value, Contact>, changes: &mut Changes<'_>, page: Vec<Change>) -> anyhow::Result<()> {
+    for mut change in page {
+        if cx.cancelled.is_cancelled() {
+            break;
+        }
+        cx.data(&Contact(std::mem::take(&mut change.item))).await?;
+        changes.done(&change);
+    }
+    Ok(())
 }

@@ -20,7 +20,8 @@ const MESSAGES_AT_ONCE: usize = 4;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
-    folder_id: String,
+    #[serde(default, deserialize_with = "fields::text")]
+    folder_id: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
     start_time: Option<String>,
     #[serde(default, deserialize_with = "fields::checked")]
@@ -52,19 +53,19 @@ impl Trigger for ReadMail {
     /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
     async fn poll(&self, since: Option<Position>, cx: &Context<Config, Received>) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
-        anyhow::ensure!(!config.folder_id.trim().is_empty(), "`folderId` is empty: choose a mail folder in the step");
+        let folder = fields::required(config.folder_id.as_ref(), "folderId", "choose a mail folder in the step")?;
         let start = || match &config.start_time {
             Some(start) => Time::Text(start.clone()).point("startTime").map(Position::from),
             None => Ok(Position::default()),
         };
         let position = since.map_or_else(start, Ok)?;
-        let path = graph::path(&["me", "mailFolders", &config.folder_id, "messages"]);
+        let path = graph::path(&["me", "mailFolders", folder, "messages"]);
         let mut changes = Changes::new(cx.oauth(), path, self.messages_per_page, position);
         if config.poll_only_unread_mail {
             changes = changes.only("isRead eq false");
         }
         while !cx.cancelled.is_cancelled()
-            && let Some(page) = changes.next().await?
+            && let Some(page) = changes.next().await.context("reading the mail folder (`folderId` of the step)")?
         {
             let before = changes.position().clone();
             let emitted = emit(cx, &mut changes, page).await;
@@ -77,13 +78,15 @@ impl Trigger for ReadMail {
     }
 }
 
-/// Emits a page; each message counts as done when what it stands in is confirmed.
+/// Emits a page, as far as there is time; each message counts as done when what it stands in is confirmed.
 async fn emit(cx: &Context<Config, Received>, changes: &mut Changes<'_>, page: Vec<Change>) -> anyhow::Result<()> {
     let mut complete = stream::iter(page).map(|change| with_files(cx, change)).buffered(MESSAGES_AT_ONCE);
     match cx.config.emit_behavior.unwrap_or_default() {
         EmitBehavior::EmitIndividually => {
-            while let Some(change) = complete.try_next().await? {
-                cx.data(&Received(change.item.clone())).await?;
+            while !cx.cancelled.is_cancelled()
+                && let Some(mut change) = complete.try_next().await?
+            {
+                cx.data(&Received(std::mem::take(&mut change.item))).await?;
                 changes.done(&change);
             }
         }
@@ -125,8 +128,7 @@ struct Listed {
 /// Copies a message's files into object storage.
 async fn files(cx: &Context<Config, Received>, message: &str) -> anyhow::Result<Vec<MailAttachment>> {
     let list = graph::path(&["me", "messages", message, "attachments"]);
-    let listed: Vec<Listed> =
-        graph::all(cx.oauth(), &list, &[("$select", "id,name,contentType,size,isInline")]).await?;
+    let listed: Vec<Listed> = graph::all(cx.oauth(), &list, &[("$select", "id,name,contentType,size")]).await?;
     let mut files = Vec::with_capacity(listed.len());
     for Listed { kind, id, name, content_type, size } in listed {
         let mut file = MailAttachment { name: name.unwrap_or_default(), content_type, size, url: None };

@@ -59,11 +59,15 @@ pub enum Fault {
     Drop,
 }
 
+/// What happens in the mailbox while somebody reads it.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 /// The record of all calls, and the faults by pattern.
 #[derive(Default)]
 pub(super) struct Calls {
     calls: Mutex<Vec<Call>>,
     orders: Mutex<Vec<(Regex, VecDeque<Fault>)>>,
+    meanwhile: Mutex<Vec<(Regex, Meanwhile)>>,
 }
 
 impl Calls {
@@ -91,6 +95,17 @@ impl Calls {
     pub(super) fn order(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         let order = (regex(pattern), faults.into_iter().collect());
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+    }
+
+    pub(super) fn meanwhile(&self, pattern: &str, work: Meanwhile) {
+        self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).push((regex(pattern), work));
+    }
+
+    /// What was to happen before this call is answered.
+    pub(super) fn due(&self, line: &str) -> Option<Meanwhile> {
+        let mut meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = meanwhile.iter().position(|(pattern, _)| pattern.is_match(line))?;
+        Some(meanwhile.remove(at).1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Call>> {

@@ -93,6 +93,21 @@ impl Graph {
         self.shared().calls.order(pattern, faults);
     }
 
+    /// Has something happen when the next call that matches `pattern` comes, before it is answered: once.
+    ///
+    /// # Panics
+    /// When the pattern is no regular expression.
+    pub fn meanwhile(&self, pattern: &str, work: impl FnOnce(&Self) + Send + 'static) {
+        // Weak, so that what never happens does not keep the mailbox alive.
+        let server = Arc::downgrade(&self.server);
+        let work = move || {
+            if let Some(server) = server.upgrade() {
+                work(&Self { server });
+            }
+        };
+        self.shared().calls.meanwhile(pattern, Box::new(work));
+    }
+
     /// From now on no page of a list has more items than this, whatever `$top` asks for.
     pub fn limit_pages(&self, items: usize) {
         self.shared().state().page_size = items.max(1);

@@ -136,14 +136,18 @@ async fn answer(
     let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
     let query = parts.uri.query().unwrap_or_default().replace('+', " ");
-    let (place, fault) = shared.calls.arrived(Call {
+    let call = Call {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: decoded(&query),
         token: token.clone(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
         status: None,
-    });
+    };
+    if let Some(work) = shared.calls.due(&call.line()) {
+        work();
+    }
+    let (place, fault) = shared.calls.arrived(call);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let request = Request {
         method: parts.method.to_string(),

@@ -1,0 +1,19 @@
+//! The Outlook component on the emulator: its functions in memory against the stand-in for Graph, and as processes with a
+//! broker and a platform.
+
+#[path = "../../lib/component.rs"]
+mod component;
+
+mod calendar;
+mod connection;
+mod contacts;
+mod create_event;
+mod descriptor;
+mod do_not_copy;
+mod every_function;
+mod mail;
+mod move_mail;
+mod process;
+mod readme;
+mod rig;
+mod send_mail;

@@ -1,0 +1,132 @@
+//! A mailbox behind a provider, and the component's functions on it.
+
+use crate::component::component;
+use emulator::{
+    platform::{Platform, PlatformConfig},
+    provider::{Knobs, Provider, ProviderConfig},
+    standins::graph::{Fault, Graph},
+};
+use sailor::{
+    Component,
+    testing::{Emitted, Event, Harness},
+};
+use serde_json::{Value, json};
+
+pub struct Rig {
+    pub provider: Provider,
+    pub graph: Graph,
+    pub platform: Platform,
+    component: Component,
+}
+
+impl Rig {
+    /// With a provider that behaves as Microsoft's.
+    pub async fn new() -> Self {
+        let knobs = Knobs::preset("microsoft").unwrap();
+        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+        let graph = Graph::start(&provider).await.unwrap();
+        let platform = Platform::start(PlatformConfig::default()).await.unwrap();
+        Self { provider, graph, platform, component: component().unwrap() }
+    }
+
+    /// The function on a configuration with these fields and an access token that is good.
+    pub fn function(&self, name: &'static str, fields: Value) -> Harness<'_> {
+        self.connected(name, fields, json!(self.provider.issue()))
+    }
+
+    /// The same with these tokens.
+    pub fn connected(&self, name: &'static str, mut fields: Value, tokens: Value) -> Harness<'_> {
+        fields["oauth"] = tokens;
+        Harness::new(&self.component, name)
+            .config(fields)
+            .environment("MSAPP_CLIENT_ID", self.provider.client_id())
+            .environment("MSAPP_CLIENT_SECRET", self.provider.client_secret())
+            .environment("MSAPP_TOKEN_URI", &self.provider.token_url())
+            .environment("GRAPH_BASE_URL", &self.graph.url())
+            .object_storage(&self.platform.url(), &PlatformConfig::default().storage_token)
+    }
+
+    pub async fn run(&self, name: &'static str, fields: Value, body: Value) -> Emitted {
+        self.function(name, fields).run(body).await.unwrap()
+    }
+
+    /// Polls with the snapshot of the last poll.
+    pub async fn poll(&self, name: &'static str, fields: Value, since: &mut Value) -> Emitted {
+        let emitted = self.function(name, fields).snapshot(since.clone()).run(json!({})).await.unwrap();
+        if let Some(snapshot) = snapshots(&emitted).pop() {
+            *since = snapshot;
+        }
+        emitted
+    }
+
+    /// The function does the same with an access token that has expired, which costs one refresh that is saved, and after
+    /// having been told to wait, which costs none.
+    pub async fn given_trouble_that_passes_it_works(&self, name: &'static str, fields: Value, body: Value) {
+        let expired = json!(self.provider.issue_expired());
+        let emitted = self.connected(name, fields.clone(), expired.clone()).run(body.clone()).await.unwrap();
+        assert!(emitted.error.is_none(), "{emitted:?}");
+        assert_eq!(self.provider.refreshes(), 1);
+        let saved: Vec<_> = emitted.events.iter().filter(|event| matches!(event, Event::UpdateKeys(_))).collect();
+        let [Event::UpdateKeys(keys)] = saved[..] else { panic!("{emitted:?}") };
+        assert!(self.provider.is_good(keys["oauth"]["access_token"].as_str().unwrap()));
+        assert!(self.provider.is_spendable(keys["oauth"]["refresh_token"].as_str().unwrap()));
+        assert!(keys["oauth"]["id_token"].is_string(), "the whole answer is kept");
+        let refused = self.graph.calls(".").into_iter().filter(|call| call.status == Some(401)).count();
+        assert_eq!(refused, 1, "the request is sent once more, and nothing else is refused");
+
+        self.graph.fail(".", [Fault::Throttled(0)]);
+        let throttled = self.run(name, fields, body).await;
+        assert!(throttled.error.is_none(), "{throttled:?}");
+        assert!(self.graph.calls(".").iter().any(|call| call.status == Some(429)));
+        assert_eq!(self.provider.refreshes(), 1);
+    }
+}
+
+/// A file of `samples/`, as the emulator gives it to a component: with addresses in it.
+pub fn sample(file: &str, platform: &Platform) -> Value {
+    let path = format!("{}/samples/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text.replace("{{EMULATOR_URL}}", &platform.url())).unwrap()
+}
+
+/// The body of a message of `samples/`: as the emulator has it, what is no message with a `body` is one.
+pub fn sample_body(file: &str, platform: &Platform) -> Value {
+    let message = sample(file, platform);
+    message.get("body").cloned().unwrap_or(message)
+}
+
+/// These members over those.
+pub fn with(mut object: Value, members: Value) -> Value {
+    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    object
+}
+
+pub fn snapshots(emitted: &Emitted) -> Vec<Value> {
+    let snapshots = emitted.events.iter().filter_map(|event| match event {
+        Event::Snapshot(snapshot) => Some(snapshot.clone()),
+        _ => None,
+    });
+    snapshots.collect()
+}
+
+/// A member of each emitted body.
+pub fn each(emitted: &Emitted, member: &str) -> Vec<Value> {
+    emitted.data::<Value>().into_iter().map(|body| body[member].clone()).collect()
+}
+
+/// The text of the one error.
+#[track_caller]
+pub fn error(emitted: &Emitted) -> String {
+    match &emitted.events[..] {
+        [.., Event::Error(text)] => text.clone(),
+        _ => panic!("no error: {emitted:?}"),
+    }
+}
+
+/// The one body.
+#[track_caller]
+pub fn one(emitted: &Emitted) -> Value {
+    let mut bodies = emitted.data::<Value>();
+    assert_eq!(bodies.len(), 1, "{emitted:?}");
+    bodies.remove(0)
+}
