@@ -17,13 +17,23 @@ pub struct Credentials {
     pub verify_path: Option<String>,
 }
 
-/// An answer's body: JSON where it is JSON, text otherwise, `null` where there is none.
-pub async fn body(answer: reqwest::Response) -> anyhow::Result<Value> {
-    let text = answer.text().await.map_err(reqwest::Error::without_url)?;
-    if text.is_empty() {
+/// An answer's bytes. `request` is its method and path, for the error.
+pub async fn bytes(answer: reqwest::Response, request: &str, repeatable: bool) -> Result<Vec<u8>, Error> {
+    let read = answer.bytes().await;
+    read.map(Vec::from).map_err(|error| {
+        let reason = format!("it broke off: {}", error.without_url());
+        Error::NoAnswer { request: request.to_owned(), reason, repeatable }
+    })
+}
+
+/// An answer that has to be JSON; `null` where it is empty.
+pub async fn json(answer: reqwest::Response, request: &str) -> anyhow::Result<Value> {
+    let bytes = bytes(answer, request, true).await?;
+    if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    serde_json::from_slice(&bytes)
+        .map_err(|e| anyhow::anyhow!("the answer to {request} is no JSON: line {}, column {}", e.line(), e.column()))
 }
 
 /// Whether the API has refused the credentials, as opposed to trouble that says nothing of them.
