@@ -33,19 +33,21 @@ fn to_platform_dialect(schema: &mut Value) {
             members.insert("type".to_owned(), one);
         }
     }
+    if let Some(Value::Array(choices)) = members.get_mut("enum") {
+        choices.retain(|choice| !choice.is_null());
+    }
     if members.get("default").is_some_and(Value::is_null) {
         members.remove("default");
     }
     let required = members.remove("required");
-    if let (Some(Value::Array(required)), Some(Value::Object(properties))) = (required, members.get_mut("properties")) {
-        for name in required.iter().filter_map(Value::as_str) {
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        // Their own lists first: the flag of their parent takes the same place.
+        properties.values_mut().for_each(to_platform_dialect);
+        for name in required.iter().flat_map(Value::as_array).flatten().filter_map(Value::as_str) {
             if let Some(Value::Object(property)) = properties.get_mut(name) {
                 property.insert("required".to_owned(), true.into());
             }
         }
-    }
-    if let Some(Value::Object(properties)) = members.get_mut("properties") {
-        properties.values_mut().for_each(to_platform_dialect_of_property);
     }
     for name in ["items", "additionalProperties"] {
         if let Some(inner) = members.get_mut(name) {
@@ -56,15 +58,6 @@ fn to_platform_dialect(schema: &mut Value) {
         if let Some(Value::Array(inner)) = members.get_mut(name) {
             inner.iter_mut().for_each(to_platform_dialect);
         }
-    }
-}
-
-/// A property keeps the flag that its parent gave it.
-fn to_platform_dialect_of_property(property: &mut Value) {
-    let required = property.get("required").is_some_and(Value::is_boolean);
-    to_platform_dialect(property);
-    if let (true, Value::Object(members)) = (required, property) {
-        members.insert("required".to_owned(), true.into());
     }
 }
 
@@ -80,6 +73,7 @@ mod tests {
         id: u32,
         lines: Vec<Line>,
         note: Option<String>,
+        buyer: Buyer,
     }
 
     #[derive(JsonSchema)]
@@ -88,12 +82,29 @@ mod tests {
         article: String,
     }
 
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is wanted")]
+    struct Buyer {
+        name: String,
+        kind: Option<Kind>,
+    }
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is wanted")]
+    enum Kind {
+        Person,
+        Company,
+    }
+
     #[test]
     fn required_is_a_flag_on_each_property_at_every_depth() {
         let schema = schema_of::<Order>();
         assert_eq!(schema["properties"]["id"]["required"], json!(true));
         assert_eq!(schema["properties"]["id"]["description"], json!("Number of the order."));
         assert_eq!(schema["properties"]["lines"]["items"]["properties"]["article"]["required"], json!(true));
+        let buyer = &schema["properties"]["buyer"];
+        assert_eq!([&buyer["required"], &buyer["properties"]["name"]["required"]], [&json!(true); 2]);
+        assert_eq!(buyer["properties"]["kind"], json!({ "type": "string", "enum": ["Person", "Company"] }));
         assert_eq!(schema["properties"]["note"], json!({ "type": "string" }));
         assert!(!schema.to_string().contains("uint32"), "{schema}");
         assert!(!schema.to_string().contains("$ref"), "{schema}");

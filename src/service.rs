@@ -112,3 +112,6 @@ fn not_verified(error: anyhow::Error) -> anyhow::Result<Value> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,20 @@
-//! Runs a component's modules in memory, with no broker and no platform: for the tests of component authors.
+//! Runs a component's modules in memory, with no broker and no platform, for the tests of component authors; and the
+//! lock between replicas, for those of them that have several.
 
 use crate::{
+    amqp::LoneLocks,
     component::{Component, Verified},
     context::{self, BoxFuture, Clients, Emitter, EventSink, KeySink, Run, ServiceRun, Taken},
     error::Outcome,
     http,
     message::HttpReply,
-    oauth2::{AuthorizedClient, Environment, Session, Store, StoreError, Tools, Trouble},
+    oauth2::{AuthorizedClient, Environment, RefreshLock, Session, Store, StoreError, Tools, Trouble},
     protocol::{Json, Object, StepIdentity},
     runtime::storage,
     settings::{self, ObjectStorageSettings},
 };
 use anyhow::Context as _;
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::{
@@ -276,6 +279,16 @@ impl<'a> Harness<'a> {
             keys: recorder,
         })
     }
+}
+
+/// The lock that replicas take turns with under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several of them: each replica
+/// needs one of its own, with the same `uri`. It connects when it is first asked for, and dropping it cuts its
+/// connection, as the end of a process does.
+///
+/// # Errors
+/// When `uri` is no AMQP URI, or the system has no thread left.
+pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
+    Ok(Arc::new(LoneLocks::new(&SecretString::from(uri))?))
 }
 
 /// The component's OAuth2 client, with credentials that live as long as the run.

@@ -21,6 +21,7 @@ pub mod provider;
 mod run;
 mod serve;
 mod service;
+pub mod standins;
 mod story;
 mod tally;
 mod timeline;

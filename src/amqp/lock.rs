@@ -9,7 +9,10 @@ use super::{
     session::{self, ANSWER_TIMEOUT, AmqpThread, Connector, Role},
     table,
 };
-use crate::oauth2::{Held, LockError, RefreshLock};
+use crate::{
+    oauth2::{Held, LockError, RefreshLock},
+    transport::TransportError,
+};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::BoxFuture;
 use lapin::{
@@ -17,6 +20,7 @@ use lapin::{
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::{FieldTable, ShortString},
 };
+use secrecy::SecretString;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -86,6 +90,28 @@ impl RefreshLock for BrokerLocks {
                 Err(_) => Err(LockError::Unavailable(SHUTDOWN.into())),
             }
         })
+    }
+}
+
+/// [`BrokerLocks`] without an adapter: they have the thread for themselves. Dropping it breaks their connection, and with
+/// that the broker frees all locks.
+pub(crate) struct LoneLocks {
+    locks: BrokerLocks,
+    _thread: AmqpThread,
+}
+
+impl LoneLocks {
+    /// Connects to nothing yet.
+    pub(crate) fn new(uri: &SecretString) -> Result<Self, TransportError> {
+        let thread = AmqpThread::start()?;
+        let connector = Connector::new(uri, thread.handle().clone())?;
+        Ok(Self { locks: BrokerLocks::new(Arc::new(connector), &thread), _thread: thread })
+    }
+}
+
+impl RefreshLock for LoneLocks {
+    fn acquire<'a>(&'a self, name: &'a str, wait: Duration) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+        self.locks.acquire(name, wait)
     }
 }
 

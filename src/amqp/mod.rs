@@ -19,7 +19,7 @@ mod writer;
 mod tests;
 
 pub(crate) use delivery::Origin;
-pub(crate) use lock::BrokerLocks;
+pub(crate) use lock::{BrokerLocks, LoneLocks};
 
 use crate::{
     settings::AmqpSettings,
@@ -96,10 +96,8 @@ impl Amqp {
     pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
         let queue = table::short(&settings.queue, "ELASTICIO_LISTEN_MESSAGES_ON").map_err(TransportError)?;
         let exchange = table::short(&settings.exchange, "ELASTICIO_PUBLISH_MESSAGES_TO").map_err(TransportError)?;
-        let thread = AmqpThread::start().map_err(|error| {
-            TransportError(format!("starting the thread for AMQP: {error}; check the limits of the container"))
-        })?;
-        let connector = Arc::new(Connector::new(settings, thread.handle().clone())?);
+        let thread = AmqpThread::start()?;
+        let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
 
         let (read, write) = tokio::try_join!(connector.connect_first(Role::Read, settings), async {
             let connection = connector.connect_first(Role::Write, settings).await?;

@@ -4,7 +4,7 @@ use super::failure::{Failure, REFUSALS, describe};
 use crate::{settings::AmqpSettings, transport::TransportError};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, io, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -33,7 +33,13 @@ pub(super) struct AmqpThread {
 }
 
 impl AmqpThread {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start() -> Result<Self, TransportError> {
+        Self::spawn().map_err(|error| {
+            TransportError(format!("starting the thread for AMQP: {error}; check the limits of the container"))
+        })
+    }
+
+    fn spawn() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
@@ -88,9 +94,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &AmqpSettings, runtime: Handle) -> Result<Self, TransportError> {
+    pub(super) fn new(uri: &SecretString, runtime: Handle) -> Result<Self, TransportError> {
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
-        Ok(Self { uri: parse_uri(settings.uri.expose_secret())?, hostname, runtime })
+        Ok(Self { uri: parse_uri(uri.expose_secret())?, hostname, runtime })
     }
 
     /// The user that the broker knows us as.

@@ -3,8 +3,22 @@
 //! A header can hold several challenges and an answer several headers, with commas between challenges as well as
 //! between the parameters of one, so they are read as a list of words.
 
-use super::profile::Judgement;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+
+/// What an answer of the API says about the token it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing.
+    Fine,
+    /// It has to be renewed.
+    Expired,
+    /// It is good, but not for this. The scopes that it would take, when the API names them.
+    Scope(Option<String>),
+    /// The provider wants the user to do more; the claims it asks for, as sent (base64).
+    Claims(String),
+    /// The API refused for another reason; a new token would not help.
+    NotAboutToken,
+}
 
 /// One challenge: its scheme and parameters, both with names in lower case.
 #[derive(Debug, PartialEq, Eq)]

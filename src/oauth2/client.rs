@@ -2,8 +2,8 @@
 
 use super::{
     Error, Store,
-    sending::{Sending, reason},
-    session::Session,
+    sending::{Reopen, SHOWN, Sending, reason},
+    session::{Session, Token},
 };
 use crate::http;
 use reqwest::{Method, Response, StatusCode};
@@ -11,8 +11,6 @@ use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// How much of an error's body an error shows.
-pub(super) const SHOWN: usize = 2048;
 /// Stands in for the API's address until a request is sent.
 const NO_ADDRESS: &str = "http://address.invalid/";
 
@@ -101,7 +99,7 @@ impl AuthorizedClient {
         }
     }
 
-    async fn refusal(&self, request: String, response: Response, idempotent: bool) -> Error {
+    async fn refusal(&self, request: String, response: Response, token: &Token, idempotent: bool) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
         let repeatable = match status {
             StatusCode::TOO_MANY_REQUESTS => true,
@@ -110,7 +108,7 @@ impl AuthorizedClient {
         };
         let (_, body) = http::peek(response, SHOWN).await;
         // Some APIs repeat what they were sent.
-        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body));
+        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body, token));
         Error::Status { request, status, body, retry_after, repeatable }
     }
 
@@ -134,9 +132,8 @@ impl AuthorizedClient {
     }
 }
 
-/// Gives a body from its start, each time.
+/// Which statuses are no errors.
 type Accepted = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
-pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// A request that is being put together; [`send`](Self::send) sends it.
 #[must_use = "a request does nothing until it is sent"]
@@ -213,13 +210,13 @@ impl AuthorizedRequest {
         self
     }
 
-    /// Says which statuses are no errors to [`send`](Self::send): those below 400 unless said otherwise.
+    /// Says which statuses are no errors to [`send`](Self::send): the successful ones, and 304, unless said otherwise.
     pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
         self.accepted = Some(Box::new(accepted));
         self
     }
 
-    /// Sends the request; an error status is an error.
+    /// Sends the request; an error status is an error, and so is a redirect that the token must not follow.
     ///
     /// # Errors
     /// [`Error`], with the start of what the API says. Those that [pass](Error::passes) have the message come again
@@ -230,11 +227,12 @@ impl AuthorizedRequest {
     pub async fn send(mut self) -> Result<Response, Error> {
         let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
         let accepted = self.accepted.take();
-        let response = self.send_any_status().await?;
+        let (response, token) = self.answer().await?;
         let status = response.status();
-        let is_accepted = accepted.map_or(status.as_u16() < 400, |accepted| accepted(status));
+        let is_accepted =
+            accepted.map_or_else(|| status.as_u16() < 400 && !is_redirect(status), |accepted| accepted(status));
         if !is_accepted {
-            return Err(client.refusal(what, response, idempotent).await);
+            return Err(client.refusal(what, response, &token, idempotent).await);
         }
         Ok(response)
     }
@@ -264,13 +262,19 @@ impl AuthorizedRequest {
     /// # Errors
     /// When there is no answer, or no token, or the API asks for a scope that the token does not have.
     pub async fn send_any_status(self) -> Result<Response, Error> {
+        self.answer().await.map(|(response, _)| response)
+    }
+
+    /// The answer, and the token that the request was sent with.
+    async fn answer(self) -> Result<(Response, Arc<Token>), Error> {
         let what = self.shown();
         let Self { client, path, request, body, idempotent, .. } = self;
         let Bound { session, store } = client.bound()?;
         let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
         let resolved = session.resolved(&**store)?;
         let sending = Sending { session, store, resolved, what, path, request: Some(request), body, idempotent };
-        sending.run().await
+        // Boxed: modules hold this future in theirs.
+        Box::pin(sending.run()).await
     }
 
     fn shown(&self) -> String {
@@ -280,4 +284,9 @@ impl AuthorizedRequest {
             path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
         format!("{} {path}", self.method)
     }
+}
+
+/// A redirect that names another address, rather than an answer.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -82,7 +82,8 @@ impl OAuth2 {
         self
     }
 
-    /// Where relative addresses of requests begin. An address in the token record (as `instance_url`) goes before it.
+    /// Where relative addresses of requests begin. An address in the token record (as `instance_url`) goes before it; a
+    /// template that stands for nothing gives way to the profile's base URL, where that has one.
     #[must_use]
     pub fn base_url(mut self, address: impl Into<String>) -> Self {
         self.base_url = Some(address.into());
@@ -110,14 +111,14 @@ impl OAuth2 {
         self
     }
 
-    /// Instead of `auth_uri` in component.json.
+    /// Instead of `auth_uri` in component.json, which holds where this template stands for nothing.
     #[must_use]
     pub fn auth_uri(mut self, template: impl Into<String>) -> Self {
         self.auth_uri = Some(template.into());
         self
     }
 
-    /// Instead of `token_uri` in component.json.
+    /// Instead of `token_uri` in component.json, which holds where this template stands for nothing.
     #[must_use]
     pub fn token_uri(mut self, template: impl Into<String>) -> Self {
         self.token_uri = Some(template.into());

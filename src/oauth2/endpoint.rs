@@ -5,8 +5,8 @@
 
 use super::{
     answer::{self, AnswerError, TokenAnswer},
-    profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
-    refusal::{ErrorClass, ExchangeError, classify, is_page},
+    profile::{BodyFormat, ClientAuth, ErrorClass, Profile, ScopePolicy},
+    refusal::{ExchangeError, classify, is_page},
     resolve::{Client, Resolved},
 };
 use crate::http;
@@ -222,10 +222,15 @@ impl Call<'_> {
         let class = classify(&self.endpoint.profile, answer.status, code.as_deref(), &text);
         ExchangeError {
             outcome_unknown: may_have_been_done(answer.status),
-            diagnostic: answer::diagnostic(&members),
-            code,
+            diagnostic: answer::diagnostic(&members).filter(|text| !text.split(", ").any(|word| self.is_secret(word))),
+            code: code.filter(|code| !self.is_secret(code)),
             ..self.error(class, Some(answer), "the provider refused")
         }
+    }
+
+    /// Whether a word of the provider's is the client's secret, which can look like the name of an error.
+    fn is_secret(&self, word: &str) -> bool {
+        self.endpoint.client.secret.as_ref().is_some_and(|secret| secret.expose_secret() == word)
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> ExchangeError {

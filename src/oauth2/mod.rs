@@ -26,15 +26,16 @@ mod template;
 mod token;
 
 pub use answer::{AnswerError, TokenAnswer};
+pub use challenge::Judgement;
 pub use client::{AuthorizedClient, AuthorizedRequest};
 pub use definition::{ConfigError, Mode, OAuth2};
 pub use error::Error;
 pub use lock::{Held, LockError, RefreshLock};
 pub use profile::{
-    AnswerRule, BodyFormat, ClientAuth, ErrorRule, ExpiresUnit, HeaderRule, Judgement, Profile, ProfileError,
+    AnswerRule, BodyFormat, ClientAuth, ErrorClass, ErrorRule, ExpiresUnit, HeaderRule, Profile, ProfileError,
     ScopePolicy, TokenHeader,
 };
-pub use refusal::{ErrorClass, ExchangeError};
+pub use refusal::ExchangeError;
 pub use session::{Counts, Environment, Session, Tools};
 pub use store::{Store, StoreError, Trouble};
 pub use token::{Record, keys_for, normalised};

@@ -4,7 +4,7 @@
 //! The ready profiles are the JSON files in `profiles/`. A profile says only where its provider departs from the
 //! generic one, which keeps to the RFCs.
 
-use super::{challenge, refusal::ErrorClass};
+use super::challenge::{self, Judgement};
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName},
@@ -201,19 +201,20 @@ pub struct HeaderRule {
     pub text: String,
 }
 
-/// What an answer of the API says about the token it was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// Nothing.
-    Fine,
-    /// It has to be renewed.
-    Expired,
-    /// It is good, but not for this. The scopes that it would take, when the API names them.
-    Scope(Option<String>),
-    /// The provider wants the user to do more; the claims it asks for, as sent (base64).
-    Claims(String),
-    /// The API refused for another reason; a new token would not help.
-    NotAboutToken,
+/// What a failed exchange means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// The refresh token is dead, or the user has to do something: only a new authorisation helps.
+    Reauth,
+    /// What component.json or the environment says is wrong: an operator has to act. Stored tokens are as good as
+    /// before.
+    Config,
+    /// It will pass: nothing is lost, and the same request may be sent again later.
+    Transient,
+    /// Not understood. As likely a mistake of the provider as a dead token under an unknown name: worth a few more
+    /// tries, and never by itself a reason to throw a token away.
+    Malformed,
 }
 
 /// A profile that cannot be read.

@@ -2,25 +2,8 @@
 //!
 //! The table is that of RFC 6749 §5.2 with what providers say beside it; a profile's own rules go before it.
 
-use super::profile::Profile;
-use serde::Deserialize;
+use super::profile::{ErrorClass, Profile};
 use std::{fmt, time::Duration};
-
-/// What a failed exchange means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorClass {
-    /// The refresh token is dead, or the user has to do something: only a new authorisation helps.
-    Reauth,
-    /// What component.json or the environment says is wrong: an operator has to act. Stored tokens are as good as
-    /// before.
-    Config,
-    /// It will pass: nothing is lost, and the same request may be sent again later.
-    Transient,
-    /// Not understood. As likely a mistake of the provider as a dead token under an unknown name: worth a few more
-    /// tries, and never by itself a reason to throw a token away.
-    Malformed,
-}
 
 /// An exchange that failed. Holds nothing of what was sent, and of the answer only names of errors.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -84,7 +84,8 @@ impl OAuth2 {
         }
         let client = if mode == Mode::PlatformSecret { None } else { Some(sources.client(&mut profile, token_url?)?) };
 
-        let base_url = match (&self.base_url, &profile.base_url) {
+        let own = sources.preferred(self.base_url.as_deref(), profile.base_url.as_deref());
+        let base_url = match (own, &profile.base_url) {
             (Some(template), _) => Some(sources.names.address("the base URL", template)?),
             (None, Some(template)) => Some(sources.names.address("the profile's base_url", template)?),
             (None, None) => None,
@@ -117,9 +118,15 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
+    /// The author's template, unless it stands for nothing and there is another one.
+    fn preferred<'t>(&self, own: Option<&'t str>, other: Option<&str>) -> Option<&'t str> {
+        own.filter(|template| other.is_none() || self.names.are_given(template))
+    }
+
     /// The token endpoint as author or component.json give it; a profile may know it as well.
     fn token_url(&self) -> Result<Option<Url>, ConfigError> {
-        self.address("token_uri", self.author.token_uri.as_deref().or(self.declared.token_uri.as_deref()))
+        let declared = self.declared.token_uri.as_deref();
+        self.address("token_uri", self.preferred(self.author.token_uri.as_deref(), declared).or(declared))
     }
 
     fn profile(&self, token_url: Option<&Url>) -> Result<Profile, ConfigError> {
@@ -151,7 +158,8 @@ impl Sources<'_> {
         let declared_revoke = self.declared.revoke_uri.as_deref().filter(|template| self.names.are_given(template));
         let declared_revoke = self.address("revoke_uri", declared_revoke)?;
         // Only a login needs it.
-        let auth_uri = self.author.auth_uri.as_deref().or(self.declared.auth_uri.as_deref());
+        let declared_auth = self.declared.auth_uri.as_deref();
+        let auth_uri = self.preferred(self.author.auth_uri.as_deref(), declared_auth).or(declared_auth);
         let declared_auth = self.address("auth_uri", auth_uri.filter(|template| self.names.are_given(template)))?;
 
         let id = self.author.client_id.as_deref().or(self.declared.client_id.as_deref());

@@ -3,7 +3,6 @@
 
 use super::{
     Error, Judgement, Mode, Store,
-    client::{Reopen, SHOWN},
     resolve::{Origin, Resolved},
     session::{Session, Token},
     template::is_safe,
@@ -23,6 +22,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// A longer pause than this is not waited for: the message had better come again later.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How much of an error's body an error shows.
+pub(super) const SHOWN: usize = 2048;
+/// Gives a body from its start, each time.
+pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
+
 /// One request on its way, as often as it has to be sent.
 pub(super) struct Sending<'a> {
     pub(super) session: &'a Session,
@@ -37,7 +41,7 @@ pub(super) struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    pub(super) async fn run(mut self) -> Result<Response, Error> {
+    pub(super) async fn run(mut self) -> Result<(Response, Arc<Token>), Error> {
         let (session, store, profile) = (self.session, self.store, &self.resolved.profile);
         // A token in a header of its own is not taken off when a redirect leads elsewhere.
         let http = match profile.token_header.name.eq_ignore_ascii_case("authorization") {
@@ -52,8 +56,10 @@ impl Sending<'_> {
         let first_base = self.base(&token);
         // Where each access has a token of its own, another one would not mend a refusal.
         let mut renewed = self.resolved.mode == Mode::EveryAccess;
+        let mut adopted = false;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
+            let asked = request.url().origin();
             let response = match http.execute(request).await {
                 Ok(response) => response,
                 Err(error) => {
@@ -77,32 +83,44 @@ impl Sending<'_> {
                 sleep(wait).await;
                 continue;
             }
+            if response.url().origin() != asked {
+                // A redirect has led elsewhere, where the token was not sent: the answer says nothing of it.
+                return Ok((response, token));
+            }
             let (response, start) = match profile.reads_body(status.as_u16()) {
                 true => http::peek(response, SHOWN).await,
                 false => (response, String::new()),
             };
             match profile.means_expired(status.as_u16(), response.headers(), &start) {
                 Judgement::Fine => {
-                    session.accepted(&token);
-                    return Ok(response);
+                    session.accepted(&token, renewed);
+                    return Ok((response, token));
                 }
-                Judgement::NotAboutToken => return Ok(response),
-                Judgement::Scope(scope) => return Err(Error::InsufficientScope { request: self.what, scope }),
-                Judgement::Claims(_) => {
-                    let reason = "the API asks for another sign-in of the user (insufficient_claims)";
-                    return Err(Error::ReauthRequired(reason.into()));
+                Judgement::NotAboutToken => return Ok((response, token)),
+                Judgement::Scope(scope) => {
+                    let scope = scope.map(|scope| session.redacted(scope, &token));
+                    return Err(Error::InsufficientScope { request: self.what, scope });
                 }
-                Judgement::Expired if renewed => return Ok(response),
+                Judgement::Claims(claims) => {
+                    let claims = session.redacted(claims, &token);
+                    let asked = format!("the API asks for another sign-in of the user (insufficient_claims: {claims})");
+                    return Err(Error::ReauthRequired(asked));
+                }
+                Judgement::Expired if renewed => return Ok((response, token)),
                 Judgement::Expired => renewed = true,
             }
             token = match session.renew(store, &token).await {
                 Ok(token) => token,
-                Err(Error::Rejected(_)) => return Ok(response),
+                Err(Error::Rejected(_)) => return Ok((response, token)),
                 Err(error) => return Err(error),
             };
             if !self.is_repeatable() {
                 // The token is saved for the next request; this one ends as the API has answered it.
-                return Ok(response);
+                return Ok((response, token));
+            }
+            if token.adopted && !adopted {
+                // It may have run out as ours has, while this process had no use for it: that was no refresh yet.
+                (adopted, renewed) = (true, false);
             }
             tracing::debug!("The request is sent again with the refreshed access token");
         }

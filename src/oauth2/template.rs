@@ -49,7 +49,8 @@ impl Names<'_> {
         match url.scheme() {
             "https" => Ok(url),
             "http" if is_this_machine(&url) => Ok(url),
-            scheme => Err(wrong(&format!("it is for {scheme}, and tokens go over https only"))),
+            // What stands before the colon is not shown: it may be a secret that was put into the wrong place.
+            _ => Err(wrong("it does not begin with https://, and tokens go over https only")),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     knobs::Knobs,
     log::{ApiCall, Kind},
     script::Target,
-    server::{MAX_BODY, Shared},
+    shared::{MAX_BODY, Shared},
 };
 use crate::cut::Switch;
 use axum::{

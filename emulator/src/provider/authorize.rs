@@ -4,7 +4,7 @@ use super::{
     form,
     grants::{Code, after},
     log::Kind,
-    server::Shared,
+    shared::Shared,
 };
 use axum::{
     extract::State,

@@ -170,7 +170,8 @@ impl Grants {
 
     /// For how long the best access token of a grant is still good; none for ever.
     pub(super) fn remaining(&self, family: usize) -> Option<Duration> {
-        let good = self.access.values().filter(|access| access.family == family && !access.dead);
+        let is_dead = self.families[family].dead;
+        let good = self.access.values().filter(|access| access.family == family && !access.dead && !is_dead);
         good.map(|access| access.expires.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))).max()
     }
 

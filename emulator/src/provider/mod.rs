@@ -15,6 +15,7 @@ mod request;
 mod revoke;
 mod script;
 mod server;
+mod shared;
 mod token;
 
 pub use knobs::{BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, Refused, Unauthorized};
@@ -23,7 +24,8 @@ pub use script::{Hold, Scripted};
 
 use script::{Stage, Target};
 use serde_json::{Map, Value};
-use server::{Running, Shared};
+use server::Running;
+use shared::Shared;
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 use tokio::sync::broadcast;
 

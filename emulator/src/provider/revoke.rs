@@ -5,8 +5,7 @@ use super::{
     log::Kind,
     request::{Client, Parameters, required},
     script::Target,
-    server::{MAX_BODY, Shared},
-    token::remember,
+    shared::{MAX_BODY, Shared},
 };
 use crate::cut::Switch;
 use axum::{
@@ -27,7 +26,7 @@ pub(super) async fn revoke(
     let knobs = shared.state().knobs.clone();
     let parameters = Parameters::read(&parts, &body, knobs.body);
     let form = parameters.map();
-    remember(&shared, &parts.headers, &form);
+    shared.remember(&parts.headers, &form);
     let token = form.get("token").cloned().unwrap_or_default();
     let place = shared.log.arrived(Kind::RevokeCall { token, status: None });
     let act = move |shared: &Shared| {

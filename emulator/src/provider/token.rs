@@ -7,13 +7,13 @@ use super::{
     log::{Kind, TokenCall},
     request::{Client, Parameters, required},
     script::Target,
-    server::{MAX_BODY, Shared, State},
+    shared::{MAX_BODY, Shared, State},
 };
 use crate::cut::Switch;
 use axum::{
     body::to_bytes,
     extract::{ConnectInfo, Request, State as Extracted},
-    http::{HeaderMap, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ pub(super) async fn token(
     let parameters = Parameters::read(&parts, &body, knobs.body);
     let form = parameters.map();
     let client = Client::read(&parts.headers, &form);
-    remember(&shared, &parts.headers, &form);
+    shared.remember(&parts.headers, &form);
     let headers = parts.headers.clone();
     let place = shared.log.arrived(Kind::TokenCall(TokenCall {
         grant: form.get("grant_type").cloned().unwrap_or_default(),
@@ -104,16 +104,6 @@ impl Drop for UnderWay {
     }
 }
 
-/// Everything in a request that must not turn up in a log.
-pub(super) fn remember(shared: &Shared, headers: &HeaderMap, form: &Form) {
-    for name in ["refresh_token", "code", "code_verifier", "client_secret", "token"] {
-        form.get(name).into_iter().for_each(|text| shared.secret(text));
-    }
-    if let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
-        value.split_once(' ').into_iter().for_each(|(_, credentials)| shared.secret(credentials));
-    }
-}
-
 fn exchange(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Result<(Minted, bool), OAuthError> {
     for (name, value) in &knobs.require_param {
         if form.get(name) != Some(value) {
@@ -147,7 +137,7 @@ fn refresh(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Re
     if let (Some(limit), Some(family)) = (knobs.refuse_early, grants.family_of(token))
         && grants.remaining(family).is_some_and(|remaining| remaining > limit)
     {
-        return Err(OAuthError::request("the access token is not expired yet"));
+        return Err(OAuthError::request("access_token not expired"));
     }
     let refresh = || token.to_owned();
     match grants.redeem(token, knobs) {

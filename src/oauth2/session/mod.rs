@@ -34,8 +34,11 @@ use tracing::Instrument;
 
 /// A token rejected within this time of its coming was not expired (O§3 F39).
 const FRESH: Duration = Duration::from_secs(60);
-/// How many fresh tokens in a row may be rejected before refreshing pauses for [`FRESH`].
+/// How many fresh tokens in a row may be rejected before rejected ones are not refreshed for [`FRESH`]; with each one
+/// after that twice as long.
 const REJECTIONS: u32 = 3;
+/// The longest of these pauses: a user who connects again meanwhile is seen after it.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
 /// What is taken for a token that somebody repeats.
 const SHORTEST_TOKEN: usize = 8;
@@ -211,14 +214,14 @@ impl Session {
         self.0.current(&**store)
     }
 
-    /// A text without the tokens that it may repeat.
-    pub(super) fn redacted(&self, mut text: String) -> String {
-        if let Some(token) = &self.0.state().token {
-            for secret in [token.record.access_token(), token.record.refresh_token()].into_iter().flatten() {
-                // What is shorter is no token, and stands in any text.
-                if secret.len() >= SHORTEST_TOKEN && text.contains(secret) {
-                    text = text.replace(secret, "[token]");
-                }
+    /// A text of the API's without the tokens that it may repeat: the current ones, and those it was `sent`.
+    pub(super) fn redacted(&self, mut text: String, sent: &Token) -> String {
+        let current = self.0.state().token.clone();
+        for record in current.iter().map(|token| &token.record).chain([&sent.record]) {
+            for secret in [record.access_token(), record.refresh_token()].into_iter().flatten() {
+                text = without(text, secret);
+                // As some write JSON.
+                text = without(text, &secret.replace('/', "\\/"));
             }
         }
         text
@@ -257,13 +260,29 @@ impl Session {
         Ok(begun)
     }
 
-    /// The API has taken this token.
-    pub(crate) fn accepted(&self, token: &Token) {
+    /// The API has taken this token; with `at_last`, for a request that it had refused before.
+    pub(crate) fn accepted(&self, token: &Token, at_last: bool) {
         let mut state = self.0.state();
-        if state.rejections > 0 && state.token.as_ref().is_some_and(|current| current.generation == token.generation) {
-            state.rejections = 0;
+        state.accepted = state.accepted.max(token.generation);
+        if at_last {
+            state.trust();
         }
     }
+}
+
+/// A text without a token, nor the beginning of one that the text ends in.
+fn without(text: String, secret: &str) -> String {
+    // What is shorter is no token, and stands in any text.
+    if secret.len() < SHORTEST_TOKEN {
+        return text;
+    }
+    let mut text = text.replace(secret, "[token]");
+    let beginnings = (SHORTEST_TOKEN..secret.len()).rev().filter_map(|end| secret.get(..end));
+    if let Some(cut) = beginnings.into_iter().find(|cut| text.ends_with(cut)) {
+        text.truncate(text.len() - cut.len());
+        text.push_str("[token]");
+    }
+    text
 }
 
 /// A token, now or later.
@@ -370,22 +389,28 @@ impl Inner {
         Ok(Begun::Running(refreshing))
     }
 
-    /// Tokens that are rejected as soon as they come are not mended by still another one.
+    /// Tokens that are rejected as soon as they come are not mended by still another one, whether the API rejects all of
+    /// them or only some requests. A token that the API has taken for a while is always worth a refresh.
     fn count_rejection(state: &mut State) -> Result<(), Error> {
-        let fresh = state.token.as_ref().is_some_and(|token| {
-            token.generation > 1 && Instant::now().saturating_duration_since(token.times.received) < FRESH
+        let now = Instant::now();
+        let has_proved_good = state.token.as_ref().is_none_or(|token| {
+            let age = now.saturating_duration_since(token.times.received);
+            token.generation <= 1 || (token.generation == state.accepted && age >= FRESH)
         });
-        state.rejections = if fresh { state.rejections + 1 } else { 0 };
-        if state.rejections <= REJECTIONS {
+        if has_proved_good || state.refused_until.take_if(|until| *until <= now).is_some() {
             return Ok(());
         }
-        state.rejections = 0;
-        let error = Error::Rejected(
-            "several that the provider has just given; check the API's address, the user's rights and the scopes"
-                .into(),
-        );
-        state.bar_for(FRESH, &error);
-        tracing::error!("{error}");
+        let reason =
+            "several that the provider has just given; check the API's address, the user's rights and the scopes";
+        let error = Error::Rejected(reason.into());
+        if state.refused_until.is_some() {
+            return Err(error);
+        }
+        state.rejections = state.rejections.saturating_add(1);
+        let Some(over) = state.rejections.checked_sub(REJECTIONS + 1) else { return Ok(()) };
+        let pause = FRESH.saturating_mul(1 << over.min(8)).min(LONGEST_REFUSAL);
+        state.refused_until = Some(now + pause);
+        tracing::error!(pause_s = pause.as_secs(), "{error}");
         Err(error)
     }
 }

@@ -237,12 +237,17 @@ impl Inner {
                     Ok(_) => {}
                 }
             }
-            let lost = if failure.outcome_unknown {
-                ": an earlier answer was lost on its way, and the token in it with that (outcome unknown)"
-            } else {
-                ""
+            let rotates = self.state().rotates != Some(false);
+            let why = match failure.code.as_deref() {
+                _ if failure.outcome_unknown => {
+                    ": an earlier answer was lost on its way, and the token in it with that (outcome unknown)"
+                }
+                Some("invalid_grant") if rotates => {
+                    ": it was revoked or has expired, or a process ended before it could save what it was replaced by"
+                }
+                _ => "",
             };
-            let error = Error::ReauthRequired(format!("{failure}{lost}"));
+            let error = Error::ReauthRequired(format!("{failure}{why}"));
             self.state().bury(&base.record, &error);
             return Err(error);
         }
@@ -302,7 +307,7 @@ impl Inner {
             .filter(|token| token.generation > base.generation && token.record.same_tokens(&record));
         match same {
             Some(token) => {
-                let token = Arc::new(Token { generation: token.generation, record, times });
+                let token = Arc::new(Token { generation: token.generation, record, times, adopted: false });
                 state.token = Some(token.clone());
                 Ok(token)
             }

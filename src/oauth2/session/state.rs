@@ -27,6 +27,8 @@ pub(crate) struct Token {
     pub(super) generation: u64,
     pub(crate) record: Record,
     pub(super) times: Times,
+    /// Found in the store or the configuration, not got by a refresh of this process: it may be older than it looks.
+    pub(crate) adopted: bool,
 }
 
 /// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (O§3 F52).
@@ -82,8 +84,12 @@ pub(super) struct State {
     pub(super) seen: Option<Arc<Value>>,
     /// Whether the last exchange brought another refresh token.
     pub(super) rotates: Option<bool>,
-    /// How often in a row a token was rejected that had just come.
+    /// How many refreshes in a row have not helped the request that they were for.
     pub(super) rejections: u32,
+    /// Until when that is so often that rejected tokens are left alone.
+    pub(super) refused_until: Option<Instant>,
+    /// The latest generation that the API has taken.
+    pub(super) accepted: u64,
     /// How often in a row the token endpoint gave answers that nobody understands.
     pub(super) misunderstood: u32,
     past: VecDeque<[u8; 32]>,
@@ -102,6 +108,10 @@ impl State {
 
     /// Makes a record the current one, as the next generation.
     pub(super) fn put(&mut self, record: Record, times: Times) -> Arc<Token> {
+        self.replace(record, times, false)
+    }
+
+    fn replace(&mut self, record: Record, times: Times, adopted: bool) -> Arc<Token> {
         if let Some(old) = &self.token
             && !old.record.same_tokens(&record)
         {
@@ -109,17 +119,23 @@ impl State {
             self.past.truncate(PAST);
         }
         self.generation += 1;
-        let token = Arc::new(Token { generation: self.generation, record, times });
+        let token = Arc::new(Token { generation: self.generation, record, times, adopted });
         self.token = Some(token.clone());
         token
     }
 
     /// A token from elsewhere: what stood in the way of refreshing the old one no longer does.
     pub(super) fn adopt(&mut self, record: Record, margin: Duration) -> Arc<Token> {
-        (self.rejections, self.misunderstood) = (0, 0);
+        self.misunderstood = 0;
+        self.trust();
         self.unbar();
         let times = Times::stored(&record, margin);
-        self.put(record, times)
+        self.replace(record, times, true)
+    }
+
+    /// Refreshes help.
+    pub(super) fn trust(&mut self) {
+        (self.rejections, self.refused_until) = (0, None);
     }
 
     /// Why nothing may be tried at the moment.

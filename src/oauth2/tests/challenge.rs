@@ -1,6 +1,6 @@
 use super::super::{
-    challenge::read,
-    profile::{Judgement, Profile},
+    challenge::{Judgement, read},
+    profile::Profile,
 };
 use proptest::proptest;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};

@@ -291,3 +291,24 @@ fn no_secret_is_in_the_debug_output() {
     credentials["oauth2"]["client_secret"] = json!("topsecret");
     assert!(!format!("{:?}", descriptor(credentials)).contains("topsecret"));
 }
+
+#[test]
+fn given_an_authors_template_that_stands_for_nothing_then_component_json_and_the_profile_hold() {
+    let profile = Profile::from_json(r#"{"name": "own", "base_url": "https://api.own.test/"}"#).unwrap();
+    let author = |base: &str, address: &str| {
+        let author = OAuth2::new().custom_profile(profile.clone()).base_url(base).token_uri(address).auth_uri(address);
+        let resolved = resolve_with(author, salesforce(), json!({ "prodEnv": "login" })).unwrap();
+        let client = resolved.client.unwrap();
+        [resolved.base_url.unwrap(), client.token_url, client.auth_url.unwrap()]
+            .map(|url| url.host_str().map(str::to_owned))
+    };
+    let hosts = |names: [&str; 3]| names.map(|name| Some(name.to_owned()));
+    assert_eq!(
+        author("{{NONE}}", "{{EMPTY}}"),
+        hosts(["api.own.test", "login.salesforce.com", "login.salesforce.com"])
+    );
+    assert_eq!(author("https://{{query}}", "https://{{query}}"), hosts(["from-env"; 3]));
+    let nowhere = OAuth2::new().base_url("{{NONE}}");
+    let error = error(resolve_with(nowhere, salesforce(), json!({ "prodEnv": "login" })));
+    assert!(error.contains("NONE"), "{error}");
+}

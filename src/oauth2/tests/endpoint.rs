@@ -2,8 +2,8 @@ use super::{
     super::{
         definition::OAuth2,
         endpoint::{Endpoint, TIME_LIMIT},
-        profile::Profile,
-        refusal::{ErrorClass, ExchangeError},
+        profile::{ErrorClass, Profile},
+        refusal::ExchangeError,
     },
     descriptor,
 };

@@ -1,4 +1,7 @@
-use super::super::profile::{BodyFormat, ClientAuth, Judgement, Profile, ScopePolicy};
+use super::super::{
+    challenge::Judgement,
+    profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
+};
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName, HeaderValue},

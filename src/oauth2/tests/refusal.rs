@@ -1,9 +1,9 @@
 use super::super::{
-    profile::Profile,
-    refusal::{
+    profile::{
         ErrorClass::{self, Config, Malformed, Reauth, Transient},
-        classify,
+        Profile,
     },
+    refusal::classify,
 };
 
 fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorClass {

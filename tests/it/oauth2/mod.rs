@@ -2,6 +2,18 @@
 //! real HTTP, with a clock that moves only when it is told to.
 
 mod basics;
+mod bodies;
+mod broker;
+mod chaos;
+mod components;
+mod concurrency;
+mod leaks;
+mod process;
+mod profiles;
+mod provider;
 mod rejected;
+mod replicas;
 mod rig;
 mod saving;
+mod security;
+mod time;

@@ -57,13 +57,21 @@ pub enum Fault {
 /// The account on the platform: what all replicas read and save.
 #[derive(Default)]
 pub struct Account {
+    /// `_account` of the step's configuration, which saving does not touch.
+    pub id: Option<String>,
     keys: Mutex<Option<Value>>,
     faults: Mutex<VecDeque<Fault>>,
     /// Every saving fails, until told otherwise.
     pub down: Mutex<bool>,
     /// Reading again fails.
     pub unreadable: Mutex<bool>,
-    /// Permits for savings that wait.
+    /// So many of the next readings wait for a permit of `gate` before they answer what they have read.
+    pub slow_reads: Mutex<usize>,
+    /// Readings that have begun to wait.
+    pub stalled: Mutex<usize>,
+    /// What reading and saving take at most.
+    pub latency: Mutex<Duration>,
+    /// Permits for readings and savings that wait.
     pub gate: GateSemaphore,
     /// Everything saved so far, in order.
     pub saved: Mutex<Vec<Map<String, Value>>>,
@@ -87,7 +95,8 @@ impl Default for GateSemaphore {
 impl Account {
     /// An account with this configuration, such as `{"oauth": {…}}`.
     pub fn new(config: Value) -> Arc<Self> {
-        Arc::new(Self { keys: Mutex::new(Some(config)), ..Self::default() })
+        let id = config["_account"].as_str().map(str::to_owned);
+        Arc::new(Self { id, keys: Mutex::new(Some(config)), ..Self::default() })
     }
 
     /// What is stored now.
@@ -133,6 +142,27 @@ impl Account {
     /// Waits until `count` savings have begun.
     pub async fn saving_begun(&self, count: usize) {
         self.until(|account| *account.begun.lock().unwrap() >= count).await;
+    }
+
+    /// What a reading waits for after it has read.
+    async fn stall(&self) {
+        {
+            let mut slow = self.slow_reads.lock().unwrap();
+            if *slow == 0 {
+                return;
+            }
+            *slow -= 1;
+            *self.stalled.lock().unwrap() += 1;
+        }
+        self.changed.notify_waiters();
+        self.gate.0.acquire().await.unwrap().forget();
+    }
+
+    async fn take_time(&self) {
+        let latency = *self.latency.lock().unwrap();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency.mul_f64(fastrand::f64())).await;
+        }
     }
 
     /// Waits until something holds of it.
@@ -193,10 +223,10 @@ impl Store for ReplicaStore {
             if *self.account.unreadable.lock().unwrap() {
                 return Err(StoreError::passing("the platform is away"));
             }
-            match self.account.keys.lock().unwrap().clone() {
-                Some(config) => Ok(Some(config)),
-                None => Err(gone()),
-            }
+            self.account.take_time().await;
+            let read = self.account.keys.lock().unwrap().clone();
+            self.account.stall().await;
+            read.map(Some).ok_or_else(gone)
         })
     }
 
@@ -219,6 +249,7 @@ impl Store for ReplicaStore {
             if *account.down.lock().unwrap() {
                 return Err(StoreError::passing("the platform is away"));
             }
+            account.take_time().await;
             match &mut *account.keys.lock().unwrap() {
                 // Not merged: this is the store that takes a payload for everything there is (O§1.0).
                 Some(stored) => *stored = keys.clone().into(),
@@ -297,10 +328,20 @@ impl Rig {
         Self::with(knobs, Provider::issue_expired).await
     }
 
+    /// The stored token is valid, and the clock is the real one.
+    pub async fn in_real_time(knobs: Knobs) -> Self {
+        Self::with_clock(Clock { _stop: None }, knobs, Provider::issue).await
+    }
+
     async fn with(knobs: Knobs, record: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
-        let clock = Clock::paused();
+        Self::with_clock(Clock::paused(), knobs, record).await
+    }
+
+    async fn with_clock(clock: Clock, knobs: Knobs, record: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
         let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
-        let account = Account::new(json!({ "_account": "account-1", "oauth": record(&provider) }));
+        // No other test has this one: all of them may use one broker.
+        let id = format!("account-{}", uuid::Uuid::new_v4());
+        let account = Account::new(json!({ "_account": id, "oauth": record(&provider) }));
         let definition = OAuth2::new().base_url(provider.api_url());
         Self { provider, account, definition, descriptor: descriptor(), mode: None, lock: None, clock }
     }
@@ -312,19 +353,32 @@ impl Rig {
 
     /// A process that uses this account.
     pub fn replica_with(&self, account: Arc<Account>) -> Replica {
+        self.replica_using(account, self.tools())
+    }
+
+    /// A process that uses this account, and these tools.
+    pub fn replica_using(&self, account: Arc<Account>, tools: Tools) -> Replica {
+        let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
+        let mut config = account.stored();
+        if let Some(id) = &account.id {
+            config["_account"] = id.as_str().into();
+        }
+        let store = ReplicaStore { config: Mutex::new(Arc::new(config)), account, reports: Mutex::default() };
+        Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+    }
+
+    /// What a process has: clients, and the environment with the provider's one client.
+    pub fn tools(&self) -> Tools {
         let values =
             [self.provider.client_id().to_owned(), self.provider.client_secret().to_owned(), self.provider.url()];
-        let tools = Tools {
+        Tools {
             http: reqwest::Client::new(),
             direct: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,
             lock: self.lock.clone(),
             owner: "flow/step".into(),
-        };
-        let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
-        let store = ReplicaStore { config: Mutex::new(Arc::new(account.stored())), account, reports: Mutex::default() };
-        Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+        }
     }
 
     /// What the API has answered so far, in the order of the requests.
@@ -346,7 +400,7 @@ impl Rig {
 /// A paused clock that does not move by itself: the runtime moves a paused clock whenever it has nothing to do, which
 /// would end every wait for a socket at once, but not while a blocking task runs.
 pub struct Clock {
-    _stop: std::sync::mpsc::Sender<()>,
+    _stop: Option<std::sync::mpsc::Sender<()>>,
 }
 
 thread_local! {
@@ -363,7 +417,7 @@ impl Clock {
         if STOPPED_ON.replace(runtime) != runtime {
             tokio::time::pause();
         }
-        Self { _stop: stop }
+        Self { _stop: Some(stop) }
     }
 
     /// Moves the clock.
@@ -373,10 +427,15 @@ impl Clock {
 
     /// Moves the clock, ten times as fast as a real one, until `work` is done.
     pub async fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+        self.drive_by(Duration::from_millis(50), work).await
+    }
+
+    /// Moves the clock by `step` every 5 ms of real time until `work` is done.
+    pub async fn drive_by<T>(&self, step: Duration, work: impl Future<Output = T>) -> T {
         let ticking = async {
             loop {
                 tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
-                tokio::time::advance(Duration::from_millis(50)).await;
+                tokio::time::advance(step).await;
             }
         };
         tokio::select! {

@@ -214,7 +214,7 @@ async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_say
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Nowhere]);
     let replica = rig.replica();
-    replica.get().await.unwrap();
+    rig.drive(replica.get()).await.unwrap();
     let reports = replica.store.reports.lock().unwrap().clone();
     assert!(matches!(&reports[..], [trouble] if trouble.message.contains("`_account`")), "{reports:?}");
     // Waiting mends nothing: it is neither tried again nor waited for.

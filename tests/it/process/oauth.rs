@@ -255,3 +255,16 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_the_result_of_a_call_is
     assert_eq!(result["success"], json!(false), "{result}");
     assert!(result["data"]["message"].as_str().unwrap().contains("could not be saved"), "{result}");
 }
+
+#[tokio::test]
+async fn case_104_given_an_api_that_cannot_be_reached_then_the_result_is_an_error_and_no_verdict() {
+    let connected = Connected::with(Knobs::default(), Provider::issue).await;
+    let platform = connected.rig.emulator.platform();
+    let mut step = platform.step("emulated-flow", "step_1").unwrap();
+    step.config["baseUrl"] = "http://127.0.0.1:1".into();
+    platform.set_step("emulated-flow", step);
+    let result = connected.service("verifyCredentials").await;
+    assert_eq!(result["success"], json!(false), "{result}");
+    assert!(result["data"]["message"].as_str().unwrap().contains("could not be checked now"), "{result}");
+    assert!(connected.provider.token_calls().is_empty());
+}

@@ -1,0 +1,160 @@
+//! Action "Bulk create, update, delete or upsert": the rows of a CSV file, by a job of Bulk API 2.0.
+
+use super::{
+    api::{self, Api, Record},
+    bulk_job::Job,
+    csv, fields,
+    soql::Name,
+};
+use anyhow::Context as _;
+use bytes::Bytes;
+use sailor::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Salesforce takes 150 MB in base64, which it makes of the file.
+const LARGEST: usize = 100 * 1024 * 1024;
+const TIMEOUT_SECONDS: usize = 600;
+
+/// The step's fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    operation: Operation,
+    sobject: Name,
+    #[serde(default, deserialize_with = "fields::number")]
+    timeout: Option<usize>,
+}
+
+/// What happens with the rows.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// They are created.
+    Insert,
+    /// They are changed, by `Id`.
+    Update,
+    /// They are deleted, by `Id`.
+    Delete,
+    /// They are changed or created, by an external id.
+    Upsert,
+}
+
+/// The file.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    /// Where the CSV file is; otherwise the message's first attachment is taken
+    #[serde(default)]
+    attachment_url: Option<String>,
+    /// For upsert: the external id field
+    #[serde(default)]
+    ext_id_field: Option<String>,
+}
+
+/// What became of the rows.
+#[derive(Serialize, JsonSchema)]
+pub struct Output {
+    /// The job's id at Salesforce.
+    #[serde(rename = "jobId")]
+    job_id: String,
+    /// An entry per row: first those that succeeded, then the others.
+    result: Vec<Row>,
+}
+
+/// What became of a row.
+#[derive(Serialize, JsonSchema)]
+pub struct Row {
+    /// The record's id; missing where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Whether it was done.
+    success: bool,
+    /// Whether the record is new.
+    created: bool,
+    /// Why it was not done.
+    errors: Vec<String>,
+    /// The row itself, where it was not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<Record>,
+}
+
+/// Emits what became of each row; a job that fails as a whole is an error.
+pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -> anyhow::Result<()> {
+    let api = Api::new(cx.oauth());
+    let Config { operation, sobject, timeout } = &cx.config;
+    let limit = Duration::from_secs(timeout.unwrap_or(TIMEOUT_SECONDS) as u64);
+    let first = message.attachments.values().next().map(|attachment| &attachment.url);
+    let url = message.body.attachment_url.as_ref().filter(|url| !url.is_empty()).or(first);
+    let url = url.context("there is no CSV file: give `attachmentUrl`, or a message with an attachment")?;
+    let mut job = json!({ "object": sobject.as_str(), "operation": operation, "contentType": "CSV" });
+    if *operation == Operation::Upsert {
+        let field = message.body.ext_id_field.as_deref().and_then(|name| Name::new(name.trim()));
+        let field = field.context("upsert needs `extIdField`: the API name of an external id field")?;
+        job["externalIdFieldName"] = field.as_str().into();
+    }
+    let file = download(&cx, url).await?;
+    let ends_with_cr = file.iter().position(|byte| *byte == b'\n').is_some_and(|at| file[..at].ends_with(b"\r"));
+    job["lineEnding"] = if ends_with_cr { "CRLF" } else { "LF" }.into();
+
+    let job: Job = api::json(api.post("jobs/ingest").json(&job)).await?;
+    let path = format!("jobs/ingest/{}", api::segment(&job.id)?);
+    let job = match upload(&api, &path, file, limit).await {
+        Ok(job) => job,
+        Err(error) => {
+            // Nothing was done yet; the job is not left open.
+            let _ = api::send(api.patch(&path).json(&json!({ "state": "Aborted" }))).await;
+            return Err(error);
+        }
+    };
+    let job = job.done(&api, "ingest", limit).await?;
+    let mut result = vec![];
+    for (kind, error) in [
+        ("successfulResults", None),
+        ("failedResults", Some("Salesforce gives no reason")),
+        ("unprocessedrecords", Some("not processed")),
+    ] {
+        let answer = api::send(api.get(&format!("{path}/{kind}"))).await?;
+        let text = answer.text().await.map_err(reqwest::Error::without_url)?;
+        result.extend(csv::records(&text).into_iter().map(|record| row(record, error)));
+    }
+    cx.data(&Output { job_id: job.id, result }).await
+}
+
+async fn upload(api: &Api, path: &str, file: Bytes, limit: Duration) -> anyhow::Result<Job> {
+    let request = api.request(reqwest::Method::PUT, &format!("{path}/batches"));
+    api::send(request.header("content-type", "text/csv").timeout(limit).body(file)).await?;
+    api::json(api.patch(path).json(&json!({ "state": "UploadComplete" })).idempotent(true)).await
+}
+
+async fn download(cx: &Context<Config, Output>, url: &str) -> anyhow::Result<Bytes> {
+    let mut file = cx.attachments()?.download(url).await.context("the CSV file")?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = file.chunk().await.map_err(reqwest::Error::without_url).context("reading the CSV file")? {
+        bytes.extend_from_slice(&chunk);
+        anyhow::ensure!(
+            bytes.len() <= LARGEST,
+            "the CSV file is larger than the 100 MB that Salesforce takes: split it"
+        );
+    }
+    anyhow::ensure!(!bytes.is_empty(), "the CSV file is empty");
+    Ok(bytes.into())
+}
+
+/// `sf__Id`, `sf__Created` and `sf__Error` stand beside the row's own columns.
+fn row(mut record: Record, error: Option<&str>) -> Row {
+    let mut own = |name: &str| match record.remove(name) {
+        Some(Value::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    };
+    let (id, created, reason) = (own("sf__Id"), own("sf__Created"), own("sf__Error"));
+    let errors = error.map(|otherwise| reason.unwrap_or_else(|| otherwise.to_owned()));
+    Row {
+        id,
+        success: errors.is_none(),
+        created: created.as_deref() == Some("true"),
+        row: errors.is_some().then_some(record),
+        errors: errors.into_iter().collect(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Action "Create object": one record, with a file's bytes from an attachment where the object has a place for them.
+
+use super::{
+    api::{self, Api, Record},
+    describe::Object,
+    fields,
+    soql::Name,
+};
+use anyhow::Context as _;
+use sailor::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The step's fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    sobject: Name,
+    #[serde(default, deserialize_with = "fields::checked")]
+    utilize_attachment: bool,
+}
+
+/// Emits the fields that came in, and the new record's id. What fails is not sent again: it may have been done.
+pub async fn create(message: Message<Record>, cx: Context<Config, Record>) -> anyhow::Result<()> {
+    let api = Api::new(cx.oauth());
+    let Config { sobject, utilize_attachment } = &cx.config;
+    let mut record = message.body.clone();
+    let mut blob = None;
+    if *utilize_attachment {
+        blob = attach(&api, sobject, &message, &cx, &mut record).await?;
+    }
+    anyhow::ensure!(!record.is_empty(), "there are no fields to create a {sobject} with: the message's body is empty");
+    let id = insert(&api, sobject, &record).await?;
+    if let Some(blob) = blob {
+        record.remove(&blob);
+    }
+    record.insert("id".to_owned(), id);
+    cx.data(&record).await
+}
+
+/// Creates a record and gives its id.
+pub async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Value> {
+    let request = api.post(&format!("sobjects/{}", api::segment(object.as_str())?)).json(record);
+    let mut created: Value = api::json(request).await?;
+    Ok(created["id"].take())
+}
+
+/// Puts the bytes of the first attachment into the object's field for files, and gives that field's name.
+pub async fn attach<C, O>(
+    api: &Api,
+    object: &Name,
+    message: &Message<Record>,
+    cx: &Context<C, O>,
+    record: &mut Record,
+) -> anyhow::Result<Option<String>> {
+    let Some((name, attachment)) = message.attachments.iter().next() else { return Ok(None) };
+    let described = Object::of(api, object).await?;
+    let field = described.blob().with_context(|| {
+        format!("{object} has no field for a file: uncheck \"Utilize data attachment\" or choose another object")
+    })?;
+    let file = cx.attachments()?.download(&attachment.url).await;
+    let file = file.with_context(|| format!("the attachment {name:?}"))?;
+    let bytes = file.bytes().await.map_err(reqwest::Error::without_url)?;
+    record.insert(field.name.clone(), base64_simd::STANDARD.encode_to_string(&bytes).into());
+    Ok(Some(field.name.clone()))
+}

@@ -1,0 +1,71 @@
+//! Action "Delete object": the record that a field's value leads to.
+
+use super::{
+    api::{self, Api, Refusal},
+    describe::Object,
+    lookup::{self, Criteria, TypeOfSearch},
+    soql::Name,
+};
+use anyhow::Context as _;
+use reqwest::StatusCode;
+use sailor::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The step's fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    sobject: Name,
+    #[serde(rename = "typeOfSearch", default)]
+    _type_of_search: TypeOfSearch,
+    lookup_field: Name,
+}
+
+/// What was deleted; nothing where there was nothing to delete.
+#[derive(Serialize, JsonSchema)]
+pub struct Deleted {
+    /// The record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Response>,
+}
+
+/// The deleted record.
+#[derive(Serialize, JsonSchema)]
+pub struct Response {
+    /// Its id.
+    id: String,
+    /// Always true: what fails is an error.
+    success: bool,
+    /// Always empty.
+    errors: Vec<Value>,
+}
+
+/// More than one record found is an error, and nothing is deleted.
+pub async fn delete(message: Message<Criteria>, cx: Context<Config, Deleted>) -> anyhow::Result<()> {
+    let api = Api::new(cx.oauth());
+    let Config { sobject, lookup_field, .. } = &cx.config;
+    let value = message.body.value(lookup_field);
+    let value = value.with_context(|| format!("the message has no value for `{lookup_field}` to look for"))?;
+    let id = match lookup_field.as_str().eq_ignore_ascii_case("Id") {
+        true => api::as_text("Id", Some(value))?,
+        false => {
+            let object = Object::of(&api, sobject).await?;
+            let found = lookup::only(&api, &object, lookup_field, value, "Id").await?;
+            found.and_then(|record| record.get("Id")?.as_str().map(str::to_owned))
+        }
+    };
+    let Some(id) = id else { return cx.data(&Deleted { response: None }).await };
+    let path = format!("sobjects/{sobject}/{}", api::segment(&id)?);
+    let response = match api::send(api.delete(&path)).await {
+        Ok(_) => Some(Response { id, success: true, errors: vec![] }),
+        Err(error) if Refusal::of(&error).is_some_and(is_gone) => None,
+        Err(error) => return Err(error),
+    };
+    cx.data(&Deleted { response }).await
+}
+
+/// There is no such record, or no longer.
+fn is_gone(refusal: &Refusal) -> bool {
+    refusal.status == StatusCode::NOT_FOUND && (refusal.has_code("NOT_FOUND") || refusal.has_code("ENTITY_IS_DELETED"))
+}

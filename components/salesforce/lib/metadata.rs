@@ -1,0 +1,195 @@
+//! Metadata that depends on the chosen object: JSON schemas from describe, in the platform's dialect.
+
+use super::{
+    api::Api,
+    describe::{Field, Object},
+    fields,
+    soql::Name,
+    terms::CONDITIONS,
+};
+use anyhow::Context as _;
+use sailor::prelude::*;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// What the step's fields say so far.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    #[serde(default, deserialize_with = "fields::name")]
+    sobject: Option<Name>,
+    #[serde(default, alias = "extIdField", deserialize_with = "fields::name")]
+    lookup_field: Option<Name>,
+    #[serde(default, deserialize_with = "fields::checked")]
+    allow_criteria_to_be_omitted: bool,
+    #[serde(default, deserialize_with = "fields::number")]
+    term_number: Option<usize>,
+    #[serde(default, deserialize_with = "fields::text")]
+    output_method: Option<String>,
+    #[serde(default, deserialize_with = "fields::text")]
+    emit_behavior: Option<String>,
+    #[serde(default, deserialize_with = "fields::list")]
+    selected_fields: Vec<String>,
+}
+
+type Cx = ServiceContext<Config>;
+
+/// In: what can be set. Out: the same, and the id.
+pub async fn create(cx: Cx) -> anyhow::Result<Value> {
+    let object = described(&cx).await?;
+    let input = properties(object.fields.iter().filter(|field| field.createable), is_needed);
+    let mut output = input.clone();
+    output.insert("id".into(), json!({ "type": "string", "title": "Id", "required": true }));
+    Ok(json!({ "in": schema(input), "out": schema(output) }))
+}
+
+/// In: what can be set, and what to look for.
+pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
+    let object = described(&cx).await?;
+    let key = cx.config.lookup_field.as_ref().map(Name::as_str).unwrap_or_default();
+    let fields = object.fields.iter().filter(|f| f.createable || f.updateable || f.name == key);
+    // What a new record needs, a change may leave out.
+    let output = json!({
+        "id": { "type": "string", "required": true },
+        "success": { "type": "boolean", "required": true },
+        "created": { "type": "boolean", "required": true },
+        "errors": { "type": "array", "items": { "type": "object", "properties": {} } },
+    });
+    Ok(json!({ "in": schema(properties(fields, |_| false)), "out": { "type": "object", "properties": output } }))
+}
+
+/// In: the value to look for.
+pub async fn delete(cx: Cx) -> anyhow::Result<Value> {
+    let object = described(&cx).await?;
+    let response = json!({
+        "id": { "type": "string", "required": true },
+        "success": { "type": "boolean", "required": true },
+        "errors": { "type": "array", "items": { "type": "object", "properties": {} } },
+    });
+    let response = json!({ "response": { "type": "object", "properties": response } });
+    Ok(json!({ "in": criteria(&cx, &object, true)?, "out": { "type": "object", "properties": response } }))
+}
+
+/// In: the value to look for. Out: the record.
+pub async fn lookup_object(cx: Cx) -> anyhow::Result<Value> {
+    let object = described(&cx).await?;
+    let is_needed = !cx.config.allow_criteria_to_be_omitted;
+    Ok(json!({ "in": criteria(&cx, &object, is_needed)?, "out": record(&object, &[]) }))
+}
+
+/// In: search terms, and how much is wanted. Out: records.
+pub async fn lookup_objects(cx: Cx) -> anyhow::Result<Value> {
+    let object = described(&cx).await?;
+    let names: Vec<&str> = object.fields.iter().filter(|f| f.filterable).map(|f| f.name.as_str()).collect();
+    let mut input = Map::new();
+    let count = cx.config.term_number.unwrap_or(1).min(99);
+    for number in 1..=count {
+        let term = json!({
+            "fieldName": { "type": "string", "title": "Field", "enum": names, "required": true },
+            "condition": { "type": "string", "title": "Condition", "enum": CONDITIONS, "required": true },
+            "fieldValue": { "type": "string", "title": "Value" },
+        });
+        let term =
+            json!({ "type": "object", "title": format!("Search term {number}"), "required": true, "properties": term });
+        input.insert(format!("sTerm_{number}"), term);
+        if number < count {
+            let link =
+                json!({ "type": "string", "title": "Logical operator", "enum": ["AND", "OR"], "required": true });
+            input.insert(format!("link_{number}_{}", number + 1), link);
+        }
+    }
+    let number = |title: &str| json!({ "type": "number", "title": title });
+    let record = record(&object, &[]);
+    let output = match cx.config.output_method.as_deref() {
+        Some("emitIndividually") => record,
+        _ => results(&record),
+    };
+    if cx.config.output_method.as_deref() == Some("emitPage") {
+        input.insert("pageSize".into(), number("Records on a page"));
+        input.insert("pageNumber".into(), number("Number of the page, from 0"));
+    } else {
+        input.insert("limit".into(), number("Most records to find"));
+    }
+    Ok(json!({ "in": schema(input), "out": output }))
+}
+
+/// Out: the record, or a page of them.
+pub async fn updated_objects(cx: Cx) -> anyhow::Result<Value> {
+    let object = described(&cx).await?;
+    let record = record(&object, &cx.config.selected_fields);
+    let output = match cx.config.emit_behavior.as_deref() {
+        None | Some("emitIndividually") => record,
+        Some(_) => results(&record),
+    };
+    Ok(json!({ "out": output }))
+}
+
+async fn described(cx: &Cx) -> anyhow::Result<Object> {
+    let name = cx.config.sobject.as_ref().context("choose an object first (the field `sobject`)")?;
+    Object::of(&Api::new(cx.oauth()), name).await
+}
+
+fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> {
+    let name = cx.config.lookup_field.as_ref().context("choose a field to look by first (the field `lookupField`)")?;
+    let field = object.field(name.as_str())?;
+    Ok(schema(properties([field], |_| is_needed)))
+}
+
+fn record(object: &Object, selected: &[String]) -> Value {
+    let always = ["Id", "LastModifiedDate"];
+    let is_shown =
+        |field: &&Field| selected.is_empty() || always.contains(&field.name.as_str()) || selected.contains(&field.name);
+    schema(properties(object.fields.iter().filter(is_shown).filter(|f| f.kind != "base64"), |_| false))
+}
+
+fn results(record: &Value) -> Value {
+    json!({ "type": "object", "properties": { "results": { "type": "array", "required": true, "items": record } } })
+}
+
+/// A new record has to have it.
+fn is_needed(field: &Field) -> bool {
+    !field.nillable && !field.defaulted_on_create && field.kind != "boolean"
+}
+
+fn schema(properties: Map<String, Value>) -> Value {
+    json!({ "type": "object", "properties": properties })
+}
+
+fn properties<'a>(fields: impl IntoIterator<Item = &'a Field>, needed: impl Fn(&Field) -> bool) -> Map<String, Value> {
+    let property = |field: &Field| {
+        let mut property = kind(field);
+        property["title"] = field.label.clone().into();
+        property["required"] = needed(field).into();
+        (field.name.clone(), property)
+    };
+    fields.into_iter().map(property).collect()
+}
+
+fn kind(field: &Field) -> Value {
+    match field.kind.as_str() {
+        "boolean" => json!({ "type": "boolean" }),
+        "int" | "long" => json!({ "type": "integer" }),
+        "double" | "currency" | "percent" => json!({ "type": "number" }),
+        "picklist" => {
+            let choices: Vec<&str> = field
+                .picklist_values
+                .iter()
+                .filter(|choice| choice.active)
+                .map(|choice| choice.value.as_str())
+                .collect();
+            if choices.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": choices }) }
+        }
+        "address" => texts(&["street", "city", "state", "postalCode", "country", "stateCode", "countryCode"]),
+        "location" => json!({
+            "type": "object",
+            "properties": { "latitude": { "type": "number" }, "longitude": { "type": "number" } },
+        }),
+        _ => json!({ "type": "string" }),
+    }
+}
+
+fn texts(names: &[&str]) -> Value {
+    let properties: Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), json!({ "type": "string" }))).collect();
+    json!({ "type": "object", "properties": properties })
+}

@@ -1,0 +1,107 @@
+//! Results of queries, page by page, and records as messages show them.
+
+use super::api::{self, Api, Record};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One page of results.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    pub total_size: u64,
+    #[serde(default)]
+    next_records_url: Option<String>,
+    pub records: Vec<Record>,
+}
+
+/// A query that is being read.
+pub struct Pages<'a> {
+    api: &'a Api,
+    next: Next,
+    deleted: bool,
+    page_size: Option<usize>,
+}
+
+enum Next {
+    Query(String),
+    More(String),
+    End,
+}
+
+impl<'a> Pages<'a> {
+    pub fn of(api: &'a Api, soql: impl Into<String>) -> Self {
+        Self { api, next: Next::Query(soql.into()), deleted: false, page_size: None }
+    }
+
+    /// Deleted and archived records too.
+    pub fn with_deleted(mut self, deleted: bool) -> Self {
+        self.deleted = deleted;
+        self
+    }
+
+    /// How many records Salesforce shall give at once; it takes 200 to 2000 and sees this as a wish.
+    pub fn of_size(mut self, records: Option<usize>) -> Self {
+        self.page_size = records;
+        self
+    }
+
+    /// The next page, its records tidied; none after the last.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Page>> {
+        let request = match &self.next {
+            Next::Query(soql) => self.api.get(if self.deleted { "queryAll" } else { "query" }).query(&[("q", soql)]),
+            Next::More(path) => self.api.get(path),
+            Next::End => return Ok(None),
+        };
+        let request = match self.page_size {
+            Some(size) => request.header("Sforce-Query-Options", &format!("batchSize={}", size.clamp(200, 2000))),
+            None => request,
+        };
+        let mut page: Page = api::json(request).await?;
+        for record in &mut page.records {
+            tidy(self.api, record).await?;
+        }
+        self.next = page.next_records_url.take().map_or(Next::End, Next::More);
+        Ok(Some(page))
+    }
+
+    /// The first records, as many as there are up to `limit`.
+    pub async fn first(mut self, limit: usize) -> anyhow::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        while records.len() < limit
+            && let Some(page) = self.next().await?
+        {
+            records.extend(page.records);
+        }
+        records.truncate(limit);
+        Ok(records)
+    }
+}
+
+/// Takes off what is Salesforce's own (`attributes`), and makes plain lists of child records, all of them.
+async fn tidy(api: &Api, record: &mut Record) -> anyhow::Result<()> {
+    for children in record.values_mut().filter(|value| value.get("records").is_some()) {
+        while let Some(Value::String(path)) = children.get_mut("nextRecordsUrl").map(Value::take) {
+            let mut more: Value = api::json(api.get(&path)).await?;
+            children["nextRecordsUrl"] = more["nextRecordsUrl"].take();
+            if let (Value::Array(all), Value::Array(next)) = (&mut children["records"], more["records"].take()) {
+                all.extend(next);
+            }
+        }
+    }
+    strip(record);
+    Ok(())
+}
+
+fn strip(record: &mut Record) {
+    record.remove("attributes");
+    for value in record.values_mut() {
+        if let Some(children) = value.get_mut("records").map(Value::take) {
+            *value = children;
+        }
+        match value {
+            Value::Object(parent) => strip(parent),
+            Value::Array(children) => children.iter_mut().filter_map(Value::as_object_mut).for_each(strip),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Microsoft Graph v1.0, as far as mail, calendar and contacts of one user go: lists with `$filter`, `$orderby`,
+//! `$select`, `$top` and next links, folders, attachments, moving, sending, the calendar view.
+//!
+//! It demands tokens of a [`Provider`] and refuses as Graph does. Written from Microsoft's documentation of Graph. What it
+//! does not have is answered 501, by name: other lists and filters, series of events, the calendar view of events
+//! outside of UTC, large uploads, batches, delta queries.
+
+mod calendar;
+mod calls;
+mod mail;
+mod query;
+mod refusal;
+mod server;
+mod state;
+
+pub use calls::{Call, Fault};
+
+use crate::provider::Provider;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use server::{Running, Shared};
+use state::{File, Item};
+use std::{io, sync::Arc};
+
+/// A running stand-in with the mailbox of one user. Clones are handles to the same one; it stops with the last.
+///
+/// The mailbox has the folders `inbox`, `sentitems` and `deleteditems`, and one calendar.
+///
+/// ```
+/// use emulator::{provider::{Provider, ProviderConfig}, standins::graph::Graph};
+/// use serde_json::json;
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let provider = Provider::start(ProviderConfig::default()).await?;
+/// let graph = Graph::start(&provider).await?;
+/// let id = graph.add_message("inbox", json!({ "subject": "Hello", "lastModifiedDateTime": "2024-05-01T10:00:00.25Z" }));
+/// // … a component reads mail from `graph.url()` with the tokens of `provider.issue()` …
+/// assert_eq!(graph.calls("GET .*/messages").len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Graph {
+    server: Arc<Running>,
+}
+
+/// The kinds of attachments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachmentKind {
+    /// A file.
+    File,
+    /// A message or an event; its value is MIME.
+    Item,
+    /// A link to a file elsewhere; it has no value.
+    Reference,
+}
+
+impl Graph {
+    /// Starts to listen on a free port of 127.0.0.1. Tokens of `provider` are let in.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start(provider: &Provider) -> io::Result<Self> {
+        Ok(Self { server: server::start(provider.clone()).await?.into() })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.server.shared
+    }
+
+    /// The base of all paths: `http://127.0.0.1:PORT/v1.0`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.shared().url()
+    }
+
+    /// The calls so far that match a regular expression on `METHOD /path?query`, the query decoded.
+    ///
+    /// # Panics
+    /// When the pattern is no regular expression.
+    #[must_use]
+    pub fn calls(&self, pattern: &str) -> Vec<Call> {
+        self.shared().calls.like(pattern)
+    }
+
+    /// Orders faults for calls that match `pattern` (as of [`calls`](Self::calls)): one for each such call, then all is
+    /// as usual.
+    ///
+    /// # Panics
+    /// When the pattern is no regular expression.
+    pub fn fail(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.shared().calls.order(pattern, faults);
+    }
+
+    /// From now on no page of a list has more items than this, whatever `$top` asks for.
+    pub fn limit_pages(&self, items: usize) {
+        self.shared().state().page_size = items.max(1);
+    }
+
+    /// Adds a contact and gives its id. Times of change may have fractions of seconds: Graph compares with them, and shows
+    /// whole seconds.
+    pub fn add_contact(&self, fields: Value) -> String {
+        let mut state = self.shared().state();
+        let id = state.new_id("contact");
+        let contact = state.item(&id, "", fields);
+        state.contacts.push(contact);
+        id
+    }
+
+    /// Adds a folder, below another one unless `within` is empty, and gives its id.
+    pub fn add_folder(&self, within: &str, name: &str) -> String {
+        let mut state = self.shared().state();
+        let id = state.new_id("folder");
+        let within = state.folder(within).map(|folder| folder.id.clone()).unwrap_or_default();
+        let folder = state.item(&id, &within, serde_json::json!({ "displayName": name }));
+        state.folders.push(folder);
+        id
+    }
+
+    /// Adds a message to a folder (its id or well-known name) and gives its id.
+    ///
+    /// # Panics
+    /// When there is no such folder.
+    pub fn add_message(&self, folder: &str, fields: Value) -> String {
+        let mut state = self.shared().state();
+        let folder = state.folder(folder).expect("no such folder").id.clone();
+        let id = state.new_id("message");
+        let message = state.item(&id, &folder, fields);
+        state.messages.push(message);
+        id
+    }
+
+    /// Adds an attachment to a message and gives its id.
+    pub fn attach(
+        &self,
+        message: &str,
+        kind: AttachmentKind,
+        name: &str,
+        content_type: &str,
+        bytes: impl Into<Bytes>,
+    ) -> String {
+        let mut state = self.shared().state();
+        let id = state.new_id("attachment");
+        let file = File {
+            message: message.to_owned(),
+            id: id.clone(),
+            kind: match kind {
+                AttachmentKind::File => "#microsoft.graph.fileAttachment",
+                AttachmentKind::Item => "#microsoft.graph.itemAttachment",
+                AttachmentKind::Reference => "#microsoft.graph.referenceAttachment",
+            },
+            name: name.to_owned(),
+            content_type: content_type.to_owned(),
+            bytes: bytes.into(),
+        };
+        state.files.push(file);
+        if let Some(message) = state.messages.iter_mut().find(|known| known.id == message) {
+            message.fields.insert("hasAttachments".to_owned(), true.into());
+        }
+        id
+    }
+
+    /// Adds a calendar and gives its id.
+    pub fn add_calendar(&self, name: &str) -> String {
+        let mut state = self.shared().state();
+        let id = state.new_id("calendar");
+        let calendar = state.item(&id, "", serde_json::json!({ "name": name }));
+        state.calendars.push(calendar);
+        id
+    }
+
+    /// Adds an event to the default calendar; `start` and `end` are in UTC, as `2024-06-01T10:00:00`. Gives its id.
+    pub fn add_event(&self, start: &str, end: &str, fields: Value) -> String {
+        let mut state = self.shared().state();
+        let id = state.new_id("event");
+        let mut event = state.item(&id, "calendar-id=", fields);
+        for (name, time) in [("start", start), ("end", end)] {
+            let time = serde_json::json!({ "dateTime": format!("{time}.0000000"), "timeZone": "UTC" });
+            event.fields.insert(name.to_owned(), time);
+        }
+        state.events.push(event);
+        id
+    }
+
+    /// Changes a message, contact or event: it has a new version, and the time of change that `fields` say. False when
+    /// there is none of this id.
+    pub fn change(&self, id: &str, fields: Map<String, Value>) -> bool {
+        self.shared().state().change(id, fields)
+    }
+
+    /// The messages of a folder (its id or well-known name).
+    #[must_use]
+    pub fn messages(&self, folder: &str) -> Vec<Value> {
+        let state = self.shared().state();
+        let id = state.folder(folder).map(|folder| folder.id.clone()).unwrap_or_default();
+        state.messages.iter().filter(|message| message.within == id).map(Item::shown).collect()
+    }
+
+    /// The events of a calendar.
+    #[must_use]
+    pub fn events(&self, calendar: &str) -> Vec<Value> {
+        self.shared().state().events.iter().filter(|event| event.within == calendar).map(Item::shown).collect()
+    }
+
+    /// What was sent: the bodies of all calls of `sendMail` that were accepted.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Value> {
+        self.shared().state().sent.clone()
+    }
+
+    /// Stops listening and ends calls that are under way.
+    pub async fn shutdown(&self) {
+        self.server.shutdown().await;
+    }
+}

@@ -1,0 +1,137 @@
+//! One user's mailbox: folders, messages with attachments, contacts, calendars, events.
+
+use super::query::instant;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+/// Something in a list. What Graph itself keeps more exactly than it shows, such as fractions of seconds, is in `fields`.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) id: String,
+    /// The folder or calendar that it is in.
+    pub(super) within: String,
+    pub(super) fields: Map<String, Value>,
+    version: u32,
+}
+
+impl Item {
+    /// A time that can be compared as text; of `start/dateTime`, the part after the slash is looked for inside.
+    pub(super) fn time(&self, property: &str) -> Option<String> {
+        let mut parts = property.split('/');
+        let first = self.fields.get(parts.next()?)?;
+        instant(parts.try_fold(first, |value, part| value.get(part))?.as_str()?)
+    }
+
+    /// As Graph shows it: times of changes in whole seconds.
+    pub(super) fn shown(&self) -> Value {
+        let mut fields = self.fields.clone();
+        for name in ["lastModifiedDateTime", "createdDateTime", "receivedDateTime"] {
+            if let Some(Value::String(time)) = fields.get_mut(name)
+                && let Some((seconds, _)) = time.split_once('.')
+            {
+                *time = format!("{seconds}Z");
+            }
+        }
+        fields.insert("id".to_owned(), self.id.clone().into());
+        fields.insert("changeKey".to_owned(), self.change_key().into());
+        fields.insert("@odata.etag".to_owned(), format!("W/\"{}\"", self.change_key()).into());
+        fields.into()
+    }
+
+    fn change_key(&self) -> String {
+        format!("key/{}+{}=", self.id.len(), self.version)
+    }
+}
+
+/// A file of a message.
+pub(super) struct File {
+    pub(super) message: String,
+    pub(super) id: String,
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) content_type: String,
+    pub(super) bytes: Bytes,
+}
+
+/// Items of one kind, in the order in which they came.
+pub(super) type Items = Vec<Item>;
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Folders; those at the top are within none.
+    pub(super) folders: Items,
+    pub(super) messages: Items,
+    pub(super) contacts: Items,
+    pub(super) calendars: Items,
+    pub(super) events: Items,
+    pub(super) files: Vec<File>,
+    pub(super) sent: Vec<Value>,
+    /// No page has more items than this.
+    pub(super) page_size: usize,
+    numbers: u32,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        let mut state = Self { page_size: usize::MAX, ..Self::default() };
+        for (id, name) in [("inbox-id=", "Inbox"), ("sent-id=", "Sent Items"), ("deleted-id=", "Deleted Items")] {
+            let folder = state.item(id, "", json!({ "displayName": name, "unreadItemCount": 0, "totalItemCount": 0 }));
+            state.folders.push(folder);
+        }
+        let calendar = state.item("calendar-id=", "", json!({ "name": "Calendar", "isDefaultCalendar": true }));
+        state.calendars.push(calendar);
+        state
+    }
+
+    /// A new item. Without a time of change it is of this moment; the mailbox's clock moves a second with each.
+    pub(super) fn item(&mut self, id: &str, within: &str, fields: Value) -> Item {
+        let now = self.now();
+        let mut fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
+        for name in ["createdDateTime", "lastModifiedDateTime"] {
+            fields.entry(name).or_insert_with(|| now.clone().into());
+        }
+        Item { id: id.to_owned(), within: within.to_owned(), fields, version: 1 }
+    }
+
+    /// An id as Exchange has them: with what must be encoded in a path.
+    pub(super) fn new_id(&mut self, kind: &str) -> String {
+        self.numbers += 1;
+        format!("AAMk/{kind}+{}==", self.numbers)
+    }
+
+    fn now(&mut self) -> String {
+        self.numbers += 1;
+        let second = self.numbers;
+        format!("2024-06-01T{:02}:{:02}:{:02}Z", 8 + second / 3600, second / 60 % 60, second % 60)
+    }
+
+    /// Changes an item: its version is a new one, its time of change what `fields` say, or now.
+    pub(super) fn change(&mut self, id: &str, fields: Map<String, Value>) -> bool {
+        let now = self.now();
+        let all = self.messages.iter_mut().chain(&mut self.contacts).chain(&mut self.events);
+        let Some(item) = all.into_iter().find(|item| item.id == id) else { return false };
+        item.fields.insert("lastModifiedDateTime".to_owned(), now.into());
+        item.fields.extend(fields);
+        item.version += 1;
+        true
+    }
+
+    /// The folder that this id or well-known name stands for.
+    pub(super) fn folder(&self, name: &str) -> Option<&Item> {
+        let id = match name {
+            "inbox" => "inbox-id=",
+            "sentitems" => "sent-id=",
+            "deleteditems" => "deleted-id=",
+            id => id,
+        };
+        self.folders.iter().find(|folder| folder.id == id)
+    }
+
+    /// A folder with the number of its folders.
+    pub(super) fn counted(&self, folder: &Item) -> Item {
+        let mut folder = folder.clone();
+        let count = self.folders.iter().filter(|child| child.within == folder.id).count();
+        folder.fields.insert("childFolderCount".to_owned(), count.into());
+        folder
+    }
+}

@@ -1,0 +1,6 @@
+//! Stand-ins for the APIs of well-known services, on loopback and behind the emulator's [`Provider`](crate::provider):
+//! enough of each to run a component end to end. Written from the services' public documentation; what a stand-in does
+//! not have it refuses by name.
+
+pub mod graph;
+pub mod salesforce;

@@ -1,0 +1,50 @@
+//! CSV as Bulk API 2.0 takes and gives it (RFC 4180, with a header row).
+
+/// The rows of a text, its header among them. Line ends may be either kind.
+pub(super) fn read(text: &str) -> Result<Vec<Vec<String>>, String> {
+    let (mut rows, mut row, mut cell) = (vec![], vec![], String::new());
+    let mut characters = text.chars().peekable();
+    let mut quoted = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => cell.extend(characters.next()),
+            '"' if quoted => quoted = false,
+            '"' if cell.is_empty() => quoted = true,
+            character if quoted => cell.push(character),
+            ',' => row.push(std::mem::take(&mut cell)),
+            '\r' if characters.peek() == Some(&'\n') => {}
+            '\n' => {
+                row.push(std::mem::take(&mut cell));
+                rows.push(std::mem::take(&mut row));
+            }
+            character => cell.push(character),
+        }
+    }
+    if quoted {
+        return Err("a quote is not closed".into());
+    }
+    if !cell.is_empty() || !row.is_empty() {
+        row.push(cell);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// One row with its line end, every cell quoted, as Salesforce writes them.
+pub(super) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) -> String {
+    let cells = cells.into_iter().map(|cell| format!("\"{}\"", cell.as_ref().replace('"', "\"\"")));
+    cells.collect::<Vec<_>>().join(",") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_quotes_commas_and_line_ends_in_cells_then_they_are_read_as_they_were_written() {
+        let row = ["a,b", "say \"x\"", "two\nlines", ""];
+        assert_eq!(read(&line(row)), Ok(vec![row.map(str::to_owned).to_vec()]));
+        assert_eq!(read("A,B\r\n1,\r\n").unwrap(), [["A", "B"], ["1", ""]]);
+        assert!(read("\"open").is_err());
+    }
+}

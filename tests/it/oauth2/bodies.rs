@@ -1,0 +1,187 @@
+//! D. Bodies, and what may be sent twice.
+
+use super::rig::Rig;
+use emulator::provider::{Knobs, Scripted};
+use futures_util::stream;
+use reqwest::{Body, Method, StatusCode};
+use sailor::oauth2::Error;
+use serde_json::{Value, json};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+
+/// The content of a file as a stream, 16 KiB at a time.
+fn streamed(file: File) -> Body {
+    Body::wrap_stream(stream::unfold(file, async |mut file| {
+        let mut chunk = vec![0; 16 * 1024];
+        let read = file.read(&mut chunk);
+        chunk.truncate(*read.as_ref().unwrap_or(&0));
+        (!chunk.is_empty()).then_some((read.map(|_| chunk), file))
+    }))
+}
+
+#[tokio::test]
+async fn case_41_a_json_body_is_sent_again_byte_for_byte() {
+    let rig = Rig::stale(Knobs::default()).await;
+    let body = json!({ "name": "Zoë \u{1F980}", "nested": { "n": 1.5, "list": [null, true] } });
+    let echo: Value = rig.replica().client().post("/echo/contacts").json(&body).send_json().await.unwrap();
+    let calls = rig.provider.api_calls();
+    assert_eq!(rig.statuses(), [401, 200]);
+    for call in &calls {
+        assert_eq!(call.body, serde_json::to_vec(&body).unwrap());
+        assert_eq!(call.headers["content-length"], call.body.len().to_string());
+        assert_eq!(call.headers["content-type"], "application/json");
+    }
+    assert_eq!(echo["body"].as_str().unwrap().as_bytes(), calls[1].body);
+}
+
+#[tokio::test]
+async fn case_42_a_source_that_can_be_opened_again_is_read_from_its_start() {
+    let rig = Rig::stale(Knobs::default()).await;
+    let content = (0..300_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&content).unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let (path, count) = (file.path().to_owned(), opened.clone());
+    let upload = rig.replica().client().put("/echo/file").header("content-type", "application/octet-stream");
+    let upload = upload.reopen(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        streamed(File::open(&path).unwrap())
+    });
+    upload.send().await.unwrap();
+    let calls = rig.provider.api_calls();
+    assert_eq!((rig.statuses(), opened.load(Ordering::Relaxed)), (vec![401, 200], 2));
+    assert!(calls.iter().all(|call| call.body == content), "each time the whole file");
+}
+
+#[tokio::test]
+async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refreshed_for_the_next() {
+    let rig = Rig::stale(Knobs::rotating()).await;
+    let replica = rig.replica();
+    let parts = stream::iter([Ok::<_, std::io::Error>("one"), Ok("two")]);
+    let upload = replica.client().post("/echo/file").body(Body::wrap_stream(parts));
+    let answer = upload.send_any_status().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "error": "invalid_token" }), "the API's own answer");
+    assert_eq!((rig.provider.refreshes(), rig.account.savings(), rig.provider.api_calls().len()), (1, 1, 1));
+
+    replica.get().await.unwrap();
+    assert_eq!(rig.statuses(), [401, 200]);
+    assert_eq!(rig.provider.refreshes(), 1);
+}
+
+/// A request with a time limit of its own, to an API that takes it and does not answer in time: the error, and how
+/// often the API was sent it.
+async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
+    let rig = Rig::new(Knobs::default()).await;
+    let _hold = rig.provider.hold_api_answers();
+    let mut request = rig.replica().client().request(method, "/echo/orders").timeout(Duration::from_secs(5));
+    if let Some(idempotent) = idempotent {
+        request = request.idempotent(idempotent);
+    }
+    let error = rig.drive(request.send()).await.unwrap_err();
+    assert!(matches!(&error, Error::NoAnswer { reason, .. } if reason == "out of time"), "{error}");
+    (error, rig.provider.api_calls().len())
+}
+
+#[tokio::test]
+async fn case_45_a_post_that_times_out_is_not_sent_again_nor_is_its_message() {
+    let (error, calls) = timed_out(Method::POST, None).await;
+    assert_eq!((calls, error.passes()), (1, false));
+}
+
+#[tokio::test]
+async fn case_45_a_post_that_times_out_is_sent_again_when_that_changes_nothing() {
+    let (error, calls) = timed_out(Method::POST, Some(true)).await;
+    assert_eq!((calls, error.passes()), (4, true));
+}
+
+#[tokio::test]
+async fn case_45_a_get_that_is_not_idempotent_is_sent_once() {
+    let (error, calls) = timed_out(Method::GET, Some(false)).await;
+    assert_eq!((calls, error.passes()), (1, false));
+}
+
+/// What is answered to a request that the API answers with this first.
+async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool>) -> Vec<u16> {
+    let rig = Rig::new(Knobs::default()).await;
+    rig.provider.script_api([first]);
+    let mut request = rig.replica().client().request(method, "/echo/orders");
+    if let Some(idempotent) = idempotent {
+        request = request.idempotent(idempotent);
+    }
+    let answer = rig.drive(request.send_any_status()).await.unwrap();
+    let statuses = rig.statuses();
+    assert_eq!(Some(&answer.status().as_u16()), statuses.last());
+    assert_eq!(rig.provider.refreshes(), 0);
+    statuses
+}
+
+fn unavailable() -> Scripted {
+    Scripted::Status(503, json!({}))
+}
+
+#[tokio::test]
+async fn case_46_a_get_with_503_is_sent_again() {
+    assert_eq!(answered_first(unavailable(), Method::GET, None).await, [503, 200]);
+}
+
+#[tokio::test]
+async fn case_46_a_post_with_503_is_not_sent_again() {
+    assert_eq!(answered_first(unavailable(), Method::POST, None).await, [503]);
+}
+
+#[tokio::test]
+async fn case_46_a_post_with_503_is_sent_again_when_that_changes_nothing() {
+    assert_eq!(answered_first(unavailable(), Method::POST, Some(true)).await, [503, 200]);
+}
+
+#[tokio::test]
+async fn case_46_a_post_with_503_is_sent_again_when_the_api_says_when() {
+    assert_eq!(answered_first(Scripted::retry_after(503, "1"), Method::POST, None).await, [503, 200]);
+}
+
+/// How long the client waits when a POST is answered 429 with this `Retry-After`, by the clock that both have.
+async fn waited(when: &str) -> Duration {
+    let rig = Rig::new(Knobs::default()).await;
+    rig.provider.script_api([Scripted::retry_after(429, when)]);
+    let replica = rig.replica();
+    let start = Instant::now();
+    let posting = replica.client().post("/echo/orders").send();
+    // The clock runs slowly, so that the time that the requests take on a busy machine hardly counts.
+    rig.clock.drive_by(Duration::from_millis(10), posting).await.unwrap();
+    assert_eq!(rig.statuses(), [429, 200]);
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn case_47_the_pause_that_the_api_names_in_seconds_is_waited_for_and_not_much_more() {
+    let waited = waited("2").await;
+    assert!((2.0..4.0).contains(&waited.as_secs_f64()), "{waited:?}");
+}
+
+#[tokio::test]
+async fn case_47_the_pause_that_the_api_names_by_a_date_is_waited_for_and_not_much_more() {
+    // A date has no fractions of seconds: up to one of the four may be gone already.
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
+    let waited = waited(&date).await;
+    assert!((2.5..6.0).contains(&waited.as_secs_f64()), "{waited:?}");
+}
+
+#[tokio::test]
+async fn case_47_a_pause_of_a_day_is_not_waited_for_but_told_as_a_minute() {
+    let rig = Rig::new(Knobs::default()).await;
+    rig.provider.script_api([Scripted::retry_after(429, "99999")]);
+    let error = rig.replica().client().post("/echo/orders").send().await.unwrap_err();
+    let Error::Status { status, retry_after, .. } = &error else { panic!("{error}") };
+    assert_eq!((status.as_u16(), *retry_after), (429, Some(Duration::from_secs(60))));
+    assert!(error.passes(), "the message comes again later");
+    assert_eq!(rig.provider.api_calls().len(), 1);
+}

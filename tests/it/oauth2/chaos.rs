@@ -1,0 +1,187 @@
+//! Chaos: three replicas with twenty messages each, whose token expires three hundred times under them, while replicas
+//! are killed at random points and started again. The provider rotates, and ends everything when a spent refresh token
+//! comes back after its grace period.
+//!
+//! What is random comes from a seed, which a failed test shows; `SAILOR_TEST_SEED` repeats it. How threads and sockets
+//! take turns it does not repeat.
+
+use super::{
+    broker::Broker,
+    process::Process,
+    rig::{Rig, text},
+};
+use emulator::provider::{Entry, Kind, Knobs};
+use fastrand::Rng;
+use futures_util::future::join_all;
+use sailor::oauth2::Tools;
+use std::{ops::Range, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+const REPLICAS: usize = 3;
+const MESSAGES: usize = 20;
+const EXPIRIES: usize = 300;
+/// Of so many rounds one has a kill.
+const A_KILL_IN: usize = 3;
+/// No client can mend a kill between a rotation and its saving without it (docs/oauth2.md).
+const GRACE: Duration = Duration::from_secs(10);
+/// What the platform takes at most for reading or saving an account.
+const LATENCY: Duration = Duration::from_millis(4);
+/// How long a message that comes again stays away.
+const REBOUND: Duration = Duration::from_millis(20);
+
+/// A container: when its process is killed it starts another one.
+struct Container {
+    process: watch::Sender<Arc<Process>>,
+}
+
+impl Container {
+    /// Works on a message until it is done. What is lost with a process comes again with the next one, and a failure
+    /// that passes is rebound; any other fails the test.
+    async fn message(&self) {
+        let mut process = self.process.subscribe();
+        loop {
+            let current = process.borrow_and_update().clone();
+            match current.get().await {
+                Some(Ok(_)) => return,
+                Some(Err(error)) => {
+                    assert!(error.passes(), "a message has failed: {error}");
+                    sleep(REBOUND).await;
+                }
+                None => process.changed().await.unwrap(),
+            }
+        }
+    }
+
+    fn restart(&self, start: impl FnOnce() -> Arc<Process>) {
+        self.process.borrow().kill();
+        self.process.send_replace(start());
+    }
+}
+
+/// One replica is killed, or all of them at once.
+struct Kill {
+    victims: Range<usize>,
+    /// Not before a refreshed token is about to be saved: where it hurts most.
+    at_saving: bool,
+    after: Duration,
+}
+
+impl Kill {
+    /// At any time of a round that takes so long.
+    fn random(random: &mut Rng, round: Duration) -> Self {
+        let first = random.usize(..=REPLICAS);
+        let victims = if first == REPLICAS { 0..REPLICAS } else { first..first + 1 };
+        let at_saving = random.bool();
+        let span = if at_saving { LATENCY } else { round };
+        Self { victims, at_saving, after: span.mul_f64(random.f64()) }
+    }
+
+    async fn moment(&self, rig: &Rig) {
+        if self.at_saving {
+            let begun = *rig.account.begun.lock().unwrap();
+            rig.account.saving_begun(begun + 1).await;
+        }
+        sleep(self.after).await;
+    }
+}
+
+/// What a run of the whole has shown.
+struct Shown {
+    rig: Rig,
+    log: Vec<Entry>,
+    /// When nobody was killed.
+    quiet: Vec<Range<Instant>>,
+    kills: usize,
+}
+
+impl Shown {
+    fn count(&self, of: impl Fn(&Kind) -> bool) -> usize {
+        self.log.iter().filter(|entry| of(&entry.kind)).count()
+    }
+
+    fn refreshes(&self) -> usize {
+        self.count(|kind| matches!(kind, Kind::TokenCall(_)))
+    }
+
+    /// Reuses of refresh tokens within their grace period.
+    fn second_uses(&self) -> usize {
+        self.count(|kind| matches!(kind, Kind::GraceUsed { .. }))
+    }
+}
+
+/// Everything, with the tools that each process is given.
+async fn chaos(tools: impl Fn(&Rig) -> Tools) -> Shown {
+    let seed =
+        std::env::var("SAILOR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("SAILOR_TEST_SEED={seed}");
+    let mut random = Rng::with_seed(seed);
+    let rig = Rig::in_real_time(Knobs { grace: GRACE, ..Knobs::rotating() }).await;
+    *rig.account.latency.lock().unwrap() = LATENCY;
+    let start = || Process::start(&rig, &rig.account, tools(&rig));
+    let containers = [(); REPLICAS].map(|()| Container { process: watch::Sender::new(start()) });
+
+    let (mut kills, mut quiet, mut took) = (0, Vec::new(), Duration::from_millis(100));
+    for _ in 0..EXPIRIES {
+        rig.provider.expire_access_tokens();
+        let kill = (random.usize(..A_KILL_IN) == 0).then(|| Kill::random(&mut random, took));
+        let begin = Instant::now();
+        let messages = containers.iter().flat_map(|container| (0..MESSAGES).map(|_| container.message()));
+        tokio::join!(join_all(messages), async {
+            if let Some(kill) = &kill {
+                kill.moment(&rig).await;
+                containers[kill.victims.clone()].iter().for_each(|container| container.restart(start));
+            }
+        });
+        if kill.is_some() {
+            kills += 1;
+        } else {
+            took = begin.elapsed();
+            quiet.push(begin..Instant::now());
+        }
+    }
+    drop(containers);
+    let log = rig.provider.log();
+    let shown = Shown { rig, log, quiet, kills };
+    println!(
+        "{kills} kills, {} refreshes, {} of them with a token that was spent",
+        shown.refreshes(),
+        shown.second_uses()
+    );
+    shown
+}
+
+/// What holds with the lock and without it.
+async fn stays_connected(shown: &Shown) {
+    assert_eq!(shown.count(|kind| matches!(kind, Kind::Reused { .. } | Kind::FamilyKilled { .. })), 0);
+    let Shown { rig, .. } = shown;
+    rig.provider.knobs(|knobs| knobs.grace = Duration::ZERO);
+    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    rig.provider.expire_access_tokens();
+    rig.replica().get().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_lock_each_expiry_costs_one_refresh_and_each_kill_at_most_one_more() {
+    let broker = Broker::start().await;
+    let shown = chaos(|rig| broker.tools(rig)).await;
+    assert!(shown.refreshes() <= EXPIRIES + shown.kills, "{} refreshes, {} kills", shown.refreshes(), shown.kills);
+    for entry in shown.log.iter().filter(|entry| matches!(entry.kind, Kind::GraceUsed { .. })) {
+        let nobody_was_killed = shown.quiet.iter().any(|round| round.contains(&entry.at));
+        assert!(!nobody_was_killed, "{entry:?}, though nobody was killed");
+    }
+    let second_uses = shown.second_uses();
+    assert!((1..=shown.kills).contains(&second_uses), "{second_uses}: kills have hit nothing, or more than there were");
+    stays_connected(&shown).await;
+}
+
+/// Without a lock replicas may spend a token at the same moment, which is what the grace period is for: an expiry costs
+/// one refresh of each replica at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_lock_and_with_a_grace_period_no_message_fails() {
+    let shown = chaos(Rig::tools).await;
+    assert!(shown.refreshes() <= REPLICAS * EXPIRIES + shown.kills, "{} refreshes", shown.refreshes());
+    stays_connected(&shown).await;
+}

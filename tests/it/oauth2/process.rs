@@ -1,0 +1,46 @@
+//! A replica that can be killed.
+
+use super::rig::{Account, Replica, Rig};
+use sailor::oauth2::{Error, Tools};
+use serde_json::Value;
+use std::sync::{Arc, Mutex};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// A replica with a thread of its own and a clock that runs. Killing it ends all that it does between two steps, as the
+/// end of a process does: nothing is finished, saved or said.
+pub struct Process {
+    replica: Arc<Replica>,
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Process {
+    /// Starts one that knows what is stored.
+    pub fn start(rig: &Rig, account: &Arc<Account>, tools: Tools) -> Arc<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let replica = Arc::new(rig.replica_using(account.clone(), tools));
+        Arc::new(Self { replica, handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+    }
+
+    /// A GET request to the provider's API; none when the process was killed meanwhile.
+    pub async fn get(&self) -> Option<Result<Value, Error>> {
+        let replica = self.replica.clone();
+        match self.handle.spawn(async move { replica.get().await }).await {
+            Ok(result) => Some(result),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
+    }
+
+    pub fn kill(&self) {
+        if let Some(runtime) = self.runtime.lock().unwrap().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

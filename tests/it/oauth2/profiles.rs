@@ -1,0 +1,181 @@
+//! The ready profiles, each against the emulator's provider with the ways of the same name.
+//!
+//! Every one goes the whole way: a stored token that the API rejects, a refresh in the provider's way and none other,
+//! the end of the new token, and the end of the whole grant.
+
+use super::rig::{Account, Rig, text};
+use emulator::provider::{Credentials, Knobs, Scripted};
+use sailor::oauth2::{Error, OAuth2, Profile};
+use serde_json::json;
+use std::time::Duration;
+
+/// What is particular to a provider.
+struct Ways {
+    credentials: Credentials,
+    content_type: &'static str,
+    /// What a refresh carries beside its grant type, the token, and the client's credentials.
+    more: &'static [&'static str],
+    scheme: &'static str,
+    /// The refresh token that answers leave out stays, instead of being replaced.
+    keeps: bool,
+    /// Answers tell when a token ends, so that it is refreshed before the API rejects it.
+    tells_end: bool,
+    /// Where the API is stands in the record.
+    tells_base: bool,
+    /// The name for a refresh token that is dead.
+    dead: &'static str,
+}
+
+/// A provider that keeps to the RFCs and rotates.
+const PLAIN: Ways = Ways {
+    credentials: Credentials::Parameters,
+    content_type: "application/x-www-form-urlencoded",
+    more: &[],
+    scheme: "Bearer",
+    keeps: false,
+    tells_end: true,
+    tells_base: false,
+    dead: "invalid_grant",
+};
+const JSON: &str = "application/json";
+
+macro_rules! ready {
+    ($($name:ident: $ways:expr;)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                whole_life(stringify!($name), $ways).await;
+            }
+        )*
+
+        #[test]
+        fn every_ready_profile_and_every_preset_is_here() {
+            let mut here = [$(stringify!($name)),*];
+            here.sort_unstable();
+            let mut ready = Profile::names();
+            ready.sort_unstable();
+            assert_eq!(here.as_slice(), ready);
+            assert!(Knobs::presets().iter().all(|preset| here.contains(&preset.as_str())));
+        }
+    };
+}
+
+ready! {
+    generic: Ways { keeps: true, ..PLAIN };
+    microsoft: Ways { more: &["scope"], ..PLAIN };
+    salesforce: Ways { more: &["format"], keeps: true, tells_end: false, tells_base: true, ..PLAIN };
+    google: Ways { keeps: true, ..PLAIN };
+    hubspot: Ways { keeps: true, ..PLAIN };
+    github: Ways { dead: "bad_refresh_token", ..PLAIN };
+    slack: Ways { dead: "invalid_refresh_token", ..PLAIN };
+    atlassian: Ways { content_type: JSON, ..PLAIN };
+    quickbooks: Ways { credentials: Credentials::Basic, ..PLAIN };
+    xero: Ways { credentials: Credentials::Basic, ..PLAIN };
+    exact: PLAIN;
+    zoho: Ways { scheme: "Zoho-oauthtoken", keeps: true, tells_base: true, dead: "invalid_code", ..PLAIN };
+    dropbox: Ways { keeps: true, ..PLAIN };
+    notion: Ways { credentials: Credentials::Basic, content_type: JSON, tells_end: false, ..PLAIN };
+}
+
+async fn whole_life(name: &str, ways: Ways) {
+    let knobs = Knobs::preset(name).unwrap_or_default();
+    let (lifetime, rejected) = (knobs.access_lifetime, knobs.unauthorized.status);
+    let mut rig = Rig::stale(knobs).await;
+    rig.definition = OAuth2::new().profile(name);
+    if !ways.tells_base {
+        rig.definition = rig.definition.clone().base_url(rig.provider.api_url());
+    }
+    let old = text(&rig.account.oauth(), "refresh_token");
+    let replica = rig.replica();
+
+    // The API rejects the stored token.
+    replica.get().await.unwrap();
+    assert_eq!(rig.statuses(), [rejected, 200]);
+    assert!(rig.provider.authorizations().iter().all(|header| header.starts_with(&format!("{} ", ways.scheme))));
+    let calls = rig.provider.token_calls();
+    let mut expected = [&["grant_type", "refresh_token"], ways.more].concat();
+    if ways.credentials == Credentials::Parameters {
+        expected.extend(["client_id", "client_secret"]);
+    }
+    expected.sort_unstable();
+    let mut sent = calls[0].names.clone();
+    sent.sort_unstable();
+    assert_eq!(
+        (calls.len(), sent, calls[0].credentials),
+        (1, expected.into_iter().map(Into::into).collect(), ways.credentials)
+    );
+    assert_eq!(calls[0].headers["content-type"], ways.content_type);
+    let new = text(&rig.account.oauth(), "refresh_token");
+    assert!(rig.provider.is_spendable(&new) && (new == old) == ways.keeps);
+
+    // The new token ends.
+    rig.clock.advance(lifetime + Duration::from_secs(1)).await;
+    replica.get().await.unwrap();
+    let statuses: &[u16] = if ways.tells_end { &[200] } else { &[rejected, 200] };
+    assert_eq!(&rig.statuses()[2..], statuses);
+    assert_eq!((rig.spent(), rig.account.savings()), (vec![old, new], 2));
+
+    // The user takes the grant back.
+    rig.provider.revoke_all();
+    let stored = rig.account.stored();
+    let error = rig.drive(replica.get()).await.unwrap_err();
+    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains(ways.dead)), "{error}");
+    assert_eq!((rig.provider.refreshes(), rig.account.stored()), (3, stored));
+}
+
+/// Exact refuses who refreshes earlier than 30 s before the end.
+#[tokio::test]
+async fn exact_is_asked_in_the_last_half_minute_of_a_token_and_no_earlier() {
+    let mut rig = Rig::stale(Knobs::preset("exact").unwrap()).await;
+    rig.definition = rig.definition.clone().profile("exact");
+    let replica = rig.replica();
+    replica.get().await.unwrap();
+    rig.clock.advance(Duration::from_secs(569)).await;
+    replica.get().await.unwrap();
+    assert_eq!(rig.provider.refreshes(), 1);
+    rig.clock.advance(Duration::from_secs(8)).await;
+    replica.get().await.unwrap();
+    rig.account.until(|account| account.savings() == 2).await;
+    assert_eq!((rig.provider.refreshes(), replica.session.counts().failures), (2, 0));
+    assert_eq!(rig.statuses(), [401, 200, 200, 200], "nobody has waited for it, and nothing was rejected");
+}
+
+/// An API that rejects a token before its end is trouble that passes: the refresh token is good.
+#[tokio::test]
+async fn exacts_refusal_of_an_early_refresh_passes_when_the_token_ends() {
+    let mut rig = Rig::stale(Knobs::preset("exact").unwrap()).await;
+    rig.definition = rig.definition.clone().profile("exact");
+    let replica = rig.replica();
+    replica.get().await.unwrap();
+    rig.provider.script_api([Scripted::Status(401, json!({}))]);
+    let error = rig.drive(replica.get()).await.unwrap_err();
+    assert!(error.passes() && error.to_string().contains("invalid_request"), "{error}");
+    rig.clock.advance(Duration::from_secs(600)).await;
+    replica.get().await.unwrap();
+    assert_eq!(replica.session.counts().failures, 1);
+}
+
+/// Microsoft gives a new refresh token with each answer, and goes on taking the old ones.
+#[tokio::test]
+async fn microsofts_old_refresh_tokens_serve_a_process_that_knows_no_newer_one() {
+    let mut rig = Rig::stale(Knobs::preset("microsoft").unwrap()).await;
+    rig.definition = rig.definition.clone().profile("microsoft");
+    let (one, other) = (rig.replica(), rig.replica_with(Account::new(rig.account.stored())));
+    one.get().await.unwrap();
+    other.get().await.unwrap();
+    let spent = rig.spent();
+    assert!(spent.len() == 2 && spent[0] == spent[1]);
+    assert_eq!(one.session.counts().refreshes + other.session.counts().refreshes, 2);
+}
+
+/// How long a refresh token lives stands in the answers of some under another name.
+#[tokio::test]
+async fn the_end_of_a_refresh_token_is_kept_where_the_provider_tells_it() {
+    for name in ["quickbooks", "github", "microsoft"] {
+        let mut rig = Rig::stale(Knobs::preset(name).unwrap()).await;
+        rig.definition = rig.definition.clone().profile(name);
+        rig.replica().get().await.unwrap();
+        let end = text(&rig.account.oauth(), "refreshTokenExpiryTime");
+        assert!(end.ends_with('Z') && end > text(&rig.account.oauth(), "tokenExpiryTime"), "{name}: {end}");
+    }
+}

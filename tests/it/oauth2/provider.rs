@@ -1,0 +1,296 @@
+//! G. What token endpoints answer, and how they want to be asked.
+
+use super::{
+    leaks::Capture,
+    rig::{Account, Rig, text},
+};
+use emulator::provider::{BodyFormat, Content, Credentials, Knobs, Provider, ProviderConfig, Scripted};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use sailor::oauth2::{Error, OAuth2, Profile};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Which variant of [`Error`] it is.
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::Config(_) => "config",
+        Error::ReauthRequired(_) => "reauth",
+        Error::Unavailable { .. } => "unavailable",
+        _ => "other",
+    }
+}
+
+/// The error of a request whose refresh is answered so; nothing that is stored may change by it.
+async fn refused(rig: &Rig, answers: impl IntoIterator<Item = Scripted>) -> Error {
+    let stored = rig.account.stored();
+    rig.provider.script_token(answers);
+    let error = rig.drive(rig.replica().get()).await.expect_err("there is no token");
+    assert_eq!((rig.account.stored(), rig.account.savings()), (stored, 0));
+    assert!(rig.provider.api_calls().is_empty());
+    error
+}
+
+fn profile(json: Value) -> OAuth2 {
+    OAuth2::new().custom_profile(Profile::from_json(&json.to_string()).unwrap())
+}
+
+#[tokio::test]
+async fn case_77_a_200_that_says_error_is_an_error_and_changes_nothing() {
+    let answers = [
+        ("github", json!({ "error": "bad_refresh_token" })),
+        ("generic", json!({ "error": "invalid_grant" })),
+        ("slack", json!({ "ok": false, "error": "token_revoked" })),
+    ];
+    for (profile, answer) in answers {
+        let mut rig = Rig::expired(Knobs::rotating()).await;
+        rig.definition = rig.definition.clone().profile(profile);
+        let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
+        assert_eq!(kind(&error), "reauth", "{profile}: {error}");
+        assert!(error.to_string().contains(answer["error"].as_str().unwrap()), "{error}");
+        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    }
+}
+
+#[tokio::test]
+async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
+    for answer in [json!({}), json!({ "ok": true }), json!({ "access_token": "" }), json!({ "access_token": null })] {
+        let rig = Rig::expired(Knobs::default()).await;
+        let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
+        assert_eq!((kind(&error), error.passes()), ("unavailable", true), "{answer}: {error}");
+        assert_eq!(rig.provider.refreshes(), 1, "{answer}");
+        // Later it works: nothing was taken for dead.
+        rig.drive(rig.replica().get()).await.unwrap();
+    }
+}
+
+/// Where an answer is never understood the refresh token counts as dead at some time (F24), and no earlier.
+#[tokio::test]
+async fn case_78_answers_that_nobody_understands_become_a_dead_token_with_the_fifth() {
+    let rig = Rig::expired(Knobs::default()).await;
+    rig.provider.script_token((0..6).map(|_| Scripted::error("no_such_thing")));
+    let replica = rig.replica();
+    for attempt in 1..=5 {
+        let error = rig.drive(replica.get()).await.unwrap_err();
+        assert_eq!(kind(&error), if attempt < 5 { "unavailable" } else { "reauth" }, "{attempt}: {error}");
+        // The pause after a failure is over, so that the next request asks again.
+        rig.clock.advance(Duration::from_secs(31)).await;
+    }
+    rig.drive(replica.get()).await.unwrap_err();
+    assert_eq!(rig.provider.refreshes(), 5, "a dead token is not sent");
+}
+
+#[tokio::test]
+async fn case_79_answers_are_read_whatever_they_are_written_in_and_call_themselves() {
+    for content in [Content::Form, Content::TextForm, Content::TextJson, Content::AsAccepted] {
+        let rig = Rig::expired(Knobs { content, ..Knobs::rotating() }).await;
+        let replica = rig.replica();
+        replica.get().await.unwrap();
+        let stored = rig.account.oauth();
+        assert!(rig.provider.is_spendable(&text(&stored, "refresh_token")), "{content:?}");
+        assert!(rig.provider.is_good(&text(&stored, "access_token")), "{content:?}");
+        // The lifetime is understood as well: the token is used up to its end, and no longer.
+        rig.clock.advance(Duration::from_secs(3500)).await;
+        replica.get().await.unwrap();
+        rig.clock.advance(Duration::from_secs(101)).await;
+        replica.get().await.unwrap();
+        assert_eq!((rig.provider.refreshes(), rig.statuses()), (2, vec![200; 3]), "{content:?}");
+    }
+}
+
+#[tokio::test]
+async fn case_81_refusals_mean_what_the_rfc_says() {
+    let error = |status, code: &str| Scripted::Status(status, json!({ "error": code, "error_description": "no" }));
+    let page = |status| Scripted::Answer { status, headers: vec![], body: "<html>busy</html>".into() };
+    let cases = [
+        (error(400, "invalid_grant"), "reauth", 1),
+        (error(401, "invalid_grant"), "reauth", 1),
+        (error(401, "invalid_client"), "config", 1),
+        (error(400, "invalid_client"), "config", 1),
+        (error(400, "invalid_scope"), "config", 1),
+        (error(400, "unauthorized_client"), "config", 1),
+        (error(400, "temporarily_unavailable"), "unavailable", 3),
+        (error(500, "server_error"), "unavailable", 3),
+        (Scripted::Status(408, json!({})), "unavailable", 3),
+        (Scripted::Status(429, json!({})), "unavailable", 3),
+        (page(502), "unavailable", 3),
+        (page(503), "unavailable", 3),
+        (page(403), "unavailable", 3),
+    ];
+    for (answer, expected, calls) in cases {
+        let rig = Rig::expired(Knobs::rotating()).await;
+        let error = refused(&rig, vec![answer.clone(); calls]).await;
+        assert_eq!((kind(&error), error.passes()), (expected, expected == "unavailable"), "{answer:?}: {error}");
+        assert_eq!(rig.provider.refreshes(), calls, "{answer:?}");
+        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")), "{answer:?}");
+    }
+}
+
+/// The provider refuses who comes while another one's refresh of the same token is under way. The second process has
+/// nothing but another try: it cannot see what the first one saves.
+#[tokio::test]
+async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_expired_token_is_not() {
+    let knobs = Knobs { concurrent_refresh_fails: true, omit_refresh_token: true, ..Knobs::default() };
+    let mut rig = Rig::expired(knobs).await;
+    rig.definition = rig.definition.clone().profile("salesforce");
+    rig.provider.knobs(|knobs| knobs.require_param = vec![("format".into(), "json".into())]);
+    let (first, second) = (rig.replica(), rig.replica_with(Account::new(rig.account.stored())));
+    let held = rig.provider.hold_token_calls();
+    let (one, other, ()) = rig
+        .drive(async {
+            tokio::join!(Box::pin(first.get()), Box::pin(second.get()), async {
+                rig.provider.token_called(2).await;
+                held.release();
+            })
+        })
+        .await;
+    one.unwrap();
+    other.unwrap();
+    let statuses = rig.provider.token_calls().iter().map(|call| call.status.unwrap()).collect::<Vec<_>>();
+    assert!(statuses.len() > 2 && statuses.iter().filter(|status| **status == 200).count() == 2, "{statuses:?}");
+
+    let mut rig = Rig::expired(Knobs::default()).await;
+    rig.definition = rig.definition.clone().profile("salesforce");
+    let answer = json!({ "error": "invalid_grant", "error_description": "expired access/refresh token" });
+    let error = refused(&rig, [Scripted::Status(400, answer)]).await;
+    assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
+}
+
+#[tokio::test]
+async fn case_83_microsoft_asks_for_the_user_and_its_number_is_told_but_decides_nothing() {
+    for number in ["50076", "50079", "53003", "1234567"] {
+        let mut rig = Rig::expired(Knobs::default()).await;
+        rig.definition = rig.definition.clone().profile("microsoft");
+        let answer = json!({
+            "error": "interaction_required",
+            "error_description": format!("AADSTS{number}: Due to a configuration change, the user must sign in."),
+            "suberror": "basic_action",
+        });
+        let error = refused(&rig, [Scripted::Status(400, answer)]).await;
+        assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
+        let text = error.to_string();
+        let told = ["interaction_required", "basic_action", &format!("AADSTS{number}"), "connected again"];
+        assert!(told.iter().all(|told| text.contains(told)), "{text}");
+        assert!(!text.contains("configuration change"), "{text}");
+    }
+}
+
+/// Finds no host for a while.
+struct Resolver {
+    to: SocketAddr,
+    fails: usize,
+    asked: AtomicUsize,
+}
+
+/// What reqwest takes for a resolver.
+struct Shared(Arc<Resolver>);
+
+impl Resolve for Shared {
+    fn resolve(&self, _: Name) -> Resolving {
+        let found = self.0.asked.fetch_add(1, Ordering::Relaxed) >= self.0.fails;
+        let to: Addrs = Box::new([self.0.to].into_iter());
+        Box::pin(std::future::ready(if found { Ok(to) } else { Err("no such host".into()) }))
+    }
+}
+
+#[tokio::test]
+async fn case_85_a_name_that_is_not_found_at_first_is_one_refresh_within_the_budget() {
+    let mut rig = Rig::expired(Knobs::rotating()).await;
+    let addr = rig.provider.addr();
+    rig.definition = rig.definition.clone().token_uri(format!("http://localhost:{}/token", addr.port()));
+    let resolver = Arc::new(Resolver { to: addr, fails: 2, asked: AtomicUsize::new(0) });
+    let mut tools = rig.tools();
+    tools.direct = reqwest::Client::builder().dns_resolver(Shared(resolver.clone())).build().unwrap();
+    let replica = rig.replica_using(rig.account.clone(), tools);
+    let began = Instant::now();
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!(resolver.asked.load(Ordering::Relaxed), 3);
+    assert_eq!((rig.provider.refreshes(), replica.session.counts().refreshes, rig.account.savings()), (1, 1, 1));
+    assert_eq!(replica.session.counts().failures, 0);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn case_86_a_token_endpoint_that_redirects_is_an_error_and_the_secret_goes_nowhere_else() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    let elsewhere = Provider::start(ProviderConfig::default()).await.unwrap();
+    let error = refused(&rig, [Scripted::Redirect(elsewhere.token_url())]).await;
+    assert_eq!((kind(&error), rig.provider.refreshes()), ("config", 1));
+    assert!(error.to_string().contains("redirect"), "{error}");
+    assert!(elsewhere.log().is_empty());
+}
+
+#[tokio::test]
+async fn case_87_scopes_are_sent_to_those_who_need_them_and_to_nobody_else() {
+    let granted = "openid offline_access User.Read";
+    for (profile, scope) in [("microsoft", Some(granted)), ("salesforce", None), ("generic", None)] {
+        let knobs = Knobs { scope: granted.into(), require_scope: scope.is_some(), ..Knobs::default() };
+        let mut rig = Rig::expired(Knobs { forbid_scope: scope.is_none(), ..knobs }).await;
+        rig.definition = rig.definition.clone().profile(profile);
+        rig.replica().get().await.unwrap();
+        assert_eq!(rig.provider.token_calls()[0].form.get("scope").map(String::as_str), scope, "{profile}");
+    }
+}
+
+#[tokio::test]
+async fn case_89_extra_parameters_come_once_and_take_the_place_of_none_of_ours() {
+    let extra = json!({ "format": "json", "resource": "https://api.example.com/", "audience": "a b" });
+    let mut wrong = json!({ "grant_type": "password", "refresh_token": "x", "client_secret": "x", "client_id": "x" });
+    wrong.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let mut rig = Rig::expired(Knobs::default()).await;
+    let required =
+        extra.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().into()));
+    rig.provider.knobs(|knobs| knobs.require_param = required.collect());
+    rig.definition = profile(json!({ "name": "own", "refresh_params": wrong })).base_url(rig.provider.api_url());
+    rig.replica().get().await.unwrap();
+    let mut names = rig.provider.token_calls()[0].names.clone();
+    names.sort_unstable();
+    let expected = ["audience", "client_id", "client_secret", "format", "grant_type", "refresh_token", "resource"];
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn case_90_bearer_in_any_case_or_unnamed_is_taken_and_mac_is_refused() {
+    for token_type in [Some("Bearer"), Some("bearer"), Some("BEARER"), None] {
+        let rig = Rig::expired(Knobs { token_type: token_type.map(str::to_owned), ..Knobs::rotating() }).await;
+        rig.replica().get().await.unwrap();
+        assert_eq!(rig.statuses(), [200], "{token_type:?}");
+    }
+    let rig = Rig::expired(Knobs { token_type: Some("mac".into()), ..Knobs::default() }).await;
+    let error = refused(&rig, []).await;
+    assert_eq!((kind(&error), rig.provider.refreshes()), ("config", 1), "{error}");
+}
+
+/// What the query holds is seen in no log and no error, of those that work and those that do not.
+#[tokio::test]
+async fn case_92_parameters_go_as_json_or_as_a_query_and_the_address_is_shown_without_them() {
+    for (name, body) in [("json", BodyFormat::Json), ("query", BodyFormat::Query)] {
+        let capture = Capture::begin();
+        let mut rig = Rig::expired(Knobs { body, ..Knobs::rotating() }).await;
+        rig.definition = profile(json!({ "name": "own", "body": name })).base_url(rig.provider.api_url());
+        let spent = text(&rig.account.oauth(), "refresh_token");
+        let error = refused(&rig, vec![Scripted::DropBefore; 3]).await;
+        let told = format!("{error} {error:?}");
+        rig.replica().get().await.unwrap();
+        let calls = rig.provider.token_calls();
+        let call = calls.last().unwrap();
+        assert_eq!((call.form["refresh_token"].clone(), call.credentials), (spent, Credentials::Parameters));
+        match body {
+            BodyFormat::Query => assert!(call.body.is_empty() && call.query.contains("%2B%2F%3D"), "{}", call.query),
+            _ => assert!(call.query.is_empty() && serde_json::from_slice::<Value>(&call.body).is_ok()),
+        }
+        let log = capture.text();
+        assert!(log.contains("asked again") && told.contains("/token"), "{log}\n{told}");
+        for secret in rig.provider.secrets() {
+            assert!(!log.contains(&secret) && !told.contains(&secret), "{secret} is told\n{log}\n{told}");
+        }
+        assert!(!log.contains("refresh_token=") && !told.contains("refresh_token="));
+    }
+}

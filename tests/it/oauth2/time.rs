@@ -1,0 +1,70 @@
+//! H. Lifetimes, and many who have the same.
+
+use super::rig::{Account, Replica, Rig};
+use emulator::provider::{Kind, Knobs};
+use futures_util::future::join_all;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// When the token endpoint was called.
+fn refreshed_at(rig: &Rig) -> Vec<Instant> {
+    let calls = rig.provider.log().into_iter().filter(|entry| matches!(entry.kind, Kind::TokenCall(_)));
+    calls.map(|entry| entry.at).collect()
+}
+
+#[tokio::test]
+async fn case_93_a_token_that_lives_shorter_than_the_margin_is_not_refreshed_with_every_request() {
+    let knobs = Knobs { access_lifetime: Duration::from_secs(40), ..Knobs::rotating() };
+    let rig = Rig::expired(knobs).await;
+    let replica = rig.replica();
+    for _ in 0..200 {
+        replica.get().await.unwrap();
+        rig.clock.advance(Duration::from_secs(1)).await;
+    }
+    let calls = refreshed_at(&rig);
+    let shortest = calls.windows(2).map(|two| two[1] - two[0]).min().unwrap();
+    assert!(shortest >= Duration::from_secs(20), "{shortest:?}");
+    assert!((6..=10).contains(&calls.len()), "{}", calls.len());
+    assert!(rig.statuses().iter().all(|status| *status == 200));
+}
+
+/// An exchange has 15 s, so the slow one takes 12.
+#[tokio::test]
+async fn case_95_a_lifetime_counts_from_the_request_however_late_its_answer_comes() {
+    let rig = Rig::expired(Knobs { access_lifetime: Duration::from_secs(60), ..Knobs::rotating() }).await;
+    let replica = rig.replica();
+    let held = rig.provider.hold_token_answers();
+    let (answer, ()) = tokio::join!(replica.get(), async {
+        held.held(1).await;
+        rig.clock.advance(Duration::from_secs(12)).await;
+        held.release();
+    });
+    answer.unwrap();
+    // 61 s after the request, 49 s after the answer.
+    rig.clock.advance(Duration::from_secs(49)).await;
+    replica.get().await.unwrap();
+    assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![200, 200], 2));
+}
+
+/// Each with an account of its own, since who finds the other's token does not ask at all.
+#[tokio::test]
+async fn case_96_replicas_with_the_same_expiry_do_not_all_come_at_once() {
+    const REPLICAS: usize = 50;
+    let rig = Rig::expired(Knobs::default()).await;
+    let replicas = (0..REPLICAS).map(|_| rig.replica_with(Account::new(rig.account.stored()))).collect::<Vec<_>>();
+    let all_get = || join_all(replicas.iter().map(Replica::get));
+    assert!(all_get().await.iter().all(Result::is_ok));
+    let first = Instant::now();
+    assert!(refreshed_at(&rig).iter().all(|at| *at == first), "they all begin alike");
+    rig.clock.advance(Duration::from_secs(3539)).await;
+    for _ in 0..8 {
+        assert!(all_get().await.iter().all(Result::is_ok));
+        rig.clock.advance(Duration::from_secs(2)).await;
+    }
+    rig.provider.token_called(2 * REPLICAS).await;
+    let mut at_once = BTreeMap::<Instant, usize>::new();
+    refreshed_at(&rig).into_iter().filter(|at| *at > first).for_each(|at| *at_once.entry(at).or_default() += 1);
+    assert_eq!(at_once.values().sum::<usize>(), REPLICAS);
+    assert!(at_once.len() > 2 && at_once.values().all(|count| *count <= REPLICAS / 2), "{:?}", at_once.values());
+    assert!(rig.statuses().iter().all(|status| *status == 200));
+}
