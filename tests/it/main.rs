@@ -8,6 +8,7 @@ mod author_api;
 mod cli;
 mod conformance;
 mod demo;
+mod descriptor_schema;
 mod invariants;
 mod login;
 mod oauth2;

@@ -64,25 +64,24 @@ impl Container {
 /// One replica is killed, or all of them at once.
 struct Kill {
     victims: Range<usize>,
-    /// Not before a refreshed token is about to be saved: where it hurts most.
-    at_saving: bool,
+    /// Not before so many savings have begun, the last of them this round's first: where it hurts most.
+    at_saving: Option<usize>,
     after: Duration,
 }
 
 impl Kill {
-    /// At any time of a round that takes so long.
-    fn random(random: &mut Rng, round: Duration) -> Self {
+    /// At any time of a round that has not begun yet and takes so long.
+    fn random(random: &mut Rng, rig: &Rig, round: Duration) -> Self {
         let first = random.usize(..=REPLICAS);
         let victims = if first == REPLICAS { 0..REPLICAS } else { first..first + 1 };
-        let at_saving = random.bool();
-        let span = if at_saving { LATENCY } else { round };
+        let at_saving = random.bool().then(|| *rig.account.begun.lock().unwrap() + 1);
+        let span = if at_saving.is_some() { LATENCY } else { round };
         Self { victims, at_saving, after: span.mul_f64(random.f64()) }
     }
 
     async fn moment(&self, rig: &Rig) {
-        if self.at_saving {
-            let begun = *rig.account.begun.lock().unwrap();
-            rig.account.saving_begun(begun + 1).await;
+        if let Some(count) = self.at_saving {
+            rig.account.saving_begun(count).await;
         }
         sleep(self.after).await;
     }
@@ -126,7 +125,7 @@ async fn chaos(tools: impl Fn(&Rig) -> Tools) -> Shown {
     let (mut kills, mut quiet, mut took) = (0, Vec::new(), Duration::from_millis(100));
     for _ in 0..EXPIRIES {
         rig.provider.expire_access_tokens();
-        let kill = (random.usize(..A_KILL_IN) == 0).then(|| Kill::random(&mut random, took));
+        let kill = (random.usize(..A_KILL_IN) == 0).then(|| Kill::random(&mut random, &rig, took));
         let begin = Instant::now();
         let messages = containers.iter().flat_map(|container| (0..MESSAGES).map(|_| container.message()));
         tokio::join!(join_all(messages), async {
