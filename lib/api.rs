@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What component.json cannot say of the credential: where the API is, and what kind of provider its tokens are from.
+/// Each is a field of the credentials or else a variable of the environment, so that one image serves any provider.
 pub fn oauth2() -> OAuth2 {
-    OAuth2::new().base_url("{{baseUrl}}").profile("{{OAUTH_PROFILE}}")
+    OAuth2::new().base_url("{{baseUrl|API_BASE_URL}}").profile("{{provider|OAUTH_PROFILE}}")
 }
 
 /// The credentials beside the tokens, which are the runtime's.
@@ -27,13 +28,28 @@ pub async fn bytes(answer: reqwest::Response, request: &str, repeatable: bool) -
 }
 
 /// An answer that has to be JSON; `null` where it is empty.
-pub async fn json(answer: reqwest::Response, request: &str) -> anyhow::Result<Value> {
-    let bytes = bytes(answer, request, true).await?;
+pub async fn json(answer: reqwest::Response, request: &str, repeatable: bool) -> anyhow::Result<Value> {
+    let bytes = bytes(answer, request, repeatable).await?;
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes)
+    read_json(&bytes, request)
+}
+
+/// Reads JSON; the error tells the place and nothing of the contents.
+pub fn read_json(bytes: &[u8], request: &str) -> anyhow::Result<Value> {
+    serde_json::from_slice(bytes)
         .map_err(|e| anyhow::anyhow!("the answer to {request} is no JSON: line {}, column {}", e.line(), e.column()))
+}
+
+/// A path as errors may show it: queries can hold secrets.
+pub fn shown(path: &str) -> &str {
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// A text as one part of a path.
+pub fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Whether the API has refused the credentials, as opposed to trouble that says nothing of them.

@@ -10,6 +10,8 @@ mod limit;
 mod make_request;
 #[path = "triggers/poll_items.rs"]
 mod poll_items;
+#[path = "triggers/receive_webhooks.rs"]
+mod receive_webhooks;
 #[path = "../verifyCredentials/mod.rs"]
 mod verify_credentials;
 
@@ -22,7 +24,8 @@ pub fn component() -> anyhow::Result<Component> {
     let limits = Arc::new(Limits::default());
     Ok(Component::new(include_str!("../component.json"))?
         .action("makeRequest", make_request::MakeRequest(limits.clone()))
-        .trigger("pollItems", poll_items::PollItems)
+        .trigger("pollItems", poll_items::PollItems(limits))
+        .trigger("receiveWebhooks", receive_webhooks::ReceiveWebhooks)
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .check()?)

@@ -15,14 +15,30 @@ pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Er
 where
     T: FromStr + PartialOrd + Default,
 {
+    let number = written(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
+    number.map(|number| number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))).transpose()
+}
+
+/// A whole number, or its text.
+pub fn count<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
+    let number = written(field)?.map(|text| text.parse());
+    number.transpose().map_err(|_| D::Error::custom("not usable, expected a whole number"))
+}
+
+/// An HTTP status.
+pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
+    let status = written(field)?.map(|text| text.parse().ok().filter(|status| (200..600).contains(status)));
+    status.map(|status| status.ok_or_else(|| D::Error::custom("not usable, expected a status from 200"))).transpose()
+}
+
+/// What a field says, as text; none where nothing is said.
+fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
     let text = match Value::deserialize(field)? {
         Value::Null => return Ok(None),
-        Value::String(text) if text.trim().is_empty() => return Ok(None),
-        Value::String(text) => text,
+        Value::String(text) => text.trim().to_owned(),
         other => other.to_string(),
     };
-    let number = text.trim().parse().ok().filter(|number| *number > T::default());
-    number.map(Some).ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// A box that is ticked or not.
@@ -45,7 +61,7 @@ pub fn choice<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Defaul
     }
 }
 
-/// A JSON pointer (RFC 6901); the empty one is the whole document.
+/// A JSON pointer (RFC 6901), with or without `#` before it; the empty one is the whole document.
 #[derive(Clone, Debug, Default)]
 pub struct Pointer(String);
 
@@ -54,9 +70,9 @@ impl Pointer {
         document.pointer(&self.0)
     }
 
-    /// The list it points to. `field` is the step's field that holds the pointer, for the error.
-    pub fn list(&self, document: Value, field: &str) -> anyhow::Result<Vec<Value>> {
-        let mut document = document;
+    /// Takes the list that it points to out of the document. `field` is the step's field that holds the pointer, for
+    /// the error.
+    pub fn list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
         match document.pointer_mut(&self.0).map(Value::take) {
             Some(Value::Array(items)) => Ok(items),
             _ => {
@@ -68,18 +84,18 @@ impl Pointer {
 
 impl<'de> Deserialize<'de> for Pointer {
     fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
-        let text = Option::<String>::deserialize(field)?.unwrap_or_default();
-        if text.is_empty() || text.starts_with('/') {
-            return Ok(Self(text));
-        }
-        Err(D::Error::custom("not usable, expected a JSON pointer: nothing, or a text that begins with /"))
+        Ok(pointer(field)?.unwrap_or_default())
     }
 }
 
-/// A pointer that may be left out, which is not the same as one to the whole document.
+/// A pointer that may be left out, which is not the same as one to the whole document (`#`).
 pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
-    let pointer = Pointer::deserialize(field)?;
-    Ok((!pointer.0.is_empty()).then_some(pointer))
+    let Some(text) = text(field)? else { return Ok(None) };
+    let pointer = text.strip_prefix('#').unwrap_or(&text);
+    if pointer.is_empty() || pointer.starts_with('/') {
+        return Ok(Some(Pointer(pointer.to_owned())));
+    }
+    Err(D::Error::custom("not usable, expected a JSON pointer: a text that begins with /, or #"))
 }
 
 /// Statuses, as `200, 404, 5xx, 420-429`.
@@ -112,15 +128,9 @@ impl FromStr for Statuses {
 
 /// Statuses, where any are named.
 pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>, D::Error> {
-    let text = match Value::deserialize(field)? {
-        Value::Null => return Ok(None),
-        Value::String(text) if text.trim().is_empty() => return Ok(None),
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    text.parse()
-        .map(Some)
-        .map_err(|()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429"))
+    let statuses = written(field)?.map(|text| text.parse());
+    let wrong = |()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429");
+    statuses.transpose().map_err(wrong)
 }
 
 #[cfg(test)]

@@ -69,8 +69,8 @@ impl Emission<'_> {
         let whole = |body| Answer { status, headers, body };
         match (self.content(answer, cx).await?, self.split) {
             (Content::Inline(body), None) => cx.data(&whole(body)).await,
-            (Content::Inline(body), Some(split)) => {
-                let items = split.list(body, "splitPointer")?;
+            (Content::Inline(mut body), Some(split)) => {
+                let items = split.list(&mut body, "splitPointer")?;
                 let frame = whole(Value::Null);
                 cx.data_all(stream::iter(items).map(|body| Answer { body, ..frame.clone() })).await
             }
@@ -85,45 +85,38 @@ impl Emission<'_> {
 
     async fn content<C>(&self, answer: Response, cx: &Context<C, Answer>) -> anyhow::Result<Content> {
         let declared = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let kind = match self.kind {
-            AnswerType::Auto => declared.as_deref().and_then(kind_of),
-            asked => Some(asked),
-        };
-        let may_be_empty = answer.content_length().is_none_or(|length| length <= KEPT);
-        if kind == Some(AnswerType::Attachment) && !may_be_empty {
-            let name = name_of(&answer);
-            let body = Body::wrap_stream(answer.bytes_stream());
-            return stored(name, body, declared.as_deref(), cx).await;
-        }
         let name = name_of(&answer);
+        let file = async |body: Body| stored(name, body, declared.as_deref(), cx).await;
+        let kind = match self.kind {
+            AnswerType::Auto => declared.as_deref().map_or(AnswerType::Auto, kind_of),
+            asked => asked,
+        };
+        if kind == AnswerType::Attachment && answer.content_length().is_none_or(|length| length > KEPT) {
+            return file(Body::wrap_stream(answer.bytes_stream())).await;
+        }
         let bytes = api::bytes(answer, self.request, self.repeatable).await?;
         if bytes.is_empty() {
             return Ok(Content::Inline(Value::Null));
         }
+        let lossy = |bytes: &[u8]| Content::Inline(String::from_utf8_lossy(bytes).into());
         match kind {
-            Some(AnswerType::Json) if self.kind == AnswerType::Json => {
-                let place = |e: serde_json::Error| format!("line {}, column {}", e.line(), e.column());
-                let json = serde_json::from_slice(&bytes).map_err(|e| anyhow::anyhow!(place(e)));
-                json.map(Content::Inline).with_context(|| format!("the answer to {} is no JSON", self.request))
+            AnswerType::Attachment => file(bytes.into()).await,
+            AnswerType::Text => Ok(lossy(&bytes)),
+            AnswerType::Json if self.kind == AnswerType::Json => {
+                api::read_json(&bytes, self.request).map(Content::Inline)
             }
-            Some(AnswerType::Attachment) => stored(name, bytes.into(), declared.as_deref(), cx).await,
-            Some(AnswerType::Text) if self.kind == AnswerType::Text => {
-                Ok(Content::Inline(String::from_utf8_lossy(&bytes).into()))
-            }
-            _ => match (serde_json::from_slice(&bytes), String::from_utf8(bytes)) {
-                (Ok(json), _) => Ok(Content::Inline(json)),
-                (Err(_), Ok(text)) => Ok(Content::Inline(text.into())),
-                (Err(_), Err(binary)) if kind.is_none() => {
-                    stored(name, binary.into_bytes().into(), declared.as_deref(), cx).await
-                }
-                (Err(_), Err(text)) => Ok(Content::Inline(String::from_utf8_lossy(text.as_bytes()).into())),
+            // What does not say what it is may be anything, and what says that it is JSON may be an error page.
+            AnswerType::Json | AnswerType::Auto => match serde_json::from_slice(&bytes) {
+                Ok(json) => Ok(Content::Inline(json)),
+                Err(_) if kind == AnswerType::Json || str::from_utf8(&bytes).is_ok() => Ok(lossy(&bytes)),
+                Err(_) => file(bytes.into()).await,
             },
         }
     }
 }
 
-/// What a content type says; none where it says nothing.
-fn kind_of(content_type: &str) -> Option<AnswerType> {
+/// What a content type says.
+fn kind_of(content_type: &str) -> AnswerType {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_text = kind.starts_with("text/")
         || kind.ends_with("+xml")
@@ -136,11 +129,11 @@ fn kind_of(content_type: &str) -> Option<AnswerType> {
                 | "application/yaml"
         );
     match &*kind {
-        "" => None,
-        "application/json" => Some(AnswerType::Json),
-        kind if kind.ends_with("+json") => Some(AnswerType::Json),
-        _ if is_text => Some(AnswerType::Text),
-        _ => Some(AnswerType::Attachment),
+        "" => AnswerType::Auto,
+        "application/json" => AnswerType::Json,
+        kind if kind.ends_with("+json") => AnswerType::Json,
+        _ if is_text => AnswerType::Text,
+        _ => AnswerType::Attachment,
     }
 }
 

@@ -113,7 +113,7 @@ impl Action for MakeRequest {
         let method = input.method.as_deref().filter(|method| !method.is_empty()).unwrap_or("GET").to_uppercase();
         let method: reqwest::Method =
             method.parse().with_context(|| format!("`method` is no HTTP method: {method:?}"))?;
-        let shown = format!("{method} {}", input.path.split(['?', '#']).next().unwrap_or_default());
+        let shown = format!("{method} {}", api::shown(&input.path));
         let mut repeatable = method.is_idempotent();
 
         let mut request = cx.oauth().request(method, input.path.as_str()).query(&input.pairs()?);

@@ -1,11 +1,11 @@
 //! How a list goes on: page after page, in the ways that APIs have for it.
 
-use super::{
-    Config,
-    moment::text_of,
+use super::{Config, moment::text_of};
+use anyhow::Context as _;
+use reqwest::{
+    Url,
+    header::{HeaderMap, LINK},
 };
-use anyhow::{Context as _, bail};
-use reqwest::{Url, header::{HeaderMap, LINK}};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,97 +28,14 @@ pub enum Paging {
     Cursor,
 }
 
-/// No list has more pages: the API is leading us round in a circle.
-const MOST: u64 = 100_000;
-
-/// The way through the pages of one list.
-pub struct Pages {
-    style: Paging,
-    /// The page to ask for.
-    page: Page,
-    turned: u64,
-}
-
-enum Page {
-    /// The list itself, with this value in the paging parameter.
-    Of(Option<String>),
-    /// An address of its own.
+/// A page to ask for.
+#[derive(PartialEq)]
+pub enum Page {
+    First,
+    /// Of pages or items.
+    Number(u64),
+    Cursor(String),
     At(Url),
-}
-
-impl Pages {
-    pub fn new(config: &Config) -> Self {
-        let first = match config.paging {
-            Paging::Page => Some(config.first_page.to_string()),
-            Paging::Offset => Some("0".to_owned()),
-            _ => None,
-        };
-        Self { style: config.paging, page: Page::Of(first), turned: 0 }
-    }
-
-    /// Address and parameters of the page to ask for; `since` is what restricts the list.
-    pub fn address(&self, config: &Config, since: Option<(&str, String)>) -> (String, Vec<(String, String)>) {
-        let parameter = match &self.page {
-            Page::At(url) => return (url.to_string(), vec![]),
-            Page::Of(parameter) => parameter,
-        };
-        let mut query: Vec<_> = since.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        if let Some(size) = config.page_size {
-            query.push((config.page_size_parameter.clone().unwrap_or_else(|| "limit".to_owned()), size.to_string()));
-        }
-        if let Some(value) = parameter {
-            query.push((self.parameter(config).to_owned(), value.clone()));
-        }
-        (config.path.clone(), query)
-    }
-
-    fn parameter<'a>(&self, config: &'a Config) -> &'a str {
-        let usual = match self.style {
-            Paging::Page => "page",
-            Paging::Offset => "offset",
-            _ => "cursor",
-        };
-        config.page_parameter.as_deref().unwrap_or(usual)
-    }
-
-    /// Goes on to the page after the one that was answered with `items` items; false when there is none.
-    pub fn turn(&mut self, config: &Config, answered: &Answered, items: u64) -> anyhow::Result<bool> {
-        self.turned += 1;
-        if self.turned == MOST {
-            bail!("the list has more than {MOST} pages: does its paging lead in a circle?");
-        }
-        let is_short = items == 0 || config.page_size.is_some_and(|size| items < size);
-        let page = match (self.style, &self.page) {
-            (Paging::None, _) => None,
-            (Paging::NextLink, _) => {
-                let link = config.next_pointer(answered)?.and_then(Value::as_str).filter(|link| !link.is_empty());
-                link.map(|link| answered.follow(link)).transpose()?
-            }
-            (Paging::LinkHeader, _) => next_of(&answered.headers).map(|link| answered.follow(&link)).transpose()?,
-            (Paging::Cursor, _) => {
-                let cursor = config.next_pointer(answered)?.filter(|next| !matches!(next, Value::Null | Value::Bool(_)));
-                cursor.map(text_of).filter(|text| !text.is_empty()).map(|text| Page::Of(Some(text)))
-            }
-            (Paging::Page | Paging::Offset, _) if is_short => None,
-            (Paging::Page, _) => Some(Page::Of(Some((config.first_page + self.turned).to_string()))),
-            (Paging::Offset, Page::Of(Some(offset))) => {
-                let offset: u64 = offset.parse().context("counting items")?;
-                Some(Page::Of(Some((offset + items).to_string())))
-            }
-            (Paging::Offset, _) => None,
-        };
-        let Some(page) = page else { return Ok(false) };
-        let is_same = match (&page, &self.page) {
-            (Page::At(next), Page::At(now)) => next == now,
-            (Page::Of(next), Page::Of(now)) => next == now,
-            _ => false,
-        };
-        if is_same {
-            bail!("the next page that the API names is the same page again: see the step's fields for paging");
-        }
-        self.page = page;
-        Ok(true)
-    }
 }
 
 /// An answer with one page of the list.
@@ -128,25 +45,73 @@ pub struct Answered {
     pub body: Value,
 }
 
+impl Page {
+    pub fn first(config: &Config) -> Self {
+        match config.paging {
+            Paging::Page => Self::Number(config.first_page.unwrap_or(1)),
+            Paging::Offset => Self::Number(0),
+            _ => Self::First,
+        }
+    }
+
+    /// Its address and query. The address that an API gives is complete: nothing is added to it, `since` neither.
+    pub fn address<'a>(&self, config: &'a Config, since: Option<&Value>) -> (String, Vec<(&'a str, String)>) {
+        let usual = match config.paging {
+            Paging::Page => "page",
+            Paging::Offset => "offset",
+            _ => "cursor",
+        };
+        let parameter = config.page_parameter.as_deref().unwrap_or(usual);
+        let own = match self {
+            Self::At(url) => return (url.to_string(), vec![]),
+            Self::First => None,
+            Self::Number(number) => Some((parameter, number.to_string())),
+            Self::Cursor(cursor) => Some((parameter, cursor.clone())),
+        };
+        let size =
+            config.page_size.map(|size| (config.page_size_parameter.as_deref().unwrap_or("limit"), size.to_string()));
+        let since = config.since_parameter.as_deref().zip(since.map(text_of));
+        (config.path.clone(), since.into_iter().chain(size).chain(own).collect())
+    }
+
+    /// The page after this one, which was answered with `items` items; none when it is the last.
+    pub fn after(&self, config: &Config, answered: &Answered, items: u64) -> anyhow::Result<Option<Self>> {
+        let is_last = items == 0 || config.page_size.is_some_and(|size| items < size);
+        let next = match (config.paging, self) {
+            (Paging::NextLink, _) => config.next(answered)?.map(|link| answered.page_at(&link)).transpose()?,
+            (Paging::LinkHeader, _) => next_of(&answered.headers).map(|link| answered.page_at(&link)).transpose()?,
+            (Paging::Cursor, _) => config.next(answered)?.map(Self::Cursor),
+            (Paging::Page, Self::Number(page)) if !is_last => Some(Self::Number(page + 1)),
+            (Paging::Offset, Self::Number(offset)) if !is_last => Some(Self::Number(offset + items)),
+            _ => None,
+        };
+        anyhow::ensure!(next.as_ref() != Some(self), "the API names the page that it has answered as the next one");
+        Ok(next)
+    }
+}
+
 impl Answered {
-    /// The page at a link, which may be relative.
-    fn follow(&self, link: &str) -> anyhow::Result<Page> {
-        self.url.join(link).map(Page::At).context("the link to the next page is no address")
+    /// The page at an address, which may be relative.
+    fn page_at(&self, link: &str) -> anyhow::Result<Page> {
+        self.url.join(link).map(Page::At).context("what the API names as the next page is no address")
     }
 }
 
 impl Config {
-    fn next_pointer<'a>(&self, answered: &'a Answered) -> anyhow::Result<Option<&'a Value>> {
+    /// What the answer names as the next page.
+    fn next(&self, answered: &Answered) -> anyhow::Result<Option<String>> {
         let pointer = self.next_pointer.as_ref();
-        let pointer = pointer.context("with this paging `nextPointer` has to say where the next page is named")?;
-        Ok(pointer.find(&answered.body))
+        let pointer = pointer.context("with this `paging`, `nextPointer` has to say where the next page is named")?;
+        let next = pointer.find(&answered.body).filter(|next| next.is_string() || next.is_number());
+        Ok(next.map(text_of).filter(|text| !text.is_empty()))
     }
 }
 
 /// The address with the relation `next`.
 fn next_of(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(links).find(|(_, relations)| relations.split_whitespace().any(|r| r.eq_ignore_ascii_case("next"))).map(|(address, _)| address)
+    let mut links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).flat_map(links);
+    let is_next = |relations: &str| relations.split_whitespace().any(|relation| relation.eq_ignore_ascii_case("next"));
+    links.find(|(_, relations)| is_next(relations)).map(|(address, _)| address)
 }
 
 /// The addresses of one `Link` header, with their relations.

@@ -1,8 +1,5 @@
-//! Trigger "Poll for new and changed items": asks for a list, page by page, and emits what is new in it.
-//!
-//! The snapshot is the time of the last change and the items that changed at that time. The API is asked for what changed
-//! a little earlier, and what has been emitted is left out: of items that change in the same instant none is lost,
-//! whether the API takes "since" to be later than, or not earlier than.
+//! Trigger "Poll for new and changed items": asks for a list, page by page, and emits what is new in it. The snapshot is
+//! the [`Position`]; it moves when everything before it is confirmed.
 
 #[path = "moment.rs"]
 mod moment;
@@ -16,16 +13,16 @@ use super::{
     fields::{self, Pointer},
     limit::Limits,
 };
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use futures_util::stream;
-use moment::{compare, http_date, just_before, text_of};
-use paging::{Answered, Pages, Paging};
+use moment::{compare, http_date, text_of};
+use paging::{Answered, Page, Paging};
 use position::Position;
 use reqwest::{StatusCode, header::IF_MODIFIED_SINCE};
 use sailor::prelude::*;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use std::{cmp::Ordering, collections::HashSet, sync::Arc};
+use serde_json::{Value, json};
+use std::{collections::HashSet, sync::Arc};
 
 /// The step's fields, and what of the credentials is not the runtime's.
 #[derive(Deserialize)]
@@ -54,8 +51,8 @@ pub struct Config {
     next_pointer: Option<Pointer>,
     #[serde(default, deserialize_with = "fields::text")]
     page_parameter: Option<String>,
-    #[serde(default, deserialize_with = "fields::choice")]
-    first_page: FirstPage,
+    #[serde(default, deserialize_with = "fields::count")]
+    first_page: Option<u64>,
     #[serde(default, deserialize_with = "fields::number")]
     page_size: Option<u64>,
     #[serde(default, deserialize_with = "fields::text")]
@@ -64,4 +61,97 @@ pub struct Config {
     is_sorted: bool,
     #[serde(default, deserialize_with = "fields::choice")]
     emit: Emit,
+}
+
+/// How items become messages.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Emit {
+    /// One message for each.
+    #[default]
+    Each,
+    /// One message for the new items of each page, in the member `items`.
+    Page,
+    /// One message for all new items, in the member `items`.
+    All,
+}
+
+/// Asks for lists; accounts keep to their limits.
+pub struct PollItems(pub Arc<Limits>);
+
+impl Trigger for PollItems {
+    type Config = Config;
+    type Snapshot = Position;
+    type Output = Value;
+
+    async fn poll(&self, since: Option<Position>, cx: &Context<Config, Value>) -> anyhow::Result<Option<Position>> {
+        let config = &cx.config;
+        let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
+        let (mut position, mut met, mut all) = (start.clone(), HashSet::new(), Vec::new());
+        let mut next = Some(Page::first(config));
+        while let Some(page) = next {
+            self.0.turn(&config.account, config.requests_per_minute).await?;
+            let Some(mut answered) = ask(cx, &page, start.asked()).await? else { break };
+            let items = config.items_pointer.list(&mut answered.body, "itemsPointer")?;
+            next = page.after(config, &answered, items.len() as u64)?;
+
+            let (count, met_before) = (items.len(), met.len());
+            let mut new = Vec::new();
+            for item in items {
+                let (changed, id) = config.mark(&item)?;
+                if met.insert(format!("{changed} {id}")) && start.is_behind(&changed, &id) {
+                    new.push((changed, id, item));
+                }
+            }
+            // An API that does not know the parameter answers the first page for ever.
+            ensure!(count == 0 || met.len() > met_before, "a page has only items of earlier pages: set `paging` anew");
+            new.sort_by(|(a, ..), (b, ..)| compare(a, b));
+            new.iter().for_each(|(changed, id, _)| position.pass(changed, id));
+            let new: Vec<_> = new.into_iter().map(|(.., item)| item).collect();
+            match config.emit {
+                Emit::Each => cx.data_all(stream::iter(new)).await?,
+                Emit::Page if new.is_empty() => {}
+                Emit::Page => cx.data(&json!({ "items": new })).await?,
+                Emit::All => all.extend(new),
+            }
+            if config.is_sorted && config.emit != Emit::All && next.is_some() {
+                cx.snapshot(&position).await?;
+            }
+        }
+        if !all.is_empty() {
+            cx.data(&json!({ "items": all })).await?;
+        }
+        Ok(Some(position))
+    }
+}
+
+/// One page of the list; none when nothing has changed.
+async fn ask(cx: &Context<Config, Value>, page: &Page, since: Option<&Value>) -> anyhow::Result<Option<Answered>> {
+    let config = &cx.config;
+    let (path, query) = page.address(config, since);
+    let mut request = cx.oauth().get(&path).query(&query);
+    if let Some((header, since)) = config.since_header.as_deref().zip(since) {
+        let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
+        request = request.header(header, &if is_date { http_date(since)? } else { text_of(since) });
+    }
+    let answer = request.send().await?;
+    if answer.status() == StatusCode::NOT_MODIFIED {
+        return Ok(None);
+    }
+    let (url, headers) = (answer.url().clone(), answer.headers().clone());
+    let body = api::json(answer, &format!("GET {}", api::shown(&path)), true).await?;
+    Ok(Some(Answered { url, headers, body }))
+}
+
+impl Config {
+    /// When an item changed, and which one it is.
+    fn mark(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
+        let find = |field: &'static str, name: &str| {
+            let value = if name.starts_with('/') { item.pointer(name) } else { item.get(name) };
+            let value = value.filter(|value| value.is_string() || value.is_number());
+            value.cloned().with_context(|| format!("an item has neither text nor number in {name:?}: set `{field}`"))
+        };
+        let changed = find("changedField", self.changed_field.as_deref().unwrap_or("updated_at"))?;
+        Ok((changed, find("idField", self.id_field.as_deref().unwrap_or("id"))?))
+    }
 }
