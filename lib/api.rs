@@ -1,5 +1,6 @@
 //! The API that the credentials lead to.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sailor::oauth2::{Error, OAuth2};
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,7 +50,8 @@ pub fn shown(path: &str) -> &str {
 
 /// A text as one part of a path.
 pub fn segment(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// Whether the API has refused the credentials, as opposed to trouble that says nothing of them.
