@@ -72,17 +72,15 @@ impl Action for ReceiveWebhooks {
             message.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
         // The platform puts it there for whoever answers.
         let is_awaited = headers.remove("reply_to").is_some();
-        let reply = async |status, body: &Value| match is_awaited {
-            true => cx.http_reply(HttpReply::json(status, body)?).await,
-            false => Ok(()),
-        };
+        let reply = async |reply| if is_awaited { cx.http_reply(reply).await } else { Ok(()) };
         if let Some(secret) = &config.webhook_secret {
             let name = config.signature_header.as_deref().unwrap_or("x-hub-signature-256").to_lowercase();
             let signature = headers.get(&name).and_then(Value::as_str).unwrap_or_default();
             if !is_signed(&raw, signature, secret) {
                 // Nothing for the flow's owner to do: anybody can send anything.
                 tracing::warn!("A request without the right signature in {name} is refused");
-                return reply(401, &json!({ "error": format!("the signature in {name} is missing or wrong") })).await;
+                let error = format!("the signature in {name} is missing or wrong");
+                return reply(HttpReply::json(401, &json!({ "error": error }))?).await;
             }
         }
         let text = || String::from_utf8_lossy(&raw).into_owned();
@@ -93,8 +91,22 @@ impl Action for ReceiveWebhooks {
             body: serde_json::from_slice(&raw).unwrap_or_else(|_| text().into()),
         };
         cx.data(&received).await?;
-        let body = config.reply_body.as_deref().map_or(json!({}), json_or_text);
-        reply(config.reply_status.unwrap_or(200), &body).await
+        reply(config.reply()?).await
+    }
+}
+
+impl Config {
+    /// What a request that was taken is answered.
+    fn reply(&self) -> anyhow::Result<HttpReply> {
+        let status = self.reply_status.unwrap_or(200);
+        let text = self.reply_body.as_deref().unwrap_or("{}");
+        match serde_json::from_str::<Value>(text) {
+            Ok(json) => Ok(HttpReply::json(status, &json)?),
+            Err(_) => {
+                let headers = Map::from_iter([("content-type".to_owned(), "text/plain; charset=utf-8".into())]);
+                Ok(HttpReply { status_code: status, headers, body: text.into() })
+            }
+        }
     }
 }
 
@@ -105,8 +117,4 @@ fn raw_body(message: &Message<Value>) -> Vec<u8> {
         Some(Value::String(text)) => text.clone().into_bytes(),
         _ => message.raw().get("body").map(|body| body.as_bytes().to_vec()).unwrap_or_default(),
     }
-}
-
-fn json_or_text(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }

@@ -102,9 +102,15 @@ async fn given_no_secret_then_every_request_is_taken_json_or_not() {
 #[tokio::test]
 async fn given_an_answer_of_its_own_then_it_is_given() {
     let rig = Rig::new().await;
-    for (body, wanted) in [("{\"ok\": true}", json!({ "ok": true })), ("thanks", json!("thanks"))] {
+    for (body, wanted, content_type) in [
+        ("{\"ok\": true}", json!({ "ok": true }), "application/json"),
+        ("thanks", json!("thanks"), "text/plain; charset=utf-8"),
+    ] {
         let fields = json!({ "replyStatus": "202", "replyBody": body });
-        assert_eq!(reply(&rig.receive(fields, json!({}), json!({})).await), (202, &wanted));
+        let emitted = rig.receive(fields, json!({}), json!({})).await;
+        assert_eq!(reply(&emitted), (202, &wanted));
+        let Some(Event::HttpReply(reply)) = emitted.events.last() else { panic!("{emitted:?}") };
+        assert_eq!(reply.headers["content-type"], content_type);
     }
 }
 
