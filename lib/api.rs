@@ -19,13 +19,22 @@ pub struct Credentials {
     pub verify_path: Option<String>,
 }
 
+/// What is read into memory of one answer; files are not, they go on as they come.
+const LONGEST: usize = 64 << 20;
+
 /// An answer's bytes. `request` is its method and path, for the error.
-pub async fn bytes(answer: reqwest::Response, request: &str, repeatable: bool) -> Result<Vec<u8>, Error> {
-    let read = answer.bytes().await;
-    read.map(Vec::from).map_err(|error| {
-        let reason = format!("it broke off: {}", error.without_url());
-        Error::NoAnswer { request: request.to_owned(), reason, repeatable }
-    })
+pub async fn bytes(mut answer: reqwest::Response, request: &str, repeatable: bool) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = answer.chunk().await.map_err(|error| {
+            let reason = format!("it broke off: {}", error.without_url());
+            Error::NoAnswer { request: request.to_owned(), reason, repeatable }
+        })?;
+        let Some(chunk) = chunk else { return Ok(bytes) };
+        let length = bytes.len() + chunk.len();
+        anyhow::ensure!(length <= LONGEST, "the answer to {request} is longer than {} MB", LONGEST >> 20);
+        bytes.extend_from_slice(&chunk);
+    }
 }
 
 /// An answer that has to be JSON; `null` where it is empty.

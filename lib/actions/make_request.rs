@@ -117,11 +117,13 @@ impl Action for MakeRequest {
         let mut repeatable = method.is_idempotent();
 
         let mut request = cx.oauth().request(method, input.path.as_str()).query(&input.pairs()?);
-        for (name, value) in &input.headers {
-            // A multipart form's has to name the boundary between its parts.
-            if config.body_type != BodyType::Multipart || !is_content_type(name) {
-                request = request.header(name, value);
-            }
+        // A multipart form names the boundary between its parts, and there is one key.
+        let is_ours = |name: &str| match &config.idempotency_header {
+            Some(header) if header.eq_ignore_ascii_case(name) => true,
+            _ => config.body_type == BodyType::Multipart && is_content_type(name),
+        };
+        for (name, value) in input.headers.iter().filter(|(name, _)| !is_ours(name)) {
+            request = request.header(name, value);
         }
         if let Some(header) = &config.idempotency_header {
             let key = input.idempotency_key.as_deref().or(id.as_deref()).filter(|key| !key.is_empty());

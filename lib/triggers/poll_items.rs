@@ -105,6 +105,12 @@ impl Trigger for PollItems {
             }
             // An API that does not know the parameter answers the first page for ever.
             ensure!(count == 0 || met.len() > met_before, "a page has only items of earlier pages: set `paging` anew");
+            if config.is_sorted {
+                // What is earlier than the position that was kept would be lost when a later page fails.
+                let in_order = new.is_sorted_by(|(a, ..), (b, ..)| compare(a, b).is_le());
+                let goes_on = new.iter().all(|(changed, id, _)| position.is_behind(changed, id));
+                ensure!(in_order && goes_on, "the list does not begin with the earliest change: untick `isSorted`");
+            }
             new.sort_by(|(a, ..), (b, ..)| compare(a, b));
             new.iter().for_each(|(changed, id, _)| position.pass(changed, id));
             let new: Vec<_> = new.into_iter().map(|(.., item)| item).collect();

@@ -330,7 +330,7 @@ fn given_an_authors_template_that_stands_for_nothing_then_component_json_and_the
         hosts(["api.own.test", "login.salesforce.com", "login.salesforce.com"])
     );
     assert_eq!(author("https://{{query}}", "https://{{query}}"), hosts(["from-env"; 3]));
-    let nowhere = OAuth2::new().base_url("{{NONE}}");
+    let nowhere = OAuth2::new().profile("generic").base_url("{{NONE}}");
     let error = error(resolve_with(nowhere, salesforce(), json!({ "prodEnv": "login" })));
     assert!(error.contains("NONE"), "{error}");
 }

@@ -107,3 +107,13 @@ async fn given_an_answer_that_breaks_off_then_only_what_changes_nothing_is_asked
     assert!(told(&post).contains("POST /items has no answer"), "{post:?}");
     assert_eq!(rig.provider.api_calls().len(), calls + 1);
 }
+
+#[tokio::test]
+async fn given_an_answer_that_is_too_long_for_the_memory_then_that_is_an_error_but_not_of_a_file() {
+    let rig = Rig::new().await;
+    let emitted = rig.answered(json!({}), "text/plain", &"a".repeat((64 << 20) + 1)).await;
+    assert_eq!(told(&emitted), "the answer to GET /files/report.csv is longer than 64 MB");
+    let file = rig.answered(json!({}), "application/zip", &"a".repeat(9 << 20)).await;
+    let [Event::Data(message)] = &file.events[..] else { panic!("{:?}", file.error) };
+    assert_eq!(message["attachments"]["report.csv"]["size"], 9 << 20);
+}

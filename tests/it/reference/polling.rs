@@ -158,6 +158,30 @@ async fn given_a_failure_on_a_later_page_then_the_snapshot_stands_still_unless_t
 }
 
 #[tokio::test]
+async fn given_a_list_that_is_not_sorted_as_it_is_said_to_be_then_that_is_an_error_before_anything_is_lost() {
+    let rig = Rig::new().await;
+    let sorted = fields(json!({ "isSorted": "on" }));
+    rig.provider.set_records([record(1, ELEVEN), record(2, TEN)]);
+    assert!(told(&rig.poll(sorted, json!({})).await).contains("untick `isSorted`"));
+    rig.provider.set_records([record(1, TEN), record(2, ELEVEN), record(3, TEN), record(4, ELEVEN)]);
+    let paged = json!({
+        "path": "/records/pages", "itemsPointer": "/records", "paging": "page", "pageSize": 2, "isSorted": true,
+    });
+    let emitted = rig.poll(paged, json!({})).await;
+    assert!(matches!(emitted.events.last(), Some(Event::Error(text)) if text.contains("untick")), "{emitted:?}");
+}
+
+#[tokio::test]
+async fn given_two_accounts_in_one_process_then_each_is_asked_with_its_own_token() {
+    let (rig, other) = (Rig::new().await, Rig::new().await);
+    let fields = fields(json!({ "_account": "other", "baseUrl": other.provider.api_url(), "oauth": other.tokens }));
+    rig.poll(fields.clone(), json!({})).await;
+    rig.poll(json!({ "path": "/records", "itemsPointer": "/records" }), json!({})).await;
+    rig.poll(fields, json!({})).await;
+    assert_eq!((rig.statuses(), other.statuses()), (vec![200], vec![200, 200]));
+}
+
+#[tokio::test]
 async fn given_a_snapshot_of_an_earlier_version_then_polling_goes_on_from_there() {
     let rig = Rig::new().await;
     let emitted = rig.poll(fields(json!({})), json!({ "since": TEN, "seen": [4] })).await;

@@ -134,7 +134,8 @@ async fn given_an_answer_that_is_lost_then_a_post_is_sent_again_only_with_an_ide
     for (key, sent) in [(Value::Null, "message-1"), (json!("order-7"), "order-7")] {
         let rig = Rig::new().await;
         rig.provider.script_api([Scripted::DropAfterCommit]);
-        let body = json!({ "method": "POST", "path": "/items", "body": {}, "idempotencyKey": key });
+        let headers = json!({ "idempotency-key": "not this" });
+        let body = json!({ "method": "POST", "path": "/items", "body": {}, "headers": headers, "idempotencyKey": key });
         let harness = rig.harness("makeRequest", json!({ "idempotencyHeader": "Idempotency-Key" }));
         let emitted = harness.run_message(message(body)).await.unwrap();
         assert_eq!(emitted.data::<Value>()[0]["status"], 201);
