@@ -2,7 +2,7 @@
 
 use super::{Rig, told};
 use emulator::provider::Scripted;
-use sailor::testing::{Emitted, Event, Verdict};
+use sailor::testing::{Emitted, Event, Harness, Verdict};
 use serde_json::{Value, json};
 
 const SECRET: &str = "Jefe";
@@ -207,7 +207,7 @@ async fn given_a_subscription_that_cannot_be_made_then_the_error_says_why() {
         (with("subscribePath", "/hooks"), Some(ADDRESS), "POST /hooks was answered 404"),
     ] {
         let harness = rig.harness("receiveWebhooks", fields);
-        let harness = address.into_iter().fold(harness, |harness, address| harness.webhook_uri(address));
+        let harness = address.into_iter().fold(harness, Harness::webhook_uri);
         let error = format!("{:#}", harness.startup().await.unwrap_err());
         assert!(error.contains(told_of), "{told_of}: {error}");
     }
