@@ -196,6 +196,7 @@ async fn given_next_steps_that_cannot_be_reached_then_the_api_is_not_told_that_a
     let answer = timeout(PATIENCE, reqwest::Client::new().post(&address).body("{}").send()).await.unwrap().unwrap();
     assert_eq!(answer.status().as_u16(), 500);
     rig.settled().await;
+    assert_eq!(rig.so_far(EventKind::HttpReply).len(), 0);
     assert_eq!(component.stop().await.0, 0);
 }
 
