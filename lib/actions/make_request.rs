@@ -13,7 +13,8 @@ use super::{
 use answer::{Answer, AnswerType, Emission};
 use anyhow::Context as _;
 use body::BodyType;
-use sailor::prelude::*;
+use reqwest::{Response, StatusCode};
+use sailor::{oauth2::AuthorizedRequest, prelude::*};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -140,22 +141,33 @@ impl Action for MakeRequest {
         let request = body::put(request, config.body_type, input.body, files, has_type, storage).await?;
 
         self.0.turn(&config.account, config.requests_per_minute).await?;
-        let expected = config.expected_statuses.clone();
-        let is_expected = move |status: reqwest::StatusCode| match &expected {
-            Some(expected) => expected.contains(status.as_u16()),
-            None => status.as_u16() < 400,
-        };
-        let answer = match config.on_error {
-            OnError::Error => request.accept(is_expected.clone()).send().await?,
-            OnError::Emit => request.send_any_status().await?,
-            OnError::Rebound => match request.accept(is_expected.clone()).send().await {
-                Err(error) if error.status().is_some() => return Err(Rebound::because(error.to_string()).into()),
-                answer => answer?,
-            },
-        };
+        let answer = config.send(request).await?;
         // An unexpected answer has no list where the expected ones have it.
-        let split = config.split_pointer.as_ref().filter(|_| is_expected(answer.status()));
+        let split = config.split_pointer.as_ref().filter(|_| is_expected(&config.expected_statuses, answer.status()));
         Emission { request: &shown, repeatable, kind: config.answer_type, split }.emit(answer, &cx).await
+    }
+}
+
+impl Config {
+    /// The answer, if it is expected or to be emitted anyway.
+    async fn send(&self, request: AuthorizedRequest) -> anyhow::Result<Response> {
+        let expected = self.expected_statuses.clone();
+        let request = request.accept(move |status| is_expected(&expected, status));
+        match self.on_error {
+            OnError::Error => Ok(request.send().await?),
+            OnError::Emit => Ok(request.send_any_status().await?),
+            OnError::Rebound => match request.send().await {
+                Err(error) if error.status().is_some() => Err(Rebound::because(error.to_string()).into()),
+                answer => Ok(answer?),
+            },
+        }
+    }
+}
+
+fn is_expected(expected: &Option<Statuses>, status: StatusCode) -> bool {
+    match expected {
+        Some(expected) => expected.contains(status.as_u16()),
+        None => status.is_success() || status == StatusCode::NOT_MODIFIED,
     }
 }
 

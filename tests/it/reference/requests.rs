@@ -107,6 +107,10 @@ async fn given_an_error_status_then_the_step_says_what_it_does() {
         ("GET", 204, "200", "error", Error),
         ("GET", 201, "200", "rebound", Rebound),
         ("GET", 503, "", "emit", Emitted),
+        ("GET", 304, "", "error", Emitted),
+        // A redirect that leads nowhere is no success.
+        ("GET", 302, "", "error", Error),
+        ("GET", 302, "3xx", "error", Emitted),
         // What may pass comes again by itself, but not what may have changed something.
         ("GET", 500, "", "error", Rebound),
         ("POST", 500, "", "error", Error),
