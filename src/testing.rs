@@ -106,6 +106,24 @@ pub struct Harness<'a> {
     environment: BTreeMap<String, String>,
     webhook_uri: Option<String>,
     object_storage: Option<ObjectStorageSettings>,
+    saved: SavedKeys,
+}
+
+/// The credentials that a run or a call has saved, in order, each as it would go to the account: see
+/// [`Harness::saved_keys`].
+#[derive(Clone, Debug, Default)]
+pub struct SavedKeys(Arc<Mutex<Vec<Value>>>);
+
+impl SavedKeys {
+    /// All of them so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<Value> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<'a> Harness<'a> {
@@ -121,6 +139,7 @@ impl<'a> Harness<'a> {
             environment: BTreeMap::new(),
             webhook_uri: None,
             object_storage: None,
+            saved: SavedKeys::default(),
         }
     }
 
@@ -172,6 +191,13 @@ impl<'a> Harness<'a> {
         self
     }
 
+    /// What the run or the call saves of credentials, to look at when it is over; the only way to see it for calls and
+    /// hooks, which give back what the module does.
+    #[must_use]
+    pub fn saved_keys(&self) -> SavedKeys {
+        self.saved.clone()
+    }
+
     /// Runs the function on a message with this body.
     ///
     /// # Errors
@@ -188,8 +214,8 @@ impl<'a> Harness<'a> {
         let (module, _) = self.component.module(self.function)?;
         let message = Object::read(Json::from(&message).bytes())?;
         let clients = self.clients()?;
-        let recorder = Arc::new(Recorder::new(self.config));
         let session = session(self.component, self.environment)?;
+        let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
         let run = Run {
             config: recorder.config(),
             snapshot: self.snapshot,
@@ -197,7 +223,7 @@ impl<'a> Harness<'a> {
             emitter: Emitter(recorder.clone()),
             cancelled: CancellationToken::new(),
             clients,
-            oauth: oauth(session.as_ref(), &recorder),
+            oauth: recorder.oauth(),
         };
         let result = module.process(message, run).await;
         if let Some(session) = session {
@@ -221,7 +247,7 @@ impl<'a> Harness<'a> {
     /// When there is no such model, or it fails.
     pub async fn select_model(self, name: &str) -> anyhow::Result<Value> {
         let model = self.component.model_function(name).with_context(|| format!("no select model \"{name}\""))?;
-        model(self.service_run()?).await
+        self.call(async |run| model(run).await).await
     }
 
     /// Asks for the function's dynamic metadata with the harness's configuration.
@@ -231,7 +257,7 @@ impl<'a> Harness<'a> {
     pub async fn metadata(self) -> anyhow::Result<Value> {
         let metadata = self.component.metadata_function(self.function);
         let metadata = metadata.with_context(|| format!("\"{}\" has no dynamic metadata", self.function))?;
-        metadata(self.service_run()?).await
+        self.call(async |run| metadata(run).await).await
     }
 
     /// Checks the harness's configuration with the component's verifyCredentials.
@@ -240,7 +266,7 @@ impl<'a> Harness<'a> {
     /// When the check fails, as opposed to finding that they do not work.
     pub async fn verify(self) -> anyhow::Result<Verified> {
         let verify = self.component.verify_function().context("the component has no verifyCredentials")?;
-        verify(self.service_run()?).await
+        self.call(async |run| verify(run).await).await
     }
 
     /// Runs the function's startup hook and gives what it wants kept.
@@ -249,7 +275,7 @@ impl<'a> Harness<'a> {
     /// When the component has no such function, or the hook fails.
     pub async fn startup(self) -> anyhow::Result<Value> {
         let (module, _) = self.component.module(self.function)?;
-        module.startup(self.service_run()?).await
+        self.call(async |run| module.startup(run).await).await
     }
 
     /// Runs the function's shutdown hook with what the startup hook wanted kept.
@@ -258,7 +284,7 @@ impl<'a> Harness<'a> {
     /// When the component has no such function, or the hook fails.
     pub async fn shutdown(self, state: Value) -> anyhow::Result<()> {
         let (module, _) = self.component.module(self.function)?;
-        module.shutdown(self.service_run()?, state).await
+        self.call(async |run| module.shutdown(run, state).await).await
     }
 
     fn clients(&self) -> anyhow::Result<Clients> {
@@ -267,17 +293,23 @@ impl<'a> Harness<'a> {
         Ok(Clients { http: http::client()?, platform: None, object_storage, webhook_uri: self.webhook_uri.clone() })
     }
 
-    fn service_run(self) -> anyhow::Result<ServiceRun> {
+    async fn call<T>(self, call: impl AsyncFnOnce(ServiceRun) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let clients = self.clients()?;
-        let recorder = Arc::new(Recorder::new(self.config));
-        Ok(ServiceRun {
+        let session = session(self.component, self.environment)?;
+        let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
+        let answer = call(ServiceRun {
             function: self.function.to_owned(),
             config: recorder.config(),
             variables: Arc::new(self.variables),
             clients,
-            oauth: oauth(session(self.component, self.environment)?.as_ref(), &recorder),
+            oauth: recorder.oauth(),
             keys: recorder,
         })
+        .await;
+        if let Some(session) = session {
+            session.close().await;
+        }
+        answer
     }
 }
 
@@ -289,11 +321,6 @@ impl<'a> Harness<'a> {
 /// When `uri` is no AMQP URI, or the system has no thread left.
 pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
     Ok(Arc::new(LoneLocks::new(&SecretString::from(uri))?))
-}
-
-/// The component's OAuth2 client, with credentials that live as long as the run.
-fn oauth(session: Option<&Session>, recorder: &Arc<Recorder>) -> AuthorizedClient {
-    session.map_or_else(AuthorizedClient::unconfigured, |session| session.client(recorder.clone()))
 }
 
 fn session(component: &Component, environment: BTreeMap<String, String>) -> anyhow::Result<Option<Session>> {
@@ -310,11 +337,35 @@ fn session(component: &Component, environment: BTreeMap<String, String>) -> anyh
 struct Recorder {
     events: Mutex<Vec<Event>>,
     config: Mutex<Arc<Value>>,
+    saved: SavedKeys,
+    session: Option<Session>,
 }
 
 impl Recorder {
-    fn new(config: Value) -> Self {
-        Self { events: Mutex::default(), config: Mutex::new(Arc::new(config)) }
+    fn new(config: Value, saved: SavedKeys, session: Option<Session>) -> Self {
+        Self { events: Mutex::default(), config: Mutex::new(Arc::new(config)), saved, session }
+    }
+
+    /// The component's OAuth2 client, with credentials that live as long as the run.
+    fn oauth(self: &Arc<Self>) -> AuthorizedClient {
+        self.session.as_ref().map_or_else(AuthorizedClient::unconfigured, |session| session.client(self.clone()))
+    }
+
+    /// Takes credentials that the module emits, in the shape in which they are stored.
+    async fn take_keys(&self, keys: Map<String, Value>) {
+        match &self.session {
+            Some(session) => {
+                let (keys, _turn) = session.normalised(keys, self).await;
+                self.keep(keys);
+            }
+            None => self.keep(keys),
+        }
+    }
+
+    fn keep(&self, keys: Map<String, Value>) {
+        self.merge(&keys);
+        self.saved.lock().push(keys.clone().into());
+        self.events().push(Event::UpdateKeys(keys.into()));
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {
@@ -339,8 +390,7 @@ impl Store for Recorder {
     }
 
     fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.merge(&keys);
-        self.events().push(Event::UpdateKeys(keys.into()));
+        self.keep(keys);
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -362,12 +412,17 @@ impl Store for Recorder {
 impl EventSink for Recorder {
     fn emit(&self, event: context::Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
         let recorded = match event {
+            context::Event::UpdateKeys(keys) => {
+                return Box::pin(async {
+                    self.take_keys(keys).await;
+                    Ok(Box::pin(std::future::ready(Ok(()))) as Taken)
+                });
+            }
             context::Event::Data(message) => message.to_json().parse().map(Event::Data),
             context::Event::Error(report) => Ok(Event::Error(report.message)),
             context::Event::Rebound(reason) => Ok(Event::Rebound(reason)),
             context::Event::Snapshot(state) => state.parse().map(Event::Snapshot),
             context::Event::UpdateSnapshot(members) => Ok(Event::UpdateSnapshot(members.into())),
-            context::Event::UpdateKeys(keys) => Ok(Event::UpdateKeys(keys.into())),
             context::Event::HttpReply(reply) => Ok(Event::HttpReply(reply)),
         };
         let recorded = recorded.map(|event| self.events().push(event)).map_err(anyhow::Error::from);
@@ -380,8 +435,9 @@ impl EventSink for Recorder {
 
 impl KeySink for Recorder {
     fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
-        self.merge(&keys);
-        self.events().push(Event::UpdateKeys(keys.into()));
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(async move {
+            self.take_keys(keys).await;
+            Ok(())
+        })
     }
 }

@@ -109,6 +109,11 @@ impl Job {
         self.tries > 0
     }
 
+    /// Whether nobody waits for it any more: what it says may be out of date by now, as older credentials are.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.receipt.is_closed()
+    }
+
     /// Whether the next try has to be made alone, so that it is clear whose fault it is.
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect

@@ -221,6 +221,9 @@ impl Writer {
 
     /// Hands one message to the connection. It is on its way, behind all earlier ones, when this returns.
     async fn launch(&self, job: Job, traffic: &mut Traffic<'_>) {
+        if job.is_retry() && job.is_given_up() {
+            return job.fail("nobody waits for it any more".into());
+        }
         let limit = traffic.session.connection.configuration().frame_max() as usize;
         let size = job.header_frame_len();
         if size > limit {

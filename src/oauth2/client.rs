@@ -2,7 +2,7 @@
 
 use super::{
     Error, Store,
-    sending::{Reopen, SHOWN, Sending, reason},
+    sending::{Reopen, SHOWN, Sending, is_redirect, reason},
     session::{Session, Token},
 };
 use crate::http;
@@ -271,8 +271,8 @@ impl AuthorizedRequest {
         let Self { client, path, request, body, idempotent, .. } = self;
         let Bound { session, store } = client.bound()?;
         let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
-        let resolved = session.resolved(&**store)?;
-        let sending = Sending { session, store, resolved, what, path, request: Some(request), body, idempotent };
+        let setup = session.setup(&**store)?;
+        let sending = Sending { session, store, setup, what, path, request: Some(request), body, idempotent };
         // Boxed: modules hold this future in theirs.
         Box::pin(sending.run()).await
     }
@@ -284,9 +284,4 @@ impl AuthorizedRequest {
             path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
         format!("{} {path}", self.method)
     }
-}
-
-/// A redirect that names another address, rather than an answer.
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -3,14 +3,16 @@
 
 use super::{
     Error, Judgement, Mode, Store,
-    resolve::{Origin, Resolved},
-    session::{Session, Token},
+    resolve::Origin,
+    session::{Session, Setup, Token},
     template::is_safe,
 };
 use crate::http;
 use reqwest::{
-    Request, Response, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+    Method, Request, Response, StatusCode, Url,
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    },
 };
 use std::{error::Error as _, sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -22,6 +24,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// A longer pause than this is not waited for: the message had better come again later.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How many redirects a request follows that must not be sent twice.
+const REDIRECTS: u32 = 10;
+
 /// How much of an error's body an error shows.
 pub(super) const SHOWN: usize = 2048;
 /// Gives a body from its start, each time.
@@ -31,7 +36,7 @@ pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 pub(super) struct Sending<'a> {
     pub(super) session: &'a Session,
     pub(super) store: &'a Arc<dyn Store>,
-    pub(super) resolved: &'a Resolved,
+    pub(super) setup: Arc<Setup>,
     pub(super) what: String,
     pub(super) path: String,
     /// None once a request has gone out that cannot be sent again.
@@ -42,20 +47,26 @@ pub(super) struct Sending<'a> {
 
 impl Sending<'_> {
     pub(super) async fn run(mut self) -> Result<(Response, Arc<Token>), Error> {
-        let (session, store, profile) = (self.session, self.store, &self.resolved.profile);
+        let (session, store) = (self.session, self.store);
+        let setup = self.setup.clone();
+        let profile = &setup.resolved.profile;
         // A token in a header of its own is not taken off when a redirect leads elsewhere.
-        let http = match profile.token_header.name.eq_ignore_ascii_case("authorization") {
+        let may_redirect = profile.token_header.name.eq_ignore_ascii_case("authorization");
+        // Of what must not be sent twice it has to be known whether a redirect came after it was done.
+        let http = match may_redirect && self.idempotent {
             true => &session.tools().http,
             false => &session.tools().direct,
         };
+        let mut redirects = 0;
         if let Some(token) = session.known(store)? {
             // A wrong address must not cost a token.
             self.address(&token, None)?;
         }
         let mut token = session.token(store).await?;
+        self.setup = session.setup(&**store)?;
         let first_base = self.base(&token);
         // Where each access has a token of its own, another one would not mend a refusal.
-        let mut renewed = self.resolved.mode == Mode::EveryAccess;
+        let mut renewed = self.setup.resolved.mode == Mode::EveryAccess;
         let mut adopted = false;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
@@ -76,6 +87,17 @@ impl Sending<'_> {
                 }
             };
             let status = response.status();
+            if let Some(to) = target(&response).filter(|_| may_redirect) {
+                if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+                    let is_own = to.origin() == asked;
+                    return self.outcome(to, is_own, token).await;
+                }
+                redirects += 1;
+                if redirects > REDIRECTS || !self.move_to(to) {
+                    return Ok((response, token));
+                }
+                continue;
+            }
             if let Some(wait) = self.busy_pause(&response, busy, &mut pause) {
                 busy += 1;
                 let wait_ms = wait.as_millis() as u64;
@@ -109,15 +131,18 @@ impl Sending<'_> {
                 Judgement::Expired if renewed => return Ok((response, token)),
                 Judgement::Expired => renewed = true,
             }
-            token = match session.renew(store, &token).await {
-                Ok(token) => token,
+            let newer = match session.renew(store, &token).await {
+                Ok(newer) => newer,
                 Err(Error::Rejected(_)) => return Ok((response, token)),
                 Err(error) => return Err(error),
             };
             if !self.is_repeatable() {
-                // The token is saved for the next request; this one ends as the API has answered it.
+                // The new token is there for the next request; this one ends as the API has answered it.
                 return Ok((response, token));
             }
+            token = newer;
+            // A credential that was connected again may be for another address.
+            self.setup = session.setup(&**store)?;
             if token.adopted && !adopted {
                 // It may have run out as ours has, while this process had no use for it: that was no refresh yet.
                 (adopted, renewed) = (true, false);
@@ -129,6 +154,34 @@ impl Sending<'_> {
 
     fn is_repeatable(&self) -> bool {
         self.request.is_some()
+    }
+
+    /// Goes on at another address with a request that was not carried out at the first one.
+    fn move_to(&mut self, address: Url) -> bool {
+        let Some(request) = &mut self.request else { return false };
+        request.url_mut().set_query(None);
+        self.path = address.into();
+        true
+    }
+
+    /// Asks for the outcome of a request that was carried out, where its answer says that it is. Whatever becomes of that,
+    /// the request is not sent again. Another origin gets neither the token nor any other header.
+    async fn outcome(self, address: Url, is_own: bool, token: Arc<Token>) -> Result<(Response, Arc<Token>), Error> {
+        let mut request = Request::new(Method::GET, address);
+        if is_own {
+            if let Some(sent) = &self.request {
+                *request.timeout_mut() = sent.timeout().copied();
+                *request.headers_mut() = sent.headers().clone();
+            }
+            for about_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+                request.headers_mut().remove(about_body);
+            }
+            self.authorize(request.headers_mut(), &token)?;
+        }
+        match self.session.tools().http.execute(request).await {
+            Ok(response) => Ok((response, token)),
+            Err(error) => Err(Error::NoAnswer { request: self.what, reason: reason(&error), repeatable: false }),
+        }
     }
 
     /// The request with the address and the token of now.
@@ -149,9 +202,9 @@ impl Sending<'_> {
 
     /// The API's base URL: the record's own, or else the component's or the provider's.
     fn base(&self, token: &Token) -> Option<Url> {
-        let field = self.resolved.profile.base_url_field.as_deref();
+        let field = self.setup.resolved.profile.base_url_field.as_deref();
         let own = field.and_then(|field| Url::parse(token.record.member(field)?).ok()).filter(is_safe);
-        own.or_else(|| self.resolved.base_url.clone())
+        own.or_else(|| self.setup.resolved.base_url.clone())
     }
 
     /// The address to send to. What led to the base of before leads to the base of now: it can move with a refresh
@@ -167,7 +220,7 @@ impl Sending<'_> {
             return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
         };
         let is_allowed = |url: &Url| {
-            self.resolved.origins.contains(&Origin::of(url))
+            self.setup.resolved.origins.contains(&Origin::of(url))
                 || base.as_ref().is_some_and(|b| b.origin() == url.origin())
         };
         if let (Some(first), Some(base)) = (first_base, &base)
@@ -189,7 +242,7 @@ impl Sending<'_> {
     }
 
     fn authorize(&self, headers: &mut HeaderMap, token: &Token) -> Result<(), Error> {
-        let header = &self.resolved.profile.token_header;
+        let header = &self.setup.resolved.profile.token_header;
         let access = token.record.access_token().unwrap_or_default();
         let value = if header.scheme.is_empty() { access.to_owned() } else { format!("{} {access}", header.scheme) };
         let mut value = HeaderValue::try_from(value)
@@ -220,6 +273,20 @@ impl Sending<'_> {
         }
         Some(asked.map_or_else(|| jittered(pause), |asked| asked + Duration::from_millis(fastrand::u64(0..250))))
     }
+}
+
+/// Where a redirect leads that the HTTP client has not followed.
+fn target(response: &Response) -> Option<Url> {
+    if !is_redirect(response.status()) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    response.url().join(location).ok().filter(|to| matches!(to.scheme(), "http" | "https"))
+}
+
+/// A redirect that names another address, rather than an answer.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 fn jittered(pause: &mut Duration) -> Duration {

@@ -48,11 +48,13 @@ pub struct StoreError {
     pub gone: bool,
     /// There is nowhere to save to: waiting does not mend that either.
     pub nowhere: bool,
+    /// It was understood and refused: the same would be refused again.
+    pub refused: bool,
 }
 
 impl StoreError {
     /// An error that another try may mend.
     pub fn passing(message: impl Into<String>) -> Self {
-        Self { message: message.into(), gone: false, nowhere: false }
+        Self { message: message.into(), gone: false, nowhere: false, refused: false }
     }
 }

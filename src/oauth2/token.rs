@@ -175,6 +175,17 @@ pub fn normalised<S: AsRef<str>>(
     field: &[String],
     credential_fields: &[S],
 ) -> Map<String, Value> {
+    normalised_unless(|_| false, keys, config, field, credential_fields)
+}
+
+/// The same, but tokens that are `old` do not take the place of the stored ones.
+pub(super) fn normalised_unless<S: AsRef<str>>(
+    old: impl Fn(&Record) -> bool,
+    keys: Map<String, Value>,
+    config: &Value,
+    field: &[String],
+    credential_fields: &[S],
+) -> Map<String, Value> {
     let stored = Record::find(config, field);
     let keys = Value::Object(keys);
     let is_bare = field.first().is_some_and(|name| keys.get(name).is_none()) && has_token(&keys);
@@ -194,6 +205,7 @@ pub fn normalised<S: AsRef<str>>(
         (Some(stored), Some(sent)) if stored.same_tokens(&sent) => {
             Some(Record(stored.0.into_iter().chain(sent.0).collect()))
         }
+        (Some(stored), Some(sent)) if old(&sent) => Some(stored),
         (Some(stored), Some(sent)) => Some(stored.overlaid(&sent.0)),
         (stored, sent) => sent.or(stored),
     };

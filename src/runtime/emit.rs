@@ -118,10 +118,12 @@ impl<T: Transport> Flight<T> {
         self.failed.store(true, Ordering::SeqCst);
         let mut headers = self.headers();
         headers.insert("end".into(), now_ms().into());
-        self.publish_error(report, headers).await
+        self.publish_error(report, headers, true).await
     }
 
-    async fn publish_error(&self, report: &ErrorReport, mut headers: Headers) -> anyhow::Result<()> {
+    /// With `fails`, it is what becomes of the message: who waits for a reply is told too, and without a confirmation the
+    /// message has failed.
+    async fn publish_error(&self, report: &ErrorReport, mut headers: Headers, fails: bool) -> anyhow::Result<()> {
         let engine = &self.engine;
         let size: usize = self.incoming.meta.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
         if size > META_IN_ERRORS {
@@ -135,7 +137,8 @@ impl<T: Transport> Flight<T> {
             tracing::warn!(size = body.len(), "The input of a failed message is too large for its error event");
             body = error_body(&sealed, None);
         }
-        let copy = self.incoming.reply_to.clone().filter(|_| engine.settings.error_replies).map(|key| {
+        let replies = fails && engine.settings.error_replies;
+        let copy = self.incoming.reply_to.clone().filter(|_| replies).map(|key| {
             let mut headers = headers.clone();
             headers.insert("x-eio-error-response".into(), true.into());
             engine.transport.publish(Publication { route: Route::Reply(key), headers, body: sealed.into() })
@@ -151,8 +154,10 @@ impl<T: Transport> Flight<T> {
             tracing::warn!(%error, "Nobody could be told of the error under its reply_to");
         }
         if let Err(error) = &event {
-            // Of a failure that nobody could be told of, the message at least is not acknowledged.
-            self.failed.store(true, Ordering::SeqCst);
+            if fails {
+                // Of a failure that nobody could be told of, the message at least is not acknowledged.
+                self.failed.store(true, Ordering::SeqCst);
+            }
             tracing::error!(fatal = true, %error, "An error event could not be published");
         }
         event.map_err(Into::into)
@@ -326,7 +331,7 @@ impl<T: Transport> Flight<T> {
                 // As the platform knows it: an error event without an end, and the message is still acknowledged.
                 let flight = self.clone();
                 let report = ErrorReport::new(limit.to_string());
-                hold.spawn(async move { flight.publish_error(&report, flight.headers()).await })
+                hold.spawn(async move { flight.publish_error(&report, flight.headers(), true).await })
             }
         })
     }
@@ -359,11 +364,14 @@ impl<T: Transport> Flight<T> {
                 Ok(self.confirm(&hold, self.snapshot("updateSnapshot", body, merge).await))
             }
             Event::UpdateKeys(keys) => Ok(hold.spawn(async move {
-                let keys = match &flight.engine.session {
-                    Some(session) => session.normalised(keys, &*flight),
-                    None => keys,
+                let saved = match &flight.engine.session {
+                    Some(session) => {
+                        let (keys, _turn) = session.normalised(keys, &*flight).await;
+                        flight.update_keys(&keys).await
+                    }
+                    None => flight.update_keys(&keys).await,
                 };
-                match flight.update_keys(&keys).await {
+                match saved {
                     Ok(()) => Ok(()),
                     Err(error) => Err(flight.reported(error).await),
                 }
@@ -391,12 +399,12 @@ impl<T: Transport> Store for Flight<T> {
         self.engine.step.merge_keys(keys);
     }
 
-    /// An error event without an end: the message goes on.
+    /// An error event without an end: the message goes on, and its own reply comes.
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
         let report = ErrorReport { name: trouble.name.to_owned(), ..ErrorReport::new(trouble.message) };
         Box::pin(async move {
             // Where even this fails, it has been logged.
-            let _ = self.publish_error(&report, self.headers()).await;
+            let _ = self.publish_error(&report, self.headers(), false).await;
         })
     }
 

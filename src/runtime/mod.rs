@@ -169,7 +169,6 @@ struct Prepared {
     module: Arc<dyn Module>,
     resolves_references: bool,
     account: Account,
-    session: Option<Session>,
 }
 
 impl Start {
@@ -186,11 +185,17 @@ impl Start {
             shutdown.graceful.cancelled().await;
             tokio::time::sleep(limit).await;
         };
+        let session = component.as_ref().ok().and_then(|component| component.session(self.tools.clone()));
+        // What hooks have had refreshed is saved before the process ends.
+        let end = async |patience| {
+            close_session(session.as_ref(), patience).await;
+            transport.close().await;
+        };
         let started = tokio::select! {
-            started = self.prepare(component) => started,
+            started = self.prepare(component, session.as_ref()) => started,
             () = interrupted => {
                 tracing::warn!("Asked to stop before the step had started");
-                transport.close().await;
+                end(ABANDON).await;
                 return Ok(());
             }
         };
@@ -198,12 +203,12 @@ impl Start {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.report(&*transport, &error).await;
-                transport.close().await;
+                end(limit).await;
                 return Err(error);
             }
         };
         if shutdown.graceful.is_cancelled() {
-            transport.close().await;
+            end(limit).await;
             return Ok(());
         }
         let deliveries = match transport.consume().await {
@@ -211,30 +216,33 @@ impl Start {
             Err(error) => {
                 let error = anyhow::Error::from(error);
                 self.report(&*transport, &error).await;
-                transport.close().await;
+                end(limit).await;
                 return Err(error);
             }
         };
         tracing::info!("Fully initialized and waiting for messages");
-        let engine = Arc::new(self.engine(transport, prepared));
+        let engine = Arc::new(self.engine(transport, prepared, session));
         engine.work_until(deliveries, &shutdown).await.map_err(Into::into)
     }
 
     /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
-    async fn prepare(&self, component: anyhow::Result<&Component>) -> anyhow::Result<Prepared> {
+    async fn prepare(
+        &self,
+        component: anyhow::Result<&Component>,
+        session: Option<&Session>,
+    ) -> anyhow::Result<Prepared> {
         let platform = self.clients.platform.as_ref().context("a step needs the platform's API")?;
         let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
         let component = component?;
         let (module, function) = component.module(&self.identity.function)?;
-        let session = component.session(self.tools.clone());
         let account = Account { platform: platform.clone(), step };
-        let store = AccountStore::new(account.clone(), session.clone());
+        let store = AccountStore::new(account.clone(), session.cloned());
         let run = || store.service_run(&self.identity.function, &self.clients);
         if self.run.startup_required {
             hooks::startup(&*module, run(), platform).await?;
         }
         hooks::caught(async { module.init(run()).await }).await?;
-        Ok(Prepared { module, resolves_references: function.resolves_references(), account, session })
+        Ok(Prepared { module, resolves_references: function.resolves_references(), account })
     }
 
     /// Tells the platform why the step cannot start, within bounds (contract §2.2).
@@ -252,9 +260,9 @@ impl Start {
         }
     }
 
-    fn engine<T: Transport>(self, transport: Arc<T>, prepared: Prepared) -> Engine<T> {
+    fn engine<T: Transport>(self, transport: Arc<T>, prepared: Prepared, session: Option<Session>) -> Engine<T> {
         let rates = &self.run.rates;
-        let Prepared { module, resolves_references, account, session } = prepared;
+        let Prepared { module, resolves_references, account } = prepared;
         Engine {
             throttles: Throttles {
                 data: Throttle::new(rates.data, rates.interval),
@@ -364,7 +372,7 @@ impl<T: Transport> Engine<T> {
                 tasks.wait().await;
                 self.late.close();
                 self.late.wait().await;
-                self.close_session().await;
+                close_session(self.session.as_ref(), limit).await;
             };
             tokio::select! {
                 () = finish => {}
@@ -386,21 +394,21 @@ impl<T: Transport> Engine<T> {
         if tokio::time::timeout(ABANDON, tasks.wait()).await.is_err() {
             tracing::warn!("A module computes without a pause; the process ends all the same");
         }
-        if tokio::time::timeout(ABANDON, self.close_session()).await.is_err() {
-            tracing::error!("A token was being refreshed when the time to stop was over; it may be lost");
-        }
+        // Nobody has asked for an end when the broker has refused: then there is time to save what is refreshed.
+        let patience = if refused.is_some() { self.settings.shutdown_timeout } else { ABANDON };
+        close_session(self.session.as_ref(), patience).await;
         self.transport.close().await;
         self.metrics.log(self.session.as_ref().map(Session::counts));
         refused.map_or(Ok(()), Err)
     }
 }
 
-impl<T: Transport> Engine<T> {
-    /// A token that has been refreshed must be saved before the process ends.
-    async fn close_session(&self) {
-        if let Some(session) = &self.session {
-            session.close().await;
-        }
+/// A token that has been refreshed must be saved before the process ends.
+async fn close_session(session: Option<&Session>, patience: Duration) {
+    if let Some(session) = session
+        && tokio::time::timeout(patience, session.close()).await.is_err()
+    {
+        tracing::error!("A token was being refreshed when the time to stop was over; it may be lost");
     }
 }
 

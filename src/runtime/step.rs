@@ -122,12 +122,19 @@ impl Account {
 pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
     let nowhere = error.is::<Nowhere>();
     match error.downcast_ref::<PlatformError>() {
-        Some(error) => StoreError {
-            message: error.without_contents(),
-            gone: error.status() == Some(StatusCode::NOT_FOUND),
-            nowhere,
-        },
-        None => StoreError { message: error.to_string(), gone: false, nowhere },
+        Some(error) => {
+            let status = error.status();
+            StoreError {
+                message: error.without_contents(),
+                gone: status == Some(StatusCode::NOT_FOUND),
+                nowhere,
+                refused: status.is_some_and(|status| {
+                    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+                    status.is_client_error() && !passes
+                }),
+            }
+        }
+        None => StoreError { nowhere, ..StoreError::passing(error.to_string()) },
     }
 }
 
@@ -179,12 +186,16 @@ impl AccountStore {
 
 impl KeySink for AccountStore {
     fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
-        let keys = match &self.session {
-            Some(session) => session.normalised(keys, &*self),
-            None => keys,
-        };
-        let account = self.account.clone();
-        let saved = self.tasks.spawn(async move { account.save(&keys).await });
+        let tasks = self.tasks.clone();
+        let saved = tasks.spawn(async move {
+            match &self.session {
+                Some(session) => {
+                    let (keys, _turn) = session.normalised(keys, &*self).await;
+                    self.account.save(&keys).await
+                }
+                None => self.account.save(&keys).await,
+            }
+        });
         Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }

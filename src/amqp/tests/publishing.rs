@@ -179,3 +179,26 @@ async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_o
     assert_eq!(amqp.counters.reconnects.load(Relaxed), 2);
     amqp.close().await;
 }
+
+/// Such as credentials whose saving was given up: newer ones may have gone out meanwhile.
+#[tokio::test]
+async fn given_an_event_that_nobody_waits_for_any_more_when_it_was_refused_then_it_is_not_tried_again() {
+    let world = World::with_out_arguments(full_after_one()).await;
+    let amqp = world.connect().await;
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    let given_up = amqp.publish(event("2"));
+    let start = Instant::now();
+    while amqp.counters.publish_retries.load(Relaxed) < 1 {
+        assert!(start.elapsed() < SOON, "no retries");
+        sleep(Duration::from_millis(5)).await;
+    }
+    drop(given_up);
+    assert_eq!(world.take().await.data, b"1");
+    for n in 3..6 {
+        soon("the confirm", amqp.publish(event(&n.to_string()))).await.unwrap();
+        assert_eq!(world.take().await.data, n.to_string().as_bytes());
+        // Longer than the pauses between tries.
+        sleep(Duration::from_millis(400)).await;
+    }
+    amqp.close().await;
+}

@@ -13,7 +13,7 @@ pub(crate) use state::Token;
 
 use super::{
     AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint, resolve::Resolved,
-    token::normalised,
+    token::normalised_unless,
 };
 use crate::descriptor::Descriptor;
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ use state::{Refreshing, State};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -93,6 +93,9 @@ struct Counters {
     narrowed: AtomicU64,
 }
 
+/// As long as it is held no other credentials of the session are saved.
+pub(crate) type Turn<'a> = tokio::sync::MutexGuard<'a, ()>;
+
 /// One credential and everything that keeps it alive. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
@@ -107,18 +110,24 @@ struct Inner {
     definition: OAuth2,
     descriptor: Descriptor,
     tools: Tools,
-    setup: OnceLock<Setup>,
+    /// And the configuration that it is of.
+    setup: Mutex<Option<(Arc<Value>, Arc<Setup>)>>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
+    /// Held from the look at what is stored to the end of a saving.
+    saving: tokio::sync::Mutex<()>,
     /// Refreshes and savings, whoever waits for them.
     tasks: TaskTracker,
     stopping: CancellationToken,
     counters: Counters,
 }
 
-/// What follows from the configuration: known with the first request.
-struct Setup {
-    resolved: Resolved,
+/// What follows from the configuration: known with the first request, and again when the credential's other fields
+/// change.
+pub(in crate::oauth2) struct Setup {
+    pub(in crate::oauth2) resolved: Resolved,
+    /// What it follows from.
+    fields: Map<String, Value>,
     /// None where the platform refreshes.
     endpoint: Option<Endpoint>,
 }
@@ -145,9 +154,10 @@ impl Session {
             definition,
             descriptor,
             tools,
-            setup: OnceLock::new(),
+            setup: Mutex::default(),
             state: Mutex::default(),
             unsaved: Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             counters: Counters::default(),
@@ -192,17 +202,24 @@ impl Session {
     }
 
     /// Puts credentials that a module emits into the shape in which they are stored, whatever shape of those that
-    /// components use they have (O§1.0).
-    #[must_use]
-    pub(crate) fn normalised(&self, keys: Map<String, Value>, store: &dyn Store) -> Map<String, Value> {
-        match self.0.setup(store) {
-            Ok(setup) => normalised(keys, &store.config(), &setup.resolved.field, &self.0.credential_fields()),
-            Err(_) => keys,
-        }
+    /// components use they have (O§1.0), and holds up other savings until the guard is dropped. Tokens among them that
+    /// are known do not count: since the module has read them a refresh, here or elsewhere, may have replaced them.
+    pub(crate) async fn normalised(
+        &self,
+        keys: Map<String, Value>,
+        store: &dyn Store,
+    ) -> (Map<String, Value>, Turn<'_>) {
+        let inner = &self.0;
+        let turn = inner.saving.lock().await;
+        let Ok(setup) = inner.setup(store) else { return (keys, turn) };
+        let config = inner.latest(store, &setup).await;
+        let old = |sent: &Record| inner.state().knows(sent);
+        let keys = normalised_unless(old, keys, &config, &setup.resolved.field, &inner.credential_fields());
+        (keys, turn)
     }
 
-    pub(super) fn resolved(&self, store: &dyn Store) -> Result<&Resolved, Error> {
-        Ok(&self.0.setup(store)?.resolved)
+    pub(super) fn setup(&self, store: &dyn Store) -> Result<Arc<Setup>, Error> {
+        self.0.setup(store)
     }
 
     pub(super) fn tools(&self) -> &Tools {
@@ -305,17 +322,37 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn setup(&self, store: &dyn Store) -> Result<&Setup, Error> {
-        if let Some(setup) = self.setup.get() {
-            return Ok(setup);
+    fn setup(&self, store: &dyn Store) -> Result<Arc<Setup>, Error> {
+        let config = store.config();
+        let mut known = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, setup)) = &mut *known {
+            if !Arc::ptr_eq(seen, &config) && self.fields(&setup.resolved.field, &config).eq(&setup.fields) {
+                *seen = config.clone();
+            }
+            if Arc::ptr_eq(seen, &config) {
+                return Ok(setup.clone());
+            }
         }
         let environment = &*self.tools.environment;
         let resolved = self
             .definition
-            .resolve(&self.descriptor, &store.config(), self.tools.mode, &|name| environment(name))
+            .resolve(&self.descriptor, &config, self.tools.mode, &|name| environment(name))
             .map_err(|error| Error::Config(error.to_string()))?;
         let endpoint = Endpoint::new(self.tools.direct.clone(), &resolved);
-        Ok(self.setup.get_or_init(|| Setup { resolved, endpoint }))
+        let fields = self.fields(&resolved.field, &config);
+        let setup =
+            Arc::new(Setup { fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(), resolved, endpoint });
+        *known = Some((config, setup.clone()));
+        Ok(setup)
+    }
+
+    /// What a setup follows from, of a configuration: the credential's fields without the tokens, and who keeps these.
+    fn fields<'a>(&'a self, tokens: &'a [String], config: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        let declared = self.credential_fields();
+        let members = config.as_object().into_iter().flatten();
+        members.filter(move |(name, _)| {
+            tokens.first() != Some(name) && (declared.contains(&name.as_str()) || *name == "secretId")
+        })
     }
 
     /// The names of the credential's fields in component.json.
@@ -325,7 +362,8 @@ impl Inner {
 
     /// The current token; none where the platform keeps it and has not been asked yet.
     fn current(&self, store: &dyn Store) -> Result<Option<Arc<Token>>, Error> {
-        let resolved = &self.setup(store)?.resolved;
+        let setup = self.setup(store)?;
+        let resolved = &setup.resolved;
         let mut state = self.state();
         if resolved.mode == Mode::PlatformSecret {
             return Ok(state.token.clone());

@@ -2,8 +2,7 @@
 
 use super::{
     super::{
-        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer,
-        endpoint::{Endpoint, TIME_LIMIT},
+        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer, endpoint::TIME_LIMIT,
         token::keys_for,
     },
     Error, Inner, Mode, Setup, Store, Token, Why,
@@ -27,16 +26,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LOOKS: [Duration; 4] =
     [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 /// How long another replica may take with the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(150);
+const LOCK_WAIT: Duration = Duration::from_secs(270);
 /// How long the store may take to be read.
-const READ: Duration = Duration::from_secs(60);
+const READ: Duration = Duration::from_secs(15);
+/// What was read this long ago is read again before a refresh token is spent: the process may have stood still, and its
+/// lock have gone without its knowing.
+const LATE: Duration = Duration::from_secs(5);
 /// A refresh token that ends within this time is worth a word to the operator.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
 // Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
 const _: () = {
-    let exchange = TRIES as u64 * TIME_LIMIT.as_secs() + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
-    assert!(LOCK_WAIT.as_secs() > exchange + save::AT_MOST.as_secs());
+    let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs()) + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
+    let looks = LOOKS.len() as u64 * (READ.as_secs() + 2);
+    assert!(LOCK_WAIT.as_secs() > tries + save::AT_MOST.as_secs());
+    assert!(LOCK_WAIT.as_secs() > tries + looks);
 };
 /// After so many answers that nobody understands a refresh token counts as dead (O§3 F24).
 const MISUNDERSTOOD: u32 = 5;
@@ -44,7 +48,10 @@ const MISUNDERSTOOD: u32 = 5;
 /// Why an exchange brought nothing.
 enum Failed {
     Refused(ExchangeError),
-    LockLost,
+    /// Another process has spent it meanwhile, and this is what it got.
+    Superseded(Arc<Token>),
+    /// It was not sent, for this reason.
+    Unsent(Error),
 }
 
 /// What a provider gave, and when it was asked.
@@ -59,7 +66,7 @@ impl Inner {
         let setup = self.setup(&**store)?;
         let result = match setup.resolved.mode {
             Mode::PlatformSecret => self.refresh_secret(store, why).await,
-            _ => self.refresh_account(store, setup, why).await,
+            _ => self.refresh_account(store, &setup, why).await,
         };
         let mut state = self.state();
         match &result {
@@ -92,34 +99,32 @@ impl Inner {
         why: Why,
         held: &mut Option<Box<dyn Held>>,
     ) -> Result<Arc<Token>, Error> {
-        let known = self.state().token.clone();
-        let base = match self.stored(store, setup).await? {
-            Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
-                tracing::info!("Another process has refreshed the access token; its token is used");
-                return Ok(found);
+        let mut known = self.state().token.clone();
+        let mut looked = Instant::now();
+        let mut stored = self.stored(store, setup).await?;
+        loop {
+            let base = match stored {
+                Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
+                    tracing::info!("Another process has refreshed the access token; its token is used");
+                    return Ok(found);
+                }
+                Some(found) => found,
+                None => known.ok_or_else(|| Error::ReauthRequired("there are no tokens".into()))?,
+            };
+            if let Some(error) = self.state().is_dead(&base.record) {
+                return Err(error);
             }
-            Some(found) => found,
-            None => known.ok_or_else(|| Error::ReauthRequired("there are no tokens".into()))?,
-        };
-        if let Some(error) = self.state().is_dead(&base.record) {
-            return Err(error);
+            // With the tokens from elsewhere other fields may have come.
+            let setup = self.setup(&**store)?;
+            match self.exchange(store, &setup, &base.record, held.as_deref(), looked).await {
+                Ok(exchanged) => return self.keep(store, &setup, &base, exchanged, held.take()).await,
+                Err(Failed::Refused(failure)) => return self.recover(store, &setup, &base, failure).await,
+                Err(Failed::Superseded(theirs)) => {
+                    (known, stored, looked) = (Some(base), Some(theirs), Instant::now());
+                }
+                Err(Failed::Unsent(error)) => return Err(error),
+            }
         }
-        let Some(endpoint) = &setup.endpoint else {
-            return Err(Error::Config("tokens are refreshed by the platform here".into()));
-        };
-        let Some(refresh_token) = base.record.refresh_token() else {
-            let reason = "the access token has expired or was rejected, and there is no refresh token";
-            return Err(Error::ReauthRequired(reason.into()));
-        };
-        let exchanged = match self.exchange(endpoint, &base.record, refresh_token, held.as_deref()).await {
-            Ok(exchanged) => exchanged,
-            Err(Failed::Refused(failure)) => return self.recover(store, setup, &base, failure).await,
-            Err(Failed::LockLost) => {
-                let reason = "the lock was lost before the refresh token was sent".to_owned();
-                return Err(Error::Unavailable { reason, retry_after: None });
-            }
-        };
-        self.keep(store, setup, &base, exchanged, held.take()).await
     }
 
     /// The token that the store has now, if it is one that this process has never had.
@@ -127,7 +132,7 @@ impl Inner {
         match reread(store).await {
             Ok(Some(config)) => Ok(Record::find(&config, &setup.resolved.field)
                 .filter(|record| !self.state().knows(record))
-                .map(|record| self.adopt(&**store, setup, record))),
+                .map(|record| self.adopt(&**store, setup, record, &config))),
             Ok(None) => Ok(None),
             Err(error) if error.gone => Err(Error::ReauthRequired(format!("it was removed ({error})"))),
             // Where nothing can be read nothing can be saved: no time to spend a refresh token that may be the last.
@@ -142,11 +147,12 @@ impl Inner {
         }
     }
 
-    /// Makes a record from elsewhere the current one, for the configuration of the next messages too.
-    pub(super) fn adopt(&self, store: &dyn Store, setup: &Setup, record: Record) -> Arc<Token> {
+    /// Makes a record from elsewhere the current one, for the configuration of the next messages too, with the
+    /// credential's other fields in `config`.
+    pub(super) fn adopt(&self, store: &dyn Store, setup: &Setup, record: Record, config: &Value) -> Arc<Token> {
         self.counters.adopted.fetch_add(1, Ordering::Relaxed);
         let token = self.state().adopt(record, setup.resolved.profile.margin);
-        store.remember(&self.keys(&store.config(), setup, &token.record));
+        store.remember(&self.keys(config, setup, &token.record));
         token
     }
 
@@ -157,7 +163,7 @@ impl Inner {
 
     async fn lock(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Box<dyn Held>>, Error> {
         // Held since a token that is not saved yet.
-        if let Some(held) = self.take_held() {
+        if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
         let Some(lock) = &self.tools.lock else { return Ok(None) };
@@ -179,20 +185,35 @@ impl Inner {
     }
 
     /// Spends the refresh token. What passes is tried again with the same one: an answer that was lost may come again
-    /// from a provider with a grace period (O§3 F8).
+    /// from a provider with a grace period (O§3 F8). What is stored was `looked` at before.
     async fn exchange(
         &self,
-        endpoint: &Endpoint,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
         record: &Record,
-        refresh_token: &str,
         held: Option<&dyn Held>,
+        mut looked: Instant,
     ) -> Result<Exchanged, Failed> {
+        let Some(endpoint) = &setup.endpoint else {
+            return Err(Failed::Unsent(Error::Config("tokens are refreshed by the platform here".into())));
+        };
+        let Some(refresh_token) = record.refresh_token() else {
+            let reason = "the access token has expired or was rejected, and there is no refresh token";
+            return Err(Failed::Unsent(Error::ReauthRequired(reason.into())));
+        };
         let mut lost = false;
         let mut pause = PAUSE;
         let mut tries = 0;
         loop {
+            if tries > 0 || looked.elapsed() > LATE {
+                looked = Instant::now();
+                if let Some(theirs) = self.stored(store, setup).await.map_err(Failed::Unsent)? {
+                    return Err(Failed::Superseded(theirs));
+                }
+            }
             if held.is_some_and(|held| !held.is_held()) {
-                return Err(Failed::LockLost);
+                let reason = "the lock was lost before the refresh token was sent".to_owned();
+                return Err(Failed::Unsent(Error::Unavailable { reason, retry_after: None }));
             }
             let (asked, asked_at) = (Instant::now(), SystemTime::now());
             let mut failure = match endpoint.refresh(refresh_token, record.scope()).await {
@@ -267,30 +288,20 @@ impl Inner {
         held: Option<Box<dyn Held>>,
     ) -> Result<Arc<Token>, Error> {
         let Exchanged { answer, asked, asked_at } = exchanged;
-        let resolved = &setup.resolved;
         let record = base.record.merged(&answer, asked_at);
         self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
         self.warn_of_narrower_scope(base.record.scope(), answer.scope.as_deref());
         let rotated = record.refresh_token() != base.record.refresh_token();
-        let lifetime = answer.lifetime.or(resolved.profile.default_lifetime);
-        let times = Times::new(asked, lifetime, resolved.profile.margin);
+        let times = Times::new(asked, answer.lifetime, setup.resolved.profile.margin);
         {
             let mut state = self.state();
             state.rotates = Some(rotated);
             state.misunderstood = 0;
+            state.expect(&record);
         }
-        let latest = reread(store).await.ok().flatten();
-        let theirs = latest.as_ref().and_then(|config| Record::find(config, &resolved.field)).filter(|stored| {
-            let state = self.state();
-            !state.knows(stored) && !stored.same_tokens(&record)
-        });
-        if let Some(theirs) = theirs {
-            // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
-            tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
-            return Ok(self.adopt(&**store, setup, theirs));
+        if let Some(theirs) = self.save(store, setup, Unsaved { record: record.clone(), rotated, held }).await? {
+            return Ok(theirs);
         }
-        let latest = latest.map_or_else(|| store.config(), Arc::new);
-        self.save(store, setup, Unsaved { record: record.clone(), rotated, held }, &latest).await?;
         if let Some(end) = record.refresh_expires_at()
             && end.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
         {
@@ -299,20 +310,7 @@ impl Inner {
             );
         }
         tracing::info!(rotated, "The access token was refreshed");
-        let mut state = self.state();
-        // The configuration that was saved may have been seen already.
-        let same = state
-            .token
-            .as_ref()
-            .filter(|token| token.generation > base.generation && token.record.same_tokens(&record));
-        match same {
-            Some(token) => {
-                let token = Arc::new(Token { generation: token.generation, record, times, adopted: false });
-                state.token = Some(token.clone());
-                Ok(token)
-            }
-            None => Ok(state.put(record, times)),
-        }
+        Ok(self.state().put(record, times))
     }
 
     fn warn_of_narrower_scope(&self, before: Option<&str>, now: Option<&str>) {

@@ -3,9 +3,9 @@
 
 use super::{
     super::{Held, Record, Trouble},
-    Error, Inner, Setup, Store,
+    Error, Inner, Setup, Store, Token,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
@@ -15,15 +15,17 @@ use tracing::Instrument;
 
 /// Tries before the work goes on without.
 const TRIES: u32 = 3;
-/// For one try.
+/// For one try, and for its turn to come.
 const TRY: Duration = Duration::from_secs(20);
+/// For the look at what is stored that each try begins with.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// The pause before the second try; it doubles.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between tries in the background.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long saving may take before the work goes on without.
-pub(super) const AT_MOST: Duration = Duration::from_secs(62);
+pub(super) const AT_MOST: Duration = Duration::from_secs(152);
 
 /// A record that the store does not have yet.
 pub(super) struct Unsaved {
@@ -40,6 +42,10 @@ enum Saved {
     /// There is nowhere to save to.
     Nowhere(String),
     Not(String),
+    /// The store has one from elsewhere.
+    Superseded(Record, Value),
+    /// Another one of this process has taken its place.
+    Obsolete,
 }
 
 impl Inner {
@@ -61,8 +67,8 @@ impl Inner {
         }
     }
 
-    /// Saves a record, with the fields that stand beside it in `latest`. When that fails, it goes on in the background,
-    /// and the user is told.
+    /// Saves a record. When that fails, it goes on in the background, and the user is told. Where the store has got a
+    /// token from elsewhere in the meantime, that one counts, and is given back.
     ///
     /// # Errors
     /// When the credential was removed meanwhile: the new tokens are revoked then.
@@ -70,17 +76,17 @@ impl Inner {
         self: &Arc<Self>,
         store: &Arc<dyn Store>,
         setup: &Setup,
-        unsaved: Unsaved,
-        latest: &Value,
-    ) -> Result<(), Error> {
-        let keys = self.keys(latest, setup, &unsaved.record);
+        mut unsaved: Unsaved,
+    ) -> Result<Option<Arc<Token>>, Error> {
         let mut pause = PAUSE;
         let mut tries = 0;
         let (reason, goes_on) = loop {
-            match self.try_to_save(store, setup, &unsaved.record, keys.clone()).await? {
-                Saved::Yes => {
-                    *self.unsaved() = None;
-                    return Ok(());
+            match self.try_to_save(store, setup, &unsaved.record, |_| false).await? {
+                Saved::Yes | Saved::Obsolete => return Ok(None),
+                Saved::Superseded(theirs, config) => {
+                    // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
+                    tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
+                    return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
                 Saved::Not(reason) => {
@@ -93,26 +99,55 @@ impl Inner {
             sleep(pause).await;
             pause *= 2;
         };
-        store.remember(&keys);
-        let (record, rotated) = (unsaved.record.clone(), unsaved.rotated);
-        *self.unsaved() = Some(unsaved);
+        let record = unsaved.record.clone();
+        store.remember(&self.keys(&store.config(), setup, &record));
+        let rotated = {
+            let mut before = self.unsaved();
+            // One that came with a token that is unsaved itself is as little in the store.
+            unsaved.rotated |= before
+                .as_ref()
+                .is_some_and(|before| before.rotated && before.record.refresh_token() == record.refresh_token());
+            if !unsaved.rotated {
+                // The stored one is still good, for the other replicas too.
+                unsaved.held = None;
+            }
+            before.insert(unsaved).rotated
+        };
         if goes_on {
             let (inner, store) = (self.clone(), store.clone());
             self.tasks.spawn(async move { inner.save_later(&store, record).await }.in_current_span());
         }
-        self.report(store, rotated, &reason).await;
-        Ok(())
+        self.report(store, rotated, &reason);
+        Ok(None)
     }
 
+    /// One look and one try, with nothing else of this process's saved in between: neither of the two may lay an older
+    /// record over a newer one.
     async fn try_to_save(
         &self,
         store: &Arc<dyn Store>,
         setup: &Setup,
         record: &Record,
-        keys: Map<String, Value>,
+        is_obsolete: impl Fn(&Self) -> bool,
     ) -> Result<Saved, Error> {
+        let Ok(_turn) = timeout(TRY, self.saving.lock()).await else {
+            return Ok(Saved::Not(format!("other credentials are being saved for more than {} s", TRY.as_secs())));
+        };
+        if is_obsolete(self) {
+            return Ok(Saved::Obsolete);
+        }
+        let latest = look(&**store).await;
+        let latest = latest.unwrap_or_else(|| (*store.config()).clone());
+        let stored = Record::find(&latest, &setup.resolved.field);
+        if let Some(theirs) = stored.filter(|stored| !stored.same_tokens(record) && !self.state().knows(stored)) {
+            return Ok(Saved::Superseded(theirs, latest));
+        }
+        let keys = self.keys(&latest, setup, record);
         match timeout(TRY, store.save(keys)).await {
-            Ok(Ok(())) => Ok(Saved::Yes),
+            Ok(Ok(())) => {
+                *self.unsaved() = None;
+                Ok(Saved::Yes)
+            }
             Ok(Err(error)) if error.gone => {
                 tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
                 if let Some(endpoint) = &setup.endpoint
@@ -131,8 +166,29 @@ impl Inner {
         }
     }
 
-    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9).
-    async fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
+    /// The configuration as it is stored now, with the tokens that count: those that another process has saved, or else
+    /// the current ones of this process, which may not be saved yet.
+    pub(super) async fn latest(&self, store: &dyn Store, setup: &Setup) -> Value {
+        // What is configured is known from here on. Where that is nothing, nothing of it can be old.
+        let current = self.current(store).ok().flatten();
+        if setup.endpoint.is_none() {
+            return (*store.config()).clone();
+        }
+        let mut config = look(store).await.unwrap_or_else(|| (*store.config()).clone());
+        let stored = Record::find(&config, &setup.resolved.field);
+        if stored.is_none_or(|stored| self.state().knows(&stored))
+            && let Some(current) = self.state().token.clone().or(current)
+        {
+            let keys = self.keys(&config, setup, &current.record);
+            if let Value::Object(members) = &mut config {
+                members.extend(keys);
+            }
+        }
+        config
+    }
+
+    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9). Nobody waits until it is.
+    fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
         if !rotated {
             tracing::warn!(
                 "A new access token could not be saved; the refresh token is still the stored one: {reason}"
@@ -147,7 +203,9 @@ impl Inner {
             "The provider has replaced the refresh token, and the new one could not be saved: {reason}. This process \
              goes on with it; if the process ends before it is saved, the credential has to be connected again."
         );
-        store.report(Trouble { name: "UnsavedCredentials", message }).await;
+        let store = store.clone();
+        let trouble = Trouble { name: "UnsavedCredentials", message };
+        self.tasks.spawn(async move { store.report(trouble).await }.in_current_span());
     }
 
     async fn save_later(self: &Arc<Self>, store: &Arc<dyn Store>, record: Record) {
@@ -155,25 +213,18 @@ impl Inner {
         loop {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if !self.is_unsaved(&record) {
-                return;
-            }
             let Ok(setup) = self.setup(&**store) else { return };
-            let latest = store.reread().await.ok().flatten();
-            if let Some(stored) = latest.as_ref().and_then(|config| Record::find(config, &setup.resolved.field))
-                && !self.state().knows(&stored)
-            {
-                tracing::info!("The unsaved credential is superseded: the platform has another one");
-                self.adopt(&**store, setup, stored);
-                return self.forget(&record);
-            }
-            let keys = self.keys(latest.as_ref().unwrap_or(&store.config()), setup, &record);
-            match self.try_to_save(store, setup, &record, keys).await {
+            match self.try_to_save(store, &setup, &record, |inner| !inner.is_unsaved(&record)).await {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
+                    return;
+                }
+                Ok(Saved::Superseded(theirs, config)) => {
+                    tracing::info!("The unsaved credential is superseded: the platform has another one");
+                    self.adopt(&**store, &setup, theirs, &config);
                     return self.forget(&record);
                 }
-                Err(_) => return self.forget(&record),
+                Ok(Saved::Obsolete) | Err(_) => return self.forget(&record),
                 Ok(Saved::Nowhere(reason) | Saved::Not(reason)) if stopping => {
                     tracing::error!("A credential is lost with this process, it could not be saved: {reason}");
                     return;
@@ -185,6 +236,7 @@ impl Inner {
 
     fn is_unsaved(&self, record: &Record) -> bool {
         self.unsaved().as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record))
+            && !self.state().is_past(record)
     }
 
     /// An unsaved record is saved, or of no use any more.
@@ -194,4 +246,9 @@ impl Inner {
             *unsaved = None;
         }
     }
+}
+
+/// What is stored now, where that can be known.
+pub(super) async fn look(store: &dyn Store) -> Option<Value> {
+    timeout(LOOK, store.reread()).await.ok()?.ok()?
 }

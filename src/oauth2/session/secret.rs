@@ -30,10 +30,18 @@ impl Inner {
     }
 
     async fn read_secret(&self, store: &Arc<dyn Store>, id: &str, refresh: bool) -> Result<Record, Error> {
-        let secret = store.secret(id, refresh).await.map_err(|error| match error.gone {
-            true => Error::ReauthRequired(format!("its secret was removed ({error})")),
-            false => Error::Unavailable { reason: error.to_string(), retry_after: None },
+        let secret = store.secret(id, refresh).await.map_err(|error| match error {
+            error if error.gone => Error::ReauthRequired(format!("its secret was removed ({error})")),
+            error if error.refused && refresh => {
+                Error::ReauthRequired(format!("the platform could not refresh its secret {id} ({error})"))
+            }
+            error if error.refused => Error::Config(format!("the platform's secret {id} may not be read: {error}")),
+            error => Error::Unavailable { reason: error.to_string(), retry_after: None },
         })?;
+        if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
+            let reason = format!("the platform marks its secret {id} as failed; its page there tells why");
+            return Err(Error::ReauthRequired(reason));
+        }
         Record::find(&secret, &["attributes".to_owned(), "credentials".to_owned()])
             .filter(|record| record.access_token().is_some())
             .ok_or_else(|| Error::ReauthRequired(format!("the platform's secret {id} has no access token")))

@@ -12,7 +12,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How many superseded tokens are remembered, to know a stale answer of the store when it comes.
+/// How many superseded tokens are remembered, to know a stale answer of the store when it comes: the latest, and those
+/// that the store still gives.
 const PAST: usize = 64;
 /// The first pause after a failed refresh; it doubles with each further one.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(5);
@@ -92,6 +93,8 @@ pub(super) struct State {
     pub(super) accepted: u64,
     /// How often in a row the token endpoint gave answers that nobody understands.
     pub(super) misunderstood: u32,
+    /// The tokens of an answer that is being saved: the store may give them before they are the current ones.
+    coming: Option<[u8; 32]>,
     past: VecDeque<[u8; 32]>,
     generation: u64,
     bar: Option<Bar>,
@@ -101,9 +104,27 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether these tokens are the current ones, or were once.
-    pub(super) fn knows(&self, record: &Record) -> bool {
-        self.token.as_ref().is_some_and(|token| token.record.same_tokens(record)) || self.past.contains(&mark(record))
+    /// Whether these tokens are the current ones, were once, or are about to be.
+    pub(super) fn knows(&mut self, record: &Record) -> bool {
+        let mark = mark(record);
+        if self.coming == Some(mark) || self.token.as_ref().is_some_and(|token| token.record.same_tokens(record)) {
+            return true;
+        }
+        let Some(at) = self.past.iter().position(|past| *past == mark) else { return false };
+        // What the store still has is not forgotten, however many refreshes cannot be saved.
+        self.past.remove(at);
+        self.past.push_front(mark);
+        true
+    }
+
+    /// These tokens are about to be saved.
+    pub(super) fn expect(&mut self, record: &Record) {
+        self.coming = Some(mark(record));
+    }
+
+    /// Whether these tokens were the current ones once, and are no longer.
+    pub(super) fn is_past(&self, record: &Record) -> bool {
+        self.token.as_ref().is_none_or(|token| !token.record.same_tokens(record)) && self.past.contains(&mark(record))
     }
 
     /// Makes a record the current one, as the next generation.
@@ -118,6 +139,7 @@ impl State {
             self.past.push_front(mark(&old.record));
             self.past.truncate(PAST);
         }
+        self.coming = None;
         self.generation += 1;
         let token = Arc::new(Token { generation: self.generation, record, times, adopted });
         self.token = Some(token.clone());

@@ -1,6 +1,6 @@
 //! D. Bodies, and what may be sent twice.
 
-use super::rig::Rig;
+use super::rig::{Rig, text};
 use emulator::provider::{Knobs, Scripted};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
@@ -74,6 +74,18 @@ async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refres
 
     replica.get().await.unwrap();
     assert_eq!(rig.statuses(), [401, 200]);
+    assert_eq!(rig.provider.refreshes(), 1);
+}
+
+/// An API that repeats the token it has refused, to a request that cannot be sent again.
+#[tokio::test]
+async fn case_98_the_token_that_a_stream_was_sent_with_is_not_told() {
+    let rig = Rig::stale(Knobs::rotating()).await;
+    let sent = text(&rig.account.oauth(), "access_token");
+    rig.provider.script_api([Scripted::Status(401, json!({ "error": "invalid_token", "token": sent }))]);
+    let parts = stream::iter([Ok::<_, std::io::Error>("one")]);
+    let error = rig.replica().client().post("/echo/file").body(Body::wrap_stream(parts)).send().await.unwrap_err();
+    assert!(error.to_string().contains("[token]") && !error.to_string().contains(&sent), "{error}");
     assert_eq!(rig.provider.refreshes(), 1);
 }
 

@@ -1,6 +1,6 @@
 //! C. Answers of the API that refuse the token, or seem to.
 
-use super::rig::{Rig, text};
+use super::rig::{Fault, Rig, text};
 use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted, Unauthorized};
 use reqwest::StatusCode;
 use sailor::oauth2::{Error, Mode, OAuth2, Profile};
@@ -82,6 +82,35 @@ async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_mo
         replica.get().await.unwrap_err();
     }
     assert_eq!(rig.provider.refreshes(), 5);
+}
+
+/// Others begin while a new token is being saved, which is in the configuration already.
+#[tokio::test]
+async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_it_before_it_is_saved() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    rig.provider.script_api(vec![invalid_token(); 200]);
+    let replica = rig.replica();
+    for round in 1..=10 {
+        rig.account.fail([Fault::WaitMerged]);
+        let mut first = std::pin::pin!(replica.get());
+        tokio::select! {
+            answer = &mut first => {
+                answer.unwrap_err();
+                continue;
+            }
+            () = rig.account.saving_begun(round) => {}
+        }
+        let requests = rig.provider.api_calls().len();
+        let mut other = std::pin::pin!(replica.get());
+        tokio::select! {
+            answer = &mut other => panic!("{answer:?}, though the token is not saved"),
+            () = rig.provider.api_called(requests + 1) => {}
+        }
+        rig.account.gate.0.add_permits(1);
+        first.await.unwrap_err();
+        other.await.unwrap_err();
+    }
+    assert_eq!(rig.provider.refreshes(), 4);
 }
 
 /// The tokens are not fresh any more when they are rejected, but the API has never taken one of them.
@@ -348,6 +377,17 @@ async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejec
         rig.replica().get().await.unwrap();
         assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![401, 200]));
     }
+}
+
+#[tokio::test]
+async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    rig.account.set(json!({ "secretId": "secret-1" }));
+    rig.account.set_secrets([Value::Object(rig.provider.issue())]);
+    *rig.account.secret_state.lock().unwrap() = "error";
+    let error = rig.replica().get().await.unwrap_err();
+    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1")), "{error}");
+    assert!(rig.provider.api_calls().is_empty());
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use super::{
     process::Process,
     rig::{Fault, Rig, text},
 };
-use emulator::provider::{Kind, Knobs, Scripted};
-use sailor::oauth2::Error;
-use serde_json::json;
+use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
+use sailor::oauth2::{Error, OAuth2};
+use serde_json::{Value, json};
 use std::{fmt::Debug, pin::Pin, time::Duration};
 
 /// Longer than any pause after a failure.
@@ -219,6 +219,32 @@ async fn case_70_replicas_whose_token_is_dead_recover_when_the_user_connects_aga
         rig.drive(replica.get()).await.unwrap();
     }
     assert_eq!(rig.provider.token_calls().len(), calls, "the new token is good as it is");
+}
+
+/// To another organisation at another address, say: the new tokens are used there, and nothing of them goes to the old
+/// one, nor the other way round.
+#[tokio::test]
+async fn case_70_a_credential_that_is_connected_again_elsewhere_is_used_there() {
+    for expired in [false, true] {
+        let mut rig = Rig::new(Knobs::rotating()).await;
+        let elsewhere = Provider::start(ProviderConfig::default()).await.unwrap();
+        rig.definition = OAuth2::new().base_url("{{prodEnv}}/api");
+        rig.descriptor["credentials"]["oauth2"]["token_uri"] = "{{prodEnv}}/token".into();
+        let at = |provider: &Provider, tokens| json!({ "oauth": Value::Object(tokens), "prodEnv": provider.url() });
+        rig.account.set(at(&rig.provider, rig.provider.issue()));
+        let replica = rig.replica();
+        replica.get().await.unwrap();
+        rig.provider.revoke_all();
+        let tokens = if expired { elsewhere.issue_expired() } else { elsewhere.issue() };
+        rig.account.set(at(&elsewhere, tokens));
+        rig.drive(replica.get()).await.unwrap();
+        replica.get().await.unwrap();
+        assert_eq!((rig.provider.token_calls().len(), elsewhere.refreshes()), (0, usize::from(expired)));
+        assert_eq!(rig.statuses(), [200, 401]);
+        let seen = format!("{:?}", rig.provider.api_calls());
+        assert!(!elsewhere.secrets().iter().any(|secret| seen.contains(secret)));
+        assert_eq!(rig.account.stored()["prodEnv"], elsewhere.url());
+    }
 }
 
 /// There is no time to live that could be too short: that those who wait do so for longer than a holder can take is

@@ -52,6 +52,8 @@ pub enum Fault {
     Hang,
     /// Says that there is nowhere to save to, as where the configuration names no account.
     Nowhere,
+    /// Waits for a permit of `gate`, but the process's configuration has it at once.
+    WaitMerged,
 }
 
 /// The account on the platform: what all replicas read and save.
@@ -78,6 +80,8 @@ pub struct Account {
     /// Savings that were begun.
     pub begun: Mutex<usize>,
     secrets: Mutex<VecDeque<Value>>,
+    /// `state` of the secrets.
+    pub secret_state: Mutex<&'static str>,
     /// Reads and refreshes of secrets.
     pub secret_calls: Mutex<Vec<&'static str>>,
     changed: Notify,
@@ -239,10 +243,14 @@ impl Store for ReplicaStore {
             match fault {
                 Some(Fault::Fail) => return Err(StoreError::passing("the platform refuses")),
                 Some(Fault::Wait) => account.gate.0.acquire().await.unwrap().forget(),
+                Some(Fault::WaitMerged) => {
+                    self.merge(&keys);
+                    account.gate.0.acquire().await.unwrap().forget();
+                }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
-                    let message = "the step's configuration has no `_account`".into();
-                    return Err(StoreError { message, gone: false, nowhere: true });
+                    let message = "the step's configuration has no `_account`";
+                    return Err(StoreError { nowhere: true, ..StoreError::passing(message) });
                 }
                 None => {}
             }
@@ -276,12 +284,13 @@ impl Store for ReplicaStore {
     fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
         Box::pin(async move {
             let mut secrets = self.account.secrets.lock().unwrap();
+            let state = *self.account.secret_state.lock().unwrap();
             self.account.secret_calls.lock().unwrap().push(if refresh { "refresh" } else { "read" });
             if refresh && secrets.len() > 1 {
                 secrets.pop_front();
             }
             let credentials = secrets.front().cloned().ok_or_else(|| StoreError::passing("no such secret"))?;
-            Ok(json!({ "id": id, "attributes": { "credentials": credentials } }))
+            Ok(json!({ "id": id, "attributes": { "state": state, "credentials": credentials } }))
         })
     }
 }
@@ -293,7 +302,7 @@ pub fn text(record: &Value, name: &str) -> String {
 }
 
 fn gone() -> StoreError {
-    StoreError { message: "404 Not Found".into(), gone: true, nowhere: false }
+    StoreError { gone: true, refused: true, ..StoreError::passing("404 Not Found") }
 }
 
 /// A provider, an account connected with it, and a clock that stands still.

@@ -209,6 +209,21 @@ async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
     assert_eq!(rig.provider.authorizations().last(), Some(&token));
 }
 
+/// However often that happens, the store's token is known to be an old one.
+#[tokio::test]
+async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_twice() {
+    let rig = Rig::new(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+    rig.account.fail((0..100).map(|_| Fault::Nowhere));
+    let replica = rig.replica();
+    for _ in 0..100 {
+        rig.provider.expire_access_tokens();
+        replica.get().await.unwrap();
+    }
+    let spent = rig.spent();
+    assert_eq!(spent.iter().collect::<std::collections::BTreeSet<_>>().len(), spent.len());
+    assert_eq!((spent.len(), rig.account.savings()), (100, 0));
+}
+
 #[tokio::test]
 async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing() {
     let rig = Rig::expired(Knobs::rotating()).await;

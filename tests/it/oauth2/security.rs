@@ -186,6 +186,32 @@ async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_
     assert_eq!(rig.provider.refreshes(), refreshes + 1);
 }
 
+/// What authors see of it in their tests.
+#[tokio::test]
+async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
+    let provider =
+        Provider::start(ProviderConfig { knobs: Knobs::rotating(), ..ProviderConfig::default() }).await.unwrap();
+    let component = component().unwrap();
+    let harness = || {
+        Harness::new(&component, "makeRequest")
+            .config(json!({ "baseUrl": provider.api_url(), "oauth": provider.issue_expired(), "verifyPath": "/me" }))
+            .environment("OAUTH_CLIENT_ID", provider.client_id())
+            .environment("OAUTH_CLIENT_SECRET", provider.client_secret())
+            .environment("OAUTH_AUTH_URI", &provider.authorize_url())
+            .environment("OAUTH_TOKEN_URI", &provider.token_url())
+    };
+    let verify = harness();
+    let saved = verify.saved_keys();
+    assert!(saved.all().is_empty());
+    verify.verify().await.unwrap();
+    assert!(provider.is_spendable(&text(&saved.all()[0]["oauth"], "refresh_token")));
+
+    let run = harness();
+    let saved = run.saved_keys();
+    let emitted = run.run(json!({ "method": "GET", "path": "/me" })).await.unwrap();
+    assert_eq!((saved.all().len(), emitted.data::<Value>().len(), provider.refreshes()), (1, 1, 2));
+}
+
 #[tokio::test]
 async fn f48_a_challenge_for_claims_asks_for_the_user_with_them_and_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
@@ -220,6 +246,56 @@ async fn f56_a_redirect_within_the_origin_takes_the_token_with_it() {
     rig.provider.script_api([Scripted::Redirect("/api/echo/moved".into())]);
     let answer = rig.replica().get().await.unwrap();
     assert_eq!((&answer["path"], rig.statuses()), (&json!("/api/echo/moved"), vec![307, 200]));
+}
+
+/// Where a request that must not be done twice is redirected after it was done, nothing has it sent again.
+#[tokio::test]
+async fn f49_a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens_there() {
+    let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
+    let replica = rig.replica();
+    let post = async |to: String| {
+        let headers = vec![("location".to_owned(), to)];
+        rig.provider.script_api([Scripted::Answer { status: 303, headers, body: String::new() }]);
+        rig.drive(replica.client().post("/echo/orders").json(&json!({ "n": 1 })).send()).await
+    };
+    let error = post("http://127.0.0.1:1/".into()).await.unwrap_err();
+    assert!(matches!(error, Error::NoAnswer { repeatable: false, .. }) && !error.passes(), "{error}");
+    for status in [401, 429, 503] {
+        elsewhere.script_api([Scripted::retry_after(status, "1")]);
+        let error = post(format!("{}/x", elsewhere.api_url())).await.unwrap_err();
+        assert_eq!(error.status().map(|status| status.as_u16()), Some(status), "{error}");
+    }
+    assert_eq!(rig.statuses(), [303; 4]);
+    assert_eq!((elsewhere.authorizations().len(), rig.provider.refreshes()), (0, 0));
+    assert!(elsewhere.api_calls().iter().all(|call| call.method == "GET" && call.body.is_empty()));
+
+    let outcome: Value = post("/api/echo/orders/1".into()).await.unwrap().json().await.unwrap();
+    assert_eq!((&outcome["method"], &outcome["path"]), (&json!("GET"), &json!("/api/echo/orders/1")));
+    assert_eq!(rig.statuses()[4..], [303, 200]);
+}
+
+#[tokio::test]
+async fn f49_a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_where_the_token_may_go() {
+    let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
+    let replica = rig.replica();
+    let post = async |to: String| {
+        rig.provider.script_api([Scripted::Redirect(to)]);
+        replica.client().post("/echo/old").query(&[("a", "1")]).json(&json!({ "n": 1 })).send_json::<Value>().await
+    };
+    let made = post("/api/echo/new?b=2".into()).await.unwrap();
+    assert_eq!((&made["path"], &made["body"]), (&json!("/api/echo/new"), &json!(r#"{"n":1}"#)));
+    assert_eq!(made["query"], json!("b=2"));
+    let error = post(format!("{}/echo/new", elsewhere.api_url())).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(elsewhere.log().is_empty());
+}
+
+#[tokio::test]
+async fn f49_a_post_that_is_redirected_in_a_circle_comes_to_an_end() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    rig.provider.script_api(vec![Scripted::Redirect("/api/echo/round".into()); 20]);
+    let error = rig.replica().client().post("/echo/round").send().await.unwrap_err();
+    assert_eq!((error.status().map(|status| status.as_u16()), rig.statuses().len()), (Some(307), 11));
 }
 
 /// Clients take `Authorization` off when they are redirected, but no other header.

@@ -8,7 +8,7 @@ use emulator::{
 };
 use sailor::protocol::Headers;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use tokio::time::timeout;
 
 /// The reference component on a step of its own, connected with a provider.
@@ -216,6 +216,28 @@ async fn given_three_replicas_with_the_lock_then_one_of_them_refreshes() {
     }
 }
 
+/// Killed between the provider's answer and its saving, with the lock held; the provider forgives that for a while.
+#[tokio::test]
+async fn given_a_process_that_is_killed_with_the_lock_then_the_next_one_takes_it_and_refreshes() {
+    let knobs = Knobs { grace: Duration::from_secs(60), ..Knobs::rotating() };
+    let mut connected = Connected::with(knobs, Provider::issue_expired).await;
+    connected.rig = connected.rig.variable("ELASTICIO_OAUTH_LOCK", "broker");
+    let held = connected.provider.hold_token_answers();
+    let killed = connected.rig.start();
+    connected.send("/echo/x");
+    held.held(1).await;
+    let mut next = connected.rig.start();
+    next.says("Fully initialized").await;
+    killed.signal("KILL");
+    killed.end().await;
+    held.release();
+    connected.rig.events(EventKind::Data, 1).await;
+    connected.rig.settled().await;
+    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Acked)), (2, 1));
+    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()));
+    connected.stop(next).await;
+}
+
 #[tokio::test]
 async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_keys_are_saved() {
     let provider_tokens = |provider: &Provider| provider.issue_expired();
@@ -234,6 +256,44 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
     let calls = emulator.platform().calls();
     let refreshes = calls.iter().filter(|call| call.path.ends_with("/secrets/secret-1/refresh")).count();
     assert_eq!((refreshes, connected.provider.refreshes(), connected.count(EventKind::UpdateKeys)), (1, 0, 0));
+    connected.stop(component).await;
+}
+
+/// Of a secret, which the platform does not want to refresh, or give.
+#[tokio::test]
+async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and_says_so() {
+    for (call, told) in [("POST .*refresh", "could not refresh its secret"), ("GET .*secrets", "may not be read")] {
+        let connected = Connected::with(Knobs::default(), Provider::issue_expired).await;
+        let platform = connected.rig.emulator.platform();
+        platform.set_secret("emulated-workspace", "secret-1", connected.provider.issue_expired().into(), vec![]);
+        platform.fail(call, [const { Fault::Status(403) }; 9]);
+        let mut step = platform.step("emulated-flow", "step_1").unwrap();
+        step.config["secretId"] = "secret-1".into();
+        platform.set_step("emulated-flow", step);
+        let component = connected.rig.start();
+        connected.send("/echo/x");
+        let errors = connected.rig.events(EventKind::Error, 1).await;
+        assert!(errors[0].body["error"]["message"].as_str().unwrap().contains(told), "{call}: {}", errors[0].body);
+        connected.rig.settled().await;
+        assert_eq!((connected.count(EventKind::Rebound), connected.count(EventKind::Rejected)), (0, 1));
+        connected.stop(component).await;
+    }
+}
+
+/// What the user is told of a credential is no answer to whoever waits for the message's reply.
+#[tokio::test]
+async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_gets_no_error() {
+    let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
+    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
+    let component = connected.rig.start();
+    let message = json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });
+    let headers = Headers::from_iter([("reply_to".to_owned(), json!("someone.waits"))]);
+    connected.rig.emulator.send(&message, &headers);
+    let errors = connected.rig.events(EventKind::Error, 1).await;
+    assert_eq!(errors[0].body["error"]["name"], "UnsavedCredentials");
+    connected.rig.events(EventKind::Data, 1).await;
+    connected.rig.settled().await;
+    assert_eq!((connected.count(EventKind::ErrorReply), connected.count(EventKind::Acked)), (0, 1));
     connected.stop(component).await;
 }
 
