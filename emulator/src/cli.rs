@@ -76,6 +76,9 @@ struct StepArgs {
     /// The component is to run its startup hook
     #[arg(long)]
     startup: bool,
+    /// Webhook requests come with their bodies unparsed, as for a component.json with consumesRawData
+    #[arg(long)]
+    raw_webhooks: bool,
     /// Large bodies go through object storage
     #[arg(long)]
     lightweight: bool,
@@ -379,6 +382,7 @@ impl StepArgs {
             config: config(self.config.as_ref())?,
             snapshot: self.snapshot.as_ref().map_or(Ok(json!({})), |path| read_json("snapshot", path))?,
             is_passthrough: self.passthrough,
+            consumes_raw_data: self.raw_webhooks,
             ..Step::default()
         };
         Ok(EmulatorConfig {

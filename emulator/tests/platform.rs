@@ -105,6 +105,7 @@ async fn given_a_step_when_it_is_read_then_it_has_all_the_members_that_sailors_n
         snapshot: json!({"last": 2}),
         is_passthrough: true,
         variables: json!({"v": 3}),
+        ..Step::default()
     };
     platform.set_step("flow", step);
     let response = basic(client.get(platform.url() + "/v1/tasks/flow/steps/s2")).send().await.unwrap();

@@ -173,6 +173,19 @@ async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_th
 }
 
 #[tokio::test]
+async fn given_a_component_that_consumes_raw_data_when_a_request_comes_then_its_body_is_passed_on_as_it_was_sent() {
+    let rig = rig().await;
+    let platform = rig.emulator.platform();
+    let step = platform.step("emulated-flow", "step_1").unwrap();
+    platform.set_step("emulated-flow", Step { consumes_raw_data: true, ..step });
+    let hook = platform.url() + "/hook/emulated-flow";
+    let raw = "{\"op\": \"echo\",  \"no\": JSON";
+    let call = tokio::spawn(reqwest::Client::new().post(hook).body(raw).send());
+    assert_eq!(rig.find(EventKind::Sent).await.body["body"], json!({"rawData": raw}));
+    assert!(call.await.unwrap().unwrap().status().as_u16() < 600);
+}
+
+#[tokio::test]
 async fn given_an_unreadable_event_when_it_comes_then_it_says_what_is_wrong() {
     let rig = rig().await;
     rig.send("garbage");

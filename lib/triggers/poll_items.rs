@@ -1,82 +1,163 @@
-//! Trigger "Poll for new and changed items": asks for a list and emits what is new in it.
+//! Trigger "Poll for new and changed items": asks for a list, page by page, and emits what is new in it. The snapshot is
+//! the [`Position`]; it moves when everything before it is confirmed.
 
-use anyhow::Context as _;
+#[path = "moment.rs"]
+mod moment;
+#[path = "paging.rs"]
+mod paging;
+#[path = "position.rs"]
+mod position;
+
+use super::{
+    api,
+    fields::{self, Pointer},
+    limit::Limits,
+};
+use anyhow::{Context as _, ensure};
+use futures_util::stream;
+use moment::{compare, http_date, text_of};
+use paging::{Answered, Page, Paging};
+use position::Position;
+use reqwest::{StatusCode, header::IF_MODIFIED_SINCE};
 use sailor::prelude::*;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::HashSet, sync::Arc};
 
-/// The step's fields, beside the credentials.
+/// The step's fields, and what of the credentials is not the runtime's.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
+    #[serde(rename = "_account", default)]
+    account: String,
+    #[serde(default, deserialize_with = "fields::number")]
+    requests_per_minute: Option<f64>,
     path: String,
     #[serde(default)]
-    items_pointer: String,
-    #[serde(default = "id")]
-    id_field: String,
-    #[serde(default = "updated_at")]
-    changed_field: String,
-    #[serde(default)]
+    items_pointer: Pointer,
+    #[serde(default, deserialize_with = "fields::text")]
+    id_field: Option<String>,
+    #[serde(default, deserialize_with = "fields::text")]
+    changed_field: Option<String>,
+    #[serde(default, deserialize_with = "fields::text")]
     since_parameter: Option<String>,
+    #[serde(default, deserialize_with = "fields::text")]
+    since_header: Option<String>,
+    #[serde(default, deserialize_with = "fields::text")]
+    start_value: Option<String>,
+    #[serde(default, deserialize_with = "fields::choice")]
+    paging: Paging,
+    #[serde(default, deserialize_with = "fields::pointer")]
+    next_pointer: Option<Pointer>,
+    #[serde(default, deserialize_with = "fields::text")]
+    page_parameter: Option<String>,
+    #[serde(default, deserialize_with = "fields::count")]
+    first_page: Option<u64>,
+    #[serde(default, deserialize_with = "fields::number")]
+    page_size: Option<u64>,
+    #[serde(default, deserialize_with = "fields::text")]
+    page_size_parameter: Option<String>,
+    #[serde(default, deserialize_with = "fields::flag")]
+    is_sorted: bool,
+    #[serde(default, deserialize_with = "fields::choice")]
+    emit: Emit,
 }
 
-fn id() -> String {
-    "id".to_owned()
+/// How items become messages.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Emit {
+    /// One message for each.
+    #[default]
+    Each,
+    /// One message for the new items of each page, in the member `items`.
+    Page,
+    /// One message for all new items, in the member `items`.
+    All,
 }
 
-fn updated_at() -> String {
-    "updated_at".to_owned()
-}
-
-/// How far the polling has come: the time of the last change, and the items that changed at that very time.
-#[derive(Clone, Default, Deserialize, Serialize)]
-pub struct Position {
-    since: String,
-    seen: Vec<Value>,
-}
-
-/// Times are compared as text, so they must be ISO 8601 in one time zone.
-pub struct PollItems;
+/// Asks for lists; accounts keep to their limits.
+pub struct PollItems(pub Arc<Limits>);
 
 impl Trigger for PollItems {
     type Config = Config;
     type Snapshot = Position;
-    type Output = Map<String, Value>;
+    type Output = Value;
 
-    async fn poll(
-        &self,
-        since: Option<Position>,
-        cx: &Context<Config, Map<String, Value>>,
-    ) -> anyhow::Result<Option<Position>> {
+    async fn poll(&self, since: Option<Position>, cx: &Context<Config, Value>) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
-        let mut position = since.unwrap_or_default();
-        let mut request = cx.oauth().get(&config.path);
-        if let Some(parameter) = config.since_parameter.as_ref().filter(|p| !p.is_empty() && !position.since.is_empty())
-        {
-            request = request.query(&[(parameter, &position.since)]);
-        }
-        let answer: Value = request.send_json().await?;
-        let items = answer.pointer(&config.items_pointer).and_then(Value::as_array).with_context(|| {
-            format!("the answer has no list at {:?}: set `itemsPointer` to where the items are", config.items_pointer)
-        })?;
-        let mut new = Vec::new();
-        for item in items {
-            let item = item.as_object().context("an item of the list is no JSON object")?;
-            let id = item.get(&config.id_field).with_context(|| format!("an item has no `{}`", config.id_field))?;
-            let changed = item.get(&config.changed_field).and_then(Value::as_str);
-            let changed = changed.with_context(|| format!("an item has no time in `{}`", config.changed_field))?;
-            if changed > position.since.as_str() || (changed == position.since && !position.seen.contains(id)) {
-                new.push((changed, id, item));
+        let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
+        let (mut position, mut met, mut all) = (start.clone(), HashSet::new(), Vec::new());
+        let mut next = Some(Page::first(config));
+        while let Some(page) = next {
+            self.0.turn(&config.account, config.requests_per_minute).await?;
+            let Some(mut answered) = ask(cx, &page, start.asked()).await? else { break };
+            let items = config.items_pointer.list(&mut answered.body, "itemsPointer")?;
+            next = page.after(config, &answered, items.len() as u64)?;
+
+            let (count, met_before) = (items.len(), met.len());
+            let mut new = Vec::new();
+            for item in items {
+                let (changed, id) = config.mark(&item)?;
+                if met.insert(format!("{changed} {id}")) && start.is_behind(&changed, &id) {
+                    new.push((changed, id, item));
+                }
+            }
+            // An API that does not know the parameter answers the first page for ever.
+            ensure!(count == 0 || met.len() > met_before, "a page has only items of earlier pages: set `paging` anew");
+            if config.is_sorted {
+                // What is earlier than the position that was kept would be lost when a later page fails.
+                let in_order = new.is_sorted_by(|(a, ..), (b, ..)| compare(a, b).is_le());
+                let goes_on = new.iter().all(|(changed, id, _)| position.is_behind(changed, id));
+                ensure!(in_order && goes_on, "the list does not begin with the earliest change: untick `isSorted`");
+            }
+            new.sort_by(|(a, ..), (b, ..)| compare(a, b));
+            new.iter().for_each(|(changed, id, _)| position.pass(changed, id));
+            let new: Vec<_> = new.into_iter().map(|(.., item)| item).collect();
+            match config.emit {
+                Emit::Each => cx.data_all(stream::iter(new)).await?,
+                Emit::Page if new.is_empty() => {}
+                Emit::Page => cx.data(&json!({ "items": new })).await?,
+                Emit::All => all.extend(new),
+            }
+            if config.is_sorted && config.emit != Emit::All && next.is_some() {
+                cx.snapshot(&position).await?;
             }
         }
-        new.sort_by_key(|(changed, ..)| *changed);
-        for (changed, id, item) in new {
-            cx.data(item).await?;
-            if changed != position.since {
-                position = Position { since: changed.to_owned(), seen: vec![] };
-            }
-            position.seen.push(id.clone());
+        if !all.is_empty() {
+            cx.data(&json!({ "items": all })).await?;
         }
         Ok(Some(position))
+    }
+}
+
+/// One page of the list; none when nothing has changed.
+async fn ask(cx: &Context<Config, Value>, page: &Page, since: Option<&Value>) -> anyhow::Result<Option<Answered>> {
+    let config = &cx.config;
+    let (path, query) = page.address(config, since);
+    let mut request = cx.oauth().get(&path).query(&query);
+    if let Some((header, since)) = config.since_header.as_deref().zip(since) {
+        let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
+        request = request.header(header, &if is_date { http_date(since)? } else { text_of(since) });
+    }
+    let answer = request.send().await?;
+    if answer.status() == StatusCode::NOT_MODIFIED {
+        return Ok(None);
+    }
+    let (url, headers) = (answer.url().clone(), answer.headers().clone());
+    let body = api::json(answer, &format!("GET {}", api::shown(&path)), true).await?;
+    Ok(Some(Answered { url, headers, body }))
+}
+
+impl Config {
+    /// When an item changed, and which one it is.
+    fn mark(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
+        let find = |field: &'static str, name: &str| {
+            let value = if name.starts_with('/') { item.pointer(name) } else { item.get(name) };
+            let value = value.filter(|value| value.is_string() || value.is_number());
+            value.cloned().with_context(|| format!("an item has neither text nor number in {name:?}: set `{field}`"))
+        };
+        let changed = find("changedField", self.changed_field.as_deref().unwrap_or("updated_at"))?;
+        Ok((changed, find("idField", self.id_field.as_deref().unwrap_or("id"))?))
     }
 }

@@ -16,7 +16,8 @@ pub use crate::settings::OAuthMode as Mode;
 pub struct ConfigError(pub(super) String);
 
 /// What an author says about the credential beside component.json; everything may be left out. Texts are templates:
-/// `{{name}}` is a credential field of the configuration, or else a variable of the environment.
+/// `{{name}}` is a credential field of the configuration, or else a variable of the environment; `{{name|other}}` is the
+/// first of these that is given.
 ///
 /// ```
 /// use sailor::oauth2::{Mode, OAuth2};
@@ -83,7 +84,7 @@ impl OAuth2 {
     }
 
     /// Where relative addresses of requests begin. An address in the token record (as `instance_url`) goes before it; a
-    /// template that stands for nothing gives way to the profile's base URL, where that has one.
+    /// template that stands for nothing gives way to the profile's base URL, or to that of the token record.
     #[must_use]
     pub fn base_url(mut self, address: impl Into<String>) -> Self {
         self.base_url = Some(address.into());

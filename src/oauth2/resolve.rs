@@ -84,7 +84,9 @@ impl OAuth2 {
         }
         let client = if mode == Mode::PlatformSecret { None } else { Some(sources.client(&mut profile, token_url?)?) };
 
-        let own = sources.preferred(self.base_url.as_deref(), profile.base_url.as_deref());
+        // The token record may have it, too.
+        let elsewhere = profile.base_url.as_deref().or(profile.base_url_field.as_deref());
+        let own = sources.preferred(self.base_url.as_deref(), elsewhere);
         let base_url = match (own, &profile.base_url) {
             (Some(template), _) => Some(sources.names.address("the base URL", template)?),
             (None, Some(template)) => Some(sources.names.address("the profile's base_url", template)?),

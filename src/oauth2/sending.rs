@@ -212,7 +212,7 @@ impl Sending<'_> {
     fn address(&self, token: &Token, first_base: Option<&Url>) -> Result<Url, Error> {
         let base = self.base(token);
         let Ok(mut url) = Url::parse(&self.path) else {
-            let base = base.ok_or_else(|| match self.resolved.profile.base_url_field.as_deref() {
+            let base = base.ok_or_else(|| match self.setup.resolved.profile.base_url_field.as_deref() {
                 Some(field) => Error::Config(format!(
                     "the tokens do not say where the API is: their `{field}` must be an https address; connect the \
                      account again"

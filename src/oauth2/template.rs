@@ -1,4 +1,5 @@
-//! `{{name}}` in component.json: a credential field of this configuration, or a variable of the environment.
+//! `{{name}}` in component.json: a credential field of this configuration, or a variable of the environment;
+//! `{{name|other}}` is the first of these that is given.
 
 use super::definition::ConfigError;
 use reqwest::Url;
@@ -17,9 +18,7 @@ impl Names<'_> {
     /// Whether every name in `template` stands for something: for what may be left out.
     pub(super) fn are_given(&self, template: &str) -> bool {
         let names = template.split("{{").skip(1).filter_map(|part| part.split_once("}}"));
-        names
-            .map(|(name, _)| name.trim())
-            .all(|name| self.field(name).is_some() || (self.env)(name).is_some_and(|value| !value.is_empty()))
+        names.map(|(name, _)| name).all(|name| self.found(name).is_some())
     }
 
     /// The text that `template` stands for. `place` says where it is written, for the error.
@@ -59,34 +58,47 @@ impl Names<'_> {
         let mut rest = template;
         while let Some((before, from)) = rest.split_once("{{") {
             let Some((name, after)) = from.split_once("}}") else { break };
-            let name = name.trim();
             text.push_str(before);
-            match (self.field(name), (self.env)(name).filter(|value| !value.is_empty())) {
-                (Some(value), _) if fits(&text, &value) => text.push_str(&value),
-                (Some(_), _) => {
+            match self.found(name) {
+                Some((value, Given::Field)) if !fits(&text, &value) => {
                     return Err(ConfigError(format!(
-                        "the credential field \"{name}\", which is part of an address ({place}), holds a character \
-                         that is not possible there: enter only the name that the field asks for"
+                        "the credential field \"{}\", which is part of an address ({place}), holds a character \
+                         that is not possible there: enter only the name that the field asks for",
+                        name.trim()
                     )));
                 }
-                (None, Some(value)) => text.push_str(&value),
-                (None, None) if self.is_declared(name) => {
-                    return Err(ConfigError(format!(
-                        "{place} needs {{{{{name}}}}}: fill in the credential field \"{name}\" (or set an environment \
-                         variable of this name)"
-                    )));
-                }
-                (None, None) => {
-                    return Err(ConfigError(format!(
-                        "{place} needs {{{{{name}}}}}: set the environment variable {name} (it is no credential field \
-                         of component.json)"
-                    )));
-                }
+                Some((value, _)) => text.push_str(&value),
+                None => return Err(self.nothing_given(place, name)),
             }
             rest = after;
         }
         text.push_str(rest);
         Ok(text)
+    }
+
+    /// What is given of `names`, which `|` separates: the first of them.
+    fn found(&self, names: &str) -> Option<(String, Given)> {
+        alternatives(names).find_map(|name| {
+            let variable = || (self.env)(name).filter(|value| !value.is_empty());
+            let field = self.field(name).map(|value| (value, Given::Field));
+            field.or_else(|| variable().map(|value| (value, Given::Environment)))
+        })
+    }
+
+    fn nothing_given(&self, place: &str, names: &str) -> ConfigError {
+        let names = names.trim();
+        let name = alternatives(names).next().unwrap_or_default();
+        let other = alternatives(names).last().unwrap_or_default();
+        let remedy = match self.is_declared(name) {
+            true if name == other => {
+                format!("fill in the credential field \"{name}\" (or set an environment variable of this name)")
+            }
+            true => format!("fill in the credential field \"{name}\" (or set the environment variable {other})"),
+            false => {
+                format!("set the environment variable {name} (it is no credential field of component.json)")
+            }
+        };
+        ConfigError(format!("{place} needs {{{{{names}}}}}: {remedy}"))
     }
 
     fn is_declared(&self, name: &str) -> bool {
@@ -106,6 +118,16 @@ impl Names<'_> {
             _ => None,
         }
     }
+}
+
+/// Where a value comes from: users may not enter everything everywhere.
+enum Given {
+    Field,
+    Environment,
+}
+
+fn alternatives(names: &str) -> impl Iterator<Item = &str> {
+    names.split('|').map(str::trim)
 }
 
 /// Whether a token may go there at all: over TLS, or not off this machine.

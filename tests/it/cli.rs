@@ -18,7 +18,7 @@ fn check_compares_the_descriptor_with_the_modules_and_their_types() {
     assert!(output.status.success(), "{}", text(output.stderr));
     assert_eq!(
         text(output.stdout),
-        "REST API: 1 triggers, 1 actions, all with their modules; metadata is up to date\n"
+        "REST API: 2 triggers, 1 actions, all with their modules; metadata is up to date\n"
     );
 }
 

@@ -14,4 +14,4 @@ mod login;
 mod oauth2;
 mod process;
 mod protocol;
-mod reference_component;
+mod reference;

@@ -22,7 +22,12 @@ pub(super) async fn hook(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let body = if body.is_empty() { json!({}) } else { json_body(&headers, &body)? };
+    let consumes_raw_data = shared.state().consumes_raw_data(&flow);
+    let body = match body.is_empty() {
+        _ if consumes_raw_data => json!({"rawData": String::from_utf8_lossy(&body)}),
+        true => json!({}),
+        false => json_body(&headers, &body)?,
+    };
     let headers: Map<String, Value> = (headers.iter())
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
         .collect();

@@ -8,7 +8,7 @@ use crate::cut::{CuttableListener, Switch};
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -85,6 +85,8 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/objects", post(objects::post_object))
         .route("/objects/", post(objects::post_object))
         .route("/objects/{id}", get(objects::get_object).put(objects::put_object).delete(objects::delete_object))
+        // Files are larger than axum thinks that bodies should be.
+        .layer(DefaultBodyLimit::disable())
         .route_layer(middleware::from_fn_with_state(shared.clone(), require_bearer));
     Router::new()
         .merge(api)

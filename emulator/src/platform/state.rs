@@ -27,6 +27,10 @@ pub struct Step {
     pub is_passthrough: bool,
     /// Flow variables.
     pub variables: Value,
+    /// Whether bodies of webhook requests come unparsed, in `rawData`: what the platform does for components whose
+    /// component.json says `consumesRawData`.
+    #[serde(skip)]
+    pub consumes_raw_data: bool,
 }
 
 impl Default for Step {
@@ -40,6 +44,7 @@ impl Default for Step {
             snapshot: empty(),
             is_passthrough: false,
             variables: empty(),
+            consumes_raw_data: false,
         }
     }
 }
@@ -123,6 +128,10 @@ impl State {
         let keys = account_of(&step.config).and_then(|account| self.accounts.get(account)).cloned();
         overlay(&mut step.config, Value::Object(keys.unwrap_or_default()));
         Some(step)
+    }
+
+    pub(super) fn consumes_raw_data(&self, flow: &str) -> bool {
+        self.steps.iter().any(|((of, _), step)| of == flow && step.consumes_raw_data)
     }
 
     pub(super) fn set_snapshot(&mut self, flow: &str, id: &str, snapshot: Value) -> bool {

@@ -1,4 +1,5 @@
-//! The API that the tokens are for: `/api/me`, `/api/items`, and `/api/echo/…`, which answers what it was asked.
+//! The API that the tokens are for: `/api/me`, `/api/items`, and `/api/echo/…`, which answers what it was asked; the rest
+//! is the sample API's.
 
 use super::{
     form,
@@ -48,7 +49,7 @@ pub(super) async fn api(
 }
 
 fn answer(shared: &Shared, call: &ApiCall) -> Response {
-    let state = shared.state();
+    let mut state = shared.state();
     let in_query = form::read(&call.query).is_ok_and(|pairs| pairs.iter().any(|(name, _)| name == "access_token"));
     if in_query {
         let challenge = format!(r#"{} realm="emulator", error="invalid_request""#, state.knobs.api_scheme);
@@ -64,7 +65,7 @@ fn answer(shared: &Shared, call: &ApiCall) -> Response {
             let Knobs { unauthorized, .. } = &state.knobs;
             refused(unauthorized.status, &unauthorized.challenges, &unauthorized.body)
         }
-        Some(_) => resource(call),
+        Some(_) => state.sample.answer(call).unwrap_or_else(|| resource(call)),
     }
 }
 

@@ -13,6 +13,7 @@ mod knobs;
 mod log;
 mod request;
 mod revoke;
+mod sample;
 mod script;
 mod server;
 mod shared;
@@ -299,6 +300,18 @@ impl Provider {
             status: Some(status),
         };
         self.shared().log.happened(Kind::ApiCall(call));
+    }
+
+    /// What `/api/records` lists from now on: objects with `id` and `updated_at`. The list is paged below `pages`,
+    /// `offsets`, `cursors`, `links` and `headers` there.
+    pub fn set_records(&self, records: impl IntoIterator<Item = Value>) {
+        self.shared().state().sample.records = records.into_iter().collect();
+    }
+
+    /// The subscriptions to webhooks that were made at `/api/webhooks` and have not ended.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<Value> {
+        self.shared().state().sample.subscriptions.values().cloned().collect()
     }
 
     /// Waits until `count` calls of the token endpoint have arrived; they may still be held. Cancel safe.

@@ -56,7 +56,7 @@ pub(super) async fn start(mut config: ProviderConfig) -> io::Result<Running> {
         addr: listener.local_addr()?,
         log: Log::new(),
         orders: Orders::default(),
-        state: State { knobs, grants: Grants::default(), under_way: HashMap::new() }.into(),
+        state: State { knobs, grants: Grants::default(), under_way: HashMap::new(), sample: Default::default() }.into(),
         secrets: Mutex::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -5,6 +5,7 @@ use super::{
     grants::Grants,
     knobs::Knobs,
     log::{Log, Place},
+    sample::Sample,
     script::{Orders, Scripted, Stage, Target, cut_in_the_middle, status_answer},
 };
 use crate::cut::Switch;
@@ -43,6 +44,7 @@ pub(super) struct State {
     pub(super) grants: Grants,
     /// How many refreshes of a token are under way.
     pub(super) under_way: HashMap<String, usize>,
+    pub(super) sample: Sample,
 }
 
 impl Shared {

@@ -6,6 +6,7 @@ mod authorize;
 mod faults;
 mod requests;
 mod rotation;
+mod sample;
 
 use emulator::provider::{Knobs, Provider, ProviderConfig};
 use reqwest::{Client, Response, redirect::Policy};

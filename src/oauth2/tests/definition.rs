@@ -92,6 +92,28 @@ fn a_template_is_a_declared_field_first_and_else_a_variable() {
 }
 
 #[test]
+fn a_template_with_alternatives_is_the_first_that_is_given() {
+    let id = |template: &str, config| {
+        resolve(with(|o| o["client_id"] = json!(template)), config).map(|resolved| resolved.client.unwrap().id)
+    };
+    assert_eq!(id("{{auth|SALESFORCE_KEY}}", json!({"auth": "mine"})).unwrap(), "mine");
+    assert_eq!(id("{{ auth | EMPTY | SALESFORCE_KEY }}", json!({"auth": ""})).unwrap(), "key-1");
+    let missing = error(resolve(with(|o| o["client_id"] = json!("{{auth|NOPE}}")), json!({})));
+    assert!(missing.contains("credential field \"auth\" (or set the environment variable NOPE)"), "{missing}");
+}
+
+#[test]
+fn a_base_url_that_is_not_given_gives_way_to_the_token_records() {
+    let base_url = |config| {
+        let author = OAuth2::new().profile("salesforce").base_url("{{auth|NOPE}}");
+        resolve_with(author, salesforce(), config).unwrap().base_url.map(String::from)
+    };
+    assert_eq!(base_url(json!({"prodEnv": "test"})), None);
+    let given = json!({"prodEnv": "test", "auth": "https://api.example.com"});
+    assert_eq!(base_url(given).as_deref(), Some("https://api.example.com/"));
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_place() {
     for (member, value, told) in [
         ("client_id", json!("{{NOPE}}"), &["client_id", "{{NOPE}}", "environment variable NOPE"][..]),
@@ -308,7 +330,7 @@ fn given_an_authors_template_that_stands_for_nothing_then_component_json_and_the
         hosts(["api.own.test", "login.salesforce.com", "login.salesforce.com"])
     );
     assert_eq!(author("https://{{query}}", "https://{{query}}"), hosts(["from-env"; 3]));
-    let nowhere = OAuth2::new().base_url("{{NONE}}");
+    let nowhere = OAuth2::new().profile("generic").base_url("{{NONE}}");
     let error = error(resolve_with(nowhere, salesforce(), json!({ "prodEnv": "login" })));
     assert!(error.contains("NONE"), "{error}");
 }

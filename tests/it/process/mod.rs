@@ -3,6 +3,7 @@
 mod delivery;
 mod faults;
 mod oauth;
+mod reference;
 mod start_up;
 mod stopping;
 

@@ -1,0 +1,156 @@
+//! The step's fields as the platform sends them: numbers may be text, what is left empty may be an empty text, and a box
+//! that is ticked says `on`.
+
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Value;
+use std::{ops::RangeInclusive, str::FromStr};
+
+/// A text that is not empty.
+pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(field)?.filter(|text| !text.trim().is_empty()))
+}
+
+/// A number above zero, or its text.
+pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr + PartialOrd + Default,
+{
+    let number = written(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
+    number.map(|number| number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))).transpose()
+}
+
+/// A whole number, or its text.
+pub fn count<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
+    let number = written(field)?.map(|text| text.parse());
+    number.transpose().map_err(|_| D::Error::custom("not usable, expected a whole number"))
+}
+
+/// An HTTP status.
+pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
+    let status = written(field)?.map(|text| text.parse().ok().filter(|status| (200..600).contains(status)));
+    status.map(|status| status.ok_or_else(|| D::Error::custom("not usable, expected a status from 200"))).transpose()
+}
+
+/// What a field says, as text; none where nothing is said.
+fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+    let text = match Value::deserialize(field)? {
+        Value::Null => return Ok(None),
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// A box that is ticked or not.
+pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
+    match Value::deserialize(field)? {
+        Value::Null => Ok(false),
+        Value::Bool(ticked) => Ok(ticked),
+        Value::String(text) if matches!(&*text, "on" | "true" | "yes") => Ok(true),
+        Value::String(text) if matches!(&*text, "" | "off" | "false" | "no") => Ok(false),
+        _ => Err(D::Error::custom("not usable, expected `on` or nothing")),
+    }
+}
+
+/// One of several choices; the default where none is made.
+pub fn choice<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Default>(field: D) -> Result<T, D::Error> {
+    match Value::deserialize(field)? {
+        Value::Null => Ok(T::default()),
+        Value::String(text) if text.is_empty() => Ok(T::default()),
+        chosen => serde_json::from_value(chosen).map_err(D::Error::custom),
+    }
+}
+
+/// A JSON pointer (RFC 6901), with or without `#` before it; the empty one is the whole document.
+#[derive(Clone, Debug, Default)]
+pub struct Pointer(String);
+
+impl Pointer {
+    pub fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
+        document.pointer(&self.0)
+    }
+
+    /// Takes the list that it points to out of the document. `field` is the step's field that holds the pointer, for
+    /// the error.
+    pub fn list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
+        match document.pointer_mut(&self.0).map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => {
+                anyhow::bail!("the answer has no list at {:?}: set `{field}` to the JSON pointer of its list", self.0)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pointer {
+    fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
+        Ok(pointer(field)?.unwrap_or_default())
+    }
+}
+
+/// A pointer that may be left out, which is not the same as one to the whole document (`#`).
+pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
+    let Some(text) = text(field)? else { return Ok(None) };
+    let pointer = text.strip_prefix('#').unwrap_or(&text);
+    if pointer.is_empty() || pointer.starts_with('/') {
+        return Ok(Some(Pointer(pointer.to_owned())));
+    }
+    Err(D::Error::custom("not usable, expected a JSON pointer: a text that begins with /, or #"))
+}
+
+/// Statuses, as `200, 404, 5xx, 420-429`.
+#[derive(Clone, Debug)]
+pub struct Statuses(Vec<RangeInclusive<u16>>);
+
+impl Statuses {
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+impl FromStr for Statuses {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let range = |part: &str| {
+            if let Some(class) = part.strip_suffix("xx") {
+                let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+                return Some(class * 100..=class * 100 + 99);
+            }
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let status = |text: &str| text.trim().parse().ok().filter(|status| (100..600).contains(status));
+            Some(status(first)?..=status(last)?).filter(|range| !range.is_empty())
+        };
+        let parts = text.split([',', ' ', ';']).filter(|part| !part.is_empty());
+        parts.map(range).collect::<Option<_>>().map(Self).ok_or(())
+    }
+}
+
+/// Statuses, where any are named.
+pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>, D::Error> {
+    let statuses = written(field)?.map(|text| text.parse());
+    let wrong = |()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429");
+    statuses.transpose().map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_statuses_as_people_write_them_then_they_are_understood_or_refused() {
+        for (text, inside, outside) in [
+            ("200", &[200][..], &[199, 201][..]),
+            ("200, 404", &[200, 404], &[204]),
+            ("2xx;420-429", &[200, 299, 420, 429], &[300, 419]),
+            (" 5xx ", &[500, 599], &[499]),
+        ] {
+            let statuses: Statuses = text.parse().unwrap();
+            assert!(inside.iter().all(|status| statuses.contains(*status)), "{text}");
+            assert!(!outside.iter().any(|status| statuses.contains(*status)), "{text}");
+        }
+        for text in ["ok", "20", "2x", "6xx", "299-200", "200-", "-200"] {
+            assert!(text.parse::<Statuses>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! pollItems: every way in which a list goes on.
+
+use super::{Rig, snapshot, told};
+use emulator::provider::Scripted;
+use serde_json::{Value, json};
+
+/// The step's fields for each way of paging, and the queries of its pages, of two records each.
+fn ways() -> [(Value, [&'static str; 3]); 5] {
+    [
+        (
+            json!({ "path": "/records/pages", "paging": "page", "pageSize": 2 }),
+            ["limit=2&page=1", "limit=2&page=2", "limit=2&page=3"],
+        ),
+        (
+            json!({ "path": "/records/offsets", "paging": "offset", "pageSize": "2" }),
+            ["limit=2&offset=0", "limit=2&offset=2", "limit=2&offset=4"],
+        ),
+        (
+            json!({ "path": "/records/cursors", "paging": "cursor", "nextPointer": "/next_cursor" }),
+            ["", "cursor=2", "cursor=4"],
+        ),
+        (json!({ "path": "/records/links", "paging": "nextLink", "nextPointer": "/next" }), ["", "at=2", "at=4"]),
+        (json!({ "path": "/records/headers", "paging": "linkHeader" }), ["", "at=2", "at=4"]),
+    ]
+}
+
+fn with(mut fields: Value, more: Value) -> Value {
+    fields["itemsPointer"] = "/records".into();
+    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+}
+
+impl Rig {
+    /// What the API was asked so far, and forgets nothing.
+    fn queries(&self) -> Vec<String> {
+        self.provider.api_calls().into_iter().filter(|call| call.status == Some(200)).map(|call| call.query).collect()
+    }
+}
+
+#[tokio::test]
+async fn given_a_way_of_paging_then_all_pages_are_asked_for_and_no_more() {
+    for (fields, queries) in ways() {
+        let rig = Rig::new().await;
+        let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
+        let ids: Vec<_> = emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, [1, 2, 3, 4, 5], "{fields}");
+        assert_eq!(rig.queries(), queries, "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn given_a_position_then_every_page_is_of_what_is_later() {
+    for (fields, _) in ways() {
+        let rig = Rig::new().await;
+        let since = with(fields.clone(), json!({ "sinceParameter": "updated_since" }));
+        let position = json!({ "before": "2026-01-31T08:00:00Z", "since": "2026-01-31T09:00:00Z", "seen": [2] });
+        let emitted = rig.poll(since, position).await;
+        let ids: Vec<_> = emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, [3, 4, 5], "{fields}");
+        let queries = rig.queries();
+        let asked = queries.iter().filter(|query| query.contains("updated_since=2026-01-31T08%3A00%3A00Z")).count();
+        assert!(asked == queries.len() && asked >= 2, "{queries:?}");
+    }
+}
+
+#[tokio::test]
+async fn given_a_token_that_expires_between_pages_then_the_page_is_asked_for_again() {
+    for (fields, queries) in ways() {
+        let rig = Rig::new().await;
+        let refused = json!({ "error": "expired" });
+        rig.provider.script_api([Scripted::Normal, Scripted::Status(401, refused)]);
+        let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
+        assert_eq!(emitted.data::<Value>().len(), 5, "{fields}");
+        assert_eq!((rig.queries(), rig.provider.refreshes()), (queries.map(str::to_owned).to_vec(), 1), "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn given_names_of_the_apis_own_then_they_are_used() {
+    let rig = Rig::new().await;
+    let page = json!({ "items": [{ "id": 1, "updated_at": 1 }] }).to_string();
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    rig.provider.script_api([Scripted::Answer { status: 200, headers, body: page }]);
+    let fields = json!({
+        "path": "/records?kind=a", "itemsPointer": "/items", "paging": "page", "pageParameter": "p", "firstPage": 0,
+        "pageSize": 100, "pageSizeParameter": "per_page",
+    });
+    let emitted = rig.poll(fields, json!({})).await;
+    assert_eq!(emitted.data::<Value>().len(), 1, "{emitted:?}");
+    assert_eq!(rig.queries(), ["kind=a&per_page=100&p=0"]);
+}
+
+#[tokio::test]
+async fn given_pages_without_a_known_size_then_an_empty_one_is_the_last() {
+    let rig = Rig::new().await;
+    let fields = with(json!({ "path": "/records/offsets", "paging": "offset" }), json!({}));
+    assert_eq!(rig.poll(fields, json!({})).await.data::<Value>().len(), 5);
+    assert_eq!(rig.queries(), ["offset=0", "offset=2", "offset=4", "offset=5"]);
+}
+
+#[tokio::test]
+async fn given_an_item_that_moves_to_the_next_page_meanwhile_then_it_is_emitted_once() {
+    let rig = Rig::new().await;
+    let page = |ids: [u32; 2]| {
+        let items = ids.map(|id| json!({ "id": id, "updated_at": 1 }));
+        Scripted::Status(200, json!({ "records": items }))
+    };
+    rig.provider.script_api([page([1, 2]), page([2, 3]), Scripted::Status(200, json!({ "records": [] }))]);
+    let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
+    let emitted = rig.poll(fields, json!({})).await;
+    let ids: Vec<_> = emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [1, 2, 3]);
+    assert_eq!(snapshot(&emitted)["seen"], json!([1, 2, 3]));
+}
+
+#[tokio::test]
+async fn given_an_api_that_goes_round_in_a_circle_then_that_is_an_error() {
+    let rig = Rig::new().await;
+    let answer = json!({ "records": [{ "id": 1, "updated_at": 1 }], "next": "/api/records" });
+    let fields =
+        |paging: &str| with(json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }), json!({}));
+    for paging in ["page", "cursor", "nextLink"] {
+        rig.provider.script_api((0..2).map(|_| Scripted::Status(200, answer.clone())));
+        let emitted = rig.poll(fields(paging), json!({})).await;
+        let error = emitted.events.iter().find_map(|event| match event {
+            sailor::testing::Event::Error(text) => Some(text.as_str()),
+            _ => None,
+        });
+        let error = error.unwrap_or_else(|| panic!("{paging}: {emitted:?}"));
+        assert!(error.contains("items of earlier pages") || error.contains("as the next one"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn given_a_next_page_elsewhere_then_the_token_does_not_go_there() {
+    let rig = Rig::new().await;
+    let answer = json!({ "records": [], "next": "https://example.com/records" });
+    rig.provider.script_api([Scripted::Status(200, answer)]);
+    let fields = with(json!({ "path": "/records", "paging": "nextLink", "nextPointer": "/next" }), json!({}));
+    let emitted = rig.poll(fields, json!({})).await;
+    assert!(told(&emitted).contains("no origin that the credential's token may go to"), "{emitted:?}");
+}

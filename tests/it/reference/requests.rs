@@ -1,0 +1,170 @@
+//! makeRequest: what is sent, what a status means, and what is sent again.
+
+use super::{Rig, rebound, told};
+use emulator::provider::Scripted;
+use sailor::testing::{Event, Verdict};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn given_a_request_then_method_query_and_headers_arrive_and_the_answer_is_emitted() {
+    let rig = Rig::new().await;
+    let request = json!({
+        "method": "put", "path": "echo/a b?x=1", "query": { "y": "2 3", "z": [4, true], "none": null },
+        "headers": { "x-mine": "yes", "Authorization": "Bearer stolen" }, "body": { "n": 1 },
+    });
+    let emitted = rig.request(json!({}), request).await;
+    let answer: Value = emitted.data().remove(0);
+    assert_eq!((&answer["status"], &answer["headers"]["content-type"]), (&json!(200), &json!("application/json")));
+    let echo = &answer["body"];
+    assert_eq!((&echo["method"], &echo["path"]), (&json!("PUT"), &json!("/api/echo/a%20b")));
+    assert_eq!(echo["query"], "x=1&y=2+3&z=4&z=true");
+    assert_eq!((&echo["headers"]["x-mine"], &echo["body"]), (&json!("yes"), &json!(r#"{"n":1}"#)));
+    assert!(rig.provider.is_good(rig.provider.api_calls()[0].token.as_deref().unwrap()));
+}
+
+#[tokio::test]
+async fn given_an_address_then_it_must_be_on_the_host_that_the_token_is_for() {
+    let rig = Rig::new().await;
+    let own = rig.request(json!({}), json!({ "path": format!("{}/me", rig.provider.api_url()) })).await;
+    assert_eq!(own.data::<Value>()[0]["body"]["id"], "user-1");
+    let elsewhere = rig.request(json!({}), json!({ "path": "https://example.com/" })).await;
+    assert!(told(&elsewhere).contains("no origin"), "{elsewhere:?}");
+    // Not another host, but a path of this one.
+    let below = rig.request(json!({}), json!({ "path": "//example.com/" })).await;
+    assert!(told(&below).contains("/api/example.com/"), "{below:?}");
+}
+
+#[tokio::test]
+async fn given_an_expired_token_then_it_is_refreshed_saved_and_the_request_sent_again() {
+    let rig = Rig::expired().await;
+    let request = json!({ "method": "POST", "path": "/items", "body": { "name": "New" } });
+    let emitted = rig.request(json!({}), request).await;
+    rig.assert_refreshed_once(&emitted);
+    assert_eq!(emitted.data::<Value>()[0]["status"], 201);
+    assert_eq!(rig.statuses(), [401, 201]);
+}
+
+#[tokio::test]
+async fn given_a_busy_api_then_the_request_is_sent_again_or_the_message_comes_again() {
+    let rig = Rig::new().await;
+    rig.busy_once();
+    let post = json!({ "method": "POST", "path": "/items", "body": {} });
+    let emitted = rig.request(json!({}), post.clone()).await;
+    assert_eq!((rig.statuses(), emitted.data::<Value>().len()), (vec![429, 201], 1));
+    rig.busy_for_long();
+    let emitted = rig.request(json!({}), post).await;
+    assert!(rebound(&emitted).contains("429"), "{emitted:?}");
+}
+
+#[tokio::test]
+async fn given_wrong_input_then_the_error_names_it_and_nothing_is_sent() {
+    let rig = Rig::new().await;
+    for (fields, body, told_of) in [
+        (json!({}), json!({}), "missing field `path`"),
+        (json!({}), json!({ "path": "/me", "method": "G ET" }), "`method` is no HTTP method: \"G ET\""),
+        (json!({}), json!({ "path": "/me", "query": { "a": { "b": 1 } } }), "`query.a` must be a text or a number"),
+        (json!({}), json!({ "path": "/me", "headers": { "x": "a\nb" } }), "the request was not sent"),
+        (json!({ "bodyType": "jason" }), json!({ "path": "/me" }), "bodyType: expected one of"),
+        (json!({ "onError": "explode" }), json!({ "path": "/me" }), "onError: expected one of"),
+        (json!({ "answerType": "pdf" }), json!({ "path": "/me" }), "answerType: expected one of"),
+        (json!({ "expectedStatuses": "ok" }), json!({ "path": "/me" }), "expectedStatuses: expected statuses such as"),
+        (json!({ "splitPointer": "items" }), json!({ "path": "/me" }), "splitPointer: expected a JSON pointer"),
+        (json!({ "requestsPerMinute": "0" }), json!({ "path": "/me" }), "requestsPerMinute: expected a number above"),
+        (json!({ "idempotencyHeader": "x" }), json!({ "path": "/me" }), "map `idempotencyKey`"),
+    ] {
+        let emitted = rig.request(fields, body).await;
+        assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
+    }
+    assert!(rig.provider.api_calls().is_empty());
+}
+
+#[tokio::test]
+async fn given_fields_left_empty_then_they_are_as_if_they_were_not_there() {
+    let rig = Rig::new().await;
+    let fields = json!({
+        "bodyType": "", "onError": "", "answerType": null, "expectedStatuses": " ", "splitPointer": "",
+        "idempotencyHeader": "", "requestsPerMinute": "",
+    });
+    let emitted = rig.request(fields, json!({ "path": "/me", "method": "" })).await;
+    assert_eq!(emitted.data::<Value>()[0]["status"], 200);
+}
+
+#[tokio::test]
+async fn given_an_error_status_then_the_step_says_what_it_does() {
+    let rig = Rig::new().await;
+    enum Outcome {
+        Emitted,
+        Error,
+        Rebound,
+    }
+    use Outcome::*;
+    for (method, status, expected, on_error, outcome) in [
+        ("GET", 404, "", "error", Error),
+        ("GET", 404, "", "rebound", Rebound),
+        ("GET", 404, "", "emit", Emitted),
+        ("GET", 404, "200, 404", "error", Emitted),
+        ("GET", 204, "200", "error", Error),
+        ("GET", 201, "200", "rebound", Rebound),
+        ("GET", 503, "", "emit", Emitted),
+        ("GET", 304, "", "error", Emitted),
+        // A redirect that leads nowhere is no success.
+        ("GET", 302, "", "error", Error),
+        ("GET", 302, "3xx", "error", Emitted),
+        // What may pass comes again by itself, but not what may have changed something.
+        ("GET", 500, "", "error", Rebound),
+        ("POST", 500, "", "error", Error),
+        ("POST", 500, "", "rebound", Rebound),
+        ("POST", 500, "5xx", "error", Emitted),
+        ("POST", 409, "4xx", "error", Emitted),
+    ] {
+        let fields = json!({ "expectedStatuses": expected, "onError": on_error });
+        let request = json!({ "method": method, "path": format!("/status/{status}") });
+        let emitted = rig.request(fields, request).await;
+        let case = format!("{method} {status} {expected:?} {on_error}");
+        match outcome {
+            Emitted => assert_eq!(emitted.data::<Value>()[0]["status"], status, "{case}"),
+            Error => assert!(told(&emitted).contains(&format!("/status/{status} was answered {status}")), "{case}"),
+            Rebound => assert!(rebound(&emitted).contains(&status.to_string()), "{case}"),
+        }
+        let verdict = if matches!(outcome, Error) { Verdict::Rejected } else { Verdict::Acknowledged };
+        assert_eq!(emitted.verdict, verdict, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn given_an_answer_that_is_lost_then_a_post_is_sent_again_only_with_an_idempotency_key() {
+    let message = |body: Value| json!({ "id": "message-1", "headers": {}, "body": body });
+    for (key, sent) in [(Value::Null, "message-1"), (json!("order-7"), "order-7")] {
+        let rig = Rig::new().await;
+        rig.provider.script_api([Scripted::DropAfterCommit]);
+        let headers = json!({ "idempotency-key": "not this" });
+        let body = json!({ "method": "POST", "path": "/items", "body": {}, "headers": headers, "idempotencyKey": key });
+        let harness = rig.harness("makeRequest", json!({ "idempotencyHeader": "Idempotency-Key" }));
+        let emitted = harness.run_message(message(body)).await.unwrap();
+        assert_eq!(emitted.data::<Value>()[0]["status"], 201);
+        let keys = rig.provider.api_calls().into_iter().map(|call| call.headers["idempotency-key"].clone());
+        assert_eq!(keys.collect::<Vec<_>>(), [sent, sent]);
+    }
+    let rig = Rig::new().await;
+    rig.provider.script_api([Scripted::DropAfterCommit]);
+    let body = json!({ "method": "POST", "path": "/items", "body": {} });
+    let emitted = rig.harness("makeRequest", json!({})).run_message(message(body)).await.unwrap();
+    assert!(told(&emitted).contains("has no answer"), "{emitted:?}");
+    assert_eq!(rig.provider.api_calls().len(), 1);
+}
+
+#[tokio::test]
+async fn given_a_limit_then_an_accounts_requests_are_spread_whatever_step_they_are_of() {
+    let rig = Rig::new().await;
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let emitted = rig.request(json!({ "requestsPerMinute": 600 }), json!({ "path": "/me" })).await;
+        assert_eq!(emitted.data::<Value>().len(), 1);
+    }
+    let fields = json!({ "requestsPerMinute": "600", "path": "/records", "itemsPointer": "/records" });
+    assert_eq!(rig.poll(fields, json!({})).await.data::<Value>().len(), 5);
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    let other = json!({ "requestsPerMinute": 0.001, "_account": "other" });
+    assert!(matches!(rig.request(other, json!({ "path": "/me" })).await.events[..], [Event::Data(_)]));
+}

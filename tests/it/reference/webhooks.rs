@@ -1,0 +1,235 @@
+//! receiveWebhooks: signatures, answers, and the subscription that comes and goes with the flow.
+
+use super::{Rig, told};
+use emulator::provider::Scripted;
+use sailor::testing::{Emitted, Event, Harness, Verdict};
+use serde_json::{Value, json};
+
+const SECRET: &str = "Jefe";
+/// Spaces and order matter to a signature.
+const RAW: &str = r#"{"z": 1, "a": "ä"}"#;
+/// HMAC-SHA-256 of it, by another implementation.
+const HEX: &str = "e3ddb4db9031e354930b24478c39c16ae57e2c5b43a8b5a6849730c4b79c652f";
+const BASE64: &str = "492025Ax41STCyRHjDnBauV+LFtDqLWmhJcwxLecZS8=";
+const ADDRESS: &str = "https://hooks.example.com/hook/flow-1";
+
+impl Rig {
+    /// A request from outside, with somebody waiting for the answer.
+    async fn receive(&self, fields: Value, headers: Value, body: Value) -> Emitted {
+        let mut all = json!({ "reply_to": "waiting", "Content-Type": "application/json" });
+        all.as_object_mut().unwrap().extend(headers.as_object().unwrap().clone());
+        let message = json!({ "headers": all, "body": body, "method": "POST", "query": { "q": "1" }, "url": "/hook" });
+        self.harness("receiveWebhooks", fields).run_message(message).await.unwrap()
+    }
+}
+
+#[track_caller]
+fn reply(emitted: &Emitted) -> (u16, &Value) {
+    let Some(Event::HttpReply(reply)) = emitted.events.last() else { panic!("no reply: {emitted:?}") };
+    (reply.status_code, &reply.body)
+}
+
+#[tokio::test]
+async fn given_the_right_signature_then_the_request_is_emitted_and_answered_after_that() {
+    let rig = Rig::new().await;
+    for signature in [HEX.to_owned(), format!("sha256={HEX}"), BASE64.to_owned()] {
+        let headers = json!({ "X-Hub-Signature-256": signature });
+        let emitted = rig.receive(json!({ "webhookSecret": SECRET }), headers, json!({ "rawData": RAW })).await;
+        let [Event::Data(message), Event::HttpReply(_)] = &emitted.events[..] else { panic!("{emitted:?}") };
+        let received = &message["body"];
+        assert_eq!((&received["body"], &received["method"]), (&json!({ "z": 1, "a": "ä" }), &json!("POST")));
+        assert_eq!(
+            (&received["query"], &received["headers"]["content-type"]),
+            (&json!({ "q": "1" }), &json!("application/json"))
+        );
+        assert!(received["headers"].get("reply_to").is_none(), "{received}");
+        assert_eq!(reply(&emitted), (200, &json!({})));
+    }
+}
+
+#[tokio::test]
+async fn given_a_wrong_signature_or_none_then_the_answer_is_401_and_nothing_is_emitted() {
+    let rig = Rig::new().await;
+    let right = json!({ "x-hub-signature-256": HEX });
+    for (headers, raw) in [
+        (json!({}), RAW),
+        (json!({ "x-hub-signature-256": "" }), RAW),
+        (json!({ "x-hub-signature-256": 7 }), RAW),
+        (json!({ "x-hub-signature-256": HEX.replace('5', "6") }), RAW),
+        (json!({ "x-signature": HEX }), RAW),
+        (right, r#"{"z":1,"a":"ä"}"#),
+    ] {
+        let emitted = rig.receive(json!({ "webhookSecret": SECRET }), headers.clone(), json!({ "rawData": raw })).await;
+        assert_eq!((emitted.events.len(), emitted.verdict), (1, Verdict::Acknowledged), "{headers} {raw}");
+        assert_eq!(reply(&emitted).0, 401);
+    }
+}
+
+#[tokio::test]
+async fn given_a_header_of_its_own_then_the_signature_is_there() {
+    let rig = Rig::new().await;
+    let fields = json!({ "webhookSecret": SECRET, "signatureHeader": "X-Acme-Signature" });
+    let emitted = rig.receive(fields, json!({ "x-acme-signature": HEX }), json!({ "rawData": RAW })).await;
+    assert_eq!(reply(&emitted).0, 200);
+}
+
+#[tokio::test]
+async fn given_a_body_that_the_platform_has_read_then_the_signature_is_of_how_it_passes_it_on() {
+    let rig = Rig::new().await;
+    let body: Value = serde_json::from_str(RAW).unwrap();
+    let compact = "02e9eb53f6a75215b84e2c25cfaa39a730b19638f9c830be3f9ecab2585b2ee2";
+    for (signature, status) in [(compact, 200), (HEX, 401)] {
+        let headers = json!({ "x-hub-signature-256": signature });
+        let emitted = rig.receive(json!({ "webhookSecret": SECRET }), headers, body.clone()).await;
+        assert_eq!(reply(&emitted).0, status);
+    }
+}
+
+#[tokio::test]
+async fn given_no_secret_then_every_request_is_taken_json_or_not() {
+    let rig = Rig::new().await;
+    for (body, wanted) in [
+        (json!({ "rawData": "a=1&b=2" }), json!("a=1&b=2")),
+        (json!({ "rawData": "[1]" }), json!([1])),
+        (json!({ "rawData": "" }), json!("")),
+        (json!({ "parsed": true }), json!({ "parsed": true })),
+    ] {
+        let emitted = rig.receive(json!({}), json!({}), body).await;
+        assert_eq!(emitted.data::<Value>()[0]["body"], wanted);
+    }
+}
+
+#[tokio::test]
+async fn given_an_answer_of_its_own_then_it_is_given() {
+    let rig = Rig::new().await;
+    for (body, wanted, content_type) in [
+        ("{\"ok\": true}", json!({ "ok": true }), "application/json"),
+        ("thanks", json!("thanks"), "text/plain; charset=utf-8"),
+    ] {
+        let fields = json!({ "replyStatus": "202", "replyBody": body });
+        let emitted = rig.receive(fields, json!({}), json!({})).await;
+        assert_eq!(reply(&emitted), (202, &wanted));
+        let Some(Event::HttpReply(reply)) = emitted.events.last() else { panic!("{emitted:?}") };
+        assert_eq!(reply.headers["content-type"], content_type);
+    }
+}
+
+#[tokio::test]
+async fn given_nobody_who_waits_then_nobody_is_answered() {
+    let rig = Rig::new().await;
+    let harness = rig.harness("receiveWebhooks", json!({}));
+    let emitted = harness.run_message(json!({ "headers": {}, "body": { "rawData": "1" } })).await.unwrap();
+    assert!(matches!(&emitted.events[..], [Event::Data(_)]), "{emitted:?}");
+    let refused = rig.harness("receiveWebhooks", json!({ "webhookSecret": SECRET }));
+    assert!(refused.run(json!({ "rawData": "1" })).await.unwrap().events.is_empty());
+}
+
+#[tokio::test]
+async fn given_wrong_fields_then_the_error_names_them() {
+    let rig = Rig::new().await;
+    for (fields, told_of) in [
+        (json!({ "replyStatus": "fine" }), "replyStatus: expected a status"),
+        (json!({ "webhookSecret": 7 }), "webhookSecret: expected a string"),
+        (json!({ "subscriptionPointer": "id" }), "subscriptionPointer: expected a JSON pointer"),
+    ] {
+        let emitted = rig.receive(fields, json!({}), json!({})).await;
+        assert!(told(&emitted).contains(told_of), "{emitted:?}");
+    }
+}
+
+/// A subscription as the sample API wants it.
+fn subscribing() -> Value {
+    json!({
+        "subscribePath": "/webhooks", "webhookSecret": SECRET,
+        "subscribeBody": r#"{"url": "{{webhookUri}}", "config": {"secret": "{{webhookSecret}}"}, "events": ["*"]}"#,
+    })
+}
+
+#[tokio::test]
+async fn given_a_path_to_subscribe_at_then_the_flow_subscribes_when_it_starts_and_ends_that_when_it_stops() {
+    let rig = Rig::new().await;
+    let flow = || rig.harness("receiveWebhooks", subscribing()).webhook_uri(ADDRESS);
+    let kept = flow().startup().await.unwrap();
+    assert_eq!(kept, json!({ "path": "/webhooks/webhook-1" }));
+    let subscription = json!({ "url": ADDRESS, "config": { "secret": SECRET }, "events": ["*"] });
+    assert_eq!(rig.provider.subscriptions(), [subscription]);
+    flow().shutdown(kept.clone()).await.unwrap();
+    assert!(rig.provider.subscriptions().is_empty());
+    // One that is gone already is no trouble.
+    flow().shutdown(kept).await.unwrap();
+    assert_eq!(rig.statuses(), [201, 204, 404]);
+}
+
+#[tokio::test]
+async fn given_no_path_to_subscribe_at_then_starting_and_stopping_ask_nothing() {
+    let rig = Rig::new().await;
+    let kept = rig.harness("receiveWebhooks", json!({})).startup().await.unwrap();
+    for state in [kept, json!({})] {
+        rig.harness("receiveWebhooks", json!({})).shutdown(state).await.unwrap();
+    }
+    assert!(rig.provider.api_calls().is_empty());
+}
+
+#[tokio::test]
+async fn given_an_expired_token_then_it_is_refreshed_and_the_subscription_made_once() {
+    let rig = Rig::expired().await;
+    let fields = json!({ "subscribePath": "/webhooks" });
+    rig.harness("receiveWebhooks", fields).webhook_uri(ADDRESS).startup().await.unwrap();
+    assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![401, 201], 1));
+    assert_eq!(rig.provider.subscriptions(), [json!({ "url": ADDRESS })]);
+}
+
+#[tokio::test]
+async fn given_a_busy_api_then_it_is_asked_again_or_the_start_fails() {
+    let rig = Rig::new().await;
+    rig.busy_once();
+    let start = || rig.harness("receiveWebhooks", subscribing()).webhook_uri(ADDRESS).startup();
+    start().await.unwrap();
+    assert_eq!(rig.statuses(), [429, 201]);
+    rig.busy_for_long();
+    let error = format!("{:#}", start().await.unwrap_err());
+    assert!(error.contains("subscribing to webhooks") && error.contains("429"), "{error}");
+    assert_eq!(rig.provider.subscriptions().len(), 1);
+}
+
+#[tokio::test]
+async fn given_a_subscription_that_cannot_be_made_then_the_error_says_why() {
+    let rig = Rig::new().await;
+    let with = |name: &str, value: &str| {
+        let mut fields = subscribing();
+        fields[name] = value.into();
+        fields
+    };
+    for (fields, address, told_of) in [
+        (with("subscribeBody", "{secret"), Some(ADDRESS), "`subscribeBody` is no JSON: line 1, column 2"),
+        (subscribing(), None, "ELASTICIO_FLOW_WEBHOOK_URI is not set"),
+        (with("subscribeBody", "{}"), Some(ADDRESS), "a subscription needs a \\\"url\\\""),
+        (with("subscribePath", "/hooks"), Some(ADDRESS), "POST /hooks was answered 404"),
+    ] {
+        let harness = rig.harness("receiveWebhooks", fields);
+        let harness = address.into_iter().fold(harness, Harness::webhook_uri);
+        let error = format!("{:#}", harness.startup().await.unwrap_err());
+        assert!(error.contains(told_of), "{told_of}: {error}");
+    }
+    assert!(rig.provider.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn given_an_answer_that_names_no_subscription_then_the_flow_starts_and_ends_nothing_when_it_stops() {
+    let rig = Rig::new().await;
+    for (pointer, kept) in [("/data/id", "/webhooks/7%2Fa?x=1"), ("/data", "")] {
+        rig.provider.script_api([Scripted::Status(201, json!({ "data": { "id": "7/a" } }))]);
+        let fields = json!({ "subscribePath": "/webhooks/?x=1", "subscriptionPointer": pointer });
+        let state = rig.harness("receiveWebhooks", fields).webhook_uri(ADDRESS).startup().await.unwrap();
+        assert_eq!(state["path"].as_str().unwrap_or_default(), kept);
+    }
+}
+
+#[tokio::test]
+async fn given_a_subscription_that_cannot_be_ended_then_stopping_fails() {
+    let rig = Rig::new().await;
+    rig.provider.script_api([Scripted::Status(403, json!({ "error": "forbidden" }))]);
+    let stop = rig.harness("receiveWebhooks", subscribing()).shutdown(json!({ "path": "/webhooks/1" }));
+    let error = format!("{:#}", stop.await.unwrap_err());
+    assert!(error.contains("ending the subscription") && error.contains("403"), "{error}");
+}
