@@ -12,11 +12,13 @@ use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// Salesforce takes 150 MB in base64, which it makes of the file.
 const LARGEST: usize = 100 * 1024 * 1024;
 const TIMEOUT_SECONDS: usize = 600;
+/// How long a job's end is still waited for once the process is asked to stop.
+const WHILE_STOPPING: Duration = Duration::from_secs(5);
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -40,6 +42,13 @@ pub enum Operation {
     Delete,
     /// They are changed or created, by an external id.
     Upsert,
+}
+
+impl Operation {
+    /// Whether a second job with the same file changes nothing more.
+    fn is_repeatable(self) -> bool {
+        matches!(self, Self::Update | Self::Upsert)
+    }
 }
 
 /// The file.
@@ -101,7 +110,16 @@ pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -
 
     let job: Job = api::json(api.post("jobs/ingest").json(&job)).await?;
     let path = job.path("ingest")?;
-    let job = begin(&api, job, &path, file, limit).await?.done(&api, "ingest", limit).await?;
+    let job = begin(&api, job, &path, file, limit).await?;
+    let id = job.id.clone();
+    let job = tokio::select! {
+        job = job.done(&api, "ingest", limit) => job?,
+        // The message would go to another process, which would begin a second job.
+        () = stopping(&cx), if !operation.is_repeatable() => anyhow::bail!(
+            "the process was asked to stop while bulk job {id} goes on at Salesforce: see Setup, Bulk Data Load Jobs, \
+             before this message is sent again"
+        ),
+    };
     let mut result = vec![];
     for (kind, error) in [
         ("successfulResults", None),
@@ -112,6 +130,11 @@ pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -
         result.extend(csv::records(&text).into_iter().map(|record| row(record, error)));
     }
     cx.data(&Output { job_id: job.id, result }).await
+}
+
+async fn stopping(cx: &Context<Config, Output>) {
+    cx.cancelled.cancelled().await;
+    sleep(WHILE_STOPPING).await;
 }
 
 /// Uploads the file and has Salesforce begin. After an error that may have the message come again, nothing was begun.

@@ -113,9 +113,8 @@ impl Deployed {
 
     /// Ends the component; it has told no secret and nothing of what messages and records hold.
     async fn stop(&self, running: Running, contents: &[&str]) {
+        running.terminate();
         let Running { mut child, mut log } = running;
-        let id = child.id().expect("the component has ended").to_string();
-        assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
         let (mut lines, mut line) = (vec![], String::new());
         while timeout(PATIENCE, log.read_line(&mut line)).await.expect("no end").unwrap() > 0 {
             lines.push(std::mem::take(&mut line));
@@ -157,6 +156,14 @@ impl Deployed {
 struct Running {
     child: Child,
     log: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// Asks it to stop.
+    fn terminate(&self) {
+        let id = self.child.id().expect("the component has ended").to_string();
+        assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    }
 }
 
 fn bodies(events: &[Arc<Event>]) -> Vec<&Value> {
@@ -256,6 +263,29 @@ async fn given_a_file_in_object_storage_then_a_bulk_job_takes_it_and_says_what_b
     assert_eq!((&result[0]["success"], &result[1]["success"]), (&json!(true), &json!(false)));
     assert_eq!((deployed.api.records("Account").len(), deployed.provider().refreshes()), (1, 1));
     deployed.stop(component, &["confidential"]).await;
+}
+
+#[tokio::test]
+async fn given_a_stop_while_a_bulk_job_goes_on_then_its_message_fails_and_its_rows_are_not_created_a_second_time() {
+    for (operation, rejected, limit) in [("insert", true, "25"), ("upsert", false, "1")] {
+        let fields = json!({ "operation": operation, "sobject": "Account" });
+        let mut deployed = Deployed::new("bulk_cud", fields, Provider::issue).await;
+        deployed.variables.push(("ELASTICIO_SHUTDOWN_TIMEOUT", limit.into()));
+        deployed.api.set_job_pace(1000);
+        let platform = deployed.emulator.platform();
+        platform.set_object("rows", "Name,ErpId__c\nAcme,1\n");
+        let url = format!("{}/objects/rows?storage_type=maester", platform.url());
+        let component = deployed.start();
+        deployed.send(json!({ "attachmentUrl": url, "extIdField": "ErpId__c" }));
+        // It is created, filled, begun, and looked at.
+        timeout(PATIENCE, deployed.provider().api_called(4)).await.expect("no job is looked at");
+        deployed.stop(component, &[]).await;
+        let told = deployed.errors();
+        assert_eq!(told.len(), usize::from(rejected), "{operation}: {told:?}");
+        assert!(told.iter().all(|error| error.contains("goes on at Salesforce")), "{told:?}");
+        let depth = deployed.emulator.broker().depth(&deployed.emulator.topology().input);
+        assert_eq!(depth.ready + depth.unacked, usize::from(!rejected), "{operation}");
+    }
 }
 
 #[tokio::test]
