@@ -9,14 +9,16 @@ use std::{
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Every `emulator run` and `emulator service` of a page; commands with something to fill in are left out.
+/// Every `emulator run` and `emulator service` of a page; commands with something to fill in are left out, and those of
+/// other components, which their own tests run.
 fn commands(page: &str) -> Vec<String> {
     let text = std::fs::read_to_string(format!("{ROOT}/{page}")).unwrap();
     let lines = text.lines().flat_map(|line| line.split('`'));
     let ours = lines.filter(|part| {
         ["run", "service"].iter().any(|command| part.starts_with(&format!("cargo run -p emulator -- {command} ")))
     });
-    ours.filter(|command| command.contains("samples/") && !command.contains('…')).map(str::to_owned).collect()
+    let is_own = |command: &&str| !command.contains(" -- cargo run") && !command.contains('…');
+    ours.filter(|command| command.contains("samples/")).filter(is_own).map(str::to_owned).collect()
 }
 
 /// The emulator's binary, which cargo builds with the tests of the workspace.
