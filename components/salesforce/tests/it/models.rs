@@ -1,6 +1,9 @@
 //! Select models, dynamic metadata and verification: what they answer.
 
-use crate::{calls::Call, rig::Org};
+use crate::{
+    calls::{Call, calls},
+    rig::Org,
+};
 use emulator::standins::salesforce::{Call as SentCall, Fault};
 use sailor::Verified;
 use serde_json::{Value, json};
@@ -189,6 +192,26 @@ async fn given_dead_tokens_or_a_second_401_then_the_credentials_are_not_verified
     org.provider.revoke_all();
     let verdict = org.harness("", json!({}), tokens).verify().await.unwrap();
     assert!(matches!(&verdict, Verified::No(reason) if reason.contains("connected again")), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn given_no_tokens_or_none_that_can_be_used_then_each_call_says_that_the_account_must_be_connected() {
+    let org = Org::new().await;
+    for (call, mut fields) in calls() {
+        for tokens in [Value::Null, json!({ "access_token": "" })] {
+            fields["oauth"] = tokens;
+            let told = match call {
+                // Credentials that are not there are not verified, which is no failure.
+                Call::Verify => match org.harness("", fields.clone(), org.provider.issue()).verify().await.unwrap() {
+                    Verified::No(reason) => reason,
+                    verdict => panic!("{verdict:?}"),
+                },
+                call => format!("{:#}", call.make(&org, fields.clone(), org.provider.issue()).await.unwrap_err()),
+            };
+            assert!(told.contains("connect"), "{call:?}: {told}");
+        }
+    }
+    assert!(org.api.calls().is_empty());
 }
 
 #[tokio::test]
