@@ -1,14 +1,9 @@
-//! The step's fields as the platform sends them: numbers may be text, what is left empty may be an empty text, and a box
-//! that is ticked says `on`.
+//! The step's fields: those of the platform, JSON pointers, and lists of statuses.
 
+pub use sailor::fields::{checked, choice, count, text};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 use std::{ops::RangeInclusive, str::FromStr};
-
-/// A text that is not empty.
-pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(field)?.filter(|text| !text.trim().is_empty()))
-}
 
 /// A number above zero, or its text.
 pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
@@ -17,12 +12,6 @@ where
 {
     let number = written(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
     number.map(|number| number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))).transpose()
-}
-
-/// A whole number, or its text.
-pub fn count<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
-    let number = written(field)?.map(|text| text.parse());
-    number.transpose().map_err(|_| D::Error::custom("not usable, expected a whole number"))
 }
 
 /// An HTTP status.
@@ -39,26 +28,6 @@ fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Err
         other => other.to_string(),
     };
     Ok(Some(text).filter(|text| !text.is_empty()))
-}
-
-/// A box that is ticked or not.
-pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
-    match Value::deserialize(field)? {
-        Value::Null => Ok(false),
-        Value::Bool(ticked) => Ok(ticked),
-        Value::String(text) if matches!(&*text, "on" | "true" | "yes") => Ok(true),
-        Value::String(text) if matches!(&*text, "" | "off" | "false" | "no") => Ok(false),
-        _ => Err(D::Error::custom("not usable, expected `on` or nothing")),
-    }
-}
-
-/// One of several choices; the default where none is made.
-pub fn choice<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Default>(field: D) -> Result<T, D::Error> {
-    match Value::deserialize(field)? {
-        Value::Null => Ok(T::default()),
-        Value::String(text) if text.is_empty() => Ok(T::default()),
-        chosen => serde_json::from_value(chosen).map_err(D::Error::custom),
-    }
 }
 
 /// A JSON pointer (RFC 6901), with or without `#` before it; the empty one is the whole document.

@@ -37,6 +37,7 @@ pub mod protocol;
 pub mod settings;
 
 pub mod descriptor;
+pub mod fields;
 mod schema;
 
 mod http;

@@ -177,7 +177,7 @@ async fn given_parents_of_one_or_several_objects_and_children_then_queries_show_
 async fn given_faults_by_order_then_each_happens_once_and_an_answer_that_is_lost_was_carried_out() {
     let org = Org::new().await;
     let new = || json!({ "Name": "Acme" });
-    org.api.fail("POST", [Fault::Busy(7), Fault::Refused(403, "REQUEST_LIMIT_EXCEEDED", "no")]);
+    org.api.fail("POST", [Fault::Throttled(7), Fault::Refused(403, "REQUEST_LIMIT_EXCEEDED", "no")]);
     let busy = org.request("POST", "/services/data/v60.0/sobjects/Account").json(&new()).send().await.unwrap();
     assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].to_str().unwrap()), (429, "7"));
     let (status, refused) = org.send("POST", "sobjects/Account", new()).await;

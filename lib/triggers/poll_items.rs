@@ -57,7 +57,7 @@ pub struct Config {
     page_size: Option<u64>,
     #[serde(default, deserialize_with = "fields::text")]
     page_size_parameter: Option<String>,
-    #[serde(default, deserialize_with = "fields::flag")]
+    #[serde(default, deserialize_with = "fields::checked")]
     is_sorted: bool,
     #[serde(default, deserialize_with = "fields::choice")]
     emit: Emit,

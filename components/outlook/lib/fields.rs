@@ -1,32 +1,11 @@
-//! How the platform gives fields: check boxes that send `"on"`, choices that are empty when nothing was chosen.
+//! The step's fields: those of the platform, choices as Graph writes them, and what must not be missing.
 
 use anyhow::Context as _;
+pub use sailor::fields::{checked, flag, text};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, IntoDeserializer, value},
 };
-use serde_json::Value;
-
-/// A check box: `"on"` or nothing from the platform, `true` or `"true"` where a flow was made by a program.
-pub fn checked<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
-    flag(field).map(|flag| flag.unwrap_or(false))
-}
-
-/// Yes or no, however it is written; none when nothing was said.
-pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<Option<bool>, D::Error> {
-    let no_flag = || D::Error::custom("no flag, expected true or false");
-    match Option::<Value>::deserialize(field)? {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(flag)),
-        Some(Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
-            "on" | "true" => Ok(Some(true)),
-            "off" | "false" => Ok(Some(false)),
-            "" => Ok(None),
-            _ => Err(no_flag()),
-        },
-        Some(_) => Err(no_flag()),
-    }
-}
 
 /// One of several names in any case of its first letter, as Graph writes them; none when nothing was chosen.
 pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
@@ -40,11 +19,6 @@ pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Resul
         false => first.to_ascii_lowercase() + rest,
     };
     T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name)).map(Some).map_err(D::Error::custom)
-}
-
-/// A text; none when the field was left empty.
-pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(field)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// The value of a field that must have one.

@@ -26,7 +26,7 @@ pub struct Config {
     sobject: Name,
     #[serde(default, deserialize_with = "fields::checked")]
     include_deleted: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::choice")]
     output_method: OutputMethod,
     #[serde(default, deserialize_with = "fields::number")]
     term_number: Option<usize>,

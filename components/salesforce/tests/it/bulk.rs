@@ -109,7 +109,7 @@ async fn given_trouble_after_a_job_was_begun_then_its_rows_are_not_created_a_sec
     let org = Org::new().await;
     org.api.set_job_pace(1);
     // Longer than a request is tried, while waiting for the job's end and for its results.
-    org.api.fail("GET .*/jobs/ingest/[^/]*$", [const { Fault::Busy(0) }; 5]);
+    org.api.fail("GET .*/jobs/ingest/[^/]*$", [const { Fault::Throttled(0) }; 5]);
     org.api.fail("GET .*/failedResults", [const { Fault::Refused(503, "SERVER_UNAVAILABLE", "busy") }; 4]);
     let result = result(&change(&org, "insert", "Name\nA\n", json!({})).await);
     assert_eq!((result.len(), org.api.records("Account").len()), (1, 1));
@@ -128,7 +128,7 @@ async fn given_a_lost_answer_to_the_end_of_the_upload_then_the_job_is_neither_be
 #[tokio::test]
 async fn given_an_end_of_the_upload_that_is_refused_then_nothing_was_done_and_the_message_comes_again() {
     let org = Org::new().await;
-    org.api.fail("PATCH", [const { Fault::Busy(0) }; 4]);
+    org.api.fail("PATCH", [const { Fault::Throttled(0) }; 4]);
     let emitted = change(&org, "insert", "Name\nA\n", json!({})).await;
     assert!(matches!(&emitted.events[..], [Event::Rebound(_)]), "{emitted:?}");
     assert!(org.api.records("Account").is_empty());

@@ -103,13 +103,13 @@ async fn given_a_429_then_each_function_and_each_call_waits_and_goes_on() {
     let org = org().await;
     for (function, fields, body) in every(&org) {
         let before = org.api.calls().len();
-        org.api.fail(".*", [Fault::Busy(0)]);
+        org.api.fail(".*", [Fault::Throttled(0)]);
         org.data(function, fields, body).await;
         let calls = &org.api.calls()[before..];
         assert_eq!((calls[0].status, calls[0].line()), (Some(429), calls[1].line()), "{function}");
     }
     for (call, fields) in calls() {
-        org.api.fail(".*", [Fault::Busy(0)]);
+        org.api.fail(".*", [Fault::Throttled(0)]);
         let answer = call.make(&org, fields, org.provider.issue()).await;
         answer.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
     }
@@ -119,7 +119,7 @@ async fn given_a_429_then_each_function_and_each_call_waits_and_goes_on() {
 async fn given_a_429_for_longer_then_each_functions_message_comes_again_later_and_nothing_was_done() {
     let org = org().await;
     for (function, fields, body) in every(&org) {
-        org.api.fail(".*", [const { Fault::Busy(0) }; 4]);
+        org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
         let emitted = org.run(function, fields, body).await;
         let is_rebound = matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429"));
         assert!(is_rebound, "{function}: {emitted:?}");
@@ -131,7 +131,7 @@ async fn given_a_429_for_longer_then_each_functions_message_comes_again_later_an
 async fn given_a_429_for_longer_then_each_call_is_an_error_that_says_so() {
     let org = org().await;
     for (call, fields) in calls() {
-        org.api.fail(".*", [const { Fault::Busy(0) }; 4]);
+        org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
         let error = call.make(&org, fields, org.provider.issue()).await.expect_err(&format!("{call:?}"));
         assert!(format!("{error:#}").contains("429"), "{call:?}: {error:#}");
     }

@@ -60,7 +60,7 @@ async fn given_deleted_records_then_the_action_finds_them_only_when_asked_to() {
 #[tokio::test]
 async fn given_trouble_between_pages_then_the_message_that_comes_again_emits_no_record_twice() {
     let org = of_three().await;
-    org.api.fail("/query/01g", [const { Fault::Busy(0) }; 4]);
+    org.api.fail("/query/01g", [const { Fault::Throttled(0) }; 4]);
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
     assert!(matches!(&emitted.events[..], [Event::Rebound(_)]), "{emitted:?}");
     assert_eq!(org.data("query", json!({}), json!({ "query": QUERY })).await.len(), 3);

@@ -53,7 +53,7 @@ fn of_one_record() -> Vec<Case> {
             "create",
             json!({ "sobject": "Account", "utilizeAttachment": "perhaps" }),
             json!({}),
-            "utilizeAttachment|yes or no",
+            "utilizeAttachment|true or false",
         ),
         ("createAccount", json!({}), json!({}), "Name"),
         ("createAccount", json!({}), json!({ "Name": " " }), "`Name` is empty"),

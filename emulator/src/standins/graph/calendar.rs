@@ -1,11 +1,11 @@
 //! Calendars and events. The calendar view knows events whose times are in UTC; series it does not have.
 
 use super::{
+    super::server::Request,
+    answer::{Answer, created, json},
     mail::list,
-    query::instant,
     refusal::Refusal,
-    server::{Answer, Request, created},
-    state::State,
+    state::{State, instant},
 };
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub(super) fn create(state: &mut State, calendar: &str, request: &Request) -> An
     if !state.calendars.iter().any(|known| known.id == calendar) {
         return Err(Refusal::no_item());
     }
-    let event = request.json()?;
+    let event = json(request)?;
     let all_day = event["isAllDay"] == Value::Bool(true);
     for name in ["start", "end"] {
         check_time(name, &event[name], all_day)?;

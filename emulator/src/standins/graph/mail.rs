@@ -1,9 +1,10 @@
 //! Mail: folders, messages, attachments, sending.
 
 use super::{
+    super::server::Request,
+    answer::{Answer, created, json, json_answer},
     query,
     refusal::Refusal,
-    server::{Answer, Request, created, json_answer},
     state::{Item, State},
 };
 use axum::{
@@ -38,7 +39,7 @@ pub(super) fn messages(state: &State, folder: &str, request: &Request) -> Answer
 
 /// A moved message has a new id.
 pub(super) fn move_message(state: &mut State, folder: &str, id: &str, request: &Request) -> Answer {
-    let body = request.json()?;
+    let body = json(request)?;
     let Some(destination) = body["destinationId"].as_str() else {
         return Err(Refusal::bad_request("The request body must have destinationId."));
     };
@@ -95,7 +96,7 @@ pub(super) fn send(state: &mut State, request: &Request) -> Answer {
     if request.body.len() > MOST_BYTES {
         return Err(Refusal::new(413, "RequestEntityTooLarge", "The request is larger than 4 MB."));
     }
-    let mut body = request.json()?;
+    let mut body = json(request)?;
     let message = &body["message"];
     let recipients = ["toRecipients", "ccRecipients", "bccRecipients"];
     let lists = recipients.iter().filter_map(|name| message[*name].as_array());

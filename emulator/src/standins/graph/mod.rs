@@ -5,22 +5,22 @@
 //! does not have is answered 501, by name: other lists and filters, series of events, the calendar view of events
 //! outside of UTC, large uploads, batches, delta queries.
 
+mod answer;
 mod calendar;
-mod calls;
 mod mail;
 mod query;
 mod refusal;
+mod routes;
 mod samples;
-mod server;
 mod state;
 
-pub use calls::{Call, Fault};
+pub use super::calls::{Call, Fault};
 
+use super::server::{Running, Shared};
 use crate::provider::Provider;
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use server::{Running, Shared};
-use state::{File, Item};
+use state::{File, Item, State};
 use std::{io, sync::Arc};
 
 /// A running stand-in with the mailbox of one user. Clones are handles to the same one; it stops with the last.
@@ -42,7 +42,7 @@ use std::{io, sync::Arc};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Graph {
-    server: Arc<Running>,
+    server: Arc<Running<State>>,
 }
 
 /// The kinds of attachments.
@@ -62,17 +62,17 @@ impl Graph {
     /// # Errors
     /// When no port is free.
     pub async fn start(provider: &Provider) -> io::Result<Self> {
-        Ok(Self { server: server::start(provider.clone()).await?.into() })
+        Ok(Self { server: Running::start(provider.clone(), State::new()).await?.into() })
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Shared<State> {
         &self.server.shared
     }
 
     /// The base of all paths: `http://127.0.0.1:PORT/v1.0`.
     #[must_use]
     pub fn url(&self) -> String {
-        self.shared().url()
+        format!("{}/v1.0", self.shared().url())
     }
 
     /// The calls so far that match a regular expression on `METHOD /path?query`, the query decoded.
@@ -110,13 +110,13 @@ impl Graph {
 
     /// From now on no page of a list has more items than this, whatever `$top` asks for.
     pub fn limit_pages(&self, items: usize) {
-        self.shared().state().page_size = items.max(1);
+        self.shared().service().page_size = items.max(1);
     }
 
-    /// Adds a contact and gives its id, which is that of `fields` where there is one. Times of change may have fractions of seconds: Graph compares with them, and shows
-    /// whole seconds.
+    /// Adds a contact and gives its id, which is that of `fields` where there is one. Times of change may have fractions
+    /// of seconds: Graph compares with them, and shows whole seconds.
     pub fn add_contact(&self, fields: Value) -> String {
-        let mut state = self.shared().state();
+        let mut state = self.shared().service();
         let id = state.id_of("contact", &fields);
         let contact = state.item(&id, "", fields);
         state.contacts.push(contact);
@@ -125,12 +125,12 @@ impl Graph {
 
     /// Adds a folder, below another one unless `within` is empty, and gives its id.
     pub fn add_folder(&self, within: &str, name: &str) -> String {
-        let id = self.shared().state().new_id("folder");
+        let id = self.shared().service().new_id("folder");
         self.add_folder_with_id(&id, within, name)
     }
 
     fn add_folder_with_id(&self, id: &str, within: &str, name: &str) -> String {
-        let mut state = self.shared().state();
+        let mut state = self.shared().service();
         let within = state.folder(within).map(|folder| folder.id.clone()).unwrap_or_default();
         let folder = state.item(id, &within, serde_json::json!({ "displayName": name }));
         state.folders.push(folder);
@@ -142,7 +142,7 @@ impl Graph {
     /// # Panics
     /// When there is no such folder.
     pub fn add_message(&self, folder: &str, fields: Value) -> String {
-        let mut state = self.shared().state();
+        let mut state = self.shared().service();
         let folder = state.folder(folder).expect("no such folder").id.clone();
         let id = state.id_of("message", &fields);
         let message = state.item(&id, &folder, fields);
@@ -159,7 +159,7 @@ impl Graph {
         content_type: &str,
         bytes: impl Into<Bytes>,
     ) -> String {
-        let mut state = self.shared().state();
+        let mut state = self.shared().service();
         let id = state.new_id("attachment");
         let file = File {
             message: message.to_owned(),
@@ -182,20 +182,20 @@ impl Graph {
 
     /// Adds a calendar and gives its id.
     pub fn add_calendar(&self, name: &str) -> String {
-        let id = self.shared().state().new_id("calendar");
+        let id = self.shared().service().new_id("calendar");
         self.add_calendar_with_id(&id, name);
         id
     }
 
     fn add_calendar_with_id(&self, id: &str, name: &str) {
-        let mut state = self.shared().state();
+        let mut state = self.shared().service();
         let calendar = state.item(id, "", serde_json::json!({ "name": name }));
         state.calendars.push(calendar);
     }
 
     /// Adds an event to the default calendar; `start` and `end` are in UTC, as `2024-06-01T10:00:00`. Gives its id.
     pub fn add_event(&self, start: &str, end: &str, fields: Value) -> String {
-        let mut state = self.shared().state();
+        let mut state = self.shared().service();
         let id = state.new_id("event");
         let mut event = state.item(&id, "calendar-id=", fields);
         for (name, time) in [("start", start), ("end", end)] {
@@ -209,13 +209,13 @@ impl Graph {
     /// Changes a message, contact or event: it has a new version, and the time of change that `fields` say. False when
     /// there is none of this id.
     pub fn change(&self, id: &str, fields: Map<String, Value>) -> bool {
-        self.shared().state().change(id, fields)
+        self.shared().service().change(id, fields)
     }
 
     /// The messages of a folder (its id or well-known name).
     #[must_use]
     pub fn messages(&self, folder: &str) -> Vec<Value> {
-        let state = self.shared().state();
+        let state = self.shared().service();
         let id = state.folder(folder).map(|folder| folder.id.clone()).unwrap_or_default();
         state.messages.iter().filter(|message| message.within == id).map(Item::shown).collect()
     }
@@ -223,13 +223,13 @@ impl Graph {
     /// The events of a calendar.
     #[must_use]
     pub fn events(&self, calendar: &str) -> Vec<Value> {
-        self.shared().state().events.iter().filter(|event| event.within == calendar).map(Item::shown).collect()
+        self.shared().service().events.iter().filter(|event| event.within == calendar).map(Item::shown).collect()
     }
 
     /// What was sent: the bodies of all calls of `sendMail` that were accepted.
     #[must_use]
     pub fn sent(&self) -> Vec<Value> {
-        self.shared().state().sent.clone()
+        self.shared().service().sent.clone()
     }
 
     /// Stops listening and ends calls that are under way.

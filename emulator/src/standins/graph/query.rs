@@ -1,6 +1,9 @@
 //! What a list can be asked with: `$filter`, `$orderby`, `$select`, `$top`, `$skip`, and pages of the answer.
 
-use super::{refusal::Refusal, state::Item};
+use super::{
+    refusal::Refusal,
+    state::{Item, instant},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -107,16 +110,6 @@ impl Condition {
             Self::Is { property, value } => item.fields.get(property) == Some(&Value::Bool(*value)),
         }
     }
-}
-
-/// A time in UTC in a form that can be compared as text; none when it is none.
-pub(super) fn instant(text: &str) -> Option<String> {
-    let text = text.trim_matches('\'');
-    let (seconds, fraction) =
-        text.strip_suffix('Z').unwrap_or(text).split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
-    let shape: String = seconds.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let fits = shape == "0000-00-00T00:00:00" && fraction.len() <= 9 && fraction.bytes().all(|b| b.is_ascii_digit());
-    fits.then(|| format!("{seconds}.{fraction:0<9}"))
 }
 
 fn encoded(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -38,11 +38,6 @@ impl Refusal {
         let challenge = "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
                          client_id=\"00000003-0000-0000-c000-000000000000\"";
         ([(header::WWW_AUTHENTICATE, challenge)], refusal).into_response()
-    }
-
-    pub(super) fn throttled(seconds: u32) -> Response {
-        let refusal = Self::new(429, "TooManyRequests", "Too many requests. Please try again later.");
-        ([(header::RETRY_AFTER, HeaderValue::from(seconds))], refusal).into_response()
     }
 }
 

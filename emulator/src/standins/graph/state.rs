@@ -1,6 +1,5 @@
 //! One user's mailbox: folders, messages with attachments, contacts, calendars, events.
 
-use super::query::instant;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -139,4 +138,14 @@ impl State {
         folder.fields.insert("childFolderCount".to_owned(), count.into());
         folder
     }
+}
+
+/// A time in UTC in a form that can be compared as text; none when it is none.
+pub(super) fn instant(text: &str) -> Option<String> {
+    let text = text.trim_matches('\'');
+    let (seconds, fraction) =
+        text.strip_suffix('Z').unwrap_or(text).split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
+    let shape: String = seconds.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let fits = shape == "0000-00-00T00:00:00" && fraction.len() <= 9 && fraction.bytes().all(|b| b.is_ascii_digit());
+    fits.then(|| format!("{seconds}.{fraction:0<9}"))
 }

@@ -1,61 +1,17 @@
 //! Bulk API 2.0: jobs that take CSV, and jobs that give it.
 
 use super::{
-    csv, evaluate, records,
+    answer::{Answer, Request, json_answer, no_content},
+    csv, evaluate,
+    job::Job,
+    records,
     refusal::Refusal,
     schema::Object,
-    server::{Request, json_answer, no_content},
     soql::{self, Item},
     state::State,
 };
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{http::StatusCode, response::IntoResponse};
 use serde_json::{Map, Value, json};
-
-type Answer = Result<Response, Refusal>;
-
-/// A bulk job.
-pub(super) struct Job {
-    info: Value,
-    /// How often it will still be said to be in progress.
-    polls: usize,
-    upload: Option<String>,
-    /// Results, each with its header line.
-    successful: String,
-    failed: String,
-    unprocessed: String,
-    /// Of a query.
-    header: String,
-    rows: Vec<String>,
-}
-
-impl Job {
-    fn new(info: Value, polls: usize) -> Self {
-        let none = String::new;
-        Self {
-            info,
-            polls,
-            upload: None,
-            successful: none(),
-            failed: none(),
-            unprocessed: none(),
-            header: none(),
-            rows: vec![],
-        }
-    }
-
-    /// Its state as it is told: a job that is done is said to be in progress for some time.
-    fn told(&mut self) -> Value {
-        let mut info = self.info.clone();
-        if self.polls > 0 && ["JobComplete", "Failed"].contains(&info["state"].as_str().unwrap_or_default()) {
-            self.polls -= 1;
-            info["state"] = "InProgress".into();
-        }
-        info
-    }
-}
 
 fn wrong_job(message: impl Into<String>) -> Refusal {
     Refusal::new(400, "INVALIDJOB", message)

@@ -5,26 +5,27 @@
 //! `COUNT()`, `GROUP BY`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock stands still
 //! until a test moves it.
 
+mod answer;
 mod bulk;
-mod calls;
 mod clock;
 mod csv;
 mod evaluate;
+mod job;
 mod query;
 mod records;
 mod refusal;
+mod routes;
 mod samples;
 mod schema;
-mod server;
 mod soql;
 mod state;
 mod values;
 
-pub use calls::{Call, Fault};
+pub use super::calls::{Call, Fault};
 
+use super::server::{Running, Shared};
 use crate::provider::Provider;
 use serde_json::{Map, Value};
-use server::{Running, Shared};
 use state::State;
 use std::{io, sync::Arc};
 
@@ -44,7 +45,7 @@ use std::{io, sync::Arc};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Salesforce {
-    server: Arc<Running>,
+    server: Arc<Running<State>>,
 }
 
 impl Salesforce {
@@ -54,12 +55,12 @@ impl Salesforce {
     /// # Errors
     /// When no port can be had.
     pub async fn start(provider: &Provider) -> io::Result<Self> {
-        let standin = Self { server: server::start(provider.clone()).await?.into() };
+        let standin = Self { server: Running::start(provider.clone(), State::new()).await?.into() };
         provider.knobs(|knobs| drop(knobs.extra.insert("instance_url".into(), standin.url().into())));
         Ok(standin)
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Shared<State> {
         &self.server.shared
     }
 
@@ -155,6 +156,6 @@ impl Salesforce {
     }
 
     fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.shared().state())
+        work(&mut self.shared().service())
     }
 }

@@ -1,16 +1,13 @@
 //! Queries and their pages.
 
 use super::{
+    answer::{Answer, Request, json_answer},
     evaluate,
     refusal::Refusal,
-    server::{Request, json_answer},
     soql::{self, Item},
     state::State,
 };
-use axum::response::Response;
 use serde_json::{Value, json};
-
-type Answer = Result<Response, Refusal>;
 
 pub(super) fn query(state: &mut State, request: &Request, deleted: bool) -> Answer {
     let text = request.query.get("q").ok_or_else(|| Refusal::malformed("A query string has to be specified"))?;

@@ -1,20 +1,14 @@
 //! One record: create, read, update, delete, upsert by external id, and blobs.
 
 use super::{
+    answer::{Answer, Request, json_answer, no_content},
     refusal::Refusal,
     schema::Object,
-    server::{Request, json_answer, no_content},
     state::{Record, State, is_deleted},
     values::checked,
 };
-use axum::{
-    Json,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, http::StatusCode, response::IntoResponse};
 use serde_json::{Value, json};
-
-type Answer = Result<Response, Refusal>;
 
 pub(super) fn create(state: &mut State, object: &str, request: &Request) -> Answer {
     let object = state.schema.object(object)?.clone();

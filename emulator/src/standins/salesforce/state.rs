@@ -1,6 +1,6 @@
 //! What the organisation holds: records, query cursors, jobs, and the time.
 
-use super::{bulk::Job, clock::Clock, schema::Schema};
+use super::{clock::Clock, job::Job, schema::Schema};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the stand-in was asked, and the faults that were ordered for calls to come.
+//! What a stand-in was asked, and the faults that were ordered for calls to come.
 
 use regex_lite::Regex;
 use serde_json::Value;
@@ -8,18 +8,20 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// One call of the stand-in.
+/// One call.
 #[derive(Clone, PartialEq)]
 pub struct Call {
     /// `GET`, `POST`, …
     pub method: String,
-    /// The path and the query, the query decoded.
+    /// The path as it came, so that its encoding can be seen.
     pub path: String,
+    /// The query, decoded: `$top=10&$filter=…`.
+    pub query: String,
     /// The bearer token.
     pub token: Option<String>,
     /// The body: JSON where it was JSON, otherwise text.
     pub body: Value,
-    /// What was answered. None: nothing yet, or nothing at all.
+    /// What was answered. None: nothing.
     pub status: Option<u16>,
 }
 
@@ -37,36 +39,47 @@ impl Call {
     /// What patterns are matched with: `METHOD /path?query`.
     #[must_use]
     pub fn line(&self) -> String {
-        format!("{} {}", self.method, self.path)
+        match self.query.as_str() {
+            "" => format!("{} {}", self.method, self.path),
+            query => format!("{} {}?{query}", self.method, self.path),
+        }
     }
 }
 
-/// What goes wrong with one call. Records are not changed by it.
+/// What goes wrong with one call. Nothing is changed by it, unless it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Salesforce's error body with this status, code and message.
-    Refused(u16, &'static str, &'static str),
     /// 429 with `Retry-After` of so many seconds.
-    Busy(u32),
+    Throttled(u32),
+    /// The service's error body with this status, code and message.
+    Refused(u16, &'static str, &'static str),
+    /// The token is not good, whatever it is.
+    Unauthorized,
     /// The connection is cut instead of an answer.
     Drop,
     /// The call is carried out, and the connection cut before its answer.
     DropAnswer,
 }
 
+/// What happens at the service while somebody reads from it.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 /// The record of all calls, and the faults by pattern.
 #[derive(Default)]
 pub(super) struct Calls {
     calls: Mutex<Vec<Call>>,
     orders: Mutex<Vec<(Regex, VecDeque<Fault>)>>,
+    meanwhile: Mutex<Vec<(Regex, Meanwhile)>>,
 }
 
 impl Calls {
-    /// Writes a call down; the fault that was ordered for it, of the patterns that match the one ordered first.
+    /// Writes a call down; gives its place and the fault that was ordered for it: of the patterns that match, by the one
+    /// that was given first.
     pub(super) fn arrived(&self, call: Call) -> (usize, Option<Fault>) {
         let line = call.line();
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = orders.iter_mut().find(|(pattern, _)| pattern.is_match(&line)).and_then(|(_, f)| f.pop_front());
+        let first = orders.iter_mut().find(|(pattern, _)| pattern.is_match(&line));
+        let fault = first.and_then(|(_, faults)| faults.pop_front());
         orders.retain(|(_, faults)| !faults.is_empty());
         let mut calls = self.lock();
         calls.push(call);
@@ -91,8 +104,20 @@ impl Calls {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
     }
 
+    /// Takes back what was ordered and has not happened.
     pub(super) fn forget(&self) {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn meanwhile(&self, pattern: &str, work: Meanwhile) {
+        self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).push((regex(pattern), work));
+    }
+
+    /// What was to happen before this call is answered.
+    pub(super) fn due(&self, line: &str) -> Option<Meanwhile> {
+        let mut meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = meanwhile.iter().position(|(pattern, _)| pattern.is_match(line))?;
+        Some(meanwhile.remove(at).1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
