@@ -24,6 +24,8 @@ mod fields;
 mod get_updated_objects_polling;
 #[path = "linked.rs"]
 mod linked;
+#[path = "literal.rs"]
+mod literal;
 #[path = "lookup.rs"]
 mod lookup;
 #[path = "actions/lookup_object.rs"]

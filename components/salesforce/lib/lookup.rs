@@ -3,8 +3,9 @@
 use super::{
     api::{Api, Record},
     describe::Object,
+    literal::literal,
     pages::Pages,
-    soql::{self, Name},
+    soql::Name,
 };
 use sailor::prelude::*;
 use serde::Deserialize;
@@ -44,7 +45,7 @@ pub async fn only(
     value: &Value,
     select: &str,
 ) -> anyhow::Result<Option<Record>> {
-    let literal = soql::literal(object.field(field.as_str())?, value)?;
+    let literal = literal(object.field(field.as_str())?, value)?;
     let query = format!("SELECT {select} FROM {} WHERE {field} = {literal} LIMIT 2", object.name);
     let mut found = Pages::of(api, query).first(2).await?;
     anyhow::ensure!(

@@ -1,9 +1,7 @@
-//! SOQL that says what it is meant to say: names are checked, values are always literals of their field's type.
+//! SOQL that says what it is meant to say: names that are checked, texts and times as literals.
 
-use super::describe::Field;
 use anyhow::Context as _;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::Value;
 use std::fmt;
 
 /// The API name of an object, a field or a relationship; for fields of parents with dots: `Account.Name`.
@@ -59,38 +57,6 @@ pub fn text(value: &str) -> String {
     literal
 }
 
-/// A value as a literal that this field can be compared with.
-pub fn literal(field: &Field, value: &Value) -> anyhow::Result<String> {
-    let given = match value {
-        Value::Null => return Ok("null".to_owned()),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(_) | Value::Object(_) => anyhow::bail!("`{}` must be a single value", field.name),
-    };
-    let given = match field.kind.as_str() {
-        "base64" | "address" | "location" => {
-            anyhow::bail!("`{}` is of type {}, which cannot be searched", field.name, field.kind)
-        }
-        "textarea" if !field.filterable => anyhow::bail!("`{}` is a long text, which cannot be searched", field.name),
-        "boolean" | "int" | "long" | "double" | "currency" | "percent" | "date" | "datetime" | "time" => {
-            given.trim().to_owned()
-        }
-        _ => return Ok(text(&given)),
-    };
-    let (fits, example) = match field.kind.as_str() {
-        "boolean" => (matches!(given.as_str(), "true" | "false"), "true or false"),
-        "date" => (is_date(&given) || is_relative(&given), "a date such as 2024-01-31"),
-        "time" => (is_time_of_day(&given), "a time of day such as 12:00:00Z"),
-        "datetime" => (instant(&given).is_ok() || is_relative(&given), "a time such as 2024-01-31T12:00:00Z"),
-        _ => (is_number(&given), "a number"),
-    };
-    anyhow::ensure!(fits, "`{}` is of type {}: it must be {example}", field.name, field.kind);
-    if field.kind == "datetime" && !is_relative(&given) {
-        return instant(&given);
-    }
-    Ok(given)
-}
-
 /// A point in time as a literal. A date alone means its beginning in UTC.
 pub fn instant(text: &str) -> anyhow::Result<String> {
     let text = text.trim();
@@ -115,32 +81,13 @@ pub fn instant(text: &str) -> anyhow::Result<String> {
     Ok(format!("{date}T{seconds}.{}{zone}", &format!("{millis}00")[..3]))
 }
 
-fn is_date(text: &str) -> bool {
+/// Whether it is a date such as 2024-01-31.
+pub fn is_date(text: &str) -> bool {
     is_shaped(text, "0000-00-00")
 }
 
-fn is_time_of_day(text: &str) -> bool {
-    let time = text.strip_suffix('Z').unwrap_or_default();
-    is_shaped(time, "00:00:00") || is_shaped(time, "00:00:00.000")
-}
-
-/// TODAY, LAST_N_DAYS:5
-fn is_relative(text: &str) -> bool {
-    let (word, number) = text.split_once(':').unwrap_or((text, "1"));
-    !word.is_empty()
-        && word.starts_with(|c: char| c.is_ascii_uppercase())
-        && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
-        && !number.is_empty()
-        && number.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn is_number(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'))
-        && text.parse::<f64>().is_ok_and(f64::is_finite)
-}
-
 /// Whether a text is the pattern, whose zeros are digits.
-fn is_shaped(text: &str, pattern: &str) -> bool {
+pub fn is_shaped(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(t, p)| if p == b'0' { t.is_ascii_digit() } else { t == p })
 }
@@ -149,11 +96,6 @@ fn is_shaped(text: &str, pattern: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
-
-    fn field(kind: &str) -> Field {
-        Field { name: "F__c".into(), kind: kind.into(), filterable: true, ..Field::default() }
-    }
 
     /// Reads a text literal as Salesforce does: the text, and what comes after it.
     fn read(literal: &str) -> Option<(String, &str)> {
@@ -192,64 +134,11 @@ mod tests {
         }
 
         #[test]
-        fn given_any_text_for_a_field_that_is_no_text_then_it_is_a_bare_literal_or_an_error(
-            value in any::<String>(),
-            kind in prop::sample::select(vec!["boolean", "int", "double", "currency", "date", "datetime", "time"]),
-        ) {
-            if let Ok(literal) = literal(&field(kind), &value.into()) {
-                prop_assert!(
-                    !literal.is_empty()
-                        && literal.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b':' | b'.' | b'_')),
-                    "{}", literal
-                );
-            }
-        }
-
-        #[test]
         fn given_any_text_then_it_is_a_name_only_of_letters_digits_underscores_and_dots(value in any::<String>()) {
             if let Some(name) = Name::new(&value) {
                 let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
                 prop_assert!(!name.as_str().is_empty() && name.as_str().bytes().all(is_part));
             }
-        }
-    }
-
-    #[test]
-    fn given_a_value_then_its_literal_is_of_the_fields_type() {
-        for (kind, value, wanted) in [
-            ("string", json!("O'Hara"), r"'O\'Hara'"),
-            ("string", json!(5), "'5'"),
-            ("picklist", json!(true), "'true'"),
-            ("id", json!("001"), "'001'"),
-            ("int", json!("5"), "5"),
-            ("currency", json!(-1.5), "-1.5"),
-            ("boolean", json!("true"), "true"),
-            ("date", json!("2024-01-31"), "2024-01-31"),
-            ("date", json!("TODAY"), "TODAY"),
-            ("datetime", json!("LAST_N_DAYS:5"), "LAST_N_DAYS:5"),
-            ("datetime", json!("2024-01-31T12:00:00+0200"), "2024-01-31T12:00:00.000+02:00"),
-            ("datetime", json!("2024-01-31"), "2024-01-31T00:00:00.000Z"),
-            ("time", json!("12:30:00.000Z"), "12:30:00.000Z"),
-            ("string", json!(null), "null"),
-        ] {
-            assert_eq!(literal(&field(kind), &value).unwrap(), wanted, "{kind} {value}");
-        }
-    }
-
-    #[test]
-    fn given_a_value_that_does_not_fit_then_the_error_names_the_field_and_what_it_must_be() {
-        for (kind, value, told) in [
-            ("int", json!("5 OR Id != null"), "a number"),
-            ("double", json!("NaN"), "a number"),
-            ("boolean", json!("yes"), "true or false"),
-            ("date", json!("31.01.2024"), "2024-01-31"),
-            ("datetime", json!("2024-01-31T12:00"), "2024-01-31T12:00:00Z"),
-            ("time", json!("noon"), "12:00:00Z"),
-            ("string", json!(["a"]), "a single value"),
-            ("base64", json!("x"), "cannot be searched"),
-        ] {
-            let error = literal(&field(kind), &value).unwrap_err().to_string();
-            assert!(error.contains("F__c") && error.contains(told), "{error}");
         }
     }
 

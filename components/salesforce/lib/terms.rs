@@ -3,6 +3,7 @@
 use super::{
     api::Record,
     describe::{Field, Object},
+    literal::literal,
     soql,
 };
 use anyhow::Context as _;
@@ -53,22 +54,20 @@ fn comparison(object: &Object, term: &Term) -> anyhow::Result<String> {
     let value = match *condition {
         "IN" | "NOT IN" | "INCLUDES" | "EXCLUDES" => list(field, &term.field_value)?,
         "LIKE" => soql::text(term.field_value.as_str().context("`fieldValue` must be a text for LIKE")?),
-        _ => soql::literal(field, &term.field_value)?,
+        _ => literal(field, &term.field_value)?,
     };
     Ok(format!("{} {condition} {value}", field.name))
 }
 
 fn list(field: &Field, value: &Value) -> anyhow::Result<String> {
     let literals = match value {
-        Value::Array(values) => {
-            values.iter().map(|value| soql::literal(field, value)).collect::<Result<Vec<_>, _>>()?
-        }
+        Value::Array(values) => values.iter().map(|value| literal(field, value)).collect::<Result<Vec<_>, _>>()?,
         Value::String(text) => {
             let values = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            values.map(|part| soql::literal(field, &part.into())).collect::<Result<_, _>>()?
+            values.map(|part| literal(field, &part.into())).collect::<Result<_, _>>()?
         }
         Value::Null => vec![],
-        value => vec![soql::literal(field, value)?],
+        value => vec![literal(field, value)?],
     };
     anyhow::ensure!(!literals.is_empty(), "`fieldValue` must be a list, or values with commas between them");
     Ok(format!("({})", literals.join(", ")))

@@ -10,6 +10,34 @@ fn by(field: &str, more: Value) -> Value {
     fields
 }
 
+/// As the UI sends them, where nothing was chosen.
+#[tokio::test]
+async fn given_fields_that_were_left_empty_then_their_defaults_hold() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Acme", "ErpId__c": "erp-1" }));
+    let empty = json!({ "typeOfSearch": "", "linkedObjects": "", "allowZeroResults": "", "passBinaryData": "" });
+    let found = org.data("lookupObject", by("Name", empty), json!({ "Name": "Acme" })).await;
+    assert_eq!(found[0]["Id"], json!(id));
+    let fields =
+        json!({ "sobject": "Account", "outputMethod": "", "termNumber": "0", "includeDeleted": "", "maxFetch": "" });
+    let found = org.data("lookupObjects", fields, json!({})).await;
+    assert_eq!(found[0]["results"][0]["Id"], json!(id));
+    let fields =
+        json!({ "sobject": "Account", "typeOfSearch": "", "lookupField": "ErpId__c", "utilizeAttachment": "" });
+    let changed = org.data("upsert", fields, json!({ "ErpId__c": "erp-1", "Name": "Acme 2" })).await;
+    assert_eq!(changed[0]["id"], json!(id));
+    let fields = json!({ "query": "SELECT Id FROM Account", "outputMethod": "", "dontEmitOnEmptyResults": "" });
+    assert_eq!(org.data("queryTrigger", fields, json!({})).await.len(), 1);
+    let fields = json!({
+        "sobject": "Account", "emitBehavior": "", "startTime": "", "endTime": "", "pageSize": "", "selectedFields": "",
+        "linkedObjects": "", "singlePagePerInterval": "",
+    });
+    org.api.pass(2);
+    assert_eq!(org.data("getUpdatedObjectsPolling", fields, json!({})).await.len(), 1);
+    let gone = org.data("delete", by("Name", json!({ "typeOfSearch": "" })), json!({ "Name": "Acme 2" })).await;
+    assert_eq!(gone[0]["response"]["id"], json!(id));
+}
+
 #[tokio::test]
 async fn given_a_value_then_lookup_object_emits_the_record_with_all_its_fields_and_none_of_salesforces_own() {
     let org = Org::new().await;
