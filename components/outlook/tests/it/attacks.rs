@@ -34,6 +34,9 @@ async fn given_an_event_across_the_hour_that_comes_twice_then_its_end_is_not_bef
     let body = json!({ "start": time("2024-10-27T02:50:00+02:00"), "end": time("2024-10-27T02:10:00+01:00") });
     let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
     one(&rig.run("createEvent", fields, body).await);
+    let sent = rig.graph.calls("POST").remove(0).body;
+    assert_eq!(sent["start"], json!({ "dateTime": "2024-10-27T00:50:00", "timeZone": "UTC" }));
+    assert_eq!(sent["end"], json!({ "dateTime": "2024-10-27T01:10:00", "timeZone": "UTC" }));
 }
 
 #[tokio::test]
