@@ -1,8 +1,12 @@
 //! How the platform writes what users enter: boxes are `"on"` or missing, numbers and lists may be text.
 
 use super::soql::Name;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::Value;
+use std::time::Duration;
 
 /// A CheckBoxView, or a choice of yes and no.
 pub fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -27,6 +31,29 @@ pub fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize
         value => value.as_u64().and_then(|number| number.try_into().ok()),
     };
     number.map(Some).ok_or_else(|| D::Error::custom("not such a number, expected a whole number from 0 on"))
+}
+
+/// Seconds; empty is none. A time that has run out before it begins, or never does, is a mistake.
+pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let seconds = number(deserializer)?.map(|seconds| Duration::from_secs(seconds as u64));
+    match seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds.as_secs())) {
+        true => Ok(seconds),
+        false => Err(D::Error::custom("not such a time, expected 1 to 86400 seconds")),
+    }
+}
+
+/// One of several choices; the usual one where none is made.
+pub fn choice<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+    chosen(deserializer).map(Option::unwrap_or_default)
+}
+
+/// One of several choices; empty is none.
+pub fn chosen<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) if text.is_empty() => Ok(None),
+        choice => serde_json::from_value(choice).map(Some).map_err(D::Error::custom),
+    }
 }
 
 /// A text; empty is none.

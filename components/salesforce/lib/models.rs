@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub struct Config {
     #[serde(default, deserialize_with = "fields::name")]
     sobject: Option<Name>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::choice")]
     type_of_search: TypeOfSearch,
     #[serde(default, deserialize_with = "fields::text")]
     operation: Option<String>,

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// Salesforce takes 150 MB in base64, which it makes of the file.
 const LARGEST: usize = 100 * 1024 * 1024;
-const TIMEOUT_SECONDS: usize = 600;
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -24,8 +24,8 @@ const TIMEOUT_SECONDS: usize = 600;
 pub struct Config {
     operation: Operation,
     sobject: Name,
-    #[serde(default, deserialize_with = "fields::number")]
-    timeout: Option<usize>,
+    #[serde(default, deserialize_with = "fields::seconds")]
+    timeout: Option<Duration>,
 }
 
 /// What happens with the rows.
@@ -85,7 +85,7 @@ pub struct Row {
 pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config { operation, sobject, timeout } = &cx.config;
-    let limit = Duration::from_secs(timeout.unwrap_or(TIMEOUT_SECONDS) as u64);
+    let limit = timeout.unwrap_or(TIMEOUT);
     let first = message.attachments.values().next().map(|attachment| &attachment.url);
     let url = message.body.attachment_url.as_ref().filter(|url| !url.is_empty()).or(first);
     let url = url.context("there is no CSV file: give `attachmentUrl`, or a message with an attachment")?;

@@ -3,6 +3,7 @@
 use super::{
     api::{self, Api, Refusal},
     describe::Object,
+    fields,
     lookup::{self, Criteria, TypeOfSearch},
     soql::Name,
 };
@@ -17,7 +18,7 @@ use serde_json::Value;
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     sobject: Name,
-    #[serde(rename = "typeOfSearch", default)]
+    #[serde(rename = "typeOfSearch", default, deserialize_with = "fields::choice")]
     _type_of_search: TypeOfSearch,
     lookup_field: Name,
 }

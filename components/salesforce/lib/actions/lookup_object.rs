@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     sobject: Name,
-    #[serde(rename = "typeOfSearch", default)]
+    #[serde(rename = "typeOfSearch", default, deserialize_with = "fields::choice")]
     _type_of_search: TypeOfSearch,
     lookup_field: Name,
     #[serde(default, deserialize_with = "fields::list")]

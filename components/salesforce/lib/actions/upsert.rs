@@ -18,16 +18,12 @@ use serde_json::Value;
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     sobject: Name,
-    #[serde(default = "external_ids")]
-    type_of_search: TypeOfSearch,
+    #[serde(default, deserialize_with = "fields::chosen")]
+    type_of_search: Option<TypeOfSearch>,
     #[serde(alias = "extIdField")]
     lookup_field: Name,
     #[serde(default, deserialize_with = "fields::checked")]
     utilize_attachment: bool,
-}
-
-fn external_ids() -> TypeOfSearch {
-    TypeOfSearch::ExternalIds
 }
 
 /// What became of the record.
@@ -73,7 +69,7 @@ pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> 
             key.iter().for_each(|key| drop(record.remove(key)));
             update(&api, sobject, &id, &record).await?
         }
-        (Some(text), _) if *type_of_search == TypeOfSearch::ExternalIds => {
+        (Some(text), _) if type_of_search.unwrap_or(TypeOfSearch::ExternalIds) == TypeOfSearch::ExternalIds => {
             // The address has the value; the body must not have it as well.
             key.iter().for_each(|key| drop(record.remove(key)));
             by_external_id(&api, sobject, lookup_field, &text, &record).await?

@@ -29,7 +29,7 @@ pub struct Config {
     selected_fields: Vec<String>,
     #[serde(default, deserialize_with = "fields::list")]
     linked_objects: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::choice")]
     emit_behavior: EmitBehavior,
     #[serde(default, deserialize_with = "fields::text")]
     start_time: Option<String>,

@@ -15,7 +15,7 @@ use serde_json::Value;
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     query: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::choice")]
     output_method: OutputMethod,
     #[serde(default, deserialize_with = "fields::checked")]
     dont_emit_on_empty_results: bool,
