@@ -52,6 +52,11 @@ pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
     }
 }
 
+/// What may be missing, or null.
+pub fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_default())
+}
+
 /// One of several choices; the default where none is made.
 pub fn choice<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Default>(field: D) -> Result<T, D::Error> {
     match Value::deserialize(field)? {

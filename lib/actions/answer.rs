@@ -66,6 +66,10 @@ impl Emission<'_> {
             .iter()
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
+        if self.split.is_some() && matches!(status, 204 | 304) {
+            // No contents, no items.
+            return Ok(());
+        }
         let whole = |body| Answer { status, headers, body };
         match (self.content(answer, cx).await?, self.split) {
             (Content::Inline(body), None) => cx.data(&whole(body)).await,

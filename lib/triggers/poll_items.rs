@@ -89,6 +89,7 @@ impl Trigger for PollItems {
         let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
         let (mut position, mut met, mut all) = (start.clone(), HashSet::new(), Vec::new());
         let mut next = Some(Page::first(config));
+        let mut was_old = false;
         while let Some(page) = next {
             self.0.turn(&config.account, config.requests_per_minute).await?;
             let Some(mut answered) = ask(cx, &page, start.asked()).await? else { break };
@@ -103,8 +104,11 @@ impl Trigger for PollItems {
                     new.push((changed, id, item));
                 }
             }
-            // An API that does not know the parameter answers the first page for ever.
-            ensure!(count == 0 || met.len() > met_before, "a page has only items of earlier pages: set `paging` anew");
+            // An API that does not know the parameter answers the first page for ever. A single page of what was there
+            // before is one that items which have come to the front have moved back.
+            let is_old = count > 0 && met.len() == met_before;
+            ensure!(!(is_old && was_old), "two pages have only items of earlier pages: set `paging` anew");
+            was_old = is_old;
             if config.is_sorted {
                 // What is earlier than the position that was kept would be lost when a later page fails.
                 let in_order = new.is_sorted_by(|(a, ..), (b, ..)| compare(a, b).is_le());

@@ -31,7 +31,9 @@ impl Subscription {
             Some(pointer) => pointer.find(&answer),
             None => answer.get("id"),
         };
-        let Some(id) = id.filter(|id| id.is_string() || id.is_number()) else {
+        // A way up would have something else deleted.
+        let is_usable = |id: &&Value| id.is_number() || id.as_str().is_some_and(|id| !matches!(id, "" | "." | ".."));
+        let Some(id) = id.filter(is_usable) else {
             // An error would have the flow start again, and subscribe again.
             tracing::warn!("The subscription has no id and will outlive the flow: set `subscriptionPointer`");
             return Ok(Self::default());
