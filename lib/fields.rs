@@ -30,6 +30,11 @@ fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Err
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
+/// What may be missing, or null.
+pub fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_default())
+}
+
 /// A JSON pointer (RFC 6901), with or without `#` before it; the empty one is the whole document.
 #[derive(Clone, Debug, Default)]
 pub struct Pointer(String);
@@ -44,6 +49,7 @@ impl Pointer {
     pub fn list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
         match document.pointer_mut(&self.0).map(Value::take) {
             Some(Value::Array(items)) => Ok(items),
+            Some(Value::Null) => Ok(vec![]),
             _ => {
                 anyhow::bail!("the answer has no list at {:?}: set `{field}` to the JSON pointer of its list", self.0)
             }

@@ -2,7 +2,9 @@
 
 use super::{api, fields::Pointer};
 use anyhow::{Context as _, bail};
+use encoding_rs::Encoding;
 use futures_util::{StreamExt, stream};
+use percent_encoding::percent_decode_str;
 use reqwest::{
     Body, Response,
     header::{CONTENT_DISPOSITION, CONTENT_TYPE},
@@ -10,7 +12,7 @@ use reqwest::{
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What the answer's body is taken for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -66,6 +68,10 @@ impl Emission<'_> {
             .iter()
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
+        if self.split.is_some() && matches!(status, 204 | 304) {
+            // No contents, no items.
+            return Ok(());
+        }
         let whole = |body| Answer { status, headers, body };
         match (self.content(answer, cx).await?, self.split) {
             (Content::Inline(body), None) => cx.data(&whole(body)).await,
@@ -95,13 +101,17 @@ impl Emission<'_> {
             return file(Body::wrap_stream(answer.bytes_stream())).await;
         }
         let bytes = api::bytes(answer, self.request, self.repeatable).await?;
-        if bytes.is_empty() {
+        if bytes.is_empty() && kind != AnswerType::Attachment {
             return Ok(Content::Inline(Value::Null));
         }
         let lossy = |bytes: &[u8]| Content::Inline(String::from_utf8_lossy(bytes).into());
         match kind {
             AnswerType::Attachment => file(bytes.into()).await,
-            AnswerType::Text => Ok(lossy(&bytes)),
+            AnswerType::Text => match decoded(&bytes, declared.as_deref()) {
+                Some(text) => Ok(Content::Inline(text.into())),
+                None if self.kind == AnswerType::Text => Ok(lossy(&bytes)),
+                None => file(bytes.into()).await,
+            },
             AnswerType::Json if self.kind == AnswerType::Json => {
                 api::read_json(&bytes, self.request).map(Content::Inline)
             }
@@ -137,13 +147,46 @@ fn kind_of(content_type: &str) -> AnswerType {
     }
 }
 
+/// A text in the character set that its content type names, UTF-8 unless it names one; none where it is not.
+fn decoded(bytes: &[u8], content_type: Option<&str>) -> Option<String> {
+    let parameters = content_type.unwrap_or_default().split(';').skip(1);
+    let charset = parameters.filter_map(|parameter| parameter.split_once('='));
+    let charset =
+        charset.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value).next();
+    let encoding = match charset {
+        Some(charset) => Encoding::for_label(charset.trim().trim_matches('"').as_bytes())?,
+        None => encoding_rs::UTF_8,
+    };
+    encoding.decode_without_bom_handling_and_without_replacement(bytes).map(Cow::into_owned)
+}
+
 /// A name for the file: the one that the API gives, or else the last part of its address.
 fn name_of(answer: &Response) -> String {
     let disposition = answer.headers().get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
-    let given = disposition.and_then(|text| text.split(';').find_map(|part| part.trim().strip_prefix("filename=")));
-    let given = given.map(|name| name.trim_matches('"').to_owned());
     let last = || answer.url().path_segments()?.rfind(|part| !part.is_empty()).map(str::to_owned);
-    given.filter(|name| !name.is_empty()).or_else(last).unwrap_or_else(|| "file".to_owned())
+    disposition.and_then(given_name).or_else(last).unwrap_or_else(|| "file".to_owned())
+}
+
+/// The file's name in `Content-Disposition` (RFC 6266): `filename*`, or else `filename`.
+fn given_name(disposition: &str) -> Option<String> {
+    let mut quoted = false;
+    let parameters = disposition.split(|c| {
+        quoted ^= c == '"';
+        c == ';' && !quoted
+    });
+    let parameters: Vec<_> = parameters.filter_map(|parameter| parameter.split_once('=')).collect();
+    let find = |wanted: &str| {
+        let found = parameters.iter().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.trim().trim_matches('"'))
+    };
+    let extended = || {
+        let (charset, rest) = find("filename*")?.split_once('\'')?;
+        let bytes: Vec<u8> = percent_decode_str(rest.split_once('\'')?.1).collect();
+        Encoding::for_label(charset.as_bytes())?
+            .decode_without_bom_handling_and_without_replacement(&bytes)
+            .map(Cow::into_owned)
+    };
+    extended().or_else(|| find("filename").map(str::to_owned)).filter(|name| !name.is_empty())
 }
 
 async fn stored<C>(
@@ -157,4 +200,37 @@ async fn stored<C>(
     let attachment =
         Attachment { url: file.url, content_type: Some(file.content_type), size: file.size, ..Attachment::default() };
     Ok(Content::File(name, attachment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decoded, given_name};
+
+    #[test]
+    fn given_what_apis_say_of_a_files_name_then_it_is_understood() {
+        for (disposition, name) in [
+            ("attachment; filename=\"a;b.csv\"", Some("a;b.csv")),
+            ("attachment; FileName=a.csv", Some("a.csv")),
+            ("attachment; filename=\"x\"; filename*=UTF-8''%C3%A4%20b.csv", Some("ä b.csv")),
+            ("attachment; filename*=iso-8859-1'de'%E4.csv", Some("ä.csv")),
+            ("attachment; filename*=utf-16x''a; filename=b", Some("b")),
+            ("inline", None),
+            ("attachment; filename=\"\"", None),
+        ] {
+            assert_eq!(given_name(disposition).as_deref(), name, "{disposition}");
+        }
+    }
+
+    #[test]
+    fn given_texts_in_other_character_sets_then_they_are_read_as_what_they_are() {
+        for (bytes, content_type, text) in [
+            (&b"M\xfcller"[..], Some("text/csv; charset=iso-8859-1"), Some("Müller")),
+            (b"M\xc3\xbcller", Some("text/plain"), Some("Müller")),
+            (b"M\xc3\xbcller", Some("text/plain; charset=\"UTF-8\""), Some("Müller")),
+            (b"M\xfcller", Some("text/plain"), None),
+            (b"M", Some("text/plain; charset=klingon"), None),
+        ] {
+            assert_eq!(decoded(bytes, content_type).as_deref(), text, "{content_type:?}");
+        }
+    }
 }

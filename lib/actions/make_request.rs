@@ -65,11 +65,11 @@ pub struct Request {
     /// Path below the base URL of the credentials, or an address on the same host.
     path: String,
     /// Query parameters; a list is sent as several.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::or_nothing")]
     #[schemars(with = "BTreeMap<String, String>")]
     query: BTreeMap<String, Value>,
     /// Headers of the request.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::or_nothing")]
     headers: BTreeMap<String, String>,
     /// What to send, in the way that the step's field says.
     #[serde(default)]
@@ -116,6 +116,9 @@ impl Action for MakeRequest {
             method.parse().with_context(|| format!("`method` is no HTTP method: {method:?}"))?;
         let shown = format!("{method} {}", api::shown(&input.path));
         let mut repeatable = method.is_idempotent();
+        if let Some(name) = input.headers.keys().find(|name| is_of_transport(name)) {
+            anyhow::bail!("`headers.{name}` is not for a message to set: it is told by the address and the body");
+        }
 
         let mut request = cx.oauth().request(method, input.path.as_str()).query(&input.pairs()?);
         // A multipart form names the boundary between its parts, and there is one key.
@@ -169,6 +172,14 @@ fn is_expected(expected: &Option<Statuses>, status: StatusCode) -> bool {
         Some(expected) => expected.contains(status.as_u16()),
         None => status.is_success() || status == StatusCode::NOT_MODIFIED,
     }
+}
+
+/// What says whom a request is for and where it ends: with another, the token would be told to another host, or the body
+/// be taken for a request of its own.
+fn is_of_transport(header: &str) -> bool {
+    const NAMES: [&str; 8] =
+        ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"];
+    NAMES.iter().any(|name| header.trim().eq_ignore_ascii_case(name))
 }
 
 fn is_content_type(header: &str) -> bool {

@@ -41,12 +41,24 @@ fn measure(value: &Value) -> Option<i128> {
             Some(whole) => whole.checked_mul(ONE),
             None => number.as_f64().map(|number| (number * ONE as f64) as i128),
         },
-        Value::String(text) => match text.parse::<i64>() {
-            Ok(whole) => Some(i128::from(whole) * ONE),
-            Err(_) => time(text),
-        },
+        Value::String(text) => decimal(text).or_else(|| time(text)).or_else(|| http_time(text)),
         _ => None,
     }
+}
+
+/// A number as texts have it, to nine decimals.
+fn decimal(text: &str) -> Option<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let nanos: i128 = format!("{fraction:0<9.9}").parse().ok().filter(|_| is_fraction)?;
+    let whole: i64 = whole.parse().ok()?;
+    Some(i128::from(whole) * ONE + if text.starts_with('-') { -nanos } else { nanos })
+}
+
+/// `Sat, 31 Jan 2026 12:00:00 GMT`, whose order as a text is that of the weekdays.
+fn http_time(text: &str) -> Option<i128> {
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(i128::from(since.as_secs()) * ONE)
 }
 
 /// Nanoseconds since 1970 of a date, or date and time; without an offset it is taken for UTC.

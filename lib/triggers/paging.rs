@@ -76,7 +76,7 @@ impl Page {
 
     /// The page after this one, which was answered with `items` items; none when it is the last.
     pub fn after(&self, config: &Config, answered: &Answered, items: u64) -> anyhow::Result<Option<Self>> {
-        let is_last = items == 0 || config.page_size.is_some_and(|size| items < size);
+        let is_last = items == 0;
         let next = match (config.paging, self) {
             (Paging::NextLink, _) => config.next(answered)?.map(|link| answered.page_at(&link)).transpose()?,
             (Paging::LinkHeader, _) => next_of(&answered.headers).map(|link| answered.page_at(&link)).transpose()?,

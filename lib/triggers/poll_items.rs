@@ -88,12 +88,15 @@ impl Trigger for PollItems {
         let config = &cx.config;
         let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
         let (mut position, mut met, mut all) = (start.clone(), HashSet::new(), Vec::new());
+        let mut since = start.asked().cloned();
         let mut next = Some(Page::first(config));
+        let (mut was_old, mut was_short) = (false, false);
         while let Some(page) = next {
             self.0.turn(&config.account, config.requests_per_minute).await?;
-            let Some(mut answered) = ask(cx, &page, start.asked()).await? else { break };
+            let Some(mut answered) = ask(cx, &page, since.as_ref(), was_short).await? else { break };
             let items = config.items_pointer.list(&mut answered.body, "itemsPointer")?;
             next = page.after(config, &answered, items.len() as u64)?;
+            was_short = config.page_size.is_some_and(|size| (items.len() as u64) < size);
 
             let (count, met_before) = (items.len(), met.len());
             let mut new = Vec::new();
@@ -103,8 +106,11 @@ impl Trigger for PollItems {
                     new.push((changed, id, item));
                 }
             }
-            // An API that does not know the parameter answers the first page for ever.
-            ensure!(count == 0 || met.len() > met_before, "a page has only items of earlier pages: set `paging` anew");
+            // An API that does not know the parameter answers the first page for ever. A single page of what was there
+            // before is one that items which have come to the front have moved back.
+            let is_old = count > 0 && met.len() == met_before;
+            ensure!(!(is_old && was_old), "two pages have only items of earlier pages: set `paging` anew");
+            was_old = is_old && page != Page::first(config);
             if config.is_sorted {
                 // What is earlier than the position that was kept would be lost when a later page fails.
                 let in_order = new.is_sorted_by(|(a, ..), (b, ..)| compare(a, b).is_le());
@@ -123,6 +129,11 @@ impl Trigger for PollItems {
             if config.is_sorted && config.emit != Emit::All && next.is_some() {
                 cx.snapshot(&position).await?;
             }
+            if config.pages_by_time() && next.is_some() && position.asked() != since.as_ref() {
+                // Where items leave a page meanwhile, the next one would begin too late: it is asked for by time.
+                since = position.asked().cloned();
+                next = Some(Page::first(config));
+            }
         }
         if !all.is_empty() {
             cx.data(&json!({ "items": all })).await?;
@@ -131,8 +142,14 @@ impl Trigger for PollItems {
     }
 }
 
-/// One page of the list; none when nothing has changed.
-async fn ask(cx: &Context<Config, Value>, page: &Page, since: Option<&Value>) -> anyhow::Result<Option<Answered>> {
+/// One page of the list; none when nothing has changed, or the list has ended. Whether it has is known of a page `after`
+/// a short one only by asking: it may be short because the API gives no more at once.
+async fn ask(
+    cx: &Context<Config, Value>,
+    page: &Page,
+    since: Option<&Value>,
+    after_short: bool,
+) -> anyhow::Result<Option<Answered>> {
     let config = &cx.config;
     let (path, query) = page.address(config, since);
     let mut request = cx.oauth().get(&path).query(&query);
@@ -140,8 +157,10 @@ async fn ask(cx: &Context<Config, Value>, page: &Page, since: Option<&Value>) ->
         let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
         request = request.header(header, &if is_date { http_date(since)? } else { text_of(since) });
     }
-    let answer = request.send().await?;
-    if answer.status() == StatusCode::NOT_MODIFIED {
+    let is_beyond = move |status: StatusCode| after_short && matches!(status.as_u16(), 400 | 404 | 416 | 422);
+    let is_end = move |status: StatusCode| status == StatusCode::NOT_MODIFIED || is_beyond(status);
+    let answer = request.accept(move |status| status.is_success() || is_end(status)).send().await?;
+    if is_end(answer.status()) {
         return Ok(None);
     }
     let (url, headers) = (answer.url().clone(), answer.headers().clone());
@@ -150,6 +169,13 @@ async fn ask(cx: &Context<Config, Value>, page: &Page, since: Option<&Value>) ->
 }
 
 impl Config {
+    /// Whether each page can be asked for by the time that the one before has come to: then nothing that moves while
+    /// pages are read is missed.
+    fn pages_by_time(&self) -> bool {
+        let can_ask = self.since_parameter.is_some() || self.since_header.is_some();
+        self.is_sorted && can_ask && matches!(self.paging, Paging::Page | Paging::Offset)
+    }
+
     /// When an item changed, and which one it is.
     fn mark(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
         let find = |field: &'static str, name: &str| {

@@ -26,13 +26,15 @@ impl Subscription {
             .map_err(|e| anyhow::anyhow!("`subscribeBody` is no JSON: line {}, column {}", e.line(), e.column()))?;
         fill_in(&mut body, cx.webhook_uri()?, config.webhook_secret.as_deref().unwrap_or_default());
         let answer = cx.oauth().post(path).json(&body).send().await.context("subscribing to webhooks")?;
-        let answer = api::json(answer, &format!("POST {}", api::shown(path)), false).await?;
+        // It is made, whatever the answer looks like: an error would have the flow start again, and subscribe again.
+        let answer = api::json(answer, &format!("POST {}", api::shown(path)), false).await.unwrap_or_default();
         let id = match &config.subscription_pointer {
             Some(pointer) => pointer.find(&answer),
             None => answer.get("id"),
         };
-        let Some(id) = id.filter(|id| id.is_string() || id.is_number()) else {
-            // An error would have the flow start again, and subscribe again.
+        // A way up would have something else deleted.
+        let is_usable = |id: &&Value| id.is_number() || id.as_str().is_some_and(|id| !matches!(id, "" | "." | ".."));
+        let Some(id) = id.filter(is_usable) else {
             tracing::warn!("The subscription has no id and will outlive the flow: set `subscriptionPointer`");
             return Ok(Self::default());
         };

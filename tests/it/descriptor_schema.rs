@@ -87,7 +87,7 @@ fn given_a_fault_that_the_platform_would_stumble_over_then_the_schema_names_its_
         ("/buildType", json!("podman")),
         ("/envVars/KEY/required", json!("yes")),
         ("/authClientTypes/0", json!("oauth3")),
-        ("/credentials/fields/oauth/viewClass", json!("OAuthField")),
+        ("/credentials/fields/oauth/viewClass", json!("OAuthFeildView")),
         ("/credentials/fields/oauth/label", Value::Null),
         ("/credentials/oauth2/scopes", json!("mail")),
         ("/credentials/oauth2/token_uri", json!("")),

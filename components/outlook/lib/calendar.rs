@@ -53,7 +53,7 @@ async fn busy(
         ("$orderby", "start/dateTime".to_owned()),
         ("$top", "100".to_owned()),
     ];
-    let events = graph::all::<Event, _>(client, &graph::path(&["me", "calendarView"]), &query).await;
+    let events = graph::all::<Event, _>(client, &graph::path(&["me", "calendarView"])?, &query).await;
     let events = events.context("reading the calendar")?;
     let busy = events.iter().filter(|event| event.is_busy());
     let mut spans =

@@ -6,6 +6,18 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, IntoDeserializer, value},
 };
+use serde_json::Value;
+
+/// A whole number, or its text; none when nothing was said.
+pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<i32>, D::Error> {
+    let number = match Option::<Value>::deserialize(field)? {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_i64().and_then(|number| number.try_into().ok()),
+    };
+    number.map(Some).ok_or_else(|| D::Error::custom("no whole number"))
+}
 
 /// One of several names in any case of its first letter, as Graph writes them; none when nothing was chosen.
 pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {

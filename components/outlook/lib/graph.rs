@@ -26,8 +26,13 @@ pub fn oauth2() -> OAuth2 {
 }
 
 /// A path of these segments, each written so that it stays one segment.
-pub fn path(segments: &[&str]) -> String {
-    segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT))).collect()
+///
+/// # Errors
+/// When one is a way up or down: the path would lead to something else, such as from a message to its folder.
+pub fn path(segments: &[&str]) -> anyhow::Result<String> {
+    let wrong = segments.iter().find(|segment| matches!(**segment, "" | "." | ".."));
+    anyhow::ensure!(wrong.is_none(), "{:?} cannot be an id", wrong.unwrap_or(&""));
+    Ok(segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT))).collect())
 }
 
 /// One page of a list.

@@ -62,13 +62,25 @@ impl Time {
         }
     }
 
+    /// The point in time that it says by itself; none without an offset.
+    pub fn exact(&self) -> Option<Timestamp> {
+        match self.read("", "") {
+            Ok(Read::Point(point)) => Some(point),
+            _ => None,
+        }
+    }
+
     /// `meant` is how a time without an offset is understood.
     fn read(&self, field: &str, meant: &str) -> anyhow::Result<Read> {
         let text = match self {
             Self::Millis(millis) => return from_millis(*millis, field),
             Self::Text(text) => text.trim(),
         };
-        if !text.is_empty() && text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) {
+        // Eight digits are a date, which has no hyphens.
+        if !text.is_empty()
+            && text.len() != 8
+            && text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit())
+        {
             return from_millis(text.parse().unwrap_or(i64::MAX), field);
         }
         if let Ok(point) = text.parse() {

@@ -3,6 +3,16 @@
 use super::soql::Name;
 pub use sailor::fields::{checked, choice, count as number, list, text};
 use serde::{Deserialize, Deserializer, de::Error as _};
+use std::time::Duration;
+
+/// Seconds; empty is none. A time that has run out before it begins, or never does, is a mistake.
+pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let seconds = number(deserializer)?.map(Duration::from_secs);
+    match seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds.as_secs())) {
+        true => Ok(seconds),
+        false => Err(D::Error::custom("not such a time, expected 1 to 86400 seconds")),
+    }
+}
 
 /// A name; empty is none.
 pub fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::Error> {

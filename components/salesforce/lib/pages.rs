@@ -65,12 +65,19 @@ impl<'a> Pages<'a> {
     }
 
     /// The first records, as many as there are up to `limit`.
-    pub async fn first(mut self, limit: usize) -> anyhow::Result<Vec<Record>> {
+    pub async fn first(self, limit: usize) -> anyhow::Result<Vec<Record>> {
+        self.range(0, limit).await
+    }
+
+    /// The records behind the first `skip`, which are forgotten as they come; as many as there are up to `limit`.
+    pub async fn range(mut self, mut skip: usize, limit: usize) -> anyhow::Result<Vec<Record>> {
         let mut records = Vec::new();
         while records.len() < limit
-            && let Some(page) = self.next().await?
+            && let Some(mut page) = self.next().await?
         {
-            records.extend(page.records);
+            let skipped = skip.min(page.records.len());
+            skip -= skipped;
+            records.extend(page.records.drain(skipped..));
         }
         records.truncate(limit);
         Ok(records)

@@ -1,6 +1,7 @@
 //! The reference component in memory, against the emulator's provider and its API.
 
 mod answers;
+mod attacks;
 mod bodies;
 mod configuration;
 mod paging;

@@ -120,7 +120,9 @@ async fn given_an_api_that_goes_round_in_a_circle_then_that_is_an_error() {
     let fields =
         |paging: &str| with(json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }), json!({}));
     for paging in ["page", "cursor", "nextLink"] {
-        rig.provider.script_api((0..2).map(|_| Scripted::Status(200, answer.clone())));
+        // One page of what was there before may be the doing of items that have come to the front.
+        let pages = if paging == "page" { 3 } else { 2 };
+        rig.provider.script_api((0..pages).map(|_| Scripted::Status(200, answer.clone())));
         let emitted = rig.poll(fields(paging), json!({})).await;
         let error = emitted.events.iter().find_map(|event| match event {
             sailor::testing::Event::Error(text) => Some(text.as_str()),

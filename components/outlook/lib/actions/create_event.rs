@@ -7,7 +7,7 @@ use super::{
     time::{self, Time},
 };
 use anyhow::Context as _;
-use jiff::{ToSpan, civil::DateTime};
+use jiff::{ToSpan, civil::DateTime, tz::TimeZone};
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -87,7 +87,7 @@ pub struct NewEvent {
     #[serde(default)]
     location: Option<Location>,
     /// How many minutes before its start the user is reminded.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::whole")]
     reminder_minutes_before_start: Option<i32>,
     #[serde(flatten)]
     #[schemars(skip)]
@@ -144,7 +144,8 @@ pub async fn create_event(message: Message<NewEvent>, cx: Context<Config, Create
     let calendar = fields::required(config.calendar_id.as_ref(), "calendarId", "choose a calendar in the step")?;
     let zone = fields::required(config.time_zone.as_ref(), "timeZone", "choose a time zone in the step")?;
     let event = event(config, zone, message.body)?;
-    let path = graph::path(&["me", "calendars", calendar, "events"]);
+    let path =
+        graph::path(&["me", "calendars", calendar, "events"]).context("the calendar (`calendarId` of the step)")?;
     let created = cx.oauth().post(path).json(&event).send_json::<Item>().await;
     let created = created.context("creating the event in the calendar (`calendarId` of the step)")?;
     let mut created = graph::without_annotations(created);
@@ -169,8 +170,8 @@ fn event(config: &Config, zone: &str, event: NewEvent) -> anyhow::Result<Item> {
             "`body.content` is empty, but the step has a body content type: give a text, or choose no content type"
         ),
     }
-    set("start", in_zone(start, zone));
-    set("end", in_zone(end, zone));
+    set("start", start);
+    set("end", end);
     set("location", json!(event.location));
     set("reminderMinutesBeforeStart", json!(event.reminder_minutes_before_start));
     set("importance", json!(config.importance));
@@ -182,19 +183,33 @@ fn event(config: &Config, zone: &str, event: NewEvent) -> anyhow::Result<Item> {
     Ok(fields)
 }
 
-/// Begin and end, local to the step's time zone. Of an all-day event, midnight before the first and after the last day.
-fn times(event: &NewEvent, zone: &str, is_all_day: bool) -> anyhow::Result<(DateTime, DateTime)> {
-    let zone = time::zone(zone, "timeZone")?;
+/// Begin and end as Graph takes them. Of an all-day event, midnight before the first and after the last day.
+fn times(event: &NewEvent, name: &str, is_all_day: bool) -> anyhow::Result<(Value, Value)> {
+    let zone = time::zone(name, "timeZone")?;
     let start = event.start.date_time.local("start.dateTime", &zone)?;
     let end = event.end.date_time.local("end.dateTime", &zone)?;
+    // Where clocks are put back, a later time may look earlier.
+    let points = event.start.date_time.exact().zip(event.end.date_time.exact());
     anyhow::ensure!(
-        end >= start,
+        points.map_or(end >= start, |(start, end)| end >= start),
         "`end.dateTime` ({end}) is before `start.dateTime` ({start}): give an end that is not before the start"
     );
-    if !is_all_day {
-        return Ok((start, end));
+    if is_all_day {
+        let after = end.date().checked_add(1.day())?;
+        return Ok((in_zone(start.date().at(0, 0, 0, 0), name), in_zone(after.at(0, 0, 0, 0), name)));
     }
-    Ok((start.date().at(0, 0, 0, 0), end.date().checked_add(1.day())?.at(0, 0, 0, 0)))
+    // Of the hour that comes twice a local time means the first: what is in the second is told in UTC.
+    let is_told = |time: &Time, local: DateTime| {
+        time.exact().is_none_or(|point| local.to_zoned(zone.clone()).is_ok_and(|zoned| zoned.timestamp() == point))
+    };
+    if is_told(&event.start.date_time, start) && is_told(&event.end.date_time, end) {
+        return Ok((in_zone(start, name), in_zone(end, name)));
+    }
+    let in_utc = |time: &Time, local: DateTime| {
+        let point = time.exact().map_or_else(|| local.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()), Ok)?;
+        anyhow::Ok(in_zone(TimeZone::UTC.to_datetime(point), "UTC"))
+    };
+    Ok((in_utc(&event.start.date_time, start)?, in_utc(&event.end.date_time, end)?))
 }
 
 fn in_zone(local: DateTime, zone: &str) -> Value {

@@ -38,10 +38,14 @@ pub async fn move_mail(message: Message<MailId>, cx: Context<Config, MovedMail>)
         "choose the folder that the message is in",
     )?;
     let path = graph::path(&["me", "mailFolders", folder, "messages", id, "move"]);
+    let path = path.context("the message (`messageId`) or its folder (`originalMailFolders` of the step)")?;
     let wanted = config.destination_folder.as_deref().unwrap_or("deleteditems");
     let destination: Item = cx
         .oauth()
-        .get(graph::path(&["me", "mailFolders", wanted]))
+        .get(
+            graph::path(&["me", "mailFolders", wanted])
+                .context("the destination folder (`destinationFolder` of the step)")?,
+        )
         .send_json()
         .await
         .context("looking up the destination folder (`destinationFolder` of the step)")?;

@@ -81,7 +81,7 @@ pub async fn send_mail(message: Message<Mail>, cx: Context<Value, Mail>) -> anyh
     if !mail.attachments.is_empty() {
         request["message"]["attachments"] = attached(&mail.attachments, &cx).await?.into();
     }
-    let sent = cx.oauth().post(graph::path(&["me", "sendMail"])).json(&request).send().await;
+    let sent = cx.oauth().post(graph::path(&["me", "sendMail"])?).json(&request).send().await;
     sent.context("sending the message")?;
     cx.data(&mail).await
 }

@@ -21,7 +21,7 @@ impl Trigger for GetContacts {
 
     /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
     async fn poll(&self, since: Option<Position>, cx: &Context<Value, Contact>) -> anyhow::Result<Option<Position>> {
-        let path = graph::path(&["me", "contacts"]);
+        let path = graph::path(&["me", "contacts"])?;
         let mut changes = Changes::new(cx.oauth(), path, PER_PAGE, since.unwrap_or_default());
         while !cx.cancelled.is_cancelled()
             && let Some(page) = changes.next().await.context("reading the contacts")?

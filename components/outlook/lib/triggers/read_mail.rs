@@ -59,7 +59,8 @@ impl Trigger for ReadMail {
             None => Ok(Position::default()),
         };
         let position = since.map_or_else(start, Ok)?;
-        let path = graph::path(&["me", "mailFolders", folder, "messages"]);
+        let path = graph::path(&["me", "mailFolders", folder, "messages"])
+            .context("the mail folder (`folderId` of the step)")?;
         let mut changes = Changes::new(cx.oauth(), path, self.messages_per_page, position);
         if config.poll_only_unread_mail {
             changes = changes.only("isRead eq false");
@@ -127,14 +128,14 @@ struct Listed {
 
 /// Copies a message's files into object storage.
 async fn files(cx: &Context<Config, Received>, message: &str) -> anyhow::Result<Vec<MailAttachment>> {
-    let list = graph::path(&["me", "messages", message, "attachments"]);
+    let list = graph::path(&["me", "messages", message, "attachments"])?;
     let listed: Vec<Listed> = graph::all(cx.oauth(), &list, &[("$select", "id,name,contentType,size")]).await?;
     let mut files = Vec::with_capacity(listed.len());
     for Listed { kind, id, name, content_type, size } in listed {
         let mut file = MailAttachment { name: name.unwrap_or_default(), content_type, size, url: None };
         // A link to a file elsewhere has no contents in the mailbox.
         if kind != "#microsoft.graph.referenceAttachment" {
-            copy(cx, cx.oauth(), &graph::path(&["me", "messages", message, "attachments", &id, "$value"]), &mut file)
+            copy(cx, cx.oauth(), &graph::path(&["me", "messages", message, "attachments", &id, "$value"])?, &mut file)
                 .await
                 .with_context(|| format!("attachment {:?}", file.name))?;
         }

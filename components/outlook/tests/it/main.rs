@@ -4,6 +4,7 @@
 #[path = "../../lib/component.rs"]
 mod component;
 
+mod attacks;
 mod calendar;
 mod connection;
 mod contacts;

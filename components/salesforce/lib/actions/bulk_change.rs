@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 /// Salesforce takes 150 MB in base64, which it makes of the file.
 const LARGEST: usize = 100 * 1024 * 1024;
-const TIMEOUT_SECONDS: usize = 600;
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a job's end is still waited for once the process is asked to stop.
 const WHILE_STOPPING: Duration = Duration::from_secs(5);
 
@@ -26,8 +26,8 @@ const WHILE_STOPPING: Duration = Duration::from_secs(5);
 pub struct Config {
     operation: Operation,
     sobject: Name,
-    #[serde(default, deserialize_with = "fields::number")]
-    timeout: Option<usize>,
+    #[serde(default, deserialize_with = "fields::seconds")]
+    timeout: Option<Duration>,
 }
 
 /// What happens with the rows.
@@ -85,7 +85,7 @@ pub struct Row {
     created: bool,
     /// Why it was not done.
     errors: Vec<String>,
-    /// The row itself, where it was not done.
+    /// The row itself, where it was not done, or has made the record: there is no other way to tell which it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     row: Option<Record>,
 }
@@ -94,7 +94,7 @@ pub struct Row {
 pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config { operation, sobject, timeout } = &cx.config;
-    let limit = Duration::from_secs(timeout.unwrap_or(TIMEOUT_SECONDS) as u64);
+    let limit = timeout.unwrap_or(TIMEOUT);
     let first = message.attachments.values().next().map(|attachment| &attachment.url);
     let url = message.body.attachment_url.as_ref().filter(|url| !url.is_empty()).or(first);
     let url = url.context("there is no CSV file: give `attachmentUrl`, or a message with an attachment")?;
@@ -110,26 +110,33 @@ pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -
 
     let job: Job = api::json(api.post("jobs/ingest").json(&job)).await?;
     let path = job.path("ingest")?;
-    let job = begin(&api, job, &path, file, limit).await?;
     let id = job.id.clone();
-    let job = tokio::select! {
-        job = job.done(&api, "ingest", limit) => job?,
+    let result = async {
+        let job = begin(&api, job, &path, file, limit).await?.done(&api, "ingest", limit).await?;
+        results(&api, &job, &path).await
+    };
+    let result = tokio::select! {
+        result = result => result?,
         // The message would go to another process, which would begin a second job.
         () = stopping(&cx), if !operation.is_repeatable() => anyhow::bail!(
             "the process was asked to stop while bulk job {id} goes on at Salesforce: see Setup, Bulk Data Load Jobs, \
              before this message is sent again"
         ),
     };
+    cx.data(&Output { job_id: id, result }).await
+}
+
+async fn results(api: &Api, job: &Job, path: &str) -> anyhow::Result<Vec<Row>> {
     let mut result = vec![];
     for (kind, error) in [
         ("successfulResults", None),
         ("failedResults", Some("Salesforce gives no reason")),
         ("unprocessedrecords", Some("not processed")),
     ] {
-        let text = job.results(&api, &format!("{path}/{kind}")).await?;
+        let text = job.results(api, &format!("{path}/{kind}")).await?;
         result.extend(csv::records(&text).into_iter().map(|record| row(record, error)));
     }
-    cx.data(&Output { job_id: job.id, result }).await
+    Ok(result)
 }
 
 async fn stopping(cx: &Context<Config, Output>) {
@@ -182,11 +189,12 @@ fn row(mut record: Record, error: Option<&str>) -> Row {
     };
     let (id, created, reason) = (own("sf__Id"), own("sf__Created"), own("sf__Error"));
     let errors = error.map(|otherwise| reason.unwrap_or_else(|| otherwise.to_owned()));
+    let created = created.as_deref() == Some("true");
     Row {
         id,
         success: errors.is_none(),
-        created: created.as_deref() == Some("true"),
-        row: errors.is_some().then_some(record),
+        created,
+        row: (errors.is_some() || created).then_some(record),
         errors: errors.into_iter().collect(),
     }
 }

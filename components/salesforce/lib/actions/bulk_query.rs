@@ -15,7 +15,7 @@ use serde_json::{Map, json};
 use std::time::Duration;
 
 const FILE: &str = "bulk_query.csv";
-const TIMEOUT_SECONDS: usize = 600;
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -23,8 +23,8 @@ const TIMEOUT_SECONDS: usize = 600;
 pub struct Config {
     #[serde(default, deserialize_with = "fields::checked")]
     include_deleted: bool,
-    #[serde(default, deserialize_with = "fields::number")]
-    timeout: Option<usize>,
+    #[serde(default, deserialize_with = "fields::seconds")]
+    timeout: Option<Duration>,
 }
 
 /// What to ask.
@@ -49,7 +49,7 @@ pub async fn bulk_query(message: Message<Input>, cx: Context<Config, Output>) ->
     let job = json!({ "operation": operation, "query": message.body.query, "contentType": "CSV" });
     let storage = cx.attachments()?;
     let job: Job = api::json(api.post("jobs/query").json(&job)).await?;
-    let limit = Duration::from_secs(cx.config.timeout.unwrap_or(TIMEOUT_SECONDS) as u64);
+    let limit = cx.config.timeout.unwrap_or(TIMEOUT);
     let job = job.done(&api, "query", limit).await?;
 
     let path = format!("{}/results", job.path("query")?);

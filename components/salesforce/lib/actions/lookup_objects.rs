@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 const DEFAULT_SIZE: usize = 1000;
 /// The greatest OFFSET that Salesforce takes.
 const MAX_OFFSET: usize = 2000;
+/// How many records are read for the sake of those behind them.
+const MAX_SKIPPED: usize = 1_000_000;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -75,7 +77,9 @@ pub async fn lookup_objects(message: Message<Record>, cx: Context<Config, Value>
         OutputMethod::Page => {
             let size = range.page_size.unwrap_or(DEFAULT_SIZE);
             anyhow::ensure!(size > 0, "`pageSize` must be at least 1");
-            (size.saturating_mul(range.page_number.unwrap_or(0)), size)
+            let skip = size.checked_mul(range.page_number.unwrap_or(0)).filter(|skip| *skip <= MAX_SKIPPED);
+            let skip = skip.context("`pageNumber` is too far behind: search for fewer records")?;
+            (skip, size)
         }
         _ => (0, limit),
     };
@@ -92,8 +96,7 @@ pub async fn lookup_objects(message: Message<Record>, cx: Context<Config, Value>
         query += &format!(" OFFSET {offset}");
     }
     let pages = Pages::of(&api, query).with_deleted(*include_deleted);
-    let mut results = pages.first(take.saturating_add(left_out)).await?;
-    let results = results.split_off(left_out.min(results.len()));
+    let results = pages.range(left_out, take).await?;
     match output_method {
         OutputMethod::Individually => cx.data_all(stream::iter(results)).await,
         OutputMethod::All | OutputMethod::Page => cx.data(&json!({ "results": results })).await,

@@ -56,7 +56,15 @@ pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> 
         create::attach(&api, sobject, &message, &cx, &mut record).await?;
     }
     anyhow::ensure!(!record.is_empty(), "there are no fields for {sobject}: the message's body is empty");
-    let key = record.keys().find(|name| name.eq_ignore_ascii_case(lookup_field.as_str())).cloned();
+    let named = |wanted: &str| record.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+    let own = named("Id").filter(|_| type_of_search.is_none());
+    if let Some(id) = own.and_then(|name| record.get(&name).and_then(Value::as_str)).filter(|id| !id.is_empty()) {
+        // Steps of the earlier action, which had no type of search, give the id where they know it.
+        let id = id.to_owned();
+        record.retain(|name, _| !name.eq_ignore_ascii_case("Id"));
+        return cx.data(&update(&api, sobject, &id, &record).await?).await;
+    }
+    let key = named(lookup_field.as_str());
     let value = key.as_ref().and_then(|key| record.get(key)).cloned();
     let text = api::as_text(lookup_field.as_str(), value.as_ref())?;
     let is_id = lookup_field.as_str().eq_ignore_ascii_case("Id");
@@ -78,6 +86,12 @@ pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> 
             let object = Object::of(&api, sobject).await?;
             let value = value.unwrap_or_default();
             let found = lookup::only(&api, &object, lookup_field, &value, "Id").await?;
+            let field = object.field(lookup_field.as_str())?;
+            let may_be_written = if found.is_some() { field.updateable } else { field.createable };
+            if !may_be_written {
+                // It was for looking only.
+                key.iter().for_each(|key| drop(record.remove(key)));
+            }
             match found.as_ref().and_then(|found| found.get("Id")).and_then(Value::as_str) {
                 Some(id) => update(&api, sobject, id, &record).await?,
                 None => insert(&api, sobject, &record).await?,

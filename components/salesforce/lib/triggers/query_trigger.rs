@@ -49,7 +49,7 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
         };
     }
     let mut found = false;
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next().await.map_err(|error| final_if(found, error))? {
         found |= !page.records.is_empty();
         cx.data_all(stream::iter(page.records)).await?;
     }
@@ -57,4 +57,12 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
         cx.data(&Record::new()).await?;
     }
     Ok(())
+}
+
+/// Trouble that passes would have the poll come again, and what was emitted before it with it.
+fn final_if(emitted: bool, error: anyhow::Error) -> anyhow::Error {
+    match emitted {
+        true => anyhow::anyhow!("{error:#}; the records of the pages before were emitted, the others were not"),
+        false => error,
+    }
 }

@@ -3,6 +3,7 @@
 #[path = "../../lib/component.rs"]
 mod component;
 
+mod attacks;
 mod bulk;
 mod calls;
 mod defects;

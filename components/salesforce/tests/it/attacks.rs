@@ -1,0 +1,66 @@
+//! What the platform's UI, a message or an odd answer may do to the component.
+
+use crate::rig::Org;
+use sailor::testing::{Event, Verdict};
+use serde_json::json;
+
+#[tokio::test]
+async fn given_choices_that_are_left_empty_or_null_then_they_are_the_usual_ones() {
+    let org = Org::new().await;
+    org.api.insert("Account", json!({ "Name": "A" }));
+    org.api.pass(2);
+    for none in [json!(""), json!(null)] {
+        for (function, fields, body) in [
+            ("getUpdatedObjectsPolling", json!({ "sobject": "Account", "emitBehavior": none }), json!({})),
+            ("queryTrigger", json!({ "query": "SELECT Id FROM Account", "outputMethod": none }), json!({})),
+            ("lookupObjects", json!({ "sobject": "Account", "outputMethod": none, "termNumber": 0 }), json!({})),
+            (
+                "lookupObject",
+                json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Name" }),
+                json!({ "Name": "A" }),
+            ),
+            (
+                "upsert",
+                json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Id" }),
+                json!({ "Name": "B" }),
+            ),
+            (
+                "delete",
+                json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Name" }),
+                json!({ "Name": "none" }),
+            ),
+        ] {
+            let emitted = org.run(function, fields, body).await;
+            assert_eq!(emitted.verdict, Verdict::Acknowledged, "{function} {none}: {:?}", emitted.events);
+            assert!(!emitted.events.iter().any(|event| matches!(event, Event::Error(_))), "{function}: {emitted:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn given_a_timeout_that_is_none_or_beyond_all_clocks_then_no_job_is_begun() {
+    for timeout in [json!(0), json!("0"), json!(u64::MAX), json!("18446744073709551615")] {
+        let org = Org::new().await;
+        let body = json!({ "attachmentUrl": org.file("rows.csv", "Name\nA\n") });
+        let fields = json!({ "operation": "insert", "sobject": "Account", "timeout": timeout });
+        for (function, body) in [("bulk_cud", body), ("bulk_q", json!({ "query": "SELECT Id FROM Account" }))] {
+            let emitted = org.run(function, fields.clone(), body).await;
+            assert!(
+                matches!(&emitted.events[..], [Event::Error(text)] if text.contains("timeout")),
+                "{function} {timeout}: {:?}",
+                emitted.events
+            );
+            assert!(org.api.calls_like("POST .*jobs").is_empty(), "{function} {timeout}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn given_a_page_far_behind_then_what_is_before_it_does_not_stay_in_memory() {
+    let org = Org::new().await;
+    let fields = json!({ "sobject": "Account", "outputMethod": "emitPage", "termNumber": 0 });
+    let body = json!({ "pageSize": 1000, "pageNumber": u64::MAX });
+    let text = org.error("lookupObjects", fields, body).await;
+    assert!(text.contains("pageNumber"), "{text}");
+    assert!(org.api.calls_like("GET .*query").is_empty());
+}
