@@ -34,6 +34,18 @@ async fn given_an_item_that_comes_to_the_front_while_pages_are_read_then_the_las
 }
 
 #[tokio::test]
+async fn given_an_item_that_is_deleted_while_pages_are_read_by_offset_then_what_moves_up_is_not_lost() {
+    let rig = Rig::new().await;
+    // 1 is deleted after the first page: 3 moves up to where that page was.
+    let list = [page(&[1, 2]), page(&[4, 5]), page(&[]), page(&[2, 3]), page(&[4, 5]), page(&[])];
+    rig.provider.script_api(list);
+    let fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 2, "paging": "offset" });
+    let mut emitted = ids(&rig.poll(fields, json!({})).await);
+    emitted.sort_unstable();
+    assert_eq!(emitted, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
 async fn given_numbers_with_a_fraction_that_are_texts_then_they_are_ordered_as_numbers() {
     let rig = Rig::new().await;
     let list = |changed: &[&str]| {
