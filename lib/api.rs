@@ -19,8 +19,9 @@ pub struct Credentials {
     pub verify_path: Option<String>,
 }
 
-/// What is read into memory of one answer; files are not, they go on as they come.
-const LONGEST: usize = 64 << 20;
+/// What is read into memory of one answer, which as JSON takes up to twelve times that; files are not, they go on as they
+/// come.
+const LONGEST: usize = 16 << 20;
 
 /// An answer's bytes. `request` is its method and path, for the error.
 pub async fn bytes(mut answer: reqwest::Response, request: &str, repeatable: bool) -> anyhow::Result<Vec<u8>> {

@@ -99,7 +99,21 @@ pub async fn send(request: AuthorizedRequest) -> anyhow::Result<Response> {
 
 /// Sends a request and reads a JSON answer; an empty one is `null`.
 pub async fn json<T: DeserializeOwned>(request: AuthorizedRequest) -> anyhow::Result<T> {
-    read(&send(request).await?.bytes().await.map_err(reqwest::Error::without_url)?)
+    read(&bytes(send(request).await?, LONGEST, "Salesforce's answer").await?)
+}
+
+/// What is read into memory of one answer: as JSON it takes several times that.
+pub const LONGEST: usize = 16 << 20;
+
+/// The bytes of an answer, `limit` at most; `what` it is, for the error.
+pub async fn bytes(mut answer: Response, limit: usize, what: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
+        let length = bytes.len() + chunk.len();
+        anyhow::ensure!(length <= limit, "{what} is larger than {} MB", limit >> 20);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// Reads a JSON answer; an empty one is `null`.

@@ -111,8 +111,8 @@ async fn given_an_answer_that_breaks_off_then_only_what_changes_nothing_is_asked
 #[tokio::test]
 async fn given_an_answer_that_is_too_long_for_the_memory_then_that_is_an_error_but_not_of_a_file() {
     let rig = Rig::new().await;
-    let emitted = rig.answered(json!({}), "text/plain", &"a".repeat((64 << 20) + 1)).await;
-    assert_eq!(told(&emitted), "the answer to GET /files/report.csv is longer than 64 MB");
+    let emitted = rig.answered(json!({}), "text/plain", &"a".repeat((16 << 20) + 1)).await;
+    assert_eq!(told(&emitted), "the answer to GET /files/report.csv is longer than 16 MB");
     let file = rig.answered(json!({}), "application/zip", &"a".repeat(9 << 20)).await;
     let [Event::Data(message)] = &file.events[..] else { panic!("{:?}", file.error) };
     assert_eq!(message["attachments"]["report.csv"]["size"], 9 << 20);

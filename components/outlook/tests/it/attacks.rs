@@ -11,7 +11,7 @@ async fn given_an_id_that_is_a_way_up_then_it_is_an_error_and_nothing_but_a_mess
         let fields = json!({ "originalMailFolders": folder });
         let emitted = rig.run("moveMail", fields, json!({ "messageId": id })).await;
         assert!(error(&emitted).contains("messageId"), "{emitted:?}");
-        let moves: Vec<_> = rig.graph.calls("POST").iter().map(|call| call.line()).collect();
+        let moves: Vec<_> = rig.graph.calls("POST").iter().map(emulator::standins::graph::Call::line).collect();
         assert!(moves.is_empty(), "Graph moves a folder by this request: {moves:?}");
     }
 }

@@ -11,6 +11,9 @@ use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// Salesforce takes 50 MB of base64 in a record.
+const LARGEST: usize = 36 << 20;
+
 /// The step's fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,7 +63,7 @@ pub async fn attach<C, O>(
     })?;
     let file = cx.attachments()?.download(&attachment.url).await;
     let file = file.with_context(|| format!("the attachment {name:?}"))?;
-    let bytes = file.bytes().await.map_err(reqwest::Error::without_url)?;
+    let bytes = api::bytes(file, LARGEST, &format!("the attachment {name:?}")).await?;
     record.insert(field.name.clone(), base64_simd::STANDARD.encode_to_string(&bytes).into());
     Ok(Some(field.name.clone()))
 }

@@ -34,10 +34,10 @@ pub async fn raw_request(message: Message<Input>, cx: Context<Value, Value>) -> 
         request = request.json(&body);
     }
     let answer = api::send(request).await?;
-    let text = answer.text().await.map_err(reqwest::Error::without_url).context("reading Salesforce's answer")?;
-    let answer = match text.is_empty() {
+    let bytes = api::bytes(answer, api::LONGEST, "Salesforce's answer").await.context("reading Salesforce's answer")?;
+    let answer = match bytes.is_empty() {
         true => json!({}),
-        false => serde_json::from_str(&text).unwrap_or(json!({ "text": text })),
+        false => serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&bytes) })),
     };
     cx.data(&answer).await
 }

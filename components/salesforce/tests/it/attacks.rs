@@ -64,3 +64,18 @@ async fn given_a_page_far_behind_then_what_is_before_it_does_not_stay_in_memory(
     assert!(text.contains("pageNumber"), "{text}");
     assert!(org.api.calls_like("GET .*query").is_empty());
 }
+
+#[tokio::test]
+async fn given_a_file_that_no_record_can_hold_then_it_is_an_error_before_it_fills_the_memory() {
+    let org = Org::new().await;
+    let file = org.file("large", &"x".repeat(37 << 20));
+    let fields = json!({ "sobject": "Attachment", "utilizeAttachment": "on" });
+    let message = json!({ "body": { "Name": "large" }, "attachments": { "large": { "url": file } } });
+    let emitted = org.harness("create", fields, org.provider.issue()).run_message(message).await.unwrap();
+    assert!(
+        matches!(&emitted.events[..], [Event::Error(text)] if text.contains("larger than 36 MB")),
+        "{:?}",
+        emitted.events
+    );
+    assert!(org.api.calls_like("POST .*Attachment").is_empty());
+}
