@@ -25,8 +25,8 @@ pub enum BodyType {
     Raw,
 }
 
-/// What the files of one request may have together: the platform's own limit for attachments.
-const LONGEST: usize = 100 << 20;
+/// What the files of one request may have together: they are in memory twice while it is sent.
+const LONGEST: usize = 50 << 20;
 
 /// The files that go into a request.
 pub type Files<'a> = Vec<(&'a str, &'a Attachment)>;

@@ -88,9 +88,9 @@ impl<'a> Pages<'a> {
 async fn tidy(api: &Api, record: &mut Record) -> anyhow::Result<()> {
     for children in record.values_mut().filter(|value| value.get("records").is_some()) {
         while let Some(Value::String(path)) = children.get_mut("nextRecordsUrl").map(Value::take) {
-            let mut more: Value = api::json(api.get(&path)).await?;
-            children["nextRecordsUrl"] = more["nextRecordsUrl"].take();
-            if let (Value::Array(all), Value::Array(next)) = (&mut children["records"], more["records"].take()) {
+            let mut more: Record = api::json(api.get(&path)).await?;
+            children["nextRecordsUrl"] = more.remove("nextRecordsUrl").unwrap_or_default();
+            if let (Value::Array(all), Some(Value::Array(next))) = (&mut children["records"], more.remove("records")) {
                 all.extend(next);
             }
         }

@@ -26,12 +26,14 @@ async fn given_an_answer_then_it_is_taken_for_what_it_says_or_for_what_the_step_
         ("json", "text/plain", "[1]", json!([1])),
         ("text", "application/json", "[1]", json!("[1]")),
         ("auto", "application/json", "", Value::Null),
-        ("attachment", "application/pdf", "", Value::Null),
     ] {
         let emitted = rig.answered(json!({ "answerType": taken }), content_type, body).await;
         assert_eq!(emitted.data::<Value>()[0]["body"], emitted_body, "{taken} {content_type} {body}");
     }
     assert!(rig.platform.object_ids().is_empty());
+    let empty = rig.answered(json!({ "answerType": "attachment" }), "application/pdf", "").await;
+    let [Event::Data(message)] = &empty.events[..] else { panic!("{:?}", empty.error) };
+    assert_eq!(message["attachments"]["report.csv"]["size"], 0);
     let broken = rig.answered(json!({ "answerType": "json" }), "text/plain", "secret").await;
     assert_eq!(told(&broken), "the answer to GET /files/report.csv is no JSON: line 1, column 1");
 }

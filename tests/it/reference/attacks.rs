@@ -34,15 +34,43 @@ async fn given_an_item_that_comes_to_the_front_while_pages_are_read_then_the_las
 }
 
 #[tokio::test]
-async fn given_an_item_that_is_deleted_while_pages_are_read_by_offset_then_what_moves_up_is_not_lost() {
+async fn given_a_sorted_list_and_an_item_that_is_deleted_while_pages_are_read_then_what_moves_up_is_not_lost() {
+    for paging in ["offset", "page"] {
+        let rig = Rig::new().await;
+        // 1 is deleted after the first page: 3 moves up to where that page was.
+        rig.provider.script_api([page(&[1, 2]), page(&[2, 3]), page(&[3, 4]), page(&[4, 5]), page(&[5]), page(&[])]);
+        let fields = json!({
+            "path": "/list", "itemsPointer": "#", "pageSize": 2, "paging": paging, "isSorted": "on",
+            "sinceParameter": "since",
+        });
+        let emitted = rig.poll(fields, json!({})).await;
+        assert_eq!((ids(&emitted), emitted.verdict), (vec![1, 2, 3, 4, 5], Verdict::Acknowledged));
+        assert_eq!(snapshot(&emitted)["since"], hour(5));
+        let queries: Vec<_> = rig.provider.api_calls().into_iter().map(|call| call.query).collect();
+        let since: Vec<_> = queries.iter().map(|query| query.split("since=").nth(1).map(|at| &at[11..13])).collect();
+        assert_eq!(since, [None, Some("01"), Some("02"), Some("03"), Some("04"), Some("04")], "{queries:?}");
+    }
+}
+
+/// The step wants pages of 500, and the API gives two at once.
+#[tokio::test]
+async fn given_an_api_that_cuts_pages_then_a_short_one_is_not_taken_for_the_last() {
+    for end in [page(&[]), Scripted::Status(404, json!({ "error": "no such page" }))] {
+        for paging in ["offset", "page"] {
+            let rig = Rig::new().await;
+            rig.provider.script_api([page(&[5, 4]), page(&[3, 2]), page(&[1]), end.clone()]);
+            let fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 500, "paging": paging });
+            let mut emitted = ids(&rig.poll(fields, json!({})).await);
+            emitted.sort_unstable();
+            assert_eq!(emitted, [1, 2, 3, 4, 5]);
+        }
+    }
+    // What is no page after a short one is no end.
     let rig = Rig::new().await;
-    // 1 is deleted after the first page: 3 moves up to where that page was.
-    let list = [page(&[1, 2]), page(&[4, 5]), page(&[]), page(&[2, 3]), page(&[4, 5]), page(&[])];
-    rig.provider.script_api(list);
-    let fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 2, "paging": "offset" });
-    let mut emitted = ids(&rig.poll(fields, json!({})).await);
-    emitted.sort_unstable();
-    assert_eq!(emitted, [1, 2, 3, 4, 5]);
+    rig.provider.script_api([page(&[2, 1]), Scripted::Status(404, json!({}))]);
+    let fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 2, "paging": "page" });
+    let emitted = rig.poll(fields, json!({})).await;
+    assert!(emitted.error.is_some_and(|error| error.to_string().contains("404")), "{:?}", emitted.events);
 }
 
 #[tokio::test]

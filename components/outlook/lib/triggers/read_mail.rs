@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 /// How many messages have their files fetched at once.
 const MESSAGES_AT_ONCE: usize = 4;
+/// How many messages are read at once where each is emitted by itself: a thousand with their texts may fill the memory.
+const AT_ONCE: u32 = 100;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -61,7 +63,11 @@ impl Trigger for ReadMail {
         let position = since.map_or_else(start, Ok)?;
         let path = graph::path(&["me", "mailFolders", folder, "messages"])
             .context("the mail folder (`folderId` of the step)")?;
-        let mut changes = Changes::new(cx.oauth(), path, self.messages_per_page, position);
+        let at_once = match config.emit_behavior {
+            Some(EmitBehavior::EmitAll) => self.messages_per_page,
+            _ => self.messages_per_page.min(AT_ONCE),
+        };
+        let mut changes = Changes::new(cx.oauth(), path, at_once, position);
         if config.poll_only_unread_mail {
             changes = changes.only("isRead eq false");
         }

@@ -45,7 +45,7 @@ pub async fn create(message: Message<Record>, cx: Context<Config, Record>) -> an
 pub async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Value> {
     let request = api.post(&format!("sobjects/{}", api::segment(object.as_str())?)).json(record);
     let mut created: Value = api::json(request).await?;
-    Ok(created["id"].take())
+    Ok(created.get_mut("id").map(Value::take).unwrap_or_default())
 }
 
 /// Puts the bytes of the first attachment into the object's field for files, and gives that field's name.

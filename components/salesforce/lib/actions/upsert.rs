@@ -56,15 +56,16 @@ pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> 
         create::attach(&api, sobject, &message, &cx, &mut record).await?;
     }
     anyhow::ensure!(!record.is_empty(), "there are no fields for {sobject}: the message's body is empty");
-    let named = |wanted: &str| record.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
-    let own = named("Id").filter(|_| type_of_search.is_none());
-    if let Some(id) = own.and_then(|name| record.get(&name).and_then(Value::as_str)).filter(|id| !id.is_empty()) {
+    let named = |record: &Record, wanted: &str| record.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+    if type_of_search.is_none()
+        && let Some(own) = named(&record, "Id")
+        && let id = record.remove(&own)
+        && let Some(id) = api::as_text("Id", id.as_ref())?
+    {
         // Steps of the earlier action, which had no type of search, give the id where they know it.
-        let id = id.to_owned();
-        record.retain(|name, _| !name.eq_ignore_ascii_case("Id"));
         return cx.data(&update(&api, sobject, &id, &record).await?).await;
     }
-    let key = named(lookup_field.as_str());
+    let key = named(&record, lookup_field.as_str());
     let value = key.as_ref().and_then(|key| record.get(key)).cloned();
     let text = api::as_text(lookup_field.as_str(), value.as_ref())?;
     let is_id = lookup_field.as_str().eq_ignore_ascii_case("Id");

@@ -30,6 +30,7 @@ async fn given_rows_then_insert_creates_them_and_says_which_were_not_and_why() {
     let done = json!({ "success": true, "created": true, "errors": [] });
     assert_eq!((&result[0]["success"], &result[0]["created"]), (&done["success"], &done["created"]));
     assert_eq!(org.api.record("Account", result[0]["id"].as_str().unwrap()).unwrap()["Name"], "A, \"quoted\"");
+    assert_eq!(result[0]["row"]["NumberOfEmployees"], "5", "which row the new id is of");
     for (row, code, employees) in [(1, "REQUIRED_FIELD_MISSING", "7"), (2, "JSON_PARSER_ERROR", "many")] {
         assert_eq!((&result[row]["success"], result[row].get("id")), (&json!(false), None));
         assert!(result[row]["errors"][0].as_str().unwrap().contains(code), "{}", result[row]);

@@ -56,6 +56,31 @@ async fn given_an_external_id_then_upsert_creates_or_changes_in_one_call() {
     assert_eq!(org.api.calls().len(), 2);
 }
 
+/// As the deprecated action took them: neither a type of search nor always an external id.
+#[tokio::test]
+async fn given_a_step_of_the_earlier_upsert_then_the_id_goes_before_the_external_id() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Acme" }));
+    let step = || json!({ "sobject": "Account", "extIdField": "ErpId__c" });
+    let changed = org.data("upsert", step(), json!({ "Id": id, "ErpId__c": "e-1", "Name": "By id" })).await;
+    assert_eq!((&changed[0]["id"], &changed[0]["created"]), (&json!(id), &json!(false)));
+    assert_eq!(org.api.record("Account", &id).unwrap()["ErpId__c"], "e-1");
+    org.data("upsert", step(), json!({ "ErpId__c": "e-1", "Name": "By external id" })).await;
+    assert_eq!(org.api.record("Account", &id).unwrap()["Name"], "By external id");
+    let created = org.data("upsert", step(), json!({ "Id": "", "Name": "New" })).await;
+    assert_eq!((&created[0]["created"], org.api.records("Account").len()), (&json!(true), 2));
+}
+
+#[tokio::test]
+async fn given_a_field_that_cannot_be_written_then_upsert_looks_by_it_and_leaves_it_alone() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Acme", "CreatedDate": "2024-01-01T00:00:00.000+0000" }));
+    let body = json!({ "CreatedDate": "2024-01-01T00:00:00Z", "Name": "Changed" });
+    let changed = org.data("upsert", by("allFields", "CreatedDate"), body).await;
+    assert_eq!((&changed[0]["id"], &changed[0]["created"]), (&json!(id), &json!(false)));
+    assert_eq!(org.api.record("Account", &id).unwrap()["Name"], "Changed");
+}
+
 #[tokio::test]
 async fn given_an_external_id_of_two_records_then_upsert_is_an_error() {
     let org = Org::new().await;
