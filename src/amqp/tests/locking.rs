@@ -215,7 +215,10 @@ async fn given_no_broker_when_a_lock_is_wanted_then_the_error_comes_in_time_and_
 async fn given_a_broker_that_falls_silent_when_a_lock_is_wanted_then_the_error_comes_in_time() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
-    drop(cluster.acquire(&one, LONG).await.unwrap());
+    // It is connected, and has nothing to give back that the silence could hold up.
+    let held = cluster.acquire(&other, LONG).await.unwrap();
+    assert_eq!(cluster.error(&one, SHORT).await, LockError::TimedOut);
+    drop(held);
     cluster.released().await;
     one.relay.silence();
     let start = Instant::now();
