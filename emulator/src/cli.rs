@@ -85,7 +85,14 @@ struct StepArgs {
     /// Rebounds come back this many times faster than on the platform, where the first takes 15 s
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     rebound_speed_up: u32,
-    /// A routing key of the component's own choice that shall lead somewhere; may be repeated
+    /// Another step comes after this one. Without, this is the flow's last step: nothing is bound to its data key, as on
+    /// the platform, and the flow ends with its data
+    #[arg(long)]
+    next_step: bool,
+    /// No service collects error events and snapshots, as on some installations: nothing is bound to their keys
+    #[arg(long)]
+    without_collector: bool,
+    /// A routing key of the component's own choice that shall lead somewhere; may be repeated. Under others, the flow ends
     #[arg(long = "routing-key", value_name = "KEY")]
     routing_keys: Vec<String>,
 }
@@ -392,6 +399,8 @@ impl StepArgs {
             startup: self.startup,
             lightweight: self.lightweight,
             rebound_speed_up: self.rebound_speed_up,
+            next_step: self.next_step,
+            collector: !self.without_collector,
             routing_keys: self.routing_keys.clone(),
             ..EmulatorConfig::default()
         })

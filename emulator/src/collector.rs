@@ -57,6 +57,8 @@ impl Collector {
     /// What the platform remembers of an event.
     fn keep(&self, event: &mut Event) {
         match (event.kind, &event.body) {
+            // Nobody has collected it.
+            _ if event.end_of_flow.is_some() => {}
             (EventKind::Snapshot, snapshot) if event.problem.is_none() => {
                 self.platform.set_snapshot(&self.flow, &self.step, snapshot.clone());
             }

@@ -35,9 +35,14 @@ pub struct EmulatorConfig {
     pub update_keys_over_broker: bool,
     /// Whether large bodies shall go through object storage.
     pub lightweight: bool,
-    /// Rebounds come back this many times faster than on the platform.
+    /// Rebounds come back this many times faster than on the platform, where the longest wait is ten minutes.
     pub rebound_speed_up: u32,
-    /// Routing keys of the component's own choice that shall lead somewhere. With others its messages are returned.
+    /// Whether another step comes after this one. Its queue is bound to this step's data key; to the data key of a flow's
+    /// last step nothing is bound.
+    pub next_step: bool,
+    /// Whether services collect error events and snapshots. Some installations have none: nothing is bound to these keys.
+    pub collector: bool,
+    /// Routing keys of the component's own choice that shall lead somewhere. Under others, the flow ends.
     pub routing_keys: Vec<String>,
     /// The password of all payloads.
     pub crypto_password: String,
@@ -61,6 +66,8 @@ impl Default for EmulatorConfig {
             update_keys_over_broker: false,
             lightweight: false,
             rebound_speed_up: 1,
+            next_step: false,
+            collector: true,
             routing_keys: Vec::new(),
             crypto_password: "emulator-crypto-password".into(),
             crypto_iv: "emulator-iv-0016".into(),

@@ -31,6 +31,8 @@ pub(crate) fn plan(
         provider,
         step: Step { function: "makeRequest".into(), config, ..Step::default() },
         prefetch: concurrent.div_ceil(replicas),
+        // What comes after it is no part of the story.
+        next_step: true,
         ..EmulatorConfig::default()
     };
     // Only replicas need to lock each other out.

@@ -87,7 +87,7 @@ impl Emulator {
             Provider::start(config.provider.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
         platform.set_step(&config.flow, config.step.clone());
         let topology = Topology::new(&config.workspace, &config.flow, &config.step.id, PREVIOUS_STEP);
-        topology.declare(&broker, &config.routing_keys);
+        topology.declare(&broker, &config);
 
         let log = Arc::<Log>::default();
         let stop = CancellationToken::new();
@@ -95,7 +95,7 @@ impl Emulator {
             start,
             flow: config.flow.clone(),
             step: config.step.id.clone(),
-            decoder: Decoder { cipher: cipher.clone(), topology: topology.clone() },
+            decoder: Decoder::new(cipher.clone(), topology.clone()),
             broker: broker.watch(),
             calls: platform.watch(),
             provider: provider.watch(),

@@ -10,7 +10,7 @@ use crate::{
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -49,9 +49,10 @@ pub enum EventKind {
     Rejected,
     /// A message of the input queue went back there: the component's channel ended, or it asked for that.
     Requeued,
-    /// A rejected message lies in the queue for these.
+    /// A rejected message has left the input queue for good. Nothing is bound to the routing key that it gets.
     DeadLettered,
-    /// What the component published was returned: no queue is bound for the routing key.
+    /// What the component published was returned, and somebody misses it: an error, a rebound, a reply. Data and
+    /// snapshots that lead nowhere are told as what they are, with [`Event::end_of_flow`].
     Returned,
     /// The broker did not take what the component published.
     Refused,
@@ -86,6 +87,9 @@ pub struct Event {
     /// Why the body could not be read, or what else is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Where the flow ends with what was published: why it went nowhere. A publish that is tried again is told once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_of_flow: Option<String>,
 }
 
 fn milliseconds<S: serde::Serializer>(at: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -97,7 +101,8 @@ impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut event = f.debug_struct("Event");
         event.field("at", &self.at).field("kind", &self.kind).field("message_id", &self.message_id());
-        event.field("routing_key", &self.routing_key).field("problem", &self.problem).finish_non_exhaustive()
+        event.field("routing_key", &self.routing_key).field("problem", &self.problem);
+        event.field("end_of_flow", &self.end_of_flow).finish_non_exhaustive()
     }
 }
 
@@ -110,7 +115,8 @@ impl Event {
 
     pub(crate) fn bare(kind: EventKind, routing_key: &str) -> Self {
         let (at, headers) = (Duration::ZERO, Headers::new());
-        Self { at, kind, routing_key: routing_key.to_owned(), headers, body: Value::Null, problem: None }
+        let (problem, end_of_flow) = (None, None);
+        Self { at, kind, routing_key: routing_key.to_owned(), headers, body: Value::Null, problem, end_of_flow }
     }
 
     /// An event about a message whose content does not matter.
@@ -159,14 +165,26 @@ impl Event {
 
 /// Reads the broker's events in the light of one step's topology.
 pub(crate) struct Decoder {
-    pub(crate) cipher: Cipher,
-    pub(crate) topology: Topology,
+    cipher: Cipher,
+    topology: Topology,
+    /// Routing key and id of each message that has been told as the end of the flow.
+    ended: HashSet<(String, String)>,
 }
 
 impl Decoder {
-    /// None for what is of no interest: traffic of other queues.
-    pub(crate) fn decode(&self, event: &broker::Event) -> Option<Event> {
+    pub(crate) fn new(cipher: Cipher, topology: Topology) -> Self {
+        Self { cipher, topology, ended: HashSet::new() }
+    }
+
+    /// None for what is of no interest: traffic of other queues, and what has been told already.
+    pub(crate) fn decode(&mut self, event: &broker::Event) -> Option<Event> {
         use broker::Event as E;
+        if let E::Published { message, queues } = event
+            && message.exchange == self.topology.exchange
+            && queues.is_empty()
+        {
+            return self.end_of_flow(message);
+        }
         let input = |queue: &str| *queue == self.topology.input;
         Some(match event {
             E::Connected { name, .. } => Event::bare(EventKind::Connected, name),
@@ -177,7 +195,8 @@ impl Decoder {
                 let body = wire::open(&self.cipher, &message.body, wire::encoding_of(&event.headers));
                 event.with(body)
             }
-            E::Published { message, queues } if !queues.is_empty() => self.emitted(message),
+            E::Published { message, .. } => self.emitted(message),
+            E::Returned { message } if self.may_end(message) => return None,
             E::Returned { message } => Event::about(EventKind::Returned, message)
                 .with(Err(format!("no queue is bound for the routing key {:?}", message.routing_key))),
             E::Refused { message } => Event::about(EventKind::Refused, message),
@@ -198,26 +217,60 @@ impl Decoder {
     }
 
     fn emitted(&self, message: &Message) -> Event {
-        let keys = &self.topology.keys;
         let headers = wire::headers_of(&message.properties);
-        let text = |name: &str| headers.get(name).and_then(Value::as_str).unwrap_or_default();
-        let sealed = || wire::open(&self.cipher, &message.body, wire::encoding_of(&headers));
-        let (kind, body) = match message.routing_key.as_str() {
-            key if key == keys.data => (EventKind::Data, sealed()),
-            key if key == keys.error => (EventKind::Error, wire::open_error(&self.cipher, &message.body)),
-            key if key == keys.rebound => (EventKind::Rebound, sealed()),
-            key if key == keys.update_keys => (EventKind::UpdateKeys, sealed()),
-            key if key == keys.snapshot => {
-                let update = text("snapshotEvent") == "updateSnapshot";
-                let kind = if update { EventKind::SnapshotUpdate } else { EventKind::Snapshot };
-                (kind, wire::plain_json(&message.body))
-            }
-            _ if headers.get("x-eio-error-response") == Some(&Value::Bool(true)) => {
-                (EventKind::ErrorReply, wire::open(&self.cipher, &message.body, Encoding::Base64))
-            }
-            key if key == text("reply_to") => (EventKind::HttpReply, sealed()),
-            _ => (EventKind::Data, sealed()),
+        let kind = self.kind(&message.routing_key, &headers);
+        let body = match kind {
+            EventKind::Error => wire::open_error(&self.cipher, &message.body),
+            EventKind::Snapshot | EventKind::SnapshotUpdate => wire::plain_json(&message.body),
+            EventKind::ErrorReply => wire::open(&self.cipher, &message.body, Encoding::Base64),
+            _ => wire::open(&self.cipher, &message.body, wire::encoding_of(&headers)),
         };
         Event { headers, ..Event::bare(kind, &message.routing_key) }.with(body)
+    }
+
+    fn kind(&self, key: &str, headers: &Headers) -> EventKind {
+        let keys = &self.topology.keys;
+        let is = |name: &str, value: &str| headers.get(name).and_then(Value::as_str) == Some(value);
+        match key {
+            key if key == keys.data => EventKind::Data,
+            key if key == keys.error => EventKind::Error,
+            key if key == keys.rebound => EventKind::Rebound,
+            key if key == keys.update_keys => EventKind::UpdateKeys,
+            key if key == keys.snapshot && is("snapshotEvent", "updateSnapshot") => EventKind::SnapshotUpdate,
+            key if key == keys.snapshot => EventKind::Snapshot,
+            _ if headers.get("x-eio-error-response") == Some(&Value::Bool(true)) => EventKind::ErrorReply,
+            key if is("reply_to", key) => EventKind::HttpReply,
+            _ => EventKind::Data,
+        }
+    }
+
+    /// What went nowhere, when it is of a kind that the flow may end with. The others are told when they are returned.
+    fn end_of_flow(&mut self, message: &Message) -> Option<Event> {
+        if !self.may_end(message) {
+            return None;
+        }
+        let headers = wire::headers_of(&message.properties);
+        let text = |name: &str| headers.get(name).and_then(Value::as_str).unwrap_or_default();
+        let is_new = self.ended.insert((message.routing_key.clone(), text("messageId").to_owned()));
+        // Sailors count their tries here; the platform has `true` in it for what a user has started again.
+        let is_tried_again = headers.get("retry").is_some_and(Value::is_number);
+        if is_tried_again && !is_new {
+            return None;
+        }
+        let event = self.emitted(message);
+        let key = &message.routing_key;
+        let hint = match event.kind {
+            EventKind::Data if *key == self.topology.keys.data => " (--next-step gives it somewhere to go)",
+            EventKind::Data => " (--routing-key gives it somewhere to go)",
+            _ => ", so the platform does not keep it",
+        };
+        Some(Event { end_of_flow: Some(format!("nothing is bound to {key}{hint}")), ..event })
+    }
+
+    /// Whether nobody misses the message when nothing is bound for it.
+    fn may_end(&self, message: &Message) -> bool {
+        use EventKind::{Data, Snapshot, SnapshotUpdate};
+        let kind = self.kind(&message.routing_key, &wire::headers_of(&message.properties));
+        message.exchange == self.topology.exchange && matches!(kind, Data | Snapshot | SnapshotUpdate)
     }
 }

@@ -97,6 +97,9 @@ impl Timeline {
         if let Some(problem) = &event.problem {
             say(&self.paint(RED, &format!("              ! {problem}")));
         }
+        if let Some(why) = &event.end_of_flow {
+            self.remark(&format!("end of the flow: {why}"));
+        }
         if event.kind == EventKind::Error
             && let Some(stack) = event.body["error"]["stack"].as_str()
         {
@@ -182,7 +185,6 @@ fn what(event: &Event) -> String {
         EventKind::TokenCall | EventKind::Token | EventKind::ApiCall => {
             body["text"].as_str().unwrap_or_default().to_owned()
         }
-        EventKind::Returned => format!("{} (--routing-key gives a key somewhere to go)", event.message_id()),
         EventKind::Lost => format!("{body} events; the end may be told wrongly"),
         _ => event.message_id().to_owned(),
     }

@@ -1,9 +1,20 @@
-//! The exchange, queues and routing keys of one step, named as the platform names them (contract §3.1).
+//! The exchanges, queues and routing keys of one step, made and named as the platform makes and names them (contract
+//! §3.1, §3.9).
 
-use crate::broker::{Broker, ExchangeKind, QueueOptions};
+use crate::{
+    broker::{Broker, ExchangeKind, QueueOptions},
+    config::EmulatorConfig,
+};
+use std::time::Duration;
 
-/// How many captured messages each capture queue keeps; older ones are dropped.
+/// How many messages each queue keeps that nobody consumes; older ones are dropped.
 const KEPT: usize = 1000;
+/// The exchange that all events of the flow go to as well. Services take errors and snapshots from there.
+const COLLECTOR: &str = "component-events-collector";
+/// How long a rebound waits at most.
+const REBOUND_LIMIT: Duration = Duration::from_secs(600);
+/// The step that comes after this one, where there is one.
+const NEXT_STEP: &str = "next_step";
 
 /// Names of everything that a step's component meets on the broker.
 #[derive(Clone, Debug)]
@@ -14,10 +25,20 @@ pub struct Topology {
     pub input: String,
     /// The routing key that leads to the input queue: the previous step's data key.
     pub input_key: String,
-    /// Where messages go that the component rejects.
-    pub dead: String,
+    /// Another one that leads there: the step's own, for what does not come from a step.
+    pub own_key: String,
     /// Where rebounds wait until they expire and go back to the input queue.
     pub rebounds: String,
+    /// The routing key under which rebounds go back.
+    pub requeue_key: String,
+    /// The routing key that rejected messages get. Nothing is bound to it.
+    pub dead_key: String,
+    /// Where data lies, when there is a next step.
+    pub next: String,
+    /// Where error events lie, when they are collected.
+    pub errors: String,
+    /// Where snapshots lie, when they are collected.
+    pub snapshots: String,
     /// The step's routing keys.
     pub keys: Keys,
     /// Whom answers go to that wait for a reply: for the header `reply_to`.
@@ -43,14 +64,19 @@ impl Topology {
     /// The names for a step of a flow in a workspace.
     #[must_use]
     pub fn new(workspace: &str, flow: &str, step: &str, previous_step: &str) -> Self {
-        let queue = |what: &str| format!("{workspace}:{flow}/ordinary:{step}:{what}");
+        let queue = |step: &str, what: &str| format!("{workspace}:{flow}/ordinary:{step}:{what}");
         let key = |step: &str, what: &str| format!("{workspace}.{flow}/ordinary.{step}.{what}");
         Self {
             exchange: format!("{workspace}_org"),
-            input: queue("messages"),
+            input: queue(step, "messages"),
             input_key: key(previous_step, "message"),
-            dead: queue("rejected"),
-            rebounds: queue("rebounds"),
+            own_key: key(step, "input"),
+            rebounds: queue(step, "rebounds"),
+            requeue_key: key(step, "requeue"),
+            dead_key: key(step, "deadletter"),
+            next: queue(NEXT_STEP, "messages"),
+            errors: format!("{COLLECTOR}:errors"),
+            snapshots: format!("{COLLECTOR}:snapshots"),
             keys: Keys {
                 data: key(step, "message"),
                 error: key(step, "error"),
@@ -62,23 +88,35 @@ impl Topology {
         }
     }
 
-    /// Declares it all. `custom_keys` are routing keys of the component's own choice that shall lead somewhere.
-    pub(crate) fn declare(&self, broker: &Broker, custom_keys: &[String]) {
-        let to_default_exchange = |queue: &str| QueueOptions {
-            dead_letter_exchange: Some(String::new()),
-            dead_letter_routing_key: Some(queue.to_owned()),
-            ..QueueOptions::default()
-        };
+    /// Declares it all. A step's queue is bound to the data key of the step before it, so nothing is bound to the last
+    /// one's.
+    pub(crate) fn declare(&self, broker: &Broker, config: &EmulatorConfig) {
         broker.declare_exchange(&self.exchange, ExchangeKind::Topic);
-        broker.declare_queue(&self.dead, capped());
-        broker.declare_queue(&self.input, to_default_exchange(&self.dead));
-        broker.bind_queue(&self.input, &self.exchange, &self.input_key);
-        broker.declare_queue(&self.rebounds, to_default_exchange(&self.input));
-        broker.bind_queue(&self.rebounds, &self.exchange, &self.keys.rebound);
-        for key in [&self.keys.data, &self.keys.error, &self.keys.snapshot, &self.keys.update_keys, &self.reply_key] {
-            self.capture(broker, key);
+        broker.declare_exchange(COLLECTOR, ExchangeKind::Topic);
+        broker.bind_exchange(COLLECTOR, &self.exchange, "#");
+        broker.declare_queue(&self.input, self.dead_lettering(&self.dead_key));
+        for key in [&self.own_key, &self.requeue_key, &self.input_key] {
+            broker.bind_queue(&self.input, &self.exchange, key);
         }
-        for key in custom_keys {
+        // The shorter of this and what a rebound brings along counts, so both are sped up alike.
+        let message_ttl = Some(REBOUND_LIMIT / config.rebound_speed_up.max(1));
+        broker.declare_queue(&self.rebounds, QueueOptions { message_ttl, ..self.dead_lettering(&self.requeue_key) });
+        broker.bind_queue(&self.rebounds, &self.exchange, &self.keys.rebound);
+        if config.collector {
+            for (queue, keys) in [(&self.errors, "#.error"), (&self.snapshots, "#.snapshot")] {
+                broker.declare_queue(queue, capped());
+                broker.bind_queue(queue, COLLECTOR, keys);
+            }
+        }
+        if config.next_step {
+            broker.declare_queue(&self.next, capped());
+            broker.bind_queue(&self.next, &self.exchange, &self.keys.data);
+        }
+        if config.update_keys_over_broker {
+            self.capture(broker, &self.keys.update_keys);
+        }
+        self.capture(broker, &self.reply_key);
+        for key in &config.routing_keys {
             self.capture(broker, key);
         }
     }
@@ -87,6 +125,14 @@ impl Topology {
     pub(crate) fn capture(&self, broker: &Broker, key: &str) {
         broker.declare_queue(key, capped());
         broker.bind_queue(key, &self.exchange, key);
+    }
+
+    fn dead_lettering(&self, key: &str) -> QueueOptions {
+        QueueOptions {
+            dead_letter_exchange: Some(self.exchange.clone()),
+            dead_letter_routing_key: Some(key.to_owned()),
+            ..QueueOptions::default()
+        }
     }
 }
 

@@ -103,16 +103,41 @@ fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file
 }
 
 #[test]
-fn given_an_event_that_is_unreadable_or_leads_nowhere_when_it_is_run_then_the_status_is_1_and_it_says_why() {
+fn given_an_event_that_is_unreadable_or_returned_when_it_is_run_then_the_status_is_1_and_it_says_why() {
     for (op, why) in [
         ("garbage", "the payload cannot be decrypted"),
-        ("elsewhere", "no queue is bound for the routing key \"some.other.key\""),
+        ("fail", "no queue is bound for the routing key \"emulated-workspace.emulated-flow/ordinary.step_1.error\""),
     ] {
         let folder = folder(&[("m.json", json!({"op": op}))]);
-        let outcome = run(folder.path(), &["--message", "m.json"]);
+        let outcome = run(folder.path(), &["--message", "m.json", "--without-collector"]);
         assert_eq!(outcome.status, 1);
         assert!(outcome.stdout.contains(why), "{}", outcome.stdout);
     }
+}
+
+#[test]
+fn the_time_line_says_end_of_the_flow_where_nothing_is_bound_and_that_is_no_failure() {
+    let data = "end of the flow: nothing is bound to emulated-workspace.emulated-flow/ordinary.step_1.message";
+    let other = "end of the flow: nothing is bound to some.other.key (--routing-key gives it somewhere to go)";
+    for (op, arguments, said) in [
+        ("echo", &[][..], Some(data)),
+        ("echo", &["--next-step"], None),
+        ("elsewhere", &["--next-step"], Some(other)),
+        ("elsewhere", &["--routing-key", "some.other.key"], None),
+        ("snapshot", &["--without-collector"], Some("end of the flow: nothing is bound to ")),
+        ("snapshot", &[], None),
+    ] {
+        let folder = folder(&[("m.json", json!({"op": op}))]);
+        let outcome = run(folder.path(), &[&["--message", "m.json"], arguments].concat());
+        assert_eq!(outcome.status, 0, "{}", outcome.stdout);
+        assert_eq!(outcome.stdout.contains("end of the flow"), said.is_some(), "{op} {arguments:?}: {}", outcome.stdout);
+        assert!(outcome.stdout.contains(said.unwrap_or("✓ acknowledged")), "{}", outcome.stdout);
+        assert!(!outcome.stdout.contains("! returned"), "{}", outcome.stdout);
+    }
+    let folder = folder(&[]);
+    let outcome = run(folder.path(), &["--json"]);
+    assert!(outcome.events("data")[0]["end_of_flow"].as_str().unwrap().starts_with("nothing is bound to "));
+    assert!(outcome.events("data")[0].get("problem").is_none() && outcome.events("returned").is_empty());
 }
 
 #[test]

@@ -4,10 +4,10 @@ mod scripted;
 
 use emulator::{
     Emulator, EmulatorConfig, Event, EventKind,
-    broker::BrokerConfig,
+    broker::{AMQPValue, BasicProperties, BrokerConfig, FieldTable, QueueOptions},
     platform::{PlatformConfig, Step},
 };
-use sailor::protocol::Headers;
+use sailor::protocol::{Encoding, Headers};
 use scripted::Component;
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -35,6 +35,12 @@ impl Rig {
 
     fn send(&self, op: &str) -> String {
         self.emulator.send(&json!({"body": {"op": op}}), &Headers::new())
+    }
+
+    /// What has happened so far of this kind.
+    fn so_far(&self, kind: EventKind) -> Vec<Arc<Event>> {
+        let mut events = self.emulator.events();
+        std::iter::from_fn(|| events.try_next()).filter(|event| event.kind == kind).collect()
     }
 
     async fn find(&self, kind: EventKind) -> Arc<Event> {
@@ -89,8 +95,8 @@ async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_re
     assert_eq!(error.body["error"]["message"], "as told");
     assert_eq!(error.body["errorInput"]["body"]["op"], "fail");
     assert_eq!(rig.find(EventKind::Rejected).await.message_id(), id);
-    assert_eq!(rig.find(EventKind::DeadLettered).await.message_id(), id);
-    assert_eq!(rig.emulator.broker().take(&rig.emulator.topology().dead).len(), 1);
+    let dead = rig.find(EventKind::DeadLettered).await;
+    assert_eq!((dead.message_id(), &dead.routing_key), (id.as_str(), &rig.emulator.topology().dead_key));
 }
 
 #[tokio::test]
@@ -198,15 +204,138 @@ async fn given_an_unreadable_event_when_it_comes_then_it_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn given_an_unknown_routing_key_when_it_is_published_to_then_the_message_is_returned_unless_it_is_configured() {
-    let rig = rig().await;
-    rig.send("elsewhere");
-    assert_eq!(rig.find(EventKind::Returned).await.routing_key, "some.other.key");
+async fn the_flow_ends_where_nothing_is_bound_and_each_message_is_told_once() {
+    let (next, other) = (|| EmulatorConfig { next_step: true, ..EmulatorConfig::default() }, "some.other.key");
+    let with_key = EmulatorConfig { routing_keys: vec![other.into()], ..EmulatorConfig::default() };
+    for (config, op, hint) in [
+        (EmulatorConfig::default(), "echo", Some("step_1.message (--next-step ")),
+        (next(), "echo", None),
+        (EmulatorConfig::default(), "elsewhere", Some("some.other.key (--routing-key ")),
+        (next(), "elsewhere", Some("some.other.key (--routing-key ")),
+        (with_key, "elsewhere", None),
+    ] {
+        let rig = Rig::start(config).await;
+        rig.send(op);
+        rig.find(EventKind::Acked).await;
+        let data = rig.so_far(EventKind::Data);
+        assert_eq!(data.len(), 1, "{op}");
+        assert!(data[0].problem.is_none() && data[0].body["body"] != Value::Null, "{op}: it is read all the same");
+        match (&data[0].end_of_flow, hint) {
+            (Some(why), Some(hint)) => assert!(why.starts_with("nothing is bound to ") && why.contains(hint), "{why}"),
+            (why, hint) => assert_eq!((why, hint), (&None, None), "{op}"),
+        }
+        assert_eq!(rig.so_far(EventKind::Returned).len(), 0, "{op}: nobody misses it");
+        rig.emulator.settled().await;
+    }
+}
 
-    let routing_keys = vec!["some.other.key".into()];
-    let rig = Rig::start(EmulatorConfig { routing_keys, ..EmulatorConfig::default() }).await;
-    rig.send("elsewhere");
-    assert_eq!(rig.find(EventKind::Data).await.routing_key, "some.other.key");
+#[tokio::test]
+async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again() {
+    let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
+    let topology = emulator.topology();
+    let body = |n: u64| emulator.cipher().seal(json!({"body": n}).to_string().into(), Encoding::Base64);
+    let publish = |key: &str, id: &str, retry: Option<AMQPValue>, n: u64| {
+        let mut headers = FieldTable::default();
+        headers.insert("messageId".into(), AMQPValue::LongString(id.into()));
+        retry.into_iter().for_each(|retry| headers.insert("retry".into(), retry));
+        let properties = BasicProperties::default().with_headers(headers);
+        emulator.broker().publish(&topology.exchange, key, properties, body(n))
+    };
+    let (data, number) = (topology.keys.data.as_str(), |n| Some(AMQPValue::LongInt(n)));
+    publish(data, "a", None, 1);
+    publish(data, "a", number(1), 2);
+    publish(data, "a", number(2), 3);
+    // A message of its own: another id, another key, no count of tries.
+    publish(data, "b", number(1), 4);
+    publish("custom", "a", number(1), 5);
+    publish("custom", "a", number(2), 6);
+    publish(data, "a", None, 7);
+    publish(data, "a", Some(AMQPValue::Boolean(true)), 8);
+    emulator.broker().declare_queue("late", QueueOptions::default());
+    emulator.broker().bind_queue("late", &topology.exchange, data);
+    assert!(publish(data, "a", number(3), 9), "it arrives in the end");
+    let mut events = emulator.events();
+    let last = timeout(Duration::from_secs(10), events.find(|event| event.body["body"] == 9)).await.unwrap().unwrap();
+    assert!(last.end_of_flow.is_none());
+    let mut events = emulator.events();
+    let told: Vec<Value> = std::iter::from_fn(|| events.try_next()).map(|event| event.body["body"].clone()).collect();
+    assert_eq!(told, [1, 4, 5, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn without_a_collector_errors_are_returned_and_snapshots_end_the_flow_unkept() {
+    let rig = Rig::start(EmulatorConfig { collector: false, ..EmulatorConfig::default() }).await;
+    let topology = rig.emulator.topology().clone();
+    rig.send("snapshot");
+    rig.send("update snapshot");
+    rig.send("fail");
+    let returned = rig.find(EventKind::Returned).await;
+    assert_eq!(returned.routing_key, topology.keys.error);
+    assert!(returned.problem.as_ref().unwrap().contains("no queue is bound"));
+    for (kind, body) in
+        [(EventKind::Snapshot, json!({"a": 1, "b": 1})), (EventKind::SnapshotUpdate, json!({"b": 2}))]
+    {
+        let snapshot = rig.find(kind).await;
+        assert!(snapshot.end_of_flow.as_ref().unwrap().contains("does not keep it"));
+        assert_eq!(snapshot.body, body);
+    }
+    assert_eq!(rig.emulator.platform().step("emulated-flow", "step_1").unwrap().snapshot, json!({}));
+    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Returned).len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_queues_are_made_and_bound_as_the_platform_makes_them() {
+    let emulator = Emulator::start(EmulatorConfig { next_step: true, ..EmulatorConfig::default() }).await.unwrap();
+    let (broker, names) = (emulator.broker(), emulator.topology());
+    let connection = lapin::Connection::connect(&broker.uri(), Default::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let dead_letters_to = |key: &str| {
+        [("x-dead-letter-exchange", text(&names.exchange)), ("x-dead-letter-routing-key", text(key))].to_vec()
+    };
+    let ttl = [("x-message-ttl", AMQPValue::LongInt(600_000))].to_vec();
+    for (queue, arguments) in [
+        (&names.input, dead_letters_to(&names.dead_key)),
+        (&names.rebounds, [dead_letters_to(&names.requeue_key), ttl].concat()),
+    ] {
+        let table = arguments.into_iter().fold(FieldTable::default(), |mut table, (name, value)| {
+            table.insert(name.into(), value);
+            table
+        });
+        // Declaring it differently would be refused.
+        let options = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(queue.as_str().into(), options, table).await.unwrap();
+    }
+    let snapshot = names.keys.snapshot.replace("step_1", "step_9");
+    for (key, queue) in [
+        (&names.input_key, Some(&names.input)),
+        (&names.own_key, Some(&names.input)),
+        (&names.requeue_key, Some(&names.input)),
+        (&names.keys.rebound, Some(&names.rebounds)),
+        (&names.keys.data, Some(&names.next)),
+        (&names.keys.error, Some(&names.errors)),
+        (&snapshot, Some(&names.snapshots)),
+        (&names.dead_key, None),
+        (&names.keys.update_keys, None),
+    ] {
+        assert_eq!(broker.publish(&names.exchange, key, BasicProperties::default(), vec![]), queue.is_some(), "{key}");
+        for other in [&names.input, &names.rebounds, &names.next, &names.errors, &names.snapshots] {
+            assert_eq!(broker.take(other).len(), usize::from(queue == Some(other)), "{key} and {other}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rebound_waits_no_longer_than_the_queue_allows_sped_up() {
+    let config = EmulatorConfig { rebound_speed_up: 60_000, ..EmulatorConfig::default() };
+    let emulator = Emulator::start(config).await.unwrap();
+    let (day, names) = ("86400000", emulator.topology());
+    let properties = BasicProperties::default().with_expiration(day.into());
+    assert!(emulator.broker().publish(&names.exchange, &names.keys.rebound, properties, vec![]));
+    let mut events = emulator.events();
+    let back = timeout(Duration::from_secs(10), events.find(|event| event.kind == EventKind::CameBack)).await;
+    assert_eq!(back.expect("it comes back after ten milliseconds").unwrap().routing_key, names.requeue_key);
+    assert_eq!(emulator.broker().take(&names.input).len(), 1);
 }
 
 #[tokio::test]

@@ -181,6 +181,17 @@ impl Broker {
         expected(self.state().bind(IN_PROCESS, exchange, binding));
     }
 
+    /// Binds an exchange to another one: what comes to `source` with such a routing key goes to `exchange` as well.
+    ///
+    /// # Panics
+    /// When one of them does not exist, as a client's channel would be closed.
+    pub fn bind_exchange(&self, exchange: &str, source: &str, routing_key: &str) {
+        check_name(routing_key);
+        let destination = Destination::Exchange(exchange.into());
+        let binding = Binding { key: routing_key.into(), destination, arguments: FieldTable::default() };
+        expected(self.state().bind(IN_PROCESS, source, binding));
+    }
+
     /// Publishes a message. True when at least one queue is bound for it and every such queue took it; false also when
     /// there is no such exchange.
     ///

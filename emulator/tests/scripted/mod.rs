@@ -83,7 +83,10 @@ impl Component {
                 self.publish(&key.to_string(), headers, None, &body).await;
             }
             "garbage" => self.publish(&(self.env)("DATA_ROUTING_KEY"), headers, None, b"garbage").await,
-            "elsewhere" => self.publish("some.other.key", headers, None, b"garbage").await,
+            "elsewhere" => {
+                let body = self.cipher.seal(json!({"body": "elsewhere"}).to_string().into(), encoding);
+                self.publish("some.other.key", headers, None, &body).await;
+            }
             "crash" => panic!("crashed as told"),
             "hang" => std::future::pending().await,
             other => panic!("no op {other}"),
