@@ -130,7 +130,12 @@ fn the_time_line_says_end_of_the_flow_where_nothing_is_bound_and_that_is_no_fail
         let folder = folder(&[("m.json", json!({"op": op}))]);
         let outcome = run(folder.path(), &[&["--message", "m.json"], arguments].concat());
         assert_eq!(outcome.status, 0, "{}", outcome.stdout);
-        assert_eq!(outcome.stdout.contains("end of the flow"), said.is_some(), "{op} {arguments:?}: {}", outcome.stdout);
+        assert_eq!(
+            outcome.stdout.contains("end of the flow"),
+            said.is_some(),
+            "{op} {arguments:?}: {}",
+            outcome.stdout
+        );
         assert!(outcome.stdout.contains(said.unwrap_or("✓ acknowledged")), "{}", outcome.stdout);
         assert!(!outcome.stdout.contains("! returned"), "{}", outcome.stdout);
     }
@@ -358,6 +363,8 @@ fn given_the_node_sailor_when_it_is_run_then_data_error_rebound_and_keys_come_as
         let more = ["--protocol", protocol, "--passthrough", "--config", "config.json", "--startup"];
         let outcome = node_run(folder.path(), &json!({"n": 1}), &more);
         assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        assert_eq!((outcome.events("data").len(), outcome.events("returned").len()), (1, 0));
+        assert!(outcome.events("data")[0]["end_of_flow"].is_string(), "it takes the return for success");
         let data = &outcome.events("data")[0]["body"];
         assert_eq!(data["body"]["msg"], json!({"n": 1}));
         assert!(data["body"]["cfg"]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));

@@ -237,7 +237,9 @@ async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again(
     let publish = |key: &str, id: &str, retry: Option<AMQPValue>, n: u64| {
         let mut headers = FieldTable::default();
         headers.insert("messageId".into(), AMQPValue::LongString(id.into()));
-        retry.into_iter().for_each(|retry| headers.insert("retry".into(), retry));
+        if let Some(retry) = retry {
+            headers.insert("retry".into(), retry);
+        }
         let properties = BasicProperties::default().with_headers(headers);
         emulator.broker().publish(&topology.exchange, key, properties, body(n))
     };
@@ -272,9 +274,7 @@ async fn without_a_collector_errors_are_returned_and_snapshots_end_the_flow_unke
     let returned = rig.find(EventKind::Returned).await;
     assert_eq!(returned.routing_key, topology.keys.error);
     assert!(returned.problem.as_ref().unwrap().contains("no queue is bound"));
-    for (kind, body) in
-        [(EventKind::Snapshot, json!({"a": 1, "b": 1})), (EventKind::SnapshotUpdate, json!({"b": 2}))]
-    {
+    for (kind, body) in [(EventKind::Snapshot, json!({"a": 1, "b": 1})), (EventKind::SnapshotUpdate, json!({"b": 2}))] {
         let snapshot = rig.find(kind).await;
         assert!(snapshot.end_of_flow.as_ref().unwrap().contains("does not keep it"));
         assert_eq!(snapshot.body, body);

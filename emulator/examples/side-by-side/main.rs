@@ -165,7 +165,7 @@ async fn run(sailor: &Sailor, knobs: Knobs, prefetch: u16, options: &Options) ->
 
 /// An emulator whose step has a good access token at first.
 async fn connected(knobs: Knobs, prefetch: u16) -> anyhow::Result<Emulator> {
-    let mut config = EmulatorConfig { prefetch, ..EmulatorConfig::default() };
+    let mut config = EmulatorConfig { prefetch, next_step: true, ..EmulatorConfig::default() };
     config.provider.knobs = knobs;
     config.step.function = "makeRequest".into();
     let (flow, step) = (config.flow.clone(), config.step.clone());

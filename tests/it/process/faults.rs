@@ -3,6 +3,8 @@
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+type Watch = tokio::sync::broadcast::Receiver<emulator::broker::Event>;
+
 /// How often each `n` was emitted, repeats of one publish left out.
 fn emitted(rig: &Rig) -> BTreeMap<u64, usize> {
     let mut count = BTreeMap::new();
@@ -70,16 +72,67 @@ async fn given_a_full_queue_then_the_publish_is_tried_again_with_a_retry_header(
 }
 
 #[tokio::test]
-async fn given_a_routing_key_that_leads_nowhere_then_it_is_tried_again_and_then_reported() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+async fn a_routing_key_that_leads_nowhere_is_tried_again_and_then_reported_where_that_is_an_error() {
+    let rig = Rig::with_prefetch(1).await;
+    let rig =
+        rig.variable("ELASTICIO_UNBOUND_ROUTING_KEYS", "error").variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let mut broker = rig.emulator.broker().watch();
     let _component = rig.start();
     rig.send(json!([["data", { "headers": { "X-Eio-Routing-Key": "no.where" }, "body": {} }]]));
     let errors = rig.events(EventKind::Error, 1).await;
     let message = errors[0].body["error"]["message"].as_str().unwrap();
     assert!(message.contains("no.where"), "{message}");
     rig.settled().await;
-    assert!(rig.so_far(EventKind::Returned).len() > 1);
+    assert!(returns(&mut broker) > 1);
+    assert_eq!(rig.so_far(EventKind::Data).len(), 1, "told once");
     assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (0, 1));
+}
+
+/// How often a message came back to its publisher since the watch began.
+fn returns(broker: &mut Watch) -> usize {
+    let events = std::iter::from_fn(|| broker.try_recv().ok());
+    events.filter(|event| matches!(event, emulator::broker::Event::Returned { .. })).count()
+}
+
+/// A last step has done its work when its data has gone nowhere: nothing is bound to its data key on the platform.
+#[tokio::test]
+async fn a_last_step_is_done_with_each_message_and_the_flow_ends_with_its_data() {
+    let rig = Rig::alone(EmulatorConfig { prefetch: 5, ..EmulatorConfig::default() }).await;
+    let mut broker = rig.emulator.broker().watch();
+    let component = rig.start();
+    for n in 0..10 {
+        rig.send(json!([["data", { "body": { "n": n } }]]));
+    }
+    rig.settled().await;
+    rig.send(json!([["data", { "body": { "n": 10 } }]]));
+    rig.settled().await;
+    assert_eq!(component.stop().await.0, 0);
+    rig.events(EventKind::Acked, 11).await;
+    let data = rig.so_far(EventKind::Data);
+    assert_eq!(emitted(&rig), (0..11).map(|n| (n, 1)).collect(), "told once, however often it is tried");
+    assert!(data.iter().all(|event| event.end_of_flow.is_some()));
+    assert_eq!(data.len(), 11);
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (11, 0));
+    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Returned).len()), (0, 0));
+    assert!(returns(&mut broker) >= 11, "each is published so that it could be returned");
+}
+
+#[tokio::test]
+async fn a_key_of_its_own_and_a_snapshot_that_nobody_takes_end_the_flow_as_well() {
+    let rig = Rig::alone(EmulatorConfig { collector: false, next_step: true, ..EmulatorConfig::default() }).await;
+    let component = rig.start();
+    rig.send(json!([["data", { "headers": { "X-Eio-Routing-Key": "no.where" }, "body": { "n": 1 } }]]));
+    rig.send(json!([["snapshot", { "last": 1 }]]));
+    rig.send(json!([["data", { "body": { "n": 2 } }]]));
+    rig.settled().await;
+    assert_eq!(component.stop().await.0, 0);
+    rig.events(EventKind::Acked, 3).await;
+    let (data, snapshot) = (rig.so_far(EventKind::Data), rig.so_far(EventKind::Snapshot));
+    let ends: Vec<_> = data.iter().map(|event| (event.routing_key.as_str(), event.end_of_flow.is_some())).collect();
+    assert_eq!(ends, [("no.where", true), (rig.emulator.topology().keys.data.as_str(), false)]);
+    assert_eq!((snapshot.len(), snapshot[0].end_of_flow.is_some()), (1, true));
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (3, 0));
+    assert_eq!(rig.so_far(EventKind::Returned).len(), 0);
 }
 
 #[tokio::test]

@@ -53,7 +53,13 @@ struct Rig {
 }
 
 impl Rig {
+    /// A step with another one after it.
     async fn new(config: EmulatorConfig) -> Self {
+        Self::alone(EmulatorConfig { next_step: true, ..config }).await
+    }
+
+    /// A step with nothing else than the configuration has.
+    async fn alone(config: EmulatorConfig) -> Self {
         let step = Step { function: "script".into(), ..config.step };
         let emulator = Emulator::start(EmulatorConfig { step, ..config }).await.unwrap();
         Self { emulator, binary: scripted(), variables: vec![] }

@@ -32,7 +32,7 @@ impl Connected {
         let mut fields = json!({ "_account": "acc", "baseUrl": provider.api_url() });
         fields.as_object_mut().unwrap().extend(account.as_object().unwrap().clone());
         let step = Step { function: "makeRequest".into(), config: fields, ..Step::default() };
-        let emulator = Emulator::start(EmulatorConfig { step, ..config }).await.unwrap();
+        let emulator = Emulator::start(EmulatorConfig { step, next_step: true, ..config }).await.unwrap();
         emulator.platform().set_account("acc", account.as_object().unwrap().clone());
         let rig = Rig { emulator, binary: PathBuf::from(env!("CARGO_BIN_EXE_component")), variables: vec![] }
             .variable("OAUTH_CLIENT_ID", provider.client_id())

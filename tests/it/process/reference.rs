@@ -18,7 +18,7 @@ async fn deployed(
     fields: Value,
     config: EmulatorConfig,
 ) -> Rig {
-    let emulator = Emulator::start(config).await.unwrap();
+    let emulator = Emulator::start(EmulatorConfig { next_step: true, ..config }).await.unwrap();
     let (platform, provider) = (emulator.platform(), emulator.provider());
     let mut all = json!({ "_account": "acc", "baseUrl": provider.api_url() });
     all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -44,6 +44,7 @@ impl Step {
             provider: ProviderConfig { knobs, ..ProviderConfig::default() },
             step,
             rebound_speed_up: 100,
+            next_step: true,
             ..EmulatorConfig::default()
         };
         let emulator = Emulator::start(config).await.unwrap();

@@ -36,8 +36,14 @@ impl Deployed {
     async fn new(function: &str, fields: Value, tokens: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
         let provider = ProviderConfig { knobs: Knobs::preset("salesforce").unwrap(), ..ProviderConfig::default() };
         let step = Step { function: function.into(), ..Step::default() };
-        let config =
-            EmulatorConfig { provider, step: step.clone(), prefetch: 20, rebound_speed_up: 100, ..Default::default() };
+        let config = EmulatorConfig {
+            provider,
+            step: step.clone(),
+            prefetch: 20,
+            rebound_speed_up: 100,
+            next_step: true,
+            ..Default::default()
+        };
         let emulator = Emulator::start(config).await.unwrap();
         let api = Salesforce::start(emulator.provider()).await.unwrap();
         let account = json!({ "prodEnv": "login", "oauth": tokens(emulator.provider()) });
