@@ -77,6 +77,22 @@ pub(crate) struct Publication {
 pub(crate) struct PublishError {
     pub(crate) message_id: String,
     pub(crate) cause: String,
+    pub(crate) fault: Fault,
+}
+
+/// What kind of thing keeps an event from going out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No queue is bound to its routing key.
+    Unbound,
+    /// Its headers do not fit in one frame.
+    Headers,
+    /// The broker takes no such message: it is too large, or malformed.
+    Refused,
+    /// The transport is closed: the process stops.
+    Closed,
+    /// Anything else, such as the end of its tries.
+    Other,
 }
 
 /// The rebound limit is reached.
@@ -98,7 +114,8 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|result| {
             result.unwrap_or_else(|_| {
-                Err(PublishError { message_id: String::new(), cause: "the connection was closed on shutdown".into() })
+                let cause = "the connection was closed on shutdown".into();
+                Err(PublishError { message_id: String::new(), cause, fault: Fault::Closed })
             })
         })
     }

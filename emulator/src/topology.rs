@@ -9,7 +9,6 @@ use std::time::Duration;
 
 /// How many messages each queue keeps that nobody consumes; older ones are dropped.
 const KEPT: usize = 1000;
-/// The exchange that all events of the flow go to as well. Services take errors and snapshots from there.
 const COLLECTOR: &str = "component-events-collector";
 /// How long a rebound waits at most.
 const REBOUND_LIMIT: Duration = Duration::from_secs(600);
@@ -35,6 +34,8 @@ pub struct Topology {
     pub dead_key: String,
     /// Where data lies, when there is a next step.
     pub next: String,
+    /// The exchange that gets all events of the flow as well, for services to take errors and snapshots from.
+    pub collector: String,
     /// Where error events lie, when they are collected.
     pub errors: String,
     /// Where snapshots lie, when they are collected.
@@ -75,6 +76,7 @@ impl Topology {
             requeue_key: key(step, "requeue"),
             dead_key: key(step, "deadletter"),
             next: queue(NEXT_STEP, "messages"),
+            collector: COLLECTOR.to_owned(),
             errors: format!("{COLLECTOR}:errors"),
             snapshots: format!("{COLLECTOR}:snapshots"),
             keys: Keys {
@@ -92,8 +94,8 @@ impl Topology {
     /// one's.
     pub(crate) fn declare(&self, broker: &Broker, config: &EmulatorConfig) {
         broker.declare_exchange(&self.exchange, ExchangeKind::Topic);
-        broker.declare_exchange(COLLECTOR, ExchangeKind::Topic);
-        broker.bind_exchange(COLLECTOR, &self.exchange, "#");
+        broker.declare_exchange(&self.collector, ExchangeKind::Topic);
+        broker.bind_exchange(&self.collector, &self.exchange, "#");
         broker.declare_queue(&self.input, self.dead_lettering(&self.dead_key));
         for key in [&self.own_key, &self.requeue_key, &self.input_key] {
             broker.bind_queue(&self.input, &self.exchange, key);
@@ -105,7 +107,7 @@ impl Topology {
         if config.collector {
             for (queue, keys) in [(&self.errors, "#.error"), (&self.snapshots, "#.snapshot")] {
                 broker.declare_queue(queue, capped());
-                broker.bind_queue(queue, COLLECTOR, keys);
+                broker.bind_queue(queue, &self.collector, keys);
             }
         }
         if config.next_step {

@@ -1,6 +1,6 @@
 //! One message as it came in: what the engine sees of it, and what settling and rebounding need.
 
-use super::{publisher::Outgoing, table};
+use super::{publisher::Outgoing, routing::Purpose, table};
 use crate::{
     settings::AmqpSettings,
     transport::{Delivery, ReboundLimit, Settled, Verdict},
@@ -84,7 +84,7 @@ impl Origin {
             .with_headers(headers)
             .with_expiration(expiration.into())
             .with_delivery_mode(super::publisher::delivery_mode(settings.persistent));
-        Ok(Outgoing { routing_key: settings.rebound_key.clone(), properties, body })
+        Ok(Outgoing { purpose: Purpose::Rebound, routing_key: settings.rebound_key.clone(), properties, body })
     }
 }
 

@@ -11,6 +11,7 @@ mod delivery;
 mod failure;
 mod lock;
 mod publisher;
+mod routing;
 mod session;
 mod table;
 mod writer;
@@ -24,7 +25,7 @@ pub(crate) use lock::{BrokerLocks, LoneLocks};
 use crate::{
     settings::AmqpSettings,
     transport::{
-        Deliveries, Publication, PublishError, ReboundLimit, Receipt, Route, Settled, Transport, TransportError,
+        Deliveries, Fault, Publication, PublishError, ReboundLimit, Receipt, Route, Settled, Transport, TransportError,
         Verdict,
     },
 };
@@ -33,6 +34,7 @@ use consumer::{Reader, Subscription};
 use failure::Failure;
 use lapin::{Connection, types::ShortString};
 use publisher::{Outgoing, Publisher, RetryPolicy};
+use routing::{Purpose, RoutingKeys};
 use session::{ANSWER_TIMEOUT, AmqpThread, Connector, Role};
 use std::{
     fmt,
@@ -114,6 +116,7 @@ impl Amqp {
         };
         let writer = Writer {
             connector: connector.clone(),
+            keys: RoutingKeys::new(exchange.clone(), settings.absence_is_error, settings.binding_timeout),
             exchange,
             policy,
             jobs,
@@ -165,6 +168,15 @@ impl Amqp {
     }
 }
 
+fn purpose(route: &Route) -> Purpose {
+    match route {
+        Route::Data | Route::Custom(_) => Purpose::Data,
+        Route::Snapshot => Purpose::Snapshot,
+        Route::Error => Purpose::Error,
+        Route::UpdateKeys | Route::Reply(_) => Purpose::Answer,
+    }
+}
+
 impl Transport for Amqp {
     type Origin = Origin;
 
@@ -201,14 +213,16 @@ impl Transport for Amqp {
     }
 
     fn publish(&self, Publication { route, headers, body }: Publication) -> Receipt {
-        let outgoing = self
-            .routing_key(route)
-            .and_then(|key| Ok(Outgoing::event(key, table::from_json(&headers)?, body, self.settings.persistent)));
+        let purpose = purpose(&route);
+        let outgoing = self.routing_key(route).map_err(|cause| (Fault::Other, cause)).and_then(|key| {
+            let headers = table::from_json(&headers).map_err(|cause| (Fault::Headers, cause))?;
+            Ok(Outgoing::event(purpose, key, headers, body, self.settings.persistent))
+        });
         match outgoing {
             Ok(outgoing) => self.publisher.send(outgoing),
-            Err(cause) => {
+            Err((fault, cause)) => {
                 let message_id = headers.get("messageId").and_then(|id| id.as_str()).unwrap_or_default().to_owned();
-                publisher::refused(PublishError { message_id, cause })
+                publisher::refused(PublishError { message_id, cause, fault })
             }
         }
     }

@@ -2,22 +2,24 @@
 
 use super::{
     confirms::{Mark, message_id},
+    routing::{LONGEST_PAUSE, Purpose},
     table,
 };
-use crate::transport::{PublishError, Receipt};
+use crate::transport::{Fault, PublishError, Receipt};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
     types::{FieldTable, ShortShortUInt},
 };
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-
-/// Tries of what another try hardly mends: no queue is bound for the routing key.
-const UNROUTABLE_TRIES: u32 = 5;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 /// A message on its way out, ready for the wire.
 pub(super) struct Outgoing {
+    pub(super) purpose: Purpose,
     pub(super) routing_key: String,
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
@@ -25,13 +27,19 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// An event: these properties and no others.
-    pub(super) fn event(routing_key: String, headers: FieldTable, body: Bytes, persistent: bool) -> Self {
+    pub(super) fn event(
+        purpose: Purpose,
+        routing_key: String,
+        headers: FieldTable,
+        body: Bytes,
+        persistent: bool,
+    ) -> Self {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf8".into())
             .with_delivery_mode(delivery_mode(persistent))
             .with_headers(headers);
-        Self { routing_key, properties, body }
+        Self { purpose, routing_key, properties, body }
     }
 }
 
@@ -56,14 +64,17 @@ impl Publisher {
         let message_id = message_id(&outgoing.properties);
         let routing_key = match table::short(&outgoing.routing_key, "the routing key") {
             Ok(routing_key) => routing_key,
-            Err(cause) => return refused(PublishError { message_id, cause }),
+            Err(cause) => return refused(PublishError { message_id, cause, fault: Fault::Other }),
         };
         let (receipt, outcome) = oneshot::channel();
         let job = Job {
             mark: Mark { routing_key, message_id, body: outgoing.body },
+            purpose: outgoing.purpose,
             properties: outgoing.properties,
             tries: 0,
-            unroutable: 0,
+            returns: 0,
+            returned_since: None,
+            is_probe: false,
             suspect: false,
             receipt,
         };
@@ -83,11 +94,16 @@ pub(super) fn refused(error: PublishError) -> Receipt {
 /// One message with all its tries.
 pub(super) struct Job {
     pub(super) mark: Mark,
+    pub(super) purpose: Purpose,
     properties: BasicProperties,
     /// Tries that failed.
     tries: u32,
     /// Those of them that no queue got.
-    unroutable: u32,
+    pub(super) returns: u32,
+    /// When the first of these was, where that matters.
+    pub(super) returned_since: Option<Instant>,
+    /// It finds out, for all others under its routing key, whether that leads anywhere.
+    pub(super) is_probe: bool,
     /// The channel was closed because of this message or of one that was under way with it.
     suspect: bool,
     receipt: oneshot::Sender<Result<(), PublishError>>,
@@ -96,7 +112,8 @@ pub(super) struct Job {
 /// Why a try failed.
 pub(super) enum Setback {
     Nacked,
-    Unroutable,
+    /// No queue is bound any more where one was.
+    Unbound,
     /// The broker closed the channel because of a message, perhaps this one.
     Invalid(String),
     /// The connection broke before the confirm came.
@@ -151,19 +168,23 @@ impl Job {
         FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
     }
 
+    /// Counts a failed try that says nothing about the next one.
+    pub(super) fn count_try(&mut self) {
+        self.tries = self.tries.saturating_add(1);
+    }
+
     /// Counts a failed try: the pause before the next one, or that there is none.
     pub(super) fn count(&mut self, setback: &Setback, policy: &RetryPolicy) -> Option<Duration> {
-        self.tries = self.tries.saturating_add(1);
-        let hopeless = match setback {
-            Setback::Unroutable => {
-                self.unroutable += 1;
-                self.unroutable >= UNROUTABLE_TRIES
-            }
-            Setback::Invalid(_) => std::mem::replace(&mut self.suspect, true),
-            Setback::Nacked | Setback::Unconfirmed(_) => false,
-        };
-        let exhausted = hopeless || policy.attempts.is_some_and(|attempts| self.tries >= attempts);
-        (!exhausted).then(|| policy.pause(self.tries))
+        self.count_try();
+        // A channel that a message has broken is there again at once.
+        if let Setback::Invalid(_) = setback {
+            return (!std::mem::replace(&mut self.suspect, true)).then_some(Duration::ZERO);
+        }
+        let lost_error_key = matches!(setback, Setback::Unbound) && self.purpose == Purpose::Error;
+        let exhausted = policy.attempts.is_some_and(|attempts| self.tries >= attempts) && !lost_error_key;
+        let pause = policy.pause(self.tries);
+        let pause = if let Setback::Unbound = setback { pause.min(LONGEST_PAUSE) } else { pause };
+        (!exhausted).then_some(pause)
     }
 
     pub(super) fn tries(&self) -> u32 {
@@ -175,8 +196,8 @@ impl Job {
         let _ = self.receipt.send(Ok(()));
     }
 
-    pub(super) fn fail(self, cause: String) {
-        let _ = self.receipt.send(Err(PublishError { message_id: self.mark.message_id, cause }));
+    pub(super) fn fail(self, fault: Fault, cause: String) {
+        let _ = self.receipt.send(Err(PublishError { message_id: self.mark.message_id, cause, fault }));
     }
 }
 
@@ -189,7 +210,8 @@ pub(super) struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    fn pause(&self, tries: u32) -> Duration {
+    /// The pause after so many failed tries.
+    pub(super) fn pause(&self, tries: u32) -> Duration {
         let doublings = tries.saturating_sub(1).min(31);
         self.delay.saturating_mul(1 << doublings).min(self.max_delay)
     }
@@ -208,9 +230,12 @@ mod tests {
         let (receipt, _) = oneshot::channel();
         Job {
             mark: Mark { routing_key: "k".into(), message_id: "m".into(), body: Bytes::new() },
+            purpose: Purpose::Data,
             properties: BasicProperties::default(),
             tries: 0,
-            unroutable: 0,
+            returns: 0,
+            returned_since: None,
+            is_probe: false,
             suspect: false,
             receipt,
         }
@@ -229,9 +254,8 @@ mod tests {
         for (attempts, setback, tries) in [
             (Some(1), Setback::Nacked, 1),
             (Some(3), Setback::Nacked, 3),
-            (Some(3), Setback::Unroutable, 3),
-            (Some(9), Setback::Unroutable, 5),
-            (None, Setback::Unroutable, 5),
+            (Some(3), Setback::Unbound, 3),
+            (Some(1), Setback::Invalid(String::new()), 2),
             (None, Setback::Invalid(String::new()), 2),
         ] {
             let mut job = job();
@@ -248,6 +272,7 @@ mod tests {
         let mut job = job();
         for _ in 0..1000 {
             assert!(job.count(&Setback::Nacked, &policy(None)).is_some());
+            assert!(job.count(&Setback::Unbound, &policy(None)).is_some_and(|pause| pause <= LONGEST_PAUSE));
             assert!(job.count(&Setback::Unconfirmed(String::new()), &policy(None)).is_some());
         }
     }

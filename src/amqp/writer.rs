@@ -9,9 +9,10 @@ use super::{
     confirms::{self, Answer, Fate, Ledger},
     failure::{self, Failure, describe},
     publisher::{Job, RetryPolicy, Setback},
+    routing::{Returned, RoutingKeys},
     session::{self, ANSWER_TIMEOUT, Connector, Pace, Role},
 };
-use crate::transport::TransportError;
+use crate::transport::{Fault, TransportError};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{Channel, Connection, Error, ErrorKind, Event, options::ConfirmSelectOptions, types::ShortString};
 use std::{
@@ -40,7 +41,7 @@ pub(super) struct WriteSession {
 }
 
 impl WriteSession {
-    /// Opens the channel on a fresh connection.
+    /// Opens the channel on a connection: a fresh one, or one whose channel the broker has closed.
     pub(super) async fn open(connection: Connection) -> Result<Self, Failure> {
         let doing = "opening a channel to publish on";
         let opening = async {
@@ -53,6 +54,10 @@ impl WriteSession {
             Ok(Err(error)) => Err(Failure::new(doing, &error)),
             Err(_) => Err(Failure::Passing(format!("{doing}: no answer from the broker"))),
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.channel.status().connected() && self.connection.status().connected()
     }
 }
 
@@ -67,6 +72,7 @@ pub(super) struct Writer {
     pub(super) fatal: watch::Sender<Option<TransportError>>,
     pub(super) counters: Arc<Counters>,
     pub(super) waiting: Waiting,
+    pub(super) keys: RoutingKeys,
 }
 
 /// Jobs that wait for their next try, by time and then by order.
@@ -149,6 +155,10 @@ impl Writer {
             };
             let end = self.drive(&current).await;
             if let End::Lost(error) = end {
+                if failure::is_about_the_message(&error) && current.connection.status().connected() {
+                    session = self.reopen_channel(current, &error).await;
+                    continue;
+                }
                 if let Some(fatal) = self.judge(&error) {
                     self.condemn(fatal).await;
                 } else {
@@ -160,6 +170,22 @@ impl Writer {
             break;
         }
         self.abandon();
+    }
+
+    /// The broker has closed the channel because of a message. The connection is as good as before.
+    async fn reopen_channel(&self, current: WriteSession, error: &Error) -> Option<WriteSession> {
+        tracing::warn!(
+            connection = %Role::Write,
+            error = describe(error),
+            "The broker refuses a message; the others are published on a new channel."
+        );
+        self.counters.reconnects.fetch_add(1, Relaxed);
+        let reopened = WriteSession::open(current.connection).await;
+        reopened
+            .inspect_err(|failure| {
+                tracing::warn!(connection = %Role::Write, error = failure.text(), "The connection to the broker is lost.");
+            })
+            .ok()
     }
 
     async fn reopen(&self, pace: &mut Pace) -> Result<WriteSession, TransportError> {
@@ -195,7 +221,8 @@ impl Writer {
                     }
                 }
                 Some(event) = events.next() => match event {
-                    Event::Error(error) => break error,
+                    // The error of an earlier channel may come late.
+                    Event::Error(error) if !session.is_open() => break error,
                     Event::ConnectionBlocked(reason) => {
                         tracing::warn!(reason, "The broker takes no messages for now: publishing waits.");
                     }
@@ -220,15 +247,17 @@ impl Writer {
     }
 
     /// Hands one message to the connection. It is on its way, behind all earlier ones, when this returns.
-    async fn launch(&self, job: Job, traffic: &mut Traffic<'_>) {
+    async fn launch(&mut self, job: Job, traffic: &mut Traffic<'_>) {
         if job.is_retry() && job.is_given_up() {
-            return job.fail("nobody waits for it any more".into());
+            return self.fail(job, Fault::Other, "nobody waits for it any more".into());
         }
+        let Some(job) = self.keys.park(job) else { return };
         let limit = traffic.session.connection.configuration().frame_max() as usize;
         let size = job.header_frame_len();
         if size > limit {
             // They go in one frame, which cannot be split; the broker would close the connection each time.
-            return job.fail(format!("its headers take {size} bytes, the broker allows {limit}: shorten them"));
+            let cause = format!("its headers take {size} bytes, the broker allows {limit}: shorten them");
+            return self.fail(job, Fault::Headers, cause);
         }
         if job.is_retry() {
             self.counters.publish_retries.fetch_add(1, Relaxed);
@@ -253,11 +282,15 @@ impl Writer {
         let mut lost: Option<Error> = None;
         for (job, fate) in fates {
             match fate {
-                Fate::Confirmed => job.succeed(),
+                Fate::Confirmed => {
+                    let freed = self.keys.carried(&job);
+                    job.succeed();
+                    self.publish_now(freed);
+                }
                 Fate::Nacked => self.try_again(job, &Setback::Nacked),
                 Fate::Unroutable => {
                     self.counters.unroutable.fetch_add(1, Relaxed);
-                    self.try_again(job, &Setback::Unroutable);
+                    self.returned(job);
                 }
                 // It was never out, so it was no try.
                 Fate::NotSent(error) => {
@@ -294,15 +327,30 @@ impl Writer {
         error
     }
 
+    /// No queue is bound to the job's routing key.
+    fn returned(&mut self, job: Job) {
+        match self.keys.returned(job, &self.policy) {
+            Returned::Lost(job) => self.try_again(job, &Setback::Unbound),
+            Returned::Again(job, pause) => self.waiting.insert(job, pause),
+            Returned::Parked => {}
+            Returned::EndOfFlow(jobs) => jobs.into_iter().for_each(Job::succeed),
+            Returned::Unbound(jobs) => {
+                for job in jobs {
+                    let cause = self.unbound(&job);
+                    self.give_up(job, Fault::Unbound, cause);
+                }
+            }
+        }
+    }
+
+    fn unbound(&self, job: &Job) -> String {
+        format!("no queue is bound for routing key \"{}\" on exchange \"{}\"", job.mark.routing_key, self.exchange)
+    }
+
     fn try_again(&mut self, mut job: Job, setback: &Setback) {
         let cause = match setback {
             Setback::Nacked => "the broker refused it (nack): a queue behind the routing key may be full".to_owned(),
-            Setback::Unroutable => {
-                format!(
-                    "no queue is bound for routing key \"{}\" on exchange \"{}\"",
-                    job.mark.routing_key, self.exchange
-                )
-            }
+            Setback::Unbound => format!("{}, where one was bound before: bind it again", self.unbound(&job)),
             Setback::Invalid(text) | Setback::Unconfirmed(text) => text.clone(),
         };
         match job.count(setback, &self.policy) {
@@ -321,11 +369,26 @@ impl Writer {
                 self.waiting.insert(job, pause);
             }
             None => {
-                let tries = job.tries();
-                tracing::error!(messageId = job.mark.message_id, tries, cause, "A message did not go out, giving up.");
-                job.fail(cause);
+                let fault = if let Setback::Invalid(_) = setback { Fault::Refused } else { Fault::Other };
+                self.give_up(job, fault, cause);
             }
         }
+    }
+
+    fn give_up(&mut self, job: Job, fault: Fault, cause: String) {
+        let tries = job.tries();
+        tracing::error!(messageId = job.mark.message_id, tries, cause, "A message did not go out, giving up.");
+        self.fail(job, fault, cause);
+    }
+
+    fn fail(&mut self, job: Job, fault: Fault, cause: String) {
+        let freed = self.keys.ended(&job);
+        job.fail(fault, cause);
+        self.publish_now(freed);
+    }
+
+    fn publish_now(&mut self, jobs: Vec<Job>) {
+        jobs.into_iter().for_each(|job| self.waiting.insert(job, Duration::ZERO));
     }
 
     /// Whether the end of a session is the end of publishing.
@@ -354,8 +417,9 @@ impl Writer {
         let mut dropped = 0_u32;
         let mut fail = |job: Job| {
             dropped += 1;
-            job.fail(SHUTDOWN.into());
+            job.fail(Fault::Closed, SHUTDOWN.into());
         };
+        self.keys.into_parked().for_each(&mut fail);
         while let Some((_, job)) = self.waiting.jobs.pop_first() {
             fail(job);
         }

@@ -1,7 +1,9 @@
 //! One message's events on their way out: header tables, passthrough, limits, encryption, and who waits for what.
 
 use super::{
-    Engine, decode, now_ms,
+    Engine, decode,
+    error_event::Fate,
+    now_ms,
     step::{Nowhere, store_error},
 };
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     error::Reported,
     message::HttpReply,
     oauth2::{Store, StoreError, Trouble},
-    protocol::{Encoding, ErrorReport, Headers, Incoming, Json, Object, error_body},
+    protocol::{Encoding, ErrorReport, Headers, Incoming, Json, Object},
     transport::{Publication, Receipt, Route, Transport},
 };
 use anyhow::Context as _;
@@ -21,14 +23,6 @@ use std::sync::{
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument;
-
-/// Error events up to this size carry their input whatever the limit for data is: 16 MiB, which is what current brokers
-/// take.
-const LARGEST_ERROR: usize = 16 * 1024 * 1024;
-
-/// All headers have to fit one frame, and of a failure the user must hear: an error event goes without meta headers
-/// that take more bytes than this.
-const META_IN_ERRORS: usize = 64 * 1024;
 
 /// An event that is on its way, and who waits for it.
 struct Hold {
@@ -56,10 +50,10 @@ pub(super) struct Flight<T: Transport> {
     /// The headers that every event carries.
     base: Headers,
     /// The message as it came, for error events and rebounds.
-    body: Bytes,
+    pub(super) body: Bytes,
     /// What every data event hands on; known once the message is read.
     passthrough: OnceLock<Object>,
-    failed: AtomicBool,
+    pub(super) failed: AtomicBool,
     ended: AtomicBool,
     /// Everything that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
@@ -106,63 +100,6 @@ impl<T: Transport> Flight<T> {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// Publishes an error event, and its copy to who waits for an answer; the message will be rejected.
-    pub(super) async fn report(&self, report: &ErrorReport) -> anyhow::Result<()> {
-        self.failed.store(true, Ordering::SeqCst);
-        self.engine.throttles.error.turn().await;
-        self.report_unthrottled(report).await
-    }
-
-    /// The same without waiting for a turn: for errors of the runtime's own.
-    pub(super) async fn report_unthrottled(&self, report: &ErrorReport) -> anyhow::Result<()> {
-        self.failed.store(true, Ordering::SeqCst);
-        let mut headers = self.headers();
-        headers.insert("end".into(), now_ms().into());
-        self.publish_error(report, headers, true).await
-    }
-
-    /// With `fails`, it is what becomes of the message: who waits for a reply is told too, and without a confirmation the
-    /// message has failed.
-    async fn publish_error(&self, report: &ErrorReport, mut headers: Headers, fails: bool) -> anyhow::Result<()> {
-        let engine = &self.engine;
-        let size: usize = self.incoming.meta.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
-        if size > META_IN_ERRORS {
-            self.incoming.meta.keys().for_each(|name| drop(headers.remove(name)));
-        }
-        engine.metrics.errors.add(1);
-        let sealed = report.seal(&engine.cipher);
-        let encoding = Encoding::of(self.incoming.protocol_version);
-        let mut body = error_body(&sealed, Some((&self.body, encoding)));
-        if body.len() > engine.settings.outgoing_size_limit.max(LARGEST_ERROR) {
-            tracing::warn!(size = body.len(), "The input of a failed message is too large for its error event");
-            body = error_body(&sealed, None);
-        }
-        let replies = fails && engine.settings.error_replies;
-        let copy = self.incoming.reply_to.clone().filter(|_| replies).map(|key| {
-            let mut headers = headers.clone();
-            headers.insert("x-eio-error-response".into(), true.into());
-            engine.transport.publish(Publication { route: Route::Reply(key), headers, body: sealed.into() })
-        });
-        let event = engine.transport.publish(Publication { route: Route::Error, headers, body: body.into() });
-        let (event, copy) = tokio::join!(event, async {
-            match copy {
-                Some(copy) => copy.await,
-                None => Ok(()),
-            }
-        });
-        if let Err(error) = &copy {
-            tracing::warn!(%error, "Nobody could be told of the error under its reply_to");
-        }
-        if let Err(error) = &event {
-            if fails {
-                // Of a failure that nobody could be told of, the message at least is not acknowledged.
-                self.failed.store(true, Ordering::SeqCst);
-            }
-            tracing::error!(fatal = true, %error, "An error event could not be published");
-        }
-        event.map_err(Into::into)
-    }
-
     /// A failure that the module may not look at: it is reported where it happens.
     async fn reported(&self, error: anyhow::Error) -> anyhow::Error {
         let report = ErrorReport::of(&error);
@@ -171,7 +108,7 @@ impl<T: Transport> Flight<T> {
         Reported(report.message).into()
     }
 
-    fn headers(&self) -> Headers {
+    pub(super) fn headers(&self) -> Headers {
         let mut headers = self.base.clone();
         headers.insert("messageId".into(), uuid::Uuid::new_v4().to_string().into());
         headers
@@ -331,7 +268,7 @@ impl<T: Transport> Flight<T> {
                 // As the platform knows it: an error event without an end, and the message is still acknowledged.
                 let flight = self.clone();
                 let report = ErrorReport::new(limit.to_string());
-                hold.spawn(async move { flight.publish_error(&report, flight.headers(), true).await })
+                hold.spawn(async move { flight.publish_error(&report, flight.headers(), Fate::Fails).await })
             }
         })
     }
@@ -404,7 +341,7 @@ impl<T: Transport> Store for Flight<T> {
         let report = ErrorReport { name: trouble.name.to_owned(), ..ErrorReport::new(trouble.message) };
         Box::pin(async move {
             // Where even this fails, it has been logged.
-            let _ = self.publish_error(&report, self.headers(), false).await;
+            let _ = self.publish_error(&report, self.headers(), Fate::GoesOn).await;
         })
     }
 

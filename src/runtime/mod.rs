@@ -3,6 +3,7 @@
 mod bodies;
 mod decode;
 mod emit;
+mod error_event;
 mod execute;
 mod hooks;
 mod in_flight;

@@ -181,6 +181,12 @@ pub struct AmqpSettings {
     pub publish_max_retry_delay: Duration,
     /// `AMQP_PUBLISH_RETRY_ATTEMPTS`: tries in all; none means without end.
     pub publish_attempts: Option<u32>,
+    /// `UNBOUND_ROUTING_KEYS` (our own) is `error`: data and snapshots that no queue is bound for are an error, rather
+    /// than the end of the flow.
+    pub absence_is_error: bool,
+    /// `BINDING_TIMEOUT` (our own): how long a queue for rebounds and error events is waited for, where none has been
+    /// bound yet; 30 s by default.
+    pub binding_timeout: Duration,
     /// `AMQP_RECONNECT_ATTEMPTS`: tries after the first when the process starts; later there is no end.
     pub connect_retries: u32,
     /// `AMQP_RECONNECT_TIMEOUT`: the pause between these.

@@ -158,9 +158,19 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             publish_retry_delay: self.millis("AMQP_PUBLISH_RETRY_DELAY", 100),
             publish_max_retry_delay: self.millis("AMQP_PUBLISH_MAX_RETRY_DELAY", 300_000),
             publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0)).filter(|attempts| *attempts > 0),
+            absence_is_error: self.absence_is_error(),
+            binding_timeout: Duration::from_secs(self.count("BINDING_TIMEOUT", 30).into()),
             connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
             connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
         }
+    }
+
+    fn absence_is_error(&mut self) -> bool {
+        let meaning = self.text("UNBOUND_ROUTING_KEYS").unwrap_or_default().to_ascii_lowercase();
+        if !matches!(&*meaning, "" | "end-of-flow" | "error") {
+            self.warning("UNBOUND_ROUTING_KEYS", "is neither `end-of-flow` nor `error`: it is read as `end-of-flow`");
+        }
+        meaning == "error"
     }
 
     fn prefetch(&mut self) -> u16 {

@@ -79,11 +79,9 @@ impl Session {
         let Some(content) = content.filter(|content| content.size.is_none()) else {
             return Err(Fault::unexpected_frame("expected method frame, got content header frame instead"));
         };
-        if header.body_size > MESSAGE_MAX {
-            let size = header.body_size;
-            return Err(Fault::precondition(format!(
-                "message size {size} is larger than configured max size {MESSAGE_MAX}"
-            )));
+        let (size, limit) = (header.body_size, state.orders.message_size.unwrap_or(MESSAGE_MAX));
+        if size > limit {
+            return Err(Fault::precondition(format!("message size {size} is larger than configured max size {limit}")));
         }
         content.properties = header.properties;
         content.size = Some(header.body_size);

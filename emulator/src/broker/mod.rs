@@ -192,6 +192,16 @@ impl Broker {
         expected(self.state().bind(IN_PROCESS, source, binding));
     }
 
+    /// Takes a queue's binding back; messages with this key do not reach it any more.
+    ///
+    /// # Panics
+    /// When there is no such queue or exchange, as a client's channel would be closed.
+    pub fn unbind_queue(&self, queue: &str, exchange: &str, routing_key: &str) {
+        let destination = Destination::Queue(queue.into());
+        let binding = Binding { key: routing_key.into(), destination, arguments: FieldTable::default() };
+        expected(self.state().unbind(IN_PROCESS, exchange, &binding));
+    }
+
     /// Publishes a message. True when at least one queue is bound for it and every such queue took it; false also when
     /// there is no such exchange.
     ///
@@ -291,6 +301,11 @@ impl Broker {
     /// Answers the next so many publishes on channels with confirms with a nack and throws the messages away.
     pub fn nack_publishes(&self, n: usize) {
         self.state().orders.nacks = n;
+    }
+
+    /// Refuses messages of more bytes than this with 406 PRECONDITION_FAILED, which closes their channel.
+    pub fn limit_message_size(&self, bytes: u64) {
+        self.state().orders.message_size = Some(bytes);
     }
 
     /// Ends all subscriptions of a queue and tells the clients with a `basic.cancel`.

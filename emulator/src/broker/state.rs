@@ -47,6 +47,8 @@ pub(super) struct Orders {
     pub(super) blocked: bool,
     pub(super) confirm_delay: Duration,
     pub(super) nacks: usize,
+    /// The largest message that is taken, in bytes, where it is not the broker's own limit.
+    pub(super) message_size: Option<u64>,
 }
 
 pub(super) struct Connection {

@@ -5,6 +5,7 @@ mod consuming;
 mod locking;
 mod opening_and_closing;
 mod publishing;
+mod unbound;
 
 use super::*;
 use crate::{protocol::Headers, transport::Delivery};
@@ -43,6 +44,7 @@ enum Line {
 struct Relay {
     port: u16,
     line: watch::Sender<Line>,
+    accepted: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -50,9 +52,12 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (line, state) = watch::channel(Line::Open);
+        let accepted = Arc::<AtomicU64>::default();
+        let count = accepted.clone();
         tokio::spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Relaxed);
                 let (broker, mut state) = (broker.clone(), state.clone());
                 state.mark_unchanged();
                 tokio::spawn(async move {
@@ -66,7 +71,12 @@ impl Relay {
                 });
             }
         });
-        Self { port, line }
+        Self { port, line, accepted }
+    }
+
+    /// How many connections there have been.
+    fn connections(&self) -> u64 {
+        self.accepted.load(Relaxed)
     }
 
     fn cut(&self) {
@@ -126,21 +136,25 @@ impl World {
             .exchange_declare(exchange.as_str().into(), ExchangeKind::Direct, auto_delete, FieldTable::default())
             .await
             .unwrap();
-        for key in ["data", "rebound"] {
-            channel
-                .queue_bind(
-                    out.as_str().into(),
-                    exchange.as_str().into(),
-                    key.into(),
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
-                .await
-                .unwrap();
-        }
         let settings = settings(&uri, relay.port, &queue, &exchange);
         let info = &uri.authority.userinfo;
-        Self { user: info.username.clone(), channel, relay, settings, out, _broker: broker }
+        let world = Self { user: info.username.clone(), channel, relay, settings, out, _broker: broker };
+        for key in ["data", "rebound"] {
+            world.bind(key).await;
+        }
+        world
+    }
+
+    /// What is published with this key comes out from now on.
+    async fn bind(&self, key: &str) {
+        let (queue, exchange) = (self.out.as_str().into(), self.settings.exchange.as_str().into());
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        self.channel.queue_bind(queue, exchange, key.into(), options, arguments).await.unwrap();
+    }
+
+    async fn unbind(&self, key: &str) {
+        let (queue, exchange) = (self.out.as_str().into(), self.settings.exchange.as_str().into());
+        self.channel.queue_unbind(queue, exchange, key.into(), FieldTable::default()).await.unwrap();
     }
 
     async fn connect(&self) -> Amqp {
@@ -191,6 +205,8 @@ fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) 
         publish_retry_delay: Duration::from_millis(10),
         publish_max_retry_delay: Duration::from_millis(100),
         publish_attempts: None,
+        absence_is_error: false,
+        binding_timeout: Duration::from_secs(1),
         connect_retries: 2,
         connect_retry_delay: Duration::from_millis(10),
     }

@@ -102,12 +102,12 @@ async fn given_a_full_queue_when_the_tries_are_used_up_then_the_error_names_mess
 async fn given_unroutable_events_among_others_when_published_then_just_they_fail() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> =
-        (0..400)
-            .map(|n| {
-                if n % 7 == 3 { amqp.publish(error_event(&n.to_string())) } else { amqp.publish(event(&n.to_string())) }
-            })
-            .collect();
+    let receipts: Vec<_> = (0..400)
+        .map(|n| {
+            let route = if n % 7 == 3 { Route::Reply("nowhere".into()) } else { Route::Data };
+            amqp.publish(Publication { route, ..event(&n.to_string()) })
+        })
+        .collect();
     for (n, receipt) in receipts.into_iter().enumerate() {
         match soon("a result", receipt).await {
             Ok(()) => assert_ne!(n % 7, 3, "{n} counted as published"),
@@ -166,17 +166,18 @@ async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_o
     let world = World::new().await;
     let amqp = world.connect().await;
     let good: Vec<_> = (0..10).map(|n| amqp.publish(event(&n.to_string()))).collect();
-    let mut invalid = Outgoing::event("data".into(), FieldTable::default(), Bytes::new(), false);
+    let mut invalid = Outgoing::event(Purpose::Data, "data".into(), FieldTable::default(), Bytes::new(), false);
     invalid.properties = invalid.properties.with_expiration("soon".into());
     let invalid = amqp.publisher.send(invalid);
     let more: Vec<_> = (10..20).map(|n| amqp.publish(event(&n.to_string()))).collect();
     let error = soon("the error", invalid).await.unwrap_err();
-    assert!(error.cause.contains("406"), "{error}");
+    assert!(error.cause.contains("406") && error.fault == Fault::Refused, "{error}");
     for receipt in good.into_iter().chain(more) {
         soon("a confirm", receipt).await.unwrap();
     }
     soon("the confirm", amqp.publish(event("later"))).await.unwrap();
     assert_eq!(amqp.counters.reconnects.load(Relaxed), 2);
+    assert_eq!(world.relay.connections(), 2, "only channels are opened anew");
     amqp.close().await;
 }
 
@@ -193,6 +194,9 @@ async fn given_an_event_that_nobody_waits_for_any_more_when_it_was_refused_then_
         sleep(Duration::from_millis(5)).await;
     }
     drop(given_up);
+    // A try that is under way already is over when the broker answers this one, which is returned.
+    let last = Publication { route: Route::Custom("nowhere".into()), ..event("last") };
+    soon("the end of the flow", amqp.publish(last)).await.unwrap();
     assert_eq!(world.take().await.data, b"1");
     for n in 3..6 {
         soon("the confirm", amqp.publish(event(&n.to_string()))).await.unwrap();

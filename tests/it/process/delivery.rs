@@ -113,8 +113,7 @@ async fn given_a_rebound_then_the_message_comes_back_as_it_was_and_is_done() {
 #[tokio::test]
 async fn given_a_rebound_that_no_queue_takes_then_it_is_reported_once_and_the_message_rejected() {
     let rig = Rig::with_prefetch(1).await;
-    let rig =
-        rig.variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where").variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let rig = rig.variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where").variable("ELASTICIO_BINDING_TIMEOUT", "1");
     let _component = rig.start();
     rig.send(json!([["rebound", "later"]]));
     let errors = rig.events(EventKind::Error, 1).await;
@@ -129,7 +128,7 @@ async fn given_a_rebound_past_its_limit_that_cannot_be_reported_then_the_message
     let rig = rig
         .variable("ELASTICIO_REBOUND_LIMIT", "1")
         .variable("ELASTICIO_ERROR_ROUTING_KEY", "no.where")
-        .variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+        .variable("ELASTICIO_BINDING_TIMEOUT", "1");
     let _component = rig.start();
     rig.send_with(json!([["rebound", "later"]]), json!({ "reboundIteration": 1 }));
     rig.settled().await;
@@ -216,11 +215,47 @@ async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_v
     assert!(!said.contains("cfg-SECRET"), "{said}");
 }
 
-#[tokio::test]
-async fn given_meta_headers_that_fill_a_frame_when_the_message_fails_then_its_error_is_told_all_the_same() {
-    let rig = Rig::with_prefetch(1).await;
+/// The one error event of a message that fails with these headers.
+async fn error_of(rig: &Rig, headers: Value) -> Arc<Event> {
     let _component = rig.start();
-    rig.send_with(json!([["throw", "no"]]), json!({ "x-eio-meta-a": "x".repeat(130_600) }));
+    rig.send_with(json!([["throw", "no"]]), headers);
     rig.settled().await;
-    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Rejected).len()), (1, 1));
+    assert_eq!(rig.so_far(EventKind::Rejected).len(), 1);
+    let mut errors = rig.so_far(EventKind::Error);
+    assert_eq!(errors.len(), 1);
+    errors.remove(0)
+}
+
+#[tokio::test]
+async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
+    let long = |len: usize| "x".repeat(len);
+    for (headers, additional, lacks, keeps_thread) in [
+        (json!({ "x-eio-meta-a": long(130_850) }), String::new(), "the x-eio-meta headers", true),
+        (json!({ "x-eio-meta-trace-id": long(65_500) }), String::new(), "the x-eio-meta headers", true),
+        (json!({ "threadId": long(130_700) }), String::new(), "its threadId (it has a new one)", false),
+        (json!({}), long(130_850), "reply_to and additional headers", true),
+    ] {
+        let rig = Rig::with_prefetch(1).await;
+        let rig = rig.variable("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", "LONG").variable("LONG", additional);
+        let thread = headers.get("threadId").or(headers.get("x-eio-meta-trace-id")).cloned();
+        let error = error_of(&rig, headers).await;
+        let message = error.body["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("no (") && message.contains(lacks), "{message}");
+        assert!(error.body.get("errorInput").is_some(), "the input is not at fault");
+        for name in ["stepId", "execId", "parentMessageId", "threadId", "messageId"] {
+            assert!(error.headers.get(name).is_some(), "{name}");
+        }
+        if let Some(thread) = thread {
+            assert_eq!(error.headers["threadId"] == thread, keeps_thread);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_fills_a_frame_alone_is_left_out_of_the_error_event() {
+    let rig = Rig::with_prefetch(1).await;
+    let error = error_of(&rig, json!({ "messageId": "x".repeat(130_700) })).await;
+    assert!(error.body["error"]["message"].as_str().unwrap().contains("parentMessageId"));
+    assert_eq!(error.headers.get("parentMessageId"), None);
+    assert!(error.headers.get("stepId").is_some() && error.headers.get("execId").is_some());
 }

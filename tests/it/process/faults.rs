@@ -72,10 +72,9 @@ async fn given_a_full_queue_then_the_publish_is_tried_again_with_a_retry_header(
 }
 
 #[tokio::test]
-async fn a_routing_key_that_leads_nowhere_is_tried_again_and_then_reported_where_that_is_an_error() {
-    let rig = Rig::with_prefetch(1).await;
-    let rig =
-        rig.variable("ELASTICIO_UNBOUND_ROUTING_KEYS", "error").variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+async fn a_routing_key_that_leads_nowhere_can_be_made_an_error() {
+    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let rig = rig.variable("ELASTICIO_UNBOUND_ROUTING_KEYS", "error");
     let mut broker = rig.emulator.broker().watch();
     let _component = rig.start();
     rig.send(json!([["data", { "headers": { "X-Eio-Routing-Key": "no.where" }, "body": {} }]]));
@@ -133,6 +132,119 @@ async fn a_key_of_its_own_and_a_snapshot_that_nobody_takes_end_the_flow_as_well(
     assert_eq!((snapshot.len(), snapshot[0].end_of_flow.is_some()), (1, true));
     assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (3, 0));
     assert_eq!(rig.so_far(EventKind::Returned).len(), 0);
+}
+
+#[tokio::test]
+async fn a_routing_key_that_leads_nowhere_is_the_end_of_the_flow() {
+    let rig = Rig::with_prefetch(5).await;
+    let component = rig.start();
+    for n in 0..10 {
+        rig.send(json!([["data", { "headers": { "X-Eio-Routing-Key": "no.where" }, "body": { "n": n } }]]));
+    }
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Error).len()), (10, 0));
+    let (status, log) = component.stop().await;
+    assert_eq!(status, 0);
+    let lines = log.iter().filter(|line| line.to_string().contains("no.where")).collect::<Vec<_>>();
+    assert_eq!(lines.len(), 1, "one line for each key: {lines:?}");
+    assert!(lines[0]["msg"].as_str().unwrap().contains("ELASTICIO_UNBOUND_ROUTING_KEYS"), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn an_error_event_that_no_queue_takes_stands_in_the_log_and_its_message_is_rejected() {
+    let rig = Rig::with_prefetch(5).await.variable("ELASTICIO_BINDING_TIMEOUT", "1");
+    let rig = rig.variable("ELASTICIO_ERROR_ROUTING_KEY", "no.where");
+    let component = rig.start();
+    for n in 0..3 {
+        rig.send(json!([["throw", format!("trouble-{n}")]]));
+    }
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.so_far(EventKind::DeadLettered).len()), (3, 3));
+    let (_, log) = component.stop().await;
+    for n in 0..3 {
+        let text = format!("trouble-{n}");
+        let line = log.iter().find(|line| line["reported_message"] == json!(text)).expect("the error in the log");
+        assert!(line["msg"].as_str().unwrap().contains("rejected") && line["level"] == json!(60), "{line}");
+        assert!(line["reported_stack"].as_str().unwrap().contains(&text), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn messages_too_large_for_the_broker_fail_alone_and_their_errors_are_told() {
+    const MESSAGES: u64 = 60;
+    let rig = Rig::with_prefetch(10).await;
+    rig.emulator.broker().limit_message_size(20_000);
+    let component = rig.start();
+    for n in 0..MESSAGES {
+        match n % 20 {
+            7 => rig.send(json!([["big", 40_000]])),
+            _ => rig.send(json!([["data", { "body": { "n": n } }]])),
+        };
+    }
+    rig.settled().await;
+    let errors = rig.so_far(EventKind::Error);
+    assert_eq!((errors.len(), rig.so_far(EventKind::Rejected).len()), (3, 3));
+    assert!(errors.iter().all(|error| error.body["error"]["message"].as_str().unwrap().contains("larger")));
+    assert_eq!(emitted(&rig).len(), 57);
+    assert_eq!(rig.so_far(EventKind::Connected).len(), 2, "only channels are opened anew");
+    assert_eq!(component.stop().await.0, 0);
+}
+
+#[tokio::test]
+async fn an_error_event_too_large_for_the_broker_goes_out_with_less() {
+    let rig = Rig::with_prefetch(1).await;
+    for (script, pad, lacks) in [
+        (json!([["throw", "x"]]), 40_000, vec!["its input"]),
+        (json!([["throw", "x".repeat(60_000)]]), 10, vec!["its input", "the end of its texts"]),
+    ] {
+        rig.emulator
+            .send(&json!({ "headers": {}, "body": { "script": script, "pad": "x".repeat(pad) } }), &Headers::new());
+        rig.emulator.broker().limit_message_size(20_000);
+        let mut component = rig.start();
+        component.says("Fully initialized").await;
+        rig.settled().await;
+        let errors = rig.so_far(EventKind::Error);
+        let message = errors.last().unwrap().body["error"]["message"].as_str().unwrap();
+        assert!(lacks.iter().all(|part| message.contains(part)) && message.len() < 2000, "{message}");
+        assert_eq!(errors.last().unwrap().body.get("errorInput"), None);
+        assert_eq!(component.stop().await.0, 0);
+        rig.emulator.broker().limit_message_size(1_000_000);
+    }
+    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Rejected).len()), (2, 2));
+}
+
+#[tokio::test]
+async fn good_messages_wait_while_their_bindings_are_away() {
+    let rig = Rig::with_prefetch(5).await.variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
+    let _component = rig.start();
+    rig.send(json!([["data", { "body": { "n": 0 } }]]));
+    rig.send(json!([["throw", "x"]]));
+    rig.settled().await;
+    let (broker, topology) = (rig.emulator.broker(), rig.emulator.topology());
+    let bindings = [
+        (&topology.next, &topology.exchange, topology.keys.data.as_str()),
+        (&topology.errors, &topology.collector, "#.error"),
+    ];
+    let mut watch = broker.watch();
+    for (queue, exchange, key) in bindings {
+        broker.unbind_queue(queue, exchange, key);
+    }
+    for n in 1..20 {
+        rig.send(json!([["data", { "body": { "n": n } }]]));
+    }
+    rig.send(json!([["throw", "y"]]));
+    let returned = async {
+        for _ in 0..30 {
+            while !matches!(watch.recv().await.unwrap(), emulator::broker::Event::Returned { .. }) {}
+        }
+    };
+    timeout(PATIENCE, returned).await.expect("what leads nowhere is tried again and again");
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (1, 1));
+    for (queue, exchange, key) in bindings {
+        broker.bind_queue(queue, exchange, key);
+    }
+    rig.settled().await;
+    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (20, 2));
 }
 
 #[tokio::test]
