@@ -49,6 +49,24 @@ fn run(settings: Settings) -> RunSettings {
 }
 
 #[test]
+fn unbound_routing_keys_end_the_flow_unless_told_otherwise() {
+    for (text, is_error, warns) in [
+        (None, false, false),
+        (Some(""), false, false),
+        (Some("end-of-flow"), false, false),
+        (Some("error"), true, false),
+        (Some("Error"), true, false),
+        (Some("true"), false, true),
+    ] {
+        let settings = read(&[("ELASTICIO_UNBOUND_ROUTING_KEYS", text)]).unwrap();
+        let warned = settings.warnings.iter().any(|warning| warning.contains("UNBOUND_ROUTING_KEYS"));
+        let amqp = run(settings).amqp;
+        assert_eq!((amqp.absence_is_error, warned), (is_error, warns), "{text:?}");
+        assert_eq!(amqp.binding_timeout, Duration::from_secs(30));
+    }
+}
+
+#[test]
 fn numbers_are_read_as_javascript_reads_them() {
     let int = |value, garbage| Some(Integer { value, garbage });
     for (text, expected) in [
