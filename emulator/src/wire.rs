@@ -1,7 +1,7 @@
 //! Header tables between AMQP and JSON, and decrypted bodies.
 
 use crate::broker::{AMQPValue, BasicProperties, FieldTable};
-use sailor::protocol::{Cipher, Encoding, Headers};
+use sailor::protocol::{Cipher, Encoding, Headers, Json};
 use serde_json::{Map, Value};
 
 /// The header table of a message as JSON.
@@ -72,8 +72,8 @@ pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<V
 
 /// Reads JSON that is not encrypted.
 pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(text)
-        .map_err(|error| format!("the payload is not JSON: line {}, column {}", error.line(), error.column()))
+    let json = Json::checked(text.to_vec().into()).map_err(|error| error.to_string())?;
+    json.parse().map_err(|error| error.to_string())
 }
 
 /// Reads the body of an error event: both members are encrypted (contract §4.3).
