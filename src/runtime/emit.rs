@@ -158,7 +158,12 @@ impl<T: Transport> Flight<T> {
                 // Of a failure that nobody could be told of, the message at least is not acknowledged.
                 self.failed.store(true, Ordering::SeqCst);
             }
-            tracing::error!(fatal = true, %error, "An error event could not be published");
+            match engine.abandoned.is_cancelled() {
+                true => {
+                    tracing::info!(%error, "An error event was not published before the end; an unfinished message goes back to the queue")
+                }
+                false => tracing::error!(fatal = true, %error, "An error event could not be published"),
+            }
         }
         event.map_err(Into::into)
     }
