@@ -4,6 +4,7 @@ use crate::{
     amqp,
     component::Component,
     login::{self, Login, Place},
+    platform::PlatformError,
     runtime::{self, Shutdown},
     service,
     settings::{self, LogSettings, Mode, ServiceSettings, ServiceStart, Settings},
@@ -12,7 +13,14 @@ use crate::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs this component: in a container, as the platform tells it by environment variables.
@@ -77,6 +85,7 @@ All commands:                                  component --help
 /// }
 /// ```
 pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
+    let _last_lines = LastLines;
     let cli = match Cli::try_parse_from(as_platform_calls(std::env::args().collect())) {
         Ok(cli) => cli,
         Err(message) => {
@@ -100,9 +109,32 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            last_words(format!("{error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// However the main function ends, the log has a second to get out.
+struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        telemetry::flush();
+    }
+}
+
+/// Says on standard error why the process ends. On a thread of its own: nobody may read it, and the process ends all the
+/// same.
+fn last_words(text: String) {
+    let (said, wait) = mpsc::channel();
+    let say = move || {
+        // Where it cannot be said there is nobody to tell.
+        let _ = writeln!(io::stderr(), "{text}");
+        let _ = said.send(());
+    };
+    if thread::Builder::new().spawn(say).is_ok() {
+        let _ = wait.recv_timeout(Duration::from_secs(1));
     }
 }
 
@@ -160,12 +192,33 @@ fn start_log(component: Option<&Component>) {
         // The place, not the text: it may hold message contents.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "A panic");
+        if cfg!(panic = "abort") {
+            telemetry::flush();
+        }
     }));
 }
 
 /// What ends the process stands in the log too.
 fn fatal(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    work().inspect_err(|error| tracing::error!(fatal = true, "{error:#}"))
+    work().map_err(|error| {
+        let text = without_contents(&error);
+        tracing::error!(fatal = true, "{text}");
+        anyhow::anyhow!(text)
+    })
+}
+
+/// An error and its causes in one line, for the log. What the platform's API says to a request is left out: it may repeat
+/// what it was sent.
+fn without_contents(error: &anyhow::Error) -> String {
+    let mut texts = Vec::new();
+    for cause in error.chain() {
+        if let Some(refusal) = cause.downcast_ref::<PlatformError>() {
+            texts.push(refusal.without_contents());
+            break;
+        }
+        texts.push(cause.to_string());
+    }
+    texts.join(": ")
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -202,7 +255,7 @@ fn on_signals(limit: Duration) -> anyhow::Result<Shutdown> {
         tokens.immediate.cancel();
     };
     // Lives as long as the process: it is what ends it.
-    let spawned = std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(watch));
+    let spawned = thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(watch));
     spawned.context("starting the thread that listens for signals")?;
     Ok(shutdown)
 }

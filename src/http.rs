@@ -2,7 +2,7 @@
 //!
 //! Errors name method and address without user-info and query, and never request contents.
 
-use crate::protocol::Object;
+use crate::protocol::{EnvelopeError, Json, Object};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -96,8 +96,13 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads the body as JSON. The error tells where it does not fit, and nothing of the contents.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
-        serde_json::from_slice(&self.body).map_err(|e| HttpError::NoAnswer {
-            cause: format!("the answer is not the JSON that was expected, line {}, column {}", e.line(), e.column()),
+        let read = match Json::checked(self.body.clone()) {
+            Ok(json) => json.parse().map_err(|e| format!("line {}, column {}", e.inner().line(), e.inner().column())),
+            Err(EnvelopeError::NotJson { line, column }) => Err(format!("line {line}, column {column}")),
+            Err(error) => Err(error.to_string()),
+        };
+        read.map_err(|place| HttpError::NoAnswer {
+            cause: format!("the answer is not the JSON that was expected, {place}"),
             passing: false,
         })
     }

@@ -4,7 +4,7 @@
 
 use crate::{
     http::{self, RetryPolicy},
-    protocol::{Cipher, Encoding, Json, StepIdentity},
+    protocol::{Cipher, Encoding, EnvelopeError, Json, StepIdentity},
     settings::ObjectStorageSettings,
 };
 use bytes::Bytes;
@@ -118,8 +118,12 @@ impl ObjectStorage {
             Some(cipher) => cipher.open(&sealed, Encoding::Raw).map_err(|e| failed(e.to_string()))?.into(),
             None => sealed,
         };
-        Json::checked(plain)
-            .map_err(|e| failed(format!("the object is not JSON, line {}, column {}", e.line(), e.column())))
+        Json::checked(plain).map_err(|error| match error {
+            EnvelopeError::NotJson { line, column } => {
+                failed(format!("the object is not JSON, line {line}, column {column}"))
+            }
+            error => failed(error.to_string()),
+        })
     }
 
     /// Stores a file, unencrypted, for the attachments of a message.

@@ -1,7 +1,7 @@
 //! Header tables between AMQP and JSON, and decrypted bodies.
 
 use crate::broker::{AMQPValue, BasicProperties, FieldTable};
-use sailor::protocol::{Cipher, Encoding, Headers};
+use sailor::protocol::{Cipher, Encoding, Headers, Json};
 use serde_json::{Map, Value};
 
 /// The header table of a message as JSON.
@@ -72,18 +72,22 @@ pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<V
 
 /// Reads JSON that is not encrypted.
 pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(text)
-        .map_err(|error| format!("the payload is not JSON: line {}, column {}", error.line(), error.column()))
+    let json = Json::checked(text.to_vec().into()).map_err(|error| error.to_string())?;
+    json.parse().map_err(|error| error.to_string())
 }
 
-/// Reads the body of an error event: both members are encrypted (contract §4.3).
+/// Reads the body of an error event: both members are encrypted (contract §4.3). An input that cannot be read, which may
+/// be what the error is about, stays as it came.
 pub(crate) fn open_error(cipher: &Cipher, body: &[u8]) -> Result<Value, String> {
     let Value::Object(mut members) = plain_json(body)? else {
         return Err("an error event must be a JSON object".into());
     };
     for (name, member) in &mut members {
-        if let Value::String(sealed) = member {
-            *member = open(cipher, sealed.as_bytes(), Encoding::Base64).map_err(|why| format!("{name}: {why}"))?;
+        let Value::String(sealed) = &*member else { continue };
+        match open(cipher, sealed.as_bytes(), Encoding::Base64) {
+            Ok(plain) => *member = plain,
+            Err(_) if name == "errorInput" => {}
+            Err(why) => return Err(format!("{name}: {why}")),
         }
     }
     Ok(members.into())

@@ -3,6 +3,7 @@
 //! A sailor rarely needs to know what is inside a body or a passthrough entry: it hands them on. So a message is read
 //! as its members' names and texts, and the texts stay slices of the one buffer that was decrypted.
 
+use super::text::{self, MAX_DEPTH};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -12,6 +13,9 @@ use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
 /// A piece of valid JSON text. Clones and slices share one buffer.
+///
+/// What came in is nested up to 1 000 levels. It can hold halves of surrogate pairs, as JavaScript writes them: they stay
+/// as they are until somebody reads the text, who gets U+FFFD for each.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Bytes);
 
@@ -19,9 +23,10 @@ impl Json {
     /// The JSON text of `value`.
     ///
     /// # Errors
-    /// When `value` refuses to be written as JSON, for example a map with keys that are not text.
+    /// When `value` refuses to be written as JSON, for example a map with keys that are not text, or is nested more than
+    /// 1 000 levels deep.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        serde_json::to_vec(value).map(|text| Self(text.into()))
+        text::write(value).map(|text| Self(text.into()))
     }
 
     /// The text `{}`.
@@ -30,13 +35,18 @@ impl Json {
         Self(Bytes::from_static(b"{}"))
     }
 
-    /// Checks that `text` is one JSON value, without building it.
+    /// Checks that `text` is one JSON value, without building it. Bytes that are not UTF-8 become U+FFFD.
     ///
     /// # Errors
-    /// When it is not, with line and column.
-    pub fn checked(text: Bytes) -> serde_json::Result<Self> {
-        serde_json::from_slice::<&RawValue>(&text)?;
-        Ok(Self(text))
+    /// [`EnvelopeError`], when it is not, or is nested too deeply.
+    pub fn checked(text: Bytes) -> Result<Self, EnvelopeError> {
+        within_depth(&text)?;
+        let Err(error) = serde_json::from_slice::<&RawValue>(&text) else { return Ok(Self(text)) };
+        let Some(text) = text::with_valid_utf8(&text) else { return Err(EnvelopeError::of(&error)) };
+        match serde_json::from_str::<&RawValue>(&text) {
+            Ok(_) => Ok(Self(text.into())),
+            Err(error) => Err(EnvelopeError::of(&error)),
+        }
     }
 
     /// Reads the text as a `T`.
@@ -44,7 +54,19 @@ impl Json {
     /// # Errors
     /// Names the path of the member that does not fit, such as `items[3].price`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&self.0))
+        text::read(&self.0)
+    }
+
+    /// True for `{…}`.
+    #[must_use]
+    pub fn is_object(&self) -> bool {
+        self.0.first() == Some(&b'{')
+    }
+
+    /// The members, when this is an object.
+    #[must_use]
+    pub fn members(&self) -> Option<Object> {
+        Object::of(&self.0).ok()
     }
 
     /// The text itself, UTF-8.
@@ -100,6 +122,29 @@ pub enum EnvelopeError {
     /// The text is JSON, but a string, number, list or null.
     #[error("the payload is JSON, but not an object")]
     NotAnObject,
+    /// The text is nested too deeply to be read.
+    #[error(
+        "the payload is nested {depth} levels deep, and at most {MAX_DEPTH} are read: have the step that it comes from \
+         send it flatter, or as text"
+    )]
+    TooDeep {
+        /// Levels of arrays and objects.
+        depth: usize,
+    },
+}
+
+impl EnvelopeError {
+    fn of(error: &serde_json::Error) -> Self {
+        match error.classify() {
+            serde_json::error::Category::Data => Self::NotAnObject,
+            _ => Self::NotJson { line: error.line(), column: error.column() },
+        }
+    }
+}
+
+/// Nothing else looks at a text that is too deep: what reads or drops it could take more stack than there is.
+fn within_depth(text: &[u8]) -> Result<(), EnvelopeError> {
+    text::excessive_depth(text).map_or(Ok(()), |depth| Err(EnvelopeError::TooDeep { depth }))
 }
 
 /// A JSON object read one level deep: names, and the text of each member, in their order.
@@ -115,10 +160,10 @@ impl Object {
         Self::default()
     }
 
-    /// Reads `text`; the members are slices of it.
+    /// Reads `text`; the members are slices of it. Bytes that are not UTF-8 become U+FFFD, as in JavaScript.
     ///
     /// # Errors
-    /// [`EnvelopeError`], when it is not a JSON object.
+    /// [`EnvelopeError`], when it is not a JSON object, or is nested more than 1 000 levels deep, its own included.
     ///
     /// ```
     /// use sailor::protocol::Object;
@@ -128,11 +173,32 @@ impl Object {
     /// # Ok::<(), sailor::protocol::EnvelopeError>(())
     /// ```
     pub fn read(text: Bytes) -> Result<Self, EnvelopeError> {
-        let Members(members) = serde_json::from_slice(&text).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => EnvelopeError::NotAnObject,
-            _ => EnvelopeError::NotJson { line: e.line(), column: e.column() },
-        })?;
-        let slice = |raw: &RawValue| Json(text.slice_ref(raw.get().as_bytes()));
+        within_depth(&text)?;
+        Self::of(&text)
+    }
+
+    /// The same for a text whose depth is known.
+    fn of(text: &Bytes) -> Result<Self, EnvelopeError> {
+        Self::slices(text, text)
+            .or_else(|error| {
+                let valid = text::with_valid_utf8(text).map(Bytes::from);
+                let text = valid.as_ref().unwrap_or(text);
+                match text::without_lone_surrogates(text) {
+                    Some(names) => Self::slices(&names, text),
+                    None if valid.is_some() => Self::slices(text, text),
+                    None => Err(error),
+                }
+            })
+            .map_err(|error| EnvelopeError::of(&error))
+    }
+
+    /// The members of `text` under the names that `read` has, which is the same but for escapes of equal length.
+    fn slices(read: &[u8], text: &Bytes) -> serde_json::Result<Self> {
+        let Members(members) = serde_json::from_slice(read)?;
+        let slice = |raw: &RawValue| {
+            let start = raw.get().as_ptr().addr() - read.as_ptr().addr();
+            Json(text.slice(start..start + raw.get().len()))
+        };
         Ok(Self(members.into_iter().map(|(name, raw)| (name.into_owned(), slice(raw))).collect()))
     }
 

@@ -7,6 +7,7 @@ pub mod cipher;
 pub mod envelope;
 pub mod error_report;
 pub mod headers;
+mod text;
 
 pub use cipher::{Cipher, CipherError, Encoding};
 pub use envelope::{EnvelopeError, Json, Object};

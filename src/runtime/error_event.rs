@@ -160,7 +160,10 @@ impl<T: Transport> Flight<T> {
                 // Of a failure that nobody could be told of, the message at least is not acknowledged.
                 self.failed.store(true, Ordering::SeqCst);
             }
-            log_instead(report, error, fate);
+            match error.fault == Fault::Closed || self.engine.abandoned.is_cancelled() {
+                true => tracing::info!("An error event was not published before the stop; its message comes again"),
+                false => log_instead(report, error, fate),
+            }
         }
         event.map_err(Into::into)
     }
@@ -221,11 +224,6 @@ impl<T: Transport> Flight<T> {
 
 /// The error in full, since it is told nowhere else.
 fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
-    if error.fault == Fault::Closed {
-        // The process stops: the message goes back to the queue.
-        tracing::info!("An error event was not published before the stop; its message comes again");
-        return;
-    }
     let ErrorReport { name, message, stack } = report;
     let end = match fate {
         Fate::Fails => "its message is rejected",

@@ -286,6 +286,7 @@ impl Start {
             in_flight: InFlight::new(),
             late: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
             metrics: Metrics::default(),
         }
     }
@@ -317,6 +318,8 @@ pub(crate) struct Engine<T: Transport> {
     late: TaskTracker,
     /// Fires when the process is asked to stop.
     stopping: CancellationToken,
+    /// Fires when nothing is settled any more: unfinished messages go back to the queue.
+    abandoned: CancellationToken,
     metrics: Metrics,
 }
 
@@ -328,7 +331,7 @@ impl<T: Transport> Engine<T> {
         shutdown: &Shutdown,
     ) -> Result<(), TransportError> {
         let tasks = TaskTracker::new();
-        let abandoned = CancellationToken::new();
+        let abandoned = self.abandoned.clone();
         let _abandon = abandoned.clone().drop_guard();
         let accept = |delivery: Delivery<T::Origin>| {
             let Delivery { headers, body, redelivered, generation, origin } = delivery;

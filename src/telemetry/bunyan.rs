@@ -40,13 +40,30 @@ pub(super) struct Bunyan<W> {
 
 impl<W> Bunyan<W> {
     pub(super) fn new(settings: &LogSettings, filter: Filter, writer: W) -> Self {
-        let host = gethostname::gethostname();
-        let mut process = format!(r#""hostname":{},"pid":{},"#, json!(host.to_string_lossy()), std::process::id());
-        let tag = settings.tag.iter().map(|tag| ("tag", tag));
-        for (name, value) in settings.context.iter().map(|(name, value)| (name.as_str(), value)).chain(tag) {
-            process += &format!("{}:{},", json!(name), json!(value));
-        }
-        Self { filter, writer, process }
+        Self { filter, writer, process: process(settings) }
+    }
+}
+
+fn process(settings: &LogSettings) -> String {
+    let host = gethostname::gethostname();
+    let mut process = format!(r#""hostname":{},"pid":{},"#, json!(host.to_string_lossy()), std::process::id());
+    let tag = settings.tag.iter().map(|tag| ("tag", tag));
+    for (name, value) in settings.context.iter().map(|(name, value)| (name.as_str(), value)).chain(tag) {
+        process += &format!("{}:{},", json!(name), json!(value));
+    }
+    process
+}
+
+/// Writes the line that stands in the place of lines that are missing.
+pub(super) fn gap(settings: &LogSettings) -> impl Fn(u64) -> Vec<u8> + Send + Sync + 'static {
+    const MESSAGE: &str = "Log lines are missing here: standard output was not read fast enough";
+    let process = process(settings);
+    move |dropped| {
+        let time = now();
+        let line = format!(
+            r#"{{"name":"{SAILOR}",{process}"level":40,"dropped":{dropped},"msg":"{MESSAGE}","time":"{time}","v":0}}"#
+        );
+        (line + "\n").into_bytes()
     }
 }
 
@@ -130,8 +147,7 @@ impl<W> Bunyan<W> {
         if let Some(error) = &event.error {
             write!(line, r#""err":{{"message":{}}},"#, json!(error))?;
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        writeln!(line, r#""msg":{},"time":"{}","v":0}}"#, json!(event.message), iso_time(now))
+        writeln!(line, r#""msg":{},"time":"{}","v":0}}"#, json!(event.message), now())
     }
 }
 
@@ -157,7 +173,10 @@ impl Fields {
         match field.name() {
             "message" => self.message = text,
             "error" => self.error = Some(text),
-            _ => self.set(field, json!(text).to_string()),
+            name => {
+                let is_id = name.ends_with("Id") || name.ends_with("_id");
+                self.set(field, json!(if is_id { cut(text) } else { text }).to_string());
+            }
         }
     }
 }
@@ -198,6 +217,16 @@ impl Visit for Fields {
     }
 }
 
+/// Ids stand on every line of a message, and nobody bounds those that come in.
+fn cut(mut id: String) -> String {
+    const LONGEST: usize = 1024;
+    if id.len() > LONGEST {
+        id.truncate(id.floor_char_boundary(LONGEST));
+        id.push('…');
+    }
+    id
+}
+
 fn level_number(level: Level) -> u8 {
     match level {
         Level::TRACE => 10,
@@ -206,6 +235,10 @@ fn level_number(level: Level) -> u8 {
         Level::WARN => 40,
         Level::ERROR => 50,
     }
+}
+
+fn now() -> String {
+    iso_time(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 /// A time since the epoch as `2026-02-28T23:59:59.999Z`.

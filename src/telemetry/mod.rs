@@ -5,15 +5,23 @@
 
 mod bunyan;
 pub(crate) mod metrics;
+mod output;
 
 use crate::settings::LogSettings;
 use bunyan::Bunyan;
-use std::io;
+use output::Output;
+use std::{sync::OnceLock, time::Duration};
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt};
 
 /// The runtime's own target.
 const SAILOR: &str = env!("CARGO_CRATE_NAME");
+
+/// The process's standard output, once there is a log.
+static OUTPUT: OnceLock<Output> = OnceLock::new();
+
+/// How long the last lines have to get out.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Starts the log of this process and tells what is odd about its settings.
 ///
@@ -21,11 +29,19 @@ const SAILOR: &str = env!("CARGO_CRATE_NAME");
 /// `silent_targets` are not heard at all. Where a
 /// log is running already, it stays as it is, so this may be called more than once.
 pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
-    let subscriber = subscriber(settings, component_targets, silent_targets, io::stdout);
+    let output = OUTPUT.get_or_init(|| Output::standard(bunyan::gap(settings)));
+    let subscriber = subscriber(settings, component_targets, silent_targets, move || output);
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
+    }
+}
+
+/// Gives the last lines before the process ends a second to get out.
+pub(crate) fn flush() {
+    if let Some(output) = OUTPUT.get() {
+        output.flush(LAST_LINES);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::{Value, json};
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -136,6 +136,36 @@ fn a_line_carries_the_fields_of_its_spans_and_the_innermost_counts() {
         .map(|line| ["msg", "threadId", "messageId", "parentMessageId", "step"].map(|name| line[name].clone()))
         .collect();
     assert_eq!(json!(picked), json!([["a", "t1", "m2", "p1", 2], ["b", "t1", "m1", "p2", null]]));
+}
+
+#[test]
+fn ids_are_cut_where_they_are_long_and_other_fields_are_not() {
+    let long = "€".repeat(1_000);
+    let line = only(logged(LevelFilter::INFO, || {
+        let message = tracing::info_span!("message", threadId = long, messageId = tracing::field::Empty);
+        message.record("messageId", tracing::field::display(&long));
+        message.in_scope(|| tracing::info!(object_id = long, text = long, identity = long, "{long}"));
+    }));
+    // A character of three bytes does not end at 1024.
+    for name in ["threadId", "messageId", "object_id"] {
+        assert_eq!(line[name], "€".repeat(341) + "…", "{name}");
+    }
+    for name in ["text", "identity", "msg"] {
+        assert_eq!(line[name], long, "{name}");
+    }
+}
+
+#[test]
+fn the_line_for_missing_lines_is_a_line_like_others() {
+    let line = bunyan::gap(&settings(LevelFilter::ERROR))(17);
+    let text = std::str::from_utf8(&line).unwrap();
+    assert!(text.ends_with("}\n") && text.matches('\n').count() == 1, "{text}");
+    let line: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        (&line["dropped"], &line["level"], &line["ELASTICIO_COMP_NAME"]),
+        (&json!(17), &json!(40), &json!("a \"b\""))
+    );
+    assert_eq!(line["time"].as_str().unwrap().len(), 24);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod delivery;
 mod faults;
+mod json;
+mod log;
 mod oauth;
 mod reference;
 mod start_up;

@@ -69,10 +69,11 @@ async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_
     let component = rig.start();
     rig.send(json!([["data", { "body": {} }]]));
     rig.events(EventKind::Refused, 2).await;
-    let (status, _) = component.stop().await;
+    let (status, log) = component.stop().await;
     assert_eq!(status, 0);
     rig.events(EventKind::Requeued, 1).await;
     assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.left_in_queue()), (0, 1));
+    assert!(log.iter().all(|line| line["level"] != 60), "nothing is lost: {log:?}");
 }
 
 #[tokio::test]
