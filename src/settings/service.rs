@@ -110,8 +110,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             uri: without_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,
             key: self.provided("API_KEY")?.into(),
-            attempts: target.attempts,
-            retry_delay: target.retry_delay,
+            // Somebody waits for the result: what is away is not waited for.
+            attempts: Some(target.attempts),
+            retry_delay: Some(target.retry_delay),
+            configuration_limit: self.configuration_limit(),
         };
         let method = match kind {
             Kind::VerifyCredentials => Method::VerifyCredentials,

@@ -155,7 +155,7 @@ async fn a_select_model_sees_the_configuration() {
 #[tokio::test]
 async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
     async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
-        let earlier = message.passthrough::<Pet>("step_0")?.map(|earlier| earlier.body.name);
+        let earlier = message.passthrough::<Pet>("step_0").await?.map(|earlier| earlier.body.name);
         cx.data(&json!({ "earlier": earlier, "method": message.method, "odd": message.raw().get("odd").is_some() }))
             .await
     }
