@@ -342,6 +342,24 @@ fn tries_are_counted_where_a_variable_says_how_many() {
 }
 
 #[test]
+fn in_one_time_calls_there_are_few_tries() {
+    for (count, api, storage) in [(None, 3, 2), (Some("4"), 4, 4)] {
+        let get = |name: &str| match name {
+            "ELASTICIO_CFG" => Some("{}".to_owned()),
+            "ELASTICIO_OAUTH_MODE" => None,
+            "ELASTICIO_API_REQUEST_RETRY_ATTEMPTS" | "REQUEST_MAX_RETRY" => count.map(str::to_owned),
+            name => name.starts_with("ELASTICIO_").then(|| "http://localhost".to_owned()),
+        };
+        let ServiceStart::Ready(target, settings) = ServiceSettings::read(Some("verifyCredentials"), get) else {
+            panic!("the call is refused")
+        };
+        assert_eq!((target.attempts, settings.api.attempts), (api, Some(api)));
+        assert_eq!(settings.api.retry_delay, Some(Duration::from_millis(100)));
+        assert_eq!(settings.object_storage.unwrap().retries, Some(storage));
+    }
+}
+
+#[test]
 fn answers_are_read_up_to_what_the_variables_say() {
     let storage = [
         ("ELASTICIO_OBJECT_STORAGE_URI", Some("http://storage/")),
