@@ -3,7 +3,6 @@
 //! Errors name method and address without user-info and query, and never request contents.
 
 use crate::protocol::{EnvelopeError, Json, Object};
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,8 +14,13 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use std::{
     error::Error,
+    fmt,
     time::{Duration, SystemTime},
 };
+
+mod retry;
+
+pub(crate) use retry::{RetryPolicy, retry};
 
 /// How much of a refusal's text is kept.
 const REFUSAL_LIMIT: usize = 2048;
@@ -60,30 +64,25 @@ fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
     })
 }
 
-/// How often, how fast and how patiently a request is tried.
+/// How much of an answer is read, after decompression.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RetryPolicy {
-    /// Tries in all; the first always happens.
-    pub(crate) attempts: u32,
-    /// The pause before the second try.
-    pub(crate) delay: Duration,
-    /// Pauses double, with jitter, up to 15 s; otherwise all are alike.
-    pub(crate) exponential: bool,
-    /// For one try, from connecting to the last byte of the body.
-    pub(crate) timeout: Duration,
+pub(crate) struct Limit {
+    pub(crate) bytes: usize,
+    /// The variable that raises it, where there is one.
+    pub(crate) variable: Option<&'static str>,
 }
 
-impl RetryPolicy {
-    fn pauses(&self) -> ExponentialBuilder {
-        let constant = ExponentialBuilder::default()
-            .with_min_delay(self.delay)
-            .with_max_delay(self.delay)
-            .with_factor(1.0)
-            .with_max_times(self.attempts.saturating_sub(1) as usize);
-        if self.exponential {
-            constant.with_factor(2.0).with_max_delay(Duration::from_secs(15)).with_jitter()
-        } else {
-            constant
+impl Limit {
+    /// For answers that only tell a state.
+    pub(crate) const STATE: Self = Self { bytes: 1 << 20, variable: None };
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)?;
+        match self.variable {
+            Some(variable) => write!(f, " (raise {variable} where the container has the memory for it)"),
+            None => Ok(()),
         }
     }
 }
@@ -114,6 +113,9 @@ pub(crate) enum HttpError {
     /// Nothing that could be used came back.
     #[error("{cause}")]
     NoAnswer { cause: String, passing: bool },
+    /// The answer is longer than what is read of it.
+    #[error("the answer is larger than the limit of {0}")]
+    TooLarge(Limit),
     /// The server refused. What it said is the message, since it is the server that knows why.
     #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
     Refused { status: StatusCode, body: String, retry_after: Option<Duration>, address: String },
@@ -122,25 +124,26 @@ pub(crate) enum HttpError {
 impl HttpError {
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::NoAnswer { .. } => None,
+            Self::NoAnswer { .. } | Self::TooLarge(_) => None,
             Self::Refused { status, .. } => Some(*status),
         }
     }
 
     /// Worth another try.
-    fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::NoAnswer { passing, .. } => *passing,
+            Self::TooLarge(_) => false,
             Self::Refused { status, .. } => {
                 status.is_server_error()
-                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
             }
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoAnswer { .. } => None,
+            Self::NoAnswer { .. } | Self::TooLarge(_) => None,
             Self::Refused { retry_after, .. } => *retry_after,
         }
     }
@@ -149,6 +152,7 @@ impl HttpError {
     pub(crate) fn without_contents(&self) -> String {
         match self {
             Self::NoAnswer { cause, .. } => cause.clone(),
+            Self::TooLarge(_) => self.to_string(),
             Self::Refused { status, address, .. } => format!("{status} from {address}"),
         }
     }
@@ -165,32 +169,32 @@ impl HttpError {
 /// Sends what `make` makes until there is a 2xx answer, read to its end, or no try is left.
 pub(crate) async fn send_with_retry(
     policy: &RetryPolicy,
+    limit: Limit,
     make: impl Fn() -> RequestBuilder,
 ) -> Result<Answer, HttpError> {
     retry(policy, || {
         let request = make().timeout(policy.timeout);
-        async { read(send(request).await?).await }
+        async { read(send(request).await?, limit).await }
     })
     .await
 }
 
-/// Tries `attempt` until it works or fails for good, or no try is left.
-pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
+/// Sends what `make` makes until there is a 2xx answer, or no try is left. The status says all: whatever else the answer
+/// holds, and however much of it, what was sent has been taken.
+pub(crate) async fn deliver_with_retry(
     policy: &RetryPolicy,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, HttpError> {
-    let mut pauses = policy.pauses().build();
-    loop {
-        let error = match attempt().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let Some(pause) = pauses.next().filter(|_| error.is_passing()) else { return Err(error) };
-        let pause = error.retry_after().unwrap_or(pause);
-        let pause_ms = pause.as_millis() as u64;
-        tracing::warn!(error = error.without_contents(), pause_ms, "An HTTP request failed and will be tried again");
-        tokio::time::sleep(pause).await;
-    }
+    make: impl Fn() -> RequestBuilder,
+) -> Result<(), HttpError> {
+    retry(policy, || {
+        let request = make().timeout(policy.timeout);
+        async {
+            let response = send(request).await?;
+            // A connection is used again once its answer is read; that is worth a moment.
+            let _ = tokio::time::timeout(Duration::from_secs(1), read(response, Limit::STATE)).await;
+            Ok(())
+        }
+    })
+    .await
 }
 
 /// Sends one request; any answer but a 2xx is an error.
@@ -206,9 +210,20 @@ pub(crate) async fn send_redirectable(request: RequestBuilder) -> Result<Respons
     if status.is_success() || status.is_redirection() { Ok(response) } else { Err(refusal(response).await) }
 }
 
-/// Reads an answer to its end.
-pub(crate) async fn read(response: Response) -> Result<Answer, HttpError> {
-    Ok(Answer { body: response.bytes().await.map_err(HttpError::of)? })
+/// Reads an answer to its end, or up to the limit: what is larger is not read on.
+pub(crate) async fn read(mut response: Response, limit: Limit) -> Result<Answer, HttpError> {
+    let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > limit.bytes) {
+        return Err(HttpError::TooLarge(limit));
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or_default());
+    while let Some(chunk) = response.chunk().await.map_err(HttpError::of)? {
+        if chunk.len() > limit.bytes - body.len() {
+            return Err(HttpError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { body: body.into() })
 }
 
 /// An id as a segment of a path.

@@ -72,7 +72,7 @@ pub use cli::main;
 pub use component::{Component, Mismatch, Verified};
 pub use context::{Context, Emitter, ServiceContext};
 pub use error::{Rebound, ReboundExt};
-pub use message::{Attachment, HttpReply, Message, NoBody};
+pub use message::{Attachment, Attachments, HttpReply, Message, NoBody};
 pub use module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger};
 pub use object_storage::ObjectStorage;
 pub use platform::Platform;

@@ -1,11 +1,17 @@
 //! Messages as component authors see them.
 
-use crate::protocol::{Json, Object};
+mod attachments;
+
+pub use attachments::{Attachment, Attachments};
+
+use crate::{
+    object_storage::{self, ObjectStorage},
+    protocol::{Json, Object, headers::OBJECT_ID_HEADER},
+};
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// Accepts any body and keeps nothing of it: for modules that only need to be started.
 #[derive(Clone, Copy, Debug, Default, JsonSchema)]
@@ -15,23 +21,6 @@ impl<'de> Deserialize<'de> for NoBody {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self {})
     }
-}
-
-/// A file that travels beside a message: its address, not its bytes (contract §4.6).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Attachment {
-    /// Where the bytes are.
-    #[serde(default)]
-    pub url: String,
-    /// Media type, such as `application/pdf`.
-    #[serde(rename = "content-type", default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// Size in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    /// Whatever else stands beside these.
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
 }
 
 /// A message: incoming with a body of the module's input type, or outgoing with whatever can be written as JSON.
@@ -54,7 +43,7 @@ pub struct Message<B = Value> {
     /// What the message says.
     pub body: B,
     /// Files by name.
-    pub attachments: BTreeMap<String, Attachment>,
+    pub attachments: Attachments,
     /// HTTP method of a webhook request.
     pub method: Option<String>,
     /// URL of a webhook request.
@@ -64,6 +53,8 @@ pub struct Message<B = Value> {
     /// Query parameters of a webhook request.
     pub query: Map<String, Value>,
     raw: Object,
+    /// Where bodies of earlier steps may be kept.
+    storage: Option<ObjectStorage>,
 }
 
 impl<B> Message<B> {
@@ -73,12 +64,13 @@ impl<B> Message<B> {
             id: None,
             headers: Map::new(),
             body,
-            attachments: BTreeMap::new(),
+            attachments: Attachments::default(),
             method: None,
             url: None,
             original_url: None,
             query: Map::new(),
             raw: Object::new(),
+            storage: None,
         }
     }
 
@@ -99,26 +91,54 @@ impl<B> Message<B> {
     /// The same message with one more attachment.
     #[must_use]
     pub fn with_attachment(mut self, name: impl Into<String>, attachment: Attachment) -> Self {
-        self.attachments.insert(name.into(), attachment);
+        self.attachments.insert(name, attachment);
         self
     }
 
-    /// What an earlier step emitted, where the flow passes it through; read only when asked for.
+    /// What an earlier step emitted, where the flow passes it through. It is read only when asked for, and a body that is
+    /// kept in object storage is fetched then, each time.
     ///
     /// # Errors
-    /// When the entry does not fit `P`; names the member.
-    pub fn passthrough<P: DeserializeOwned>(&self, step_id: &str) -> anyhow::Result<Option<Message<P>>> {
-        let Some(all) = self.raw.get("passthrough") else { return Ok(None) };
-        let steps = Object::read(all.bytes()).context("reading the message's passthrough")?;
-        let Some(entry) = steps.get(step_id) else { return Ok(None) };
-        let entry = Object::read(entry.bytes()).with_context(|| format!("reading passthrough entry {step_id}"))?;
-        Message::read(entry).with_context(|| format!("reading passthrough entry {step_id}")).map(Some)
+    /// When the body cannot be fetched, or the entry does not fit `P`; names the member.
+    pub fn passthrough<P: DeserializeOwned>(
+        &self,
+        step_id: &str,
+    ) -> impl Future<Output = anyhow::Result<Option<Message<P>>>> + Send + use<B, P> {
+        // Found before the future exists: it holds no `&B`, so `B` need not be `Sync`.
+        let reading = format!("reading passthrough entry {step_id}");
+        let (entry, storage) = (self.passthrough_entry(step_id), self.storage.clone());
+        async move {
+            let Some(entry) = entry.context(reading.clone())? else { return Ok(None) };
+            let entry = with_body(entry, storage.as_ref()).await?;
+            Message::read(entry).context(reading).map(Some)
+        }
     }
 
-    /// The message's members as they came in, among them such as this type does not name.
+    fn passthrough_entry(&self, step_id: &str) -> anyhow::Result<Option<Object>> {
+        let Some(all) = self.raw.get("passthrough") else { return Ok(None) };
+        let steps = Object::read(all.bytes())?;
+        Ok(steps.get(step_id).map(|entry| Object::read(entry.bytes())).transpose()?)
+    }
+
+    /// The message's members as they came in, among them such as this type does not name. Bodies of earlier steps that are
+    /// kept in object storage stand there as references; [`passthrough`](Self::passthrough) fetches them.
     pub fn raw(&self) -> &Object {
         &self.raw
     }
+}
+
+/// An earlier step's message with its body, which may be kept in object storage.
+async fn with_body(mut entry: Object, storage: Option<&ObjectStorage>) -> anyhow::Result<Object> {
+    let headers = entry.get("headers").and_then(|headers| headers.parse::<Map<String, Value>>().ok());
+    let mut headers = headers.unwrap_or_default();
+    let Some(id) = headers.remove(OBJECT_ID_HEADER) else { return Ok(entry) };
+    if let Some(id) = id.as_str().filter(|id| !id.is_empty())
+        && entry.get("body").is_none_or(Json::is_empty)
+    {
+        entry.set("body", object_storage::body(storage, id, None).await?);
+    }
+    entry.set("headers", Json::of(&headers)?);
+    Ok(entry)
 }
 
 impl<B: DeserializeOwned> Message<B> {
@@ -142,13 +162,19 @@ impl<B: DeserializeOwned> Message<B> {
             },
             headers: member(&raw, "headers")?,
             body: body.context("the message's body is not what this function takes")?,
-            attachments: member(&raw, "attachments")?,
+            attachments: Attachments::of(raw.get("attachments").cloned()),
             method: member(&raw, "method")?,
             url: member(&raw, "url")?,
             original_url: member(&raw, "originalUrl")?,
             query: raw.get("query").and_then(|query| query.parse().ok()).unwrap_or_default(),
             raw,
+            storage: None,
         })
+    }
+
+    /// The same, with where bodies of earlier steps may be kept.
+    pub(crate) fn with_storage(self, storage: Option<ObjectStorage>) -> Self {
+        Self { storage, ..self }
     }
 }
 
@@ -164,8 +190,10 @@ impl<B: Serialize> Message<B> {
         if body.as_bytes() != b"null" || object.get("body").is_some() {
             object.set("body", body);
         }
-        if !self.attachments.is_empty() || object.get("attachments").is_some() {
-            object.set("attachments", Json::of(&self.attachments)?);
+        match self.attachments.write()? {
+            Some(attachments) => object.set("attachments", attachments),
+            None if object.get("attachments").is_some() => object.set("attachments", Json::empty_object()),
+            None => {}
         }
         for (name, text) in [("method", &self.method), ("url", &self.url), ("originalUrl", &self.original_url)] {
             if let Some(text) = text {

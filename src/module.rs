@@ -176,7 +176,10 @@ struct ActionModule<A>(A);
 
 impl<A: Action> Module for ActionModule<A> {
     fn process(&self, message: Object, run: Run) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async move { self.0.process(Message::read(message)?, Context::typed(run)?).await })
+        Box::pin(async move {
+            let message = Message::read(message)?.with_storage(run.clients.object_storage.clone());
+            self.0.process(message, Context::typed(run)?).await
+        })
     }
     fn metadata(&self) -> Metadata {
         Metadata { input: Some(schema_of::<A::Input>()), output: schema_of::<A::Output>() }

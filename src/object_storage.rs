@@ -3,7 +3,7 @@
 //! A message's body is read and sent whole, in `REQUEST_TIMEOUT` for each try; attachments can be streams either way.
 
 use crate::{
-    http::{self, RetryPolicy},
+    http::{self, HttpError, Limit, RetryPolicy},
     protocol::{Cipher, Encoding, EnvelopeError, Json, StepIdentity},
     settings::ObjectStorageSettings,
 };
@@ -15,9 +15,16 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+/// Why there is none, and the remedy.
+pub(crate) const NOT_CONFIGURED: &str =
+    "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN";
 /// How many redirects a download follows.
 const REDIRECTS: usize = 5;
+/// How many bodies are fetched at once, by all messages together: each is in memory twice while it is decrypted.
+const DOWNLOADS: usize = 4;
 /// How long an attachment that is a stream may take.
 const LONGEST_STREAM: Duration = Duration::from_secs(3600);
 
@@ -28,6 +35,9 @@ pub struct ObjectStorage {
     streams: Client,
     policy: RetryPolicy,
     cipher: Option<Cipher>,
+    /// What is read of one body.
+    limit: Limit,
+    downloads: Arc<Semaphore>,
     access: Arc<Access>,
 }
 
@@ -55,11 +65,12 @@ pub struct StoredFile {
 pub struct ObjectStorageError {
     doing: String,
     cause: String,
+    too_large: bool,
 }
 
 impl ObjectStorageError {
     fn new(doing: impl Into<String>, cause: String) -> Self {
-        Self { doing: doing.into(), cause }
+        Self { doing: doing.into(), cause, too_large: false }
     }
 }
 
@@ -76,19 +87,22 @@ impl ObjectStorage {
         Self {
             http,
             streams,
-            policy: RetryPolicy {
-                attempts: settings.retries.saturating_add(1),
-                delay: Duration::from_millis(100),
-                exponential: true,
-                timeout: settings.timeout,
-            },
+            policy: policy(settings),
             cipher,
+            limit: Limit { bytes: settings.size_limit(), variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT") },
+            downloads: Arc::new(Semaphore::new(DOWNLOADS)),
             access: Arc::new(Access {
                 uri: settings.uri.clone(),
                 token: settings.token.clone(),
                 request_id: format!("f:{};s:{};m:", identity.flow_id, identity.step_id),
             }),
         }
+    }
+
+    /// The same, with few tries once `stopping` has fired.
+    pub(crate) fn until(mut self, stopping: CancellationToken) -> Self {
+        self.policy.stopping = stopping;
+        self
     }
 
     /// Keeps a message's body and gives its id.
@@ -102,18 +116,27 @@ impl ObjectStorage {
             }
             None => Bytes::copy_from_slice(plain),
         };
-        let answer = http::send_with_retry(&self.policy, || {
+        let answer = http::send_with_retry(&self.policy, Limit::STATE, || {
             self.upload_request(&self.http).header(CONTENT_TYPE, "application/json").body(sealed.clone())
         });
         let stored = answer.await.and_then(|answer| answer.json::<Stored>()).map_err(|e| e.without_contents());
         stored.and_then(Stored::id).map_err(|cause| ObjectStorageError::new("storing a message's body", cause))
     }
 
-    /// Fetches a message's body by its id.
-    pub(crate) async fn get(&self, id: &str) -> Result<Json, ObjectStorageError> {
+    /// Fetches a message's body by its id, a few at a time. There may be less room for it than for any body.
+    pub(crate) async fn get(&self, id: &str, room: Option<Limit>) -> Result<Json, ObjectStorageError> {
+        let limit = room.filter(|room| room.bytes < self.limit.bytes).unwrap_or(self.limit);
         let failed = |cause: String| ObjectStorageError::new(format!("fetching object {id}"), cause);
-        let answer = http::send_with_retry(&self.policy, || self.own(self.http.get(self.object_address(id))));
-        let sealed = answer.await.map_err(|e| failed(e.without_contents()))?.body;
+        let answer = http::retry(&self.policy, || async {
+            let _turn = self.downloads.acquire().await;
+            let request = self.own(self.http.get(self.object_address(id))).timeout(self.policy.timeout);
+            http::read(http::send(request).await?, limit).await
+        });
+        let sealed = answer.await.map_err(|e| ObjectStorageError {
+            too_large: matches!(e, HttpError::TooLarge(_)),
+            ..failed(e.without_contents())
+        })?;
+        let sealed = sealed.body;
         let plain = match &self.cipher {
             Some(cipher) => cipher.open(&sealed, Encoding::Raw).map_err(|e| failed(e.to_string()))?.into(),
             None => sealed,
@@ -144,7 +167,7 @@ impl ObjectStorage {
             None => http::send(request(&self.streams).timeout(LONGEST_STREAM).body(body)).await,
         };
         let answer = match response {
-            Ok(response) => http::read(response).await,
+            Ok(response) => http::read(response, Limit::STATE).await,
             Err(error) => Err(error),
         };
         let stored = answer.and_then(|answer| answer.json::<Stored>()).map_err(|e| failed(e.to_string()))?;
@@ -197,6 +220,36 @@ impl ObjectStorage {
             let base = own.path().trim_end_matches('/');
             own.origin() == url.origin() && url.path().strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
         })
+    }
+}
+
+/// Fetches a message's body. The platform knows the sentence this fails with; the cause is for the log, and for the user
+/// where it is the body's size.
+pub(crate) async fn body(storage: Option<&ObjectStorage>, id: &str, room: Option<Limit>) -> anyhow::Result<Json> {
+    let fetched = match storage {
+        Some(storage) => storage.get(id, room).await,
+        None => Err(ObjectStorageError::new(format!("fetching object {id}"), NOT_CONFIGURED.to_owned())),
+    };
+    fetched.map_err(|error| {
+        tracing::error!("Object storage did not give a message body: {error}");
+        match error.too_large {
+            true => anyhow::anyhow!("Failed to get message body with id={id}: {}", error.cause),
+            false => anyhow::anyhow!("Failed to get message body with id={id}"),
+        }
+    })
+}
+
+/// What a variable says counts as it is; what none says is patient.
+fn policy(settings: &ObjectStorageSettings) -> RetryPolicy {
+    let patient = RetryPolicy::patient(settings.timeout);
+    match settings.retries {
+        Some(retries) => RetryPolicy {
+            attempts: Some(retries.saturating_add(1)),
+            delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(15),
+            ..patient
+        },
+        None => patient,
     }
 }
 

@@ -1,10 +1,10 @@
 //! The platform's REST API: the step, accounts, secrets, startup data, and the result of a service call.
 //!
-//! Every call has a time limit and is tried `API_REQUEST_RETRY_ATTEMPTS` times in all where trying again can help
-//! (contract §8.1, §8.2). Futures may be dropped at any time; a request that is out may still take effect.
+//! Every call has a time limit and is tried `API_REQUEST_RETRY_ATTEMPTS` times in all, or for half a minute, where trying
+//! again can help (contract §8.1, §8.2). Futures may be dropped at any time; a request that is out may still take effect.
 
 use crate::{
-    http::{self, Answer, HttpError, RetryPolicy},
+    http::{self, Answer, HttpError, Limit, RetryPolicy},
     settings::{ApiSettings, ResultTarget},
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -12,15 +12,20 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 /// For one try of a request, as the existing sailors have it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between tries that are counted, where nothing else is said, as the existing sailors have it.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The platform's REST API with this step's credentials. Clones are cheap and share connections.
 #[derive(Clone, Debug)]
 pub struct Platform {
     http: Client,
     policy: RetryPolicy,
+    /// What is read of a step, an account, a secret or startup data; other answers only tell a state.
+    limit: Limit,
     access: Arc<Access>,
 }
 
@@ -89,6 +94,11 @@ impl PlatformError {
 }
 
 impl PlatformError {
+    /// Worth another try.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.cause.is_passing()
+    }
+
     /// For the log, where nothing of what a server says may stand: it may repeat what it was sent.
     pub(crate) fn without_contents(&self) -> String {
         let doing = self.doing.as_deref().unwrap_or("a call of the platform");
@@ -101,6 +111,7 @@ impl Platform {
         Self {
             http,
             policy: policy(api.attempts, api.retry_delay),
+            limit: Limit { bytes: api.configuration_limit, variable: Some("ELASTICIO_CONFIGURATION_SIZE_LIMIT") },
             access: Arc::new(Access {
                 uri: api.uri.clone(),
                 username: api.username.clone(),
@@ -112,6 +123,12 @@ impl Platform {
         }
     }
 
+    /// The same, with few tries once `stopping` has fired.
+    pub(crate) fn until(mut self, stopping: CancellationToken) -> Self {
+        self.policy.stopping = stopping;
+        self
+    }
+
     /// Reads this step. What is missing in the answer is empty.
     ///
     /// # Errors
@@ -119,7 +136,7 @@ impl Platform {
     pub async fn step(&self) -> Result<StepData, PlatformError> {
         let Access { flow_id, step_id, .. } = &*self.access;
         let doing = || format!("reading step {step_id} of flow {flow_id}");
-        let answer = self.call(Method::GET, &["v1", "tasks", flow_id, "steps", step_id], None).await;
+        let answer = self.get(&["v1", "tasks", flow_id, "steps", step_id]).await;
         let step: Map<String, Value> = answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(doing))?;
         let object = |name| step.get(name).filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
         Ok(StepData {
@@ -136,7 +153,7 @@ impl Platform {
     /// # Errors
     /// When the platform cannot be reached or refuses.
     pub async fn account(&self, id: &str) -> Result<Value, PlatformError> {
-        let answer = self.call(Method::GET, &["v1", "accounts", id], None).await;
+        let answer = self.get(&["v1", "accounts", id]).await;
         answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(|| format!("reading account {id}")))
     }
 
@@ -147,8 +164,8 @@ impl Platform {
     /// platform shows it to the user, who knows it in these words (contract §8.2).
     pub async fn update_account(&self, id: &str, keys: &Value) -> Result<(), PlatformError> {
         let body = json!({ "keys": keys });
-        let answer = self.call(Method::PUT, &["v1", "accounts", id], Some(&body)).await;
-        answer.map(drop).map_err(|cause| PlatformError {
+        let saved = self.deliver(Method::PUT, &["v1", "accounts", id], Some(&body)).await;
+        saved.map_err(|cause| PlatformError {
             doing: cause.status().is_none().then(|| format!("saving the keys of account {id}")),
             cause,
         })
@@ -161,7 +178,7 @@ impl Platform {
     /// When the platform cannot be reached or refuses, or its answer holds no secret.
     pub async fn secret(&self, id: &str) -> Result<Value, PlatformError> {
         let path = ["v2", "workspaces", &self.access.workspace_id, "secrets", id];
-        let answer = self.call(Method::GET, &path, None).await;
+        let answer = self.get(&path).await;
         answer.and_then(|answer| data(&answer)).map_err(in_the_midst_of(|| format!("reading secret {id}")))
     }
 
@@ -171,7 +188,7 @@ impl Platform {
     /// As for [`Self::secret`].
     pub async fn refresh_secret(&self, id: &str) -> Result<Value, PlatformError> {
         let path = ["v2", "workspaces", &self.access.workspace_id, "secrets", id, "refresh"];
-        let answer = self.call(Method::POST, &path, None).await;
+        let answer = self.call(Method::POST, &path, self.limit).await;
         answer.and_then(|answer| data(&answer)).map_err(in_the_midst_of(|| format!("refreshing secret {id}")))
     }
 
@@ -180,7 +197,7 @@ impl Platform {
     /// # Errors
     /// When the platform cannot be reached or refuses.
     pub async fn signed_url(&self) -> Result<SignedUrl, PlatformError> {
-        let answer = self.call(Method::POST, &["v2", "resources", "storage", "signed-url"], None).await;
+        let answer = self.call(Method::POST, &["v2", "resources", "storage", "signed-url"], Limit::STATE).await;
         let doing = || "asking for a place to store a file".to_owned();
         answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(doing))
     }
@@ -195,35 +212,46 @@ impl Platform {
 
     /// The state that the startup hook left; an empty object when there is none.
     pub(crate) async fn startup_data(&self) -> Result<Value, PlatformError> {
-        let answer = self.startup_call(Method::GET, None).await;
+        let answer = self.get(&self.startup_path()).await;
         let value = answer.and_then(|answer| if answer.body.is_empty() { Ok(json!({})) } else { answer.json() });
         value.map_err(in_the_midst_of(|| "reading the startup data".to_owned()))
     }
 
     /// Keeps the startup hook's state; state of an earlier start is replaced.
     pub(crate) async fn store_startup_data(&self, state: &Value) -> Result<(), PlatformError> {
-        let store = || self.startup_call(Method::POST, Some(state));
-        let mut answer = store().await;
-        if answer.as_ref().is_err_and(|e| e.status() == Some(StatusCode::CONFLICT)) {
+        let path = self.startup_path();
+        let store = || self.deliver(Method::POST, &path, Some(state));
+        let mut stored = store().await;
+        if stored.as_ref().is_err_and(|e| e.status() == Some(StatusCode::CONFLICT)) {
             tracing::warn!("There is startup data already, from a start that was not shut down: it is replaced");
             self.delete_startup_data().await?;
-            answer = store().await;
+            stored = store().await;
         }
-        answer.map(drop).map_err(in_the_midst_of(|| "storing the startup data".to_owned()))
+        stored.map_err(in_the_midst_of(|| "storing the startup data".to_owned()))
     }
 
     pub(crate) async fn delete_startup_data(&self) -> Result<(), PlatformError> {
-        let answer = self.startup_call(Method::DELETE, None).await;
-        answer.map(drop).map_err(in_the_midst_of(|| "deleting the startup data".to_owned()))
+        let deleted = self.deliver(Method::DELETE, &self.startup_path(), None).await;
+        deleted.map_err(in_the_midst_of(|| "deleting the startup data".to_owned()))
     }
 
-    async fn startup_call(&self, method: Method, body: Option<&Value>) -> Result<Answer, HttpError> {
-        self.call(method, &["sailor-support", "hooks", "task", &self.access.flow_id, "startup", "data"], body).await
+    fn startup_path(&self) -> [&str; 6] {
+        ["sailor-support", "hooks", "task", &self.access.flow_id, "startup", "data"]
     }
 
-    async fn call(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<Answer, HttpError> {
-        let path = path.iter().map(|text| http::segment(text)).collect::<Vec<_>>().join("/");
-        http::send_with_retry(&self.policy, || {
+    async fn get(&self, path: &[&str]) -> Result<Answer, HttpError> {
+        self.call(Method::GET, path, self.limit).await
+    }
+
+    async fn call(&self, method: Method, path: &[&str], limit: Limit) -> Result<Answer, HttpError> {
+        let path = joined(path);
+        http::send_with_retry(&self.policy, limit, || self.request(method.clone(), &path)).await
+    }
+
+    /// Sends something of whose answer only the status counts.
+    async fn deliver(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<(), HttpError> {
+        let path = joined(path);
+        http::deliver_with_retry(&self.policy, || {
             let request = self.request(method.clone(), &path);
             match body {
                 Some(body) => request.json(body),
@@ -252,13 +280,22 @@ pub(crate) async fn post_result(
     {
         address = url.into();
     }
-    let policy = policy(target.attempts, target.retry_delay);
-    let answer = http::send_with_retry(&policy, || http.post(&address).json(&body)).await;
-    answer.map(drop).map_err(in_the_midst_of(|| "posting the result".to_owned()))
+    let policy = policy(Some(target.attempts), Some(target.retry_delay));
+    let delivered = http::deliver_with_retry(&policy, || http.post(&address).json(&body)).await;
+    delivered.map_err(in_the_midst_of(|| "posting the result".to_owned()))
 }
 
-fn policy(attempts: u32, delay: Duration) -> RetryPolicy {
-    RetryPolicy { attempts, delay, exponential: false, timeout: TRY_TIMEOUT }
+/// What a variable says counts as it is; what none says is patient.
+fn policy(attempts: Option<u32>, delay: Option<Duration>) -> RetryPolicy {
+    let patient = RetryPolicy::patient(TRY_TIMEOUT);
+    match delay.or(attempts.map(|_| SHORT_PAUSE)) {
+        Some(delay) => RetryPolicy { attempts, delay, max_delay: delay, ..patient },
+        None => patient,
+    }
+}
+
+fn joined(path: &[&str]) -> String {
+    path.iter().map(|text| http::segment(text)).collect::<Vec<_>>().join("/")
 }
 
 fn in_the_midst_of(doing: impl FnOnce() -> String) -> impl FnOnce(HttpError) -> PlatformError {

@@ -185,8 +185,9 @@ impl<'a> Harness<'a> {
         self.object_storage = Some(ObjectStorageSettings {
             uri: uri.trim_end_matches('/').to_owned(),
             token: token.into(),
-            retries: 2,
+            retries: Some(2),
             timeout: Duration::from_secs(10),
+            size_limit: None,
         });
         self
     }

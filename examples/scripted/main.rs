@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, bail};
 use sailor::prelude::*;
-use serde_json::{Map, Value, json};
-use std::{process::ExitCode, time::Duration};
+use serde_json::{Map, Value, json, value::RawValue};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
     sailor::main(component)
@@ -56,7 +56,7 @@ async fn carry_out(name: &str, argument: Value, message: &Message<Value>, cx: &C
     let text = || argument.as_str().unwrap_or_default().to_owned();
     let number = || argument.as_u64().unwrap_or_default();
     match name {
-        "echo" => cx.data(&echo(message, cx)?).await,
+        "echo" => cx.emitter().data(&echo(message, cx)?).await,
         "data" | "return" => cx.message(Message::try_from(argument)?).await,
         "many" => {
             for i in 0..number() {
@@ -98,14 +98,22 @@ async fn carry_out(name: &str, argument: Value, message: &Message<Value>, cx: &C
     }
 }
 
-fn echo(message: &Message<Value>, cx: &Context) -> anyhow::Result<Value> {
-    let mut given = Map::new();
+/// What the function was given; the message's members stay the text that they are.
+#[derive(serde::Serialize)]
+struct Echo<'a> {
+    msg: BTreeMap<&'a str, &'a RawValue>,
+    cfg: &'a Value,
+    snapshot: Value,
+    variables: &'a Map<String, Value>,
+}
+
+fn echo<'a>(message: &'a Message<Value>, cx: &'a Context) -> anyhow::Result<Echo<'a>> {
+    let mut msg = BTreeMap::new();
     for (name, json) in message.raw().iter() {
-        given.insert(name.to_owned(), json.parse()?);
+        msg.insert(name, serde_json::from_slice(json.as_bytes())?);
     }
-    let snapshot: Option<Value> = cx.stored_snapshot()?;
-    let snapshot = snapshot.unwrap_or_else(|| json!({}));
-    Ok(json!({ "msg": given, "cfg": cx.config, "snapshot": snapshot, "variables": cx.variables() }))
+    let snapshot = cx.stored_snapshot()?.unwrap_or_else(|| json!({}));
+    Ok(Echo { msg, cfg: &cx.config, snapshot, variables: cx.variables() })
 }
 
 struct InitFails;

@@ -3,10 +3,9 @@
 
 use anyhow::{Context as _, bail};
 use reqwest::header::CONTENT_TYPE;
-use sailor::{ObjectStorage, oauth2::AuthorizedRequest, prelude::*};
+use sailor::{Attachments, ObjectStorage, oauth2::AuthorizedRequest, prelude::*};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// How the body is sent.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -29,20 +28,15 @@ pub enum BodyType {
 const LONGEST: usize = 50 << 20;
 
 /// The files that go into a request.
-pub type Files<'a> = Vec<(&'a str, &'a Attachment)>;
+pub type Files = Vec<(String, Attachment)>;
 
 /// Those of the message's attachments that `names` lists, or all of them.
-pub fn chosen<'a>(
-    attachments: &'a BTreeMap<String, Attachment>,
-    names: Option<&'a [String]>,
-) -> anyhow::Result<Files<'a>> {
-    let Some(names) = names else {
-        return Ok(attachments.iter().map(|(name, file)| (&**name, file)).collect());
-    };
-    let find = |name: &'a String| {
-        let file = attachments.get(name);
+pub fn chosen(attachments: &Attachments, names: Option<&[String]>) -> anyhow::Result<Files> {
+    let Some(names) = names else { return attachments.iter().collect() };
+    let find = |name: &String| {
+        let file = attachments.get(name)?;
         let file = file.with_context(|| format!("`attachments` names {name:?}, which the message does not have"))?;
-        Ok((&**name, file))
+        Ok((name.clone(), file))
     };
     names.iter().map(find).collect()
 }
@@ -52,7 +46,7 @@ pub async fn put(
     request: AuthorizedRequest,
     kind: BodyType,
     body: Option<Value>,
-    files: Files<'_>,
+    files: Files,
     has_type: bool,
     storage: impl FnOnce() -> anyhow::Result<ObjectStorage>,
 ) -> anyhow::Result<AuthorizedRequest> {
@@ -73,7 +67,7 @@ pub async fn put(
             }
         }),
         BodyType::Raw => {
-            let [(name, file)] = files[..] else {
+            let [(name, file)] = &files[..] else {
                 let count = files.len();
                 bail!("a raw body is the bytes of one attachment, not of {count}: name it in `attachments`");
             };
@@ -87,7 +81,7 @@ pub async fn put(
                 form.part(&name, None, value.as_bytes());
             }
             let storage = if files.is_empty() { None } else { Some(storage()?) };
-            for (name, file) in files {
+            for (name, file) in &files {
                 let Some(storage) = &storage else { break };
                 let room = LONGEST.saturating_sub(form.bytes.len());
                 let bytes = read(storage, name, file, room).await?;

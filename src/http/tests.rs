@@ -2,10 +2,17 @@
 
 use super::*;
 use reqwest::header::HeaderValue;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-const QUICK: RetryPolicy =
-    RetryPolicy { attempts: 3, delay: Duration::from_millis(1), exponential: false, timeout: Duration::from_secs(5) };
+/// Three tries in quick succession.
+fn quick() -> RetryPolicy {
+    let delay = Duration::from_millis(1);
+    RetryPolicy { attempts: Some(3), delay, max_delay: delay, ..RetryPolicy::patient(Duration::from_secs(5)) }
+}
 
 /// Answers with these, one after the other, then with 200 `done`.
 async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
@@ -19,7 +26,7 @@ async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
 
 async fn get(policy: &RetryPolicy, address: &str) -> Result<String, HttpError> {
     let client = client().unwrap();
-    let answer = send_with_retry(policy, || client.get(address)).await?;
+    let answer = send_with_retry(policy, Limit::STATE, || client.get(address)).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
@@ -27,7 +34,7 @@ async fn get(policy: &RetryPolicy, address: &str) -> Result<String, HttpError> {
 async fn only_what_passes_is_tried_again() {
     for (status, requests) in [(500, 2), (503, 2), (429, 2), (408, 2), (400, 1), (401, 1), (404, 1), (409, 1)] {
         let server = server(vec![ResponseTemplate::new(status).set_body_string("no")]).await;
-        let result = get(&QUICK, &server.uri()).await;
+        let result = get(&quick(), &server.uri()).await;
         assert_eq!(result.is_ok(), requests == 2, "{status}");
         assert_eq!(server.received_requests().await.unwrap().len(), requests, "{status}");
     }
@@ -37,7 +44,7 @@ async fn only_what_passes_is_tried_again() {
 async fn given_as_many_failures_as_tries_then_the_last_refusal_is_the_error() {
     let refuse = |text: &str| ResponseTemplate::new(502).set_body_string(text);
     let server = server(vec![refuse("1"), refuse("2"), refuse("3")]).await;
-    let error = get(&QUICK, &server.uri()).await.unwrap_err();
+    let error = get(&quick(), &server.uri()).await.unwrap_err();
     assert_eq!((error.to_string().as_str(), error.status()), ("3", Some(StatusCode::BAD_GATEWAY)));
     assert_eq!(server.received_requests().await.unwrap().len(), 3);
 }
@@ -55,7 +62,7 @@ async fn given_a_body_that_never_ends_then_the_try_is_out_of_time_and_the_next_o
         second.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone").await.unwrap();
         first
     });
-    let result = get(&RetryPolicy { timeout: Duration::from_millis(200), ..QUICK }, &address).await;
+    let result = get(&RetryPolicy { timeout: Duration::from_millis(200), ..quick() }, &address).await;
     assert_eq!(result.unwrap(), "done");
     server.await.unwrap();
 }
@@ -64,7 +71,7 @@ async fn given_a_body_that_never_ends_then_the_try_is_out_of_time_and_the_next_o
 async fn retry_after_counts_instead_of_the_policys_pause() {
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
     let server = server(vec![busy]).await;
-    let an_hour = RetryPolicy { delay: Duration::from_secs(3600), ..QUICK };
+    let an_hour = RetryPolicy { delay: Duration::from_secs(3600), ..quick() };
     let result = tokio::time::timeout(Duration::from_secs(20), get(&an_hour, &server.uri())).await;
     assert_eq!(result.expect("waited for the policy's pause").unwrap(), "done");
 }
@@ -83,16 +90,177 @@ fn retry_after_is_seconds_or_a_date_and_at_most_a_minute() {
 
 #[test]
 fn pauses_are_alike_or_double_with_jitter() {
-    let policy = RetryPolicy { attempts: 4, delay: Duration::from_millis(100), ..QUICK };
-    let pauses = |policy: RetryPolicy| -> Vec<_> { policy.pauses().build().map(|pause| pause.as_millis()).collect() };
-    assert_eq!(pauses(policy), [100, 100, 100]);
-    assert_eq!(pauses(RetryPolicy { attempts: 1, ..policy }), Vec::<u128>::new());
-    assert_eq!(pauses(RetryPolicy { attempts: 0, ..policy }), Vec::<u128>::new());
-    let growing = pauses(RetryPolicy { exponential: true, ..policy });
-    for (pause, least) in growing.iter().zip([100, 200, 400]) {
+    let policy = |attempts, max_delay| RetryPolicy {
+        attempts,
+        delay: Duration::from_millis(100),
+        max_delay: Duration::from_millis(max_delay),
+        ..quick()
+    };
+    let pauses = |policy: RetryPolicy| -> Vec<_> { policy.pauses().take(8).map(|pause| pause.as_millis()).collect() };
+    assert_eq!(pauses(policy(Some(4), 100)), [100, 100, 100]);
+    assert_eq!(pauses(policy(Some(1), 100)), Vec::<u128>::new());
+    assert_eq!(pauses(policy(Some(0), 100)), Vec::<u128>::new());
+    assert_eq!(pauses(policy(None, 100)), [100; 8]);
+    let growing = pauses(policy(Some(6), 400));
+    for (pause, least) in growing.iter().zip([100, 200, 400, 400, 400]) {
         assert!((least..=2 * least).contains(pause), "{growing:?}");
     }
-    assert_eq!(growing.len(), 3);
+    assert_eq!(growing.len(), 5);
+}
+
+/// Not there for this long.
+async fn away_for(policy: &RetryPolicy, outage: Duration, retry_after: Option<Duration>) -> (bool, Duration, usize) {
+    let (begin, mut tries) = (tokio::time::Instant::now(), 0);
+    let done = retry(policy, || {
+        tries += 1;
+        let there = begin.elapsed() >= outage;
+        let (status, body, address) = (StatusCode::SERVICE_UNAVAILABLE, String::new(), String::new());
+        let away = HttpError::Refused { status, body, retry_after, address };
+        std::future::ready(if there { Ok(()) } else { Err(away) })
+    });
+    let done = done.await.is_ok();
+    (done, begin.elapsed(), tries)
+}
+
+fn patient() -> RetryPolicy {
+    RetryPolicy::patient(Duration::from_secs(5))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_seconds_is_waited_out() {
+    for seconds in [1, 5, 20, 29] {
+        let outage = Duration::from_secs(seconds);
+        let (done, took, tries) = away_for(&patient(), outage, None).await;
+        // A pause is at most 8 s with its jitter.
+        assert!(done && took >= outage && took <= outage + Duration::from_secs(8) && tries < 20, "{took:?} {tries}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_end_after_half_a_minute_unless_they_are_counted() {
+    let forever = Duration::from_secs(3600);
+    for policy in [patient(), RetryPolicy { delay: Duration::from_secs(7), max_delay: Duration::from_secs(7), ..patient() }] {
+        let (done, took, tries) = away_for(&policy, forever, None).await;
+        assert_eq!((done, took), (false, Duration::from_secs(30)));
+        assert!(tries > 4, "{tries}");
+    }
+    let delay = Duration::from_secs(20);
+    let counted = RetryPolicy { attempts: Some(4), delay, max_delay: delay, ..patient() };
+    assert_eq!(away_for(&counted, forever, None).await, (false, 3 * delay, 4));
+    assert_eq!(away_for(&counted, 2 * delay, None).await, (true, 2 * delay, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_asks_to_wait_counts_within_the_time_that_is_left() {
+    let second = Duration::from_secs(1);
+    for (asked, expected) in [(7, (true, 14 * second, 3)), (60, (true, 30 * second, 2))] {
+        assert_eq!(away_for(&patient(), 10 * second, Some(asked * second)).await, expected, "{asked}");
+    }
+    assert_eq!(away_for(&patient(), 3600 * second, Some(60 * second)).await, (false, 30 * second, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_the_process_is_to_stop_few_tries_are_left() {
+    let stopped = patient();
+    stopped.stopping.cancel();
+    let (done, took, tries) = away_for(&stopped, Duration::from_secs(3600), None).await;
+    assert!(!done && took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(tries, 3);
+
+    // While a pause lasts: it is over, and what is there again by then is not missed.
+    for (outage, there) in [(3600, false), (5, true)] {
+        let policy = RetryPolicy { delay: Duration::from_secs(6), max_delay: Duration::from_secs(6), ..patient() };
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            policy.stopping.cancel();
+        };
+        let ((done, took, tries), ()) = tokio::join!(away_for(&policy, Duration::from_secs(outage), None), stop);
+        assert_eq!(done, there);
+        assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(6) && tries <= 4, "{took:?} {tries}");
+    }
+}
+
+/// Answers every request with these bytes, and goes on with zeros until nobody reads them. Counts requests.
+async fn raw_server(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = requests.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await;
+            counted.fetch_add(1, Ordering::SeqCst);
+            let _ = connection.write_all(answer).await;
+            while connection.write_all(&[b'0'; 4096]).await.is_ok() {}
+        }
+    });
+    (address, requests)
+}
+
+async fn read_within(bytes: usize, address: &str) -> Result<usize, HttpError> {
+    let (client, limit) = (client().unwrap(), Limit { bytes, variable: Some("THE_LIMIT") });
+    Ok(send_with_retry(&quick(), limit, || client.get(address)).await?.body.len())
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_limit_is_an_error_that_names_it_and_is_not_asked_for_again() {
+    for head in [
+        // It says so itself: nothing of it is read.
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\n",
+        // It ends with its connection, which is never.
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n",
+    ] {
+        let (address, requests) = raw_server(head).await;
+        let error = read_within(100_000, &address).await.unwrap_err();
+        let head = String::from_utf8_lossy(head);
+        assert!(matches!(error, HttpError::TooLarge(_)), "{head}: {error}");
+        for text in [error.to_string(), error.without_contents()] {
+            assert!(text.contains("100000 bytes") && text.contains("THE_LIMIT"), "{text}");
+        }
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_compressed_counts_with_its_full_size() {
+    use std::io::Write;
+    let mut bomb = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
+    bomb.write_all(&vec![b'0'; 1 << 20]).unwrap();
+    let bomb = bomb.finish().unwrap();
+    assert!(bomb.len() < 10_000);
+    let answer = ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_bytes(bomb);
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    assert!(matches!(read_within((1 << 20) - 1, &server.uri()).await, Err(HttpError::TooLarge(_))));
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+    assert_eq!(read_within(1 << 20, &server.uri()).await.unwrap(), 1 << 20);
+}
+
+#[tokio::test]
+async fn an_answer_up_to_the_limit_is_read() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_bytes(vec![b'0'; 1000]);
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    assert_eq!(read_within(1000, &server.uri()).await.unwrap(), 1000);
+    assert!(matches!(read_within(999, &server.uri()).await, Err(HttpError::TooLarge(_))));
+}
+
+#[tokio::test]
+async fn what_was_sent_is_taken_whatever_else_the_answer_holds() {
+    for head in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n"[..],
+        b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n",
+    ] {
+        let (address, requests) = raw_server(head).await;
+        let client = client().unwrap();
+        deliver_with_retry(&quick(), || client.post(&address).body("keys")).await.unwrap();
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "{}", String::from_utf8_lossy(head));
+    }
 }
 
 #[tokio::test]
@@ -101,7 +269,7 @@ async fn given_nobody_listens_then_the_error_names_the_address_without_its_secre
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let address = format!("http://user:top-secret@127.0.0.1:{port}/path?token=top-secret");
-    let error = get(&QUICK, &address).await.unwrap_err().to_string();
+    let error = get(&quick(), &address).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("no answer from http://127.0.0.1:{port}/path: ")), "{error}");
     assert!(error.contains("refused") && !error.contains("top-secret"), "{error}");
 }
@@ -109,18 +277,18 @@ async fn given_nobody_listens_then_the_error_names_the_address_without_its_secre
 #[tokio::test]
 async fn a_long_refusal_is_cut() {
     let server = server(vec![ResponseTemplate::new(400).set_body_string("x".repeat(100_000))]).await;
-    assert_eq!(get(&QUICK, &server.uri()).await.unwrap_err().to_string().len(), REFUSAL_LIMIT);
+    assert_eq!(get(&quick(), &server.uri()).await.unwrap_err().to_string().len(), REFUSAL_LIMIT);
 }
 
 #[tokio::test]
 async fn a_refusal_without_text_is_its_status() {
     let server = server(vec![ResponseTemplate::new(404)]).await;
-    assert_eq!(get(&QUICK, &server.uri()).await.unwrap_err().to_string(), "404 Not Found");
+    assert_eq!(get(&quick(), &server.uri()).await.unwrap_err().to_string(), "404 Not Found");
 }
 
 #[tokio::test]
 async fn what_is_logged_of_a_refusal_is_its_status_and_address_alone() {
     let server = server(vec![ResponseTemplate::new(400).set_body_string("top-secret")]).await;
-    let error = get(&QUICK, &format!("{}/path?token=top-secret", server.uri())).await.unwrap_err();
+    let error = get(&quick(), &format!("{}/path?token=top-secret", server.uri())).await.unwrap_err();
     assert_eq!(error.without_contents(), format!("400 Bad Request from {}/path", server.uri()));
 }

@@ -16,8 +16,9 @@ fn storage(uri: &str, cipher: Option<Cipher>) -> ObjectStorage {
     let settings = ObjectStorageSettings {
         uri: uri.to_owned(),
         token: "top-secret".into(),
-        retries: 2,
+        retries: Some(2),
         timeout: Duration::from_secs(5),
+        size_limit: Some(4000),
     };
     let identity = StepIdentity { flow_id: "flow1".into(), step_id: "step_1".into(), ..StepIdentity::default() };
     let (http, streams) = (http::client_without_redirects().unwrap(), http::client_for_streams().unwrap());
@@ -67,7 +68,7 @@ async fn a_body_comes_back_as_it_was_kept() {
         let plain = br#"{"a": [1, 2]}"#.to_vec();
         let kept = cipher.as_ref().map_or(plain.clone(), |cipher| cipher.seal(plain, Encoding::Raw));
         let server = server(vec![ResponseTemplate::new(200).set_body_bytes(kept)]).await;
-        let body = storage(&server.uri(), cipher).get("o/1").await.unwrap();
+        let body = storage(&server.uri(), cipher).get("o/1", None).await.unwrap();
         assert_eq!(text(&body), r#"{"a": [1, 2]}"#);
         let request = &requests(&server).await[0];
         assert_eq!(format!("{} {}", request.method, request.url.path()), "GET /objects/o%2F1");
@@ -100,7 +101,7 @@ async fn given_a_bad_answer_then_the_error_says_which_and_nothing_of_the_content
         ),
     ] {
         let server = server(vec![answer]).await;
-        let error = storage(&server.uri(), Some(cipher())).get("o1").await.unwrap_err();
+        let error = storage(&server.uri(), Some(cipher())).get("o1", None).await.unwrap_err();
         assert!(error.to_string().starts_with(expected), "{error}");
         assert_eq!(requests(&server).await.len(), 1, "{expected}");
     }
@@ -202,4 +203,84 @@ async fn a_stream_may_take_longer_than_an_answer() {
     assert_eq!(requests(&server).await[0].body, b"ab");
     drop(done);
     let _ = hold.await;
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused_with_the_limit_and_what_raises_it() {
+    let server = MockServer::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_string(format!("\"{}\"", "x".repeat(3000))))
+        .mount(&server)
+        .await;
+    let storage = |limit| {
+        let storage = storage(&server.uri(), None);
+        ObjectStorage { limit: Limit { bytes: limit, ..storage.limit }, ..storage }
+    };
+    storage(4000).get("o1", None).await.unwrap();
+    let room = Some(Limit { bytes: 2000, variable: Some("THE_ROOM") });
+    for (limit, room, told) in [
+        (1000, None, "1000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
+        (1000, room, "1000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
+        (4000, room, "2000 bytes (raise THE_ROOM"),
+    ] {
+        let error = body(Some(&storage(limit)), "o1", room).await.unwrap_err().to_string();
+        let expected = "Failed to get message body with id=o1: the answer is larger than the limit of ";
+        assert!(error.starts_with(&format!("{expected}{told}")), "{error}");
+    }
+    assert_eq!(requests(&server).await.len(), 4, "tried again");
+}
+
+#[tokio::test]
+async fn only_the_size_of_a_body_is_told_beside_the_platforms_sentence() {
+    let server = server(vec![ResponseTemplate::new(403).set_body_string("top-secret")]).await;
+    for storage in [Some(storage(&server.uri(), None)), None] {
+        let error = body(storage.as_ref(), "o1", None).await.unwrap_err();
+        assert_eq!(error.to_string(), "Failed to get message body with id=o1");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_fetched_a_few_at_a_time() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let storage = storage(&format!("http://{}", listener.local_addr().unwrap()), None);
+    let (counted, highest) = (open.clone(), most.clone());
+    let together = Arc::new(tokio::sync::Barrier::new(DOWNLOADS));
+    let server = tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let (open, most, together) = (counted.clone(), highest.clone(), together.clone());
+            connections.spawn(async move {
+                let _ = connection.read(&mut [0; 4096]).await;
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // All that are to come at once come first.
+                together.wait().await;
+                open.fetch_sub(1, Ordering::SeqCst);
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                let _ = connection.write_all(answer).await;
+            });
+        }
+    });
+    // Clones belong to the same process.
+    let (one, other) = (storage.clone(), storage);
+    let gets = (0..20).map(|n| if n % 2 == 0 { &one } else { &other }).map(|storage| storage.get("o1", None));
+    let bodies = futures_util::future::join_all(gets).await;
+    assert!(bodies.iter().all(Result::is_ok));
+    assert_eq!(most.load(Ordering::SeqCst), DOWNLOADS);
+    server.abort();
+}
+
+#[test]
+fn without_a_variable_tries_go_on_for_half_a_minute() {
+    let settings = |retries| ObjectStorageSettings {
+        uri: "http://storage".into(),
+        token: "t".into(),
+        retries,
+        timeout: Duration::from_secs(5),
+        size_limit: None,
+    };
+    assert_eq!(policy(&settings(Some(4))).attempts, Some(5));
+    assert_eq!(policy(&settings(None)).attempts, None);
 }

@@ -13,8 +13,9 @@ async fn platform() -> (MockServer, Platform) {
         uri: server.uri(),
         username: "user".into(),
         key: "top-secret".into(),
-        attempts: 3,
-        retry_delay: Duration::from_millis(1),
+        attempts: Some(3),
+        retry_delay: Some(Duration::from_millis(1)),
+        configuration_limit: 4000,
     };
     let platform = Platform::new(http::client().unwrap(), &api, "flow/1", "step_1", "ws?1");
     (server, platform)
@@ -220,4 +221,51 @@ async fn calls_can_be_made_from_a_task_of_their_own() {
     let (server, platform) = platform().await;
     Mock::given(any()).respond_with(json_answer(&json!({}))).mount(&server).await;
     tokio::spawn(async move { platform.step().await.map(drop) }).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_configuration_beyond_its_limit_is_refused_with_the_limit_and_what_raises_it() {
+    let large = json_answer(&json!({ "config": { "a": "x".repeat(4000) }, "data": { "id": "x".repeat(4000) } }));
+    let (server, platform) = platform().await;
+    Mock::given(any()).respond_with(large).mount(&server).await;
+    for error in [
+        platform.step().await.map(drop).unwrap_err(),
+        platform.account("acc1").await.map(drop).unwrap_err(),
+        platform.secret("s1").await.map(drop).unwrap_err(),
+        platform.refresh_secret("s1").await.map(drop).unwrap_err(),
+        platform.startup_data().await.map(drop).unwrap_err(),
+    ] {
+        let error = error.to_string();
+        let told = "larger than the limit of 4000 bytes (raise ELASTICIO_CONFIGURATION_SIZE_LIMIT";
+        assert!(error.contains(told), "{error}");
+    }
+    assert_eq!(asked(&server).await.len(), 5, "asked again");
+    // What only tells a state has a limit of its own; where nothing of it is needed there is none.
+    platform.update_account("acc1", &json!({})).await.unwrap();
+    platform.store_startup_data(&json!({})).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_tells_a_state_is_read_up_to_1_mib() {
+    let (server, platform) = platform().await;
+    let answer = |size| ResponseTemplate::new(200).set_body_json(json!({"put_url": "x".repeat(size), "get_url": "g"}));
+    Mock::given(any()).respond_with(answer(5000)).up_to_n_times(1).mount(&server).await;
+    Mock::given(any()).respond_with(answer(1 << 20)).mount(&server).await;
+    platform.signed_url().await.unwrap();
+    let error = platform.signed_url().await.unwrap_err().to_string();
+    assert!(error.ends_with("larger than the limit of 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn tries_are_counted_where_a_variable_says_how_many_or_go_on_for_half_a_minute() {
+    let ms = Duration::from_millis;
+    for (attempts, delay, expected) in [
+        (None, None, (None, ms(200), ms(4000))),
+        (Some(3), None, (Some(3), ms(100), ms(100))),
+        (None, Some(ms(50)), (None, ms(50), ms(50))),
+        (Some(7), Some(ms(50)), (Some(7), ms(50), ms(50))),
+    ] {
+        let policy = policy(attempts, delay);
+        assert_eq!((policy.attempts, policy.delay, policy.max_delay), expected, "{attempts:?} {delay:?}");
+    }
 }

@@ -2,12 +2,19 @@
 
 use super::decode::{headers_of, object_id};
 use crate::{
-    object_storage::ObjectStorage,
+    http::Limit,
+    object_storage::{NOT_CONFIGURED, ObjectStorage, body},
     protocol::{Json, Object, headers::OBJECT_ID_HEADER},
 };
 use anyhow::Context as _;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, future::try_join_all, stream};
 use serde_json::{Map, Value};
+
+/// How many bodies are fetched at once for one event.
+const AT_ONCE: usize = 4;
+/// How much longer a body is when it is encrypted, at most.
+const CIPHER_BLOCK: usize = 16;
+const OUTGOING_LIMIT: &str = "ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT";
 
 /// A message's passthrough: what earlier steps emitted, by step.
 type Entries = Vec<(String, Object)>;
@@ -16,35 +23,16 @@ type Entries = Vec<(String, Object)>;
 pub(super) struct Bodies(pub(super) Option<ObjectStorage>);
 
 impl Bodies {
-    /// Fetches the body of an incoming message and those of its passthrough, all at once. The ids go: what stands in
-    /// the message now is the body, and an echo must not bring an old one back.
-    ///
-    /// Returns the passthrough to hand on: it keeps the ids, because nobody can change those bodies any more.
-    pub(super) async fn resolve(&self, message: &mut Object) -> anyhow::Result<Option<Object>> {
+    /// Fetches the body of an incoming message. Its id goes: what stands in the message now is the body, and an echo must
+    /// not bring an old one back. Bodies of the passthrough stay where they are until somebody wants them.
+    pub(super) async fn resolve(&self, message: &mut Object) -> anyhow::Result<()> {
         let mut headers = headers_of(message);
-        let mut entries = passthrough(message);
-        let main = async {
-            match object_id(&headers) {
-                Some(id) => self.fetch(id).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let (main, fetched) = tokio::try_join!(main, self.fetch_entries(&entries, |_| true))?;
-        if let Some(body) = main {
-            message.set("body", body);
-            headers.remove(OBJECT_ID_HEADER);
-            message.set("headers", Json::of(&headers)?);
-        }
-        if fetched.is_empty() {
-            return Ok(message.get("passthrough").and_then(|p| Object::read(p.bytes()).ok()));
-        }
-        for (index, body) in fetched {
-            entries[index].1.set("body", body);
-        }
-        let handed_on = object_from(&entries);
-        entries.iter_mut().for_each(|(_, entry)| forget_id(entry));
-        message.set("passthrough", object_from(&entries).to_json());
-        Ok(Some(handed_on))
+        let Some(id) = object_id(&headers) else { return Ok(()) };
+        let body = body(self.0.as_ref(), id, None).await?;
+        message.set("body", body);
+        headers.remove(OBJECT_ID_HEADER);
+        message.set("headers", Json::of(&headers)?);
+        Ok(())
     }
 
     /// Uploads the bodies of an outgoing message when together they are larger than `threshold` bytes. Passthrough
@@ -79,39 +67,42 @@ impl Bodies {
         Ok(true)
     }
 
-    /// Makes a passthrough whole again: bodies that are only ids are fetched, and ids of bodies that are there go.
-    pub(super) async fn internalize(&self, passthrough: &mut Object) -> anyhow::Result<()> {
+    /// Makes a passthrough whole again: bodies that are only ids are fetched, and ids of bodies that are there go. True
+    /// when there were any.
+    ///
+    /// What goes out has at most `limit` bytes, so no more than that is fetched.
+    pub(super) async fn internalize(&self, passthrough: &mut Object, limit: usize) -> anyhow::Result<bool> {
         let mut entries = entries_of(passthrough);
         if entries.iter().all(|(_, entry)| object_id(&headers_of(entry)).is_none()) {
-            return Ok(());
+            return Ok(false);
         }
-        let is_empty = |entry: &Object| entry.get("body").is_none_or(Json::is_empty);
-        for (index, body) in self.fetch_entries(&entries, is_empty).await? {
+        let is_reference = |entry: &Object| entry.get("body").is_none_or(Json::is_empty);
+        let wanted = entries.iter().enumerate().filter(|(_, (_, entry))| is_reference(entry));
+        let wanted: Vec<_> =
+            wanted.filter_map(|(index, (_, entry))| Some((index, object_id(&headers_of(entry))?.to_owned()))).collect();
+        let mut size = passthrough.iter().map(|(_, entry)| entry.as_bytes().len()).sum::<usize>();
+        let room = Limit { bytes: limit.saturating_add(CIPHER_BLOCK), variable: Some(OUTGOING_LIMIT) };
+        let mut bodies = stream::iter(wanted)
+            .map(|(index, id)| async move { anyhow::Ok((index, body(self.0.as_ref(), &id, Some(room)).await?)) })
+            .buffer_unordered(AT_ONCE);
+        while let Some((index, body)) = bodies.next().await.transpose()? {
+            size += body.as_bytes().len();
+            fits(size, limit)?;
             entries[index].1.set("body", body);
         }
+        drop(bodies);
         entries.iter_mut().for_each(|(_, entry)| forget_id(entry));
         *passthrough = object_from(&entries);
+        Ok(true)
+    }
+
+    /// The same for a passthrough that the module hands on itself.
+    pub(super) async fn internalize_own(&self, message: &mut Object, limit: usize) -> anyhow::Result<()> {
+        let Some(mut passthrough) = passthrough_of(message) else { return Ok(()) };
+        if self.internalize(&mut passthrough, limit).await? {
+            message.set("passthrough", passthrough.to_json());
+        }
         Ok(())
-    }
-
-    async fn fetch_entries(
-        &self,
-        entries: &Entries,
-        wanted: impl Fn(&Object) -> bool,
-    ) -> anyhow::Result<Vec<(usize, Json)>> {
-        let wanted = entries.iter().enumerate().filter(|(_, (_, entry))| wanted(entry));
-        let ids =
-            wanted.filter_map(|(index, (_, entry))| object_id(&headers_of(entry)).map(|id| (index, id.to_owned())));
-        try_join_all(ids.map(|(index, id)| async move { Ok((index, self.fetch(&id).await?)) })).await
-    }
-
-    /// The platform knows the sentence this fails with; the cause is for the log.
-    async fn fetch(&self, id: &str) -> anyhow::Result<Json> {
-        let fetched = async { anyhow::Ok(self.storage()?.get(id).await?) }.await;
-        fetched.map_err(|cause| {
-            tracing::error!("Object storage did not give a message body: {cause:#}");
-            anyhow::anyhow!("Failed to get message body with id={id}")
-        })
     }
 
     async fn store(&self, object: &mut Object) -> anyhow::Result<()> {
@@ -128,15 +119,19 @@ impl Bodies {
     }
 
     fn storage(&self) -> anyhow::Result<&ObjectStorage> {
-        self.0.as_ref().context(
-            "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN",
-        )
+        self.0.as_ref().context(NOT_CONFIGURED)
     }
 }
 
-fn passthrough(message: &Object) -> Entries {
-    let steps = message.get("passthrough").and_then(|steps| Object::read(steps.bytes()).ok());
-    steps.map(|steps| entries_of(&steps)).unwrap_or_default()
+/// What goes out is at most this large.
+pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(size <= limit, "Outgoing message size {size} exceeds limit of {limit}.");
+    Ok(())
+}
+
+/// What a message says of earlier steps.
+pub(super) fn passthrough_of(message: &Object) -> Option<Object> {
+    message.get("passthrough").and_then(|steps| Object::read(steps.bytes()).ok())
 }
 
 fn entries_of(passthrough: &Object) -> Entries {

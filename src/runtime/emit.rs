@@ -1,7 +1,7 @@
 //! One message's events on their way out: header tables, passthrough, limits, encryption, and who waits for what.
 
 use super::{
-    Engine, decode,
+    Engine, bodies, decode,
     error_event::Fate,
     now_ms,
     step::{Nowhere, store_error},
@@ -21,6 +21,7 @@ use std::sync::{
     Arc, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+use tokio::sync::OnceCell;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument;
 
@@ -51,8 +52,10 @@ pub(super) struct Flight<T: Transport> {
     base: Headers,
     /// The message as it came, for error events and rebounds.
     pub(super) body: Bytes,
-    /// What every data event hands on; known once the message is read.
+    /// What every data event hands on; known once the message is read. Bodies may be references.
     passthrough: OnceLock<Object>,
+    /// The same with the bodies themselves, fetched once for all events.
+    whole_passthrough: OnceCell<Object>,
     pub(super) failed: AtomicBool,
     ended: AtomicBool,
     /// Everything that was emitted before the end and is not confirmed yet.
@@ -69,18 +72,19 @@ impl<T: Transport> Flight<T> {
             base,
             body,
             passthrough: OnceLock::new(),
+            whole_passthrough: OnceCell::new(),
             failed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             pending: TaskTracker::new(),
         })
     }
 
-    /// Decides what data events hand on: `handed_on` is the passthrough that came in, `message` the message itself.
-    pub(super) fn set_passthrough(&self, handed_on: Option<Object>, message: &Object) {
+    /// Decides what data events hand on of the message as it came in.
+    pub(super) fn set_passthrough(&self, message: &Object) {
         if !self.engine.step.is_passthrough {
             return;
         }
-        let mut steps = handed_on.unwrap_or_default();
+        let mut steps = bodies::passthrough_of(message).unwrap_or_default();
         if let (true, Some(step)) = (self.engine.settings.no_self_passthrough, &self.incoming.step_id) {
             let mut entry = message.clone();
             entry.remove("passthrough");
@@ -159,8 +163,15 @@ impl<T: Transport> Flight<T> {
             if engine.bodies.externalize(&mut message, &mut passthrough, threshold).await? {
                 own_headers = decode::headers_of(&message);
             }
+        } else if engine.step.is_passthrough {
+            let limit = engine.settings.outgoing_size_limit;
+            let whole = self.whole_passthrough.get_or_try_init(async || {
+                engine.bodies.internalize(&mut passthrough, limit).await?;
+                anyhow::Ok(passthrough)
+            });
+            passthrough = whole.await?.clone();
         } else {
-            engine.bodies.internalize(&mut passthrough).await?;
+            engine.bodies.internalize_own(&mut message, engine.settings.outgoing_size_limit).await?;
         }
         if engine.step.is_passthrough {
             if !engine.settings.no_self_passthrough {
@@ -188,7 +199,7 @@ impl<T: Transport> Flight<T> {
     fn sealed(&self, plain: Vec<u8>, encoding: Encoding) -> anyhow::Result<Bytes> {
         let body = self.engine.cipher.seal(plain, encoding);
         let limit = self.engine.settings.outgoing_size_limit;
-        anyhow::ensure!(body.len() <= limit, "Outgoing message size {} exceeds limit of {limit}.", body.len());
+        bodies::fits(body.len(), limit)?;
         Ok(body.into())
     }
 

@@ -78,11 +78,10 @@ impl<T: Transport> Engine<T> {
             true => decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?,
             false => decode::message(&self.cipher, &flight.incoming, &delivery.body)?,
         };
-        let handed_on = match self.resolves_references {
-            true => self.bodies.resolve(&mut message).await?,
-            false => message.get("passthrough").and_then(|p| Object::read(p.bytes()).ok()),
-        };
-        flight.set_passthrough(handed_on, &message);
+        if self.resolves_references {
+            self.bodies.resolve(&mut message).await?;
+        }
+        flight.set_passthrough(&message);
         Ok(message)
     }
 

@@ -20,7 +20,7 @@ use crate::{
     module::Module,
     oauth2::{RefreshLock, Session, Tools},
     object_storage::ObjectStorage,
-    platform::Platform,
+    platform::{Platform, PlatformError},
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
     settings::{self, Mode, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
     telemetry::metrics::Metrics,
@@ -107,6 +107,9 @@ async fn run_gracefully(
     };
     let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
     let storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?;
+    // Nothing is tried for long once the process is to stop.
+    let platform = platform.until(shutdown.graceful.clone());
+    let storage = storage.map(|storage| storage.until(shutdown.graceful.clone()));
     let clients = Clients { http, platform: Some(platform), object_storage: storage, webhook_uri };
     let transport = tokio::select! {
         connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
@@ -203,6 +206,12 @@ impl Start {
         };
         let prepared = match started {
             Ok(prepared) => prepared,
+            // It was waited for until then.
+            Err(error) if shutdown.graceful.is_cancelled() && is_away(&error) => {
+                tracing::warn!("Asked to stop before the step had started: the platform's API is away");
+                end(limit).await;
+                return Ok(());
+            }
             Err(error) => {
                 self.report(&*transport, &error).await;
                 end(limit).await;
@@ -406,6 +415,11 @@ impl<T: Transport> Engine<T> {
         self.metrics.log(self.session.as_ref().map(Session::counts));
         refused.map_or(Ok(()), Err)
     }
+}
+
+/// True when the platform's API may work again later.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<PlatformError>().is_some_and(PlatformError::is_passing)
 }
 
 /// A token that has been refreshed must be saved before the process ends.

@@ -4,6 +4,7 @@
 //! a variable's value. A process hands in [`environment`], a test its own table.
 
 mod log;
+mod memory;
 mod oauth;
 mod parse;
 mod read;
@@ -83,10 +84,12 @@ pub struct ApiSettings {
     pub username: String,
     /// `API_KEY`.
     pub key: SecretString,
-    /// `API_REQUEST_RETRY_ATTEMPTS`: how often a request is tried in all.
-    pub attempts: u32,
-    /// `API_REQUEST_RETRY_DELAY`: the pause before the second try.
-    pub retry_delay: Duration,
+    /// `API_REQUEST_RETRY_ATTEMPTS`: how often a request is tried in all; none means for half a minute.
+    pub attempts: Option<u32>,
+    /// `API_REQUEST_RETRY_DELAY`: the pause between tries; none means that pauses grow.
+    pub retry_delay: Option<Duration>,
+    /// `CONFIGURATION_SIZE_LIMIT` (our own), in bytes: how much is read of a step, an account or a secret.
+    pub configuration_limit: usize,
 }
 
 /// Object storage ("maester").
@@ -96,10 +99,22 @@ pub struct ObjectStorageSettings {
     pub uri: String,
     /// `OBJECT_STORAGE_TOKEN`, sent as a bearer token as it is.
     pub token: SecretString,
-    /// `REQUEST_MAX_RETRY`: tries after the first.
-    pub retries: u32,
+    /// `REQUEST_MAX_RETRY`: tries after the first; none means for half a minute.
+    pub retries: Option<u32>,
     /// `REQUEST_TIMEOUT`: for one try.
     pub timeout: Duration,
+    /// `OBJECT_STORAGE_SIZE_LIMIT` (our own), in bytes: how much is read of one body; none means by the container's
+    /// memory.
+    pub size_limit: Option<usize>,
+}
+
+impl ObjectStorageSettings {
+    /// How much is read of one body: what is set, or a quarter of the memory that the container may use, or 256 MiB where
+    /// it may use any.
+    #[must_use]
+    pub fn size_limit(&self) -> usize {
+        self.size_limit.unwrap_or_else(memory::share_of_one_body)
+    }
 }
 
 /// Settings of a step that works on messages.

@@ -3,7 +3,7 @@
 use super::{
     AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, Problems, RateSettings, RunSettings, Settings,
     parse::camel_case,
-    reader::{PREFIX, Reader, is_http, without_slashes},
+    reader::{PREFIX, Reader, full, is_http, without_slashes},
 };
 use crate::protocol::StepIdentity;
 use secrecy::ExposeSecret;
@@ -24,8 +24,9 @@ impl Settings {
             uri: reader.required_http_address("API_URI"),
             username: reader.required("API_USERNAME"),
             key: reader.required_secret("API_KEY"),
-            attempts: reader.count("API_REQUEST_RETRY_ATTEMPTS", 3),
-            retry_delay: reader.millis("API_REQUEST_RETRY_DELAY", 100),
+            attempts: reader.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| reader.count(name, 3)),
+            retry_delay: reader.if_set("API_REQUEST_RETRY_DELAY", |reader, name| reader.millis(name, 100)),
+            configuration_limit: reader.configuration_limit(),
         };
         let object_storage = reader.object_storage();
         let additional_headers = reader.additional_headers();
@@ -59,16 +60,25 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         }
     }
 
+    /// How much is read of a step, an account or a secret.
+    pub(super) fn configuration_limit(&mut self) -> usize {
+        self.count("CONFIGURATION_SIZE_LIMIT", 32 << 20) as usize
+    }
+
     /// Object storage, when both its address and its token are set. `REQUEST_*` are the storage client's own names.
     pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
-        let retries = self.number_within("REQUEST_MAX_RETRY", 1..=4, 2);
+        let retries = (self.get)("REQUEST_MAX_RETRY").filter(|text| !text.is_empty());
+        let retries = retries.map(|_| self.number_within("REQUEST_MAX_RETRY", 1..=4, 2));
         let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
+        let size_limit = self.number(&full("OBJECT_STORAGE_SIZE_LIMIT"));
+        let size_limit = size_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         match (self.text("OBJECT_STORAGE_URI"), self.text("OBJECT_STORAGE_TOKEN")) {
             (Some(uri), Some(token)) if is_http(&uri) => Some(ObjectStorageSettings {
                 uri: without_slashes(&uri),
                 token: token.into(),
-                retries: u32::try_from(retries).unwrap_or(2),
+                retries: retries.map(|retries| u32::try_from(retries).unwrap_or(2)),
                 timeout: Duration::from_millis(timeout),
+                size_limit,
             }),
             (Some(_), Some(_)) => {
                 self.warning("OBJECT_STORAGE_URI", "is not an http or https address: object storage is not used");

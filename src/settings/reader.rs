@@ -69,6 +69,11 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         without_slashes(&address)
     }
 
+    /// What `read` makes of a variable that is set; none where it is not.
+    pub(super) fn if_set<T>(&mut self, name: &str, read: impl FnOnce(&mut Self, &str) -> T) -> Option<T> {
+        self.text(name).map(|_| read(self, name))
+    }
+
     pub(super) fn problem(&mut self, name: &str, fault: &str) {
         self.problems.push(Problem { variable: full(name), fault: fault.to_owned() });
     }

@@ -110,8 +110,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             uri: without_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,
             key: self.provided("API_KEY")?.into(),
-            attempts: target.attempts,
-            retry_delay: target.retry_delay,
+            // Somebody waits for the result: what is away is not waited for, here and at the object storage.
+            attempts: Some(target.attempts),
+            retry_delay: Some(target.retry_delay),
+            configuration_limit: self.configuration_limit(),
         };
         let method = match kind {
             Kind::VerifyCredentials => Method::VerifyCredentials,
@@ -123,6 +125,8 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         };
         let oauth_mode = self.oauth_mode().map_err(|unknown| format!("{} {unknown}", full(oauth::MODE)))?;
         let object_storage = self.object_storage();
+        let object_storage =
+            object_storage.map(|storage| ObjectStorageSettings { retries: storage.retries.or(Some(2)), ..storage });
         let identity = self.known_identity();
         Ok(ServiceSettings { method, config, api, object_storage, oauth_mode, identity, warnings: self.warnings })
     }

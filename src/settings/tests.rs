@@ -162,7 +162,8 @@ fn given_all_that_is_required_then_the_rest_has_its_defaults() {
     assert_eq!(settings.identity.step_id, "step_1");
     assert_eq!(settings.api.uri, "http://localhost:9000");
     assert_eq!(settings.oauth_mode, None);
-    assert_eq!((settings.api.attempts, settings.api.retry_delay), (3, Duration::from_millis(100)));
+    assert_eq!((settings.api.attempts, settings.api.retry_delay), (None, None));
+    assert_eq!(settings.api.configuration_limit, 32 << 20);
     assert!(settings.object_storage.is_none() && settings.additional_headers.is_empty());
     let run = run(settings);
     assert_eq!((run.protocol_version, run.lightweight_threshold, run.outgoing_size_limit), (1, 1 << 20, 10 << 20));
@@ -324,11 +325,11 @@ fn object_storage_needs_address_and_token() {
 #[test]
 fn object_storage_limits_out_of_range_are_the_defaults() {
     for (retry, timeout, expected, warnings) in [
-        ("", "", (2, 10_000), 0),
-        ("4", "500", (4, 500), 0),
-        ("0", "499", (2, 10_000), 2),
-        ("5", "20001", (2, 10_000), 2),
-        ("1", "20000", (1, 20_000), 0),
+        ("", "", (None, 10_000), 0),
+        ("4", "500", (Some(4), 500), 0),
+        ("0", "499", (Some(2), 10_000), 2),
+        ("5", "20001", (Some(2), 10_000), 2),
+        ("many", "20000", (Some(2), 20_000), 1),
     ] {
         let settings = read(&[
             ("ELASTICIO_OBJECT_STORAGE_URI", Some("http://storage/")),
@@ -341,6 +342,54 @@ fn object_storage_limits_out_of_range_are_the_defaults() {
         let storage = settings.object_storage.unwrap();
         assert_eq!((storage.retries, storage.timeout.as_millis()), expected, "{retry:?} {timeout:?}");
     }
+}
+
+#[test]
+fn tries_are_counted_where_a_variable_says_how_many() {
+    let (attempts, delay) = ("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "ELASTICIO_API_REQUEST_RETRY_DELAY");
+    for (variables, expected, warnings) in [
+        (&[(attempts, Some(""))][..], (None, None), 0),
+        (&[(attempts, Some("7"))], (Some(7), None), 0),
+        (&[(delay, Some("50"))], (None, Some(50)), 0),
+        (&[(attempts, Some("0")), (delay, Some("soon"))], (Some(3), Some(100)), 2),
+    ] {
+        let settings = read(variables).unwrap();
+        let api = (settings.api.attempts, settings.api.retry_delay.map(|delay| delay.as_millis()));
+        assert_eq!((api, settings.warnings.len()), (expected, warnings), "{variables:?}");
+    }
+}
+
+#[test]
+fn in_one_time_calls_there_are_few_tries() {
+    for (count, api, storage) in [(None, 3, 2), (Some("4"), 4, 4)] {
+        let get = |name: &str| match name {
+            "ELASTICIO_CFG" => Some("{}".to_owned()),
+            "ELASTICIO_OAUTH_MODE" => None,
+            "ELASTICIO_API_REQUEST_RETRY_ATTEMPTS" | "REQUEST_MAX_RETRY" => count.map(str::to_owned),
+            name => name.starts_with("ELASTICIO_").then(|| "http://localhost".to_owned()),
+        };
+        let ServiceStart::Ready(target, settings) = ServiceSettings::read(Some("verifyCredentials"), get) else {
+            panic!("the call is refused")
+        };
+        assert_eq!((target.attempts, settings.api.attempts), (api, Some(api)));
+        assert_eq!(settings.api.retry_delay, Some(Duration::from_millis(100)));
+        assert_eq!(settings.object_storage.unwrap().retries, Some(storage));
+    }
+}
+
+#[test]
+fn answers_are_read_up_to_what_the_variables_say() {
+    let storage = [
+        ("ELASTICIO_OBJECT_STORAGE_URI", Some("http://storage/")),
+        ("ELASTICIO_OBJECT_STORAGE_TOKEN", Some("t")),
+        ("ELASTICIO_CONFIGURATION_SIZE_LIMIT", Some("5000")),
+        ("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", Some("7000")),
+    ];
+    let settings = read(&storage).unwrap();
+    assert_eq!((settings.api.configuration_limit, settings.object_storage.unwrap().size_limit()), (5000, 7000));
+    let storage = read(&storage[..2]).unwrap().object_storage.unwrap();
+    assert_eq!(storage.size_limit, None);
+    assert!(storage.size_limit() > 0);
 }
 
 #[test]

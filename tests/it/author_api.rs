@@ -1,5 +1,6 @@
 //! What component authors see: modules run in memory, and components checked against their descriptors.
 
+use emulator::platform::{Platform, PlatformConfig};
 use sailor::{
     prelude::*,
     testing::{Event, Harness, Verdict},
@@ -155,7 +156,7 @@ async fn a_select_model_sees_the_configuration() {
 #[tokio::test]
 async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
     async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
-        let earlier = message.passthrough::<Pet>("step_0")?.map(|earlier| earlier.body.name);
+        let earlier = message.passthrough::<Pet>("step_0").await?.map(|earlier| earlier.body.name);
         cx.data(&json!({ "earlier": earlier, "method": message.method, "odd": message.raw().get("odd").is_some() }))
             .await
     }
@@ -165,6 +166,38 @@ async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
     });
     let emitted = Harness::new(&component, "look").run_message(message).await.unwrap();
     assert_eq!(emitted.data::<Value>(), [json!({ "earlier": "Rex", "method": "POST", "odd": true })]);
+}
+
+#[tokio::test]
+async fn a_body_of_an_earlier_step_that_is_kept_elsewhere_is_fetched_when_it_is_asked_for() {
+    const ID: &str = "x-ipaas-object-storage-id";
+    async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+        let step = message.body["step"].as_str().unwrap();
+        match message.passthrough::<Pet>(step).await? {
+            Some(Message { body, headers, .. }) => cx.data(&json!({ "name": body.name, "headers": headers })).await,
+            None => cx.data(&Value::Null).await,
+        }
+    }
+    let platform = Platform::start(PlatformConfig::default()).await.unwrap();
+    platform.set_object("kept", r#"{ "name": "Rex" }"#);
+    let component = Component::new(r#"{"actions": {"look": {"main": "./look.rs"}}}"#).unwrap().action("look", look);
+    let look = async |step: &str| {
+        let message = json!({ "body": { "step": step }, "passthrough": {
+            "reference": { "headers": { ID: "kept", "own": "h" }, "body": {} },
+            // Bodies that are there are not asked for, whatever else is said of them.
+            "whole": { "headers": { ID: "gone" }, "body": { "name": "Ada" } },
+            "lost": { "headers": { ID: "gone" }, "body": {} },
+        } });
+        let harness = Harness::new(&component, "look").object_storage(&platform.url(), "emulator-storage-token");
+        harness.run_message(message).await.unwrap().events
+    };
+    let data = |value: Value| Event::Data(json!({ "headers": {}, "body": value }));
+    assert_eq!(look("nobody").await, [data(Value::Null)]);
+    assert_eq!(look("whole").await, [data(json!({ "name": "Ada", "headers": {} }))]);
+    assert!(platform.calls().is_empty());
+    assert_eq!(look("reference").await, [data(json!({ "name": "Rex", "headers": { "own": "h" } }))]);
+    assert_eq!(look("lost").await, [Event::Error("Failed to get message body with id=gone".to_owned())]);
+    assert_eq!(platform.calls().len(), 2);
 }
 
 #[test]

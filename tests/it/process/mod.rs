@@ -1,5 +1,6 @@
 //! The scripted component as a process, on the emulator: signals, failures, faults of broker and platform.
 
+mod bodies;
 mod delivery;
 mod faults;
 mod json;

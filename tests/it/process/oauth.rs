@@ -132,8 +132,9 @@ async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_o
 
 #[tokio::test]
 async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_user_is_told_and_it_is_saved_later() {
-    let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
+    let mut connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     // Three tries of the session, of three requests each.
+    connected.rig = connected.rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
     connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     connected.send("/echo/x");
@@ -283,7 +284,8 @@ async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and
 /// What the user is told of a credential is no answer to whoever waits for the message's reply.
 #[tokio::test]
 async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_gets_no_error() {
-    let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
+    let mut connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
+    connected.rig = connected.rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
     connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     let message = json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });

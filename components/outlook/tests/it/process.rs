@@ -63,7 +63,7 @@ impl Step {
         step
     }
 
-    fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
         self
     }

@@ -95,8 +95,11 @@ pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -
     let api = Api::new(cx.oauth());
     let Config { operation, sobject, timeout } = &cx.config;
     let limit = timeout.unwrap_or(TIMEOUT);
-    let first = message.attachments.values().next().map(|attachment| &attachment.url);
-    let url = message.body.attachment_url.as_ref().filter(|url| !url.is_empty()).or(first);
+    let named = message.body.attachment_url.clone().filter(|url| !url.is_empty());
+    let url = match named {
+        Some(url) => Some(url),
+        None => message.attachments.iter().next().transpose()?.map(|(_, attachment)| attachment.url),
+    };
     let url = url.context("there is no CSV file: give `attachmentUrl`, or a message with an attachment")?;
     let mut job = json!({ "object": sobject.as_str(), "operation": operation, "contentType": "CSV" });
     if *operation == Operation::Upsert {
@@ -104,7 +107,7 @@ pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -
         let field = field.context("upsert needs `extIdField`: the API name of an external id field")?;
         job["externalIdFieldName"] = field.as_str().into();
     }
-    let file = download(&cx, url).await?;
+    let file = download(&cx, &url).await?;
     let ends_with_cr = file.iter().position(|byte| *byte == b'\n').is_some_and(|at| file[..at].ends_with(b"\r"));
     job["lineEnding"] = if ends_with_cr { "CRLF" } else { "LF" }.into();
 

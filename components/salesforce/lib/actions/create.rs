@@ -56,7 +56,7 @@ pub async fn attach<C, O>(
     cx: &Context<C, O>,
     record: &mut Record,
 ) -> anyhow::Result<Option<String>> {
-    let Some((name, attachment)) = message.attachments.iter().next() else { return Ok(None) };
+    let Some((name, attachment)) = message.attachments.iter().next().transpose()? else { return Ok(None) };
     let described = Object::of(api, object).await?;
     let field = described.blob().with_context(|| {
         format!("{object} has no field for a file: uncheck \"Utilize data attachment\" or choose another object")
