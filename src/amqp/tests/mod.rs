@@ -7,7 +7,10 @@ mod opening_and_closing;
 mod publishing;
 
 use super::*;
-use crate::{protocol::Headers, transport::Delivery};
+use crate::{
+    protocol::Headers,
+    transport::{Delivery, Generation},
+};
 use lapin::{
     BasicProperties, Channel, ConnectionProperties, ExchangeKind,
     message::BasicGetMessage,
@@ -43,6 +46,8 @@ enum Line {
 struct Relay {
     port: u16,
     line: watch::Sender<Line>,
+    /// How many connections have come in.
+    accepted: watch::Receiver<usize>,
 }
 
 impl Relay {
@@ -50,9 +55,11 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (line, state) = watch::channel(Line::Open);
+        let (count, accepted) = watch::channel(0);
         tokio::spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
+                count.send_modify(|n| *n += 1);
                 let (broker, mut state) = (broker.clone(), state.clone());
                 state.mark_unchanged();
                 tokio::spawn(async move {
@@ -66,7 +73,7 @@ impl Relay {
                 });
             }
         });
-        Self { port, line }
+        Self { port, line, accepted }
     }
 
     fn cut(&self) {
