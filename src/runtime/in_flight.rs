@@ -153,10 +153,10 @@ impl<O> InFlight<O> {
                     Some(Remembered::Finished { generation: of, sent: UNSENT, .. }) if of == generation.number => {
                         state.memory.remove(mark);
                     }
-                    None if mark.has_id() => return,
+                    Some(Remembered::Twins) => {}
+                    None if !mark.has_id() => {}
                     // A redelivery was quicker, and has counted as this work already.
-                    Some(Remembered::Finished { .. }) => return,
-                    Some(Remembered::Twins) | None => {}
+                    Some(Remembered::Finished { .. }) | None => return,
                 }
                 state.put(number, Work { mark, generation, stage: Stage::Done(verdict, Instant::now()) });
             }
