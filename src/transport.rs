@@ -10,9 +10,13 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     task::{Context, Poll},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// One message as it came in. `O` is what the adapter needs to settle it.
 pub(crate) struct Delivery<O> {
@@ -20,15 +24,59 @@ pub(crate) struct Delivery<O> {
     pub(crate) body: Bytes,
     /// Somebody has had this message before: this process on an earlier connection, or another one.
     pub(crate) redelivered: bool,
-    /// Counts up whenever deliveries of before can no longer be settled.
-    pub(crate) generation: u64,
+    pub(crate) generation: Arc<Generation>,
     pub(crate) origin: O,
 }
 
 impl<O> fmt::Debug for Delivery<O> {
     /// Nothing of the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Delivery({} bytes, generation {})", self.body.len(), self.generation)
+        write!(f, "Delivery({} bytes, generation {})", self.body.len(), self.generation.number)
+    }
+}
+
+/// Deliveries that can be settled for as long as the next generation has not begun.
+///
+/// That a settlement was sent does not mean that the broker has it. So the adapter asks the broker something on the way
+/// that settlements take, again and again: an answer proves that everything sent before the question has arrived.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// Counts up.
+    pub(crate) number: u32,
+    /// How often the broker itself has been away so far: it may have forgotten even what it is known to have had.
+    pub(crate) outages: u32,
+    asked: AtomicU32,
+    answered: AtomicU32,
+    sent: Notify,
+}
+
+impl Generation {
+    pub(crate) fn new(number: u32, outages: u32) -> Self {
+        Self { number, outages, asked: AtomicU32::new(0), answered: AtomicU32::new(0), sent: Notify::new() }
+    }
+
+    /// For the engine: a settlement was sent, and whether it has arrived will be asked. Returns what [`Self::has`] takes.
+    pub(crate) fn sent(&self) -> u32 {
+        // Before the notice: it brings about a question that is later than this number.
+        let asked = self.asked.load(SeqCst);
+        self.sent.notify_one();
+        asked
+    }
+
+    /// Whether the broker is known to have a settlement. Only a question that began after it was sent proves that.
+    pub(crate) fn has(&self, sent: u32) -> bool {
+        sent < self.answered.load(SeqCst)
+    }
+
+    /// For the adapter: waits until there is something to ask about, and begins a question. From here on it may go out.
+    pub(crate) async fn question(&self) -> u32 {
+        self.sent.notified().await;
+        self.asked.fetch_add(1, SeqCst) + 1
+    }
+
+    /// The broker has answered a question.
+    pub(crate) fn answered(&self, question: u32) {
+        self.answered.fetch_max(question, SeqCst);
     }
 }
 
@@ -44,8 +92,10 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     Sent,
-    /// The delivery's generation is over: the broker will deliver the message again.
+    /// Nothing was sent, since the delivery's generation is over: the broker will deliver the message again.
     Lost,
+    /// The generation ended, or the broker fell silent, while it was sent: it may have arrived.
+    Unclear,
 }
 
 /// Where an event goes.
@@ -148,4 +198,34 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// Closes everything in bounded time. What is unsettled goes back to the queue, what is unpublished fails.
     fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_an_answer_to_a_later_question_proves_a_settlement() {
+        let generation = Generation::new(1, 0);
+        let first = generation.sent();
+        let question = generation.question().await;
+        let second = generation.sent();
+        assert!(!generation.has(first), "asked is not answered");
+        generation.answered(question);
+        assert!(generation.has(first) && !generation.has(second));
+        let question = generation.question().await;
+        generation.answered(question);
+        assert!(generation.has(second));
+    }
+
+    #[tokio::test]
+    async fn there_is_nothing_to_ask_before_something_is_sent() {
+        let generation = Generation::new(1, 0);
+        assert!(futures_util::FutureExt::now_or_never(generation.question()).is_none());
+        for _ in 0..3 {
+            generation.sent();
+        }
+        assert!(futures_util::FutureExt::now_or_never(generation.question()).is_some());
+        assert!(futures_util::FutureExt::now_or_never(generation.question()).is_none(), "one question is for all");
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! Each channel begins a new generation: what an earlier one delivered can no longer be settled, the broker delivers it
 //! again. The connection outlives the consumer, because deliveries that are out still have to be settled.
+//!
+//! Settlements are not answered. So beside forwarding, the task asks the broker something on the same channel, whose
+//! frames are processed in their order: an answer proves what was settled before the question.
 
 use super::{
     Counters,
@@ -9,20 +12,32 @@ use super::{
     failure::{Failure, describe},
     session::{self, ANSWER_TIMEOUT, Connector, Pace, Role},
 };
-use crate::transport::{Delivery, TransportError};
+use crate::transport::{Delivery, Generation, TransportError};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     Channel, Connection,
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::{
     select,
     sync::{mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+/// The pause between two questions. What is settled just before a connection breaks is proven by none, so it is short;
+/// a question is two small frames.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(250);
 
 /// A consumer on a channel of its own. It has to be kept for as long as its deliveries are to be settled.
 pub(super) struct Subscription {
@@ -59,6 +74,26 @@ impl Subscription {
     }
 }
 
+/// Asks the broker, again and again while there are settlements, whether they have arrived: one question at a time. No
+/// answer holds anything up, and where the broker stays silent nothing is proven. The question is to set the prefetch
+/// that is set already, which counts for later consumers of the channel only: there are none.
+async fn ask(channel: Channel, prefetch: u16, generation: &Generation) -> Infallible {
+    loop {
+        let question = generation.question().await;
+        if channel.basic_qos(prefetch, BasicQosOptions { global: false }).await.is_err() {
+            // The channel is gone, which the consumer hears as well.
+            return std::future::pending().await;
+        }
+        generation.answered(question);
+        tracing::trace!(
+            generation = generation.number,
+            question,
+            "The broker has what was settled before it was asked."
+        );
+        sleep(BETWEEN_QUESTIONS).await;
+    }
+}
+
 /// What the consuming task works with.
 pub(super) struct Reader {
     pub(super) connector: Arc<Connector>,
@@ -87,23 +122,23 @@ impl Reader {
     /// Works until the transport is closed. Without a first subscription it makes one.
     pub(super) async fn run(mut self, first: Option<Subscription>) {
         let mut pace = Pace::new();
-        let mut generation = 0;
+        let (mut number, mut outages) = (0, 0);
         let mut subscription = first;
         if subscription.is_some() {
             pace.opened();
         }
         let end = loop {
             if subscription.is_none() {
-                match self.reopen(&mut pace).await {
+                match self.reopen(&mut pace, &mut outages).await {
                     Ok(reopened) => subscription = Some(reopened),
                     Err(end) => break end,
                 }
             }
-            generation += 1;
+            number += 1;
             let Some(current) = &mut subscription else { continue };
-            match self.forward(current, generation).await {
+            match self.forward(current, &Arc::new(Generation::new(number, outages))).await {
                 End::Lost(reason) => {
-                    tracing::warn!(connection = %Role::Read, generation, error = reason, "The consumer is lost.");
+                    tracing::warn!(connection = %Role::Read, generation = number, error = reason, "The consumer is lost.");
                     subscription = None;
                     if self.stopping.is_cancelled() {
                         break End::Stopped;
@@ -126,24 +161,29 @@ impl Reader {
         }
     }
 
-    async fn reopen(&mut self, pace: &mut Pace) -> Result<Subscription, End> {
+    /// A try that fails is taken as a sign that the broker itself is away, and not only the connection.
+    async fn reopen(&mut self, pace: &mut Pace, outages: &mut u32) -> Result<Subscription, End> {
         let (connector, queue, prefetch) = (&self.connector, &self.queue, self.prefetch);
+        let away = &AtomicBool::new(false);
         let open = || async move {
-            let connection = connector.connect(Role::Read).await?;
-            Subscription::open(connection, queue, prefetch).await
+            let opening = async { Subscription::open(connector.connect(Role::Read).await?, queue, prefetch).await };
+            opening.await.inspect_err(|_| away.store(true, Relaxed))
         };
-        select! {
+        let reopened = select! {
             biased;
             () = self.closing.cancelled() => Err(End::Closing),
             () = self.stopping.cancelled() => Err(End::Stopped),
             error = fatal(&mut self.fatal) => Err(End::Fatal(error)),
             reopened = session::reopen(Role::Read, pace, open) => reopened.map_err(End::Fatal),
-        }
+        };
+        *outages += u32::from(away.load(Relaxed));
+        reopened
     }
 
     /// Hands on deliveries until there are no more.
-    async fn forward(&mut self, subscription: &mut Subscription, generation: u64) -> End {
+    async fn forward(&mut self, subscription: &mut Subscription, generation: &Arc<Generation>) -> End {
         let mut reason = None;
+        let mut asking = pin!(ask(subscription.channel.clone(), self.prefetch, generation));
         loop {
             select! {
                 biased;
@@ -159,6 +199,7 @@ impl Reader {
                     }
                     return End::Stopped;
                 }
+                never = &mut asking => match never {},
                 next = subscription.consumer.next() => match next {
                     Some(Ok(delivery)) => self.hand_on(delivery, generation),
                     Some(Err(error)) => reason = Some(describe(&error)),
@@ -168,9 +209,9 @@ impl Reader {
         }
     }
 
-    fn hand_on(&self, delivery: lapin::message::Delivery, generation: u64) {
+    fn hand_on(&self, delivery: lapin::message::Delivery, generation: &Arc<Generation>) {
         // When nobody takes it, it stays unsettled, and the broker has it back when the connection closes.
-        let _ = self.deliveries.send(Ok(delivery::receive(delivery, generation)));
+        let _ = self.deliveries.send(Ok(delivery::receive(delivery, generation.clone())));
     }
 }
 

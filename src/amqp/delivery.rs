@@ -3,7 +3,7 @@
 use super::{publisher::Outgoing, routing::Purpose, table};
 use crate::{
     settings::AmqpSettings,
-    transport::{Delivery, ReboundLimit, Settled, Verdict},
+    transport::{Delivery, Generation, ReboundLimit, Settled, Verdict},
 };
 use bytes::Bytes;
 use lapin::{
@@ -13,6 +13,7 @@ use lapin::{
 };
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::timeout;
@@ -35,7 +36,7 @@ impl fmt::Debug for Origin {
 }
 
 /// What the engine gets.
-pub(super) fn receive(delivery: lapin::message::Delivery, generation: u64) -> Delivery<Origin> {
+pub(super) fn receive(delivery: lapin::message::Delivery, generation: Arc<Generation>) -> Delivery<Origin> {
     Delivery {
         headers: delivery.properties.headers().as_ref().map(table::to_json).unwrap_or_default(),
         body: Bytes::from(delivery.data),
@@ -57,7 +58,8 @@ impl Origin {
         // `Ok(false)` is lapin's way to say that nothing was sent.
         match timeout(limit, sent).await {
             Ok(Ok(true)) => Settled::Sent,
-            Ok(Ok(false) | Err(_)) | Err(_) => Settled::Lost,
+            Ok(Ok(false)) => Settled::Lost,
+            Ok(Err(_)) | Err(_) => Settled::Unclear,
         }
     }
 

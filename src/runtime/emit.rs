@@ -268,7 +268,7 @@ impl<T: Transport> Flight<T> {
     }
 
     fn rebound(self: &Arc<Self>, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
-        let (_, origin) =
+        let origin =
             self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
         Ok(match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
             Ok(receipt) => {

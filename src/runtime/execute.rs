@@ -22,7 +22,7 @@ const SLOW: Duration = Duration::from_secs(300);
 impl<T: Transport> Engine<T> {
     /// Works on a delivery and settles it, exactly once. Dropped before its end, it settles nothing: the broker
     /// delivers the message again.
-    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>, arrival: Arrival<T::Origin>) {
+    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>, arrival: Arrival) {
         self.metrics.received.add(1);
         let incoming = Incoming::read(&delivery.headers);
         let span = tracing::info_span!(
@@ -45,11 +45,10 @@ impl<T: Transport> Engine<T> {
                 Arrival::Adopted => {
                     tracing::info!("A message that is being worked on was delivered again; the work goes on");
                 }
-                Arrival::Finished(origin, verdict) => {
+                Arrival::Finished(number, verdict) => {
                     self.metrics.repeats.add(1);
                     tracing::info!("A message that is finished was delivered again; it is settled as before");
-                    // Lost again, it comes again, and is remembered still.
-                    let _ = self.transport.settle(&origin, verdict).await;
+                    self.settle(number, verdict).await;
                 }
             }
         }
@@ -129,18 +128,15 @@ impl<T: Transport> Engine<T> {
     }
 
     async fn settle(&self, number: u64, verdict: Verdict) {
-        while let Some((generation, origin)) = self.in_flight.current(number) {
-            let settled = self.transport.settle(&origin, verdict).await;
-            if self.in_flight.finish(number, generation, verdict) {
-                match (settled, verdict) {
-                    (Settled::Sent, Verdict::Ack) => self.metrics.acknowledged.add(1),
-                    (Settled::Sent, Verdict::Reject) => self.metrics.rejected.add(1),
-                    (Settled::Lost, _) => {
-                        self.metrics.unsettled.add(1);
-                        tracing::info!("The connection went before the message was settled; it will come again");
-                    }
-                }
-                return;
+        let Some(work) = self.in_flight.settling(number, verdict) else { return };
+        let settled = self.transport.settle(&work.origin, verdict).await;
+        self.in_flight.settled(work, settled);
+        match (settled, verdict) {
+            (Settled::Sent, Verdict::Ack) => self.metrics.acknowledged.add(1),
+            (Settled::Sent, Verdict::Reject) => self.metrics.rejected.add(1),
+            (Settled::Lost | Settled::Unclear, _) => {
+                self.metrics.unsettled.add(1);
+                tracing::info!("The connection went before the message was settled; it will come again");
             }
         }
     }

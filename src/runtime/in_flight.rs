@@ -1,231 +1,220 @@
 //! Which deliveries are being worked on, and which were finished but may come again.
 //!
-//! When a channel dies, the broker delivers what was unsettled on it once more. A message that is still being worked
-//! on is not begun again: the new delivery takes the old one's place and is settled in its stead. One that was
-//! finished, but whose settlement may have died with the channel, is settled as it was and not worked on again.
-//! Only deliveries that the broker marks as redelivered, on a later generation, with the same id and body, count as
-//! the same; so two messages that merely share an id are both worked on.
+//! When a channel dies, the broker delivers what was unsettled on it once more, marked as redelivered, on a later
+//! generation. But messages that are equal in everything are ordinary: ticks without an id, or what a step fans out under
+//! one id. So what is redelivered may be such a twin, which another consumer has had.
+//!
+//! The rule is: **a message is settled only by a work, and a work settles only one message.** Then no message goes
+//! without having been worked on, whichever of the equal ones a work began with.
+//!
+//! - **A work whose verdict was not sent** still has its one message to settle. An equal redelivery takes its place, with
+//!   or without an id: the broker has the work's own message as well, delivers it again, and then it is taken for itself.
+//!   This holds while the work goes on, and when it is done but its channel was dead before the verdict.
+//! - **A work whose verdict was sent** has settled its message, unless the verdict was lost on the way; then the message
+//!   comes again. That cannot be told from a twin, so it is worked on, with one exception to the rule: a message with an id
+//!   of which no two were ever seen apart counts as finished, until the broker is known to have the verdict
+//!   ([`Generation::has`]). A broker that has been away may have forgotten what it had: then those that were known count as
+//!   in doubt again.
+//!
+//! What is left of the danger is in that exception. A message is swallowed if a twin with its id, its headers and its body
+//! was settled here less than a question before the connection broke, or not long before the broker was away, and no two
+//! of them had come here before. Messages of this runtime have ids of their own.
 
-use crate::transport::{Delivery, Verdict};
-use bytes::Bytes;
-use serde_json::Value;
+mod memory;
+
+use crate::transport::{Delivery, Generation, Settled, Verdict};
+use memory::{Mark, Marks, Memory, Past, Remembered, UNSENT};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
 
-/// How many finished deliveries are remembered: more than can be unsettled on one channel in practice.
-const REMEMBERED: usize = 4096;
-/// For how long after a new generation's first delivery those of before may still come again.
-const MEMORY: Duration = Duration::from_secs(300);
-
-/// Tells messages apart without reading them. Bodies are chained ciphertext: the last block depends on every byte
-/// before it, so the end and the length stand for the whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mark {
-    message_id: Option<String>,
-    /// Repeats of a message on purpose, with its id and body: rebounds and retried publishes.
-    repeat: [Option<Value>; 2],
-    length: usize,
-    end: Bytes,
-}
-
-impl Mark {
-    const END: usize = 48;
-
-    fn of<O>(delivery: &Delivery<O>) -> Self {
-        let body = &delivery.body;
-        Self {
-            message_id: delivery.headers.get("messageId").map(ToString::to_string),
-            repeat: ["reboundIteration", "retry"].map(|name| delivery.headers.get(name).cloned()),
-            length: body.len(),
-            // A copy, so that a remembered message does not keep its body alive.
-            end: Bytes::copy_from_slice(&body[body.len().saturating_sub(Self::END)..]),
-        }
-    }
-}
-
-struct Working<O> {
-    mark: Mark,
-    generation: u64,
-    origin: Arc<O>,
-}
-
-struct Finished {
-    mark: Mark,
-    generation: u64,
-    verdict: Verdict,
-}
+/// How long after a new generation's first delivery, or after the last repeat, those of before may still come again.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a delivery turns out to be.
-pub(crate) enum Arrival<O> {
-    /// To be worked on, and finished under this number.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// To be worked on, and settled under this number.
     New(u64),
     /// Being worked on already: whoever does will settle this delivery instead of the lost one.
     Adopted,
-    /// Finished before: settle it like this.
-    Finished(Arc<O>, Verdict),
+    /// Finished before: to be settled under this number, like this.
+    Finished(u64, Verdict),
 }
 
-pub(crate) struct InFlight<O>(Mutex<State<O>>);
+/// A work whose verdict was not sent, and the delivery that it is to settle.
+struct Work<O> {
+    mark: Mark,
+    generation: Arc<Generation>,
+    stage: Stage<O>,
+}
+
+enum Stage<O> {
+    /// Somebody is at it, and will settle this.
+    Held(Arc<O>),
+    /// It was done at that time, when there was nothing left to settle. The message has to come again.
+    Done(Verdict, Instant),
+}
+
+/// A work that settles its delivery.
+pub(crate) struct Settling<O> {
+    pub(crate) origin: Arc<O>,
+    number: u64,
+    mark: Mark,
+    generation: Arc<Generation>,
+    verdict: Verdict,
+}
+
+pub(crate) struct InFlight<O> {
+    marks: Marks,
+    state: Mutex<State<O>>,
+}
 
 struct State<O> {
     next: u64,
-    generation: u64,
-    generation_began: Instant,
-    working: HashMap<u64, Working<O>>,
-    finished: VecDeque<Finished>,
+    works: HashMap<u64, Work<O>>,
+    /// The same works by what they look like, and among equal ones those of the oldest generation first.
+    alike: BTreeSet<(Mark, u32, u64)>,
+    memory: Memory,
+    past: Past,
 }
 
 impl<O> InFlight<O> {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State {
-            next: 0,
-            generation: 0,
-            generation_began: Instant::now(),
-            working: HashMap::new(),
-            finished: VecDeque::new(),
-        }))
+        let (works, alike) = (HashMap::new(), BTreeSet::new());
+        let state = State { next: 0, works, alike, memory: Memory::new(), past: Past::new() };
+        Self { marks: Marks::new(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State<O>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a delivery in. `origin` is what settles it.
-    pub(crate) fn arrive(&self, delivery: &Delivery<Arc<O>>) -> Arrival<O> {
-        let mark = Mark::of(delivery);
+    pub(crate) fn arrive(&self, delivery: &Delivery<Arc<O>>) -> Arrival {
+        let mark = self.marks.of(delivery);
+        let (generation, stage) = (delivery.generation.clone(), Stage::Held(delivery.origin.clone()));
         let mut state = self.state();
-        if delivery.generation > state.generation {
-            state.generation = delivery.generation;
-            state.generation_began = Instant::now();
+        if state.past.begins(&generation) {
+            state.forget_the_done();
         }
+        let own = generation.number;
+        let work = Work { mark, generation, stage };
         if delivery.redelivered {
-            let same = |m: &Mark, generation: u64| generation < delivery.generation && *m == mark;
-            if let Some(working) = state.working.values_mut().find(|w| same(&w.mark, w.generation)) {
-                working.generation = delivery.generation;
-                working.origin = delivery.origin.clone();
-                return Arrival::Adopted;
+            if let Some(number) = state.of_before(mark, own) {
+                return match state.put(number, work).map(|before| before.stage) {
+                    Some(Stage::Done(verdict, _)) => Arrival::Finished(number, verdict),
+                    _ => Arrival::Adopted,
+                };
             }
-            if state.generation_began.elapsed() > MEMORY {
-                let current = state.generation;
-                state.finished.retain(|f| f.generation == current);
-            }
-            if let Some(found) = state.finished.iter().position(|f| same(&f.mark, f.generation)) {
-                // Remembered on, as of this delivery: this settlement may be lost as well.
-                let finished = &mut state.finished[found];
-                finished.generation = delivery.generation;
-                return Arrival::Finished(delivery.origin.clone(), finished.verdict);
+            if let Some(verdict) = state.finished_before(mark, own) {
+                return Arrival::Finished(state.add(work), verdict);
             }
         }
-        state.next += 1;
-        let number = state.next;
-        state
-            .working
-            .insert(number, Working { mark, generation: delivery.generation, origin: delivery.origin.clone() });
-        Arrival::New(number)
+        if state.memory.get(mark).is_some() {
+            state.memory.put(mark, Remembered::Twins);
+        }
+        Arrival::New(state.add(work))
     }
 
-    /// The delivery that stands for this work now: the one it began with, or one that was adopted since.
-    pub(crate) fn current(&self, number: u64) -> Option<(u64, Arc<O>)> {
-        self.state().working.get(&number).map(|w| (w.generation, w.origin.clone()))
+    /// What settles the delivery that stands for this work now: the one it began with, or one that was adopted since.
+    pub(crate) fn current(&self, number: u64) -> Option<Arc<O>> {
+        match &self.state().works.get(&number)?.stage {
+            Stage::Held(origin) => Some(origin.clone()),
+            Stage::Done(..) => None,
+        }
     }
 
-    /// Notes that the delivery of `generation` was settled. False when another one was adopted meanwhile, which is
-    /// to be settled then.
-    pub(crate) fn finish(&self, number: u64, generation: u64, verdict: Verdict) -> bool {
+    /// Ends a work: no redelivery takes its place while its verdict is sent. Then [`Self::settled`] is to be told.
+    pub(crate) fn settling(&self, number: u64, verdict: Verdict) -> Option<Settling<O>> {
         let mut state = self.state();
-        if state.working.get(&number).is_some_and(|w| w.generation != generation) {
-            return false;
+        let Work { mark, generation, stage: Stage::Held(origin) } = state.take(number)? else { return None };
+        if mark.has_id() {
+            let remembered = match state.memory.get(mark).is_some() || state.is_worked_on(mark) {
+                true => Remembered::Twins,
+                false => Remembered::Finished { generation: generation.number, sent: UNSENT, verdict },
+            };
+            state.memory.put(mark, remembered);
         }
-        if let Some(Working { mark, generation, .. }) = state.working.remove(&number) {
-            if state.finished.len() == REMEMBERED {
-                state.finished.pop_front();
+        Some(Settling { origin, number, mark, generation, verdict })
+    }
+
+    pub(crate) fn settled(&self, work: Settling<O>, settled: Settled) {
+        let Settling { number, mark, generation, verdict, .. } = work;
+        let mut state = self.state();
+        match settled {
+            Settled::Sent => state.memory.sent(mark, &generation),
+            Settled::Unclear => {}
+            Settled::Lost => {
+                match state.memory.get(mark) {
+                    Some(Remembered::Finished { generation: of, sent: UNSENT, .. }) if of == generation.number => {
+                        state.memory.remove(mark);
+                    }
+                    Some(Remembered::Twins) => {}
+                    None if !mark.has_id() => {}
+                    // A redelivery was quicker, and has counted as this work already.
+                    Some(Remembered::Finished { .. }) | None => return,
+                }
+                state.put(number, Work { mark, generation, stage: Stage::Done(verdict, Instant::now()) });
             }
-            state.finished.push_back(Finished { mark, generation, verdict });
         }
-        true
+    }
+}
+
+impl<O> State<O> {
+    fn add(&mut self, work: Work<O>) -> u64 {
+        self.next += 1;
+        self.put(self.next, work);
+        self.next
+    }
+
+    /// Puts a work in, and gives what stood in its place.
+    fn put(&mut self, number: u64, work: Work<O>) -> Option<Work<O>> {
+        let before = self.take(number);
+        self.alike.insert((work.mark, work.generation.number, number));
+        self.works.insert(number, work);
+        before
+    }
+
+    fn take(&mut self, number: u64) -> Option<Work<O>> {
+        let work = self.works.remove(&number)?;
+        self.alike.remove(&(work.mark, work.generation.number, number));
+        Some(work)
+    }
+
+    /// An equal work whose delivery is of an earlier generation, and so lost.
+    fn of_before(&self, mark: Mark, generation: u32) -> Option<u64> {
+        self.alike.range((mark, 0, 0)..(mark, generation, 0)).next().map(|(_, _, number)| *number)
+    }
+
+    fn is_worked_on(&self, mark: Mark) -> bool {
+        self.alike.range((mark, 0, 0)..=(mark, u32::MAX, u64::MAX)).next().is_some()
+    }
+
+    /// How an equal message of an earlier generation was settled, if this is to count as the same one. It is no longer
+    /// remembered then, since it has to be settled once more.
+    fn finished_before(&mut self, mark: Mark, generation: u32) -> Option<Verdict> {
+        match self.memory.get(mark)? {
+            Remembered::Finished { generation: of, sent, verdict }
+                if of < generation && self.past.is_in_doubt(of, sent) =>
+            {
+                self.memory.remove(mark);
+                Some(verdict)
+            }
+            _ => None,
+        }
+    }
+
+    /// Works that were done long ago: another consumer has had their messages.
+    fn forget_the_done(&mut self) {
+        let late = |work: &Work<O>| matches!(work.stage, Stage::Done(_, since) if since.elapsed() > PATIENCE);
+        let gone: Vec<_> = self.works.iter().filter(|(_, work)| late(work)).map(|(number, _)| *number).collect();
+        gone.into_iter().for_each(|number| drop(self.take(number)));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::Headers;
-    use serde_json::json;
-
-    fn delivery(id: &str, body: &'static str, generation: u64, redelivered: bool) -> Delivery<Arc<()>> {
-        let headers =
-            if id.is_empty() { Headers::new() } else { Headers::from_iter([("messageId".to_owned(), json!(id))]) };
-        Delivery { headers, body: Bytes::from_static(body.as_bytes()), redelivered, generation, origin: Arc::new(()) }
-    }
-
-    fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
-        match in_flight.arrive(delivery) {
-            Arrival::New(number) => number,
-            _ => panic!("a new message was taken for an old one"),
-        }
-    }
-
-    #[test]
-    fn two_messages_with_one_id_are_both_worked_on() {
-        let in_flight = InFlight::new();
-        let first = begin(&in_flight, &delivery("m", "a", 1, false));
-        let second = begin(&in_flight, &delivery("m", "b", 1, false));
-        assert!(in_flight.finish(first, 1, Verdict::Ack) && in_flight.finish(second, 1, Verdict::Ack));
-    }
-
-    #[test]
-    fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
-        let in_flight = InFlight::new();
-        let number = begin(&in_flight, &delivery("m", "a", 1, false));
-        assert!(matches!(in_flight.arrive(&delivery("m", "a", 2, true)), Arrival::Adopted));
-        assert_eq!(in_flight.current(number).map(|(generation, _)| generation), Some(2));
-        assert!(!in_flight.finish(number, 1, Verdict::Ack), "settling the lost delivery is not the end");
-        assert!(in_flight.finish(number, 2, Verdict::Ack));
-    }
-
-    #[test]
-    fn a_redelivery_of_finished_work_is_settled_as_it_was_however_often_it_comes() {
-        let in_flight = InFlight::new();
-        let number = begin(&in_flight, &delivery("", "a", 1, false));
-        assert!(in_flight.finish(number, 1, Verdict::Reject));
-        for generation in 2..4 {
-            let again = in_flight.arrive(&delivery("", "a", generation, true));
-            assert!(matches!(again, Arrival::Finished(_, Verdict::Reject)));
-        }
-    }
-
-    #[test]
-    fn the_same_message_sent_anew_is_worked_on_again() {
-        let in_flight = InFlight::new();
-        let number = begin(&in_flight, &delivery("m", "a", 1, false));
-        in_flight.finish(number, 1, Verdict::Ack);
-        begin(&in_flight, &delivery("m", "a", 1, true));
-        begin(&in_flight, &delivery("m", "a", 2, false));
-        begin(&in_flight, &delivery("other", "a", 2, true));
-        begin(&in_flight, &delivery("m", "b", 2, true));
-    }
-
-    #[test]
-    fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
-        let in_flight = InFlight::new();
-        let number = begin(&in_flight, &delivery("m", "a", 1, false));
-        in_flight.finish(number, 1, Verdict::Ack);
-        let mut rebounded = delivery("m", "a", 2, true);
-        rebounded.headers.insert("reboundIteration".to_owned(), json!(1));
-        begin(&in_flight, &rebounded);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn finished_work_is_forgotten_a_while_after_the_connection_came_back() {
-        let in_flight = InFlight::new();
-        let number = begin(&in_flight, &delivery("m", "a", 1, false));
-        in_flight.finish(number, 1, Verdict::Ack);
-        begin(&in_flight, &delivery("x", "x", 2, false));
-        tokio::time::advance(MEMORY + Duration::from_secs(1)).await;
-        begin(&in_flight, &delivery("m", "a", 2, true));
-    }
-}
+mod tests;

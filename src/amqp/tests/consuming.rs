@@ -14,7 +14,7 @@ async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
     world.put(BasicProperties::default(), b"").await;
     let (first, second) = (next(&mut deliveries).await, next(&mut deliveries).await);
     assert_eq!(serde_json::Value::Object(first.headers.clone()), json!({"messageId": "m", "protocolVersion": 2}));
-    assert_eq!((first.body.as_ref(), first.redelivered, first.generation), (b"body".as_slice(), false, 1));
+    assert_eq!((first.body.as_ref(), first.redelivered, first.generation.number), (b"body".as_slice(), false, 1));
     assert_eq!((second.body.len(), second.headers.len()), (0, 0));
     assert_eq!(amqp.settle(&first.origin, Verdict::Ack).await, Settled::Sent);
     assert_eq!(amqp.settle(&second.origin, Verdict::Reject).await, Settled::Sent);
@@ -31,7 +31,7 @@ async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost
     let old = next(&mut deliveries).await;
     world.relay.cut();
     let new = next(&mut deliveries).await;
-    assert_eq!((old.generation, new.generation, new.redelivered), (1, 2, true));
+    assert_eq!((old.generation.number, new.generation.number, new.redelivered), (1, 2, true));
     assert_eq!(amqp.settle(&old.origin, Verdict::Ack).await, Settled::Lost);
     assert_eq!(amqp.settle(&new.origin, Verdict::Ack).await, Settled::Sent);
     amqp.close().await;
@@ -169,5 +169,94 @@ async fn given_a_connection_that_breaks_before_consuming_begins_when_consuming_t
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
     assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+    amqp.close().await;
+}
+
+/// Until the broker is known to have what was sent.
+async fn proof(generation: &Generation, sent: u32) {
+    let proven = async {
+        while !generation.has(sent) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the proof", proven).await;
+}
+
+#[tokio::test]
+async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_go_on() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    for n in 0..3 {
+        // The prefetch is ten: a question that changed it would show in what follows.
+        for _ in 0..20 {
+            world.put(BasicProperties::default(), b"1").await;
+        }
+        let mut sent = 0;
+        let mut held = vec![];
+        for _ in 0..20 {
+            let delivery = next(&mut deliveries).await;
+            assert!(!delivery.redelivered);
+            if held.len() < 9 {
+                held.push(delivery);
+                continue;
+            }
+            assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+            sent = delivery.generation.sent();
+        }
+        proof(&held[0].generation, sent).await;
+        for delivery in &held {
+            let verdict = if n == 1 { Verdict::Reject } else { Verdict::Ack };
+            assert_eq!(amqp.settle(&delivery.origin, verdict).await, Settled::Sent);
+        }
+        proof(&held[0].generation, held[0].generation.sent()).await;
+    }
+    amqp.close().await;
+    assert!(world.try_take(&world.settings.queue).await.is_none());
+}
+
+#[tokio::test]
+async fn a_broker_that_falls_silent_proves_nothing() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.put(BasicProperties::default(), b"1").await;
+    world.put(BasicProperties::default(), b"2").await;
+    let (known, lost) = (next(&mut deliveries).await, next(&mut deliveries).await);
+    assert_eq!(amqp.settle(&known.origin, Verdict::Ack).await, Settled::Sent);
+    let known = known.generation.sent();
+    proof(&lost.generation, known).await;
+    world.relay.silence();
+    assert_eq!(amqp.settle(&lost.origin, Verdict::Ack).await, Settled::Sent);
+    let sent = lost.generation.sent();
+    world.relay.cut();
+    let again = next(&mut deliveries).await;
+    assert_eq!((again.body.as_ref(), again.redelivered, again.generation.number), (b"2".as_slice(), true, 2));
+    assert!(lost.generation.has(known) && !lost.generation.has(sent));
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_up_on_who_comes_back_has_been_away() {
+    let world = World::new().await;
+    // RabbitMQ cannot be told to.
+    let Some(broker) = &world._broker else { return };
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    let mut accepted = world.relay.accepted.clone();
+    for outages in 1..3 {
+        broker.refuse_connections(true);
+        accepted.mark_unchanged();
+        // Only the reader comes again, so its second try says that the first has failed.
+        broker.cancel_consumers(&world.settings.queue);
+        for _ in 0..2 {
+            soon("a try", accepted.changed()).await.unwrap();
+        }
+        broker.refuse_connections(false);
+        world.put(BasicProperties::default(), b"1").await;
+        let delivery = next(&mut deliveries).await;
+        assert_eq!(delivery.generation.outages, outages);
+        assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+    }
     amqp.close().await;
 }

@@ -8,7 +8,10 @@ mod publishing;
 mod unbound;
 
 use super::*;
-use crate::{protocol::Headers, transport::Delivery};
+use crate::{
+    protocol::Headers,
+    transport::{Delivery, Generation},
+};
 use lapin::{
     BasicProperties, Channel, ConnectionProperties, ExchangeKind,
     message::BasicGetMessage,
@@ -44,7 +47,8 @@ enum Line {
 struct Relay {
     port: u16,
     line: watch::Sender<Line>,
-    accepted: Arc<AtomicU64>,
+    /// How many connections have come in.
+    accepted: watch::Receiver<usize>,
 }
 
 impl Relay {
@@ -52,12 +56,11 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (line, state) = watch::channel(Line::Open);
-        let accepted = Arc::<AtomicU64>::default();
-        let count = accepted.clone();
+        let (count, accepted) = watch::channel(0);
         tokio::spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Relaxed);
+                count.send_modify(|n| *n += 1);
                 let (broker, mut state) = (broker.clone(), state.clone());
                 state.mark_unchanged();
                 tokio::spawn(async move {
@@ -72,11 +75,6 @@ impl Relay {
             }
         });
         Self { port, line, accepted }
-    }
-
-    /// How many connections there have been.
-    fn connections(&self) -> u64 {
-        self.accepted.load(Relaxed)
     }
 
     fn cut(&self) {
