@@ -381,7 +381,6 @@ impl Rig {
         let values =
             [self.provider.client_id().to_owned(), self.provider.client_secret().to_owned(), self.provider.url()];
         Tools {
-            http: reqwest::Client::new(),
             direct: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,
