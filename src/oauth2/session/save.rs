@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 /// Tries before the work goes on without.
@@ -95,6 +95,7 @@ impl Inner {
         setup: &Setup,
         mut unsaved: Unsaved,
     ) -> Result<Option<Arc<Token>>, Error> {
+        let began = Instant::now();
         let mut pause = PAUSE;
         let mut tries = 0;
         let (reason, goes_on) = loop {
@@ -106,8 +107,6 @@ impl Inner {
                     return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
-                // It was looked for long enough.
-                Saved::Gone(reason) => break (reason, true),
                 Saved::Queued(reason) => {
                     tries += 1;
                     if tries == TRIES {
@@ -118,6 +117,12 @@ impl Inner {
                 Saved::Not(reason) => {
                     tries += 1;
                     if tries == TRIES {
+                        break (reason, true);
+                    }
+                }
+                Saved::Gone(reason) => {
+                    tries += 1;
+                    if tries == TRIES || began.elapsed() > GONE_AT_MOST {
                         break (reason, true);
                     }
                 }

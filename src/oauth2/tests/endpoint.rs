@@ -323,7 +323,8 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 async fn a_longer_answer_whose_beginning_holds_the_tokens_is_good() {
     let filler = "x".repeat(2 * 1024 * 1024);
     for tokens in [r#""access_token":"at-2","refresh_token":"rt-2""#, r#""expires_in":60,"access_token":"at-2""#] {
-        let server = server(ResponseTemplate::new(200).set_body_string(format!("{{{tokens},\"x\":\"{filler}\"}}"))).await;
+        let server =
+            server(ResponseTemplate::new(200).set_body_string(format!("{{{tokens},\"x\":\"{filler}\"}}"))).await;
         let answer = endpoint_at(&server.uri(), "generic").refresh("rt-1", None).await.unwrap();
         assert_eq!(answer.access_token.expose_secret(), "at-2", "{tokens}");
     }
@@ -339,8 +340,7 @@ async fn an_answer_that_breaks_off_after_both_tokens_is_good() {
         (r#"{"refresh_token":"rt-2"}"#, false),
         ("access_token=at-2&refresh_token=rt-", false),
     ] {
-        let (address, server) =
-            raw_server(format!("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{body}")).await;
+        let (address, server) = raw_server(format!("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{body}")).await;
         let answer = endpoint_at(&address, "generic").refresh("rt-1", None).await;
         server.await.unwrap();
         match answer {
@@ -351,8 +351,7 @@ async fn an_answer_that_breaks_off_after_both_tokens_is_good() {
         }
     }
     let refusal = "HTTP/1.1 400 Bad Request\r\ncontent-length: 999\r\n\r\n";
-    let (address, server) =
-        raw_server(format!(r#"{refusal}{{"access_token":"at-2","refresh_token":"rt-2"}}"#)).await;
+    let (address, server) = raw_server(format!(r#"{refusal}{{"access_token":"at-2","refresh_token":"rt-2"}}"#)).await;
     let error = endpoint_at(&address, "generic").refresh("rt-1", None).await.unwrap_err();
     assert_eq!(error.status, Some(400), "{error}");
     server.await.unwrap();

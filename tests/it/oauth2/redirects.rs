@@ -96,7 +96,8 @@ async fn what_only_reads_goes_on_elsewhere_without_the_token_and_for_good() {
         (&["A/start", "B/one", "A/two", "A/three"], 1),
     ];
     for method in [Method::GET, Method::HEAD] {
-        for (status, (chain, own)) in STATUSES.iter().flat_map(|status| chains.iter().map(move |chain| (status, chain))) {
+        for (status, (chain, own)) in STATUSES.iter().flat_map(|status| chains.iter().map(move |chain| (status, chain)))
+        {
             let what = format!("{method} {status} {chain:?}");
             hosts.chain(*status, chain).await;
             let response = hosts.request(&method).send().await.unwrap();
