@@ -205,7 +205,7 @@ impl AuthorizedRequest {
         self.map(|request| request.multipart(form))
     }
 
-    /// Limits the time of one try, from connecting to the last byte of the answer.
+    /// Limits the time of one try, from connecting to the last byte of the answer; after a redirect it begins again.
     pub fn timeout(self, limit: Duration) -> Self {
         self.map(|request| request.timeout(limit))
     }
