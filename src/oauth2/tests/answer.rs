@@ -176,7 +176,7 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
     ] {
         let answer = TokenAnswer::read_cut(body.as_bytes(), &Profile::generic());
         let read = answer.as_ref().map(|answer| {
-            (answer.access_token.expose_secret(), answer.refresh_token.as_ref().map(|token| token.expose_secret()))
+            (answer.access_token.expose_secret(), answer.refresh_token.as_ref().map(ExposeSecret::expose_secret))
         });
         assert_eq!(read, tokens, "{body}");
     }
