@@ -54,6 +54,8 @@ fn builder(redirects: Policy) -> ClientBuilder {
         .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
         .pool_idle_timeout(Duration::from_secs(60))
+        // Where a redirect comes from is nobody's business: an address can hold secrets.
+        .referer(false)
         .redirect(redirects)
 }
 

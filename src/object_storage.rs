@@ -177,17 +177,19 @@ impl ObjectStorage {
     }
 
     /// Opens an attachment's URL, wherever it leads; read the body as a stream where it may be large. Only this
-    /// storage itself is shown the token, also after a redirect.
+    /// storage itself is shown the token, and no longer once a redirect has led elsewhere.
     ///
     /// # Errors
     /// When `url` is not an address, its server cannot be reached, refuses, or redirects more than five times.
     pub async fn download(&self, url: &str) -> Result<Response, ObjectStorageError> {
         let failed = |cause: String| ObjectStorageError::new("fetching an attachment", cause);
         let mut url = Url::parse(url).map_err(|e| failed(format!("its url is not an address: {e}")))?;
+        let mut is_own = true;
         for _ in 0..=REDIRECTS {
+            is_own &= self.is_own(&url);
             let answer = http::retry(&self.policy, || {
                 let request = self.http.get(url.clone());
-                http::send_redirectable(if self.is_own(&url) { self.own(request) } else { request })
+                http::send_redirectable(if is_own { self.own(request) } else { request })
             });
             let response = answer.await.map_err(|e| failed(e.to_string()))?;
             if !response.status().is_redirection() {

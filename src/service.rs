@@ -51,7 +51,7 @@ async fn answer(
     let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
     // A component that does not agree with its component.json is a result like any other.
     let component = component?;
-    let session = component.session(tools(&identity, &clients.http, direct.clone(), oauth_mode, None));
+    let session = component.session(tools(&identity, direct.clone(), oauth_mode, None));
     let store = AccountStore::outside_of_a_flow(Account { platform, step }, session.clone());
     let run = |function: &str| store.service_run(function, &clients);
     let answered = AssertUnwindSafe(dispatch(&component, &method, run)).catch_unwind().await;

@@ -330,7 +330,7 @@ fn session(component: &Component, environment: BTreeMap<String, String>) -> anyh
         false => Arc::new(move |name| environment.get(name).cloned()),
     };
     let direct = http::client_without_redirects()?;
-    let tools = Tools { http: http::client()?, direct, environment, mode: None, lock: None, owner: String::new() };
+    let tools = Tools { direct, environment, mode: None, lock: None, owner: String::new() };
     Ok(component.session(tools))
 }
 

@@ -264,6 +264,17 @@ async fn what_was_sent_is_taken_whatever_else_the_answer_holds() {
 }
 
 #[tokio::test]
+async fn a_redirect_does_not_tell_where_it_comes_from() {
+    for status in [302, 307] {
+        let to = server(vec![]).await;
+        let from = server(vec![ResponseTemplate::new(status).insert_header("location", to.uri())]).await;
+        assert_eq!(get(&QUICK, &format!("{}/?key=secret", from.uri())).await.unwrap(), "done");
+        let [request] = to.received_requests().await.unwrap().try_into().unwrap();
+        assert!(!request.headers.contains_key("referer"), "{status}: {request:?}");
+    }
+}
+
+#[tokio::test]
 async fn given_nobody_listens_then_the_error_names_the_address_without_its_secrets() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

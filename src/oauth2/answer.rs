@@ -4,11 +4,14 @@
 use super::profile::{ExpiresUnit, Profile};
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
-use serde_json::{Map, Value};
-use std::{fmt, time::Duration};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value, value::RawValue};
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// A longer life than this is a mistake in units, or a date.
 const LONGEST_LIFE: f64 = 10.0 * 365.25 * 86_400.0;
+/// What some write before UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A successful answer. `Debug` shows no token.
 #[derive(Clone)]
@@ -52,13 +55,11 @@ pub enum AnswerError {
     /// Neither a token nor an error.
     #[error("the answer holds no access token")]
     NoAccessToken,
-    /// A kind of token that this profile cannot send.
-    #[error("the token is of a kind that is not sent as a bearer token: a profile has to name it in token_types")]
-    TokenType,
 }
 
 impl TokenAnswer {
-    /// Reads the body of an answer with a status of success.
+    /// Reads the body of an answer with a status of success. One with an access token is good, whatever else it says: the
+    /// refresh token that it was given for may be spent.
     ///
     /// # Errors
     /// When it holds no access token that can be used. Nothing of the body is in the error but an error code.
@@ -77,10 +78,6 @@ impl TokenAnswer {
                 AnswerError::NoAccessToken
             });
         };
-        let token_type = text("token_type");
-        if token_type.as_ref().is_some_and(|kind| !profile.token_types.iter().any(|t| t.eq_ignore_ascii_case(kind))) {
-            return Err(AnswerError::TokenType);
-        }
         let lifetime = |name: &str, unit| members.get(name).and_then(|value| lifetime(value, unit));
         Ok(Self {
             access_token: access_token.into(),
@@ -89,10 +86,27 @@ impl TokenAnswer {
             refresh_lifetime: ["refresh_token_expires_in", "x_refresh_token_expires_in"]
                 .into_iter()
                 .find_map(|name| lifetime(name, ExpiresUnit::Seconds)),
-            token_type,
+            token_type: text("token_type"),
             scope: text("scope"),
             members,
         })
+    }
+
+    /// The same for a body that has no end. A form may end within a token, so only JSON counts.
+    pub(super) fn read_cut(body: &[u8], profile: &Profile) -> Option<Self> {
+        let is_json = body.trim_ascii_start().strip_prefix(BOM).unwrap_or(body).trim_ascii_start().starts_with(b"{");
+        Self::read(body, profile).ok().filter(|_| is_json)
+    }
+
+    /// What the provider calls the token, for the log, where `profile` does not know tokens of that type.
+    pub(super) fn unknown_type(&self, profile: &Profile) -> Option<String> {
+        match (self.members.get("token_type")?, self.token_type.as_deref()) {
+            (Value::Null, _) => None,
+            (Value::String(_), None) => None,
+            (_, Some(kind)) if profile.token_types.iter().any(|known| known.eq_ignore_ascii_case(kind)) => None,
+            (_, Some(kind)) if is_code(kind) => Some(format!("\"{kind}\"")),
+            _ => Some("something that is no name".to_owned()),
+        }
     }
 }
 
@@ -112,19 +126,86 @@ fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
 
 /// The members of a JSON object or of a form, whatever the answer calls itself.
 pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = body.strip_prefix(BOM).unwrap_or(body);
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
         return match json {
             Value::Object(members) => Some(members),
             _ => None,
         };
     }
-    let text = std::str::from_utf8(body).ok()?.trim();
+    // Other encodings of Unicode say so at their beginning; what is in none of them becomes U+FFFD.
+    let (text, _, _) = encoding_rs::UTF_8.decode(body);
+    let members = readable_members(&text);
+    if !members.is_empty() {
+        return Some(members);
+    }
+    let text = text.trim();
     let decoded = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
     let form: Map<_, _> = pairs.map(|(name, value)| (decoded(name), Value::String(decoded(value)))).collect();
     // Any text with an equals sign could be taken for a form.
     (form.contains_key("access_token") || form.contains_key("error")).then_some(form)
+}
+
+/// What can be read of an object that is not quite JSON: its members up to where no more can be, without those that are
+/// nested too deep.
+fn readable_members(text: &str) -> Map<String, Value> {
+    struct Into<'a>(&'a mut Map<String, Value>);
+    impl<'de> Visitor<'de> for Into<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+            while let Some((name, value)) = members.next_entry::<String, &RawValue>()? {
+                if let Ok(value) = serde_json::from_str(value.get()) {
+                    self.0.insert(name, value);
+                }
+            }
+            Ok(())
+        }
+    }
+    impl<'de> DeserializeSeed<'de> for Into<'_> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+            json.deserialize_map(self)
+        }
+    }
+    let mut members = Map::new();
+    // Why it goes on no further does not matter.
+    let _ = Into(&mut members).deserialize(&mut serde_json::Deserializer::from_str(&mended(text)));
+    members
+}
+
+/// JSON as lenient readers take it: halves of surrogate pairs, and control characters in texts.
+fn mended(text: &str) -> String {
+    let text: Cow<'_, str> = match text.contains(|c: char| c.is_ascii_control()) {
+        true => text.replace(|c: char| c.is_ascii_control(), " ").into(),
+        false => text.into(),
+    };
+    let unit = |at: usize| u16::from_str_radix(text.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
+    let mut mended = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(found) = text[at..].find('\\') {
+        let escape = at + found;
+        mended.push_str(&text[at..escape]);
+        let length = match (unit(escape), unit(escape + 6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                mended.push('\u{fffd}');
+                at = escape + 6;
+                continue;
+            }
+            _ => 1 + text[escape + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+        at = escape + length;
+        mended.push_str(&text[escape..at]);
+    }
+    mended.push_str(&text[at..]);
+    mended
 }
 
 /// The code of an error: `error` as in the RFC, or where other providers have it.

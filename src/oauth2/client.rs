@@ -2,7 +2,7 @@
 
 use super::{
     Error, Store,
-    sending::{Reopen, SHOWN, Sending, is_redirect, reason},
+    sending::{Reopen, SHOWN, Sending, is_redirect, reason, target},
     session::{Session, Token},
 };
 use crate::http;
@@ -106,7 +106,14 @@ impl AuthorizedClient {
             StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
             status => idempotent && status != StatusCode::NOT_IMPLEMENTED,
         };
-        let (_, body) = http::peek(response, SHOWN).await;
+        let body = match target(&response) {
+            Some(to) => format!(
+                "it leads to {}, where the request was not sent again; if the API is there, give that address \
+                 (`OAuth2::base_url`)",
+                to.origin().ascii_serialization()
+            ),
+            None => http::peek(response, SHOWN).await.1,
+        };
         // Some APIs repeat what they were sent.
         let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body, token));
         Error::Status { request, status, body, retry_after, repeatable }
@@ -198,7 +205,7 @@ impl AuthorizedRequest {
         self.map(|request| request.multipart(form))
     }
 
-    /// Limits the time of one try, from connecting to the last byte of the answer.
+    /// Limits the time of one try, from connecting to the last byte of the answer; after a redirect it begins again.
     pub fn timeout(self, limit: Duration) -> Self {
         self.map(|request| request.timeout(limit))
     }
@@ -216,7 +223,8 @@ impl AuthorizedRequest {
         self
     }
 
-    /// Sends the request; an error status is an error, and so is a redirect that the token must not follow.
+    /// Sends the request and follows redirects; an error status is an error, and so is a redirect that cannot be
+    /// followed.
     ///
     /// # Errors
     /// [`Error`], with the start of what the API says. Those that [pass](Error::passes) have the message come again

@@ -141,8 +141,15 @@ struct Answer {
 
 impl Call<'_> {
     async fn tokens(&self, params: Params) -> Result<TokenAnswer, ExchangeError> {
-        let answer = self.send(params).await?;
-        if !(200..300).contains(&answer.status) {
+        let (answer, end) = self.start(params).await?;
+        let is_success = (200..300).contains(&answer.status);
+        if let Err(trouble) = end {
+            // The refresh token is spent for what has come, unless its successor is in the part that has not.
+            let may_have_more = trouble.class == ErrorClass::Transient;
+            let read = TokenAnswer::read_cut(&answer.body, &self.endpoint.profile).filter(|_| is_success);
+            return read.filter(|read| read.refresh_token.is_some() || !may_have_more).ok_or(trouble);
+        }
+        if !is_success {
             return Err(self.refusal(&answer));
         }
         TokenAnswer::read(&answer.body, &self.endpoint.profile).map_err(|error| {
@@ -150,7 +157,6 @@ impl Call<'_> {
                 AnswerError::Refused(_) => return self.refusal(&answer),
                 AnswerError::Unreadable if is_page(&answer.text()) => ErrorClass::Transient,
                 AnswerError::Unreadable | AnswerError::NoAccessToken => ErrorClass::Malformed,
-                AnswerError::TokenType => ErrorClass::Config,
             };
             // The provider thinks that it has worked.
             ExchangeError { outcome_unknown: true, ..self.error(class, Some(&answer), error.to_string()) }
@@ -158,6 +164,12 @@ impl Call<'_> {
     }
 
     async fn send(&self, params: Params) -> Result<Answer, ExchangeError> {
+        let (answer, end) = self.start(params).await?;
+        end.map(|()| answer)
+    }
+
+    /// What has come of an answer, and whether that is all of it.
+    async fn start(&self, params: Params) -> Result<(Answer, Result<(), ExchangeError>), ExchangeError> {
         let mut response = self.request(params).send().await.map_err(|e| self.no_answer(&e))?;
         let mut answer = Answer {
             status: response.status().as_u16(),
@@ -172,17 +184,17 @@ impl Call<'_> {
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => answer.body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(answer),
+                Ok(None) => return Ok((answer, Ok(()))),
                 Err(_) => {
                     let reason = "the answer broke off";
                     let error = self.error(ErrorClass::Transient, Some(&answer), reason);
-                    return Err(ExchangeError { outcome_unknown, ..error });
+                    return Ok((answer, Err(ExchangeError { outcome_unknown, ..error })));
                 }
             }
             if answer.body.len() > SIZE_LIMIT {
                 let reason = "the answer is longer than any with a token (1 MiB)";
                 let error = self.error(ErrorClass::Malformed, Some(&answer), reason);
-                return Err(ExchangeError { outcome_unknown, ..error });
+                return Ok((answer, Err(ExchangeError { outcome_unknown, ..error })));
             }
         }
     }

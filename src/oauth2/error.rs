@@ -44,7 +44,7 @@ pub enum Error {
         request: String,
         /// The status.
         status: StatusCode,
-        /// The start of the answer's body.
+        /// The start of the answer's body; of a redirect, where it leads.
         body: String,
         /// When to try again, where the API says so.
         retry_after: Option<Duration>,

@@ -42,8 +42,15 @@ impl fmt::Display for ExchangeError {
                 ". Check what credentials.oauth2 of component.json and its variables say; the stored tokens are as \
                  good as before"
             }
+            ErrorClass::Transient if self.code.is_none() && self.status.is_some_and(may_be_meant) => {
+                ". It can be tried again; if it goes on, check what credentials.oauth2 of component.json and its \
+                 variables say"
+            }
             ErrorClass::Transient => ". It can be tried again",
-            ErrorClass::Malformed => ". The provider's answer is not one this profile knows",
+            ErrorClass::Malformed => {
+                ". The provider's answer is not one this profile knows. It can be tried again; if it goes on, connect \
+                 the account again"
+            }
         })
     }
 }
@@ -85,9 +92,16 @@ pub(super) fn classify(profile: &Profile, status: u16, code: Option<&str>, text:
         (Some(_), _) => ErrorClass::Malformed,
         // A page for people comes from something that stands before the provider.
         (None, _) if is_page(text) => ErrorClass::Transient,
-        (None, 401 | 404 | 405 | 410) => ErrorClass::Config,
+        // Without a name for it, it may come from there as well.
+        (None, status) if may_be_meant(status) => ErrorClass::Transient,
         (None, _) => ErrorClass::Malformed,
     }
+}
+
+/// Statuses that a gateway gives while the provider is away, and a provider to who asks the wrong address or is none of
+/// its clients.
+fn may_be_meant(status: u16) -> bool {
+    matches!(status, 401 | 403 | 404 | 405 | 410)
 }
 
 /// HTML or XML.

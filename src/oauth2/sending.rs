@@ -1,5 +1,5 @@
 //! One request on its way, as often as it has to be sent: with the address and the token of now, after pauses that the
-//! API asks for, and never twice where that could do harm.
+//! API asks for, wherever redirects lead, and never twice where that could do harm.
 
 use super::{
     Error, Judgement, Mode, Store,
@@ -24,7 +24,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// A longer pause than this is not waited for: the message had better come again later.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How many redirects a request follows that must not be sent twice.
+/// How many redirects a request follows.
 const REDIRECTS: u32 = 10;
 
 /// How much of an error's body an error shows.
@@ -45,19 +45,28 @@ pub(super) struct Sending<'a> {
     pub(super) idempotent: bool,
 }
 
+/// Where redirects have led a request.
+struct Arrived {
+    response: Response,
+    /// To an origin that the token does not go to, on the way at least: the answer says nothing of the token.
+    is_foreign: bool,
+    /// The request was carried out, and this is the answer to the question for its outcome.
+    is_done: bool,
+}
+
+/// Why a request has no answer.
+enum Lost {
+    /// None came; with `is_done`, to the question for its outcome.
+    NoAnswer { error: reqwest::Error, is_done: bool },
+    /// It was not sent on.
+    Unsent(Error),
+}
+
 impl Sending<'_> {
     pub(super) async fn run(mut self) -> Result<(Response, Arc<Token>), Error> {
         let (session, store) = (self.session, self.store);
         let setup = self.setup.clone();
         let profile = &setup.resolved.profile;
-        // A token in a header of its own is not taken off when a redirect leads elsewhere.
-        let may_redirect = profile.token_header.name.eq_ignore_ascii_case("authorization");
-        // Of what must not be sent twice it has to be known whether a redirect came after it was done.
-        let http = match may_redirect && self.idempotent {
-            true => &session.tools().http,
-            false => &session.tools().direct,
-        };
-        let mut redirects = 0;
         if let Some(token) = session.known(store)? {
             // A wrong address must not cost a token.
             self.address(&token, None)?;
@@ -70,12 +79,11 @@ impl Sending<'_> {
         let mut adopted = false;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
-            let asked = request.url().origin();
-            let response = match http.execute(request).await {
-                Ok(response) => response,
-                Err(error) => {
-                    let harmless =
-                        !error.is_builder() && (error.is_connect() || (self.idempotent && !error.is_redirect()));
+            let Arrived { response, is_foreign, is_done } = match self.follow(request, &token).await {
+                Ok(arrived) => arrived,
+                Err(Lost::Unsent(error)) => return Err(error),
+                Err(Lost::NoAnswer { error, is_done }) => {
+                    let harmless = !is_done && !error.is_builder() && (error.is_connect() || self.idempotent);
                     let reason = reason(&error);
                     if harmless && self.is_repeatable() && busy < BUSY_RESENDS {
                         busy += 1;
@@ -87,16 +95,8 @@ impl Sending<'_> {
                 }
             };
             let status = response.status();
-            if let Some(to) = target(&response).filter(|_| may_redirect) {
-                if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
-                    let is_own = to.origin() == asked;
-                    return self.outcome(to, is_own, token).await;
-                }
-                redirects += 1;
-                if redirects > REDIRECTS || !self.move_to(to) {
-                    return Ok((response, token));
-                }
-                continue;
+            if is_done || is_redirect(status) {
+                return Ok((response, token));
             }
             if let Some(wait) = self.busy_pause(&response, busy, &mut pause) {
                 busy += 1;
@@ -105,8 +105,7 @@ impl Sending<'_> {
                 sleep(wait).await;
                 continue;
             }
-            if response.url().origin() != asked {
-                // A redirect has led elsewhere, where the token was not sent: the answer says nothing of it.
+            if is_foreign {
                 return Ok((response, token));
             }
             let (response, start) = match profile.reads_body(status.as_u16()) {
@@ -156,32 +155,86 @@ impl Sending<'_> {
         self.request.is_some()
     }
 
-    /// Goes on at another address with a request that was not carried out at the first one.
-    fn move_to(&mut self, address: Url) -> bool {
-        let Some(request) = &mut self.request else { return false };
-        request.url_mut().set_query(None);
-        self.path = address.into();
-        true
+    /// Sends a request and goes where redirects lead. A redirect that cannot be followed is the answer.
+    ///
+    /// The token, the module's headers and a body go to the origins of the token only, and once a redirect has led
+    /// elsewhere nowhere at all. No hop says where it comes from: an address can hold secrets.
+    async fn follow(&self, request: Request, token: &Token) -> Result<Arrived, Lost> {
+        let mut method = request.method().clone();
+        let (has_body, timeout) = (request.body().is_some(), request.timeout().copied());
+        let (mut is_foreign, mut is_done) = (false, false);
+        let mut next = request;
+        let mut redirects = 0;
+        loop {
+            let sent = self.session.tools().direct.execute(next).await;
+            let response = sent.map_err(|error| Lost::NoAnswer { error, is_done })?;
+            let status = response.status();
+            let to = target(&response).filter(|_| redirects < REDIRECTS);
+            let Some(to) = to else { return Ok(Arrived { response, is_foreign, is_done }) };
+            redirects += 1;
+            let only_reads = matches!(method, Method::GET | Method::HEAD);
+            if status == StatusCode::SEE_OTHER && !only_reads {
+                (is_done, method) = (true, Method::GET);
+            } else if matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND)
+                && !only_reads
+                && !self.idempotent
+            {
+                // Some servers have carried it out by then, others have not looked at it.
+                return Ok(Arrived { response, is_foreign, is_done });
+            }
+            is_foreign |= !self.is_allowed(&to, self.base(token).as_ref());
+            next = if !is_foreign {
+                match self.sent_on(to, is_done, token).map_err(Lost::Unsent)? {
+                    Some(next) => next,
+                    None => return Ok(Arrived { response, is_foreign, is_done }),
+                }
+            } else if !matches!(method, Method::GET | Method::HEAD) || (has_body && !is_done) {
+                return Err(Lost::Unsent(Error::Refused(format!(
+                    "it is redirected to {}, which is no origin that the credential's token may go to; allow it with \
+                     `OAuth2::allow_origin`",
+                    to.origin().ascii_serialization()
+                ))));
+            } else if !self.is_bearer() {
+                return Ok(Arrived { response, is_foreign, is_done });
+            } else {
+                let mut bare = Request::new(method.clone(), to);
+                *bare.timeout_mut() = timeout;
+                bare
+            };
+        }
     }
 
-    /// Asks for the outcome of a request that was carried out, where its answer says that it is. Whatever becomes of that,
-    /// the request is not sent again. Another origin gets neither the token nor any other header.
-    async fn outcome(self, address: Url, is_own: bool, token: Arc<Token>) -> Result<(Response, Arc<Token>), Error> {
-        let mut request = Request::new(Method::GET, address);
-        if is_own {
-            if let Some(sent) = &self.request {
-                *request.timeout_mut() = sent.timeout().copied();
-                *request.headers_mut() = sent.headers().clone();
+    /// What follows a redirect to an origin of the token: the request as it was, or the question for its outcome. None
+    /// where it cannot be sent a second time.
+    fn sent_on(&self, to: Url, is_done: bool, token: &Token) -> Result<Option<Request>, Error> {
+        let mut request = Request::new(Method::GET, to.clone());
+        if !is_done {
+            let Some(again) = self.request.as_ref().and_then(Request::try_clone) else { return Ok(None) };
+            request = again;
+            *request.url_mut() = to;
+            if let Some(open) = &self.body {
+                *request.body_mut() = Some(open());
             }
+        } else if let Some(sent) = &self.request {
+            *request.timeout_mut() = sent.timeout().copied();
+            *request.headers_mut() = sent.headers().clone();
             for about_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
                 request.headers_mut().remove(about_body);
             }
-            self.authorize(request.headers_mut(), &token)?;
         }
-        match self.session.tools().http.execute(request).await {
-            Ok(response) => Ok((response, token)),
-            Err(error) => Err(Error::NoAnswer { request: self.what, reason: reason(&error), repeatable: false }),
-        }
+        self.authorize(request.headers_mut(), token)?;
+        Ok(Some(request))
+    }
+
+    /// Whether the token may go there: to the API, and to the origins that the author allows. None of these is http, but
+    /// for this machine, so that no redirect gives up encryption.
+    fn is_allowed(&self, url: &Url, base: Option<&Url>) -> bool {
+        self.setup.resolved.origins.contains(&Origin::of(url)) || base.is_some_and(|base| base.origin() == url.origin())
+    }
+
+    /// Whether the token goes in the header that is made for it.
+    fn is_bearer(&self) -> bool {
+        self.setup.resolved.profile.token_header.name.eq_ignore_ascii_case("authorization")
     }
 
     /// The request with the address and the token of now.
@@ -225,10 +278,6 @@ impl Sending<'_> {
             let url = format!("{}/{}", base.as_str().trim_end_matches('/'), self.path.trim_start_matches('/'));
             return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
         };
-        let is_allowed = |url: &Url| {
-            self.setup.resolved.origins.contains(&Origin::of(url))
-                || base.as_ref().is_some_and(|b| b.origin() == url.origin())
-        };
         if let (Some(first), Some(base)) = (first_base, &base)
             && url.origin() == first.origin()
             && first.origin() != base.origin()
@@ -244,7 +293,7 @@ impl Sending<'_> {
                 "\"{scheme}:\" at its beginning makes it an address that is none of HTTP; a path is told by a slash before it"
             )));
         }
-        if !is_allowed(&url) {
+        if !self.is_allowed(&url, base.as_ref()) {
             return Err(Error::Refused(format!(
                 "{} is no origin that the credential's token may go to; allow it with `OAuth2::allow_origin`",
                 url.origin().ascii_serialization()
@@ -287,13 +336,16 @@ impl Sending<'_> {
     }
 }
 
-/// Where a redirect leads that the HTTP client has not followed.
-fn target(response: &Response) -> Option<Url> {
+/// Where a redirect leads.
+pub(super) fn target(response: &Response) -> Option<Url> {
     if !is_redirect(response.status()) {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    response.url().join(location).ok().filter(|to| matches!(to.scheme(), "http" | "https"))
+    let mut to = response.url().join(location).ok().filter(|to| matches!(to.scheme(), "http" | "https"))?;
+    // Whoever redirects does not say who is asking.
+    to.set_username("").and_then(|()| to.set_password(None)).ok()?;
+    Some(to)
 }
 
 /// A redirect that names another address, rather than an answer.

@@ -50,11 +50,13 @@ pub struct StoreError {
     pub nowhere: bool,
     /// It was understood and refused: the same would be refused again.
     pub refused: bool,
+    /// Another configured way has taken what was to be saved.
+    pub taken: bool,
 }
 
 impl StoreError {
     /// An error that another try may mend.
     pub fn passing(message: impl Into<String>) -> Self {
-        Self { message: message.into(), gone: false, nowhere: false, refused: false }
+        Self { message: message.into(), gone: false, nowhere: false, refused: false, taken: false }
     }
 }

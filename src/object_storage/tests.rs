@@ -176,6 +176,30 @@ async fn a_redirect_from_the_storage_is_followed_without_the_token() {
     assert_eq!(header(&requests(&foreign).await[0], "authorization"), None);
 }
 
+/// Whoever is led to may not lead the token to an object of its choice.
+#[tokio::test]
+async fn a_redirect_back_to_the_storage_does_not_bring_the_token_back() {
+    let to = |url: String| ResponseTemplate::new(302).insert_header("location", &*url);
+    for starts_elsewhere in [false, true] {
+        let (own, foreign) = (MockServer::start().await, MockServer::start().await);
+        let mount = async |server: &MockServer, at: &str, answer| {
+            Mock::given(path(at)).respond_with(answer).mount(server).await;
+        };
+        mount(&own, "/objects/o1", to(format!("{}/way", foreign.uri()))).await;
+        mount(&foreign, "/way", to(format!("{}/objects/o2", own.uri()))).await;
+        mount(&own, "/objects/o2", to("/objects/o3".into())).await;
+        mount(&own, "/objects/o3", ResponseTemplate::new(200)).await;
+        let start = if starts_elsewhere { foreign.uri() + "/way" } else { own.uri() + "/objects/o1" };
+        storage(&own.uri(), None).download(&start).await.unwrap();
+        let with_token = |request: &Request| header(request, "authorization").is_some();
+        let seen: Vec<_> = requests(&own).await.iter().map(|r| (r.url.path().to_owned(), with_token(r))).collect();
+        let first = (!starts_elsewhere).then(|| ("/objects/o1".to_owned(), true));
+        let rest = [("/objects/o2".to_owned(), false), ("/objects/o3".to_owned(), false)];
+        assert_eq!(seen, first.into_iter().chain(rest).collect::<Vec<_>>());
+        assert!(!requests(&foreign).await.iter().any(with_token));
+    }
+}
+
 #[tokio::test]
 async fn given_a_circle_of_redirects_then_the_download_fails() {
     let server = MockServer::start().await;

@@ -216,13 +216,20 @@ impl<T: Transport> Flight<T> {
     /// Every configured way takes the keys, the platform's queue and its REST API at once. One that has taken them is
     /// enough for the next message to begin with them.
     async fn update_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
+        let (queue, rest) = self.offer_keys(keys).await;
+        rest.and(queue).map(drop)
+    }
+
+    /// Whether the platform's queue has taken the keys, and whether its REST API has; false for a way that is not
+    /// configured.
+    async fn offer_keys(&self, keys: &Map<String, Value>) -> (anyhow::Result<bool>, anyhow::Result<bool>) {
         let engine = &self.engine;
         let _saving = engine.step.saving.lock().await;
         let account = engine.step.account();
         let by_queue = engine.settings.amqp.update_keys_key.is_some();
         if account.is_none() && !by_queue {
             let why = "the step's configuration has no `_account`, and ELASTICIO_UPDATE_KEYS_ROUTING_KEY is not set";
-            return Err(Nowhere(why).into());
+            return (Ok(false), Err(Nowhere(why).into()));
         }
         let queue = async {
             if by_queue {
@@ -238,7 +245,7 @@ impl<T: Transport> Flight<T> {
         };
         let rest = async {
             match &account {
-                Some(account) => engine.account.put(account, keys).await.map(|()| true),
+                Some(account) => Ok(engine.account.put(account, keys).await.map(|()| true)?),
                 None => Ok(false),
             }
         };
@@ -246,9 +253,7 @@ impl<T: Transport> Flight<T> {
         if matches!(queue, Ok(true)) || matches!(rest, Ok(true)) {
             engine.step.merge_keys(keys);
         }
-        rest?;
-        queue?;
-        Ok(())
+        (queue, rest)
     }
 
     fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Receipt> {
@@ -340,7 +345,11 @@ impl<T: Transport> Store for Flight<T> {
     }
 
     fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.update_keys(&keys).await.map_err(|error| store_error(&error)) })
+        Box::pin(async move {
+            let (queue, rest) = self.offer_keys(&keys).await;
+            let taken = matches!(queue, Ok(true));
+            rest.and(queue).map(drop).map_err(|error| StoreError { taken, ..store_error(&error) })
+        })
     }
 
     fn remember(&self, keys: &Map<String, Value>) {

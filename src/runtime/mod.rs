@@ -101,7 +101,7 @@ async fn run_gracefully(
             let storage = storage(object_storage.as_ref(), None, &identity)?;
             let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage, webhook_uri };
             let component = component?;
-            let session = component.session(tools(&identity, &clients.http, direct, oauth_mode, None));
+            let session = component.session(tools(&identity, direct, oauth_mode, None));
             return shutdown_hook(component, &identity, clients, platform, session).await;
         }
     };
@@ -116,7 +116,7 @@ async fn run_gracefully(
         () = shutdown.graceful.cancelled() => return Ok(()),
     };
     let lock = run.oauth_lock.then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
-    let tools = tools(&identity, &clients.http, direct, oauth_mode, lock);
+    let tools = tools(&identity, direct, oauth_mode, lock);
     let start = Start { identity, additional_headers, run: *run, cipher, clients, tools };
     start.run(component, transport, shutdown).await
 }
@@ -135,13 +135,12 @@ pub(crate) fn storage(
 /// What sessions work with in a process that the platform has started.
 pub(crate) fn tools(
     identity: &StepIdentity,
-    http: &reqwest::Client,
     direct: reqwest::Client,
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
 ) -> Tools {
     let owner = format!("{}/{}", identity.flow_id, identity.step_id);
-    Tools { http: http.clone(), direct, environment: Arc::new(settings::environment), mode, lock, owner }
+    Tools { direct, environment: Arc::new(settings::environment), mode, lock, owner }
 }
 
 async fn shutdown_hook(

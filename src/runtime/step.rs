@@ -132,6 +132,7 @@ pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
                     let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
                     status.is_client_error() && !passes
                 }),
+                taken: false,
             }
         }
         None => StoreError { nowhere, ..StoreError::passing(error.to_string()) },

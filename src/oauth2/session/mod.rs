@@ -23,7 +23,7 @@ use state::{Refreshing, State};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -49,9 +49,7 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// What a session works with.
 #[derive(Clone)]
 pub struct Tools {
-    /// For requests to the API; follows redirects.
-    pub http: reqwest::Client,
-    /// For everything that must not be redirected: the token endpoint, and tokens in headers of their own.
+    /// For the API and the token endpoint. It must follow no redirects: it would take tokens along.
     pub direct: reqwest::Client,
     /// Where `{{NAME}}` templates look.
     pub environment: Environment,
@@ -114,6 +112,8 @@ struct Inner {
     setup: Mutex<Option<(Arc<Value>, Arc<Setup>)>>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
+    /// For the one warning of a type of tokens that the profile does not know.
+    strange_type: Once,
     /// Held from the look at what is stored to the end of a saving.
     saving: tokio::sync::Mutex<()>,
     /// Refreshes and savings, whoever waits for them.
@@ -157,6 +157,7 @@ impl Session {
             setup: Mutex::default(),
             state: Mutex::default(),
             unsaved: Mutex::default(),
+            strange_type: Once::new(),
             saving: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

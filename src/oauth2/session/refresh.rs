@@ -22,12 +22,13 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(250);
 /// A provider that asks for a longer pause is not waited for within a refresh.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Pauses before looking whether another replica has saved the token that ours was superseded by.
-const LOOKS: [Duration; 4] =
+/// Pauses before looking whether another replica has saved the token that ours was superseded by, and before looking
+/// again for a credential that is not there.
+pub(super) const LOOKS: [Duration; 4] =
     [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 /// How long another replica may take with the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(270);
-/// How long the store may take to be read.
+const LOCK_WAIT: Duration = Duration::from_secs(345);
+/// How long the store may take to be read, with all looks.
 const READ: Duration = Duration::from_secs(15);
 /// What was read this long ago is read again before a refresh token is spent: the process may have stood still, and its
 /// lock have gone without its knowing.
@@ -42,9 +43,6 @@ const _: () = {
     assert!(LOCK_WAIT.as_secs() > tries + save::AT_MOST.as_secs());
     assert!(LOCK_WAIT.as_secs() > tries + looks);
 };
-/// After so many answers that nobody understands a refresh token counts as dead (O§3 F24).
-const MISUNDERSTOOD: u32 = 5;
-
 /// Why an exchange brought nothing.
 enum Failed {
     Refused(ExchangeError),
@@ -129,7 +127,7 @@ impl Inner {
 
     /// The token that the store has now, if it is one that this process has never had.
     async fn stored(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Arc<Token>>, Error> {
-        match reread(store).await {
+        match reread(store, &setup.resolved.field).await {
             Ok(Some(config)) => match Record::find(&config, &setup.resolved.field) {
                 Some(record) if self.state().knows(&record) => Ok(None),
                 Some(record) => Ok(Some(self.adopt(&**store, setup, record, &config))),
@@ -245,13 +243,8 @@ impl Inner {
         base: &Arc<Token>,
         failure: ExchangeError,
     ) -> Result<Arc<Token>, Error> {
-        let mut dead = failure.class == ErrorClass::Reauth;
-        if failure.class == ErrorClass::Malformed {
-            let mut state = self.state();
-            state.misunderstood += 1;
-            dead = state.misunderstood >= MISUNDERSTOOD;
-        }
-        if dead {
+        // An answer that nobody understands says nothing of the refresh token, however often it comes.
+        if failure.class == ErrorClass::Reauth {
             for pause in LOOKS {
                 sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
                 match self.stored(store, setup).await {
@@ -294,12 +287,19 @@ impl Inner {
         let record = base.record.merged(&answer, asked_at);
         self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
         self.warn_of_narrower_scope(base.record.scope(), answer.scope.as_deref());
+        if let Some(kind) = answer.unknown_type(&setup.resolved.profile) {
+            self.strange_type.call_once(|| {
+                tracing::warn!(
+                    "The provider calls its access token {kind}, of a kind that its profile does not know; it is sent as \
+                     the profile says. `token_types` of a profile names those that are expected"
+                );
+            });
+        }
         let rotated = record.refresh_token() != base.record.refresh_token();
         let times = Times::new(asked, answer.lifetime, setup.resolved.profile.margin);
         {
             let mut state = self.state();
             state.rotates = Some(rotated);
-            state.misunderstood = 0;
             state.expect(&record);
         }
         if let Some(theirs) = self.save(store, setup, Unsaved { record: record.clone(), rotated, held }).await? {
@@ -328,9 +328,29 @@ impl Inner {
     }
 }
 
-async fn reread(store: &Arc<dyn Store>) -> Result<Option<Value>, StoreError> {
+/// What is stored. That a credential is not there any more is believed when several looks agree.
+async fn reread(store: &Arc<dyn Store>, field: &[String]) -> Result<Option<Value>, StoreError> {
+    let looks = async {
+        let mut found = store.reread().await;
+        for pause in LOOKS {
+            if !is_gone(&found, field) {
+                break;
+            }
+            sleep(pause).await;
+            found = store.reread().await;
+        }
+        found
+    };
     let late = |_| Err(StoreError::passing("the platform does not answer"));
-    timeout(READ, store.reread()).await.unwrap_or_else(late)
+    timeout(READ, looks).await.unwrap_or_else(late)
+}
+
+/// Whether this says that the credential is not there any more.
+pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String]) -> bool {
+    match found {
+        Ok(found) => found.as_ref().is_some_and(|config| Record::find(config, field).is_none()),
+        Err(error) => error.gone,
+    }
 }
 
 /// Whether a token is of no use to someone who could not use `before`.

@@ -4,13 +4,14 @@
 use super::{
     super::{Held, Record, Trouble},
     Error, Inner, Setup, Store, Token,
+    refresh::is_gone,
 };
 use serde_json::Value;
 use std::{
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 /// Tries before the work goes on without.
@@ -24,8 +25,20 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between tries in the background.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Pauses before the looks that have to agree that a credential is gone, before its new tokens are revoked: what answers
+/// in the platform's place while that is away may well say 404.
+const UNTIL_GONE: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(15),
+];
+/// How long these looks may take.
+const GONE_AT_MOST: Duration = Duration::from_secs(40);
+
 /// How long saving may take before the work goes on without.
-pub(super) const AT_MOST: Duration = Duration::from_secs(152);
+pub(super) const AT_MOST: Duration = Duration::from_secs(242);
 
 /// A record that the store does not have yet.
 pub(super) struct Unsaved {
@@ -42,6 +55,10 @@ enum Saved {
     /// There is nowhere to save to.
     Nowhere(String),
     Not(String),
+    /// The platform says that the credential is not there; whether it stays with that is another question.
+    Gone(String),
+    /// It says so over REST, but its queue has taken the record.
+    Queued(String),
     /// The store has one from elsewhere.
     Superseded(Record, Value),
     /// Another one of this process has taken its place.
@@ -78,10 +95,11 @@ impl Inner {
         setup: &Setup,
         mut unsaved: Unsaved,
     ) -> Result<Option<Arc<Token>>, Error> {
+        let began = Instant::now();
         let mut pause = PAUSE;
         let mut tries = 0;
         let (reason, goes_on) = loop {
-            match self.try_to_save(store, setup, &unsaved.record, |_| false).await? {
+            match self.save_or_revoke(store, setup, &unsaved.record, |_| false).await? {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
                     // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
@@ -89,9 +107,22 @@ impl Inner {
                     return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
+                Saved::Queued(reason) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        self.leave_to_the_queue(&reason);
+                        return Ok(None);
+                    }
+                }
                 Saved::Not(reason) => {
                     tries += 1;
                     if tries == TRIES {
+                        break (reason, true);
+                    }
+                }
+                Saved::Gone(reason) => {
+                    tries += 1;
+                    if tries == TRIES || began.elapsed() > GONE_AT_MOST {
                         break (reason, true);
                     }
                 }
@@ -121,6 +152,59 @@ impl Inner {
         Ok(None)
     }
 
+    /// Saves as [`try_to_save`](Self::try_to_save) does. One answer that the credential is not there is no verdict: only
+    /// where the platform stays with it, the new tokens are revoked, which nothing undoes.
+    async fn save_or_revoke(
+        &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+        record: &Record,
+        is_obsolete: impl Fn(&Self) -> bool,
+    ) -> Result<Saved, Error> {
+        let saved = self.try_to_save(store, setup, record, &is_obsolete).await;
+        let Saved::Gone(_) = saved else { return Ok(saved) };
+        let stays_gone = self.stays_gone(store, setup).await;
+        match self.try_to_save(store, setup, record, is_obsolete).await {
+            Saved::Gone(reason) if stays_gone => {
+                self.revoke(setup, record).await;
+                let error = Error::ReauthRequired(format!("it was removed ({reason})"));
+                self.state().bury(record, &error);
+                Err(error)
+            }
+            saved => Ok(saved),
+        }
+    }
+
+    /// Whether all looks agree that the credential is gone. In a process that is stopping there is no time for that.
+    async fn stays_gone(&self, store: &Arc<dyn Store>, setup: &Setup) -> bool {
+        let looks = async {
+            for pause in [Duration::ZERO].into_iter().chain(UNTIL_GONE) {
+                let is_stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
+                if is_stopping || !is_gone(&store.reread().await, &setup.resolved.field) {
+                    return false;
+                }
+            }
+            true
+        };
+        timeout(GONE_AT_MOST, looks).await.unwrap_or(false)
+    }
+
+    async fn revoke(&self, setup: &Setup, record: &Record) {
+        tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
+        if let Some(endpoint) = &setup.endpoint
+            && let Some(token) = record.refresh_token()
+            && let Err(error) = endpoint.revoke(token, "refresh_token").await
+        {
+            tracing::warn!("The new tokens could not be revoked: {error}");
+        }
+    }
+
+    /// The platform's queue has taken a record that its REST API does not take.
+    fn leave_to_the_queue(&self, reason: &str) {
+        *self.unsaved() = None;
+        tracing::warn!("The refreshed credential was saved over the platform's queue only: {reason}");
+    }
+
     /// One look and one try, with nothing else of this process's saved in between: neither of the two may lay an older
     /// record over a newer one.
     async fn try_to_save(
@@ -129,40 +213,30 @@ impl Inner {
         setup: &Setup,
         record: &Record,
         is_obsolete: impl Fn(&Self) -> bool,
-    ) -> Result<Saved, Error> {
+    ) -> Saved {
         let Ok(_turn) = timeout(TRY, self.saving.lock()).await else {
-            return Ok(Saved::Not(format!("other credentials are being saved for more than {} s", TRY.as_secs())));
+            return Saved::Not(format!("other credentials are being saved for more than {} s", TRY.as_secs()));
         };
         if is_obsolete(self) {
-            return Ok(Saved::Obsolete);
+            return Saved::Obsolete;
         }
         let latest = look(&**store).await;
         let latest = latest.unwrap_or_else(|| (*store.config()).clone());
         let stored = Record::find(&latest, &setup.resolved.field);
         if let Some(theirs) = stored.filter(|stored| !stored.same_tokens(record) && !self.state().knows(stored)) {
-            return Ok(Saved::Superseded(theirs, latest));
+            return Saved::Superseded(theirs, latest);
         }
         let keys = self.keys(&latest, setup, record);
         match timeout(TRY, store.save(keys)).await {
             Ok(Ok(())) => {
                 *self.unsaved() = None;
-                Ok(Saved::Yes)
+                Saved::Yes
             }
-            Ok(Err(error)) if error.gone => {
-                tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
-                if let Some(endpoint) = &setup.endpoint
-                    && let Some(token) = record.refresh_token()
-                    && let Err(error) = endpoint.revoke(token, "refresh_token").await
-                {
-                    tracing::warn!("The new tokens could not be revoked: {error}");
-                }
-                let error = Error::ReauthRequired(format!("it was removed ({error})"));
-                self.state().bury(record, &error);
-                Err(error)
-            }
-            Ok(Err(error)) if error.nowhere => Ok(Saved::Nowhere(error.message)),
-            Ok(Err(error)) => Ok(Saved::Not(error.message)),
-            Err(_) => Ok(Saved::Not(format!("the platform has not taken it within {} s", TRY.as_secs()))),
+            Ok(Err(error)) if error.gone && error.taken => Saved::Queued(error.message),
+            Ok(Err(error)) if error.gone => Saved::Gone(error.message),
+            Ok(Err(error)) if error.nowhere => Saved::Nowhere(error.message),
+            Ok(Err(error)) => Saved::Not(error.message),
+            Err(_) => Saved::Not(format!("the platform has not taken it within {} s", TRY.as_secs())),
         }
     }
 
@@ -214,7 +288,7 @@ impl Inner {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
             let Ok(setup) = self.setup(&**store) else { return };
-            match self.try_to_save(store, &setup, &record, |inner| !inner.is_unsaved(&record)).await {
+            match self.save_or_revoke(store, &setup, &record, |inner| !inner.is_unsaved(&record)).await {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
                     return;
@@ -224,8 +298,9 @@ impl Inner {
                     self.adopt(&**store, &setup, theirs, &config);
                     return self.forget(&record);
                 }
+                Ok(Saved::Queued(reason)) => return self.leave_to_the_queue(&reason),
                 Ok(Saved::Obsolete) | Err(_) => return self.forget(&record),
-                Ok(Saved::Nowhere(reason) | Saved::Not(reason)) if stopping => {
+                Ok(Saved::Nowhere(reason) | Saved::Not(reason) | Saved::Gone(reason)) if stopping => {
                     tracing::error!("A credential is lost with this process, it could not be saved: {reason}");
                     return;
                 }

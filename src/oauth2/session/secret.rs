@@ -1,9 +1,9 @@
 //! `platform-secret`: the platform refreshes, this process only asks (O§1.0). Nothing is exchanged or saved here.
 
-use super::{super::Record, Error, Inner, Store, Token, Why, state::Times};
+use super::{super::Record, Error, Inner, Store, Token, Why, refresh::LOOKS, state::Times};
 use serde_json::Value;
 use std::sync::{Arc, atomic::Ordering};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 impl Inner {
     /// Reads the secret; when it still has the token that was rejected, has the platform refresh it, once.
@@ -30,7 +30,16 @@ impl Inner {
     }
 
     async fn read_secret(&self, store: &Arc<dyn Store>, id: &str, refresh: bool) -> Result<Record, Error> {
-        let secret = store.secret(id, refresh).await.map_err(|error| match error {
+        let mut answer = store.secret(id, refresh).await;
+        for pause in LOOKS {
+            // One answer that it is not there is no verdict.
+            if !answer.as_ref().is_err_and(|error| error.gone) {
+                break;
+            }
+            sleep(pause).await;
+            answer = store.secret(id, refresh).await;
+        }
+        let secret = answer.map_err(|error| match error {
             error if error.gone => Error::ReauthRequired(format!("its secret was removed ({error})")),
             error if error.refused && refresh => {
                 Error::ReauthRequired(format!("the platform could not refresh its secret {id} ({error})"))

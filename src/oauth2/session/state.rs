@@ -91,8 +91,6 @@ pub(super) struct State {
     pub(super) refused_until: Option<Instant>,
     /// The latest generation that the API has taken.
     pub(super) accepted: u64,
-    /// How often in a row the token endpoint gave answers that nobody understands.
-    pub(super) misunderstood: u32,
     /// The tokens of an answer that is being saved: the store may give them before they are the current ones.
     coming: Option<[u8; 32]>,
     past: VecDeque<[u8; 32]>,
@@ -148,7 +146,6 @@ impl State {
 
     /// A token from elsewhere: what stood in the way of refreshing the old one no longer does.
     pub(super) fn adopt(&mut self, record: Record, margin: Duration) -> Arc<Token> {
-        self.misunderstood = 0;
         self.trust();
         self.unbar();
         let times = Times::stored(&record, margin);

@@ -95,23 +95,91 @@ fn case_79_forms_are_answers_too() {
     assert!(read("\u{feff}{\"access_token\":\"at\"}").is_ok());
 }
 
+/// Which types are worth a word, and how they are called there.
 #[test]
-fn case_90_only_bearer_tokens_are_accepted() {
-    for (token_type, accepted) in [
-        (json!("bearer"), true),
-        (json!("Bearer"), true),
-        (json!("BEARER"), true),
-        (json!(null), true),
-        (json!(""), true),
-        (json!("mac"), false),
-        (json!("DPoP"), false),
+fn case_90_tokens_of_every_type_are_taken_and_unknown_types_are_named() {
+    for (token_type, unknown) in [
+        (json!("bearer"), None),
+        (json!("Bearer"), None),
+        (json!("BEARER"), None),
+        (json!(null), None),
+        (json!(""), None),
+        (json!("BearerToken"), Some("\"BearerToken\"")),
+        (json!("mac"), Some("\"mac\"")),
+        (json!("DPoP"), Some("\"DPoP\"")),
+        (json!("at-1 or so"), Some("something that is no name")),
+        (json!(["Bearer"]), Some("something that is no name")),
+        (json!(7), Some("something that is no name")),
     ] {
-        let result = read(&json!({"access_token": "at-1", "token_type": token_type}).to_string());
-        assert_eq!(result.as_ref().err(), (!accepted).then_some(&AnswerError::TokenType), "{token_type}");
+        let answer = read(&json!({"access_token": "at-1", "token_type": token_type}).to_string()).unwrap();
+        assert_eq!(answer.access_token.expose_secret(), "at-1");
+        assert_eq!(answer.unknown_type(&Profile::generic()).as_deref(), unknown, "{token_type}");
     }
-    assert!(read(r#"{"access_token":"at-1"}"#).is_ok());
+    assert_eq!(read(r#"{"access_token":"at-1"}"#).unwrap().unknown_type(&Profile::generic()), None);
     let bot = br#"{"ok":true,"access_token":"at-1","token_type":"bot"}"#;
-    assert!(TokenAnswer::read(bot, &Profile::named("slack").unwrap()).is_ok());
+    let slack = Profile::named("slack").unwrap();
+    assert_eq!(TokenAnswer::read(bot, &slack).unwrap().unknown_type(&slack), None);
+}
+
+#[test]
+fn an_answer_with_an_access_token_is_good_whatever_stands_beside_it() {
+    for beside in [
+        json!({"token_type": "BearerToken", "expires_in": "1799"}),
+        json!({"error": "server_error", "ok": false}),
+        json!({"expires_in": {"seconds": 5}, "scope": 7}),
+        json!({"scope": [["x"], null], "expires_in": "soon", "token_type": {"name": "Bearer"}}),
+        json!({"refresh_token_expires_in": "never", "code": 500, "status": "error"}),
+    ] {
+        let mut body = json!({"access_token": "at-2", "refresh_token": "rt-2"});
+        body.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        let answer = read(&body.to_string()).unwrap();
+        let tokens = (answer.access_token.expose_secret(), answer.refresh_token.as_ref().unwrap().expose_secret());
+        assert_eq!(tokens, ("at-2", "rt-2"), "{beside}");
+    }
+}
+
+#[test]
+fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
+    let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    let utf16: Vec<u8> = "\u{feff}{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let tokens = r#""access_token":"at-2","refresh_token":"rt-2""#;
+    for body in [
+        format!(r#"{{"organisation":"party \ud83d",{tokens}}}"#).into_bytes(),
+        format!(r#"{{"organisation":"\ude00\ud83d\ude00 \\ud83d",{tokens},"x\udc00":1}}"#).into_bytes(),
+        [&b"{\"organisation\":\"Gr\xfc\xdfe\","[..], tokens.as_bytes(), b"}"].concat(),
+        format!("\u{feff}{{\"organisation\":\"a\tb\nc\",{tokens}}}").into_bytes(),
+        format!(r#"{{"organisation":{deep},{tokens}}}"#).into_bytes(),
+        format!("{{{tokens}}}\n<!-- served by cache 7 -->").into_bytes(),
+        format!("{{{tokens},}}").into_bytes(),
+        utf16,
+    ] {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let answer = TokenAnswer::read(&body, &Profile::generic()).unwrap_or_else(|error| panic!("{error}: {shown}"));
+        let tokens = (answer.access_token.expose_secret(), answer.refresh_token.as_ref().unwrap().expose_secret());
+        assert_eq!(tokens, ("at-2", "rt-2"), "{shown}");
+    }
+    let pair = read(r#"{"access_token":"at-2","n":"\ud83d\ude00 \ud83d \\ud83d"}"#).unwrap();
+    assert_eq!(pair.members["n"], json!("\u{1f600} \u{fffd} \\ud83d"));
+}
+
+#[test]
+fn of_an_answer_without_an_end_only_whole_tokens_count() {
+    for (body, tokens) in [
+        (r#"{"access_token":"at-2","refresh_token":"rt-2","x"#, Some(("at-2", Some("rt-2")))),
+        (r#" {"access_token":"at-2","refresh_token":"rt-2"#, Some(("at-2", None))),
+        (r#"{"access_token":"at-"#, None),
+        ("access_token=at-2&refresh_token=rt-", None),
+        ("", None),
+    ] {
+        let answer = TokenAnswer::read_cut(body.as_bytes(), &Profile::generic());
+        let read = answer.as_ref().map(|answer| {
+            (answer.access_token.expose_secret(), answer.refresh_token.as_ref().map(ExposeSecret::expose_secret))
+        });
+        assert_eq!(read, tokens, "{body}");
+    }
 }
 
 #[test]

@@ -14,7 +14,6 @@ fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorCla
 fn case_81_codes_and_statuses_mean_what_the_rfc_says() {
     for (status, code, expected) in [
         (400, Some("invalid_grant"), Reauth),
-        (401, Some("invalid_grant"), Reauth),
         (403, Some("Invalid_Grant"), Reauth),
         (400, Some("access_denied"), Reauth),
         (400, Some("invalid_client"), Config),
@@ -23,8 +22,13 @@ fn case_81_codes_and_statuses_mean_what_the_rfc_says() {
         (400, Some("invalid_scope"), Config),
         (400, Some("invalid_request"), Config),
         (400, Some("unsupported_grant_type"), Config),
-        (401, None, Config),
-        (404, None, Config),
+        (401, None, Transient),
+        (403, None, Transient),
+        (404, None, Transient),
+        (405, None, Transient),
+        (410, None, Transient),
+        (404, Some("invalid_client"), Config),
+        (401, Some("invalid_grant"), Reauth),
         (400, Some("temporarily_unavailable"), Transient),
         (400, Some("server_error"), Transient),
         (408, None, Transient),

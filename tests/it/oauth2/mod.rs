@@ -13,6 +13,7 @@ mod leaks;
 mod process;
 mod profiles;
 mod provider;
+mod redirects;
 mod rejected;
 mod replicas;
 mod rig;

@@ -71,20 +71,46 @@ async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
     }
 }
 
-/// Where an answer is never understood the refresh token counts as dead at some time (F24), and no earlier.
+/// A gateway's empty 200s, and what else nobody understands: each costs a pause, and none a refresh token.
 #[tokio::test]
-async fn case_78_answers_that_nobody_understands_become_a_dead_token_with_the_fifth() {
-    let rig = Rig::expired(Knobs::default()).await;
-    rig.provider.script_token((0..6).map(|_| Scripted::error("no_such_thing")));
-    let replica = rig.replica();
-    for attempt in 1..=5 {
-        let error = rig.drive(replica.get()).await.unwrap_err();
-        assert_eq!(kind(&error), if attempt < 5 { "unavailable" } else { "reauth" }, "{attempt}: {error}");
-        // The pause after a failure is over, so that the next request asks again.
-        rig.clock.advance(Duration::from_secs(31)).await;
+async fn case_78_answers_that_nobody_understands_pause_and_bury_nothing() {
+    let empty = Scripted::Answer { status: 200, headers: vec![], body: String::new() };
+    for answer in [empty, Scripted::error("no_such_thing"), Scripted::Status(200, json!({ "ok": true }))] {
+        let rig = Rig::expired(Knobs::default()).await;
+        rig.provider.script_token(vec![answer.clone(); 8]);
+        let replica = rig.replica();
+        for attempt in 1..=8 {
+            for error in rig.drive(replica.get_at_once(5)).await {
+                let error = error.unwrap_err();
+                assert_eq!((kind(&error), error.passes()), ("unavailable", true), "{attempt}: {error}");
+            }
+            assert_eq!(rig.provider.refreshes(), attempt, "{answer:?}: all share the pause");
+            // It is over, so that the next request asks again.
+            rig.clock.advance(Duration::from_secs(31)).await;
+        }
+        rig.drive(replica.get()).await.unwrap();
+        assert_eq!(rig.provider.refreshes(), 9, "{answer:?}");
     }
-    rig.drive(replica.get()).await.unwrap_err();
-    assert_eq!(rig.provider.refreshes(), 5, "a dead token is not sent");
+}
+
+/// Without a name, which the RFC asks for, an error may come from whatever stands before the provider.
+#[tokio::test]
+async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
+    for (status, body) in [
+        (404, json!({})),
+        (404, json!({ "message": "no Route matched with those values" })),
+        (405, json!({ "message": "Method Not Allowed" })),
+        (410, json!({})),
+        (401, json!({ "message": "Unauthorized" })),
+        (403, json!({ "message": "Forbidden" })),
+    ] {
+        let rig = Rig::expired(Knobs::rotating()).await;
+        let error = refused(&rig, vec![Scripted::Status(status, body); 3]).await;
+        assert_eq!((kind(&error), error.passes()), ("unavailable", true), "{status}: {error}");
+        assert!(error.to_string().contains("check what credentials.oauth2"), "{error}");
+        assert_eq!(rig.provider.refreshes(), 3, "{status}");
+        rig.drive(rig.replica().get()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -256,16 +282,53 @@ async fn case_89_extra_parameters_come_once_and_take_the_place_of_none_of_ours()
     assert_eq!(names, expected);
 }
 
+/// A provider that forgives nothing has spent the old refresh token by then: the answer is all that is left.
 #[tokio::test]
-async fn case_90_bearer_in_any_case_or_unnamed_is_taken_and_mac_is_refused() {
-    for token_type in [Some("Bearer"), Some("bearer"), Some("BEARER"), None] {
-        let rig = Rig::expired(Knobs { token_type: token_type.map(str::to_owned), ..Knobs::rotating() }).await;
-        rig.replica().get().await.unwrap();
-        assert_eq!(rig.statuses(), [200], "{token_type:?}");
+async fn case_90_a_token_of_any_type_is_saved_and_sent_and_unknown_types_are_warned_of_once() {
+    for (token_type, warnings) in [
+        (Some("Bearer"), 0),
+        (Some("bearer"), 0),
+        (Some("BEARER"), 0),
+        (None, 0),
+        (Some("BearerToken"), 1),
+        (Some("mac"), 1),
+        (Some("JWT access token"), 1),
+    ] {
+        let capture = Capture::begin();
+        let token_type = token_type.map(str::to_owned);
+        let knobs = Knobs { token_type: token_type.clone(), kill_family_on_reuse: true, ..Knobs::rotating() };
+        let rig = Rig::expired(knobs).await;
+        let replica = rig.replica();
+        for refreshes in 1..=3 {
+            replica.get().await.unwrap();
+            let stored = rig.account.oauth();
+            assert!(rig.provider.is_spendable(&text(&stored, "refresh_token")), "{token_type:?}");
+            let sent = format!("Bearer {}", text(&stored, "access_token"));
+            assert_eq!(rig.provider.authorizations().last(), Some(&sent));
+            assert_eq!(rig.provider.refreshes(), refreshes, "{token_type:?}");
+            rig.provider.expire_access_tokens();
+        }
+        assert_eq!(capture.text().matches("calls its access token").count(), warnings, "{token_type:?}");
     }
-    let rig = Rig::expired(Knobs { token_type: Some("mac".into()), ..Knobs::default() }).await;
-    let error = refused(&rig, []).await;
-    assert_eq!((kind(&error), rig.provider.refreshes()), ("config", 1), "{error}");
+}
+
+/// As of a gateway that writes its own members into the provider's answers.
+#[tokio::test]
+async fn an_answer_with_tokens_is_saved_whatever_else_it_says() {
+    for extra in [
+        json!({ "token_type": "BearerToken", "expires_in": "1799" }),
+        json!({ "error": "server_error", "error_description": "no" }),
+        json!({ "ok": false, "scope": { "x": 1 }, "expires_in": [], "token_type": 7 }),
+    ] {
+        let rig = Rig::expired(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+        let replica = rig.replica();
+        rig.provider.knobs(|knobs| knobs.extra = extra.as_object().unwrap().clone());
+        replica.get().await.unwrap();
+        rig.provider.expire_access_tokens();
+        replica.get().await.unwrap();
+        assert_eq!((rig.provider.refreshes(), rig.account.savings()), (2, 2), "{extra}");
+        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")), "{extra}");
+    }
 }
 
 /// What the query holds is seen in no log and no error, of those that work and those that do not.

@@ -54,6 +54,10 @@ pub enum Fault {
     Nowhere,
     /// Waits for a permit of `gate`, but the process's configuration has it at once.
     WaitMerged,
+    /// Says that the account is not there, though it is.
+    Missing,
+    /// The same over REST, while the platform's queue takes the keys.
+    Queued,
 }
 
 /// The account on the platform: what all replicas read and save.
@@ -79,6 +83,8 @@ pub struct Account {
     pub saved: Mutex<Vec<Map<String, Value>>>,
     /// Savings that were begun.
     pub begun: Mutex<usize>,
+    /// Readings that found no credential.
+    in_vain: Mutex<usize>,
     secrets: Mutex<VecDeque<Value>>,
     /// `state` of the secrets.
     pub secret_state: Mutex<&'static str>,
@@ -146,6 +152,11 @@ impl Account {
     /// Waits until `count` savings have begun.
     pub async fn saving_begun(&self, count: usize) {
         self.until(|account| *account.begun.lock().unwrap() >= count).await;
+    }
+
+    /// Waits until `count` readings have found no credential.
+    pub async fn looked_in_vain(&self, count: usize) {
+        self.until(|account| *account.in_vain.lock().unwrap() >= count).await;
     }
 
     /// What a reading waits for after it has read.
@@ -230,6 +241,10 @@ impl Store for ReplicaStore {
             self.account.take_time().await;
             let read = self.account.keys.lock().unwrap().clone();
             self.account.stall().await;
+            if read.as_ref().is_none_or(|config| config["oauth"]["refresh_token"].is_null()) {
+                *self.account.in_vain.lock().unwrap() += 1;
+                self.account.changed.notify_waiters();
+            }
             read.map(Some).ok_or_else(gone)
         })
     }
@@ -246,6 +261,12 @@ impl Store for ReplicaStore {
                 Some(Fault::WaitMerged) => {
                     self.merge(&keys);
                     account.gate.0.acquire().await.unwrap().forget();
+                }
+                Some(Fault::Missing) => return Err(gone()),
+                Some(Fault::Queued) => {
+                    *account.keys.lock().unwrap() = Some(keys.clone().into());
+                    self.merge(&keys);
+                    return Err(StoreError { taken: true, ..gone() });
                 }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
@@ -381,7 +402,6 @@ impl Rig {
         let values =
             [self.provider.client_id().to_owned(), self.provider.client_secret().to_owned(), self.provider.url()];
         Tools {
-            http: reqwest::Client::new(),
             direct: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
             environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
             mode: self.mode,

@@ -124,7 +124,8 @@ async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_w
     assert!(rig.provider.is_spendable(&pair.1));
 }
 
-/// The platform has no versions: that the credential is gone shows when it is read and when it is saved.
+/// The platform has no versions: that the credential is gone shows when it is read and when it is saved, each time for a
+/// while.
 #[tokio::test]
 async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked() {
     // Seen when it is read before the saving, and not before the saving itself.
@@ -136,7 +137,7 @@ async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_a
         let replica = rig.replica();
         let error = if held_at_saving {
             rig.account.fail([Fault::Wait]);
-            let (answer, ()) = tokio::join!(replica.get(), async {
+            let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
                 rig.account.saving_begun(1).await;
                 rig.account.delete();
                 rig.account.gate.0.add_permits(1);
@@ -144,7 +145,7 @@ async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_a
             answer.unwrap_err()
         } else {
             let held = rig.provider.hold_token_answers();
-            let (answer, ()) = tokio::join!(replica.get(), async {
+            let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
                 held.held(1).await;
                 rig.account.delete();
                 held.release();
@@ -168,6 +169,115 @@ async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_a
         let error = replica.get().await.unwrap_err();
         assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
         assert_eq!(rig.provider.refreshes(), 1);
+    }
+}
+
+/// A rig whose provider can revoke, and which forgives nothing.
+async fn revoking() -> Rig {
+    let mut rig = Rig::expired(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+    rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
+    rig
+}
+
+fn was_revoked(rig: &Rig) -> bool {
+    rig.provider.log().iter().any(|entry| matches!(entry.kind, Kind::Revoked { .. }))
+}
+
+/// As from a gateway while the platform's API is started anew.
+#[tokio::test]
+async fn a_404_at_saving_that_the_account_belies_revokes_nothing() {
+    for missing in [1, 2, 5] {
+        let rig = revoking().await;
+        rig.account.fail((0..missing).map(|_| Fault::Missing));
+        let replica = rig.replica();
+        rig.drive(replica.get()).await.unwrap();
+        rig.drive(rig.account.until(|account| account.savings() > 0)).await;
+        rig.drive(replica.session.close()).await;
+        assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation(), "{missing}");
+        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")), "{missing}");
+        assert_eq!(rig.statuses(), [200], "{missing}");
+        rig.provider.expire_access_tokens();
+        rig.replica().get().await.unwrap();
+    }
+}
+
+/// Reading it gives 404 as well, for some seconds.
+#[tokio::test]
+async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
+    let rig = revoking().await;
+    let replica = rig.replica();
+    let before = rig.account.stored();
+    let held = rig.provider.hold_token_answers();
+    let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+        held.held(1).await;
+        rig.account.delete();
+        held.release();
+        rig.account.looked_in_vain(4).await;
+        rig.account.set(before);
+    });
+    answer.unwrap();
+    assert!(!was_revoked(&rig));
+    assert_eq!((rig.account.savings(), replica.session.counts().unsaved), (1, 0));
+    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+}
+
+/// Whoever stops has no time to be sure.
+#[tokio::test]
+async fn a_process_that_stops_while_an_account_is_missing_revokes_nothing() {
+    let rig = revoking().await;
+    let replica = rig.replica();
+    let held = rig.provider.hold_token_answers();
+    let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+        held.held(1).await;
+        rig.account.delete();
+        held.release();
+        rig.account.looked_in_vain(2).await;
+        replica.session.close().await;
+    });
+    answer.unwrap();
+    assert!(!was_revoked(&rig) && replica.session.has_unsaved_rotation());
+}
+
+#[tokio::test]
+async fn a_404_over_rest_is_no_loss_where_the_queue_has_taken_the_keys() {
+    let rig = revoking().await;
+    rig.account.fail([Fault::Queued, Fault::Queued, Fault::Queued, Fault::Queued]);
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    // Nothing is tried on in the background, and nobody is told of a token that could be lost.
+    rig.drive(replica.session.close()).await;
+    assert_eq!((*rig.account.begun.lock().unwrap(), replica.session.counts().unsaved), (3, 0));
+    assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation());
+    assert!(replica.store.reports.lock().unwrap().is_empty());
+    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+}
+
+/// The same while it is read before a refresh: one 404, and one answer without credentials.
+#[tokio::test]
+async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {
+    for (before, reason) in
+        [(None, "removed"), (Some(json!({})), "taken away"), (Some(json!({ "oauth": {} })), "taken away")]
+    {
+        let rig = Rig::expired(Knobs::rotating()).await;
+        let stored = rig.account.stored();
+        let lose = || match &before {
+            Some(config) => rig.account.set(config.clone()),
+            None => rig.account.delete(),
+        };
+        let replica = rig.replica();
+        lose();
+        let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+            rig.account.looked_in_vain(2).await;
+            rig.account.set(stored.clone());
+        });
+        answer.unwrap();
+        assert_eq!(rig.provider.refreshes(), 1, "{before:?}");
+
+        rig.provider.expire_access_tokens();
+        lose();
+        let error = rig.drive(replica.get()).await.unwrap_err();
+        assert!(matches!(&error, Error::ReauthRequired(why) if why.contains(reason)), "{before:?}: {error}");
+        assert_eq!(rig.provider.refreshes(), 1, "{before:?}");
     }
 }
 

@@ -148,6 +148,41 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_us
     assert_eq!(connected.provider.refreshes(), 1);
 }
 
+/// As from a gateway while the platform's API is started anew.
+#[tokio::test]
+async fn a_404_at_saving_is_tried_again_and_takes_no_tokens_away() {
+    for over_broker in [false, true] {
+        let config = EmulatorConfig { update_keys_over_broker: over_broker, ..EmulatorConfig::default() };
+        let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
+        connected.rig.emulator.platform().fail("PUT .*accounts", [Fault::Status(404)]);
+        let component = connected.rig.start();
+        connected.send("/echo/x");
+        connected.rig.events(EventKind::Data, 1).await;
+        connected.rig.settled().await;
+        assert_eq!((connected.count(EventKind::Acked), connected.count(EventKind::Error)), (1, 0), "{over_broker}");
+        let log = connected.stop(component).await;
+        assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()), "{log:?}");
+        assert_eq!(connected.provider.refreshes(), 1, "{over_broker}");
+    }
+}
+
+/// Where the REST API has no such account, the queue's word counts.
+#[tokio::test]
+async fn keys_that_the_queue_has_taken_are_saved_though_rest_says_404() {
+    let config = EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() };
+    let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
+    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(404) }; 9]);
+    let component = connected.rig.start();
+    connected.send("/echo/x");
+    connected.rig.events(EventKind::Data, 1).await;
+    connected.rig.settled().await;
+    let log = connected.stop(component).await;
+    assert!(log.iter().any(|line| line["msg"].as_str().is_some_and(|text| text.contains("queue only"))), "{log:?}");
+    assert_eq!((connected.count(EventKind::Acked), connected.count(EventKind::Error)), (1, 0));
+    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()), "{log:?}");
+    assert_eq!(connected.provider.refreshes(), 1);
+}
+
 #[tokio::test]
 async fn given_a_refused_refresh_token_then_the_error_tells_what_to_do_and_holds_the_message() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
