@@ -185,7 +185,10 @@ async fn messages_too_large_for_the_broker_fail_alone_and_their_errors_are_told(
     let errors = rig.so_far(EventKind::Error);
     assert_eq!((errors.len(), rig.so_far(EventKind::Rejected).len()), (3, 3));
     assert!(errors.iter().all(|error| error.body["error"]["message"].as_str().unwrap().contains("larger")));
-    assert_eq!(emitted(&rig).len(), 57);
+    // A publish that was under way when the channel closed arrives as its repeat.
+    let data = rig.so_far(EventKind::Data);
+    let arrived: BTreeSet<_> = data.iter().map(|event| event.body["body"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(arrived.len(), 57);
     assert_eq!(rig.so_far(EventKind::Connected).len(), 2, "only channels are opened anew");
     assert_eq!(component.stop().await.0, 0);
 }
