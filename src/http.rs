@@ -138,7 +138,10 @@ impl HttpError {
             Self::TooLarge(_) => false,
             Self::Refused { status, .. } => {
                 status.is_server_error()
-                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
+                    || matches!(
+                        *status,
+                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+                    )
             }
         }
     }

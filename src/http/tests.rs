@@ -139,7 +139,9 @@ async fn an_outage_of_seconds_is_waited_out() {
 #[tokio::test(start_paused = true)]
 async fn tries_end_after_half_a_minute_unless_they_are_counted() {
     let forever = Duration::from_secs(3600);
-    for policy in [patient(), RetryPolicy { delay: Duration::from_secs(7), max_delay: Duration::from_secs(7), ..patient() }] {
+    for policy in
+        [patient(), RetryPolicy { delay: Duration::from_secs(7), max_delay: Duration::from_secs(7), ..patient() }]
+    {
         let (done, took, tries) = away_for(&policy, forever, None).await;
         assert_eq!((done, took), (false, Duration::from_secs(30)));
         assert!(tries > 4, "{tries}");

@@ -21,6 +21,17 @@ impl Encoding {
     pub fn of(protocol_version: i64) -> Self {
         if protocol_version < 2 { Self::Base64 } else { Self::Raw }
     }
+
+    /// How long a payload of `plain` bytes is once it is encrypted and stands in a message body.
+    #[must_use]
+    pub fn sealed_len(self, plain: usize) -> usize {
+        // At least one byte of padding, up to whole blocks.
+        let sealed = (plain / 16 + 1) * 16;
+        match self {
+            Self::Base64 => sealed.div_ceil(3) * 4,
+            Self::Raw => sealed,
+        }
+    }
 }
 
 /// Why a payload could not be decrypted, or a cipher not made.

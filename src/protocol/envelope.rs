@@ -250,6 +250,15 @@ impl Object {
         text
     }
 
+    /// How many bytes [`Self::to_vec`] has.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        let quoted = |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
+        let members: usize = self.0.iter().map(|(name, json)| quoted(name) + json.0.len() + 2).sum();
+        // Between members there is a comma, after the last one none.
+        members.max(1) + 1
+    }
+
     /// The object as one member of another.
     #[must_use]
     pub fn to_json(&self) -> Json {

@@ -4,7 +4,7 @@ use super::decode::{headers_of, object_id};
 use crate::{
     http::Limit,
     object_storage::{NOT_CONFIGURED, ObjectStorage, body},
-    protocol::{Json, Object, headers::OBJECT_ID_HEADER},
+    protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt, future::try_join_all, stream};
@@ -127,6 +127,15 @@ impl Bodies {
 pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
     anyhow::ensure!(size <= limit, "Outgoing message size {size} exceeds limit of {limit}.");
     Ok(())
+}
+
+/// The same for a message that is not put together yet: one that is far too large shall not take its size once more.
+pub(super) fn fits_whole(message: &Object, encoding: Encoding, limit: usize) -> anyhow::Result<()> {
+    let least: usize = message.iter().map(|(_, json)| json.as_bytes().len()).sum();
+    match least > limit {
+        true => fits(encoding.sealed_len(message.text_len()), limit),
+        false => Ok(()),
+    }
 }
 
 /// What a message says of earlier steps.

@@ -186,7 +186,10 @@ impl<T: Transport> Flight<T> {
         }
         let id = message.get("id").and_then(id_text);
         let version = engine.settings.protocol_version;
+        bodies::fits_whole(&message, Encoding::of(version), engine.settings.outgoing_size_limit)?;
         let body = self.sealed(message.to_vec(), Encoding::of(version))?;
+        // It may have to wait for its turn: once is enough.
+        drop((message, passthrough));
         engine.throttles.data.turn().await;
         let mut headers = self.base.clone();
         headers.insert("messageId".into(), id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into());

@@ -156,6 +156,7 @@ proptest! {
     fn every_payload_survives_the_cipher(plain in prop::collection::vec(any::<u8>(), 0..4096), raw: bool) {
         let encoding = if raw { Encoding::Raw } else { Encoding::Base64 };
         let body = cipher().seal(plain.clone(), encoding);
+        prop_assert_eq!(body.len(), encoding.sealed_len(plain.len()));
         prop_assert_eq!(cipher().open(&body, encoding).unwrap(), plain);
     }
 
@@ -168,6 +169,7 @@ proptest! {
     fn every_message_survives_the_envelope(members in prop::collection::hash_map(".*", any_json(), 0..8)) {
         let message = Value::Object(members.into_iter().collect());
         let object = Object::read(message.to_string().into()).unwrap();
+        prop_assert_eq!(object.text_len(), object.to_vec().len());
         prop_assert_eq!(serde_json::from_slice::<Value>(&object.to_vec()).unwrap(), message);
     }
 
