@@ -159,9 +159,8 @@ impl<T: Transport> Flight<T> {
                 self.failed.store(true, Ordering::SeqCst);
             }
             match engine.abandoned.is_cancelled() {
-                true => {
-                    tracing::info!(%error, "An error event was not published before the end; an unfinished message goes back to the queue")
-                }
+                // Its message goes back to the queue.
+                true => tracing::info!(%error, "An error event was not published before the end"),
                 false => tracing::error!(fatal = true, %error, "An error event could not be published"),
             }
         }
