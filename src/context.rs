@@ -5,7 +5,7 @@ use crate::{
     oauth2::AuthorizedClient,
     object_storage::ObjectStorage,
     platform::Platform,
-    protocol::{ErrorReport, Json, Object},
+    protocol::{ErrorReport, Json, Object, read_value},
 };
 use anyhow::Context as _;
 use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
@@ -284,7 +284,7 @@ impl<C, O: ?Sized> Context<C, O> {
         match &self.snapshot {
             Value::Null => Ok(None),
             Value::Object(members) if members.is_empty() => Ok(None),
-            snapshot => serde_path_to_error::deserialize(snapshot)
+            snapshot => read_value(snapshot)
                 .context("the step's snapshot is not what this function keeps; reset it on the platform")
                 .map(Some),
         }
@@ -414,7 +414,7 @@ impl<C> ServiceContext<C> {
 }
 
 fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
-    serde_path_to_error::deserialize(config).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
+    read_value(config).map_err(|error| {
         let (path, what) = (error.path().to_string(), error.into_inner().to_string());
         // A dot is the configuration itself.
         let place = if path == "." { String::new() } else { format!("{path}: ") };

@@ -13,3 +13,4 @@ pub use cipher::{Cipher, CipherError, Encoding};
 pub use envelope::{EnvelopeError, Json, Object};
 pub use error_report::{ErrorReport, error_body};
 pub use headers::{Headers, Incoming, StepIdentity};
+pub(crate) use text::read_value;

@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr2};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::ser::Formatter;
+use serde_json::{Value, ser::Formatter};
 use std::{
     borrow::Cow,
     io::{self, Write},
@@ -116,6 +116,25 @@ pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_path_to_
         deserializer.disable_recursion_limit();
         serde_path_to_error::deserialize(&mut deserializer)
     })
+}
+
+/// Reads a `T` from a value that was read from such a text.
+pub(crate) fn read_value<T: DeserializeOwned>(
+    value: &Value,
+) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+    match deeper_than(value, DEEP) {
+        false => serde_path_to_error::deserialize(value),
+        true => stacker::grow(STACK, || serde_path_to_error::deserialize(value)),
+    }
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    let deeper = |item: &Value| levels == 0 || deeper_than(item, levels - 1);
+    match value {
+        Value::Array(items) => items.iter().any(deeper),
+        Value::Object(members) => members.values().any(deeper),
+        _ => false,
+    }
 }
 
 /// Writes `value` as JSON, up to [`MAX_DEPTH`].

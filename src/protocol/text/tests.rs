@@ -6,7 +6,7 @@ use super::{
 };
 use proptest::prelude::*;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{collections::BTreeMap, thread};
 
 /// The stack of tokio's threads and of `std::thread`.
@@ -109,6 +109,21 @@ fn a_thousand_levels_are_read_into_untagged_types() {
 }
 
 #[test]
+fn a_value_of_a_thousand_levels_is_read_into_types() {
+    on_a_default_stack(|| {
+        let within = |value| Value::from_iter([("a".to_owned(), value)]);
+        let value = |levels| (0..levels).fold(json!(null), |value, _| within(value));
+        for levels in [1, 127, 128, 129, MAX_DEPTH] {
+            let read: Plain = read_value(&value(levels)).unwrap();
+            assert!(serde_json::to_value(read).unwrap() == value(levels));
+            assert_eq!(deeper_than(&value(levels), DEEP), levels > DEEP);
+        }
+        let error = read_value::<Plain>(&json!({ "a": { "a": 1 } })).unwrap_err();
+        assert_eq!(error.path().to_string(), "a.a");
+    });
+}
+
+#[test]
 fn a_message_of_a_thousand_levels_is_read_and_one_of_a_level_more_is_refused() {
     for place in
         [r#"{"body":@}"#, r#"{"headers":{},"body":@}"#, r#"{"passthrough":@,"body":{}}"#, r#"{"attachments":@}"#]
@@ -148,7 +163,7 @@ fn brackets_in_strings_are_not_levels() {
 #[test]
 fn a_value_that_is_too_deep_to_be_sent_is_an_error_that_says_so() {
     on_a_default_stack(|| {
-        let levels = |levels| (0..levels).fold(json!(1), |value, _| json!([value]));
+        let levels = |levels| (0..levels).fold(json!(1), |value, _| Value::from(vec![value]));
         assert_eq!(Json::of(&levels(MAX_DEPTH)).unwrap().as_bytes(), nested("arrays", MAX_DEPTH).as_bytes());
         let error = Json::of(&levels(MAX_DEPTH + 1)).unwrap_err().to_string();
         assert!(error.contains("more than 1000 levels"), "{error}");
