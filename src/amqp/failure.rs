@@ -68,7 +68,7 @@ pub(super) fn is_about_tls(text: &str) -> bool {
 
 fn tls_remedy(error: &TlsError) -> &'static str {
     match error {
-        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "who has issued the broker's certificate is not trusted here: name a file of trusted ones in SSL_CERT_FILE, \
              or a folder in SSL_CERT_DIR"
         }

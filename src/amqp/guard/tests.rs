@@ -1,6 +1,6 @@
 //! Against the parser that the client reads with, on a stack as small as any thread has.
 
-use super::{super::table, frames::Frames, tables::*, *};
+use super::{super::table, tables::*, *};
 use amq_protocol::{
     frame::{AMQPContentHeader, AMQPFrame, gen_frame, parse_frame},
     protocol::{AMQPClass, basic, channel, connection, queue},
@@ -457,43 +457,5 @@ proptest! {
     fn whatever_bytes_come_nothing_panics(bytes in vec(any::<u8>(), 0..500), kind in 0..4_u8, sizes in sizes()) {
         read(&frame(kind, &bytes), &sizes, 100, 0);
         read(&bytes, &sizes, 100, 1);
-    }
-}
-
-/// `cargo test --release -p elasticio-sailor --lib -- --ignored --nocapture how_fast`
-#[test]
-#[ignore = "a measurement"]
-fn how_fast_the_guard_is() {
-    let deliver =
-        [&[0, 60, 0, 60], name(b"ctag").as_slice(), &[0; 8], &[1], &name(b"exchange"), &name(b"key")].concat();
-    let ids: Vec<u8> =
-        (0..12).flat_map(|n| [name(format!("header-{n}").as_bytes()), long(&[b'v'; 36])].concat()).collect();
-    let headers = header(1 << 15 | HEADERS | 1 << 12, &[name(b"application/json"), sized(&ids), vec![2]].concat());
-    for body in [100, 1000, 10_000, 131_000] {
-        let message = [frame(1, &deliver), headers.clone(), frame(3, &vec![b'x'; body])].concat();
-        let count = (64 << 20) / message.len();
-        let bytes = message.repeat(count);
-        let mut frames = Frames::new(0);
-        let mut into = vec![0; 1 << 20];
-        let start = Instant::now();
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let free = frames.free().min(rest.len());
-            if free >= LEAST_READ {
-                into[..free].copy_from_slice(&rest[..free]);
-                frames.passed(free);
-                rest = &rest[free..];
-                continue;
-            }
-            let space = frames.space();
-            let some = space.len().min(rest.len());
-            space[..some].copy_from_slice(&rest[..some]);
-            rest = &rest[some..];
-            frames.filled(some);
-            while frames.take(&mut into) > 0 {}
-        }
-        let took = start.elapsed();
-        let rate = bytes.len() as f64 / took.as_secs_f64() / 1e6;
-        println!("bodies of {body}: {rate:.0} MB/s, {:.0} messages/s", count as f64 / took.as_secs_f64());
     }
 }

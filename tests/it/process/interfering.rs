@@ -41,12 +41,12 @@ impl Interfering {
                 opened.fetch_add(1, Ordering::Relaxed);
                 let (broker, tls, instead) = (broker.clone(), tls.clone(), instead.clone());
                 tokio::spawn(async move {
-                    let far = TcpStream::connect(broker).await.unwrap();
                     match tls {
-                        None => relay(near, far, &instead).await,
+                        None => relay(near, &broker, &instead).await,
                         Some(tls) => {
+                            // A client that does not trust us goes away.
                             if let Ok(near) = tls.accept(near).await {
-                                relay(near, far, &instead).await;
+                                relay(near, &broker, &instead).await;
                             }
                         }
                     }
@@ -62,7 +62,8 @@ impl Interfering {
     }
 }
 
-async fn relay<S: AsyncRead + AsyncWrite>(near: S, far: TcpStream, instead: &[Instead]) {
+async fn relay<S: AsyncRead + AsyncWrite>(near: S, broker: &str, instead: &[Instead]) {
+    let far = TcpStream::connect(broker).await.unwrap();
     let (mut from_client, mut to_client) = split(near);
     let (mut from_broker, mut to_broker) = far.into_split();
     tokio::select! {

@@ -2,6 +2,8 @@
 
 mod delivery;
 mod faults;
+mod hostile;
+pub(crate) mod interfering;
 mod oauth;
 mod reference;
 mod start_up;
