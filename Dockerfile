@@ -37,8 +37,6 @@ ARG COMPONENT_JSON={}
 ARG LOGO=""
 LABEL elastic.io.component="${COMPONENT_JSON}" elastic.io.logo="${LOGO}"
 COPY --from=build /image/ /
-# The AMQP client reads nested header tables by recursion, on threads of the default stack size.
-ENV RUST_MIN_STACK=8388608
 WORKDIR /home/nonroot/component
 USER nonroot
 # The platform starts a container with the command line of a Node component. Where it hands that over as arguments

@@ -1,6 +1,7 @@
 //! What went wrong with the broker, whether waiting mends it, and what the reader can do.
 
 use lapin::{Error, ErrorKind};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 /// How often in a row the broker may refuse before that is taken as final: a broker that has just started may do so
 /// before it has loaded its users and queues.
@@ -49,8 +50,44 @@ pub(super) fn is_about_the_message(error: &Error) -> bool {
 pub(super) fn describe(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => format!("the broker says {} {}", error.get_id(), error.get_message()),
-        ErrorKind::IOError(error) => error.to_string(),
+        ErrorKind::IOError(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+            Some(error) => format!("{TLS}{error}; {}", tls_remedy(error)),
+            None => error.to_string(),
+        },
         _ => error.to_string(),
+    }
+}
+
+/// How a text about TLS begins.
+const TLS: &str = "no TLS connection: ";
+
+/// Whether a text says what to do about TLS: the broker is there, so nothing else is to be checked.
+pub(super) fn is_about_tls(text: &str) -> bool {
+    text.contains(TLS)
+}
+
+fn tls_remedy(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "who has issued the broker's certificate is not trusted here: name a file of trusted ones in SSL_CERT_FILE, \
+             or a folder in SSL_CERT_DIR"
+        }
+        TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the broker's certificate is for another name: check the host in ELASTICIO_AMQP_URI",
+        TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "the broker's certificate has expired: renew it, or check this machine's clock"
+        }
+        TlsError::InvalidCertificate(_) => "check the broker's certificate",
+        TlsError::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the broker wants a client's certificate, and the sailor has none: let the broker do without"
+        }
+        TlsError::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion)
+        | TlsError::PeerIncompatible(_) => "the broker has to speak TLS 1.2 or 1.3 with common ciphers",
+        TlsError::InvalidMessage(_) => {
+            "what answers does not speak TLS: check the port in ELASTICIO_AMQP_URI, or begin it with amqp://"
+        }
+        _ => "check the broker's TLS settings",
     }
 }
 
@@ -143,6 +180,24 @@ mod tests {
             };
             assert_eq!(name, expected, "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_of_tls_says_what_to_check() {
+        let certificate = TlsError::InvalidCertificate;
+        for (error, remedy) in [
+            (certificate(CertificateError::UnknownIssuer), "SSL_CERT_FILE"),
+            (certificate(CertificateError::NotValidForName), "another name"),
+            (certificate(CertificateError::Expired), "expired"),
+            (TlsError::AlertReceived(AlertDescription::CertificateRequired), "client's certificate"),
+            (TlsError::AlertReceived(AlertDescription::ProtocolVersion), "TLS 1.2"),
+            (TlsError::InvalidMessage(rustls::InvalidMessage::InvalidContentType), "does not speak TLS"),
+        ] {
+            let failure = Failure::new("connecting", &io::Error::new(io::ErrorKind::InvalidData, error).into());
+            assert!(matches!(failure, Failure::Passing(_)));
+            assert!(failure.text().contains(remedy) && is_about_tls(failure.text()), "{}", failure.text());
+        }
+        assert!(!is_about_tls(&describe(&io::Error::from(io::ErrorKind::ConnectionRefused).into())));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod confirms;
 mod consumer;
 mod delivery;
 mod failure;
+mod guard;
 mod lock;
 mod publisher;
 mod routing;

@@ -1,6 +1,9 @@
 //! Connections: where they run, how they are opened, and how long to wait before the next try.
 
-use super::failure::{Failure, REFUSALS, describe};
+use super::{
+    failure::{Failure, REFUSALS, describe, is_about_tls},
+    guard,
+};
 use crate::{settings::AmqpSettings, transport::TransportError};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
@@ -110,14 +113,13 @@ impl Connector {
         let doing = format!("connecting to the broker at {}:{}", authority.host, authority.port);
         let properties =
             ConnectionProperties::default().with_connection_name(format!("{}-{role}", self.hostname).into());
-        let runtime = async_rs::Runtime::tokio_with_handle(self.runtime.clone());
         let limit = self.uri.query.connection_timeout.map_or(CONNECT_TIMEOUT, Duration::from_millis);
         let mut uri = self.uri.clone();
         if let Role::Lock = role {
             let wanted = uri.query.heartbeat.filter(|seconds| *seconds > 0);
             uri.query.heartbeat = Some(wanted.map_or(LOCK_HEARTBEAT, |seconds| seconds.min(LOCK_HEARTBEAT)));
         }
-        match timeout(limit, Connection::connect_uri_with_runtime(uri, properties, runtime)).await {
+        match timeout(limit, guard::connect(uri, properties, self.runtime.clone())).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(Failure::new(&doing, &error)),
             Err(_) => Err(Failure::Passing(format!("{doing}: no answer within {} s", limit.as_secs_f32()))),
@@ -138,7 +140,9 @@ impl Connector {
                 Err(failure) if left == 0 => {
                     let tries = settings.connect_retries.saturating_add(1);
                     let check = match failure {
-                        Failure::Passing(_) => "; check that the broker runs and that ELASTICIO_AMQP_URI names it",
+                        Failure::Passing(ref text) if !is_about_tls(text) => {
+                            "; check that the broker runs and that ELASTICIO_AMQP_URI names it"
+                        }
                         _ => "",
                     };
                     return Err(TransportError(format!("{}{check} ({tries} tries)", failure.text())));

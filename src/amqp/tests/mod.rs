@@ -2,6 +2,7 @@
 //! queues, its own exchange and its own relay to the broker, which can cut its connections or go silent.
 
 mod consuming;
+mod hostile;
 mod locking;
 mod opening_and_closing;
 mod publishing;

@@ -3,6 +3,8 @@
 mod bodies;
 mod delivery;
 mod faults;
+mod hostile;
+pub(crate) mod interfering;
 mod json;
 mod log;
 mod oauth;

@@ -1,0 +1,152 @@
+//! The bytes from the broker, frame by frame: a buffer that hands on nothing the client cannot read.
+
+use super::tables;
+
+/// Type, channel and size stand before a frame's payload, one octet after it.
+const HEAD: usize = 7;
+const AROUND: usize = HEAD + 1;
+const METHOD: u8 = 1;
+const HEADER: u8 = 2;
+const BODY: u8 = 3;
+const HEARTBEAT: u8 = 8;
+
+/// What is read from the broker at once, unless a frame that has to be seen as a whole is longer.
+const CAPACITY: usize = 64 * 1024;
+/// The least frame size that AMQP knows.
+const LEAST_FRAME: usize = 4096;
+
+/// Holds frames of methods and content headers until they are complete and looked at; everything else only passes.
+pub(crate) struct Frames {
+    buffer: Vec<u8>,
+    /// `..start` has been handed on, `start..checked` may be, `checked..end` is the beginning of a frame.
+    start: usize,
+    checked: usize,
+    end: usize,
+    /// How many bytes after `checked` need no look.
+    free: usize,
+    /// The longest frame that the client takes, as it is agreed with the broker; 0 for any.
+    frame_max: usize,
+    /// What has been mended since somebody asked.
+    mended: Vec<&'static str>,
+}
+
+impl Frames {
+    /// `frame_max` is what the client asks for, 0 if it leaves that to the broker.
+    pub(crate) fn new(frame_max: u32) -> Self {
+        Self {
+            buffer: vec![0; CAPACITY],
+            start: 0,
+            checked: 0,
+            end: 0,
+            free: 0,
+            frame_max: frame_max as usize,
+            mended: Vec::new(),
+        }
+    }
+
+    /// Hands on what the client may have; none only if nothing is there.
+    pub(crate) fn take(&mut self, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.checked - self.start);
+        into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+        self.start += count;
+        count
+    }
+
+    /// How many bytes may go from the broker to the client without coming here, now that everything was taken.
+    pub(crate) fn free(&self) -> usize {
+        if self.start == self.end { self.free } else { 0 }
+    }
+
+    /// So many of them have.
+    pub(crate) fn passed(&mut self, count: usize) {
+        self.free -= count;
+    }
+
+    /// Where the next bytes from the broker go.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.checked -= self.start;
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(2 * self.end, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many bytes have come into the space.
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end += count;
+        while self.checked < self.end {
+            if self.free > 0 {
+                let count = self.free.min(self.end - self.checked);
+                self.checked += count;
+                self.free -= count;
+                continue;
+            }
+            let Some(head) = self.buffer[self.checked..self.end].first_chunk::<HEAD>() else { break };
+            let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize + AROUND;
+            match head[0] {
+                METHOD | HEADER if length > self.end - self.checked => break,
+                METHOD => self.method(length),
+                HEADER => self.header(length),
+                BODY | HEARTBEAT => self.free = length,
+                // No frame, so none after it either: the client is to say that this is no AMQP.
+                _ => self.free = usize::MAX,
+            }
+        }
+    }
+
+    /// Why frames were mended since the last time.
+    pub(crate) fn mended(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.mended)
+    }
+
+    fn method(&mut self, length: usize) {
+        let payload = &self.buffer[self.checked + HEAD..self.checked + length - 1];
+        if let Some([0, 10, 0, 30, _, _, most @ ..]) = payload.first_chunk::<10>() {
+            self.frame_max = agreed(self.frame_max, u32::from_be_bytes(*most) as usize);
+        }
+        if tables::is_good_method(payload) {
+            self.checked += length;
+        } else {
+            let (payload, reasons) = tables::mend_method(payload);
+            self.replace(length, &payload, reasons);
+        }
+    }
+
+    fn header(&mut self, length: usize) {
+        let payload = &self.buffer[self.checked + HEAD..self.checked + length - 1];
+        let limit = if self.frame_max == 0 { usize::MAX } else { self.frame_max.saturating_sub(AROUND) };
+        if payload.len() <= limit && tables::is_good_header(payload) {
+            self.checked += length;
+        } else {
+            let (payload, reasons) = tables::mend_header(payload, limit);
+            self.replace(length, &payload, reasons);
+        }
+    }
+
+    /// A frame with another payload, which is never longer than its own.
+    fn replace(&mut self, length: usize, payload: &[u8], reasons: Vec<&'static str>) {
+        let at = self.checked;
+        let shorter = length - AROUND - payload.len();
+        self.buffer[at + 3..at + HEAD].copy_from_slice(&(payload.len() as u32).to_be_bytes());
+        self.buffer[at + HEAD..at + HEAD + payload.len()].copy_from_slice(payload);
+        self.buffer.copy_within(at + length - 1..self.end, at + length - 1 - shorter);
+        self.end -= shorter;
+        self.checked += length - shorter;
+        self.mended.extend(reasons);
+    }
+}
+
+/// The longest frame by what the client wants and the broker offers, as the client reckons; 0 for any.
+fn agreed(wanted: usize, offered: usize) -> usize {
+    match (wanted, offered) {
+        (wanted, 0) => wanted,
+        (0, offered) => offered.max(LEAST_FRAME),
+        (wanted, offered) if offered < wanted => offered.max(LEAST_FRAME),
+        (wanted, _) => wanted,
+    }
+}
