@@ -60,7 +60,7 @@ impl Json {
     /// True for `{…}`.
     #[must_use]
     pub fn is_object(&self) -> bool {
-        self.0.first() == Some(&b'{')
+        self.0.trim_ascii_start().first() == Some(&b'{')
     }
 
     /// The members, when this is an object.

@@ -109,6 +109,19 @@ fn emptiness_is_what_the_existing_sailors_call_empty() {
 }
 
 #[test]
+fn members_are_there_where_the_value_is_an_object() {
+    let members = Json::checked(r#" {"a":[1],"b":{}}"#.into()).unwrap().members().unwrap();
+    assert_eq!(
+        members.iter().map(|(name, json)| (name, json.is_object())).collect::<Vec<_>>(),
+        [("a", false), ("b", true)]
+    );
+    for other in ["[{}]", r#""{}""#, "null", "1"] {
+        let json = Json::checked(other.into()).unwrap();
+        assert!(json.members().is_none() && !json.is_object(), "{other}");
+    }
+}
+
+#[test]
 fn a_protocol_version_is_read_from_every_kind_of_number_and_from_text() {
     let table = [
         (json!(2), 2),
