@@ -112,6 +112,7 @@ async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_sta
 #[tokio::test]
 async fn given_a_shutdown_hook_at_work_when_signals_come_then_it_is_not_taken_for_done() {
     let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_HOOK_SHUTDOWN", "true");
+    let rig = rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
     rig.emulator.platform().fail("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
     let component = rig.start();
     timeout(PATIENCE, rig.emulator.platform().called("GET .*startup/data", 1)).await.unwrap();
