@@ -32,6 +32,15 @@ impl Encoding {
             Self::Raw => sealed,
         }
     }
+
+    /// How long the text is that a message body of `len` bytes becomes in an error event.
+    #[must_use]
+    pub fn text_len(self, len: usize) -> usize {
+        match self {
+            Self::Base64 => len,
+            Self::Raw => len.div_ceil(3) * 4,
+        }
+    }
 }
 
 /// Why a payload could not be decrypted, or a cipher not made.

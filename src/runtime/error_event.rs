@@ -181,12 +181,12 @@ impl<T: Transport> Flight<T> {
     /// Publishes an error event, with less and less of it until the broker takes it.
     async fn publish_cut(&self, report: &ErrorReport, headers: &Headers) -> Result<(), PublishError> {
         let mut cuts = Cuts::none(report, headers, &self.incoming.meta);
+        let input = self.incoming_encoding().text_len(self.body.len());
+        if input > self.engine.settings.outgoing_size_limit.max(LARGEST_ERROR) && cuts.cut(Fault::Refused) {
+            tracing::warn!(size = input, "The input of a failed message is too large for its error event");
+        }
         loop {
-            let mut body = self.error_body(&cuts.report(report), cuts.are(Part::Input));
-            if body.len() > self.engine.settings.outgoing_size_limit.max(LARGEST_ERROR) && cuts.cut(Fault::Refused) {
-                tracing::warn!(size = body.len(), "The input of a failed message is too large for its error event");
-                body = self.error_body(&cuts.report(report), true);
-            }
+            let body = self.error_body(&cuts.report(report), cuts.are(Part::Input));
             let headers = self.cut_headers(headers, &cuts);
             let publication = Publication { route: Route::Error, headers, body: body.into() };
             match self.engine.transport.publish(publication).await {
@@ -199,9 +199,12 @@ impl<T: Transport> Flight<T> {
     }
 
     fn error_body(&self, report: &ErrorReport, without_input: bool) -> Vec<u8> {
-        let encoding = Encoding::of(self.incoming.protocol_version);
-        let input = (!without_input).then_some((&*self.body, encoding));
+        let input = (!without_input).then_some((&*self.body, self.incoming_encoding()));
         error_body(&report.seal(&self.engine.cipher), input)
+    }
+
+    fn incoming_encoding(&self) -> Encoding {
+        Encoding::of(self.incoming.protocol_version)
     }
 
     fn cut_headers(&self, headers: &Headers, cuts: &Cuts) -> Headers {
