@@ -270,7 +270,7 @@ async fn a_redirect_does_not_tell_where_it_comes_from() {
     for status in [302, 307] {
         let to = server(vec![]).await;
         let from = server(vec![ResponseTemplate::new(status).insert_header("location", to.uri())]).await;
-        assert_eq!(get(&QUICK, &format!("{}/?key=secret", from.uri())).await.unwrap(), "done");
+        assert_eq!(get(&quick(), &format!("{}/?key=secret", from.uri())).await.unwrap(), "done");
         let [request] = to.received_requests().await.unwrap().try_into().unwrap();
         assert!(!request.headers.contains_key("referer"), "{status}: {request:?}");
     }
