@@ -101,8 +101,8 @@ impl<J> Ledger<J> {
         self.entries.insert(number, Entry { mark, returned: false, job });
     }
 
-    /// Takes out the jobs that are answered. `answers` has to be everything that is there: a return always comes with
-    /// an answer no later than that of the message it is about, but not necessarily in the earlier batch.
+    /// Takes out the jobs that are answered. `answers` has to hold whole frames of the broker's: one frame may answer many
+    /// messages, and lapin hands the returns of these to them in any order.
     pub(super) fn settle(&mut self, answers: Vec<(u64, Answer)>) -> Vec<(J, Fate)> {
         for (number, answer) in &answers {
             if let Answer::Ack(Some(returned)) | Answer::Nack(Some(returned)) = answer {
@@ -123,6 +123,10 @@ impl<J> Ledger<J> {
             Some((entry.job, fate))
         });
         fates.collect()
+    }
+
+    pub(super) fn jobs_mut(&mut self) -> impl Iterator<Item = &mut J> {
+        self.entries.values_mut().map(|entry| &mut entry.job)
     }
 
     /// All jobs that have no answer, in their order.

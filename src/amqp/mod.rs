@@ -99,6 +99,15 @@ impl Amqp {
     pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
         let queue = table::short(&settings.queue, "ELASTICIO_LISTEN_MESSAGES_ON").map_err(TransportError)?;
         let exchange = table::short(&settings.exchange, "ELASTICIO_PUBLISH_MESSAGES_TO").map_err(TransportError)?;
+        let own_keys = [
+            (&settings.data_key, "ELASTICIO_DATA_ROUTING_KEY"),
+            (&settings.error_key, "ELASTICIO_ERROR_ROUTING_KEY"),
+            (&settings.snapshot_key, "ELASTICIO_SNAPSHOT_ROUTING_KEY"),
+            (&settings.rebound_key, "ELASTICIO_REBOUND_ROUTING_KEY"),
+        ];
+        let own_keys = own_keys.map(|(key, name)| table::short(key, name).map_err(TransportError));
+        let [data, error, snapshot, rebound] = own_keys;
+        let own_keys = [data?, error?, snapshot?, rebound?];
         let thread = AmqpThread::start()?;
         let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
 
@@ -117,7 +126,7 @@ impl Amqp {
         };
         let writer = Writer {
             connector: connector.clone(),
-            keys: RoutingKeys::new(exchange.clone(), settings.absence_is_error, settings.binding_timeout),
+            keys: RoutingKeys::new(exchange.clone(), own_keys, settings.absence_is_error, settings.binding_timeout),
             exchange,
             policy,
             jobs,

@@ -2,7 +2,7 @@
 
 use super::{
     confirms::{Mark, message_id},
-    routing::{LONGEST_PAUSE, Purpose},
+    routing::{Purpose, pause_while_lost},
     table,
 };
 use crate::transport::{Fault, PublishError, Receipt};
@@ -131,6 +131,11 @@ impl Job {
         self.receipt.is_closed()
     }
 
+    /// Nothing came of the suspicion.
+    pub(super) fn acquit(&mut self) {
+        self.suspect = false;
+    }
+
     /// Whether the next try has to be made alone, so that it is clear whose fault it is.
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect
@@ -182,8 +187,10 @@ impl Job {
         }
         let lost_error_key = matches!(setback, Setback::Unbound) && self.purpose == Purpose::Error;
         let exhausted = policy.attempts.is_some_and(|attempts| self.tries >= attempts) && !lost_error_key;
-        let pause = policy.pause(self.tries);
-        let pause = if let Setback::Unbound = setback { pause.min(LONGEST_PAUSE) } else { pause };
+        let pause = match setback {
+            Setback::Unbound => pause_while_lost(self.tries, policy),
+            _ => policy.pause(self.tries),
+        };
         (!exhausted).then_some(pause)
     }
 
@@ -272,7 +279,7 @@ mod tests {
         let mut job = job();
         for _ in 0..1000 {
             assert!(job.count(&Setback::Nacked, &policy(None)).is_some());
-            assert!(job.count(&Setback::Unbound, &policy(None)).is_some_and(|pause| pause <= LONGEST_PAUSE));
+            assert!(job.count(&Setback::Unbound, &policy(None)).is_some_and(|pause| pause <= Duration::from_secs(5)));
             assert!(job.count(&Setback::Unconfirmed(String::new()), &policy(None)).is_some());
         }
     }

@@ -18,11 +18,12 @@ const TRIES: u32 = 5;
 /// The pause after the first of these tries; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between tries while a binding is waited for.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often it is worth a warning that snapshots are kept nowhere.
 const SNAPSHOT_WARNING: Duration = Duration::from_secs(60);
-/// Absent keys to remember. A component may make up keys of its own without end; a forgotten one is tried again.
-const ABSENT_KEYS: usize = 1024;
+/// Keys to remember, of those that have carried an event and of those that lead nowhere. A component may make up keys of
+/// its own without end; a forgotten one is tried again as a new one.
+const KEYS: usize = 16 * 1024;
 
 /// What an event is for, as far as a missing binding is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,9 +49,24 @@ pub(super) enum Returned {
     /// Kept until it is known whether the key leads anywhere.
     Parked,
     /// Nothing is bound, and nothing has to be: these count as delivered.
-    EndOfFlow(Vec<Job>),
+    EndOfFlow(Returns),
     /// Nothing is bound, and that is an error for these.
-    Unbound(Vec<Job>),
+    Unbound(Returns),
+}
+
+/// Jobs under a key that turns out to lead nowhere.
+#[derive(Default)]
+pub(super) struct Returns {
+    /// The broker has returned their messages.
+    pub(super) returned: Vec<Job>,
+    /// They have waited before their first try, and have it now.
+    pub(super) untried: Vec<Job>,
+}
+
+impl From<Job> for Returns {
+    fn from(job: Job) -> Self {
+        Self { returned: vec![job], untried: Vec::new() }
+    }
 }
 
 /// A key that has carried no event so far.
@@ -71,6 +87,8 @@ pub(super) struct RoutingKeys {
     absence_is_error: bool,
     /// How long a binding for rebounds and error events is waited for, where there has been none.
     wait: Duration,
+    /// Those of the step itself, which are never forgotten.
+    configured: [ShortString; 4],
     carried: HashSet<ShortString>,
     others: HashMap<(ShortString, Purpose), State>,
     /// How many of these are being probed: seldom any, so that other events need no look-up.
@@ -79,8 +97,15 @@ pub(super) struct RoutingKeys {
 }
 
 impl RoutingKeys {
-    pub(super) fn new(exchange: ShortString, absence_is_error: bool, wait: Duration) -> Self {
+    /// `configured` are the step's own routing keys.
+    pub(super) fn new(
+        exchange: ShortString,
+        configured: [ShortString; 4],
+        absence_is_error: bool,
+        wait: Duration,
+    ) -> Self {
         Self {
+            configured,
             exchange,
             absence_is_error,
             wait,
@@ -105,11 +130,16 @@ impl RoutingKeys {
         }
     }
 
-    /// The broker has brought this job's message to a queue. Gives the jobs that have waited to know.
+    /// A queue is bound to this job's key: it has taken the message, or refused it. Gives the jobs that have waited to
+    /// know.
     pub(super) fn carried(&mut self, job: &Job) -> Vec<Job> {
         let key = &job.mark.routing_key;
-        if self.carried.contains(key) {
+        // Nothing is asked of keys for answers, and whoever sends a message can make one up.
+        if job.purpose == Purpose::Answer || self.carried.contains(key) {
             return Vec::new();
+        }
+        if self.carried.len() >= KEYS {
+            self.carried.retain(|key| self.configured.contains(key));
         }
         self.carried.insert(key.clone());
         let mut freed = Vec::new();
@@ -146,40 +176,30 @@ impl RoutingKeys {
         job.count_try();
         job.returns += 1;
         match job.purpose {
-            Purpose::Answer => self.few_tries(job, policy),
-            Purpose::Rebound => self.wait_for(job, policy),
-            Purpose::Data | Purpose::Snapshot if self.absence_is_error => self.few_tries(job, policy),
-            Purpose::Data | Purpose::Snapshot | Purpose::Error => self.probe(job, policy),
+            Purpose::Answer => few_tries(job, policy),
+            Purpose::Rebound => self.wait_for(job),
+            Purpose::Data | Purpose::Snapshot if self.absence_is_error => few_tries(job, policy),
+            Purpose::Data | Purpose::Snapshot | Purpose::Error => self.probe(job),
         }
-    }
-
-    /// Each job has its own tries.
-    fn few_tries(&self, job: Job, policy: &RetryPolicy) -> Returned {
-        let exhausted = policy.attempts.is_some_and(|attempts| job.returns >= attempts);
-        if job.returns >= TRIES || exhausted {
-            return Returned::Unbound(vec![job]);
-        }
-        let pause = policy.pause(job.returns);
-        Returned::Again(job, pause)
     }
 
     /// Each job waits for itself.
-    fn wait_for(&self, mut job: Job, policy: &RetryPolicy) -> Returned {
+    fn wait_for(&self, mut job: Job) -> Returned {
         if job.returned_since.is_none() {
             self.warn_of_waiting(&job);
         }
         let since = *job.returned_since.get_or_insert_with(Instant::now);
-        match self.next_look(since, job.returns, policy) {
+        match self.next_look(since, job.returns) {
             Some(pause) => Returned::Again(job, pause),
-            None => Returned::Unbound(vec![job]),
+            None => Returned::Unbound(job.into()),
         }
     }
 
     /// One job finds out for all.
-    fn probe(&mut self, mut job: Job, policy: &RetryPolicy) -> Returned {
+    fn probe(&mut self, mut job: Job) -> Returned {
         let key = (job.mark.routing_key.clone(), job.purpose);
         let (since, tries) = match self.others.get_mut(&key) {
-            Some(State::Absent) => return self.absent(vec![job]),
+            Some(State::Absent) => return self.absent(job, Vec::new()),
             Some(State::Probed { parked, .. }) if !job.is_probe => {
                 parked.push(job);
                 return Returned::Parked;
@@ -200,8 +220,8 @@ impl RoutingKeys {
             }
         };
         let next = match job.purpose {
-            Purpose::Error => self.next_look(since, tries, policy),
-            _ => (tries < TRIES).then(|| pause(tries, policy)),
+            Purpose::Error => self.next_look(since, tries),
+            _ => (tries < TRIES).then(|| pause(tries)),
         };
         if let Some(pause) = next {
             return Returned::Again(job, pause);
@@ -211,7 +231,7 @@ impl RoutingKeys {
         self.limit_absent_keys();
         self.others.insert(key, State::Absent);
         self.tell_of_absence(&job);
-        self.absent(std::iter::once(job).chain(parked).collect())
+        self.absent(job, parked)
     }
 
     /// All jobs that wait to know where their key leads.
@@ -222,21 +242,21 @@ impl RoutingKeys {
         })
     }
 
-    fn absent(&mut self, jobs: Vec<Job>) -> Returned {
-        match jobs.first().map(|job| job.purpose) {
-            Some(Purpose::Error) => Returned::Unbound(jobs),
-            Some(Purpose::Snapshot) => {
-                self.warn_of_snapshots(&jobs[0]);
-                Returned::EndOfFlow(jobs)
-            }
-            _ => Returned::EndOfFlow(jobs),
+    fn absent(&mut self, job: Job, parked: Vec<Job>) -> Returned {
+        let purpose = job.purpose;
+        if purpose == Purpose::Snapshot {
+            self.warn_of_snapshots(&job);
         }
+        let (untried, mut returned): (Vec<_>, Vec<_>) = parked.into_iter().partition(|job| job.returns == 0);
+        returned.insert(0, job);
+        let jobs = Returns { returned, untried };
+        if purpose == Purpose::Error { Returned::Unbound(jobs) } else { Returned::EndOfFlow(jobs) }
     }
 
     /// The pause before the next look for a binding that is waited for; the last one is at the end of the wait.
-    fn next_look(&self, since: Instant, tries: u32, policy: &RetryPolicy) -> Option<Duration> {
+    fn next_look(&self, since: Instant, tries: u32) -> Option<Duration> {
         let left = self.wait.checked_sub(since.elapsed()).filter(|left| !left.is_zero())?;
-        Some(pause(tries, policy).min(left))
+        Some(pause(tries).min(left))
     }
 
     fn forget(&mut self, key: &ShortString, purpose: Purpose) -> Option<State> {
@@ -248,8 +268,9 @@ impl RoutingKeys {
     }
 
     fn limit_absent_keys(&mut self) {
-        if self.others.len() - self.probed >= ABSENT_KEYS {
-            self.others.retain(|_, state| matches!(state, State::Probed { .. }));
+        if self.others.len() - self.probed >= KEYS {
+            let configured = &self.configured;
+            self.others.retain(|(key, _), state| matches!(state, State::Probed { .. }) || configured.contains(key));
         }
     }
 
@@ -296,8 +317,23 @@ impl RoutingKeys {
     }
 }
 
-/// The pause after so many returns. A binding that comes is soon seen, however slowly other tries are made.
-fn pause(returns: u32, policy: &RetryPolicy) -> Duration {
-    let own = FIRST_PAUSE.saturating_mul(1 << (returns.saturating_sub(1)).min(16));
-    policy.pause(returns).min(own).min(LONGEST_PAUSE)
+/// Each job has its own tries.
+fn few_tries(job: Job, policy: &RetryPolicy) -> Returned {
+    let exhausted = policy.attempts.is_some_and(|attempts| job.returns >= attempts);
+    if job.returns >= TRIES || exhausted {
+        return Returned::Unbound(job.into());
+    }
+    let pause = policy.pause(job.returns);
+    Returned::Again(job, pause)
+}
+
+/// The pause after so many returns. It is none of the settings' business: what is decided after the last one is not to
+/// depend on how fast other tries are made.
+fn pause(returns: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << (returns.saturating_sub(1)).min(16)).min(LONGEST_PAUSE)
+}
+
+/// The pause before another try of an event whose binding is lost, after so many tries.
+pub(super) fn pause_while_lost(tries: u32, policy: &RetryPolicy) -> Duration {
+    policy.pause(tries).clamp(FIRST_PAUSE, LONGEST_PAUSE)
 }

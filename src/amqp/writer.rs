@@ -9,7 +9,7 @@ use super::{
     confirms::{self, Answer, Fate, Ledger},
     failure::{self, Failure, describe},
     publisher::{Job, RetryPolicy, Setback},
-    routing::{Returned, RoutingKeys},
+    routing::{Returned, Returns, RoutingKeys},
     session::{self, ANSWER_TIMEOUT, Connector, Pace, Role},
 };
 use crate::transport::{Fault, TransportError};
@@ -32,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long after a loss the fates of the publishes under way may take to come in.
 const FATES_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a message that may be refused is waited for alone. A confirm can take longer than that, and nothing is
+/// published meanwhile.
+const ALONE: Duration = Duration::from_secs(5);
 const SHUTDOWN: &str = "the connection was closed on shutdown";
 
 /// The connection that events go out on, with its channel in confirm mode.
@@ -124,11 +127,41 @@ struct Traffic<'a> {
     launches: u64,
     /// What is under way is a suspect.
     suspect: bool,
+    /// Since when nothing goes out, because of suspects.
+    held: Option<Instant>,
 }
 
 impl Traffic<'_> {
     fn suspect_is_out(&self) -> bool {
         self.suspect && !self.flight.is_empty()
+    }
+
+    /// All that the broker has answered so far, from `first` on: whole frames of it.
+    ///
+    /// lapin resolves what one frame answers message by message, under a lock that `wait_for_confirms` takes as well. So
+    /// once that was to be had and nothing new has come, no frame is known by half.
+    fn answers(&mut self, first: (u64, Answer)) -> Vec<(u64, Answer)> {
+        let mut answers = vec![first];
+        loop {
+            let known = answers.len();
+            let _ = self.session.channel.wait_for_confirms().now_or_never();
+            while let Some(Some(answer)) = self.flight.next().now_or_never() {
+                answers.push(answer);
+            }
+            if answers.len() == known {
+                return answers;
+            }
+        }
+    }
+
+    /// Whether nothing may go out for now; `suspect_is_due` is whether one is to be next. Until when it may hold.
+    fn hold(&mut self, suspect_is_due: bool) -> Option<Instant> {
+        if !self.suspect_is_out() && !(suspect_is_due && !self.flight.is_empty()) {
+            self.held = None;
+            return None;
+        }
+        let end = *self.held.get_or_insert_with(Instant::now) + ALONE;
+        (end > Instant::now()).then_some(end)
     }
 }
 
@@ -156,7 +189,10 @@ impl Writer {
             let end = self.drive(&current).await;
             if let End::Lost(error) = end {
                 if failure::is_about_the_message(&error) && current.connection.status().connected() {
-                    session = self.reopen_channel(current, &error).await;
+                    session = select! {
+                        () = closing.cancelled() => break,
+                        reopened = self.reopen_channel(current, &error) => reopened,
+                    };
                     continue;
                 }
                 if let Some(fatal) = self.judge(&error) {
@@ -199,11 +235,11 @@ impl Writer {
         let closing = self.closing.clone();
         let mut events = pin!(session.connection.events_listener());
         let mut traffic =
-            Traffic { session, flight: Flight::new(), ledger: Ledger::new(), launches: 0, suspect: false };
+            Traffic { session, flight: Flight::new(), ledger: Ledger::new(), launches: 0, suspect: false, held: None };
         let error = loop {
             let due = self.waiting.next_due();
             // A suspect waits until nothing is under way, and nothing goes out before it is answered.
-            let hold = traffic.suspect_is_out() || (self.waiting.suspect_is_due() && !traffic.flight.is_empty());
+            let hold = traffic.hold(self.waiting.suspect_is_due());
             select! {
                 biased;
                 () = closing.cancelled() => {
@@ -212,10 +248,7 @@ impl Writer {
                     return End::Closing;
                 }
                 Some(first) = traffic.flight.next(), if !traffic.flight.is_empty() => {
-                    let mut answers = vec![first];
-                    while let Some(Some(answer)) = traffic.flight.next().now_or_never() {
-                        answers.push(answer);
-                    }
+                    let answers = traffic.answers(first);
                     if let Some(error) = self.conclude(traffic.ledger.settle(answers)) {
                         break error;
                     }
@@ -229,10 +262,12 @@ impl Writer {
                     Event::ConnectionUnblocked => tracing::info!("The broker takes messages again."),
                     _ => {}
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && !hold => {
-                    if self.waiting.suspect_is_due() && !traffic.flight.is_empty() {
-                        continue;
-                    }
+                () = sleep_until(hold.unwrap_or_else(Instant::now)), if hold.is_some() => {
+                    // What is not answered by now is not what the broker refuses at once.
+                    traffic.ledger.jobs_mut().for_each(Job::acquit);
+                    traffic.suspect = false;
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && hold.is_none() => {
                     while let Some(job) = self.waiting.pop_due() {
                         self.launch(job, &mut traffic).await;
                         if traffic.suspect_is_out() || self.waiting.suspect_is_due() {
@@ -240,7 +275,7 @@ impl Writer {
                         }
                     }
                 }
-                Some(job) = self.jobs.recv(), if !hold => self.launch(job, &mut traffic).await,
+                Some(job) = self.jobs.recv(), if hold.is_none() => self.launch(job, &mut traffic).await,
             }
         };
         End::Lost(self.collect_fates(error, traffic).await)
@@ -263,6 +298,9 @@ impl Writer {
             self.counters.publish_retries.fetch_add(1, Relaxed);
         }
         traffic.suspect = job.is_suspect();
+        if traffic.suspect {
+            traffic.held = None;
+        }
         traffic.launches += 1;
         let number = traffic.launches;
         let publish =
@@ -287,7 +325,12 @@ impl Writer {
                     job.succeed();
                     self.publish_now(freed);
                 }
-                Fate::Nacked => self.try_again(job, &Setback::Nacked),
+                Fate::Nacked => {
+                    // Only a queue refuses: one is bound.
+                    let freed = self.keys.carried(&job);
+                    self.try_again(job, &Setback::Nacked);
+                    self.publish_now(freed);
+                }
                 Fate::Unroutable => {
                     self.counters.unroutable.fetch_add(1, Relaxed);
                     self.returned(job);
@@ -333,12 +376,16 @@ impl Writer {
             Returned::Lost(job) => self.try_again(job, &Setback::Unbound),
             Returned::Again(job, pause) => self.waiting.insert(job, pause),
             Returned::Parked => {}
-            Returned::EndOfFlow(jobs) => jobs.into_iter().for_each(Job::succeed),
-            Returned::Unbound(jobs) => {
-                for job in jobs {
+            Returned::EndOfFlow(Returns { returned, untried }) => {
+                returned.into_iter().for_each(Job::succeed);
+                self.publish_now(untried);
+            }
+            Returned::Unbound(Returns { returned, untried }) => {
+                for job in returned {
                     let cause = self.unbound(&job);
                     self.give_up(job, Fault::Unbound, cause);
                 }
+                self.publish_now(untried);
             }
         }
     }

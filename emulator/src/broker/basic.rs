@@ -15,7 +15,7 @@ use amq_protocol::{
     protocol::{AMQPClass, BasicProperties, basic, basic::AMQPMethod as Method},
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// RabbitMQ's limit for one message.
@@ -230,21 +230,29 @@ impl Session {
 }
 
 impl State {
-    /// Sends the confirms that were held back until now, and says when the next ones are due.
+    /// Sends the confirms that were held back until now, and says when the next ones are due. Those of one channel go out
+    /// as one, as a busy broker's do.
     pub(super) fn send_held_confirms(&mut self, now: Instant) -> Option<Instant> {
-        while let Some(first) = self.held_confirms.first_entry() {
-            let (due, _) = *first.key();
-            if due > now {
-                return Some(due);
-            }
-            let (connection, channel, delivery_tag) = first.remove();
+        let later = self.held_confirms.split_off(&(now + Duration::from_nanos(1), 0));
+        let due = std::mem::replace(&mut self.held_confirms, later);
+        let mut channels: BTreeMap<(u64, u16), Vec<u64>> = BTreeMap::new();
+        for (connection, channel, tag) in due.into_values() {
+            channels.entry((connection, channel)).or_default().push(tag);
+        }
+        for ((id, number), tags) in channels {
             // The channel may be gone, or be another one of the same number without confirms.
-            let Some(connection) = self.connections.get(&connection) else { continue };
-            if connection.channels.get(&channel).is_some_and(|channel| channel.published >= Some(delivery_tag)) {
-                let ack = basic::Ack { delivery_tag, multiple: false };
-                connection.link.method(channel, &AMQPClass::Basic(Method::Ack(ack)));
+            let Some(connection) = self.connections.get(&id) else { continue };
+            let Some(last) = tags.iter().copied().max() else { continue };
+            if connection.channels.get(&number).is_none_or(|channel| channel.published < Some(last)) {
+                continue;
+            }
+            let ack = basic::Ack { delivery_tag: last, multiple: tags.len() > 1 };
+            connection.link.method(number, &AMQPClass::Basic(Method::Ack(ack)));
+            if tags.len() > 1 {
+                // Earlier ones that were to come later are confirmed with it.
+                self.held_confirms.retain(|_, (c, n, tag)| (*c, *n) != (id, number) || *tag > last);
             }
         }
-        None
+        self.held_confirms.first_key_value().map(|((due, _), _)| *due)
     }
 }

@@ -38,9 +38,48 @@ async fn data_under_a_key_that_nothing_is_bound_to_is_the_end_of_the_flow() {
         soon("the end of the flow", receipt).await.unwrap();
     }
     assert!(returns(&amqp) <= 50 + 4, "one event tries for all, {} came back", returns(&amqp));
+    assert!(returns(&amqp) >= 50 + 4, "each event is published, {} came back", returns(&amqp));
     let before = returns(&amqp);
     soon("the end of the flow", amqp.publish(custom("later"))).await.unwrap();
     assert_eq!(returns(&amqp), before + 1, "from then on each is tried once");
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn returns_are_told_apart_though_one_frame_answers_many_messages() {
+    let world = World::new().await;
+    // RabbitMQ puts its confirms together by itself.
+    if let Some(broker) = &world._broker {
+        broker.delay_confirms(Duration::from_millis(2));
+    }
+    let amqp = world.connect().await;
+    let keyed = |key: usize, n: usize| Publication { route: Route::Custom(format!("end-{key}")), ..event(&n.to_string()) };
+    let receipts: Vec<_> = (0..2000).map(|n| amqp.publish(keyed(n / 100, n))).collect();
+    for receipt in receipts {
+        soon("the end of the flow", receipt).await.unwrap();
+    }
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_shows_that_one_is_bound() {
+    let world = World::with_out_arguments(full_after_one()).await;
+    world.bind("full").await;
+    let amqp = world.connect().await;
+    soon("the confirm", amqp.publish(event("fills it"))).await.unwrap();
+    let full = || Publication { route: Route::Custom("full".into()), ..event("waits") };
+    let mut waiting = amqp.publish(full());
+    let start = Instant::now();
+    while amqp.counters.publish_retries.load(Relaxed) < 1 {
+        assert!(start.elapsed() < SOON, "no retries");
+        sleep(Duration::from_millis(2)).await;
+    }
+    world.unbind("full").await;
+    returned(&amqp, 7).await;
+    assert!((&mut waiting).now_or_never().is_none(), "the queue was there, so its absence is no end of a flow");
+    world.bind("full").await;
+    assert_eq!(world.take().await.data, b"fills it");
+    soon("the confirm", waiting).await.unwrap();
     amqp.close().await;
 }
 
@@ -57,8 +96,7 @@ async fn snapshots_that_nobody_collects_count_as_delivered() {
 
 #[tokio::test]
 async fn a_queue_bound_during_the_tries_gets_every_event_in_order() {
-    let mut world = World::new().await;
-    world.settings.publish_retry_delay = Duration::from_millis(100);
+    let world = World::new().await;
     let amqp = world.connect().await;
     let receipts: Vec<_> = (0..20).map(|n| amqp.publish(custom(&n.to_string()))).collect();
     returned(&amqp, 1).await;
@@ -121,7 +159,7 @@ async fn an_error_event_waits_once_for_a_binding_and_later_ones_are_tried_once()
         assert_eq!(error.fault, Fault::Unbound, "{error}");
     }
     let before = returns(&amqp);
-    assert!(before > 5, "it has waited for {before} tries only");
+    assert!(before >= 4, "it has waited for {before} tries only");
     soon("the error", amqp.publish(error_event("3"))).await.unwrap_err();
     assert_eq!(returns(&amqp), before + 1);
     world.bind("nowhere").await;
@@ -163,7 +201,7 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
         let before = returns(&amqp);
         let error = soon("the error", rebound()).await.unwrap_err();
         assert_eq!(error.fault, Fault::Unbound, "{error}");
-        assert!(returns(&amqp) > before + 5, "it has not waited");
+        assert!(returns(&amqp) >= before + 4, "it has not waited");
     }
     let waiting = rebound();
     returned(&amqp, returns(&amqp) + 2).await;

@@ -230,10 +230,10 @@ async fn error_of(rig: &Rig, headers: Value) -> Arc<Event> {
 async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
     let long = |len: usize| "x".repeat(len);
     for (headers, additional, lacks, keeps_thread) in [
-        (json!({ "x-eio-meta-a": long(130_850) }), String::new(), "the x-eio-meta headers", true),
+        (json!({ "x-eio-meta-a": long(130_750) }), String::new(), "the x-eio-meta headers", true),
         (json!({ "x-eio-meta-trace-id": long(65_500) }), String::new(), "the x-eio-meta headers", true),
         (json!({ "threadId": long(130_700) }), String::new(), "its threadId (it has a new one)", false),
-        (json!({}), long(130_850), "reply_to and additional headers", true),
+        (json!({}), long(130_750), "reply_to and additional headers", true),
     ] {
         let rig = Rig::with_prefetch(1).await;
         let rig = rig.variable("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", "LONG").variable("LONG", additional);

@@ -41,19 +41,6 @@ async fn a_message_of_a_thousand_levels_is_worked_on_and_a_deeper_one_is_an_erro
 }
 
 #[tokio::test]
-async fn what_is_emitted_too_deep_is_an_error_event() {
-    let rig = Rig::with_prefetch(1).await;
-    let component = rig.start();
-    // Its echo is a level deeper than the message.
-    rig.send_text(format!(r#"{{"body":{}{}}}"#, "[".repeat(999), "]".repeat(999)));
-    let errors = rig.events(EventKind::Error, 1).await;
-    let message = errors[0].body["error"]["message"].as_str().unwrap();
-    assert!(message.contains("more than 1000 levels"), "{message}");
-    rig.settled().await;
-    assert_eq!(component.stop().await.0, 0);
-}
-
-#[tokio::test]
 async fn halves_of_surrogate_pairs_and_bytes_that_are_not_utf8_are_read_as_the_replacement_character() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
