@@ -343,7 +343,10 @@ impl Writer {
                 Fate::Unconfirmed(error) => {
                     let text = describe(&error);
                     let about_it = failure::is_about_the_message(&error);
-                    let setback = if about_it { Setback::Invalid(text) } else { Setback::Unconfirmed(text) };
+                    let setback = match about_it {
+                        true => Setback::Invalid(text, failure::fault_of_the_message(&error)),
+                        false => Setback::Unconfirmed(text),
+                    };
                     self.try_again(job, &setback);
                     lost = Some(telling(lost, error));
                 }
@@ -398,7 +401,7 @@ impl Writer {
         let cause = match setback {
             Setback::Nacked => "the broker refused it (nack): a queue behind the routing key may be full".to_owned(),
             Setback::Unbound => format!("{}, where one was bound before: bind it again", self.unbound(&job)),
-            Setback::Invalid(text) | Setback::Unconfirmed(text) => text.clone(),
+            Setback::Invalid(text, _) | Setback::Unconfirmed(text) => text.clone(),
         };
         match job.count(setback, &self.policy) {
             Some(pause) => {
@@ -416,7 +419,7 @@ impl Writer {
                 self.waiting.insert(job, pause);
             }
             None => {
-                let fault = if let Setback::Invalid(_) = setback { Fault::Refused } else { Fault::Other };
+                let fault = if let Setback::Invalid(_, fault) = setback { *fault } else { Fault::Other };
                 self.give_up(job, fault, cause);
             }
         }
