@@ -156,7 +156,8 @@ impl Traffic<'_> {
 
     /// Whether nothing may go out for now; `suspect_is_due` is whether one is to be next. Until when it may hold.
     fn hold(&mut self, suspect_is_due: bool) -> Option<Instant> {
-        if !self.suspect_is_out() && !(suspect_is_due && !self.flight.is_empty()) {
+        let is_blocked = (self.suspect || suspect_is_due) && !self.flight.is_empty();
+        if !is_blocked {
             self.held = None;
             return None;
         }
