@@ -78,14 +78,16 @@ struct State<O> {
     works: HashMap<u64, Work<O>>,
     /// The same works by what they look like, and among equal ones those of the oldest generation first.
     alike: BTreeSet<(Mark, u32, u64)>,
+    /// Works whose verdict is being sent. One that is not here any more has had its message come again meanwhile.
+    settling: HashMap<u64, (Mark, u32)>,
     memory: Memory,
     past: Past,
 }
 
 impl<O> InFlight<O> {
     pub(crate) fn new() -> Self {
-        let (works, alike) = (HashMap::new(), BTreeSet::new());
-        let state = State { next: 0, works, alike, memory: Memory::new(), past: Past::new() };
+        let (works, alike, settling) = (HashMap::new(), BTreeSet::new(), HashMap::new());
+        let state = State { next: 0, works, alike, settling, memory: Memory::new(), past: Past::new() };
         Self { marks: Marks::new(), state: Mutex::new(state) }
     }
 
@@ -139,24 +141,22 @@ impl<O> InFlight<O> {
             };
             state.memory.put(mark, remembered);
         }
+        state.settling.insert(number, (mark, generation.number));
         Some(Settling { origin, number, mark, generation, verdict })
     }
 
     pub(crate) fn settled(&self, work: Settling<O>, settled: Settled) {
         let Settling { number, mark, generation, verdict, .. } = work;
         let mut state = self.state();
+        let is_open = state.settling.remove(&number).is_some();
         match settled {
             Settled::Sent => state.memory.sent(mark, &generation),
             Settled::Unclear => {}
+            // A redelivery was quicker, and has counted as this work already.
+            Settled::Lost if !is_open => {}
             Settled::Lost => {
-                match state.memory.get(mark) {
-                    Some(Remembered::Finished { generation: of, sent: UNSENT, .. }) if of == generation.number => {
-                        state.memory.remove(mark);
-                    }
-                    Some(Remembered::Twins) => {}
-                    None if !mark.has_id() => {}
-                    // A redelivery was quicker, and has counted as this work already.
-                    Some(Remembered::Finished { .. }) | None => return,
+                if let Some(Remembered::Finished { .. }) = state.memory.get(mark) {
+                    state.memory.remove(mark);
                 }
                 state.put(number, Work { mark, generation, stage: Stage::Done(verdict, Instant::now()) });
             }
@@ -202,6 +202,7 @@ impl<O> State<O> {
                 if of < generation && self.past.is_in_doubt(of, sent) =>
             {
                 self.memory.remove(mark);
+                self.settling.retain(|_, settling| *settling != (mark, of));
                 Some(verdict)
             }
             _ => None,
