@@ -230,14 +230,20 @@ async fn error_of(rig: &Rig, headers: Value) -> Arc<Event> {
 async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
     let long = |len: usize| "x".repeat(len);
     for (headers, additional, lacks, keeps_thread) in [
-        (json!({ "x-eio-meta-a": long(130_750) }), String::new(), "the x-eio-meta headers", true),
-        (json!({ "x-eio-meta-trace-id": long(65_500) }), String::new(), "the x-eio-meta headers", true),
+        (
+            json!({ "x-eio-meta-trace-id": long(65_500), "threadId": null }),
+            String::new(),
+            "the x-eio-meta headers",
+            true,
+        ),
         (json!({ "threadId": long(130_700) }), String::new(), "its threadId (it has a new one)", false),
-        (json!({}), long(130_750), "reply_to and additional headers", true),
+        (json!({ "x-eio-meta-a": "short" }), long(130_750), "reply_to and additional headers", true),
     ] {
         let rig = Rig::with_prefetch(1).await;
         let rig = rig.variable("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", "LONG").variable("LONG", additional);
-        let thread = headers.get("threadId").or(headers.get("x-eio-meta-trace-id")).cloned();
+        let thread = ["threadId", "x-eio-meta-trace-id"]
+            .into_iter()
+            .find_map(|name| headers.get(name).filter(|id| !id.is_null()).cloned());
         let error = error_of(&rig, headers).await;
         let message = error.body["error"]["message"].as_str().unwrap();
         assert!(message.starts_with("no (") && message.contains(lacks), "{message}");

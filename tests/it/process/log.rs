@@ -3,9 +3,9 @@
 use super::*;
 use std::io::{BufRead, PipeReader, PipeWriter, Read, Write, pipe};
 
-/// Lines of several KB, so that a few of them are more than a pipe and the process hold.
+/// Lines of 32 KB, so that some hundreds of them are more than a pipe and the process hold.
 fn wordy(rig: Rig) -> Rig {
-    rig.variable("ELASTICIO_COMP_NAME", "x".repeat(8_000)).variable("ELASTICIO_ERROR_RATE_LIMIT", "1000")
+    rig.variable("ELASTICIO_COMP_NAME", "x".repeat(32_000)).variable("ELASTICIO_ERROR_RATE_LIMIT", "1000")
 }
 
 fn fails(rig: &Rig, messages: usize) {
