@@ -64,7 +64,7 @@ struct StepArgs {
     /// What the step remembers from before, JSON
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
-    /// Messages carry those of the steps before them
+    /// The step passes on what earlier steps emitted: put that into the message file as `passthrough`
     #[arg(long)]
     passthrough: bool,
     /// How many messages the component may have at once
@@ -157,7 +157,8 @@ struct Run {
     /// The trigger or action to run
     #[arg(long, value_name = "NAME")]
     function: String,
-    /// A message to send, or the body of one; `-` is standard input; may be repeated. Without: an empty body
+    /// A message to send: an object with a member `body`; any other JSON is the body of one. `-` is standard input; may be
+    /// repeated. Without: an empty body
     #[arg(long = "message", value_name = "FILE")]
     messages: Vec<PathBuf>,
     /// A header of all messages, such as reply_to=some.key; may be repeated

@@ -253,7 +253,10 @@ fn readable(line: &str) -> String {
     };
     let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
     let cause = record.get("err").and_then(|error| error["message"].as_str());
-    cause.map_or_else(|| format!("{level:<5} {text}"), |cause| format!("{level:<5} {text}: {cause}"))
+    // What an error event would have said.
+    let reported = record.get("reported_message").and_then(Value::as_str);
+    let causes = [cause, reported].into_iter().flatten();
+    causes.fold(format!("{level:<5} {text}"), |line, cause| format!("{line}: {cause}"))
 }
 
 #[cfg(test)]
@@ -265,6 +268,7 @@ mod tests {
         for (line, shown) in [
             (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
             (r#"{"level":60,"msg":"failed","err":{"message":"no queue"}}"#, "fatal failed: no queue"),
+            (r#"{"level":60,"msg":"not told","reported_message":"x"}"#, "fatal not told: x"),
             (r#"{"other":1}"#, r#"{"other":1}"#),
             ("plain", "plain"),
         ] {

@@ -115,7 +115,7 @@ impl<T: Transport> Engine<T> {
             Outcome::Reported => tracing::error!("The module failed after an error that it was told of"),
             Outcome::Failed => {
                 // The text is for the user: it may tell of message contents, so it is not logged.
-                tracing::error!("The module failed; the platform has the reason");
+                tracing::error!("The module failed; its error event says why");
                 // Where even this fails, it has been logged.
                 let _ = flight.report(&ErrorReport::of(error)).await;
             }

@@ -200,7 +200,7 @@ async fn given_a_message_then_its_log_lines_carry_its_ids() {
     let id = rig.send_with(json!([["throw", "no"]]), json!({ "threadId": "thread-7" }));
     rig.settled().await;
     let (_, log) = component.stop().await;
-    let line = log.iter().find(|line| line["msg"] == "The module failed; the platform has the reason").unwrap();
+    let line = log.iter().find(|line| line["msg"] == "The module failed; its error event says why").unwrap();
     assert_eq!((&line["threadId"], &line["messageId"]), (&json!("thread-7"), &json!(id)));
     assert_eq!((&line["level"], &line["name"], &line["v"]), (&json!(50), &json!("sailor"), &json!(0)));
     assert_eq!(line["tag"], json!("emulated-flow"));

@@ -54,7 +54,7 @@ async fn a_log_that_is_read_late_says_how_many_lines_are_missing() {
     rig.settled().await;
     let lines = std::io::BufReader::new(reader).lines();
     let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let is_failure = |line: &Value| line["msg"] == "The module failed; the platform has the reason";
+    let is_failure = |line: &Value| line["msg"] == "The module failed; its error event says why";
     let mut read = 0;
     let gap = loop {
         let line = lines.next().expect("the log has ended");
