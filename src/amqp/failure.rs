@@ -1,5 +1,6 @@
 //! What went wrong with the broker, whether waiting mends it, and what the reader can do.
 
+use crate::transport::Fault;
 use lapin::{Error, ErrorKind};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
@@ -44,6 +45,12 @@ pub(super) fn is_about_the_message(error: &Error) -> bool {
         Some(403) => describe(error).contains("access to topic"),
         _ => false,
     }
+}
+
+/// What is wrong with a message that the broker has closed the channel for. Less of it does not help where the user has
+/// no permission for its routing key.
+pub(super) fn fault_of_the_message(error: &Error) -> Fault {
+    if code(error) == Some(403) { Fault::Other } else { Fault::Refused }
 }
 
 /// An error without lapin's ornaments.

@@ -115,7 +115,7 @@ pub(super) enum Setback {
     /// No queue is bound any more where one was.
     Unbound,
     /// The broker closed the channel because of a message, perhaps this one.
-    Invalid(String),
+    Invalid(String, Fault),
     /// The connection broke before the confirm came.
     Unconfirmed(String),
 }
@@ -182,7 +182,7 @@ impl Job {
     pub(super) fn count(&mut self, setback: &Setback, policy: &RetryPolicy) -> Option<Duration> {
         self.count_try();
         // A channel that a message has broken is there again at once.
-        if let Setback::Invalid(_) = setback {
+        if let Setback::Invalid(..) = setback {
             return (!std::mem::replace(&mut self.suspect, true)).then_some(Duration::ZERO);
         }
         let lost_error_key = matches!(setback, Setback::Unbound) && self.purpose == Purpose::Error;
@@ -262,8 +262,8 @@ mod tests {
             (Some(1), Setback::Nacked, 1),
             (Some(3), Setback::Nacked, 3),
             (Some(3), Setback::Unbound, 3),
-            (Some(1), Setback::Invalid(String::new()), 2),
-            (None, Setback::Invalid(String::new()), 2),
+            (Some(1), Setback::Invalid(String::new(), Fault::Refused), 2),
+            (None, Setback::Invalid(String::new(), Fault::Refused), 2),
         ] {
             let mut job = job();
             let mut made = 1;

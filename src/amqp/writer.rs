@@ -156,7 +156,8 @@ impl Traffic<'_> {
 
     /// Whether nothing may go out for now; `suspect_is_due` is whether one is to be next. Until when it may hold.
     fn hold(&mut self, suspect_is_due: bool) -> Option<Instant> {
-        if !self.suspect_is_out() && !(suspect_is_due && !self.flight.is_empty()) {
+        let is_blocked = (self.suspect || suspect_is_due) && !self.flight.is_empty();
+        if !is_blocked {
             self.held = None;
             return None;
         }
@@ -343,7 +344,10 @@ impl Writer {
                 Fate::Unconfirmed(error) => {
                     let text = describe(&error);
                     let about_it = failure::is_about_the_message(&error);
-                    let setback = if about_it { Setback::Invalid(text) } else { Setback::Unconfirmed(text) };
+                    let setback = match about_it {
+                        true => Setback::Invalid(text, failure::fault_of_the_message(&error)),
+                        false => Setback::Unconfirmed(text),
+                    };
                     self.try_again(job, &setback);
                     lost = Some(telling(lost, error));
                 }
@@ -398,7 +402,7 @@ impl Writer {
         let cause = match setback {
             Setback::Nacked => "the broker refused it (nack): a queue behind the routing key may be full".to_owned(),
             Setback::Unbound => format!("{}, where one was bound before: bind it again", self.unbound(&job)),
-            Setback::Invalid(text) | Setback::Unconfirmed(text) => text.clone(),
+            Setback::Invalid(text, _) | Setback::Unconfirmed(text) => text.clone(),
         };
         match job.count(setback, &self.policy) {
             Some(pause) => {
@@ -416,7 +420,7 @@ impl Writer {
                 self.waiting.insert(job, pause);
             }
             None => {
-                let fault = if let Setback::Invalid(_) = setback { Fault::Refused } else { Fault::Other };
+                let fault = if let Setback::Invalid(_, fault) = setback { *fault } else { Fault::Other };
                 self.give_up(job, fault, cause);
             }
         }

@@ -113,7 +113,7 @@ where
             // Nothing can be done about a log that cannot be written, and a vector always takes what it is given.
             let scope = context.event_scope(event);
             let _ = self.write_line(line, event.metadata(), &fields, scope.into_iter().flatten());
-            let _ = self.writer.make_writer().write_all(line);
+            let _ = self.writer.make_writer_for(event.metadata()).write_all(line);
         });
     }
 }

@@ -30,7 +30,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// log is running already, it stays as it is, so this may be called more than once.
 pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
     let output = OUTPUT.get_or_init(|| Output::standard(bunyan::gap(settings)));
-    let subscriber = subscriber(settings, component_targets, silent_targets, move || output);
+    let subscriber = subscriber(settings, component_targets, silent_targets, output.clone());
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");

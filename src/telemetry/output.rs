@@ -13,9 +13,14 @@ use std::{
     thread,
     time::Duration,
 };
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// How many bytes of lines wait to be written; as many again can be on their way.
 const MOST: usize = 1024 * 1024;
+
+/// The same for errors. A line may be the only place where an error stands, so these find room for longer.
+const MOST_ERRORS: usize = 4 * MOST;
 
 /// What is kept of a buffer for the next lines.
 const KEPT: usize = 64 * 1024;
@@ -83,9 +88,9 @@ impl Output {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn push(&self, line: &[u8]) {
+    fn push(&self, line: &[u8], most: usize) {
         let mut queue = self.0.queue();
-        if queue.lines.len() + line.len() <= MOST {
+        if queue.lines.len() + line.len() <= most {
             queue.lines.extend_from_slice(line);
         } else {
             queue.dropped += 1;
@@ -106,9 +111,27 @@ impl Output {
     }
 }
 
-impl Write for &Output {
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { output: self, most: MOST }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        Line { output: self, most: if *metadata.level() == Level::ERROR { MOST_ERRORS } else { MOST } }
+    }
+}
+
+/// Takes one line.
+pub(super) struct Line<'a> {
+    output: &'a Output,
+    most: usize,
+}
+
+impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
+        self.output.push(line, self.most);
         Ok(line.len())
     }
 
@@ -190,7 +213,7 @@ mod tests {
     fn what_is_read_in_time_comes_whole_and_in_order() {
         let (output, mut reader) = output();
         for number in 0..2_000 {
-            (&output).write_all(line(number).as_bytes()).unwrap();
+            output.make_writer().write_all(line(number).as_bytes()).unwrap();
             if number % 100 == 99 {
                 (number - 99..=number).for_each(|number| assert_eq!(read(&mut reader), line(number)));
             }
@@ -203,7 +226,7 @@ mod tests {
         let (output, mut reader) = output();
         let long = |number| format!("{number} {}\n", "x".repeat(1_000));
         const LINES: usize = 5_000;
-        (0..LINES).for_each(|number| (&output).write_all(long(number).as_bytes()).unwrap());
+        (0..LINES).for_each(|number| output.make_writer().write_all(long(number).as_bytes()).unwrap());
         assert!(!output.flush(Duration::ZERO), "nobody has read it");
         let (mut next, mut gaps) = (0, 0);
         while next < LINES {
@@ -221,17 +244,36 @@ mod tests {
         }
         assert!(gaps > 0 && next == LINES, "{gaps} gaps, {next} lines");
         assert!(output.flush(PATIENCE));
-        (&output).write_all(b"later\n").unwrap();
+        output.make_writer().write_all(b"later\n").unwrap();
         assert_eq!(read(&mut reader), "later\n");
     }
 
     #[test]
     fn a_line_larger_than_the_room_for_lines_is_dropped_alone() {
         let (output, mut reader) = output();
-        (&output).write_all("x".repeat(MOST + 1).as_bytes()).unwrap();
+        output.make_writer().write_all("x".repeat(MOST + 1).as_bytes()).unwrap();
         assert_eq!(read(&mut reader), "dropped 1\n");
-        (&output).write_all(b"small\n").unwrap();
+        output.make_writer().write_all(b"small\n").unwrap();
         assert_eq!(read(&mut reader), "small\n");
+    }
+
+    #[test]
+    fn errors_find_room_when_other_lines_are_dropped() {
+        let (output, mut reader) = output();
+        let line = |text: &str| format!("{text} {}\n", "x".repeat(1_000));
+        for _ in 0..3 * MOST / 1_000 {
+            output.push(line("info").as_bytes(), MOST);
+        }
+        for _ in 0..100 {
+            output.push(line("error").as_bytes(), MOST_ERRORS);
+        }
+        drop(output);
+        let mut errors = 0;
+        while errors < 100 {
+            let mut text = String::new();
+            assert!(reader.read_line(&mut text).unwrap() > 0, "only {errors} errors");
+            errors += usize::from(text.starts_with("error "));
+        }
     }
 
     #[test]
@@ -239,7 +281,7 @@ mod tests {
         let (output, reader) = output();
         drop(reader);
         for number in 0..2_000 {
-            (&output).write_all(line(number).as_bytes()).unwrap();
+            output.make_writer().write_all(line(number).as_bytes()).unwrap();
         }
         assert!(output.flush(PATIENCE));
     }
@@ -269,8 +311,8 @@ mod tests {
         }
         let (reader, writer) = pipe().unwrap();
         let output = Output::new(move || Box::new(Full(0, writer.try_clone().unwrap())), |_| vec![]);
-        (&output).write_all(b"first line\n").unwrap();
-        (&output).write_all(b"second line\n").unwrap();
+        output.make_writer().write_all(b"first line\n").unwrap();
+        output.make_writer().write_all(b"second line\n").unwrap();
         let mut reader = BufReader::new(reader);
         assert_eq!((read(&mut reader), read(&mut reader)), ("first line\n".into(), "second line\n".into()));
     }

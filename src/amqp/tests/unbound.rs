@@ -53,7 +53,8 @@ async fn returns_are_told_apart_though_one_frame_answers_many_messages() {
         broker.delay_confirms(Duration::from_millis(2));
     }
     let amqp = world.connect().await;
-    let keyed = |key: usize, n: usize| Publication { route: Route::Custom(format!("end-{key}")), ..event(&n.to_string()) };
+    let keyed =
+        |key: usize, n: usize| Publication { route: Route::Custom(format!("end-{key}")), ..event(&n.to_string()) };
     let receipts: Vec<_> = (0..2000).map(|n| amqp.publish(keyed(n / 100, n))).collect();
     for receipt in receipts {
         soon("the end of the flow", receipt).await.unwrap();

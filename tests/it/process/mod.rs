@@ -7,6 +7,7 @@ mod hostile;
 pub(crate) mod interfering;
 mod json;
 mod log;
+mod memory;
 mod oauth;
 mod reference;
 mod start_up;
