@@ -279,7 +279,7 @@ impl Store for ReplicaStore {
                 Some(Fault::QueuedOnly) => {
                     taken.store(true, Ordering::SeqCst);
                     account.delete();
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
