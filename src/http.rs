@@ -2,14 +2,14 @@
 //!
 //! Errors name method and address without user-info and query, and never request contents.
 
-use crate::protocol::{EnvelopeError, Json, Object};
+use crate::protocol::{EnvelopeError, Json, Object, SHOWN_ID, cut};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url,
     header::{HeaderMap, RETRY_AFTER},
-    redirect::Policy,
+    redirect::{Action, Attempt, Policy},
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -31,7 +31,20 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// The client that follows redirects: one per process, cloned to whoever needs it.
 pub(crate) fn client() -> Result<Client, HttpError> {
-    build(Policy::limited(10))
+    build(Policy::custom(|attempt| if may_carry_secrets_away(&attempt) { attempt.stop() } else { follow(attempt) }))
+}
+
+fn follow(attempt: Attempt) -> Action {
+    Policy::limited(10).redirect(attempt)
+}
+
+/// The client below takes `Authorization` and the like off where a hop leads to another origin than the one before it, and
+/// puts them on again for each hop. So the second hop within a foreign origin would have them. (What leads back to the
+/// first origin may have them.) The redirect itself is the answer then.
+fn may_carry_secrets_away(attempt: &Attempt) -> bool {
+    let Some((first, later)) = attempt.previous().split_first() else { return false };
+    let is_foreign = |url: &Url| url.origin() != first.origin();
+    is_foreign(attempt.url()) && later.iter().any(is_foreign)
 }
 
 /// The client for object storage, whose tokens are for one address only.
@@ -97,15 +110,19 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads the body as JSON. The error tells where it does not fit, and nothing of the contents.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
-        let read = match Json::checked(self.body.clone()) {
-            Ok(json) => json.parse().map_err(|e| format!("line {}, column {}", e.inner().line(), e.inner().column())),
-            Err(EnvelopeError::NotJson { line, column }) => Err(format!("line {line}, column {column}")),
-            Err(error) => Err(error.to_string()),
-        };
-        read.map_err(|place| HttpError::NoAnswer {
+        json(self.body.clone()).map_err(|place| HttpError::NoAnswer {
             cause: format!("the answer is not the JSON that was expected, {place}"),
             passing: false,
         })
+    }
+}
+
+/// Reads JSON as JavaScript does. The error tells where it does not fit, and nothing of the contents.
+pub(crate) fn json<T: DeserializeOwned>(text: Bytes) -> Result<T, String> {
+    match Json::checked(text) {
+        Ok(json) => json.parse().map_err(|e| format!("line {}, column {}", e.inner().line(), e.inner().column())),
+        Err(EnvelopeError::NotJson { line, column }) => Err(format!("line {line}, column {column}")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -208,6 +225,15 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError>
     if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
 }
 
+/// What is not done in this time is out of it.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    let late = |_| Err(HttpError::NoAnswer { cause: "no answer: out of time".to_owned(), passing: true });
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
+
 /// Sends one request with a client that does not follow redirects; they are answers as well.
 pub(crate) async fn send_redirectable(request: RequestBuilder) -> Result<Response, HttpError> {
     let response = request.send().await.map_err(HttpError::of)?;
@@ -296,9 +322,9 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_LIMIT))
 }
 
-/// An address as it may be shown: user-info and query can hold secrets.
+/// An address as it may be shown: user-info and query can hold secrets, and a path an id of any length.
 pub(crate) fn shown(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
+    format!("{}{}", url.origin().ascii_serialization(), cut(url.path(), SHOWN_ID))
 }
 
 /// An error and its causes in one line.

@@ -4,8 +4,8 @@
 
 use crate::{
     http::{self, HttpError, Limit, RetryPolicy},
-    protocol::{Cipher, Encoding, EnvelopeError, Json, StepIdentity},
-    settings::ObjectStorageSettings,
+    protocol::{Cipher, Encoding, EnvelopeError, Json, SHOWN_ID, StepIdentity, cut},
+    settings::{self, ObjectStorageSettings},
 };
 use bytes::Bytes;
 use reqwest::{
@@ -15,7 +15,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Why there is none, and the remedy.
@@ -23,8 +23,10 @@ pub(crate) const NOT_CONFIGURED: &str =
     "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN";
 /// How many redirects a download follows.
 const REDIRECTS: usize = 5;
-/// How many bodies are fetched at once, by all messages together: each is in memory twice while it is decrypted.
+/// How many bodies are fetched at once, by all messages together.
 const DOWNLOADS: usize = 4;
+/// What the room for bodies is counted in, in bytes.
+const UNIT: usize = 1024;
 /// How long an attachment that is a stream may take.
 const LONGEST_STREAM: Duration = Duration::from_secs(3600);
 
@@ -38,6 +40,8 @@ pub struct ObjectStorage {
     /// What is read of one body.
     limit: Limit,
     downloads: Arc<Semaphore>,
+    /// Bodies that are read at once are no larger together than one may be: each is in memory twice while it is decrypted.
+    room: Arc<Semaphore>,
     access: Arc<Access>,
 }
 
@@ -59,7 +63,8 @@ pub struct StoredFile {
     pub size: Option<u64>,
 }
 
-/// A call of object storage that failed, after all tries.
+/// A call of object storage that failed, after all tries. What the server says beside its status is not told: it may
+/// repeat what it was sent, and errors end in logs.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{doing} failed: {cause}")]
 pub struct ObjectStorageError {
@@ -84,13 +89,15 @@ impl ObjectStorage {
         cipher: Option<Cipher>,
         identity: &StepIdentity,
     ) -> Self {
+        let limit = settings.size_limit.unwrap_or_else(settings::share_of_one_body);
         Self {
             http,
             streams,
             policy: policy(settings),
             cipher,
-            limit: Limit { bytes: settings.size_limit(), variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT") },
+            limit: Limit { bytes: limit, variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT") },
             downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            room: Arc::new(Semaphore::new(units(limit) as usize)),
             access: Arc::new(Access {
                 uri: settings.uri.clone(),
                 token: settings.token.clone(),
@@ -126,17 +133,25 @@ impl ObjectStorage {
     /// Fetches a message's body by its id, a few at a time. There may be less room for it than for any body.
     pub(crate) async fn get(&self, id: &str, room: Option<Limit>) -> Result<Json, ObjectStorageError> {
         let limit = room.filter(|room| room.bytes < self.limit.bytes).unwrap_or(self.limit);
-        let failed = |cause: String| ObjectStorageError::new(format!("fetching object {id}"), cause);
+        let failed = |cause: String| ObjectStorageError::new(fetching(id), cause);
         let answer = http::retry(&self.policy, || async {
-            let _turn = self.downloads.acquire().await;
-            let request = self.own(self.http.get(self.object_address(id))).timeout(self.policy.timeout);
-            http::read(http::send(request).await?, limit).await
+            let turn = self.downloads.acquire().await;
+            let (began, limit_of_try) = (Instant::now(), self.policy.timeout);
+            let request = self.own(self.http.get(self.object_address(id)));
+            let response = http::within(limit_of_try, http::send(request)).await?;
+            let left = limit_of_try.saturating_sub(began.elapsed());
+            // Where it does not say how long it is, it may be as long as any. The wait is not the storage's fault.
+            let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+            let room =
+                self.room.acquire_many(units(length.map_or(limit.bytes, |length| length.min(limit.bytes)))).await;
+            let answer = http::within(left, http::read(response, limit)).await?;
+            Ok((answer.body, turn, room))
         });
-        let sealed = answer.await.map_err(|e| ObjectStorageError {
+        // The turn lasts as long as what it is for is in memory.
+        let (sealed, _turn, _room) = answer.await.map_err(|e| ObjectStorageError {
             too_large: matches!(e, HttpError::TooLarge(_)),
             ..failed(e.without_contents())
         })?;
-        let sealed = sealed.body;
         let plain = match &self.cipher {
             Some(cipher) => cipher.open(&sealed, Encoding::Raw).map_err(|e| failed(e.to_string()))?.into(),
             None => sealed,
@@ -170,7 +185,7 @@ impl ObjectStorage {
             Ok(response) => http::read(response, Limit::STATE).await,
             Err(error) => Err(error),
         };
-        let stored = answer.and_then(|answer| answer.json::<Stored>()).map_err(|e| failed(e.to_string()))?;
+        let stored = answer.and_then(|answer| answer.json::<Stored>()).map_err(|e| failed(e.without_contents()))?;
         let size = size.or(stored.content_length);
         let url = format!("{}?storage_type=maester", self.object_address(&stored.id().map_err(failed)?));
         Ok(StoredFile { url, content_type: content_type.to_owned(), size })
@@ -191,7 +206,7 @@ impl ObjectStorage {
                 let request = self.http.get(url.clone());
                 http::send_redirectable(if is_own { self.own(request) } else { request })
             });
-            let response = answer.await.map_err(|e| failed(e.to_string()))?;
+            let response = answer.await.map_err(|e| failed(e.without_contents()))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -225,15 +240,25 @@ impl ObjectStorage {
     }
 }
 
+fn fetching(id: &str) -> String {
+    format!("fetching object {}", cut(id, SHOWN_ID))
+}
+
+/// How much room a body of this size takes.
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
 /// Fetches a message's body. The platform knows the sentence this fails with; the cause is for the log, and for the user
 /// where it is the body's size.
 pub(crate) async fn body(storage: Option<&ObjectStorage>, id: &str, room: Option<Limit>) -> anyhow::Result<Json> {
     let fetched = match storage {
         Some(storage) => storage.get(id, room).await,
-        None => Err(ObjectStorageError::new(format!("fetching object {id}"), NOT_CONFIGURED.to_owned())),
+        None => Err(ObjectStorageError::new(fetching(id), NOT_CONFIGURED.to_owned())),
     };
     fetched.map_err(|error| {
         tracing::error!("Object storage did not give a message body: {error}");
+        let id = cut(id, SHOWN_ID);
         match error.too_large {
             true => anyhow::anyhow!("Failed to get message body with id={id}: {}", error.cause),
             false => anyhow::anyhow!("Failed to get message body with id={id}"),

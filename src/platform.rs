@@ -16,14 +16,20 @@ use tokio_util::sync::CancellationToken;
 
 /// For one try of a request, as the existing sailors have it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between tries that are counted, where nothing else is said, as the existing sailors have it.
+/// Between tries that are counted, where nothing else is said, as the Node sailor has it: of calls of the API, of the
+/// startup data of hooks, and of whoever tries again by itself.
+const PAUSE: Duration = Duration::from_secs(1);
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
+/// Tries for whoever tries again by itself.
+const QUICK_TRIES: u32 = 3;
 
 /// The platform's REST API with this step's credentials. Clones are cheap and share connections.
 #[derive(Clone, Debug)]
 pub struct Platform {
     http: Client,
     policy: RetryPolicy,
+    /// For startup data.
+    hook_policy: RetryPolicy,
     /// What is read of a step, an account, a secret or startup data; other answers only tell a state.
     limit: Limit,
     access: Arc<Access>,
@@ -110,7 +116,8 @@ impl Platform {
     pub(crate) fn new(http: Client, api: &ApiSettings, flow_id: &str, step_id: &str, workspace_id: &str) -> Self {
         Self {
             http,
-            policy: policy(api.attempts, api.retry_delay),
+            policy: policy(api.attempts, api.retry_delay, PAUSE),
+            hook_policy: policy(api.attempts, api.retry_delay, SHORT_PAUSE),
             limit: Limit { bytes: api.configuration_limit, variable: Some("ELASTICIO_CONFIGURATION_SIZE_LIMIT") },
             access: Arc::new(Access {
                 uri: api.uri.clone(),
@@ -125,7 +132,17 @@ impl Platform {
 
     /// The same, with few tries once `stopping` has fired.
     pub(crate) fn until(mut self, stopping: CancellationToken) -> Self {
+        self.hook_policy.stopping = stopping.clone();
         self.policy.stopping = stopping;
+        self
+    }
+
+    /// The same with few tries in quick succession, for whoever tries again by itself: patience within patience
+    /// keeps everyone waiting.
+    pub(crate) fn quickly(mut self) -> Self {
+        let attempts = self.policy.attempts.map_or(QUICK_TRIES, |attempts| attempts.min(QUICK_TRIES));
+        let delay = self.policy.delay.min(SHORT_PAUSE);
+        self.policy = RetryPolicy { attempts: Some(attempts), delay, max_delay: delay, ..self.policy };
         self
     }
 
@@ -164,7 +181,7 @@ impl Platform {
     /// platform shows it to the user, who knows it in these words (contract §8.2).
     pub async fn update_account(&self, id: &str, keys: &Value) -> Result<(), PlatformError> {
         let body = json!({ "keys": keys });
-        let saved = self.deliver(Method::PUT, &["v1", "accounts", id], Some(&body)).await;
+        let saved = self.deliver(&self.policy, Method::PUT, &["v1", "accounts", id], Some(&body)).await;
         saved.map_err(|cause| PlatformError {
             doing: cause.status().is_none().then(|| format!("saving the keys of account {id}")),
             cause,
@@ -188,7 +205,7 @@ impl Platform {
     /// As for [`Self::secret`].
     pub async fn refresh_secret(&self, id: &str) -> Result<Value, PlatformError> {
         let path = ["v2", "workspaces", &self.access.workspace_id, "secrets", id, "refresh"];
-        let answer = self.call(Method::POST, &path, self.limit).await;
+        let answer = self.call(&self.policy, Method::POST, &path, self.limit).await;
         answer.and_then(|answer| data(&answer)).map_err(in_the_midst_of(|| format!("refreshing secret {id}")))
     }
 
@@ -197,7 +214,8 @@ impl Platform {
     /// # Errors
     /// When the platform cannot be reached or refuses.
     pub async fn signed_url(&self) -> Result<SignedUrl, PlatformError> {
-        let answer = self.call(Method::POST, &["v2", "resources", "storage", "signed-url"], Limit::STATE).await;
+        let answer =
+            self.call(&self.policy, Method::POST, &["v2", "resources", "storage", "signed-url"], Limit::STATE).await;
         let doing = || "asking for a place to store a file".to_owned();
         answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(doing))
     }
@@ -212,7 +230,7 @@ impl Platform {
 
     /// The state that the startup hook left; an empty object when there is none.
     pub(crate) async fn startup_data(&self) -> Result<Value, PlatformError> {
-        let answer = self.get(&self.startup_path()).await;
+        let answer = self.call(&self.hook_policy, Method::GET, &self.startup_path(), self.limit).await;
         let value = answer.and_then(|answer| if answer.body.is_empty() { Ok(json!({})) } else { answer.json() });
         value.map_err(in_the_midst_of(|| "reading the startup data".to_owned()))
     }
@@ -220,7 +238,7 @@ impl Platform {
     /// Keeps the startup hook's state; state of an earlier start is replaced.
     pub(crate) async fn store_startup_data(&self, state: &Value) -> Result<(), PlatformError> {
         let path = self.startup_path();
-        let store = || self.deliver(Method::POST, &path, Some(state));
+        let store = || self.deliver(&self.hook_policy, Method::POST, &path, Some(state));
         let mut stored = store().await;
         if stored.as_ref().is_err_and(|e| e.status() == Some(StatusCode::CONFLICT)) {
             tracing::warn!("There is startup data already, from a start that was not shut down: it is replaced");
@@ -231,7 +249,7 @@ impl Platform {
     }
 
     pub(crate) async fn delete_startup_data(&self) -> Result<(), PlatformError> {
-        let deleted = self.deliver(Method::DELETE, &self.startup_path(), None).await;
+        let deleted = self.deliver(&self.hook_policy, Method::DELETE, &self.startup_path(), None).await;
         deleted.map_err(in_the_midst_of(|| "deleting the startup data".to_owned()))
     }
 
@@ -240,18 +258,30 @@ impl Platform {
     }
 
     async fn get(&self, path: &[&str]) -> Result<Answer, HttpError> {
-        self.call(Method::GET, path, self.limit).await
+        self.call(&self.policy, Method::GET, path, self.limit).await
     }
 
-    async fn call(&self, method: Method, path: &[&str], limit: Limit) -> Result<Answer, HttpError> {
+    async fn call(
+        &self,
+        policy: &RetryPolicy,
+        method: Method,
+        path: &[&str],
+        limit: Limit,
+    ) -> Result<Answer, HttpError> {
         let path = joined(path);
-        http::send_with_retry(&self.policy, limit, || self.request(method.clone(), &path)).await
+        http::send_with_retry(policy, limit, || self.request(method.clone(), &path)).await
     }
 
     /// Sends something of whose answer only the status counts.
-    async fn deliver(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<(), HttpError> {
+    async fn deliver(
+        &self,
+        policy: &RetryPolicy,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+    ) -> Result<(), HttpError> {
         let path = joined(path);
-        http::deliver_with_retry(&self.policy, || {
+        http::deliver_with_retry(policy, || {
             let request = self.request(method.clone(), &path);
             match body {
                 Some(body) => request.json(body),
@@ -280,15 +310,16 @@ pub(crate) async fn post_result(
     {
         address = url.into();
     }
-    let policy = policy(Some(target.attempts), Some(target.retry_delay));
+    let policy = policy(Some(target.attempts), Some(target.retry_delay), SHORT_PAUSE);
     let delivered = http::deliver_with_retry(&policy, || http.post(&address).json(&body)).await;
     delivered.map_err(in_the_midst_of(|| "posting the result".to_owned()))
 }
 
-/// What a variable says counts as it is; what none says is patient.
-fn policy(attempts: Option<u32>, delay: Option<Duration>) -> RetryPolicy {
+/// What a variable says counts as it is, with `pause` between tries that only their number is said of; what none says is
+/// patient.
+fn policy(attempts: Option<u32>, delay: Option<Duration>, pause: Duration) -> RetryPolicy {
     let patient = RetryPolicy::patient(TRY_TIMEOUT);
-    match delay.or(attempts.map(|_| SHORT_PAUSE)) {
+    match delay.or(attempts.map(|_| pause)) {
         Some(delay) => RetryPolicy { attempts, delay, max_delay: delay, ..patient },
         None => patient,
     }

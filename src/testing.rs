@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -390,7 +390,7 @@ impl Store for Recorder {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn save<'a>(&'a self, keys: Map<String, Value>, _: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
         self.keep(keys);
         Box::pin(std::future::ready(Ok(())))
     }

@@ -4,7 +4,7 @@
 //! reconnects and rebound arithmetic are the adapter's. `amqp` is the one adapter there is; the platform's next
 //! protocol is to fit as a second one.
 
-use crate::protocol::Headers;
+use crate::protocol::{Headers, SHOWN_ID, cut};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -123,7 +123,7 @@ pub(crate) struct Publication {
 
 /// Why an event did not go out. Tries and waits are over when this is returned.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("Failed on publishing {message_id} message to MQ: {cause}")]
+#[error("Failed on publishing {} message to MQ: {cause}", cut(message_id, SHOWN_ID))]
 pub(crate) struct PublishError {
     pub(crate) message_id: String,
     pub(crate) cause: String,
@@ -203,6 +203,16 @@ pub(crate) trait Transport: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_id_is_cut_where_a_publish_error_names_it() {
+        let error = |id: &str| PublishError { message_id: id.to_owned(), cause: "x".into(), fault: Fault::Other };
+        assert_eq!(error("m1").to_string(), "Failed on publishing m1 message to MQ: x");
+        for id in ["i".repeat(130_000), "ü".repeat(70_000)] {
+            let text = error(&id).to_string();
+            assert!(text.len() < 1100 && text.ends_with("… message to MQ: x"), "{text}");
+        }
+    }
 
     #[tokio::test]
     async fn only_an_answer_to_a_later_question_proves_a_settlement() {

@@ -78,7 +78,7 @@ impl Origin {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         headers.insert("end".into(), table::integer(i64::try_from(now).unwrap_or(i64::MAX)));
-        headers.insert("reboundReason".into(), AMQPValue::LongString(truncated(reason).into()));
+        headers.insert("reboundReason".into(), AMQPValue::LongString(shortened(reason).into()));
         headers.insert("reboundIteration".into(), table::integer(iteration));
 
         let expiration = expiration(settings.rebound_initial_expiration, iteration).to_string();
@@ -100,12 +100,8 @@ fn expiration(initial: Duration, iteration: i64) -> u128 {
     initial.as_millis().saturating_mul(1 << doublings).min(EXPIRATION_LIMIT)
 }
 
-fn truncated(reason: &str) -> &str {
-    let mut end = reason.len().min(REASON_LIMIT);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    &reason[..end]
+fn shortened(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_LIMIT)]
 }
 
 /// All properties, but the user's name only if it is ours: the broker closes the channel of who claims to be another.
@@ -166,8 +162,8 @@ mod tests {
     #[test]
     fn given_a_long_reason_when_truncated_then_it_ends_between_characters() {
         let reason = format!("{}ü", "x".repeat(REASON_LIMIT - 1));
-        assert_eq!(truncated(&reason), "x".repeat(REASON_LIMIT - 1));
-        assert_eq!(truncated("short"), "short");
+        assert_eq!(shortened(&reason), "x".repeat(REASON_LIMIT - 1));
+        assert_eq!(shortened("short"), "short");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long tries go on where nothing says how many there are: a restart of what is asked is waited out.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The shortest pause between tries that nothing counts.
+const SHORTEST_UNCOUNTED: Duration = Duration::from_millis(100);
 /// The pauses that are left once the process is to stop.
 const WHILE_STOPPING: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(200)];
 
@@ -63,9 +65,12 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let Some(pause) = pauses.next().filter(|_| error.is_passing()) else { return Err(error) };
-        let mut pause = error.retry_after().unwrap_or(pause);
+        let Some(own) = pauses.next().filter(|_| error.is_passing()) else { return Err(error) };
+        let asked = error.retry_after();
+        let mut pause = asked.unwrap_or(own);
         if policy.attempts.is_none() {
+            // Nobody counts these: a server that asks for no pause gets no more of them for that.
+            pause = asked.map_or(own, |asked| asked.max(own)).max(SHORTEST_UNCOUNTED);
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(error);

@@ -6,7 +6,10 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{any, path},
+};
 
 /// Three tries in quick succession.
 fn quick() -> RetryPolicy {
@@ -304,4 +307,104 @@ async fn what_is_logged_of_a_refusal_is_its_status_and_address_alone() {
     let server = server(vec![ResponseTemplate::new(400).set_body_string("top-secret")]).await;
     let error = get(&quick(), &format!("{}/path?token=top-secret", server.uri())).await.unwrap_err();
     assert_eq!(error.without_contents(), format!("400 Bad Request from {}/path", server.uri()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_no_pause_is_not_asked_in_a_hot_loop() {
+    let fast = Duration::from_millis(1);
+    let hurried = RetryPolicy { delay: fast, max_delay: fast, ..patient() };
+    let forever = Duration::from_secs(3600);
+    for asked in [Some(Duration::ZERO), Some(fast), None] {
+        let (done, took, tries) = away_for(&patient(), forever, asked).await;
+        assert_eq!((done, took), (false, Duration::from_secs(30)), "{asked:?}");
+        assert!((4..20).contains(&tries), "{asked:?}: {tries}");
+        let (done, took, tries) = away_for(&hurried, forever, asked).await;
+        assert_eq!((done, took, tries), (false, Duration::from_secs(30), 301), "{asked:?}");
+    }
+    // Counted tries are as they are set.
+    let counted = RetryPolicy { attempts: Some(5), ..hurried };
+    assert_eq!(away_for(&counted, forever, Some(Duration::ZERO)).await, (false, Duration::ZERO, 5));
+}
+
+/// A server that redirects each of these paths with 307, and answers 200 to all others.
+async fn redirecting(ways: &[(&str, String)]) -> MockServer {
+    let server = MockServer::start().await;
+    for (from, to) in ways {
+        let redirect = ResponseTemplate::new(307).insert_header("location", &**to);
+        Mock::given(path(*from)).respond_with(redirect).mount(&server).await;
+    }
+    Mock::given(any()).respond_with(ResponseTemplate::new(200)).with_priority(9).mount(&server).await;
+    server
+}
+
+/// The paths that were asked for, and whether with a token.
+async fn seen(server: &MockServer) -> Vec<(String, bool)> {
+    let requests = server.received_requests().await.unwrap();
+    requests.iter().map(|r| (r.url.path().to_owned(), r.headers.contains_key("authorization"))).collect()
+}
+
+#[tokio::test]
+async fn a_token_goes_to_no_other_origin_however_many_hops_there_are() {
+    let with = |path: &str| (path.to_owned(), true);
+    let without = |path: &str| (path.to_owned(), false);
+    let other = redirecting(&[("/b1", "/b2".to_owned()), ("/b2", "/b3".to_owned())]).await;
+    let first = redirecting(&[
+        ("/", "/a1".to_owned()),
+        ("/a1", format!("{}/b1", other.uri())),
+        ("/short", format!("{}/end", other.uri())),
+    ])
+    .await;
+    // The second hop within the other origin would have the token again: its redirect is the answer.
+    let response = client().unwrap().get(first.uri()).bearer_auth("token").send().await.unwrap();
+    assert_eq!((response.status(), response.url().path()), (StatusCode::TEMPORARY_REDIRECT, "/b1"));
+    assert_eq!(response.headers()["location"], "/b2");
+    assert_eq!((seen(&first).await, seen(&other).await), (vec![with("/"), with("/a1")], vec![without("/b1")]));
+    // One hop is followed.
+    let response = client().unwrap().post(format!("{}/short", first.uri())).bearer_auth("token").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(seen(&other).await[1..], [without("/end")]);
+}
+
+#[tokio::test]
+async fn a_way_back_to_the_first_origin_is_followed_and_none_out_of_it_again() {
+    let (first, other) = (MockServer::start().await, MockServer::start().await);
+    let to = |url: String| ResponseTemplate::new(302).insert_header("location", &*url);
+    for (server, from, location) in [
+        (&first, "/", format!("{}/b1", other.uri())),
+        (&other, "/b1", format!("{}/a2", first.uri())),
+        (&first, "/a2", format!("{}/b2", other.uri())),
+    ] {
+        Mock::given(path(from)).respond_with(to(location)).mount(server).await;
+    }
+    let response = client().unwrap().get(first.uri()).bearer_auth("token").send().await.unwrap();
+    assert_eq!((response.status(), response.url().path()), (StatusCode::FOUND, "/a2"));
+    assert_eq!(seen(&other).await, [("/b1".to_owned(), false)]);
+}
+
+#[tokio::test]
+async fn redirects_in_a_circle_end() {
+    let server = redirecting(&[("/", "/".to_owned())]).await;
+    let error = client().unwrap().get(server.uri()).send().await.unwrap_err();
+    assert!(error.is_redirect(), "{error}");
+    assert_eq!(server.received_requests().await.unwrap().len(), 11);
+}
+
+#[test]
+fn a_long_path_is_cut_where_an_address_is_shown() {
+    for id in ["i".repeat(130_000), "ü".repeat(50_000)] {
+        let url = Url::parse(&format!("http://host/objects/{id}?key=secret")).unwrap();
+        let shown = shown(&url);
+        assert!(shown.starts_with("http://host/objects/") && shown.ends_with('…') && shown.len() < 1100, "{shown}");
+    }
+    assert_eq!(shown(&Url::parse("http://u:p@host/objects/o1?key=secret").unwrap()), "http://host/objects/o1");
+}
+
+#[test]
+fn json_is_read_as_javascript_does() {
+    let read = |text: String| json::<serde_json::Value>(text.into());
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    assert!(read(deep(1000)).is_ok());
+    assert!(read(deep(1001)).unwrap_err().contains("1001 levels"));
+    assert_eq!(read(r#" {"a": "\ud800!"} "#.to_owned()).unwrap()["a"], "\u{fffd}!");
+    assert_eq!(read(r#"{"a": secret}"#.to_owned()).unwrap_err(), "line 1, column 7");
 }

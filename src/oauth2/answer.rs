@@ -2,6 +2,7 @@
 //! error. Nothing is believed to be a success unless it holds an access token.
 
 use super::profile::{ExpiresUnit, Profile};
+use crate::protocol::without_lone_surrogates;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -181,31 +182,16 @@ fn readable_members(text: &str) -> Map<String, Value> {
 }
 
 /// JSON as lenient readers take it: halves of surrogate pairs, and control characters in texts.
-fn mended(text: &str) -> String {
+fn mended(text: &str) -> Cow<'_, str> {
     let text: Cow<'_, str> = match text.contains(|c: char| c.is_ascii_control()) {
         true => text.replace(|c: char| c.is_ascii_control(), " ").into(),
         false => text.into(),
     };
-    let unit = |at: usize| u16::from_str_radix(text.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
-    let mut mended = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(found) = text[at..].find('\\') {
-        let escape = at + found;
-        mended.push_str(&text[at..escape]);
-        let length = match (unit(escape), unit(escape + 6)) {
-            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
-            (Some(0xD800..=0xDFFF), _) => {
-                mended.push('\u{fffd}');
-                at = escape + 6;
-                continue;
-            }
-            _ => 1 + text[escape + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-        at = escape + length;
-        mended.push_str(&text[escape..at]);
+    match without_lone_surrogates(text.as_bytes()).map(String::from_utf8) {
+        // An escape became another: it is text still.
+        Some(Ok(mended)) => mended.into(),
+        _ => text,
     }
-    mended.push_str(&text[at..]);
-    mended
 }
 
 /// The code of an error: `error` as in the RFC, or where other providers have it.

@@ -6,6 +6,7 @@ use super::{
     session::{Session, Token},
 };
 use crate::http;
+use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
@@ -258,11 +259,8 @@ impl AuthorizedRequest {
             Ok(body) => body,
             Err(error) => return Err(no_answer(reason(&error), repeatable)),
         };
-        let body = if body.is_empty() { &b"null"[..] } else { &body };
-        serde_json::from_slice(body).map_err(|e| {
-            let place = format!("line {}, column {}", e.line(), e.column());
-            no_answer(format!("it is not the JSON that was expected ({place})"), false)
-        })
+        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
+        http::json(body).map_err(|place| no_answer(format!("it is not the JSON that was expected ({place})"), false))
     }
 
     /// Sends the request and gives the answer whatever its status is, after refresh and resends.

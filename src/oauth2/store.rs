@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 /// The place that a credential comes from and goes back to: the platform's account, as one message or call sees it.
 ///
@@ -17,7 +17,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Saves these members of the configuration over every configured way; resolves when each has taken them. From
     /// then on [`config`](Self::config) has them.
-    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>>;
+    ///
+    /// `taken` belongs to one record: it becomes true as soon as the platform's queue has taken it, whatever becomes of
+    /// the rest and of this future. The queue is not asked where it is true already.
+    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Gives [`config`](Self::config) these members though nothing has saved them yet.
     fn remember(&self, keys: &Map<String, Value>);
@@ -50,13 +53,11 @@ pub struct StoreError {
     pub nowhere: bool,
     /// It was understood and refused: the same would be refused again.
     pub refused: bool,
-    /// Another configured way has taken what was to be saved.
-    pub taken: bool,
 }
 
 impl StoreError {
     /// An error that another try may mend.
     pub fn passing(message: impl Into<String>) -> Self {
-        Self { message: message.into(), gone: false, nowhere: false, refused: false, taken: false }
+        Self { message: message.into(), gone: false, nowhere: false, refused: false }
     }
 }

@@ -308,3 +308,92 @@ fn without_a_variable_tries_go_on_for_half_a_minute() {
     assert_eq!(policy(&settings(Some(4))).attempts, Some(5));
     assert_eq!(policy(&settings(None)).attempts, None);
 }
+
+#[tokio::test]
+async fn a_servers_own_words_are_in_no_error() {
+    for status in [400, 403, 502] {
+        let server = server(vec![ResponseTemplate::new(status).set_body_string("top-secret"); 20]).await;
+        let storage = storage(&server.uri(), None);
+        let stream = Body::wrap_stream(futures_util::stream::iter([Ok::<_, std::io::Error>("a")]));
+        for error in [
+            storage.upload("a", "text/csv").await.unwrap_err(),
+            storage.upload(stream, "text/csv").await.unwrap_err(),
+            storage.download(&format!("{}/objects/o1", server.uri())).await.unwrap_err(),
+            storage.put(&Json::empty_object()).await.unwrap_err(),
+            storage.get("o1", None).await.unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains(&status.to_string()) && !error.contains("top-secret"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_id_is_cut_where_an_error_names_it() {
+    let server = MockServer::start().await;
+    for id in ["i".repeat(20_000), "ü".repeat(8_000)] {
+        let error = storage(&server.uri(), None).get(&id, None).await.unwrap_err().to_string();
+        assert!(error.contains("404") && error.matches('…').count() == 2 && error.len() < 2500, "{error}");
+        for storage in [Some(storage(&server.uri(), None)), None] {
+            let error = body(storage.as_ref(), &id, None).await.unwrap_err().to_string();
+            assert!(error.ends_with('…') && error.len() < 1100, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_read_together_fit_into_the_room_of_one() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let storage = storage(&format!("http://{}", listener.local_addr().unwrap()), None);
+    // Of 4000 bytes each may take; small ones find room beside the large one.
+    let server = tokio::spawn(async move {
+        let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let text = format!("\"{}\"", "x".repeat(2998));
+        let (mut first, _) = listener.accept().await.unwrap();
+        let _ = first.read(&mut [0; 4096]).await;
+        first.write_all((head(3000) + &text[..1]).as_bytes()).await.unwrap();
+        for text in [&*text, "{}"] {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await;
+            connection.write_all((head(text.len()) + text).as_bytes()).await.unwrap();
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        first.write_all(&text.as_bytes()[1..]).await.unwrap();
+    });
+    let done = std::sync::Mutex::new(vec![]);
+    let get = async |name: &'static str, after: usize| {
+        // In this order.
+        for _ in 0..after {
+            tokio::task::yield_now().await;
+        }
+        storage.get(name, None).await.unwrap();
+        done.lock().unwrap().push(name);
+    };
+    tokio::join!(get("first", 0), get("large", 200), get("small", 400));
+    server.await.unwrap();
+    let done = done.into_inner().unwrap();
+    let place = |name: &str| done.iter().position(|done| *done == name).unwrap();
+    assert!(place("first") < place("large"), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_turn_lasts_until_the_body_is_checked_and_no_longer() {
+    let answers = vec![
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(200).set_body_string("{}"),
+        ResponseTemplate::new(200).set_body_string("not JSON"),
+        ResponseTemplate::new(200).set_body_string("x".repeat(5000)),
+    ];
+    let server = server(answers).await;
+    let storage = storage(&server.uri(), None);
+    let whole = (storage.downloads.available_permits(), storage.room.available_permits());
+    assert_eq!(whole, (DOWNLOADS, 4));
+    storage.get("o1", None).await.unwrap();
+    for _ in 0..2 {
+        storage.get("o1", None).await.unwrap_err();
+    }
+    assert_eq!((storage.downloads.available_permits(), storage.room.available_permits()), whole);
+}

@@ -261,11 +261,44 @@ fn tries_are_counted_where_a_variable_says_how_many_or_go_on_for_half_a_minute()
     let ms = Duration::from_millis;
     for (attempts, delay, expected) in [
         (None, None, (None, ms(200), ms(4000))),
-        (Some(3), None, (Some(3), ms(100), ms(100))),
+        (Some(3), None, (Some(3), ms(300), ms(300))),
         (None, Some(ms(50)), (None, ms(50), ms(50))),
         (Some(7), Some(ms(50)), (Some(7), ms(50), ms(50))),
     ] {
-        let policy = policy(attempts, delay);
+        let policy = policy(attempts, delay, ms(300));
         assert_eq!((policy.attempts, policy.delay, policy.max_delay), expected, "{attempts:?} {delay:?}");
     }
+}
+
+#[test]
+fn tries_of_a_number_alone_are_a_second_apart_and_those_for_hooks_are_not() {
+    let platform = |attempts, retry_delay| {
+        let (uri, username) = ("http://platform".into(), "user".into());
+        let api = ApiSettings { uri, username, key: "k".into(), attempts, retry_delay, configuration_limit: 4000 };
+        Platform::new(http::client().unwrap(), &api, "flow", "step", "ws")
+    };
+    let ms = Duration::from_millis;
+    for (attempts, delay, own, hooks, quick) in [
+        (Some(4), None, (Some(4), ms(1000)), (Some(4), ms(100)), (Some(3), ms(100))),
+        (Some(2), Some(ms(5)), (Some(2), ms(5)), (Some(2), ms(5)), (Some(2), ms(5))),
+        (None, Some(ms(700)), (None, ms(700)), (None, ms(700)), (Some(3), ms(100))),
+        (None, None, (None, ms(200)), (None, ms(200)), (Some(3), ms(100))),
+    ] {
+        let platform = platform(attempts, delay);
+        let of = |policy: &RetryPolicy| (policy.attempts, policy.delay);
+        assert_eq!((of(&platform.policy), of(&platform.hook_policy)), (own, hooks), "{attempts:?} {delay:?}");
+        let policy = platform.quickly().policy;
+        assert_eq!((of(&policy), policy.max_delay), (quick, quick.1), "{attempts:?} {delay:?}");
+    }
+}
+
+#[tokio::test]
+async fn quick_calls_of_a_patient_platform_end_with_the_third_try() {
+    let (server, platform) = platform().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&server).await;
+    let policy = RetryPolicy::patient(TRY_TIMEOUT);
+    let quick = Platform { policy, ..platform }.quickly();
+    quick.step().await.unwrap_err();
+    quick.update_account("acc", &json!({})).await.unwrap_err();
+    assert_eq!(asked(&server).await.len(), 6);
 }

@@ -23,8 +23,7 @@ impl Encoding {
     }
 
     /// How long a payload of `plain` bytes is once it is encrypted and stands in a message body.
-    #[must_use]
-    pub fn sealed_len(self, plain: usize) -> usize {
+    pub(crate) fn sealed_len(self, plain: usize) -> usize {
         // At least one byte of padding, up to whole blocks.
         let sealed = (plain / 16 + 1) * 16;
         match self {
@@ -34,8 +33,7 @@ impl Encoding {
     }
 
     /// How long the text is that a message body of `len` bytes becomes in an error event.
-    #[must_use]
-    pub fn text_len(self, len: usize) -> usize {
+    pub(crate) fn text_len(self, len: usize) -> usize {
         match self {
             Self::Base64 => len,
             Self::Raw => len.div_ceil(3) * 4,
@@ -141,4 +139,21 @@ fn decode_base64(text: &[u8]) -> Result<Vec<u8>, CipherError> {
         return Err(CipherError::NotBase64);
     }
     base64_simd::forgiving_decode_to_vec(&cleaned).map_err(|_| CipherError::NotBase64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lengths_are_known_before_anything_is_made(plain in prop::collection::vec(any::<u8>(), 0..4096)) {
+            let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap();
+            for encoding in [Encoding::Raw, Encoding::Base64] {
+                prop_assert_eq!(cipher.seal(plain.clone(), encoding).len(), encoding.sealed_len(plain.len()));
+            }
+            prop_assert_eq!(Encoding::Raw.text_len(plain.len()), base64_simd::STANDARD.encode_to_string(&plain).len());
+        }
+    }
 }

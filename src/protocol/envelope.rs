@@ -12,7 +12,7 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
-/// A piece of valid JSON text. Clones and slices share one buffer.
+/// A piece of valid JSON text, without white space around it. Clones and slices share one buffer.
 ///
 /// What came in is nested up to 1 000 levels. It can hold halves of surrogate pairs, as JavaScript writes them: they stay
 /// as they are until somebody reads the text, who gets U+FFFD for each.
@@ -41,12 +41,18 @@ impl Json {
     /// [`EnvelopeError`], when it is not, or is nested too deeply.
     pub fn checked(text: Bytes) -> Result<Self, EnvelopeError> {
         within_depth(&text)?;
-        let Err(error) = serde_json::from_slice::<&RawValue>(&text) else { return Ok(Self(text)) };
-        let Some(text) = text::with_valid_utf8(&text) else { return Err(EnvelopeError::of(&error)) };
-        match serde_json::from_str::<&RawValue>(&text) {
-            Ok(_) => Ok(Self(text.into())),
-            Err(error) => Err(EnvelopeError::of(&error)),
-        }
+        Self::value(&text)
+            .or_else(|error| match text::with_valid_utf8(&text) {
+                Some(text) => Self::value(&text.into()),
+                None => Err(error),
+            })
+            .map_err(|error| EnvelopeError::of(&error))
+    }
+
+    /// The one value that `text` is, without the white space around it.
+    fn value(text: &Bytes) -> serde_json::Result<Self> {
+        let value: &RawValue = serde_json::from_slice(text)?;
+        Ok(Self(text.slice_ref(value.get().as_bytes())))
     }
 
     /// Reads the text as a `T`.
@@ -60,7 +66,7 @@ impl Json {
     /// True for `{…}`.
     #[must_use]
     pub fn is_object(&self) -> bool {
-        self.0.trim_ascii_start().first() == Some(&b'{')
+        self.0.first() == Some(&b'{')
     }
 
     /// The members, when this is an object.
@@ -251,8 +257,7 @@ impl Object {
     }
 
     /// How many bytes [`Self::to_vec`] has.
-    #[must_use]
-    pub fn text_len(&self) -> usize {
+    pub(crate) fn text_len(&self) -> usize {
         let quoted = |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
         let members: usize = self.0.iter().map(|(name, json)| quoted(name) + json.0.len() + 2).sum();
         // Between members there is a comma, after the last one none.
@@ -308,5 +313,21 @@ impl<'de> Deserialize<'de> for Name<'de> {
             }
         }
         deserializer.deserialize_str(ReadName)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_length_of_an_object_is_known_before_it_is_written(
+            members in prop::collection::hash_map(".*", any::<Option<i64>>(), 0..8),
+        ) {
+            let object = Object::read(serde_json::to_vec(&members).unwrap().into()).unwrap();
+            prop_assert_eq!(object.text_len(), object.to_vec().len());
+        }
     }
 }

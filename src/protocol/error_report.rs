@@ -1,6 +1,6 @@
 //! The bodies of error events and of error replies (contract §4.3).
 
-use super::{Cipher, Encoding};
+use super::{Cipher, Encoding, cut};
 use serde::Serialize;
 
 /// What went wrong, in the three members that the platform shows.
@@ -24,7 +24,11 @@ impl ErrorReport {
     /// 64 KB are cut: a broker takes only so much.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
-        Self { name: "Error".into(), message: cut(format!("{error:#}")), stack: cut(format!("Error: {error:?}")) }
+        Self {
+            name: "Error".into(),
+            message: cut_text(format!("{error:#}")),
+            stack: cut_text(format!("Error: {error:?}")),
+        }
     }
 
     /// The report, encrypted, in base64 whatever protocol version is spoken. This alone is the body of an error reply.
@@ -35,13 +39,9 @@ impl ErrorReport {
     }
 }
 
-fn cut(mut text: String) -> String {
+fn cut_text(text: String) -> String {
     const LIMIT: usize = 64 * 1024;
-    if text.len() > LIMIT {
-        text.truncate(text.floor_char_boundary(LIMIT));
-        text.push_str(" …");
-    }
-    text
+    if text.len() > LIMIT { cut(&text, LIMIT).into_owned() } else { text }
 }
 
 /// The body of an error event: the sealed report, and the message that caused it where there was one.

@@ -13,4 +13,36 @@ pub use cipher::{Cipher, CipherError, Encoding};
 pub use envelope::{EnvelopeError, Json, Object};
 pub use error_report::{ErrorReport, error_body};
 pub use headers::{Headers, Incoming, StepIdentity};
-pub(crate) use text::read_value;
+pub(crate) use text::{read_value, without_lone_surrogates};
+
+use std::borrow::Cow;
+
+/// How much is shown of an id that came with a message: nobody bounds those.
+pub(crate) const SHOWN_ID: usize = 1024;
+
+/// The first `limit` bytes of a text or a little less, up to the end of a character; the rest becomes `…`.
+pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    match text.len() > limit {
+        true => format!("{}…", &text[..text.floor_char_boundary(limit)]).into(),
+        false => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_says_so() {
+        for (text, limit, expected) in [
+            ("short", 5, "short"),
+            ("longer", 5, "longe…"),
+            ("äöü", 3, "ä…"),
+            ("€", 2, "…"),
+            ("€", 3, "€"),
+            ("", 0, ""),
+        ] {
+            assert_eq!(cut(text, limit), expected, "{text} {limit}");
+        }
+    }
+}

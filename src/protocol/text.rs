@@ -71,7 +71,7 @@ fn opening_brackets(text: &[u8]) -> usize {
 
 /// `text` with U+FFFD in the place of every half of a surrogate pair that stands alone; none when there is none. All
 /// else stays where it is: an escape is as long as another.
-pub(super) fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
         u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

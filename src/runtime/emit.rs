@@ -4,7 +4,7 @@ use super::{
     Engine, bodies, decode,
     error_event::Fate,
     now_ms,
-    step::{Nowhere, store_error},
+    step::{Account, Nowhere, store_error},
 };
 use crate::{
     context::{BoxFuture, Event, EventSink, Taken},
@@ -219,23 +219,22 @@ impl<T: Transport> Flight<T> {
     /// Every configured way takes the keys, the platform's queue and its REST API at once. One that has taken them is
     /// enough for the next message to begin with them.
     async fn update_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        let (queue, rest) = self.offer_keys(keys).await;
-        rest.and(queue).map(drop)
+        self.offer_keys(&self.engine.account, keys, &AtomicBool::new(false)).await
     }
 
-    /// Whether the platform's queue has taken the keys, and whether its REST API has; false for a way that is not
-    /// configured.
-    async fn offer_keys(&self, keys: &Map<String, Value>) -> (anyhow::Result<bool>, anyhow::Result<bool>) {
+    /// The same with an account's patience. The queue is asked only where it has not `taken` these keys already; that it
+    /// has is known even where this future is dropped.
+    async fn offer_keys(&self, rest: &Account, keys: &Map<String, Value>, taken: &AtomicBool) -> anyhow::Result<()> {
         let engine = &self.engine;
         let _saving = engine.step.saving.lock().await;
         let account = engine.step.account();
         let by_queue = engine.settings.amqp.update_keys_key.is_some();
         if account.is_none() && !by_queue {
             let why = "the step's configuration has no `_account`, and ELASTICIO_UPDATE_KEYS_ROUTING_KEY is not set";
-            return (Ok(false), Err(Nowhere(why).into()));
+            return Err(Nowhere(why).into());
         }
         let queue = async {
-            if by_queue {
+            if by_queue && !taken.load(Ordering::SeqCst) {
                 let version = engine.settings.protocol_version;
                 let plain = serde_json::to_vec(&json!({ "accountId": account, "keys": keys }))?;
                 let mut headers = self.headers();
@@ -243,20 +242,20 @@ impl<T: Transport> Flight<T> {
                 headers.insert("protocolVersion".into(), version.into());
                 let body = engine.cipher.seal(plain, Encoding::of(version));
                 self.publish(Route::UpdateKeys, headers, body).await?;
+                taken.store(true, Ordering::SeqCst);
+                engine.step.merge_keys(keys);
             }
-            anyhow::Ok(by_queue)
+            anyhow::Ok(())
         };
         let rest = async {
-            match &account {
-                Some(account) => Ok(engine.account.put(account, keys).await.map(|()| true)?),
-                None => Ok(false),
+            if let Some(account) = &account {
+                rest.put(account, keys).await?;
+                engine.step.merge_keys(keys);
             }
+            anyhow::Ok(())
         };
         let (queue, rest) = tokio::join!(queue, rest);
-        if matches!(queue, Ok(true)) || matches!(rest, Ok(true)) {
-            engine.step.merge_keys(keys);
-        }
-        (queue, rest)
+        rest.and(queue)
     }
 
     fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Receipt> {
@@ -344,14 +343,13 @@ impl<T: Transport> Store for Flight<T> {
     }
 
     fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(self.engine.account.reread())
+        Box::pin(async { self.engine.account.quickly().reread().await })
     }
 
-    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let (queue, rest) = self.offer_keys(&keys).await;
-            let taken = matches!(queue, Ok(true));
-            rest.and(queue).map(drop).map_err(|error| StoreError { taken, ..store_error(&error) })
+            let saved = self.offer_keys(&self.engine.account.quickly(), &keys, taken).await;
+            saved.map_err(|error| store_error(&error))
         })
     }
 
@@ -369,7 +367,7 @@ impl<T: Transport> Store for Flight<T> {
     }
 
     fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
-        Box::pin(self.engine.account.secret(id, refresh))
+        Box::pin(async move { self.engine.account.quickly().secret(id, refresh).await })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{emit::Flight, now_ms};
 use crate::{
-    protocol::{Encoding, ErrorReport, Headers, error_body},
+    protocol::{Encoding, ErrorReport, Headers, cut, error_body},
     transport::{Fault, Publication, PublishError, Receipt, Route, Transport},
 };
 use std::sync::atomic::Ordering;
@@ -106,10 +106,7 @@ impl Cuts {
         let mut report = report.clone();
         if self.are(Part::Texts) {
             for text in [&mut report.name, &mut report.message, &mut report.stack] {
-                if text.len() > CUT_TEXT {
-                    text.truncate(text.floor_char_boundary(CUT_TEXT));
-                    text.push_str(" …");
-                }
+                *text = cut(text, CUT_TEXT).into_owned();
             }
         }
         if !self.made.is_empty() {

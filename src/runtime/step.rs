@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Context as _;
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 use tokio_util::task::TaskTracker;
 
 /// What the platform said of the step, and what has changed since.
@@ -68,6 +68,11 @@ pub(crate) struct Account {
 pub(crate) struct Nowhere(pub(crate) &'static str);
 
 impl Account {
+    /// The same for a session, which tries again by itself.
+    pub(super) fn quickly(&self) -> Self {
+        Self { platform: self.platform.clone().quickly(), step: self.step.clone() }
+    }
+
     /// Gives the account new credentials; the step's configuration stays as it is.
     pub(super) async fn put(&self, account: &str, keys: &Map<String, Value>) -> Result<(), PlatformError> {
         self.platform.update_account(account, &Value::Object(keys.clone())).await
@@ -132,7 +137,6 @@ pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
                     let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
                     status.is_client_error() && !passes
                 }),
-                taken: false,
             }
         }
         None => StoreError { nowhere, ..StoreError::passing(error.to_string()) },
@@ -208,15 +212,17 @@ impl Store for AccountStore {
 
     fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
+            let account = self.account.quickly();
             match self.has_step {
-                true => self.account.reread().await,
-                false => self.account.reread_keys().await,
+                true => account.reread().await,
+                false => account.reread_keys().await,
             }
         })
     }
 
-    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.account.save(&keys).await.map_err(|error| store_error(&error)) })
+    /// There is no queue here.
+    fn save<'a>(&'a self, keys: Map<String, Value>, _: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.account.quickly().save(&keys).await.map_err(|error| store_error(&error)) })
     }
 
     fn remember(&self, keys: &Map<String, Value>) {
@@ -229,6 +235,6 @@ impl Store for AccountStore {
     }
 
     fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
-        Box::pin(self.account.secret(id, refresh))
+        Box::pin(async move { self.account.quickly().secret(id, refresh).await })
     }
 }

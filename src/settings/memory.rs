@@ -12,7 +12,7 @@ const NO_LIMIT: u64 = 1 << 60;
 
 /// How much of the memory one body may take: a quarter of what the container may use, since there are others, and a body
 /// is there twice while it is decrypted.
-pub(super) fn share_of_one_body() -> usize {
+pub(crate) fn share_of_one_body() -> usize {
     static SHARE: OnceLock<usize> = OnceLock::new();
     *SHARE.get_or_init(|| share(|path| std::fs::read_to_string(path).ok()))
 }

@@ -18,6 +18,8 @@ pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use reader::{Problem, Problems};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 
+pub(crate) use memory::share_of_one_body;
+
 use crate::protocol::StepIdentity;
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
@@ -106,15 +108,6 @@ pub struct ObjectStorageSettings {
     /// `OBJECT_STORAGE_SIZE_LIMIT` (our own), in bytes: how much is read of one body; none means by the container's
     /// memory.
     pub size_limit: Option<usize>,
-}
-
-impl ObjectStorageSettings {
-    /// How much is read of one body: what is set, or a quarter of the memory that the container may use, or 256 MiB where
-    /// it may use any.
-    #[must_use]
-    pub fn size_limit(&self) -> usize {
-        self.size_limit.unwrap_or_else(memory::share_of_one_body)
-    }
 }
 
 /// Settings of a step that works on messages.

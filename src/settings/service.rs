@@ -7,7 +7,7 @@ use super::{
     ApiSettings, OAuthMode, ObjectStorageSettings, oauth,
     reader::{Reader, full, without_slashes},
 };
-use crate::protocol::StepIdentity;
+use crate::protocol::{Json, StepIdentity};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::time::Duration;
@@ -105,7 +105,8 @@ impl ServiceSettings {
 impl<G: Fn(&str) -> Option<String>> Reader<G> {
     fn service(mut self, method: Option<&str>, target: &ResultTarget) -> Result<ServiceSettings, String> {
         let kind = Kind::named(method)?;
-        let config = serde_json::from_str(&self.provided("CFG")?).map_err(|_| "Unable to parse CFG".to_owned())?;
+        let config = Json::checked(self.provided("CFG")?.into()).ok().and_then(|json| json.parse().ok());
+        let config = config.ok_or("Unable to parse CFG")?;
         let api = ApiSettings {
             uri: without_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,

@@ -386,10 +386,10 @@ fn answers_are_read_up_to_what_the_variables_say() {
         ("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", Some("7000")),
     ];
     let settings = read(&storage).unwrap();
-    assert_eq!((settings.api.configuration_limit, settings.object_storage.unwrap().size_limit()), (5000, 7000));
+    assert_eq!((settings.api.configuration_limit, settings.object_storage.unwrap().size_limit), (5000, Some(7000)));
     let storage = read(&storage[..2]).unwrap().object_storage.unwrap();
     assert_eq!(storage.size_limit, None);
-    assert!(storage.size_limit() > 0);
+    assert!(share_of_one_body() > 0);
 }
 
 #[test]
@@ -476,6 +476,32 @@ fn a_service_call_tells_the_first_thing_that_is_wrong_in_the_platforms_words() {
             ServiceStart::Fatal(message) => format!("fatal: {message}"),
         };
         assert_eq!(outcome, expected, "{method:?} with {change:?}");
+    }
+}
+
+#[test]
+fn the_configuration_of_a_service_call_is_read_as_javascript_does() {
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    for (text, expected) in [
+        (r#" {"a": "\ud800!"} "#.to_owned(), Some("\u{fffd}!")),
+        (r#"{"a": "plain"}"#.to_owned(), Some("plain")),
+        (format!(r#"{{"a": "deep", "b": {}}}"#, deep(999)), Some("deep")),
+        (format!(r#"{{"a": "deep", "b": {}}}"#, deep(1000)), None),
+    ] {
+        let get = |name: &str| match name {
+            "ELASTICIO_CFG" => Some(text.clone()),
+            "ELASTICIO_OAUTH_MODE" => None,
+            name => name.starts_with("ELASTICIO_").then(|| "http://localhost".to_owned()),
+        };
+        let read = match ServiceSettings::read(Some("verifyCredentials"), get) {
+            ServiceStart::Ready(_, settings) => settings.config["a"].as_str().map(str::to_owned),
+            ServiceStart::Refused(_, message) => {
+                assert_eq!(message, "Unable to parse CFG");
+                None
+            }
+            ServiceStart::Fatal(message) => panic!("{message}"),
+        };
+        assert_eq!(read.as_deref(), expected);
     }
 }
 

@@ -4,7 +4,10 @@
 //! fields of its spans. No name stands twice: the event comes before its spans, an inner span before an outer one.
 
 use super::{Filter, SAILOR};
-use crate::settings::LogSettings;
+use crate::{
+    protocol::{SHOWN_ID, cut},
+    settings::LogSettings,
+};
 use serde_json::json;
 use std::{
     cell::RefCell,
@@ -175,7 +178,14 @@ impl Fields {
             "error" => self.error = Some(text),
             name => {
                 let is_id = name.ends_with("Id") || name.ends_with("_id");
-                self.set(field, json!(if is_id { cut(text) } else { text }).to_string());
+                self.set(
+                    field,
+                    match is_id {
+                        // Ids stand on every line of a message.
+                        true => json!(cut(&text, SHOWN_ID)).to_string(),
+                        false => json!(text).to_string(),
+                    },
+                );
             }
         }
     }
@@ -215,16 +225,6 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.set_text(field, format!("{value:?}"));
     }
-}
-
-/// Ids stand on every line of a message, and nobody bounds those that come in.
-fn cut(mut id: String) -> String {
-    const LONGEST: usize = 1024;
-    if id.len() > LONGEST {
-        id.truncate(id.floor_char_boundary(LONGEST));
-        id.push('…');
-    }
-    id
 }
 
 fn level_number(level: Level) -> u8 {

@@ -100,12 +100,28 @@ fn of_a_member_that_stands_twice_the_last_one_counts() {
 
 #[test]
 fn emptiness_is_what_the_existing_sailors_call_empty() {
-    for empty in ["{}", "{ }", "[]", r#""""#, "null", "0", "17", "true", "false"] {
+    for empty in
+        ["{}", "{ }", "{} ", " {}", "\n[ ]\t", " \"\" ", " 1 ", "[]", r#""""#, "null", "0", "17", "true", "false"]
+    {
         assert!(Json::checked(empty.into()).unwrap().is_empty(), "{empty}");
     }
-    for full in [r#"{"a":1}"#, "[0]", r#"" ""#] {
+    for full in [r#"{"a":1}"#, r#" {"a":1}"#, "\r\n[0]\n", r#" " " "#, "[0]", r#"" ""#] {
         assert!(!Json::checked(full.into()).unwrap().is_empty(), "{full}");
     }
+}
+
+#[test]
+fn white_space_around_a_value_is_no_part_of_it() {
+    for text in [r#"{"a": 1}"#, "[1, 2]", r#"" ""#, "17"] {
+        for around in [" ", "\n", "\t \r\n"] {
+            let json = Json::checked(format!("{around}{text}{around}").into()).unwrap();
+            assert_eq!((json.as_bytes(), json.is_object()), (text.as_bytes(), text.starts_with('{')), "{text}");
+        }
+    }
+    // As where bytes are not UTF-8. A form feed is no white space of JSON's.
+    let mended = Json::checked(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
+    assert_eq!(mended.as_bytes(), "{\"a\": \"\u{fffd}\"}".as_bytes());
+    assert!(Json::checked("\x0c{}".into()).is_err());
 }
 
 #[test]
@@ -169,7 +185,6 @@ proptest! {
     fn every_payload_survives_the_cipher(plain in prop::collection::vec(any::<u8>(), 0..4096), raw: bool) {
         let encoding = if raw { Encoding::Raw } else { Encoding::Base64 };
         let body = cipher().seal(plain.clone(), encoding);
-        prop_assert_eq!(body.len(), encoding.sealed_len(plain.len()));
         prop_assert_eq!(cipher().open(&body, encoding).unwrap(), plain);
     }
 
@@ -182,7 +197,6 @@ proptest! {
     fn every_message_survives_the_envelope(members in prop::collection::hash_map(".*", any_json(), 0..8)) {
         let message = Value::Object(members.into_iter().collect());
         let object = Object::read(message.to_string().into()).unwrap();
-        prop_assert_eq!(object.text_len(), object.to_vec().len());
         prop_assert_eq!(serde_json::from_slice::<Value>(&object.to_vec()).unwrap(), message);
     }
 

@@ -8,7 +8,10 @@ use super::{
 };
 use serde_json::Value;
 use std::{
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -98,8 +101,9 @@ impl Inner {
         let began = Instant::now();
         let mut pause = PAUSE;
         let mut tries = 0;
+        let taken = AtomicBool::new(false);
         let (reason, goes_on) = loop {
-            match self.save_or_revoke(store, setup, &unsaved.record, |_| false).await? {
+            match self.save_or_revoke(store, setup, &unsaved.record, &taken, |_| false).await? {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
                     // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
@@ -110,7 +114,7 @@ impl Inner {
                 Saved::Queued(reason) => {
                     tries += 1;
                     if tries == TRIES {
-                        self.leave_to_the_queue(&reason);
+                        self.leave_to_the_queue(&unsaved.record, &reason);
                         return Ok(None);
                     }
                 }
@@ -146,7 +150,7 @@ impl Inner {
         };
         if goes_on {
             let (inner, store) = (self.clone(), store.clone());
-            self.tasks.spawn(async move { inner.save_later(&store, record).await }.in_current_span());
+            self.tasks.spawn(async move { inner.save_later(&store, record, taken).await }.in_current_span());
         }
         self.report(store, rotated, &reason);
         Ok(None)
@@ -159,12 +163,13 @@ impl Inner {
         store: &Arc<dyn Store>,
         setup: &Setup,
         record: &Record,
+        taken: &AtomicBool,
         is_obsolete: impl Fn(&Self) -> bool,
     ) -> Result<Saved, Error> {
-        let saved = self.try_to_save(store, setup, record, &is_obsolete).await;
+        let saved = self.try_to_save(store, setup, record, taken, &is_obsolete).await;
         let Saved::Gone(_) = saved else { return Ok(saved) };
         let stays_gone = self.stays_gone(store, setup).await;
-        match self.try_to_save(store, setup, record, is_obsolete).await {
+        match self.try_to_save(store, setup, record, taken, is_obsolete).await {
             Saved::Gone(reason) if stays_gone => {
                 self.revoke(setup, record).await;
                 let error = Error::ReauthRequired(format!("it was removed ({reason})"));
@@ -200,8 +205,8 @@ impl Inner {
     }
 
     /// The platform's queue has taken a record that its REST API does not take.
-    fn leave_to_the_queue(&self, reason: &str) {
-        *self.unsaved() = None;
+    fn leave_to_the_queue(&self, record: &Record, reason: &str) {
+        self.forget(record);
         tracing::warn!("The refreshed credential was saved over the platform's queue only: {reason}");
     }
 
@@ -212,6 +217,7 @@ impl Inner {
         store: &Arc<dyn Store>,
         setup: &Setup,
         record: &Record,
+        taken: &AtomicBool,
         is_obsolete: impl Fn(&Self) -> bool,
     ) -> Saved {
         let Ok(_turn) = timeout(TRY, self.saving.lock()).await else {
@@ -227,12 +233,12 @@ impl Inner {
             return Saved::Superseded(theirs, latest);
         }
         let keys = self.keys(&latest, setup, record);
-        match timeout(TRY, store.save(keys)).await {
+        match timeout(TRY, store.save(keys, taken)).await {
             Ok(Ok(())) => {
                 *self.unsaved() = None;
                 Saved::Yes
             }
-            Ok(Err(error)) if error.gone && error.taken => Saved::Queued(error.message),
+            Ok(Err(error)) if error.gone && taken.load(Ordering::SeqCst) => Saved::Queued(error.message),
             Ok(Err(error)) if error.gone => Saved::Gone(error.message),
             Ok(Err(error)) if error.nowhere => Saved::Nowhere(error.message),
             Ok(Err(error)) => Saved::Not(error.message),
@@ -279,16 +285,26 @@ impl Inner {
         );
         let store = store.clone();
         let trouble = Trouble { name: "UnsavedCredentials", message };
-        self.tasks.spawn(async move { store.report(trouble).await }.in_current_span());
+        let stopping = self.stopping.clone();
+        let report = async move {
+            tokio::select! {
+                // First, so that the event is on its way at least.
+                biased;
+                () = store.report(trouble) => {}
+                // A queue may be waited for without end; it stands in the log.
+                () = stopping.cancelled() => {}
+            }
+        };
+        self.tasks.spawn(report.in_current_span());
     }
 
-    async fn save_later(self: &Arc<Self>, store: &Arc<dyn Store>, record: Record) {
+    async fn save_later(self: &Arc<Self>, store: &Arc<dyn Store>, record: Record, taken: AtomicBool) {
         let mut pause = PAUSE * 4;
         loop {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
             let Ok(setup) = self.setup(&**store) else { return };
-            match self.save_or_revoke(store, &setup, &record, |inner| !inner.is_unsaved(&record)).await {
+            match self.save_or_revoke(store, &setup, &record, &taken, |inner| !inner.is_unsaved(&record)).await {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
                     return;
@@ -298,7 +314,7 @@ impl Inner {
                     self.adopt(&**store, &setup, theirs, &config);
                     return self.forget(&record);
                 }
-                Ok(Saved::Queued(reason)) => return self.leave_to_the_queue(&reason),
+                Ok(Saved::Queued(reason)) => return self.leave_to_the_queue(&record, &reason),
                 Ok(Saved::Obsolete) | Err(_) => return self.forget(&record),
                 Ok(Saved::Nowhere(reason) | Saved::Not(reason) | Saved::Gone(reason)) if stopping => {
                     tracing::error!("A credential is lost with this process, it could not be saved: {reason}");

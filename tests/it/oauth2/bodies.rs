@@ -197,3 +197,17 @@ async fn case_47_a_pause_of_a_day_is_not_waited_for_but_told_as_a_minute() {
     assert!(error.passes(), "the message comes again later");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
+
+#[tokio::test]
+async fn an_answer_is_read_as_javascript_does() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    let deep = format!(r#"{{"a": "deep", "b": {}{}}}"#, "[".repeat(500), "]".repeat(500));
+    for (body, expected) in [(r#" {"a": "\ud800!"} "#, "\u{fffd}!"), (r#"{"a": "plain"}"#, "plain"), (&*deep, "deep")] {
+        let body = body.to_owned();
+        rig.provider.script_api([Scripted::Answer { status: 200, headers: vec![], body }]);
+        assert_eq!(rig.replica().get().await.unwrap()["a"], expected);
+    }
+    rig.provider.script_api([Scripted::Answer { status: 200, headers: vec![], body: r#"{"a": secret}"#.to_owned() }]);
+    let error = rig.replica().get().await.unwrap_err().to_string();
+    assert!(error.contains("line 1, column 7") && !error.contains("secret"), "{error}");
+}

@@ -15,7 +15,7 @@ use std::{
     cell::RefCell,
     fmt::{Debug, Write as _},
     io,
-    sync::{Arc, Mutex, Once},
+    sync::{Arc, Mutex, Once, atomic::AtomicBool},
     time::Duration,
 };
 use tracing::{Level, level_filters::LevelFilter, subscriber::DefaultGuard};
@@ -294,9 +294,9 @@ impl Store for Panicking {
         self.store.reread()
     }
 
-    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
         self.may_panic("save");
-        self.store.save(keys)
+        self.store.save(keys, taken)
     }
 
     fn remember(&self, keys: &Map<String, Value>) {

@@ -12,7 +12,10 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore};
@@ -58,6 +61,8 @@ pub enum Fault {
     Missing,
     /// The same over REST, while the platform's queue takes the keys.
     Queued,
+    /// The queue takes the keys, REST never answers, and the account is gone from then on.
+    QueuedOnly,
 }
 
 /// The account on the platform: what all replicas read and save.
@@ -77,6 +82,8 @@ pub struct Account {
     pub stalled: Mutex<usize>,
     /// What reading and saving take at most.
     pub latency: Mutex<Duration>,
+    /// Who is to be told of trouble never hears it.
+    pub nobody_listens: Mutex<bool>,
     /// Permits for readings and savings that wait.
     pub gate: GateSemaphore,
     /// Everything saved so far, in order.
@@ -249,7 +256,7 @@ impl Store for ReplicaStore {
         })
     }
 
-    fn save(&self, keys: Map<String, Value>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let account = &self.account;
             *account.begun.lock().unwrap() += 1;
@@ -266,7 +273,13 @@ impl Store for ReplicaStore {
                 Some(Fault::Queued) => {
                     *account.keys.lock().unwrap() = Some(keys.clone().into());
                     self.merge(&keys);
-                    return Err(StoreError { taken: true, ..gone() });
+                    taken.store(true, Ordering::SeqCst);
+                    return Err(gone());
+                }
+                Some(Fault::QueuedOnly) => {
+                    taken.store(true, Ordering::SeqCst);
+                    account.delete();
+                    std::future::pending::<()>().await;
                 }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
@@ -299,6 +312,9 @@ impl Store for ReplicaStore {
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
         self.reports.lock().unwrap().push(trouble);
         self.account.changed.notify_waiters();
+        if *self.account.nobody_listens.lock().unwrap() {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(std::future::ready(()))
     }
 

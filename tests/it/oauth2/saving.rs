@@ -252,6 +252,31 @@ async fn a_404_over_rest_is_no_loss_where_the_queue_has_taken_the_keys() {
     assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
 }
 
+/// That the queue has taken them is not forgotten when the rest of the saving is given up.
+#[tokio::test]
+async fn keys_that_the_queue_took_are_not_revoked_after_a_saving_that_was_given_up() {
+    let rig = revoking().await;
+    rig.account.fail([Fault::QueuedOnly]);
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    rig.drive(replica.session.close()).await;
+    assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation());
+    assert_eq!((*rig.account.begun.lock().unwrap(), replica.session.counts().unsaved), (3, 0));
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_takes_does_not_hold_up_a_stop() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    *rig.account.nobody_listens.lock().unwrap() = true;
+    rig.account.fail([Fault::Fail, Fault::Fail, Fault::Fail]);
+    let replica = rig.replica();
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!(replica.store.reports.lock().unwrap().len(), 1);
+    let closed = tokio::time::timeout(Duration::from_secs(300), replica.session.close());
+    rig.drive(closed).await.expect("the stop waits for the report");
+    assert!(!replica.session.has_unsaved_rotation());
+}
+
 /// The same while it is read before a refresh: one 404, and one answer without credentials.
 #[tokio::test]
 async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {

@@ -132,9 +132,8 @@ async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_o
 
 #[tokio::test]
 async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_user_is_told_and_it_is_saved_later() {
-    let mut connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
+    let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     // Three tries of the session, of three requests each.
-    connected.rig = connected.rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
     connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     connected.send("/echo/x");
@@ -146,6 +145,21 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_us
     let log = connected.stop(component).await;
     assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()), "{log:?}");
     assert_eq!(connected.provider.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn the_queue_is_offered_the_keys_of_a_token_once_however_often_rest_is_tried() {
+    let config = EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() };
+    let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
+    // Two tries of the session, of three requests each.
+    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 6]);
+    let component = connected.rig.start();
+    connected.send("/echo/x");
+    connected.rig.events(EventKind::Data, 1).await;
+    connected.rig.settled().await;
+    assert_eq!(connected.count(EventKind::UpdateKeys), 2, "once over REST, once over the broker");
+    assert_eq!(connected.provider.refreshes(), 1);
+    connected.stop(component).await;
 }
 
 /// As from a gateway while the platform's API is started anew.
@@ -319,8 +333,7 @@ async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and
 /// What the user is told of a credential is no answer to whoever waits for the message's reply.
 #[tokio::test]
 async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_gets_no_error() {
-    let mut connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
-    connected.rig = connected.rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
+    let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     let message = json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });

@@ -246,7 +246,6 @@ async fn given_a_secret_that_cannot_be_read_then_the_error_tells_that_and_no_lat
 #[tokio::test]
 async fn given_a_platform_that_cannot_read_a_secret_now_then_the_message_comes_again_and_no_later_failure_hides_it() {
     let step = Step::new("checkAvailability", json!({ "secretId": "secret-1" }), |_| Value::Null).await;
-    let step = step.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
     let provider = step.emulator.provider();
     step.emulator.platform().set_secret("emulated-workspace", "secret-1", provider.issue().into(), vec![]);
     step.emulator.platform().fail("GET .*/secrets/", [const { PlatformFault::Status(500) }; 3]);
