@@ -42,9 +42,9 @@ fn follow(attempt: Attempt) -> Action {
 /// puts them on again for each hop. So the second hop within a foreign origin would have them. (What leads back to the
 /// first origin may have them.) The redirect itself is the answer then.
 fn may_carry_secrets_away(attempt: &Attempt) -> bool {
-    let Some((first, later)) = attempt.previous().split_first() else { return false };
-    let is_foreign = |url: &Url| url.origin() != first.origin();
-    is_foreign(attempt.url()) && later.iter().any(is_foreign)
+    let (first, last) = (attempt.previous().first(), attempt.previous().last());
+    let next = attempt.url().origin();
+    first.is_some_and(|first| first.origin() != next) && last.is_some_and(|last| last.origin() == next)
 }
 
 /// The client for object storage, whose tokens are for one address only.

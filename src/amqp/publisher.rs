@@ -17,6 +17,9 @@ use tokio::{
     time::Instant,
 };
 
+/// How long a message that may be refused is waited for alone, at first. Nothing else is published meanwhile.
+const ALONE: Duration = Duration::from_secs(5);
+
 /// A message on its way out, ready for the wire.
 pub(super) struct Outgoing {
     pub(super) purpose: Purpose,
@@ -76,6 +79,8 @@ impl Publisher {
             returned_since: None,
             is_probe: false,
             suspect: false,
+            alone: false,
+            acquittals: 0,
             receipt,
         };
         // When the task has ended, the job is dropped with its sender, and the receipt says that all is closed.
@@ -106,6 +111,10 @@ pub(super) struct Job {
     pub(super) is_probe: bool,
     /// The channel was closed because of this message or of one that was under way with it.
     suspect: bool,
+    /// It went out while nothing else was under way.
+    alone: bool,
+    /// How often it was suspected, and not answered while it was alone.
+    acquittals: u32,
     receipt: oneshot::Sender<Result<(), PublishError>>,
 }
 
@@ -131,9 +140,21 @@ impl Job {
         self.receipt.is_closed()
     }
 
-    /// Nothing came of the suspicion.
+    /// It goes out, with others under way or without.
+    pub(super) fn launched(&mut self, alone: bool) {
+        self.alone = alone;
+    }
+
+    /// Nothing has come of the suspicion so far.
     pub(super) fn acquit(&mut self) {
-        self.suspect = false;
+        if std::mem::take(&mut self.suspect) {
+            self.acquittals += 1;
+        }
+    }
+
+    /// How long it is to be waited for alone: longer each time, since a large message on a slow line takes its time.
+    pub(super) fn time_alone(&self) -> Duration {
+        ALONE.saturating_mul(1 << self.acquittals.min(6))
     }
 
     /// Whether the next try has to be made alone, so that it is clear whose fault it is.
@@ -183,7 +204,9 @@ impl Job {
         self.count_try();
         // A channel that a message has broken is there again at once.
         if let Setback::Invalid(..) = setback {
-            return (!std::mem::replace(&mut self.suspect, true)).then_some(Duration::ZERO);
+            let is_guilty = self.suspect && self.alone;
+            self.suspect = true;
+            return (!is_guilty).then_some(Duration::ZERO);
         }
         let lost_error_key = matches!(setback, Setback::Unbound) && self.purpose == Purpose::Error;
         let exhausted = policy.attempts.is_some_and(|attempts| self.tries >= attempts) && !lost_error_key;
@@ -244,6 +267,8 @@ mod tests {
             returned_since: None,
             is_probe: false,
             suspect: false,
+            alone: false,
+            acquittals: 0,
             receipt,
         }
     }
@@ -266,12 +291,29 @@ mod tests {
             (None, Setback::Invalid(String::new(), Fault::Refused), 2),
         ] {
             let mut job = job();
+            job.launched(true);
             let mut made = 1;
             while job.count(&setback, &policy(attempts)).is_some() {
                 made += 1;
             }
             assert_eq!(made, tries, "{attempts:?}");
         }
+    }
+
+    #[test]
+    fn a_suspect_is_condemned_only_for_a_channel_that_was_its_own() {
+        let invalid = || Setback::Invalid(String::new(), Fault::Refused);
+        let mut job = job();
+        for _ in 0..3 {
+            job.launched(false);
+            assert_eq!(job.count(&invalid(), &policy(None)), Some(Duration::ZERO));
+        }
+        job.launched(true);
+        job.acquit();
+        assert_eq!(job.time_alone(), ALONE * 2);
+        assert!(job.count(&invalid(), &policy(None)).is_some(), "it was no suspect any more");
+        job.launched(true);
+        assert_eq!(job.count(&invalid(), &policy(None)), None);
     }
 
     #[test]

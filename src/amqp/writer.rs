@@ -32,9 +32,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long after a loss the fates of the publishes under way may take to come in.
 const FATES_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a message that may be refused is waited for alone. A confirm can take longer than that, and nothing is
-/// published meanwhile.
-const ALONE: Duration = Duration::from_secs(5);
+/// How long what is under way may hold up a message that has to go alone.
+const PATIENCE: Duration = Duration::from_secs(5);
 const SHUTDOWN: &str = "the connection was closed on shutdown";
 
 /// The connection that events go out on, with its channel in confirm mode.
@@ -91,6 +90,14 @@ impl Waiting {
         self.jobs.insert((Instant::now() + pause, self.order), job);
     }
 
+    /// Before all others.
+    fn insert_first(&mut self, job: Job) {
+        let now = Instant::now();
+        let first = self.next_due().map_or(now, |due| due.min(now));
+        self.order += 1;
+        self.jobs.insert((first.checked_sub(Duration::from_nanos(1)).unwrap_or(first), self.order), job);
+    }
+
     fn next_due(&self) -> Option<Instant> {
         self.jobs.first_key_value().map(|((due, _), _)| *due)
     }
@@ -127,8 +134,10 @@ struct Traffic<'a> {
     launches: u64,
     /// What is under way is a suspect.
     suspect: bool,
-    /// Since when nothing goes out, because of suspects.
+    /// Until when nothing goes out, because of suspects.
     held: Option<Instant>,
+    /// How long the suspect that is out is waited for alone.
+    patience: Duration,
 }
 
 impl Traffic<'_> {
@@ -154,15 +163,22 @@ impl Traffic<'_> {
         }
     }
 
-    /// Whether nothing may go out for now; `suspect_is_due` is whether one is to be next. Until when it may hold.
+    /// Until when nothing may go out, if so; `suspect_is_due` is whether one is to be next.
     fn hold(&mut self, suspect_is_due: bool) -> Option<Instant> {
         let is_blocked = (self.suspect || suspect_is_due) && !self.flight.is_empty();
         if !is_blocked {
             self.held = None;
             return None;
         }
-        let end = *self.held.get_or_insert_with(Instant::now) + ALONE;
-        (end > Instant::now()).then_some(end)
+        let now = Instant::now();
+        let end = *self.held.get_or_insert(now + self.patience);
+        if end > now {
+            return Some(end);
+        }
+        // A confirm may take long, and others are not to wait for it.
+        self.ledger.jobs_mut().for_each(Job::acquit);
+        self.suspect = false;
+        None
     }
 }
 
@@ -235,8 +251,15 @@ impl Writer {
     async fn drive(&mut self, session: &WriteSession) -> End {
         let closing = self.closing.clone();
         let mut events = pin!(session.connection.events_listener());
-        let mut traffic =
-            Traffic { session, flight: Flight::new(), ledger: Ledger::new(), launches: 0, suspect: false, held: None };
+        let mut traffic = Traffic {
+            session,
+            flight: Flight::new(),
+            ledger: Ledger::new(),
+            launches: 0,
+            suspect: false,
+            held: None,
+            patience: PATIENCE,
+        };
         let error = loop {
             let due = self.waiting.next_due();
             // A suspect waits until nothing is under way, and nothing goes out before it is answered.
@@ -263,11 +286,7 @@ impl Writer {
                     Event::ConnectionUnblocked => tracing::info!("The broker takes messages again."),
                     _ => {}
                 },
-                () = sleep_until(hold.unwrap_or_else(Instant::now)), if hold.is_some() => {
-                    // What is not answered by now is not what the broker refuses at once.
-                    traffic.ledger.jobs_mut().for_each(Job::acquit);
-                    traffic.suspect = false;
-                }
+                () = sleep_until(hold.unwrap_or_else(Instant::now)), if hold.is_some() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && hold.is_none() => {
                     while let Some(job) = self.waiting.pop_due() {
                         self.launch(job, &mut traffic).await;
@@ -287,7 +306,7 @@ impl Writer {
         if job.is_retry() && job.is_given_up() {
             return self.fail(job, Fault::Other, "nobody waits for it any more".into());
         }
-        let Some(job) = self.keys.park(job) else { return };
+        let Some(mut job) = self.keys.park(job) else { return };
         let limit = traffic.session.connection.configuration().frame_max() as usize;
         let size = job.header_frame_len();
         if size > limit {
@@ -300,8 +319,9 @@ impl Writer {
         }
         traffic.suspect = job.is_suspect();
         if traffic.suspect {
-            traffic.held = None;
+            (traffic.held, traffic.patience) = (None, job.time_alone());
         }
+        job.launched(traffic.flight.is_empty());
         traffic.launches += 1;
         let number = traffic.launches;
         let publish =
@@ -399,6 +419,7 @@ impl Writer {
     }
 
     fn try_again(&mut self, mut job: Job, setback: &Setback) {
+        let was_suspect = job.is_suspect();
         let cause = match setback {
             Setback::Nacked => "the broker refused it (nack): a queue behind the routing key may be full".to_owned(),
             Setback::Unbound => format!("{}, where one was bound before: bind it again", self.unbound(&job)),
@@ -417,7 +438,11 @@ impl Writer {
                         "A message did not go out, trying again."
                     );
                 }
-                self.waiting.insert(job, pause);
+                match was_suspect && pause.is_zero() {
+                    // It went out beside others, and the channel broke at once: it is the first to be tried alone.
+                    true => self.waiting.insert_first(job),
+                    false => self.waiting.insert(job, pause),
+                }
             }
             None => {
                 let fault = if let Setback::Invalid(_, fault) = setback { *fault } else { Fault::Other };

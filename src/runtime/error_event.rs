@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 const LARGEST_ERROR: usize = 16 * 1024 * 1024;
 /// The longest text of a report that is cut.
 const CUT_TEXT: usize = 1024;
+/// The longest text that the log takes in place of an error event; longer ones find no room there.
+const LOGGED_TEXT: usize = 64 * 1024;
 /// The headers that an error event always has; the two ids are cut only where they alone are too long.
 const KEPT: [&str; 13] = [
     "execId",
@@ -224,7 +226,7 @@ impl<T: Transport> Flight<T> {
 
 /// The error in full, since it is told nowhere else.
 fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
-    let ErrorReport { name, message, stack } = report;
+    let [name, message, stack] = [&report.name, &report.message, &report.stack].map(|text| cut(text, LOGGED_TEXT));
     let end = match fate {
         Fate::Fails => "its message is rejected",
         Fate::GoesOn => "its message goes on",
@@ -232,9 +234,9 @@ fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
     tracing::error!(
         fatal = true,
         %error,
-        reported_name = name,
-        reported_message = message,
-        reported_stack = stack,
+        reported_name = &*name,
+        reported_message = &*message,
+        reported_stack = &*stack,
         "An error event could not be published, so the error stands here; {end}"
     );
 }
