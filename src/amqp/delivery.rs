@@ -1,6 +1,9 @@
 //! One message as it came in: what the engine sees of it, and what settling and rebounding need.
 
-use super::{publisher::Outgoing, routing::Purpose, table};
+use super::{
+    publisher::{Outgoing, Purpose},
+    table,
+};
 use crate::{
     settings::AmqpSettings,
     transport::{Delivery, Generation, ReboundLimit, Settled, Verdict},

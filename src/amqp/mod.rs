@@ -34,8 +34,8 @@ use bytes::Bytes;
 use consumer::{Reader, Subscription};
 use failure::Failure;
 use lapin::{Connection, types::ShortString};
-use publisher::{Outgoing, Publisher, RetryPolicy};
-use routing::{Purpose, RoutingKeys};
+use publisher::{Outgoing, Publisher, Purpose, RetryPolicy};
+use routing::RoutingKeys;
 use session::{ANSWER_TIMEOUT, AmqpThread, Connector, Role};
 use std::{
     fmt,

@@ -2,7 +2,6 @@
 
 use super::{
     confirms::{Mark, message_id},
-    routing::{Purpose, pause_while_lost},
     table,
 };
 use crate::transport::{Fault, PublishError, Receipt};
@@ -19,6 +18,25 @@ use tokio::{
 
 /// How long a message that may be refused is waited for alone, at first. Nothing else is published meanwhile.
 const ALONE: Duration = Duration::from_secs(5);
+
+/// The pauses between tries of an event whose binding is lost: none hurries, and a binding that is back is soon seen.
+const SHORTEST_LOOK: Duration = Duration::from_millis(100);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// What an event is for, as far as a missing binding is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    /// Data, under the step's key or one of the module's own. A flow may end there.
+    Data,
+    /// A snapshot. Not every platform collects them.
+    Snapshot,
+    /// A message that is to come again. It is waited for.
+    Rebound,
+    /// An error event. It is waited for.
+    Error,
+    /// For one who waits for it: a reply, new credentials. It fails after a few tries, whatever the key has carried.
+    Answer,
+}
 
 /// A message on its way out, ready for the wire.
 pub(super) struct Outgoing {
@@ -211,7 +229,7 @@ impl Job {
         let lost_error_key = matches!(setback, Setback::Unbound) && self.purpose == Purpose::Error;
         let exhausted = policy.attempts.is_some_and(|attempts| self.tries >= attempts) && !lost_error_key;
         let pause = match setback {
-            Setback::Unbound => pause_while_lost(self.tries, policy),
+            Setback::Unbound => policy.pause(self.tries).clamp(SHORTEST_LOOK, LONGEST_LOOK),
             _ => policy.pause(self.tries),
         };
         (!exhausted).then_some(pause)

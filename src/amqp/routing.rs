@@ -5,7 +5,7 @@
 //! Under a key that has led somewhere before, it would be lost. So this module remembers which keys have carried an
 //! event, and what an absent binding means for each kind of event.
 
-use super::publisher::{Job, RetryPolicy};
+use super::publisher::{Job, Purpose, RetryPolicy};
 use lapin::types::ShortString;
 use std::{
     collections::{HashMap, HashSet},
@@ -24,21 +24,6 @@ const SNAPSHOT_WARNING: Duration = Duration::from_secs(60);
 /// Keys to remember, of those that have carried an event and of those that lead nowhere. A component may make up keys of
 /// its own without end; a forgotten one is tried again as a new one.
 const KEYS: usize = 16 * 1024;
-
-/// What an event is for, as far as a missing binding is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Purpose {
-    /// Data, under the step's key or one of the module's own. A flow may end there.
-    Data,
-    /// A snapshot. Not every platform collects them.
-    Snapshot,
-    /// A message that is to come again. It is waited for.
-    Rebound,
-    /// An error event. It is waited for.
-    Error,
-    /// For one who waits for it: a reply, new credentials. It fails after a few tries, whatever the key has carried.
-    Answer,
-}
 
 /// What becomes of a job whose message came back from the broker, and of those that waited for it.
 pub(super) enum Returned {
@@ -331,9 +316,4 @@ fn few_tries(job: Job, policy: &RetryPolicy) -> Returned {
 /// depend on how fast other tries are made.
 fn pause(returns: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << (returns.saturating_sub(1)).min(16)).min(LONGEST_PAUSE)
-}
-
-/// The pause before another try of an event whose binding is lost, after so many tries.
-pub(super) fn pause_while_lost(tries: u32, policy: &RetryPolicy) -> Duration {
-    policy.pause(tries).clamp(FIRST_PAUSE, LONGEST_PAUSE)
 }

@@ -1,9 +1,7 @@
 //! One message's events on their way out: header tables, passthrough, limits, encryption, and who waits for what.
 
 use super::{
-    Engine, bodies, decode,
-    error_event::Fate,
-    now_ms,
+    Engine, bodies, decode, now_ms,
     step::{Account, Nowhere, store_error},
 };
 use crate::{
@@ -24,6 +22,15 @@ use std::sync::{
 use tokio::sync::OnceCell;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument;
+
+/// Which of its two kinds an error event is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The message fails with it: who waits for a reply is told too.
+    Fails,
+    /// The message goes on.
+    GoesOn,
+}
 
 /// An event that is on its way, and who waits for it.
 struct Hold {

@@ -3,7 +3,10 @@
 //! A message whose error event cannot go out is rejected, and then nobody would know why. So an event that the broker does
 //! not take is cut until it does, and one that no queue is bound for is written to the log.
 
-use super::{emit::Flight, now_ms};
+use super::{
+    emit::{Fate, Flight},
+    now_ms,
+};
 use crate::{
     protocol::{Encoding, ErrorReport, Headers, cut, error_body},
     transport::{Fault, Publication, PublishError, Receipt, Route, Transport},
@@ -117,15 +120,6 @@ impl Cuts {
         }
         report
     }
-}
-
-/// Which of its two kinds an error event is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// The message fails with it: who waits for a reply is told too.
-    Fails,
-    /// The message goes on.
-    GoesOn,
 }
 
 impl<T: Transport> Flight<T> {

@@ -6,7 +6,7 @@ use super::{
         token::keys_for,
     },
     Error, Inner, Mode, Setup, Store, Token, Why,
-    save::{self, Unsaved},
+    save::{self, Unsaved, is_gone},
     state::Times,
 };
 use serde_json::{Map, Value};
@@ -343,14 +343,6 @@ async fn reread(store: &Arc<dyn Store>, field: &[String]) -> Result<Option<Value
     };
     let late = |_| Err(StoreError::passing("the platform does not answer"));
     timeout(READ, looks).await.unwrap_or_else(late)
-}
-
-/// Whether this says that the credential is not there any more.
-pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String]) -> bool {
-    match found {
-        Ok(found) => found.as_ref().is_some_and(|config| Record::find(config, field).is_none()),
-        Err(error) => error.gone,
-    }
 }
 
 /// Whether a token is of no use to someone who could not use `before`.

@@ -2,9 +2,8 @@
 //! background until it is saved or superseded. A rotated refresh token that is not saved exists in this process only.
 
 use super::{
-    super::{Held, Record, Trouble},
+    super::{Held, Record, StoreError, Trouble},
     Error, Inner, Setup, Store, Token,
-    refresh::is_gone,
 };
 use serde_json::Value;
 use std::{
@@ -336,6 +335,14 @@ impl Inner {
         if unsaved.as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record)) {
             *unsaved = None;
         }
+    }
+}
+
+/// Whether this says that the credential is not there any more.
+pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String]) -> bool {
+    match found {
+        Ok(found) => found.as_ref().is_some_and(|config| Record::find(config, field).is_none()),
+        Err(error) => error.gone,
     }
 }
 
