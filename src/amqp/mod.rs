@@ -15,6 +15,7 @@ mod publisher;
 mod routing;
 mod session;
 mod table;
+mod traffic;
 mod writer;
 
 #[cfg(test)]
@@ -50,7 +51,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use writer::{WriteSession, Writer};
+use traffic::{Waiting, WriteSession};
+use writer::Writer;
 
 /// For the two tasks to say goodbye to the broker, all in all.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,7 +135,7 @@ impl Amqp {
             closing: closing.clone(),
             fatal: fatal_sender,
             counters: counters.clone(),
-            waiting: writer::Waiting::default(),
+            waiting: Waiting::default(),
         };
         tasks.spawn_on(writer.run(write), thread.handle());
 

@@ -6,19 +6,19 @@
 
 use super::{
     Counters,
-    confirms::{self, Answer, Fate, Ledger},
+    confirms::{self, Fate},
     failure::{self, Failure, describe},
     publisher::{Job, RetryPolicy, Setback},
     routing::{Returned, Returns, RoutingKeys},
-    session::{self, ANSWER_TIMEOUT, Connector, Pace, Role},
+    session::{self, Connector, Pace, Role},
+    traffic::{Traffic, Waiting, WriteSession},
 };
 use crate::transport::{Fault, TransportError};
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use lapin::{Channel, Connection, Error, ErrorKind, Event, options::ConfirmSelectOptions, types::ShortString};
+use futures_util::StreamExt;
+use lapin::{Error, ErrorKind, Event, types::ShortString};
 use std::{
-    collections::BTreeMap,
     future::{poll_fn, ready},
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     time::Duration,
@@ -32,36 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long after a loss the fates of the publishes under way may take to come in.
 const FATES_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long what is under way may hold up a message that has to go alone.
-const PATIENCE: Duration = Duration::from_secs(5);
 const SHUTDOWN: &str = "the connection was closed on shutdown";
-
-/// The connection that events go out on, with its channel in confirm mode.
-pub(super) struct WriteSession {
-    connection: Connection,
-    channel: Channel,
-}
-
-impl WriteSession {
-    /// Opens the channel on a connection: a fresh one, or one whose channel the broker has closed.
-    pub(super) async fn open(connection: Connection) -> Result<Self, Failure> {
-        let doing = "opening a channel to publish on";
-        let opening = async {
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok(channel)
-        };
-        match timeout(ANSWER_TIMEOUT, opening).await {
-            Ok(Ok(channel)) => Ok(Self { connection, channel }),
-            Ok(Err(error)) => Err(Failure::new(doing, &error)),
-            Err(_) => Err(Failure::Passing(format!("{doing}: no answer from the broker"))),
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.channel.status().connected() && self.connection.status().connected()
-    }
-}
 
 /// What the publishing task works with.
 pub(super) struct Writer {
@@ -77,109 +48,10 @@ pub(super) struct Writer {
     pub(super) keys: RoutingKeys,
 }
 
-/// Jobs that wait for their next try, by time and then by order.
-#[derive(Default)]
-pub(super) struct Waiting {
-    jobs: BTreeMap<(Instant, u64), Job>,
-    order: u64,
-}
-
-impl Waiting {
-    fn insert(&mut self, job: Job, pause: Duration) {
-        self.order += 1;
-        self.jobs.insert((Instant::now() + pause, self.order), job);
-    }
-
-    /// Before all others.
-    fn insert_first(&mut self, job: Job) {
-        let now = Instant::now();
-        let first = self.next_due().map_or(now, |due| due.min(now));
-        self.order += 1;
-        self.jobs.insert((first.checked_sub(Duration::from_nanos(1)).unwrap_or(first), self.order), job);
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.jobs.first_key_value().map(|((due, _), _)| *due)
-    }
-
-    fn pop_due(&mut self) -> Option<Job> {
-        self.first_due()?;
-        self.jobs.pop_first().map(|(_, job)| job)
-    }
-
-    /// Whether a job is due that has to go alone.
-    fn suspect_is_due(&self) -> bool {
-        self.first_due().is_some_and(Job::is_suspect)
-    }
-
-    fn first_due(&self) -> Option<&Job> {
-        let ((due, _), job) = self.jobs.first_key_value()?;
-        (*due <= Instant::now()).then_some(job)
-    }
-}
-
 /// Why a session is over.
 enum End {
     Closing,
     Lost(Error),
-}
-
-type Flight<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Answer)> + Send + 'a>>>;
-
-/// What is under way on one session.
-struct Traffic<'a> {
-    session: &'a WriteSession,
-    flight: Flight<'a>,
-    ledger: Ledger<Job>,
-    launches: u64,
-    /// What is under way is a suspect.
-    suspect: bool,
-    /// Until when nothing goes out, because of suspects.
-    held: Option<Instant>,
-    /// How long the suspect that is out is waited for alone.
-    patience: Duration,
-}
-
-impl Traffic<'_> {
-    fn suspect_is_out(&self) -> bool {
-        self.suspect && !self.flight.is_empty()
-    }
-
-    /// All that the broker has answered so far, from `first` on: whole frames of it.
-    ///
-    /// lapin resolves what one frame answers message by message, under a lock that `wait_for_confirms` takes as well. So
-    /// once that was to be had and nothing new has come, no frame is known by half.
-    fn answers(&mut self, first: (u64, Answer)) -> Vec<(u64, Answer)> {
-        let mut answers = vec![first];
-        loop {
-            let known = answers.len();
-            let _ = self.session.channel.wait_for_confirms().now_or_never();
-            while let Some(Some(answer)) = self.flight.next().now_or_never() {
-                answers.push(answer);
-            }
-            if answers.len() == known {
-                return answers;
-            }
-        }
-    }
-
-    /// Until when nothing may go out, if so; `suspect_is_due` is whether one is to be next.
-    fn hold(&mut self, suspect_is_due: bool) -> Option<Instant> {
-        let is_blocked = (self.suspect || suspect_is_due) && !self.flight.is_empty();
-        if !is_blocked {
-            self.held = None;
-            return None;
-        }
-        let now = Instant::now();
-        let end = *self.held.get_or_insert(now + self.patience);
-        if end > now {
-            return Some(end);
-        }
-        // A confirm may take long, and others are not to wait for it.
-        self.ledger.jobs_mut().for_each(Job::acquit);
-        self.suspect = false;
-        None
-    }
 }
 
 impl Writer {
@@ -251,15 +123,7 @@ impl Writer {
     async fn drive(&mut self, session: &WriteSession) -> End {
         let closing = self.closing.clone();
         let mut events = pin!(session.connection.events_listener());
-        let mut traffic = Traffic {
-            session,
-            flight: Flight::new(),
-            ledger: Ledger::new(),
-            launches: 0,
-            suspect: false,
-            held: None,
-            patience: PATIENCE,
-        };
+        let mut traffic = Traffic::on(session);
         let error = loop {
             let due = self.waiting.next_due();
             // A suspect waits until nothing is under way, and nothing goes out before it is answered.
@@ -496,9 +360,7 @@ impl Writer {
             job.fail(Fault::Closed, SHUTDOWN.into());
         };
         self.keys.into_parked().for_each(&mut fail);
-        while let Some((_, job)) = self.waiting.jobs.pop_first() {
-            fail(job);
-        }
+        self.waiting.into_jobs().for_each(&mut fail);
         while let Ok(job) = self.jobs.try_recv() {
             fail(job);
         }
