@@ -67,6 +67,16 @@ enum Saved {
     Obsolete,
 }
 
+/// A record that is to be saved.
+#[derive(Clone, Copy)]
+struct Saving<'a> {
+    store: &'a Arc<dyn Store>,
+    setup: &'a Setup,
+    record: &'a Record,
+    /// Whether the platform's queue has it already.
+    taken: &'a AtomicBool,
+}
+
 impl Inner {
     pub(super) fn unsaved(&self) -> MutexGuard<'_, Option<Unsaved>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,7 +112,10 @@ impl Inner {
         let mut tries = 0;
         let taken = AtomicBool::new(false);
         let (reason, goes_on) = loop {
-            match self.save_or_revoke(store, setup, &unsaved.record, &taken, |_| false).await? {
+            match self
+                .save_or_revoke(Saving { store, setup, record: &unsaved.record, taken: &taken }, |_| false)
+                .await?
+            {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
                     // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
@@ -157,18 +170,12 @@ impl Inner {
 
     /// Saves as [`try_to_save`](Self::try_to_save) does. One answer that the credential is not there is no verdict: only
     /// where the platform stays with it, the new tokens are revoked, which nothing undoes.
-    async fn save_or_revoke(
-        &self,
-        store: &Arc<dyn Store>,
-        setup: &Setup,
-        record: &Record,
-        taken: &AtomicBool,
-        is_obsolete: impl Fn(&Self) -> bool,
-    ) -> Result<Saved, Error> {
-        let saved = self.try_to_save(store, setup, record, taken, &is_obsolete).await;
+    async fn save_or_revoke(&self, saving: Saving<'_>, is_obsolete: impl Fn(&Self) -> bool) -> Result<Saved, Error> {
+        let saved = self.try_to_save(saving, &is_obsolete).await;
         let Saved::Gone(_) = saved else { return Ok(saved) };
+        let Saving { store, setup, record, .. } = saving;
         let stays_gone = self.stays_gone(store, setup).await;
-        match self.try_to_save(store, setup, record, taken, is_obsolete).await {
+        match self.try_to_save(saving, is_obsolete).await {
             Saved::Gone(reason) if stays_gone => {
                 self.revoke(setup, record).await;
                 let error = Error::ReauthRequired(format!("it was removed ({reason})"));
@@ -211,14 +218,8 @@ impl Inner {
 
     /// One look and one try, with nothing else of this process's saved in between: neither of the two may lay an older
     /// record over a newer one.
-    async fn try_to_save(
-        &self,
-        store: &Arc<dyn Store>,
-        setup: &Setup,
-        record: &Record,
-        taken: &AtomicBool,
-        is_obsolete: impl Fn(&Self) -> bool,
-    ) -> Saved {
+    async fn try_to_save(&self, saving: Saving<'_>, is_obsolete: impl Fn(&Self) -> bool) -> Saved {
+        let Saving { store, setup, record, taken } = saving;
         let Ok(_turn) = timeout(TRY, self.saving.lock()).await else {
             return Saved::Not(format!("other credentials are being saved for more than {} s", TRY.as_secs()));
         };
@@ -303,7 +304,8 @@ impl Inner {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
             let Ok(setup) = self.setup(&**store) else { return };
-            match self.save_or_revoke(store, &setup, &record, &taken, |inner| !inner.is_unsaved(&record)).await {
+            let saving = Saving { store, setup: &setup, record: &record, taken: &taken };
+            match self.save_or_revoke(saving, |inner| !inner.is_unsaved(&record)).await {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
                     return;
