@@ -8,7 +8,9 @@ use serde_json::Value;
 /// What component.json cannot say of the credential: where the API is, and what kind of provider its tokens are from.
 /// Each is a field of the credentials or else a variable of the environment, so that one image serves any provider.
 pub fn oauth2() -> OAuth2 {
-    OAuth2::new().base_url("{{baseUrl|API_BASE_URL}}").profile("{{provider|OAUTH_PROFILE}}")
+    OAuth2::new()
+        .base_url("{{baseUrl|API_BASE_URL}}")
+        .profile("{{provider|OAUTH_PROFILE}}")
 }
 
 /// The credentials beside the tokens, which are the runtime's.
@@ -24,22 +26,38 @@ pub struct Credentials {
 const LONGEST: usize = 16 << 20;
 
 /// An answer's bytes. `request` is its method and path, for the error.
-pub async fn bytes(mut answer: reqwest::Response, request: &str, repeatable: bool) -> anyhow::Result<Vec<u8>> {
+pub async fn bytes(
+    mut answer: reqwest::Response,
+    request: &str,
+    repeatable: bool,
+) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let chunk = answer.chunk().await.map_err(|error| {
             let reason = format!("it broke off: {}", error.without_url());
-            Error::NoAnswer { request: request.to_owned(), reason, repeatable }
+            Error::NoAnswer {
+                request: request.to_owned(),
+                reason,
+                repeatable,
+            }
         })?;
         let Some(chunk) = chunk else { return Ok(bytes) };
         let length = bytes.len() + chunk.len();
-        anyhow::ensure!(length <= LONGEST, "the answer to {request} is longer than {} MB", LONGEST >> 20);
+        anyhow::ensure!(
+            length <= LONGEST,
+            "the answer to {request} is longer than {} MB",
+            LONGEST >> 20
+        );
         bytes.extend_from_slice(&chunk);
     }
 }
 
 /// An answer that has to be JSON; `null` where it is empty.
-pub async fn json(answer: reqwest::Response, request: &str, repeatable: bool) -> anyhow::Result<Value> {
+pub async fn json(
+    answer: reqwest::Response,
+    request: &str,
+    repeatable: bool,
+) -> anyhow::Result<Value> {
     let bytes = bytes(answer, request, repeatable).await?;
     if bytes.is_empty() {
         return Ok(Value::Null);
@@ -49,8 +67,13 @@ pub async fn json(answer: reqwest::Response, request: &str, repeatable: bool) ->
 
 /// Reads JSON; the error tells the place and nothing of the contents.
 pub fn read_json(bytes: &[u8], request: &str) -> anyhow::Result<Value> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| anyhow::anyhow!("the answer to {request} is no JSON: line {}, column {}", e.line(), e.column()))
+    serde_json::from_slice(bytes).map_err(|e| {
+        anyhow::anyhow!(
+            "the answer to {request} is no JSON: line {}, column {}",
+            e.line(),
+            e.column()
+        )
+    })
 }
 
 /// A path as errors may show it: queries can hold secrets.
@@ -60,12 +83,20 @@ pub fn shown(path: &str) -> &str {
 
 /// A text as one part of a path.
 pub fn segment(text: &str) -> String {
-    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// Whether the API has refused the credentials, as opposed to trouble that says nothing of them.
 pub fn refuses_credentials(error: &Error) -> bool {
-    matches!(error, Error::ReauthRequired(_) | Error::InsufficientScope { .. })
-        || error.status().is_some_and(|status| matches!(status.as_u16(), 401 | 403))
+    matches!(
+        error,
+        Error::ReauthRequired(_) | Error::InsufficientScope { .. }
+    ) || error
+        .status()
+        .is_some_and(|status| matches!(status.as_u16(), 401 | 403))
 }

@@ -10,14 +10,27 @@ pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Er
 where
     T: FromStr + PartialOrd + Default,
 {
-    let number = written(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
-    number.map(|number| number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))).transpose()
+    let number =
+        written(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
+    number
+        .map(|number| {
+            number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))
+        })
+        .transpose()
 }
 
 /// An HTTP status.
 pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
-    let status = written(field)?.map(|text| text.parse().ok().filter(|status| (200..600).contains(status)));
-    status.map(|status| status.ok_or_else(|| D::Error::custom("not usable, expected a status from 200"))).transpose()
+    let status = written(field)?.map(|text| {
+        text.parse()
+            .ok()
+            .filter(|status| (200..600).contains(status))
+    });
+    status
+        .map(|status| {
+            status.ok_or_else(|| D::Error::custom("not usable, expected a status from 200"))
+        })
+        .transpose()
 }
 
 /// What a field says, as text; none where nothing is said.
@@ -31,7 +44,9 @@ fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Err
 }
 
 /// What may be missing, or null.
-pub fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
+pub fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    field: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(field)?.unwrap_or_default())
 }
 
@@ -51,7 +66,10 @@ impl Pointer {
             Some(Value::Array(items)) => Ok(items),
             Some(Value::Null) => Ok(vec![]),
             _ => {
-                anyhow::bail!("the answer has no list at {:?}: set `{field}` to the JSON pointer of its list", self.0)
+                anyhow::bail!(
+                    "the answer has no list at {:?}: set `{field}` to the JSON pointer of its list",
+                    self.0
+                )
             }
         }
     }
@@ -65,12 +83,16 @@ impl<'de> Deserialize<'de> for Pointer {
 
 /// A pointer that may be left out, which is not the same as one to the whole document (`#`).
 pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
-    let Some(text) = text(field)? else { return Ok(None) };
+    let Some(text) = text(field)? else {
+        return Ok(None);
+    };
     let pointer = text.strip_prefix('#').unwrap_or(&text);
     if pointer.is_empty() || pointer.starts_with('/') {
         return Ok(Some(Pointer(pointer.to_owned())));
     }
-    Err(D::Error::custom("not usable, expected a JSON pointer: a text that begins with /, or #"))
+    Err(D::Error::custom(
+        "not usable, expected a JSON pointer: a text that begins with /, or #",
+    ))
 }
 
 /// Statuses, as `200, 404, 5xx, 420-429`.
@@ -93,7 +115,12 @@ impl FromStr for Statuses {
                 return Some(class * 100..=class * 100 + 99);
             }
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let status = |text: &str| text.trim().parse().ok().filter(|status| (100..600).contains(status));
+            let status = |text: &str| {
+                text.trim()
+                    .parse()
+                    .ok()
+                    .filter(|status| (100..600).contains(status))
+            };
             Some(status(first)?..=status(last)?).filter(|range| !range.is_empty())
         };
         let parts = text.split([',', ' ', ';']).filter(|part| !part.is_empty());
@@ -104,7 +131,8 @@ impl FromStr for Statuses {
 /// Statuses, where any are named.
 pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>, D::Error> {
     let statuses = written(field)?.map(|text| text.parse());
-    let wrong = |()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429");
+    let wrong =
+        |()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429");
     statuses.transpose().map_err(wrong)
 }
 
@@ -121,8 +149,14 @@ mod tests {
             (" 5xx ", &[500, 599], &[499]),
         ] {
             let statuses: Statuses = text.parse().unwrap();
-            assert!(inside.iter().all(|status| statuses.contains(*status)), "{text}");
-            assert!(!outside.iter().any(|status| statuses.contains(*status)), "{text}");
+            assert!(
+                inside.iter().all(|status| statuses.contains(*status)),
+                "{text}"
+            );
+            assert!(
+                !outside.iter().any(|status| statuses.contains(*status)),
+                "{text}"
+            );
         }
         for text in ["ok", "20", "2x", "6xx", "299-200", "200-", "-200"] {
             assert!(text.parse::<Statuses>().is_err(), "{text}");

@@ -19,7 +19,9 @@ pub struct Limits(Mutex<HashMap<String, Instant>>);
 impl Limits {
     /// Waits for the account's turn, where `per_minute` limits it. A turn that is not used is lost.
     pub async fn turn(&self, account: &str, per_minute: Option<f64>) -> Result<(), Rebound> {
-        let Some(per_minute) = per_minute else { return Ok(()) };
+        let Some(per_minute) = per_minute else {
+            return Ok(());
+        };
         let pause = Duration::try_from_secs_f64(60.0 / per_minute).unwrap_or(Duration::MAX);
         let turn = {
             let now = Instant::now();
@@ -29,7 +31,9 @@ impl Limits {
             let after = turn.checked_add(pause);
             let (Some(after), true) = (after, wait <= LONGEST.max(pause)) else {
                 let wait = wait.as_secs();
-                return Err(Rebound::because(format!("the account's limit of requests is used up for {wait} s")));
+                return Err(Rebound::because(format!(
+                    "the account's limit of requests is used up for {wait} s"
+                )));
             };
             next.insert(account.to_owned(), after);
             turn
@@ -44,7 +48,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn given_a_limit_then_the_turns_of_one_account_are_spread_and_those_of_another_are_not_touched() {
+    async fn given_a_limit_then_the_turns_of_one_account_are_spread_and_those_of_another_are_not_touched()
+     {
         let limits = Limits::default();
         let start = Instant::now();
         for turn in 0..5 {
@@ -57,11 +62,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn given_a_turn_that_is_far_off_then_the_message_comes_again_and_the_turn_is_left_to_others() {
+    async fn given_a_turn_that_is_far_off_then_the_message_comes_again_and_the_turn_is_left_to_others()
+     {
         let limits = Limits::default();
-        let mut turns: Vec<_> = (0..4).map(|_| Box::pin(limits.turn("a", Some(2.0)))).collect();
+        let mut turns: Vec<_> = (0..4)
+            .map(|_| Box::pin(limits.turn("a", Some(2.0))))
+            .collect();
         let results = futures_util::future::join_all(turns.drain(..)).await;
-        assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false]);
+        assert_eq!(
+            results.iter().map(Result::is_ok).collect::<Vec<_>>(),
+            [true, true, true, false]
+        );
         let rebound = results[3].as_ref().unwrap_err().to_string();
         assert!(rebound.contains("used up for 90 s"), "{rebound}");
     }

@@ -103,8 +103,12 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
         Command::Service { method, .. } => serve(component, method.as_deref()),
         Command::Check => component().and_then(|component| check(&component)),
         Command::Schema { write } => component().and_then(|component| schema(&component, write)),
-        Command::Login(options) => component().and_then(|component| in_runtime(login::login(&component, &options))),
-        Command::Logout(place) => component().and_then(|component| in_runtime(login::logout(&component, &place))),
+        Command::Login(options) => {
+            component().and_then(|component| in_runtime(login::login(&component, &options)))
+        }
+        Command::Logout(place) => {
+            component().and_then(|component| in_runtime(login::logout(&component, &place)))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -153,8 +157,14 @@ fn as_platform_calls(args: Vec<String>) -> Vec<String> {
         first if ends_with(first, "runService.js") => "service",
         _ => return args,
     };
-    let rest = given[1..].iter().map(|arg| (*arg).clone()).filter(|_| command == "service");
-    ["component".to_owned(), command.to_owned()].into_iter().chain(rest).collect()
+    let rest = given[1..]
+        .iter()
+        .map(|arg| (*arg).clone())
+        .filter(|_| command == "service");
+    ["component".to_owned(), command.to_owned()]
+        .into_iter()
+        .chain(rest)
+        .collect()
 }
 
 fn run(component: impl FnOnce() -> anyhow::Result<Component>) -> anyhow::Result<()> {
@@ -176,7 +186,10 @@ fn run(component: impl FnOnce() -> anyhow::Result<Component>) -> anyhow::Result<
     })
 }
 
-fn serve(component: impl FnOnce() -> anyhow::Result<Component>, method: Option<&str>) -> anyhow::Result<()> {
+fn serve(
+    component: impl FnOnce() -> anyhow::Result<Component>,
+    method: Option<&str>,
+) -> anyhow::Result<()> {
     let component = component();
     start_log(component.as_ref().ok());
     fatal(|| {
@@ -187,10 +200,17 @@ fn serve(component: impl FnOnce() -> anyhow::Result<Component>, method: Option<&
 
 fn start_log(component: Option<&Component>) {
     let targets = component.map(Component::crate_names).unwrap_or_default();
-    telemetry::init(&LogSettings::read(settings::environment), &targets, &amqp::CLIENT_TARGETS);
+    telemetry::init(
+        &LogSettings::read(settings::environment),
+        &targets,
+        &amqp::CLIENT_TARGETS,
+    );
     std::panic::set_hook(Box::new(|panic| {
         // The place, not the text: it may hold message contents.
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         tracing::error!(place, "A panic");
         if cfg!(panic = "abort") {
             telemetry::flush();
@@ -222,7 +242,10 @@ fn without_contents(error: &anyhow::Error) -> String {
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
     let result = runtime.block_on(work);
     // What blocks here has had its time.
     runtime.shutdown_background();
@@ -234,7 +257,10 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 /// On a thread of its own: a module that blocks its threads can hold up everything else, and has to be stopped then.
 fn on_signals(limit: Duration) -> anyhow::Result<Shutdown> {
     const MARGIN: Duration = Duration::from_secs(1);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
     let entered = runtime.enter();
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -255,7 +281,9 @@ fn on_signals(limit: Duration) -> anyhow::Result<Shutdown> {
         tokens.immediate.cancel();
     };
     // Lives as long as the process: it is what ends it.
-    let spawned = thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(watch));
+    let spawned = thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || runtime.block_on(watch));
     spawned.context("starting the thread that listens for signals")?;
     Ok(shutdown)
 }
@@ -283,15 +311,21 @@ fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
         match place {
             Value::String(path) if write => {
                 let path = Path::new(path);
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
                 if let Some(folder) = folder {
-                    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+                    std::fs::create_dir_all(folder)
+                        .with_context(|| format!("making {}", folder.display()))?;
                 }
-                std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+                std::fs::write(path, text)
+                    .with_context(|| format!("writing {}", path.display()))?;
                 println!("{}", path.display());
             }
             _ if write => {
-                println!("{function}, {side}: stands in component.json itself, compare it with `component check`");
+                println!(
+                    "{function}, {side}: stands in component.json itself, compare it with `component check`"
+                );
             }
             _ => println!("// {function}, {side}\n{text}"),
         }
@@ -307,12 +341,30 @@ mod tests {
     fn the_platforms_node_command_lines_are_understood() {
         let table: [(&[&str], &[&str]); 8] = [
             (&["component"], &["component"]),
-            (&["component", "service", "selectModel"], &["component", "service", "selectModel"]),
-            (&["node", "./node_modules/elasticio-sailor-nodejs/run.js"], &["component", "run"]),
-            (&["component", "node", "/home/node/node_modules/x/run.js"], &["component", "run"]),
-            (&["component", "/usr/local/bin/node", "run.js", "x"], &["component", "run"]),
-            (&["node", "x/runService.js", "verifyCredentials"], &["component", "service", "verifyCredentials"]),
-            (&["c", "node", "x/runService.js", "a", "b"], &["component", "service", "a", "b"]),
+            (
+                &["component", "service", "selectModel"],
+                &["component", "service", "selectModel"],
+            ),
+            (
+                &["node", "./node_modules/elasticio-sailor-nodejs/run.js"],
+                &["component", "run"],
+            ),
+            (
+                &["component", "node", "/home/node/node_modules/x/run.js"],
+                &["component", "run"],
+            ),
+            (
+                &["component", "/usr/local/bin/node", "run.js", "x"],
+                &["component", "run"],
+            ),
+            (
+                &["node", "x/runService.js", "verifyCredentials"],
+                &["component", "service", "verifyCredentials"],
+            ),
+            (
+                &["c", "node", "x/runService.js", "a", "b"],
+                &["component", "service", "a", "b"],
+            ),
             (&["node"], &["node"]),
         ];
         for (called, understood) in table {

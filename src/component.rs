@@ -75,7 +75,14 @@ impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Component")
             .field("title", &self.descriptor.title)
-            .field("modules", &self.modules.iter().map(|(name, ..)| name).collect::<Vec<_>>())
+            .field(
+                "modules",
+                &self
+                    .modules
+                    .iter()
+                    .map(|(name, ..)| name)
+                    .collect::<Vec<_>>(),
+            )
             .finish_non_exhaustive()
     }
 }
@@ -99,8 +106,10 @@ impl Component {
     /// # Errors
     /// When the text is not JSON, or a member has another shape than the platform's (names it).
     pub fn new(component_json: &str) -> anyhow::Result<Self> {
-        let descriptor = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(component_json))
-            .map_err(|e| anyhow::anyhow!("component.json: {e}"))?;
+        let descriptor = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(
+            component_json,
+        ))
+        .map_err(|e| anyhow::anyhow!("component.json: {e}"))?;
         Ok(Self {
             descriptor,
             modules: vec![],
@@ -123,7 +132,8 @@ impl Component {
     /// Registers the trigger that component.json calls `name`: polling, or an action that takes webhook requests.
     #[must_use]
     pub fn trigger<K>(mut self, name: &'static str, module: impl IntoTrigger<K>) -> Self {
-        self.modules.push((name, Kind::Trigger, module.into_module().0));
+        self.modules
+            .push((name, Kind::Trigger, module.into_module().0));
         self
     }
 
@@ -137,7 +147,10 @@ impl Component {
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.models.insert(name, service(model, |labels| Ok(serde_json::to_value(labels)?)));
+        self.models.insert(
+            name,
+            service(model, |labels| Ok(serde_json::to_value(labels)?)),
+        );
         self
     }
 
@@ -152,7 +165,10 @@ impl Component {
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.metadata.insert(name, service(metadata, |schemas| Ok(serde_json::to_value(schemas)?)));
+        self.metadata.insert(
+            name,
+            service(metadata, |schemas| Ok(serde_json::to_value(schemas)?)),
+        );
         self
     }
 
@@ -185,7 +201,11 @@ impl Component {
 
     /// A session for the component's OAuth2 credential; none when it has no such credential.
     pub(crate) fn session(&self, tools: Tools) -> Option<Session> {
-        let declared = self.descriptor.credentials.as_ref().is_some_and(Credentials::are_oauth2);
+        let declared = self
+            .descriptor
+            .credentials
+            .as_ref()
+            .is_some_and(Credentials::are_oauth2);
         (declared || self.oauth2.is_some())
             .then(|| Session::new(self.oauth2_definition(), self.descriptor.clone(), tools))
     }
@@ -196,7 +216,11 @@ impl Component {
     /// [`Mismatch`] with every difference.
     pub fn check(self) -> Result<Self, Mismatch> {
         let differences = self.differences();
-        if differences.is_empty() { Ok(self) } else { Err(Mismatch(differences)) }
+        if differences.is_empty() {
+            Ok(self)
+        } else {
+            Err(Mismatch(differences))
+        }
     }
 
     fn differences(&self) -> Vec<String> {
@@ -206,40 +230,81 @@ impl Component {
             found.push("component.json has neither triggers nor actions".to_owned());
         }
         for (kind, name, function) in &declared {
-            let registered = self.modules.iter().filter(|(n, k, _)| n == name && k == kind).count();
+            let registered = self
+                .modules
+                .iter()
+                .filter(|(n, k, _)| n == name && k == kind)
+                .count();
             match (&function.main, registered) {
                 (None, _) => found.push(format!("{kind} \"{name}\" has no `main`")),
-                (Some(main), 0) => found.push(format!("{kind} \"{name}\" ({main}) has no module: register it")),
+                (Some(main), 0) => found.push(format!(
+                    "{kind} \"{name}\" ({main}) has no module: register it"
+                )),
                 (Some(_), 1) => {}
                 (Some(_), n) => found.push(format!("{kind} \"{name}\" is registered {n} times")),
             }
-            let dynamic = function.dynamic_metadata.as_ref().is_some_and(|d| *d != Value::Bool(false));
+            let dynamic = function
+                .dynamic_metadata
+                .as_ref()
+                .is_some_and(|d| *d != Value::Bool(false));
             if dynamic && !self.metadata.contains_key(name.as_str()) {
-                found.push(format!("{kind} \"{name}\" has dynamic metadata, but no function for it is registered"));
+                found.push(format!(
+                    "{kind} \"{name}\" has dynamic metadata, but no function for it is registered"
+                ));
             }
         }
         for (name, kind, _) in &self.modules {
-            if !declared.iter().any(|(k, n, _)| n.as_str() == *name && k == kind) {
-                found.push(format!("{kind} \"{name}\" is registered, but not in component.json"));
+            if !declared
+                .iter()
+                .any(|(k, n, _)| n.as_str() == *name && k == kind)
+            {
+                found.push(format!(
+                    "{kind} \"{name}\" is registered, but not in component.json"
+                ));
             }
         }
-        for name in self.metadata.keys().filter(|name| self.descriptor.function(name).is_none()) {
+        for name in self
+            .metadata
+            .keys()
+            .filter(|name| self.descriptor.function(name).is_none())
+        {
             found.push(format!(
                 "metadata for \"{name}\" is registered, but no function of that name is in component.json"
             ));
         }
-        for (place, model) in self.descriptor.models().filter(|(_, model)| !self.models.contains_key(model)) {
-            found.push(format!("{place} asks for select model \"{model}\", which is not registered"));
+        for (place, model) in self
+            .descriptor
+            .models()
+            .filter(|(_, model)| !self.models.contains_key(model))
+        {
+            found.push(format!(
+                "{place} asks for select model \"{model}\", which is not registered"
+            ));
         }
-        for model in self.models.keys().filter(|model| !self.descriptor.models().any(|(_, m)| m == **model)) {
-            found.push(format!("select model \"{model}\" is registered, but no field asks for it"));
+        for model in self
+            .models
+            .keys()
+            .filter(|model| !self.descriptor.models().any(|(_, m)| m == **model))
+        {
+            found.push(format!(
+                "select model \"{model}\" is registered, but no field asks for it"
+            ));
         }
         found
     }
 
     fn declared(&self) -> impl Iterator<Item = (Kind, &String, &Function)> {
-        let triggers = self.descriptor.triggers.iter().map(|(name, f)| (Kind::Trigger, name, f));
-        triggers.chain(self.descriptor.actions.iter().map(|(name, f)| (Kind::Action, name, f)))
+        let triggers = self
+            .descriptor
+            .triggers
+            .iter()
+            .map(|(name, f)| (Kind::Trigger, name, f));
+        triggers.chain(
+            self.descriptor
+                .actions
+                .iter()
+                .map(|(name, f)| (Kind::Action, name, f)),
+        )
     }
 
     /// component.json.
@@ -253,10 +318,18 @@ impl Component {
     /// # Errors
     /// With the text that the platform's other sailors give.
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
-        let not_found = || anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!");
+        let not_found =
+            || anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!");
         let function = self.descriptor.function(name).ok_or_else(not_found)?;
-        let kind = if self.descriptor.triggers.contains_key(name) { Kind::Trigger } else { Kind::Action };
-        let registered = self.modules.iter().find(|(n, k, _)| *n == name && *k == kind);
+        let kind = if self.descriptor.triggers.contains_key(name) {
+            Kind::Trigger
+        } else {
+            Kind::Action
+        };
+        let registered = self
+            .modules
+            .iter()
+            .find(|(n, k, _)| *n == name && *k == kind);
         let (.., module) = registered.ok_or_else(|| {
             let main = function.main.as_deref().unwrap_or("no file");
             anyhow::anyhow!(
@@ -281,7 +354,9 @@ impl Component {
     /// The metadata that follows from a function's types.
     #[must_use]
     pub fn metadata_of(&self, function: &str) -> Option<Metadata> {
-        self.module(function).ok().map(|(module, _)| module.metadata())
+        self.module(function)
+            .ok()
+            .map(|(module, _)| module.metadata())
     }
 
     /// Where component.json's schemas differ from the types, a sentence each; paths in it are relative to `root`. A
@@ -307,23 +382,31 @@ impl Component {
 
     /// Each schema that component.json has: function, side, where it stands, and what the type says.
     pub(crate) fn schemas(&self) -> impl Iterator<Item = (&str, &'static str, &Value, Value)> {
-        self.declared().filter(|(_, name, _)| !self.metadata.contains_key(name.as_str())).flat_map(
-            |(_, name, function)| {
+        self.declared()
+            .filter(|(_, name, _)| !self.metadata.contains_key(name.as_str()))
+            .flat_map(|(_, name, function)| {
                 let types = self.metadata_of(name);
                 let places = function.metadata.as_ref();
-                let input = places.and_then(|p| p.input.as_ref()).zip(types.as_ref().and_then(|t| t.input.clone()));
-                let output = places.and_then(|p| p.output.as_ref()).zip(types.map(|t| t.output));
+                let input = places
+                    .and_then(|p| p.input.as_ref())
+                    .zip(types.as_ref().and_then(|t| t.input.clone()));
+                let output = places
+                    .and_then(|p| p.output.as_ref())
+                    .zip(types.map(|t| t.output));
                 let input = input.map(|(place, schema)| (name.as_str(), "in", place, schema));
                 let output = output.map(|(place, schema)| (name.as_str(), "out", place, schema));
                 [input, output].into_iter().flatten()
-            },
-        )
+            })
     }
 
     /// The crates that the modules and functions stand in: their log lines are the component's.
     pub(crate) fn crate_names(&self) -> Vec<&'static str> {
         let modules = self.modules.iter().map(|(.., module)| module.crate_name());
-        modules.chain(self.crates.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect()
+        modules
+            .chain(self.crates.iter().copied())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 }
 

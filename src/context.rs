@@ -185,7 +185,10 @@ impl Emitter {
 fn message_with<T: Serialize + ?Sized>(body: &T) -> anyhow::Result<Object> {
     let mut message = Object::new();
     message.set("headers", Json::empty_object());
-    message.set("body", Json::of(body).context("writing the message's body as JSON")?);
+    message.set(
+        "body",
+        Json::of(body).context("writing the message's body as JSON")?,
+    );
     Ok(message)
 }
 
@@ -207,7 +210,9 @@ pub(crate) struct Clients {
 
 impl Clients {
     fn platform(&self) -> anyhow::Result<&Platform> {
-        self.platform.as_ref().context("no platform API is configured here: set ELASTICIO_API_URI and its credentials")
+        self.platform.as_ref().context(
+            "no platform API is configured here: set ELASTICIO_API_URI and its credentials",
+        )
     }
 
     fn attachments(&self) -> anyhow::Result<&ObjectStorage> {
@@ -265,7 +270,10 @@ impl<C, O: Serialize + ?Sized> Context<C, O> {
     ///
     /// # Errors
     /// As for [`Emitter::data`].
-    pub fn data<'a>(&'a self, body: &O) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, C, O> {
+    pub fn data<'a>(
+        &'a self,
+        body: &O,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, C, O> {
         self.emitter.data(body)
     }
 }
@@ -285,7 +293,9 @@ impl<C, O: ?Sized> Context<C, O> {
             Value::Null => Ok(None),
             Value::Object(members) if members.is_empty() => Ok(None),
             snapshot => read_value(snapshot)
-                .context("the step's snapshot is not what this function keeps; reset it on the platform")
+                .context(
+                    "the step's snapshot is not what this function keeps; reset it on the platform",
+                )
                 .map(Some),
         }
     }
@@ -331,7 +341,10 @@ impl<C, O: ?Sized> Deref for Context<C, O> {
 
 /// Saves credentials outside of a message: what a [`ServiceContext`] does with `update_keys`.
 pub(crate) trait KeySink: Send + Sync + 'static {
-    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>>;
+    fn update_keys(
+        self: Arc<Self>,
+        keys: Map<String, Value>,
+    ) -> BoxFuture<'static, anyhow::Result<()>>;
 }
 
 /// What the engine gives to hooks and one-time calls, before it is typed.
@@ -361,7 +374,10 @@ impl<C> std::fmt::Debug for ServiceContext<C> {
 
 impl<C: DeserializeOwned> ServiceContext<C> {
     pub(crate) fn typed(run: ServiceRun) -> anyhow::Result<Self> {
-        Ok(Self { config: typed_config(&run.config)?, run })
+        Ok(Self {
+            config: typed_config(&run.config)?,
+            run,
+        })
     }
 }
 
@@ -409,7 +425,11 @@ impl<C> ServiceContext<C> {
     /// # Errors
     /// When it refuses them, or the configuration names no account.
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
-        self.run.keys.clone().update_keys(object_of(keys, "updateKeys")?).await
+        self.run
+            .keys
+            .clone()
+            .update_keys(object_of(keys, "updateKeys")?)
+            .await
     }
 }
 
@@ -417,15 +437,24 @@ fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
     read_value(config).map_err(|error| {
         let (path, what) = (error.path().to_string(), error.into_inner().to_string());
         // A dot is the configuration itself.
-        let place = if path == "." { String::new() } else { format!("{path}: ") };
-        anyhow::anyhow!("the step's configuration is not what this function takes: {place}{}", without_values(&what))
+        let place = if path == "." {
+            String::new()
+        } else {
+            format!("{path}: ")
+        };
+        anyhow::anyhow!(
+            "the step's configuration is not what this function takes: {place}{}",
+            without_values(&what)
+        )
     })
 }
 
 /// What serde says of a value, without the value: it may be a password.
 fn without_values(text: &str) -> &str {
     let expected = text.rfind(", expected ").map(|at| &text[at + 2..]);
-    let named = ["missing field `", "duplicate field `"].iter().any(|start| text.starts_with(start));
+    let named = ["missing field `", "duplicate field `"]
+        .iter()
+        .any(|start| text.starts_with(start));
     expected.unwrap_or(if named { text } else { "it does not fit" })
 }
 
@@ -448,13 +477,25 @@ mod tests {
     #[test]
     fn given_a_configuration_that_does_not_fit_then_the_error_names_the_place_and_not_the_value() {
         for (config, told) in [
-            (serde_json::json!({ "_port": "SECRET", "_kind": "plain" }), "_port: expected u16"),
-            (serde_json::json!({ "_port": ", expected SECRET", "_kind": "plain" }), "_port: expected u16"),
-            (serde_json::json!({ "_port": 1, "_kind": "SECRET" }), "_kind: expected `plain`"),
+            (
+                serde_json::json!({ "_port": "SECRET", "_kind": "plain" }),
+                "_port: expected u16",
+            ),
+            (
+                serde_json::json!({ "_port": ", expected SECRET", "_kind": "plain" }),
+                "_port: expected u16",
+            ),
+            (
+                serde_json::json!({ "_port": 1, "_kind": "SECRET" }),
+                "_kind: expected `plain`",
+            ),
             (serde_json::json!({ "_port": 1 }), "missing field `_kind`"),
         ] {
             let error = format!("{:#}", typed_config::<Config>(&config).unwrap_err());
-            assert!(error.ends_with(told) && !error.contains("SECRET"), "{error}");
+            assert!(
+                error.ends_with(told) && !error.contains("SECRET"),
+                "{error}"
+            );
         }
     }
 }

@@ -102,7 +102,8 @@ pub struct Credentials {
 impl Credentials {
     /// Whether one of the fields holds OAuth2 tokens.
     pub(crate) fn are_oauth2(&self) -> bool {
-        let is_shown_so = |field: &Field| matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"));
+        let is_shown_so =
+            |field: &Field| matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"));
         self.oauth2.is_some() || self.fields.values().any(is_shown_so)
     }
 }
@@ -143,7 +144,8 @@ fn scopes<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D::Error> {
     match Value::deserialize(json)? {
         Value::Null => Ok(vec![]),
         Value::String(text) => Ok(text.split_whitespace().map(str::to_owned).collect()),
-        list => serde_json::from_value(list).map_err(|_| D::Error::custom("a list of texts is expected")),
+        list => serde_json::from_value(list)
+            .map_err(|_| D::Error::custom("a list of texts is expected")),
     }
 }
 
@@ -156,17 +158,26 @@ impl Descriptor {
 
     /// The select models that fields ask for, and where.
     pub(crate) fn models(&self) -> impl Iterator<Item = (String, &str)> {
-        let of_functions = self.triggers.iter().chain(&self.actions).flat_map(|(name, function)| {
-            function.fields.iter().map(move |(field, f)| (format!("field \"{field}\" of \"{name}\""), f))
-        });
+        let of_functions =
+            self.triggers
+                .iter()
+                .chain(&self.actions)
+                .flat_map(|(name, function)| {
+                    function
+                        .fields
+                        .iter()
+                        .map(move |(field, f)| (format!("field \"{field}\" of \"{name}\""), f))
+                });
         let of_credentials = self
             .credentials
             .iter()
             .flat_map(|c| &c.fields)
             .map(|(field, f)| (format!("credential field \"{field}\""), f));
-        of_functions.chain(of_credentials).filter_map(|(place, field)| match &field.model {
-            Some(Value::String(model)) => Some((place, model.as_str())),
-            _ => None,
-        })
+        of_functions
+            .chain(of_credentials)
+            .filter_map(|(place, field)| match &field.model {
+                Some(Value::String(model)) => Some((place, model.as_str())),
+                _ => None,
+            })
     }
 }

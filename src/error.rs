@@ -77,17 +77,29 @@ pub(crate) enum Outcome {
 
 impl From<&anyhow::Result<()>> for Outcome {
     fn from(result: &anyhow::Result<()>) -> Self {
-        let Err(error) = result else { return Self::Done };
-        if error.is::<Reported>() || error.chain().find_map(|cause| cause.downcast_ref::<Reported>()).is_some() {
+        let Err(error) = result else {
+            return Self::Done;
+        };
+        if error.is::<Reported>()
+            || error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<Reported>())
+                .is_some()
+        {
             return Self::Reported;
         }
         let rebound = error.downcast_ref::<Rebound>();
-        if let Some(Rebound(reason)) =
-            rebound.or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<Rebound>()))
-        {
+        if let Some(Rebound(reason)) = rebound.or_else(|| {
+            error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<Rebound>())
+        }) {
             return Self::Rebound(reason.clone());
         }
-        match error.chain().find_map(|cause| cause.downcast_ref::<oauth2::Error>()) {
+        match error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<oauth2::Error>())
+        {
             Some(cause) if cause.passes() => Self::Rebound(format!("{error:#}")),
             _ => Self::Failed,
         }

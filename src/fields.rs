@@ -62,7 +62,9 @@ pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<Option<bool>, D::Erro
 /// # Errors
 /// When it is no text.
 pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(field)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+    Ok(Option::<String>::deserialize(field)?
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty()))
 }
 
 /// A number from 0 on, or its text; none when nothing was entered.
@@ -77,14 +79,18 @@ pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(field: D) -> Result<Opt
         value => value.as_u64(),
     };
     let number = number.and_then(|number| T::try_from(number).ok());
-    number.map(Some).ok_or_else(|| D::Error::custom("not such a number, expected a whole number from 0 on"))
+    number
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("not such a number, expected a whole number from 0 on"))
 }
 
 /// A SelectView: one of several choices; the default where none is made.
 ///
 /// # Errors
 /// When it is none of the choices.
-pub fn choice<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(field: D) -> Result<T, D::Error> {
+pub fn choice<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    field: D,
+) -> Result<T, D::Error> {
     match Value::deserialize(field)? {
         Value::Null => Ok(T::default()),
         Value::String(text) if text.trim().is_empty() => Ok(T::default()),
@@ -100,9 +106,14 @@ pub fn list<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<String>, D::Error
     let texts: Vec<String> = match Value::deserialize(field)? {
         Value::Null => vec![],
         Value::String(text) => text.split(',').map(str::to_owned).collect(),
-        list => serde_json::from_value(list).map_err(|_| D::Error::custom("not a list, expected a list of texts"))?,
+        list => serde_json::from_value(list)
+            .map_err(|_| D::Error::custom("not a list, expected a list of texts"))?,
     };
-    Ok(texts.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect())
+    Ok(texts
+        .iter()
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+        .collect())
 }
 
 #[cfg(test)]
@@ -119,7 +130,9 @@ mod tests {
             assert_eq!(read(field.clone()).ok(), Some(expected), "{field}");
         }
         for field in bad {
-            let error = read(field.clone()).expect_err(&field.to_string()).to_string();
+            let error = read(field.clone())
+                .expect_err(&field.to_string())
+                .to_string();
             assert!(error.contains("expected"), "{field}: {error}");
         }
     }
@@ -139,17 +152,34 @@ mod tests {
         ];
         let bad = [json!("maybe"), json!(1), json!([]), json!({})];
         table(flag, good.clone(), bad.clone());
-        table(checked, good.map(|(field, flag)| (field, flag.unwrap_or(false))), bad);
+        table(
+            checked,
+            good.map(|(field, flag)| (field, flag.unwrap_or(false))),
+            bad,
+        );
     }
 
     #[test]
     fn given_numbers_and_their_texts_then_they_are_understood_or_refused() {
-        let good =
-            [(json!(7), Some(7)), (json!(" 7 "), Some(7)), (json!(0), Some(0)), (json!(""), None), (json!(null), None)];
+        let good = [
+            (json!(7), Some(7)),
+            (json!(" 7 "), Some(7)),
+            (json!(0), Some(0)),
+            (json!(""), None),
+            (json!(null), None),
+        ];
         table(
             count::<_, u8>,
             good,
-            [json!(-1), json!(256), json!("7.5"), json!(7.5), json!("many"), json!(true), json!([7])],
+            [
+                json!(-1),
+                json!(256),
+                json!("7.5"),
+                json!(7.5),
+                json!("many"),
+                json!(true),
+                json!([7]),
+            ],
         );
     }
 
@@ -157,10 +187,19 @@ mod tests {
     fn given_texts_and_lists_then_what_is_empty_is_left_out() {
         table(
             text,
-            [(json!(" a b "), Some("a b".to_owned())), (json!("  "), None), (Value::Null, None)],
+            [
+                (json!(" a b "), Some("a b".to_owned())),
+                (json!("  "), None),
+                (Value::Null, None),
+            ],
             [json!(7), json!(["a"])],
         );
-        let list_of = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let list_of = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
         table(
             list,
             [
@@ -182,7 +221,11 @@ mod tests {
             First,
             Second,
         }
-        let good = [(json!("second"), Kind::Second), (json!(""), Kind::First), (Value::Null, Kind::First)];
+        let good = [
+            (json!("second"), Kind::Second),
+            (json!(""), Kind::First),
+            (Value::Null, Kind::First),
+        ];
         table(choice::<_, Kind>, good, [json!("third"), json!(2)]);
     }
 }

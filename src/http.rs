@@ -27,11 +27,21 @@ const REFUSAL_LIMIT: usize = 2048;
 /// The longest that a server may ask us to wait.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(60);
 /// What may stand in a segment of a path as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// The client that follows redirects: one per process, cloned to whoever needs it.
 pub(crate) fn client() -> Result<Client, HttpError> {
-    build(Policy::custom(|attempt| if may_carry_secrets_away(&attempt) { attempt.stop() } else { follow(attempt) }))
+    build(Policy::custom(|attempt| {
+        if may_carry_secrets_away(&attempt) {
+            attempt.stop()
+        } else {
+            follow(attempt)
+        }
+    }))
 }
 
 fn follow(attempt: Attempt) -> Action {
@@ -44,7 +54,8 @@ fn follow(attempt: Attempt) -> Action {
 fn may_carry_secrets_away(attempt: &Attempt) -> bool {
     let (first, last) = (attempt.previous().first(), attempt.previous().last());
     let next = attempt.url().origin();
-    first.is_some_and(|first| first.origin() != next) && last.is_some_and(|last| last.origin() == next)
+    first.is_some_and(|first| first.origin() != next)
+        && last.is_some_and(|last| last.origin() == next)
 }
 
 /// The client for object storage, whose tokens are for one address only.
@@ -74,7 +85,10 @@ fn builder(redirects: Policy) -> ClientBuilder {
 
 fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
     builder.build().map_err(|e| HttpError::NoAnswer {
-        cause: format!("no HTTP client can be made (are the system's CA certificates installed?): {}", chain(&e)),
+        cause: format!(
+            "no HTTP client can be made (are the system's CA certificates installed?): {}",
+            chain(&e)
+        ),
         passing: false,
     })
 }
@@ -89,14 +103,20 @@ pub(crate) struct Limit {
 
 impl Limit {
     /// For answers that only tell a state.
-    pub(crate) const STATE: Self = Self { bytes: 1 << 20, variable: None };
+    pub(crate) const STATE: Self = Self {
+        bytes: 1 << 20,
+        variable: None,
+    };
 }
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.bytes)?;
         match self.variable {
-            Some(variable) => write!(f, " (raise {variable} where the container has the memory for it)"),
+            Some(variable) => write!(
+                f,
+                " (raise {variable} where the container has the memory for it)"
+            ),
             None => Ok(()),
         }
     }
@@ -120,8 +140,12 @@ impl Answer {
 /// Reads JSON as JavaScript does. The error tells where it does not fit, and nothing of the contents.
 pub(crate) fn json<T: DeserializeOwned>(text: Bytes) -> Result<T, String> {
     match Json::checked(text) {
-        Ok(json) => json.parse().map_err(|e| format!("line {}, column {}", e.inner().line(), e.inner().column())),
-        Err(EnvelopeError::NotJson { line, column }) => Err(format!("line {line}, column {column}")),
+        Ok(json) => json
+            .parse()
+            .map_err(|e| format!("line {}, column {}", e.inner().line(), e.inner().column())),
+        Err(EnvelopeError::NotJson { line, column }) => {
+            Err(format!("line {line}, column {column}"))
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -137,7 +161,12 @@ pub(crate) enum HttpError {
     TooLarge(Limit),
     /// The server refused. What it said is the message, since it is the server that knows why.
     #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
-    Refused { status: StatusCode, body: String, retry_after: Option<Duration>, address: String },
+    Refused {
+        status: StatusCode,
+        body: String,
+        retry_after: Option<Duration>,
+        address: String,
+    },
 }
 
 impl HttpError {
@@ -157,7 +186,9 @@ impl HttpError {
                 status.is_server_error()
                     || matches!(
                         *status,
-                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+                        StatusCode::REQUEST_TIMEOUT
+                            | StatusCode::TOO_EARLY
+                            | StatusCode::TOO_MANY_REQUESTS
                     )
             }
         }
@@ -175,16 +206,28 @@ impl HttpError {
         match self {
             Self::NoAnswer { cause, .. } => cause.clone(),
             Self::TooLarge(_) => self.to_string(),
-            Self::Refused { status, address, .. } => format!("{status} from {address}"),
+            Self::Refused {
+                status, address, ..
+            } => format!("{status} from {address}"),
         }
     }
 
     fn of(error: reqwest::Error) -> Self {
-        let address = error.url().map(|url| format!(" from {}", shown(url))).unwrap_or_default();
+        let address = error
+            .url()
+            .map(|url| format!(" from {}", shown(url)))
+            .unwrap_or_default();
         let passing = !error.is_builder() && !error.is_redirect();
         let error = error.without_url();
-        let reason = if error.is_timeout() { "out of time".to_owned() } else { chain(&error) };
-        Self::NoAnswer { cause: format!("no answer{address}: {reason}"), passing }
+        let reason = if error.is_timeout() {
+            "out of time".to_owned()
+        } else {
+            chain(&error)
+        };
+        Self::NoAnswer {
+            cause: format!("no answer{address}: {reason}"),
+            passing,
+        }
     }
 }
 
@@ -212,7 +255,8 @@ pub(crate) async fn deliver_with_retry(
         async {
             let response = send(request).await?;
             // A connection is used again once its answer is read; that is worth a moment.
-            let _ = tokio::time::timeout(Duration::from_secs(1), read(response, Limit::STATE)).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(1), read(response, Limit::STATE)).await;
             Ok(())
         }
     })
@@ -222,7 +266,11 @@ pub(crate) async fn deliver_with_retry(
 /// Sends one request; any answer but a 2xx is an error.
 pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
     let response = request.send().await.map_err(HttpError::of)?;
-    if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(refusal(response).await)
+    }
 }
 
 /// What is not done in this time is out of it.
@@ -230,7 +278,12 @@ pub(crate) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, HttpError> {
-    let late = |_| Err(HttpError::NoAnswer { cause: "no answer: out of time".to_owned(), passing: true });
+    let late = |_| {
+        Err(HttpError::NoAnswer {
+            cause: "no answer: out of time".to_owned(),
+            passing: true,
+        })
+    };
     tokio::time::timeout(limit, work).await.unwrap_or_else(late)
 }
 
@@ -238,12 +291,18 @@ pub(crate) async fn within<T>(
 pub(crate) async fn send_redirectable(request: RequestBuilder) -> Result<Response, HttpError> {
     let response = request.send().await.map_err(HttpError::of)?;
     let status = response.status();
-    if status.is_success() || status.is_redirection() { Ok(response) } else { Err(refusal(response).await) }
+    if status.is_success() || status.is_redirection() {
+        Ok(response)
+    } else {
+        Err(refusal(response).await)
+    }
 }
 
 /// Reads an answer to its end, or up to the limit: what is larger is not read on.
 pub(crate) async fn read(mut response: Response, limit: Limit) -> Result<Answer, HttpError> {
-    let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    let announced = response
+        .content_length()
+        .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if announced.is_some_and(|length| length > limit.bytes) {
         return Err(HttpError::TooLarge(limit));
     }
@@ -275,7 +334,12 @@ async fn refusal(mut response: Response) -> HttpError {
             break;
         }
     }
-    HttpError::Refused { status, body: compact(body), retry_after, address }
+    HttpError::Refused {
+        status,
+        body: compact(body),
+        retry_after,
+        address,
+    }
 }
 
 /// An error body as one line: JSON without the white space between its members, as the platform's other sailors show
@@ -306,7 +370,12 @@ pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, Str
             break;
         }
     }
-    let start = read.iter().flatten().flat_map(|chunk| chunk.iter().copied()).take(limit).collect::<Vec<_>>();
+    let start = read
+        .iter()
+        .flatten()
+        .flat_map(|chunk| chunk.iter().copied())
+        .take(limit)
+        .collect::<Vec<_>>();
     let body = stream::iter(read).chain(response.bytes_stream());
     let response = head.map(|()| reqwest::Body::wrap_stream(body)).into();
     (response, String::from_utf8_lossy(&start).into_owned())
@@ -317,14 +386,21 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+        Err(_) => httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(SystemTime::now())
+            .unwrap_or_default(),
     };
     Some(wait.min(RETRY_AFTER_LIMIT))
 }
 
 /// An address as it may be shown: user-info and query can hold secrets, and a path an id of any length.
 pub(crate) fn shown(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), cut(url.path(), SHOWN_ID))
+    format!(
+        "{}{}",
+        url.origin().ascii_serialization(),
+        cut(url.path(), SHOWN_ID)
+    )
 }
 
 /// An error and its causes in one line.

@@ -81,8 +81,8 @@ pub use runtime::{Shutdown, run};
 /// What most modules use.
 pub mod prelude {
     pub use crate::{
-        Action, Attachment, Component, Context, Emitter, HttpReply, Message, NoBody, Rebound, ReboundExt,
-        ServiceContext, Trigger, Verified,
+        Action, Attachment, Component, Context, Emitter, HttpReply, Message, NoBody, Rebound,
+        ReboundExt, ServiceContext, Trigger, Verified,
     };
     pub use schemars::JsonSchema;
 }

@@ -108,16 +108,23 @@ impl<B> Message<B> {
         let reading = format!("reading passthrough entry {step_id}");
         let (entry, storage) = (self.passthrough_entry(step_id), self.storage.clone());
         async move {
-            let Some(entry) = entry.context(reading.clone())? else { return Ok(None) };
+            let Some(entry) = entry.context(reading.clone())? else {
+                return Ok(None);
+            };
             let entry = with_body(entry, storage.as_ref()).await?;
             Message::read(entry).context(reading).map(Some)
         }
     }
 
     fn passthrough_entry(&self, step_id: &str) -> anyhow::Result<Option<Object>> {
-        let Some(all) = self.raw.get("passthrough") else { return Ok(None) };
+        let Some(all) = self.raw.get("passthrough") else {
+            return Ok(None);
+        };
         let steps = Object::read(all.bytes())?;
-        Ok(steps.get(step_id).map(|entry| Object::read(entry.bytes())).transpose()?)
+        Ok(steps
+            .get(step_id)
+            .map(|entry| Object::read(entry.bytes()))
+            .transpose()?)
     }
 
     /// The message's members as they came in, among them such as this type does not name. Bodies of earlier steps that are
@@ -129,9 +136,13 @@ impl<B> Message<B> {
 
 /// An earlier step's message with its body, which may be kept in object storage.
 async fn with_body(mut entry: Object, storage: Option<&ObjectStorage>) -> anyhow::Result<Object> {
-    let headers = entry.get("headers").and_then(|headers| headers.parse::<Map<String, Value>>().ok());
+    let headers = entry
+        .get("headers")
+        .and_then(|headers| headers.parse::<Map<String, Value>>().ok());
     let mut headers = headers.unwrap_or_default();
-    let Some(id) = headers.remove(OBJECT_ID_HEADER) else { return Ok(entry) };
+    let Some(id) = headers.remove(OBJECT_ID_HEADER) else {
+        return Ok(entry);
+    };
     if let Some(id) = id.as_str().filter(|id| !id.is_empty())
         && entry.get("body").is_none_or(Json::is_empty)
     {
@@ -146,7 +157,9 @@ impl<B: DeserializeOwned> Message<B> {
     pub(crate) fn read(raw: Object) -> anyhow::Result<Self> {
         fn member<T: DeserializeOwned + Default>(raw: &Object, name: &str) -> anyhow::Result<T> {
             let value: Option<T> = match raw.get(name) {
-                Some(json) => json.parse().with_context(|| format!("the message's {name}"))?,
+                Some(json) => json
+                    .parse()
+                    .with_context(|| format!("the message's {name}"))?,
                 None => None,
             };
             Ok(value.unwrap_or_default())
@@ -166,7 +179,10 @@ impl<B: DeserializeOwned> Message<B> {
             method: member(&raw, "method")?,
             url: member(&raw, "url")?,
             original_url: member(&raw, "originalUrl")?,
-            query: raw.get("query").and_then(|query| query.parse().ok()).unwrap_or_default(),
+            query: raw
+                .get("query")
+                .and_then(|query| query.parse().ok())
+                .unwrap_or_default(),
             raw,
             storage: None,
         })
@@ -192,10 +208,16 @@ impl<B: Serialize> Message<B> {
         }
         match self.attachments.write()? {
             Some(attachments) => object.set("attachments", attachments),
-            None if object.get("attachments").is_some() => object.set("attachments", Json::empty_object()),
+            None if object.get("attachments").is_some() => {
+                object.set("attachments", Json::empty_object())
+            }
             None => {}
         }
-        for (name, text) in [("method", &self.method), ("url", &self.url), ("originalUrl", &self.original_url)] {
+        for (name, text) in [
+            ("method", &self.method),
+            ("url", &self.url),
+            ("originalUrl", &self.original_url),
+        ] {
             if let Some(text) = text {
                 object.set(name, Json::of(text)?);
             }
@@ -236,7 +258,12 @@ impl HttpReply {
     /// # Errors
     /// When `body` cannot be written as JSON.
     pub fn json<T: Serialize + ?Sized>(status_code: u16, body: &T) -> serde_json::Result<Self> {
-        let headers = Map::from_iter([("content-type".to_owned(), Value::from("application/json"))]);
-        Ok(Self { status_code, headers, body: serde_json::to_value(body)? })
+        let headers =
+            Map::from_iter([("content-type".to_owned(), Value::from("application/json"))]);
+        Ok(Self {
+            status_code,
+            headers,
+            body: serde_json::to_value(body)?,
+        })
     }
 }

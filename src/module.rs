@@ -54,13 +54,19 @@ pub trait Action: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Runs once in each process, before the first message. An error ends the process.
-    fn init(&self, _cx: &ServiceContext<Self::Config>) -> impl Future<Output = anyhow::Result<()>> + Send {
+    fn init(
+        &self,
+        _cx: &ServiceContext<Self::Config>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
     }
 
     /// Runs once when the flow is started; what it returns is stored and given to [`shutdown`](Self::shutdown). Only
     /// for the first step of a flow (contract §2.3).
-    fn startup(&self, _cx: &ServiceContext<Self::Config>) -> impl Future<Output = anyhow::Result<Value>> + Send {
+    fn startup(
+        &self,
+        _cx: &ServiceContext<Self::Config>,
+    ) -> impl Future<Output = anyhow::Result<Value>> + Send {
         async { Ok(Value::Null) }
     }
 
@@ -113,12 +119,18 @@ pub trait Trigger: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<Option<Self::Snapshot>>> + Send;
 
     /// As [`Action::init`].
-    fn init(&self, _cx: &ServiceContext<Self::Config>) -> impl Future<Output = anyhow::Result<()>> + Send {
+    fn init(
+        &self,
+        _cx: &ServiceContext<Self::Config>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
     }
 
     /// As [`Action::startup`].
-    fn startup(&self, _cx: &ServiceContext<Self::Config>) -> impl Future<Output = anyhow::Result<Value>> + Send {
+    fn startup(
+        &self,
+        _cx: &ServiceContext<Self::Config>,
+    ) -> impl Future<Output = anyhow::Result<Value>> + Send {
         async { Ok(Value::Null) }
     }
 
@@ -154,7 +166,11 @@ pub struct Metadata {
 }
 
 pub(crate) fn crate_of<T>() -> &'static str {
-    std::any::type_name::<T>().trim_start_matches('&').split("::").next().unwrap_or_default()
+    std::any::type_name::<T>()
+        .trim_start_matches('&')
+        .split("::")
+        .next()
+        .unwrap_or_default()
 }
 
 /// The hooks are the same for both kinds of module.
@@ -182,7 +198,10 @@ impl<A: Action> Module for ActionModule<A> {
         })
     }
     fn metadata(&self) -> Metadata {
-        Metadata { input: Some(schema_of::<A::Input>()), output: schema_of::<A::Output>() }
+        Metadata {
+            input: Some(schema_of::<A::Input>()),
+            output: schema_of::<A::Output>(),
+        }
     }
     fn crate_name(&self) -> &'static str {
         crate_of::<A>()
@@ -203,7 +222,10 @@ impl<T: Trigger> Module for TriggerModule<T> {
         })
     }
     fn metadata(&self) -> Metadata {
-        Metadata { input: None, output: schema_of::<T::Output>() }
+        Metadata {
+            input: None,
+            output: schema_of::<T::Output>(),
+        }
     }
     fn crate_name(&self) -> &'static str {
         crate_of::<T>()
@@ -231,7 +253,11 @@ where
     type Config = C;
     type Input = I;
     type Output = O;
-    fn process(&self, message: Message<I>, cx: Context<C, O>) -> impl Future<Output = anyhow::Result<()>> + Send {
+    fn process(
+        &self,
+        message: Message<I>,
+        cx: Context<C, O>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send {
         (self.0)(message, cx)
     }
 }

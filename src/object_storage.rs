@@ -19,8 +19,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Why there is none, and the remedy.
-pub(crate) const NOT_CONFIGURED: &str =
-    "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN";
+pub(crate) const NOT_CONFIGURED: &str = "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN";
 /// How many redirects a download follows.
 const REDIRECTS: usize = 5;
 /// How many bodies are fetched at once, by all messages together.
@@ -75,7 +74,11 @@ pub struct ObjectStorageError {
 
 impl ObjectStorageError {
     fn new(doing: impl Into<String>, cause: String) -> Self {
-        Self { doing: doing.into(), cause, too_large: false }
+        Self {
+            doing: doing.into(),
+            cause,
+            too_large: false,
+        }
     }
 }
 
@@ -89,13 +92,18 @@ impl ObjectStorage {
         cipher: Option<Cipher>,
         identity: &StepIdentity,
     ) -> Self {
-        let limit = settings.size_limit.unwrap_or_else(settings::share_of_one_body);
+        let limit = settings
+            .size_limit
+            .unwrap_or_else(settings::share_of_one_body);
         Self {
             http,
             streams,
             policy: policy(settings),
             cipher,
-            limit: Limit { bytes: limit, variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT") },
+            limit: Limit {
+                bytes: limit,
+                variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
+            },
             downloads: Arc::new(Semaphore::new(DOWNLOADS)),
             room: Arc::new(Semaphore::new(units(limit) as usize)),
             access: Arc::new(Access {
@@ -124,15 +132,28 @@ impl ObjectStorage {
             None => Bytes::copy_from_slice(plain),
         };
         let answer = http::send_with_retry(&self.policy, Limit::STATE, || {
-            self.upload_request(&self.http).header(CONTENT_TYPE, "application/json").body(sealed.clone())
+            self.upload_request(&self.http)
+                .header(CONTENT_TYPE, "application/json")
+                .body(sealed.clone())
         });
-        let stored = answer.await.and_then(|answer| answer.json::<Stored>()).map_err(|e| e.without_contents());
-        stored.and_then(Stored::id).map_err(|cause| ObjectStorageError::new("storing a message's body", cause))
+        let stored = answer
+            .await
+            .and_then(|answer| answer.json::<Stored>())
+            .map_err(|e| e.without_contents());
+        stored
+            .and_then(Stored::id)
+            .map_err(|cause| ObjectStorageError::new("storing a message's body", cause))
     }
 
     /// Fetches a message's body by its id, a few at a time. There may be less room for it than for any body.
-    pub(crate) async fn get(&self, id: &str, room: Option<Limit>) -> Result<Json, ObjectStorageError> {
-        let limit = room.filter(|room| room.bytes < self.limit.bytes).unwrap_or(self.limit);
+    pub(crate) async fn get(
+        &self,
+        id: &str,
+        room: Option<Limit>,
+    ) -> Result<Json, ObjectStorageError> {
+        let limit = room
+            .filter(|room| room.bytes < self.limit.bytes)
+            .unwrap_or(self.limit);
         let failed = |cause: String| ObjectStorageError::new(fetching(id), cause);
         let answer = http::retry(&self.policy, || async {
             let turn = self.downloads.acquire().await;
@@ -141,9 +162,15 @@ impl ObjectStorage {
             let response = http::within(limit_of_try, http::send(request)).await?;
             let left = limit_of_try.saturating_sub(began.elapsed());
             // Where it does not say how long it is, it may be as long as any. The wait is not the storage's fault.
-            let length = response.content_length().and_then(|length| usize::try_from(length).ok());
-            let room =
-                self.room.acquire_many(units(length.map_or(limit.bytes, |length| length.min(limit.bytes)))).await;
+            let length = response
+                .content_length()
+                .and_then(|length| usize::try_from(length).ok());
+            let room = self
+                .room
+                .acquire_many(units(
+                    length.map_or(limit.bytes, |length| length.min(limit.bytes)),
+                ))
+                .await;
             let answer = http::within(left, http::read(response, limit)).await?;
             Ok((answer.body, turn, room))
         });
@@ -153,13 +180,16 @@ impl ObjectStorage {
             ..failed(e.without_contents())
         })?;
         let plain = match &self.cipher {
-            Some(cipher) => cipher.open(&sealed, Encoding::Raw).map_err(|e| failed(e.to_string()))?.into(),
+            Some(cipher) => cipher
+                .open(&sealed, Encoding::Raw)
+                .map_err(|e| failed(e.to_string()))?
+                .into(),
             None => sealed,
         };
         Json::checked(plain).map_err(|error| match error {
-            EnvelopeError::NotJson { line, column } => {
-                failed(format!("the object is not JSON, line {line}, column {column}"))
-            }
+            EnvelopeError::NotJson { line, column } => failed(format!(
+                "the object is not JSON, line {line}, column {column}"
+            )),
             error => failed(error.to_string()),
         })
     }
@@ -171,24 +201,42 @@ impl ObjectStorage {
     ///
     /// # Errors
     /// When the storage cannot be reached, refuses, or its answer names no object.
-    pub async fn upload(&self, body: impl Into<Body>, content_type: &str) -> Result<StoredFile, ObjectStorageError> {
+    pub async fn upload(
+        &self,
+        body: impl Into<Body>,
+        content_type: &str,
+    ) -> Result<StoredFile, ObjectStorageError> {
         let failed = |cause: String| ObjectStorageError::new("storing an attachment", cause);
         let body = body.into();
         let in_memory = body.as_bytes().map(Bytes::copy_from_slice);
         let size = in_memory.as_ref().map(|bytes| bytes.len() as u64);
         let request = |http| self.upload_request(http).header(CONTENT_TYPE, content_type);
         let response = match in_memory {
-            Some(bytes) => http::retry(&self.policy, || http::send(request(&self.http).body(bytes.clone()))).await,
+            Some(bytes) => {
+                http::retry(&self.policy, || {
+                    http::send(request(&self.http).body(bytes.clone()))
+                })
+                .await
+            }
             None => http::send(request(&self.streams).timeout(LONGEST_STREAM).body(body)).await,
         };
         let answer = match response {
             Ok(response) => http::read(response, Limit::STATE).await,
             Err(error) => Err(error),
         };
-        let stored = answer.and_then(|answer| answer.json::<Stored>()).map_err(|e| failed(e.without_contents()))?;
+        let stored = answer
+            .and_then(|answer| answer.json::<Stored>())
+            .map_err(|e| failed(e.without_contents()))?;
         let size = size.or(stored.content_length);
-        let url = format!("{}?storage_type=maester", self.object_address(&stored.id().map_err(failed)?));
-        Ok(StoredFile { url, content_type: content_type.to_owned(), size })
+        let url = format!(
+            "{}?storage_type=maester",
+            self.object_address(&stored.id().map_err(failed)?)
+        );
+        Ok(StoredFile {
+            url,
+            content_type: content_type.to_owned(),
+            size,
+        })
     }
 
     /// Opens an attachment's URL, wherever it leads; read the body as a stream where it may be large. Only this
@@ -198,7 +246,8 @@ impl ObjectStorage {
     /// When `url` is not an address, its server cannot be reached, refuses, or redirects more than five times.
     pub async fn download(&self, url: &str) -> Result<Response, ObjectStorageError> {
         let failed = |cause: String| ObjectStorageError::new("fetching an attachment", cause);
-        let mut url = Url::parse(url).map_err(|e| failed(format!("its url is not an address: {e}")))?;
+        let mut url =
+            Url::parse(url).map_err(|e| failed(format!("its url is not an address: {e}")))?;
         let mut is_own = true;
         for _ in 0..=REDIRECTS {
             is_own &= self.is_own(&url);
@@ -210,12 +259,17 @@ impl ObjectStorage {
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|location| location.to_str().ok());
             url = location
                 .and_then(|location| url.join(location).ok())
                 .ok_or_else(|| failed("its server redirects to no address".into()))?;
         }
-        Err(failed(format!("its server redirects more than {REDIRECTS} times")))
+        Err(failed(format!(
+            "its server redirects more than {REDIRECTS} times"
+        )))
     }
 
     fn upload_request(&self, http: &Client) -> RequestBuilder {
@@ -228,14 +282,20 @@ impl ObjectStorage {
 
     /// A request to the storage itself, with token and request id.
     fn own(&self, request: RequestBuilder) -> RequestBuilder {
-        request.bearer_auth(self.access.token.expose_secret()).header("x-request-id", &self.access.request_id)
+        request
+            .bearer_auth(self.access.token.expose_secret())
+            .header("x-request-id", &self.access.request_id)
     }
 
     /// True for the storage's own address and what lies below it.
     fn is_own(&self, url: &Url) -> bool {
         Url::parse(&self.access.uri).is_ok_and(|own| {
             let base = own.path().trim_end_matches('/');
-            own.origin() == url.origin() && url.path().strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
+            own.origin() == url.origin()
+                && url
+                    .path()
+                    .strip_prefix(base)
+                    .is_some_and(|rest| rest.starts_with('/'))
         })
     }
 }
@@ -251,10 +311,17 @@ fn units(bytes: usize) -> u32 {
 
 /// Fetches a message's body. The platform knows the sentence this fails with; the cause is for the log, and for the user
 /// where it is the body's size.
-pub(crate) async fn body(storage: Option<&ObjectStorage>, id: &str, room: Option<Limit>) -> anyhow::Result<Json> {
+pub(crate) async fn body(
+    storage: Option<&ObjectStorage>,
+    id: &str,
+    room: Option<Limit>,
+) -> anyhow::Result<Json> {
     let fetched = match storage {
         Some(storage) => storage.get(id, room).await,
-        None => Err(ObjectStorageError::new(fetching(id), NOT_CONFIGURED.to_owned())),
+        None => Err(ObjectStorageError::new(
+            fetching(id),
+            NOT_CONFIGURED.to_owned(),
+        )),
     };
     fetched.map_err(|error| {
         tracing::error!("Object storage did not give a message body: {error}");
@@ -290,7 +357,9 @@ struct Stored {
 
 impl Stored {
     fn id(self) -> Result<String, String> {
-        self.object_id.filter(|id| !id.is_empty()).ok_or_else(|| "the storage's answer names no objectId".to_owned())
+        self.object_id
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| "the storage's answer names no objectId".to_owned())
     }
 }
 

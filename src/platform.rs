@@ -61,7 +61,9 @@ pub struct StepData {
 impl fmt::Debug for StepData {
     /// Configuration, snapshot and variables are the user's and are not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StepData").field("is_passthrough", &self.is_passthrough).finish_non_exhaustive()
+        f.debug_struct("StepData")
+            .field("is_passthrough", &self.is_passthrough)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +81,9 @@ pub struct SignedUrl {
 
 impl fmt::Debug for SignedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignedUrl").field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("SignedUrl")
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,12 +117,21 @@ impl PlatformError {
 }
 
 impl Platform {
-    pub(crate) fn new(http: Client, api: &ApiSettings, flow_id: &str, step_id: &str, workspace_id: &str) -> Self {
+    pub(crate) fn new(
+        http: Client,
+        api: &ApiSettings,
+        flow_id: &str,
+        step_id: &str,
+        workspace_id: &str,
+    ) -> Self {
         Self {
             http,
             policy: policy(api.attempts, api.retry_delay, PAUSE),
             hook_policy: policy(api.attempts, api.retry_delay, SHORT_PAUSE),
-            limit: Limit { bytes: api.configuration_limit, variable: Some("ELASTICIO_CONFIGURATION_SIZE_LIMIT") },
+            limit: Limit {
+                bytes: api.configuration_limit,
+                variable: Some("ELASTICIO_CONFIGURATION_SIZE_LIMIT"),
+            },
             access: Arc::new(Access {
                 uri: api.uri.clone(),
                 username: api.username.clone(),
@@ -140,9 +153,17 @@ impl Platform {
     /// The same with few tries in quick succession, for whoever tries again by itself: patience within patience
     /// keeps everyone waiting.
     pub(crate) fn quickly(mut self) -> Self {
-        let attempts = self.policy.attempts.map_or(QUICK_TRIES, |attempts| attempts.min(QUICK_TRIES));
+        let attempts = self
+            .policy
+            .attempts
+            .map_or(QUICK_TRIES, |attempts| attempts.min(QUICK_TRIES));
         let delay = self.policy.delay.min(SHORT_PAUSE);
-        self.policy = RetryPolicy { attempts: Some(attempts), delay, max_delay: delay, ..self.policy };
+        self.policy = RetryPolicy {
+            attempts: Some(attempts),
+            delay,
+            max_delay: delay,
+            ..self.policy
+        };
         self
     }
 
@@ -151,17 +172,34 @@ impl Platform {
     /// # Errors
     /// When the platform cannot be reached, refuses, or answers with something other than an object.
     pub async fn step(&self) -> Result<StepData, PlatformError> {
-        let Access { flow_id, step_id, .. } = &*self.access;
+        let Access {
+            flow_id, step_id, ..
+        } = &*self.access;
         let doing = || format!("reading step {step_id} of flow {flow_id}");
         let answer = self.get(&["v1", "tasks", flow_id, "steps", step_id]).await;
-        let step: Map<String, Value> = answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(doing))?;
-        let object = |name| step.get(name).filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
+        let step: Map<String, Value> = answer
+            .and_then(|answer| answer.json())
+            .map_err(in_the_midst_of(doing))?;
+        let object = |name| {
+            step.get(name)
+                .filter(|value| value.is_object())
+                .cloned()
+                .unwrap_or_else(|| json!({}))
+        };
         Ok(StepData {
             config: object("config"),
             // A snapshot is whatever the component stored, so only its absence is mended.
-            snapshot: step.get("snapshot").filter(|value| !value.is_null()).cloned().unwrap_or_else(|| json!({})),
+            snapshot: step
+                .get("snapshot")
+                .filter(|value| !value.is_null())
+                .cloned()
+                .unwrap_or_else(|| json!({})),
             is_passthrough: step.get("is_passthrough") == Some(&Value::Bool(true)),
-            variables: step.get("variables").and_then(Value::as_object).cloned().unwrap_or_default(),
+            variables: step
+                .get("variables")
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default(),
         })
     }
 
@@ -171,7 +209,9 @@ impl Platform {
     /// When the platform cannot be reached or refuses.
     pub async fn account(&self, id: &str) -> Result<Value, PlatformError> {
         let answer = self.get(&["v1", "accounts", id]).await;
-        answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(|| format!("reading account {id}")))
+        answer
+            .and_then(|answer| answer.json())
+            .map_err(in_the_midst_of(|| format!("reading account {id}")))
     }
 
     /// Replaces the keys (the credentials' fields and tokens) of the account `id`.
@@ -181,9 +221,19 @@ impl Platform {
     /// platform shows it to the user, who knows it in these words (contract §8.2).
     pub async fn update_account(&self, id: &str, keys: &Value) -> Result<(), PlatformError> {
         let body = json!({ "keys": keys });
-        let saved = self.deliver(&self.policy, Method::PUT, &["v1", "accounts", id], Some(&body)).await;
+        let saved = self
+            .deliver(
+                &self.policy,
+                Method::PUT,
+                &["v1", "accounts", id],
+                Some(&body),
+            )
+            .await;
         saved.map_err(|cause| PlatformError {
-            doing: cause.status().is_none().then(|| format!("saving the keys of account {id}")),
+            doing: cause
+                .status()
+                .is_none()
+                .then(|| format!("saving the keys of account {id}")),
             cause,
         })
     }
@@ -196,7 +246,9 @@ impl Platform {
     pub async fn secret(&self, id: &str) -> Result<Value, PlatformError> {
         let path = ["v2", "workspaces", &self.access.workspace_id, "secrets", id];
         let answer = self.get(&path).await;
-        answer.and_then(|answer| data(&answer)).map_err(in_the_midst_of(|| format!("reading secret {id}")))
+        answer
+            .and_then(|answer| data(&answer))
+            .map_err(in_the_midst_of(|| format!("reading secret {id}")))
     }
 
     /// Has the platform refresh the secret `id` now, and gives it as [`Self::secret`] does.
@@ -204,9 +256,20 @@ impl Platform {
     /// # Errors
     /// As for [`Self::secret`].
     pub async fn refresh_secret(&self, id: &str) -> Result<Value, PlatformError> {
-        let path = ["v2", "workspaces", &self.access.workspace_id, "secrets", id, "refresh"];
-        let answer = self.call(&self.policy, Method::POST, &path, self.limit).await;
-        answer.and_then(|answer| data(&answer)).map_err(in_the_midst_of(|| format!("refreshing secret {id}")))
+        let path = [
+            "v2",
+            "workspaces",
+            &self.access.workspace_id,
+            "secrets",
+            id,
+            "refresh",
+        ];
+        let answer = self
+            .call(&self.policy, Method::POST, &path, self.limit)
+            .await;
+        answer
+            .and_then(|answer| data(&answer))
+            .map_err(in_the_midst_of(|| format!("refreshing secret {id}")))
     }
 
     /// Asks for a place to keep one file in the platform's storage (contract §8.5).
@@ -214,10 +277,18 @@ impl Platform {
     /// # Errors
     /// When the platform cannot be reached or refuses.
     pub async fn signed_url(&self) -> Result<SignedUrl, PlatformError> {
-        let answer =
-            self.call(&self.policy, Method::POST, &["v2", "resources", "storage", "signed-url"], Limit::STATE).await;
+        let answer = self
+            .call(
+                &self.policy,
+                Method::POST,
+                &["v2", "resources", "storage", "signed-url"],
+                Limit::STATE,
+            )
+            .await;
         let doing = || "asking for a place to store a file".to_owned();
-        answer.and_then(|answer| answer.json()).map_err(in_the_midst_of(doing))
+        answer
+            .and_then(|answer| answer.json())
+            .map_err(in_the_midst_of(doing))
     }
 
     /// A request to any other part of the API, with credentials and a time limit of 15 s for one try; `path` is below
@@ -225,13 +296,29 @@ impl Platform {
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let address = format!("{}/{}", self.access.uri, path.trim_start_matches('/'));
         let Access { username, key, .. } = &*self.access;
-        self.http.request(method, address).basic_auth(username, Some(key.expose_secret())).timeout(TRY_TIMEOUT)
+        self.http
+            .request(method, address)
+            .basic_auth(username, Some(key.expose_secret()))
+            .timeout(TRY_TIMEOUT)
     }
 
     /// The state that the startup hook left; an empty object when there is none.
     pub(crate) async fn startup_data(&self) -> Result<Value, PlatformError> {
-        let answer = self.call(&self.hook_policy, Method::GET, &self.startup_path(), self.limit).await;
-        let value = answer.and_then(|answer| if answer.body.is_empty() { Ok(json!({})) } else { answer.json() });
+        let answer = self
+            .call(
+                &self.hook_policy,
+                Method::GET,
+                &self.startup_path(),
+                self.limit,
+            )
+            .await;
+        let value = answer.and_then(|answer| {
+            if answer.body.is_empty() {
+                Ok(json!({}))
+            } else {
+                answer.json()
+            }
+        });
         value.map_err(in_the_midst_of(|| "reading the startup data".to_owned()))
     }
 
@@ -240,8 +327,13 @@ impl Platform {
         let path = self.startup_path();
         let store = || self.deliver(&self.hook_policy, Method::POST, &path, Some(state));
         let mut stored = store().await;
-        if stored.as_ref().is_err_and(|e| e.status() == Some(StatusCode::CONFLICT)) {
-            tracing::warn!("There is startup data already, from a start that was not shut down: it is replaced");
+        if stored
+            .as_ref()
+            .is_err_and(|e| e.status() == Some(StatusCode::CONFLICT))
+        {
+            tracing::warn!(
+                "There is startup data already, from a start that was not shut down: it is replaced"
+            );
             self.delete_startup_data().await?;
             stored = store().await;
         }
@@ -249,12 +341,26 @@ impl Platform {
     }
 
     pub(crate) async fn delete_startup_data(&self) -> Result<(), PlatformError> {
-        let deleted = self.deliver(&self.hook_policy, Method::DELETE, &self.startup_path(), None).await;
+        let deleted = self
+            .deliver(
+                &self.hook_policy,
+                Method::DELETE,
+                &self.startup_path(),
+                None,
+            )
+            .await;
         deleted.map_err(in_the_midst_of(|| "deleting the startup data".to_owned()))
     }
 
     fn startup_path(&self) -> [&str; 6] {
-        ["sailor-support", "hooks", "task", &self.access.flow_id, "startup", "data"]
+        [
+            "sailor-support",
+            "hooks",
+            "task",
+            &self.access.flow_id,
+            "startup",
+            "data",
+        ]
     }
 
     async fn get(&self, path: &[&str]) -> Result<Answer, HttpError> {
@@ -306,7 +412,10 @@ pub(crate) async fn post_result(
     // The client sends user-info as Basic credentials. Half of them are none (contract §8.1).
     if let Ok(mut url) = Url::parse(&address)
         && (url.username().is_empty() || url.password().is_none_or(str::is_empty))
-        && url.set_username("").and_then(|()| url.set_password(None)).is_ok()
+        && url
+            .set_username("")
+            .and_then(|()| url.set_password(None))
+            .is_ok()
     {
         address = url.into();
     }
@@ -320,17 +429,28 @@ pub(crate) async fn post_result(
 fn policy(attempts: Option<u32>, delay: Option<Duration>, pause: Duration) -> RetryPolicy {
     let patient = RetryPolicy::patient(TRY_TIMEOUT);
     match delay.or(attempts.map(|_| pause)) {
-        Some(delay) => RetryPolicy { attempts, delay, max_delay: delay, ..patient },
+        Some(delay) => RetryPolicy {
+            attempts,
+            delay,
+            max_delay: delay,
+            ..patient
+        },
         None => patient,
     }
 }
 
 fn joined(path: &[&str]) -> String {
-    path.iter().map(|text| http::segment(text)).collect::<Vec<_>>().join("/")
+    path.iter()
+        .map(|text| http::segment(text))
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 fn in_the_midst_of(doing: impl FnOnce() -> String) -> impl FnOnce(HttpError) -> PlatformError {
-    |cause| PlatformError { doing: Some(doing()), cause }
+    |cause| PlatformError {
+        doing: Some(doing()),
+        cause,
+    }
 }
 
 /// The `data` of a JSON:API answer. Some answers wrap the one object there is in a list.

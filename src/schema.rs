@@ -10,19 +10,35 @@ pub(crate) fn schema_of<T: JsonSchema + ?Sized>() -> Value {
         s.inline_subschemas = true;
         s.meta_schema = None;
     });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
     to_platform_dialect(&mut schema);
     // The schema of anything is no schema for the mapper.
-    let mut schema = if let Value::Object(members) = schema { members } else { Map::new() };
-    if !["type", "anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|kind| schema.contains_key(*kind)) {
+    let mut schema = if let Value::Object(members) = schema {
+        members
+    } else {
+        Map::new()
+    };
+    if !["type", "anyOf", "oneOf", "allOf", "enum", "const"]
+        .iter()
+        .any(|kind| schema.contains_key(*kind))
+    {
         schema.insert("type".to_owned(), "object".into());
     }
     Value::Object(schema)
 }
 
 fn to_platform_dialect(schema: &mut Value) {
-    let Value::Object(members) = schema else { return };
-    if members.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint") || f.starts_with("int")) {
+    let Value::Object(members) = schema else {
+        return;
+    };
+    if members
+        .get("format")
+        .and_then(Value::as_str)
+        .is_some_and(|f| f.starts_with("uint") || f.starts_with("int"))
+    {
         members.remove("format");
     }
     // What may be left out may be null to Rust; to the mapper it is of its one type.
@@ -43,7 +59,12 @@ fn to_platform_dialect(schema: &mut Value) {
     if let Some(Value::Object(properties)) = members.get_mut("properties") {
         // Their own lists first: the flag of their parent takes the same place.
         properties.values_mut().for_each(to_platform_dialect);
-        for name in required.iter().flat_map(Value::as_array).flatten().filter_map(Value::as_str) {
+        for name in required
+            .iter()
+            .flat_map(Value::as_array)
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if let Some(Value::Object(property)) = properties.get_mut(name) {
                 property.insert("required".to_owned(), true.into());
             }
@@ -100,11 +121,23 @@ mod tests {
     fn required_is_a_flag_on_each_property_at_every_depth() {
         let schema = schema_of::<Order>();
         assert_eq!(schema["properties"]["id"]["required"], json!(true));
-        assert_eq!(schema["properties"]["id"]["description"], json!("Number of the order."));
-        assert_eq!(schema["properties"]["lines"]["items"]["properties"]["article"]["required"], json!(true));
+        assert_eq!(
+            schema["properties"]["id"]["description"],
+            json!("Number of the order.")
+        );
+        assert_eq!(
+            schema["properties"]["lines"]["items"]["properties"]["article"]["required"],
+            json!(true)
+        );
         let buyer = &schema["properties"]["buyer"];
-        assert_eq!([&buyer["required"], &buyer["properties"]["name"]["required"]], [&json!(true); 2]);
-        assert_eq!(buyer["properties"]["kind"], json!({ "type": "string", "enum": ["Person", "Company"] }));
+        assert_eq!(
+            [&buyer["required"], &buyer["properties"]["name"]["required"]],
+            [&json!(true); 2]
+        );
+        assert_eq!(
+            buyer["properties"]["kind"],
+            json!({ "type": "string", "enum": ["Person", "Company"] })
+        );
         assert_eq!(schema["properties"]["note"], json!({ "type": "string" }));
         assert!(!schema.to_string().contains("uint32"), "{schema}");
         assert!(!schema.to_string().contains("$ref"), "{schema}");

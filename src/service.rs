@@ -18,7 +18,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 ///
 /// # Errors
 /// When there is no address to post to, or it does not take the result.
-pub(crate) async fn serve(start: ServiceStart, component: anyhow::Result<Component>) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    start: ServiceStart,
+    component: anyhow::Result<Component>,
+) -> anyhow::Result<()> {
     // Redirects would make a GET of the result's POST.
     let direct = http::client_without_redirects()?;
     let (target, result) = match start {
@@ -35,7 +38,9 @@ pub(crate) async fn serve(start: ServiceStart, component: anyhow::Result<Compone
         Ok(data) => ("success", data),
         Err(error) => ("error", json!({ "message": format!("{error:#}") })),
     };
-    post_result(&direct, &target, status, &data).await.context("posting the result of the call")
+    post_result(&direct, &target, status, &data)
+        .await
+        .context("posting the result of the call")
 }
 
 async fn answer(
@@ -43,18 +48,41 @@ async fn answer(
     component: anyhow::Result<Component>,
     direct: &reqwest::Client,
 ) -> anyhow::Result<Value> {
-    let ServiceSettings { method, config, api, object_storage, identity, oauth_mode, .. } = settings;
-    let platform = Platform::new(direct.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    let ServiceSettings {
+        method,
+        config,
+        api,
+        object_storage,
+        identity,
+        oauth_mode,
+        ..
+    } = settings;
+    let platform = Platform::new(
+        direct.clone(),
+        &api,
+        &identity.flow_id,
+        &identity.step_id,
+        &identity.workspace_id,
+    );
     let object_storage = storage(object_storage.as_ref(), None, &identity)?;
-    let clients =
-        Clients { http: http::client()?, platform: Some(platform.clone()), object_storage, webhook_uri: None };
-    let step = Arc::new(Step::new(StepData { config, ..StepData::default() }));
+    let clients = Clients {
+        http: http::client()?,
+        platform: Some(platform.clone()),
+        object_storage,
+        webhook_uri: None,
+    };
+    let step = Arc::new(Step::new(StepData {
+        config,
+        ..StepData::default()
+    }));
     // A component that does not agree with its component.json is a result like any other.
     let component = component?;
     let session = component.session(tools(&identity, direct.clone(), oauth_mode, None));
     let store = AccountStore::outside_of_a_flow(Account { platform, step }, session.clone());
     let run = |function: &str| store.service_run(function, &clients);
-    let answered = AssertUnwindSafe(dispatch(&component, &method, run)).catch_unwind().await;
+    let answered = AssertUnwindSafe(dispatch(&component, &method, run))
+        .catch_unwind()
+        .await;
     store.close().await;
     if session.is_some_and(|session| session.has_unsaved_rotation()) {
         anyhow::bail!(
@@ -62,10 +90,18 @@ async fn answer(
              again, and see the component's log for why the platform did not take it"
         );
     }
-    answered.unwrap_or_else(|_| Err(anyhow::anyhow!("the component panicked; its log has the place")))
+    answered.unwrap_or_else(|_| {
+        Err(anyhow::anyhow!(
+            "the component panicked; its log has the place"
+        ))
+    })
 }
 
-async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> ServiceRun) -> anyhow::Result<Value> {
+async fn dispatch(
+    component: &Component,
+    method: &Method,
+    run: impl Fn(&str) -> ServiceRun,
+) -> anyhow::Result<Value> {
     match method {
         Method::VerifyCredentials => {
             let verified = match component.verify_function() {
@@ -92,9 +128,9 @@ async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> 
         },
         Method::SelectModel { function, model } => {
             component.module(function)?;
-            let select = component
-                .model_function(model)
-                .with_context(|| format!("Method \"{model}\" is not found in \"{function}\" action or trigger"))?;
+            let select = component.model_function(model).with_context(|| {
+                format!("Method \"{model}\" is not found in \"{function}\" action or trigger")
+            })?;
             select(run(function)).await
         }
     }
@@ -105,7 +141,9 @@ async fn dispatch(component: &Component, method: &Method, run: impl Fn(&str) -> 
 fn not_verified(error: anyhow::Error) -> anyhow::Result<Value> {
     let result = Err(error);
     match Outcome::from(&result) {
-        Outcome::Rebound(reason) => anyhow::bail!("the credentials could not be checked now: {reason}"),
+        Outcome::Rebound(reason) => {
+            anyhow::bail!("the credentials could not be checked now: {reason}")
+        }
         _ => {
             let reason = result.err().map(|error| format!("{error:#}"));
             Ok(json!({ "verified": false, "reason": reason }))

@@ -8,7 +8,9 @@ use crate::{
     error::Outcome,
     http,
     message::HttpReply,
-    oauth2::{AuthorizedClient, Environment, RefreshLock, Session, Store, StoreError, Tools, Trouble},
+    oauth2::{
+        AuthorizedClient, Environment, RefreshLock, Session, Store, StoreError, Tools, Trouble,
+    },
     protocol::{Json, Object, StepIdentity},
     runtime::storage,
     settings::{self, ObjectStorageSettings},
@@ -74,7 +76,9 @@ impl Emitted {
             Event::Data(message) => Some(message["body"].clone()),
             _ => None,
         });
-        bodies.map(|body| serde_json::from_value(body).expect("the body of an emitted message")).collect()
+        bodies
+            .map(|body| serde_json::from_value(body).expect("the body of an emitted message"))
+            .collect()
     }
 }
 
@@ -204,7 +208,8 @@ impl<'a> Harness<'a> {
     /// # Errors
     /// When the component has no such function; what goes wrong inside it stands in [`Emitted`].
     pub async fn run(self, body: Value) -> anyhow::Result<Emitted> {
-        self.run_message(json!({ "headers": {}, "body": body })).await
+        self.run_message(json!({ "headers": {}, "body": body }))
+            .await
     }
 
     /// Runs the function on a whole message.
@@ -235,11 +240,24 @@ impl<'a> Harness<'a> {
         match Outcome::from(&result) {
             Outcome::Done | Outcome::Reported => {}
             Outcome::Rebound(reason) => events.push(Event::Rebound(reason)),
-            Outcome::Failed => events.extend(result.as_ref().err().map(|error| Event::Error(format!("{error:#}")))),
+            Outcome::Failed => events.extend(
+                result
+                    .as_ref()
+                    .err()
+                    .map(|error| Event::Error(format!("{error:#}"))),
+            ),
         }
         let failed = events.iter().any(|event| matches!(event, Event::Error(_)));
-        let verdict = if failed { Verdict::Rejected } else { Verdict::Acknowledged };
-        Ok(Emitted { events, verdict, error: result.err() })
+        let verdict = if failed {
+            Verdict::Rejected
+        } else {
+            Verdict::Acknowledged
+        };
+        Ok(Emitted {
+            events,
+            verdict,
+            error: result.err(),
+        })
     }
 
     /// Runs a select model with the harness's configuration.
@@ -247,7 +265,10 @@ impl<'a> Harness<'a> {
     /// # Errors
     /// When there is no such model, or it fails.
     pub async fn select_model(self, name: &str) -> anyhow::Result<Value> {
-        let model = self.component.model_function(name).with_context(|| format!("no select model \"{name}\""))?;
+        let model = self
+            .component
+            .model_function(name)
+            .with_context(|| format!("no select model \"{name}\""))?;
         self.call(async |run| model(run).await).await
     }
 
@@ -257,7 +278,8 @@ impl<'a> Harness<'a> {
     /// When the function has none, or it fails.
     pub async fn metadata(self) -> anyhow::Result<Value> {
         let metadata = self.component.metadata_function(self.function);
-        let metadata = metadata.with_context(|| format!("\"{}\" has no dynamic metadata", self.function))?;
+        let metadata =
+            metadata.with_context(|| format!("\"{}\" has no dynamic metadata", self.function))?;
         self.call(async |run| metadata(run).await).await
     }
 
@@ -266,7 +288,10 @@ impl<'a> Harness<'a> {
     /// # Errors
     /// When the check fails, as opposed to finding that they do not work.
     pub async fn verify(self) -> anyhow::Result<Verified> {
-        let verify = self.component.verify_function().context("the component has no verifyCredentials")?;
+        let verify = self
+            .component
+            .verify_function()
+            .context("the component has no verifyCredentials")?;
         self.call(async |run| verify(run).await).await
     }
 
@@ -285,16 +310,25 @@ impl<'a> Harness<'a> {
     /// When the component has no such function, or the hook fails.
     pub async fn shutdown(self, state: Value) -> anyhow::Result<()> {
         let (module, _) = self.component.module(self.function)?;
-        self.call(async |run| module.shutdown(run, state).await).await
+        self.call(async |run| module.shutdown(run, state).await)
+            .await
     }
 
     fn clients(&self) -> anyhow::Result<Clients> {
         let identity = StepIdentity::default();
         let object_storage = storage(self.object_storage.as_ref(), None, &identity)?;
-        Ok(Clients { http: http::client()?, platform: None, object_storage, webhook_uri: self.webhook_uri.clone() })
+        Ok(Clients {
+            http: http::client()?,
+            platform: None,
+            object_storage,
+            webhook_uri: self.webhook_uri.clone(),
+        })
     }
 
-    async fn call<T>(self, call: impl AsyncFnOnce(ServiceRun) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    async fn call<T>(
+        self,
+        call: impl AsyncFnOnce(ServiceRun) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
         let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
@@ -324,13 +358,22 @@ pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
     Ok(Arc::new(LoneLocks::new(&SecretString::from(uri))?))
 }
 
-fn session(component: &Component, environment: BTreeMap<String, String>) -> anyhow::Result<Option<Session>> {
+fn session(
+    component: &Component,
+    environment: BTreeMap<String, String>,
+) -> anyhow::Result<Option<Session>> {
     let environment: Environment = match environment.is_empty() {
         true => Arc::new(settings::environment),
         false => Arc::new(move |name| environment.get(name).cloned()),
     };
     let direct = http::client_without_redirects()?;
-    let tools = Tools { direct, environment, mode: None, lock: None, owner: String::new() };
+    let tools = Tools {
+        direct,
+        environment,
+        mode: None,
+        lock: None,
+        owner: String::new(),
+    };
     Ok(component.session(tools))
 }
 
@@ -344,12 +387,21 @@ struct Recorder {
 
 impl Recorder {
     fn new(config: Value, saved: SavedKeys, session: Option<Session>) -> Self {
-        Self { events: Mutex::default(), config: Mutex::new(Arc::new(config)), saved, session }
+        Self {
+            events: Mutex::default(),
+            config: Mutex::new(Arc::new(config)),
+            saved,
+            session,
+        }
     }
 
     /// The component's OAuth2 client, with credentials that live as long as the run.
     fn oauth(self: &Arc<Self>) -> AuthorizedClient {
-        self.session.as_ref().map_or_else(AuthorizedClient::unconfigured, |session| session.client(self.clone()))
+        self.session
+            .as_ref()
+            .map_or_else(AuthorizedClient::unconfigured, |session| {
+                session.client(self.clone())
+            })
     }
 
     /// Takes credentials that the module emits, in the shape in which they are stored.
@@ -383,14 +435,21 @@ impl Recorder {
 
 impl Store for Recorder {
     fn config(&self) -> Arc<Value> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn save<'a>(&'a self, keys: Map<String, Value>, _: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        _: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.keep(keys);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -426,7 +485,9 @@ impl EventSink for Recorder {
             context::Event::UpdateSnapshot(members) => Ok(Event::UpdateSnapshot(members.into())),
             context::Event::HttpReply(reply) => Ok(Event::HttpReply(reply)),
         };
-        let recorded = recorded.map(|event| self.events().push(event)).map_err(anyhow::Error::from);
+        let recorded = recorded
+            .map(|event| self.events().push(event))
+            .map_err(anyhow::Error::from);
         Box::pin(async move {
             recorded?;
             Ok(Box::pin(std::future::ready(Ok(()))) as Taken)
@@ -435,7 +496,10 @@ impl EventSink for Recorder {
 }
 
 impl KeySink for Recorder {
-    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
+    fn update_keys(
+        self: Arc<Self>,
+        keys: Map<String, Value>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
         Box::pin(async move {
             self.take_keys(keys).await;
             Ok(())

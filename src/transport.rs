@@ -31,7 +31,12 @@ pub(crate) struct Delivery<O> {
 impl<O> fmt::Debug for Delivery<O> {
     /// Nothing of the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Delivery({} bytes, generation {})", self.body.len(), self.generation.number)
+        write!(
+            f,
+            "Delivery({} bytes, generation {})",
+            self.body.len(),
+            self.generation.number
+        )
     }
 }
 
@@ -52,7 +57,13 @@ pub(crate) struct Generation {
 
 impl Generation {
     pub(crate) fn new(number: u32, outages: u32) -> Self {
-        Self { number, outages, asked: AtomicU32::new(0), answered: AtomicU32::new(0), sent: Notify::new() }
+        Self {
+            number,
+            outages,
+            asked: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
+            sent: Notify::new(),
+        }
     }
 
     /// For the engine: a settlement was sent, and whether it has arrived will be asked. Returns what [`Self::has`] takes.
@@ -123,7 +134,10 @@ pub(crate) struct Publication {
 
 /// Why an event did not go out. Tries and waits are over when this is returned.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("Failed on publishing {} message to MQ: {cause}", cut(message_id, SHOWN_ID))]
+#[error(
+    "Failed on publishing {} message to MQ: {cause}",
+    cut(message_id, SHOWN_ID)
+)]
 pub(crate) struct PublishError {
     pub(crate) message_id: String,
     pub(crate) cause: String,
@@ -165,7 +179,11 @@ impl Future for Receipt {
         Pin::new(&mut self.0).poll(cx).map(|result| {
             result.unwrap_or_else(|_| {
                 let cause = "the connection was closed on shutdown".into();
-                Err(PublishError { message_id: String::new(), cause, fault: Fault::Closed })
+                Err(PublishError {
+                    message_id: String::new(),
+                    cause,
+                    fault: Fault::Closed,
+                })
             })
         })
     }
@@ -181,16 +199,27 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// Starts deliveries, at most prefetch of them unsettled at once. Connection losses are mended inside, without
     /// end; only what waiting cannot mend comes out as an error. Called once.
-    fn consume(&self) -> impl Future<Output = Result<Deliveries<Self::Origin>, TransportError>> + Send;
+    fn consume(
+        &self,
+    ) -> impl Future<Output = Result<Deliveries<Self::Origin>, TransportError>> + Send;
 
     /// Queues an event. Events go out in the order of these calls; one that has to be retried goes out later.
     fn publish(&self, publication: Publication) -> Receipt;
 
     /// Queues the message itself to come again later, with its own bytes and headers (contract §5.3, §6.1).
-    fn rebound(&self, origin: &Self::Origin, body: Bytes, reason: &str) -> Result<Receipt, ReboundLimit>;
+    fn rebound(
+        &self,
+        origin: &Self::Origin,
+        body: Bytes,
+        reason: &str,
+    ) -> Result<Receipt, ReboundLimit>;
 
     /// Tells the broker what became of a delivery.
-    fn settle(&self, origin: &Self::Origin, verdict: Verdict) -> impl Future<Output = Settled> + Send;
+    fn settle(
+        &self,
+        origin: &Self::Origin,
+        verdict: Verdict,
+    ) -> impl Future<Output = Settled> + Send;
 
     /// No new deliveries from here on; those that are out can still be settled. Waits for the broker's answer for a
     /// bounded time.
@@ -206,11 +235,21 @@ mod tests {
 
     #[test]
     fn a_long_id_is_cut_where_a_publish_error_names_it() {
-        let error = |id: &str| PublishError { message_id: id.to_owned(), cause: "x".into(), fault: Fault::Other };
-        assert_eq!(error("m1").to_string(), "Failed on publishing m1 message to MQ: x");
+        let error = |id: &str| PublishError {
+            message_id: id.to_owned(),
+            cause: "x".into(),
+            fault: Fault::Other,
+        };
+        assert_eq!(
+            error("m1").to_string(),
+            "Failed on publishing m1 message to MQ: x"
+        );
         for id in ["i".repeat(130_000), "ü".repeat(70_000)] {
             let text = error(&id).to_string();
-            assert!(text.len() < 1100 && text.ends_with("… message to MQ: x"), "{text}");
+            assert!(
+                text.len() < 1100 && text.ends_with("… message to MQ: x"),
+                "{text}"
+            );
         }
     }
 
@@ -236,6 +275,9 @@ mod tests {
             generation.sent();
         }
         assert!(futures_util::FutureExt::now_or_never(generation.question()).is_some());
-        assert!(futures_util::FutureExt::now_or_never(generation.question()).is_none(), "one question is for all");
+        assert!(
+            futures_util::FutureExt::now_or_never(generation.question()).is_none(),
+            "one question is for all"
+        );
     }
 }

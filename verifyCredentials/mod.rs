@@ -6,7 +6,12 @@ use sailor::prelude::*;
 /// Sends a GET request to the path that the credentials name for this; without one, asks for a token that is valid.
 /// Trouble on the way is an error, not a verdict on the credentials.
 pub async fn verify(cx: ServiceContext<Credentials>) -> anyhow::Result<Verified> {
-    let checked = match cx.config.verify_path.as_deref().filter(|path| !path.is_empty()) {
+    let checked = match cx
+        .config
+        .verify_path
+        .as_deref()
+        .filter(|path| !path.is_empty())
+    {
         Some(path) => cx.oauth().get(path).send().await.map(drop),
         None => cx.oauth().access_token().await.map(drop),
     };

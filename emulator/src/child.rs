@@ -40,13 +40,22 @@ pub(crate) struct Output {
 impl Process {
     /// Starts `command` with `env` over the environment of this process, from which `ELASTICIO_*` is taken out: what
     /// a shell has set by chance must not reach the component.
-    pub(crate) fn start(command: &[String], env: &[(String, String)]) -> anyhow::Result<(Self, Output)> {
+    pub(crate) fn start(
+        command: &[String],
+        env: &[(String, String)],
+    ) -> anyhow::Result<(Self, Output)> {
         let (sender, lines) = mpsc::channel(256);
         Ok((Self::start_for(command, env, &sender)?, Output::of(lines)))
     }
 
-    fn start_for(command: &[String], env: &[(String, String)], output: &mpsc::Sender<String>) -> anyhow::Result<Self> {
-        let (program, arguments) = command.split_first().context("the component's command is empty")?;
+    fn start_for(
+        command: &[String],
+        env: &[(String, String)],
+        output: &mpsc::Sender<String>,
+    ) -> anyhow::Result<Self> {
+        let (program, arguments) = command
+            .split_first()
+            .context("the component's command is empty")?;
         let inherited: Vec<OsString> = std::env::vars_os()
             .map(|(name, _)| name)
             .filter(|name| name.to_string_lossy().starts_with("ELASTICIO_"))
@@ -63,9 +72,9 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        let mut process = process
-            .spawn()
-            .with_context(|| format!("the component's command {program:?} cannot be started; is it installed?"))?;
+        let mut process = process.spawn().with_context(|| {
+            format!("the component's command {program:?} cannot be started; is it installed?")
+        })?;
         // Both ends are there: they were asked for above.
         if let Some(stdout) = process.stdout.take() {
             tokio::spawn(forward(stdout, output.clone()));
@@ -73,13 +82,19 @@ impl Process {
         if let Some(stderr) = process.stderr.take() {
             tokio::spawn(forward(stderr, output.clone()));
         }
-        let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = process
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         Ok(Self { process, group })
     }
 
     /// Waits for the end of the process. Cancel safe.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        self.process.wait().await.context("waiting for the component's end")
+        self.process
+            .wait()
+            .await
+            .context("waiting for the component's end")
     }
 
     /// Asks the process and its children to end.
@@ -110,9 +125,15 @@ impl Drop for Process {
 
 impl Replicas {
     /// Starts `count` processes like [`Process::start`].
-    pub(crate) fn start(count: usize, command: &[String], env: &[(String, String)]) -> anyhow::Result<(Self, Output)> {
+    pub(crate) fn start(
+        count: usize,
+        command: &[String],
+        env: &[(String, String)],
+    ) -> anyhow::Result<(Self, Output)> {
         let (sender, lines) = mpsc::channel(256);
-        let processes = (0..count).map(|_| Process::start_for(command, env, &sender)).collect::<Result<_, _>>()?;
+        let processes = (0..count)
+            .map(|_| Process::start_for(command, env, &sender))
+            .collect::<Result<_, _>>()?;
         Ok((Self(processes), Output::of(lines)))
     }
 
@@ -122,7 +143,8 @@ impl Replicas {
         if self.0.is_empty() {
             return std::future::pending().await;
         }
-        let (status, which, _) = select_all(self.0.iter_mut().map(|process| Box::pin(process.ended()))).await;
+        let (status, which, _) =
+            select_all(self.0.iter_mut().map(|process| Box::pin(process.ended()))).await;
         self.0.swap_remove(which);
         status
     }
@@ -147,7 +169,10 @@ impl Replicas {
 
 impl Output {
     fn of(lines: mpsc::Receiver<String>) -> Self {
-        Self { lines, tail: VecDeque::with_capacity(TAIL) }
+        Self {
+            lines,
+            tail: VecDeque::with_capacity(TAIL),
+        }
     }
 
     /// The next line of output; none when both streams have ended. Cancel safe.

@@ -135,7 +135,12 @@ struct ProviderAlone {
     #[command(flatten)]
     output: OutputArgs,
     /// The port [default: a free one]
-    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     port: u16,
     /// Write what an authorization answers to this file, for a configuration
     #[arg(long, value_name = "FILE")]
@@ -223,10 +228,20 @@ struct Up {
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// The broker's port [default: a free one]
-    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     broker_port: u16,
     /// The platform's port [default: a free one]
-    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     platform_port: u16,
 }
 
@@ -277,8 +292,12 @@ struct Preset {
 }
 
 fn preset(name: &str) -> Result<Preset, String> {
-    let knobs = Knobs::preset(name).ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))?;
-    Ok(Preset { name: name.to_owned(), knobs })
+    let knobs = Knobs::preset(name)
+        .ok_or_else(|| format!("must be one of {}", Knobs::presets().join(", ")))?;
+    Ok(Preset {
+        name: name.to_owned(),
+        knobs,
+    })
 }
 
 /// Reads the command line and does what it says.
@@ -297,7 +316,11 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("emulator: {error:#}");
-            if error.is::<InputError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.is::<InputError>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -312,26 +335,52 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
         Command::Demo(arguments) => {
             let timeline = Timeline::new(arguments.json, !arguments.log);
             let command = command_or(arguments.command, "cargo run --quiet");
-            let (provider, profile) =
-                (arguments.provider.config()?, arguments.provider.preset.map(|preset| preset.name));
-            let plan = demo::plan(provider, profile, arguments.concurrent, arguments.replicas, command);
+            let (provider, profile) = (
+                arguments.provider.config()?,
+                arguments.provider.preset.map(|preset| preset.name),
+            );
+            let plan = demo::plan(
+                provider,
+                profile,
+                arguments.concurrent,
+                arguments.replicas,
+                command,
+            );
             run::run(plan, &timeline).await
         }
         Command::Up(arguments) => {
             let timeline = arguments.output.timeline();
             let (broker, platform) = (
-                BrokerConfig { port: arguments.broker_port, ..BrokerConfig::default() },
-                PlatformConfig { port: arguments.platform_port, ..PlatformConfig::default() },
+                BrokerConfig {
+                    port: arguments.broker_port,
+                    ..BrokerConfig::default()
+                },
+                PlatformConfig {
+                    port: arguments.platform_port,
+                    ..PlatformConfig::default()
+                },
             );
             let (provider, standin) = (arguments.api.config()?, arguments.api.standin);
             let keeper = arguments.step.keeper();
-            let config = EmulatorConfig { broker, platform, provider, ..arguments.step.config(&arguments.function)? };
-            up::up(config, standin, arguments.env_file, &keeper, &timeline).await.map(|()| true)
+            let config = EmulatorConfig {
+                broker,
+                platform,
+                provider,
+                ..arguments.step.config(&arguments.function)?
+            };
+            up::up(config, standin, arguments.env_file, &keeper, &timeline)
+                .await
+                .map(|()| true)
         }
         Command::Provider(arguments) => {
             let timeline = arguments.output.timeline();
-            let config = ProviderConfig { port: arguments.port, ..arguments.provider.config()? };
-            serve::provider(config, arguments.issue.as_deref(), &timeline).await.map(|()| true)
+            let config = ProviderConfig {
+                port: arguments.port,
+                ..arguments.provider.config()?
+            };
+            serve::provider(config, arguments.issue.as_deref(), &timeline)
+                .await
+                .map(|()| true)
         }
         Command::Service(arguments) => {
             let timeline = arguments.output.timeline();
@@ -375,7 +424,10 @@ impl ProviderArgs {
         if let Some(seconds) = self.access_lifetime {
             knobs.access_lifetime = Duration::from_secs(seconds);
         }
-        Ok(ProviderConfig { knobs, ..ProviderConfig::default() })
+        Ok(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
     }
 }
 
@@ -388,7 +440,10 @@ impl StepArgs {
         let step = Step {
             function: function.to_owned(),
             config: config(self.config.as_ref())?,
-            snapshot: self.snapshot.as_ref().map_or(Ok(json!({})), |path| read_json("snapshot", path))?,
+            snapshot: self
+                .snapshot
+                .as_ref()
+                .map_or(Ok(json!({})), |path| read_json("snapshot", path))?,
             is_passthrough: self.passthrough,
             consumes_raw_data: self.raw_webhooks,
             ..Step::default()
@@ -410,28 +465,46 @@ impl StepArgs {
 
 /// A configuration always names an account, as the platform's do, so that changed keys have somewhere to go.
 fn config(path: Option<&PathBuf>) -> Result<Value, InputError> {
-    let mut config = path.map_or(Ok(Default::default()), |path| read_object("configuration", path))?;
-    config.entry("_account").or_insert_with(|| "emulated-account".into());
+    let mut config = path.map_or(Ok(Default::default()), |path| {
+        read_object("configuration", path)
+    })?;
+    config
+        .entry("_account")
+        .or_insert_with(|| "emulated-account".into());
     Ok(config.into())
 }
 
 fn command_or(command: Vec<String>, default: &str) -> Vec<String> {
-    if command.is_empty() { default.split(' ').map(str::to_owned).collect() } else { command }
+    if command.is_empty() {
+        default.split(' ').map(str::to_owned).collect()
+    } else {
+        command
+    }
 }
 
 impl Run {
     fn plan(self) -> Result<Plan, InputError> {
-        let mut messages: Vec<Value> =
-            self.messages.iter().map(|path| read_message(path)).collect::<Result<_, InputError>>()?;
+        let mut messages: Vec<Value> = self
+            .messages
+            .iter()
+            .map(|path| read_message(path))
+            .collect::<Result<_, InputError>>()?;
         if messages.is_empty() {
             messages.push(json!({"body": {}}));
         }
         Ok(Plan {
             keeper: self.step.keeper(),
-            emulator: EmulatorConfig { provider: self.api.config()?, ..self.step.config(&self.function)? },
+            emulator: EmulatorConfig {
+                provider: self.api.config()?,
+                ..self.step.config(&self.function)?
+            },
             standin: self.api.standin,
             messages,
-            headers: self.headers.into_iter().map(|(name, value)| (name, value.into())).collect::<Headers>(),
+            headers: self
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect::<Headers>(),
             command: command_or(self.command, "cargo run --quiet"),
             replicas: self.replicas.into(),
             story: None,

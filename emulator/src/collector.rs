@@ -60,13 +60,17 @@ impl Collector {
             // Nobody has collected it.
             _ if event.end_of_flow.is_some() => {}
             (EventKind::Snapshot, snapshot) if event.problem.is_none() => {
-                self.platform.set_snapshot(&self.flow, &self.step, snapshot.clone());
+                self.platform
+                    .set_snapshot(&self.flow, &self.step, snapshot.clone());
             }
             (EventKind::SnapshotUpdate, Value::Object(delta)) => {
                 let step = self.platform.step(&self.flow, &self.step);
-                let mut snapshot = step.and_then(|step| step.snapshot.as_object().cloned()).unwrap_or_default();
+                let mut snapshot = step
+                    .and_then(|step| step.snapshot.as_object().cloned())
+                    .unwrap_or_default();
                 snapshot.extend(delta.clone());
-                self.platform.set_snapshot(&self.flow, &self.step, snapshot.into());
+                self.platform
+                    .set_snapshot(&self.flow, &self.step, snapshot.into());
             }
             // Only what came over the broker: the REST API has done it already, and may have gone on since.
             (EventKind::UpdateKeys, body) if !event.routing_key.is_empty() => {

@@ -79,7 +79,10 @@ impl fmt::Debug for EmulatorConfig {
     /// Neither passwords nor the step's configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut config = f.debug_struct("EmulatorConfig");
-        config.field("flow", &self.flow).field("step", &self.step).finish_non_exhaustive()
+        config
+            .field("flow", &self.flow)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
     }
 }
 

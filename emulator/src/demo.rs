@@ -29,7 +29,11 @@ pub(crate) fn plan(
     let story = Story::new(concurrent.into(), replicas.into(), provider.knobs.rotate);
     let emulator = EmulatorConfig {
         provider,
-        step: Step { function: "makeRequest".into(), config, ..Step::default() },
+        step: Step {
+            function: "makeRequest".into(),
+            config,
+            ..Step::default()
+        },
         prefetch: concurrent.div_ceil(replicas),
         // What comes after it is no part of the story.
         next_step: true,
@@ -46,7 +50,10 @@ pub(crate) fn plan(
         command,
         replicas: replicas.into(),
         story: Some(story),
-        env: lock.into_iter().chain(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name))).collect(),
+        env: lock
+            .into_iter()
+            .chain(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name)))
+            .collect(),
         start_timeout: START_TIMEOUT,
         timeout: TIMEOUT,
     }

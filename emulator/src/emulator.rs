@@ -65,7 +65,12 @@ impl Drop for Inner {
 
 impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Emulator(broker {}, platform {})", self.inner.broker.addr(), self.inner.platform.addr())
+        write!(
+            f,
+            "Emulator(broker {}, platform {})",
+            self.inner.broker.addr(),
+            self.inner.platform.addr()
+        )
     }
 }
 
@@ -78,15 +83,24 @@ impl Emulator {
         let start = Instant::now();
         let cipher = Cipher::new(&config.crypto_password, &config.crypto_iv)?;
         let port = config.broker.port;
-        let broker = Broker::start(config.broker.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        let broker = Broker::start(config.broker.clone())
+            .await
+            .map_err(|cause| StartError::Listen { port, cause })?;
         let port = config.platform.port;
-        let platform =
-            Platform::start(config.platform.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        let platform = Platform::start(config.platform.clone())
+            .await
+            .map_err(|cause| StartError::Listen { port, cause })?;
         let port = config.provider.port;
-        let provider =
-            Provider::start(config.provider.clone()).await.map_err(|cause| StartError::Listen { port, cause })?;
+        let provider = Provider::start(config.provider.clone())
+            .await
+            .map_err(|cause| StartError::Listen { port, cause })?;
         platform.set_step(&config.flow, config.step.clone());
-        let topology = Topology::new(&config.workspace, &config.flow, &config.step.id, PREVIOUS_STEP);
+        let topology = Topology::new(
+            &config.workspace,
+            &config.flow,
+            &config.step.id,
+            PREVIOUS_STEP,
+        );
         topology.declare(&broker, &config);
 
         let log = Arc::<Log>::default();
@@ -107,7 +121,16 @@ impl Emulator {
         let mut webhooks = platform.webhooks(&config.flow);
         let stopped = stop.clone();
         let _stop = stop.drop_guard();
-        let inner = Arc::new(Inner { config, broker, platform, provider, topology, cipher, log, _stop });
+        let inner = Arc::new(Inner {
+            config,
+            broker,
+            platform,
+            provider,
+            topology,
+            cipher,
+            log,
+            _stop,
+        });
         // Weak, so that waiting for requests does not keep the emulator alive.
         let weak = Arc::downgrade(&inner);
         tokio::spawn(stopped.run_until_cancelled_owned(async move {
@@ -162,14 +185,24 @@ impl Emulator {
     /// Every variable that the platform sets for a step's container (contract §1).
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
-        let Inner { config, broker, platform, topology, .. } = &*self.inner;
+        let Inner {
+            config,
+            broker,
+            platform,
+            topology,
+            ..
+        } = &*self.inner;
         let url = platform.url();
-        let expiration = (REBOUND_INITIAL_EXPIRATION / u64::from(config.rebound_speed_up.max(1))).max(1);
+        let expiration =
+            (REBOUND_INITIAL_EXPIRATION / u64::from(config.rebound_speed_up.max(1))).max(1);
         let mut variables = vec![
             ("FLOW_ID", config.flow.clone()),
             ("FLOW_TYPE", config.flow_type.clone()),
             ("FLOW_VERSION", "1".into()),
-            ("FLOW_WEBHOOK_URI", format!("{url}/hook/{}", percent_encoded(&config.flow))),
+            (
+                "FLOW_WEBHOOK_URI",
+                format!("{url}/hook/{}", percent_encoded(&config.flow)),
+            ),
             ("EXEC_ID", EXEC.into()),
             ("EXEC_TYPE", "flow".into()),
             ("STEP_ID", config.step.id.clone()),
@@ -198,7 +231,10 @@ impl Emulator {
             ("REBOUND_INITIAL_EXPIRATION", expiration.to_string()),
             ("REBOUND_LIMIT", "20".into()),
             ("OBJECT_STORAGE_URI", url),
-            ("OBJECT_STORAGE_TOKEN", config.platform.storage_token.clone()),
+            (
+                "OBJECT_STORAGE_TOKEN",
+                config.platform.storage_token.clone(),
+            ),
         ];
         // Present only where they are wanted: some sailors take every value of these for yes.
         if config.startup {
@@ -210,7 +246,10 @@ impl Emulator {
         if config.update_keys_over_broker {
             variables.push(("UPDATE_KEYS_ROUTING_KEY", topology.keys.update_keys.clone()));
         }
-        variables.into_iter().map(|(name, value)| (format!("ELASTICIO_{name}"), value)).collect()
+        variables
+            .into_iter()
+            .map(|(name, value)| (format!("ELASTICIO_{name}"), value))
+            .collect()
     }
 
     /// Encrypts a message and puts it into the input queue, with the headers that the platform gives messages and
@@ -219,13 +258,25 @@ impl Emulator {
     /// A `reply_to` header gets a queue, so that replies are not returned.
     pub fn send(&self, message: &Value, headers: &Headers) -> String {
         let encoding = Encoding::of(self.inner.config.protocol_version);
-        let id = message.get("id").and_then(Value::as_str).map_or_else(uuid, str::to_owned);
-        self.send_raw(self.inner.cipher.seal(message.to_string().into(), encoding), &id, headers)
+        let id = message
+            .get("id")
+            .and_then(Value::as_str)
+            .map_or_else(uuid, str::to_owned);
+        self.send_raw(
+            self.inner.cipher.seal(message.to_string().into(), encoding),
+            &id,
+            headers,
+        )
     }
 
     /// Puts a payload into the input queue as it is, for messages that are broken or are error events.
     pub fn send_raw(&self, payload: Vec<u8>, message_id: &str, headers: &Headers) -> String {
-        let Inner { config, broker, topology, .. } = &*self.inner;
+        let Inner {
+            config,
+            broker,
+            topology,
+            ..
+        } = &*self.inner;
         let mut table: Map<String, Value> = [
             ("execId", EXEC),
             ("taskId", &config.flow),
@@ -251,7 +302,11 @@ impl Emulator {
             .with_content_encoding("utf8".into())
             .with_headers(wire::table(&table));
         broker.publish(&topology.exchange, &topology.input_key, properties, payload);
-        table.get("messageId").and_then(Value::as_str).unwrap_or_default().to_owned()
+        table
+            .get("messageId")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Everything that happened since the start, and what will happen.

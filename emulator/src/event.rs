@@ -100,9 +100,16 @@ impl fmt::Debug for Event {
     /// Not what is in the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut event = f.debug_struct("Event");
-        event.field("at", &self.at).field("kind", &self.kind).field("message_id", &self.message_id());
-        event.field("routing_key", &self.routing_key).field("problem", &self.problem);
-        event.field("end_of_flow", &self.end_of_flow).finish_non_exhaustive()
+        event
+            .field("at", &self.at)
+            .field("kind", &self.kind)
+            .field("message_id", &self.message_id());
+        event
+            .field("routing_key", &self.routing_key)
+            .field("problem", &self.problem);
+        event
+            .field("end_of_flow", &self.end_of_flow)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,18 +117,32 @@ impl Event {
     /// The `messageId` header, empty when there is none.
     #[must_use]
     pub fn message_id(&self) -> &str {
-        self.headers.get("messageId").and_then(Value::as_str).unwrap_or_default()
+        self.headers
+            .get("messageId")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     pub(crate) fn bare(kind: EventKind, routing_key: &str) -> Self {
         let (at, headers) = (Duration::ZERO, Headers::new());
         let (problem, end_of_flow) = (None, None);
-        Self { at, kind, routing_key: routing_key.to_owned(), headers, body: Value::Null, problem, end_of_flow }
+        Self {
+            at,
+            kind,
+            routing_key: routing_key.to_owned(),
+            headers,
+            body: Value::Null,
+            problem,
+            end_of_flow,
+        }
     }
 
     /// An event about a message whose content does not matter.
     fn about(kind: EventKind, message: &Message) -> Self {
-        Self { headers: wire::headers_of(&message.properties), ..Self::bare(kind, &message.routing_key) }
+        Self {
+            headers: wire::headers_of(&message.properties),
+            ..Self::bare(kind, &message.routing_key)
+        }
     }
 
     fn with(mut self, body: Result<Value, String>) -> Self {
@@ -133,7 +154,10 @@ impl Event {
     }
 
     pub(crate) fn lost(count: u64) -> Self {
-        Self { body: count.into(), ..Self::bare(EventKind::Lost, "") }
+        Self {
+            body: count.into(),
+            ..Self::bare(EventKind::Lost, "")
+        }
     }
 
     /// What happened at the provider. Tokens are known by their numbers.
@@ -147,19 +171,30 @@ impl Event {
             _ => (EventKind::Token, None),
         };
         let body = json!({"text": entry.kind.to_string(), "status": status});
-        Self { body, ..Self::bare(kind, "") }
+        Self {
+            body,
+            ..Self::bare(kind, "")
+        }
     }
 
     /// A call that the component made. Changed keys are an event of their own.
     pub(crate) fn of_call(call: &Call) -> Self {
-        let account =
-            call.path.strip_prefix("/v1/accounts/").filter(|_| call.method == "PUT" && call.status == Some(200));
+        let account = call
+            .path
+            .strip_prefix("/v1/accounts/")
+            .filter(|_| call.method == "PUT" && call.status == Some(200));
         if let (Some(account), Some(Value::Object(body))) = (account, &call.body) {
             let body = json!({"accountId": account, "keys": body.get("keys")});
-            return Self { body, ..Self::bare(EventKind::UpdateKeys, "") };
+            return Self {
+                body,
+                ..Self::bare(EventKind::UpdateKeys, "")
+            };
         }
         let body = json!({"method": call.method, "path": call.path, "status": call.status});
-        Self { body, ..Self::bare(EventKind::Call, "") }
+        Self {
+            body,
+            ..Self::bare(EventKind::Call, "")
+        }
     }
 }
 
@@ -173,7 +208,11 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(cipher: Cipher, topology: Topology) -> Self {
-        Self { cipher, topology, ended: HashSet::new() }
+        Self {
+            cipher,
+            topology,
+            ended: HashSet::new(),
+        }
     }
 
     /// None for what is of no interest: traffic of other queues, and what has been told already.
@@ -189,26 +228,42 @@ impl Decoder {
         Some(match event {
             E::Connected { name, .. } => Event::bare(EventKind::Connected, name),
             E::Disconnected { name, .. } => Event::bare(EventKind::Disconnected, name),
-            E::Published { message, .. } if message.exchange != self.topology.exchange => return None,
+            E::Published { message, .. } if message.exchange != self.topology.exchange => {
+                return None;
+            }
             E::Published { message, queues } if queues.iter().any(|queue| input(queue)) => {
                 let event = Event::about(EventKind::Sent, message);
-                let body = wire::open(&self.cipher, &message.body, wire::encoding_of(&event.headers));
+                let body = wire::open(
+                    &self.cipher,
+                    &message.body,
+                    wire::encoding_of(&event.headers),
+                );
                 event.with(body)
             }
             E::Published { message, .. } => self.emitted(message),
             E::Returned { message } if self.may_end(message) => return None,
-            E::Returned { message } => Event::about(EventKind::Returned, message)
-                .with(Err(format!("no queue is bound for the routing key {:?}", message.routing_key))),
-            E::Refused { message } => Event::about(EventKind::Refused, message),
-            E::Delivered { queue, message, .. } if input(queue) => Event::about(EventKind::Delivered, message),
-            E::Acked { queue, message } if input(queue) => Event::about(EventKind::Acked, message),
-            E::Rejected { queue, requeue: false, message } if input(queue) => {
-                Event::about(EventKind::Rejected, message)
+            E::Returned { message } => {
+                Event::about(EventKind::Returned, message).with(Err(format!(
+                    "no queue is bound for the routing key {:?}",
+                    message.routing_key
+                )))
             }
+            E::Refused { message } => Event::about(EventKind::Refused, message),
+            E::Delivered { queue, message, .. } if input(queue) => {
+                Event::about(EventKind::Delivered, message)
+            }
+            E::Acked { queue, message } if input(queue) => Event::about(EventKind::Acked, message),
+            E::Rejected {
+                queue,
+                requeue: false,
+                message,
+            } if input(queue) => Event::about(EventKind::Rejected, message),
             E::Rejected { queue, message, .. } | E::Requeued { queue, message } if input(queue) => {
                 Event::about(EventKind::Requeued, message)
             }
-            E::DeadLettered { queue, message, .. } if input(queue) => Event::about(EventKind::DeadLettered, message),
+            E::DeadLettered { queue, message, .. } if input(queue) => {
+                Event::about(EventKind::DeadLettered, message)
+            }
             E::DeadLettered { queue, message, .. } if *queue == self.topology.rebounds => {
                 Event::about(EventKind::CameBack, message)
             }
@@ -225,7 +280,11 @@ impl Decoder {
             EventKind::ErrorReply => wire::open(&self.cipher, &message.body, Encoding::Base64),
             _ => wire::open(&self.cipher, &message.body, wire::encoding_of(&headers)),
         };
-        Event { headers, ..Event::bare(kind, &message.routing_key) }.with(body)
+        Event {
+            headers,
+            ..Event::bare(kind, &message.routing_key)
+        }
+        .with(body)
     }
 
     fn kind(&self, key: &str, headers: &Headers) -> EventKind {
@@ -236,9 +295,13 @@ impl Decoder {
             key if key == keys.error => EventKind::Error,
             key if key == keys.rebound => EventKind::Rebound,
             key if key == keys.update_keys => EventKind::UpdateKeys,
-            key if key == keys.snapshot && is("snapshotEvent", "updateSnapshot") => EventKind::SnapshotUpdate,
+            key if key == keys.snapshot && is("snapshotEvent", "updateSnapshot") => {
+                EventKind::SnapshotUpdate
+            }
             key if key == keys.snapshot => EventKind::Snapshot,
-            _ if headers.get("x-eio-error-response") == Some(&Value::Bool(true)) => EventKind::ErrorReply,
+            _ if headers.get("x-eio-error-response") == Some(&Value::Bool(true)) => {
+                EventKind::ErrorReply
+            }
             key if is("reply_to", key) => EventKind::HttpReply,
             _ => EventKind::Data,
         }
@@ -250,8 +313,15 @@ impl Decoder {
             return None;
         }
         let headers = wire::headers_of(&message.properties);
-        let text = |name: &str| headers.get(name).and_then(Value::as_str).unwrap_or_default();
-        let is_new = self.ended.insert((message.routing_key.clone(), text("messageId").to_owned()));
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let is_new = self
+            .ended
+            .insert((message.routing_key.clone(), text("messageId").to_owned()));
         // Sailors count their tries here; the platform has `true` in it for what a user has started again.
         let is_tried_again = headers.get("retry").is_some_and(Value::is_number);
         if is_tried_again && !is_new {
@@ -260,17 +330,23 @@ impl Decoder {
         let event = self.emitted(message);
         let key = &message.routing_key;
         let hint = match event.kind {
-            EventKind::Data if *key == self.topology.keys.data => " (--next-step gives it somewhere to go)",
+            EventKind::Data if *key == self.topology.keys.data => {
+                " (--next-step gives it somewhere to go)"
+            }
             EventKind::Data => " (--routing-key gives it somewhere to go)",
             _ => ", so the platform does not keep it",
         };
-        Some(Event { end_of_flow: Some(format!("nothing is bound to {key}{hint}")), ..event })
+        Some(Event {
+            end_of_flow: Some(format!("nothing is bound to {key}{hint}")),
+            ..event
+        })
     }
 
     /// Whether nobody misses the message when nothing is bound for it.
     fn may_end(&self, message: &Message) -> bool {
         use EventKind::{Data, Snapshot, SnapshotUpdate};
         let kind = self.kind(&message.routing_key, &wire::headers_of(&message.properties));
-        message.exchange == self.topology.exchange && matches!(kind, Data | Snapshot | SnapshotUpdate)
+        message.exchange == self.topology.exchange
+            && matches!(kind, Data | Snapshot | SnapshotUpdate)
     }
 }

@@ -34,20 +34,27 @@ pub(crate) fn read_json(what: &str, path: &Path) -> Result<Value, InputError> {
         std::fs::read_to_string(path)
     };
     let path = path.display();
-    let text = text.map_err(|error| InputError(format!("the {what} file {path} cannot be read: {error}")))?;
+    let text = text
+        .map_err(|error| InputError(format!("the {what} file {path} cannot be read: {error}")))?;
     serde_json::from_str(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let why = error.to_string();
         let why = why.split(" at line ").next().unwrap_or_default();
-        InputError(format!("the {what} file {path} is not JSON: line {line}, column {column}: {why}"))
+        InputError(format!(
+            "the {what} file {path} is not JSON: line {line}, column {column}: {why}"
+        ))
     })
 }
 
 /// Reads a file into what its members mean.
 pub(crate) fn read_as<T: DeserializeOwned>(what: &str, path: &Path) -> Result<T, InputError> {
     let value = read_object(what, path)?;
-    serde_json::from_value(value.into())
-        .map_err(|error| InputError(format!("the {what} file {} cannot be used: {error}", path.display())))
+    serde_json::from_value(value.into()).map_err(|error| {
+        InputError(format!(
+            "the {what} file {} cannot be used: {error}",
+            path.display()
+        ))
+    })
 }
 
 /// Reads a file that must hold an object.
@@ -56,7 +63,9 @@ pub(crate) fn read_object(what: &str, path: &Path) -> Result<Map<String, Value>,
         Value::Object(object) => Ok(object),
         other => {
             let (path, kind) = (path.display(), kind_of(&other));
-            Err(InputError(format!("the {what} file {path} must hold a JSON object, but it holds {kind}")))
+            Err(InputError(format!(
+                "the {what} file {path} must hold a JSON object, but it holds {kind}"
+            )))
         }
     }
 }
@@ -64,7 +73,11 @@ pub(crate) fn read_object(what: &str, path: &Path) -> Result<Map<String, Value>,
 /// Reads a message: an object with a member `body` is the message, any other object is taken for the body.
 pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
     let object = read_object("message", path)?;
-    Ok(if object.contains_key("body") { object.into() } else { json!({"body": object}) })
+    Ok(if object.contains_key("body") {
+        object.into()
+    } else {
+        json!({"body": object})
+    })
 }
 
 /// What files may want to know of.
@@ -77,18 +90,28 @@ pub(crate) struct Places<'a> {
 /// Puts into these files what is known only once everything runs: addresses wherever a text holds them, tokens where it
 /// is nothing else.
 pub(crate) fn fill_in(value: &mut Value, places: &Places<'_>) {
-    let Places { platform, provider, standin } = places;
+    let Places {
+        platform,
+        provider,
+        standin,
+    } = places;
     match value {
         Value::String(text) if text == TOKENS_PLACEHOLDER => *value = provider.issue().into(),
-        Value::String(text) if text == EXPIRED_TOKENS_PLACEHOLDER => *value = provider.issue_expired().into(),
+        Value::String(text) if text == EXPIRED_TOKENS_PLACEHOLDER => {
+            *value = provider.issue_expired().into()
+        }
         Value::String(text) if text.contains("{{") => {
-            *text = text.replace(URL_PLACEHOLDER, &platform.url()).replace(PROVIDER_PLACEHOLDER, &provider.url());
+            *text = text
+                .replace(URL_PLACEHOLDER, &platform.url())
+                .replace(PROVIDER_PLACEHOLDER, &provider.url());
             if let Some(standin) = standin {
                 *text = text.replace(STANDIN_PLACEHOLDER, &standin.url());
             }
         }
         Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, places)),
-        Value::Object(members) => members.values_mut().for_each(|value| fill_in(value, places)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|value| fill_in(value, places)),
         _ => {}
     }
 }

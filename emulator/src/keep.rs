@@ -29,8 +29,15 @@ impl Keeper {
 
     /// Puts these members into the file's configuration.
     pub(crate) fn keep(&self, keys: &Map<String, Value>) -> Result<(), String> {
-        let Some(path) = self.0.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
-        merge(path, keys).map_err(|error| format!("changed keys could not be saved in {}: {error:#}", path.display()))
+        let Some(path) = self.0.as_ref().filter(|_| !keys.is_empty()) else {
+            return Ok(());
+        };
+        merge(path, keys).map_err(|error| {
+            format!(
+                "changed keys could not be saved in {}: {error:#}",
+                path.display()
+            )
+        })
     }
 }
 
@@ -43,12 +50,19 @@ fn merge(path: &Path, keys: &Map<String, Value>) -> anyhow::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
     // The file is whole at any time, and only its owner can read tokens.
-    let replaced = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)
-    });
-    replaced.inspect_err(|_| drop(fs::remove_file(&temporary))).context("replacing it")
+    let replaced = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        });
+    replaced
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+        .context("replacing it")
 }
 
 #[cfg(test)]
@@ -65,22 +79,43 @@ mod tests {
     fn given_a_file_when_keys_change_then_they_are_in_it_with_what_was_there_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
-        fs::write(&path, r#"{"baseUrl": "x", "oauth": {"refresh_token": "one", "old": 1}}"#).unwrap();
+        fs::write(
+            &path,
+            r#"{"baseUrl": "x", "oauth": {"refresh_token": "one", "old": 1}}"#,
+        )
+        .unwrap();
         let keeper = Keeper(Some(path.clone()));
         keeper.keep(&Map::new()).unwrap();
-        assert!(fs::read_to_string(&path).unwrap().contains("one"), "nothing changed");
-        keeper.keep(&keys(json!({"oauth": {"refresh_token": "two"}}))).unwrap();
+        assert!(
+            fs::read_to_string(&path).unwrap().contains("one"),
+            "nothing changed"
+        );
+        keeper
+            .keep(&keys(json!({"oauth": {"refresh_token": "two"}})))
+            .unwrap();
         let config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        assert_eq!(config, json!({"baseUrl": "x", "oauth": {"refresh_token": "two"}}));
+        assert_eq!(
+            config,
+            json!({"baseUrl": "x", "oauth": {"refresh_token": "two"}})
+        );
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing else is left there"
+        );
     }
 
     #[test]
     fn given_a_file_that_cannot_be_used_when_keys_change_then_that_is_told_without_them() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = Keeper(Some(folder.path().join("missing.json")));
-        let error = keeper.keep(&keys(json!({"oauth": "top-secret"}))).unwrap_err();
-        assert!(error.contains("missing.json") && !error.contains("top-secret"), "{error}");
+        let error = keeper
+            .keep(&keys(json!({"oauth": "top-secret"})))
+            .unwrap_err();
+        assert!(
+            error.contains("missing.json") && !error.contains("top-secret"),
+            "{error}"
+        );
     }
 }

@@ -27,13 +27,20 @@ impl Log {
     }
 
     pub(crate) fn read(self: &Arc<Self>) -> Events {
-        Events { next: 0, progress: self.progress.subscribe(), log: self.clone() }
+        Events {
+            next: 0,
+            progress: self.progress.subscribe(),
+            log: self.clone(),
+        }
     }
 
     /// Like [`Self::read`], but without what has happened already.
     pub(crate) fn read_on(self: &Arc<Self>) -> Events {
         let next = self.lock().len();
-        Events { next, ..self.read() }
+        Events {
+            next,
+            ..self.read()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Event>>> {
@@ -50,7 +57,9 @@ pub struct Events {
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 

@@ -72,11 +72,20 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
     env.extend(plan.env.into_iter().map(|(name, value)| {
         let mut value = Value::String(value);
         stage.fill_in(&mut value);
-        (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        (
+            name,
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
+        )
     }));
     let replicas = plan.replicas;
     let start = || {
-        let times = if replicas > 1 { format!(" {replicas} times") } else { String::new() };
+        let times = if replicas > 1 {
+            format!(" {replicas} times")
+        } else {
+            String::new()
+        };
         timeline.note(&format!("starts {}{times}", plan.command.join(" ")));
         Replicas::start(replicas, &plan.command, &env)
     };
@@ -91,10 +100,22 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
         started
     };
     let (processes, output) = started;
-    let (events, tally, keeper, story) = (emulator.events(), Tally::default(), plan.keeper, plan.story);
-    let mut session = Session { processes, output, events, tally, expected, keeper, story, timeline };
+    let (events, tally, keeper, story) =
+        (emulator.events(), Tally::default(), plan.keeper, plan.story);
+    let mut session = Session {
+        processes,
+        output,
+        events,
+        tally,
+        expected,
+        keeper,
+        story,
+        timeline,
+    };
 
-    let ending = session.until_settled(plan.start_timeout, plan.timeout).await?;
+    let ending = session
+        .until_settled(plan.start_timeout, plan.timeout)
+        .await?;
     session.end(&ending).await?;
     let mut ok = session.judge(&ending);
     if let Some(story) = &session.story {
@@ -106,7 +127,12 @@ pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool>
 
 /// Waits until as many consumers wait for messages.
 async fn consumed_by(emulator: &Emulator, count: usize, patience: Duration) -> anyhow::Result<()> {
-    let waiting = || emulator.broker().depth(&emulator.topology().input).consumers;
+    let waiting = || {
+        emulator
+            .broker()
+            .depth(&emulator.topology().input)
+            .consumers
+    };
     let all = async {
         // The broker tells no event for this.
         while waiting() < count {
@@ -132,10 +158,17 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn until_settled(&mut self, start_timeout: Duration, timeout: Duration) -> anyhow::Result<Ending> {
+    async fn until_settled(
+        &mut self,
+        start_timeout: Duration,
+        timeout: Duration,
+    ) -> anyhow::Result<Ending> {
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        let (mut deadline, mut late) = (Instant::now() + start_timeout, ("took no message", start_timeout));
+        let (mut deadline, mut late) = (
+            Instant::now() + start_timeout,
+            ("took no message", start_timeout),
+        );
         loop {
             tokio::select! {
                 Some(event) = self.events.next() => {
@@ -166,11 +199,14 @@ impl Session<'_> {
         if !self.processes.is_empty() {
             let why = match ending {
                 Ending::Settled => "all messages are settled".to_owned(),
-                Ending::TimedOut(what, limit) => format!("the component {what} within {} s", limit.as_secs()),
+                Ending::TimedOut(what, limit) => {
+                    format!("the component {what} within {} s", limit.as_secs())
+                }
                 Ending::Exited(_) => "a replica has ended".to_owned(),
                 Ending::Interrupted => "interrupted".to_owned(),
             };
-            self.timeline.note(&format!("{why}: ends the component with SIGTERM"));
+            self.timeline
+                .note(&format!("{why}: ends the component with SIGTERM"));
             self.processes.terminate();
             killed = !self.drained(END_PATIENCE, &mut statuses).await?;
         }
@@ -188,16 +224,24 @@ impl Session<'_> {
             self.take(&event);
         }
         for status in statuses {
-            self.timeline.note(&format!("the component ended with {}", in_words(status)));
+            self.timeline
+                .note(&format!("the component ended with {}", in_words(status)));
         }
         if killed {
-            self.timeline.note(&format!("the component did not end within {} s: killed", END_PATIENCE.as_secs()));
+            self.timeline.note(&format!(
+                "the component did not end within {} s: killed",
+                END_PATIENCE.as_secs()
+            ));
         }
         Ok(())
     }
 
     /// Shows everything until all processes have ended; after `patience` they are killed, and this is false.
-    async fn drained(&mut self, patience: Duration, statuses: &mut Vec<ExitStatus>) -> anyhow::Result<bool> {
+    async fn drained(
+        &mut self,
+        patience: Duration,
+        statuses: &mut Vec<ExitStatus>,
+    ) -> anyhow::Result<bool> {
         let deadline = Instant::now() + patience;
         while !self.processes.is_empty() {
             tokio::select! {
@@ -228,11 +272,16 @@ impl Session<'_> {
         let tally = &self.tally;
         let ok = tally.settled() && tally.faultless() && !matches!(ending, Ending::Interrupted);
         if matches!(ending, Ending::Exited(_)) && !tally.settled() {
-            self.timeline.note("the component ended before all messages were settled; it printed at last:");
+            self.timeline
+                .note("the component ended before all messages were settled; it printed at last:");
             self.timeline.tail(self.output.tail());
         }
         let summary = tally.in_words();
-        self.timeline.note(&if ok { summary } else { format!("FAILED: {summary}") });
+        self.timeline.note(&if ok {
+            summary
+        } else {
+            format!("FAILED: {summary}")
+        });
         self.timeline.result(&json!({
             "event": "result",
             "ok": ok,

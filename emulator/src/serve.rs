@@ -15,14 +15,23 @@ use tokio::{
 };
 
 /// Starts the provider, tells how to reach it, and shows what becomes of its tokens until SIGINT or SIGTERM.
-pub(crate) async fn provider(config: ProviderConfig, issue: Option<&Path>, timeline: &Timeline) -> anyhow::Result<()> {
+pub(crate) async fn provider(
+    config: ProviderConfig,
+    issue: Option<&Path>,
+    timeline: &Timeline,
+) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let (start, port) = (Instant::now(), config.port);
     let provider = Provider::start(config).await.with_context(|| {
-        format!("the OAuth2 provider cannot listen on port {port} of 127.0.0.1; port 0 takes a free one")
+        format!(
+            "the OAuth2 provider cannot listen on port {port} of 127.0.0.1; port 0 takes a free one"
+        )
     })?;
-    timeline.plain(&format!("OAuth2 provider at {}, state in memory only", provider.url()));
+    timeline.plain(&format!(
+        "OAuth2 provider at {}, state in memory only",
+        provider.url()
+    ));
     for (what, value) in [
         ("authorization endpoint", provider.authorize_url()),
         ("token endpoint", provider.token_url()),
@@ -37,7 +46,11 @@ pub(crate) async fn provider(config: ProviderConfig, issue: Option<&Path>, timel
     if let Some(path) = issue {
         write(path, &Value::from(provider.issue()).to_string())
             .with_context(|| format!("the tokens cannot be written to {}", path.display()))?;
-        timeline.plain(&format!("  {:<22} {}", "tokens to begin with", path.display()));
+        timeline.plain(&format!(
+            "  {:<22} {}",
+            "tokens to begin with",
+            path.display()
+        ));
     }
     timeline.plain("Ctrl-C ends it.");
     loop {

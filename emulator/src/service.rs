@@ -38,12 +38,29 @@ pub(crate) struct ServicePlan {
 /// Runs the command until it ends; true when it posted success, and credentials were not found wrong.
 pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyhow::Result<bool> {
     let config = PlatformConfig::default();
-    let platform = Platform::start(config.clone()).await.context("the platform cannot listen on 127.0.0.1")?;
-    let provider = Provider::start(plan.provider).await.context("the OAuth2 provider cannot listen on 127.0.0.1")?;
+    let platform = Platform::start(config.clone())
+        .await
+        .context("the platform cannot listen on 127.0.0.1")?;
+    let provider = Provider::start(plan.provider)
+        .await
+        .context("the OAuth2 provider cannot listen on 127.0.0.1")?;
     let standin = start_standin(plan.standin, &provider).await?;
-    fill_in(&mut plan.config, &Places { platform: &platform, provider: &provider, standin: standin.as_ref() });
-    let step = Step { config: plan.config.clone(), ..Step::default() };
-    let step = Step { function: plan.function.clone().unwrap_or_default(), ..step };
+    fill_in(
+        &mut plan.config,
+        &Places {
+            platform: &platform,
+            provider: &provider,
+            standin: standin.as_ref(),
+        },
+    );
+    let step = Step {
+        config: plan.config.clone(),
+        ..Step::default()
+    };
+    let step = Step {
+        function: plan.function.clone().unwrap_or_default(),
+        ..step
+    };
     platform.set_step("emulated-flow", step);
     let command = complete(plan.command, &plan.method);
     let mut env = environment(&platform, &config, &plan.config, plan.function, plan.model);
@@ -63,7 +80,9 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
         }
     };
     output.rest(|line| timeline.component(line)).await;
-    let account = plan.config["_account"].as_str().and_then(|account| platform.account(account));
+    let account = plan.config["_account"]
+        .as_str()
+        .and_then(|account| platform.account(account));
     if let Err(error) = plan.keeper.keep(&account.unwrap_or_default()) {
         timeline.note(&error);
     }
@@ -78,9 +97,18 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
         timeline.tail(output.tail());
         timeline.note("it called:");
         timeline.tail(
-            platform.calls().iter().map(|call| format!("{call:?}")).collect::<Vec<_>>().iter().map(String::as_str),
+            platform
+                .calls()
+                .iter()
+                .map(|call| format!("{call:?}"))
+                .collect::<Vec<_>>()
+                .iter()
+                .map(String::as_str),
         );
-        bail!("the component ended with {} without posting a result that was accepted", in_words(status));
+        bail!(
+            "the component ended with {} without posting a result that was accepted",
+            in_words(status)
+        );
     };
     timeline.answer(result);
     Ok(succeeded(result))
@@ -91,8 +119,13 @@ fn succeeded(result: &ServiceResult) -> bool {
 }
 
 fn complete(mut command: Vec<String>, method: &str) -> Vec<String> {
-    if command.iter().any(|argument| argument.contains(METHOD_PLACEHOLDER)) {
-        command.iter_mut().for_each(|argument| *argument = argument.replace(METHOD_PLACEHOLDER, method));
+    if command
+        .iter()
+        .any(|argument| argument.contains(METHOD_PLACEHOLDER))
+    {
+        command
+            .iter_mut()
+            .for_each(|argument| *argument = argument.replace(METHOD_PLACEHOLDER, method));
     } else {
         command.extend(["service".to_owned(), method.to_owned()]);
     }
@@ -113,7 +146,10 @@ fn environment(
         ("ELASTICIO_API_USERNAME", config.username.clone()),
         ("ELASTICIO_API_KEY", config.key.clone()),
         ("ELASTICIO_OBJECT_STORAGE_URI", platform.url()),
-        ("ELASTICIO_OBJECT_STORAGE_TOKEN", config.storage_token.clone()),
+        (
+            "ELASTICIO_OBJECT_STORAGE_TOKEN",
+            config.storage_token.clone(),
+        ),
         ("ELASTICIO_EXEC_ID", EXEC.into()),
         ("ELASTICIO_COMP_ID", "emulated-component".into()),
         ("ELASTICIO_CONTAINER_ID", "emulated-container".into()),
@@ -142,14 +178,27 @@ mod tests {
             (true, Value::Null, true),
             (false, json!({"message": "no"}), false),
         ] {
-            assert_eq!(succeeded(&ServiceResult { exec: String::new(), success, data }), good);
+            assert_eq!(
+                succeeded(&ServiceResult {
+                    exec: String::new(),
+                    success,
+                    data
+                }),
+                good
+            );
         }
     }
 
     #[test]
     fn given_a_command_when_it_is_completed_then_the_method_is_in_its_place_or_at_its_end() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(complete(words("cargo run --"), "m"), words("cargo run -- service m"));
-        assert_eq!(complete(words("node runService.js {METHOD}"), "m"), words("node runService.js m"));
+        assert_eq!(
+            complete(words("cargo run --"), "m"),
+            words("cargo run -- service m")
+        );
+        assert_eq!(
+            complete(words("node runService.js {METHOD}"), "m"),
+            words("node runService.js m")
+        );
     }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Starts everything; the step knows the addresses.
-    pub(crate) async fn start(config: EmulatorConfig, standin: Option<Name>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        config: EmulatorConfig,
+        standin: Option<Name>,
+    ) -> anyhow::Result<Self> {
         let (flow, mut step) = (config.flow.clone(), config.step.clone());
         let emulator = Emulator::start(config).await?;
         let standin = start_standin(standin, emulator.provider()).await?;
@@ -31,14 +34,24 @@ impl Stage {
     /// Puts addresses and tokens into a value from a file.
     pub(crate) fn fill_in(&self, value: &mut Value) {
         let (platform, provider) = (self.emulator.platform(), self.emulator.provider());
-        fill_in(value, &Places { platform, provider, standin: self.standin.as_ref() });
+        fill_in(
+            value,
+            &Places {
+                platform,
+                provider,
+                standin: self.standin.as_ref(),
+            },
+        );
     }
 
     /// Where it listens.
     pub(crate) fn banner(&self) -> String {
         let emulator = &self.emulator;
         let (broker, platform) = (emulator.broker().addr(), emulator.platform().url());
-        let standin = self.standin.as_ref().map(|standin| format!(", {} at {}", standin.title(), standin.url()));
+        let standin = self
+            .standin
+            .as_ref()
+            .map(|standin| format!(", {} at {}", standin.title(), standin.url()));
         format!(
             "emulator: broker at {broker}, platform at {platform}, OAuth2 provider at {}{}, state in memory only",
             emulator.provider().url(),
@@ -50,7 +63,10 @@ impl Stage {
     pub(crate) fn component_env(&self) -> Vec<(String, String)> {
         let mut env = self.emulator.env();
         env.push(("EMULATOR_URL".into(), self.emulator.platform().url()));
-        env.extend(provider_env(self.emulator.provider(), self.standin.as_ref()));
+        env.extend(provider_env(
+            self.emulator.provider(),
+            self.standin.as_ref(),
+        ));
         env
     }
 
@@ -62,21 +78,38 @@ impl Stage {
     }
 }
 
-pub(crate) async fn start_standin(standin: Option<Name>, provider: &Provider) -> anyhow::Result<Option<Standin>> {
+pub(crate) async fn start_standin(
+    standin: Option<Name>,
+    provider: &Provider,
+) -> anyhow::Result<Option<Standin>> {
     let Some(name) = standin else { return Ok(None) };
-    Ok(Some(name.start(provider).await.context("the stand-in cannot listen on 127.0.0.1")?))
+    Ok(Some(
+        name.start(provider)
+            .await
+            .context("the stand-in cannot listen on 127.0.0.1")?,
+    ))
 }
 
 /// The provider's address, and the variables by which the reference component's component.json knows a provider; the
 /// stand-in's, where there is one.
-pub(crate) fn provider_env(provider: &Provider, standin: Option<&Standin>) -> Vec<(String, String)> {
+pub(crate) fn provider_env(
+    provider: &Provider,
+    standin: Option<&Standin>,
+) -> Vec<(String, String)> {
     let mut env = vec![
         ("PROVIDER_URL".into(), provider.url()),
         ("OAUTH_CLIENT_ID".into(), provider.client_id().into()),
-        ("OAUTH_CLIENT_SECRET".into(), provider.client_secret().into()),
+        (
+            "OAUTH_CLIENT_SECRET".into(),
+            provider.client_secret().into(),
+        ),
         ("OAUTH_AUTH_URI".into(), provider.authorize_url()),
         ("OAUTH_TOKEN_URI".into(), provider.token_url()),
     ];
-    env.extend(standin.map(|standin| standin.env(provider)).unwrap_or_default());
+    env.extend(
+        standin
+            .map(|standin| standin.env(provider))
+            .unwrap_or_default(),
+    );
     env
 }

@@ -24,7 +24,12 @@ pub(crate) struct Story {
 
 impl Story {
     pub(crate) fn new(concurrent: usize, replicas: usize, rotating: bool) -> Self {
-        Self { concurrent, replicas, rotating, seen: BTreeMap::new() }
+        Self {
+            concurrent,
+            replicas,
+            rotating,
+            seen: BTreeMap::new(),
+        }
     }
 
     /// Shows an event, and what it means when it is the first of its kind.
@@ -33,8 +38,11 @@ impl Story {
         let count = self.seen.entry(scene.clone()).or_default();
         *count += 1;
         let first = *count == 1;
-        let is_crowd = self.concurrent > 1 && is_of_one_message(event.kind) && event.problem.is_none();
-        if matches!(event.kind, EventKind::Connected | EventKind::Disconnected) || is_crowd && !first {
+        let is_crowd =
+            self.concurrent > 1 && is_of_one_message(event.kind) && event.problem.is_none();
+        if matches!(event.kind, EventKind::Connected | EventKind::Disconnected)
+            || is_crowd && !first
+        {
             return;
         }
         timeline.event(event);
@@ -45,7 +53,9 @@ impl Story {
 
     fn meaning(&self, scene: &str) -> Option<&'static str> {
         Some(match scene {
-            "issued" => "what the step has stored: at is an access token, which is expired by now, rt a refresh token",
+            "issued" => {
+                "what the step has stored: at is an access token, which is expired by now, rt a refresh token"
+            }
             "Sent" => "a message for the step; what it wants of the API needs a token",
             "Call GET 200" => "the component learns its configuration, the stored tokens with it",
             "ApiCall 401" => "the API refuses the stored access token",
@@ -56,7 +66,9 @@ impl Story {
             "issued again" => "the provider issues new tokens",
             "TokenCall 200" if self.concurrent > 1 => "one refresh, for all that wait for it",
             "TokenCall 200" => "one refresh",
-            "UpdateKeys" => "the whole answer, merged into what was stored, is saved before it is used",
+            "UpdateKeys" => {
+                "the whole answer, merged into what was stored, is saved before it is used"
+            }
             "ApiCall 201" => "the same request once more, once, with the new token",
             "Data" => "the API's answer goes on to the next step",
             "Acked" => "and only then is the message done with",
@@ -70,21 +82,37 @@ impl Story {
         let answered = times("ApiCall 201");
         let (provider, refreshes) = (emulator.provider(), emulator.provider().refreshes());
         let stored = emulator.platform().account(ACCOUNT).unwrap_or_default();
-        let stored = stored.get(FIELD).and_then(|record| record["refresh_token"].as_str());
+        let stored = stored
+            .get(FIELD)
+            .and_then(|record| record["refresh_token"].as_str());
         let spendable = stored.is_some_and(|token| provider.is_spendable(token));
         timeline.note(&format!(
             "{} in {}: {} refused for the expired token, {}, {}, {} answered, {} acknowledged",
             count(self.concurrent, "message", "messages"),
             count(self.replicas, "process", "processes"),
-            count(provider.api_calls().len().saturating_sub(answered), "request", "requests"),
+            count(
+                provider.api_calls().len().saturating_sub(answered),
+                "request",
+                "requests"
+            ),
             count(refreshes, "refresh", "refreshes"),
-            count(times("UpdateKeys"), "update of the keys", "updates of the keys"),
+            count(
+                times("UpdateKeys"),
+                "update of the keys",
+                "updates of the keys"
+            ),
             count(answered, "request", "requests"),
             times("Acked"),
         ));
-        let fate = if spendable { "is good for the next refresh" } else { "is NOT good any more" };
+        let fate = if spendable {
+            "is good for the next refresh"
+        } else {
+            "is NOT good any more"
+        };
         timeline.note(&format!("the refresh token that is stored {fate}"));
-        timeline.result(&json!({"event": "story", "refreshes": refreshes, "stored_token_is_good": spendable}));
+        timeline.result(
+            &json!({"event": "story", "refreshes": refreshes, "stored_token_is_good": spendable}),
+        );
         refreshes == 1 && spendable
     }
 }
@@ -101,7 +129,10 @@ fn scene(event: &Event) -> String {
         EventKind::Token if text.starts_with("issued at-2 ") => "issued".into(),
         EventKind::Token if text.starts_with("issued") => "issued again".into(),
         EventKind::Token if text.starts_with("spent") => "spent".into(),
-        EventKind::Call => format!("Call {} {status}", event.body["method"].as_str().unwrap_or_default()),
+        EventKind::Call => format!(
+            "Call {} {status}",
+            event.body["method"].as_str().unwrap_or_default()
+        ),
         kind @ (EventKind::TokenCall | EventKind::ApiCall) => format!("{kind:?} {status}"),
         kind => format!("{kind:?}"),
     }

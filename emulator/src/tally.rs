@@ -81,7 +81,8 @@ mod tests {
     use EventKind::{Acked, CameBack, DeadLettered, Error, Lost, Rebound, Rejected, Sent};
 
     #[test]
-    fn given_the_events_of_one_message_when_they_are_counted_then_they_tell_whether_it_is_settled_and_went_well() {
+    fn given_the_events_of_one_message_when_they_are_counted_then_they_tell_whether_it_is_settled_and_went_well()
+     {
         for (kinds, settled, faultless) in [
             (&[][..], false, true),
             (&[Acked], true, true),
@@ -95,8 +96,14 @@ mod tests {
         ] {
             let mut tally = Tally::default();
             tally.count(&Event::bare(Sent, ""));
-            kinds.iter().for_each(|&kind| tally.count(&Event::bare(kind, "")));
-            assert_eq!((tally.settled(), tally.faultless()), (settled, faultless), "{kinds:?}");
+            kinds
+                .iter()
+                .for_each(|&kind| tally.count(&Event::bare(kind, "")));
+            assert_eq!(
+                (tally.settled(), tally.faultless()),
+                (settled, faultless),
+                "{kinds:?}"
+            );
         }
     }
 }

@@ -34,7 +34,12 @@ impl Timeline {
     /// `json`: one object per line on standard output, and nothing else there. `quiet`: nothing of what the component
     /// prints.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { start: Instant::now(), json, quiet, colours: !json && std::io::stdout().is_terminal() }
+        Self {
+            start: Instant::now(),
+            json,
+            quiet,
+            colours: !json && std::io::stdout().is_terminal(),
+        }
     }
 
     /// What the emulator itself has to say.
@@ -83,7 +88,11 @@ impl Timeline {
     pub(crate) fn answer(&self, result: &ServiceResult) {
         let status = if result.success { "success" } else { "error" };
         let answer = json!({"status": status, "data": result.data});
-        say(&if self.json { answer.to_string() } else { format!("{answer:#}") });
+        say(&if self.json {
+            answer.to_string()
+        } else {
+            format!("{answer:#}")
+        });
     }
 
     /// Something that happened.
@@ -118,11 +127,19 @@ impl Timeline {
 
     fn entry(&self, at: Duration, symbol: &str, colour: &str, kind: &str, what: &str) {
         let at = format!("{:>7} ms", at.as_millis());
-        say(&format!("{}  {} {what}", self.paint(DIM, &at), self.paint(colour, &format!("{symbol} {kind:<14}"))));
+        say(&format!(
+            "{}  {} {what}",
+            self.paint(DIM, &at),
+            self.paint(colour, &format!("{symbol} {kind:<14}"))
+        ));
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colours {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -169,17 +186,32 @@ fn what(event: &Event) -> String {
         EventKind::Error => error(&body["error"]),
         EventKind::ErrorReply => error(body),
         EventKind::Rebound => {
-            let header = |name: &str| event.headers.get(name).map(Value::to_string).unwrap_or_default();
-            format!("{} number {}: {}", event.message_id(), header("reboundIteration"), header("reboundReason"))
+            let header = |name: &str| {
+                event
+                    .headers
+                    .get(name)
+                    .map(Value::to_string)
+                    .unwrap_or_default()
+            };
+            format!(
+                "{} number {}: {}",
+                event.message_id(),
+                header("reboundIteration"),
+                header("reboundReason")
+            )
         }
         EventKind::UpdateKeys => {
             let account = body["accountId"].as_str().unwrap_or_default();
             format!("account {account}: {}", redacted(&body["keys"]))
         }
-        EventKind::Snapshot | EventKind::SnapshotUpdate | EventKind::HttpReply => cut(&body.to_string()),
+        EventKind::Snapshot | EventKind::SnapshotUpdate | EventKind::HttpReply => {
+            cut(&body.to_string())
+        }
         EventKind::Call => {
             let text = |name: &str| body[name].as_str().unwrap_or_default();
-            let status = body["status"].as_u64().map_or("no answer".into(), |status| status.to_string());
+            let status = body["status"]
+                .as_u64()
+                .map_or("no answer".into(), |status| status.to_string());
             format!("{} {} → {status}", text("method"), text("path"))
         }
         EventKind::TokenCall | EventKind::Token | EventKind::ApiCall => {
@@ -220,9 +252,11 @@ fn cut(text: &str) -> String {
 /// The shape of a value without what may be secret in it.
 fn redacted(value: &Value) -> Value {
     match value {
-        Value::Object(members) => {
-            members.iter().map(|(name, member)| (name.clone(), redacted(member))).collect::<Map<_, _>>().into()
-        }
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| (name.clone(), redacted(member)))
+            .collect::<Map<_, _>>()
+            .into(),
         Value::Array(values) => values.iter().map(redacted).collect(),
         Value::Null => Value::Null,
         _ => "…".into(),
@@ -239,8 +273,13 @@ fn for_machines(event: &Event) -> Value {
 
 /// Bunyan lines as level and message; others as they are.
 fn readable(line: &str) -> String {
-    let Ok(Value::Object(record)) = serde_json::from_str(line) else { return line.to_owned() };
-    let (Some(level), Some(text)) = (record.get("level").and_then(Value::as_u64), record.get("msg")) else {
+    let Ok(Value::Object(record)) = serde_json::from_str(line) else {
+        return line.to_owned();
+    };
+    let (Some(level), Some(text)) = (
+        record.get("level").and_then(Value::as_u64),
+        record.get("msg"),
+    ) else {
         return line.to_owned();
     };
     let level = match level {
@@ -251,12 +290,18 @@ fn readable(line: &str) -> String {
         50..60 => "error",
         _ => "fatal",
     };
-    let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-    let cause = record.get("err").and_then(|error| error["message"].as_str());
+    let text = text
+        .as_str()
+        .map_or_else(|| text.to_string(), str::to_owned);
+    let cause = record
+        .get("err")
+        .and_then(|error| error["message"].as_str());
     // What an error event would have said.
     let reported = record.get("reported_message").and_then(Value::as_str);
     let causes = [cause, reported].into_iter().flatten();
-    causes.fold(format!("{level:<5} {text}"), |line, cause| format!("{line}: {cause}"))
+    causes.fold(format!("{level:<5} {text}"), |line, cause| {
+        format!("{line}: {cause}")
+    })
 }
 
 #[cfg(test)]
@@ -267,8 +312,14 @@ mod tests {
     fn given_a_bunyan_line_when_it_is_shown_then_level_message_and_cause_remain() {
         for (line, shown) in [
             (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
-            (r#"{"level":60,"msg":"failed","err":{"message":"no queue"}}"#, "fatal failed: no queue"),
-            (r#"{"level":60,"msg":"not told","reported_message":"x"}"#, "fatal not told: x"),
+            (
+                r#"{"level":60,"msg":"failed","err":{"message":"no queue"}}"#,
+                "fatal failed: no queue",
+            ),
+            (
+                r#"{"level":60,"msg":"not told","reported_message":"x"}"#,
+                "fatal not told: x",
+            ),
             (r#"{"other":1}"#, r#"{"other":1}"#),
             ("plain", "plain"),
         ] {
@@ -279,14 +330,18 @@ mod tests {
     #[test]
     fn given_keys_when_they_are_shown_then_only_their_names_are() {
         let keys = json!({"oauth": {"access_token": "secret", "scopes": ["s"], "expires_in": 3600, "x": null}});
-        let expected = json!({"oauth": {"access_token": "…", "scopes": ["…"], "expires_in": "…", "x": null}});
+        let expected =
+            json!({"oauth": {"access_token": "…", "scopes": ["…"], "expires_in": "…", "x": null}});
         assert_eq!(redacted(&keys), expected);
     }
 
     #[test]
     fn given_a_long_text_when_it_is_cut_then_whole_characters_remain_and_its_length_is_told() {
         let long = "ä".repeat(SHOWN + 1);
-        assert_eq!(cut(&long), format!("{}… (401 characters)", "ä".repeat(SHOWN)));
+        assert_eq!(
+            cut(&long),
+            format!("{}… (401 characters)", "ä".repeat(SHOWN))
+        );
         assert_eq!(cut(&long[2..]), long[2..]);
     }
 }

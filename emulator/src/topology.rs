@@ -102,7 +102,13 @@ impl Topology {
         }
         // The shorter of this and what a rebound brings along counts, so both are sped up alike.
         let message_ttl = Some(REBOUND_LIMIT / config.rebound_speed_up.max(1));
-        broker.declare_queue(&self.rebounds, QueueOptions { message_ttl, ..self.dead_lettering(&self.requeue_key) });
+        broker.declare_queue(
+            &self.rebounds,
+            QueueOptions {
+                message_ttl,
+                ..self.dead_lettering(&self.requeue_key)
+            },
+        );
         broker.bind_queue(&self.rebounds, &self.exchange, &self.keys.rebound);
         if config.collector {
             for (queue, keys) in [(&self.errors, "#.error"), (&self.snapshots, "#.snapshot")] {
@@ -139,5 +145,8 @@ impl Topology {
 }
 
 fn capped() -> QueueOptions {
-    QueueOptions { max_length: Some(KEPT), ..QueueOptions::default() }
+    QueueOptions {
+        max_length: Some(KEPT),
+        ..QueueOptions::default()
+    }
 }

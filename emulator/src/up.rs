@@ -1,6 +1,8 @@
 //! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
 
-use crate::{config::EmulatorConfig, keep::Keeper, stage::Stage, standins::Name, timeline::Timeline};
+use crate::{
+    config::EmulatorConfig, keep::Keeper, stage::Stage, standins::Name, timeline::Timeline,
+};
 use anyhow::Context;
 use std::{
     fs::OpenOptions,
@@ -29,9 +31,13 @@ pub(crate) async fn up(
         .collect();
     match env_file {
         Some(path) => {
-            write(&path, &exports)
-                .with_context(|| format!("the environment file {} cannot be written", path.display()))?;
-            timeline.plain(&format!("a component's environment: source {}", path.display()));
+            write(&path, &exports).with_context(|| {
+                format!("the environment file {} cannot be written", path.display())
+            })?;
+            timeline.plain(&format!(
+                "a component's environment: source {}",
+                path.display()
+            ));
         }
         None => timeline.plain(exports.trim_end()),
     }
@@ -55,5 +61,11 @@ pub(crate) async fn up(
 
 /// Only for the user's own eyes: there are passwords in it, if only the emulator's.
 pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
 }

@@ -6,11 +6,19 @@ use serde_json::{Map, Value};
 
 /// The header table of a message as JSON.
 pub(crate) fn headers_of(properties: &BasicProperties) -> Headers {
-    properties.headers().as_ref().map(object).unwrap_or_default()
+    properties
+        .headers()
+        .as_ref()
+        .map(object)
+        .unwrap_or_default()
 }
 
 fn object(table: &FieldTable) -> Map<String, Value> {
-    table.inner().iter().map(|(name, value)| (name.as_str().to_owned(), json(value))).collect()
+    table
+        .inner()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), json(value)))
+        .collect()
 }
 
 fn json(value: &AMQPValue) -> Value {
@@ -25,7 +33,9 @@ fn json(value: &AMQPValue) -> Value {
         AMQPValue::LongLongInt(value) => (*value).into(),
         AMQPValue::Float(value) => (*value).into(),
         AMQPValue::Double(value) => (*value).into(),
-        AMQPValue::DecimalValue(value) => (f64::from(value.value) / 10f64.powi(i32::from(value.scale))).into(),
+        AMQPValue::DecimalValue(value) => {
+            (f64::from(value.value) / 10f64.powi(i32::from(value.scale))).into()
+        }
         AMQPValue::ShortString(value) => value.as_str().into(),
         AMQPValue::LongString(value) => value.to_string().into(),
         AMQPValue::FieldArray(values) => values.as_slice().iter().map(json).collect(),
@@ -39,7 +49,10 @@ fn json(value: &AMQPValue) -> Value {
 /// A header table of JSON values. Members that are null are left out, and names that are too long for AMQP.
 pub(crate) fn table(headers: &Map<String, Value>) -> FieldTable {
     let mut table = FieldTable::default();
-    for (name, value) in headers.iter().filter(|(name, value)| !value.is_null() && name.len() < 256) {
+    for (name, value) in headers
+        .iter()
+        .filter(|(name, value)| !value.is_null() && name.len() < 256)
+    {
         table.insert(name.as_str().into(), amqp(value));
     }
     table
@@ -50,23 +63,34 @@ fn amqp(value: &Value) -> AMQPValue {
         Value::Null => AMQPValue::Void,
         Value::Bool(value) => AMQPValue::Boolean(*value),
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => i32::try_from(integer).map_or(AMQPValue::LongLongInt(integer), AMQPValue::LongInt),
+            (Some(integer), _) => {
+                i32::try_from(integer).map_or(AMQPValue::LongLongInt(integer), AMQPValue::LongInt)
+            }
             (None, fraction) => AMQPValue::Double(fraction.unwrap_or_default()),
         },
         Value::String(text) => AMQPValue::LongString(text.as_str().into()),
-        Value::Array(values) => AMQPValue::FieldArray(values.iter().map(amqp).collect::<Vec<_>>().into()),
+        Value::Array(values) => {
+            AMQPValue::FieldArray(values.iter().map(amqp).collect::<Vec<_>>().into())
+        }
         Value::Object(members) => AMQPValue::FieldTable(table(members)),
     }
 }
 
 /// How a body with these headers is encoded.
 pub(crate) fn encoding_of(headers: &Headers) -> Encoding {
-    Encoding::of(headers.get("protocolVersion").and_then(Value::as_i64).unwrap_or(1))
+    Encoding::of(
+        headers
+            .get("protocolVersion")
+            .and_then(Value::as_i64)
+            .unwrap_or(1),
+    )
 }
 
 /// Decrypts a body and reads its JSON. The reason why that failed tells nothing of the content.
 pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<Value, String> {
-    let plain = cipher.open(body, encoding).map_err(|error| error.to_string())?;
+    let plain = cipher
+        .open(body, encoding)
+        .map_err(|error| error.to_string())?;
     plain_json(&plain)
 }
 
@@ -83,7 +107,9 @@ pub(crate) fn open_error(cipher: &Cipher, body: &[u8]) -> Result<Value, String> 
         return Err("an error event must be a JSON object".into());
     };
     for (name, member) in &mut members {
-        let Value::String(sealed) = &*member else { continue };
+        let Value::String(sealed) = &*member else {
+            continue;
+        };
         match open(cipher, sealed.as_bytes(), Encoding::Base64) {
             Ok(plain) => *member = plain,
             Err(_) if name == "errorInput" => {}

@@ -12,8 +12,16 @@ use tempfile::TempDir;
 /// The example `plain-component`, which cargo builds with the tests: a component without any sailor.
 fn scripted_command() -> Vec<String> {
     let this = std::env::current_exe().unwrap();
-    let binary = this.ancestors().nth(2).unwrap().join("examples/plain-component");
-    assert!(binary.exists(), "{} is missing: cargo build -p emulator --examples", binary.display());
+    let binary = this
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/plain-component");
+    assert!(
+        binary.exists(),
+        "{} is missing: cargo build -p emulator --examples",
+        binary.display()
+    );
     vec![binary.to_str().unwrap().to_owned()]
 }
 
@@ -26,14 +34,21 @@ struct Outcome {
 impl Outcome {
     /// The events of `--json`, by name.
     fn events(&self, name: &str) -> Vec<Value> {
-        let lines = self.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        let lines = self
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect(line));
         lines.filter(|event| event["event"] == name).collect()
     }
 }
 
 fn emulator<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
-    let output = command.current_dir(folder).args(arguments).output().unwrap();
+    let output = command
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap();
     Outcome {
         status: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -43,8 +58,15 @@ fn emulator<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = 
 
 /// `emulator run` of the scripted component.
 fn run(folder: &Path, arguments: &[&str]) -> Outcome {
-    let arguments: Vec<String> = ["run", "--function", "f"].iter().chain(arguments).map(|&s| s.to_owned()).collect();
-    emulator(folder, [arguments, vec!["--".into()], scripted_command()].concat())
+    let arguments: Vec<String> = ["run", "--function", "f"]
+        .iter()
+        .chain(arguments)
+        .map(|&s| s.to_owned())
+        .collect();
+    emulator(
+        folder,
+        [arguments, vec!["--".into()], scripted_command()].concat(),
+    )
 }
 
 fn folder(files: &[(&str, Value)]) -> TempDir {
@@ -57,15 +79,38 @@ fn folder(files: &[(&str, Value)]) -> TempDir {
 
 #[test]
 fn given_good_messages_when_they_are_run_then_the_time_line_shows_it_and_the_status_is_0() {
-    let folder = folder(&[("m1.json", json!({"op": "echo", "n": 1})), ("m2.json", json!({"id": "two", "body": {}}))]);
-    let outcome = run(folder.path(), &["--message", "m1.json", "--message", "m2.json", "--prefetch", "2"]);
+    let folder = folder(&[
+        ("m1.json", json!({"op": "echo", "n": 1})),
+        ("m2.json", json!({"id": "two", "body": {}})),
+    ]);
+    let outcome = run(
+        folder.path(),
+        &[
+            "--message",
+            "m1.json",
+            "--message",
+            "m2.json",
+            "--prefetch",
+            "2",
+        ],
+    );
     assert_eq!(outcome.status, 0, "{}", outcome.stdout);
     let first = outcome.stdout.lines().next().unwrap();
-    assert!(first.contains("127.0.0.1") && first.contains("in memory only"), "{first}");
-    for part in
-        ["→ message", "← data           {\"n\":1,\"op\":\"echo\"}", "✓ acknowledged   two", "2 sent, 2 acknowledged"]
-    {
-        assert!(outcome.stdout.contains(part), "{part} in {}", outcome.stdout);
+    assert!(
+        first.contains("127.0.0.1") && first.contains("in memory only"),
+        "{first}"
+    );
+    for part in [
+        "→ message",
+        "← data           {\"n\":1,\"op\":\"echo\"}",
+        "✓ acknowledged   two",
+        "2 sent, 2 acknowledged",
+    ] {
+        assert!(
+            outcome.stdout.contains(part),
+            "{part} in {}",
+            outcome.stdout
+        );
     }
     assert!(!outcome.stdout.contains('\x1b'), "no colours into a pipe");
 }
@@ -84,32 +129,59 @@ fn given_an_error_event_when_it_is_run_then_the_status_is_1() {
     let folder = folder(&[("m.json", json!({"op": "fail"}))]);
     let outcome = run(folder.path(), &["--message", "m.json", "--json"]);
     assert_eq!(outcome.status, 1);
-    assert_eq!(outcome.events("error")[0]["body"]["error"]["message"], "as told");
+    assert_eq!(
+        outcome.events("error")[0]["body"]["error"]["message"],
+        "as told"
+    );
     let result = &outcome.events("result")[0];
-    assert_eq!((&result["rejected"], &result["errors"], &result["ok"]), (&json!(1), &json!(1), &json!(false)));
+    assert_eq!(
+        (&result["rejected"], &result["errors"], &result["ok"]),
+        (&json!(1), &json!(1), &json!(false))
+    );
 }
 
 #[test]
-fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file_has_them_otherwise_it_stays() {
+fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file_has_them_otherwise_it_stays()
+ {
     let config = json!({"_account": "acc", "token": "stale", "other": 1});
     for (arguments, token) in [(&["--save-keys"][..], "fresh"), (&[], "stale")] {
-        let folder = folder(&[("m.json", json!({"op": "put keys"})), ("config.json", config.clone())]);
-        let outcome = run(folder.path(), &[&["--message", "m.json", "--config", "config.json"], arguments].concat());
+        let folder = folder(&[
+            ("m.json", json!({"op": "put keys"})),
+            ("config.json", config.clone()),
+        ]);
+        let outcome = run(
+            folder.path(),
+            &[
+                &["--message", "m.json", "--config", "config.json"],
+                arguments,
+            ]
+            .concat(),
+        );
         assert_eq!(outcome.status, 0, "{}", outcome.stdout);
         let stored = std::fs::read(folder.path().join("config.json")).unwrap();
         let stored: Value = serde_json::from_slice(&stored).unwrap();
-        assert_eq!(stored, json!({"_account": "acc", "token": token, "other": 1}));
+        assert_eq!(
+            stored,
+            json!({"_account": "acc", "token": token, "other": 1})
+        );
     }
 }
 
 #[test]
-fn given_an_event_that_is_unreadable_or_returned_when_it_is_run_then_the_status_is_1_and_it_says_why() {
+fn given_an_event_that_is_unreadable_or_returned_when_it_is_run_then_the_status_is_1_and_it_says_why()
+ {
     for (op, why) in [
         ("garbage", "the payload cannot be decrypted"),
-        ("fail", "no queue is bound for the routing key \"emulated-workspace.emulated-flow/ordinary.step_1.error\""),
+        (
+            "fail",
+            "no queue is bound for the routing key \"emulated-workspace.emulated-flow/ordinary.step_1.error\"",
+        ),
     ] {
         let folder = folder(&[("m.json", json!({"op": op}))]);
-        let outcome = run(folder.path(), &["--message", "m.json", "--without-collector"]);
+        let outcome = run(
+            folder.path(),
+            &["--message", "m.json", "--without-collector"],
+        );
         assert_eq!(outcome.status, 1);
         assert!(outcome.stdout.contains(why), "{}", outcome.stdout);
     }
@@ -124,11 +196,18 @@ fn the_time_line_says_end_of_the_flow_where_nothing_is_bound_and_that_is_no_fail
         ("echo", &["--next-step"], None),
         ("elsewhere", &["--next-step"], Some(other)),
         ("elsewhere", &["--routing-key", "some.other.key"], None),
-        ("snapshot", &["--without-collector"], Some("end of the flow: nothing is bound to ")),
+        (
+            "snapshot",
+            &["--without-collector"],
+            Some("end of the flow: nothing is bound to "),
+        ),
         ("snapshot", &[], None),
     ] {
         let folder = folder(&[("m.json", json!({"op": op}))]);
-        let outcome = run(folder.path(), &[&["--message", "m.json"], arguments].concat());
+        let outcome = run(
+            folder.path(),
+            &[&["--message", "m.json"], arguments].concat(),
+        );
         assert_eq!(outcome.status, 0, "{}", outcome.stdout);
         assert_eq!(
             outcome.stdout.contains("end of the flow"),
@@ -136,31 +215,63 @@ fn the_time_line_says_end_of_the_flow_where_nothing_is_bound_and_that_is_no_fail
             "{op} {arguments:?}: {}",
             outcome.stdout
         );
-        assert!(outcome.stdout.contains(said.unwrap_or("✓ acknowledged")), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.contains(said.unwrap_or("✓ acknowledged")),
+            "{}",
+            outcome.stdout
+        );
         assert!(!outcome.stdout.contains("! returned"), "{}", outcome.stdout);
     }
     let folder = folder(&[]);
     let outcome = run(folder.path(), &["--json"]);
-    assert!(outcome.events("data")[0]["end_of_flow"].as_str().unwrap().starts_with("nothing is bound to "));
-    assert!(outcome.events("data")[0].get("problem").is_none() && outcome.events("returned").is_empty());
+    assert!(
+        outcome.events("data")[0]["end_of_flow"]
+            .as_str()
+            .unwrap()
+            .starts_with("nothing is bound to ")
+    );
+    assert!(
+        outcome.events("data")[0].get("problem").is_none() && outcome.events("returned").is_empty()
+    );
 }
 
 #[test]
 fn given_a_rebound_when_it_is_run_then_it_is_waited_for() {
     let folder = folder(&[("m.json", json!({"op": "rebound"}))]);
-    let outcome = run(folder.path(), &["--message", "m.json", "--json", "--rebound-speed-up", "300"]);
+    let outcome = run(
+        folder.path(),
+        &["--message", "m.json", "--json", "--rebound-speed-up", "300"],
+    );
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert_eq!(outcome.events("came-back").len(), 1);
     assert_eq!(outcome.events("data")[0]["body"]["body"], "again");
 }
 
 #[test]
-fn given_a_component_that_crashes_when_it_is_run_then_its_last_lines_are_shown_and_the_status_is_1() {
+fn given_a_component_that_crashes_when_it_is_run_then_its_last_lines_are_shown_and_the_status_is_1()
+{
     let folder = folder(&[("m.json", json!({"op": "crash"}))]);
-    let outcome = run(folder.path(), &["--message", "m.json", "--quiet", "--env", "RUST_BACKTRACE=0"]);
+    let outcome = run(
+        folder.path(),
+        &[
+            "--message",
+            "m.json",
+            "--quiet",
+            "--env",
+            "RUST_BACKTRACE=0",
+        ],
+    );
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stdout.contains("ended with status 101"), "{}", outcome.stdout);
-    assert!(outcome.stdout.contains("crashed as told"), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("ended with status 101"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(
+        outcome.stdout.contains("crashed as told"),
+        "{}",
+        outcome.stdout
+    );
 }
 
 #[test]
@@ -168,33 +279,76 @@ fn given_a_component_that_never_settles_when_the_time_is_over_then_the_status_is
     let folder = folder(&[("m.json", json!({"op": "hang"}))]);
     let outcome = run(folder.path(), &["--message", "m.json", "--timeout", "1"]);
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stdout.contains("did not settle all messages within 1 s"), "{}", outcome.stdout);
-    assert!(outcome.stdout.contains("1 not settled"), "{}", outcome.stdout);
+    assert!(
+        outcome
+            .stdout
+            .contains("did not settle all messages within 1 s"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(
+        outcome.stdout.contains("1 not settled"),
+        "{}",
+        outcome.stdout
+    );
 }
 
 #[test]
 fn given_a_command_with_children_when_it_is_ended_then_none_of_them_is_left() {
     let folder = folder(&[]);
     let script = "sleep 1000 & echo child=$!; wait";
-    let arguments = ["run", "--function", "f", "--start-timeout", "1", "--", "sh", "-c", script];
+    let arguments = [
+        "run",
+        "--function",
+        "f",
+        "--start-timeout",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
     let outcome = emulator(folder.path(), arguments);
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stdout.contains("took no message within 1 s"), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("took no message within 1 s"),
+        "{}",
+        outcome.stdout
+    );
     let (_, child) = outcome.stdout.split_once("│ child=").unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.lines().next().unwrap()));
-    assert!(stat.map_or(true, |stat| stat.contains(") Z ")), "the child still runs");
+    assert!(
+        stat.map_or(true, |stat| stat.contains(") Z ")),
+        "the child still runs"
+    );
 }
 
 #[test]
-fn given_files_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_the_file_and_place_are_named() {
+fn given_files_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_the_file_and_place_are_named()
+ {
     let folder = folder(&[("list.json", json!([1]))]);
     std::fs::write(folder.path().join("broken.json"), "{\n  \"a\": x}").unwrap();
     for (arguments, reason) in [
-        (["--message", "none.json"], "the message file none.json cannot be read"),
-        (["--message", "broken.json"], "the message file broken.json is not JSON: line 2, column 8"),
-        (["--message", "list.json"], "the message file list.json must hold a JSON object, but it holds a list"),
-        (["--config", "broken.json"], "the configuration file broken.json is not JSON: line 2"),
-        (["--snapshot", "none.json"], "the snapshot file none.json cannot be read"),
+        (
+            ["--message", "none.json"],
+            "the message file none.json cannot be read",
+        ),
+        (
+            ["--message", "broken.json"],
+            "the message file broken.json is not JSON: line 2, column 8",
+        ),
+        (
+            ["--message", "list.json"],
+            "the message file list.json must hold a JSON object, but it holds a list",
+        ),
+        (
+            ["--config", "broken.json"],
+            "the configuration file broken.json is not JSON: line 2",
+        ),
+        (
+            ["--snapshot", "none.json"],
+            "the snapshot file none.json cannot be read",
+        ),
     ] {
         let outcome = run(folder.path(), &arguments);
         assert_eq!(outcome.status, 2, "{arguments:?}");
@@ -205,42 +359,103 @@ fn given_files_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_the_f
 #[test]
 fn given_a_wrong_command_line_when_it_is_read_then_the_status_is_2() {
     let folder = folder(&[]);
-    for arguments in [&["run"][..], &[], &["nonsense"], &["run", "--function", "f", "--prefetch", "x"]] {
-        assert_eq!(emulator(folder.path(), arguments).status, 2, "{arguments:?}");
+    for arguments in [
+        &["run"][..],
+        &[],
+        &["nonsense"],
+        &["run", "--function", "f", "--prefetch", "x"],
+    ] {
+        assert_eq!(
+            emulator(folder.path(), arguments).status,
+            2,
+            "{arguments:?}"
+        );
     }
 }
 
 #[test]
 fn given_a_command_that_does_not_exist_when_it_is_run_then_the_error_names_it() {
     let folder = folder(&[]);
-    let outcome = emulator(folder.path(), ["run", "--function", "f", "--", "no-such-program"]);
+    let outcome = emulator(
+        folder.path(),
+        ["run", "--function", "f", "--", "no-such-program"],
+    );
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stderr.contains("\"no-such-program\" cannot be started"), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains("\"no-such-program\" cannot be started"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
-fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_platforms_address_is_in_its_place() {
+fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_platforms_address_is_in_its_place()
+ {
     let folder = folder(&[("m.json", json!({"deep": ["{{EMULATOR_URL}}/sample"]}))]);
     let script = "echo url=$EMULATOR_URL more=$MORE elasticio=$ELASTICIO_LEFTOVER.; exit 1";
     let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
-    command.current_dir(&folder).env("ELASTICIO_LEFTOVER", "from the shell");
-    command.args(["run", "--function", "f", "--message", "m.json", "--env", "MORE=b", "--", "sh", "-c", script]);
+    command
+        .current_dir(&folder)
+        .env("ELASTICIO_LEFTOVER", "from the shell");
+    command.args([
+        "run",
+        "--function",
+        "f",
+        "--message",
+        "m.json",
+        "--env",
+        "MORE=b",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
     let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
-    let url = output.split_once("│ url=").unwrap().1.split(' ').next().unwrap();
+    let url = output
+        .split_once("│ url=")
+        .unwrap()
+        .1
+        .split(' ')
+        .next()
+        .unwrap();
     assert!(url.starts_with("http://127.0.0.1:"), "{output}");
-    assert!(output.contains(&format!("{{\"deep\":[\"{url}/sample\"]}}")), "{output}");
+    assert!(
+        output.contains(&format!("{{\"deep\":[\"{url}/sample\"]}}")),
+        "{output}"
+    );
     assert!(output.contains("more=b elasticio=."), "{output}");
 }
 
 #[test]
 fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_addresses_and_tokens_are_in_their_place()
-{
+ {
     let config = json!({"url": "{{PROVIDER_URL}}/api", "oauth": "{{PROVIDER_EXPIRED_TOKENS}}", "other": "{{OTHER}}"});
     let folder = folder(&[("config.json", config)]);
     let script = "echo cfg=$ELASTICIO_CFG; echo client=$OAUTH_CLIENT_ID,$OAUTH_CLIENT_SECRET; echo at=$PROVIDER_URL";
-    let run = ["service", "verifyCredentials", "--config", "config.json", "--provider", "salesforce"];
-    let outcome = emulator(folder.path(), run.iter().chain(&["--", "sh", "-c", script, "{METHOD}"]));
-    let line = |name: &str| outcome.stdout.split_once(name).unwrap().1.lines().next().unwrap();
+    let run = [
+        "service",
+        "verifyCredentials",
+        "--config",
+        "config.json",
+        "--provider",
+        "salesforce",
+    ];
+    let outcome = emulator(
+        folder.path(),
+        run.iter().chain(&["--", "sh", "-c", script, "{METHOD}"]),
+    );
+    let line = |name: &str| {
+        outcome
+            .stdout
+            .split_once(name)
+            .unwrap()
+            .1
+            .lines()
+            .next()
+            .unwrap()
+    };
     let config: Value = serde_json::from_str(line("│ cfg=")).unwrap();
     let url = line("│ at=");
     assert_eq!(config["url"], format!("{url}/api"));
@@ -254,18 +469,45 @@ fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_a
 fn given_replicas_when_messages_come_then_each_gets_its_share_and_all_are_ended() {
     let folder = folder(&[("m.json", json!({"op": "echo"}))]);
     let messages = ["--message", "m.json"].repeat(4);
-    let outcome = run(folder.path(), &[&["--replicas", "2", "--prefetch", "2", "--json"], &messages[..]].concat());
+    let outcome = run(
+        folder.path(),
+        &[
+            &["--replicas", "2", "--prefetch", "2", "--json"],
+            &messages[..],
+        ]
+        .concat(),
+    );
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    assert_eq!((outcome.events("connected").len(), outcome.events("acked").len()), (2, 4));
-    assert_eq!(outcome.stderr.matches("the component ended with").count(), 2, "{}", outcome.stderr);
+    assert_eq!(
+        (
+            outcome.events("connected").len(),
+            outcome.events("acked").len()
+        ),
+        (2, 4)
+    );
+    assert_eq!(
+        outcome.stderr.matches("the component ended with").count(),
+        2,
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
 fn given_the_demo_when_a_component_does_not_refresh_then_the_status_is_1() {
     let folder = folder(&[]);
-    let outcome = emulator(folder.path(), [vec!["demo".to_owned(), "--".into()], scripted_command()].concat());
+    let outcome = emulator(
+        folder.path(),
+        [vec!["demo".to_owned(), "--".into()], scripted_command()].concat(),
+    );
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stdout.contains("0 refreshes, 0 updates of the keys"), "{}", outcome.stdout);
+    assert!(
+        outcome
+            .stdout
+            .contains("0 refreshes, 0 updates of the keys"),
+        "{}",
+        outcome.stdout
+    );
 }
 
 #[test]
@@ -273,7 +515,10 @@ fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_sa
     let folder = folder(&[("knobs.json", json!({"rotat": true}))]);
     for (arguments, why) in [
         (["--knobs", "knobs.json"], "unknown field `rotat`"),
-        (["--provider", "nobody"], "must be one of atlassian, dropbox"),
+        (
+            ["--provider", "nobody"],
+            "must be one of atlassian, dropbox",
+        ),
     ] {
         let outcome = run(folder.path(), &arguments);
         assert_eq!(outcome.status, 2);
@@ -282,17 +527,37 @@ fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_sa
 }
 
 #[test]
-fn given_a_one_time_execution_that_posts_nothing_when_it_ends_then_its_lines_are_shown_and_the_status_is_1() {
+fn given_a_one_time_execution_that_posts_nothing_when_it_ends_then_its_lines_are_shown_and_the_status_is_1()
+ {
     let folder = folder(&[]);
-    let arguments = ["service", "verifyCredentials", "--quiet", "--", "sh", "-c", "echo $0 $1; exit 4"];
+    let arguments = [
+        "service",
+        "verifyCredentials",
+        "--quiet",
+        "--",
+        "sh",
+        "-c",
+        "echo $0 $1; exit 4",
+    ];
     let outcome = emulator(folder.path(), arguments);
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stdout.contains("service verifyCredentials"), "{}", outcome.stdout);
-    assert!(outcome.stderr.contains("ended with status 4 without posting a result"), "{}", outcome.stderr);
+    assert!(
+        outcome.stdout.contains("service verifyCredentials"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(
+        outcome
+            .stderr
+            .contains("ended with status 4 without posting a result"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
-fn given_a_platform_that_stays_when_it_is_up_then_the_environment_file_leads_to_it_until_it_is_interrupted() {
+fn given_a_platform_that_stays_when_it_is_up_then_the_environment_file_leads_to_it_until_it_is_interrupted()
+ {
     let folder = folder(&[]);
     let mut up = Command::new(env!("CARGO_BIN_EXE_emulator"))
         .current_dir(&folder)
@@ -300,19 +565,31 @@ fn given_a_platform_that_stays_when_it_is_up_then_the_environment_file_leads_to_
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(up.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     assert!(lines.next().unwrap().contains("in memory only"));
-    assert_eq!(lines.next().unwrap(), "a component's environment: source env.sh");
+    assert_eq!(
+        lines.next().unwrap(),
+        "a component's environment: source env.sh"
+    );
     assert!(lines.next().unwrap().contains("Ctrl-C"));
     let read = ". ./env.sh; printf '%s\\n' \"$ELASTICIO_FUNCTION\" \"$ELASTICIO_API_URI\"";
-    let shell = Command::new("sh").current_dir(&folder).args(["-c", read]).output().unwrap();
+    let shell = Command::new("sh")
+        .current_dir(&folder)
+        .args(["-c", read])
+        .output()
+        .unwrap();
     let shell = String::from_utf8(shell.stdout).unwrap();
     let (function, url) = shell.trim().split_once('\n').unwrap();
     assert_eq!(function, "it's");
     let address = url.strip_prefix("http://").unwrap();
     assert!(std::net::TcpStream::connect(address).is_ok());
 
-    Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-INT", &up.id().to_string()])
+        .status()
+        .unwrap();
     assert!(up.wait().unwrap().success());
     assert!(std::net::TcpStream::connect(address).is_err());
 }
@@ -320,11 +597,12 @@ fn given_a_platform_that_stays_when_it_is_up_then_the_environment_file_leads_to_
 /// A component for the Node sailor, or none when `EMULATOR_TEST_NODE_PATH` names no `node_modules` folder.
 fn node_component() -> Option<TempDir> {
     let Some(modules) = std::env::var_os("EMULATOR_TEST_NODE_PATH").map(PathBuf::from) else {
-        eprintln!("skipped: EMULATOR_TEST_NODE_PATH names no node_modules folder with elasticio-sailor-nodejs");
+        eprintln!(
+            "skipped: EMULATOR_TEST_NODE_PATH names no node_modules folder with elasticio-sailor-nodejs"
+        );
         return None;
     };
-    let component =
-        json!({"title": "Test", "version": "1.0.0", "actions": {"act": {"main": "./act.js", "title": "Act"}}});
+    let component = json!({"title": "Test", "version": "1.0.0", "actions": {"act": {"main": "./act.js", "title": "Act"}}});
     let folder = folder(&[("component.json", component)]);
     let act = r"
         exports.process = async function (msg, cfg, snapshot) {
@@ -350,70 +628,194 @@ fn node_component() -> Option<TempDir> {
 
 fn node_run(folder: &Path, body: &Value, more: &[&str]) -> Outcome {
     std::fs::write(folder.join("message.json"), body.to_string()).unwrap();
-    let run = ["run", "--function", "act", "--message", "message.json", "--json", "--rebound-speed-up", "100"];
+    let run = [
+        "run",
+        "--function",
+        "act",
+        "--message",
+        "message.json",
+        "--json",
+        "--rebound-speed-up",
+        "100",
+    ];
     let command = ["--", "node", "node_modules/elasticio-sailor-nodejs/run.js"];
     emulator(folder, run.iter().chain(more).chain(&command))
 }
 
 #[test]
 fn given_the_node_sailor_when_it_is_run_then_data_error_rebound_and_keys_come_as_it_sends_them() {
-    let Some(folder) = node_component() else { return };
-    std::fs::write(folder.path().join("config.json"), json!({"url": "{{EMULATOR_URL}}"}).to_string()).unwrap();
+    let Some(folder) = node_component() else {
+        return;
+    };
+    std::fs::write(
+        folder.path().join("config.json"),
+        json!({"url": "{{EMULATOR_URL}}"}).to_string(),
+    )
+    .unwrap();
     for protocol in ["1", "2"] {
-        let more = ["--protocol", protocol, "--passthrough", "--config", "config.json", "--startup"];
+        let more = [
+            "--protocol",
+            protocol,
+            "--passthrough",
+            "--config",
+            "config.json",
+            "--startup",
+        ];
         let outcome = node_run(folder.path(), &json!({"n": 1}), &more);
         assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-        assert_eq!((outcome.events("data").len(), outcome.events("returned").len()), (1, 0));
-        assert!(outcome.events("data")[0]["end_of_flow"].is_string(), "it takes the return for success");
+        assert_eq!(
+            (
+                outcome.events("data").len(),
+                outcome.events("returned").len()
+            ),
+            (1, 0)
+        );
+        assert!(
+            outcome.events("data")[0]["end_of_flow"].is_string(),
+            "it takes the return for success"
+        );
         let data = &outcome.events("data")[0]["body"];
         assert_eq!(data["body"]["msg"], json!({"n": 1}));
-        assert!(data["body"]["cfg"]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+        assert!(
+            data["body"]["cfg"]["url"]
+                .as_str()
+                .unwrap()
+                .starts_with("http://127.0.0.1:")
+        );
         assert!(data["passthrough"]["step_1"].is_object());
     }
     let outcome = node_run(folder.path(), &json!({"op": "fail"}), &[]);
     assert_eq!(outcome.status, 1);
-    assert_eq!(outcome.events("error")[0]["body"]["error"]["message"], "as told");
+    assert_eq!(
+        outcome.events("error")[0]["body"]["error"]["message"],
+        "as told"
+    );
 
     let outcome = node_run(folder.path(), &json!({"op": "rebound"}), &[]);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    assert_eq!((outcome.events("rebound").len(), outcome.events("came-back").len()), (1, 1));
+    assert_eq!(
+        (
+            outcome.events("rebound").len(),
+            outcome.events("came-back").len()
+        ),
+        (1, 1)
+    );
 
     let outcome = node_run(folder.path(), &json!({"op": "keys"}), &[]);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    assert_eq!(outcome.events("update-keys")[0]["body"]["keys"], json!({"oauth": {"access_token": "…"}}));
+    assert_eq!(
+        outcome.events("update-keys")[0]["body"]["keys"],
+        json!({"oauth": {"access_token": "…"}})
+    );
 }
 
 #[test]
 fn given_the_node_sailor_when_it_executes_services_then_their_results_are_printed() {
-    let Some(folder) = node_component() else { return };
-    std::fs::write(folder.path().join("good.json"), json!({"good": true}).to_string()).unwrap();
+    let Some(folder) = node_component() else {
+        return;
+    };
+    std::fs::write(
+        folder.path().join("good.json"),
+        json!({"good": true}).to_string(),
+    )
+    .unwrap();
     for (arguments, status, expected) in [
-        (&["verifyCredentials", "--config", "good.json"][..], 0, json!({"verified": true})),
-        (&["verifyCredentials"], 1, json!({"verified": false, "reason": "bad key"})),
-        (&["selectModel", "--function", "act", "--model", "colours"], 0, json!({"red": "Red"})),
-        (&["nonsense"], 1, json!({"message": "Unknown service method \"nonsense\""})),
+        (
+            &["verifyCredentials", "--config", "good.json"][..],
+            0,
+            json!({"verified": true}),
+        ),
+        (
+            &["verifyCredentials"],
+            1,
+            json!({"verified": false, "reason": "bad key"}),
+        ),
+        (
+            &["selectModel", "--function", "act", "--model", "colours"],
+            0,
+            json!({"red": "Red"}),
+        ),
+        (
+            &["nonsense"],
+            1,
+            json!({"message": "Unknown service method \"nonsense\""}),
+        ),
     ] {
-        let command = ["--json", "--", "node", "node_modules/elasticio-sailor-nodejs/runService.js", "{METHOD}"];
-        let outcome = emulator(folder.path(), ["service"].iter().chain(arguments).chain(&command));
+        let command = [
+            "--json",
+            "--",
+            "node",
+            "node_modules/elasticio-sailor-nodejs/runService.js",
+            "{METHOD}",
+        ];
+        let outcome = emulator(
+            folder.path(),
+            ["service"].iter().chain(arguments).chain(&command),
+        );
         assert_eq!(outcome.status, status, "{}", outcome.stderr);
-        assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap()["data"], expected);
+        assert_eq!(
+            serde_json::from_str::<Value>(&outcome.stdout).unwrap()["data"],
+            expected
+        );
     }
 }
 
 #[test]
-fn given_a_stand_in_by_name_when_a_component_is_run_then_it_and_its_messages_know_the_address_and_the_provider() {
-    for (name, own) in [("graph", "GRAPH_BASE_URL"), ("salesforce", "SALESFORCE_TOKEN_URI")] {
+fn given_a_stand_in_by_name_when_a_component_is_run_then_it_and_its_messages_know_the_address_and_the_provider()
+ {
+    for (name, own) in [
+        ("graph", "GRAPH_BASE_URL"),
+        ("salesforce", "SALESFORCE_TOKEN_URI"),
+    ] {
         let folder = folder(&[("m.json", json!({"op": "echo", "url": "{{STANDIN_URL}}/x"}))]);
-        let outcome = run(folder.path(), &["--standin", name, "--message", "m.json", "--env", "X={{STANDIN_URL}}"]);
+        let outcome = run(
+            folder.path(),
+            &[
+                "--standin",
+                name,
+                "--message",
+                "m.json",
+                "--env",
+                "X={{STANDIN_URL}}",
+            ],
+        );
         assert_eq!(outcome.status, 0, "{}", outcome.stdout);
-        assert!(outcome.stdout.contains("\"url\":\"http://127.0.0.1:"), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.contains("\"url\":\"http://127.0.0.1:"),
+            "{}",
+            outcome.stdout
+        );
         let script = format!("echo api=$STANDIN_URL x=$X own=${own} >&2; exit 1");
-        let words =
-            ["run", "--function", "f", "--standin", name, "--env", "X={{STANDIN_URL}}", "--", "sh", "-c", &script];
+        let words = [
+            "run",
+            "--function",
+            "f",
+            "--standin",
+            name,
+            "--env",
+            "X={{STANDIN_URL}}",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ];
         let outcome = emulator(folder.path(), words);
-        let told = outcome.stdout.split_whitespace().find_map(|word| word.strip_prefix("api=http://127.0.0.1:"));
+        let told = outcome
+            .stdout
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("api=http://127.0.0.1:"));
         let told = told.unwrap_or_else(|| panic!("{}", outcome.stdout));
-        assert!(outcome.stdout.contains(&format!("x=http://127.0.0.1:{told}")), "{}", outcome.stdout);
-        assert!(outcome.stdout.contains("own=http://127.0.0.1:"), "{}", outcome.stdout);
+        assert!(
+            outcome
+                .stdout
+                .contains(&format!("x=http://127.0.0.1:{told}")),
+            "{}",
+            outcome.stdout
+        );
+        assert!(
+            outcome.stdout.contains("own=http://127.0.0.1:"),
+            "{}",
+            outcome.stdout
+        );
     }
 }

@@ -18,16 +18,32 @@ impl Mailbox {
     async fn new() -> Self {
         let provider = Provider::start(ProviderConfig::default()).await.unwrap();
         let graph = Graph::start(&provider).await.unwrap();
-        let token = provider.issue()["access_token"].as_str().unwrap().to_owned();
-        Self { provider, graph, token }
+        let token = provider.issue()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        Self {
+            provider,
+            graph,
+            token,
+        }
     }
 
     /// Status and body of an answer to JSON.
     async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        let request = Client::new().request(method, self.graph.url() + path).bearer_auth(&self.token);
-        let request = if body.is_null() { request } else { request.json(&body) };
+        let request = Client::new()
+            .request(method, self.graph.url() + path)
+            .bearer_auth(&self.token);
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
         let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap_or_default())
+        (
+            response.status().as_u16(),
+            response.json().await.unwrap_or_default(),
+        )
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -43,10 +59,19 @@ async fn given_no_token_or_one_that_is_not_good_then_it_is_refused_as_graph_does
     for token in [mailbox.token.clone(), String::new(), "unknown".to_owned()] {
         mailbox.token = token;
         let (status, body) = mailbox.get("/me").await;
-        assert_eq!((status, &body["error"]["code"]), (401, &json!("InvalidAuthenticationToken")));
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (401, &json!("InvalidAuthenticationToken"))
+        );
     }
     let calls = mailbox.provider.api_calls();
-    assert_eq!(calls.iter().map(|call| call.status.unwrap()).collect::<Vec<_>>(), [200, 401, 401, 401]);
+    assert_eq!(
+        calls
+            .iter()
+            .map(|call| call.status.unwrap())
+            .collect::<Vec<_>>(),
+        [200, 401, 401, 401]
+    );
     assert!(calls.iter().all(|call| call.path == "/v1.0/me"));
 }
 
@@ -61,7 +86,10 @@ async fn given_what_it_does_not_have_then_it_says_so_by_name() {
     ] {
         let (status, body) = mailbox.get(path).await;
         assert_eq!(status, 501, "{path}");
-        assert!(body["error"]["message"].as_str().unwrap().contains(named), "{body}");
+        assert!(
+            body["error"]["message"].as_str().unwrap().contains(named),
+            "{body}"
+        );
     }
 }
 
@@ -83,10 +111,22 @@ async fn given_queries_and_bodies_that_graph_refuses_then_it_refuses_them() {
         json!({ "start": time, "end": time })
     };
     for (path, body) in [
-        ("/me/calendars/calendar-id=/events", event("2024-07-01T09:30:00Z", "UTC")),
-        ("/me/calendars/calendar-id=/events", event("2024-07-01T09:30:00", "")),
-        ("/me/calendars/calendar-id=/events", json!({ "isAllDay": true })),
-        ("/me/sendMail", json!({ "message": { "body": { "contentType": "text" } } })),
+        (
+            "/me/calendars/calendar-id=/events",
+            event("2024-07-01T09:30:00Z", "UTC"),
+        ),
+        (
+            "/me/calendars/calendar-id=/events",
+            event("2024-07-01T09:30:00", ""),
+        ),
+        (
+            "/me/calendars/calendar-id=/events",
+            json!({ "isAllDay": true }),
+        ),
+        (
+            "/me/sendMail",
+            json!({ "message": { "body": { "contentType": "text" } } }),
+        ),
     ] {
         assert_eq!(mailbox.ask(Method::POST, path, body).await.0, 400, "{path}");
     }
@@ -97,15 +137,28 @@ async fn given_queries_and_bodies_that_graph_refuses_then_it_refuses_them() {
 async fn given_more_items_than_a_page_has_then_links_lead_over_all_of_them() {
     let mailbox = Mailbox::new().await;
     for n in 0..25 {
-        mailbox.graph.add_contact(json!({ "displayName": n.to_string() }));
+        mailbox
+            .graph
+            .add_contact(json!({ "displayName": n.to_string() }));
     }
     let (mut path, mut names) = ("/me/contacts?$select=displayName".to_owned(), Vec::new());
     loop {
         let (_, page) = mailbox.get(&path).await;
         let items = page["value"].as_array().unwrap();
-        assert!(items.len() <= 10 && items.iter().all(|item| item.get("lastModifiedDateTime").is_none()));
-        names.extend(items.iter().map(|item| item["displayName"].as_str().unwrap().to_owned()));
-        let Some(next) = page["@odata.nextLink"].as_str() else { break };
+        assert!(
+            items.len() <= 10
+                && items
+                    .iter()
+                    .all(|item| item.get("lastModifiedDateTime").is_none())
+        );
+        names.extend(
+            items
+                .iter()
+                .map(|item| item["displayName"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page["@odata.nextLink"].as_str() else {
+            break;
+        };
         path = next.strip_prefix(&mailbox.graph.url()).unwrap().to_owned();
     }
     assert_eq!(names, (0..25).map(|n| n.to_string()).collect::<Vec<_>>());
@@ -114,14 +167,42 @@ async fn given_more_items_than_a_page_has_then_links_lead_over_all_of_them() {
 #[tokio::test]
 async fn given_orders_then_calls_fail_or_something_happens_before_they_are_answered() {
     let mailbox = Mailbox::new().await;
-    mailbox.graph.fail("GET .*/me$", [Fault::Throttled(7), Fault::Refused(403, "ErrorAccessDenied", "no")]);
-    mailbox.graph.meanwhile("contacts", |graph| drop(graph.add_contact(json!({}))));
-    let response = Client::new().get(mailbox.graph.url() + "/me").bearer_auth(&mailbox.token).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &"7".parse().unwrap()));
-    assert_eq!(mailbox.get("/me").await.1["error"]["code"], "ErrorAccessDenied");
+    mailbox.graph.fail(
+        "GET .*/me$",
+        [
+            Fault::Throttled(7),
+            Fault::Refused(403, "ErrorAccessDenied", "no"),
+        ],
+    );
+    mailbox
+        .graph
+        .meanwhile("contacts", |graph| drop(graph.add_contact(json!({}))));
+    let response = Client::new()
+        .get(mailbox.graph.url() + "/me")
+        .bearer_auth(&mailbox.token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            &response.headers()["retry-after"]
+        ),
+        (429, &"7".parse().unwrap())
+    );
+    assert_eq!(
+        mailbox.get("/me").await.1["error"]["code"],
+        "ErrorAccessDenied"
+    );
     assert_eq!(mailbox.get("/me").await.0, 200);
     for _ in 0..2 {
-        assert_eq!(mailbox.get("/me/contacts").await.1["value"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            mailbox.get("/me/contacts").await.1["value"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
     }
     assert_eq!(mailbox.graph.calls("GET").len(), 5);
 }

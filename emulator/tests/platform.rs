@@ -7,7 +7,10 @@ use std::time::Duration;
 
 async fn platform() -> (Platform, Client) {
     let platform = Platform::start(PlatformConfig::default()).await.unwrap();
-    let step = Step { config: json!({"_account": "acc", "field": 1, "token": "old"}), ..Step::default() };
+    let step = Step {
+        config: json!({"_account": "acc", "field": 1, "token": "old"}),
+        ..Step::default()
+    };
     platform.set_step("flow", step);
     (platform, Client::new())
 }
@@ -33,7 +36,8 @@ async fn reason_of(response: Response) -> String {
 const STARTUP: &str = "/sailor-support/hooks/task/flow/startup/data";
 
 #[tokio::test]
-async fn given_no_or_wrong_credentials_when_any_protected_endpoint_is_called_then_401_with_a_reason() {
+async fn given_no_or_wrong_credentials_when_any_protected_endpoint_is_called_then_401_with_a_reason()
+ {
     let (platform, client) = platform().await;
     for (method, path) in [
         (Method::GET, "/v1/tasks/flow/steps/step_1"),
@@ -48,11 +52,17 @@ async fn given_no_or_wrong_credentials_when_any_protected_endpoint_is_called_the
         (Method::GET, "/objects/1"),
     ] {
         let request = || client.request(method.clone(), platform.url() + path);
-        for request in [request(), request().basic_auth("emulator-user", Some("wrong")), request().bearer_auth("wrong")]
-        {
+        for request in [
+            request(),
+            request().basic_auth("emulator-user", Some("wrong")),
+            request().bearer_auth("wrong"),
+        ] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), 401, "{method} {path}");
-            assert!(reason_of(response).await.contains("ELASTICIO_"), "{method} {path}");
+            assert!(
+                reason_of(response).await.contains("ELASTICIO_"),
+                "{method} {path}"
+            );
         }
     }
 }
@@ -60,10 +70,20 @@ async fn given_no_or_wrong_credentials_when_any_protected_endpoint_is_called_the
 #[tokio::test]
 async fn given_an_endpoint_that_is_not_emulated_when_it_is_called_then_501_names_it() {
     let (platform, client) = platform().await;
-    for (method, path) in [(Method::GET, "/v1/unheard/of"), (Method::PATCH, "/v1/accounts/acc"), (Method::GET, "/")] {
-        let response = basic(client.request(method.clone(), platform.url() + path)).send().await.unwrap();
+    for (method, path) in [
+        (Method::GET, "/v1/unheard/of"),
+        (Method::PATCH, "/v1/accounts/acc"),
+        (Method::GET, "/"),
+    ] {
+        let response = basic(client.request(method.clone(), platform.url() + path))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 501);
-        assert_eq!(reason_of(response).await, format!("the emulator has no {method} {path}"));
+        assert_eq!(
+            reason_of(response).await,
+            format!("the emulator has no {method} {path}")
+        );
     }
 }
 
@@ -71,16 +91,56 @@ async fn given_an_endpoint_that_is_not_emulated_when_it_is_called_then_501_names
 async fn given_a_malformed_body_when_it_is_sent_then_400_says_what_is_wrong() {
     let (platform, client) = platform().await;
     for (method, path, body, reason) in [
-        (Method::PUT, "/v1/accounts/acc", "{\"keys\": ", "the body is not JSON: line 1, column 9"),
-        (Method::PUT, "/v1/accounts/acc", "[]", "the body must be a JSON object, it is a list"),
-        (Method::PUT, "/v1/accounts/acc", "{}", "the body has no member \"keys\""),
-        (Method::PUT, "/v1/accounts/acc", "{\"keys\": 1}", "\"keys\" must be an object, it is a number"),
-        (Method::POST, STARTUP, "", "the body is not JSON: line 1, column 0"),
-        (Method::POST, "/result/exec", "{\"status\": \"ok\"}", "\"status\" must be \"success\" or \"error\""),
-        (Method::POST, "/sample/items", "{\"name\": \"\"}", "an item needs a \"name\", a text that is not empty"),
+        (
+            Method::PUT,
+            "/v1/accounts/acc",
+            "{\"keys\": ",
+            "the body is not JSON: line 1, column 9",
+        ),
+        (
+            Method::PUT,
+            "/v1/accounts/acc",
+            "[]",
+            "the body must be a JSON object, it is a list",
+        ),
+        (
+            Method::PUT,
+            "/v1/accounts/acc",
+            "{}",
+            "the body has no member \"keys\"",
+        ),
+        (
+            Method::PUT,
+            "/v1/accounts/acc",
+            "{\"keys\": 1}",
+            "\"keys\" must be an object, it is a number",
+        ),
+        (
+            Method::POST,
+            STARTUP,
+            "",
+            "the body is not JSON: line 1, column 0",
+        ),
+        (
+            Method::POST,
+            "/result/exec",
+            "{\"status\": \"ok\"}",
+            "\"status\" must be \"success\" or \"error\"",
+        ),
+        (
+            Method::POST,
+            "/sample/items",
+            "{\"name\": \"\"}",
+            "an item needs a \"name\", a text that is not empty",
+        ),
     ] {
         let request = basic(client.request(method, platform.url() + path));
-        let response = request.header("content-type", "application/json").body(body).send().await.unwrap();
+        let response = request
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 400, "{path} {body}");
         assert_eq!(reason_of(response).await, reason);
     }
@@ -89,9 +149,17 @@ async fn given_a_malformed_body_when_it_is_sent_then_400_says_what_is_wrong() {
 #[tokio::test]
 async fn given_a_body_of_another_content_type_when_it_is_sent_then_400_says_so() {
     let (platform, client) = platform().await;
-    let response = basic(client.put(platform.url() + "/v1/accounts/acc")).body("{\"keys\":{}}").send().await.unwrap();
+    let response = basic(client.put(platform.url() + "/v1/accounts/acc"))
+        .body("{\"keys\":{}}")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 400);
-    assert!(reason_of(response).await.starts_with("the content type must be application/json"));
+    assert!(
+        reason_of(response)
+            .await
+            .starts_with("the content type must be application/json")
+    );
 }
 
 #[tokio::test]
@@ -108,7 +176,10 @@ async fn given_a_step_when_it_is_read_then_it_has_all_the_members_that_sailors_n
         ..Step::default()
     };
     platform.set_step("flow", step);
-    let response = basic(client.get(platform.url() + "/v1/tasks/flow/steps/s2")).send().await.unwrap();
+    let response = basic(client.get(platform.url() + "/v1/tasks/flow/steps/s2"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     let expected = json!({"id": "s2", "comp_id": "comp", "function": "f", "config": {"a": 1}, "snapshot": {"last": 2},
         "is_passthrough": true, "variables": {"v": 3}});
@@ -121,7 +192,11 @@ async fn given_things_that_do_not_exist_when_they_are_asked_for_then_404_names_t
     for request in [
         basic(client.get(platform.url() + "/v1/tasks/flow/steps/none")),
         basic(client.get(platform.url() + "/v1/tasks/none/steps/step_1")),
-        basic(client.put(platform.url() + "/v1/accounts/none").json(&json!({"keys": {}}))),
+        basic(
+            client
+                .put(platform.url() + "/v1/accounts/none")
+                .json(&json!({"keys": {}})),
+        ),
         basic(client.get(platform.url() + "/v2/workspaces/ws/secrets/none")),
         bearer(client.get(platform.url() + "/objects/none")),
         bearer(client.put(platform.url() + "/objects/none")),
@@ -135,29 +210,57 @@ async fn given_things_that_do_not_exist_when_they_are_asked_for_then_404_names_t
 }
 
 #[tokio::test]
-async fn given_updated_keys_when_account_and_step_are_read_then_both_have_them_beside_the_old_ones() {
+async fn given_updated_keys_when_account_and_step_are_read_then_both_have_them_beside_the_old_ones()
+{
     let (platform, client) = platform().await;
-    let keys = |keys: Value| basic(client.put(platform.url() + "/v1/accounts/acc")).json(&json!({"keys": keys})).send();
-    assert_eq!(keys(json!({"token": "new", "refresh": "r1"})).await.unwrap().status(), 200);
+    let keys = |keys: Value| {
+        basic(client.put(platform.url() + "/v1/accounts/acc"))
+            .json(&json!({"keys": keys}))
+            .send()
+    };
+    assert_eq!(
+        keys(json!({"token": "new", "refresh": "r1"}))
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     assert_eq!(keys(json!({"refresh": "r2"})).await.unwrap().status(), 200);
 
-    let account = basic(client.get(platform.url() + "/v1/accounts/acc")).send().await.unwrap();
-    assert_eq!(json_of(account).await["keys"], json!({"token": "new", "refresh": "r2"}));
-    let step = basic(client.get(platform.url() + "/v1/tasks/flow/steps/step_1")).send().await.unwrap();
+    let account = basic(client.get(platform.url() + "/v1/accounts/acc"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        json_of(account).await["keys"],
+        json!({"token": "new", "refresh": "r2"})
+    );
+    let step = basic(client.get(platform.url() + "/v1/tasks/flow/steps/step_1"))
+        .send()
+        .await
+        .unwrap();
     let config = json!({"_account": "acc", "field": 1, "token": "new", "refresh": "r2"});
     assert_eq!(json_of(step).await["config"], config);
 }
 
 #[tokio::test]
-async fn given_an_account_that_was_deleted_when_it_is_read_or_updated_then_404_and_the_step_has_its_keys_no_more() {
+async fn given_an_account_that_was_deleted_when_it_is_read_or_updated_then_404_and_the_step_has_its_keys_no_more()
+ {
     let (platform, client) = platform().await;
     let url = platform.url() + "/v1/accounts/acc";
-    let put = || basic(client.put(&url)).json(&json!({"keys": {"token": "new"}})).send();
+    let put = || {
+        basic(client.put(&url))
+            .json(&json!({"keys": {"token": "new"}}))
+            .send()
+    };
     assert_eq!(put().await.unwrap().status(), 200);
     assert!(platform.delete_account("acc"));
     assert_eq!(put().await.unwrap().status(), 404);
     assert_eq!(basic(client.get(&url)).send().await.unwrap().status(), 404);
-    let step = basic(client.get(platform.url() + "/v1/tasks/flow/steps/step_1")).send().await.unwrap();
+    let step = basic(client.get(platform.url() + "/v1/tasks/flow/steps/step_1"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(json_of(step).await["config"]["token"], "old");
     assert!(!platform.delete_account("acc"));
 }
@@ -166,18 +269,32 @@ async fn given_an_account_that_was_deleted_when_it_is_read_or_updated_then_404_a
 async fn given_startup_data_when_it_is_posted_again_then_409_until_it_is_deleted() {
     let (platform, client) = platform().await;
     let url = platform.url() + STARTUP;
-    let post = || basic(client.post(&url)).json(&json!({"subscription": 1})).send();
-    assert_eq!(json_of(basic(client.get(&url)).send().await.unwrap()).await, json!({}));
+    let post = || {
+        basic(client.post(&url))
+            .json(&json!({"subscription": 1}))
+            .send()
+    };
+    assert_eq!(
+        json_of(basic(client.get(&url)).send().await.unwrap()).await,
+        json!({})
+    );
     assert_eq!(post().await.unwrap().status(), 201);
     assert_eq!(post().await.unwrap().status(), 409);
-    assert_eq!(json_of(basic(client.get(&url)).send().await.unwrap()).await, json!({"subscription": 1}));
-    assert_eq!(basic(client.delete(&url)).send().await.unwrap().status(), 204);
+    assert_eq!(
+        json_of(basic(client.get(&url)).send().await.unwrap()).await,
+        json!({"subscription": 1})
+    );
+    assert_eq!(
+        basic(client.delete(&url)).send().await.unwrap().status(),
+        204
+    );
     assert_eq!(platform.startup_data("flow"), None);
     assert_eq!(post().await.unwrap().status(), 201);
 }
 
 #[tokio::test]
-async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merged_until_there_are_none() {
+async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merged_until_there_are_none()
+ {
     let (platform, client) = platform().await;
     let credentials = json!({"access_token": "a1", "refresh_token": "r"});
     let refreshed = vec![json!({"access_token": "a2"}), json!({"access_token": "a3"})];
@@ -189,11 +306,17 @@ async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merge
     assert_eq!(secret["data"]["type"], "auth-secret");
     assert_eq!(secret["data"]["attributes"]["credentials"], credentials);
     let merged = json!({"access_token": "a2", "refresh_token": "r"});
-    assert_eq!(json_of(refresh().await.unwrap()).await["data"][0]["attributes"]["credentials"], merged);
+    assert_eq!(
+        json_of(refresh().await.unwrap()).await["data"][0]["attributes"]["credentials"],
+        merged
+    );
     assert_eq!(platform.secret("ws", "s"), Some(merged));
     platform.answer_refreshed_secrets_bare(true);
     let bare = json_of(refresh().await.unwrap()).await;
-    assert_eq!(bare["data"]["attributes"]["credentials"]["access_token"], "a3");
+    assert_eq!(
+        bare["data"]["attributes"]["credentials"]["access_token"],
+        "a3"
+    );
     assert_eq!(refresh().await.unwrap().status(), 422);
 }
 
@@ -201,56 +324,144 @@ async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merge
 async fn given_an_object_when_it_is_replaced_and_deleted_then_its_raw_bytes_follow() {
     let (platform, client) = platform().await;
     let raw: Vec<u8> = (0..=255).collect();
-    let posted = bearer(client.post(platform.url() + "/objects")).body(raw.clone()).send().await.unwrap();
+    let posted = bearer(client.post(platform.url() + "/objects"))
+        .body(raw.clone())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(posted.status(), 201);
-    let id = json_of(posted).await["objectId"].as_str().unwrap().to_owned();
+    let id = json_of(posted).await["objectId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let url = format!("{}/objects/{id}?storage_type=maester", platform.url());
 
-    assert_eq!(bearer(client.get(&url)).send().await.unwrap().bytes().await.unwrap(), raw);
-    assert_eq!(bearer(client.put(&url)).body("new").send().await.unwrap().status(), 200);
+    assert_eq!(
+        bearer(client.get(&url))
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap(),
+        raw
+    );
+    assert_eq!(
+        bearer(client.put(&url))
+            .body("new")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     assert_eq!(platform.object(&id).unwrap(), "new");
-    assert_eq!(bearer(client.delete(&url)).send().await.unwrap().status(), 204);
+    assert_eq!(
+        bearer(client.delete(&url)).send().await.unwrap().status(),
+        204
+    );
     assert_eq!(bearer(client.get(&url)).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]
-async fn given_a_signed_address_when_something_is_put_there_then_it_can_be_got_without_credentials() {
+async fn given_a_signed_address_when_something_is_put_there_then_it_can_be_got_without_credentials()
+{
     let (platform, client) = platform().await;
-    let signed = basic(client.post(platform.url() + "/v2/resources/storage/signed-url")).send().await.unwrap();
+    let signed = basic(client.post(platform.url() + "/v2/resources/storage/signed-url"))
+        .send()
+        .await
+        .unwrap();
     let signed = json_of(signed).await;
-    let (put_url, get_url) = (signed["put_url"].as_str().unwrap(), signed["get_url"].as_str().unwrap());
+    let (put_url, get_url) = (
+        signed["put_url"].as_str().unwrap(),
+        signed["get_url"].as_str().unwrap(),
+    );
     assert_eq!(client.get(get_url).send().await.unwrap().status(), 404);
-    let put = client.put(put_url).header("content-type", "text/csv").body("a,b").send().await.unwrap();
+    let put = client
+        .put(put_url)
+        .header("content-type", "text/csv")
+        .body("a,b")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(put.status(), 200);
     let got = client.get(get_url).send().await.unwrap();
     assert_eq!(got.headers()["content-type"], "text/csv");
     assert_eq!(got.text().await.unwrap(), "a,b");
-    assert_eq!(client.put(platform.url() + "/signed/made-up").body("x").send().await.unwrap().status(), 403);
+    assert_eq!(
+        client
+            .put(platform.url() + "/signed/made-up")
+            .body("x")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
 }
 
 #[tokio::test]
 async fn given_a_one_time_execution_when_it_posts_to_the_result_url_then_its_result_is_kept() {
     let (platform, client) = platform().await;
     let result = json!({"status": "success", "data": {"verified": true}});
-    let response = client.post(platform.result_url("exec-1")).json(&result).send().await.unwrap();
+    let response = client
+        .post(platform.result_url("exec-1"))
+        .json(&result)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     let results = platform.results();
-    assert_eq!((results[0].exec.as_str(), results[0].success), ("exec-1", true));
+    assert_eq!(
+        (results[0].exec.as_str(), results[0].success),
+        ("exec-1", true)
+    );
     assert_eq!(results[0].data, json!({"verified": true}));
 }
 
 #[tokio::test]
-async fn given_calls_when_they_are_looked_at_then_they_are_in_order_with_credentials_body_and_status() {
+async fn given_calls_when_they_are_looked_at_then_they_are_in_order_with_credentials_body_and_status()
+ {
     let (platform, client) = platform().await;
-    basic(client.get(platform.url() + "/v1/accounts/acc?x=1")).send().await.unwrap();
-    bearer(client.post(platform.url() + "/objects")).json(&json!({"a": 1})).send().await.unwrap();
-    client.get(platform.url() + "/nowhere").send().await.unwrap();
+    basic(client.get(platform.url() + "/v1/accounts/acc?x=1"))
+        .send()
+        .await
+        .unwrap();
+    bearer(client.post(platform.url() + "/objects"))
+        .json(&json!({"a": 1}))
+        .send()
+        .await
+        .unwrap();
+    client
+        .get(platform.url() + "/nowhere")
+        .send()
+        .await
+        .unwrap();
     let calls = platform.calls();
-    let seen: Vec<_> =
-        calls.iter().map(|c| (c.line(), c.auth.clone().unwrap_or_default(), c.body.clone(), c.status)).collect();
+    let seen: Vec<_> = calls
+        .iter()
+        .map(|c| {
+            (
+                c.line(),
+                c.auth.clone().unwrap_or_default(),
+                c.body.clone(),
+                c.status,
+            )
+        })
+        .collect();
     let expected = [
-        ("GET /v1/accounts/acc?x=1".into(), "emulator-user:emulator-key".into(), None, Some(200)),
-        ("POST /objects".into(), "Bearer emulator-storage-token".into(), Some(json!({"a": 1})), Some(201)),
+        (
+            "GET /v1/accounts/acc?x=1".into(),
+            "emulator-user:emulator-key".into(),
+            None,
+            Some(200),
+        ),
+        (
+            "POST /objects".into(),
+            "Bearer emulator-storage-token".into(),
+            Some(json!({"a": 1})),
+            Some(201),
+        ),
         ("GET /nowhere".into(), String::new(), None, Some(501)),
     ];
     assert_eq!(seen, expected);
@@ -260,16 +471,32 @@ async fn given_calls_when_they_are_looked_at_then_they_are_in_order_with_credent
 #[tokio::test]
 async fn given_ordered_faults_when_matching_calls_come_then_each_uses_one_up() {
     let (platform, client) = platform().await;
-    platform.fail("GET /v1/accounts", [Fault::Status(503), Fault::Drop, Fault::Status(429)]);
+    platform.fail(
+        "GET /v1/accounts",
+        [Fault::Status(503), Fault::Drop, Fault::Status(429)],
+    );
     let get = |path: &str| basic(client.get(platform.url() + path)).send();
 
     assert_eq!(get("/v1/accounts/acc").await.unwrap().status(), 503);
-    assert_eq!(get("/v1/tasks/flow/steps/step_1").await.unwrap().status(), 200);
+    assert_eq!(
+        get("/v1/tasks/flow/steps/step_1").await.unwrap().status(),
+        200
+    );
     // A client of its own, on a fresh connection: when a kept one is cut, clients may try again by themselves.
-    assert!(basic(Client::new().get(platform.url() + "/v1/accounts/acc")).send().await.is_err());
+    assert!(
+        basic(Client::new().get(platform.url() + "/v1/accounts/acc"))
+            .send()
+            .await
+            .is_err()
+    );
     assert_eq!(get("/v1/accounts/acc").await.unwrap().status(), 429);
     assert_eq!(get("/v1/accounts/acc").await.unwrap().status(), 200);
-    let statuses: Vec<_> = platform.called("/v1/accounts", 4).await.iter().map(|call| call.status).collect();
+    let statuses: Vec<_> = platform
+        .called("/v1/accounts", 4)
+        .await
+        .iter()
+        .map(|call| call.status)
+        .collect();
     assert_eq!(statuses, [Some(503), None, Some(429), Some(200)]);
 }
 
@@ -277,7 +504,8 @@ async fn given_ordered_faults_when_matching_calls_come_then_each_uses_one_up() {
 async fn given_a_hanging_call_when_it_was_seen_then_it_has_no_answer_until_the_platform_stops() {
     let (platform, client) = platform().await;
     platform.fail("GET /v1/accounts", [Fault::Hang]);
-    let request = basic(client.get(platform.url() + "/v1/accounts/acc")).timeout(Duration::from_secs(30));
+    let request =
+        basic(client.get(platform.url() + "/v1/accounts/acc")).timeout(Duration::from_secs(30));
     let call = tokio::spawn(request.send());
     assert_eq!(platform.called("GET /v1/accounts", 1).await[0].status, None);
     assert!(!call.is_finished());
@@ -292,25 +520,45 @@ async fn given_a_waiting_test_when_the_call_comes_then_it_is_handed_over_with_it
         let platform = platform.clone();
         async move { platform.called("^PUT /v1/accounts/acc$", 1).await }
     });
-    basic(client.put(platform.url() + "/v1/accounts/acc")).json(&json!({"keys": {"k": 1}})).send().await.unwrap();
+    basic(client.put(platform.url() + "/v1/accounts/acc"))
+        .json(&json!({"keys": {"k": 1}}))
+        .send()
+        .await
+        .unwrap();
     let calls = waiting.await.unwrap();
-    assert_eq!((calls[0].status, calls[0].body.clone()), (Some(200), Some(json!({"keys": {"k": 1}}))));
+    assert_eq!(
+        (calls[0].status, calls[0].body.clone()),
+        (Some(200), Some(json!({"keys": {"k": 1}})))
+    );
 }
 
 #[tokio::test]
-async fn given_the_sample_items_when_they_are_paged_through_then_every_changed_one_comes_once_in_order() {
+async fn given_the_sample_items_when_they_are_paged_through_then_every_changed_one_comes_once_in_order()
+ {
     let (platform, client) = platform().await;
     let (mut page, mut ids) = (1, Vec::new());
     loop {
-        let url = format!("{}/sample/items?updated_since=2026-01-01T05:00:00Z&limit=8&page={page}", platform.url());
+        let url = format!(
+            "{}/sample/items?updated_since=2026-01-01T05:00:00Z&limit=8&page={page}",
+            platform.url()
+        );
         let answer = json_of(client.get(url).send().await.unwrap()).await;
-        ids.extend(answer["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+        ids.extend(
+            answer["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["id"].as_str().unwrap().to_owned()),
+        );
         match answer["next_page"].as_u64() {
             Some(next) => page = next,
             None => break,
         }
     }
-    assert_eq!(ids, (6..=25).map(|n| format!("item-{n}")).collect::<Vec<_>>());
+    assert_eq!(
+        ids,
+        (6..=25).map(|n| format!("item-{n}")).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -318,9 +566,17 @@ async fn given_a_new_sample_item_when_items_since_the_last_one_are_read_then_it_
     let (platform, client) = platform().await;
     let url = platform.url() + "/sample/items";
     let last = json_of(client.get(format!("{url}/item-25")).send().await.unwrap()).await;
-    let created = client.post(&url).json(&json!({"name": "New"})).send().await.unwrap();
+    let created = client
+        .post(&url)
+        .json(&json!({"name": "New"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(created.status(), 201);
-    let since = format!("{url}?updated_since={}", last["updated_at"].as_str().unwrap());
+    let since = format!(
+        "{url}?updated_since={}",
+        last["updated_at"].as_str().unwrap()
+    );
     let answer = json_of(client.get(since).send().await.unwrap()).await;
     assert_eq!(answer["items"], json!([json_of(created).await]));
 }
@@ -328,14 +584,26 @@ async fn given_a_new_sample_item_when_items_since_the_last_one_are_read_then_it_
 #[tokio::test]
 async fn given_bad_queries_of_the_sample_api_when_they_are_sent_then_400() {
     let (platform, client) = platform().await;
-    for query in ["limit=0", "limit=101", "limit=x", "page=-1", "updated_since=yesterday", "colour=red"] {
-        let response = client.get(format!("{}/sample/items?{query}", platform.url())).send().await.unwrap();
+    for query in [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "page=-1",
+        "updated_since=yesterday",
+        "colour=red",
+    ] {
+        let response = client
+            .get(format!("{}/sample/items?{query}", platform.url()))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 400, "{query}");
     }
 }
 
 #[tokio::test]
-async fn given_credentials_of_different_kinds_when_sample_me_is_asked_then_only_live_ones_are_let_in() {
+async fn given_credentials_of_different_kinds_when_sample_me_is_asked_then_only_live_ones_are_let_in()
+ {
     let (platform, client) = platform().await;
     let me = || client.get(platform.url() + "/sample/me");
     for (request, status) in [
@@ -352,10 +620,20 @@ async fn given_credentials_of_different_kinds_when_sample_me_is_asked_then_only_
 #[tokio::test]
 async fn given_a_status_when_sample_status_is_asked_then_it_answers_just_that() {
     let (platform, client) = platform().await;
-    for (asked, status) in
-        [("200", 200), ("204", 204), ("429", 429), ("503", 503), ("99", 400), ("600", 400), ("x", 400)]
-    {
-        let response = client.get(format!("{}/sample/status/{asked}", platform.url())).send().await.unwrap();
+    for (asked, status) in [
+        ("200", 200),
+        ("204", 204),
+        ("429", 429),
+        ("503", 503),
+        ("99", 400),
+        ("600", 400),
+        ("x", 400),
+    ] {
+        let response = client
+            .get(format!("{}/sample/status/{asked}", platform.url()))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), status);
     }
 }

@@ -18,23 +18,39 @@ impl Org {
     async fn new() -> Self {
         let provider = Provider::start(ProviderConfig::default()).await.unwrap();
         let api = Salesforce::start(&provider).await.unwrap();
-        let token = provider.issue()["access_token"].as_str().unwrap().to_owned();
-        Self { api, token, http: Client::new(), provider }
+        let token = provider.issue()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        Self {
+            api,
+            token,
+            http: Client::new(),
+            provider,
+        }
     }
 
     fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method: Method = method.parse().unwrap();
-        self.http.request(method, format!("{}{path}", self.api.url())).bearer_auth(&self.token)
+        self.http
+            .request(method, format!("{}{path}", self.api.url()))
+            .bearer_auth(&self.token)
     }
 
     async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let request = self.request(method, &format!("/services/data/v60.0/{path}"));
-        let request = if body.is_null() { request } else { request.json(&body) };
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
         read(request.send().await.unwrap()).await
     }
 
     async fn query(&self, soql: &str) -> (u16, Value) {
-        let request = self.request("GET", "/services/data/v60.0/query").query(&[("q", soql)]);
+        let request = self
+            .request("GET", "/services/data/v60.0/query")
+            .query(&[("q", soql)]);
         read(request.send().await.unwrap()).await
     }
 }
@@ -51,7 +67,10 @@ async fn given_no_good_token_then_the_answer_is_401_as_salesforce_says_it() {
     for token in [org.token.clone(), "none".into()] {
         org.token = token;
         let (status, body) = org.send("GET", "sobjects", Value::Null).await;
-        assert_eq!((status, &body[0]["errorCode"]), (401, &json!("INVALID_SESSION_ID")));
+        assert_eq!(
+            (status, &body[0]["errorCode"]),
+            (401, &json!("INVALID_SESSION_ID"))
+        );
     }
 }
 
@@ -65,49 +84,112 @@ async fn given_an_instance_url_of_a_token_then_it_is_the_stand_ins_address() {
 async fn given_what_it_does_not_have_then_it_says_so_by_name() {
     let org = Org::new().await;
     for (path, status, told) in [
-        ("/services/data/v60.0/composite", 501, "no GET /services/data/v60.0/composite"),
+        (
+            "/services/data/v60.0/composite",
+            501,
+            "no GET /services/data/v60.0/composite",
+        ),
         ("/services/apexrest/x", 501, "no GET /services/apexrest/x"),
-        ("/services/data/v12.0/limits", 404, "The requested resource does not exist"),
-        ("/services/data/v60.0/sobjects/Nope/describe", 404, "The requested resource does not exist"),
+        (
+            "/services/data/v12.0/limits",
+            404,
+            "The requested resource does not exist",
+        ),
+        (
+            "/services/data/v60.0/sobjects/Nope/describe",
+            404,
+            "The requested resource does not exist",
+        ),
     ] {
         let (found, body) = read(org.request("GET", path).send().await.unwrap()).await;
-        assert_eq!((found, body[0]["message"].as_str().unwrap().contains(told)), (status, true), "{path}: {body}");
+        assert_eq!(
+            (found, body[0]["message"].as_str().unwrap().contains(told)),
+            (status, true),
+            "{path}: {body}"
+        );
     }
     let (status, body) = org.query("SELECT SUM(AnnualRevenue) FROM Account").await;
-    assert_eq!((status, body[0]["message"].as_str().unwrap().contains("SOQL function SUM")), (501, true), "{body}");
+    assert_eq!(
+        (
+            status,
+            body[0]["message"]
+                .as_str()
+                .unwrap()
+                .contains("SOQL function SUM")
+        ),
+        (501, true),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn given_a_record_then_it_can_be_read_changed_found_and_deleted() {
     let org = Org::new().await;
-    let (status, created) = org.send("POST", "sobjects/Account", json!({ "Name": "Acme", "ErpId__c": "1" })).await;
+    let (status, created) = org
+        .send(
+            "POST",
+            "sobjects/Account",
+            json!({ "Name": "Acme", "ErpId__c": "1" }),
+        )
+        .await;
     assert_eq!((status, &created["success"]), (201, &json!(true)));
     let path = format!("sobjects/Account/{}", created["id"].as_str().unwrap());
-    assert_eq!(org.send("PATCH", &path, json!({ "Website": "x" })).await.0, 204);
-    let (_, record) = org.send("GET", "sobjects/Account/ErpId__c/1", Value::Null).await;
-    assert_eq!((&record["Website"], &record["attributes"]["type"]), (&json!("x"), &json!("Account")));
-    let (status, upserted) = org.send("PATCH", "sobjects/Account/ErpId__c/2", json!({ "Name": "New" })).await;
+    assert_eq!(
+        org.send("PATCH", &path, json!({ "Website": "x" })).await.0,
+        204
+    );
+    let (_, record) = org
+        .send("GET", "sobjects/Account/ErpId__c/1", Value::Null)
+        .await;
+    assert_eq!(
+        (&record["Website"], &record["attributes"]["type"]),
+        (&json!("x"), &json!("Account"))
+    );
+    let (status, upserted) = org
+        .send(
+            "PATCH",
+            "sobjects/Account/ErpId__c/2",
+            json!({ "Name": "New" }),
+        )
+        .await;
     assert_eq!((status, &upserted["created"]), (201, &json!(true)));
     assert_eq!(org.send("DELETE", &path, Value::Null).await.0, 204);
     let (status, gone) = org.send("DELETE", &path, Value::Null).await;
-    assert_eq!((status, &gone[0]["errorCode"]), (404, &json!("ENTITY_IS_DELETED")));
+    assert_eq!(
+        (status, &gone[0]["errorCode"]),
+        (404, &json!("ENTITY_IS_DELETED"))
+    );
 }
 
 #[tokio::test]
 async fn given_a_write_that_salesforce_would_refuse_then_it_is_refused_with_its_fields() {
     let org = Org::new().await;
-    org.api.insert("Account", json!({ "Name": "Acme", "ErpId__c": "1" }));
+    org.api
+        .insert("Account", json!({ "Name": "Acme", "ErpId__c": "1" }));
     for (body, code) in [
         (json!({}), "REQUIRED_FIELD_MISSING"),
         (json!({ "Name": "" }), "REQUIRED_FIELD_MISSING"),
         (json!({ "Name": "x", "Nope": 1 }), "INVALID_FIELD"),
-        (json!({ "Name": "x", "Id": "001" }), "INVALID_FIELD_FOR_INSERT_UPDATE"),
-        (json!({ "Name": "x", "NumberOfEmployees": "many" }), "JSON_PARSER_ERROR"),
-        (json!({ "Name": "x", "Founded__c": "31.1.2024" }), "JSON_PARSER_ERROR"),
+        (
+            json!({ "Name": "x", "Id": "001" }),
+            "INVALID_FIELD_FOR_INSERT_UPDATE",
+        ),
+        (
+            json!({ "Name": "x", "NumberOfEmployees": "many" }),
+            "JSON_PARSER_ERROR",
+        ),
+        (
+            json!({ "Name": "x", "Founded__c": "31.1.2024" }),
+            "JSON_PARSER_ERROR",
+        ),
         (json!({ "Name": "x", "ErpId__c": "1" }), "DUPLICATE_VALUE"),
     ] {
         let (status, refused) = org.send("POST", "sobjects/Account", body.clone()).await;
-        assert_eq!((status, &refused[0]["errorCode"]), (400, &json!(code)), "{body}");
+        assert_eq!(
+            (status, &refused[0]["errorCode"]),
+            (400, &json!(code)),
+            "{body}"
+        );
     }
     assert_eq!(org.api.records("Account").len(), 1);
 }
@@ -119,18 +201,31 @@ async fn given_more_records_than_a_page_holds_then_the_pages_follow_each_other()
         org.api.insert("Account", json!({ "Name": n.to_string() }));
     }
     org.api.set_page_size(2);
-    let (_, mut page) = org.query("SELECT Name FROM Account ORDER BY Name DESC").await;
+    let (_, mut page) = org
+        .query("SELECT Name FROM Account ORDER BY Name DESC")
+        .await;
     let mut names = vec![];
     loop {
         assert_eq!(page["totalSize"], 5);
-        names.extend(page["records"].as_array().unwrap().iter().map(|record| record["Name"].clone()));
-        let Some(next) = page["nextRecordsUrl"].as_str() else { break };
+        names.extend(
+            page["records"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|record| record["Name"].clone()),
+        );
+        let Some(next) = page["nextRecordsUrl"].as_str() else {
+            break;
+        };
         assert_eq!(page["done"], false);
         page = read(org.request("GET", next).send().await.unwrap()).await.1;
     }
     assert_eq!(
         (names, &page["done"]),
-        (vec![json!("4"), json!("3"), json!("2"), json!("1"), json!("0")], &json!(true))
+        (
+            vec![json!("4"), json!("3"), json!("2"), json!("1"), json!("0")],
+            &json!(true)
+        )
     );
 }
 
@@ -140,22 +235,52 @@ async fn given_a_query_that_salesforce_would_refuse_then_it_is_refused() {
     for (soql, code) in [
         ("SELECT", "MALFORMED_QUERY"),
         ("SELECT Id FROM Account WHERE Name = 'a", "MALFORMED_QUERY"),
-        ("SELECT Id FROM Account WHERE Name = 'a' OR Id != null AND Id != null", "MALFORMED_QUERY"),
+        (
+            "SELECT Id FROM Account WHERE Name = 'a' OR Id != null AND Id != null",
+            "MALFORMED_QUERY",
+        ),
         ("SELECT Nope FROM Account", "INVALID_FIELD"),
         ("SELECT Id FROM Nope", "INVALID_TYPE"),
-        ("SELECT Id FROM Account WHERE NumberOfEmployees = '5'", "INVALID_FIELD"),
+        (
+            "SELECT Id FROM Account WHERE NumberOfEmployees = '5'",
+            "INVALID_FIELD",
+        ),
         ("SELECT Id FROM Account WHERE Name = 5", "INVALID_FIELD"),
-        ("SELECT Id FROM Account WHERE LastModifiedDate > 2024-01-01", "INVALID_FIELD"),
-        ("SELECT Id FROM Account WHERE BillingAddress = 'x'", "INVALID_FIELD"),
-        ("SELECT Id FROM Account WHERE Name INCLUDES ('x')", "INVALID_FIELD"),
-        ("SELECT Id, (SELECT Id FROM Nopes) FROM Account", "INVALID_TYPE"),
+        (
+            "SELECT Id FROM Account WHERE LastModifiedDate > 2024-01-01",
+            "INVALID_FIELD",
+        ),
+        (
+            "SELECT Id FROM Account WHERE BillingAddress = 'x'",
+            "INVALID_FIELD",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Name INCLUDES ('x')",
+            "INVALID_FIELD",
+        ),
+        (
+            "SELECT Id, (SELECT Id FROM Nopes) FROM Account",
+            "INVALID_TYPE",
+        ),
         ("SELECT Parent.ContentType FROM Attachment", "INVALID_FIELD"),
-        ("SELECT Id FROM Account OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE"),
+        (
+            "SELECT Id FROM Account OFFSET 2001",
+            "NUMBER_OUTSIDE_VALID_RANGE",
+        ),
     ] {
         let (status, refused) = org.query(soql).await;
-        assert_eq!((status, &refused[0]["errorCode"]), (400, &json!(code)), "{soql}");
+        assert_eq!(
+            (status, &refused[0]["errorCode"]),
+            (400, &json!(code)),
+            "{soql}"
+        );
     }
-    let (status, _) = org.query(&format!("SELECT Id FROM Account WHERE Name = '{}'", "x".repeat(20_000))).await;
+    let (status, _) = org
+        .query(&format!(
+            "SELECT Id FROM Account WHERE Name = '{}'",
+            "x".repeat(20_000)
+        ))
+        .await;
     assert_eq!(status, 414);
 }
 
@@ -163,36 +288,79 @@ async fn given_a_query_that_salesforce_would_refuse_then_it_is_refused() {
 async fn given_parents_of_one_or_several_objects_and_children_then_queries_show_them() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Acme" }));
-    org.api.insert("Contact", json!({ "LastName": "Ada", "AccountId": id }));
-    org.api.insert("Attachment", json!({ "Name": "a", "ParentId": id, "Body": "QQ==" }));
-    let (_, found) = org.query("SELECT Account.Name FROM Contact WHERE Account.Name = 'Acme'").await;
+    org.api
+        .insert("Contact", json!({ "LastName": "Ada", "AccountId": id }));
+    org.api.insert(
+        "Attachment",
+        json!({ "Name": "a", "ParentId": id, "Body": "QQ==" }),
+    );
+    let (_, found) = org
+        .query("SELECT Account.Name FROM Contact WHERE Account.Name = 'Acme'")
+        .await;
     assert_eq!(found["records"][0]["Account"]["Name"], "Acme");
-    let (_, found) = org.query("SELECT Parent.Name, Parent.Id FROM Attachment WHERE Parent.Name = 'Acme'").await;
-    assert_eq!(found["records"][0]["Parent"]["attributes"]["type"], "Account");
-    let (_, found) = org.query("SELECT (SELECT LastName FROM Contacts) FROM Account").await;
-    assert_eq!(found["records"][0]["Contacts"]["records"][0]["LastName"], "Ada");
+    let (_, found) = org
+        .query("SELECT Parent.Name, Parent.Id FROM Attachment WHERE Parent.Name = 'Acme'")
+        .await;
+    assert_eq!(
+        found["records"][0]["Parent"]["attributes"]["type"],
+        "Account"
+    );
+    let (_, found) = org
+        .query("SELECT (SELECT LastName FROM Contacts) FROM Account")
+        .await;
+    assert_eq!(
+        found["records"][0]["Contacts"]["records"][0]["LastName"],
+        "Ada"
+    );
 }
 
 #[tokio::test]
 async fn given_faults_by_order_then_each_happens_once_and_an_answer_that_is_lost_was_carried_out() {
     let org = Org::new().await;
     let new = || json!({ "Name": "Acme" });
-    org.api.fail("POST", [Fault::Throttled(7), Fault::Refused(403, "REQUEST_LIMIT_EXCEEDED", "no")]);
-    let busy = org.request("POST", "/services/data/v60.0/sobjects/Account").json(&new()).send().await.unwrap();
-    assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].to_str().unwrap()), (429, "7"));
+    org.api.fail(
+        "POST",
+        [
+            Fault::Throttled(7),
+            Fault::Refused(403, "REQUEST_LIMIT_EXCEEDED", "no"),
+        ],
+    );
+    let busy = org
+        .request("POST", "/services/data/v60.0/sobjects/Account")
+        .json(&new())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            busy.status().as_u16(),
+            busy.headers()["retry-after"].to_str().unwrap()
+        ),
+        (429, "7")
+    );
     let (status, refused) = org.send("POST", "sobjects/Account", new()).await;
-    assert_eq!((status, &refused[0]["errorCode"]), (403, &json!("REQUEST_LIMIT_EXCEEDED")));
+    assert_eq!(
+        (status, &refused[0]["errorCode"]),
+        (403, &json!("REQUEST_LIMIT_EXCEEDED"))
+    );
     assert!(org.api.records("Account").is_empty());
     for (fault, records) in [(Fault::Drop, 0), (Fault::DropAnswer, 1)] {
         org.api.fail("POST", [fault]);
-        let request = org.request("POST", "/services/data/v60.0/sobjects/Account").json(&new());
+        let request = org
+            .request("POST", "/services/data/v60.0/sobjects/Account")
+            .json(&new());
         assert!(request.send().await.is_err());
         assert_eq!(org.api.records("Account").len(), records);
     }
     org.api.fail("POST", [Fault::Drop]);
     org.api.forget_faults();
     assert_eq!(org.send("POST", "sobjects/Account", new()).await.0, 201);
-    let statuses: Vec<Option<u16>> = org.api.calls_like("POST").iter().map(|call| call.status).collect();
+    let statuses: Vec<Option<u16>> = org
+        .api
+        .calls_like("POST")
+        .iter()
+        .map(|call| call.status)
+        .collect();
     assert_eq!(statuses, [Some(429), Some(403), None, None, Some(201)]);
     assert!(!format!("{:?}", org.api.calls()).contains(&org.token));
 }
@@ -206,18 +374,56 @@ async fn given_a_bulk_job_then_it_takes_rows_once_and_tells_what_became_of_each(
     assert_eq!(job["state"], "Open");
     let path = format!("jobs/ingest/{}", job["id"].as_str().unwrap());
     let upload = async |kind: &str| {
-        let request = org.request("PUT", &format!("/services/data/v60.0/{path}/batches")).header("content-type", kind);
-        request.body("Name\nAcme\n\"\"\n").send().await.unwrap().status().as_u16()
+        let request = org
+            .request("PUT", &format!("/services/data/v60.0/{path}/batches"))
+            .header("content-type", kind);
+        request
+            .body("Name\nAcme\n\"\"\n")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     };
-    assert_eq!((upload("application/json").await, upload("text/csv").await, upload("text/csv").await), (415, 201, 400));
-    assert_eq!(org.send("PATCH", &path, json!({ "state": "UploadComplete" })).await.1["state"], "UploadComplete");
-    assert_eq!(org.send("PATCH", &path, json!({ "state": "UploadComplete" })).await.0, 400);
-    assert_eq!(org.send("GET", &path, Value::Null).await.1["state"], "InProgress");
+    assert_eq!(
+        (
+            upload("application/json").await,
+            upload("text/csv").await,
+            upload("text/csv").await
+        ),
+        (415, 201, 400)
+    );
+    assert_eq!(
+        org.send("PATCH", &path, json!({ "state": "UploadComplete" }))
+            .await
+            .1["state"],
+        "UploadComplete"
+    );
+    assert_eq!(
+        org.send("PATCH", &path, json!({ "state": "UploadComplete" }))
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        org.send("GET", &path, Value::Null).await.1["state"],
+        "InProgress"
+    );
     let (_, done) = org.send("GET", &path, Value::Null).await;
-    assert_eq!((&done["state"], &done["numberRecordsFailed"]), (&json!("JobComplete"), &json!(1)));
-    let (_, successful) = org.send("GET", &format!("{path}/successfulResults"), Value::Null).await;
-    let (_, failed) = org.send("GET", &format!("{path}/failedResults"), Value::Null).await;
-    assert!(successful.as_str().unwrap().contains("Acme") && failed.as_str().unwrap().contains("REQUIRED_FIELD"));
+    assert_eq!(
+        (&done["state"], &done["numberRecordsFailed"]),
+        (&json!("JobComplete"), &json!(1))
+    );
+    let (_, successful) = org
+        .send("GET", &format!("{path}/successfulResults"), Value::Null)
+        .await;
+    let (_, failed) = org
+        .send("GET", &format!("{path}/failedResults"), Value::Null)
+        .await;
+    assert!(
+        successful.as_str().unwrap().contains("Acme")
+            && failed.as_str().unwrap().contains("REQUIRED_FIELD")
+    );
 }
 
 #[tokio::test]
@@ -227,13 +433,29 @@ async fn given_a_bulk_query_then_its_results_come_in_pages_each_with_the_header(
         org.api.insert("Account", json!({ "Name": n.to_string() }));
     }
     org.api.set_page_size(2);
-    let (_, job) =
-        org.send("POST", "jobs/query", json!({ "operation": "query", "query": "SELECT Name FROM Account" })).await;
-    let path = format!("/services/data/v60.0/jobs/query/{}/results", job["id"].as_str().unwrap());
+    let (_, job) = org
+        .send(
+            "POST",
+            "jobs/query",
+            json!({ "operation": "query", "query": "SELECT Name FROM Account" }),
+        )
+        .await;
+    let path = format!(
+        "/services/data/v60.0/jobs/query/{}/results",
+        job["id"].as_str().unwrap()
+    );
     let first = org.request("GET", &path).send().await.unwrap();
-    let locator = first.headers()["sforce-locator"].to_str().unwrap().to_owned();
+    let locator = first.headers()["sforce-locator"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(first.text().await.unwrap().lines().count(), 3);
-    let last = org.request("GET", &path).query(&[("locator", locator)]).send().await.unwrap();
+    let last = org
+        .request("GET", &path)
+        .query(&[("locator", locator)])
+        .send()
+        .await
+        .unwrap();
     assert_eq!(last.headers()["sforce-locator"], "null");
     assert_eq!(last.text().await.unwrap().lines().count(), 2);
 }

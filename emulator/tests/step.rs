@@ -29,39 +29,68 @@ impl Rig {
         let emulator = Emulator::start(config).await.unwrap();
         let variables: HashMap<String, String> = emulator.env().into_iter().collect();
         let env = move |name: &str| variables[&format!("ELASTICIO_{name}")].clone();
-        let component = tokio::spawn(async { Component::connect(Box::new(env)).await.work().await });
-        Self { emulator, component }
+        let component =
+            tokio::spawn(async { Component::connect(Box::new(env)).await.work().await });
+        Self {
+            emulator,
+            component,
+        }
     }
 
     fn send(&self, op: &str) -> String {
-        self.emulator.send(&json!({"body": {"op": op}}), &Headers::new())
+        self.emulator
+            .send(&json!({"body": {"op": op}}), &Headers::new())
     }
 
     /// What has happened so far of this kind.
     fn so_far(&self, kind: EventKind) -> Vec<Arc<Event>> {
         let mut events = self.emulator.events();
-        std::iter::from_fn(|| events.try_next()).filter(|event| event.kind == kind).collect()
+        std::iter::from_fn(|| events.try_next())
+            .filter(|event| event.kind == kind)
+            .collect()
     }
 
     async fn find(&self, kind: EventKind) -> Arc<Event> {
         let mut events = self.emulator.events();
-        let found = timeout(Duration::from_secs(10), events.find(|event| event.kind == kind)).await;
+        let found = timeout(
+            Duration::from_secs(10),
+            events.find(|event| event.kind == kind),
+        )
+        .await;
         found.unwrap_or_else(|_| panic!("no {kind:?}")).unwrap()
     }
 }
 
 async fn rig() -> Rig {
-    let step = Step { config: json!({"_account": "acc"}), ..Step::default() };
-    Rig::start(EmulatorConfig { step, update_keys_over_broker: true, ..EmulatorConfig::default() }).await
+    let step = Step {
+        config: json!({"_account": "acc"}),
+        ..Step::default()
+    };
+    Rig::start(EmulatorConfig {
+        step,
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    })
+    .await
 }
 
 #[tokio::test]
-async fn given_both_protocol_versions_when_a_message_is_sent_then_its_data_comes_decrypted_and_it_is_acknowledged() {
+async fn given_both_protocol_versions_when_a_message_is_sent_then_its_data_comes_decrypted_and_it_is_acknowledged()
+ {
     for protocol_version in [1, 2] {
-        let rig = Rig::start(EmulatorConfig { protocol_version, ..EmulatorConfig::default() }).await;
-        let id = rig.emulator.send(&json!({"id": "m1", "body": {"a": "ü"}}), &Headers::new());
+        let rig = Rig::start(EmulatorConfig {
+            protocol_version,
+            ..EmulatorConfig::default()
+        })
+        .await;
+        let id = rig
+            .emulator
+            .send(&json!({"id": "m1", "body": {"a": "ü"}}), &Headers::new());
         assert_eq!(id, "m1");
-        assert_eq!(rig.find(EventKind::Data).await.body["body"], json!({"a": "ü"}));
+        assert_eq!(
+            rig.find(EventKind::Data).await.body["body"],
+            json!({"a": "ü"})
+        );
         assert_eq!(rig.find(EventKind::Acked).await.message_id(), "m1");
         rig.emulator.settled().await;
     }
@@ -71,7 +100,8 @@ async fn given_both_protocol_versions_when_a_message_is_sent_then_its_data_comes
 async fn given_a_message_when_it_is_sent_then_it_has_the_headers_of_the_platform_and_those_given() {
     let rig = rig().await;
     let given = json!({"x-eio-meta-a": "1", "threadId": "t", "userId": null, "n": 7});
-    rig.emulator.send(&json!({"body": {}}), given.as_object().unwrap());
+    rig.emulator
+        .send(&json!({"body": {}}), given.as_object().unwrap());
     let headers = &rig.find(EventKind::Delivered).await.headers;
     for (name, value) in [
         ("execId", json!("emulated-exec")),
@@ -88,7 +118,8 @@ async fn given_a_message_when_it_is_sent_then_it_has_the_headers_of_the_platform
 }
 
 #[tokio::test]
-async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_readable_and_it_is_dead_lettered() {
+async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_readable_and_it_is_dead_lettered()
+ {
     let rig = rig().await;
     let id = rig.send("fail");
     let error = rig.find(EventKind::Error).await;
@@ -96,31 +127,56 @@ async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_re
     assert_eq!(error.body["errorInput"]["body"]["op"], "fail");
     assert_eq!(rig.find(EventKind::Rejected).await.message_id(), id);
     let dead = rig.find(EventKind::DeadLettered).await;
-    assert_eq!((dead.message_id(), &dead.routing_key), (id.as_str(), &rig.emulator.topology().dead_key));
+    assert_eq!(
+        (dead.message_id(), &dead.routing_key),
+        (id.as_str(), &rig.emulator.topology().dead_key)
+    );
 }
 
 #[tokio::test]
 async fn given_a_rebound_when_its_time_is_over_then_the_same_message_comes_again_sped_up() {
-    let rig = Rig::start(EmulatorConfig { rebound_speed_up: 300, ..EmulatorConfig::default() }).await;
+    let rig = Rig::start(EmulatorConfig {
+        rebound_speed_up: 300,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let id = rig.send("rebound");
     let rebound = rig.find(EventKind::Rebound).await;
-    assert_eq!((rebound.message_id(), &rebound.body["body"]["op"]), (id.as_str(), &json!("rebound")));
+    assert_eq!(
+        (rebound.message_id(), &rebound.body["body"]["op"]),
+        (id.as_str(), &json!("rebound"))
+    );
     let back = rig.find(EventKind::CameBack).await;
     assert_eq!(back.message_id(), id);
     let waited = back.at - rebound.at;
-    assert!((Duration::from_millis(45)..Duration::from_secs(5)).contains(&waited), "50 ms wanted, {waited:?} waited");
+    assert!(
+        (Duration::from_millis(45)..Duration::from_secs(5)).contains(&waited),
+        "50 ms wanted, {waited:?} waited"
+    );
     assert_eq!(rig.find(EventKind::Data).await.body["body"], "again");
 }
 
 #[tokio::test]
 async fn given_snapshot_events_when_the_step_is_read_again_then_it_has_them_replaced_and_merged() {
     let rig = rig().await;
-    let snapshot = || rig.emulator.platform().step("emulated-flow", "step_1").unwrap().snapshot;
+    let snapshot = || {
+        rig.emulator
+            .platform()
+            .step("emulated-flow", "step_1")
+            .unwrap()
+            .snapshot
+    };
     rig.send("snapshot");
-    assert_eq!(rig.find(EventKind::Snapshot).await.body, json!({"a": 1, "b": 1}));
+    assert_eq!(
+        rig.find(EventKind::Snapshot).await.body,
+        json!({"a": 1, "b": 1})
+    );
     assert_eq!(snapshot(), json!({"a": 1, "b": 1}));
     rig.send("update snapshot");
-    assert_eq!(rig.find(EventKind::SnapshotUpdate).await.body, json!({"b": 2}));
+    assert_eq!(
+        rig.find(EventKind::SnapshotUpdate).await.body,
+        json!({"b": 2})
+    );
     assert_eq!(snapshot(), json!({"a": 1, "b": 2}));
 }
 
@@ -128,23 +184,43 @@ async fn given_snapshot_events_when_the_step_is_read_again_then_it_has_them_repl
 async fn given_keys_over_the_broker_when_they_arrive_then_the_account_has_them() {
     let rig = rig().await;
     rig.send("keys");
-    assert_eq!(rig.find(EventKind::UpdateKeys).await.body["keys"], json!({"token": "fresh"}));
-    assert_eq!(Value::Object(rig.emulator.platform().account("acc").unwrap()), json!({"token": "fresh"}));
+    assert_eq!(
+        rig.find(EventKind::UpdateKeys).await.body["keys"],
+        json!({"token": "fresh"})
+    );
+    assert_eq!(
+        Value::Object(rig.emulator.platform().account("acc").unwrap()),
+        json!({"token": "fresh"})
+    );
 }
 
 #[tokio::test]
 async fn given_keys_for_an_account_that_does_not_exist_when_they_arrive_then_the_event_says_so() {
-    let rig = Rig::start(EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() }).await;
+    let rig = Rig::start(EmulatorConfig {
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    })
+    .await;
     rig.send("keys");
-    assert_eq!(rig.find(EventKind::UpdateKeys).await.problem.as_deref(), Some("there is no account \"acc\""));
+    assert_eq!(
+        rig.find(EventKind::UpdateKeys).await.problem.as_deref(),
+        Some("there is no account \"acc\"")
+    );
 }
 
 #[tokio::test]
 async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
     let rig = rig().await;
     let client = reqwest::Client::new();
-    let put = client.put(rig.emulator.platform().url() + "/v1/accounts/acc").json(&json!({"keys": {"token": "new"}}));
-    put.basic_auth("emulator-user", Some("emulator-key")).send().await.unwrap().error_for_status().unwrap();
+    let put = client
+        .put(rig.emulator.platform().url() + "/v1/accounts/acc")
+        .json(&json!({"keys": {"token": "new"}}));
+    put.basic_auth("emulator-user", Some("emulator-key"))
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
     let body = &rig.find(EventKind::UpdateKeys).await.body;
     assert_eq!(body, &json!({"accountId": "acc", "keys": {"token": "new"}}));
 }
@@ -153,13 +229,20 @@ async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
 async fn given_somebody_who_waits_for_a_reply_when_it_is_published_then_it_is_not_returned() {
     let rig = rig().await;
     let headers = json!({"reply_to": "waiting.for.it"});
-    rig.emulator.send(&json!({"body": {"op": "reply"}}), headers.as_object().unwrap());
+    rig.emulator.send(
+        &json!({"body": {"op": "reply"}}),
+        headers.as_object().unwrap(),
+    );
     let reply = rig.find(EventKind::HttpReply).await;
-    assert_eq!((reply.routing_key.as_str(), &reply.body), ("waiting.for.it", &json!({"statusCode": 201, "body": {}})));
+    assert_eq!(
+        (reply.routing_key.as_str(), &reply.body),
+        ("waiting.for.it", &json!({"statusCode": 201, "body": {}}))
+    );
 }
 
 #[tokio::test]
-async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_then_the_caller_has_its_answer() {
+async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_then_the_caller_has_its_answer()
+ {
     let rig = rig().await;
     let env: HashMap<String, String> = rig.emulator.env().into_iter().collect();
     let post = |op: &str| {
@@ -172,22 +255,37 @@ async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_th
     assert_eq!(post("echo").await.unwrap().status(), 200);
     assert_eq!(post("fail").await.unwrap().status(), 500);
     let message = &rig.find(EventKind::Sent).await.body;
-    assert_eq!((&message["method"], &message["query"]), (&json!("POST"), &json!({"a": "1"})));
+    assert_eq!(
+        (&message["method"], &message["query"]),
+        (&json!("POST"), &json!({"a": "1"}))
+    );
     assert_eq!(message["body"], json!({"op": "reply"}));
-    let elsewhere = reqwest::get(rig.emulator.platform().url() + "/hook/other-flow").await.unwrap();
+    let elsewhere = reqwest::get(rig.emulator.platform().url() + "/hook/other-flow")
+        .await
+        .unwrap();
     assert_eq!(elsewhere.status(), 404);
 }
 
 #[tokio::test]
-async fn given_a_component_that_consumes_raw_data_when_a_request_comes_then_its_body_is_passed_on_as_it_was_sent() {
+async fn given_a_component_that_consumes_raw_data_when_a_request_comes_then_its_body_is_passed_on_as_it_was_sent()
+ {
     let rig = rig().await;
     let platform = rig.emulator.platform();
     let step = platform.step("emulated-flow", "step_1").unwrap();
-    platform.set_step("emulated-flow", Step { consumes_raw_data: true, ..step });
+    platform.set_step(
+        "emulated-flow",
+        Step {
+            consumes_raw_data: true,
+            ..step
+        },
+    );
     let hook = platform.url() + "/hook/emulated-flow";
     let raw = "{\"op\": \"echo\",  \"no\": JSON";
     let call = tokio::spawn(reqwest::Client::new().post(hook).body(raw).send());
-    assert_eq!(rig.find(EventKind::Sent).await.body["body"], json!({"rawData": raw}));
+    assert_eq!(
+        rig.find(EventKind::Sent).await.body["body"],
+        json!({"rawData": raw})
+    );
     assert!(call.await.unwrap().unwrap().status().as_u16() < 600);
 }
 
@@ -199,18 +297,37 @@ async fn given_an_unreadable_event_when_it_comes_then_it_says_what_is_wrong() {
     assert_eq!(event.body, Value::Null);
     assert_eq!(
         event.problem.as_deref(),
-        Some("the payload cannot be decrypted with this platform's password: 7 bytes of ciphertext")
+        Some(
+            "the payload cannot be decrypted with this platform's password: 7 bytes of ciphertext"
+        )
     );
 }
 
 #[tokio::test]
 async fn the_flow_ends_where_nothing_is_bound_and_each_message_is_told_once() {
-    let (next, other) = (|| EmulatorConfig { next_step: true, ..EmulatorConfig::default() }, "some.other.key");
-    let with_key = EmulatorConfig { routing_keys: vec![other.into()], ..EmulatorConfig::default() };
+    let (next, other) = (
+        || EmulatorConfig {
+            next_step: true,
+            ..EmulatorConfig::default()
+        },
+        "some.other.key",
+    );
+    let with_key = EmulatorConfig {
+        routing_keys: vec![other.into()],
+        ..EmulatorConfig::default()
+    };
     for (config, op, hint) in [
-        (EmulatorConfig::default(), "echo", Some("step_1.message (--next-step ")),
+        (
+            EmulatorConfig::default(),
+            "echo",
+            Some("step_1.message (--next-step "),
+        ),
         (next(), "echo", None),
-        (EmulatorConfig::default(), "elsewhere", Some("some.other.key (--routing-key ")),
+        (
+            EmulatorConfig::default(),
+            "elsewhere",
+            Some("some.other.key (--routing-key "),
+        ),
         (next(), "elsewhere", Some("some.other.key (--routing-key ")),
         (with_key, "elsewhere", None),
     ] {
@@ -219,12 +336,22 @@ async fn the_flow_ends_where_nothing_is_bound_and_each_message_is_told_once() {
         rig.find(EventKind::Acked).await;
         let data = rig.so_far(EventKind::Data);
         assert_eq!(data.len(), 1, "{op}");
-        assert!(data[0].problem.is_none() && data[0].body["body"] != Value::Null, "{op}: it is read all the same");
+        assert!(
+            data[0].problem.is_none() && data[0].body["body"] != Value::Null,
+            "{op}: it is read all the same"
+        );
         match (&data[0].end_of_flow, hint) {
-            (Some(why), Some(hint)) => assert!(why.starts_with("nothing is bound to ") && why.contains(hint), "{why}"),
+            (Some(why), Some(hint)) => assert!(
+                why.starts_with("nothing is bound to ") && why.contains(hint),
+                "{why}"
+            ),
             (why, hint) => assert_eq!((why, hint), (&None, None), "{op}"),
         }
-        assert_eq!(rig.so_far(EventKind::Returned).len(), 0, "{op}: nobody misses it");
+        assert_eq!(
+            rig.so_far(EventKind::Returned).len(),
+            0,
+            "{op}: nobody misses it"
+        );
         rig.emulator.settled().await;
     }
 }
@@ -233,7 +360,11 @@ async fn the_flow_ends_where_nothing_is_bound_and_each_message_is_told_once() {
 async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again() {
     let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
     let topology = emulator.topology();
-    let body = |n: u64| emulator.cipher().seal(json!({"body": n}).to_string().into(), Encoding::Base64);
+    let body = |n: u64| {
+        emulator
+            .cipher()
+            .seal(json!({"body": n}).to_string().into(), Encoding::Base64)
+    };
     let publish = |key: &str, id: &str, retry: Option<AMQPValue>, n: u64| {
         let mut headers = FieldTable::default();
         headers.insert("messageId".into(), AMQPValue::LongString(id.into()));
@@ -241,7 +372,9 @@ async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again(
             headers.insert("retry".into(), retry);
         }
         let properties = BasicProperties::default().with_headers(headers);
-        emulator.broker().publish(&topology.exchange, key, properties, body(n))
+        emulator
+            .broker()
+            .publish(&topology.exchange, key, properties, body(n))
     };
     let (data, number) = (topology.keys.data.as_str(), |n| Some(AMQPValue::LongInt(n)));
     publish(data, "a", None, 1);
@@ -253,58 +386,125 @@ async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again(
     publish("custom", "a", number(2), 6);
     publish(data, "a", None, 7);
     publish(data, "a", Some(AMQPValue::Boolean(true)), 8);
-    emulator.broker().declare_queue("late", QueueOptions::default());
-    emulator.broker().bind_queue("late", &topology.exchange, data);
+    emulator
+        .broker()
+        .declare_queue("late", QueueOptions::default());
+    emulator
+        .broker()
+        .bind_queue("late", &topology.exchange, data);
     assert!(publish(data, "a", number(3), 9), "it arrives in the end");
     let mut events = emulator.events();
-    let last = timeout(Duration::from_secs(10), events.find(|event| event.body["body"] == 9)).await.unwrap().unwrap();
+    let last = timeout(
+        Duration::from_secs(10),
+        events.find(|event| event.body["body"] == 9),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert!(last.end_of_flow.is_none());
     let mut events = emulator.events();
-    let told: Vec<Value> = std::iter::from_fn(|| events.try_next()).map(|event| event.body["body"].clone()).collect();
+    let told: Vec<Value> = std::iter::from_fn(|| events.try_next())
+        .map(|event| event.body["body"].clone())
+        .collect();
     assert_eq!(told, [1, 4, 5, 7, 8, 9]);
 }
 
 #[tokio::test]
 async fn without_a_collector_errors_are_returned_and_snapshots_end_the_flow_unkept() {
-    let rig = Rig::start(EmulatorConfig { collector: false, ..EmulatorConfig::default() }).await;
+    let rig = Rig::start(EmulatorConfig {
+        collector: false,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let topology = rig.emulator.topology().clone();
     rig.send("snapshot");
     rig.send("update snapshot");
     rig.send("fail");
     let returned = rig.find(EventKind::Returned).await;
     assert_eq!(returned.routing_key, topology.keys.error);
-    assert!(returned.problem.as_ref().unwrap().contains("no queue is bound"));
-    for (kind, body) in [(EventKind::Snapshot, json!({"a": 1, "b": 1})), (EventKind::SnapshotUpdate, json!({"b": 2}))] {
+    assert!(
+        returned
+            .problem
+            .as_ref()
+            .unwrap()
+            .contains("no queue is bound")
+    );
+    for (kind, body) in [
+        (EventKind::Snapshot, json!({"a": 1, "b": 1})),
+        (EventKind::SnapshotUpdate, json!({"b": 2})),
+    ] {
         let snapshot = rig.find(kind).await;
-        assert!(snapshot.end_of_flow.as_ref().unwrap().contains("does not keep it"));
+        assert!(
+            snapshot
+                .end_of_flow
+                .as_ref()
+                .unwrap()
+                .contains("does not keep it")
+        );
         assert_eq!(snapshot.body, body);
     }
-    assert_eq!(rig.emulator.platform().step("emulated-flow", "step_1").unwrap().snapshot, json!({}));
-    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Returned).len()), (0, 1));
+    assert_eq!(
+        rig.emulator
+            .platform()
+            .step("emulated-flow", "step_1")
+            .unwrap()
+            .snapshot,
+        json!({})
+    );
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Error).len(),
+            rig.so_far(EventKind::Returned).len()
+        ),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
 async fn the_queues_are_made_and_bound_as_the_platform_makes_them() {
-    let emulator = Emulator::start(EmulatorConfig { next_step: true, ..EmulatorConfig::default() }).await.unwrap();
+    let emulator = Emulator::start(EmulatorConfig {
+        next_step: true,
+        ..EmulatorConfig::default()
+    })
+    .await
+    .unwrap();
     let (broker, names) = (emulator.broker(), emulator.topology());
-    let connection = lapin::Connection::connect(&broker.uri(), Default::default()).await.unwrap();
+    let connection = lapin::Connection::connect(&broker.uri(), Default::default())
+        .await
+        .unwrap();
     let channel = connection.create_channel().await.unwrap();
     let text = |text: &str| AMQPValue::LongString(text.into());
     let dead_letters_to = |key: &str| {
-        [("x-dead-letter-exchange", text(&names.exchange)), ("x-dead-letter-routing-key", text(key))].to_vec()
+        [
+            ("x-dead-letter-exchange", text(&names.exchange)),
+            ("x-dead-letter-routing-key", text(key)),
+        ]
+        .to_vec()
     };
     let ttl = [("x-message-ttl", AMQPValue::LongInt(600_000))].to_vec();
     for (queue, arguments) in [
         (&names.input, dead_letters_to(&names.dead_key)),
-        (&names.rebounds, [dead_letters_to(&names.requeue_key), ttl].concat()),
+        (
+            &names.rebounds,
+            [dead_letters_to(&names.requeue_key), ttl].concat(),
+        ),
     ] {
-        let table = arguments.into_iter().fold(FieldTable::default(), |mut table, (name, value)| {
-            table.insert(name.into(), value);
-            table
-        });
+        let table =
+            arguments
+                .into_iter()
+                .fold(FieldTable::default(), |mut table, (name, value)| {
+                    table.insert(name.into(), value);
+                    table
+                });
         // Declaring it differently would be refused.
-        let options = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(queue.as_str().into(), options, table).await.unwrap();
+        let options = lapin::options::QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        channel
+            .queue_declare(queue.as_str().into(), options, table)
+            .await
+            .unwrap();
     }
     let snapshot = names.keys.snapshot.replace("step_1", "step_9");
     for (key, queue) in [
@@ -318,30 +518,64 @@ async fn the_queues_are_made_and_bound_as_the_platform_makes_them() {
         (&names.dead_key, None),
         (&names.keys.update_keys, None),
     ] {
-        assert_eq!(broker.publish(&names.exchange, key, BasicProperties::default(), vec![]), queue.is_some(), "{key}");
-        for other in [&names.input, &names.rebounds, &names.next, &names.errors, &names.snapshots] {
-            assert_eq!(broker.take(other).len(), usize::from(queue == Some(other)), "{key} and {other}");
+        assert_eq!(
+            broker.publish(&names.exchange, key, BasicProperties::default(), vec![]),
+            queue.is_some(),
+            "{key}"
+        );
+        for other in [
+            &names.input,
+            &names.rebounds,
+            &names.next,
+            &names.errors,
+            &names.snapshots,
+        ] {
+            assert_eq!(
+                broker.take(other).len(),
+                usize::from(queue == Some(other)),
+                "{key} and {other}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_rebound_waits_no_longer_than_the_queue_allows_sped_up() {
-    let config = EmulatorConfig { rebound_speed_up: 60_000, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        rebound_speed_up: 60_000,
+        ..EmulatorConfig::default()
+    };
     let emulator = Emulator::start(config).await.unwrap();
     let (day, names) = ("86400000", emulator.topology());
     let properties = BasicProperties::default().with_expiration(day.into());
-    assert!(emulator.broker().publish(&names.exchange, &names.keys.rebound, properties, vec![]));
+    assert!(
+        emulator
+            .broker()
+            .publish(&names.exchange, &names.keys.rebound, properties, vec![])
+    );
     let mut events = emulator.events();
-    let back = timeout(Duration::from_secs(10), events.find(|event| event.kind == EventKind::CameBack)).await;
-    assert_eq!(back.expect("it comes back after ten milliseconds").unwrap().routing_key, names.requeue_key);
+    let back = timeout(
+        Duration::from_secs(10),
+        events.find(|event| event.kind == EventKind::CameBack),
+    )
+    .await;
+    assert_eq!(
+        back.expect("it comes back after ten milliseconds")
+            .unwrap()
+            .routing_key,
+        names.requeue_key
+    );
     assert_eq!(emulator.broker().take(&names.input).len(), 1);
 }
 
 #[tokio::test]
-async fn given_the_environment_when_it_is_read_then_every_required_variable_is_there_and_none_is_empty() {
+async fn given_the_environment_when_it_is_read_then_every_required_variable_is_there_and_none_is_empty()
+ {
     let emulator = Emulator::start(EmulatorConfig {
-        step: Step { function: "f".into(), ..Step::default() },
+        step: Step {
+            function: "f".into(),
+            ..Step::default()
+        },
         ..Default::default()
     });
     let env: HashMap<String, String> = emulator.await.unwrap().env().into_iter().collect();
@@ -393,18 +627,34 @@ async fn given_a_taken_port_when_an_emulator_is_started_there_then_the_error_nam
     let (broker, platform) = (first.broker().addr().port(), first.platform().addr().port());
     for (broker, platform, port) in [(broker, 0, broker), (0, platform, platform)] {
         let config = EmulatorConfig {
-            broker: BrokerConfig { port: broker, ..BrokerConfig::default() },
-            platform: PlatformConfig { port: platform, ..PlatformConfig::default() },
+            broker: BrokerConfig {
+                port: broker,
+                ..BrokerConfig::default()
+            },
+            platform: PlatformConfig {
+                port: platform,
+                ..PlatformConfig::default()
+            },
             ..EmulatorConfig::default()
         };
         let error = Emulator::start(config).await.unwrap_err().to_string();
-        assert!(error.contains(&format!("cannot listen on port {port} of 127.0.0.1")), "{error}");
+        assert!(
+            error.contains(&format!("cannot listen on port {port} of 127.0.0.1")),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn given_events_and_configurations_when_they_are_debugged_then_nothing_secret_is_printed() {
-    let step = Step { config: json!({"password": "hidden"}), ..Step::default() };
-    let config = EmulatorConfig { step, crypto_password: "hidden".into(), ..EmulatorConfig::default() };
+    let step = Step {
+        config: json!({"password": "hidden"}),
+        ..Step::default()
+    };
+    let config = EmulatorConfig {
+        step,
+        crypto_password: "hidden".into(),
+        ..EmulatorConfig::default()
+    };
     assert!(!format!("{config:?}").contains("hidden"));
 }

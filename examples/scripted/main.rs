@@ -36,7 +36,9 @@ impl Action for Script {
             None => vec![json!(["echo"])],
         };
         for operation in operations {
-            let name = operation[0].as_str().context("an operation is [name, argument]")?;
+            let name = operation[0]
+                .as_str()
+                .context("an operation is [name, argument]")?;
             carry_out(name, operation[1].clone(), &message, &cx).await?;
         }
         Ok(())
@@ -47,12 +49,22 @@ impl Action for Script {
     }
 
     async fn shutdown(&self, cx: &ServiceContext<Value>, _state: Value) -> anyhow::Result<()> {
-        anyhow::ensure!(cx.config.get("failShutdown").is_none_or(|fail| fail == false), "shutdown failed");
+        anyhow::ensure!(
+            cx.config
+                .get("failShutdown")
+                .is_none_or(|fail| fail == false),
+            "shutdown failed"
+        );
         Ok(())
     }
 }
 
-async fn carry_out(name: &str, argument: Value, message: &Message<Value>, cx: &Context) -> anyhow::Result<()> {
+async fn carry_out(
+    name: &str,
+    argument: Value,
+    message: &Message<Value>,
+    cx: &Context,
+) -> anyhow::Result<()> {
     let text = || argument.as_str().unwrap_or_default().to_owned();
     let number = || argument.as_u64().unwrap_or_default();
     match name {
@@ -64,7 +76,10 @@ async fn carry_out(name: &str, argument: Value, message: &Message<Value>, cx: &C
             }
             Ok(())
         }
-        "big" => cx.data(&json!({ "pad": "x".repeat(number() as usize) })).await,
+        "big" => {
+            cx.data(&json!({ "pad": "x".repeat(number() as usize) }))
+                .await
+        }
         "error" => cx.error(anyhow::anyhow!(text())).await,
         "rebound" => cx.rebound(text()).await,
         "snapshot" => cx.snapshot(&argument).await,
@@ -113,7 +128,12 @@ fn echo<'a>(message: &'a Message<Value>, cx: &'a Context) -> anyhow::Result<Echo
         msg.insert(name, serde_json::from_slice(json.as_bytes())?);
     }
     let snapshot = cx.stored_snapshot()?.unwrap_or_else(|| json!({}));
-    Ok(Echo { msg, cfg: &cx.config, snapshot, variables: cx.variables() })
+    Ok(Echo {
+        msg,
+        cfg: &cx.config,
+        snapshot,
+        variables: cx.variables(),
+    })
 }
 
 struct InitFails;
@@ -129,7 +149,11 @@ impl Action for InitFails {
     type Input = Value;
     type Output = Value;
 
-    async fn process(&self, _message: Message<Value>, _cx: Context<InitFailsConfig>) -> anyhow::Result<()> {
+    async fn process(
+        &self,
+        _message: Message<Value>,
+        _cx: Context<InitFailsConfig>,
+    ) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -140,8 +164,13 @@ impl Action for InitFails {
 }
 
 async fn metadata(cx: ServiceContext) -> anyhow::Result<Value> {
-    anyhow::ensure!(cx.config.get("fail").is_none_or(|fail| fail == false), "no model today");
-    Ok(json!({ "in": { "type": "object", "properties": { "a": { "type": "string" } } }, "out": { "cfg": cx.config } }))
+    anyhow::ensure!(
+        cx.config.get("fail").is_none_or(|fail| fail == false),
+        "no model today"
+    );
+    Ok(
+        json!({ "in": { "type": "object", "properties": { "a": { "type": "string" } } }, "out": { "cfg": cx.config } }),
+    )
 }
 
 async fn colours(cx: ServiceContext) -> anyhow::Result<Value> {

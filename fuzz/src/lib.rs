@@ -23,8 +23,19 @@ pub fn frames(pieces: &[u8], bytes: &[u8]) {
 
 /// Any properties of a message: the client reads the frame, and it is the same frame if the client could read it before.
 pub fn header(flags: u16, properties: &[u8]) {
-    let payload = [&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], flags.to_be_bytes().as_slice(), properties].concat();
-    let frame = [&[2, 0, 1], (payload.len() as u32).to_be_bytes().as_slice(), &payload, &[0xCE]].concat();
+    let payload = [
+        &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        flags.to_be_bytes().as_slice(),
+        properties,
+    ]
+    .concat();
+    let frame = [
+        &[2, 0, 1],
+        (payload.len() as u32).to_be_bytes().as_slice(),
+        &payload,
+        &[0xCE],
+    ]
+    .concat();
     let (got, reasons) = guarded(&frame, &[]);
     assert!(got.len() <= frame.len());
     if got == frame {
@@ -65,7 +76,9 @@ fn guarded(bytes: &[u8], pieces: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
     let (mut rest, mut sizes) = (bytes, pieces.iter().cycle());
     while !rest.is_empty() {
         let free = frames.free().min(rest.len());
-        let size = sizes.next().map_or(usize::MAX, |size| usize::from(*size).max(1));
+        let size = sizes
+            .next()
+            .map_or(usize::MAX, |size| usize::from(*size).max(1));
         if free > size {
             got.extend_from_slice(&rest[..size]);
             frames.passed(size);
@@ -92,12 +105,22 @@ fn guarded(bytes: &[u8], pieces: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
 /// Whether the client's parser takes the frame as a whole, on a stack of this size.
 fn is_readable(frame: &[u8], stack: usize) -> bool {
     // Most frames are flat, and a thread costs more than they do.
-    if frame.iter().filter(|byte| matches!(byte, b'F' | b'A')).count() < 40 {
+    if frame
+        .iter()
+        .filter(|byte| matches!(byte, b'F' | b'A'))
+        .count()
+        < 40
+    {
         return parse_frame(frame).is_ok_and(|(rest, _)| rest.is_empty());
     }
     std::thread::scope(|scope| {
         let parse = || parse_frame(frame).is_ok_and(|(rest, _)| rest.is_empty());
-        std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, parse).unwrap().join().unwrap()
+        std::thread::Builder::new()
+            .stack_size(stack)
+            .spawn_scoped(scope, parse)
+            .unwrap()
+            .join()
+            .unwrap()
     })
 }
 

@@ -66,22 +66,36 @@ impl Emission<'_> {
         let headers = answer
             .headers()
             .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         if self.split.is_some() && matches!(status, 204 | 304) {
             // No contents, no items.
             return Ok(());
         }
-        let whole = |body| Answer { status, headers, body };
+        let whole = |body| Answer {
+            status,
+            headers,
+            body,
+        };
         match (self.content(answer, cx).await?, self.split) {
             (Content::Inline(body), None) => cx.data(&whole(body)).await,
             (Content::Inline(mut body), Some(split)) => {
                 let items = split.list(&mut body, "splitPointer")?;
                 let frame = whole(Value::Null);
-                cx.data_all(stream::iter(items).map(|body| Answer { body, ..frame.clone() })).await
+                cx.data_all(stream::iter(items).map(|body| Answer {
+                    body,
+                    ..frame.clone()
+                }))
+                .await
             }
             (Content::File(name, file), None) => {
-                cx.message(Message::new(whole(Value::Null)).with_attachment(name, file)).await
+                cx.message(Message::new(whole(Value::Null)).with_attachment(name, file))
+                    .await
             }
             (Content::File(..), Some(_)) => {
                 bail!("the answer is a file and has no list to split: leave `splitPointer` empty")
@@ -89,15 +103,25 @@ impl Emission<'_> {
         }
     }
 
-    async fn content<C>(&self, answer: Response, cx: &Context<C, Answer>) -> anyhow::Result<Content> {
-        let declared = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    async fn content<C>(
+        &self,
+        answer: Response,
+        cx: &Context<C, Answer>,
+    ) -> anyhow::Result<Content> {
+        let declared = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let name = name_of(&answer);
         let file = async |body: Body| stored(name, body, declared.as_deref(), cx).await;
         let kind = match self.kind {
             AnswerType::Auto => declared.as_deref().map_or(AnswerType::Auto, kind_of),
             asked => asked,
         };
-        if kind == AnswerType::Attachment && answer.content_length().is_none_or(|length| length > KEPT) {
+        if kind == AnswerType::Attachment
+            && answer.content_length().is_none_or(|length| length > KEPT)
+        {
             return file(Body::wrap_stream(answer.bytes_stream())).await;
         }
         let bytes = api::bytes(answer, self.request, self.repeatable).await?;
@@ -118,7 +142,9 @@ impl Emission<'_> {
             // What does not say what it is may be anything, and what says that it is JSON may be an error page.
             AnswerType::Json | AnswerType::Auto => match serde_json::from_slice(&bytes) {
                 Ok(json) => Ok(Content::Inline(json)),
-                Err(_) if kind == AnswerType::Json || str::from_utf8(&bytes).is_ok() => Ok(lossy(&bytes)),
+                Err(_) if kind == AnswerType::Json || str::from_utf8(&bytes).is_ok() => {
+                    Ok(lossy(&bytes))
+                }
                 Err(_) => file(bytes.into()).await,
             },
         }
@@ -127,7 +153,12 @@ impl Emission<'_> {
 
 /// What a content type says.
 fn kind_of(content_type: &str) -> AnswerType {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let is_text = kind.starts_with("text/")
         || kind.ends_with("+xml")
         || matches!(
@@ -151,20 +182,36 @@ fn kind_of(content_type: &str) -> AnswerType {
 fn decoded(bytes: &[u8], content_type: Option<&str>) -> Option<String> {
     let parameters = content_type.unwrap_or_default().split(';').skip(1);
     let charset = parameters.filter_map(|parameter| parameter.split_once('='));
-    let charset =
-        charset.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value).next();
+    let charset = charset
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
+        .map(|(_, value)| value)
+        .next();
     let encoding = match charset {
         Some(charset) => Encoding::for_label(charset.trim().trim_matches('"').as_bytes())?,
         None => encoding_rs::UTF_8,
     };
-    encoding.decode_without_bom_handling_and_without_replacement(bytes).map(Cow::into_owned)
+    encoding
+        .decode_without_bom_handling_and_without_replacement(bytes)
+        .map(Cow::into_owned)
 }
 
 /// A name for the file: the one that the API gives, or else the last part of its address.
 fn name_of(answer: &Response) -> String {
-    let disposition = answer.headers().get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
-    let last = || answer.url().path_segments()?.rfind(|part| !part.is_empty()).map(str::to_owned);
-    disposition.and_then(given_name).or_else(last).unwrap_or_else(|| "file".to_owned())
+    let disposition = answer
+        .headers()
+        .get(CONTENT_DISPOSITION)
+        .and_then(|value| value.to_str().ok());
+    let last = || {
+        answer
+            .url()
+            .path_segments()?
+            .rfind(|part| !part.is_empty())
+            .map(str::to_owned)
+    };
+    disposition
+        .and_then(given_name)
+        .or_else(last)
+        .unwrap_or_else(|| "file".to_owned())
 }
 
 /// The file's name in `Content-Disposition` (RFC 6266): `filename*`, or else `filename`.
@@ -174,9 +221,13 @@ fn given_name(disposition: &str) -> Option<String> {
         quoted ^= c == '"';
         c == ';' && !quoted
     });
-    let parameters: Vec<_> = parameters.filter_map(|parameter| parameter.split_once('=')).collect();
+    let parameters: Vec<_> = parameters
+        .filter_map(|parameter| parameter.split_once('='))
+        .collect();
     let find = |wanted: &str| {
-        let found = parameters.iter().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+        let found = parameters
+            .iter()
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| value.trim().trim_matches('"'))
     };
     let extended = || {
@@ -186,7 +237,9 @@ fn given_name(disposition: &str) -> Option<String> {
             .decode_without_bom_handling_and_without_replacement(&bytes)
             .map(Cow::into_owned)
     };
-    extended().or_else(|| find("filename").map(str::to_owned)).filter(|name| !name.is_empty())
+    extended()
+        .or_else(|| find("filename").map(str::to_owned))
+        .filter(|name| !name.is_empty())
 }
 
 async fn stored<C>(
@@ -196,9 +249,15 @@ async fn stored<C>(
     cx: &Context<C, Answer>,
 ) -> anyhow::Result<Content> {
     let storage = cx.attachments().context("the answer is a file")?;
-    let file = storage.upload(body, content_type.unwrap_or("application/octet-stream")).await?;
-    let attachment =
-        Attachment { url: file.url, content_type: Some(file.content_type), size: file.size, ..Attachment::default() };
+    let file = storage
+        .upload(body, content_type.unwrap_or("application/octet-stream"))
+        .await?;
+    let attachment = Attachment {
+        url: file.url,
+        content_type: Some(file.content_type),
+        size: file.size,
+        ..Attachment::default()
+    };
     Ok(Content::File(name, attachment))
 }
 
@@ -211,7 +270,10 @@ mod tests {
         for (disposition, name) in [
             ("attachment; filename=\"a;b.csv\"", Some("a;b.csv")),
             ("attachment; FileName=a.csv", Some("a.csv")),
-            ("attachment; filename=\"x\"; filename*=UTF-8''%C3%A4%20b.csv", Some("ä b.csv")),
+            (
+                "attachment; filename=\"x\"; filename*=UTF-8''%C3%A4%20b.csv",
+                Some("ä b.csv"),
+            ),
             ("attachment; filename*=iso-8859-1'de'%E4.csv", Some("ä.csv")),
             ("attachment; filename*=utf-16x''a; filename=b", Some("b")),
             ("inline", None),
@@ -224,13 +286,25 @@ mod tests {
     #[test]
     fn given_texts_in_other_character_sets_then_they_are_read_as_what_they_are() {
         for (bytes, content_type, text) in [
-            (&b"M\xfcller"[..], Some("text/csv; charset=iso-8859-1"), Some("Müller")),
+            (
+                &b"M\xfcller"[..],
+                Some("text/csv; charset=iso-8859-1"),
+                Some("Müller"),
+            ),
             (b"M\xc3\xbcller", Some("text/plain"), Some("Müller")),
-            (b"M\xc3\xbcller", Some("text/plain; charset=\"UTF-8\""), Some("Müller")),
+            (
+                b"M\xc3\xbcller",
+                Some("text/plain; charset=\"UTF-8\""),
+                Some("Müller"),
+            ),
             (b"M\xfcller", Some("text/plain"), None),
             (b"M", Some("text/plain; charset=klingon"), None),
         ] {
-            assert_eq!(decoded(bytes, content_type).as_deref(), text, "{content_type:?}");
+            assert_eq!(
+                decoded(bytes, content_type).as_deref(),
+                text,
+                "{content_type:?}"
+            );
         }
     }
 }

@@ -32,10 +32,14 @@ pub type Files = Vec<(String, Attachment)>;
 
 /// Those of the message's attachments that `names` lists, or all of them.
 pub fn chosen(attachments: &Attachments, names: Option<&[String]>) -> anyhow::Result<Files> {
-    let Some(names) = names else { return attachments.iter().collect() };
+    let Some(names) = names else {
+        return attachments.iter().collect();
+    };
     let find = |name: &String| {
         let file = attachments.get(name)?;
-        let file = file.with_context(|| format!("`attachments` names {name:?}, which the message does not have"))?;
+        let file = file.with_context(|| {
+            format!("`attachments` names {name:?}, which the message does not have")
+        })?;
         Ok((name.clone(), file))
     };
     names.iter().map(find).collect()
@@ -62,25 +66,36 @@ pub async fn put(
         BodyType::Form => request.form(&pairs(body)?),
         BodyType::Text => typed(request, "text/plain; charset=utf-8").body(match body {
             None => String::new(),
-            Some(body) => {
-                scalar(&body).context("`body` must be a text to be sent as one; it is a list or an object")?
-            }
+            Some(body) => scalar(&body)
+                .context("`body` must be a text to be sent as one; it is a list or an object")?,
         }),
         BodyType::Raw => {
             let [(name, file)] = &files[..] else {
                 let count = files.len();
-                bail!("a raw body is the bytes of one attachment, not of {count}: name it in `attachments`");
+                bail!(
+                    "a raw body is the bytes of one attachment, not of {count}: name it in `attachments`"
+                );
             };
-            let content_type = file.content_type.as_deref().unwrap_or("application/octet-stream");
+            let content_type = file
+                .content_type
+                .as_deref()
+                .unwrap_or("application/octet-stream");
             typed(request, content_type).body(read(&storage()?, name, file, LONGEST).await?)
         }
         BodyType::Multipart => {
             let boundary = format!("part-{}", uuid::Uuid::new_v4().simple());
-            let mut form = Multipart { boundary: &boundary, bytes: Vec::new() };
+            let mut form = Multipart {
+                boundary: &boundary,
+                bytes: Vec::new(),
+            };
             for (name, value) in pairs(body)? {
                 form.part(&name, None, value.as_bytes());
             }
-            let storage = if files.is_empty() { None } else { Some(storage()?) };
+            let storage = if files.is_empty() {
+                None
+            } else {
+                Some(storage()?)
+            };
             for (name, file) in &files {
                 let Some(storage) = &storage else { break };
                 let room = LONGEST.saturating_sub(form.bytes.len());
@@ -88,7 +103,10 @@ pub async fn put(
                 form.part(name, Some(file), &bytes);
             }
             request
-                .header(CONTENT_TYPE.as_str(), &format!("multipart/form-data; boundary={boundary}"))
+                .header(
+                    CONTENT_TYPE.as_str(),
+                    &format!("multipart/form-data; boundary={boundary}"),
+                )
                 .body(form.finished())
         }
     })
@@ -99,7 +117,9 @@ fn pairs(body: Option<Value>) -> anyhow::Result<Vec<(String, String)>> {
     let members = match body {
         None => Map::new(),
         Some(Value::Object(members)) => members,
-        Some(_) => bail!("`body` must be an object to be sent as a form: its members are the form's fields"),
+        Some(_) => bail!(
+            "`body` must be an object to be sent as a form: its members are the form's fields"
+        ),
     };
     let mut pairs = Vec::new();
     for (name, value) in members {
@@ -109,7 +129,8 @@ fn pairs(body: Option<Value>) -> anyhow::Result<Vec<(String, String)>> {
             value => vec![value],
         };
         for value in &values {
-            let value = scalar(value).with_context(|| format!("`body.{name}` is an object: a form has texts only"))?;
+            let value = scalar(value)
+                .with_context(|| format!("`body.{name}` is an object: a form has texts only"))?;
             pairs.push((name.clone(), value));
         }
     }
@@ -125,14 +146,27 @@ pub fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-async fn read(storage: &ObjectStorage, name: &str, file: &Attachment, room: usize) -> anyhow::Result<Vec<u8>> {
-    let mut answer = storage.download(&file.url).await.with_context(|| format!("reading attachment {name:?}"))?;
+async fn read(
+    storage: &ObjectStorage,
+    name: &str,
+    file: &Attachment,
+    room: usize,
+) -> anyhow::Result<Vec<u8>> {
+    let mut answer = storage
+        .download(&file.url)
+        .await
+        .with_context(|| format!("reading attachment {name:?}"))?;
     let mut bytes = Vec::new();
     loop {
         let chunk = answer.chunk().await.map_err(reqwest::Error::without_url);
-        let Some(chunk) = chunk.with_context(|| format!("reading attachment {name:?}"))? else { return Ok(bytes) };
+        let Some(chunk) = chunk.with_context(|| format!("reading attachment {name:?}"))? else {
+            return Ok(bytes);
+        };
         if bytes.len() + chunk.len() > room {
-            bail!("the attachments are too large for one request, at {name:?}: it takes {} MB", LONGEST >> 20);
+            bail!(
+                "the attachments are too large for one request, at {name:?}: it takes {} MB",
+                LONGEST >> 20
+            );
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -146,10 +180,18 @@ struct Multipart<'a> {
 
 impl Multipart<'_> {
     fn part(&mut self, name: &str, file: Option<&Attachment>, content: &[u8]) {
-        let mut head = format!("--{}\r\nContent-Disposition: form-data; name=\"{}\"", self.boundary, escaped(name));
+        let mut head = format!(
+            "--{}\r\nContent-Disposition: form-data; name=\"{}\"",
+            self.boundary,
+            escaped(name)
+        );
         if let Some(file) = file {
             let plain = |kind: &&str| kind.bytes().all(|byte| (b' '..0x7f).contains(&byte));
-            let kind = file.content_type.as_deref().filter(plain).unwrap_or("application/octet-stream");
+            let kind = file
+                .content_type
+                .as_deref()
+                .filter(plain)
+                .unwrap_or("application/octet-stream");
             head += &format!("; filename=\"{}\"\r\nContent-Type: {kind}", escaped(name));
         }
         self.bytes.extend_from_slice(head.as_bytes());
@@ -159,12 +201,15 @@ impl Multipart<'_> {
     }
 
     fn finished(mut self) -> Vec<u8> {
-        self.bytes.extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
+        self.bytes
+            .extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
         self.bytes
     }
 }
 
 /// A name as browsers write it between quotes.
 fn escaped(name: &str) -> String {
-    name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
+    name.replace('"', "%22")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
 }

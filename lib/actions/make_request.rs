@@ -93,7 +93,10 @@ impl Request {
             };
             for value in values {
                 let value = body::scalar(value);
-                pairs.push((&**name, value.with_context(|| format!("`query.{name}` must be a text or a number"))?));
+                pairs.push((
+                    &**name,
+                    value.with_context(|| format!("`query.{name}` must be a text or a number"))?,
+                ));
             }
         }
         Ok(pairs)
@@ -108,19 +111,39 @@ impl Action for MakeRequest {
     type Input = Request;
     type Output = Answer;
 
-    async fn process(&self, message: Message<Request>, cx: Context<Config, Answer>) -> anyhow::Result<()> {
+    async fn process(
+        &self,
+        message: Message<Request>,
+        cx: Context<Config, Answer>,
+    ) -> anyhow::Result<()> {
         let config = &cx.config;
-        let Message { id, body: input, attachments, .. } = message;
-        let method = input.method.as_deref().filter(|method| !method.is_empty()).unwrap_or("GET").to_uppercase();
-        let method: reqwest::Method =
-            method.parse().with_context(|| format!("`method` is no HTTP method: {method:?}"))?;
+        let Message {
+            id,
+            body: input,
+            attachments,
+            ..
+        } = message;
+        let method = input
+            .method
+            .as_deref()
+            .filter(|method| !method.is_empty())
+            .unwrap_or("GET")
+            .to_uppercase();
+        let method: reqwest::Method = method
+            .parse()
+            .with_context(|| format!("`method` is no HTTP method: {method:?}"))?;
         let shown = format!("{method} {}", api::shown(&input.path));
         let mut repeatable = method.is_idempotent();
         if let Some(name) = input.headers.keys().find(|name| is_of_transport(name)) {
-            anyhow::bail!("`headers.{name}` is not for a message to set: it is told by the address and the body");
+            anyhow::bail!(
+                "`headers.{name}` is not for a message to set: it is told by the address and the body"
+            );
         }
 
-        let mut request = cx.oauth().request(method, input.path.as_str()).query(&input.pairs()?);
+        let mut request = cx
+            .oauth()
+            .request(method, input.path.as_str())
+            .query(&input.pairs()?);
         // A multipart form names the boundary between its parts, and there is one key.
         let is_ours = |name: &str| match &config.idempotency_header {
             Some(header) if header.eq_ignore_ascii_case(name) => true,
@@ -130,24 +153,51 @@ impl Action for MakeRequest {
             request = request.header(name, value);
         }
         if let Some(header) = &config.idempotency_header {
-            let key = input.idempotency_key.as_deref().or(id.as_deref()).filter(|key| !key.is_empty());
-            let key = key.context("the message has no id to tell it from others: map `idempotencyKey`")?;
+            let key = input
+                .idempotency_key
+                .as_deref()
+                .or(id.as_deref())
+                .filter(|key| !key.is_empty());
+            let key =
+                key.context("the message has no id to tell it from others: map `idempotencyKey`")?;
             request = request.header(header, key).idempotent(true);
             repeatable = true;
         }
         let has_type = input.headers.keys().any(|name| is_content_type(name));
         let files = match config.body_type {
-            BodyType::Multipart | BodyType::Raw => body::chosen(&attachments, input.attachments.as_deref())?,
+            BodyType::Multipart | BodyType::Raw => {
+                body::chosen(&attachments, input.attachments.as_deref())?
+            }
             BodyType::Json | BodyType::Form | BodyType::Text => vec![],
         };
         let storage = || cx.attachments().cloned();
-        let request = body::put(request, config.body_type, input.body, files, has_type, storage).await?;
+        let request = body::put(
+            request,
+            config.body_type,
+            input.body,
+            files,
+            has_type,
+            storage,
+        )
+        .await?;
 
-        self.0.turn(&config.account, config.requests_per_minute).await?;
+        self.0
+            .turn(&config.account, config.requests_per_minute)
+            .await?;
         let answer = config.send(request).await?;
         // An unexpected answer has no list where the expected ones have it.
-        let split = config.split_pointer.as_ref().filter(|_| is_expected(&config.expected_statuses, answer.status()));
-        Emission { request: &shown, repeatable, kind: config.answer_type, split }.emit(answer, &cx).await
+        let split = config
+            .split_pointer
+            .as_ref()
+            .filter(|_| is_expected(&config.expected_statuses, answer.status()));
+        Emission {
+            request: &shown,
+            repeatable,
+            kind: config.answer_type,
+            split,
+        }
+        .emit(answer, &cx)
+        .await
     }
 }
 
@@ -160,7 +210,9 @@ impl Config {
             OnError::Error => Ok(request.send().await?),
             OnError::Emit => Ok(request.send_any_status().await?),
             OnError::Rebound => match request.send().await {
-                Err(error) if error.status().is_some() => Err(Rebound::because(error.to_string()).into()),
+                Err(error) if error.status().is_some() => {
+                    Err(Rebound::because(error.to_string()).into())
+                }
                 answer => Ok(answer?),
             },
         }
@@ -177,9 +229,19 @@ fn is_expected(expected: &Option<Statuses>, status: StatusCode) -> bool {
 /// What says whom a request is for and where it ends: with another, the token would be told to another host, or the body
 /// be taken for a request of its own.
 fn is_of_transport(header: &str) -> bool {
-    const NAMES: [&str; 8] =
-        ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive"];
-    NAMES.iter().any(|name| header.trim().eq_ignore_ascii_case(name))
+    const NAMES: [&str; 8] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "keep-alive",
+    ];
+    NAMES
+        .iter()
+        .any(|name| header.trim().eq_ignore_ascii_case(name))
 }
 
 fn is_content_type(header: &str) -> bool {

@@ -84,7 +84,11 @@ impl Trigger for PollItems {
     type Snapshot = Position;
     type Output = Value;
 
-    async fn poll(&self, since: Option<Position>, cx: &Context<Config, Value>) -> anyhow::Result<Option<Position>> {
+    async fn poll(
+        &self,
+        since: Option<Position>,
+        cx: &Context<Config, Value>,
+    ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
         let (mut position, mut met, mut all) = (start.clone(), HashSet::new(), Vec::new());
@@ -92,11 +96,19 @@ impl Trigger for PollItems {
         let mut next = Some(Page::first(config));
         let (mut was_old, mut was_short) = (false, false);
         while let Some(page) = next {
-            self.0.turn(&config.account, config.requests_per_minute).await?;
-            let Some(mut answered) = ask(cx, &page, since.as_ref(), was_short).await? else { break };
-            let items = config.items_pointer.list(&mut answered.body, "itemsPointer")?;
+            self.0
+                .turn(&config.account, config.requests_per_minute)
+                .await?;
+            let Some(mut answered) = ask(cx, &page, since.as_ref(), was_short).await? else {
+                break;
+            };
+            let items = config
+                .items_pointer
+                .list(&mut answered.body, "itemsPointer")?;
             next = page.after(config, &answered, items.len() as u64)?;
-            was_short = config.page_size.is_some_and(|size| (items.len() as u64) < size);
+            was_short = config
+                .page_size
+                .is_some_and(|size| (items.len() as u64) < size);
 
             let (count, met_before) = (items.len(), met.len());
             let mut new = Vec::new();
@@ -109,16 +121,25 @@ impl Trigger for PollItems {
             // An API that does not know the parameter answers the first page for ever. A single page of what was there
             // before is one that items which have come to the front have moved back.
             let is_old = count > 0 && met.len() == met_before;
-            ensure!(!(is_old && was_old), "two pages have only items of earlier pages: set `paging` anew");
+            ensure!(
+                !(is_old && was_old),
+                "two pages have only items of earlier pages: set `paging` anew"
+            );
             was_old = is_old && page != Page::first(config);
             if config.is_sorted {
                 // What is earlier than the position that was kept would be lost when a later page fails.
                 let in_order = new.is_sorted_by(|(a, ..), (b, ..)| compare(a, b).is_le());
-                let goes_on = new.iter().all(|(changed, id, _)| position.is_behind(changed, id));
-                ensure!(in_order && goes_on, "the list does not begin with the earliest change: untick `isSorted`");
+                let goes_on = new
+                    .iter()
+                    .all(|(changed, id, _)| position.is_behind(changed, id));
+                ensure!(
+                    in_order && goes_on,
+                    "the list does not begin with the earliest change: untick `isSorted`"
+                );
             }
             new.sort_by(|(a, ..), (b, ..)| compare(a, b));
-            new.iter().for_each(|(changed, id, _)| position.pass(changed, id));
+            new.iter()
+                .for_each(|(changed, id, _)| position.pass(changed, id));
             let new: Vec<_> = new.into_iter().map(|(.., item)| item).collect();
             match config.emit {
                 Emit::Each => cx.data_all(stream::iter(new)).await?,
@@ -155,11 +176,22 @@ async fn ask(
     let mut request = cx.oauth().get(&path).query(&query);
     if let Some((header, since)) = config.since_header.as_deref().zip(since) {
         let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
-        request = request.header(header, &if is_date { http_date(since)? } else { text_of(since) });
+        request = request.header(
+            header,
+            &if is_date {
+                http_date(since)?
+            } else {
+                text_of(since)
+            },
+        );
     }
-    let is_beyond = move |status: StatusCode| after_short && matches!(status.as_u16(), 400 | 404 | 416 | 422);
+    let is_beyond =
+        move |status: StatusCode| after_short && matches!(status.as_u16(), 400 | 404 | 416 | 422);
     let is_end = move |status: StatusCode| status == StatusCode::NOT_MODIFIED || is_beyond(status);
-    let answer = request.accept(move |status| status.is_success() || is_end(status)).send().await?;
+    let answer = request
+        .accept(move |status| status.is_success() || is_end(status))
+        .send()
+        .await?;
     if is_end(answer.status()) {
         return Ok(None);
     }
@@ -179,11 +211,23 @@ impl Config {
     /// When an item changed, and which one it is.
     fn mark(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
         let find = |field: &'static str, name: &str| {
-            let value = if name.starts_with('/') { item.pointer(name) } else { item.get(name) };
+            let value = if name.starts_with('/') {
+                item.pointer(name)
+            } else {
+                item.get(name)
+            };
             let value = value.filter(|value| value.is_string() || value.is_number());
-            value.cloned().with_context(|| format!("an item has neither text nor number in {name:?}: set `{field}`"))
+            value.cloned().with_context(|| {
+                format!("an item has neither text nor number in {name:?}: set `{field}`")
+            })
         };
-        let changed = find("changedField", self.changed_field.as_deref().unwrap_or("updated_at"))?;
-        Ok((changed, find("idField", self.id_field.as_deref().unwrap_or("id"))?))
+        let changed = find(
+            "changedField",
+            self.changed_field.as_deref().unwrap_or("updated_at"),
+        )?;
+        Ok((
+            changed,
+            find("idField", self.id_field.as_deref().unwrap_or("id"))?,
+        ))
     }
 }

@@ -22,7 +22,11 @@ pub struct Position {
 impl Position {
     /// Before everything that changed at `start` or later.
     pub fn starting(start: Option<&str>) -> Self {
-        Self { before: start.into(), since: start.into(), seen: vec![] }
+        Self {
+            before: start.into(),
+            since: start.into(),
+            seen: vec![],
+        }
     }
 
     /// What to ask the API for changes since; none for all it has.

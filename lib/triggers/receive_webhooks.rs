@@ -65,17 +65,37 @@ impl Action for ReceiveWebhooks {
         serde_json::from_value::<Subscription>(state)?.end(cx).await
     }
 
-    async fn process(&self, message: Message<Value>, cx: Context<Config, Received>) -> anyhow::Result<()> {
+    async fn process(
+        &self,
+        message: Message<Value>,
+        cx: Context<Config, Received>,
+    ) -> anyhow::Result<()> {
         let config = &cx.config;
         let raw = raw_body(&message);
-        let mut headers: Map<String, Value> =
-            message.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
+        let mut headers: Map<String, Value> = message
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.clone()))
+            .collect();
         // The platform puts it there for whoever answers.
         let is_awaited = headers.remove("reply_to").is_some();
-        let reply = async |reply| if is_awaited { cx.http_reply(reply).await } else { Ok(()) };
+        let reply = async |reply| {
+            if is_awaited {
+                cx.http_reply(reply).await
+            } else {
+                Ok(())
+            }
+        };
         if let Some(secret) = &config.webhook_secret {
-            let name = config.signature_header.as_deref().unwrap_or("x-hub-signature-256").to_lowercase();
-            let signature = headers.get(&name).and_then(Value::as_str).unwrap_or_default();
+            let name = config
+                .signature_header
+                .as_deref()
+                .unwrap_or("x-hub-signature-256")
+                .to_lowercase();
+            let signature = headers
+                .get(&name)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if !is_signed(&raw, signature, secret) {
                 // Nothing for the flow's owner to do: anybody can send anything.
                 tracing::warn!("A request without the right signature in {name} is refused");
@@ -103,8 +123,15 @@ impl Config {
         match serde_json::from_str::<Value>(text) {
             Ok(json) => Ok(HttpReply::json(status, &json)?),
             Err(_) => {
-                let headers = Map::from_iter([("content-type".to_owned(), "text/plain; charset=utf-8".into())]);
-                Ok(HttpReply { status_code: status, headers, body: text.into() })
+                let headers = Map::from_iter([(
+                    "content-type".to_owned(),
+                    "text/plain; charset=utf-8".into(),
+                )]);
+                Ok(HttpReply {
+                    status_code: status,
+                    headers,
+                    body: text.into(),
+                })
             }
         }
     }
@@ -115,6 +142,10 @@ impl Config {
 fn raw_body(message: &Message<Value>) -> Vec<u8> {
     match message.body.get("rawData") {
         Some(Value::String(text)) => text.clone().into_bytes(),
-        _ => message.raw().get("body").map(|body| body.as_bytes().to_vec()).unwrap_or_default(),
+        _ => message
+            .raw()
+            .get("body")
+            .map(|body| body.as_bytes().to_vec())
+            .unwrap_or_default(),
     }
 }

@@ -7,11 +7,15 @@ use sha2::Sha256;
 pub fn is_signed(body: &[u8], header: &str, secret: &str) -> bool {
     let signature = header.trim();
     let signature = signature.strip_prefix("sha256=").unwrap_or(signature);
-    let Some(signature) = from_hex(signature).or_else(|| base64_simd::STANDARD.decode_to_vec(signature).ok()) else {
+    let Some(signature) =
+        from_hex(signature).or_else(|| base64_simd::STANDARD.decode_to_vec(signature).ok())
+    else {
         return false;
     };
     // A key may have any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
+        return false;
+    };
     mac.update(body);
     // Takes the same time wherever they differ.
     mac.verify_slice(&signature).is_ok()
@@ -21,7 +25,10 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 {
         return None;
     }
-    (0..64).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+    (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -35,12 +42,28 @@ mod tests {
 
     #[test]
     fn given_a_signature_in_any_form_then_it_is_good_for_its_body_and_secret_only() {
-        for header in [HEX, BASE64, &format!("sha256={HEX}"), &format!(" sha256={BASE64}"), &HEX.to_uppercase()] {
+        for header in [
+            HEX,
+            BASE64,
+            &format!("sha256={HEX}"),
+            &format!(" sha256={BASE64}"),
+            &HEX.to_uppercase(),
+        ] {
             assert!(is_signed(BODY, header, "Jefe"), "{header}");
             assert!(!is_signed(BODY, header, "jefe"), "{header}");
-            assert!(!is_signed(b"what do ya want for nothing!", header, "Jefe"), "{header}");
+            assert!(
+                !is_signed(b"what do ya want for nothing!", header, "Jefe"),
+                "{header}"
+            );
         }
-        for header in ["", "sha256=", &HEX[..62], &HEX.replace('5', "6"), "é", &"é".repeat(32)] {
+        for header in [
+            "",
+            "sha256=",
+            &HEX[..62],
+            &HEX.replace('5', "6"),
+            "é",
+            &"é".repeat(32),
+        ] {
             assert!(!is_signed(BODY, header, "Jefe"), "{header}");
         }
     }

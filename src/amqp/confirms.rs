@@ -37,8 +37,14 @@ pub(super) async fn publish(
     mark: Mark,
     properties: BasicProperties,
 ) -> Answer {
-    let options = BasicPublishOptions { mandatory: true, immediate: false };
-    match channel.basic_publish(exchange, mark.routing_key, options, &mark.body, properties).await {
+    let options = BasicPublishOptions {
+        mandatory: true,
+        immediate: false,
+    };
+    match channel
+        .basic_publish(exchange, mark.routing_key, options, &mark.body, properties)
+        .await
+    {
         Ok(confirm) => match confirm.await {
             Ok(Confirmation::Ack(returned)) => Answer::Ack(returned.map(Box::new)),
             Ok(Confirmation::Nack(returned)) => Answer::Nack(returned.map(Box::new)),
@@ -46,7 +52,9 @@ pub(super) async fn publish(
             Err(error) => Answer::Lost(error),
         },
         Err(error) => match error.kind() {
-            ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => Answer::NotSent(error),
+            ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => {
+                Answer::NotSent(error)
+            }
             _ => Answer::Lost(error),
         },
     }
@@ -70,9 +78,15 @@ impl Mark {
 
 /// The header `messageId`, empty when there is none.
 pub(super) fn message_id(properties: &BasicProperties) -> String {
-    match properties.headers().as_ref().and_then(|headers| headers.inner().get("messageId")) {
+    match properties
+        .headers()
+        .as_ref()
+        .and_then(|headers| headers.inner().get("messageId"))
+    {
         Some(AMQPValue::LongString(text)) => text.to_string(),
-        Some(value) => table::as_number(value).map(|number| number.to_string()).unwrap_or_default(),
+        Some(value) => table::as_number(value)
+            .map(|number| number.to_string())
+            .unwrap_or_default(),
         None => String::new(),
     }
 }
@@ -94,11 +108,20 @@ struct Entry<J> {
 
 impl<J> Ledger<J> {
     pub(super) fn new() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self {
+            entries: BTreeMap::new(),
+        }
     }
 
     pub(super) fn insert(&mut self, number: u64, mark: Mark, job: J) {
-        self.entries.insert(number, Entry { mark, returned: false, job });
+        self.entries.insert(
+            number,
+            Entry {
+                mark,
+                returned: false,
+                job,
+            },
+        );
     }
 
     /// Takes out the jobs that are answered. `answers` has to hold whole frames of the broker's: one frame may answer many
@@ -135,7 +158,10 @@ impl<J> Ledger<J> {
     }
 
     fn mark_returned(&mut self, bearer: u64, returned: &BasicReturnMessage) {
-        let owner = self.entries.values_mut().find(|entry| !entry.returned && entry.mark.fits(returned));
+        let owner = self
+            .entries
+            .values_mut()
+            .find(|entry| !entry.returned && entry.mark.fits(returned));
         if let Some(owner) = owner {
             owner.returned = true;
         } else if let Some(bearer) = self.entries.get_mut(&bearer) {
@@ -151,7 +177,11 @@ mod tests {
     use lapin::{message::Delivery, types::FieldTable};
 
     fn mark(key: &str, id: &str) -> Mark {
-        Mark { routing_key: key.into(), message_id: id.into(), body: Bytes::from_static(b"body") }
+        Mark {
+            routing_key: key.into(),
+            message_id: id.into(),
+            body: Bytes::from_static(b"body"),
+        }
     }
 
     fn returned(key: &str, id: &str) -> Option<Box<BasicReturnMessage>> {
@@ -159,7 +189,11 @@ mod tests {
         let mut headers = FieldTable::default();
         headers.insert("messageId".into(), AMQPValue::LongString(id.into()));
         delivery.properties = BasicProperties::default().with_headers(headers);
-        Some(Box::new(BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() }))
+        Some(Box::new(BasicReturnMessage {
+            delivery,
+            reply_code: 312,
+            reply_text: "NO_ROUTE".into(),
+        }))
     }
 
     fn ledger() -> Ledger<&'static str> {
@@ -171,11 +205,15 @@ mod tests {
     }
 
     fn names(fates: Vec<(&'static str, Fate)>) -> Vec<String> {
-        fates.into_iter().map(|(job, fate)| format!("{job} {fate:?}")).collect()
+        fates
+            .into_iter()
+            .map(|(job, fate)| format!("{job} {fate:?}"))
+            .collect()
     }
 
     #[test]
-    fn given_a_return_on_another_messages_confirm_when_settled_then_it_counts_for_its_own_message() {
+    fn given_a_return_on_another_messages_confirm_when_settled_then_it_counts_for_its_own_message()
+    {
         let mut ledger = ledger();
         let fates = ledger.settle(vec![
             (3, Answer::Ack(returned("nowhere", "b"))),
@@ -188,14 +226,24 @@ mod tests {
     #[test]
     fn given_a_return_before_its_messages_confirm_when_settled_then_it_is_remembered() {
         let mut ledger = ledger();
-        assert_eq!(names(ledger.settle(vec![(1, Answer::Nack(returned("nowhere", "b")))])), ["a Nacked"]);
-        assert_eq!(names(ledger.settle(vec![(2, Answer::Ack(None))])), ["b Unroutable"]);
+        assert_eq!(
+            names(ledger.settle(vec![(1, Answer::Nack(returned("nowhere", "b")))])),
+            ["a Nacked"]
+        );
+        assert_eq!(
+            names(ledger.settle(vec![(2, Answer::Ack(None))])),
+            ["b Unroutable"]
+        );
         assert_eq!(ledger.into_jobs().collect::<Vec<_>>(), ["c"]);
     }
 
     #[test]
-    fn given_a_return_that_fits_no_message_when_settled_then_its_bearer_is_not_taken_for_delivered() {
+    fn given_a_return_that_fits_no_message_when_settled_then_its_bearer_is_not_taken_for_delivered()
+    {
         let mut ledger = ledger();
-        assert_eq!(names(ledger.settle(vec![(1, Answer::Ack(returned("other", "z")))])), ["a Unroutable"]);
+        assert_eq!(
+            names(ledger.settle(vec![(1, Answer::Ack(returned("other", "z")))])),
+            ["a Unroutable"]
+        );
     }
 }

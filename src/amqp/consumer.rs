@@ -47,28 +47,47 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) async fn open(connection: Connection, queue: &ShortString, prefetch: u16) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        connection: Connection,
+        queue: &ShortString,
+        prefetch: u16,
+    ) -> Result<Self, Failure> {
         let doing = format!("consuming queue \"{queue}\"");
         let opening = async {
             let channel = connection.create_channel().await?;
-            channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
+            channel
+                .basic_qos(prefetch, BasicQosOptions { global: false })
+                .await?;
             let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
-            let consumer = channel.basic_consume(queue.clone(), tag, options, FieldTable::default()).await?;
+            let consumer = channel
+                .basic_consume(queue.clone(), tag, options, FieldTable::default())
+                .await?;
             Ok((channel, consumer))
         };
         match timeout(ANSWER_TIMEOUT, opening).await {
-            Ok(Ok((channel, consumer))) => Ok(Self { connection, channel, consumer }),
+            Ok(Ok((channel, consumer))) => Ok(Self {
+                connection,
+                channel,
+                consumer,
+            }),
             Ok(Err(error)) => Err(Failure::new(&doing, &error)),
-            Err(_) => Err(Failure::Passing(format!("{doing}: no answer from the broker"))),
+            Err(_) => Err(Failure::Passing(format!(
+                "{doing}: no answer from the broker"
+            ))),
         }
     }
 
     /// Tells the broker to send no more. What it sent before is still to come out of the consumer.
     async fn cancel(&self) {
-        let cancelled = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        let cancelled = self
+            .channel
+            .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         match timeout(ANSWER_TIMEOUT / 2, cancelled).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(error = describe(&error), "There is no consumer left to cancel."),
+            Ok(Err(error)) => tracing::debug!(
+                error = describe(&error),
+                "There is no consumer left to cancel."
+            ),
             Err(_) => tracing::warn!("The broker did not answer the cancelling of the consumer."),
         }
     }
@@ -80,7 +99,11 @@ impl Subscription {
 async fn ask(channel: Channel, prefetch: u16, generation: &Generation) -> Infallible {
     loop {
         let question = generation.question().await;
-        if channel.basic_qos(prefetch, BasicQosOptions { global: false }).await.is_err() {
+        if channel
+            .basic_qos(prefetch, BasicQosOptions { global: false })
+            .await
+            .is_err()
+        {
             // The channel is gone, which the consumer hears as well.
             return std::future::pending().await;
         }
@@ -135,8 +158,13 @@ impl Reader {
                 }
             }
             number += 1;
-            let Some(current) = &mut subscription else { continue };
-            match self.forward(current, &Arc::new(Generation::new(number, outages))).await {
+            let Some(current) = &mut subscription else {
+                continue;
+            };
+            match self
+                .forward(current, &Arc::new(Generation::new(number, outages)))
+                .await
+            {
                 End::Lost(reason) => {
                     tracing::warn!(connection = %Role::Read, generation = number, error = reason, "The consumer is lost.");
                     subscription = None;
@@ -166,7 +194,9 @@ impl Reader {
         let (connector, queue, prefetch) = (&self.connector, &self.queue, self.prefetch);
         let away = &AtomicBool::new(false);
         let open = || async move {
-            let opening = async { Subscription::open(connector.connect(Role::Read).await?, queue, prefetch).await };
+            let opening = async {
+                Subscription::open(connector.connect(Role::Read).await?, queue, prefetch).await
+            };
             opening.await.inspect_err(|_| away.store(true, Relaxed))
         };
         let reopened = select! {
@@ -181,7 +211,11 @@ impl Reader {
     }
 
     /// Hands on deliveries until there are no more.
-    async fn forward(&mut self, subscription: &mut Subscription, generation: &Arc<Generation>) -> End {
+    async fn forward(
+        &mut self,
+        subscription: &mut Subscription,
+        generation: &Arc<Generation>,
+    ) -> End {
         let mut reason = None;
         let mut asking = pin!(ask(subscription.channel.clone(), self.prefetch, generation));
         loop {
@@ -211,13 +245,20 @@ impl Reader {
 
     fn hand_on(&self, delivery: lapin::message::Delivery, generation: &Arc<Generation>) {
         // When nobody takes it, it stays unsettled, and the broker has it back when the connection closes.
-        let _ = self.deliveries.send(Ok(delivery::receive(delivery, generation.clone())));
+        let _ = self
+            .deliveries
+            .send(Ok(delivery::receive(delivery, generation.clone())));
     }
 }
 
 /// Waits for the end of publishing, for ever if need be.
 async fn fatal(fatal: &mut watch::Receiver<Option<TransportError>>) -> TransportError {
-    match fatal.wait_for(Option::is_some).await.ok().and_then(|error| error.clone()) {
+    match fatal
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|error| error.clone())
+    {
         Some(error) => error,
         None => std::future::pending().await,
     }

@@ -34,18 +34,31 @@ pub(crate) struct Origin {
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin").field("usable", &self.acker.usable()).finish_non_exhaustive()
+        f.debug_struct("Origin")
+            .field("usable", &self.acker.usable())
+            .finish_non_exhaustive()
     }
 }
 
 /// What the engine gets.
-pub(super) fn receive(delivery: lapin::message::Delivery, generation: Arc<Generation>) -> Delivery<Origin> {
+pub(super) fn receive(
+    delivery: lapin::message::Delivery,
+    generation: Arc<Generation>,
+) -> Delivery<Origin> {
     Delivery {
-        headers: delivery.properties.headers().as_ref().map(table::to_json).unwrap_or_default(),
+        headers: delivery
+            .properties
+            .headers()
+            .as_ref()
+            .map(table::to_json)
+            .unwrap_or_default(),
         body: Bytes::from(delivery.data),
         redelivered: delivery.redelivered,
         generation,
-        origin: Origin { acker: delivery.acker, properties: delivery.properties },
+        origin: Origin {
+            acker: delivery.acker,
+            properties: delivery.properties,
+        },
     }
 }
 
@@ -55,7 +68,11 @@ impl Origin {
         let sent = async {
             match verdict {
                 Verdict::Ack => self.acker.ack(BasicAckOptions { multiple: false }).await,
-                Verdict::Reject => self.acker.reject(BasicRejectOptions { requeue: false }).await,
+                Verdict::Reject => {
+                    self.acker
+                        .reject(BasicRejectOptions { requeue: false })
+                        .await
+                }
             }
         };
         // `Ok(false)` is lapin's way to say that nothing was sent.
@@ -79,9 +96,18 @@ impl Origin {
         if iteration > i64::from(settings.rebound_limit) {
             return Err(ReboundLimit);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        headers.insert("end".into(), table::integer(i64::try_from(now).unwrap_or(i64::MAX)));
-        headers.insert("reboundReason".into(), AMQPValue::LongString(shortened(reason).into()));
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        headers.insert(
+            "end".into(),
+            table::integer(i64::try_from(now).unwrap_or(i64::MAX)),
+        );
+        headers.insert(
+            "reboundReason".into(),
+            AMQPValue::LongString(shortened(reason).into()),
+        );
         headers.insert("reboundIteration".into(), table::integer(iteration));
 
         let expiration = expiration(settings.rebound_initial_expiration, iteration).to_string();
@@ -89,18 +115,32 @@ impl Origin {
             .with_headers(headers)
             .with_expiration(expiration.into())
             .with_delivery_mode(super::publisher::delivery_mode(settings.persistent));
-        Ok(Outgoing { purpose: Purpose::Rebound, routing_key: settings.rebound_key.clone(), properties, body })
+        Ok(Outgoing {
+            purpose: Purpose::Rebound,
+            routing_key: settings.rebound_key.clone(),
+            properties,
+            body,
+        })
     }
 }
 
 fn next_iteration(headers: &FieldTable) -> i64 {
-    headers.inner().get("reboundIteration").and_then(table::as_number).map_or(1, |previous| previous.saturating_add(1))
+    headers
+        .inner()
+        .get("reboundIteration")
+        .and_then(table::as_number)
+        .map_or(1, |previous| previous.saturating_add(1))
 }
 
 /// `initial × 2^(iteration - 1)` milliseconds, as far as RabbitMQ takes it.
 fn expiration(initial: Duration, iteration: i64) -> u128 {
-    let doublings = u32::try_from(iteration.saturating_sub(1)).unwrap_or(0).min(64);
-    initial.as_millis().saturating_mul(1 << doublings).min(EXPIRATION_LIMIT)
+    let doublings = u32::try_from(iteration.saturating_sub(1))
+        .unwrap_or(0)
+        .min(64);
+    initial
+        .as_millis()
+        .saturating_mul(1 << doublings)
+        .min(EXPIRATION_LIMIT)
 }
 
 fn shortened(reason: &str) -> &str {
@@ -109,7 +149,11 @@ fn shortened(reason: &str) -> &str {
 
 /// All properties, but the user's name only if it is ours: the broker closes the channel of who claims to be another.
 fn without_foreign_user(properties: &BasicProperties, user: &str) -> BasicProperties {
-    if properties.user_id().as_ref().is_none_or(|id| id.as_str() == user) {
+    if properties
+        .user_id()
+        .as_ref()
+        .is_none_or(|id| id.as_str() == user)
+    {
         return properties.clone();
     }
     // There is no way to take a property back, so the others are set anew.
@@ -141,7 +185,11 @@ mod tests {
             (0, 3, 0),
             (100, -5, 100),
         ] {
-            assert_eq!(expiration(Duration::from_millis(initial), iteration), expected, "{initial} {iteration}");
+            assert_eq!(
+                expiration(Duration::from_millis(initial), iteration),
+                expected,
+                "{initial} {iteration}"
+            );
         }
     }
 
@@ -179,7 +227,11 @@ mod tests {
         let kept = without_foreign_user(&properties, "me");
         assert_eq!(*kept.user_id(), None);
         assert_eq!(
-            (*kept.priority(), kept.kind().clone(), kept.reply_to().clone()),
+            (
+                *kept.priority(),
+                kept.kind().clone(),
+                kept.reply_to().clone()
+            ),
             (Some(3), Some("t".into()), Some("r".into()))
         );
         assert_eq!(without_foreign_user(&properties, "somebody"), properties);

@@ -77,7 +77,11 @@ impl BrokerLocks {
 
 impl RefreshLock for BrokerLocks {
     /// With a broker that does not answer it takes [`LEAST_ANSWER`] longer than `wait`.
-    fn acquire<'a>(&'a self, name: &'a str, wait: Duration) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    fn acquire<'a>(
+        &'a self,
+        name: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
         let shared = self.0.clone();
         Box::pin(async move {
             // The work has a task of its own. Cut off half-way it could leave a queue that nobody knows of.
@@ -105,12 +109,19 @@ impl LoneLocks {
     pub(crate) fn new(uri: &SecretString) -> Result<Self, TransportError> {
         let thread = AmqpThread::start()?;
         let connector = Connector::new(uri, thread.handle().clone())?;
-        Ok(Self { locks: BrokerLocks::new(Arc::new(connector), &thread), _thread: thread })
+        Ok(Self {
+            locks: BrokerLocks::new(Arc::new(connector), &thread),
+            _thread: thread,
+        })
     }
 }
 
 impl RefreshLock for LoneLocks {
-    fn acquire<'a>(&'a self, name: &'a str, wait: Duration) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    fn acquire<'a>(
+        &'a self,
+        name: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
         self.locks.acquire(name, wait)
     }
 }
@@ -136,8 +147,14 @@ impl Shared {
         let _ = answer.send(outcome);
     }
 
-    async fn seek(self: &Arc<Self>, name: &str, wait: Duration, answer: &mut Answer) -> Result<Holding, LockError> {
-        let queue = table::short(&format!("{PREFIX}{name}"), "the lock").map_err(LockError::Unsupported)?;
+    async fn seek(
+        self: &Arc<Self>,
+        name: &str,
+        wait: Duration,
+        answer: &mut Answer,
+    ) -> Result<Holding, LockError> {
+        let queue =
+            table::short(&format!("{PREFIX}{name}"), "the lock").map_err(LockError::Unsupported)?;
         let deadline = sleep(wait).deadline();
         let turn = select! {
             biased;
@@ -145,13 +162,24 @@ impl Shared {
             () = self.given_up(deadline, answer) => return Err(LockError::TimedOut),
         };
         let [least, most] = PAUSES;
-        let pauses = ExponentialBuilder::default().with_min_delay(least).with_max_delay(most).with_jitter();
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(least)
+            .with_max_delay(most)
+            .with_jitter();
         let mut pauses = pauses.without_max_times().build();
         loop {
             let error = match self.declare(&queue, deadline).await {
                 Ok((connection, channel)) => {
-                    let claim = Claim { connection, channel, queue, _turn: turn };
-                    return Ok(Holding { shared: self.clone(), claim: Some(claim) });
+                    let claim = Claim {
+                        connection,
+                        channel,
+                        queue,
+                        _turn: turn,
+                    };
+                    return Ok(Holding {
+                        shared: self.clone(),
+                        claim: Some(claim),
+                    });
                 }
                 Err(error @ LockError::Unsupported(_)) => return Err(error),
                 Err(error) => error,
@@ -185,13 +213,25 @@ impl Shared {
     }
 
     /// One try. It is never cut off: either the queue is ours, or it is not there.
-    async fn declare(&self, queue: &ShortString, deadline: Instant) -> Result<(Arc<Connection>, Channel), LockError> {
-        let limit = deadline.saturating_duration_since(Instant::now()).clamp(LEAST_ANSWER, ANSWER_TIMEOUT);
+    async fn declare(
+        &self,
+        queue: &ShortString,
+        deadline: Instant,
+    ) -> Result<(Arc<Connection>, Channel), LockError> {
+        let limit = deadline
+            .saturating_duration_since(Instant::now())
+            .clamp(LEAST_ANSWER, ANSWER_TIMEOUT);
         let connection = self.connection(limit).await?;
-        let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..Default::default()
+        };
         let declaring = async {
             let channel = connection.create_channel().await?;
-            channel.queue_declare(queue.clone(), exclusive, FieldTable::default()).await?;
+            channel
+                .queue_declare(queue.clone(), exclusive, FieldTable::default())
+                .await?;
             Ok(channel)
         };
         let doing = format!("declaring the exclusive queue \"{queue}\"");
@@ -201,7 +241,9 @@ impl Shared {
             Err(_) => {
                 // It may still come to be: not on a connection that is closed.
                 self.abandon(connection).await;
-                return Err(LockError::Unavailable(format!("{doing}: no answer from the broker")));
+                return Err(LockError::Unavailable(format!(
+                    "{doing}: no answer from the broker"
+                )));
             }
         };
         if failure::code(&error) == Some(RESOURCE_LOCKED) {
@@ -221,12 +263,17 @@ impl Shared {
     async fn connection(&self, limit: Duration) -> Result<Arc<Connection>, LockError> {
         let connecting = async {
             let mut kept = self.connection.lock().await;
-            if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
+            if let Some(connection) = kept
+                .as_ref()
+                .filter(|connection| connection.status().connected())
+            {
                 return Ok(connection.clone());
             }
             *kept = None;
             let connection = self.connector.connect(Role::Lock).await;
-            let connection = Arc::new(connection.map_err(|failure| LockError::Unavailable(failure.text().into()))?);
+            let connection = Arc::new(
+                connection.map_err(|failure| LockError::Unavailable(failure.text().into()))?,
+            );
             *kept = Some(connection.clone());
             Ok(connection)
         };
@@ -243,7 +290,10 @@ impl Shared {
     async fn abandon(&self, connection: Arc<Connection>) {
         {
             let mut kept = self.connection.lock().await;
-            if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &connection)) {
+            if kept
+                .as_ref()
+                .is_some_and(|kept| Arc::ptr_eq(kept, &connection))
+            {
                 *kept = None;
             }
         }
@@ -255,11 +305,16 @@ impl Shared {
         if !claim.connection.status().connected() {
             return;
         }
-        let deleting = claim.channel.queue_delete(claim.queue.clone(), QueueDeleteOptions::default());
+        let deleting = claim
+            .channel
+            .queue_delete(claim.queue.clone(), QueueDeleteOptions::default());
         match timeout(ANSWER_TIMEOUT, deleting).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::debug!(error = describe(&error), "The lock goes with its connection.");
+                tracing::debug!(
+                    error = describe(&error),
+                    "The lock goes with its connection."
+                );
                 self.abandon(claim.connection).await;
             }
             Err(_) => self.abandon(claim.connection).await,
@@ -283,7 +338,9 @@ struct Holding {
 
 impl Held for Holding {
     fn is_held(&self) -> bool {
-        let connected = |claim: &Claim| claim.connection.status().connected() && claim.channel.status().connected();
+        let connected = |claim: &Claim| {
+            claim.connection.status().connected() && claim.channel.status().connected()
+        };
         self.claim.as_ref().is_some_and(connected)
     }
 }

@@ -27,8 +27,8 @@ pub(crate) use lock::{BrokerLocks, LoneLocks};
 use crate::{
     settings::AmqpSettings,
     transport::{
-        Deliveries, Fault, Publication, PublishError, ReboundLimit, Receipt, Route, Settled, Transport, TransportError,
-        Verdict,
+        Deliveries, Fault, Publication, PublishError, ReboundLimit, Receipt, Route, Settled,
+        Transport, TransportError, Verdict,
     },
 };
 use bytes::Bytes;
@@ -92,15 +92,19 @@ pub(crate) struct Amqp {
 
 impl fmt::Debug for Amqp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Amqp").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Amqp")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
 impl Amqp {
     /// Makes both connections, each with as many tries as the settings say. From then on losses are mended inside.
     pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
-        let queue = table::short(&settings.queue, "ELASTICIO_LISTEN_MESSAGES_ON").map_err(TransportError)?;
-        let exchange = table::short(&settings.exchange, "ELASTICIO_PUBLISH_MESSAGES_TO").map_err(TransportError)?;
+        let queue = table::short(&settings.queue, "ELASTICIO_LISTEN_MESSAGES_ON")
+            .map_err(TransportError)?;
+        let exchange = table::short(&settings.exchange, "ELASTICIO_PUBLISH_MESSAGES_TO")
+            .map_err(TransportError)?;
         let own_keys = [
             (&settings.data_key, "ELASTICIO_DATA_ROUTING_KEY"),
             (&settings.error_key, "ELASTICIO_ERROR_ROUTING_KEY"),
@@ -113,14 +117,21 @@ impl Amqp {
         let thread = AmqpThread::start()?;
         let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
 
-        let (read, write) = tokio::try_join!(connector.connect_first(Role::Read, settings), async {
-            let connection = connector.connect_first(Role::Write, settings).await?;
-            WriteSession::open(connection).await.map_err(|failure| TransportError(failure.text().to_owned()))
-        })?;
+        let (read, write) =
+            tokio::try_join!(connector.connect_first(Role::Read, settings), async {
+                let connection = connector.connect_first(Role::Write, settings).await?;
+                WriteSession::open(connection)
+                    .await
+                    .map_err(|failure| TransportError(failure.text().to_owned()))
+            })?;
 
         let (publisher, jobs) = Publisher::new();
         let (fatal_sender, fatal) = watch::channel(None);
-        let (closing, tasks, counters) = (CancellationToken::new(), TaskTracker::new(), Arc::<Counters>::default());
+        let (closing, tasks, counters) = (
+            CancellationToken::new(),
+            TaskTracker::new(),
+            Arc::<Counters>::default(),
+        );
         let policy = RetryPolicy {
             delay: settings.publish_retry_delay,
             max_delay: settings.publish_max_retry_delay,
@@ -128,7 +139,12 @@ impl Amqp {
         };
         let writer = Writer {
             connector: connector.clone(),
-            keys: RoutingKeys::new(exchange.clone(), own_keys, settings.absence_is_error, settings.binding_timeout),
+            keys: RoutingKeys::new(
+                exchange.clone(),
+                own_keys,
+                settings.absence_is_error,
+                settings.binding_timeout,
+            ),
             exchange,
             policy,
             jobs,
@@ -162,7 +178,10 @@ impl Amqp {
     }
 
     fn take_read_connection(&self) -> Option<Connection> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn routing_key(&self, route: Route) -> Result<String, String> {
@@ -195,17 +214,19 @@ impl Transport for Amqp {
     async fn consume(&self) -> Result<Deliveries<Origin>, TransportError> {
         // With the connection of the start, an answer that is final is known before the process begins its work.
         let first = match self.take_read_connection() {
-            Some(connection) => match Subscription::open(connection, &self.queue, self.settings.prefetch).await {
-                Ok(subscription) => Some(subscription),
-                Err(Failure::Passing(text)) => {
-                    tracing::warn!(connection = %Role::Read, error = text, "Could not consume, trying again.");
-                    None
+            Some(connection) => {
+                match Subscription::open(connection, &self.queue, self.settings.prefetch).await {
+                    Ok(subscription) => Some(subscription),
+                    Err(Failure::Passing(text)) => {
+                        tracing::warn!(connection = %Role::Read, error = text, "Could not consume, trying again.");
+                        None
+                    }
+                    Err(Failure::Refused(text) | Failure::Permanent(text)) => {
+                        self.stopped.cancel();
+                        return Err(TransportError(text));
+                    }
                 }
-                Err(Failure::Refused(text) | Failure::Permanent(text)) => {
-                    self.stopped.cancel();
-                    return Err(TransportError(text));
-                }
-            },
+            }
             None => None,
         };
         let (sender, deliveries) = mpsc::unbounded_channel();
@@ -224,17 +245,42 @@ impl Transport for Amqp {
         Ok(deliveries)
     }
 
-    fn publish(&self, Publication { route, headers, body }: Publication) -> Receipt {
+    fn publish(
+        &self,
+        Publication {
+            route,
+            headers,
+            body,
+        }: Publication,
+    ) -> Receipt {
         let purpose = purpose(&route);
-        let outgoing = self.routing_key(route).map_err(|cause| (Fault::Other, cause)).and_then(|key| {
-            let headers = table::from_json(&headers).map_err(|cause| (Fault::Headers, cause))?;
-            Ok(Outgoing::event(purpose, key, headers, body, self.settings.persistent))
-        });
+        let outgoing = self
+            .routing_key(route)
+            .map_err(|cause| (Fault::Other, cause))
+            .and_then(|key| {
+                let headers =
+                    table::from_json(&headers).map_err(|cause| (Fault::Headers, cause))?;
+                Ok(Outgoing::event(
+                    purpose,
+                    key,
+                    headers,
+                    body,
+                    self.settings.persistent,
+                ))
+            });
         match outgoing {
             Ok(outgoing) => self.publisher.send(outgoing),
             Err((fault, cause)) => {
-                let message_id = headers.get("messageId").and_then(|id| id.as_str()).unwrap_or_default().to_owned();
-                publisher::refused(PublishError { message_id, cause, fault })
+                let message_id = headers
+                    .get("messageId")
+                    .and_then(|id| id.as_str())
+                    .unwrap_or_default()
+                    .to_owned();
+                publisher::refused(PublishError {
+                    message_id,
+                    cause,
+                    fault,
+                })
             }
         }
     }
@@ -246,7 +292,9 @@ impl Transport for Amqp {
 
     async fn settle(&self, origin: &Origin, verdict: Verdict) -> Settled {
         // Once publishing is over, a message may have failed of that alone, and nobody was told: it has to come again.
-        if self.closing.is_cancelled() || (verdict == Verdict::Reject && self.fatal.borrow().is_some()) {
+        if self.closing.is_cancelled()
+            || (verdict == Verdict::Reject && self.fatal.borrow().is_some())
+        {
             return Settled::Lost;
         }
         origin.settle(verdict, ANSWER_TIMEOUT).await
@@ -255,8 +303,16 @@ impl Transport for Amqp {
     async fn stop_consuming(&self) {
         self.stopping.cancel();
         // Otherwise there is nothing to stop: consuming has not begun.
-        let consuming = self.read.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-        if consuming && timeout(ANSWER_TIMEOUT, self.stopped.cancelled()).await.is_err() {
+        let consuming = self
+            .read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none();
+        if consuming
+            && timeout(ANSWER_TIMEOUT, self.stopped.cancelled())
+                .await
+                .is_err()
+        {
             tracing::warn!("Consuming did not stop in time.");
         }
     }

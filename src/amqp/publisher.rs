@@ -60,7 +60,12 @@ impl Outgoing {
             .with_content_encoding("utf8".into())
             .with_delivery_mode(delivery_mode(persistent))
             .with_headers(headers);
-        Self { purpose, routing_key, properties, body }
+        Self {
+            purpose,
+            routing_key,
+            properties,
+            body,
+        }
     }
 }
 
@@ -85,11 +90,21 @@ impl Publisher {
         let message_id = message_id(&outgoing.properties);
         let routing_key = match table::short(&outgoing.routing_key, "the routing key") {
             Ok(routing_key) => routing_key,
-            Err(cause) => return refused(PublishError { message_id, cause, fault: Fault::Other }),
+            Err(cause) => {
+                return refused(PublishError {
+                    message_id,
+                    cause,
+                    fault: Fault::Other,
+                });
+            }
         };
         let (receipt, outcome) = oneshot::channel();
         let job = Job {
-            mark: Mark { routing_key, message_id, body: outgoing.body },
+            mark: Mark {
+                routing_key,
+                message_id,
+                body: outgoing.body,
+            },
             purpose: outgoing.purpose,
             properties: outgoing.properties,
             tries: 0,
@@ -208,7 +223,11 @@ impl Job {
             p.app_id(),
             p.cluster_id(),
         ];
-        let texts: usize = texts.into_iter().flatten().map(|text| 1 + text.as_str().len()).sum();
+        let texts: usize = texts
+            .into_iter()
+            .flatten()
+            .map(|text| 1 + text.as_str().len())
+            .sum();
         FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
     }
 
@@ -227,7 +246,10 @@ impl Job {
             return (!is_guilty).then_some(Duration::ZERO);
         }
         let lost_error_key = matches!(setback, Setback::Unbound) && self.purpose == Purpose::Error;
-        let exhausted = policy.attempts.is_some_and(|attempts| self.tries >= attempts) && !lost_error_key;
+        let exhausted = policy
+            .attempts
+            .is_some_and(|attempts| self.tries >= attempts)
+            && !lost_error_key;
         let pause = match setback {
             Setback::Unbound => policy.pause(self.tries).clamp(SHORTEST_LOOK, LONGEST_LOOK),
             _ => policy.pause(self.tries),
@@ -245,7 +267,11 @@ impl Job {
     }
 
     pub(super) fn fail(self, fault: Fault, cause: String) {
-        let _ = self.receipt.send(Err(PublishError { message_id: self.mark.message_id, cause, fault }));
+        let _ = self.receipt.send(Err(PublishError {
+            message_id: self.mark.message_id,
+            cause,
+            fault,
+        }));
     }
 }
 
@@ -261,7 +287,9 @@ impl RetryPolicy {
     /// The pause after so many failed tries.
     pub(super) fn pause(&self, tries: u32) -> Duration {
         let doublings = tries.saturating_sub(1).min(31);
-        self.delay.saturating_mul(1 << doublings).min(self.max_delay)
+        self.delay
+            .saturating_mul(1 << doublings)
+            .min(self.max_delay)
     }
 }
 
@@ -271,13 +299,21 @@ mod tests {
     use lapin::types::AMQPValue;
 
     fn policy(attempts: Option<u32>) -> RetryPolicy {
-        RetryPolicy { delay: Duration::from_millis(100), max_delay: Duration::from_secs(300), attempts }
+        RetryPolicy {
+            delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(300),
+            attempts,
+        }
     }
 
     fn job() -> Job {
         let (receipt, _) = oneshot::channel();
         Job {
-            mark: Mark { routing_key: "k".into(), message_id: "m".into(), body: Bytes::new() },
+            mark: Mark {
+                routing_key: "k".into(),
+                message_id: "m".into(),
+                body: Bytes::new(),
+            },
             purpose: Purpose::Data,
             properties: BasicProperties::default(),
             tries: 0,
@@ -294,8 +330,19 @@ mod tests {
     #[test]
     fn given_failed_tries_when_counted_then_the_pause_doubles_up_to_the_limit() {
         let policy = policy(None);
-        for (tries, millis) in [(1, 100), (2, 200), (3, 400), (12, 204_800), (13, 300_000), (u32::MAX, 300_000)] {
-            assert_eq!(policy.pause(tries), Duration::from_millis(millis), "{tries}");
+        for (tries, millis) in [
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (12, 204_800),
+            (13, 300_000),
+            (u32::MAX, 300_000),
+        ] {
+            assert_eq!(
+                policy.pause(tries),
+                Duration::from_millis(millis),
+                "{tries}"
+            );
         }
     }
 
@@ -329,7 +376,10 @@ mod tests {
         job.launched(true);
         job.acquit();
         assert_eq!(job.time_alone(), ALONE * 2);
-        assert!(job.count(&invalid(), &policy(None)).is_some(), "it was no suspect any more");
+        assert!(
+            job.count(&invalid(), &policy(None)).is_some(),
+            "it was no suspect any more"
+        );
         job.launched(true);
         assert_eq!(job.count(&invalid(), &policy(None)), None);
     }
@@ -339,8 +389,14 @@ mod tests {
         let mut job = job();
         for _ in 0..1000 {
             assert!(job.count(&Setback::Nacked, &policy(None)).is_some());
-            assert!(job.count(&Setback::Unbound, &policy(None)).is_some_and(|pause| pause <= Duration::from_secs(5)));
-            assert!(job.count(&Setback::Unconfirmed(String::new()), &policy(None)).is_some());
+            assert!(
+                job.count(&Setback::Unbound, &policy(None))
+                    .is_some_and(|pause| pause <= Duration::from_secs(5))
+            );
+            assert!(
+                job.count(&Setback::Unconfirmed(String::new()), &policy(None))
+                    .is_some()
+            );
         }
     }
 
@@ -351,6 +407,9 @@ mod tests {
         job.count(&Setback::Nacked, &policy(None));
         job.count(&Setback::Nacked, &policy(None));
         let headers = job.properties().headers().clone().unwrap();
-        assert_eq!(headers.inner().get("retry"), Some(&AMQPValue::ShortShortInt(2)));
+        assert_eq!(
+            headers.inner().get("retry"),
+            Some(&AMQPValue::ShortShortInt(2))
+        );
     }
 }

@@ -50,7 +50,10 @@ pub(super) struct Returns {
 
 impl From<Job> for Returns {
     fn from(job: Job) -> Self {
-        Self { returned: vec![job], untried: Vec::new() }
+        Self {
+            returned: vec![job],
+            untried: Vec::new(),
+        }
     }
 }
 
@@ -106,7 +109,10 @@ impl RoutingKeys {
         if self.probed == 0 || job.is_probe {
             return Some(job);
         }
-        match self.others.get_mut(&(job.mark.routing_key.clone(), job.purpose)) {
+        match self
+            .others
+            .get_mut(&(job.mark.routing_key.clone(), job.purpose))
+        {
             Some(State::Probed { parked, .. }) => {
                 parked.push(job);
                 None
@@ -200,7 +206,14 @@ impl RoutingKeys {
                 job.is_probe = true;
                 self.probed += 1;
                 let since = Instant::now();
-                self.others.insert(key.clone(), State::Probed { since, tries: 1, parked: Vec::new() });
+                self.others.insert(
+                    key.clone(),
+                    State::Probed {
+                        since,
+                        tries: 1,
+                        parked: Vec::new(),
+                    },
+                );
                 (since, 1)
             }
         };
@@ -232,15 +245,23 @@ impl RoutingKeys {
         if purpose == Purpose::Snapshot {
             self.warn_of_snapshots(&job);
         }
-        let (untried, mut returned): (Vec<_>, Vec<_>) = parked.into_iter().partition(|job| job.returns == 0);
+        let (untried, mut returned): (Vec<_>, Vec<_>) =
+            parked.into_iter().partition(|job| job.returns == 0);
         returned.insert(0, job);
         let jobs = Returns { returned, untried };
-        if purpose == Purpose::Error { Returned::Unbound(jobs) } else { Returned::EndOfFlow(jobs) }
+        if purpose == Purpose::Error {
+            Returned::Unbound(jobs)
+        } else {
+            Returned::EndOfFlow(jobs)
+        }
     }
 
     /// The pause before the next look for a binding that is waited for; the last one is at the end of the wait.
     fn next_look(&self, since: Instant, tries: u32) -> Option<Duration> {
-        let left = self.wait.checked_sub(since.elapsed()).filter(|left| !left.is_zero())?;
+        let left = self
+            .wait
+            .checked_sub(since.elapsed())
+            .filter(|left| !left.is_zero())?;
         Some(pause(tries).min(left))
     }
 
@@ -255,7 +276,9 @@ impl RoutingKeys {
     fn limit_absent_keys(&mut self) {
         if self.others.len() - self.probed >= KEYS {
             let configured = &self.configured;
-            self.others.retain(|(key, _), state| matches!(state, State::Probed { .. }) || configured.contains(key));
+            self.others.retain(|(key, _), state| {
+                matches!(state, State::Probed { .. }) || configured.contains(key)
+            });
         }
     }
 
@@ -289,7 +312,10 @@ impl RoutingKeys {
     }
 
     fn warn_of_snapshots(&mut self, job: &Job) {
-        if self.snapshots_warned.is_some_and(|warned| warned.elapsed() < SNAPSHOT_WARNING) {
+        if self
+            .snapshots_warned
+            .is_some_and(|warned| warned.elapsed() < SNAPSHOT_WARNING)
+        {
             return;
         }
         self.snapshots_warned = Some(Instant::now());
@@ -304,7 +330,9 @@ impl RoutingKeys {
 
 /// Each job has its own tries.
 fn few_tries(job: Job, policy: &RetryPolicy) -> Returned {
-    let exhausted = policy.attempts.is_some_and(|attempts| job.returns >= attempts);
+    let exhausted = policy
+        .attempts
+        .is_some_and(|attempts| job.returns >= attempts);
     if job.returns >= TRIES || exhausted {
         return Returned::Unbound(job.into());
     }
@@ -315,5 +343,7 @@ fn few_tries(job: Job, policy: &RetryPolicy) -> Returned {
 /// The pause after so many returns. It is none of the settings' business: what is decided after the last one is not to
 /// depend on how fast other tries are made.
 fn pause(returns: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << (returns.saturating_sub(1)).min(16)).min(LONGEST_PAUSE)
+    FIRST_PAUSE
+        .saturating_mul(1 << (returns.saturating_sub(1)).min(16))
+        .min(LONGEST_PAUSE)
 }

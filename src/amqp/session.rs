@@ -38,20 +38,26 @@ pub(super) struct AmqpThread {
 impl AmqpThread {
     pub(super) fn start() -> Result<Self, TransportError> {
         Self::spawn().map_err(|error| {
-            TransportError(format!("starting the thread for AMQP: {error}; check the limits of the container"))
+            TransportError(format!(
+                "starting the thread for AMQP: {error}; check the limits of the container"
+            ))
         })
     }
 
     fn spawn() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        std::thread::Builder::new().name("amqp".into()).spawn(move || {
-            runtime.block_on(stopped.cancelled());
-            // A name lookup that hangs must not hold the thread.
-            runtime.shutdown_background();
-        })?;
+        std::thread::Builder::new()
+            .name("amqp".into())
+            .spawn(move || {
+                runtime.block_on(stopped.cancelled());
+                // A name lookup that hangs must not hold the thread.
+                runtime.shutdown_background();
+            })?;
         Ok(Self { handle, stop })
     }
 
@@ -99,7 +105,11 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(uri: &SecretString, runtime: Handle) -> Result<Self, TransportError> {
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
-        Ok(Self { uri: parse_uri(uri.expose_secret())?, hostname, runtime })
+        Ok(Self {
+            uri: parse_uri(uri.expose_secret())?,
+            hostname,
+            runtime,
+        })
     }
 
     /// The user that the broker knows us as.
@@ -110,19 +120,30 @@ impl Connector {
     /// One try.
     pub(super) async fn connect(&self, role: Role) -> Result<Connection, Failure> {
         let authority = &self.uri.authority;
-        let doing = format!("connecting to the broker at {}:{}", authority.host, authority.port);
-        let properties =
-            ConnectionProperties::default().with_connection_name(format!("{}-{role}", self.hostname).into());
-        let limit = self.uri.query.connection_timeout.map_or(CONNECT_TIMEOUT, Duration::from_millis);
+        let doing = format!(
+            "connecting to the broker at {}:{}",
+            authority.host, authority.port
+        );
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("{}-{role}", self.hostname).into());
+        let limit = self
+            .uri
+            .query
+            .connection_timeout
+            .map_or(CONNECT_TIMEOUT, Duration::from_millis);
         let mut uri = self.uri.clone();
         if let Role::Lock = role {
             let wanted = uri.query.heartbeat.filter(|seconds| *seconds > 0);
-            uri.query.heartbeat = Some(wanted.map_or(LOCK_HEARTBEAT, |seconds| seconds.min(LOCK_HEARTBEAT)));
+            uri.query.heartbeat =
+                Some(wanted.map_or(LOCK_HEARTBEAT, |seconds| seconds.min(LOCK_HEARTBEAT)));
         }
         match timeout(limit, guard::connect(uri, properties, self.runtime.clone())).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(Failure::new(&doing, &error)),
-            Err(_) => Err(Failure::Passing(format!("{doing}: no answer within {} s", limit.as_secs_f32()))),
+            Err(_) => Err(Failure::Passing(format!(
+                "{doing}: no answer within {} s",
+                limit.as_secs_f32()
+            ))),
         }
     }
 
@@ -145,7 +166,10 @@ impl Connector {
                         }
                         _ => "",
                     };
-                    return Err(TransportError(format!("{}{check} ({tries} tries)", failure.text())));
+                    return Err(TransportError(format!(
+                        "{}{check} ({tries} tries)",
+                        failure.text()
+                    )));
                 }
                 Err(failure) => {
                     tracing::warn!(connection = %role, left, error = failure.text(), "Could not connect, trying again.");
@@ -194,8 +218,12 @@ pub(super) async fn reopen<S, F: Future<Output = Result<S, Failure>>>(
 pub(super) async fn close(role: Role, connection: &Connection) {
     match timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await {
         Ok(Ok(())) => tracing::debug!(connection = %role, "Connection closed."),
-        Ok(Err(error)) => tracing::debug!(connection = %role, error = describe(&error), "It was closed already."),
-        Err(_) => tracing::warn!(connection = %role, "The broker did not answer the closing of the connection."),
+        Ok(Err(error)) => {
+            tracing::debug!(connection = %role, error = describe(&error), "It was closed already.")
+        }
+        Err(_) => {
+            tracing::warn!(connection = %role, "The broker did not answer the closing of the connection.")
+        }
     }
 }
 
@@ -207,7 +235,10 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { delays: Self::delays(), opened: None }
+        Self {
+            delays: Self::delays(),
+            opened: None,
+        }
     }
 
     /// A session begins.
@@ -223,7 +254,11 @@ impl Pace {
 
     /// None after a session that held; one that broke at once does not count as a success.
     fn next_pause(&mut self) -> Option<Duration> {
-        if self.opened.take().is_some_and(|opened| opened.elapsed() >= STABLE) {
+        if self
+            .opened
+            .take()
+            .is_some_and(|opened| opened.elapsed() >= STABLE)
+        {
             self.delays = Self::delays();
             return None;
         }
@@ -253,8 +288,15 @@ fn parse_uri(text: &str) -> Result<AMQPUri, TransportError> {
         uri.vhost = "/".into();
     }
     // The parser takes no IPv6 address.
-    let authority = text.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-    if let Some(address) = authority.rsplit('@').next().and_then(|host| host.strip_prefix('['))
+    let authority = text
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split(['/', '?']).next())
+        .unwrap_or_default();
+    if let Some(address) = authority
+        .rsplit('@')
+        .next()
+        .and_then(|host| host.strip_prefix('['))
         && let Some((address, _)) = address.split_once(']')
     {
         uri.authority.host = address.to_owned();
@@ -271,13 +313,25 @@ mod tests {
         for (text, user, password, host, port, vhost) in [
             ("amqp://h", "guest", "guest", "h", 5672, "/"),
             ("amqp://h/", "guest", "guest", "h", 5672, "/"),
-            ("amqps://u%40x:p%2Fw@h:1/a%2Fb?heartbeat=5", "u@x", "p/w", "h", 1, "a/b"),
+            (
+                "amqps://u%40x:p%2Fw@h:1/a%2Fb?heartbeat=5",
+                "u@x",
+                "p/w",
+                "h",
+                1,
+                "a/b",
+            ),
             ("amqp://u:p@[::1]:5/v", "u", "p", "::1", 5, "v"),
         ] {
             let uri = parse_uri(text).unwrap();
             let info = &uri.authority.userinfo;
             assert_eq!(
-                (info.username.as_str(), info.password.as_str(), uri.authority.host.as_str(), uri.authority.port),
+                (
+                    info.username.as_str(),
+                    info.password.as_str(),
+                    uri.authority.host.as_str(),
+                    uri.authority.port
+                ),
                 (user, password, host, port),
                 "{text}"
             );
@@ -287,9 +341,17 @@ mod tests {
 
     #[test]
     fn given_a_broken_uri_when_parsed_then_the_error_does_not_show_it() {
-        for text in ["amqp:secret", "http://u:secret@h", "secret", "amqp://u:secret@h:port/"] {
+        for text in [
+            "amqp:secret",
+            "http://u:secret@h",
+            "secret",
+            "amqp://u:secret@h:port/",
+        ] {
             let error = parse_uri(text).unwrap_err().to_string();
-            assert!(!error.contains("secret") && error.contains("ELASTICIO_AMQP_URI"), "{error}");
+            assert!(
+                !error.contains("secret") && error.contains("ELASTICIO_AMQP_URI"),
+                "{error}"
+            );
         }
     }
 
@@ -297,9 +359,15 @@ mod tests {
     async fn given_failing_tries_when_waiting_then_the_pauses_grow_up_to_half_a_minute() {
         let mut pace = Pace::new();
         let pauses: Vec<_> = (0..20).map(|_| pace.next_pause().unwrap()).collect();
-        assert!(pauses[0] >= Duration::from_millis(100) && pauses[0] <= Duration::from_millis(200), "{pauses:?}");
+        assert!(
+            pauses[0] >= Duration::from_millis(100) && pauses[0] <= Duration::from_millis(200),
+            "{pauses:?}"
+        );
         assert!(pauses[3] >= Duration::from_millis(800), "{pauses:?}");
-        assert!(pauses[19] >= Duration::from_secs(15) && pauses[19] <= Duration::from_secs(30), "{pauses:?}");
+        assert!(
+            pauses[19] >= Duration::from_secs(15) && pauses[19] <= Duration::from_secs(30),
+            "{pauses:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,10 @@ use serde_json::{Number, Value};
 
 /// A field table as JSON.
 pub(super) fn to_json(table: &FieldTable) -> Headers {
-    table.into_iter().map(|(name, value)| (name.as_str().to_owned(), value_to_json(value))).collect()
+    table
+        .into_iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value_to_json(value)))
+        .collect()
 }
 
 /// JSON as a field table. The error says which name does not fit AMQP.
@@ -37,7 +40,9 @@ pub(super) fn integer(number: i64) -> AMQPValue {
 /// A value that is a number, whatever its type on the wire; texts are none.
 pub(super) fn as_number(value: &AMQPValue) -> Option<i64> {
     match value_to_json(value) {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|float| float as i64)),
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| number.as_f64().map(|float| float as i64)),
         _ => None,
     }
 }
@@ -46,13 +51,19 @@ pub(super) fn as_number(value: &AMQPValue) -> Option<i64> {
 pub(super) fn short(text: &str, what: &str) -> Result<ShortString, String> {
     ShortString::try_new(text).map_err(|_| {
         let start: String = text.chars().take(40).collect();
-        format!("{what} \"{start}…\" has {} bytes, AMQP allows 255: shorten it", text.len())
+        format!(
+            "{what} \"{start}…\" has {} bytes, AMQP allows 255: shorten it",
+            text.len()
+        )
     })
 }
 
 /// How many bytes a table takes on the wire.
 pub(super) fn encoded_len(table: &FieldTable) -> usize {
-    4 + table.into_iter().map(|(name, value)| 1 + name.as_str().len() + encoded_value_len(value)).sum::<usize>()
+    4 + table
+        .into_iter()
+        .map(|(name, value)| 1 + name.as_str().len() + encoded_value_len(value))
+        .sum::<usize>()
 }
 
 fn encoded_value_len(value: &AMQPValue) -> usize {
@@ -66,7 +77,13 @@ fn encoded_value_len(value: &AMQPValue) -> usize {
         AMQPValue::ShortString(text) => 4 + text.as_str().len(),
         AMQPValue::LongString(text) => 4 + text.len(),
         AMQPValue::ByteArray(bytes) => 4 + bytes.len(),
-        AMQPValue::FieldArray(items) => 4 + items.as_slice().iter().map(encoded_value_len).sum::<usize>(),
+        AMQPValue::FieldArray(items) => {
+            4 + items
+                .as_slice()
+                .iter()
+                .map(encoded_value_len)
+                .sum::<usize>()
+        }
         AMQPValue::FieldTable(table) => encoded_len(table),
     }
 }
@@ -102,7 +119,10 @@ fn value_from_json(value: &Value) -> Result<AMQPValue, String> {
         Value::Number(number) => number_from_json(number),
         Value::String(text) => AMQPValue::LongString(text.as_str().into()),
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(value_from_json).collect::<Result<_, _>>()?;
+            let items: Vec<_> = items
+                .iter()
+                .map(value_from_json)
+                .collect::<Result<_, _>>()?;
             AMQPValue::FieldArray(FieldArray::from(items))
         }
         Value::Object(object) => AMQPValue::FieldTable(from_json(object)?),
@@ -152,12 +172,27 @@ mod tests {
             (AMQPValue::Float(0.5), json!(0.5)),
             (AMQPValue::Double(1.25), json!(1.25)),
             (AMQPValue::Double(f64::NAN), json!(null)),
-            (AMQPValue::DecimalValue(DecimalValue { scale: 2, value: 275 }), json!(2.75)),
-            (AMQPValue::DecimalValue(DecimalValue { scale: 0, value: 7 }), json!(7)),
+            (
+                AMQPValue::DecimalValue(DecimalValue {
+                    scale: 2,
+                    value: 275,
+                }),
+                json!(2.75),
+            ),
+            (
+                AMQPValue::DecimalValue(DecimalValue { scale: 0, value: 7 }),
+                json!(7),
+            ),
             (AMQPValue::ShortString("s".into()), json!("s")),
             (AMQPValue::LongString("ü".into()), json!("ü")),
-            (AMQPValue::LongString(vec![0xff_u8].into()), json!("\u{fffd}")),
-            (AMQPValue::ByteArray(ByteArray::from(b"x".as_slice())), json!("x")),
+            (
+                AMQPValue::LongString(vec![0xff_u8].into()),
+                json!("\u{fffd}"),
+            ),
+            (
+                AMQPValue::ByteArray(ByteArray::from(b"x".as_slice())),
+                json!("x"),
+            ),
             (AMQPValue::Void, json!(null)),
             (nested, json!({"h": [true, null]})),
         ] {
@@ -174,18 +209,35 @@ mod tests {
             (json!(128), AMQPValue::ShortInt(128)),
             (json!(-32_768), AMQPValue::ShortInt(-32_768)),
             (json!(32_768), AMQPValue::LongInt(32_768)),
-            (json!(2_147_483_648_i64), AMQPValue::LongLongInt(2_147_483_648)),
-            (json!(1_700_000_000_000_i64), AMQPValue::LongLongInt(1_700_000_000_000)),
+            (
+                json!(2_147_483_648_i64),
+                AMQPValue::LongLongInt(2_147_483_648),
+            ),
+            (
+                json!(1_700_000_000_000_i64),
+                AMQPValue::LongLongInt(1_700_000_000_000),
+            ),
             (json!(2.0), AMQPValue::ShortShortInt(2)),
             (json!(2.5), AMQPValue::Double(2.5)),
-            (json!(u64::MAX), AMQPValue::Double(18_446_744_073_709_551_615.0)),
+            (
+                json!(u64::MAX),
+                AMQPValue::Double(18_446_744_073_709_551_615.0),
+            ),
             (json!(true), AMQPValue::Boolean(true)),
             (json!("ü"), AMQPValue::LongString("ü".into())),
             (json!(null), AMQPValue::Void),
-            (json!([1]), AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::ShortShortInt(1)]))),
-            (json!({"h": 1}), AMQPValue::FieldTable(table(AMQPValue::ShortShortInt(1)))),
+            (
+                json!([1]),
+                AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::ShortShortInt(1)])),
+            ),
+            (
+                json!({"h": 1}),
+                AMQPValue::FieldTable(table(AMQPValue::ShortShortInt(1))),
+            ),
         ] {
-            let Value::Object(headers) = json!({ "h": value }) else { unreachable!() };
+            let Value::Object(headers) = json!({ "h": value }) else {
+                unreachable!()
+            };
             assert_eq!(from_json(&headers), Ok(table(expected)), "{value}");
         }
     }
@@ -194,7 +246,10 @@ mod tests {
     fn given_a_header_name_beyond_255_bytes_when_written_then_the_error_names_it() {
         let headers = Headers::from_iter([("n".repeat(256), json!(1))]);
         let error = from_json(&headers).unwrap_err();
-        assert!(error.contains("nnnn") && error.contains("256 bytes"), "{error}");
+        assert!(
+            error.contains("nnnn") && error.contains("256 bytes"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -212,10 +267,15 @@ mod tests {
 
     #[test]
     fn given_a_table_when_measured_then_the_length_is_that_of_the_wire_format() {
-        let Value::Object(headers) = json!({"a": "xyz", "n": 1, "l": [null, 300], "t": {"b": true}}) else {
+        let Value::Object(headers) =
+            json!({"a": "xyz", "n": 1, "l": [null, 300], "t": {"b": true}})
+        else {
             unreachable!()
         };
         // 4 + (1+1+1+4+3) + (1+1+1+1) + (1+1+1+4+1+3) + (1+1+1+4+(1+1+1+1))
-        assert_eq!(encoded_len(&from_json(&headers).unwrap()), 4 + 10 + 4 + 11 + 11);
+        assert_eq!(
+            encoded_len(&from_json(&headers).unwrap()),
+            4 + 10 + 4 + 11 + 11
+        );
     }
 }

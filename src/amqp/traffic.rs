@@ -30,13 +30,20 @@ impl WriteSession {
         let doing = "opening a channel to publish on";
         let opening = async {
             let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
             Ok(channel)
         };
         match timeout(ANSWER_TIMEOUT, opening).await {
-            Ok(Ok(channel)) => Ok(Self { connection, channel }),
+            Ok(Ok(channel)) => Ok(Self {
+                connection,
+                channel,
+            }),
             Ok(Err(error)) => Err(Failure::new(doing, &error)),
-            Err(_) => Err(Failure::Passing(format!("{doing}: no answer from the broker"))),
+            Err(_) => Err(Failure::Passing(format!(
+                "{doing}: no answer from the broker"
+            ))),
         }
     }
 
@@ -63,7 +70,13 @@ impl Waiting {
         let now = Instant::now();
         let first = self.next_due().map_or(now, |due| due.min(now));
         self.order += 1;
-        self.jobs.insert((first.checked_sub(Duration::from_nanos(1)).unwrap_or(first), self.order), job);
+        self.jobs.insert(
+            (
+                first.checked_sub(Duration::from_nanos(1)).unwrap_or(first),
+                self.order,
+            ),
+            job,
+        );
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
@@ -91,7 +104,8 @@ impl Waiting {
     }
 }
 
-pub(super) type Flight<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Answer)> + Send + 'a>>>;
+pub(super) type Flight<'a> =
+    FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Answer)> + Send + 'a>>>;
 
 /// What is under way on one session.
 pub(super) struct Traffic<'a> {
@@ -111,7 +125,15 @@ impl<'a> Traffic<'a> {
     /// Nothing is under way.
     pub(super) fn on(session: &'a WriteSession) -> Self {
         let (flight, ledger) = (Flight::new(), Ledger::new());
-        Self { session, flight, ledger, launches: 0, suspect: false, held: None, patience: PATIENCE }
+        Self {
+            session,
+            flight,
+            ledger,
+            launches: 0,
+            suspect: false,
+            held: None,
+            patience: PATIENCE,
+        }
     }
 
     pub(super) fn suspect_is_out(&self) -> bool {

@@ -77,7 +77,8 @@ impl Writer {
             };
             let end = self.drive(&current).await;
             if let End::Lost(error) = end {
-                if failure::is_about_the_message(&error) && current.connection.status().connected() {
+                if failure::is_about_the_message(&error) && current.connection.status().connected()
+                {
                     session = select! {
                         () = closing.cancelled() => break,
                         reopened = self.reopen_channel(current, &error) => reopened,
@@ -170,12 +171,15 @@ impl Writer {
         if job.is_retry() && job.is_given_up() {
             return self.fail(job, Fault::Other, "nobody waits for it any more".into());
         }
-        let Some(mut job) = self.keys.park(job) else { return };
+        let Some(mut job) = self.keys.park(job) else {
+            return;
+        };
         let limit = traffic.session.connection.configuration().frame_max() as usize;
         let size = job.header_frame_len();
         if size > limit {
             // They go in one frame, which cannot be split; the broker would close the connection each time.
-            let cause = format!("its headers take {size} bytes, the broker allows {limit}: shorten them");
+            let cause =
+                format!("its headers take {size} bytes, the broker allows {limit}: shorten them");
             return self.fail(job, Fault::Headers, cause);
         }
         if job.is_retry() {
@@ -188,8 +192,12 @@ impl Writer {
         job.launched(traffic.flight.is_empty());
         traffic.launches += 1;
         let number = traffic.launches;
-        let publish =
-            confirms::publish(&traffic.session.channel, self.exchange.clone(), job.mark.clone(), job.properties());
+        let publish = confirms::publish(
+            &traffic.session.channel,
+            self.exchange.clone(),
+            job.mark.clone(),
+            job.properties(),
+        );
         traffic.ledger.insert(number, job.mark.clone(), job);
         let mut publish = Box::pin(async move { (number, publish.await) });
         // The first poll puts the frames into the connection's queue, so this is what settles the order.
@@ -254,7 +262,10 @@ impl Writer {
             error = telling(Some(error), other);
         }
         let setback = Setback::Unconfirmed(describe(&error));
-        traffic.ledger.into_jobs().for_each(|job| self.try_again(job, &setback));
+        traffic
+            .ledger
+            .into_jobs()
+            .for_each(|job| self.try_again(job, &setback));
         error
     }
 
@@ -279,14 +290,23 @@ impl Writer {
     }
 
     fn unbound(&self, job: &Job) -> String {
-        format!("no queue is bound for routing key \"{}\" on exchange \"{}\"", job.mark.routing_key, self.exchange)
+        format!(
+            "no queue is bound for routing key \"{}\" on exchange \"{}\"",
+            job.mark.routing_key, self.exchange
+        )
     }
 
     fn try_again(&mut self, mut job: Job, setback: &Setback) {
         let was_suspect = job.is_suspect();
         let cause = match setback {
-            Setback::Nacked => "the broker refused it (nack): a queue behind the routing key may be full".to_owned(),
-            Setback::Unbound => format!("{}, where one was bound before: bind it again", self.unbound(&job)),
+            Setback::Nacked => {
+                "the broker refused it (nack): a queue behind the routing key may be full"
+                    .to_owned()
+            }
+            Setback::Unbound => format!(
+                "{}, where one was bound before: bind it again",
+                self.unbound(&job)
+            ),
             Setback::Invalid(text, _) | Setback::Unconfirmed(text) => text.clone(),
         };
         match job.count(setback, &self.policy) {
@@ -309,7 +329,11 @@ impl Writer {
                 }
             }
             None => {
-                let fault = if let Setback::Invalid(_, fault) = setback { *fault } else { Fault::Other };
+                let fault = if let Setback::Invalid(_, fault) = setback {
+                    *fault
+                } else {
+                    Fault::Other
+                };
                 self.give_up(job, fault, cause);
             }
         }
@@ -317,7 +341,12 @@ impl Writer {
 
     fn give_up(&mut self, job: Job, fault: Fault, cause: String) {
         let tries = job.tries();
-        tracing::error!(messageId = job.mark.message_id, tries, cause, "A message did not go out, giving up.");
+        tracing::error!(
+            messageId = job.mark.message_id,
+            tries,
+            cause,
+            "A message did not go out, giving up."
+        );
         self.fail(job, fault, cause);
     }
 
@@ -328,15 +357,21 @@ impl Writer {
     }
 
     fn publish_now(&mut self, jobs: Vec<Job>) {
-        jobs.into_iter().for_each(|job| self.waiting.insert(job, Duration::ZERO));
+        jobs.into_iter()
+            .for_each(|job| self.waiting.insert(job, Duration::ZERO));
     }
 
     /// Whether the end of a session is the end of publishing.
     fn judge(&self, error: &Error) -> Option<TransportError> {
-        let failure = Failure::new(&format!("publishing to exchange \"{}\"", self.exchange), error);
+        let failure = Failure::new(
+            &format!("publishing to exchange \"{}\"", self.exchange),
+            error,
+        );
         match failure {
             Failure::Permanent(text) => return Some(TransportError(text)),
-            Failure::Refused(text) if !failure::is_about_the_message(error) => return Some(TransportError(text)),
+            Failure::Refused(text) if !failure::is_about_the_message(error) => {
+                return Some(TransportError(text));
+            }
             Failure::Refused(_) | Failure::Passing(_) => {}
         }
         tracing::warn!(connection = %Role::Write, error = failure.text(), "The connection to the broker is lost.");

@@ -46,8 +46,14 @@ impl RetryPolicy {
             .with_max_delay(self.max_delay)
             .with_factor(1.0)
             .without_max_times();
-        let pauses = if self.max_delay > self.delay { alike.with_factor(2.0).with_jitter() } else { alike };
-        let most = self.attempts.map_or(usize::MAX, |attempts| attempts.saturating_sub(1) as usize);
+        let pauses = if self.max_delay > self.delay {
+            alike.with_factor(2.0).with_jitter()
+        } else {
+            alike
+        };
+        let most = self
+            .attempts
+            .map_or(usize::MAX, |attempts| attempts.saturating_sub(1) as usize);
         pauses.build().take(most)
     }
 }
@@ -65,12 +71,16 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let Some(own) = pauses.next().filter(|_| error.is_passing()) else { return Err(error) };
+        let Some(own) = pauses.next().filter(|_| error.is_passing()) else {
+            return Err(error);
+        };
         let asked = error.retry_after();
         let mut pause = asked.unwrap_or(own);
         if policy.attempts.is_none() {
             // Nobody counts these: a server that asks for no pause gets no more of them for that.
-            pause = asked.map_or(own, |asked| asked.max(own)).max(SHORTEST_UNCOUNTED);
+            pause = asked
+                .map_or(own, |asked| asked.max(own))
+                .max(SHORTEST_UNCOUNTED);
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(error);
@@ -79,11 +89,17 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
         }
         let stopping = policy.stopping.is_cancelled();
         if stopping {
-            let Some(last) = last_pauses.next() else { return Err(error) };
+            let Some(last) = last_pauses.next() else {
+                return Err(error);
+            };
             pause = pause.min(last);
         }
         let pause_ms = pause.as_millis() as u64;
-        tracing::warn!(error = error.without_contents(), pause_ms, "An HTTP request failed and will be tried again");
+        tracing::warn!(
+            error = error.without_contents(),
+            pause_ms,
+            "An HTTP request failed and will be tried again"
+        );
         tokio::select! {
             () = sleep(pause) => {}
             () = policy.stopping.cancelled(), if !stopping => {}

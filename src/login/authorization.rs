@@ -37,7 +37,14 @@ pub(super) enum Answer {
 impl Authorization {
     pub(super) fn new(client: &Client, redirect_uri: String, issuer: Option<String>) -> Self {
         let origin = |url: &Url| url.origin().ascii_serialization();
-        let origins = || client.auth_url.iter().chain([&client.token_url]).map(origin).collect();
+        let origins = || {
+            client
+                .auth_url
+                .iter()
+                .chain([&client.token_url])
+                .map(origin)
+                .collect()
+        };
         Self {
             state: Uuid::new_v4().simple().to_string(),
             // 64 characters with 244 random bits.
@@ -85,7 +92,12 @@ impl Authorization {
                 return Err("it says something twice");
             }
         }
-        let get = |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let get = |name: &str| {
+            parameters
+                .get(name)
+                .map(String::as_str)
+                .filter(|value| !value.is_empty())
+        };
         if get("state") != Some(&self.state) {
             return Err("it belongs to another login (its state is not ours)");
         }
@@ -94,9 +106,16 @@ impl Authorization {
         }
         match (get("error"), get("code")) {
             (Some(error), _) => {
-                let description = get("error_description").map(shown).filter(|text| !text.is_empty());
-                let description = description.map(|text| format!(" ({text})")).unwrap_or_default();
-                Ok(Answer::Refused(format!("the provider did not agree: {}{description}", shown(error))))
+                let description = get("error_description")
+                    .map(shown)
+                    .filter(|text| !text.is_empty());
+                let description = description
+                    .map(|text| format!(" ({text})"))
+                    .unwrap_or_default();
+                Ok(Answer::Refused(format!(
+                    "the provider did not agree: {}{description}",
+                    shown(error)
+                )))
             }
             (None, Some(code)) => Ok(Answer::Code(code.into())),
             (None, None) => Err("it has neither a code nor an error"),
@@ -124,12 +143,17 @@ impl Issuer {
 }
 
 fn origin_of(address: &str) -> Option<String> {
-    Url::parse(address).ok().map(|url| url.origin().ascii_serialization())
+    Url::parse(address)
+        .ok()
+        .map(|url| url.origin().ascii_serialization())
 }
 
 /// A text of somebody else's as a terminal may show it: what RFC 6749 allows in it, and not too much of that.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(DESCRIPTION_LIMIT).collect()
+    text.chars()
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .take(DESCRIPTION_LIMIT)
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,18 +166,28 @@ mod tests {
             secret: Some("hidden".to_owned().into()),
             token_url: Url::parse("https://token.example.com/token").unwrap(),
             refresh_url: Url::parse("https://token.example.com/token").unwrap(),
-            auth_url: Some(Url::parse("https://login.example.com/authorize?resource=a%20b&state=theirs").unwrap()),
+            auth_url: Some(
+                Url::parse("https://login.example.com/authorize?resource=a%20b&state=theirs")
+                    .unwrap(),
+            ),
             revoke_url: None,
             scopes: vec!["read".into(), "write".into()],
             authorize_params: BTreeMap::from([
                 ("access_type".to_owned(), "offline".to_owned()),
-                ("redirect_uri".to_owned(), "https://elsewhere.example.com".to_owned()),
+                (
+                    "redirect_uri".to_owned(),
+                    "https://elsewhere.example.com".to_owned(),
+                ),
             ]),
         }
     }
 
     fn authorization(issuer: Option<&str>) -> Authorization {
-        Authorization::new(&client(), "http://127.0.0.1:5000/callback".into(), issuer.map(str::to_owned))
+        Authorization::new(
+            &client(),
+            "http://127.0.0.1:5000/callback".into(),
+            issuer.map(str::to_owned),
+        )
     }
 
     /// What comes of a callback with the right state and `query`.
@@ -186,10 +220,16 @@ mod tests {
             ("access_type", "offline"),
             ("resource", "a b"),
         ] {
-            assert_eq!(parameters.get(name).map(String::as_str), Some(value), "{name}");
+            assert_eq!(
+                parameters.get(name).map(String::as_str),
+                Some(value),
+                "{name}"
+            );
         }
         assert_eq!(parameters.len(), 9);
-        assert!(!address.as_str().contains(asked.verifier()) && !address.as_str().contains("hidden"));
+        assert!(
+            !address.as_str().contains(asked.verifier()) && !address.as_str().contains("hidden")
+        );
     }
 
     #[test]
@@ -197,7 +237,8 @@ mod tests {
         let (one, other) = (authorization(None), authorization(None));
         assert!(one.state != other.state && one.verifier() != other.verifier());
         assert!(
-            (43..=128).contains(&one.verifier().len()) && one.verifier().bytes().all(|b| b.is_ascii_alphanumeric())
+            (43..=128).contains(&one.verifier().len())
+                && one.verifier().bytes().all(|b| b.is_ascii_alphanumeric())
         );
     }
 
@@ -206,7 +247,10 @@ mod tests {
         let asked = authorization(None);
         for (query, expected) in [
             ("code=c%2F1", "code c/1"),
-            ("error=access_denied", "refused: the provider did not agree: access_denied"),
+            (
+                "error=access_denied",
+                "refused: the provider did not agree: access_denied",
+            ),
             (
                 "error=access_denied&error_description=no%0A%1B%5B31mway%E2%80%AE",
                 "refused: the provider did not agree: access_denied (no[31mway)",
@@ -218,11 +262,24 @@ mod tests {
         ] {
             assert_eq!(outcome(&asked, query), expected, "{query}");
         }
-        for query in ["code=1", "state=&code=1", "state=other&code=1", "state=other&error=access_denied"] {
+        for query in [
+            "code=1",
+            "state=&code=1",
+            "state=other&code=1",
+            "state=other&error=access_denied",
+        ] {
             let callback = Url::parse(&format!("http://127.0.0.1/callback?{query}")).unwrap();
-            assert!(asked.judge(&callback).is_err_and(|reason| reason.contains("another login")), "{query}");
+            assert!(
+                asked
+                    .judge(&callback)
+                    .is_err_and(|reason| reason.contains("another login")),
+                "{query}"
+            );
         }
-        let long = outcome(&asked, &format!("error=e&error_description={}", "x".repeat(5000)));
+        let long = outcome(
+            &asked,
+            &format!("error=e&error_description={}", "x".repeat(5000)),
+        );
         assert!(long.len() < 300, "{long}");
     }
 
@@ -238,13 +295,20 @@ mod tests {
             (None, Some("nonsense"), false),
             (Some(exact), Some(exact), true),
             (Some(exact), Some("https://login.example.com"), false),
-            (Some(exact), Some("https://login.example.com/tenant/"), false),
+            (
+                Some(exact),
+                Some("https://login.example.com/tenant/"),
+                false,
+            ),
             (Some(exact), None, false),
         ] {
             let iss = said.map(|said| format!("&iss={said}")).unwrap_or_default();
             let outcome = outcome(&authorization(wanted), &format!("code=c{iss}"));
             assert_eq!(outcome == "code c", good, "{wanted:?} {said:?}: {outcome}");
-            assert!(good || (outcome.starts_with("refused") && outcome.contains("--issuer")), "{outcome}");
+            assert!(
+                good || (outcome.starts_with("refused") && outcome.contains("--issuer")),
+                "{outcome}"
+            );
         }
     }
 }

@@ -29,7 +29,9 @@ impl ConfigFile {
         let path = match path.canonicalize() {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
-            Err(error) => return Err(error).with_context(|| format!("looking for {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("looking for {}", path.display()));
+            }
         };
         Ok(Self { path })
     }
@@ -46,7 +48,11 @@ impl ConfigFile {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => bail!("{path} does not hold a JSON object, as a step's configuration is"),
             // Its words could show what is in the file.
-            Err(error) => bail!("{path} is not JSON: line {}, column {}", error.line(), error.column()),
+            Err(error) => bail!(
+                "{path} is not JSON: line {}, column {}",
+                error.line(),
+                error.column()
+            ),
         }
     }
 
@@ -55,7 +61,10 @@ impl ConfigFile {
         let text = serde_json::to_string_pretty(members)? + "\n";
         let temporary = self.temporary();
         let replaced = create(&temporary)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())
+                    .and_then(|()| file.sync_all())
+            })
             .and_then(|()| fs::rename(&temporary, &self.path))
             .and_then(|()| File::open(folder_of(&self.path))?.sync_all());
         replaced.or_else(|error| {
@@ -67,7 +76,11 @@ impl ConfigFile {
 
     /// Fails where [`write`](Self::write) would: better before a code is spent than after.
     pub(super) fn try_writing(&self) -> anyhow::Result<()> {
-        ensure!(!self.path.is_dir(), "{} is a folder, a file is needed", self.path.display());
+        ensure!(
+            !self.path.is_dir(),
+            "{} is a folder, a file is needed",
+            self.path.display()
+        );
         let temporary = self.temporary();
         let tried = create(&temporary).and_then(|_| fs::remove_file(&temporary));
         tried.with_context(|| format!("writing to the folder of {}", self.path.display()))
@@ -76,16 +89,23 @@ impl ConfigFile {
     /// A name beside it that nobody else has.
     fn temporary(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()))
+        self.path
+            .with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()))
     }
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -103,7 +123,10 @@ mod tests {
     }
 
     fn names_in(folder: &Path) -> Vec<String> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -112,10 +135,17 @@ mod tests {
         let path = folder.path().join("new/config.json");
         let file = ConfigFile::at(&path).unwrap();
         assert!(file.read().unwrap().is_empty());
-        file.write(&members(json!({"oauth": {"access_token": "a"}}))).unwrap();
-        assert_eq!(file.read().unwrap(), members(json!({"oauth": {"access_token": "a"}})));
+        file.write(&members(json!({"oauth": {"access_token": "a"}})))
+            .unwrap();
+        assert_eq!(
+            file.read().unwrap(),
+            members(json!({"oauth": {"access_token": "a"}}))
+        );
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        assert_eq!(fs::read_to_string(folder.path().join("new/.gitignore")).unwrap(), "*\n");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("new/.gitignore")).unwrap(),
+            "*\n"
+        );
     }
 
     #[test]
@@ -124,20 +154,36 @@ mod tests {
         let path = folder.path().join("config.json");
         fs::write(&path, "{}").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        ConfigFile::at(&path).unwrap().write(&members(json!({"a": 1}))).unwrap();
+        ConfigFile::at(&path)
+            .unwrap()
+            .write(&members(json!({"a": 1})))
+            .unwrap();
         assert_eq!(mode(&path), 0o600);
-        assert_eq!(names_in(folder.path()), ["config.json"], "nothing else is left, and no other folder is touched");
+        assert_eq!(
+            names_in(folder.path()),
+            ["config.json"],
+            "nothing else is left, and no other folder is touched"
+        );
     }
 
     #[test]
     fn given_a_link_when_written_then_what_it_leads_to_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("real.json"), folder.path().join("link.json"));
+        let (path, link) = (
+            folder.path().join("real.json"),
+            folder.path().join("link.json"),
+        );
         fs::write(&path, "{}").unwrap();
         symlink(&path, &link).unwrap();
-        ConfigFile::at(&link).unwrap().write(&members(json!({"a": 1}))).unwrap();
+        ConfigFile::at(&link)
+            .unwrap()
+            .write(&members(json!({"a": 1})))
+            .unwrap();
         assert!(link.is_symlink());
-        assert_eq!(ConfigFile::at(&path).unwrap().read().unwrap(), members(json!({"a": 1})));
+        assert_eq!(
+            ConfigFile::at(&path).unwrap().read().unwrap(),
+            members(json!({"a": 1}))
+        );
     }
 
     #[test]
@@ -145,15 +191,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         let file = ConfigFile::at(&path).unwrap();
-        file.write(&members(json!({"oauth": {"refresh_token": "one"}}))).unwrap();
+        file.write(&members(json!({"oauth": {"refresh_token": "one"}})))
+            .unwrap();
         let mut reader = File::open(&path).unwrap();
         // What a crash in the middle of writing leaves behind.
         fs::write(file.temporary(), r#"{"oauth": {"refr"#).unwrap();
-        assert_eq!(file.read().unwrap(), members(json!({"oauth": {"refresh_token": "one"}})));
-        file.write(&members(json!({"oauth": {"refresh_token": "two"}}))).unwrap();
+        assert_eq!(
+            file.read().unwrap(),
+            members(json!({"oauth": {"refresh_token": "one"}}))
+        );
+        file.write(&members(json!({"oauth": {"refresh_token": "two"}})))
+            .unwrap();
         let before = std::io::read_to_string(&mut reader).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&before).unwrap(), json!({"oauth": {"refresh_token": "one"}}));
-        assert_eq!(file.read().unwrap(), members(json!({"oauth": {"refresh_token": "two"}})));
+        assert_eq!(
+            serde_json::from_str::<Value>(&before).unwrap(),
+            json!({"oauth": {"refresh_token": "one"}})
+        );
+        assert_eq!(
+            file.read().unwrap(),
+            members(json!({"oauth": {"refresh_token": "two"}}))
+        );
     }
 
     #[test]
@@ -163,12 +220,16 @@ mod tests {
         for text in ["\"top-secret\"", "{\"a\": top-secret", "top-secret"] {
             fs::write(&path, text).unwrap();
             let error = format!("{:#}", ConfigFile::at(&path).unwrap().read().unwrap_err());
-            assert!(error.contains("config.json") && !error.contains("top-secret"), "{error}");
+            assert!(
+                error.contains("config.json") && !error.contains("top-secret"),
+                "{error}"
+            );
         }
     }
 
     #[test]
-    fn given_a_place_that_cannot_be_written_when_tried_then_that_is_known_and_the_file_is_as_before() {
+    fn given_a_place_that_cannot_be_written_when_tried_then_that_is_known_and_the_file_is_as_before()
+     {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         fs::create_dir(&path).unwrap();

@@ -34,7 +34,9 @@ type Waiting = Mutex<Option<oneshot::Sender<Answer>>>;
 impl Loopback {
     /// On this port; 0 is any.
     pub(super) async fn bind(port: u16) -> io::Result<Self> {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map(Self)
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .map(Self)
     }
 
     pub(super) fn port(&self) -> io::Result<u16> {
@@ -42,7 +44,11 @@ impl Loopback {
     }
 
     /// Serves for as long as it is polled. The first answer that belongs to `authorization` is handed over.
-    pub(super) async fn serve(&self, authorization: &Authorization, waiting: oneshot::Sender<Answer>) {
+    pub(super) async fn serve(
+        &self,
+        authorization: &Authorization,
+        waiting: oneshot::Sender<Answer>,
+    ) {
         let waiting = Mutex::new(Some(waiting));
         let mut visits = FuturesUnordered::new();
         loop {
@@ -59,11 +65,17 @@ impl Loopback {
 }
 
 async fn visit(mut socket: TcpStream, authorization: &Authorization, waiting: &Waiting) {
-    let Ok(Ok(head)) = timeout(PATIENCE, read_head(&mut socket)).await else { return };
+    let Ok(Ok(head)) = timeout(PATIENCE, read_head(&mut socket)).await else {
+        return;
+    };
     let mut handed_over = None;
     let page = match wanted(&head) {
         Ok(callback) => match authorization.judge(&callback) {
-            Ok(answer) => match waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Ok(answer) => match waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+            {
                 Some(sender) => {
                     handed_over = Some((sender, answer));
                     THANKS
@@ -71,7 +83,9 @@ async fn visit(mut socket: TcpStream, authorization: &Authorization, waiting: &W
                 None => USED,
             },
             Err(reason) => {
-                eprintln!("An answer that came to {PATH} was refused: {reason}. Still waiting for the right one…");
+                eprintln!(
+                    "An answer that came to {PATH} was refused: {reason}. Still waiting for the right one…"
+                );
                 STRAY
             }
         },
@@ -87,7 +101,9 @@ async fn visit(mut socket: TcpStream, authorization: &Authorization, waiting: &W
 /// What the browser asks for, when that is the callback.
 fn wanted(head: &str) -> Result<Url, Page> {
     let mut words = head.split_ascii_whitespace();
-    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Err(MALFORMED) };
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Err(MALFORMED);
+    };
     let here = Url::parse("http://127.0.0.1").map_err(|_| MALFORMED)?;
     match here.join(target) {
         Ok(url) if url.path() == PATH && method == "GET" => Ok(url),
@@ -132,10 +148,18 @@ async fn send(socket: &mut TcpStream, (status, text): Page) -> io::Result<()> {
 /// Status and text.
 type Page = (&'static str, &'static str);
 
-const THANKS: Page =
-    ("200 OK", "The answer has arrived. What came of it is said in the terminal; this page can be closed.");
-const STRAY: Page = ("400 Bad Request", "This is no answer to the login that waits here. The terminal says why.");
-const MALFORMED: Page = ("400 Bad Request", "This is no request that is understood here.");
+const THANKS: Page = (
+    "200 OK",
+    "The answer has arrived. What came of it is said in the terminal; this page can be closed.",
+);
+const STRAY: Page = (
+    "400 Bad Request",
+    "This is no answer to the login that waits here. The terminal says why.",
+);
+const MALFORMED: Page = (
+    "400 Bad Request",
+    "This is no request that is understood here.",
+);
 const NOT_FOUND: Page = ("404 Not Found", "There is nothing here.");
 const NOT_ALLOWED: Page = ("405 Method Not Allowed", "Answers come with GET here.");
 const USED: Page = ("410 Gone", "This login was answered already.");

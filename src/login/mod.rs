@@ -11,7 +11,9 @@ mod loopback;
 use crate::{
     component::Component,
     http,
-    oauth2::{Client, Endpoint, ErrorClass, ExchangeError, Mode, OAuth2, Record, Resolved, keys_for},
+    oauth2::{
+        Client, Endpoint, ErrorClass, ExchangeError, Mode, OAuth2, Record, Resolved, keys_for,
+    },
     settings,
 };
 use anyhow::{Context, anyhow, bail};
@@ -97,9 +99,17 @@ pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Res
     };
     file.try_writing()?;
     let loopback = Loopback::bind(options.port).await.with_context(|| {
-        format!("listening on port {} of 127.0.0.1, where the browser is to come back to", options.port)
+        format!(
+            "listening on port {} of 127.0.0.1, where the browser is to come back to",
+            options.port
+        )
     })?;
-    let redirect_uri = format!("http://{}:{}{}", options.redirect_host, loopback.port()?, loopback::PATH);
+    let redirect_uri = format!(
+        "http://{}:{}{}",
+        options.redirect_host,
+        loopback.port()?,
+        loopback::PATH
+    );
     let authorization = Authorization::new(client, redirect_uri, options.issuer.clone());
 
     let address = authorization.address(client, page);
@@ -112,14 +122,17 @@ pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Res
     let (sender, answer) = oneshot::channel();
     let exchange = async {
         let answer = timeout(Duration::from_secs(options.timeout), answer).await;
-        let code = match answer.map_err(|_| anyhow!("nobody came back within {} s", options.timeout))? {
-            Ok(Answer::Code(code)) => code,
-            Ok(Answer::Refused(reason)) => bail!("the account was not connected: {reason}"),
-            Err(_) => bail!("the server for the answer has stopped"),
-        };
+        let code =
+            match answer.map_err(|_| anyhow!("nobody came back within {} s", options.timeout))? {
+                Ok(Answer::Code(code)) => code,
+                Ok(Answer::Refused(reason)) => bail!("the account was not connected: {reason}"),
+                Err(_) => bail!("the server for the answer has stopped"),
+            };
         let asked_at = SystemTime::now();
         let (redirect_uri, verifier) = (authorization.redirect_uri(), authorization.verifier());
-        let answer = endpoint.exchange_code(code.expose_secret(), redirect_uri, Some(verifier)).await?;
+        let answer = endpoint
+            .exchange_code(code.expose_secret(), redirect_uri, Some(verifier))
+            .await?;
         Ok(Record::default().merged(&answer, asked_at))
     };
     let record = select! {
@@ -131,8 +144,13 @@ pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Res
     // Somebody may have changed the rest of it in the minutes since.
     let mut config = file.read()?;
     config.extend(credential.with(&config, &record));
-    file.write(&config).context("the account is connected, but its tokens could not be kept; log in again")?;
-    println!("Connected. The tokens are in {}, under {}.", options.place.config.display(), credential.field());
+    file.write(&config)
+        .context("the account is connected, but its tokens could not be kept; log in again")?;
+    println!(
+        "Connected. The tokens are in {}, under {}.",
+        options.place.config.display(),
+        credential.field()
+    );
     if record.refresh_token().is_none() {
         println!(
             "The provider gave no refresh token: this works until the access token expires. Many give one for a scope \
@@ -146,9 +164,15 @@ pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Res
 pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Result<()> {
     let file = ConfigFile::at(&place.config)?;
     let mut config = file.read()?;
-    let field = component.oauth2_definition().field_in(component.descriptor());
+    let field = component
+        .oauth2_definition()
+        .field_in(component.descriptor());
     let Some(record) = Record::find(&Value::Object(config.clone()), &field) else {
-        println!("{} holds no tokens under {}: nothing is to be done.", place.config.display(), field.join("."));
+        println!(
+            "{} holds no tokens under {}: nothing is to be done.",
+            place.config.display(),
+            field.join(".")
+        );
         return Ok(());
     };
     let revoked = revoke(component, &config, &record).await;
@@ -157,17 +181,25 @@ pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Resu
     println!("The tokens are no longer in {}.", place.config.display());
     match revoked {
         Ok(true) => println!("The provider has revoked them."),
-        Ok(false) => println!("They were not revoked: this provider is not known to do that on request."),
+        Ok(false) => {
+            println!("They were not revoked: this provider is not known to do that on request.")
+        }
         Err(error) => {
             let error = format!("{error:#}");
-            bail!("the provider did not revoke them, take the access back in the account's settings there: {error}")
+            bail!(
+                "the provider did not revoke them, take the access back in the account's settings there: {error}"
+            )
         }
     }
     Ok(())
 }
 
 /// Revokes the grant by its refresh token, or else the access token. False where the provider has no such request.
-async fn revoke(component: &Component, config: &Map<String, Value>, record: &Record) -> anyhow::Result<bool> {
+async fn revoke(
+    component: &Component,
+    config: &Map<String, Value>,
+    record: &Record,
+) -> anyhow::Result<bool> {
     let credential = Credential::of(component, Value::Object(config.clone()))?;
     if credential.client()?.revoke_url.is_none() {
         return Ok(false);
@@ -183,9 +215,16 @@ async fn revoke(component: &Component, config: &Map<String, Value>, record: &Rec
         left -= 1;
         match endpoint.revoke(token, hint).await {
             Ok(()) => return Ok(true),
-            Err(ExchangeError { class: ErrorClass::Transient, retry_after, .. }) if left > 0 => {
+            Err(ExchangeError {
+                class: ErrorClass::Transient,
+                retry_after,
+                ..
+            }) if left > 0 => {
                 let pause = retry_after.unwrap_or(PAUSE);
-                println!("The provider cannot revoke the tokens now; trying again in {} s…", pause.as_secs());
+                println!(
+                    "The provider cannot revoke the tokens now; trying again in {} s…",
+                    pause.as_secs()
+                );
                 sleep(pause).await;
             }
             Err(error) => return Err(error.into()),
@@ -205,9 +244,20 @@ impl Credential {
         let descriptor = component.descriptor();
         let definition: OAuth2 = component.oauth2_definition();
         // Whoever refreshes them on the platform, here it is the component.
-        let resolved = definition.resolve(descriptor, &config, Some(Mode::Expiry), &settings::environment)?;
-        let fields = descriptor.credentials.iter().flat_map(|credentials| credentials.fields.keys().cloned());
-        Ok(Self { resolved, fields: fields.collect() })
+        let resolved = definition.resolve(
+            descriptor,
+            &config,
+            Some(Mode::Expiry),
+            &settings::environment,
+        )?;
+        let fields = descriptor
+            .credentials
+            .iter()
+            .flat_map(|credentials| credentials.fields.keys().cloned());
+        Ok(Self {
+            resolved,
+            fields: fields.collect(),
+        })
     }
 
     fn client(&self) -> anyhow::Result<&Client> {
@@ -218,7 +268,8 @@ impl Credential {
     }
 
     fn endpoint(&self) -> anyhow::Result<Endpoint> {
-        Endpoint::new(http::client_without_redirects()?, &self.resolved).context("there is no token endpoint")
+        Endpoint::new(http::client_without_redirects()?, &self.resolved)
+            .context("there is no token endpoint")
     }
 
     fn field(&self) -> String {
@@ -227,7 +278,12 @@ impl Credential {
 
     /// The members of a configuration that hold the credential once `record` is its one record.
     fn with(&self, config: &Map<String, Value>, record: &Record) -> Map<String, Value> {
-        keys_for(&Value::Object(config.clone()), &self.fields, &self.resolved.field, record)
+        keys_for(
+            &Value::Object(config.clone()),
+            &self.fields,
+            &self.resolved.field,
+            record,
+        )
     }
 }
 
@@ -246,8 +302,16 @@ fn remove(members: &mut Map<String, Value>, path: &[String]) {
 
 /// False when there is nothing that opens addresses.
 fn open_browser(address: &str) -> bool {
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
     let mut command = Command::new(opener);
-    command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg(address)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().is_ok()
 }

@@ -71,7 +71,13 @@ impl TokenAnswer {
             let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
             members.insert("scope".to_owned(), scopes.join(" ").into());
         }
-        let text = |name| members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = |name| {
+            members
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
         let Some(access_token) = text("access_token") else {
             return Err(if is_error(&members) {
                 AnswerError::Refused(code(&members))
@@ -95,7 +101,12 @@ impl TokenAnswer {
 
     /// The same for a body that has no end. A form may end within a token, so only JSON counts.
     pub(super) fn read_cut(body: &[u8], profile: &Profile) -> Option<Self> {
-        let is_json = body.trim_ascii_start().strip_prefix(BOM).unwrap_or(body).trim_ascii_start().starts_with(b"{");
+        let is_json = body
+            .trim_ascii_start()
+            .strip_prefix(BOM)
+            .unwrap_or(body)
+            .trim_ascii_start()
+            .starts_with(b"{");
         Self::read(body, profile).ok().filter(|_| is_json)
     }
 
@@ -104,7 +115,14 @@ impl TokenAnswer {
         match (self.members.get("token_type")?, self.token_type.as_deref()) {
             (Value::Null, _) => None,
             (Value::String(_), None) => None,
-            (_, Some(kind)) if profile.token_types.iter().any(|known| known.eq_ignore_ascii_case(kind)) => None,
+            (_, Some(kind))
+                if profile
+                    .token_types
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(kind)) =>
+            {
+                None
+            }
             (_, Some(kind)) if is_code(kind) => Some(format!("\"{kind}\"")),
             _ => Some("something that is no name".to_owned()),
         }
@@ -141,9 +159,15 @@ pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
         return Some(members);
     }
     let text = text.trim();
-    let decoded = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let decoded = |part: &str| {
+        percent_decode_str(&part.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    let form: Map<_, _> = pairs.map(|(name, value)| (decoded(name), Value::String(decoded(value)))).collect();
+    let form: Map<_, _> = pairs
+        .map(|(name, value)| (decoded(name), Value::String(decoded(value))))
+        .collect();
     // Any text with an equals sign could be taken for a form.
     (form.contains_key("access_token") || form.contains_key("error")).then_some(form)
 }
@@ -198,27 +222,58 @@ fn mended(text: &str) -> Cow<'_, str> {
 pub(super) fn code(members: &Map<String, Value>) -> Option<String> {
     let nested = members.get("error").and_then(Value::as_object);
     let named = |members: &Map<String, Value>, names: &[&str]| {
-        names.iter().find_map(|name| members.get(*name)?.as_str().filter(|code| is_code(code)).map(str::to_owned))
+        names.iter().find_map(|name| {
+            members
+                .get(*name)?
+                .as_str()
+                .filter(|code| is_code(code))
+                .map(str::to_owned)
+        })
     };
     nested
         .and_then(|error| named(error, &["code", "type", "status"]))
-        .or_else(|| named(members, &["error", "code", "error_code", "errorCode", "status"]))
+        .or_else(|| {
+            named(
+                members,
+                &["error", "code", "error_code", "errorCode", "status"],
+            )
+        })
 }
 
 /// What narrows a code down for people: `suberror` and Microsoft's numbers. Never a reason to do something else, since
 /// the numbers change.
 pub(super) fn diagnostic(members: &Map<String, Value>) -> Option<String> {
-    let suberror = members.get("suberror").and_then(Value::as_str).filter(|code| is_code(code)).map(str::to_owned);
-    let number = members.get("error_codes").and_then(|codes| codes.get(0)).and_then(Value::as_u64).or_else(|| {
-        let (_, after) = members.get("error_description")?.as_str()?.split_once("AADSTS")?;
-        after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-    });
-    let parts: Vec<_> = suberror.into_iter().chain(number.map(|number| format!("AADSTS{number}"))).collect();
+    let suberror = members
+        .get("suberror")
+        .and_then(Value::as_str)
+        .filter(|code| is_code(code))
+        .map(str::to_owned);
+    let number = members
+        .get("error_codes")
+        .and_then(|codes| codes.get(0))
+        .and_then(Value::as_u64)
+        .or_else(|| {
+            let (_, after) = members
+                .get("error_description")?
+                .as_str()?
+                .split_once("AADSTS")?;
+            after
+                .split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse()
+                .ok()
+        });
+    let parts: Vec<_> = suberror
+        .into_iter()
+        .chain(number.map(|number| format!("AADSTS{number}")))
+        .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn is_error(members: &Map<String, Value>) -> bool {
-    let says_so = |value: &Value| !matches!(value, Value::Null | Value::Bool(false)) && value != "" && value != 0;
+    let says_so = |value: &Value| {
+        !matches!(value, Value::Null | Value::Bool(false)) && value != "" && value != 0
+    };
     members.get("error").is_some_and(says_so) || members.get("ok") == Some(&Value::Bool(false))
 }
 
@@ -226,5 +281,7 @@ fn is_error(members: &Map<String, Value>) -> bool {
 fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && !text.eq_ignore_ascii_case("error")
-        && text.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.'))
 }

@@ -29,7 +29,10 @@ pub(super) struct Challenge {
 
 impl Challenge {
     fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.params
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -39,20 +42,43 @@ pub(super) fn judge(status: u16, headers: &HeaderMap) -> Judgement {
     if !matches!(status, 401 | 403) {
         return Judgement::Fine;
     }
-    let challenges =
-        headers.get_all(WWW_AUTHENTICATE).iter().flat_map(|value| read(&String::from_utf8_lossy(value.as_bytes())));
-    let bearer = challenges.filter(|challenge| matches!(challenge.scheme.as_str(), "bearer" | "dpop"));
-    let reason = bearer.into_iter().find(|challenge| challenge.param("error").is_some_and(|code| !code.is_empty()));
+    let challenges = headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .flat_map(|value| read(&String::from_utf8_lossy(value.as_bytes())));
+    let bearer =
+        challenges.filter(|challenge| matches!(challenge.scheme.as_str(), "bearer" | "dpop"));
+    let reason = bearer.into_iter().find(|challenge| {
+        challenge
+            .param("error")
+            .is_some_and(|code| !code.is_empty())
+    });
     let Some(reason) = reason else {
-        return if status == 401 { Judgement::Expired } else { Judgement::Fine };
+        return if status == 401 {
+            Judgement::Expired
+        } else {
+            Judgement::Fine
+        };
     };
-    match (status, reason.param("error").unwrap_or_default().to_ascii_lowercase().as_str()) {
-        (_, "insufficient_scope") => {
-            Judgement::Scope(reason.param("scope").filter(|s| !s.is_empty()).map(str::to_owned))
-        }
+    match (
+        status,
+        reason
+            .param("error")
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .as_str(),
+    ) {
+        (_, "insufficient_scope") => Judgement::Scope(
+            reason
+                .param("scope")
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned),
+        ),
         (403, _) => Judgement::Fine,
         (_, "invalid_token") => Judgement::Expired,
-        (_, "insufficient_claims") => Judgement::Claims(reason.param("claims").unwrap_or_default().to_owned()),
+        (_, "insufficient_claims") => {
+            Judgement::Claims(reason.param("claims").unwrap_or_default().to_owned())
+        }
         _ => Judgement::NotAboutToken,
     }
 }
@@ -62,7 +88,10 @@ pub(super) fn read(header: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = vec![];
     let mut rest = header;
     while let Some((word, after)) = word(rest) {
-        let value = after.trim_start().strip_prefix('=').filter(|_| !challenges.is_empty());
+        let value = after
+            .trim_start()
+            .strip_prefix('=')
+            .filter(|_| !challenges.is_empty());
         match (value, challenges.last_mut()) {
             (Some(value), Some(challenge)) if !is_token68_end(value) => {
                 let (text, after) = self::value(value.trim_start());
@@ -72,7 +101,10 @@ pub(super) fn read(header: &str) -> Vec<Challenge> {
             // `Negotiate oYGs…==`: what belongs to a scheme without names is of no use here.
             (Some(value), _) => rest = value.trim_start_matches('='),
             (None, _) => {
-                challenges.push(Challenge { scheme: word.to_ascii_lowercase(), params: vec![] });
+                challenges.push(Challenge {
+                    scheme: word.to_ascii_lowercase(),
+                    params: vec![],
+                });
                 rest = after;
             }
         }

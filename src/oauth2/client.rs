@@ -86,7 +86,9 @@ impl AuthorizedClient {
 
     /// A request to a path below the API's base URL, or to an address of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
-        let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| bound.session.tools().direct.clone());
+        let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| {
+            bound.session.tools().direct.clone()
+        });
         let request = http.request(method.clone(), NO_ADDRESS);
         let idempotent = method.is_idempotent();
         AuthorizedRequest {
@@ -100,7 +102,13 @@ impl AuthorizedClient {
         }
     }
 
-    async fn refusal(&self, request: String, response: Response, token: &Token, idempotent: bool) -> Error {
+    async fn refusal(
+        &self,
+        request: String,
+        response: Response,
+        token: &Token,
+        idempotent: bool,
+    ) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
         let repeatable = match status {
             StatusCode::TOO_MANY_REQUESTS => true,
@@ -116,8 +124,17 @@ impl AuthorizedClient {
             None => http::peek(response, SHOWN).await.1,
         };
         // Some APIs repeat what they were sent.
-        let body = self.0.as_ref().map_or_else(String::new, |bound| bound.session.redacted(body, token));
-        Error::Status { request, status, body, retry_after, repeatable }
+        let body = self
+            .0
+            .as_ref()
+            .map_or_else(String::new, |bound| bound.session.redacted(body, token));
+        Error::Status {
+            request,
+            status,
+            body,
+            retry_after,
+            repeatable,
+        }
     }
 
     /// The access token, for what cannot be sent by this client (a library of the API's, a socket). It is current when
@@ -127,7 +144,13 @@ impl AuthorizedClient {
     /// When there is none and none can be had.
     pub async fn access_token(&self) -> Result<SecretString, Error> {
         let Bound { session, store } = self.bound()?;
-        Ok(session.token(store).await?.record.access_token().unwrap_or_default().into())
+        Ok(session
+            .token(store)
+            .await?
+            .record
+            .access_token()
+            .unwrap_or_default()
+            .into())
     }
 
     /// A member of the token record that is text, such as `instance_url` or `id_token`.
@@ -136,7 +159,12 @@ impl AuthorizedClient {
     /// As for [`access_token`](Self::access_token).
     pub async fn token_member(&self, name: &str) -> Result<Option<SecretString>, Error> {
         let Bound { session, store } = self.bound()?;
-        Ok(session.token(store).await?.record.member(name).map(SecretString::from))
+        Ok(session
+            .token(store)
+            .await?
+            .record
+            .member(name)
+            .map(SecretString::from))
     }
 }
 
@@ -163,7 +191,10 @@ impl fmt::Debug for AuthorizedRequest {
 }
 
 impl AuthorizedRequest {
-    fn map(mut self, change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
+    fn map(
+        mut self,
+        change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Self {
         self.request = change(self.request);
         self
     }
@@ -196,7 +227,10 @@ impl AuthorizedRequest {
 
     /// Sends the body that `open` gives, and asks for it anew each time the request is sent: for streams that can be
     /// read from their start again.
-    pub fn reopen<B: Into<reqwest::Body>>(mut self, open: impl Fn() -> B + Send + Sync + 'static) -> Self {
+    pub fn reopen<B: Into<reqwest::Body>>(
+        mut self,
+        open: impl Fn() -> B + Send + Sync + 'static,
+    ) -> Self {
         self.body = Some(Arc::new(move || open().into()));
         self
     }
@@ -238,8 +272,10 @@ impl AuthorizedRequest {
         let accepted = self.accepted.take();
         let (response, token) = self.answer().await?;
         let status = response.status();
-        let is_accepted =
-            accepted.map_or_else(|| status.as_u16() < 400 && !is_redirect(status), |accepted| accepted(status));
+        let is_accepted = accepted.map_or_else(
+            || status.as_u16() < 400 && !is_redirect(status),
+            |accepted| accepted(status),
+        );
         if !is_accepted {
             return Err(client.refusal(what, response, &token, idempotent).await);
         }
@@ -253,14 +289,27 @@ impl AuthorizedRequest {
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let request = self.shown();
         let repeatable = self.idempotent;
-        let no_answer = |reason, repeatable| Error::NoAnswer { request, reason, repeatable };
+        let no_answer = |reason, repeatable| Error::NoAnswer {
+            request,
+            reason,
+            repeatable,
+        };
         let response = self.send().await?;
         let body = match response.bytes().await {
             Ok(body) => body,
             Err(error) => return Err(no_answer(reason(&error), repeatable)),
         };
-        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
-        http::json(body).map_err(|place| no_answer(format!("it is not the JSON that was expected ({place})"), false))
+        let body = if body.is_empty() {
+            Bytes::from_static(b"null")
+        } else {
+            body
+        };
+        http::json(body).map_err(|place| {
+            no_answer(
+                format!("it is not the JSON that was expected ({place})"),
+                false,
+            )
+        })
     }
 
     /// Sends the request and gives the answer whatever its status is, after refresh and resends.
@@ -274,11 +323,27 @@ impl AuthorizedRequest {
     /// The answer, and the token that the request was sent with.
     async fn answer(self) -> Result<(Response, Arc<Token>), Error> {
         let what = self.shown();
-        let Self { client, path, request, body, idempotent, .. } = self;
+        let Self {
+            client,
+            path,
+            request,
+            body,
+            idempotent,
+            ..
+        } = self;
         let Bound { session, store } = client.bound()?;
         let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
         let setup = session.setup(&**store)?;
-        let sending = Sending { session, store, setup, what, path, request: Some(request), body, idempotent };
+        let sending = Sending {
+            session,
+            store,
+            setup,
+            what,
+            path,
+            request: Some(request),
+            body,
+            idempotent,
+        };
         // Boxed: modules hold this future in theirs.
         Box::pin(sending.run()).await
     }
@@ -286,8 +351,9 @@ impl AuthorizedRequest {
     fn shown(&self) -> String {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
         // User-info of an absolute address is not shown either.
-        let path =
-            path.split_once("://").map_or(path, |(_, rest)| rest.rsplit_once('@').map_or(path, |(_, rest)| rest));
+        let path = path.split_once("://").map_or(path, |(_, rest)| {
+            rest.rsplit_once('@').map_or(path, |(_, rest)| rest)
+        });
         format!("{} {path}", self.method)
     }
 }

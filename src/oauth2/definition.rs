@@ -42,7 +42,10 @@ pub struct OAuth2 {
 impl fmt::Debug for OAuth2 {
     /// A client secret may stand in it as it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OAuth2").field("field", &self.field).field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("OAuth2")
+            .field("field", &self.field)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
     }
 }
 

@@ -70,8 +70,11 @@ impl Error {
     pub fn passes(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Status { status, repeatable, .. } => {
-                *repeatable && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
+            Self::Status {
+                status, repeatable, ..
+            } => {
+                *repeatable
+                    && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
             }
             Self::NoAnswer { repeatable, .. } => *repeatable,
             _ => false,

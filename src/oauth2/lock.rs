@@ -14,7 +14,11 @@ pub trait RefreshLock: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// When the future is dropped the lock is not held, or is released soon after.
-    fn acquire<'a>(&'a self, name: &'a str, wait: Duration) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>>;
+    fn acquire<'a>(
+        &'a self,
+        name: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>>;
 }
 
 /// A lock that is held. Dropping it releases it.

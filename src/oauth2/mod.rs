@@ -32,8 +32,8 @@ pub use definition::{ConfigError, Mode, OAuth2};
 pub use error::Error;
 pub use lock::{Held, LockError, RefreshLock};
 pub use profile::{
-    AnswerRule, BodyFormat, ClientAuth, ErrorClass, ErrorRule, ExpiresUnit, HeaderRule, Profile, ProfileError,
-    ScopePolicy, TokenHeader,
+    AnswerRule, BodyFormat, ClientAuth, ErrorClass, ErrorRule, ExpiresUnit, HeaderRule, Profile,
+    ProfileError, ScopePolicy, TokenHeader,
 };
 pub use refusal::ExchangeError;
 pub use session::{Counts, Environment, Session, Tools};

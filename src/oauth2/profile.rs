@@ -155,7 +155,10 @@ pub struct TokenHeader {
 
 impl Default for TokenHeader {
     fn default() -> Self {
-        Self { name: "authorization".to_owned(), scheme: "Bearer".to_owned() }
+        Self {
+            name: "authorization".to_owned(),
+            scheme: "Bearer".to_owned(),
+        }
     }
 }
 
@@ -274,11 +277,19 @@ impl Profile {
     /// The ready profile of the provider with this token endpoint, or the generic one.
     #[must_use]
     pub fn for_endpoint(token_url: &Url) -> Self {
-        let host = token_url.host_str().unwrap_or_default().to_ascii_lowercase();
-        let is_at =
-            |known: &String| host.strip_suffix(known.as_str()).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'));
+        let host = token_url
+            .host_str()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let is_at = |known: &String| {
+            host.strip_suffix(known.as_str())
+                .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
+        };
         let ready = READY.iter().filter_map(|(name, _)| Self::named(name));
-        ready.into_iter().find(|profile| profile.hosts.iter().any(is_at)).unwrap_or_default()
+        ready
+            .into_iter()
+            .find(|profile| profile.hosts.iter().any(is_at))
+            .unwrap_or_default()
     }
 
     /// Reads a profile of one's own.
@@ -286,8 +297,9 @@ impl Profile {
     /// # Errors
     /// When it is not JSON, or a member is unknown or of another type: names it.
     pub fn from_json(json: &str) -> Result<Self, ProfileError> {
-        let profile: Self = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
-            .map_err(|e| ProfileError(e.to_string()))?;
+        let profile: Self =
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
+                .map_err(|e| ProfileError(e.to_string()))?;
         HeaderName::try_from(&profile.token_header.name)
             .map_err(|_| ProfileError("token_header.name: not the name of a header".to_owned()))?;
         Ok(profile)
@@ -299,7 +311,11 @@ impl Profile {
     /// 403 never means that the token has expired, unless the profile says so (RFC 6750 §3.1).
     #[must_use]
     pub fn means_expired(&self, status: u16, headers: &HeaderMap, body_start: &str) -> Judgement {
-        let any = |rules: &[AnswerRule]| rules.iter().any(|rule| rule.fits(status, headers, body_start));
+        let any = |rules: &[AnswerRule]| {
+            rules
+                .iter()
+                .any(|rule| rule.fits(status, headers, body_start))
+        };
         if any(&self.not_about_token) {
             Judgement::NotAboutToken
         } else if any(&self.expired) {
@@ -312,15 +328,29 @@ impl Profile {
     /// Whether judging an answer with this status needs the beginning of its body.
     #[must_use]
     pub fn reads_body(&self, status: u16) -> bool {
-        self.expired.iter().chain(&self.not_about_token).any(|rule| rule.status == status && rule.text.is_some())
+        self.expired
+            .iter()
+            .chain(&self.not_about_token)
+            .any(|rule| rule.status == status && rule.text.is_some())
     }
 
     /// What the profile's own rules say about an error of the token endpoint.
-    pub(super) fn class_of(&self, status: u16, code: Option<&str>, text: &str) -> Option<ErrorClass> {
+    pub(super) fn class_of(
+        &self,
+        status: u16,
+        code: Option<&str>,
+        text: &str,
+    ) -> Option<ErrorClass> {
         let fits = |rule: &&ErrorRule| {
             rule.status.is_none_or(|wanted| wanted == status)
-                && rule.code.as_deref().is_none_or(|wanted| code.is_some_and(|code| code.eq_ignore_ascii_case(wanted)))
-                && rule.text.as_deref().is_none_or(|wanted| holds(text, wanted))
+                && rule
+                    .code
+                    .as_deref()
+                    .is_none_or(|wanted| code.is_some_and(|code| code.eq_ignore_ascii_case(wanted)))
+                && rule
+                    .text
+                    .as_deref()
+                    .is_none_or(|wanted| holds(text, wanted))
         };
         self.errors.iter().find(fits).map(|rule| rule.class)
     }
@@ -336,13 +366,17 @@ impl AnswerRule {
         };
         self.status == status
             && self.header.as_ref().is_none_or(has)
-            && self.text.as_deref().is_none_or(|wanted| holds(body_start, wanted))
+            && self
+                .text
+                .as_deref()
+                .is_none_or(|wanted| holds(body_start, wanted))
     }
 }
 
 /// Whether `wanted` stands in `text`, in any case.
 fn holds(text: &str, wanted: &str) -> bool {
-    text.to_ascii_lowercase().contains(&wanted.to_ascii_lowercase())
+    text.to_ascii_lowercase()
+        .contains(&wanted.to_ascii_lowercase())
 }
 
 fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {

@@ -30,9 +30,16 @@ impl std::error::Error for ExchangeError {}
 
 impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {} failed: {}", self.doing, self.address, self.reason)?;
+        write!(
+            f,
+            "{} at {} failed: {}",
+            self.doing, self.address, self.reason
+        )?;
         let status = self.status.map(|status| format!("status {status}"));
-        let details: Vec<_> = [self.code.clone(), self.diagnostic.clone(), status].into_iter().flatten().collect();
+        let details: Vec<_> = [self.code.clone(), self.diagnostic.clone(), status]
+            .into_iter()
+            .flatten()
+            .collect();
         if !details.is_empty() {
             write!(f, " ({})", details.join(", "))?;
         }
@@ -56,7 +63,12 @@ impl fmt::Display for ExchangeError {
 }
 
 /// What a refusal means: `code` is its name and `text` the whole of it.
-pub(super) fn classify(profile: &Profile, status: u16, code: Option<&str>, text: &str) -> ErrorClass {
+pub(super) fn classify(
+    profile: &Profile,
+    status: u16,
+    code: Option<&str>,
+    text: &str,
+) -> ErrorClass {
     if let Some(class) = profile.class_of(status, code, text) {
         return class;
     }
@@ -88,7 +100,9 @@ pub(super) fn classify(profile: &Profile, status: u16, code: Option<&str>, text:
             ),
             _,
         ) => ErrorClass::Config,
-        (Some("temporarily_unavailable" | "server_error" | "slow_down"), _) => ErrorClass::Transient,
+        (Some("temporarily_unavailable" | "server_error" | "slow_down"), _) => {
+            ErrorClass::Transient
+        }
         (Some(_), _) => ErrorClass::Malformed,
         // A page for people comes from something that stands before the provider.
         (None, _) if is_page(text) => ErrorClass::Transient,
@@ -106,5 +120,7 @@ fn may_be_meant(status: u16) -> bool {
 
 /// HTML or XML.
 pub(super) fn is_page(text: &str) -> bool {
-    text.trim_start_matches('\u{feff}').trim_start().starts_with('<')
+    text.trim_start_matches('\u{feff}')
+        .trim_start()
+        .starts_with('<')
 }

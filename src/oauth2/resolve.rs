@@ -64,8 +64,15 @@ impl OAuth2 {
         mode_override: Option<Mode>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Resolved, ConfigError> {
-        let has_secret = config.get("secretId").and_then(Value::as_str).is_some_and(|id| !id.is_empty());
-        let mode = if has_secret { Mode::PlatformSecret } else { mode_override.or(self.mode).unwrap_or(Mode::Expiry) };
+        let has_secret = config
+            .get("secretId")
+            .and_then(Value::as_str)
+            .is_some_and(|id| !id.is_empty());
+        let mode = if has_secret {
+            Mode::PlatformSecret
+        } else {
+            mode_override.or(self.mode).unwrap_or(Mode::Expiry)
+        };
         if mode == Mode::PlatformSecret && !has_secret {
             return Err(ConfigError(
                 "tokens are to be renewed by the platform, but the configuration names no secret (secretId)".to_owned(),
@@ -73,38 +80,74 @@ impl OAuth2 {
         }
         let credentials = descriptor.credentials.as_ref();
         let empty = OAuth2Credentials::default();
-        let declared = credentials.and_then(|c| c.oauth2.as_ref()).unwrap_or(&empty);
-        let fields = credentials.map(|c| c.fields.keys().map(String::as_str).collect()).unwrap_or_default();
-        let sources = Sources { author: self, declared, names: Names { fields, config, env } };
+        let declared = credentials
+            .and_then(|c| c.oauth2.as_ref())
+            .unwrap_or(&empty);
+        let fields = credentials
+            .map(|c| c.fields.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        let sources = Sources {
+            author: self,
+            declared,
+            names: Names {
+                fields,
+                config,
+                env,
+            },
+        };
 
         let token_url = sources.token_url();
         let mut profile = sources.profile(token_url.as_ref().ok().and_then(Option::as_ref))?;
         if let Some(way) = &declared.client_auth {
             profile.client_auth = client_auth(way)?;
         }
-        let client = if mode == Mode::PlatformSecret { None } else { Some(sources.client(&mut profile, token_url?)?) };
+        let client = if mode == Mode::PlatformSecret {
+            None
+        } else {
+            Some(sources.client(&mut profile, token_url?)?)
+        };
 
         // The token record may have it, too.
-        let elsewhere = profile.base_url.as_deref().or(profile.base_url_field.as_deref());
+        let elsewhere = profile
+            .base_url
+            .as_deref()
+            .or(profile.base_url_field.as_deref());
         let own = sources.preferred(self.base_url.as_deref(), elsewhere);
         let base_url = match (own, &profile.base_url) {
             (Some(template), _) => Some(sources.names.address("the base URL", template)?),
-            (None, Some(template)) => Some(sources.names.address("the profile's base_url", template)?),
+            (None, Some(template)) => {
+                Some(sources.names.address("the profile's base_url", template)?)
+            }
             (None, None) => None,
         };
         let mut origins: Vec<Origin> = base_url.iter().map(Origin::of).collect();
         for template in &self.origins {
-            origins.push(Origin::of(&sources.names.address("an allowed origin", template)?));
+            origins.push(Origin::of(
+                &sources.names.address("an allowed origin", template)?,
+            ));
         }
-        Ok(Resolved { mode, field: self.field_in(descriptor), profile, client, base_url, origins })
+        Ok(Resolved {
+            mode,
+            field: self.field_in(descriptor),
+            profile,
+            client,
+            base_url,
+            origins,
+        })
     }
 
     /// The path of the tokens in a configuration.
     pub(crate) fn field_in(&self, descriptor: &Descriptor) -> Vec<String> {
-        let is_shown_so =
-            |view: Option<&str>| view.is_some_and(|view| matches!(view, "OAuthFieldView" | "HTTPAuthView"));
+        let is_shown_so = |view: Option<&str>| {
+            view.is_some_and(|view| matches!(view, "OAuthFieldView" | "HTTPAuthView"))
+        };
         let fields = descriptor.credentials.iter().flat_map(|c| &c.fields);
-        let declared = || fields.into_iter().find(|(_, field)| is_shown_so(field.view_class())).map(|(name, _)| name);
+        let declared = || {
+            fields
+                .into_iter()
+                .find(|(_, field)| is_shown_so(field.view_class()))
+                .map(|(name, _)| name)
+        };
         match &self.field {
             Some(path) => path.split('.').map(str::to_owned).collect(),
             None => vec![declared().map_or("oauth", String::as_str).to_owned()],
@@ -128,19 +171,33 @@ impl Sources<'_> {
     /// The token endpoint as author or component.json give it; a profile may know it as well.
     fn token_url(&self) -> Result<Option<Url>, ConfigError> {
         let declared = self.declared.token_uri.as_deref();
-        self.address("token_uri", self.preferred(self.author.token_uri.as_deref(), declared).or(declared))
+        self.address(
+            "token_uri",
+            self.preferred(self.author.token_uri.as_deref(), declared)
+                .or(declared),
+        )
     }
 
     fn profile(&self, token_url: Option<&Url>) -> Result<Profile, ConfigError> {
         if let Some(profile) = &self.author.custom_profile {
             return Ok(profile.clone());
         }
-        let Some(template) = self.author.profile.as_ref().filter(|template| self.names.are_given(template)) else {
+        let Some(template) = self
+            .author
+            .profile
+            .as_ref()
+            .filter(|template| self.names.are_given(template))
+        else {
             return Ok(token_url.map(Profile::for_endpoint).unwrap_or_default());
         };
-        let name = self.names.expand("the name of the provider's profile", template)?;
+        let name = self
+            .names
+            .expand("the name of the provider's profile", template)?;
         Profile::named(&name).ok_or_else(|| {
-            ConfigError(format!("there is no provider profile \"{name}\"; there are: {}", Profile::names().join(", ")))
+            ConfigError(format!(
+                "there is no provider profile \"{name}\"; there are: {}",
+                Profile::names().join(", ")
+            ))
         })
     }
 
@@ -148,27 +205,57 @@ impl Sources<'_> {
         let token_url = match (token_url, &profile.token_uri) {
             (Some(url), _) => url,
             (None, Some(template)) => self.names.address("the profile's token_uri", template)?,
-            (None, None) => return Err(missing("token_uri", "the address of the provider's token endpoint")),
+            (None, None) => {
+                return Err(missing(
+                    "token_uri",
+                    "the address of the provider's token endpoint",
+                ));
+            }
         };
         let of_profile = |member: &str, template: &Option<String>| match template {
             None => Ok(None),
             Some(path) if path.starts_with("./") => Ok(token_url.join(path).ok()),
-            Some(template) => self.names.address(&format!("the profile's {member}"), template).map(Some),
+            Some(template) => self
+                .names
+                .address(&format!("the profile's {member}"), template)
+                .map(Some),
         };
-        let declared_refresh = self.address("refresh_token_uri", self.declared.refresh_token_uri.as_deref())?;
+        let declared_refresh = self.address(
+            "refresh_token_uri",
+            self.declared.refresh_token_uri.as_deref(),
+        )?;
         // What a step does not need may be missing in its environment.
-        let declared_revoke = self.declared.revoke_uri.as_deref().filter(|template| self.names.are_given(template));
+        let declared_revoke = self
+            .declared
+            .revoke_uri
+            .as_deref()
+            .filter(|template| self.names.are_given(template));
         let declared_revoke = self.address("revoke_uri", declared_revoke)?;
         // Only a login needs it.
         let declared_auth = self.declared.auth_uri.as_deref();
-        let auth_uri = self.preferred(self.author.auth_uri.as_deref(), declared_auth).or(declared_auth);
-        let declared_auth = self.address("auth_uri", auth_uri.filter(|template| self.names.are_given(template)))?;
+        let auth_uri = self
+            .preferred(self.author.auth_uri.as_deref(), declared_auth)
+            .or(declared_auth);
+        let declared_auth = self.address(
+            "auth_uri",
+            auth_uri.filter(|template| self.names.are_given(template)),
+        )?;
 
-        let id = self.author.client_id.as_deref().or(self.declared.client_id.as_deref());
+        let id = self
+            .author
+            .client_id
+            .as_deref()
+            .or(self.declared.client_id.as_deref());
         let id = id.ok_or_else(|| missing("client_id", "this component's id at the provider"))?;
         let id = self.text("client_id", id)?;
-        let secret = self.author.client_secret.as_ref().or(self.declared.client_secret.as_ref());
-        let secret = secret.map(|template| self.text("client_secret", template.expose_secret())).transpose()?;
+        let secret = self
+            .author
+            .client_secret
+            .as_ref()
+            .or(self.declared.client_secret.as_ref());
+        let secret = secret
+            .map(|template| self.text("client_secret", template.expose_secret()))
+            .transpose()?;
         if id.is_empty() {
             return Err(missing("client_id", "this component's id at the provider"));
         }
@@ -178,8 +265,15 @@ impl Sources<'_> {
 
         let mut scopes = vec![];
         let templates = self.author.scopes.as_ref().unwrap_or(&self.declared.scopes);
-        for template in templates.iter().filter(|template| self.names.are_given(template)) {
-            scopes.extend(self.text("scopes", template)?.split_whitespace().map(str::to_owned));
+        for template in templates
+            .iter()
+            .filter(|template| self.names.are_given(template))
+        {
+            scopes.extend(
+                self.text("scopes", template)?
+                    .split_whitespace()
+                    .map(str::to_owned),
+            );
         }
         let mut authorize_params = profile.authorize_params.clone();
         for (name, value) in &self.declared.more {
@@ -195,11 +289,19 @@ impl Sources<'_> {
             id,
             secret: secret.map(SecretString::from),
             refresh_url: declared_refresh
-                .map_or_else(|| of_profile("refresh_uri", &profile.refresh_uri), |url| Ok(Some(url)))?
+                .map_or_else(
+                    || of_profile("refresh_uri", &profile.refresh_uri),
+                    |url| Ok(Some(url)),
+                )?
                 .unwrap_or_else(|| token_url.clone()),
-            auth_url: declared_auth.map_or_else(|| of_profile("auth_uri", &profile.auth_uri), |url| Ok(Some(url)))?,
-            revoke_url: declared_revoke
-                .map_or_else(|| of_profile("revoke_uri", &profile.revoke_uri), |url| Ok(Some(url)))?,
+            auth_url: declared_auth.map_or_else(
+                || of_profile("auth_uri", &profile.auth_uri),
+                |url| Ok(Some(url)),
+            )?,
+            revoke_url: declared_revoke.map_or_else(
+                || of_profile("revoke_uri", &profile.revoke_uri),
+                |url| Ok(Some(url)),
+            )?,
             token_url,
             scopes,
             authorize_params,
@@ -207,11 +309,15 @@ impl Sources<'_> {
     }
 
     fn address(&self, member: &str, template: Option<&str>) -> Result<Option<Url>, ConfigError> {
-        template.map(|template| self.names.address(&place(member), template)).transpose()
+        template
+            .map(|template| self.names.address(&place(member), template))
+            .transpose()
     }
 
     fn text(&self, member: &str, template: &str) -> Result<String, ConfigError> {
-        self.names.expand(&place(member), template).map(|text| text.trim().to_owned())
+        self.names
+            .expand(&place(member), template)
+            .map(|text| text.trim().to_owned())
     }
 }
 

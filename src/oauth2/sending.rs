@@ -11,7 +11,8 @@ use crate::http;
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
     header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+        HeaderValue, LOCATION,
     },
 };
 use std::{error::Error as _, sync::Arc, time::Duration};
@@ -57,7 +58,10 @@ struct Arrived {
 /// Why a request has no answer.
 enum Lost {
     /// None came; with `is_done`, to the question for its outcome.
-    NoAnswer { error: reqwest::Error, is_done: bool },
+    NoAnswer {
+        error: reqwest::Error,
+        is_done: bool,
+    },
     /// It was not sent on.
     Unsent(Error),
 }
@@ -79,11 +83,16 @@ impl Sending<'_> {
         let mut adopted = false;
         let (mut busy, mut pause) = (0, BUSY_PAUSE);
         while let Some(request) = self.next(&token, first_base.as_ref())? {
-            let Arrived { response, is_foreign, is_done } = match self.follow(request, &token).await {
+            let Arrived {
+                response,
+                is_foreign,
+                is_done,
+            } = match self.follow(request, &token).await {
                 Ok(arrived) => arrived,
                 Err(Lost::Unsent(error)) => return Err(error),
                 Err(Lost::NoAnswer { error, is_done }) => {
-                    let harmless = !is_done && !error.is_builder() && (error.is_connect() || self.idempotent);
+                    let harmless =
+                        !is_done && !error.is_builder() && (error.is_connect() || self.idempotent);
                     let reason = reason(&error);
                     if harmless && self.is_repeatable() && busy < BUSY_RESENDS {
                         busy += 1;
@@ -91,7 +100,11 @@ impl Sending<'_> {
                         sleep(jittered(&mut pause)).await;
                         continue;
                     }
-                    return Err(Error::NoAnswer { request: self.what, reason, repeatable: harmless });
+                    return Err(Error::NoAnswer {
+                        request: self.what,
+                        reason,
+                        repeatable: harmless,
+                    });
                 }
             };
             let status = response.status();
@@ -120,11 +133,16 @@ impl Sending<'_> {
                 Judgement::NotAboutToken => return Ok((response, token)),
                 Judgement::Scope(scope) => {
                     let scope = scope.map(|scope| session.redacted(scope, &token));
-                    return Err(Error::InsufficientScope { request: self.what, scope });
+                    return Err(Error::InsufficientScope {
+                        request: self.what,
+                        scope,
+                    });
                 }
                 Judgement::Claims(claims) => {
                     let claims = session.redacted(claims, &token);
-                    let asked = format!("the API asks for another sign-in of the user (insufficient_claims: {claims})");
+                    let asked = format!(
+                        "the API asks for another sign-in of the user (insufficient_claims: {claims})"
+                    );
                     return Err(Error::ReauthRequired(asked));
                 }
                 Judgement::Expired if renewed => return Ok((response, token)),
@@ -148,7 +166,9 @@ impl Sending<'_> {
             }
             tracing::debug!("The request is sent again with the refreshed access token");
         }
-        Err(Error::Refused("its body cannot be sent a second time".into()))
+        Err(Error::Refused(
+            "its body cannot be sent a second time".into(),
+        ))
     }
 
     fn is_repeatable(&self) -> bool {
@@ -170,7 +190,13 @@ impl Sending<'_> {
             let response = sent.map_err(|error| Lost::NoAnswer { error, is_done })?;
             let status = response.status();
             let to = target(&response).filter(|_| redirects < REDIRECTS);
-            let Some(to) = to else { return Ok(Arrived { response, is_foreign, is_done }) };
+            let Some(to) = to else {
+                return Ok(Arrived {
+                    response,
+                    is_foreign,
+                    is_done,
+                });
+            };
             redirects += 1;
             let only_reads = matches!(method, Method::GET | Method::HEAD);
             if status == StatusCode::SEE_OTHER && !only_reads {
@@ -180,13 +206,23 @@ impl Sending<'_> {
                 && !self.idempotent
             {
                 // Some servers have carried it out by then, others have not looked at it.
-                return Ok(Arrived { response, is_foreign, is_done });
+                return Ok(Arrived {
+                    response,
+                    is_foreign,
+                    is_done,
+                });
             }
             is_foreign |= !self.is_allowed(&to, self.base(token).as_ref());
             next = if !is_foreign {
                 match self.sent_on(to, is_done, token).map_err(Lost::Unsent)? {
                     Some(next) => next,
-                    None => return Ok(Arrived { response, is_foreign, is_done }),
+                    None => {
+                        return Ok(Arrived {
+                            response,
+                            is_foreign,
+                            is_done,
+                        });
+                    }
                 }
             } else if !matches!(method, Method::GET | Method::HEAD) || (has_body && !is_done) {
                 return Err(Lost::Unsent(Error::Refused(format!(
@@ -195,7 +231,11 @@ impl Sending<'_> {
                     to.origin().ascii_serialization()
                 ))));
             } else if !self.is_bearer() {
-                return Ok(Arrived { response, is_foreign, is_done });
+                return Ok(Arrived {
+                    response,
+                    is_foreign,
+                    is_done,
+                });
             } else {
                 let mut bare = Request::new(method.clone(), to);
                 *bare.timeout_mut() = timeout;
@@ -209,7 +249,9 @@ impl Sending<'_> {
     fn sent_on(&self, to: Url, is_done: bool, token: &Token) -> Result<Option<Request>, Error> {
         let mut request = Request::new(Method::GET, to.clone());
         if !is_done {
-            let Some(again) = self.request.as_ref().and_then(Request::try_clone) else { return Ok(None) };
+            let Some(again) = self.request.as_ref().and_then(Request::try_clone) else {
+                return Ok(None);
+            };
             request = again;
             *request.url_mut() = to;
             if let Some(open) = &self.body {
@@ -229,24 +271,33 @@ impl Sending<'_> {
     /// Whether the token may go there: to the API, and to the origins that the author allows. None of these is http, but
     /// for this machine, so that no redirect gives up encryption.
     fn is_allowed(&self, url: &Url, base: Option<&Url>) -> bool {
-        self.setup.resolved.origins.contains(&Origin::of(url)) || base.is_some_and(|base| base.origin() == url.origin())
+        self.setup.resolved.origins.contains(&Origin::of(url))
+            || base.is_some_and(|base| base.origin() == url.origin())
     }
 
     /// Whether the token goes in the header that is made for it.
     fn is_bearer(&self) -> bool {
-        self.setup.resolved.profile.token_header.name.eq_ignore_ascii_case("authorization")
+        self.setup
+            .resolved
+            .profile
+            .token_header
+            .name
+            .eq_ignore_ascii_case("authorization")
     }
 
     /// The request with the address and the token of now.
     fn next(&mut self, token: &Token, first_base: Option<&Url>) -> Result<Option<Request>, Error> {
-        let Some(mut request) = self.request.take() else { return Ok(None) };
+        let Some(mut request) = self.request.take() else {
+            return Ok(None);
+        };
         self.request = request.try_clone();
         if let Some(open) = &self.body {
             *request.body_mut() = Some(open());
         }
         let mut url = self.address(token, first_base)?;
         if request.url().query().is_some() {
-            url.query_pairs_mut().extend_pairs(request.url().query_pairs());
+            url.query_pairs_mut()
+                .extend_pairs(request.url().query_pairs());
         }
         *request.url_mut() = url;
         self.authorize(request.headers_mut(), token)?;
@@ -256,7 +307,9 @@ impl Sending<'_> {
     /// The API's base URL: the record's own, or else the component's or the provider's.
     fn base(&self, token: &Token) -> Option<Url> {
         let field = self.setup.resolved.profile.base_url_field.as_deref();
-        let own = field.and_then(|field| Url::parse(token.record.member(field)?).ok()).filter(is_safe);
+        let own = field
+            .and_then(|field| Url::parse(token.record.member(field)?).ok())
+            .filter(is_safe);
         own.or_else(|| self.setup.resolved.base_url.clone())
     }
 
@@ -275,8 +328,13 @@ impl Sending<'_> {
                     Error::Config(format!("a path needs the API's base URL: {remedy}"))
                 }
             })?;
-            let url = format!("{}/{}", base.as_str().trim_end_matches('/'), self.path.trim_start_matches('/'));
-            return Url::parse(&url).map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
+            let url = format!(
+                "{}/{}",
+                base.as_str().trim_end_matches('/'),
+                self.path.trim_start_matches('/')
+            );
+            return Url::parse(&url)
+                .map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
         };
         if let (Some(first), Some(base)) = (first_base, &base)
             && url.origin() == first.origin()
@@ -305,12 +363,21 @@ impl Sending<'_> {
     fn authorize(&self, headers: &mut HeaderMap, token: &Token) -> Result<(), Error> {
         let header = &self.setup.resolved.profile.token_header;
         let access = token.record.access_token().unwrap_or_default();
-        let value = if header.scheme.is_empty() { access.to_owned() } else { format!("{} {access}", header.scheme) };
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| Error::ReauthRequired("the access token holds what no header can carry".into()))?;
+        let value = if header.scheme.is_empty() {
+            access.to_owned()
+        } else {
+            format!("{} {access}", header.scheme)
+        };
+        let mut value = HeaderValue::try_from(value).map_err(|_| {
+            Error::ReauthRequired("the access token holds what no header can carry".into())
+        })?;
         value.set_sensitive(true);
-        let name = HeaderName::try_from(header.name.as_str())
-            .map_err(|_| Error::Config(format!("`{}` is no name of a header for the token", header.name)))?;
+        let name = HeaderName::try_from(header.name.as_str()).map_err(|_| {
+            Error::Config(format!(
+                "`{}` is no name of a header for the token",
+                header.name
+            ))
+        })?;
         headers.remove(AUTHORIZATION);
         headers.insert(name, value);
         Ok(())
@@ -323,7 +390,9 @@ impl Sending<'_> {
         let may_help = match status {
             StatusCode::TOO_MANY_REQUESTS => true,
             StatusCode::SERVICE_UNAVAILABLE => asked.is_some() || self.idempotent,
-            _ => status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && self.idempotent,
+            _ => {
+                status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && self.idempotent
+            }
         };
         if !may_help
             || busy == BUSY_RESENDS
@@ -332,7 +401,10 @@ impl Sending<'_> {
         {
             return None;
         }
-        Some(asked.map_or_else(|| jittered(pause), |asked| asked + Duration::from_millis(fastrand::u64(0..250))))
+        Some(asked.map_or_else(
+            || jittered(pause),
+            |asked| asked + Duration::from_millis(fastrand::u64(0..250)),
+        ))
     }
 }
 
@@ -342,9 +414,15 @@ pub(super) fn target(response: &Response) -> Option<Url> {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    let mut to = response.url().join(location).ok().filter(|to| matches!(to.scheme(), "http" | "https"))?;
+    let mut to = response
+        .url()
+        .join(location)
+        .ok()
+        .filter(|to| matches!(to.scheme(), "http" | "https"))?;
     // Whoever redirects does not say who is asking.
-    to.set_username("").and_then(|()| to.set_password(None)).ok()?;
+    to.set_username("")
+        .and_then(|()| to.set_password(None))
+        .ok()?;
     Some(to)
 }
 
@@ -365,5 +443,8 @@ pub(super) fn reason(error: &reqwest::Error) -> String {
         return "out of time".into();
     }
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.map(ToString::to_string).last().unwrap_or_else(|| "the connection failed".into())
+    causes
+        .map(ToString::to_string)
+        .last()
+        .unwrap_or_else(|| "the connection failed".into())
 }

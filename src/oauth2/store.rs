@@ -20,7 +20,11 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// `taken` belongs to one record: it becomes true as soon as the platform's queue has taken it, whatever becomes of
     /// the rest and of this future. The queue is not asked where it is true already.
-    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        taken: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Gives [`config`](Self::config) these members though nothing has saved them yet.
     fn remember(&self, keys: &Map<String, Value>);
@@ -29,7 +33,8 @@ pub trait Store: Send + Sync + 'static {
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()>;
 
     /// The secret `id` of the platform (contract §8.4); with `refresh`, refreshed by the platform first.
-    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>>;
+    fn secret<'a>(&'a self, id: &'a str, refresh: bool)
+    -> BoxFuture<'a, Result<Value, StoreError>>;
 }
 
 /// Something that the user and the operator have to know of, while the work goes on.
@@ -58,6 +63,11 @@ pub struct StoreError {
 impl StoreError {
     /// An error that another try may mend.
     pub fn passing(message: impl Into<String>) -> Self {
-        Self { message: message.into(), gone: false, nowhere: false, refused: false }
+        Self {
+            message: message.into(),
+            gone: false,
+            nowhere: false,
+            refused: false,
+        }
     }
 }

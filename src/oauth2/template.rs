@@ -17,8 +17,13 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// Whether every name in `template` stands for something: for what may be left out.
     pub(super) fn are_given(&self, template: &str) -> bool {
-        let names = template.split("{{").skip(1).filter_map(|part| part.split_once("}}"));
-        names.map(|(name, _)| name).all(|name| self.found(name).is_some())
+        let names = template
+            .split("{{")
+            .skip(1)
+            .filter_map(|part| part.split_once("}}"));
+        names
+            .map(|(name, _)| name)
+            .all(|name| self.found(name).is_some())
     }
 
     /// The text that `template` stands for. `place` says where it is written, for the error.
@@ -34,13 +39,20 @@ impl Names<'_> {
     pub(super) fn address(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
         let stays_inside = |before: &str, value: &str| {
             before.is_empty()
-                || !value.contains(['/', '\\', '?', '#', '@', '%']) && !value.contains(char::is_whitespace)
+                || !value.contains(['/', '\\', '?', '#', '@', '%'])
+                    && !value.contains(char::is_whitespace)
         };
         let text = self.fill(place, template.trim(), stays_inside)?;
-        let wrong = |what: &str| ConfigError(format!("{place} is not an address that can be used: {what}"));
+        let wrong = |what: &str| {
+            ConfigError(format!(
+                "{place} is not an address that can be used: {what}"
+            ))
+        };
         let url = Url::parse(text.trim()).map_err(|e| wrong(&e.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("it holds a user name or a password, which have no place there"));
+            return Err(wrong(
+                "it holds a user name or a password, which have no place there",
+            ));
         }
         if url.fragment().is_some() {
             return Err(wrong("it ends in a fragment (#)"));
@@ -49,15 +61,24 @@ impl Names<'_> {
             "https" => Ok(url),
             "http" if is_this_machine(&url) => Ok(url),
             // What stands before the colon is not shown: it may be a secret that was put into the wrong place.
-            _ => Err(wrong("it does not begin with https://, and tokens go over https only")),
+            _ => Err(wrong(
+                "it does not begin with https://, and tokens go over https only",
+            )),
         }
     }
 
-    fn fill(&self, place: &str, template: &str, fits: impl Fn(&str, &str) -> bool) -> Result<String, ConfigError> {
+    fn fill(
+        &self,
+        place: &str,
+        template: &str,
+        fits: impl Fn(&str, &str) -> bool,
+    ) -> Result<String, ConfigError> {
         let mut text = String::new();
         let mut rest = template;
         while let Some((before, from)) = rest.split_once("{{") {
-            let Some((name, after)) = from.split_once("}}") else { break };
+            let Some((name, after)) = from.split_once("}}") else {
+                break;
+            };
             text.push_str(before);
             match self.found(name) {
                 Some((value, Given::Field)) if !fits(&text, &value) => {
@@ -91,11 +112,17 @@ impl Names<'_> {
         let other = alternatives(names).last().unwrap_or_default();
         let remedy = match self.is_declared(name) {
             true if name == other => {
-                format!("fill in the credential field \"{name}\" (or set an environment variable of this name)")
+                format!(
+                    "fill in the credential field \"{name}\" (or set an environment variable of this name)"
+                )
             }
-            true => format!("fill in the credential field \"{name}\" (or set the environment variable {other})"),
+            true => format!(
+                "fill in the credential field \"{name}\" (or set the environment variable {other})"
+            ),
             false => {
-                format!("set the environment variable {name} (it is no credential field of component.json)")
+                format!(
+                    "set the environment variable {name} (it is no credential field of component.json)"
+                )
             }
         };
         ConfigError(format!("{place} needs {{{{{names}}}}}: {remedy}"))
@@ -103,14 +130,19 @@ impl Names<'_> {
 
     fn is_declared(&self, name: &str) -> bool {
         let first = name.split('.').next().unwrap_or(name);
-        self.fields.iter().any(|field| *field == name || *field == first)
+        self.fields
+            .iter()
+            .any(|field| *field == name || *field == first)
     }
 
     fn field(&self, name: &str) -> Option<String> {
         if !self.is_declared(name) {
             return None;
         }
-        let nested = || name.split('.').try_fold(self.config, |value, part| value.get(part));
+        let nested = || {
+            name.split('.')
+                .try_fold(self.config, |value, part| value.get(part))
+        };
         match self.config.get(name).or_else(nested)? {
             Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
             Value::Number(number) => Some(number.to_string()),

@@ -33,7 +33,9 @@ pub struct Record(Map<String, Value>);
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Record").field(&self.0.keys().collect::<Vec<_>>()).finish()
+        f.debug_tuple("Record")
+            .field(&self.0.keys().collect::<Vec<_>>())
+            .finish()
     }
 }
 
@@ -42,8 +44,15 @@ impl Record {
     /// `None` when no token is there.
     #[must_use]
     pub fn find(config: &Value, field: &[String]) -> Option<Self> {
-        let below = field.iter().try_fold(config, |value, name| value.get(name))?;
-        place_in(below)?.iter().try_fold(below, |value, name| value.get(*name))?.as_object().cloned().map(Self)
+        let below = field
+            .iter()
+            .try_fold(config, |value, name| value.get(name))?;
+        place_in(below)?
+            .iter()
+            .try_fold(below, |value, name| value.get(*name))?
+            .as_object()
+            .cloned()
+            .map(Self)
     }
 
     /// A record with these members.
@@ -103,7 +112,9 @@ impl Record {
         let mut merged = self.overlaid(&answer.members);
         let mut set = |name: &str, lifetime: Option<Duration>| {
             if let Some(end) = lifetime.and_then(|lifetime| requested_at.checked_add(lifetime)) {
-                merged.0.insert(name.to_owned(), iso_time::write(end).into());
+                merged
+                    .0
+                    .insert(name.to_owned(), iso_time::write(end).into());
             }
         };
         set(EXPIRY, answer.lifetime);
@@ -120,7 +131,10 @@ impl Record {
     /// Tells this refresh token (or else this access token) from others without giving it away.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 16] {
-        let token = self.refresh_token().or(self.access_token()).unwrap_or_default();
+        let token = self
+            .refresh_token()
+            .or(self.access_token())
+            .unwrap_or_default();
         let hash = Sha256::digest(token.as_bytes());
         std::array::from_fn(|i| hash[i])
     }
@@ -129,7 +143,9 @@ impl Record {
     fn overlaid(&self, newer: &Map<String, Value>) -> Self {
         let mut members = self.0.clone();
         members.retain(|name, _| !RELATIVE.contains(&name.as_str()));
-        let is_no_token = |name: &str| matches!(name, "access_token" | "refresh_token") && text(newer, name).is_none();
+        let is_no_token = |name: &str| {
+            matches!(name, "access_token" | "refresh_token") && text(newer, name).is_none()
+        };
         let kept = newer.iter().filter(|(name, _)| !is_no_token(name));
         members.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         let other_refresh_token = text(&members, "refresh_token") != self.refresh_token();
@@ -149,9 +165,16 @@ pub fn keys_for<S: AsRef<str>>(
     field: &[String],
     record: &Record,
 ) -> Map<String, Value> {
-    let declared = credential_fields.iter().map(AsRef::as_ref).chain(field.first().map(String::as_str));
-    let mut keys: Map<_, _> = declared.filter_map(|name| Some((name.to_owned(), config.get(name)?.clone()))).collect();
-    let Some((first, nested)) = field.split_first() else { return keys };
+    let declared = credential_fields
+        .iter()
+        .map(AsRef::as_ref)
+        .chain(field.first().map(String::as_str));
+    let mut keys: Map<_, _> = declared
+        .filter_map(|name| Some((name.to_owned(), config.get(name)?.clone())))
+        .collect();
+    let Some((first, nested)) = field.split_first() else {
+        return keys;
+    };
     let mut below = keys.entry(first).or_insert(Value::Null);
     for name in nested {
         below = object(below).entry(name).or_insert(Value::Null);
@@ -189,14 +212,25 @@ pub(super) fn normalised_unless<S: AsRef<str>>(
     let stored = Record::find(config, field);
     let keys = Value::Object(keys);
     let is_bare = field.first().is_some_and(|name| keys.get(name).is_none()) && has_token(&keys);
-    let sent = if is_bare { keys.as_object().cloned().map(Record) } else { Record::find(&keys, field) };
+    let sent = if is_bare {
+        keys.as_object().cloned().map(Record)
+    } else {
+        Record::find(&keys, field)
+    };
     let is_field = |name: &str| {
-        credential_fields.iter().any(|field| field.as_ref() == name) || field.first().is_some_and(|first| first == name)
+        credential_fields.iter().any(|field| field.as_ref() == name)
+            || field.first().is_some_and(|first| first == name)
     };
     let mut latest = config.clone();
-    let mut known: Vec<String> = credential_fields.iter().map(|field| field.as_ref().to_owned()).collect();
+    let mut known: Vec<String> = credential_fields
+        .iter()
+        .map(|field| field.as_ref().to_owned())
+        .collect();
     if let (false, Value::Object(keys)) = (is_bare, keys) {
-        for (name, value) in keys.into_iter().filter(|(name, _)| is_field(name) || config.get(name).is_none()) {
+        for (name, value) in keys
+            .into_iter()
+            .filter(|(name, _)| is_field(name) || config.get(name).is_none())
+        {
             known.push(name.clone());
             object(&mut latest).insert(name, value);
         }
@@ -211,18 +245,30 @@ pub(super) fn normalised_unless<S: AsRef<str>>(
     };
     match record {
         Some(record) => keys_for(&latest, &known, field, &record),
-        None => known.into_iter().filter_map(|name| Some((name.clone(), latest.get(&name)?.clone()))).collect(),
+        None => known
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), latest.get(&name)?.clone())))
+            .collect(),
     }
 }
 
 /// Where, below a credential's field, the record is.
 fn place_in(below: &Value) -> Option<&'static [&'static str]> {
     let places: [&[&str]; 3] = [&[], &["keys"], &["credentials"]];
-    places.into_iter().find(|place| place.iter().try_fold(below, |value, name| value.get(*name)).is_some_and(has_token))
+    places.into_iter().find(|place| {
+        place
+            .iter()
+            .try_fold(below, |value, name| value.get(*name))
+            .is_some_and(has_token)
+    })
 }
 
 fn has_token(value: &Value) -> bool {
-    value.as_object().is_some_and(|m| text(m, "access_token").or_else(|| text(m, "refresh_token")).is_some())
+    value.as_object().is_some_and(|m| {
+        text(m, "access_token")
+            .or_else(|| text(m, "refresh_token"))
+            .is_some()
+    })
 }
 
 /// A member that is a text and not empty.

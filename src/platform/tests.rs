@@ -22,7 +22,11 @@ async fn platform() -> (MockServer, Platform) {
 }
 
 async fn answer(server: &MockServer, verb: &str, route: &str, response: ResponseTemplate) {
-    Mock::given(method(verb)).and(path(route)).respond_with(response).mount(server).await;
+    Mock::given(method(verb))
+        .and(path(route))
+        .respond_with(response)
+        .mount(server)
+        .await;
 }
 
 fn json_answer(body: &Value) -> ResponseTemplate {
@@ -32,12 +36,20 @@ fn json_answer(body: &Value) -> ResponseTemplate {
 /// `METHOD path` of everything that was asked, in order.
 async fn asked(server: &MockServer) -> Vec<String> {
     let line = |request: &Request| format!("{} {}", request.method, request.url.path());
-    server.received_requests().await.unwrap().iter().map(line).collect()
+    server
+        .received_requests()
+        .await
+        .unwrap()
+        .iter()
+        .map(line)
+        .collect()
 }
 
 fn authorization(request: &Request) -> Option<String> {
     let header = request.headers.get("authorization")?.to_str().unwrap();
-    let bytes = base64_simd::STANDARD.decode_to_vec(header.strip_prefix("Basic ").unwrap()).unwrap();
+    let bytes = base64_simd::STANDARD
+        .decode_to_vec(header.strip_prefix("Basic ").unwrap())
+        .unwrap();
     Some(String::from_utf8(bytes).unwrap())
 }
 
@@ -45,21 +57,43 @@ fn authorization(request: &Request) -> Option<String> {
 async fn a_step_is_read_with_the_steps_credentials() {
     let (server, platform) = platform().await;
     let body = json!({"config": {"a": 1}, "snapshot": {"b": 2}, "is_passthrough": true, "variables": {"c": "3"}});
-    answer(&server, "GET", "/v1/tasks/flow%2F1/steps/step_1", json_answer(&body)).await;
+    answer(
+        &server,
+        "GET",
+        "/v1/tasks/flow%2F1/steps/step_1",
+        json_answer(&body),
+    )
+    .await;
     let step = platform.step().await.unwrap();
-    assert_eq!((step.config, step.snapshot, step.is_passthrough), (json!({"a": 1}), json!({"b": 2}), true));
+    assert_eq!(
+        (step.config, step.snapshot, step.is_passthrough),
+        (json!({"a": 1}), json!({"b": 2}), true)
+    );
     assert_eq!(Value::Object(step.variables), json!({"c": "3"}));
     let requests = server.received_requests().await.unwrap();
-    assert_eq!(authorization(&requests[0]).as_deref(), Some("user:top-secret"));
+    assert_eq!(
+        authorization(&requests[0]).as_deref(),
+        Some("user:top-secret")
+    );
 }
 
 #[tokio::test]
 async fn what_a_step_does_not_say_is_empty() {
-    for body in [json!({}), json!({"config": null, "snapshot": null, "is_passthrough": "true", "variables": null})] {
+    for body in [
+        json!({}),
+        json!({"config": null, "snapshot": null, "is_passthrough": "true", "variables": null}),
+    ] {
         let (server, platform) = platform().await;
-        Mock::given(any()).respond_with(json_answer(&body)).mount(&server).await;
+        Mock::given(any())
+            .respond_with(json_answer(&body))
+            .mount(&server)
+            .await;
         let step = platform.step().await.unwrap();
-        assert_eq!((step.config, step.snapshot, step.is_passthrough), (json!({}), json!({}), false), "{body}");
+        assert_eq!(
+            (step.config, step.snapshot, step.is_passthrough),
+            (json!({}), json!({}), false),
+            "{body}"
+        );
         assert!(step.variables.is_empty(), "{body}");
     }
 }
@@ -68,9 +102,17 @@ async fn what_a_step_does_not_say_is_empty() {
 async fn given_an_answer_that_is_no_step_then_the_error_says_what_was_read() {
     for body in ["[]", "null", "top-secret"] {
         let (server, platform) = platform().await;
-        Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_string(body)).mount(&server).await;
+        Mock::given(any())
+            .respond_with(ResponseTemplate::new(200).set_body_string(body))
+            .mount(&server)
+            .await;
         let error = platform.step().await.unwrap_err().to_string();
-        assert!(error.starts_with("reading step step_1 of flow flow/1 failed: the answer is not the JSON"), "{error}");
+        assert!(
+            error.starts_with(
+                "reading step step_1 of flow flow/1 failed: the answer is not the JSON"
+            ),
+            "{error}"
+        );
         assert!(!error.contains("top-secret"), "{error}");
     }
 }
@@ -78,8 +120,15 @@ async fn given_an_answer_that_is_no_step_then_the_error_says_what_was_read() {
 #[tokio::test]
 async fn a_platform_that_comes_back_is_not_noticed() {
     let (server, platform) = platform().await;
-    Mock::given(any()).respond_with(ResponseTemplate::new(500)).up_to_n_times(2).mount(&server).await;
-    Mock::given(any()).respond_with(json_answer(&json!({}))).mount(&server).await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(500))
+        .up_to_n_times(2)
+        .mount(&server)
+        .await;
+    Mock::given(any())
+        .respond_with(json_answer(&json!({})))
+        .mount(&server)
+        .await;
     platform.step().await.unwrap();
     assert_eq!(asked(&server).await.len(), 3);
 }
@@ -104,8 +153,14 @@ async fn given_the_platform_refuses_keys_then_its_own_words_are_the_error() {
         .respond_with(ResponseTemplate::new(400).set_body_string(r#"{"error":"failed"}"#))
         .mount(&server)
         .await;
-    let error = platform.update_account("acc1", &json!({})).await.unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.status()), (r#"{"error":"failed"}"#, Some(StatusCode::BAD_REQUEST)));
+    let error = platform
+        .update_account("acc1", &json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.status()),
+        (r#"{"error":"failed"}"#, Some(StatusCode::BAD_REQUEST))
+    );
     assert_eq!(asked(&server).await, ["PUT /v1/accounts/acc1"]);
 }
 
@@ -115,8 +170,20 @@ async fn a_secret_may_come_alone_or_in_a_list_of_one() {
     for data in [secret.clone(), json!([secret])] {
         let (server, platform) = platform().await;
         let document = json_answer(&json!({ "data": data }));
-        answer(&server, "GET", "/v2/workspaces/ws%3F1/secrets/s1", document.clone()).await;
-        answer(&server, "POST", "/v2/workspaces/ws%3F1/secrets/s1/refresh", document).await;
+        answer(
+            &server,
+            "GET",
+            "/v2/workspaces/ws%3F1/secrets/s1",
+            document.clone(),
+        )
+        .await;
+        answer(
+            &server,
+            "POST",
+            "/v2/workspaces/ws%3F1/secrets/s1/refresh",
+            document,
+        )
+        .await;
         assert_eq!(platform.secret("s1").await.unwrap(), secret);
         assert_eq!(platform.refresh_secret("s1").await.unwrap(), secret);
     }
@@ -126,32 +193,74 @@ async fn a_secret_may_come_alone_or_in_a_list_of_one() {
 async fn a_place_for_a_file_is_asked_for_and_not_printed() {
     let (server, platform) = platform().await;
     let body = json!({"put_url": "http://s/put?top-secret", "get_url": "http://s/get?top-secret", "expires": 7});
-    answer(&server, "POST", "/v2/resources/storage/signed-url", json_answer(&body)).await;
+    answer(
+        &server,
+        "POST",
+        "/v2/resources/storage/signed-url",
+        json_answer(&body),
+    )
+    .await;
     let signed = platform.signed_url().await.unwrap();
-    assert_eq!((&*signed.put_url, &*signed.get_url), ("http://s/put?top-secret", "http://s/get?top-secret"));
+    assert_eq!(
+        (&*signed.put_url, &*signed.get_url),
+        ("http://s/put?top-secret", "http://s/get?top-secret")
+    );
     assert!(!format!("{signed:?}").contains("top-secret"));
 }
 
 #[tokio::test]
 async fn any_other_part_of_the_api_can_be_asked() {
     let (server, platform) = platform().await;
-    answer(&server, "GET", "/v2/flows", json_answer(&json!({"data": []}))).await;
-    let response = platform.request(Method::GET, "/v2/flows").send().await.unwrap();
+    answer(
+        &server,
+        "GET",
+        "/v2/flows",
+        json_answer(&json!({"data": []})),
+    )
+    .await;
+    let response = platform
+        .request(Method::GET, "/v2/flows")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let requests = server.received_requests().await.unwrap();
-    assert_eq!(authorization(&requests[0]).as_deref(), Some("user:top-secret"));
+    assert_eq!(
+        authorization(&requests[0]).as_deref(),
+        Some("user:top-secret")
+    );
 }
 
 #[tokio::test]
 async fn given_startup_data_of_an_earlier_start_then_the_same_state_replaces_it() {
     const ROUTE: &str = "/sailor-support/hooks/task/flow%2F1/startup/data";
     let (server, platform) = platform().await;
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(409)).up_to_n_times(1).mount(&server).await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(409))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
     answer(&server, "POST", ROUTE, ResponseTemplate::new(201)).await;
     answer(&server, "DELETE", ROUTE, ResponseTemplate::new(204)).await;
-    platform.store_startup_data(&json!({"webhook": 1})).await.unwrap();
-    assert_eq!(asked(&server).await, [format!("POST {ROUTE}"), format!("DELETE {ROUTE}"), format!("POST {ROUTE}")]);
-    for request in server.received_requests().await.unwrap().iter().filter(|r| r.method == "POST") {
+    platform
+        .store_startup_data(&json!({"webhook": 1}))
+        .await
+        .unwrap();
+    assert_eq!(
+        asked(&server).await,
+        [
+            format!("POST {ROUTE}"),
+            format!("DELETE {ROUTE}"),
+            format!("POST {ROUTE}")
+        ]
+    );
+    for request in server
+        .received_requests()
+        .await
+        .unwrap()
+        .iter()
+        .filter(|r| r.method == "POST")
+    {
         assert_eq!(request.body_json::<Value>().unwrap(), json!({"webhook": 1}));
     }
 }
@@ -164,7 +273,10 @@ async fn startup_data_that_is_not_there_is_an_empty_object() {
         (ResponseTemplate::new(204), json!({})),
     ] {
         let (server, platform) = platform().await;
-        Mock::given(method("GET")).respond_with(response).mount(&server).await;
+        Mock::given(method("GET"))
+            .respond_with(response)
+            .mount(&server)
+            .await;
         assert_eq!(platform.startup_data().await.unwrap(), expected);
     }
 }
@@ -173,41 +285,83 @@ async fn startup_data_that_is_not_there_is_an_empty_object() {
 async fn post(user_info: &str, responses: &[u16]) -> (Result<(), PlatformError>, Vec<Request>) {
     let server = MockServer::start().await;
     for status in responses {
-        Mock::given(any()).respond_with(ResponseTemplate::new(*status)).up_to_n_times(1).mount(&server).await;
+        Mock::given(any())
+            .respond_with(ResponseTemplate::new(*status))
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
     }
-    let url = server.uri().replace("http://", &format!("http://{user_info}")) + "/result?execution=1";
-    let target = ResultTarget { url: url.into(), attempts: 3, retry_delay: Duration::from_millis(1) };
-    let result = post_result(&http::client().unwrap(), &target, "success", &json!({"verified": true})).await;
+    let url = server
+        .uri()
+        .replace("http://", &format!("http://{user_info}"))
+        + "/result?execution=1";
+    let target = ResultTarget {
+        url: url.into(),
+        attempts: 3,
+        retry_delay: Duration::from_millis(1),
+    };
+    let result = post_result(
+        &http::client().unwrap(),
+        &target,
+        "success",
+        &json!({"verified": true}),
+    )
+    .await;
     (result, server.received_requests().await.unwrap())
 }
 
 #[tokio::test]
 async fn a_result_is_posted_with_the_addresss_own_credentials() {
-    for (user_info, expected) in
-        [("", None), ("us%40er:p%3Aw@", Some("us@er:p:w")), ("user@", None), ("user:@", None), (":pw@", None)]
-    {
+    for (user_info, expected) in [
+        ("", None),
+        ("us%40er:p%3Aw@", Some("us@er:p:w")),
+        ("user@", None),
+        ("user:@", None),
+        (":pw@", None),
+    ] {
         let (result, requests) = post(user_info, &[201]).await;
         result.unwrap();
-        assert_eq!(authorization(&requests[0]).as_deref(), expected, "{user_info}");
-        assert_eq!((requests[0].url.path(), requests[0].url.query()), ("/result", Some("execution=1")), "{user_info}");
+        assert_eq!(
+            authorization(&requests[0]).as_deref(),
+            expected,
+            "{user_info}"
+        );
+        assert_eq!(
+            (requests[0].url.path(), requests[0].url.query()),
+            ("/result", Some("execution=1")),
+            "{user_info}"
+        );
         let body: Value = requests[0].body_json().unwrap();
-        assert_eq!(body, json!({"status": "success", "data": {"verified": true}}));
+        assert_eq!(
+            body,
+            json!({"status": "success", "data": {"verified": true}})
+        );
     }
 }
 
 #[tokio::test]
 async fn a_result_is_never_another_one_when_it_is_posted_again() {
     let (result, requests) = post("", &[500, 503, 500]).await;
-    assert_eq!(result.unwrap_err().status(), Some(StatusCode::INTERNAL_SERVER_ERROR));
+    assert_eq!(
+        result.unwrap_err().status(),
+        Some(StatusCode::INTERNAL_SERVER_ERROR)
+    );
     assert_eq!(requests.len(), 3);
-    assert!(requests.iter().all(|request| request.body == requests[0].body));
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.body == requests[0].body)
+    );
 }
 
 #[tokio::test]
 async fn given_the_result_is_refused_then_the_error_shows_no_credentials() {
     let (result, requests) = post("user:top-secret@", &[400]).await;
     assert_eq!(requests.len(), 1);
-    assert_eq!(result.unwrap_err().to_string(), "posting the result failed: 400 Bad Request");
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "posting the result failed: 400 Bad Request"
+    );
 }
 
 #[tokio::test]
@@ -219,13 +373,21 @@ async fn nothing_prints_the_key() {
 #[tokio::test]
 async fn calls_can_be_made_from_a_task_of_their_own() {
     let (server, platform) = platform().await;
-    Mock::given(any()).respond_with(json_answer(&json!({}))).mount(&server).await;
-    tokio::spawn(async move { platform.step().await.map(drop) }).await.unwrap().unwrap();
+    Mock::given(any())
+        .respond_with(json_answer(&json!({})))
+        .mount(&server)
+        .await;
+    tokio::spawn(async move { platform.step().await.map(drop) })
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_configuration_beyond_its_limit_is_refused_with_the_limit_and_what_raises_it() {
-    let large = json_answer(&json!({ "config": { "a": "x".repeat(4000) }, "data": { "id": "x".repeat(4000) } }));
+    let large = json_answer(
+        &json!({ "config": { "a": "x".repeat(4000) }, "data": { "id": "x".repeat(4000) } }),
+    );
     let (server, platform) = platform().await;
     Mock::given(any()).respond_with(large).mount(&server).await;
     for error in [
@@ -248,12 +410,25 @@ async fn a_configuration_beyond_its_limit_is_refused_with_the_limit_and_what_rai
 #[tokio::test]
 async fn an_answer_that_tells_a_state_is_read_up_to_1_mib() {
     let (server, platform) = platform().await;
-    let answer = |size| ResponseTemplate::new(200).set_body_json(json!({"put_url": "x".repeat(size), "get_url": "g"}));
-    Mock::given(any()).respond_with(answer(5000)).up_to_n_times(1).mount(&server).await;
-    Mock::given(any()).respond_with(answer(1 << 20)).mount(&server).await;
+    let answer = |size| {
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"put_url": "x".repeat(size), "get_url": "g"}))
+    };
+    Mock::given(any())
+        .respond_with(answer(5000))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    Mock::given(any())
+        .respond_with(answer(1 << 20))
+        .mount(&server)
+        .await;
     platform.signed_url().await.unwrap();
     let error = platform.signed_url().await.unwrap_err().to_string();
-    assert!(error.ends_with("larger than the limit of 1048576 bytes"), "{error}");
+    assert!(
+        error.ends_with("larger than the limit of 1048576 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -266,7 +441,11 @@ fn tries_are_counted_where_a_variable_says_how_many_or_go_on_for_half_a_minute()
         (Some(7), Some(ms(50)), (Some(7), ms(50), ms(50))),
     ] {
         let policy = policy(attempts, delay, ms(300));
-        assert_eq!((policy.attempts, policy.delay, policy.max_delay), expected, "{attempts:?} {delay:?}");
+        assert_eq!(
+            (policy.attempts, policy.delay, policy.max_delay),
+            expected,
+            "{attempts:?} {delay:?}"
+        );
     }
 }
 
@@ -274,28 +453,70 @@ fn tries_are_counted_where_a_variable_says_how_many_or_go_on_for_half_a_minute()
 fn tries_of_a_number_alone_are_a_second_apart_and_those_for_hooks_are_not() {
     let platform = |attempts, retry_delay| {
         let (uri, username) = ("http://platform".into(), "user".into());
-        let api = ApiSettings { uri, username, key: "k".into(), attempts, retry_delay, configuration_limit: 4000 };
+        let api = ApiSettings {
+            uri,
+            username,
+            key: "k".into(),
+            attempts,
+            retry_delay,
+            configuration_limit: 4000,
+        };
         Platform::new(http::client().unwrap(), &api, "flow", "step", "ws")
     };
     let ms = Duration::from_millis;
     for (attempts, delay, own, hooks, quick) in [
-        (Some(4), None, (Some(4), ms(1000)), (Some(4), ms(100)), (Some(3), ms(100))),
-        (Some(2), Some(ms(5)), (Some(2), ms(5)), (Some(2), ms(5)), (Some(2), ms(5))),
-        (None, Some(ms(700)), (None, ms(700)), (None, ms(700)), (Some(3), ms(100))),
-        (None, None, (None, ms(200)), (None, ms(200)), (Some(3), ms(100))),
+        (
+            Some(4),
+            None,
+            (Some(4), ms(1000)),
+            (Some(4), ms(100)),
+            (Some(3), ms(100)),
+        ),
+        (
+            Some(2),
+            Some(ms(5)),
+            (Some(2), ms(5)),
+            (Some(2), ms(5)),
+            (Some(2), ms(5)),
+        ),
+        (
+            None,
+            Some(ms(700)),
+            (None, ms(700)),
+            (None, ms(700)),
+            (Some(3), ms(100)),
+        ),
+        (
+            None,
+            None,
+            (None, ms(200)),
+            (None, ms(200)),
+            (Some(3), ms(100)),
+        ),
     ] {
         let platform = platform(attempts, delay);
         let of = |policy: &RetryPolicy| (policy.attempts, policy.delay);
-        assert_eq!((of(&platform.policy), of(&platform.hook_policy)), (own, hooks), "{attempts:?} {delay:?}");
+        assert_eq!(
+            (of(&platform.policy), of(&platform.hook_policy)),
+            (own, hooks),
+            "{attempts:?} {delay:?}"
+        );
         let policy = platform.quickly().policy;
-        assert_eq!((of(&policy), policy.max_delay), (quick, quick.1), "{attempts:?} {delay:?}");
+        assert_eq!(
+            (of(&policy), policy.max_delay),
+            (quick, quick.1),
+            "{attempts:?} {delay:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn quick_calls_of_a_patient_platform_end_with_the_third_try() {
     let (server, platform) = platform().await;
-    Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&server).await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(503))
+        .mount(&server)
+        .await;
     let policy = RetryPolicy::patient(TRY_TIMEOUT);
     let quick = Platform { policy, ..platform }.quickly();
     quick.step().await.unwrap_err();

@@ -19,7 +19,11 @@ impl Encoding {
     /// The encoding that a `protocolVersion` stands for.
     #[must_use]
     pub fn of(protocol_version: i64) -> Self {
-        if protocol_version < 2 { Self::Base64 } else { Self::Raw }
+        if protocol_version < 2 {
+            Self::Base64
+        } else {
+            Self::Raw
+        }
     }
 
     /// How long a payload of `plain` bytes is once it is encrypted and stands in a message body.
@@ -51,7 +55,9 @@ pub enum CipherError {
     #[error("the payload is not base64 text")]
     NotBase64,
     /// The ciphertext is empty, not whole blocks, or its padding is wrong.
-    #[error("the payload cannot be decrypted with this platform's password: {0} bytes of ciphertext")]
+    #[error(
+        "the payload cannot be decrypted with this platform's password: {0} bytes of ciphertext"
+    )]
     Undecipherable(usize),
 }
 
@@ -83,8 +89,14 @@ impl Cipher {
     /// # Ok::<(), sailor::protocol::CipherError>(())
     /// ```
     pub fn new(password: &str, iv: &str) -> Result<Self, CipherError> {
-        let iv = iv.as_bytes().try_into().map_err(|_| CipherError::VectorLength(iv.len()))?;
-        Ok(Self { key: Sha256::digest(password.as_bytes()).into(), iv })
+        let iv = iv
+            .as_bytes()
+            .try_into()
+            .map_err(|_| CipherError::VectorLength(iv.len()))?;
+        Ok(Self {
+            key: Sha256::digest(password.as_bytes()).into(),
+            iv,
+        })
     }
 
     /// Encrypts `plain`, in its own buffer where it has room for the padding.

@@ -59,7 +59,9 @@ impl Json {
     ///
     /// # Errors
     /// Names the path of the member that does not fit, such as `items[3].price`.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+    pub fn parse<T: DeserializeOwned>(
+        &self,
+    ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
         text::read(&self.0)
     }
 
@@ -93,7 +95,9 @@ impl Json {
     pub fn is_empty(&self) -> bool {
         match self.0.first() {
             Some(b'{' | b'[' | b'"') => {
-                self.0[1..self.0.len() - 1].iter().all(u8::is_ascii_whitespace)
+                self.0[1..self.0.len() - 1]
+                    .iter()
+                    .all(u8::is_ascii_whitespace)
                     && (self.0[0] != b'"' || self.0.len() == 2)
             }
             _ => true,
@@ -143,7 +147,10 @@ impl EnvelopeError {
     fn of(error: &serde_json::Error) -> Self {
         match error.classify() {
             serde_json::error::Category::Data => Self::NotAnObject,
-            _ => Self::NotJson { line: error.line(), column: error.column() },
+            _ => Self::NotJson {
+                line: error.line(),
+                column: error.column(),
+            },
         }
     }
 }
@@ -205,13 +212,22 @@ impl Object {
             let start = raw.get().as_ptr().addr() - read.as_ptr().addr();
             Json(text.slice(start..start + raw.get().len()))
         };
-        Ok(Self(members.into_iter().map(|(name, raw)| (name.into_owned(), slice(raw))).collect()))
+        Ok(Self(
+            members
+                .into_iter()
+                .map(|(name, raw)| (name.into_owned(), slice(raw)))
+                .collect(),
+        ))
     }
 
     /// The member called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Json> {
-        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, json)| json)
+        self.0
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, json)| json)
     }
 
     /// Gives the member called `name` a new text, in its old place if it had one.
@@ -241,7 +257,11 @@ impl Object {
     /// The object's JSON text, without white space between its members, in a buffer with room for a cipher's padding.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        let size = self.0.iter().map(|(name, json)| name.len() + json.0.len() + 8).sum::<usize>();
+        let size = self
+            .0
+            .iter()
+            .map(|(name, json)| name.len() + json.0.len() + 8)
+            .sum::<usize>();
         let mut text = Vec::with_capacity(size + 32);
         text.push(b'{');
         for (i, (name, json)) in self.0.iter().enumerate() {
@@ -258,8 +278,13 @@ impl Object {
 
     /// How many bytes [`Self::to_vec`] has.
     pub(crate) fn text_len(&self) -> usize {
-        let quoted = |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
-        let members: usize = self.0.iter().map(|(name, json)| quoted(name) + json.0.len() + 2).sum();
+        let quoted =
+            |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
+        let members: usize = self
+            .0
+            .iter()
+            .map(|(name, json)| quoted(name) + json.0.len() + 2)
+            .sum();
         // Between members there is a comma, after the last one none.
         members.max(1) + 1
     }

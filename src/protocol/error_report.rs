@@ -17,7 +17,11 @@ pub struct ErrorReport {
 impl ErrorReport {
     /// An error named `Error` without a stack.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { name: "Error".into(), message: message.into(), stack: "Not Available".into() }
+        Self {
+            name: "Error".into(),
+            message: message.into(),
+            stack: "Not Available".into(),
+        }
     }
 
     /// The report of a chain of errors: all messages in one line, and each on its own in the stack. Texts beyond
@@ -41,7 +45,11 @@ impl ErrorReport {
 
 fn cut_text(text: String) -> String {
     const LIMIT: usize = 64 * 1024;
-    if text.len() > LIMIT { cut(&text, LIMIT).into_owned() } else { text }
+    if text.len() > LIMIT {
+        cut(&text, LIMIT).into_owned()
+    } else {
+        text
+    }
 }
 
 /// The body of an error event: the sealed report, and the message that caused it where there was one.
@@ -60,5 +68,9 @@ pub fn error_body(sealed_report: &str, input: Option<(&[u8], Encoding)>) -> Vec<
         Encoding::Base64 => String::from_utf8_lossy(body).into_owned(),
         Encoding::Raw => base64_simd::STANDARD.encode_to_string(body),
     });
-    serde_json::to_vec(&Body { error: sealed_report, error_input }).expect("strings are JSON")
+    serde_json::to_vec(&Body {
+        error: sealed_report,
+        error_input,
+    })
+    .expect("strings are JSON")
 }

@@ -76,7 +76,10 @@ impl Incoming {
     pub fn read(headers: &Headers) -> Self {
         let meta: Headers = headers
             .iter()
-            .filter(|(name, _)| name.get(..META_PREFIX.len()).is_some_and(|p| p.eq_ignore_ascii_case(META_PREFIX)))
+            .filter(|(name, _)| {
+                name.get(..META_PREFIX.len())
+                    .is_some_and(|p| p.eq_ignore_ascii_case(META_PREFIX))
+            })
             .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
             .collect();
         let thread_id = text(headers, "threadId")
@@ -97,7 +100,12 @@ impl Incoming {
     /// (contract §5.2). `additional` are the variables named by `ADDITIONAL_VARS_FOR_HEADERS`; `start` is in
     /// milliseconds since the epoch.
     #[must_use]
-    pub fn base_table(&self, identity: &StepIdentity, additional: &[(String, String)], start: u64) -> Headers {
+    pub fn base_table(
+        &self,
+        identity: &StepIdentity,
+        additional: &[(String, String)],
+        start: u64,
+    ) -> Headers {
         let mut headers = self.meta.clone();
         if let Some(reply_to) = &self.reply_to {
             headers.insert("reply_to".into(), reply_to.as_str().into());

@@ -60,13 +60,22 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
 pub(super) fn excessive_depth(text: &[u8]) -> Option<usize> {
     // Every level takes a bracket at both ends. Most texts are too short for that, or have too few, and counting is quick.
     let may_be = text.len() > 2 * MAX_DEPTH && opening_brackets(text) > MAX_DEPTH;
-    may_be.then(|| depth(text)).filter(|depth| *depth > MAX_DEPTH)
+    may_be
+        .then(|| depth(text))
+        .filter(|depth| *depth > MAX_DEPTH)
 }
 
 /// How many there are, in strings too. In chunks whose counts fit a byte, which compilers make vectors of.
 fn opening_brackets(text: &[u8]) -> usize {
-    let count = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(matches!(byte, b'[' | b'{'))).sum::<u8>();
-    text.chunks(u8::MAX.into()).map(|chunk| usize::from(count(chunk))).sum()
+    let count = |chunk: &[u8]| {
+        chunk
+            .iter()
+            .map(|byte| u8::from(matches!(byte, b'[' | b'{')))
+            .sum::<u8>()
+    };
+    text.chunks(u8::MAX.into())
+        .map(|chunk| usize::from(count(chunk)))
+        .sum()
 }
 
 /// `text` with U+FFFD in the place of every half of a surrogate pair that stands alone; none when there is none. All
@@ -101,18 +110,22 @@ pub(super) fn with_valid_utf8(text: &[u8]) -> Option<String> {
 }
 
 /// Reads a `T` from a text that is JSON, at any depth up to [`MAX_DEPTH`].
-pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-    let error = match serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
+pub(super) fn read<T: DeserializeOwned>(
+    text: &[u8],
+) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+    let error =
+        match serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
     let depth = depth(text);
     let mended = without_lone_surrogates(text);
     if depth > MAX_DEPTH || (depth < DEEP && mended.is_none()) {
         return Err(error);
     }
     stacker::grow(STACK, || {
-        let mut deserializer = serde_json::Deserializer::from_slice(mended.as_deref().unwrap_or(text));
+        let mut deserializer =
+            serde_json::Deserializer::from_slice(mended.as_deref().unwrap_or(text));
         deserializer.disable_recursion_limit();
         serde_path_to_error::deserialize(&mut deserializer)
     })
@@ -152,7 +165,9 @@ impl Shallow {
     fn enter(&mut self) -> io::Result<()> {
         self.0 += 1;
         if self.0 > MAX_DEPTH {
-            return Err(io::Error::other(format!("it is nested more than {MAX_DEPTH} levels deep: send it flatter")));
+            return Err(io::Error::other(format!(
+                "it is nested more than {MAX_DEPTH} levels deep: send it flatter"
+            )));
         }
         Ok(())
     }

@@ -27,7 +27,9 @@ impl Bodies {
     /// not bring an old one back. Bodies of the passthrough stay where they are until somebody wants them.
     pub(super) async fn resolve(&self, message: &mut Object) -> anyhow::Result<()> {
         let mut headers = headers_of(message);
-        let Some(id) = object_id(&headers) else { return Ok(()) };
+        let Some(id) = object_id(&headers) else {
+            return Ok(());
+        };
         let body = body(self.0.as_ref(), id, None).await?;
         message.set("body", body);
         headers.remove(OBJECT_ID_HEADER);
@@ -44,8 +46,13 @@ impl Bodies {
         threshold: usize,
     ) -> anyhow::Result<bool> {
         let mut entries = entries_of(passthrough);
-        let body_size = |object: &Object| object.get("body").map_or(0, |body| body.as_bytes().len());
-        let total = body_size(message) + entries.iter().map(|(_, entry)| body_size(entry)).sum::<usize>();
+        let body_size =
+            |object: &Object| object.get("body").map_or(0, |body| body.as_bytes().len());
+        let total = body_size(message)
+            + entries
+                .iter()
+                .map(|(_, entry)| body_size(entry))
+                .sum::<usize>();
         if total <= threshold {
             return Ok(false);
         }
@@ -71,19 +78,40 @@ impl Bodies {
     /// when there were any.
     ///
     /// What goes out has at most `limit` bytes, so no more than that is fetched.
-    pub(super) async fn internalize(&self, passthrough: &mut Object, limit: usize) -> anyhow::Result<bool> {
+    pub(super) async fn internalize(
+        &self,
+        passthrough: &mut Object,
+        limit: usize,
+    ) -> anyhow::Result<bool> {
         let mut entries = entries_of(passthrough);
-        if entries.iter().all(|(_, entry)| object_id(&headers_of(entry)).is_none()) {
+        if entries
+            .iter()
+            .all(|(_, entry)| object_id(&headers_of(entry)).is_none())
+        {
             return Ok(false);
         }
         let is_reference = |entry: &Object| entry.get("body").is_none_or(Json::is_empty);
-        let wanted = entries.iter().enumerate().filter(|(_, (_, entry))| is_reference(entry));
-        let wanted: Vec<_> =
-            wanted.filter_map(|(index, (_, entry))| Some((index, object_id(&headers_of(entry))?.to_owned()))).collect();
-        let mut size = passthrough.iter().map(|(_, entry)| entry.as_bytes().len()).sum::<usize>();
-        let room = Limit { bytes: limit.saturating_add(CIPHER_BLOCK), variable: Some(OUTGOING_LIMIT) };
+        let wanted = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, entry))| is_reference(entry));
+        let wanted: Vec<_> = wanted
+            .filter_map(|(index, (_, entry))| {
+                Some((index, object_id(&headers_of(entry))?.to_owned()))
+            })
+            .collect();
+        let mut size = passthrough
+            .iter()
+            .map(|(_, entry)| entry.as_bytes().len())
+            .sum::<usize>();
+        let room = Limit {
+            bytes: limit.saturating_add(CIPHER_BLOCK),
+            variable: Some(OUTGOING_LIMIT),
+        };
         let mut bodies = stream::iter(wanted)
-            .map(|(index, id)| async move { anyhow::Ok((index, body(self.0.as_ref(), &id, Some(room)).await?)) })
+            .map(|(index, id)| async move {
+                anyhow::Ok((index, body(self.0.as_ref(), &id, Some(room)).await?))
+            })
             .buffer_unordered(AT_ONCE);
         while let Some((index, body)) = bodies.next().await.transpose()? {
             size += body.as_bytes().len();
@@ -97,8 +125,14 @@ impl Bodies {
     }
 
     /// The same for a passthrough that the module hands on itself.
-    pub(super) async fn internalize_own(&self, message: &mut Object, limit: usize) -> anyhow::Result<()> {
-        let Some(mut passthrough) = passthrough_of(message) else { return Ok(()) };
+    pub(super) async fn internalize_own(
+        &self,
+        message: &mut Object,
+        limit: usize,
+    ) -> anyhow::Result<()> {
+        let Some(mut passthrough) = passthrough_of(message) else {
+            return Ok(());
+        };
         if self.internalize(&mut passthrough, limit).await? {
             message.set("passthrough", passthrough.to_json());
         }
@@ -106,7 +140,10 @@ impl Bodies {
     }
 
     async fn store(&self, object: &mut Object) -> anyhow::Result<()> {
-        let body = object.get("body").cloned().unwrap_or_else(|| Json::from(&Value::Null));
+        let body = object
+            .get("body")
+            .cloned()
+            .unwrap_or_else(|| Json::from(&Value::Null));
         if body.is_empty() && object_id(&headers_of(object)).is_some() {
             return Ok(()); // A reference that was not resolved: its body is stored already.
         }
@@ -125,7 +162,10 @@ impl Bodies {
 
 /// What goes out is at most this large.
 pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(size <= limit, "Outgoing message size {size} exceeds limit of {limit}.");
+    anyhow::ensure!(
+        size <= limit,
+        "Outgoing message size {size} exceeds limit of {limit}."
+    );
     Ok(())
 }
 
@@ -140,11 +180,14 @@ pub(super) fn fits_whole(message: &Object, encoding: Encoding, limit: usize) -> 
 
 /// What a message says of earlier steps.
 pub(super) fn passthrough_of(message: &Object) -> Option<Object> {
-    message.get("passthrough").and_then(|steps| Object::read(steps.bytes()).ok())
+    message
+        .get("passthrough")
+        .and_then(|steps| Object::read(steps.bytes()).ok())
 }
 
 fn entries_of(passthrough: &Object) -> Entries {
-    let read = |(step, entry): (&str, &Json)| Some((step.to_owned(), Object::read(entry.bytes()).ok()?));
+    let read =
+        |(step, entry): (&str, &Json)| Some((step.to_owned(), Object::read(entry.bytes()).ok()?));
     passthrough.iter().filter_map(read).collect()
 }
 

@@ -10,8 +10,14 @@ use serde_json::{Map, Value};
 
 /// Decrypts a message. Its `headers` are an object afterwards, with the transport's `reply_to` among them; what it holds
 /// besides stays the text that came in.
-pub(super) fn message(cipher: &Cipher, incoming: &Incoming, body: &Bytes) -> anyhow::Result<Object> {
-    let plain = cipher.open(body, Encoding::of(incoming.protocol_version)).context("reading the incoming message")?;
+pub(super) fn message(
+    cipher: &Cipher,
+    incoming: &Incoming,
+    body: &Bytes,
+) -> anyhow::Result<Object> {
+    let plain = cipher
+        .open(body, Encoding::of(incoming.protocol_version))
+        .context("reading the incoming message")?;
     let mut message = Object::read(plain.into()).context("reading the incoming message")?;
     let headers = message.get("headers").filter(|headers| headers.is_object());
     if headers.is_none() || incoming.reply_to.is_some() {
@@ -26,10 +32,16 @@ pub(super) fn message(cipher: &Cipher, incoming: &Incoming, body: &Bytes) -> any
 
 /// Reads an error event as the input of an error handler step (contract §4.4): `error` and `errorInput` are
 /// decrypted, other members stay, and the transport's headers become the message's.
-pub(super) fn error_event(cipher: &Cipher, headers: &Headers, body: &Bytes) -> anyhow::Result<Object> {
+pub(super) fn error_event(
+    cipher: &Cipher,
+    headers: &Headers,
+    body: &Bytes,
+) -> anyhow::Result<Object> {
     let mut event = Object::read(body.clone()).context("reading the incoming error event")?;
     for name in ["error", "errorInput"] {
-        let Some(sealed) = event.get(name).filter(|json| !json.is_empty()) else { continue };
+        let Some(sealed) = event.get(name).filter(|json| !json.is_empty()) else {
+            continue;
+        };
         // Without serde's own words: they repeat the value.
         let Ok(sealed) = sealed.parse::<String>() else {
             anyhow::bail!("`{name}` of the incoming error event is no text")
@@ -37,7 +49,8 @@ pub(super) fn error_event(cipher: &Cipher, headers: &Headers, body: &Bytes) -> a
         let plain = cipher
             .open(sealed.as_bytes(), Encoding::Base64)
             .with_context(|| format!("`{name}` of the incoming error event"))?;
-        let plain = Json::checked(plain.into()).with_context(|| format!("`{name}` of the incoming error event"))?;
+        let plain = Json::checked(plain.into())
+            .with_context(|| format!("`{name}` of the incoming error event"))?;
         event.set(name, plain);
     }
     let mut message = Object::new();
@@ -48,20 +61,33 @@ pub(super) fn error_event(cipher: &Cipher, headers: &Headers, body: &Bytes) -> a
 
 /// A message's own headers; whatever is no object counts as none.
 pub(super) fn headers_of(message: &Object) -> Map<String, Value> {
-    message.get("headers").and_then(|headers| headers.parse().ok()).unwrap_or_default()
+    message
+        .get("headers")
+        .and_then(|headers| headers.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The id of a body that is kept in object storage.
 pub(super) fn object_id(headers: &Map<String, Value>) -> Option<&str> {
-    headers.get(OBJECT_ID_HEADER).and_then(Value::as_str).filter(|id| !id.is_empty())
+    headers
+        .get(OBJECT_ID_HEADER)
+        .and_then(Value::as_str)
+        .filter(|id| !id.is_empty())
 }
 
 /// Takes the module's own routing key out of a message's headers, whatever its letter case.
 pub(super) fn take_routing_key(headers: &mut Map<String, Value>) -> Option<String> {
-    let names: Vec<_> = headers.keys().filter(|n| n.eq_ignore_ascii_case(ROUTING_KEY_HEADER)).cloned().collect();
+    let names: Vec<_> = headers
+        .keys()
+        .filter(|n| n.eq_ignore_ascii_case(ROUTING_KEY_HEADER))
+        .cloned()
+        .collect();
     let mut key = None;
     for name in names {
-        key = headers.remove(&name).and_then(|value| value.as_str().map(str::to_owned)).or(key);
+        key = headers
+            .remove(&name)
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .or(key);
     }
     key.filter(|key| !key.is_empty())
 }
@@ -87,10 +113,17 @@ mod tests {
         let plain = r#"{"headers":{"a":1,"b":"\ud83d","\ude00":[2]},"body":{"c":"\ud83d"}}"#;
         let message = decoded(plain, None);
         assert_eq!(message.to_vec(), plain.as_bytes());
-        assert_eq!(Value::from(headers_of(&message)), json!({ "a": 1, "b": "\u{fffd}", "\u{fffd}": [2] }));
+        assert_eq!(
+            Value::from(headers_of(&message)),
+            json!({ "a": 1, "b": "\u{fffd}", "\u{fffd}": [2] })
+        );
         let message = decoded(plain, Some("reply.here"));
         let headers = message.get("headers").unwrap();
-        assert!(headers.as_bytes().starts_with(br#"{"a":1,"b":"\ud83d","#), "{:?}", headers.bytes());
+        assert!(
+            headers.as_bytes().starts_with(br#"{"a":1,"b":"\ud83d","#),
+            "{:?}",
+            headers.bytes()
+        );
         assert_eq!(headers_of(&message)["reply_to"], "reply.here");
     }
 
@@ -98,24 +131,52 @@ mod tests {
     fn headers_that_are_no_object_count_as_none() {
         for headers in ["[1]", "null", "7", r#""x""#] {
             let message = decoded(&format!(r#"{{"headers":{headers}}}"#), Some("key"));
-            assert_eq!(Value::from(headers_of(&message)), json!({ "reply_to": "key" }), "{headers}");
-            assert_eq!(decoded(&format!(r#"{{"headers":{headers}}}"#), None).to_vec(), br#"{"headers":{}}"#);
+            assert_eq!(
+                Value::from(headers_of(&message)),
+                json!({ "reply_to": "key" }),
+                "{headers}"
+            );
+            assert_eq!(
+                decoded(&format!(r#"{{"headers":{headers}}}"#), None).to_vec(),
+                br#"{"headers":{}}"#
+            );
         }
-        assert_eq!(decoded(r#"{"body":1}"#, None).to_vec(), br#"{"body":1,"headers":{}}"#);
+        assert_eq!(
+            decoded(r#"{"body":1}"#, None).to_vec(),
+            br#"{"body":1,"headers":{}}"#
+        );
     }
 
     #[test]
     fn the_input_in_an_error_event_is_read_as_any_message_is() {
-        let deep =
-            |levels: usize| format!(r#"{{"a":"\ud83d","b":{}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1));
+        let deep = |levels: usize| {
+            format!(
+                r#"{{"a":"\ud83d","b":{}{}}}"#,
+                "[".repeat(levels - 1),
+                "]".repeat(levels - 1)
+            )
+        };
         let event = |input: String| {
-            let sealed = |plain: String| String::from_utf8(cipher().seal(plain.into(), Encoding::Base64)).unwrap();
+            let sealed = |plain: String| {
+                String::from_utf8(cipher().seal(plain.into(), Encoding::Base64)).unwrap()
+            };
             let body = json!({ "error": sealed(r#"{"message":"x"}"#.into()), "errorInput": sealed(input) });
             error_event(&cipher(), &Headers::new(), &body.to_string().into())
         };
-        let body = event(deep(1_000)).unwrap().get("body").unwrap().members().unwrap();
-        assert_eq!(body.get("errorInput").unwrap().as_bytes(), deep(1_000).as_bytes());
+        let body = event(deep(1_000))
+            .unwrap()
+            .get("body")
+            .unwrap()
+            .members()
+            .unwrap();
+        assert_eq!(
+            body.get("errorInput").unwrap().as_bytes(),
+            deep(1_000).as_bytes()
+        );
         let error = format!("{:#}", event(deep(1_001)).unwrap_err());
-        assert!(error.contains("`errorInput`") && error.contains("1001 levels"), "{error}");
+        assert!(
+            error.contains("`errorInput`") && error.contains("1001 levels"),
+            "{error}"
+        );
     }
 }

@@ -40,7 +40,10 @@ struct Hold {
 
 impl Hold {
     fn on(tracker: &TaskTracker) -> Self {
-        Self { tracker: tracker.clone(), _token: tracker.token() }
+        Self {
+            tracker: tracker.clone(),
+            _token: tracker.token(),
+        }
     }
 
     /// Does what has to be waited for in a task of its own: it goes on whether or not the module waits.
@@ -70,7 +73,12 @@ pub(super) struct Flight<T: Transport> {
 }
 
 impl<T: Transport> Flight<T> {
-    pub(super) fn new(engine: Arc<Engine<T>>, number: u64, incoming: Incoming, body: Bytes) -> Arc<Self> {
+    pub(super) fn new(
+        engine: Arc<Engine<T>>,
+        number: u64,
+        incoming: Incoming,
+        body: Bytes,
+    ) -> Arc<Self> {
         let base = incoming.base_table(&engine.identity, &engine.additional_headers, now_ms());
         Arc::new(Self {
             engine,
@@ -92,7 +100,10 @@ impl<T: Transport> Flight<T> {
             return;
         }
         let mut steps = bodies::passthrough_of(message).unwrap_or_default();
-        if let (true, Some(step)) = (self.engine.settings.no_self_passthrough, &self.incoming.step_id) {
+        if let (true, Some(step)) = (
+            self.engine.settings.no_self_passthrough,
+            &self.incoming.step_id,
+        ) {
             let mut entry = message.clone();
             entry.remove("passthrough");
             steps.set(step, entry.to_json());
@@ -130,7 +141,11 @@ impl<T: Transport> Flight<T> {
     fn hold(&self) -> Hold {
         let hold = Hold::on(&self.pending);
         // In this order: an end that comes between waits for what is held.
-        if self.ended.load(Ordering::SeqCst) { Hold::on(&self.engine.late) } else { hold }
+        if self.ended.load(Ordering::SeqCst) {
+            Hold::on(&self.engine.late)
+        } else {
+            hold
+        }
     }
 
     /// Waits for a confirmation. Where there is none, the message has failed.
@@ -147,14 +162,21 @@ impl<T: Transport> Flight<T> {
     /// Reports a failure in a task of its own; the module gets an error that says it is reported.
     async fn fail(self: &Arc<Self>, hold: &Hold, error: anyhow::Error) -> anyhow::Error {
         let flight = self.clone();
-        match hold.spawn(async move { Err(flight.reported(error).await) }).await {
+        match hold
+            .spawn(async move { Err(flight.reported(error).await) })
+            .await
+        {
             Ok(()) => anyhow::anyhow!("a failure was reported"),
             Err(reported) => reported,
         }
     }
 
     fn publish(&self, route: Route, headers: Headers, body: impl Into<Bytes>) -> Receipt {
-        self.engine.transport.publish(Publication { route, headers, body: body.into() })
+        self.engine.transport.publish(Publication {
+            route,
+            headers,
+            body: body.into(),
+        })
     }
 
     async fn data(&self, mut message: Object) -> anyhow::Result<Receipt> {
@@ -167,7 +189,11 @@ impl<T: Transport> Flight<T> {
         }
         if engine.settings.emit_lightweight {
             let threshold = engine.settings.lightweight_threshold;
-            if engine.bodies.externalize(&mut message, &mut passthrough, threshold).await? {
+            if engine
+                .bodies
+                .externalize(&mut message, &mut passthrough, threshold)
+                .await?
+            {
                 own_headers = decode::headers_of(&message);
             }
         } else if engine.step.is_passthrough {
@@ -178,7 +204,10 @@ impl<T: Transport> Flight<T> {
             });
             passthrough = whole.await?.clone();
         } else {
-            engine.bodies.internalize_own(&mut message, engine.settings.outgoing_size_limit).await?;
+            engine
+                .bodies
+                .internalize_own(&mut message, engine.settings.outgoing_size_limit)
+                .await?;
         }
         if engine.step.is_passthrough {
             if !engine.settings.no_self_passthrough {
@@ -193,13 +222,21 @@ impl<T: Transport> Flight<T> {
         }
         let id = message.get("id").and_then(id_text);
         let version = engine.settings.protocol_version;
-        bodies::fits_whole(&message, Encoding::of(version), engine.settings.outgoing_size_limit)?;
+        bodies::fits_whole(
+            &message,
+            Encoding::of(version),
+            engine.settings.outgoing_size_limit,
+        )?;
         let body = self.sealed(message.to_vec(), Encoding::of(version))?;
         // It may have to wait for its turn: once is enough.
         drop((message, passthrough));
         engine.throttles.data.turn().await;
         let mut headers = self.base.clone();
-        headers.insert("messageId".into(), id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into());
+        headers.insert(
+            "messageId".into(),
+            id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+                .into(),
+        );
         headers.insert("end".into(), now_ms().into());
         headers.insert("protocolVersion".into(), version.into());
         engine.metrics.data.add(1);
@@ -218,7 +255,12 @@ impl<T: Transport> Flight<T> {
         let mut headers = self.headers();
         headers.insert("snapshotEvent".into(), kind.into());
         self.engine.metrics.snapshots.add(1);
-        let mut snapshot = self.engine.step.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = self
+            .engine
+            .step
+            .snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         apply(&mut snapshot);
         self.publish(Route::Snapshot, headers, body.bytes())
     }
@@ -226,12 +268,18 @@ impl<T: Transport> Flight<T> {
     /// Every configured way takes the keys, the platform's queue and its REST API at once. One that has taken them is
     /// enough for the next message to begin with them.
     async fn update_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        self.offer_keys(&self.engine.account, keys, &AtomicBool::new(false)).await
+        self.offer_keys(&self.engine.account, keys, &AtomicBool::new(false))
+            .await
     }
 
     /// The same with an account's patience. The queue is asked only where it has not `taken` these keys already; that it
     /// has is known even where this future is dropped.
-    async fn offer_keys(&self, rest: &Account, keys: &Map<String, Value>, taken: &AtomicBool) -> anyhow::Result<()> {
+    async fn offer_keys(
+        &self,
+        rest: &Account,
+        keys: &Map<String, Value>,
+        taken: &AtomicBool,
+    ) -> anyhow::Result<()> {
         let engine = &self.engine;
         let _saving = engine.step.saving.lock().await;
         let account = engine.step.account();
@@ -266,11 +314,9 @@ impl<T: Transport> Flight<T> {
     }
 
     fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Receipt> {
-        let key = self
-            .incoming
-            .reply_to
-            .clone()
-            .context("Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers")?;
+        let key = self.incoming.reply_to.clone().context(
+            "Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers",
+        )?;
         let mut body = serde_json::to_value(reply)?;
         if let Some(Value::Object(own_headers)) = body.get_mut("headers") {
             decode::take_routing_key(own_headers);
@@ -282,20 +328,33 @@ impl<T: Transport> Flight<T> {
     }
 
     fn rebound(self: &Arc<Self>, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
-        let origin =
-            self.engine.in_flight.current(self.number).context("a message cannot be rebounded once it is settled")?;
-        Ok(match self.engine.transport.rebound(&origin, self.body.clone(), reason) {
-            Ok(receipt) => {
-                self.engine.metrics.rebounds.add(1);
-                self.confirm(hold, receipt)
-            }
-            Err(limit) => {
-                // As the platform knows it: an error event without an end, and the message is still acknowledged.
-                let flight = self.clone();
-                let report = ErrorReport::new(limit.to_string());
-                hold.spawn(async move { flight.publish_error(&report, flight.headers(), Fate::Fails).await })
-            }
-        })
+        let origin = self
+            .engine
+            .in_flight
+            .current(self.number)
+            .context("a message cannot be rebounded once it is settled")?;
+        Ok(
+            match self
+                .engine
+                .transport
+                .rebound(&origin, self.body.clone(), reason)
+            {
+                Ok(receipt) => {
+                    self.engine.metrics.rebounds.add(1);
+                    self.confirm(hold, receipt)
+                }
+                Err(limit) => {
+                    // As the platform knows it: an error event without an end, and the message is still acknowledged.
+                    let flight = self.clone();
+                    let report = ErrorReport::new(limit.to_string());
+                    hold.spawn(async move {
+                        flight
+                            .publish_error(&report, flight.headers(), Fate::Fails)
+                            .await
+                    })
+                }
+            },
+        )
     }
 
     /// Sends an event on its way. What comes back waits for the platform to have taken it.
@@ -311,7 +370,10 @@ impl<T: Transport> Flight<T> {
             Event::Rebound(reason) => self.rebound(&hold, &reason),
             Event::Snapshot(state) => {
                 let value = state.parse().context("reading the snapshot back")?;
-                Ok(self.confirm(&hold, self.snapshot("snapshot", state, |kept| *kept = value).await))
+                Ok(self.confirm(
+                    &hold,
+                    self.snapshot("snapshot", state, |kept| *kept = value).await,
+                ))
             }
             Event::UpdateSnapshot(members) => {
                 anyhow::ensure!(
@@ -353,9 +415,15 @@ impl<T: Transport> Store for Flight<T> {
         Box::pin(async { self.engine.account.quickly().reread().await })
     }
 
-    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        taken: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let saved = self.offer_keys(&self.engine.account.quickly(), &keys, taken).await;
+            let saved = self
+                .offer_keys(&self.engine.account.quickly(), &keys, taken)
+                .await;
             saved.map_err(|error| store_error(&error))
         })
     }
@@ -366,14 +434,23 @@ impl<T: Transport> Store for Flight<T> {
 
     /// An error event without an end: the message goes on, and its own reply comes.
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
-        let report = ErrorReport { name: trouble.name.to_owned(), ..ErrorReport::new(trouble.message) };
+        let report = ErrorReport {
+            name: trouble.name.to_owned(),
+            ..ErrorReport::new(trouble.message)
+        };
         Box::pin(async move {
             // Where even this fails, it has been logged.
-            let _ = self.publish_error(&report, self.headers(), Fate::GoesOn).await;
+            let _ = self
+                .publish_error(&report, self.headers(), Fate::GoesOn)
+                .await;
         })
     }
 
-    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+    fn secret<'a>(
+        &'a self,
+        id: &'a str,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Value, StoreError>> {
         Box::pin(async move { self.engine.account.quickly().secret(id, refresh).await })
     }
 }

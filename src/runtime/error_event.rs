@@ -50,7 +50,14 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] = [Self::Input, Self::Texts, Self::Meta, Self::Others, Self::Thread, Self::Parent];
+    const ALL: [Self; 6] = [
+        Self::Input,
+        Self::Texts,
+        Self::Meta,
+        Self::Others,
+        Self::Thread,
+        Self::Parent,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -85,12 +92,19 @@ impl Cuts {
     fn none(report: &ErrorReport, headers: &Headers, meta: &Headers) -> Self {
         let is_there = |part: &Part| match part {
             Part::Input | Part::Thread => true,
-            Part::Texts => [&report.name, &report.message, &report.stack].iter().any(|text| text.len() > CUT_TEXT),
+            Part::Texts => [&report.name, &report.message, &report.stack]
+                .iter()
+                .any(|text| text.len() > CUT_TEXT),
             Part::Meta => !meta.is_empty(),
-            Part::Others => headers.keys().any(|name| !KEPT.contains(&name.as_str()) && !meta.contains_key(name)),
+            Part::Others => headers
+                .keys()
+                .any(|name| !KEPT.contains(&name.as_str()) && !meta.contains_key(name)),
             Part::Parent => headers.contains_key("parentMessageId"),
         };
-        Self { made: Vec::new(), left: Part::ALL.into_iter().filter(is_there).collect() }
+        Self {
+            made: Vec::new(),
+            left: Part::ALL.into_iter().filter(is_there).collect(),
+        }
     }
 
     /// Leaves out the next part that can help; false when there is none.
@@ -115,8 +129,15 @@ impl Cuts {
             }
         }
         if !self.made.is_empty() {
-            let names = self.made.iter().map(|part| part.name()).collect::<Vec<_>>().join(", ");
-            report.message.push_str(&format!(" (too large for the broker, so this event lacks: {names})"));
+            let names = self
+                .made
+                .iter()
+                .map(|part| part.name())
+                .collect::<Vec<_>>()
+                .join(", ");
+            report.message.push_str(&format!(
+                " (too large for the broker, so this event lacks: {names})"
+            ));
         }
         report
     }
@@ -138,7 +159,12 @@ impl<T: Transport> Flight<T> {
         self.publish_error(report, headers, Fate::Fails).await
     }
 
-    pub(super) async fn publish_error(&self, report: &ErrorReport, headers: Headers, fate: Fate) -> anyhow::Result<()> {
+    pub(super) async fn publish_error(
+        &self,
+        report: &ErrorReport,
+        headers: Headers,
+        fate: Fate,
+    ) -> anyhow::Result<()> {
         self.engine.metrics.errors.add(1);
         let copy = self.copy(report, &headers, fate);
         let (event, ()) = tokio::join!(self.publish_cut(report, &headers), async {
@@ -154,7 +180,9 @@ impl<T: Transport> Flight<T> {
                 self.failed.store(true, Ordering::SeqCst);
             }
             match error.fault == Fault::Closed || self.engine.abandoned.is_cancelled() {
-                true => tracing::info!("An error event was not published before the stop; its message comes again"),
+                true => tracing::info!(
+                    "An error event was not published before the stop; its message comes again"
+                ),
                 false => log_instead(report, error, fate),
             }
         }
@@ -168,20 +196,37 @@ impl<T: Transport> Flight<T> {
         let mut headers = headers.clone();
         headers.insert("x-eio-error-response".into(), true.into());
         let body = report.seal(&self.engine.cipher).into();
-        Some(self.engine.transport.publish(Publication { route: Route::Reply(key), headers, body }))
+        Some(self.engine.transport.publish(Publication {
+            route: Route::Reply(key),
+            headers,
+            body,
+        }))
     }
 
     /// Publishes an error event, with less and less of it until the broker takes it.
-    async fn publish_cut(&self, report: &ErrorReport, headers: &Headers) -> Result<(), PublishError> {
+    async fn publish_cut(
+        &self,
+        report: &ErrorReport,
+        headers: &Headers,
+    ) -> Result<(), PublishError> {
         let mut cuts = Cuts::none(report, headers, &self.incoming.meta);
         let input = self.incoming_encoding().text_len(self.body.len());
-        if input > self.engine.settings.outgoing_size_limit.max(LARGEST_ERROR) && cuts.cut(Fault::Refused) {
-            tracing::warn!(size = input, "The input of a failed message is too large for its error event");
+        if input > self.engine.settings.outgoing_size_limit.max(LARGEST_ERROR)
+            && cuts.cut(Fault::Refused)
+        {
+            tracing::warn!(
+                size = input,
+                "The input of a failed message is too large for its error event"
+            );
         }
         loop {
             let body = self.error_body(&cuts.report(report), cuts.are(Part::Input));
             let headers = self.cut_headers(headers, &cuts);
-            let publication = Publication { route: Route::Error, headers, body: body.into() };
+            let publication = Publication {
+                route: Route::Error,
+                headers,
+                body: body.into(),
+            };
             match self.engine.transport.publish(publication).await {
                 Err(error) if cuts.cut(error.fault) => {
                     tracing::warn!(%error, "An error event is too large for the broker; a smaller one is sent");
@@ -203,10 +248,15 @@ impl<T: Transport> Flight<T> {
     fn cut_headers(&self, headers: &Headers, cuts: &Cuts) -> Headers {
         let mut headers = headers.clone();
         if cuts.are(Part::Meta) {
-            self.incoming.meta.keys().for_each(|name| drop(headers.remove(name)));
+            self.incoming
+                .meta
+                .keys()
+                .for_each(|name| drop(headers.remove(name)));
         }
         if cuts.are(Part::Others) {
-            headers.retain(|name, _| KEPT.contains(&name.as_str()) || self.incoming.meta.contains_key(name));
+            headers.retain(|name, _| {
+                KEPT.contains(&name.as_str()) || self.incoming.meta.contains_key(name)
+            });
         }
         if cuts.are(Part::Thread) {
             headers.insert("threadId".into(), uuid::Uuid::new_v4().to_string().into());
@@ -220,7 +270,8 @@ impl<T: Transport> Flight<T> {
 
 /// The error in full, since it is told nowhere else.
 fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
-    let [name, message, stack] = [&report.name, &report.message, &report.stack].map(|text| cut(text, LOGGED_TEXT));
+    let [name, message, stack] =
+        [&report.name, &report.message, &report.stack].map(|text| cut(text, LOGGED_TEXT));
     let end = match fate {
         Fate::Fails => "its message is rejected",
         Fate::GoesOn => "its message goes on",

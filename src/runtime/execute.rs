@@ -22,7 +22,11 @@ const SLOW: Duration = Duration::from_secs(300);
 impl<T: Transport> Engine<T> {
     /// Works on a delivery and settles it, exactly once. Dropped before its end, it settles nothing: the broker
     /// delivers the message again.
-    pub(super) async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Origin>>, arrival: Arrival) {
+    pub(super) async fn execute(
+        self: Arc<Self>,
+        delivery: Delivery<Arc<T::Origin>>,
+        arrival: Arrival,
+    ) {
         self.metrics.received.add(1);
         let incoming = Incoming::read(&delivery.headers);
         let span = tracing::info_span!(
@@ -43,11 +47,15 @@ impl<T: Transport> Engine<T> {
                     self.settle(number, verdict).await;
                 }
                 Arrival::Adopted => {
-                    tracing::info!("A message that is being worked on was delivered again; the work goes on");
+                    tracing::info!(
+                        "A message that is being worked on was delivered again; the work goes on"
+                    );
                 }
                 Arrival::Finished(number, verdict) => {
                     self.metrics.repeats.add(1);
-                    tracing::info!("A message that is finished was delivered again; it is settled as before");
+                    tracing::info!(
+                        "A message that is finished was delivered again; it is settled as before"
+                    );
                     self.settle(number, verdict).await;
                 }
             }
@@ -72,7 +80,11 @@ impl<T: Transport> Engine<T> {
         flight.end().await
     }
 
-    async fn read(&self, flight: &Flight<T>, delivery: &Delivery<Arc<T::Origin>>) -> anyhow::Result<Object> {
+    async fn read(
+        &self,
+        flight: &Flight<T>,
+        delivery: &Delivery<Arc<T::Origin>>,
+    ) -> anyhow::Result<Object> {
         let mut message = match self.settings.input_is_error {
             true => decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?,
             false => decode::message(&self.cipher, &flight.incoming, &delivery.body)?,
@@ -112,7 +124,9 @@ impl<T: Transport> Engine<T> {
         let Err(error) = &result else { return };
         match Outcome::from(&result) {
             Outcome::Done => {}
-            Outcome::Reported => tracing::error!("The module failed after an error that it was told of"),
+            Outcome::Reported => {
+                tracing::error!("The module failed after an error that it was told of")
+            }
             Outcome::Failed => {
                 // The text is for the user: it may tell of message contents, so it is not logged.
                 tracing::error!("The module failed; its error event says why");
@@ -128,7 +142,9 @@ impl<T: Transport> Engine<T> {
     }
 
     async fn settle(&self, number: u64, verdict: Verdict) {
-        let Some(work) = self.in_flight.settling(number, verdict) else { return };
+        let Some(work) = self.in_flight.settling(number, verdict) else {
+            return;
+        };
         let settled = self.transport.settle(&work.origin, verdict).await;
         self.in_flight.settled(work, settled);
         match (settled, verdict) {
@@ -136,7 +152,9 @@ impl<T: Transport> Engine<T> {
             (Settled::Sent, Verdict::Reject) => self.metrics.rejected.add(1),
             (Settled::Lost | Settled::Unclear, _) => {
                 self.metrics.unsettled.add(1);
-                tracing::info!("The connection went before the message was settled; it will come again");
+                tracing::info!(
+                    "The connection went before the message was settled; it will come again"
+                );
             }
         }
     }

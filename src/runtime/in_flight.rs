@@ -87,8 +87,18 @@ struct State<O> {
 impl<O> InFlight<O> {
     pub(crate) fn new() -> Self {
         let (works, alike, settling) = (HashMap::new(), BTreeSet::new(), HashMap::new());
-        let state = State { next: 0, works, alike, settling, memory: Memory::new(), past: Past::new() };
-        Self { marks: Marks::new(), state: Mutex::new(state) }
+        let state = State {
+            next: 0,
+            works,
+            alike,
+            settling,
+            memory: Memory::new(),
+            past: Past::new(),
+        };
+        Self {
+            marks: Marks::new(),
+            state: Mutex::new(state),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State<O>> {
@@ -98,13 +108,20 @@ impl<O> InFlight<O> {
     /// Takes a delivery in. `origin` is what settles it.
     pub(crate) fn arrive(&self, delivery: &Delivery<Arc<O>>) -> Arrival {
         let mark = self.marks.of(delivery);
-        let (generation, stage) = (delivery.generation.clone(), Stage::Held(delivery.origin.clone()));
+        let (generation, stage) = (
+            delivery.generation.clone(),
+            Stage::Held(delivery.origin.clone()),
+        );
         let mut state = self.state();
         if state.past.begins(&generation) {
             state.forget_the_done();
         }
         let own = generation.number;
-        let work = Work { mark, generation, stage };
+        let work = Work {
+            mark,
+            generation,
+            stage,
+        };
         if delivery.redelivered {
             if let Some(number) = state.of_before(mark, own) {
                 return match state.put(number, work).map(|before| before.stage) {
@@ -133,20 +150,43 @@ impl<O> InFlight<O> {
     /// Ends a work: no redelivery takes its place while its verdict is sent. Then [`Self::settled`] is to be told.
     pub(crate) fn settling(&self, number: u64, verdict: Verdict) -> Option<Settling<O>> {
         let mut state = self.state();
-        let Work { mark, generation, stage: Stage::Held(origin) } = state.take(number)? else { return None };
+        let Work {
+            mark,
+            generation,
+            stage: Stage::Held(origin),
+        } = state.take(number)?
+        else {
+            return None;
+        };
         if mark.has_id() {
             let remembered = match state.memory.get(mark).is_some() || state.is_worked_on(mark) {
                 true => Remembered::Twins,
-                false => Remembered::Finished { generation: generation.number, sent: UNSENT, verdict },
+                false => Remembered::Finished {
+                    generation: generation.number,
+                    sent: UNSENT,
+                    verdict,
+                },
             };
             state.memory.put(mark, remembered);
         }
         state.settling.insert(number, (mark, generation.number));
-        Some(Settling { origin, number, mark, generation, verdict })
+        Some(Settling {
+            origin,
+            number,
+            mark,
+            generation,
+            verdict,
+        })
     }
 
     pub(crate) fn settled(&self, work: Settling<O>, settled: Settled) {
-        let Settling { number, mark, generation, verdict, .. } = work;
+        let Settling {
+            number,
+            mark,
+            generation,
+            verdict,
+            ..
+        } = work;
         let mut state = self.state();
         let is_open = state.settling.remove(&number).is_some();
         match settled {
@@ -158,7 +198,14 @@ impl<O> InFlight<O> {
                 if let Some(Remembered::Finished { .. }) = state.memory.get(mark) {
                     state.memory.remove(mark);
                 }
-                state.put(number, Work { mark, generation, stage: Stage::Done(verdict, Instant::now()) });
+                state.put(
+                    number,
+                    Work {
+                        mark,
+                        generation,
+                        stage: Stage::Done(verdict, Instant::now()),
+                    },
+                );
             }
         }
     }
@@ -174,33 +221,43 @@ impl<O> State<O> {
     /// Puts a work in, and gives what stood in its place.
     fn put(&mut self, number: u64, work: Work<O>) -> Option<Work<O>> {
         let before = self.take(number);
-        self.alike.insert((work.mark, work.generation.number, number));
+        self.alike
+            .insert((work.mark, work.generation.number, number));
         self.works.insert(number, work);
         before
     }
 
     fn take(&mut self, number: u64) -> Option<Work<O>> {
         let work = self.works.remove(&number)?;
-        self.alike.remove(&(work.mark, work.generation.number, number));
+        self.alike
+            .remove(&(work.mark, work.generation.number, number));
         Some(work)
     }
 
     /// An equal work whose delivery is of an earlier generation, and so lost.
     fn of_before(&self, mark: Mark, generation: u32) -> Option<u64> {
-        self.alike.range((mark, 0, 0)..(mark, generation, 0)).next().map(|(_, _, number)| *number)
+        self.alike
+            .range((mark, 0, 0)..(mark, generation, 0))
+            .next()
+            .map(|(_, _, number)| *number)
     }
 
     fn is_worked_on(&self, mark: Mark) -> bool {
-        self.alike.range((mark, 0, 0)..=(mark, u32::MAX, u64::MAX)).next().is_some()
+        self.alike
+            .range((mark, 0, 0)..=(mark, u32::MAX, u64::MAX))
+            .next()
+            .is_some()
     }
 
     /// How an equal message of an earlier generation was settled, if this is to count as the same one. It is no longer
     /// remembered then, since it has to be settled once more.
     fn finished_before(&mut self, mark: Mark, generation: u32) -> Option<Verdict> {
         match self.memory.get(mark)? {
-            Remembered::Finished { generation: of, sent, verdict }
-                if of < generation && self.past.is_in_doubt(of, sent) =>
-            {
+            Remembered::Finished {
+                generation: of,
+                sent,
+                verdict,
+            } if of < generation && self.past.is_in_doubt(of, sent) => {
                 self.memory.remove(mark);
                 self.settling.retain(|_, settling| *settling != (mark, of));
                 Some(verdict)
@@ -212,7 +269,12 @@ impl<O> State<O> {
     /// Works that were done long ago: another consumer has had their messages.
     fn forget_the_done(&mut self) {
         let late = |work: &Work<O>| matches!(work.stage, Stage::Done(_, since) if since.elapsed() > PATIENCE);
-        let gone: Vec<_> = self.works.iter().filter(|(_, work)| late(work)).map(|(number, _)| *number).collect();
+        let gone: Vec<_> = self
+            .works
+            .iter()
+            .filter(|(_, work)| late(work))
+            .map(|(number, _)| *number)
+            .collect();
         gone.into_iter().for_each(|number| drop(self.take(number)));
     }
 }

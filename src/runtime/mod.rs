@@ -60,7 +60,11 @@ pub struct Shutdown {
 ///
 /// # Cancel safety
 /// Dropping the future abandons the messages being worked on: they are delivered again.
-pub async fn run(settings: Settings, component: &Component, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(
+    settings: Settings,
+    component: &Component,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     run_with(settings, Ok(component), shutdown).await
 }
 
@@ -90,34 +94,71 @@ async fn run_gracefully(
     component: anyhow::Result<&Component>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Settings { identity, api, object_storage, additional_headers, mode, oauth_mode, webhook_uri, .. } = settings;
+    let Settings {
+        identity,
+        api,
+        object_storage,
+        additional_headers,
+        mode,
+        oauth_mode,
+        webhook_uri,
+        ..
+    } = settings;
     let http = http::client()?;
     // Redirects would make GETs of what is sent to the platform.
     let direct = http::client_without_redirects()?;
-    let platform = Platform::new(direct.clone(), &api, &identity.flow_id, &identity.step_id, &identity.workspace_id);
+    let platform = Platform::new(
+        direct.clone(),
+        &api,
+        &identity.flow_id,
+        &identity.step_id,
+        &identity.workspace_id,
+    );
     let run = match mode {
         Mode::Run(run) => run,
         Mode::ShutdownHook => {
             let storage = storage(object_storage.as_ref(), None, &identity)?;
-            let clients = Clients { http, platform: Some(platform.clone()), object_storage: storage, webhook_uri };
+            let clients = Clients {
+                http,
+                platform: Some(platform.clone()),
+                object_storage: storage,
+                webhook_uri,
+            };
             let component = component?;
             let session = component.session(tools(&identity, direct, oauth_mode, None));
             return shutdown_hook(component, &identity, clients, platform, session).await;
         }
     };
-    let cipher = Cipher::new(run.crypto_password.expose_secret(), run.crypto_iv.expose_secret())?;
+    let cipher = Cipher::new(
+        run.crypto_password.expose_secret(),
+        run.crypto_iv.expose_secret(),
+    )?;
     let storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?;
     // Nothing is tried for long once the process is to stop.
     let platform = platform.until(shutdown.graceful.clone());
     let storage = storage.map(|storage| storage.until(shutdown.graceful.clone()));
-    let clients = Clients { http, platform: Some(platform), object_storage: storage, webhook_uri };
+    let clients = Clients {
+        http,
+        platform: Some(platform),
+        object_storage: storage,
+        webhook_uri,
+    };
     let transport = tokio::select! {
         connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
         () = shutdown.graceful.cancelled() => return Ok(()),
     };
-    let lock = run.oauth_lock.then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
+    let lock = run
+        .oauth_lock
+        .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
     let tools = tools(&identity, direct, oauth_mode, lock);
-    let start = Start { identity, additional_headers, run: *run, cipher, clients, tools };
+    let start = Start {
+        identity,
+        additional_headers,
+        run: *run,
+        cipher,
+        clients,
+        tools,
+    };
     start.run(component, transport, shutdown).await
 }
 
@@ -127,9 +168,20 @@ pub(crate) fn storage(
     cipher: Option<&Cipher>,
     identity: &StepIdentity,
 ) -> anyhow::Result<Option<ObjectStorage>> {
-    let Some(settings) = settings else { return Ok(None) };
-    let (http, streams) = (http::client_without_redirects()?, http::client_for_streams()?);
-    Ok(Some(ObjectStorage::new(http, streams, settings, cipher.cloned(), identity)))
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let (http, streams) = (
+        http::client_without_redirects()?,
+        http::client_for_streams()?,
+    );
+    Ok(Some(ObjectStorage::new(
+        http,
+        streams,
+        settings,
+        cipher.cloned(),
+        identity,
+    )))
 }
 
 /// What sessions work with in a process that the platform has started.
@@ -140,7 +192,13 @@ pub(crate) fn tools(
     lock: Option<Arc<dyn RefreshLock>>,
 ) -> Tools {
     let owner = format!("{}/{}", identity.flow_id, identity.step_id);
-    Tools { direct, environment: Arc::new(settings::environment), mode, lock, owner }
+    Tools {
+        direct,
+        environment: Arc::new(settings::environment),
+        mode,
+        lock,
+        owner,
+    }
 }
 
 async fn shutdown_hook(
@@ -150,10 +208,26 @@ async fn shutdown_hook(
     platform: Platform,
     session: Option<Session>,
 ) -> anyhow::Result<()> {
-    let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
+    let step = Arc::new(Step::new(
+        platform
+            .step()
+            .await
+            .context("asking the platform for the step")?,
+    ));
     let (module, _) = component.module(&identity.function)?;
-    let store = AccountStore::new(Account { platform: platform.clone(), step }, session.clone());
-    let ended = hooks::shutdown(&*module, store.service_run(&identity.function, &clients), &platform).await;
+    let store = AccountStore::new(
+        Account {
+            platform: platform.clone(),
+            step,
+        },
+        session.clone(),
+    );
+    let ended = hooks::shutdown(
+        &*module,
+        store.service_run(&identity.function, &clients),
+        &platform,
+    )
+    .await;
     store.close().await;
     ended
 }
@@ -189,7 +263,10 @@ impl Start {
             shutdown.graceful.cancelled().await;
             tokio::time::sleep(limit).await;
         };
-        let session = component.as_ref().ok().and_then(|component| component.session(self.tools.clone()));
+        let session = component
+            .as_ref()
+            .ok()
+            .and_then(|component| component.session(self.tools.clone()));
         // What hooks have had refreshed is saved before the process ends.
         let end = async |patience| {
             close_session(session.as_ref(), patience).await;
@@ -207,7 +284,9 @@ impl Start {
             Ok(prepared) => prepared,
             // It was waited for until then.
             Err(error) if shutdown.graceful.is_cancelled() && is_away(&error) => {
-                tracing::warn!("Asked to stop before the step had started: the platform's API is away");
+                tracing::warn!(
+                    "Asked to stop before the step had started: the platform's API is away"
+                );
                 end(limit).await;
                 return Ok(());
             }
@@ -232,7 +311,10 @@ impl Start {
         };
         tracing::info!("Fully initialized and waiting for messages");
         let engine = Arc::new(self.engine(transport, prepared, session));
-        engine.work_until(deliveries, &shutdown).await.map_err(Into::into)
+        engine
+            .work_until(deliveries, &shutdown)
+            .await
+            .map_err(Into::into)
     }
 
     /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
@@ -241,18 +323,34 @@ impl Start {
         component: anyhow::Result<&Component>,
         session: Option<&Session>,
     ) -> anyhow::Result<Prepared> {
-        let platform = self.clients.platform.as_ref().context("a step needs the platform's API")?;
-        let step = Arc::new(Step::new(platform.step().await.context("asking the platform for the step")?));
+        let platform = self
+            .clients
+            .platform
+            .as_ref()
+            .context("a step needs the platform's API")?;
+        let step = Arc::new(Step::new(
+            platform
+                .step()
+                .await
+                .context("asking the platform for the step")?,
+        ));
         let component = component?;
         let (module, function) = component.module(&self.identity.function)?;
-        let account = Account { platform: platform.clone(), step };
+        let account = Account {
+            platform: platform.clone(),
+            step,
+        };
         let store = AccountStore::new(account.clone(), session.cloned());
         let run = || store.service_run(&self.identity.function, &self.clients);
         if self.run.startup_required {
             hooks::startup(&*module, run(), platform).await?;
         }
         hooks::caught(async { module.init(run()).await }).await?;
-        Ok(Prepared { module, resolves_references: function.resolves_references(), account })
+        Ok(Prepared {
+            module,
+            resolves_references: function.resolves_references(),
+            account,
+        })
     }
 
     /// Tells the platform why the step cannot start, within bounds (contract §2.2).
@@ -265,14 +363,27 @@ impl Start {
         };
         match tokio::time::timeout(START_UP_REPORT, transport.publish(publication)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!("The platform could not be told why the step did not start: {error}"),
-            Err(_) => tracing::error!("The platform could not be told in time why the step did not start"),
+            Ok(Err(error)) => tracing::error!(
+                "The platform could not be told why the step did not start: {error}"
+            ),
+            Err(_) => {
+                tracing::error!("The platform could not be told in time why the step did not start")
+            }
         }
     }
 
-    fn engine<T: Transport>(self, transport: Arc<T>, prepared: Prepared, session: Option<Session>) -> Engine<T> {
+    fn engine<T: Transport>(
+        self,
+        transport: Arc<T>,
+        prepared: Prepared,
+        session: Option<Session>,
+    ) -> Engine<T> {
         let rates = &self.run.rates;
-        let Prepared { module, resolves_references, account } = prepared;
+        let Prepared {
+            module,
+            resolves_references,
+            account,
+        } = prepared;
         Engine {
             throttles: Throttles {
                 data: Throttle::new(rates.data, rates.interval),
@@ -342,8 +453,20 @@ impl<T: Transport> Engine<T> {
         let abandoned = self.abandoned.clone();
         let _abandon = abandoned.clone().drop_guard();
         let accept = |delivery: Delivery<T::Origin>| {
-            let Delivery { headers, body, redelivered, generation, origin } = delivery;
-            let delivery = Delivery { headers, body, redelivered, generation, origin: Arc::new(origin) };
+            let Delivery {
+                headers,
+                body,
+                redelivered,
+                generation,
+                origin,
+            } = delivery;
+            let delivery = Delivery {
+                headers,
+                body,
+                redelivered,
+                generation,
+                origin: Arc::new(origin),
+            };
             let (engine, abandoned) = (self.clone(), abandoned.clone());
             // Here and not in the task: tasks do not begin in their order, and a redelivery must not overtake the
             // delivery that it repeats.
@@ -408,7 +531,11 @@ impl<T: Transport> Engine<T> {
             tracing::warn!("A module computes without a pause; the process ends all the same");
         }
         // Nobody has asked for an end when the broker has refused: then there is time to save what is refreshed.
-        let patience = if refused.is_some() { self.settings.shutdown_timeout } else { ABANDON };
+        let patience = if refused.is_some() {
+            self.settings.shutdown_timeout
+        } else {
+            ABANDON
+        };
         close_session(self.session.as_ref(), patience).await;
         self.transport.close().await;
         self.metrics.log(self.session.as_ref().map(Session::counts));
@@ -418,20 +545,28 @@ impl<T: Transport> Engine<T> {
 
 /// True when the platform's API may work again later.
 fn is_away(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<PlatformError>().is_some_and(PlatformError::is_passing)
+    error
+        .downcast_ref::<PlatformError>()
+        .is_some_and(PlatformError::is_passing)
 }
 
 /// A token that has been refreshed must be saved before the process ends.
 async fn close_session(session: Option<&Session>, patience: Duration) {
     if let Some(session) = session
-        && tokio::time::timeout(patience, session.close()).await.is_err()
+        && tokio::time::timeout(patience, session.close())
+            .await
+            .is_err()
     {
-        tracing::error!("A token was being refreshed when the time to stop was over; it may be lost");
+        tracing::error!(
+            "A token was being refreshed when the time to stop was over; it may be lost"
+        );
     }
 }
 
 /// Milliseconds since the epoch.
 pub(crate) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

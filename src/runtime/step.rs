@@ -34,16 +34,26 @@ impl Step {
     }
 
     pub(crate) fn config(&self) -> Arc<Value> {
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn snapshot(&self) -> Value {
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The account whose credentials the step uses.
     pub(crate) fn account(&self) -> Option<String> {
-        self.config().get("_account").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned)
+        self.config()
+            .get("_account")
+            .and_then(Value::as_str)
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned)
     }
 
     /// New credentials replace the old ones in the configuration: the next message begins with them.
@@ -70,20 +80,35 @@ pub(crate) struct Nowhere(pub(crate) &'static str);
 impl Account {
     /// The same for a session, which tries again by itself.
     pub(super) fn quickly(&self) -> Self {
-        Self { platform: self.platform.clone().quickly(), step: self.step.clone() }
+        Self {
+            platform: self.platform.clone().quickly(),
+            step: self.step.clone(),
+        }
     }
 
     /// Gives the account new credentials; the step's configuration stays as it is.
-    pub(super) async fn put(&self, account: &str, keys: &Map<String, Value>) -> Result<(), PlatformError> {
-        self.platform.update_account(account, &Value::Object(keys.clone())).await
+    pub(super) async fn put(
+        &self,
+        account: &str,
+        keys: &Map<String, Value>,
+    ) -> Result<(), PlatformError> {
+        self.platform
+            .update_account(account, &Value::Object(keys.clone()))
+            .await
     }
 
     /// Saves credentials, and gives them to the step's configuration.
     async fn save(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        let account = self.step.account().ok_or(Nowhere("the step's configuration has no `_account`"))?;
+        let account = self
+            .step
+            .account()
+            .ok_or(Nowhere("the step's configuration has no `_account`"))?;
         let _saving = self.step.saving.lock().await;
         self.put(&account, keys).await.inspect_err(|error| {
-            tracing::error!("New credentials could not be saved: {}", error.without_contents());
+            tracing::error!(
+                "New credentials could not be saved: {}",
+                error.without_contents()
+            );
         })?;
         self.step.merge_keys(keys);
         Ok(())
@@ -100,13 +125,23 @@ impl Account {
     /// The configuration with the account's keys as the platform has them now, for calls that belong to no step. Not
     /// every platform lets a component read accounts.
     async fn reread_keys(&self) -> Result<Option<Value>, StoreError> {
-        let Some(id) = self.step.account() else { return Ok(None) };
+        let Some(id) = self.step.account() else {
+            return Ok(None);
+        };
         let account = match self.platform.account(&id).await {
             Ok(account) => account,
-            Err(error) if error.status().is_some_and(|status| status.is_client_error()) => return Ok(None),
+            Err(error)
+                if error
+                    .status()
+                    .is_some_and(|status| status.is_client_error()) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(store_error(&error.into())),
         };
-        let Some(Value::Object(keys)) = account.get("keys") else { return Ok(None) };
+        let Some(Value::Object(keys)) = account.get("keys") else {
+            return Ok(None);
+        };
         let mut config = (*self.step.config()).clone();
         if let Value::Object(members) = &mut config {
             members.extend(keys.clone());
@@ -134,12 +169,16 @@ pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
                 gone: status == Some(StatusCode::NOT_FOUND),
                 nowhere,
                 refused: status.is_some_and(|status| {
-                    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+                    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS]
+                        .contains(&status);
                     status.is_client_error() && !passes
                 }),
             }
         }
-        None => StoreError { nowhere, ..StoreError::passing(error.to_string()) },
+        None => StoreError {
+            nowhere,
+            ..StoreError::passing(error.to_string())
+        },
     }
 }
 
@@ -156,12 +195,22 @@ pub(crate) struct AccountStore {
 impl AccountStore {
     /// For a hook: the step can be read again.
     pub(crate) fn new(account: Account, session: Option<Session>) -> Arc<Self> {
-        Arc::new(Self { account, session, has_step: true, tasks: TaskTracker::new() })
+        Arc::new(Self {
+            account,
+            session,
+            has_step: true,
+            tasks: TaskTracker::new(),
+        })
     }
 
     /// For a one-time call, which belongs to no step.
     pub(crate) fn outside_of_a_flow(account: Account, session: Option<Session>) -> Arc<Self> {
-        Arc::new(Self { account, session, has_step: false, tasks: TaskTracker::new() })
+        Arc::new(Self {
+            account,
+            session,
+            has_step: false,
+            tasks: TaskTracker::new(),
+        })
     }
 
     /// What a hook or a call of `function` may touch.
@@ -190,7 +239,10 @@ impl AccountStore {
 }
 
 impl KeySink for AccountStore {
-    fn update_keys(self: Arc<Self>, keys: Map<String, Value>) -> BoxFuture<'static, anyhow::Result<()>> {
+    fn update_keys(
+        self: Arc<Self>,
+        keys: Map<String, Value>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
         let tasks = self.tasks.clone();
         let saved = tasks.spawn(async move {
             match &self.session {
@@ -221,8 +273,18 @@ impl Store for AccountStore {
     }
 
     /// There is no queue here.
-    fn save<'a>(&'a self, keys: Map<String, Value>, _: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.account.quickly().save(&keys).await.map_err(|error| store_error(&error)) })
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        _: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.account
+                .quickly()
+                .save(&keys)
+                .await
+                .map_err(|error| store_error(&error))
+        })
     }
 
     fn remember(&self, keys: &Map<String, Value>) {
@@ -234,7 +296,11 @@ impl Store for AccountStore {
         Box::pin(std::future::ready(()))
     }
 
-    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+    fn secret<'a>(
+        &'a self,
+        id: &'a str,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Value, StoreError>> {
         Box::pin(async move { self.account.quickly().secret(id, refresh).await })
     }
 }

@@ -18,7 +18,11 @@ impl Throttle {
     /// A limit of zero counts as one.
     pub(crate) fn new(limit: u32, interval: Duration) -> Self {
         let spacing = interval / limit.max(1);
-        Self { spacing, burst: interval.saturating_sub(spacing), next: Mutex::new(Instant::now()) }
+        Self {
+            spacing,
+            burst: interval.saturating_sub(spacing),
+            next: Mutex::new(Instant::now()),
+        }
     }
 
     /// Waits for this event's turn. The turn is taken before the first await, so the order of calls is kept; a
@@ -67,6 +71,9 @@ mod tests {
                 (n, start.elapsed().as_millis() / 100)
             }
         });
-        assert_eq!(futures_util::future::join_all(turns).await, [(0, 0), (1, 1), (2, 2), (3, 3)]);
+        assert_eq!(
+            futures_util::future::join_all(turns).await,
+            [(0, 0), (1, 1), (2, 2), (3, 3)]
+        );
     }
 }

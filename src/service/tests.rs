@@ -24,7 +24,12 @@ const DESCRIPTOR: &str = r#"{
 }"#;
 
 async fn provider() -> Provider {
-    Provider::start(ProviderConfig { knobs: Knobs::rotating(), ..ProviderConfig::default() }).await.unwrap()
+    Provider::start(ProviderConfig {
+        knobs: Knobs::rotating(),
+        ..ProviderConfig::default()
+    })
+    .await
+    .unwrap()
 }
 
 /// A component that asks its API in each of its calls.
@@ -49,8 +54,16 @@ fn component(provider: &Provider) -> Component {
         .client_secret(provider.client_secret())
         .token_uri(provider.token_url())
         .base_url(provider.api_url());
-    let component = Component::new(DESCRIPTOR).unwrap().action("list", list).metadata("list", metadata);
-    component.select_model("items", items).verify_credentials(verify).oauth2(oauth2).check().unwrap()
+    let component = Component::new(DESCRIPTOR)
+        .unwrap()
+        .action("list", list)
+        .metadata("list", metadata);
+    component
+        .select_model("items", items)
+        .verify_credentials(verify)
+        .oauth2(oauth2)
+        .check()
+        .unwrap()
 }
 
 /// Makes the call as the platform does; the result is posted to `result_url`.
@@ -68,7 +81,10 @@ async fn call(method: &str, config: &Value, api: &str, result_url: &str, compone
     ];
     let start = crate::settings::ServiceSettings::read(Some(method), |name| {
         let name = name.strip_prefix("ELASTICIO_")?;
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned())
     });
     serve(start, Ok(component)).await.unwrap();
 }
@@ -81,24 +97,52 @@ struct Connected {
 
 /// An account whose access token has expired.
 async fn connected() -> Connected {
-    let (platform, provider) = (Emulated::start(PlatformConfig::default()).await.unwrap(), provider().await);
+    let (platform, provider) = (
+        Emulated::start(PlatformConfig::default()).await.unwrap(),
+        provider().await,
+    );
     let config = json!({ "_account": "acc", "oauth": provider.issue_expired() });
-    platform.set_step("flow", EmulatedStep { config: config.clone(), ..EmulatedStep::default() });
-    let account: Map<_, _> =
-        config.as_object().unwrap().clone().into_iter().filter(|(name, _)| name == "oauth").collect();
+    platform.set_step(
+        "flow",
+        EmulatedStep {
+            config: config.clone(),
+            ..EmulatedStep::default()
+        },
+    );
+    let account: Map<_, _> = config
+        .as_object()
+        .unwrap()
+        .clone()
+        .into_iter()
+        .filter(|(name, _)| name == "oauth")
+        .collect();
     platform.set_account("acc", account);
-    Connected { platform, provider, config }
+    Connected {
+        platform,
+        provider,
+        config,
+    }
 }
 
 impl Connected {
     async fn call(&self, method: &str) -> emulator::platform::ServiceResult {
         let component = component(&self.provider);
-        call(method, &self.config, &self.platform.url(), &self.platform.result_url("exec"), component).await;
+        call(
+            method,
+            &self.config,
+            &self.platform.url(),
+            &self.platform.result_url("exec"),
+            component,
+        )
+        .await;
         self.platform.results().pop().unwrap()
     }
 
     fn stored(&self) -> String {
-        self.platform.account("acc").unwrap()["oauth"]["refresh_token"].as_str().unwrap().to_owned()
+        self.platform.account("acc").unwrap()["oauth"]["refresh_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -109,11 +153,22 @@ async fn case_17_tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
         let result = connected.call(method).await;
         assert!(result.success, "{method}: {}", result.data);
         assert_eq!(connected.provider.refreshes(), 1, "{method}");
-        assert!(connected.provider.is_spendable(&connected.stored()), "{method}");
+        assert!(
+            connected.provider.is_spendable(&connected.stored()),
+            "{method}"
+        );
         // What was saved comes before what is told: who reads the result can rely on it.
         let calls = connected.platform.calls();
-        let place = |what: &str| calls.iter().position(|call| call.line().starts_with(what)).unwrap();
-        assert!(place("PUT /v1/accounts/acc") < place("POST /result"), "{method}: {calls:?}");
+        let place = |what: &str| {
+            calls
+                .iter()
+                .position(|call| call.line().starts_with(what))
+                .unwrap()
+        };
+        assert!(
+            place("PUT /v1/accounts/acc") < place("POST /result"),
+            "{method}: {calls:?}"
+        );
     }
 }
 
@@ -121,9 +176,15 @@ async fn case_17_tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
 #[tokio::test]
 async fn case_17_a_rotated_token_that_a_select_model_cannot_save_is_the_error_of_the_call() {
     let connected = connected().await;
-    connected.platform.fail("PUT /v1/accounts", vec![Fault::Status(400); 20]);
+    connected
+        .platform
+        .fail("PUT /v1/accounts", vec![Fault::Status(400); 20]);
     let result = connected.call("selectModel").await;
-    assert!(!result.success && result.data.to_string().contains("could not be saved"), "{}", result.data);
+    assert!(
+        !result.success && result.data.to_string().contains("could not be saved"),
+        "{}",
+        result.data
+    );
 }
 
 #[tokio::test]
@@ -136,22 +197,51 @@ async fn case_39_secrets_are_understood_alone_and_in_a_list() {
             ResponseTemplate::new(200).set_body_json(json!({ "data": data }))
         };
         let secret = "/v2/workspaces/ws/secrets/s1";
-        let read = Mock::given(method("GET")).and(path(secret)).respond_with(answer(provider.issue_expired()));
+        let read = Mock::given(method("GET"))
+            .and(path(secret))
+            .respond_with(answer(provider.issue_expired()));
         let refresh = Mock::given(method("POST")).and(path(format!("{secret}/refresh")));
-        let result = Mock::given(method("POST")).and(path("/result")).respond_with(ResponseTemplate::new(200));
+        let result = Mock::given(method("POST"))
+            .and(path("/result"))
+            .respond_with(ResponseTemplate::new(200));
         // The first to find it expired, the second to see whether it is another one by now.
         read.expect(2).mount(&platform).await;
-        refresh.respond_with(answer(provider.issue())).expect(1).mount(&platform).await;
+        refresh
+            .respond_with(answer(provider.issue()))
+            .expect(1)
+            .mount(&platform)
+            .await;
         result.expect(1).mount(&platform).await;
 
         let (config, url) = (json!({ "secretId": "s1" }), platform.uri());
-        call("verifyCredentials", &config, &url, &format!("{url}/result"), component(&provider)).await;
+        call(
+            "verifyCredentials",
+            &config,
+            &url,
+            &format!("{url}/result"),
+            component(&provider),
+        )
+        .await;
 
         let requests = platform.received_requests().await.unwrap();
         let result: Value = requests.last().unwrap().body_json().unwrap();
-        assert_eq!(result, json!({ "status": "success", "data": { "verified": true } }), "list: {in_list}");
-        assert_eq!(provider.api_calls().iter().map(|call| call.status).collect::<Vec<_>>(), [Some(401), Some(200)]);
+        assert_eq!(
+            result,
+            json!({ "status": "success", "data": { "verified": true } }),
+            "list: {in_list}"
+        );
+        assert_eq!(
+            provider
+                .api_calls()
+                .iter()
+                .map(|call| call.status)
+                .collect::<Vec<_>>(),
+            [Some(401), Some(200)]
+        );
         assert_eq!(provider.refreshes(), 0);
-        assert!(requests.iter().all(|request| request.method != "PUT"), "no updateKeys");
+        assert!(
+            requests.iter().all(|request| request.method != "PUT"),
+            "no updateKeys"
+        );
     }
 }

@@ -44,7 +44,10 @@ impl LogSettings {
         let (level, warning) = level(set("LOG_LEVEL").as_deref());
         Self {
             level,
-            context: CONTEXT.iter().filter_map(|name| Some((full(name), set(&full(name))?))).collect(),
+            context: CONTEXT
+                .iter()
+                .filter_map(|name| Some((full(name), set(&full(name))?)))
+                .collect(),
             tag: set(&full("FLOW_ID")),
             warnings: warning.into_iter().collect(),
         }
@@ -60,7 +63,8 @@ fn level(name: Option<&str>) -> (LevelFilter, Option<String>) {
         // The most that can be left out: fatal lines are errors here.
         Some("error" | "fatal") => LevelFilter::ERROR,
         Some(_) => {
-            let remark = "LOG_LEVEL is none of trace, debug, info, warn, error and fatal: info is used";
+            let remark =
+                "LOG_LEVEL is none of trace, debug, info, warn, error and fatal: info is used";
             return (LevelFilter::INFO, Some(remark.to_owned()));
         }
     };

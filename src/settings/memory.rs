@@ -39,10 +39,18 @@ fn limit(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     });
     let limits = files.flat_map(|(mount, group, file)| {
         // Inside of a container the mount may begin with its own group: a path that is not there is passed over.
-        let around = Path::new(group.trim_start_matches('/')).ancestors().map(PathBuf::from).collect::<Vec<_>>();
-        around.into_iter().map(move |group| Path::new(mount).join(group).join(file))
+        let around = Path::new(group.trim_start_matches('/'))
+            .ancestors()
+            .map(PathBuf::from)
+            .collect::<Vec<_>>();
+        around
+            .into_iter()
+            .map(move |group| Path::new(mount).join(group).join(file))
     });
-    limits.filter_map(|path| read(&path)?.trim().parse().ok()).filter(|limit| *limit < NO_LIMIT).min()
+    limits
+        .filter_map(|path| read(&path)?.trim().parse().ok())
+        .filter(|limit| *limit < NO_LIMIT)
+        .min()
 }
 
 #[cfg(test)]
@@ -50,19 +58,39 @@ mod tests {
     use super::*;
 
     fn of(files: &[(&str, &str)]) -> usize {
-        share(|path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned()))
+        share(|path| {
+            files
+                .iter()
+                .find(|(name, _)| Path::new(name) == path)
+                .map(|(_, text)| (*text).to_owned())
+        })
     }
 
     #[test]
     fn a_body_may_take_a_quarter_of_what_the_control_group_allows() {
         for (files, expected) in [
-            (&[("/proc/self/cgroup", "0::/\n"), ("/sys/fs/cgroup/memory.max", "536870912\n")][..], 128 << 20),
-            (&[("/proc/self/cgroup", "0::/a/b\n"), ("/sys/fs/cgroup/a/b/memory.max", "4000\n")], 1000),
+            (
+                &[
+                    ("/proc/self/cgroup", "0::/\n"),
+                    ("/sys/fs/cgroup/memory.max", "536870912\n"),
+                ][..],
+                128 << 20,
+            ),
+            (
+                &[
+                    ("/proc/self/cgroup", "0::/a/b\n"),
+                    ("/sys/fs/cgroup/a/b/memory.max", "4000\n"),
+                ],
+                1000,
+            ),
             // Version 1, from outside of a container and from inside.
             (
                 &[
                     ("/proc/self/cgroup", "5:cpu:/x\n4:memory:/docker/1\n0::/\n"),
-                    ("/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "8000\n"),
+                    (
+                        "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes",
+                        "8000\n",
+                    ),
                 ],
                 2000,
             ),
@@ -93,12 +121,21 @@ mod tests {
     fn without_a_limit_a_body_may_take_256_mib() {
         for files in [
             &[][..],
-            &[("/proc/self/cgroup", "0::/\n"), ("/sys/fs/cgroup/memory.max", "max\n")],
+            &[
+                ("/proc/self/cgroup", "0::/\n"),
+                ("/sys/fs/cgroup/memory.max", "max\n"),
+            ],
             &[
                 ("/proc/self/cgroup", "4:memory:/\n"),
-                ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                (
+                    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                    "9223372036854771712\n",
+                ),
             ],
-            &[("/proc/self/cgroup", "nonsense"), ("/sys/fs/cgroup/memory.max", "0\n")],
+            &[
+                ("/proc/self/cgroup", "nonsense"),
+                ("/sys/fs/cgroup/memory.max", "0\n"),
+            ],
         ] {
             assert_eq!(of(files), 256 << 20, "{files:?}");
         }

@@ -38,13 +38,18 @@ pub fn started_by_platform() -> bool {
 
 /// True when any of these names of variables is one of the platform's.
 pub fn any_platform_variable(names: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
-    names.into_iter().any(|name| name.as_ref().starts_with(reader::PREFIX))
+    names
+        .into_iter()
+        .any(|name| name.as_ref().starts_with(reader::PREFIX))
 }
 
 /// The folder that holds component.json, relative to the working directory: `COMPONENT_PATH`, else the empty path.
 pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
     // The platform's value may begin with a slash and still means a folder below the working directory.
-    get("ELASTICIO_COMPONENT_PATH").unwrap_or_default().trim_start_matches('/').into()
+    get("ELASTICIO_COMPONENT_PATH")
+        .unwrap_or_default()
+        .trim_start_matches('/')
+        .into()
 }
 
 /// How a step runs: everything the platform says by environment variables.

@@ -23,7 +23,12 @@ pub enum OAuthMode {
 pub struct UnknownOAuthMode;
 
 impl OAuthMode {
-    const ALL: [Self; 4] = [Self::EveryAccess, Self::On401, Self::Expiry, Self::PlatformSecret];
+    const ALL: [Self; 4] = [
+        Self::EveryAccess,
+        Self::On401,
+        Self::Expiry,
+        Self::PlatformSecret,
+    ];
 
     /// The name that [`FromStr`] reads.
     #[must_use]
@@ -41,7 +46,10 @@ impl FromStr for OAuthMode {
     type Err = UnknownOAuthMode;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or(UnknownOAuthMode)
+        Self::ALL
+            .into_iter()
+            .find(|mode| mode.name() == text)
+            .ok_or(UnknownOAuthMode)
     }
 }
 
@@ -70,7 +78,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             None => false,
             Some("broker") => true,
             Some(_) => {
-                self.problem("OAUTH_LOCK", "is not `broker`, the one kind of lock there is; without it there is none");
+                self.problem(
+                    "OAUTH_LOCK",
+                    "is not `broker`, the one kind of lock there is; without it there is none",
+                );
                 false
             }
         }

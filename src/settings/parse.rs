@@ -24,7 +24,9 @@ pub(super) fn parse_int(text: &str) -> Option<Integer> {
         Some(rest) => (16, rest),
         None => (10, text),
     };
-    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_digit(radix))
+        .unwrap_or(digits.len());
     let (run, rest) = digits.split_at(end);
     if run.is_empty() {
         return None;
@@ -32,8 +34,14 @@ pub(super) fn parse_int(text: &str) -> Option<Integer> {
     let size = run
         .chars()
         .filter_map(|c| c.to_digit(radix))
-        .fold(0_i64, |sum, digit| sum.saturating_mul(radix.into()).saturating_add(digit.into()));
-    Some(Integer { value: if negative { -size } else { size }, garbage: !rest.is_empty() })
+        .fold(0_i64, |sum, digit| {
+            sum.saturating_mul(radix.into())
+                .saturating_add(digit.into())
+        });
+    Some(Integer {
+        value: if negative { -size } else { size },
+        garbage: !rest.is_empty(),
+    })
 }
 
 /// White space in JavaScript's sense: Unicode's, and the byte order mark.
@@ -82,7 +90,11 @@ fn word_length(text: &[u8]) -> usize {
     let run = |from: usize, is: fn(&u8) -> bool| text[from..].iter().take_while(|b| is(b)).count();
     let digits = run(0, u8::is_ascii_digit);
     if digits > 0 {
-        return if ends_as_ordinal(text, digits) { digits + 2 } else { digits };
+        return if ends_as_ordinal(text, digits) {
+            digits + 2
+        } else {
+            digits
+        };
     }
     let upper = run(0, u8::is_ascii_uppercase);
     let lower = run(upper, u8::is_ascii_lowercase);
@@ -95,7 +107,9 @@ fn word_length(text: &[u8]) -> usize {
 
 /// Two letters after the digits make an ordinal (`1ST`, `22nd`, `4TH`), in one letter case, at the end of the word.
 fn ends_as_ordinal(text: &[u8], digits: usize) -> bool {
-    let Some(suffix) = text.get(digits..digits + 2) else { return false };
+    let Some(suffix) = text.get(digits..digits + 2) else {
+        return false;
+    };
     let fits = match text[digits - 1] {
         b'1' => suffix.eq_ignore_ascii_case(b"st"),
         b'2' => suffix.eq_ignore_ascii_case(b"nd"),
@@ -105,7 +119,9 @@ fn ends_as_ordinal(text: &[u8], digits: usize) -> bool {
     let upper = suffix.iter().all(u8::is_ascii_uppercase);
     let one_case = upper || suffix.iter().all(u8::is_ascii_lowercase);
     let ends = text.get(digits + 2).is_none_or(|next| {
-        !next.is_ascii_alphanumeric() || (upper && next.is_ascii_lowercase()) || (!upper && next.is_ascii_uppercase())
+        !next.is_ascii_alphanumeric()
+            || (upper && next.is_ascii_lowercase())
+            || (!upper && next.is_ascii_uppercase())
     });
     fits && one_case && ends
 }

@@ -1,7 +1,8 @@
 //! Which variables there are, what they are called and what holds when they are not set (contract §1.2 to §1.6).
 
 use super::{
-    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, Problems, RateSettings, RunSettings, Settings,
+    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, Problems, RateSettings, RunSettings,
+    Settings,
     parse::camel_case,
     reader::{PREFIX, Reader, full, is_http, without_slashes},
 };
@@ -24,8 +25,12 @@ impl Settings {
             uri: reader.required_http_address("API_URI"),
             username: reader.required("API_USERNAME"),
             key: reader.required_secret("API_KEY"),
-            attempts: reader.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| reader.count(name, 3)),
-            retry_delay: reader.if_set("API_REQUEST_RETRY_DELAY", |reader, name| reader.millis(name, 100)),
+            attempts: reader.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| {
+                reader.count(name, 3)
+            }),
+            retry_delay: reader.if_set("API_REQUEST_RETRY_DELAY", |reader, name| {
+                reader.millis(name, 100)
+            }),
             configuration_limit: reader.configuration_limit(),
         };
         let object_storage = reader.object_storage();
@@ -39,7 +44,16 @@ impl Settings {
         };
         if reader.problems.is_empty() {
             let warnings = reader.warnings;
-            Ok(Self { identity, api, object_storage, additional_headers, webhook_uri, oauth_mode, mode, warnings })
+            Ok(Self {
+                identity,
+                api,
+                object_storage,
+                additional_headers,
+                webhook_uri,
+                oauth_mode,
+                mode,
+                warnings,
+            })
         } else {
             Err(Problems(reader.problems))
         }
@@ -72,7 +86,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
         let size_limit = self.number(&full("OBJECT_STORAGE_SIZE_LIMIT"));
         let size_limit = size_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        match (self.text("OBJECT_STORAGE_URI"), self.text("OBJECT_STORAGE_TOKEN")) {
+        match (
+            self.text("OBJECT_STORAGE_URI"),
+            self.text("OBJECT_STORAGE_TOKEN"),
+        ) {
             (Some(uri), Some(token)) if is_http(&uri) => Some(ObjectStorageSettings {
                 uri: without_slashes(&uri),
                 token: token.into(),
@@ -81,15 +98,24 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
                 size_limit,
             }),
             (Some(_), Some(_)) => {
-                self.warning("OBJECT_STORAGE_URI", "is not an http or https address: object storage is not used");
+                self.warning(
+                    "OBJECT_STORAGE_URI",
+                    "is not an http or https address: object storage is not used",
+                );
                 None
             }
             (Some(_), None) => {
-                self.warning("OBJECT_STORAGE_TOKEN", "is not set, the URI is: object storage is not used");
+                self.warning(
+                    "OBJECT_STORAGE_TOKEN",
+                    "is not set, the URI is: object storage is not used",
+                );
                 None
             }
             (None, Some(_)) => {
-                self.warning("OBJECT_STORAGE_URI", "is not set, the token is: object storage is not used");
+                self.warning(
+                    "OBJECT_STORAGE_URI",
+                    "is not set, the token is: object storage is not used",
+                );
                 None
             }
             (None, None) => None,
@@ -99,7 +125,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     /// The variables that `ADDITIONAL_VARS_FOR_HEADERS` names, under their header names; unset ones are left out.
     fn additional_headers(&self) -> Vec<(String, String)> {
         let list = self.text("ADDITIONAL_VARS_FOR_HEADERS").unwrap_or_default();
-        let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
         names
             .filter_map(|name| {
                 let value = (self.get)(name)?;
@@ -113,15 +142,27 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         let crypto_password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
         let crypto_iv = self.required_secret("MESSAGE_CRYPTO_IV");
         if !matches!(crypto_iv.expose_secret().len(), 0 | 16) {
-            self.problem("MESSAGE_CRYPTO_IV", "is not 16 bytes long: an initialisation vector has 16");
+            self.problem(
+                "MESSAGE_CRYPTO_IV",
+                "is not 16 bytes long: an initialisation vector has 16",
+            );
         }
-        let input_format = self.text("INPUT_FORMAT").unwrap_or_default().to_ascii_lowercase();
+        let input_format = self
+            .text("INPUT_FORMAT")
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if !matches!(&*input_format, "" | "default" | "error") {
-            self.warning("INPUT_FORMAT", "is neither `default` nor `error`: it is read as `default`");
+            self.warning(
+                "INPUT_FORMAT",
+                "is neither `default` nor `error`: it is read as `default`",
+            );
         }
         let emit_lightweight = self.flag("EMIT_LIGHTWEIGHT_MESSAGE");
         if emit_lightweight && !has_object_storage {
-            self.warning("EMIT_LIGHTWEIGHT_MESSAGE", "is set, but object storage is not: large messages will fail");
+            self.warning(
+                "EMIT_LIGHTWEIGHT_MESSAGE",
+                "is set, but object storage is not: large messages will fail",
+            );
         }
         RunSettings {
             amqp,
@@ -150,7 +191,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         let uri = self.required_secret("AMQP_URI");
         let text = uri.expose_secret();
         if !text.is_empty() && !text.starts_with("amqp://") && !text.starts_with("amqps://") {
-            self.problem("AMQP_URI", "is not a broker's address: expected amqp://… or amqps://…");
+            self.problem(
+                "AMQP_URI",
+                "is not a broker's address: expected amqp://… or amqps://…",
+            );
         }
         AmqpSettings {
             uri,
@@ -167,7 +211,8 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             rebound_limit: self.count("REBOUND_LIMIT", 20),
             publish_retry_delay: self.millis("AMQP_PUBLISH_RETRY_DELAY", 100),
             publish_max_retry_delay: self.millis("AMQP_PUBLISH_MAX_RETRY_DELAY", 300_000),
-            publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0)).filter(|attempts| *attempts > 0),
+            publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0))
+                .filter(|attempts| *attempts > 0),
             absence_is_error: self.absence_is_error(),
             binding_timeout: Duration::from_secs(self.count("BINDING_TIMEOUT", 30).into()),
             connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
@@ -176,9 +221,15 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     fn absence_is_error(&mut self) -> bool {
-        let meaning = self.text("UNBOUND_ROUTING_KEYS").unwrap_or_default().to_ascii_lowercase();
+        let meaning = self
+            .text("UNBOUND_ROUTING_KEYS")
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if !matches!(&*meaning, "" | "end-of-flow" | "error") {
-            self.warning("UNBOUND_ROUTING_KEYS", "is neither `end-of-flow` nor `error`: it is read as `end-of-flow`");
+            self.warning(
+                "UNBOUND_ROUTING_KEYS",
+                "is neither `end-of-flow` nor `error`: it is read as `end-of-flow`",
+            );
         }
         meaning == "error"
     }
@@ -186,7 +237,10 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     fn prefetch(&mut self) -> u16 {
         let wanted = self.count("RABBITMQ_PREFETCH_SAILOR", 1);
         u16::try_from(wanted).unwrap_or_else(|_| {
-            self.warning("RABBITMQ_PREFETCH_SAILOR", "is above what the protocol can say: 65535 is used");
+            self.warning(
+                "RABBITMQ_PREFETCH_SAILOR",
+                "is above what the protocol can say: 65535 is used",
+            );
             u16::MAX
         })
     }

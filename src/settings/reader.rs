@@ -23,7 +23,9 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("The environment variables that the platform sets for a step are not complete:")?;
+        f.write_str(
+            "The environment variables that the platform sets for a step are not complete:",
+        )?;
         for Problem { variable, fault } in &self.0 {
             write!(f, "\n  {variable} {fault}")?;
         }
@@ -40,7 +42,11 @@ pub(super) struct Reader<G> {
 
 impl<G: Fn(&str) -> Option<String>> Reader<G> {
     pub(super) fn new(get: G) -> Self {
-        Self { get, problems: Vec::new(), warnings: Vec::new() }
+        Self {
+            get,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// A text; an empty one counts as not set.
@@ -70,12 +76,19 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     /// What `read` makes of a variable that is set; none where it is not.
-    pub(super) fn if_set<T>(&mut self, name: &str, read: impl FnOnce(&mut Self, &str) -> T) -> Option<T> {
+    pub(super) fn if_set<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self, &str) -> T,
+    ) -> Option<T> {
         self.text(name).map(|_| read(self, name))
     }
 
     pub(super) fn problem(&mut self, name: &str, fault: &str) {
-        self.problems.push(Problem { variable: full(name), fault: fault.to_owned() });
+        self.problems.push(Problem {
+            variable: full(name),
+            fault: fault.to_owned(),
+        });
     }
 
     pub(super) fn warning(&mut self, name: &str, remark: &str) {
@@ -83,16 +96,22 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     pub(super) fn flag(&mut self, name: &str) -> bool {
-        let Some(text) = (self.get)(&full(name)) else { return false };
+        let Some(text) = (self.get)(&full(name)) else {
+            return false;
+        };
         if !is_clear_flag(&text) {
-            self.warning(name, "is read as true: only the empty text and exactly `false` are false");
+            self.warning(
+                name,
+                "is read as true: only the empty text and exactly `false` are false",
+            );
         }
         parse_flag(&text)
     }
 
     /// A number from 1 up; what is no such number counts as not set.
     pub(super) fn count(&mut self, name: &str, default: u32) -> u32 {
-        self.number(&full(name)).map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX))
+        self.number(&full(name))
+            .map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX))
     }
 
     pub(super) fn millis(&mut self, name: &str, default: u32) -> Duration {
@@ -100,13 +119,22 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     /// A number by its full name, where only some make sense; any other counts as not set.
-    pub(super) fn number_within(&mut self, variable: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
-        let Some(number) = self.number(variable) else { return default };
+    pub(super) fn number_within(
+        &mut self,
+        variable: &str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
+        let Some(number) = self.number(variable) else {
+            return default;
+        };
         if range.contains(&number) {
             return number;
         }
         let (least, most) = range.into_inner();
-        self.warnings.push(format!("{variable} is not between {least} and {most}: the default is used"));
+        self.warnings.push(format!(
+            "{variable} is not between {least} and {most}: the default is used"
+        ));
         default
     }
 
@@ -114,11 +142,15 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     pub(super) fn number(&mut self, variable: &str) -> Option<u64> {
         let text = (self.get)(variable).filter(|text| !text.is_empty())?;
         let parsed = parse_int(&text);
-        let used = parsed.and_then(|number| u64::try_from(number.value).ok()).filter(|number| *number > 0);
+        let used = parsed
+            .and_then(|number| u64::try_from(number.value).ok())
+            .filter(|number| *number > 0);
         let remark = match (parsed, used) {
             (None, _) => "is not a number: the default is used".to_owned(),
             (Some(_), None) => "is not above zero: the default is used".to_owned(),
-            (Some(number), Some(used)) if number.garbage => format!("has more than digits in it: it is read as {used}"),
+            (Some(number), Some(used)) if number.garbage => {
+                format!("has more than digits in it: it is read as {used}")
+            }
             _ => return used,
         };
         self.warnings.push(format!("{variable} {remark}"));

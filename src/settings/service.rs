@@ -89,7 +89,9 @@ impl ServiceSettings {
     /// from variables as `get` gives them.
     pub fn read(method: Option<&str>, get: impl Fn(&str) -> Option<String>) -> ServiceStart {
         let mut reader = Reader::new(get);
-        let Some(url) = reader.text("POST_RESULT_URL") else { return ServiceStart::Fatal(missing("POST_RESULT_URL")) };
+        let Some(url) = reader.text("POST_RESULT_URL") else {
+            return ServiceStart::Fatal(missing("POST_RESULT_URL"));
+        };
         let target = ResultTarget {
             url: url.into(),
             attempts: reader.count("API_REQUEST_RETRY_ATTEMPTS", 3),
@@ -103,9 +105,15 @@ impl ServiceSettings {
 }
 
 impl<G: Fn(&str) -> Option<String>> Reader<G> {
-    fn service(mut self, method: Option<&str>, target: &ResultTarget) -> Result<ServiceSettings, String> {
+    fn service(
+        mut self,
+        method: Option<&str>,
+        target: &ResultTarget,
+    ) -> Result<ServiceSettings, String> {
         let kind = Kind::named(method)?;
-        let config = Json::checked(self.provided("CFG")?.into()).ok().and_then(|json| json.parse().ok());
+        let config = Json::checked(self.provided("CFG")?.into())
+            .ok()
+            .and_then(|json| json.parse().ok());
         let config = config.ok_or("Unable to parse CFG")?;
         let api = ApiSettings {
             uri: without_slashes(&self.provided("API_URI")?),
@@ -118,18 +126,32 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         };
         let method = match kind {
             Kind::VerifyCredentials => Method::VerifyCredentials,
-            Kind::GetMetaModel => Method::GetMetaModel { function: self.provided("ACTION_OR_TRIGGER")? },
+            Kind::GetMetaModel => Method::GetMetaModel {
+                function: self.provided("ACTION_OR_TRIGGER")?,
+            },
             Kind::SelectModel => Method::SelectModel {
                 function: self.provided("ACTION_OR_TRIGGER")?,
                 model: self.provided("GET_MODEL_METHOD")?,
             },
         };
-        let oauth_mode = self.oauth_mode().map_err(|unknown| format!("{} {unknown}", full(oauth::MODE)))?;
+        let oauth_mode = self
+            .oauth_mode()
+            .map_err(|unknown| format!("{} {unknown}", full(oauth::MODE)))?;
         let object_storage = self.object_storage();
-        let object_storage =
-            object_storage.map(|storage| ObjectStorageSettings { retries: storage.retries.or(Some(2)), ..storage });
+        let object_storage = object_storage.map(|storage| ObjectStorageSettings {
+            retries: storage.retries.or(Some(2)),
+            ..storage
+        });
         let identity = self.known_identity();
-        Ok(ServiceSettings { method, config, api, object_storage, oauth_mode, identity, warnings: self.warnings })
+        Ok(ServiceSettings {
+            method,
+            config,
+            api,
+            object_storage,
+            oauth_mode,
+            identity,
+            warnings: self.warnings,
+        })
     }
 
     fn provided(&self, name: &str) -> Result<String, String> {
@@ -161,7 +183,10 @@ enum Kind {
 impl Kind {
     fn named(name: Option<&str>) -> Result<Self, String> {
         let Some(name) = name else {
-            return Err("No service method given: expected verifyCredentials, getMetaModel or selectModel".into());
+            return Err(
+                "No service method given: expected verifyCredentials, getMetaModel or selectModel"
+                    .into(),
+            );
         };
         match &*name.to_ascii_lowercase() {
             "verifycredentials" => Ok(Self::VerifyCredentials),

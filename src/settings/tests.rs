@@ -61,9 +61,16 @@ fn unbound_routing_keys_end_the_flow_unless_told_otherwise() {
         (Some("true"), false, true),
     ] {
         let settings = read(&[("ELASTICIO_UNBOUND_ROUTING_KEYS", text)]).unwrap();
-        let warned = settings.warnings.iter().any(|warning| warning.contains("UNBOUND_ROUTING_KEYS"));
+        let warned = settings
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("UNBOUND_ROUTING_KEYS"));
         let amqp = run(settings).amqp;
-        assert_eq!((amqp.absence_is_error, warned), (is_error, warns), "{text:?}");
+        assert_eq!(
+            (amqp.absence_is_error, warned),
+            (is_error, warns),
+            "{text:?}"
+        );
         assert_eq!(amqp.binding_timeout, Duration::from_secs(30));
     }
 }
@@ -110,8 +117,15 @@ fn a_number_that_counts_nothing_is_the_default_and_odd_ones_are_told() {
         ("3.9", 3, true),
     ] {
         let settings = read(&[("ELASTICIO_REBOUND_LIMIT", Some(text))]).unwrap();
-        let told_of = settings.warnings.iter().any(|w| w.starts_with("ELASTICIO_REBOUND_LIMIT "));
-        assert_eq!((run(settings).amqp.rebound_limit, told_of), (expected, told), "{text:?}");
+        let told_of = settings
+            .warnings
+            .iter()
+            .any(|w| w.starts_with("ELASTICIO_REBOUND_LIMIT "));
+        assert_eq!(
+            (run(settings).amqp.rebound_limit, told_of),
+            (expected, told),
+            "{text:?}"
+        );
     }
 }
 
@@ -129,8 +143,15 @@ fn every_boolean_but_empty_and_false_is_true_and_odd_ones_are_told() {
         (Some(" "), true, true),
     ] {
         let settings = read(&[("ELASTICIO_STARTUP_REQUIRED", text)]).unwrap();
-        let told_of = settings.warnings.iter().any(|w| w.starts_with("ELASTICIO_STARTUP_REQUIRED "));
-        assert_eq!((run(settings).startup_required, told_of), (expected, told), "{text:?}");
+        let told_of = settings
+            .warnings
+            .iter()
+            .any(|w| w.starts_with("ELASTICIO_STARTUP_REQUIRED "));
+        assert_eq!(
+            (run(settings).startup_required, told_of),
+            (expected, told),
+            "{text:?}"
+        );
     }
 }
 
@@ -164,21 +185,49 @@ fn given_all_that_is_required_then_the_rest_has_its_defaults() {
     assert_eq!(settings.identity.step_id, "step_1");
     assert_eq!(settings.api.uri, "http://localhost:9000");
     assert_eq!(settings.oauth_mode, None);
-    assert_eq!((settings.api.attempts, settings.api.retry_delay), (None, None));
+    assert_eq!(
+        (settings.api.attempts, settings.api.retry_delay),
+        (None, None)
+    );
     assert_eq!(settings.api.configuration_limit, 32 << 20);
     assert!(settings.object_storage.is_none() && settings.additional_headers.is_empty());
     let run = run(settings);
-    assert_eq!((run.protocol_version, run.lightweight_threshold, run.outgoing_size_limit), (1, 1 << 20, 10 << 20));
-    assert_eq!((run.rates.data, run.rates.error, run.rates.snapshot), (10, 2, 2));
+    assert_eq!(
+        (
+            run.protocol_version,
+            run.lightweight_threshold,
+            run.outgoing_size_limit
+        ),
+        (1, 1 << 20, 10 << 20)
+    );
+    assert_eq!(
+        (run.rates.data, run.rates.error, run.rates.snapshot),
+        (10, 2, 2)
+    );
     assert_eq!(run.rates.interval, Duration::from_millis(100));
     assert_eq!(run.shutdown_timeout, Duration::from_secs(25));
     assert!(!run.oauth_lock);
-    assert!(run.error_replies && !run.emit_lightweight && !run.input_is_error && !run.no_self_passthrough);
-    assert_eq!((run.amqp.prefetch, run.amqp.rebound_limit, run.amqp.persistent), (1, 20, false));
+    assert!(
+        run.error_replies
+            && !run.emit_lightweight
+            && !run.input_is_error
+            && !run.no_self_passthrough
+    );
+    assert_eq!(
+        (
+            run.amqp.prefetch,
+            run.amqp.rebound_limit,
+            run.amqp.persistent
+        ),
+        (1, 20, false)
+    );
     assert_eq!(run.amqp.rebound_initial_expiration, Duration::from_secs(15));
     assert_eq!(run.amqp.publish_retry_delay, Duration::from_millis(100));
     assert_eq!(run.amqp.publish_max_retry_delay, Duration::from_secs(300));
-    assert_eq!((run.amqp.publish_attempts, run.amqp.connect_retries), (None, 3));
+    assert_eq!(
+        (run.amqp.publish_attempts, run.amqp.connect_retries),
+        (None, 3)
+    );
     assert_eq!(run.amqp.connect_retry_delay, Duration::from_millis(100));
     assert_eq!(run.amqp.update_keys_key, None);
 }
@@ -189,7 +238,10 @@ fn given_several_faults_then_all_are_told_by_full_name_and_no_value_is() {
         ("ELASTICIO_FLOW_ID", None),
         ("ELASTICIO_STEP_ID", Some("")),
         ("ELASTICIO_API_URI", Some("ftp://user:top-secret-user@host")),
-        ("ELASTICIO_AMQP_URI", Some("http://guest:top-secret-guest@localhost")),
+        (
+            "ELASTICIO_AMQP_URI",
+            Some("http://guest:top-secret-guest@localhost"),
+        ),
         ("ELASTICIO_MESSAGE_CRYPTO_IV", Some("top-secret-iv")),
         ("ELASTICIO_OAUTH_MODE", Some("top-secret-mode")),
         ("ELASTICIO_OAUTH_LOCK", Some("top-secret-lock")),
@@ -220,15 +272,32 @@ fn settings_print_no_secrets() {
         ("ELASTICIO_OBJECT_STORAGE_TOKEN", Some("top-secret-token")),
     ])
     .unwrap();
-    assert!(!format!("{settings:?}").contains("top-secret"), "{settings:?}");
-    assert_eq!(run(settings).amqp.uri.expose_secret(), "amqp://guest:top-secret-guest@localhost");
+    assert!(
+        !format!("{settings:?}").contains("top-secret"),
+        "{settings:?}"
+    );
+    assert_eq!(
+        run(settings).amqp.uri.expose_secret(),
+        "amqp://guest:top-secret-guest@localhost"
+    );
 }
 
 #[test]
 fn the_parsed_shutdown_flag_decides_what_is_required() {
-    let without_broker = |flag| read(&[("ELASTICIO_AMQP_URI", None), ("ELASTICIO_HOOK_SHUTDOWN", Some(flag))]);
-    assert!(matches!(without_broker("true").unwrap().mode, Mode::ShutdownHook));
-    assert_eq!(without_broker("false").unwrap_err().0[0].variable, "ELASTICIO_AMQP_URI");
+    let without_broker = |flag| {
+        read(&[
+            ("ELASTICIO_AMQP_URI", None),
+            ("ELASTICIO_HOOK_SHUTDOWN", Some(flag)),
+        ])
+    };
+    assert!(matches!(
+        without_broker("true").unwrap().mode,
+        Mode::ShutdownHook
+    ));
+    assert_eq!(
+        without_broker("false").unwrap_err().0[0].variable,
+        "ELASTICIO_AMQP_URI"
+    );
 }
 
 #[test]
@@ -243,7 +312,9 @@ fn a_mode_of_oauth2_is_known_by_its_name_alone() {
         ("Expiry", None),
         ("always", None),
     ] {
-        let read = read(&[("ELASTICIO_OAUTH_MODE", Some(text))]).ok().map(|settings| settings.oauth_mode);
+        let read = read(&[("ELASTICIO_OAUTH_MODE", Some(text))])
+            .ok()
+            .map(|settings| settings.oauth_mode);
         assert_eq!(read, expected, "{text:?}");
         if let Some(Some(mode)) = expected {
             assert_eq!(mode.to_string(), text);
@@ -253,10 +324,15 @@ fn a_mode_of_oauth2_is_known_by_its_name_alone() {
 
 #[test]
 fn the_lock_of_oauth2_is_the_brokers_or_none() {
-    for (text, expected) in
-        [(None, Some(false)), (Some(""), Some(false)), (Some("broker"), Some(true)), (Some("true"), None)]
-    {
-        let read = read(&[("ELASTICIO_OAUTH_LOCK", text)]).ok().map(|settings| run(settings).oauth_lock);
+    for (text, expected) in [
+        (None, Some(false)),
+        (Some(""), Some(false)),
+        (Some("broker"), Some(true)),
+        (Some("true"), None),
+    ] {
+        let read = read(&[("ELASTICIO_OAUTH_LOCK", text)])
+            .ok()
+            .map(|settings| run(settings).oauth_lock);
         assert_eq!(read, expected, "{text:?}");
     }
 }
@@ -267,7 +343,9 @@ fn a_service_call_knows_the_mode_of_oauth2() {
         let get = move |name: &str| match name {
             "ELASTICIO_OAUTH_MODE" => Some(mode.to_owned()),
             "ELASTICIO_CFG" => Some("{}".to_owned()),
-            name => name.starts_with("ELASTICIO_").then(|| "http://localhost".to_owned()),
+            name => name
+                .starts_with("ELASTICIO_")
+                .then(|| "http://localhost".to_owned()),
         };
         match ServiceSettings::read(Some("verifyCredentials"), get) {
             ServiceStart::Ready(_, settings) => format!("{:?}", settings.oauth_mode),
@@ -276,24 +354,37 @@ fn a_service_call_knows_the_mode_of_oauth2() {
     };
     assert_eq!(call(""), "None");
     assert_eq!(call("on-401"), "Some(On401)");
-    assert_eq!(call("top-secret"), "ELASTICIO_OAUTH_MODE is none of every-access, on-401, expiry and platform-secret");
+    assert_eq!(
+        call("top-secret"),
+        "ELASTICIO_OAUTH_MODE is none of every-access, on-401, expiry and platform-secret"
+    );
 }
 
 #[test]
 fn the_error_input_format_is_known_in_any_letter_case() {
-    for (text, is_error, told) in
-        [("error", true, false), ("ERROR", true, false), ("default", false, false), ("x", false, true)]
-    {
+    for (text, is_error, told) in [
+        ("error", true, false),
+        ("ERROR", true, false),
+        ("default", false, false),
+        ("x", false, true),
+    ] {
         let settings = read(&[("ELASTICIO_INPUT_FORMAT", Some(text))]).unwrap();
         let told_of = !settings.warnings.is_empty();
-        assert_eq!((run(settings).input_is_error, told_of), (is_error, told), "{text}");
+        assert_eq!(
+            (run(settings).input_is_error, told_of),
+            (is_error, told),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn additional_headers_are_the_named_variables_that_are_set() {
     let settings = read(&[
-        ("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", Some("ELASTICIO_FIRST_VAR, SECOND_ELASTICIO_ENV,,UNSET,EMPTY")),
+        (
+            "ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS",
+            Some("ELASTICIO_FIRST_VAR, SECOND_ELASTICIO_ENV,,UNSET,EMPTY"),
+        ),
         ("ELASTICIO_FIRST_VAR", Some("1")),
         ("SECOND_ELASTICIO_ENV", Some("2")),
         ("EMPTY", Some("")),
@@ -302,7 +393,11 @@ fn additional_headers_are_the_named_variables_that_are_set() {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         settings.additional_headers,
-        [header("firstVar", "1"), header("secondElasticioEnv", "2"), header("empty", "")]
+        [
+            header("firstVar", "1"),
+            header("secondElasticioEnv", "2"),
+            header("empty", "")
+        ]
     );
 }
 
@@ -315,8 +410,16 @@ fn object_storage_needs_address_and_token() {
         (vec![URI], false, 1),
         (vec![TOKEN], false, 1),
         (vec![URI, TOKEN], true, 0),
-        (vec![("ELASTICIO_OBJECT_STORAGE_URI", Some("storage")), TOKEN], false, 1),
-        (vec![("ELASTICIO_EMIT_LIGHTWEIGHT_MESSAGE", Some("true"))], false, 1),
+        (
+            vec![("ELASTICIO_OBJECT_STORAGE_URI", Some("storage")), TOKEN],
+            false,
+            1,
+        ),
+        (
+            vec![("ELASTICIO_EMIT_LIGHTWEIGHT_MESSAGE", Some("true"))],
+            false,
+            1,
+        ),
     ] {
         let settings = read(&variables).unwrap();
         assert_eq!(settings.object_storage.is_some(), used, "{variables:?}");
@@ -342,22 +445,40 @@ fn object_storage_limits_out_of_range_are_the_defaults() {
         .unwrap();
         assert_eq!(settings.warnings.len(), warnings, "{retry:?} {timeout:?}");
         let storage = settings.object_storage.unwrap();
-        assert_eq!((storage.retries, storage.timeout.as_millis()), expected, "{retry:?} {timeout:?}");
+        assert_eq!(
+            (storage.retries, storage.timeout.as_millis()),
+            expected,
+            "{retry:?} {timeout:?}"
+        );
     }
 }
 
 #[test]
 fn tries_are_counted_where_a_variable_says_how_many() {
-    let (attempts, delay) = ("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "ELASTICIO_API_REQUEST_RETRY_DELAY");
+    let (attempts, delay) = (
+        "ELASTICIO_API_REQUEST_RETRY_ATTEMPTS",
+        "ELASTICIO_API_REQUEST_RETRY_DELAY",
+    );
     for (variables, expected, warnings) in [
         (&[(attempts, Some(""))][..], (None, None), 0),
         (&[(attempts, Some("7"))], (Some(7), None), 0),
         (&[(delay, Some("50"))], (None, Some(50)), 0),
-        (&[(attempts, Some("0")), (delay, Some("soon"))], (Some(3), Some(100)), 2),
+        (
+            &[(attempts, Some("0")), (delay, Some("soon"))],
+            (Some(3), Some(100)),
+            2,
+        ),
     ] {
         let settings = read(variables).unwrap();
-        let api = (settings.api.attempts, settings.api.retry_delay.map(|delay| delay.as_millis()));
-        assert_eq!((api, settings.warnings.len()), (expected, warnings), "{variables:?}");
+        let api = (
+            settings.api.attempts,
+            settings.api.retry_delay.map(|delay| delay.as_millis()),
+        );
+        assert_eq!(
+            (api, settings.warnings.len()),
+            (expected, warnings),
+            "{variables:?}"
+        );
     }
 }
 
@@ -367,10 +488,16 @@ fn in_one_time_calls_there_are_few_tries() {
         let get = |name: &str| match name {
             "ELASTICIO_CFG" => Some("{}".to_owned()),
             "ELASTICIO_OAUTH_MODE" => None,
-            "ELASTICIO_API_REQUEST_RETRY_ATTEMPTS" | "REQUEST_MAX_RETRY" => count.map(str::to_owned),
-            name => name.starts_with("ELASTICIO_").then(|| "http://localhost".to_owned()),
+            "ELASTICIO_API_REQUEST_RETRY_ATTEMPTS" | "REQUEST_MAX_RETRY" => {
+                count.map(str::to_owned)
+            }
+            name => name
+                .starts_with("ELASTICIO_")
+                .then(|| "http://localhost".to_owned()),
         };
-        let ServiceStart::Ready(target, settings) = ServiceSettings::read(Some("verifyCredentials"), get) else {
+        let ServiceStart::Ready(target, settings) =
+            ServiceSettings::read(Some("verifyCredentials"), get)
+        else {
             panic!("the call is refused")
         };
         assert_eq!((target.attempts, settings.api.attempts), (api, Some(api)));
@@ -388,7 +515,13 @@ fn answers_are_read_up_to_what_the_variables_say() {
         ("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", Some("7000")),
     ];
     let settings = read(&storage).unwrap();
-    assert_eq!((settings.api.configuration_limit, settings.object_storage.unwrap().size_limit), (5000, Some(7000)));
+    assert_eq!(
+        (
+            settings.api.configuration_limit,
+            settings.object_storage.unwrap().size_limit
+        ),
+        (5000, Some(7000))
+    );
     let storage = read(&storage[..2]).unwrap().object_storage.unwrap();
     assert_eq!(storage.size_limit, None);
     assert!(share_of_one_body() > 0);
@@ -396,9 +529,17 @@ fn answers_are_read_up_to_what_the_variables_say() {
 
 #[test]
 fn the_components_folder_is_below_the_working_directory() {
-    for (text, expected) in [(None, ""), (Some(""), ""), (Some("a/b"), "a/b"), (Some("/a"), "a")] {
-        let path =
-            component_path(|name| (name == "ELASTICIO_COMPONENT_PATH").then(|| text.map(str::to_owned)).flatten());
+    for (text, expected) in [
+        (None, ""),
+        (Some(""), ""),
+        (Some("a/b"), "a/b"),
+        (Some("/a"), "a"),
+    ] {
+        let path = component_path(|name| {
+            (name == "ELASTICIO_COMPONENT_PATH")
+                .then(|| text.map(str::to_owned))
+                .flatten()
+        });
         assert_eq!(path, PathBuf::from(expected), "{text:?}");
     }
 }
@@ -419,7 +560,11 @@ fn a_log_level_that_is_not_known_is_info_and_told() {
         (Some("30"), LevelFilter::INFO, 1),
         (Some("loud"), LevelFilter::INFO, 1),
     ] {
-        let log = LogSettings::read(|name| (name == "LOG_LEVEL").then(|| text.map(str::to_owned)).flatten());
+        let log = LogSettings::read(|name| {
+            (name == "LOG_LEVEL")
+                .then(|| text.map(str::to_owned))
+                .flatten()
+        });
         assert_eq!((log.level, log.warnings.len()), (level, told), "{text:?}");
     }
 }
@@ -432,7 +577,10 @@ fn the_log_carries_the_context_variables_that_are_set() {
         "ELASTICIO_API_KEY" => Some("top-secret".into()),
         _ => None,
     });
-    assert_eq!(log.context, [("ELASTICIO_FLOW_ID".to_owned(), "flow1".to_owned())]);
+    assert_eq!(
+        log.context,
+        [("ELASTICIO_FLOW_ID".to_owned(), "flow1".to_owned())]
+    );
     assert_eq!(log.tag.as_deref(), Some("flow1"));
 }
 

@@ -31,7 +31,9 @@ use tracing_subscriber::{
 };
 
 /// Names that the format itself needs; fields called so get an underscore.
-const RESERVED: [&str; 9] = ["name", "hostname", "pid", "level", "tag", "err", "msg", "time", "v"];
+const RESERVED: [&str; 9] = [
+    "name", "hostname", "pid", "level", "tag", "err", "msg", "time", "v",
+];
 
 /// Writes what the filter hears to what the writer makes.
 pub(super) struct Bunyan<W> {
@@ -43,15 +45,28 @@ pub(super) struct Bunyan<W> {
 
 impl<W> Bunyan<W> {
     pub(super) fn new(settings: &LogSettings, filter: Filter, writer: W) -> Self {
-        Self { filter, writer, process: process(settings) }
+        Self {
+            filter,
+            writer,
+            process: process(settings),
+        }
     }
 }
 
 fn process(settings: &LogSettings) -> String {
     let host = gethostname::gethostname();
-    let mut process = format!(r#""hostname":{},"pid":{},"#, json!(host.to_string_lossy()), std::process::id());
+    let mut process = format!(
+        r#""hostname":{},"pid":{},"#,
+        json!(host.to_string_lossy()),
+        std::process::id()
+    );
     let tag = settings.tag.iter().map(|tag| ("tag", tag));
-    for (name, value) in settings.context.iter().map(|(name, value)| (name.as_str(), value)).chain(tag) {
+    for (name, value) in settings
+        .context
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .chain(tag)
+    {
         process += &format!("{}:{},", json!(name), json!(value));
     }
     process
@@ -76,7 +91,11 @@ where
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.filter.hears(metadata) { Interest::always() } else { Interest::never() }
+        if self.filter.hears(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
@@ -87,7 +106,12 @@ where
         Some(self.filter.most)
     }
 
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+    fn on_new_span(
+        &self,
+        attributes: &span::Attributes<'_>,
+        id: &span::Id,
+        context: Context<'_, S>,
+    ) {
         if let Some(span) = context.span(id) {
             let mut fields = Fields::default();
             attributes.record(&mut fields);
@@ -113,7 +137,10 @@ where
             // Nothing can be done about a log that cannot be written, and a vector always takes what it is given.
             let scope = context.event_scope(event);
             let _ = self.write_line(line, event.metadata(), &fields, scope.into_iter().flatten());
-            let _ = self.writer.make_writer_for(event.metadata()).write_all(line);
+            let _ = self
+                .writer
+                .make_writer_for(event.metadata())
+                .write_all(line);
         });
     }
 }
@@ -126,10 +153,21 @@ impl<W> Bunyan<W> {
         event: &Fields,
         scope: impl Iterator<Item = SpanRef<'a, S>>,
     ) -> io::Result<()> {
-        let own = metadata.target().strip_prefix(SAILOR).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        let own = metadata
+            .target()
+            .strip_prefix(SAILOR)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
         let name = if own { "sailor" } else { "component" };
-        let level = if event.fatal { 60 } else { level_number(*metadata.level()) };
-        write!(line, r#"{{"name":"{name}",{}"level":{level},"#, self.process)?;
+        let level = if event.fatal {
+            60
+        } else {
+            level_number(*metadata.level())
+        };
+        write!(
+            line,
+            r#"{{"name":"{name}",{}"level":{level},"#,
+            self.process
+        )?;
         let mut written: Vec<&'static str> = Vec::with_capacity(16);
         let mut write_fields = |line: &mut Vec<u8>, fields: &Fields| -> io::Result<()> {
             for (name, json) in &fields.list {
@@ -150,7 +188,12 @@ impl<W> Bunyan<W> {
         if let Some(error) = &event.error {
             write!(line, r#""err":{{"message":{}}},"#, json!(error))?;
         }
-        writeln!(line, r#""msg":{},"time":"{}","v":0}}"#, json!(event.message), now())
+        writeln!(
+            line,
+            r#""msg":{},"time":"{}","v":0}}"#,
+            json!(event.message),
+            now()
+        )
     }
 }
 
@@ -219,7 +262,10 @@ impl Visit for Fields {
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let causes = std::iter::successors(value.source(), |cause| (*cause).source());
-        self.set_text(field, causes.fold(value.to_string(), |line, cause| format!("{line}: {cause}")));
+        self.set_text(
+            field,
+            causes.fold(value.to_string(), |line, cause| format!("{line}: {cause}")),
+        );
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -238,7 +284,11 @@ fn level_number(level: Level) -> u8 {
 }
 
 fn now() -> String {
-    iso_time(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    iso_time(
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }
 
 /// A time since the epoch as `2026-02-28T23:59:59.999Z`.
@@ -258,11 +308,16 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     const ERA: u64 = 146_097;
     let days = days + 719_468; // since 0000-03-01
     let (era, day_of_era) = (days / ERA, days % ERA);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / (ERA - 1)) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / (ERA - 1)) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }

@@ -68,17 +68,33 @@ struct Filter {
 impl Filter {
     fn new(level: LevelFilter, component_targets: &[&str], silent_targets: &[&str]) -> Self {
         let own = |level: LevelFilter, others: LevelFilter| {
-            let names = component_targets.iter().map(|name| name.replace('-', "_")).chain([SAILOR.to_owned()]);
-            let silent = silent_targets.iter().map(|name| ((*name).to_owned(), LevelFilter::OFF));
-            Targets::new().with_default(others).with_targets(names.map(|name| (name, level))).with_targets(silent)
+            let names = component_targets
+                .iter()
+                .map(|name| name.replace('-', "_"))
+                .chain([SAILOR.to_owned()]);
+            let silent = silent_targets
+                .iter()
+                .map(|name| ((*name).to_owned(), LevelFilter::OFF));
+            Targets::new()
+                .with_default(others)
+                .with_targets(names.map(|name| (name, level)))
+                .with_targets(silent)
         };
         // Spans say which message a line is about, so they are kept when only warnings are wanted.
         let spans = level.max(LevelFilter::INFO);
-        Self { events: own(level, level.min(LevelFilter::WARN)), spans: own(spans, LevelFilter::OFF), most: spans }
+        Self {
+            events: own(level, level.min(LevelFilter::WARN)),
+            spans: own(spans, LevelFilter::OFF),
+            most: spans,
+        }
     }
 
     fn hears(&self, metadata: &Metadata<'_>) -> bool {
-        let targets = if metadata.is_span() { &self.spans } else { &self.events };
+        let targets = if metadata.is_span() {
+            &self.spans
+        } else {
+            &self.events
+        };
         targets.would_enable(metadata.target(), metadata.level())
     }
 }

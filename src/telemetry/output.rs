@@ -84,7 +84,10 @@ impl Output {
     /// Waits until everything is written, for at most so long. True when it is.
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let queue = self.0.queue();
-        let waited = self.0.written.wait_timeout_while(queue, patience, |queue| queue.busy);
+        let waited = self
+            .0
+            .written
+            .wait_timeout_while(queue, patience, |queue| queue.busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -103,7 +106,9 @@ impl Output {
             self.0.more.notify_one();
         } else {
             let shared = self.0.clone();
-            let thread = thread::Builder::new().name("log".into()).spawn(move || shared.write_all_there_is());
+            let thread = thread::Builder::new()
+                .name("log".into())
+                .spawn(move || shared.write_all_there_is());
             queue.started = thread.is_ok();
             // Without a thread the line waits for the next one, and nobody waits for it.
             queue.busy = queue.started;
@@ -115,11 +120,21 @@ impl<'a> MakeWriter<'a> for Output {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { output: self, most: MOST }
+        Line {
+            output: self,
+            most: MOST,
+        }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
-        Line { output: self, most: if *metadata.level() == Level::ERROR { MOST_ERRORS } else { MOST } }
+        Line {
+            output: self,
+            most: if *metadata.level() == Level::ERROR {
+                MOST_ERRORS
+            } else {
+                MOST
+            },
+        }
     }
 }
 
@@ -154,7 +169,10 @@ impl Shared {
             while queue.lines.is_empty() && queue.dropped == 0 {
                 queue.busy = false;
                 self.written.notify_all();
-                queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .more
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             std::mem::swap(&mut lines, &mut queue.lines);
             let dropped = std::mem::take(&mut queue.dropped);
@@ -173,7 +191,9 @@ impl Shared {
 fn write(output: &mut dyn Write, mut lines: &[u8]) {
     while !lines.is_empty() {
         let some = &lines[..lines.len().min(AT_ONCE)];
-        let end = memrchr(b'\n', some).or_else(|| memchr(b'\n', lines)).map_or(lines.len(), |end| end + 1);
+        let end = memrchr(b'\n', some)
+            .or_else(|| memchr(b'\n', lines))
+            .map_or(lines.len(), |end| end + 1);
         match output.write(&lines[..end]) {
             Ok(0) => return,
             Ok(length) => lines = &lines[length..],
@@ -196,7 +216,10 @@ mod tests {
     fn output() -> (Output, BufReader<PipeReader>) {
         let (reader, writer) = pipe().unwrap();
         let open = move || Box::new(writer.try_clone().unwrap()) as Box<dyn Write + Send>;
-        (Output::new(open, |dropped| format!("dropped {dropped}\n").into()), BufReader::new(reader))
+        (
+            Output::new(open, |dropped| format!("dropped {dropped}\n").into()),
+            BufReader::new(reader),
+        )
     }
 
     fn line(number: usize) -> String {
@@ -213,9 +236,13 @@ mod tests {
     fn what_is_read_in_time_comes_whole_and_in_order() {
         let (output, mut reader) = output();
         for number in 0..2_000 {
-            output.make_writer().write_all(line(number).as_bytes()).unwrap();
+            output
+                .make_writer()
+                .write_all(line(number).as_bytes())
+                .unwrap();
             if number % 100 == 99 {
-                (number - 99..=number).for_each(|number| assert_eq!(read(&mut reader), line(number)));
+                (number - 99..=number)
+                    .for_each(|number| assert_eq!(read(&mut reader), line(number)));
             }
         }
         assert!(output.flush(PATIENCE));
@@ -226,7 +253,12 @@ mod tests {
         let (output, mut reader) = output();
         let long = |number| format!("{number} {}\n", "x".repeat(1_000));
         const LINES: usize = 5_000;
-        (0..LINES).for_each(|number| output.make_writer().write_all(long(number).as_bytes()).unwrap());
+        (0..LINES).for_each(|number| {
+            output
+                .make_writer()
+                .write_all(long(number).as_bytes())
+                .unwrap()
+        });
         assert!(!output.flush(Duration::ZERO), "nobody has read it");
         let (mut next, mut gaps) = (0, 0);
         while next < LINES {
@@ -251,7 +283,10 @@ mod tests {
     #[test]
     fn a_line_larger_than_the_room_for_lines_is_dropped_alone() {
         let (output, mut reader) = output();
-        output.make_writer().write_all("x".repeat(MOST + 1).as_bytes()).unwrap();
+        output
+            .make_writer()
+            .write_all("x".repeat(MOST + 1).as_bytes())
+            .unwrap();
         assert_eq!(read(&mut reader), "dropped 1\n");
         output.make_writer().write_all(b"small\n").unwrap();
         assert_eq!(read(&mut reader), "small\n");
@@ -271,7 +306,10 @@ mod tests {
         let mut errors = 0;
         while errors < 100 {
             let mut text = String::new();
-            assert!(reader.read_line(&mut text).unwrap() > 0, "only {errors} errors");
+            assert!(
+                reader.read_line(&mut text).unwrap() > 0,
+                "only {errors} errors"
+            );
             errors += usize::from(text.starts_with("error "));
         }
     }
@@ -281,7 +319,10 @@ mod tests {
         let (output, reader) = output();
         drop(reader);
         for number in 0..2_000 {
-            output.make_writer().write_all(line(number).as_bytes()).unwrap();
+            output
+                .make_writer()
+                .write_all(line(number).as_bytes())
+                .unwrap();
         }
         assert!(output.flush(PATIENCE));
     }
@@ -310,10 +351,16 @@ mod tests {
             }
         }
         let (reader, writer) = pipe().unwrap();
-        let output = Output::new(move || Box::new(Full(0, writer.try_clone().unwrap())), |_| vec![]);
+        let output = Output::new(
+            move || Box::new(Full(0, writer.try_clone().unwrap())),
+            |_| vec![],
+        );
         output.make_writer().write_all(b"first line\n").unwrap();
         output.make_writer().write_all(b"second line\n").unwrap();
         let mut reader = BufReader::new(reader);
-        assert_eq!((read(&mut reader), read(&mut reader)), ("first line\n".into(), "second line\n".into()));
+        assert_eq!(
+            (read(&mut reader), read(&mut reader)),
+            ("first line\n".into(), "second line\n".into())
+        );
     }
 }

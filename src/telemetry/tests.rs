@@ -23,10 +23,15 @@ impl io::Write for Writes {
 }
 
 fn settings(level: LevelFilter) -> LogSettings {
-    let context = [("ELASTICIO_FLOW_ID", "flow1"), ("ELASTICIO_COMP_NAME", "a \"b\"")];
+    let context = [
+        ("ELASTICIO_FLOW_ID", "flow1"),
+        ("ELASTICIO_COMP_NAME", "a \"b\""),
+    ];
     LogSettings {
         level,
-        context: context.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        context: context
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         tag: Some("flow1".into()),
         warnings: vec![],
     }
@@ -37,7 +42,12 @@ fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
     let writes = Writes::default();
     let writer = writes.clone();
     tracing::subscriber::with_default(
-        subscriber(&settings(level), &["my-component"], &["silent"], move || writer.clone()),
+        subscriber(
+            &settings(level),
+            &["my-component"],
+            &["silent"],
+            move || writer.clone(),
+        ),
         act,
     );
     let lines = writes.0.lock().unwrap();
@@ -45,10 +55,17 @@ fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
         .iter()
         .map(|line| {
             let text = std::str::from_utf8(line).unwrap();
-            assert!(text.ends_with("}\n") && text.matches('\n').count() == 1, "{text}");
+            assert!(
+                text.ends_with("}\n") && text.matches('\n').count() == 1,
+                "{text}"
+            );
             let value: Value = serde_json::from_str(text).unwrap();
             let members = crate::protocol::Object::read(text.trim_end().to_owned().into()).unwrap();
-            assert_eq!(members.iter().count(), value.as_object().unwrap().len(), "a name stands twice: {text}");
+            assert_eq!(
+                members.iter().count(),
+                value.as_object().unwrap().len(),
+                "a name stands twice: {text}"
+            );
             value
         })
         .collect()
@@ -61,10 +78,17 @@ fn only(lines: Vec<Value>) -> Value {
 
 #[test]
 fn a_line_says_where_it_comes_from_and_when() {
-    let mut line = only(logged(LevelFilter::INFO, || tracing::info!(target: "sailor::amqp", "Line\none")));
+    let mut line = only(logged(
+        LevelFilter::INFO,
+        || tracing::info!(target: "sailor::amqp", "Line\none"),
+    ));
     let time = line["time"].take();
     let time = time.as_str().unwrap();
-    assert_eq!((time.len(), &time[10..11], &time[19..20], &time[23..]), (24, "T", ".", "Z"), "{time}");
+    assert_eq!(
+        (time.len(), &time[10..11], &time[19..20], &time[23..]),
+        (24, "T", ".", "Z"),
+        "{time}"
+    );
     assert_eq!(
         line,
         json!({
@@ -92,7 +116,10 @@ fn levels_are_bunyans() {
         tracing::error!("");
         tracing::error!(fatal = true, "");
     });
-    let levels: Vec<_> = lines.iter().map(|line| line["level"].as_u64().unwrap()).collect();
+    let levels: Vec<_> = lines
+        .iter()
+        .map(|line| line["level"].as_u64().unwrap())
+        .collect();
     assert_eq!(levels, [10, 20, 30, 40, 50, 60]);
     assert_eq!(lines[5].get("fatal"), None);
 }
@@ -123,28 +150,44 @@ fn fields_keep_their_types() {
 #[test]
 fn a_line_carries_the_fields_of_its_spans_and_the_innermost_counts() {
     let lines = logged(LevelFilter::INFO, || {
-        let outer =
-            tracing::info_span!("message", threadId = "t1", messageId = "m1", parentMessageId = tracing::field::Empty);
+        let outer = tracing::info_span!(
+            "message",
+            threadId = "t1",
+            messageId = "m1",
+            parentMessageId = tracing::field::Empty
+        );
         let _outer = outer.enter();
         outer.record("parentMessageId", "p1");
-        tracing::info_span!("inner", messageId = "m2", step = 1).in_scope(|| tracing::info!(step = 2, "a"));
+        tracing::info_span!("inner", messageId = "m2", step = 1)
+            .in_scope(|| tracing::info!(step = 2, "a"));
         outer.record("parentMessageId", "p2");
         tracing::info!("b");
     });
     let picked: Vec<_> = lines
         .iter()
-        .map(|line| ["msg", "threadId", "messageId", "parentMessageId", "step"].map(|name| line[name].clone()))
+        .map(|line| {
+            ["msg", "threadId", "messageId", "parentMessageId", "step"]
+                .map(|name| line[name].clone())
+        })
         .collect();
-    assert_eq!(json!(picked), json!([["a", "t1", "m2", "p1", 2], ["b", "t1", "m1", "p2", null]]));
+    assert_eq!(
+        json!(picked),
+        json!([["a", "t1", "m2", "p1", 2], ["b", "t1", "m1", "p2", null]])
+    );
 }
 
 #[test]
 fn ids_are_cut_where_they_are_long_and_other_fields_are_not() {
     let long = "€".repeat(1_000);
     let line = only(logged(LevelFilter::INFO, || {
-        let message = tracing::info_span!("message", threadId = long, messageId = tracing::field::Empty);
+        let message = tracing::info_span!(
+            "message",
+            threadId = long,
+            messageId = tracing::field::Empty
+        );
         message.record("messageId", tracing::field::display(&long));
-        message.in_scope(|| tracing::info!(object_id = long, text = long, identity = long, "{long}"));
+        message
+            .in_scope(|| tracing::info!(object_id = long, text = long, identity = long, "{long}"));
     }));
     // A character of three bytes does not end at 1024.
     for name in ["threadId", "messageId", "object_id"] {
@@ -159,10 +202,17 @@ fn ids_are_cut_where_they_are_long_and_other_fields_are_not() {
 fn the_line_for_missing_lines_is_a_line_like_others() {
     let line = bunyan::gap(&settings(LevelFilter::ERROR))(17);
     let text = std::str::from_utf8(&line).unwrap();
-    assert!(text.ends_with("}\n") && text.matches('\n').count() == 1, "{text}");
+    assert!(
+        text.ends_with("}\n") && text.matches('\n').count() == 1,
+        "{text}"
+    );
     let line: Value = serde_json::from_str(text).unwrap();
     assert_eq!(
-        (&line["dropped"], &line["level"], &line["ELASTICIO_COMP_NAME"]),
+        (
+            &line["dropped"],
+            &line["level"],
+            &line["ELASTICIO_COMP_NAME"]
+        ),
         (&json!(17), &json!(40), &json!("a \"b\""))
     );
     assert_eq!(line["time"].as_str().unwrap().len(), 24);
@@ -176,7 +226,10 @@ fn a_warning_knows_its_message_when_only_warnings_are_wanted() {
             tracing::warn!("wanted");
         });
     }));
-    assert_eq!((&line["msg"], &line["threadId"]), (&json!("wanted"), &json!("t1")));
+    assert_eq!(
+        (&line["msg"], &line["threadId"]),
+        (&json!("wanted"), &json!("t1"))
+    );
 }
 
 #[test]
@@ -191,7 +244,10 @@ fn an_error_is_its_message_and_its_causes() {
         tracing::error!(error = "text", "c");
     });
     assert_eq!(lines[0]["err"], json!({"message": "the step failed"}));
-    assert_eq!(lines[1]["err"], json!({"message": "the step failed: invalid digit found in string"}));
+    assert_eq!(
+        lines[1]["err"],
+        json!({"message": "the step failed: invalid digit found in string"})
+    );
     assert_eq!(lines[2]["err"], json!({"message": "text"}));
     assert_eq!(lines[0].get("error"), None);
 }
@@ -199,13 +255,26 @@ fn an_error_is_its_message_and_its_causes() {
 #[test]
 fn fields_cannot_take_the_names_that_the_format_needs() {
     let line = only(logged(LevelFilter::INFO, || {
-        tracing::info!(name = "n", level = 1, msg = "m", time = "t", v = 9, tag = "x", pid = 1, hostname = "h", "real");
+        tracing::info!(
+            name = "n",
+            level = 1,
+            msg = "m",
+            time = "t",
+            v = 9,
+            tag = "x",
+            pid = 1,
+            hostname = "h",
+            "real"
+        );
     }));
     assert_eq!(
         (&line["msg"], &line["level"], &line["v"], &line["tag"]),
         (&json!("real"), &json!(30), &json!(0), &json!("flow1"))
     );
-    assert_eq!((&line["name_"], &line["msg_"], &line["level_"]), (&json!("n"), &json!("m"), &json!(1)));
+    assert_eq!(
+        (&line["name_"], &line["msg_"], &line["level_"]),
+        (&json!("n"), &json!("m"), &json!(1))
+    );
 }
 
 #[test]
@@ -218,9 +287,23 @@ fn other_crates_are_heard_from_warn_up() {
         tracing::info_span!(target: "h2", "frame", secret = "top-secret")
             .in_scope(|| tracing::warn!(target: "h2", "h2"));
     });
-    let heard: Vec<_> =
-        lines.iter().map(|line| (line["name"].as_str().unwrap(), line["msg"].as_str().unwrap())).collect();
-    assert_eq!(heard, [("sailor", "sailor"), ("component", "component"), ("component", "h2")]);
+    let heard: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["name"].as_str().unwrap(),
+                line["msg"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        heard,
+        [
+            ("sailor", "sailor"),
+            ("component", "component"),
+            ("component", "h2")
+        ]
+    );
     assert!(lines.iter().all(|line| line.get("secret").is_none()));
 }
 
@@ -243,7 +326,10 @@ fn a_field_that_logs_while_it_is_written_does_no_harm() {
             f.write_str("shown")
         }
     }
-    let lines = logged(LevelFilter::INFO, || tracing::info!(field = ?Chatty, "outer"));
+    let lines = logged(
+        LevelFilter::INFO,
+        || tracing::info!(field = ?Chatty, "outer"),
+    );
     assert_eq!(only(lines)["field"], "shown");
 }
 

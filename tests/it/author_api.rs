@@ -30,15 +30,27 @@ impl Action for Name {
     type Input = Pet;
     type Output = Named;
 
-    async fn process(&self, message: Message<Pet>, cx: Context<Config, Named>) -> anyhow::Result<()> {
+    async fn process(
+        &self,
+        message: Message<Pet>,
+        cx: Context<Config, Named>,
+    ) -> anyhow::Result<()> {
         match message.body.name.as_str() {
             "" => anyhow::bail!("a pet needs a name"),
             "busy" => Err(anyhow::anyhow!("429")).rebound_if(|e| e.to_string() == "429"),
             "two errors" => {
                 cx.error(anyhow::anyhow!("first")).await?;
-                cx.data(&Named { name: "after".to_owned() }).await
+                cx.data(&Named {
+                    name: "after".to_owned(),
+                })
+                .await
             }
-            name => cx.data(&Named { name: format!("{}{name}", cx.config.prefix) }).await,
+            name => {
+                cx.data(&Named {
+                    name: format!("{}{name}", cx.config.prefix),
+                })
+                .await
+            }
         }
     }
 }
@@ -55,7 +67,11 @@ impl Trigger for Count {
     type Snapshot = Last;
     type Output = Last;
 
-    async fn poll(&self, since: Option<Last>, cx: &Context<Value, Last>) -> anyhow::Result<Option<Last>> {
+    async fn poll(
+        &self,
+        since: Option<Last>,
+        cx: &Context<Value, Last>,
+    ) -> anyhow::Result<Option<Last>> {
         let n = since.map_or(0, |last| last.n);
         let next = (n + 1..=n + 3).map(|n| Last { n });
         cx.data_all(futures_util::stream::iter(next)).await?;
@@ -75,11 +91,20 @@ const DESCRIPTOR: &str = r#"{
 
 fn component() -> Component {
     let component = Component::new(DESCRIPTOR).unwrap();
-    component.action("name", Name).trigger("count", Count).select_model("sizes", sizes).check().unwrap()
+    component
+        .action("name", Name)
+        .trigger("count", Count)
+        .select_model("sizes", sizes)
+        .check()
+        .unwrap()
 }
 
 async fn name(body: Value) -> sailor::testing::Emitted {
-    Harness::new(&component(), "name").config(json!({ "prefix": "Sir " })).run(body).await.unwrap()
+    Harness::new(&component(), "name")
+        .config(json!({ "prefix": "Sir " }))
+        .run(body)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -92,7 +117,10 @@ async fn an_action_emits_data_and_is_acknowledged() {
 #[tokio::test]
 async fn a_failure_is_an_error_event_and_a_rejection() {
     let emitted = name(json!({ "name": "" })).await;
-    assert_eq!(emitted.events, [Event::Error("a pet needs a name".to_owned())]);
+    assert_eq!(
+        emitted.events,
+        [Event::Error("a pet needs a name".to_owned())]
+    );
     assert_eq!(emitted.verdict, Verdict::Rejected);
 }
 
@@ -100,7 +128,10 @@ async fn a_failure_is_an_error_event_and_a_rejection() {
 async fn an_emitted_error_does_not_stop_the_module_but_rejects_the_message() {
     let emitted = name(json!({ "name": "two errors" })).await;
     assert_eq!(emitted.events.len(), 2);
-    assert_eq!((emitted.verdict, emitted.error.is_none()), (Verdict::Rejected, true));
+    assert_eq!(
+        (emitted.verdict, emitted.error.is_none()),
+        (Verdict::Rejected, true)
+    );
 }
 
 #[tokio::test]
@@ -113,36 +144,72 @@ async fn a_failure_marked_as_a_rebound_comes_again_later() {
 #[tokio::test]
 async fn a_body_that_does_not_fit_is_named_with_its_member() {
     let emitted = name(json!({ "name": 7 })).await;
-    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
-    assert!(text.contains("name: invalid type: integer `7`, expected a string"), "{text}");
+    let [Event::Error(text)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
+    assert!(
+        text.contains("name: invalid type: integer `7`, expected a string"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_configuration_that_does_not_fit_is_named_with_its_member() {
-    let emitted = Harness::new(&component(), "name").run(json!({ "name": "Rex" })).await.unwrap();
-    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
-    assert!(text.contains("configuration") && text.contains("missing field `prefix`"), "{text}");
+    let emitted = Harness::new(&component(), "name")
+        .run(json!({ "name": "Rex" }))
+        .await
+        .unwrap();
+    let [Event::Error(text)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
+    assert!(
+        text.contains("configuration") && text.contains("missing field `prefix`"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_configuration_that_does_not_fit_is_told_without_its_value() {
     let config = json!({ "prefix": 98765 });
-    let emitted = Harness::new(&component(), "name").config(config).run(json!({ "name": "Rex" })).await.unwrap();
-    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
-    assert!(text.contains("prefix: expected a string") && !text.contains("98765"), "{text}");
+    let emitted = Harness::new(&component(), "name")
+        .config(config)
+        .run(json!({ "name": "Rex" }))
+        .await
+        .unwrap();
+    let [Event::Error(text)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
+    assert!(
+        text.contains("prefix: expected a string") && !text.contains("98765"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_trigger_emits_in_order_and_then_keeps_its_snapshot() {
     let component = component();
-    let emitted = Harness::new(&component, "count").snapshot(json!({ "n": 4 })).run(json!({})).await.unwrap();
-    assert_eq!(emitted.data::<Value>(), [json!({ "n": 5 }), json!({ "n": 6 }), json!({ "n": 7 })]);
-    assert_eq!(emitted.events.last(), Some(&Event::Snapshot(json!({ "n": 7 }))));
+    let emitted = Harness::new(&component, "count")
+        .snapshot(json!({ "n": 4 }))
+        .run(json!({}))
+        .await
+        .unwrap();
+    assert_eq!(
+        emitted.data::<Value>(),
+        [json!({ "n": 5 }), json!({ "n": 6 }), json!({ "n": 7 })]
+    );
+    assert_eq!(
+        emitted.events.last(),
+        Some(&Event::Snapshot(json!({ "n": 7 })))
+    );
 }
 
 #[tokio::test]
 async fn an_empty_snapshot_is_none() {
-    let emitted = Harness::new(&component(), "count").snapshot(json!({})).run(json!({})).await.unwrap();
+    let emitted = Harness::new(&component(), "count")
+        .snapshot(json!({}))
+        .run(json!({}))
+        .await
+        .unwrap();
     assert_eq!(emitted.data::<Value>()[0], json!({ "n": 1 }));
 }
 
@@ -150,22 +217,36 @@ async fn an_empty_snapshot_is_none() {
 async fn a_select_model_sees_the_configuration() {
     let component = component();
     let harness = Harness::new(&component, "name").config(json!({ "prefix": "very " }));
-    assert_eq!(harness.select_model("sizes").await.unwrap(), json!({ "s": "very small" }));
+    assert_eq!(
+        harness.select_model("sizes").await.unwrap(),
+        json!({ "s": "very small" })
+    );
 }
 
 #[tokio::test]
 async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
     async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
-        let earlier = message.passthrough::<Pet>("step_0").await?.map(|earlier| earlier.body.name);
+        let earlier = message
+            .passthrough::<Pet>("step_0")
+            .await?
+            .map(|earlier| earlier.body.name);
         cx.data(&json!({ "earlier": earlier, "method": message.method, "odd": message.raw().get("odd").is_some() }))
             .await
     }
-    let component = Component::new(r#"{"actions": {"look": {"main": "./look.rs"}}}"#).unwrap().action("look", look);
+    let component = Component::new(r#"{"actions": {"look": {"main": "./look.rs"}}}"#)
+        .unwrap()
+        .action("look", look);
     let message = json!({
         "body": {}, "method": "POST", "odd": 1, "passthrough": { "step_0": { "headers": {}, "body": { "name": "Rex" } } },
     });
-    let emitted = Harness::new(&component, "look").run_message(message).await.unwrap();
-    assert_eq!(emitted.data::<Value>(), [json!({ "earlier": "Rex", "method": "POST", "odd": true })]);
+    let emitted = Harness::new(&component, "look")
+        .run_message(message)
+        .await
+        .unwrap();
+    assert_eq!(
+        emitted.data::<Value>(),
+        [json!({ "earlier": "Rex", "method": "POST", "odd": true })]
+    );
 }
 
 #[tokio::test]
@@ -174,13 +255,18 @@ async fn a_body_of_an_earlier_step_that_is_kept_elsewhere_is_fetched_when_it_is_
     async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
         let step = message.body["step"].as_str().unwrap();
         match message.passthrough::<Pet>(step).await? {
-            Some(Message { body, headers, .. }) => cx.data(&json!({ "name": body.name, "headers": headers })).await,
+            Some(Message { body, headers, .. }) => {
+                cx.data(&json!({ "name": body.name, "headers": headers }))
+                    .await
+            }
             None => cx.data(&Value::Null).await,
         }
     }
     let platform = Platform::start(PlatformConfig::default()).await.unwrap();
     platform.set_object("kept", r#"{ "name": "Rex" }"#);
-    let component = Component::new(r#"{"actions": {"look": {"main": "./look.rs"}}}"#).unwrap().action("look", look);
+    let component = Component::new(r#"{"actions": {"look": {"main": "./look.rs"}}}"#)
+        .unwrap()
+        .action("look", look);
     let look = async |step: &str| {
         let message = json!({ "body": { "step": step }, "passthrough": {
             "reference": { "headers": { ID: "kept", "own": "h" }, "body": {} },
@@ -188,15 +274,27 @@ async fn a_body_of_an_earlier_step_that_is_kept_elsewhere_is_fetched_when_it_is_
             "whole": { "headers": { ID: "gone" }, "body": { "name": "Ada" } },
             "lost": { "headers": { ID: "gone" }, "body": {} },
         } });
-        let harness = Harness::new(&component, "look").object_storage(&platform.url(), "emulator-storage-token");
+        let harness = Harness::new(&component, "look")
+            .object_storage(&platform.url(), "emulator-storage-token");
         harness.run_message(message).await.unwrap().events
     };
     let data = |value: Value| Event::Data(json!({ "headers": {}, "body": value }));
     assert_eq!(look("nobody").await, [data(Value::Null)]);
-    assert_eq!(look("whole").await, [data(json!({ "name": "Ada", "headers": {} }))]);
+    assert_eq!(
+        look("whole").await,
+        [data(json!({ "name": "Ada", "headers": {} }))]
+    );
     assert!(platform.calls().is_empty());
-    assert_eq!(look("reference").await, [data(json!({ "name": "Rex", "headers": { "own": "h" } }))]);
-    assert_eq!(look("lost").await, [Event::Error("Failed to get message body with id=gone".to_owned())]);
+    assert_eq!(
+        look("reference").await,
+        [data(json!({ "name": "Rex", "headers": { "own": "h" } }))]
+    );
+    assert_eq!(
+        look("lost").await,
+        [Event::Error(
+            "Failed to get message body with id=gone".to_owned()
+        )]
+    );
     assert_eq!(platform.calls().len(), 2);
 }
 
@@ -210,7 +308,11 @@ fn every_difference_between_descriptor_and_modules_is_told_at_once() {
         }
     }"#;
     let component = Component::new(descriptor).unwrap();
-    let mismatch = component.action("name", Name).trigger("count", Count).select_model("other", sizes).check();
+    let mismatch = component
+        .action("name", Name)
+        .trigger("count", Count)
+        .select_model("other", sizes)
+        .check();
     let told = mismatch.unwrap_err().differences().join("\n");
     for difference in [
         "action \"name\" has dynamic metadata",
@@ -226,6 +328,8 @@ fn every_difference_between_descriptor_and_modules_is_told_at_once() {
 
 #[test]
 fn a_descriptor_of_the_wrong_shape_is_named_with_its_member() {
-    let error = Component::new(r#"{"actions": {"a": {"main": 7}}}"#).unwrap_err().to_string();
+    let error = Component::new(r#"{"actions": {"a": {"main": 7}}}"#)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("actions.a.main"), "{error}");
 }

@@ -5,7 +5,12 @@ use std::process::{Command, Output};
 fn component(arguments: &[&str]) -> Output {
     let root = env!("CARGO_MANIFEST_DIR");
     let mut command = Command::new(env!("CARGO_BIN_EXE_component"));
-    command.args(arguments).current_dir(root).env_clear().output().unwrap()
+    command
+        .args(arguments)
+        .current_dir(root)
+        .env_clear()
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -25,7 +30,10 @@ fn check_compares_the_descriptor_with_the_modules_and_their_types() {
 #[test]
 fn schema_prints_what_the_types_say() {
     let printed = text(component(&["schema"]).stdout);
-    assert!(printed.contains("// makeRequest, in") && printed.contains("\"Path below the base URL"), "{printed}");
+    assert!(
+        printed.contains("// makeRequest, in") && printed.contains("\"Path below the base URL"),
+        "{printed}"
+    );
 }
 
 #[test]

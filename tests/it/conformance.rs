@@ -28,17 +28,23 @@ async fn given_the_emulators_broker_then_every_scenario_ends_as_recorded() {
 async fn given_rabbitmq_then_every_scenario_ends_as_recorded() {
     match std::env::var("SAILOR_TEST_AMQP_URI") {
         Ok(uri) => run_all(&uri).await,
-        Err(_) => eprintln!("NOT RUN: set SAILOR_TEST_AMQP_URI to the address of a RabbitMQ, or use scripts/test"),
+        Err(_) => eprintln!(
+            "NOT RUN: set SAILOR_TEST_AMQP_URI to the address of a RabbitMQ, or use scripts/test"
+        ),
     }
 }
 
 async fn run_all(broker: &str) {
     observe::scripted().unwrap();
-    let scenarios: Vec<Scenario> = serde_json::from_str(include_str!("../conformance/scenarios.json")).unwrap();
+    let scenarios: Vec<Scenario> =
+        serde_json::from_str(include_str!("../conformance/scenarios.json")).unwrap();
     let recorded: BTreeMap<String, Record> =
         serde_json::from_str(include_str!("../conformance/recorded.json")).unwrap();
     let (count, peers) = (scenarios.len(), recorded.len());
-    assert!(count == peers && count > 50, "there are {count} scenarios, but recordings of {peers}");
+    assert!(
+        count == peers && count > 50,
+        "there are {count} scenarios, but recordings of {peers}"
+    );
 
     let mut failures: Vec<String> = stream::iter(scenarios)
         .map(|scenario| {
@@ -50,16 +56,28 @@ async fn run_all(broker: &str) {
         .collect()
         .await;
     failures.sort();
-    assert!(failures.is_empty(), "{} of {count} scenarios differ:\n\n{}", failures.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count} scenarios differ:\n\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }
 
 /// Runs one scenario. Some: where it differs.
 async fn hold(scenario: &Scenario, peer: &Record, broker: &str) -> Option<String> {
     let wanted = wanted::instead(&scenario.name);
-    let goal = wanted.as_ref().map_or_else(|| peer.clone(), |wanted| wanted.goal(peer));
+    let goal = wanted
+        .as_ref()
+        .map_or_else(|| peer.clone(), |wanted| wanted.goal(peer));
     let (ours, output) = match observe::run(scenario, &goal, broker).await {
         Ok(observed) => observed,
-        Err(error) => return Some(format!("- {}\n    could not be run: {error:#}", scenario.name)),
+        Err(error) => {
+            return Some(format!(
+                "- {}\n    could not be run: {error:#}",
+                scenario.name
+            ));
+        }
     };
     let differences = match &wanted {
         Some(wanted) => wanted.differences(&goal, &ours),

@@ -19,7 +19,10 @@ fn schema() -> Validator {
 
 /// What the schema says against a descriptor, each with the place.
 fn faults(schema: &Validator, descriptor: &Value) -> Vec<String> {
-    schema.iter_errors(descriptor).map(|error| format!("{} at {:?}", error, error.instance_path().as_str())).collect()
+    schema
+        .iter_errors(descriptor)
+        .map(|error| format!("{} at {:?}", error, error.instance_path().as_str()))
+        .collect()
 }
 
 /// A descriptor with every kind of member.
@@ -66,7 +69,9 @@ fn whole() -> Value {
 #[test]
 fn given_the_descriptors_of_this_repository_then_each_fits_the_schema() {
     let schema = schema();
-    let components = fs::read_dir(format!("{ROOT}/components")).unwrap().map(|entry| entry.unwrap().path());
+    let components = fs::read_dir(format!("{ROOT}/components"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let folders = components.chain([ROOT.into(), format!("{ROOT}/examples/scripted").into()]);
     let mut seen = 0;
     for folder in folders {
@@ -87,7 +92,10 @@ fn given_a_fault_that_the_platform_would_stumble_over_then_the_schema_names_its_
         ("/buildType", json!("podman")),
         ("/envVars/KEY/required", json!("yes")),
         ("/authClientTypes/0", json!("oauth3")),
-        ("/credentials/fields/oauth/viewClass", json!("OAuthFeildView")),
+        (
+            "/credentials/fields/oauth/viewClass",
+            json!("OAuthFeildView"),
+        ),
         ("/credentials/fields/oauth/label", Value::Null),
         ("/credentials/oauth2/scopes", json!("mail")),
         ("/credentials/oauth2/token_uri", json!("")),
@@ -103,9 +111,14 @@ fn given_a_fault_that_the_platform_would_stumble_over_then_the_schema_names_its_
     ];
     for (place, wrong) in cases {
         let mut descriptor = whole();
-        *descriptor.pointer_mut(place).unwrap_or_else(|| panic!("{place} is in the whole one")) = wrong.clone();
+        *descriptor
+            .pointer_mut(place)
+            .unwrap_or_else(|| panic!("{place} is in the whole one")) = wrong.clone();
         let faults = faults(&schema, &descriptor);
-        assert!(faults.iter().any(|fault| fault.contains(place)), "{place} = {wrong}: {faults:#?}");
+        assert!(
+            faults.iter().any(|fault| fault.contains(place)),
+            "{place} = {wrong}: {faults:#?}"
+        );
     }
 }
 
@@ -123,10 +136,18 @@ fn given_a_member_that_is_missing_then_the_schema_asks_for_it() {
     ];
     for (place, member) in cases {
         let mut descriptor = whole();
-        descriptor.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(member).unwrap();
+        descriptor
+            .pointer_mut(place)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(member)
+            .unwrap();
         let faults = faults(&schema, &descriptor);
         assert!(
-            faults.iter().any(|fault| fault.contains(&format!("\"{member}\" is a required"))),
+            faults
+                .iter()
+                .any(|fault| fault.contains(&format!("\"{member}\" is a required"))),
             "{place} {faults:#?}"
         );
     }

@@ -49,7 +49,12 @@ impl World {
     }
 
     async fn with(knobs: Knobs) -> Self {
-        let provider = Provider::start(ProviderConfig { knobs, ..Default::default() }).await.unwrap();
+        let provider = Provider::start(ProviderConfig {
+            knobs,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
         let variables = BTreeMap::from([
             ("OAUTH_CLIENT_ID", provider.client_id().to_owned()),
             ("OAUTH_CLIENT_SECRET", provider.client_secret().to_owned()),
@@ -60,7 +65,12 @@ impl World {
             ("OAUTH_PROFILE", "salesforce".to_owned()),
         ]);
         let browser = Client::builder().redirect(Policy::none()).build().unwrap();
-        let world = Self { provider, folder: tempfile::tempdir().unwrap(), variables, browser };
+        let world = Self {
+            provider,
+            folder: tempfile::tempdir().unwrap(),
+            variables,
+            browser,
+        };
         world.store(&json!({"baseUrl": world.provider.api_url(), "other": {"kept": true}}));
         world
     }
@@ -88,16 +98,28 @@ impl World {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_component"));
         command.args(arguments).arg("--config").arg(self.file());
-        command.current_dir(self.folder.path()).env_clear().envs(&self.variables);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(&self.variables);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         command
     }
 
     async fn run(&self, arguments: &[&str]) -> End {
         let output = soon(self.command(arguments).output()).await.unwrap();
-        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        let said = [output.stdout, output.stderr]
+            .map(|text| String::from_utf8(text).unwrap())
+            .concat();
         self.no_secret_in(&said);
-        End { status: output.status, said }
+        End {
+            status: output.status,
+            said,
+        }
     }
 
     async fn logout(&self) -> End {
@@ -113,7 +135,13 @@ impl World {
         let address = loop {
             let Some(line) = soon(lines.next_line()).await.unwrap() else {
                 let mut error = String::new();
-                child.stderr.take().unwrap().read_to_string(&mut error).await.unwrap();
+                child
+                    .stderr
+                    .take()
+                    .unwrap()
+                    .read_to_string(&mut error)
+                    .await
+                    .unwrap();
                 panic!("no address: {error}");
             };
             said += &line;
@@ -121,7 +149,12 @@ impl World {
                 break address;
             }
         };
-        Waiting { child, lines, said, address }
+        Waiting {
+            child,
+            lines,
+            said,
+            address,
+        }
     }
 
     /// What the browser shows at an address; redirects are handed out.
@@ -132,10 +165,16 @@ impl World {
     /// Says yes at the provider and hands out where that leads to.
     async fn agree(&self, waiting: &Waiting) -> Url {
         let answer = self.get(waiting.address.clone()).await;
-        let location = answer.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
+        let location = answer
+            .headers()
+            .get("location")
+            .map(|location| location.to_str().unwrap().to_owned());
         match location {
             Some(location) => location.parse().unwrap(),
-            None => panic!("the provider sends nobody back: {}", answer.text().await.unwrap()),
+            None => panic!(
+                "the provider sends nobody back: {}",
+                answer.text().await.unwrap()
+            ),
         }
     }
 
@@ -152,7 +191,9 @@ impl Waiting {
         while let Some(line) = soon(self.lines.next_line()).await.unwrap() {
             said = said + &line + "\n";
         }
-        soon(self.child.stderr.take().unwrap().read_to_string(&mut said)).await.unwrap();
+        soon(self.child.stderr.take().unwrap().read_to_string(&mut said))
+            .await
+            .unwrap();
         let status = soon(self.child.wait()).await.unwrap();
         world.no_secret_in(&said);
         End { status, said }
@@ -178,7 +219,10 @@ fn with(address: &Url, name: &str, value: &str) -> Url {
 #[tokio::test]
 async fn case_101_an_account_is_connected_and_its_whole_record_is_kept_for_the_owner_alone() {
     let world = World::with(Knobs {
-        extra: json!({"instance_url": "https://x"}).as_object().unwrap().clone(),
+        extra: json!({"instance_url": "https://x"})
+            .as_object()
+            .unwrap()
+            .clone(),
         ..Knobs::default()
     })
     .await;
@@ -195,9 +239,20 @@ async fn case_101_an_account_is_connected_and_its_whole_record_is_kept_for_the_o
     assert_eq!(stored["baseUrl"], world.provider.api_url());
     let record = &stored["oauth"];
     assert_eq!(record["instance_url"], "https://x");
-    assert!(world.provider.is_good(record["access_token"].as_str().unwrap()));
-    assert!(world.provider.is_spendable(record["refresh_token"].as_str().unwrap()));
-    assert!(record["tokenExpiryTime"].is_string(), "so that it is refreshed ahead of its end");
+    assert!(
+        world
+            .provider
+            .is_good(record["access_token"].as_str().unwrap())
+    );
+    assert!(
+        world
+            .provider
+            .is_spendable(record["refresh_token"].as_str().unwrap())
+    );
+    assert!(
+        record["tokenExpiryTime"].is_string(),
+        "so that it is refreshed ahead of its end"
+    );
 }
 
 #[tokio::test]
@@ -205,14 +260,25 @@ async fn case_101_the_request_has_a_state_and_an_s256_challenge_and_the_exchange
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let asked = parameters(&waiting.address);
-    assert_eq!((asked["response_type"].as_str(), asked["scope"].as_str()), ("code", "read write"));
-    assert_eq!((asked["code_challenge_method"].as_str(), asked["code_challenge"].len()), ("S256", 43));
+    assert_eq!(
+        (asked["response_type"].as_str(), asked["scope"].as_str()),
+        ("code", "read write")
+    );
+    assert_eq!(
+        (
+            asked["code_challenge_method"].as_str(),
+            asked["code_challenge"].len()
+        ),
+        ("S256", 43)
+    );
     assert!(asked["state"].len() >= 32);
     let callback = world.agree(&waiting).await;
     assert_eq!(callback.host_str(), Some("127.0.0.1"));
     world.get(callback).await;
     assert!(waiting.end(&world).await.status.success());
-    let [call] = &world.provider.token_calls()[..] else { panic!("one exchange") };
+    let [call] = &world.provider.token_calls()[..] else {
+        panic!("one exchange")
+    };
     assert_eq!(call.form["redirect_uri"], asked["redirect_uri"]);
     assert!((43..=128).contains(&call.form["code_verifier"].len()));
 }
@@ -222,25 +288,47 @@ async fn case_101_an_answer_with_another_state_is_refused_and_the_right_one_stil
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let callback = world.agree(&waiting).await;
-    for wrong in [with(&callback, "state", "another"), with(&callback, "state", ""), with(&callback, "code", "")] {
+    for wrong in [
+        with(&callback, "state", "another"),
+        with(&callback, "state", ""),
+        with(&callback, "code", ""),
+    ] {
         assert_eq!(world.get(wrong).await.status(), StatusCode::BAD_REQUEST);
     }
     assert!(world.provider.token_calls().is_empty());
     assert_eq!(world.get(callback).await.status(), StatusCode::OK);
     let end = waiting.end(&world).await;
-    assert!(end.status.success() && end.said.contains("another login"), "{}", end.said);
+    assert!(
+        end.status.success() && end.said.contains("another login"),
+        "{}",
+        end.said
+    );
 }
 
 #[tokio::test]
 async fn case_101_a_provider_that_says_no_is_shown_with_its_reason_and_the_file_stays_as_it_is() {
-    let world = World::with(Knobs { deny: Some("access_denied".into()), ..Knobs::default() }).await;
+    let world = World::with(Knobs {
+        deny: Some("access_denied".into()),
+        ..Knobs::default()
+    })
+    .await;
     let before = world.stored();
     let waiting = world.login(&[]).await;
     let callback = world.agree(&waiting).await;
-    world.get(with(&callback, "error_description", "the user\u{1b}[31m said no")).await;
+    world
+        .get(with(
+            &callback,
+            "error_description",
+            "the user\u{1b}[31m said no",
+        ))
+        .await;
     let end = waiting.end(&world).await;
     assert_eq!(end.status.code(), Some(1));
-    assert!(end.said.contains("access_denied (the user[31m said no)"), "{}", end.said);
+    assert!(
+        end.said.contains("access_denied (the user[31m said no)"),
+        "{}",
+        end.said
+    );
     assert_eq!(world.stored(), before);
 }
 
@@ -263,14 +351,21 @@ async fn case_101_the_wait_for_an_answer_ends() {
     let world = World::new().await;
     let end = world.login(&["--timeout", "1"]).await.end(&world).await;
     assert_eq!(end.status.code(), Some(1));
-    assert!(end.said.contains("nobody came back within 1 s"), "{}", end.said);
+    assert!(
+        end.said.contains("nobody came back within 1 s"),
+        "{}",
+        end.said
+    );
 }
 
 #[tokio::test]
 async fn case_101_it_listens_on_127_0_0_1_alone() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
-    let port = Url::parse(&parameters(&waiting.address)["redirect_uri"]).unwrap().port().unwrap();
+    let port = Url::parse(&parameters(&waiting.address)["redirect_uri"])
+        .unwrap()
+        .port()
+        .unwrap();
     TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     // Everything in 127/8 is this machine: who listens on all addresses would answer here.
     for other in ["127.0.0.2", "::1"] {
@@ -283,16 +378,33 @@ async fn an_answer_of_somebody_who_was_not_asked_is_refused() {
     for (knob, arguments, good) in [
         (None, &[][..], true),
         (Some("https://evil.example.com"), &[], false),
-        (Some("https://login.example.com"), &["--issuer", "https://login.example.com"], true),
+        (
+            Some("https://login.example.com"),
+            &["--issuer", "https://login.example.com"],
+            true,
+        ),
         (None, &["--issuer", "https://login.example.com"], false),
         (Some(""), &["--issuer", "https://login.example.com"], false),
     ] {
-        let world = World::with(Knobs { iss: knob.map(str::to_owned), ..Knobs::default() }).await;
+        let world = World::with(Knobs {
+            iss: knob.map(str::to_owned),
+            ..Knobs::default()
+        })
+        .await;
         let waiting = world.login(arguments).await;
         world.get(world.agree(&waiting).await).await;
         let end = waiting.end(&world).await;
-        assert_eq!(end.status.success(), good, "{knob:?} {arguments:?}: {}", end.said);
-        assert_eq!(world.provider.token_calls().len(), usize::from(good), "{knob:?}");
+        assert_eq!(
+            end.status.success(),
+            good,
+            "{knob:?} {arguments:?}: {}",
+            end.said
+        );
+        assert_eq!(
+            world.provider.token_calls().len(),
+            usize::from(good),
+            "{knob:?}"
+        );
         assert!(good || end.said.contains("--issuer"), "{}", end.said);
     }
 }
@@ -302,19 +414,33 @@ async fn browsers_that_send_nothing_or_nonsense_hold_up_nobody() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let callback = world.agree(&waiting).await;
-    let _silent = TcpStream::connect(("127.0.0.1", callback.port().unwrap())).await.unwrap();
+    let _silent = TcpStream::connect(("127.0.0.1", callback.port().unwrap()))
+        .await
+        .unwrap();
     let mut favicon = callback.clone();
     favicon.set_path("/favicon.ico");
     assert_eq!(world.get(favicon).await.status(), StatusCode::NOT_FOUND);
-    let posted = soon(world.browser.post(callback.clone()).send()).await.unwrap();
+    let posted = soon(world.browser.post(callback.clone()).send())
+        .await
+        .unwrap();
     assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
-    for nonsense in ["\r\n\r\n".to_owned(), "x".repeat(20_000), "GET /callback".to_owned() + &"y".repeat(20_000)] {
-        let mut socket = TcpStream::connect(("127.0.0.1", callback.port().unwrap())).await.unwrap();
+    for nonsense in [
+        "\r\n\r\n".to_owned(),
+        "x".repeat(20_000),
+        "GET /callback".to_owned() + &"y".repeat(20_000),
+    ] {
+        let mut socket = TcpStream::connect(("127.0.0.1", callback.port().unwrap()))
+            .await
+            .unwrap();
         let _ = socket.write_all(nonsense.as_bytes()).await;
         let mut answer = Vec::new();
         // What was sent beyond the limit may cut the answer off.
         let _ = soon(socket.read_to_end(&mut answer)).await;
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     assert_eq!(world.get(callback).await.status(), StatusCode::OK);
     assert!(waiting.end(&world).await.status.success());
@@ -323,41 +449,77 @@ async fn browsers_that_send_nothing_or_nonsense_hold_up_nobody() {
 #[tokio::test]
 async fn the_address_to_come_back_to_can_be_the_one_that_is_registered() {
     let world = World::new().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let waiting = world.login(&["--port", &free, "--redirect-host", "localhost"]).await;
-    assert_eq!(parameters(&waiting.address)["redirect_uri"], format!("http://localhost:{free}/callback"));
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    let waiting = world
+        .login(&["--port", &free, "--redirect-host", "localhost"])
+        .await;
+    assert_eq!(
+        parameters(&waiting.address)["redirect_uri"],
+        format!("http://localhost:{free}/callback")
+    );
     // The port is in use now.
     let end = world.run(&["login", "--no-browser", "--port", &free]).await;
     assert_eq!(end.status.code(), Some(1));
-    assert!(end.said.contains(&format!("port {free} of 127.0.0.1")), "{}", end.said);
+    assert!(
+        end.said.contains(&format!("port {free} of 127.0.0.1")),
+        "{}",
+        end.said
+    );
 }
 
 #[tokio::test]
 async fn the_browser_is_opened_with_the_address() {
     let mut world = World::new().await;
-    let (opener, opened) = (world.folder.path().join("xdg-open"), world.folder.path().join("opened"));
-    fs::write(&opener, format!("#!/bin/sh\nprintf %s \"$1\" > {0}.part && /bin/mv {0}.part {0}\n", opened.display()))
-        .unwrap();
+    let (opener, opened) = (
+        world.folder.path().join("xdg-open"),
+        world.folder.path().join("opened"),
+    );
+    fs::write(
+        &opener,
+        format!(
+            "#!/bin/sh\nprintf %s \"$1\" > {0}.part && /bin/mv {0}.part {0}\n",
+            opened.display()
+        ),
+    )
+    .unwrap();
     fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
-    world.variables.insert("PATH", world.folder.path().display().to_string());
+    world
+        .variables
+        .insert("PATH", world.folder.path().display().to_string());
     let end = world.run(&["login", "--timeout", "2"]).await;
     let address = fs::read_to_string(opened).unwrap();
-    assert!(address.starts_with(&world.provider.authorize_url()) && end.said.contains(&address), "{address}");
+    assert!(
+        address.starts_with(&world.provider.authorize_url()) && end.said.contains(&address),
+        "{address}"
+    );
 }
 
 #[tokio::test]
 async fn without_a_browser_to_open_the_address_is_enough() {
     let mut world = World::new().await;
-    world.variables.insert("PATH", world.folder.path().display().to_string());
+    world
+        .variables
+        .insert("PATH", world.folder.path().display().to_string());
     let end = world.run(&["login", "--timeout", "1"]).await;
-    assert!(end.said.contains("open the address yourself"), "{}", end.said);
+    assert!(
+        end.said.contains("open the address yourself"),
+        "{}",
+        end.said
+    );
 }
 
 #[tokio::test]
 async fn a_code_that_is_refused_leaves_the_file_as_it_is() {
     let world = World::new().await;
     let before = world.stored();
-    world.provider.script_token([Scripted::error("invalid_grant")]);
+    world
+        .provider
+        .script_token([Scripted::error("invalid_grant")]);
     let waiting = world.login(&[]).await;
     world.get(world.agree(&waiting).await).await;
     let end = waiting.end(&world).await;
@@ -372,28 +534,46 @@ async fn a_file_that_cannot_be_written_is_known_before_the_user_is_asked() {
     let place = world.folder.path().join("folder");
     fs::create_dir(&place).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_component"));
-    command.args(["login", "--no-browser", "--config"]).arg(&place).env_clear().envs(&world.variables);
+    command
+        .args(["login", "--no-browser", "--config"])
+        .arg(&place)
+        .env_clear()
+        .envs(&world.variables);
     let output = soon(command.output()).await.unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("folder") && output.stdout.is_empty(), "{said}");
+    assert!(
+        said.contains("folder") && output.stdout.is_empty(),
+        "{said}"
+    );
 }
 
 #[tokio::test]
-async fn a_configuration_that_changes_while_the_user_is_away_keeps_the_change_and_loses_the_old_tokens() {
+async fn a_configuration_that_changes_while_the_user_is_away_keeps_the_change_and_loses_the_old_tokens()
+ {
     let world = World::new().await;
     world.connected();
-    world.provider.knobs(|knobs| knobs.issue_refresh_token = false);
+    world
+        .provider
+        .knobs(|knobs| knobs.issue_refresh_token = false);
     let waiting = world.login(&[]).await;
     let mut changed = world.stored();
     changed["added"] = json!("meanwhile");
     world.store(&changed);
     world.get(world.agree(&waiting).await).await;
     let end = waiting.end(&world).await;
-    assert!(end.status.success() && end.said.contains("no refresh token"), "{}", end.said);
+    assert!(
+        end.status.success() && end.said.contains("no refresh token"),
+        "{}",
+        end.said
+    );
     let stored = world.stored();
     assert_eq!(stored["added"], "meanwhile");
-    assert_eq!(stored["oauth"].get("refresh_token"), None, "that of another grant is not this one's");
+    assert_eq!(
+        stored["oauth"].get("refresh_token"),
+        None,
+        "that of another grant is not this one's"
+    );
 }
 
 #[tokio::test]
@@ -413,7 +593,10 @@ async fn case_103_a_logout_revokes_the_refresh_token_and_deletes_what_is_stored(
     assert!(end.status.success(), "{}", end.said);
     assert!(!world.provider.is_spendable(&refresh_token));
     assert_eq!(world.stored(), json!({"baseUrl": world.provider.api_url()}));
-    assert!(world.logout().await.status.success(), "there is nothing to do the second time");
+    assert!(
+        world.logout().await.status.success(),
+        "there is nothing to do the second time"
+    );
     assert_eq!(revocations(&world.provider), [refresh_token]);
 }
 
@@ -430,9 +613,16 @@ async fn case_103_a_token_that_the_provider_does_not_know_is_revoked() {
 async fn case_103_a_provider_that_cannot_now_is_asked_again_when_it_says() {
     let world = World::new().await;
     let refresh_token = world.connected();
-    world.provider.script_revoke([Scripted::retry_after(503, "1"), Scripted::retry_after(503, "0")]);
+    world.provider.script_revoke([
+        Scripted::retry_after(503, "1"),
+        Scripted::retry_after(503, "0"),
+    ]);
     let end = world.logout().await;
-    assert!(end.status.success() && end.said.contains("trying again in 1 s"), "{}", end.said);
+    assert!(
+        end.status.success() && end.said.contains("trying again in 1 s"),
+        "{}",
+        end.said
+    );
     assert_eq!(revocations(&world.provider).len(), 3);
     assert!(!world.provider.is_spendable(&refresh_token));
 }
@@ -441,21 +631,41 @@ async fn case_103_a_provider_that_cannot_now_is_asked_again_when_it_says() {
 async fn case_103_what_is_stored_is_deleted_whatever_the_provider_says() {
     for (answers, shown) in [
         (vec![Scripted::retry_after(503, "0"); 3], "503"),
-        (vec![Scripted::error("unsupported_token_type")], "unsupported_token_type"),
-        (vec![Scripted::DropBefore, Scripted::retry_after(503, "0"), Scripted::retry_after(503, "0")], "503"),
+        (
+            vec![Scripted::error("unsupported_token_type")],
+            "unsupported_token_type",
+        ),
+        (
+            vec![
+                Scripted::DropBefore,
+                Scripted::retry_after(503, "0"),
+                Scripted::retry_after(503, "0"),
+            ],
+            "503",
+        ),
     ] {
         let world = World::new().await;
         world.connected();
         world.provider.script_revoke(answers);
         let end = world.logout().await;
-        assert_eq!(end.status.code(), Some(1), "the user has to know: {}", end.said);
-        assert!(end.said.contains(shown) && end.said.contains("account's settings"), "{}", end.said);
+        assert_eq!(
+            end.status.code(),
+            Some(1),
+            "the user has to know: {}",
+            end.said
+        );
+        assert!(
+            end.said.contains(shown) && end.said.contains("account's settings"),
+            "{}",
+            end.said
+        );
         assert_eq!(world.stored().get("oauth"), None);
     }
 }
 
 #[tokio::test]
-async fn case_103_a_provider_without_revocation_or_a_credential_that_is_not_complete_keeps_no_token_in_the_file() {
+async fn case_103_a_provider_without_revocation_or_a_credential_that_is_not_complete_keeps_no_token_in_the_file()
+ {
     for (variable, value, status) in [("OAUTH_PROFILE", "generic", 0), ("OAUTH_CLIENT_ID", "", 1)] {
         let mut world = World::new().await;
         let refresh_token = world.connected();
@@ -463,14 +673,21 @@ async fn case_103_a_provider_without_revocation_or_a_credential_that_is_not_comp
         let end = world.logout().await;
         assert_eq!(end.status.code(), Some(status), "{}", end.said);
         assert_eq!(world.stored().get("oauth"), None);
-        assert!(world.provider.is_spendable(&refresh_token) && end.said.contains("not revoke"), "{}", end.said);
+        assert!(
+            world.provider.is_spendable(&refresh_token) && end.said.contains("not revoke"),
+            "{}",
+            end.said
+        );
     }
 }
 
 fn revocations(provider: &Provider) -> Vec<String> {
-    let calls = provider.log().into_iter().filter_map(|entry| match entry.kind {
-        Kind::RevokeCall { token, .. } => Some(token),
-        _ => None,
-    });
+    let calls = provider
+        .log()
+        .into_iter()
+        .filter_map(|entry| match entry.kind {
+            Kind::RevokeCall { token, .. } => Some(token),
+            _ => None,
+        });
     calls.collect()
 }

@@ -1,7 +1,9 @@
 //! The wire format: the contract's worked vectors, and what must hold for every message.
 
 use proptest::prelude::*;
-use sailor::protocol::{Cipher, CipherError, Encoding, EnvelopeError, ErrorReport, Incoming, Json, Object, error_body};
+use sailor::protocol::{
+    Cipher, CipherError, Encoding, EnvelopeError, ErrorReport, Incoming, Json, Object, error_body,
+};
 use serde_json::{Value, json};
 
 fn cipher() -> Cipher {
@@ -10,7 +12,10 @@ fn cipher() -> Cipher {
 
 /// Contract §4.5: plaintext and its base64 in protocol version 1. Version 2 is the same ciphertext, raw.
 const VECTORS: [(&str, &str); 5] = [
-    (r#"{"body":{"someKey":"someValue"}}"#, "vSx5ntK2UdYh2Wjcdy8rgM7Yz5a/H8koXKtwNI0FL/Y9QiQFcUrtT4HJUkYXACNL"),
+    (
+        r#"{"body":{"someKey":"someValue"}}"#,
+        "vSx5ntK2UdYh2Wjcdy8rgM7Yz5a/H8koXKtwNI0FL/Y9QiQFcUrtT4HJUkYXACNL",
+    ),
     (
         r#"{"id":"88999c40-a2f4-404e-9bf3-c531a37c9df4","headers":{},"body":{"name":"größe €","n":25},"attachments":{}}"#,
         "yM4zPVWl1cDydyIRhie5MB6imzdt9gAxsdeHxu7re4i8MmV3oYGOQ5oRiAWWHeZHPNgCR7v9Dn0GV1pr5wAsIjhn2WKQhUS73jOGdboR5eNhZWA2k0xhQ78EQ0T8B3EK9XHjMB6EBvfLbtwme8NEcKYGmgDpBV1z7sXTvQSi/8s=",
@@ -31,10 +36,19 @@ fn from_base64(text: &str) -> Vec<u8> {
 fn the_worked_vectors_hold_both_ways_in_both_protocol_versions() {
     for (plain, base64) in VECTORS {
         let raw = from_base64(base64);
-        assert_eq!(cipher().seal(plain.into(), Encoding::Base64), base64.as_bytes());
+        assert_eq!(
+            cipher().seal(plain.into(), Encoding::Base64),
+            base64.as_bytes()
+        );
         assert_eq!(cipher().seal(plain.into(), Encoding::Raw), raw);
-        assert_eq!(cipher().open(base64.as_bytes(), Encoding::Base64).unwrap(), plain.as_bytes());
-        assert_eq!(cipher().open(&raw, Encoding::Raw).unwrap(), plain.as_bytes());
+        assert_eq!(
+            cipher().open(base64.as_bytes(), Encoding::Base64).unwrap(),
+            plain.as_bytes()
+        );
+        assert_eq!(
+            cipher().open(&raw, Encoding::Raw).unwrap(),
+            plain.as_bytes()
+        );
     }
 }
 
@@ -43,48 +57,88 @@ fn base64_is_read_as_leniently_as_node_reads_it() {
     let (plain, base64) = VECTORS[1];
     let url_safe = base64.replace('+', "-").replace('/', "_");
     let unpadded = base64.trim_end_matches('=').to_owned();
-    let broken_up =
-        base64.as_bytes().chunks(20).map(|l| std::str::from_utf8(l).unwrap()).collect::<Vec<_>>().join("\r\n ");
+    let broken_up = base64
+        .as_bytes()
+        .chunks(20)
+        .map(|l| std::str::from_utf8(l).unwrap())
+        .collect::<Vec<_>>()
+        .join("\r\n ");
     for text in [url_safe, unpadded, broken_up] {
-        assert_eq!(cipher().open(text.as_bytes(), Encoding::Base64).unwrap(), plain.as_bytes(), "{text}");
+        assert_eq!(
+            cipher().open(text.as_bytes(), Encoding::Base64).unwrap(),
+            plain.as_bytes(),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_decrypted_says_so_without_its_content() {
     let table: [(&[u8], Encoding, CipherError); 5] = [
-        (b"not encrypted at al", Encoding::Base64, CipherError::Undecipherable(19)),
+        (
+            b"not encrypted at al",
+            Encoding::Base64,
+            CipherError::Undecipherable(19),
+        ),
         (b"%%%", Encoding::Base64, CipherError::NotBase64),
         (b"", Encoding::Base64, CipherError::Undecipherable(0)),
         (b"", Encoding::Raw, CipherError::Undecipherable(0)),
-        (b"fifteen bytes..", Encoding::Raw, CipherError::Undecipherable(15)),
+        (
+            b"fifteen bytes..",
+            Encoding::Raw,
+            CipherError::Undecipherable(15),
+        ),
     ];
     for (body, encoding, error) in table {
         assert_eq!(cipher().open(body, encoding).unwrap_err(), error);
     }
-    assert_eq!(Cipher::new("p", "too short").unwrap_err(), CipherError::VectorLength(9));
+    assert_eq!(
+        Cipher::new("p", "too short").unwrap_err(),
+        CipherError::VectorLength(9)
+    );
     assert!(!format!("{:?}", cipher()).contains("iv="));
 }
 
 #[test]
 fn an_error_event_is_the_worked_example_whichever_protocol_the_input_had() {
-    let report =
-        ErrorReport { name: "Error".into(), message: "Test error".into(), stack: "Error: Test error\n    at x".into() };
+    let report = ErrorReport {
+        name: "Error".into(),
+        message: "Test error".into(),
+        stack: "Error: Test error\n    at x".into(),
+    };
     let sealed = report.seal(&cipher());
     let input = VECTORS[0].1;
     let expected = format!(r#"{{"error":"{}","errorInput":"{input}"}}"#, VECTORS[2].1);
-    assert_eq!(error_body(&sealed, Some((input.as_bytes(), Encoding::Base64))), expected.as_bytes());
-    assert_eq!(error_body(&sealed, Some((&from_base64(input), Encoding::Raw))), expected.as_bytes());
-    assert_eq!(error_body(&sealed, None), format!(r#"{{"error":"{}"}}"#, VECTORS[2].1).as_bytes());
+    assert_eq!(
+        error_body(&sealed, Some((input.as_bytes(), Encoding::Base64))),
+        expected.as_bytes()
+    );
+    assert_eq!(
+        error_body(&sealed, Some((&from_base64(input), Encoding::Raw))),
+        expected.as_bytes()
+    );
+    assert_eq!(
+        error_body(&sealed, None),
+        format!(r#"{{"error":"{}"}}"#, VECTORS[2].1).as_bytes()
+    );
 }
 
 #[test]
 fn only_objects_are_messages() {
     for text in ["null", "1", "true", r#""text""#, "[{}]"] {
-        assert!(matches!(Object::read(text.into()), Err(EnvelopeError::NotAnObject)), "{text}");
+        assert!(
+            matches!(Object::read(text.into()), Err(EnvelopeError::NotAnObject)),
+            "{text}"
+        );
     }
     for text in ["", "{", "{nope", r#"{"a":1}}"#] {
-        assert!(matches!(Object::read(text.into()), Err(EnvelopeError::NotJson { .. })), "{text}");
+        assert!(
+            matches!(
+                Object::read(text.into()),
+                Err(EnvelopeError::NotJson { .. })
+            ),
+            "{text}"
+        );
     }
 }
 
@@ -93,19 +147,30 @@ fn of_a_member_that_stands_twice_the_last_one_counts() {
     let mut object = Object::read(r#"{"a":1,"b":2,"a":3}"#.into()).unwrap();
     assert_eq!(object.get("a").unwrap().as_bytes(), b"3");
     object.set("a", Json::of(&4).unwrap());
-    assert_eq!(serde_json::from_slice::<Value>(&object.to_vec()).unwrap(), json!({ "a": 4, "b": 2 }));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&object.to_vec()).unwrap(),
+        json!({ "a": 4, "b": 2 })
+    );
     object.remove("a");
     assert_eq!(object.to_vec(), br#"{"b":2}"#);
 }
 
 #[test]
 fn emptiness_is_what_the_existing_sailors_call_empty() {
-    for empty in
-        ["{}", "{ }", "{} ", " {}", "\n[ ]\t", " \"\" ", " 1 ", "[]", r#""""#, "null", "0", "17", "true", "false"]
-    {
+    for empty in [
+        "{}", "{ }", "{} ", " {}", "\n[ ]\t", " \"\" ", " 1 ", "[]", r#""""#, "null", "0", "17",
+        "true", "false",
+    ] {
         assert!(Json::checked(empty.into()).unwrap().is_empty(), "{empty}");
     }
-    for full in [r#"{"a":1}"#, r#" {"a":1}"#, "\r\n[0]\n", r#" " " "#, "[0]", r#"" ""#] {
+    for full in [
+        r#"{"a":1}"#,
+        r#" {"a":1}"#,
+        "\r\n[0]\n",
+        r#" " " "#,
+        "[0]",
+        r#"" ""#,
+    ] {
         assert!(!Json::checked(full.into()).unwrap().is_empty(), "{full}");
     }
 }
@@ -115,7 +180,11 @@ fn white_space_around_a_value_is_no_part_of_it() {
     for text in [r#"{"a": 1}"#, "[1, 2]", r#"" ""#, "17"] {
         for around in [" ", "\n", "\t \r\n"] {
             let json = Json::checked(format!("{around}{text}{around}").into()).unwrap();
-            assert_eq!((json.as_bytes(), json.is_object()), (text.as_bytes(), text.starts_with('{')), "{text}");
+            assert_eq!(
+                (json.as_bytes(), json.is_object()),
+                (text.as_bytes(), text.starts_with('{')),
+                "{text}"
+            );
         }
     }
     // As where bytes are not UTF-8. A form feed is no white space of JSON's.
@@ -126,9 +195,15 @@ fn white_space_around_a_value_is_no_part_of_it() {
 
 #[test]
 fn members_are_there_where_the_value_is_an_object() {
-    let members = Json::checked(r#" {"a":[1],"b":{}}"#.into()).unwrap().members().unwrap();
+    let members = Json::checked(r#" {"a":[1],"b":{}}"#.into())
+        .unwrap()
+        .members()
+        .unwrap();
     assert_eq!(
-        members.iter().map(|(name, json)| (name, json.is_object())).collect::<Vec<_>>(),
+        members
+            .iter()
+            .map(|(name, json)| (name, json.is_object()))
+            .collect::<Vec<_>>(),
         [("a", false), ("b", true)]
     );
     for other in ["[{}]", r#""{}""#, "null", "1"] {
@@ -153,16 +228,24 @@ fn a_protocol_version_is_read_from_every_kind_of_number_and_from_text() {
     ];
     for (header, version) in table {
         let headers = json!({ "protocolVersion": header });
-        assert_eq!(Incoming::read(headers.as_object().unwrap()).protocol_version, version, "{header}");
+        assert_eq!(
+            Incoming::read(headers.as_object().unwrap()).protocol_version,
+            version,
+            "{header}"
+        );
     }
 }
 
 #[test]
 fn meta_headers_are_lower_cased_and_trace_the_thread() {
-    let headers = json!({ "X-Eio-Meta-Trace-Id": "t", "x-eio-meta-Foo": 1, "x-eio-metä": 2, "other": 3 });
+    let headers =
+        json!({ "X-Eio-Meta-Trace-Id": "t", "x-eio-meta-Foo": 1, "x-eio-metä": 2, "other": 3 });
     let incoming = Incoming::read(headers.as_object().unwrap());
     assert_eq!(incoming.thread_id, "t");
-    assert_eq!(Value::from(incoming.meta), json!({ "x-eio-meta-trace-id": "t", "x-eio-meta-foo": 1 }));
+    assert_eq!(
+        Value::from(incoming.meta),
+        json!({ "x-eio-meta-trace-id": "t", "x-eio-meta-foo": 1 })
+    );
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -175,7 +258,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 24, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::hash_map(".*", inner, 0..6).prop_map(|m| Value::Object(m.into_iter().collect())),
+            prop::collection::hash_map(".*", inner, 0..6)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
 }

@@ -36,7 +36,9 @@ pub async fn next_free(client: &AuthorizedClient, from: Timestamp) -> anyhow::Re
             return Ok(free);
         }
     }
-    anyhow::bail!("the calendar has no free time in the year after {from} (`time`): give a later time")
+    anyhow::bail!(
+        "the calendar has no free time in the year after {from} (`time`): give a later time"
+    )
 }
 
 /// The events that overlap with the time from `from` on, by their beginning.
@@ -45,7 +47,9 @@ async fn busy(
     from: Timestamp,
     length: SignedDuration,
 ) -> anyhow::Result<Vec<Range<Timestamp>>> {
-    let until = from.checked_add(length).context("the time is out of the range of calendars")?;
+    let until = from
+        .checked_add(length)
+        .context("the time is out of the range of calendars")?;
     let query = [
         ("startDateTime", from.to_string()),
         ("endDateTime", until.to_string()),
@@ -53,11 +57,13 @@ async fn busy(
         ("$orderby", "start/dateTime".to_owned()),
         ("$top", "100".to_owned()),
     ];
-    let events = graph::all::<Event, _>(client, &graph::path(&["me", "calendarView"])?, &query).await;
+    let events =
+        graph::all::<Event, _>(client, &graph::path(&["me", "calendarView"])?, &query).await;
     let events = events.context("reading the calendar")?;
     let busy = events.iter().filter(|event| event.is_busy());
-    let mut spans =
-        busy.map(|event| Ok(event.start.point()?..event.end.point()?)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut spans = busy
+        .map(|event| Ok(event.start.point()?..event.end.point()?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     spans.sort_by_key(|span| span.start);
     Ok(spans)
 }
@@ -89,11 +95,15 @@ struct Moment {
 
 impl Moment {
     fn point(&self) -> anyhow::Result<Timestamp> {
-        let local: DateTime = self.date_time.parse().context("Graph gave an event with a time that is none")?;
+        let local: DateTime = self
+            .date_time
+            .parse()
+            .context("Graph gave an event with a time that is none")?;
         let zone = match self.time_zone.as_str() {
             "UTC" | "" => TimeZone::UTC,
             // Only when Graph does not keep to the zone it was asked for.
-            name => TimeZone::get(name).context("Graph gave an event in a time zone that is not known here")?,
+            name => TimeZone::get(name)
+                .context("Graph gave an event in a time zone that is not known here")?,
         };
         Ok(local.to_zoned(zone)?.timestamp())
     }

@@ -41,11 +41,16 @@ pub fn component() -> anyhow::Result<Component> {
         .trigger("getContacts", get_contacts::GetContacts)
         .trigger("readMail", read_mail::ReadMail { messages_per_page })
         .action("checkAvailability", check_availability::check_availability)
-        .action("findNextAvailableTime", find_next_available_time::find_next_available_time)
+        .action(
+            "findNextAvailableTime",
+            find_next_available_time::find_next_available_time,
+        )
         .action("createEvent", create_event::create_event)
         .action("moveMail", move_mail::move_mail)
         .action("sendMail", send_mail::send_mail)
-        .select_model("getFolders", move |cx| models::get_folders(cx, folders_per_page))
+        .select_model("getFolders", move |cx| {
+            models::get_folders(cx, folders_per_page)
+        })
         .select_model("getCalendars", models::get_calendars)
         .oauth2(graph::oauth2())
         .verify_credentials(verify_credentials::verify)

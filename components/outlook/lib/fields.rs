@@ -16,12 +16,17 @@ pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<i32>, D::Erro
         Some(Value::String(text)) => text.trim().parse().ok(),
         Some(value) => value.as_i64().and_then(|number| number.try_into().ok()),
     };
-    number.map(Some).ok_or_else(|| D::Error::custom("no whole number"))
+    number
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("no whole number"))
 }
 
 /// One of several names in any case of its first letter, as Graph writes them; none when nothing was chosen.
-pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(field)?.filter(|text| !text.trim().is_empty()) else {
+pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(field)?.filter(|text| !text.trim().is_empty())
+    else {
         return Ok(None);
     };
     let text = text.trim();
@@ -30,23 +35,37 @@ pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Resul
         true => text.to_ascii_lowercase(),
         false => first.to_ascii_lowercase() + rest,
     };
-    T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name)).map(Some).map_err(D::Error::custom)
+    T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name))
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 /// The value of a field that must have one.
 ///
 /// # Errors
 /// When it has none; names the field and says what to do.
-pub fn required<'a>(field: Option<&'a String>, name: &str, remedy: &str) -> anyhow::Result<&'a str> {
-    field.map(String::as_str).with_context(|| format!("`{name}` is empty: {remedy}"))
+pub fn required<'a>(
+    field: Option<&'a String>,
+    name: &str,
+    remedy: &str,
+) -> anyhow::Result<&'a str> {
+    field
+        .map(String::as_str)
+        .with_context(|| format!("`{name}` is empty: {remedy}"))
 }
 
 /// A number of items from the environment of the component.
 pub fn count_from_env(name: &str, default: u32) -> anyhow::Result<u32> {
     match std::env::var(name) {
         Ok(text) if !text.trim().is_empty() => {
-            let count = text.trim().parse().ok().filter(|count| (1..=1000).contains(count));
-            count.with_context(|| format!("the environment variable {name} must be a number from 1 to 1000"))
+            let count = text
+                .trim()
+                .parse()
+                .ok()
+                .filter(|count| (1..=1000).contains(count));
+            count.with_context(|| {
+                format!("the environment variable {name} must be a number from 1 to 1000")
+            })
         }
         _ => Ok(default),
     }

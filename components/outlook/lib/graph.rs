@@ -10,7 +10,11 @@ pub type Item = Map<String, Value>;
 
 const ADDRESS: &str = "https://graph.microsoft.com/v1.0";
 /// What may stand in a segment of a path as it is; the ids of Exchange hold `/`, `+` and `=`.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 /// More pages than any list here has; a server that never ends is not followed for ever.
 pub const MOST_PAGES: usize = 10_000;
 
@@ -30,9 +34,18 @@ pub fn oauth2() -> OAuth2 {
 /// # Errors
 /// When one is a way up or down: the path would lead to something else, such as from a message to its folder.
 pub fn path(segments: &[&str]) -> anyhow::Result<String> {
-    let wrong = segments.iter().find(|segment| matches!(**segment, "" | "." | ".."));
-    anyhow::ensure!(wrong.is_none(), "{:?} cannot be an id", wrong.unwrap_or(&""));
-    Ok(segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT))).collect())
+    let wrong = segments
+        .iter()
+        .find(|segment| matches!(**segment, "" | "." | ".."));
+    anyhow::ensure!(
+        wrong.is_none(),
+        "{:?} cannot be an id",
+        wrong.unwrap_or(&"")
+    );
+    Ok(segments
+        .iter()
+        .map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT)))
+        .collect())
 }
 
 /// One page of a list.
@@ -54,7 +67,10 @@ pub async fn first_page<T: DeserializeOwned, Q: Serialize + ?Sized>(
 }
 
 /// The page that another one names as its next.
-pub async fn next_page<T: DeserializeOwned>(client: &AuthorizedClient, link: &str) -> Result<Page<T>, Error> {
+pub async fn next_page<T: DeserializeOwned>(
+    client: &AuthorizedClient,
+    link: &str,
+) -> Result<Page<T>, Error> {
     in_utc(client, link).send_json().await
 }
 
@@ -67,7 +83,9 @@ pub async fn all<T: DeserializeOwned, Q: Serialize + ?Sized>(
     let mut page: Page<T> = first_page(client, path, query).await?;
     let mut items = page.value;
     for _ in 0..MOST_PAGES {
-        let Some(link) = page.next else { return Ok(items) };
+        let Some(link) = page.next else {
+            return Ok(items);
+        };
         page = next_page(client, &link).await?;
         items.append(&mut page.value);
     }
@@ -76,7 +94,9 @@ pub async fn all<T: DeserializeOwned, Q: Serialize + ?Sized>(
 
 /// A GET request whose answer tells times in UTC.
 fn in_utc(client: &AuthorizedClient, address: &str) -> sailor::oauth2::AuthorizedRequest {
-    client.get(address).header("Prefer", "outlook.timezone=\"UTC\"")
+    client
+        .get(address)
+        .header("Prefer", "outlook.timezone=\"UTC\"")
 }
 
 /// Takes off what Graph says about an item, beside what the item is.
@@ -87,6 +107,10 @@ pub fn without_annotations(mut item: Item) -> Item {
 
 /// Whether Graph has refused the credentials, as opposed to trouble that says nothing of them.
 pub fn refuses_credentials(error: &Error) -> bool {
-    matches!(error, Error::ReauthRequired(_) | Error::InsufficientScope { .. })
-        || error.status().is_some_and(|status| matches!(status.as_u16(), 401 | 403))
+    matches!(
+        error,
+        Error::ReauthRequired(_) | Error::InsufficientScope { .. }
+    ) || error
+        .status()
+        .is_some_and(|status| matches!(status.as_u16(), 401 | 403))
 }

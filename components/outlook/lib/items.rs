@@ -1,6 +1,9 @@
 //! What Graph's items are made of, for the metadata. The items themselves are passed on as Graph gives them, so that
 //! nothing is lost that is not named here.
-#![expect(dead_code, reason = "only the schemas of the structs with fields are wanted")]
+#![expect(
+    dead_code,
+    reason = "only the schemas of the structs with fields are wanted"
+)]
 
 use super::graph::Item;
 use sailor::prelude::*;

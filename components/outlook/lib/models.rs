@@ -16,15 +16,28 @@ struct Folder {
 }
 
 /// All mail folders, also those in others, with their names.
-pub async fn get_folders(cx: ServiceContext<Value>, per_page: u32) -> anyhow::Result<BTreeMap<String, String>> {
-    let query = [("$top", per_page.to_string()), ("$select", "id,displayName,childFolderCount".to_owned())];
+pub async fn get_folders(
+    cx: ServiceContext<Value>,
+    per_page: u32,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let query = [
+        ("$top", per_page.to_string()),
+        ("$select", "id,displayName,childFolderCount".to_owned()),
+    ];
     let mut lists = vec![graph::path(&["me", "mailFolders"])?];
     let mut folders = BTreeMap::new();
     while let Some(list) = lists.pop() {
         for folder in graph::all::<Folder, _>(cx.oauth(), &list, &query).await? {
-            let is_new = folders.insert(folder.id.clone(), folder.display_name).is_none();
+            let is_new = folders
+                .insert(folder.id.clone(), folder.display_name)
+                .is_none();
             if is_new && folder.child_folder_count > 0 {
-                lists.push(graph::path(&["me", "mailFolders", &folder.id, "childFolders"])?);
+                lists.push(graph::path(&[
+                    "me",
+                    "mailFolders",
+                    &folder.id,
+                    "childFolders",
+                ])?);
             }
         }
     }
@@ -40,6 +53,10 @@ struct Calendar {
 /// All calendars, with their names.
 pub async fn get_calendars(cx: ServiceContext<Value>) -> anyhow::Result<BTreeMap<String, String>> {
     let query = [("$top", "100"), ("$select", "id,name")];
-    let calendars = graph::all::<Calendar, _>(cx.oauth(), &graph::path(&["me", "calendars"])?, &query).await?;
-    Ok(calendars.into_iter().map(|calendar| (calendar.id, calendar.name)).collect())
+    let calendars =
+        graph::all::<Calendar, _>(cx.oauth(), &graph::path(&["me", "calendars"])?, &query).await?;
+    Ok(calendars
+        .into_iter()
+        .map(|calendar| (calendar.id, calendar.name))
+        .collect())
 }

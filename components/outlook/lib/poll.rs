@@ -26,7 +26,10 @@ pub struct Position {
 impl Position {
     /// Everything that changed from this time on is new.
     pub fn from(time: Timestamp) -> Self {
-        Self { last_modified_date_time: time, seen: BTreeMap::new() }
+        Self {
+            last_modified_date_time: time,
+            seen: BTreeMap::new(),
+        }
     }
 
     fn is_new(&self, change: &Change) -> bool {
@@ -53,11 +56,20 @@ pub struct Change {
 impl Change {
     fn of(item: Item) -> anyhow::Result<Self> {
         let text = |name: &str| item.get(name).and_then(|value| value.as_str());
-        let id = text("id").context("Graph gave an item without `id`")?.to_owned();
+        let id = text("id")
+            .context("Graph gave an item without `id`")?
+            .to_owned();
         let at = text("lastModifiedDateTime").and_then(|at| at.parse().ok());
-        let at = at.with_context(|| format!("Graph gave item {id} without a time in `lastModifiedDateTime`"))?;
+        let at = at.with_context(|| {
+            format!("Graph gave item {id} without a time in `lastModifiedDateTime`")
+        })?;
         let version = text("changeKey").unwrap_or_default().to_owned();
-        Ok(Self { id, version, at, item: graph::without_annotations(item) })
+        Ok(Self {
+            id,
+            version,
+            at,
+            item: graph::without_annotations(item),
+        })
     }
 }
 
@@ -84,8 +96,20 @@ struct LastPage {
 
 impl<'a> Changes<'a> {
     /// The changes of the list at `path`.
-    pub fn new(client: &'a AuthorizedClient, path: String, per_page: u32, position: Position) -> Self {
-        Self { client, path, per_page, only: "", position, last: None }
+    pub fn new(
+        client: &'a AuthorizedClient,
+        path: String,
+        per_page: u32,
+        position: Position,
+    ) -> Self {
+        Self {
+            client,
+            path,
+            per_page,
+            only: "",
+            position,
+            last: None,
+        }
     }
 
     /// Leaves out what does not fit this as well, such as `isRead eq false`.
@@ -112,14 +136,35 @@ impl<'a> Changes<'a> {
         for _ in 0..graph::MOST_PAGES {
             let from = self.position.last_modified_date_time;
             let (page, by_link, mut found) = match self.last.take() {
-                Some(LastPage { from: asked, next: Some(link), found }) if asked == from => {
-                    (graph::next_page::<Item>(self.client, &link).await?, true, found)
-                }
-                Some(LastPage { next: None, found: false, .. }) => return Ok(None),
-                _ => (graph::first_page(self.client, &self.path, &self.query(from)).await?, false, false),
+                Some(LastPage {
+                    from: asked,
+                    next: Some(link),
+                    found,
+                }) if asked == from => (
+                    graph::next_page::<Item>(self.client, &link).await?,
+                    true,
+                    found,
+                ),
+                Some(LastPage {
+                    next: None,
+                    found: false,
+                    ..
+                }) => return Ok(None),
+                _ => (
+                    graph::first_page(self.client, &self.path, &self.query(from)).await?,
+                    false,
+                    false,
+                ),
             };
-            let changes = page.value.into_iter().map(Change::of).collect::<Result<Vec<_>, _>>()?;
-            let mut changes: Vec<_> = changes.into_iter().filter(|change| self.position.is_new(change)).collect();
+            let changes = page
+                .value
+                .into_iter()
+                .map(Change::of)
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut changes: Vec<_> = changes
+                .into_iter()
+                .filter(|change| self.position.is_new(change))
+                .collect();
             found |= by_link && changes.iter().any(|change| change.at <= from);
             let mut next = page.next;
             if found && changes.iter().any(|change| change.at > from) {
@@ -132,13 +177,20 @@ impl<'a> Changes<'a> {
                 return Ok(Some(changes));
             }
         }
-        anyhow::bail!("GET {} has no end: Graph named a next page {} times", self.path, graph::MOST_PAGES)
+        anyhow::bail!(
+            "GET {} has no end: Graph named a next page {} times",
+            self.path,
+            graph::MOST_PAGES
+        )
     }
 
     fn query(&self, from: Timestamp) -> [(&'static str, String); 3] {
         let and = if self.only.is_empty() { "" } else { " and " };
         [
-            ("$filter", format!("lastModifiedDateTime ge {from}{and}{}", self.only)),
+            (
+                "$filter",
+                format!("lastModifiedDateTime ge {from}{and}{}", self.only),
+            ),
             ("$orderby", "lastModifiedDateTime asc".to_owned()),
             ("$top", self.per_page.to_string()),
         ]

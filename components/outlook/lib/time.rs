@@ -12,7 +12,10 @@ use std::fmt;
 
 /// A time in a message: ISO 8601, or milliseconds since 1970.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "no time, expected ISO 8601 or milliseconds since 1970")]
+#[serde(
+    untagged,
+    expecting = "no time, expected ISO 8601 or milliseconds since 1970"
+)]
 #[schemars(with = "String")]
 pub enum Time {
     /// ISO 8601, or milliseconds as text.
@@ -57,7 +60,9 @@ impl Time {
             Read::Point(point) => Ok(point),
             Read::Local(local) => {
                 let zoned = local.to_zoned(TimeZone::UTC);
-                Ok(zoned.with_context(|| format!("`{field}` is out of the range of times"))?.timestamp())
+                Ok(zoned
+                    .with_context(|| format!("`{field}` is out of the range of times"))?
+                    .timestamp())
             }
         }
     }
@@ -79,14 +84,21 @@ impl Time {
         // Eight digits are a date, which has no hyphens.
         if !text.is_empty()
             && text.len() != 8
-            && text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit())
+            && text
+                .strip_prefix('-')
+                .unwrap_or(text)
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
         {
             return from_millis(text.parse().unwrap_or(i64::MAX), field);
         }
         if let Ok(point) = text.parse() {
             return Ok(Read::Point(point));
         }
-        let local = text.parse().ok().or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)));
+        let local = text
+            .parse()
+            .ok()
+            .or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)));
         local.map(Read::Local).with_context(|| {
             format!(
                 "`{field}` is no time: give it as 2024-07-01T09:30:00 ({meant}), with an offset as \
@@ -103,7 +115,9 @@ enum Read {
 
 fn from_millis(millis: i64, field: &str) -> anyhow::Result<Read> {
     let point = Timestamp::from_millisecond(millis);
-    point.map(Read::Point).with_context(|| format!("`{field}` is no time: {millis} ms since 1970 is out of range"))
+    point
+        .map(Read::Point)
+        .with_context(|| format!("`{field}` is no time: {millis} ms since 1970 is out of range"))
 }
 
 /// The zone of this IANA name.
@@ -111,8 +125,11 @@ fn from_millis(millis: i64, field: &str) -> anyhow::Result<Read> {
 /// # Errors
 /// When there is none; names the field.
 pub fn zone(name: &str, field: &str) -> anyhow::Result<TimeZone> {
-    TimeZone::get(name)
-        .with_context(|| format!("`{field}` is {name:?}, which is no IANA time zone: choose one such as Europe/Berlin"))
+    TimeZone::get(name).with_context(|| {
+        format!(
+            "`{field}` is {name:?}, which is no IANA time zone: choose one such as Europe/Berlin"
+        )
+    })
 }
 
 /// `2024-07-01T07:30:00Z`, with fractions where there are any.

@@ -18,14 +18,25 @@ pub type Record = Map<String, Value>;
 /// The version of the API, unless SALESFORCE_API_VERSION says otherwise.
 const VERSION: &str = "60.0";
 /// What may stand in a segment of a path as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 /// Refusals that have nothing to do with the request: it may work later.
-const PASSING: [&str; 3] = ["REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "UNABLE_TO_LOCK_ROW"];
+const PASSING: [&str; 3] = [
+    "REQUEST_LIMIT_EXCEEDED",
+    "SERVER_UNAVAILABLE",
+    "UNABLE_TO_LOCK_ROW",
+];
 
 /// What component.json cannot say of the credential. Where the login host is not below salesforce.com, as behind a
 /// proxy, variables name the whole addresses.
 pub fn oauth2() -> OAuth2 {
-    OAuth2::new().profile("salesforce").token_uri("{{SALESFORCE_TOKEN_URI}}").auth_uri("{{SALESFORCE_AUTH_URI}}")
+    OAuth2::new()
+        .profile("salesforce")
+        .token_uri("{{SALESFORCE_TOKEN_URI}}")
+        .auth_uri("{{SALESFORCE_AUTH_URI}}")
 }
 
 /// The version of the API: `60.0`, also when it is given as `60` or `v60.0`.
@@ -58,7 +69,10 @@ pub struct Api {
 impl Api {
     pub fn new(oauth: &AuthorizedClient) -> Self {
         // One that is wrong has ended the process at its start.
-        Self { oauth: oauth.clone(), version: version().unwrap_or_else(|_| VERSION.to_owned()) }
+        Self {
+            oauth: oauth.clone(),
+            version: version().unwrap_or_else(|_| VERSION.to_owned()),
+        }
     }
 
     pub fn get(&self, path: &str) -> AuthorizedRequest {
@@ -78,7 +92,10 @@ impl Api {
     }
 
     pub fn request(&self, method: Method, path: &str) -> AuthorizedRequest {
-        let path = match path.starts_with('/') || path.starts_with("http:") || path.starts_with("https:") {
+        let path = match path.starts_with('/')
+            || path.starts_with("http:")
+            || path.starts_with("https:")
+        {
             true => path.to_owned(),
             false => format!("/services/data/v{}/{path}", self.version),
         };
@@ -92,7 +109,10 @@ pub async fn send(request: AuthorizedRequest) -> anyhow::Result<Response> {
     if response.status() == StatusCode::MULTIPLE_CHOICES {
         // Upsert by an external id that is not unique.
         let choices: Vec<Value> = response.json().await.unwrap_or_default();
-        anyhow::bail!("{} records have this external id; it must lead to one", choices.len());
+        anyhow::bail!(
+            "{} records have this external id; it must lead to one",
+            choices.len()
+        );
     }
     Ok(response)
 }
@@ -121,13 +141,18 @@ pub fn read<T: DeserializeOwned>(answer: &[u8]) -> anyhow::Result<T> {
     let answer = if answer.is_empty() { b"null" } else { answer };
     serde_json::from_slice(answer).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
-        anyhow::anyhow!("Salesforce's answer is not what was expected ({place}); see SALESFORCE_API_VERSION")
+        anyhow::anyhow!(
+            "Salesforce's answer is not what was expected ({place}); see SALESFORCE_API_VERSION"
+        )
     })
 }
 
 /// A value as a segment of a path.
 pub fn segment(value: &str) -> anyhow::Result<String> {
-    anyhow::ensure!(!matches!(value, "" | "." | ".."), "{value:?} cannot be part of an address");
+    anyhow::ensure!(
+        !matches!(value, "" | "." | ".."),
+        "{value:?} cannot be part of an address"
+    );
     Ok(utf8_percent_encode(value, SEGMENT).to_string())
 }
 
@@ -142,7 +167,9 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn has_code(&self, code: &str) -> bool {
-        self.complaints.iter().any(|complaint| complaint.error_code == code)
+        self.complaints
+            .iter()
+            .any(|complaint| complaint.error_code == code)
     }
 
     /// The refusal in an error, where it is one.
@@ -171,23 +198,53 @@ impl fmt::Display for Complaint {
 }
 
 fn in_words(complaints: &[Complaint]) -> String {
-    complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    complaints
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// What passes has its message come again; what Salesforce refuses is said in its words.
 pub fn explained(error: Error) -> anyhow::Error {
-    let Error::Status { request, status, body, .. } = &error else { return error.into() };
+    let Error::Status {
+        request,
+        status,
+        body,
+        ..
+    } = &error
+    else {
+        return error.into();
+    };
     if error.passes() {
         return error.into();
     }
-    if matches!(*status, StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) {
+    if matches!(
+        *status,
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    ) {
         let remedy = "choose fewer fields, fewer linked objects, or shorter lists to look for";
-        return anyhow::anyhow!("{request}: the query is longer than Salesforce takes ({}): {remedy}", status.as_u16());
+        return anyhow::anyhow!(
+            "{request}: the query is longer than Salesforce takes ({}): {remedy}",
+            status.as_u16()
+        );
     }
-    let Ok(complaints) = serde_json::from_str::<Vec<Complaint>>(body) else { return error.into() };
-    let passes = complaints.iter().any(|complaint| PASSING.contains(&complaint.error_code.as_str()));
-    let refusal = Refusal { request: request.clone(), status: *status, complaints };
-    if passes { Rebound::because(refusal.to_string()).into() } else { refusal.into() }
+    let Ok(complaints) = serde_json::from_str::<Vec<Complaint>>(body) else {
+        return error.into();
+    };
+    let passes = complaints
+        .iter()
+        .any(|complaint| PASSING.contains(&complaint.error_code.as_str()));
+    let refusal = Refusal {
+        request: request.clone(),
+        status: *status,
+        complaints,
+    };
+    if passes {
+        Rebound::because(refusal.to_string()).into()
+    } else {
+        refusal.into()
+    }
 }
 
 /// Whether it is trouble that passes: a message whose module fails with it comes again later.
@@ -214,13 +271,23 @@ mod tests {
     use super::read_version;
 
     #[test]
-    fn given_a_version_as_people_write_it_then_it_is_read_and_anything_else_is_an_error_that_names_the_variable() {
-        for (given, version) in [("", "60.0"), (" ", "60.0"), ("58", "58.0"), ("v58.0", "58.0"), (" 61.0 ", "61.0")] {
+    fn given_a_version_as_people_write_it_then_it_is_read_and_anything_else_is_an_error_that_names_the_variable()
+     {
+        for (given, version) in [
+            ("", "60.0"),
+            (" ", "60.0"),
+            ("58", "58.0"),
+            ("v58.0", "58.0"),
+            (" 61.0 ", "61.0"),
+        ] {
             assert_eq!(read_version(given).unwrap(), version, "{given:?}");
         }
         for wrong in ["sixty", "60.", "60.0/../..", "-1"] {
             let error = read_version(wrong).expect_err(wrong).to_string();
-            assert!(error.contains("SALESFORCE_API_VERSION") && error.contains("60.0"), "{error}");
+            assert!(
+                error.contains("SALESFORCE_API_VERSION") && error.contains("60.0"),
+                "{error}"
+            );
         }
     }
 }

@@ -42,7 +42,9 @@ impl Job {
             match job.state.as_str() {
                 "JobComplete" => return Ok(job),
                 "Failed" | "Aborted" => {
-                    let reason = job.error_message.unwrap_or_else(|| "no reason is given".into());
+                    let reason = job
+                        .error_message
+                        .unwrap_or_else(|| "no reason is given".into());
                     anyhow::bail!("bulk job {} has ended as {}: {reason}", job.id, job.state);
                 }
                 _ => {}
@@ -67,16 +69,26 @@ impl Job {
 
     /// What a resource of the job holds.
     pub async fn results(&self, api: &Api, path: &str) -> anyhow::Result<String> {
-        let bytes = self.insistently(Instant::now() + FOR_RESULTS, || api.get(path)).await?;
-        String::from_utf8(bytes.into()).with_context(|| format!("the results of bulk job {} are no text", self.id))
+        let bytes = self
+            .insistently(Instant::now() + FOR_RESULTS, || api.get(path))
+            .await?;
+        String::from_utf8(bytes.into())
+            .with_context(|| format!("the results of bulk job {} are no text", self.id))
     }
 
     /// Asks until there is an answer, trouble that does not pass, or no time left.
-    async fn insistently(&self, end: Instant, ask: impl Fn() -> AuthorizedRequest) -> anyhow::Result<Bytes> {
+    async fn insistently(
+        &self,
+        end: Instant,
+        ask: impl Fn() -> AuthorizedRequest,
+    ) -> anyhow::Result<Bytes> {
         let mut pause = FIRST_PAUSE;
         loop {
             let answer = match api::send(ask()).await {
-                Ok(answer) => answer.bytes().await.map_err(|error| (true, error.without_url().into())),
+                Ok(answer) => answer
+                    .bytes()
+                    .await
+                    .map_err(|error| (true, error.without_url().into())),
                 Err(error) => Err((api::passes(&error), error)),
             };
             match answer {

@@ -65,7 +65,10 @@ pub fn component() -> anyhow::Result<Component> {
     Ok(Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
-        .trigger("getUpdatedObjectsPolling", get_updated_objects_polling::UpdatedObjects)
+        .trigger(
+            "getUpdatedObjectsPolling",
+            get_updated_objects_polling::UpdatedObjects,
+        )
         .trigger("queryTrigger", query_trigger::query)
         .trigger("queryObjects", query_objects::query_objects)
         .trigger("newAccount", query_objects::new_account)

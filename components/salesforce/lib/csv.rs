@@ -6,7 +6,13 @@ use super::api::Record;
 pub fn records(text: &str) -> Vec<Record> {
     let mut rows = rows(text).into_iter();
     let header = rows.next().unwrap_or_default();
-    let record = |row: Vec<String>| header.iter().cloned().zip(row.into_iter().map(Into::into)).collect();
+    let record = |row: Vec<String>| {
+        header
+            .iter()
+            .cloned()
+            .zip(row.into_iter().map(Into::into))
+            .collect()
+    };
     rows.map(record).collect()
 }
 

@@ -57,20 +57,32 @@ impl Object {
 
     /// The object, and Salesforce's own time when it answered, as a literal of SOQL.
     pub async fn with_date(api: &Api, name: &Name) -> anyhow::Result<(Self, Option<String>)> {
-        let request = api.get(&format!("sobjects/{}/describe", api::segment(name.as_str())?));
+        let request = api.get(&format!(
+            "sobjects/{}/describe",
+            api::segment(name.as_str())?
+        ));
         let response = api::send(request).await.map_err(|error| match Refusal::of(&error) {
             Some(refusal) if refusal.has_code("NOT_FOUND") => {
                 anyhow::anyhow!("Salesforce has no object {name} that this user may see: check the field `sobject`")
             }
             _ => error,
         })?;
-        let date = response.headers().get("date").and_then(|date| instant(date.to_str().ok()?));
+        let date = response
+            .headers()
+            .get("date")
+            .and_then(|date| instant(date.to_str().ok()?));
         let object = response.json().await.map_err(reqwest::Error::without_url);
-        Ok((object.with_context(|| format!("reading the description of {name}"))?, date))
+        Ok((
+            object.with_context(|| format!("reading the description of {name}"))?,
+            date,
+        ))
     }
 
     pub fn field(&self, name: &str) -> anyhow::Result<&Field> {
-        let found = self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+        let found = self
+            .fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name));
         found.with_context(|| format!("{} has no field {name} that this user may see", self.name))
     }
 
@@ -81,7 +93,10 @@ impl Object {
 
     /// All fields that a query can show well: all but files.
     pub fn shown(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().filter(|field| field.kind != "base64").map(|field| field.name.as_str())
+        self.fields
+            .iter()
+            .filter(|field| field.kind != "base64")
+            .map(|field| field.name.as_str())
     }
 }
 
@@ -89,7 +104,9 @@ impl Object {
 fn instant(http_date: &str) -> Option<String> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let parts: Vec<&str> = http_date.split(' ').collect();
-    let [_, day, month, year, time, "GMT"] = parts.as_slice() else { return None };
+    let [_, day, month, year, time, "GMT"] = parts.as_slice() else {
+        return None;
+    };
     let month = MONTHS.find(month).filter(|_| month.len() == 3)? / 3 + 1;
     super::soql::instant(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
 }
@@ -100,8 +117,15 @@ mod tests {
 
     #[test]
     fn given_a_date_header_then_it_is_a_literal_of_soql() {
-        assert_eq!(instant("Tue, 15 Nov 1994 08:12:31 GMT").as_deref(), Some("1994-11-15T08:12:31.000Z"));
-        for odd in ["", "Tuesday, 15-Nov-94 08:12:31 GMT", "Tue, 15 Nvo 1994 08:12:31 GMT"] {
+        assert_eq!(
+            instant("Tue, 15 Nov 1994 08:12:31 GMT").as_deref(),
+            Some("1994-11-15T08:12:31.000Z")
+        );
+        for odd in [
+            "",
+            "Tuesday, 15-Nov-94 08:12:31 GMT",
+            "Tue, 15 Nvo 1994 08:12:31 GMT",
+        ] {
             assert_eq!(instant(odd), None, "{odd}");
         }
     }

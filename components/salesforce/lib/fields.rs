@@ -10,14 +10,17 @@ pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dura
     let seconds = number(deserializer)?.map(Duration::from_secs);
     match seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds.as_secs())) {
         true => Ok(seconds),
-        false => Err(D::Error::custom("not such a time, expected 1 to 86400 seconds")),
+        false => Err(D::Error::custom(
+            "not such a time, expected 1 to 86400 seconds",
+        )),
     }
 }
 
 /// A name; empty is none.
 pub fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-    let expected = || D::Error::custom("not a name, expected an API name such as Account or Size__c");
+    let expected =
+        || D::Error::custom("not a name, expected an API name such as Account or Size__c");
     match text.trim() {
         "" => Ok(None),
         text => Name::new(text).map(Some).ok_or_else(expected),

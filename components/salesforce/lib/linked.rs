@@ -27,18 +27,31 @@ pub enum Kind {
 pub async fn links(api: &Api, object: &Object, linked: &[String]) -> anyhow::Result<Vec<Link>> {
     let mut links = vec![];
     for link in linked {
-        let unknown = || format!("{} is not linked with {link}: check the field `linkedObjects`", object.name);
+        let unknown = || {
+            format!(
+                "{} is not linked with {link}: check the field `linkedObjects`",
+                object.name
+            )
+        };
         let relationship = link.strip_prefix('!');
         let name = Name::new(relationship.unwrap_or(link)).with_context(unknown)?;
         let kind = match relationship {
             Some(relationship) => {
                 let mut children = object.child_relationships.iter();
-                let child = children.find(|child| child.relationship_name.as_deref() == Some(relationship));
+                let child =
+                    children.find(|child| child.relationship_name.as_deref() == Some(relationship));
                 Kind::Children(related(api, &child.with_context(unknown)?.object).await?)
             }
             None => {
                 let is_it = |field: &&Field| field.relationship_name.as_deref() == Some(link);
-                match object.fields.iter().find(is_it).with_context(unknown)?.reference_to.as_slice() {
+                match object
+                    .fields
+                    .iter()
+                    .find(is_it)
+                    .with_context(unknown)?
+                    .reference_to
+                    .as_slice()
+                {
                     [one] => Kind::Parent(related(api, one).await?),
                     _ => Kind::AnyParent(["Id", "Name"]),
                 }
@@ -50,14 +63,21 @@ pub async fn links(api: &Api, object: &Object, linked: &[String]) -> anyhow::Res
 }
 
 /// What stands between SELECT and FROM: these fields (all, where none are named), and those of the linked objects.
-pub async fn select(api: &Api, object: &Object, fields: &[Name], linked: &[String]) -> anyhow::Result<String> {
+pub async fn select(
+    api: &Api,
+    object: &Object,
+    fields: &[Name],
+    linked: &[String],
+) -> anyhow::Result<String> {
     let mut items: Vec<String> = match fields {
         [] => object.shown().map(str::to_owned).collect(),
         fields => fields.iter().map(ToString::to_string).collect(),
     };
     for Link { name, kind } in links(api, object, linked).await? {
         match kind {
-            Kind::Parent(parent) => items.extend(parent.shown().map(|field| format!("{name}.{field}"))),
+            Kind::Parent(parent) => {
+                items.extend(parent.shown().map(|field| format!("{name}.{field}")))
+            }
             Kind::AnyParent(fields) => items.extend(fields.map(|field| format!("{name}.{field}"))),
             Kind::Children(child) => {
                 let fields = child.shown().collect::<Vec<_>>().join(", ");

@@ -12,26 +12,44 @@ pub fn literal(field: &Field, value: &Value) -> anyhow::Result<String> {
         Value::Null => return Ok("null".to_owned()),
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(_) | Value::Object(_) => anyhow::bail!("`{}` must be a single value", field.name),
+        Value::Array(_) | Value::Object(_) => {
+            anyhow::bail!("`{}` must be a single value", field.name)
+        }
     };
     let given = match field.kind.as_str() {
         "base64" | "address" | "location" => {
-            anyhow::bail!("`{}` is of type {}, which cannot be searched", field.name, field.kind)
+            anyhow::bail!(
+                "`{}` is of type {}, which cannot be searched",
+                field.name,
+                field.kind
+            )
         }
-        "textarea" if !field.filterable => anyhow::bail!("`{}` is a long text, which cannot be searched", field.name),
-        "boolean" | "int" | "long" | "double" | "currency" | "percent" | "date" | "datetime" | "time" => {
-            given.trim().to_owned()
+        "textarea" if !field.filterable => {
+            anyhow::bail!("`{}` is a long text, which cannot be searched", field.name)
         }
+        "boolean" | "int" | "long" | "double" | "currency" | "percent" | "date" | "datetime"
+        | "time" => given.trim().to_owned(),
         _ => return Ok(text(&given)),
     };
     let (fits, example) = match field.kind.as_str() {
         "boolean" => (matches!(given.as_str(), "true" | "false"), "true or false"),
-        "date" => (is_date(&given) || is_relative(&given), "a date such as 2024-01-31"),
+        "date" => (
+            is_date(&given) || is_relative(&given),
+            "a date such as 2024-01-31",
+        ),
         "time" => (is_time_of_day(&given), "a time of day such as 12:00:00Z"),
-        "datetime" => (instant(&given).is_ok() || is_relative(&given), "a time such as 2024-01-31T12:00:00Z"),
+        "datetime" => (
+            instant(&given).is_ok() || is_relative(&given),
+            "a time such as 2024-01-31T12:00:00Z",
+        ),
         _ => (is_number(&given), "a number"),
     };
-    anyhow::ensure!(fits, "`{}` is of type {}: it must be {example}", field.name, field.kind);
+    anyhow::ensure!(
+        fits,
+        "`{}` is of type {}: it must be {example}",
+        field.name,
+        field.kind
+    );
     if field.kind == "datetime" && !is_relative(&given) {
         return instant(&given);
     }
@@ -54,7 +72,8 @@ fn is_relative(text: &str) -> bool {
 }
 
 fn is_number(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'))
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'))
         && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
@@ -65,7 +84,12 @@ mod tests {
     use serde_json::json;
 
     fn field(kind: &str) -> Field {
-        Field { name: "F__c".into(), kind: kind.into(), filterable: true, ..Field::default() }
+        Field {
+            name: "F__c".into(),
+            kind: kind.into(),
+            filterable: true,
+            ..Field::default()
+        }
     }
 
     proptest! {
@@ -97,12 +121,20 @@ mod tests {
             ("date", json!("2024-01-31"), "2024-01-31"),
             ("date", json!("TODAY"), "TODAY"),
             ("datetime", json!("LAST_N_DAYS:5"), "LAST_N_DAYS:5"),
-            ("datetime", json!("2024-01-31T12:00:00+0200"), "2024-01-31T12:00:00.000+02:00"),
+            (
+                "datetime",
+                json!("2024-01-31T12:00:00+0200"),
+                "2024-01-31T12:00:00.000+02:00",
+            ),
             ("datetime", json!("2024-01-31"), "2024-01-31T00:00:00.000Z"),
             ("time", json!("12:30:00.000Z"), "12:30:00.000Z"),
             ("string", json!(null), "null"),
         ] {
-            assert_eq!(literal(&field(kind), &value).unwrap(), wanted, "{kind} {value}");
+            assert_eq!(
+                literal(&field(kind), &value).unwrap(),
+                wanted,
+                "{kind} {value}"
+            );
         }
     }
 
@@ -113,7 +145,11 @@ mod tests {
             ("double", json!("NaN"), "a number"),
             ("boolean", json!("yes"), "true or false"),
             ("date", json!("31.01.2024"), "2024-01-31"),
-            ("datetime", json!("2024-01-31T12:00"), "2024-01-31T12:00:00Z"),
+            (
+                "datetime",
+                json!("2024-01-31T12:00"),
+                "2024-01-31T12:00:00Z",
+            ),
             ("time", json!("noon"), "12:00:00Z"),
             ("string", json!(["a"]), "a single value"),
             ("base64", json!("x"), "cannot be searched"),

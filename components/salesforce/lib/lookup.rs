@@ -32,8 +32,13 @@ pub struct Criteria(pub Record);
 impl Criteria {
     /// The value, in any case of the name; none where it is missing, empty or null.
     pub fn value(&self, field: &Name) -> Option<&Value> {
-        let found = self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(field.as_str()));
-        found.map(|(_, value)| value).filter(|value| !value.is_null() && value.as_str() != Some(""))
+        let found = self
+            .0
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(field.as_str()));
+        found
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_null() && value.as_str() != Some(""))
     }
 }
 
@@ -46,7 +51,10 @@ pub async fn only(
     select: &str,
 ) -> anyhow::Result<Option<Record>> {
     let literal = literal(object.field(field.as_str())?, value)?;
-    let query = format!("SELECT {select} FROM {} WHERE {field} = {literal} LIMIT 2", object.name);
+    let query = format!(
+        "SELECT {select} FROM {} WHERE {field} = {literal} LIMIT 2",
+        object.name
+    );
     let mut found = Pages::of(api, query).first(2).await?;
     anyhow::ensure!(
         found.len() < 2,

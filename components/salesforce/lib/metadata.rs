@@ -40,17 +40,31 @@ type Cx = ServiceContext<Config>;
 /// In: what can be set. Out: the same, and the id.
 pub async fn create(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
-    let input = properties(object.fields.iter().filter(|field| field.createable), is_needed);
+    let input = properties(
+        object.fields.iter().filter(|field| field.createable),
+        is_needed,
+    );
     let mut output = input.clone();
-    output.insert("id".into(), json!({ "type": "string", "title": "Id", "required": true }));
+    output.insert(
+        "id".into(),
+        json!({ "type": "string", "title": "Id", "required": true }),
+    );
     Ok(json!({ "in": schema(input), "out": schema(output) }))
 }
 
 /// In: what can be set, and what to look for.
 pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
-    let key = cx.config.lookup_field.as_ref().map(Name::as_str).unwrap_or_default();
-    let fields = object.fields.iter().filter(|f| f.createable || f.updateable || f.name == key);
+    let key = cx
+        .config
+        .lookup_field
+        .as_ref()
+        .map(Name::as_str)
+        .unwrap_or_default();
+    let fields = object
+        .fields
+        .iter()
+        .filter(|f| f.createable || f.updateable || f.name == key);
     // What a new record needs, a change may leave out.
     let output = json!({
         "id": { "type": "string", "required": true },
@@ -58,7 +72,9 @@ pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
         "created": { "type": "boolean", "required": true },
         "errors": { "type": "array", "items": { "type": "object", "properties": {} } },
     });
-    Ok(json!({ "in": schema(properties(fields, |_| false)), "out": { "type": "object", "properties": output } }))
+    Ok(
+        json!({ "in": schema(properties(fields, |_| false)), "out": { "type": "object", "properties": output } }),
+    )
 }
 
 /// In: the value to look for.
@@ -70,7 +86,9 @@ pub async fn delete(cx: Cx) -> anyhow::Result<Value> {
         "errors": { "type": "array", "items": { "type": "object", "properties": {} } },
     });
     let response = json!({ "response": { "type": "object", "properties": response } });
-    Ok(json!({ "in": criteria(&cx, &object, true)?, "out": { "type": "object", "properties": response } }))
+    Ok(
+        json!({ "in": criteria(&cx, &object, true)?, "out": { "type": "object", "properties": response } }),
+    )
 }
 
 /// In: the value to look for. Out: the record.
@@ -83,7 +101,12 @@ pub async fn lookup_object(cx: Cx) -> anyhow::Result<Value> {
 /// In: search terms, and how much is wanted. Out: records.
 pub async fn lookup_objects(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
-    let names: Vec<&str> = object.fields.iter().filter(|f| f.filterable).map(|f| f.name.as_str()).collect();
+    let names: Vec<&str> = object
+        .fields
+        .iter()
+        .filter(|f| f.filterable)
+        .map(|f| f.name.as_str())
+        .collect();
     let mut input = Map::new();
     let count = cx.config.term_number.unwrap_or(1).min(99);
     for number in 1..=count {
@@ -92,12 +115,10 @@ pub async fn lookup_objects(cx: Cx) -> anyhow::Result<Value> {
             "condition": { "type": "string", "title": "Condition", "enum": CONDITIONS, "required": true },
             "fieldValue": { "type": "string", "title": "Value" },
         });
-        let term =
-            json!({ "type": "object", "title": format!("Search term {number}"), "required": true, "properties": term });
+        let term = json!({ "type": "object", "title": format!("Search term {number}"), "required": true, "properties": term });
         input.insert(format!("sTerm_{number}"), term);
         if number < count {
-            let link =
-                json!({ "type": "string", "title": "Logical operator", "enum": ["AND", "OR"], "required": true });
+            let link = json!({ "type": "string", "title": "Logical operator", "enum": ["AND", "OR"], "required": true });
             input.insert(format!("link_{number}_{}", number + 1), link);
         }
     }
@@ -128,12 +149,20 @@ pub async fn updated_objects(cx: Cx) -> anyhow::Result<Value> {
 }
 
 async fn described(cx: &Cx) -> anyhow::Result<Object> {
-    let name = cx.config.sobject.as_ref().context("choose an object first (the field `sobject`)")?;
+    let name = cx
+        .config
+        .sobject
+        .as_ref()
+        .context("choose an object first (the field `sobject`)")?;
     Object::of(&Api::new(cx.oauth()), name).await
 }
 
 fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> {
-    let name = cx.config.lookup_field.as_ref().context("choose a field to look by first (the field `lookupField`)")?;
+    let name = cx
+        .config
+        .lookup_field
+        .as_ref()
+        .context("choose a field to look by first (the field `lookupField`)")?;
     let field = object.field(name.as_str())?;
     Ok(schema(properties([field], |_| is_needed)))
 }
@@ -142,10 +171,16 @@ fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> 
 async fn record(cx: &Cx, object: &Object) -> anyhow::Result<Value> {
     let selected = &cx.config.selected_fields;
     let is_chosen = |field: &&Field| {
-        let mut chosen = selected.iter().map(String::as_str).chain(["Id", "LastModifiedDate"]);
+        let mut chosen = selected
+            .iter()
+            .map(String::as_str)
+            .chain(["Id", "LastModifiedDate"]);
         selected.is_empty() || chosen.any(|name| name.eq_ignore_ascii_case(&field.name))
     };
-    let mut record = properties(object.fields.iter().filter(is_chosen).filter(is_shown), |_| false);
+    let mut record = properties(
+        object.fields.iter().filter(is_chosen).filter(is_shown),
+        |_| false,
+    );
     for link in linked::links(&Api::new(cx.oauth()), object, &cx.config.linked_objects).await? {
         let schema = match link.kind {
             Kind::Parent(parent) => whole(&parent),
@@ -179,7 +214,10 @@ fn schema(properties: Map<String, Value>) -> Value {
     json!({ "type": "object", "properties": properties })
 }
 
-fn properties<'a>(fields: impl IntoIterator<Item = &'a Field>, needed: impl Fn(&Field) -> bool) -> Map<String, Value> {
+fn properties<'a>(
+    fields: impl IntoIterator<Item = &'a Field>,
+    needed: impl Fn(&Field) -> bool,
+) -> Map<String, Value> {
     let property = |field: &Field| {
         let mut property = kind(field);
         property["title"] = field.label.clone().into();
@@ -201,9 +239,21 @@ fn kind(field: &Field) -> Value {
                 .filter(|choice| choice.active)
                 .map(|choice| choice.value.as_str())
                 .collect();
-            if choices.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": choices }) }
+            if choices.is_empty() {
+                json!({ "type": "string" })
+            } else {
+                json!({ "type": "string", "enum": choices })
+            }
         }
-        "address" => texts(&["street", "city", "state", "postalCode", "country", "stateCode", "countryCode"]),
+        "address" => texts(&[
+            "street",
+            "city",
+            "state",
+            "postalCode",
+            "country",
+            "stateCode",
+            "countryCode",
+        ]),
         "location" => json!({
             "type": "object",
             "properties": { "latitude": { "type": "number" }, "longitude": { "type": "number" } },
@@ -213,7 +263,9 @@ fn kind(field: &Field) -> Value {
 }
 
 fn texts(names: &[&str]) -> Value {
-    let properties: Map<String, Value> =
-        names.iter().map(|name| ((*name).to_owned(), json!({ "type": "string" }))).collect();
+    let properties: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({ "type": "string" })))
+        .collect();
     json!({ "type": "object", "properties": properties })
 }

@@ -56,7 +56,12 @@ pub async fn object_types(cx: ServiceContext<Config>) -> anyhow::Result<Choices>
         ("delete", _) | ("bulk_cud", "delete") => object.deletable,
         _ => object.queryable,
     };
-    Ok(objects.sobjects.into_iter().filter(fits).map(|object| (object.name, object.label)).collect())
+    Ok(objects
+        .sobjects
+        .into_iter()
+        .filter(fits)
+        .map(|object| (object.name, object.label))
+        .collect())
 }
 
 /// Parents by the name of the relationship, and lists of children, whose names begin with `!`.
@@ -64,7 +69,10 @@ pub async fn linked_objects(cx: ServiceContext<Config>) -> anyhow::Result<Choice
     let object = described(&cx).await?;
     let parents = object.fields.iter().filter_map(|field| {
         let name = field.relationship_name.as_ref()?;
-        Some((name.clone(), format!("{} ({})", field.reference_to.join(", "), field.label)))
+        Some((
+            name.clone(),
+            format!("{} ({})", field.reference_to.join(", "), field.label),
+        ))
     });
     let children = object.child_relationships.iter().filter_map(|child| {
         let name = child.relationship_name.as_ref()?;
@@ -76,21 +84,32 @@ pub async fn linked_objects(cx: ServiceContext<Config>) -> anyhow::Result<Choice
 /// All fields of the object.
 pub async fn object_fields(cx: ServiceContext<Config>) -> anyhow::Result<Choices> {
     let object = described(&cx).await?;
-    Ok(object.fields.into_iter().map(|field| (field.name, field.label)).collect())
+    Ok(object
+        .fields
+        .into_iter()
+        .map(|field| (field.name, field.label))
+        .collect())
 }
 
 /// The fields to look for a record by.
 pub async fn lookup_fields(cx: ServiceContext<Config>) -> anyhow::Result<Choices> {
     let object = described(&cx).await?;
-    let fields = object.fields.into_iter().filter(|field| match cx.config.type_of_search {
-        TypeOfSearch::UniqueFields => field.kind == "id" || field.unique || field.id_lookup,
-        TypeOfSearch::ExternalIds => field.external_id,
-        TypeOfSearch::AllFields => field.filterable,
-    });
+    let fields = object
+        .fields
+        .into_iter()
+        .filter(|field| match cx.config.type_of_search {
+            TypeOfSearch::UniqueFields => field.kind == "id" || field.unique || field.id_lookup,
+            TypeOfSearch::ExternalIds => field.external_id,
+            TypeOfSearch::AllFields => field.filterable,
+        });
     Ok(fields.map(|field| (field.name, field.label)).collect())
 }
 
 async fn described(cx: &ServiceContext<Config>) -> anyhow::Result<Object> {
-    let name = cx.config.sobject.as_ref().context("choose an object first (the field `sobject`)")?;
+    let name = cx
+        .config
+        .sobject
+        .as_ref()
+        .context("choose an object first (the field `sobject`)")?;
     Object::of(&Api::new(cx.oauth()), name).await
 }

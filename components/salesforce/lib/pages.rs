@@ -30,7 +30,12 @@ enum Next {
 
 impl<'a> Pages<'a> {
     pub fn of(api: &'a Api, soql: impl Into<String>) -> Self {
-        Self { api, next: Next::Query(soql.into()), deleted: false, page_size: None }
+        Self {
+            api,
+            next: Next::Query(soql.into()),
+            deleted: false,
+            page_size: None,
+        }
     }
 
     /// Deleted and archived records too.
@@ -48,12 +53,18 @@ impl<'a> Pages<'a> {
     /// The next page, its records tidied; none after the last.
     pub async fn next(&mut self) -> anyhow::Result<Option<Page>> {
         let request = match &self.next {
-            Next::Query(soql) => self.api.get(if self.deleted { "queryAll" } else { "query" }).query(&[("q", soql)]),
+            Next::Query(soql) => self
+                .api
+                .get(if self.deleted { "queryAll" } else { "query" })
+                .query(&[("q", soql)]),
             Next::More(path) => self.api.get(path),
             Next::End => return Ok(None),
         };
         let request = match self.page_size {
-            Some(size) => request.header("Sforce-Query-Options", &format!("batchSize={}", size.clamp(200, 2000))),
+            Some(size) => request.header(
+                "Sforce-Query-Options",
+                &format!("batchSize={}", size.clamp(200, 2000)),
+            ),
             None => request,
         };
         let mut page: Page = api::json(request).await?;
@@ -86,11 +97,16 @@ impl<'a> Pages<'a> {
 
 /// Takes off what is Salesforce's own (`attributes`), and makes plain lists of child records, all of them.
 async fn tidy(api: &Api, record: &mut Record) -> anyhow::Result<()> {
-    for children in record.values_mut().filter(|value| value.get("records").is_some()) {
+    for children in record
+        .values_mut()
+        .filter(|value| value.get("records").is_some())
+    {
         while let Some(Value::String(path)) = children.get_mut("nextRecordsUrl").map(Value::take) {
             let mut more: Record = api::json(api.get(&path)).await?;
             children["nextRecordsUrl"] = more.remove("nextRecordsUrl").unwrap_or_default();
-            if let (Value::Array(all), Some(Value::Array(next))) = (&mut children["records"], more.remove("records")) {
+            if let (Value::Array(all), Some(Value::Array(next))) =
+                (&mut children["records"], more.remove("records"))
+            {
                 all.extend(next);
             }
         }
@@ -107,7 +123,10 @@ fn strip(record: &mut Record) {
         }
         match value {
             Value::Object(parent) => strip(parent),
-            Value::Array(children) => children.iter_mut().filter_map(Value::as_object_mut).for_each(strip),
+            Value::Array(children) => children
+                .iter_mut()
+                .filter_map(Value::as_object_mut)
+                .for_each(strip),
             _ => {}
         }
     }

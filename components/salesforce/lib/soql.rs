@@ -32,8 +32,9 @@ impl fmt::Display for Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::new(text.trim())
-            .ok_or_else(|| D::Error::custom("not a name, expected an API name such as Account or Size__c"))
+        Self::new(text.trim()).ok_or_else(|| {
+            D::Error::custom("not a name, expected an API name such as Account or Size__c")
+        })
     }
 }
 
@@ -63,7 +64,9 @@ pub fn instant(text: &str) -> anyhow::Result<String> {
     if is_date(text) {
         return Ok(format!("{text}T00:00:00.000Z"));
     }
-    let wrong = || format!("{text:?} is no time such as 2024-01-31T12:00:00Z or 2024-01-31T12:00:00.000+02:00");
+    let wrong = || {
+        format!("{text:?} is no time such as 2024-01-31T12:00:00Z or 2024-01-31T12:00:00.000+02:00")
+    };
     let (date, time) = text.split_once('T').with_context(wrong)?;
     let (time, zone) = time.split_at(time.find(['Z', '+', '-']).with_context(wrong)?);
     let (seconds, millis) = time.split_once('.').unwrap_or((time, "000"));
@@ -78,7 +81,10 @@ pub fn instant(text: &str) -> anyhow::Result<String> {
         && !millis.is_empty()
         && millis.bytes().all(|b| b.is_ascii_digit());
     anyhow::ensure!(fits, wrong());
-    Ok(format!("{date}T{seconds}.{}{zone}", &format!("{millis}00")[..3]))
+    Ok(format!(
+        "{date}T{seconds}.{}{zone}",
+        &format!("{millis}00")[..3]
+    ))
 }
 
 /// Whether it is a date such as 2024-01-31.
@@ -89,7 +95,13 @@ pub fn is_date(text: &str) -> bool {
 /// Whether a text is the pattern, whose zeros are digits.
 pub fn is_shaped(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
-        && text.bytes().zip(pattern.bytes()).all(|(t, p)| if p == b'0' { t.is_ascii_digit() } else { t == p })
+        && text.bytes().zip(pattern.bytes()).all(|(t, p)| {
+            if p == b'0' {
+                t.is_ascii_digit()
+            } else {
+                t == p
+            }
+        })
 }
 
 #[cfg(test)]
@@ -144,7 +156,18 @@ mod tests {
 
     #[test]
     fn given_texts_that_are_no_names_then_they_are_none() {
-        for wrong in ["", " ", "Account WHERE", "1st", "Name'", "a..b", ".a", "a.", "Ünit", "a-b"] {
+        for wrong in [
+            "",
+            " ",
+            "Account WHERE",
+            "1st",
+            "Name'",
+            "a..b",
+            ".a",
+            "a.",
+            "Ünit",
+            "a-b",
+        ] {
             assert_eq!(Name::new(wrong), None, "{wrong}");
         }
         assert!(Name::new("Owner__r.Size__c").is_some());

@@ -47,7 +47,10 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let sailors = [Sailor::node(&options.node_modules)?, Sailor::ours(&options.component)?];
+    let sailors = [
+        Sailor::node(&options.node_modules)?,
+        Sailor::ours(&options.component)?,
+    ];
     println!(
         "| provider | prefetch | sailor | done | failed | API requests | refreshes | of them refused | stored credential |"
     );
@@ -57,7 +60,12 @@ async fn main() -> anyhow::Result<()> {
             for sailor in &sailors {
                 let counts = run(sailor, knobs.clone(), prefetch, &options)
                     .await
-                    .with_context(|| format!("{} with prefetch {prefetch}, provider: {provider}", sailor.name))?;
+                    .with_context(|| {
+                        format!(
+                            "{} with prefetch {prefetch}, provider: {provider}",
+                            sailor.name
+                        )
+                    })?;
                 println!("| {provider} | {prefetch} | {} | {counts} |", sailor.name);
             }
         }
@@ -68,7 +76,13 @@ async fn main() -> anyhow::Result<()> {
 fn providers() -> [(&'static str, Knobs); 3] {
     [
         ("keeps the refresh token", Knobs::default()),
-        ("keeps it, and does not repeat it", Knobs { omit_refresh_token: true, ..Knobs::default() }),
+        (
+            "keeps it, and does not repeat it",
+            Knobs {
+                omit_refresh_token: true,
+                ..Knobs::default()
+            },
+        ),
         ("rotates, revokes all on reuse", Knobs::rotating()),
     ]
 }
@@ -85,25 +99,49 @@ impl Sailor {
     fn node(modules: &Path) -> anyhow::Result<Self> {
         let script = found(&modules.join("elasticio-sailor-nodejs/run.js"))?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/side-by-side/component");
-        Ok(Self { name: "Node", program: "node".into(), arguments: vec![script], folder })
+        Ok(Self {
+            name: "Node",
+            program: "node".into(),
+            arguments: vec![script],
+            folder,
+        })
     }
 
     fn ours(component: &Path) -> anyhow::Result<Self> {
-        Ok(Self { name: "ours", program: found(component)?, arguments: vec!["run".into()], folder: ".".into() })
+        Ok(Self {
+            name: "ours",
+            program: found(component)?,
+            arguments: vec!["run".into()],
+            folder: ".".into(),
+        })
     }
 
-    fn command(&self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Command {
+    fn command(
+        &self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Command {
         let mut command = Command::new(&self.program);
         // Node is found over PATH; nothing else of this process's environment gets through.
-        command.args(&self.arguments).current_dir(&self.folder).env_clear();
+        command
+            .args(&self.arguments)
+            .current_dir(&self.folder)
+            .env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs(variables).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .envs(variables)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command
     }
 }
 
 fn found(path: &Path) -> anyhow::Result<PathBuf> {
-    path.canonicalize().with_context(|| format!("{} is missing; scripts/side-by-side provides it", path.display()))
+    path.canonicalize().with_context(|| {
+        format!(
+            "{} is missing; scripts/side-by-side provides it",
+            path.display()
+        )
+    })
 }
 
 /// What became of the messages of one run.
@@ -120,14 +158,29 @@ struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { done, failed, requests, refreshes, refused, spendable } = self;
+        let Self {
+            done,
+            failed,
+            requests,
+            refreshes,
+            refused,
+            spendable,
+        } = self;
         let stored = if *spendable { "good" } else { "lost" };
-        write!(f, "{done} | {failed} | {requests} | {refreshes} | {refused} | {stored}")
+        write!(
+            f,
+            "{done} | {failed} | {requests} | {refreshes} | {refused} | {stored}"
+        )
     }
 }
 
 /// One run on an emulator of its own.
-async fn run(sailor: &Sailor, knobs: Knobs, prefetch: u16, options: &Options) -> anyhow::Result<Counts> {
+async fn run(
+    sailor: &Sailor,
+    knobs: Knobs,
+    prefetch: u16,
+    options: &Options,
+) -> anyhow::Result<Counts> {
     let emulator = connected(knobs, prefetch).await?;
     for n in 0..options.messages {
         let body = json!({ "method": "POST", "path": "/echo/contacts", "body": { "number": n } });
@@ -146,26 +199,41 @@ async fn run(sailor: &Sailor, knobs: Knobs, prefetch: u16, options: &Options) ->
     if !options.logs {
         command.stdout(Stdio::null()).stderr(Stdio::null());
     }
-    let mut process = command.spawn().with_context(|| format!("starting {}", sailor.program.display()))?;
+    let mut process = command
+        .spawn()
+        .with_context(|| format!("starting {}", sailor.program.display()))?;
 
     tokio::select! {
         settled = timeout(PATIENCE, all_settled(&emulator, options)) => settled.context("messages stay unsettled")??,
         status = process.wait() => bail!("the sailor ended early with {}; --logs shows why", status?),
     }
     // Politely, so that a sailor can save what it has.
-    let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).context("the sailor ended")?;
+    let id = process
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw)
+        .context("the sailor ended")?;
     kill_process(id, Signal::TERM).context("stopping the sailor")?;
-    timeout(PATIENCE, process.wait()).await.context("the sailor does not end")??;
+    timeout(PATIENCE, process.wait())
+        .await
+        .context("the sailor does not end")??;
 
     let counts = counted(&emulator);
     emulator.shutdown().await;
-    ensure!(counts.done + counts.failed == options.messages, "a message is neither done nor failed, or both");
+    ensure!(
+        counts.done + counts.failed == options.messages,
+        "a message is neither done nor failed, or both"
+    );
     Ok(counts)
 }
 
 /// An emulator whose step has a good access token at first.
 async fn connected(knobs: Knobs, prefetch: u16) -> anyhow::Result<Emulator> {
-    let mut config = EmulatorConfig { prefetch, next_step: true, ..EmulatorConfig::default() };
+    let mut config = EmulatorConfig {
+        prefetch,
+        next_step: true,
+        ..EmulatorConfig::default()
+    };
     config.provider.knobs = knobs;
     config.step.function = "makeRequest".into();
     let (flow, step) = (config.flow.clone(), config.step.clone());
@@ -177,7 +245,13 @@ async fn connected(knobs: Knobs, prefetch: u16) -> anyhow::Result<Emulator> {
     let mut fields = keys.clone();
     fields.insert("_account".into(), ACCOUNT.into());
     emulator.platform().set_account(ACCOUNT, keys);
-    emulator.platform().set_step(&flow, Step { config: fields.into(), ..step });
+    emulator.platform().set_step(
+        &flow,
+        Step {
+            config: fields.into(),
+            ..step
+        },
+    );
     Ok(emulator)
 }
 
@@ -224,7 +298,10 @@ fn counted(emulator: &Emulator) -> Counts {
         }
     }
     let account = emulator.platform().account(ACCOUNT).unwrap_or_default();
-    let stored = account.get("oauth").and_then(|oauth| oauth.get("refresh_token")).and_then(Value::as_str);
+    let stored = account
+        .get("oauth")
+        .and_then(|oauth| oauth.get("refresh_token"))
+        .and_then(Value::as_str);
     counts.spendable = stored.is_some_and(|token| emulator.provider().is_spendable(token));
     counts
 }

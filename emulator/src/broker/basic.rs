@@ -24,16 +24,31 @@ const MESSAGE_MAX: u64 = 134_217_728;
 const ROOM_AHEAD: u64 = 1 << 20;
 
 impl Session {
-    pub(super) fn basic_method(&mut self, state: &mut State, number: u16, method: Method) -> Outcome {
+    pub(super) fn basic_method(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        method: Method,
+    ) -> Outcome {
         match method {
             Method::Publish(publish) => self.begin_publish(state, number, publish),
-            Method::Ack(ack) => state.settle(self.id, number, ack.delivery_tag, ack.multiple, Verdict::Ack),
+            Method::Ack(ack) => state.settle(
+                self.id,
+                number,
+                ack.delivery_tag,
+                ack.multiple,
+                Verdict::Ack,
+            ),
             Method::Nack(nack) => {
-                let verdict = Verdict::Reject { requeue: nack.requeue };
+                let verdict = Verdict::Reject {
+                    requeue: nack.requeue,
+                };
                 state.settle(self.id, number, nack.delivery_tag, nack.multiple, verdict)
             }
             Method::Reject(reject) => {
-                let verdict = Verdict::Reject { requeue: reject.requeue };
+                let verdict = Verdict::Reject {
+                    requeue: reject.requeue,
+                };
                 state.settle(self.id, number, reject.delivery_tag, false, verdict)
             }
             Method::Get(get) => self.get(state, number, &get),
@@ -69,40 +84,78 @@ impl Session {
                 state.recover(self.id, number);
                 Ok(())
             }
-            Method::Recover(_) | Method::RecoverAsync(_) => Err(Fault::not_implemented("requeue=false")),
+            Method::Recover(_) | Method::RecoverAsync(_) => {
+                Err(Fault::not_implemented("requeue=false"))
+            }
             other => Err(not_a_request(&AMQPClass::Basic(other))),
         }
     }
 
-    pub(super) fn content_header(&mut self, state: &mut State, number: u16, header: AMQPContentHeader) -> Outcome {
-        let content = self.inputs.get_mut(&number).and_then(|input| input.content.as_mut());
+    pub(super) fn content_header(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        header: AMQPContentHeader,
+    ) -> Outcome {
+        let content = self
+            .inputs
+            .get_mut(&number)
+            .and_then(|input| input.content.as_mut());
         let Some(content) = content.filter(|content| content.size.is_none()) else {
-            return Err(Fault::unexpected_frame("expected method frame, got content header frame instead"));
+            return Err(Fault::unexpected_frame(
+                "expected method frame, got content header frame instead",
+            ));
         };
-        let (size, limit) = (header.body_size, state.orders.message_size.unwrap_or(MESSAGE_MAX));
+        let (size, limit) = (
+            header.body_size,
+            state.orders.message_size.unwrap_or(MESSAGE_MAX),
+        );
         if size > limit {
-            return Err(Fault::precondition(format!("message size {size} is larger than configured max size {limit}")));
+            return Err(Fault::precondition(format!(
+                "message size {size} is larger than configured max size {limit}"
+            )));
         }
         content.properties = header.properties;
         content.size = Some(header.body_size);
-        content.body.reserve(header.body_size.min(ROOM_AHEAD) as usize);
+        content
+            .body
+            .reserve(header.body_size.min(ROOM_AHEAD) as usize);
         self.content_complete(state, number)
     }
 
     pub(super) fn content_body(&mut self, state: &mut State, number: u16, body: &Bytes) -> Outcome {
-        let content = self.inputs.get_mut(&number).and_then(|input| input.content.as_mut());
-        let Some((content, size)) = content.and_then(|content| content.size.map(|size| (content, size))) else {
-            return Err(Fault::unexpected_frame("expected method frame, got content body frame instead"));
+        let content = self
+            .inputs
+            .get_mut(&number)
+            .and_then(|input| input.content.as_mut());
+        let Some((content, size)) =
+            content.and_then(|content| content.size.map(|size| (content, size)))
+        else {
+            return Err(Fault::unexpected_frame(
+                "expected method frame, got content body frame instead",
+            ));
         };
         content.body.extend_from_slice(body);
         if content.body.len() as u64 > size {
-            return Err(Fault::frame(format!("more content than the {size} bytes that its header announced")));
+            return Err(Fault::frame(format!(
+                "more content than the {size} bytes that its header announced"
+            )));
         }
         self.content_complete(state, number)
     }
 
-    fn begin_publish(&mut self, state: &mut State, number: u16, publish: basic::Publish) -> Outcome {
-        let content = Content { publish, properties: BasicProperties::default(), size: None, body: Vec::new() };
+    fn begin_publish(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        publish: basic::Publish,
+    ) -> Outcome {
+        let content = Content {
+            publish,
+            properties: BasicProperties::default(),
+            size: None,
+            body: Vec::new(),
+        };
         self.inputs.entry(number).or_default().content = Some(content);
         let blocked = state.orders.blocked;
         if let Some(connection) = state.connections.get_mut(&self.id) {
@@ -114,7 +167,9 @@ impl Session {
 
     fn content_complete(&mut self, state: &mut State, number: u16) -> Outcome {
         let complete = |content: &mut Content| content.size == Some(content.body.len() as u64);
-        let Some(input) = self.inputs.get_mut(&number) else { return Ok(()) };
+        let Some(input) = self.inputs.get_mut(&number) else {
+            return Ok(());
+        };
         match input.content.take_if(complete) {
             Some(content) => self.publish(state, number, content),
             None => Ok(()),
@@ -126,12 +181,21 @@ impl Session {
             return Err(Fault::not_implemented("immediate=true"));
         }
         let headers = content.properties.headers().as_ref();
-        if let Some(name) = ["CC", "BCC"].into_iter().find(|name| headers.is_some_and(|table| table.contains_key(name)))
+        if let Some(name) = ["CC", "BCC"]
+            .into_iter()
+            .find(|name| headers.is_some_and(|table| table.contains_key(name)))
         {
-            return Err(Fault::not_implemented(format!("message header '{name}': this broker has no such feature")));
+            return Err(Fault::not_implemented(format!(
+                "message header '{name}': this broker has no such feature"
+            )));
         }
         let user = &self.shared.config.user;
-        if let Some(claimed) = content.properties.user_id().as_ref().filter(|claimed| claimed.as_str() != user) {
+        if let Some(claimed) = content
+            .properties
+            .user_id()
+            .as_ref()
+            .filter(|claimed| claimed.as_str() != user)
+        {
             return Err(Fault::precondition(format!(
                 "user_id property set to '{claimed}' but authenticated user was '{user}'"
             )));
@@ -143,10 +207,14 @@ impl Session {
             body: content.body.into(),
             redelivered: false,
         });
-        let confirm = self.state_of(state, number)?.published.as_mut().map(|published| {
-            *published += 1;
-            *published
-        });
+        let confirm = self
+            .state_of(state, number)?
+            .published
+            .as_mut()
+            .map(|published| {
+                *published += 1;
+                *published
+            });
         if let Some(tag) = confirm.filter(|_| state.orders.nacks > 0) {
             state.orders.nacks -= 1;
             state.emit(|| Event::Refused { message });
@@ -162,7 +230,9 @@ impl Session {
                 routing_key: content.publish.routing_key,
             }));
             self.link.content(number, &method, &message, self.frame_max);
-            state.emit(|| Event::Returned { message: message.clone() });
+            state.emit(|| Event::Returned {
+                message: message.clone(),
+            });
         }
         if routed == Routed::Refused {
             state.emit(|| Event::Refused { message });
@@ -175,15 +245,27 @@ impl Session {
 
     fn confirm(&self, state: &mut State, number: u16, delivery_tag: u64, taken: bool) {
         if !taken {
-            let nack = basic::Nack { delivery_tag, multiple: false, requeue: false };
+            let nack = basic::Nack {
+                delivery_tag,
+                multiple: false,
+                requeue: false,
+            };
             return self.answer(number, Method::Nack(nack));
         }
         if state.orders.confirm_delay.is_zero() {
-            return self.answer(number, Method::Ack(basic::Ack { delivery_tag, multiple: false }));
+            return self.answer(
+                number,
+                Method::Ack(basic::Ack {
+                    delivery_tag,
+                    multiple: false,
+                }),
+            );
         }
         let due = Instant::now() + state.orders.confirm_delay;
         let order = state.next_id();
-        state.held_confirms.insert((due, order), (self.id, number, delivery_tag));
+        state
+            .held_confirms
+            .insert((due, order), (self.id, number, delivery_tag));
         state.timer.notify_one();
     }
 
@@ -200,7 +282,8 @@ impl Session {
             routing_key: short(&fetched.message.routing_key),
             message_count: count(fetched.left),
         }));
-        self.link.content(number, &method, &fetched.message, self.frame_max);
+        self.link
+            .content(number, &method, &fetched.message, self.frame_max);
         Ok(())
     }
 
@@ -218,7 +301,12 @@ impl Session {
         };
         let tag = state.consume(self.id, number, &queue, wanted)?;
         if !consume.nowait {
-            self.answer(number, Method::ConsumeOk(basic::ConsumeOk { consumer_tag: short(&tag) }));
+            self.answer(
+                number,
+                Method::ConsumeOk(basic::ConsumeOk {
+                    consumer_tag: short(&tag),
+                }),
+            );
         }
         state.dispatch(&queue);
         Ok(())
@@ -233,7 +321,9 @@ impl State {
     /// Sends the confirms that were held back until now, and says when the next ones are due. Those of one channel go out
     /// as one, as a busy broker's do.
     pub(super) fn send_held_confirms(&mut self, now: Instant) -> Option<Instant> {
-        let later = self.held_confirms.split_off(&(now + Duration::from_nanos(1), 0));
+        let later = self
+            .held_confirms
+            .split_off(&(now + Duration::from_nanos(1), 0));
         let due = std::mem::replace(&mut self.held_confirms, later);
         let mut channels: BTreeMap<(u64, u16), Vec<u64>> = BTreeMap::new();
         for (connection, channel, tag) in due.into_values() {
@@ -241,18 +331,34 @@ impl State {
         }
         for ((id, number), tags) in channels {
             // The channel may be gone, or be another one of the same number without confirms.
-            let Some(connection) = self.connections.get(&id) else { continue };
-            let Some(last) = tags.iter().copied().max() else { continue };
-            if connection.channels.get(&number).is_none_or(|channel| channel.published < Some(last)) {
+            let Some(connection) = self.connections.get(&id) else {
+                continue;
+            };
+            let Some(last) = tags.iter().copied().max() else {
+                continue;
+            };
+            if connection
+                .channels
+                .get(&number)
+                .is_none_or(|channel| channel.published < Some(last))
+            {
                 continue;
             }
-            let ack = basic::Ack { delivery_tag: last, multiple: tags.len() > 1 };
-            connection.link.method(number, &AMQPClass::Basic(Method::Ack(ack)));
+            let ack = basic::Ack {
+                delivery_tag: last,
+                multiple: tags.len() > 1,
+            };
+            connection
+                .link
+                .method(number, &AMQPClass::Basic(Method::Ack(ack)));
             if tags.len() > 1 {
                 // Earlier ones that were to come later are confirmed with it.
-                self.held_confirms.retain(|_, (c, n, tag)| (*c, *n) != (id, number) || *tag > last);
+                self.held_confirms
+                    .retain(|_, (c, n, tag)| (*c, *n) != (id, number) || *tag > last);
             }
         }
-        self.held_confirms.first_key_value().map(|((due, _), _)| *due)
+        self.held_confirms
+            .first_key_value()
+            .map(|((due, _), _)| *due)
     }
 }

@@ -14,7 +14,12 @@ use amq_protocol::{
 };
 
 impl Session {
-    pub(super) fn channel_frame(&mut self, state: &mut State, number: u16, frame: Frame) -> Outcome {
+    pub(super) fn channel_frame(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        frame: Frame,
+    ) -> Outcome {
         let open = self.inputs.contains_key(&number);
         if let Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::Open(_))) = frame {
             if open {
@@ -22,15 +27,17 @@ impl Session {
             }
             return self.open_channel(state, number);
         }
-        let Some(input) = self.inputs.get_mut(&number) else { return Err(Fault::channel("expected 'channel.open'")) };
+        let Some(input) = self.inputs.get_mut(&number) else {
+            return Err(Fault::channel("expected 'channel.open'"));
+        };
         if input.closing {
             self.channel_farewell(number, &frame);
             return Ok(());
         }
         match frame {
-            Frame::Method(..) if input.content.is_some() => {
-                Err(Fault::unexpected_frame("expected content of basic.publish, got a method frame instead"))
-            }
+            Frame::Method(..) if input.content.is_some() => Err(Fault::unexpected_frame(
+                "expected content of basic.publish, got a method frame instead",
+            )),
             Frame::Method(_, method) => self.method(state, number, method),
             Frame::Header(_, header) => self.content_header(state, number, header),
             Frame::Body(_, body) => self.content_body(state, number, &body),
@@ -47,8 +54,19 @@ impl Session {
         (class_id, method_id): Cause,
     ) {
         state.close_channel(self.id, number);
-        self.inputs.insert(number, Input { content: None, closing: true });
-        let close = wire::Close { reply_code: fault.code, reply_text: short(&fault.text), class_id, method_id };
+        self.inputs.insert(
+            number,
+            Input {
+                content: None,
+                closing: true,
+            },
+        );
+        let close = wire::Close {
+            reply_code: fault.code,
+            reply_text: short(&fault.text),
+            class_id,
+            method_id,
+        };
         self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::Close(close)));
     }
 
@@ -57,8 +75,14 @@ impl Session {
     }
 
     /// The channel, which is open or else nothing would have come this far.
-    pub(super) fn state_of<'a>(&self, state: &'a mut State, number: u16) -> Outcome<&'a mut Channel> {
-        state.channel(self.id, number).ok_or_else(|| Fault::channel("the channel is not open"))
+    pub(super) fn state_of<'a>(
+        &self,
+        state: &'a mut State,
+        number: u16,
+    ) -> Outcome<&'a mut Channel> {
+        state
+            .channel(self.id, number)
+            .ok_or_else(|| Fault::channel("the channel is not open"))
     }
 
     /// The queue that a client means: with an empty name the one that it declared last.
@@ -74,20 +98,32 @@ impl Session {
 
     fn open_channel(&mut self, state: &mut State, number: u16) -> Outcome {
         if !self.allows_channel(number) {
-            return Err(Fault::not_allowed(format!("channel {number} is beyond the negotiated channel_max")));
+            return Err(Fault::not_allowed(format!(
+                "channel {number} is beyond the negotiated channel_max"
+            )));
         }
-        let Some(connection) = state.connections.get_mut(&self.id) else { return Ok(()) };
+        let Some(connection) = state.connections.get_mut(&self.id) else {
+            return Ok(());
+        };
         connection.channels.insert(number, Channel::default());
         self.inputs.insert(number, Input::default());
-        self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::OpenOk(wire::OpenOk {})));
+        self.reply(
+            number,
+            &AMQPClass::Channel(wire::AMQPMethod::OpenOk(wire::OpenOk {})),
+        );
         Ok(())
     }
 
     fn channel_farewell(&mut self, number: u16, frame: &Frame) {
         match frame {
-            Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::CloseOk(_))) => drop(self.inputs.remove(&number)),
+            Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::CloseOk(_))) => {
+                drop(self.inputs.remove(&number))
+            }
             Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::Close(_))) => {
-                self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})));
+                self.reply(
+                    number,
+                    &AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})),
+                );
             }
             _ => {}
         }
@@ -102,13 +138,19 @@ impl Session {
             AMQPClass::Confirm(confirm::AMQPMethod::Select(select)) => {
                 self.state_of(state, number)?.published.get_or_insert(0);
                 if !select.nowait {
-                    self.reply(number, &AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
+                    self.reply(
+                        number,
+                        &AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})),
+                    );
                 }
                 Ok(())
             }
             // Long without meaning; RabbitMQ says yes to it as well.
             AMQPClass::Access(access::AMQPMethod::Request(_)) => {
-                self.reply(number, &AMQPClass::Access(access::AMQPMethod::RequestOk(access::RequestOk {})));
+                self.reply(
+                    number,
+                    &AMQPClass::Access(access::AMQPMethod::RequestOk(access::RequestOk {})),
+                );
                 Ok(())
             }
             AMQPClass::Tx(method) => Err(Fault::not_implemented(match method {
@@ -116,29 +158,49 @@ impl Session {
                 tx::AMQPMethod::Rollback(_) => "tx.rollback: this broker has no transactions",
                 _ => "tx.select: this broker has no transactions, use publisher confirms",
             })),
-            AMQPClass::Connection(_) => Err(Fault::command_invalid("a connection method on a channel")),
+            AMQPClass::Connection(_) => {
+                Err(Fault::command_invalid("a connection method on a channel"))
+            }
             other => Err(not_a_request(&other)),
         }
     }
 
-    fn channel_method(&mut self, state: &mut State, number: u16, method: &wire::AMQPMethod) -> Outcome {
+    fn channel_method(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        method: &wire::AMQPMethod,
+    ) -> Outcome {
         match method {
             wire::AMQPMethod::Close(_) => {
                 state.close_channel(self.id, number);
                 self.inputs.remove(&number);
-                self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})));
+                self.reply(
+                    number,
+                    &AMQPClass::Channel(wire::AMQPMethod::CloseOk(wire::CloseOk {})),
+                );
                 Ok(())
             }
-            wire::AMQPMethod::Flow(flow) if !flow.active => Err(Fault::not_implemented("active=false")),
+            wire::AMQPMethod::Flow(flow) if !flow.active => {
+                Err(Fault::not_implemented("active=false"))
+            }
             wire::AMQPMethod::Flow(_) => {
-                self.reply(number, &AMQPClass::Channel(wire::AMQPMethod::FlowOk(wire::FlowOk { active: true })));
+                self.reply(
+                    number,
+                    &AMQPClass::Channel(wire::AMQPMethod::FlowOk(wire::FlowOk { active: true })),
+                );
                 Ok(())
             }
             other => Err(not_a_request(&AMQPClass::Channel(other.clone()))),
         }
     }
 
-    fn exchange_method(&mut self, state: &mut State, number: u16, method: exchange::AMQPMethod) -> Outcome {
+    fn exchange_method(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        method: exchange::AMQPMethod,
+    ) -> Outcome {
         use exchange::AMQPMethod as Method;
         let (answer, nowait) = match method {
             Method::Declare(declare) => {
@@ -146,19 +208,30 @@ impl Session {
                 (Method::DeclareOk(exchange::DeclareOk {}), declare.nowait)
             }
             Method::Delete(delete) => {
-                state.may_configure(&self.shared.config.user, &state.exchange_label(delete.exchange.as_str()))?;
+                state.may_configure(
+                    &self.shared.config.user,
+                    &state.exchange_label(delete.exchange.as_str()),
+                )?;
                 state.delete_exchange(delete.exchange.as_str(), delete.if_unused)?;
                 (Method::DeleteOk(exchange::DeleteOk {}), delete.nowait)
             }
             Method::Bind(bind) => {
                 let destination = Destination::Exchange(bind.destination.to_string());
-                let binding = Binding { key: bind.routing_key.to_string(), destination, arguments: bind.arguments };
+                let binding = Binding {
+                    key: bind.routing_key.to_string(),
+                    destination,
+                    arguments: bind.arguments,
+                };
                 state.bind(self.id, bind.source.as_str(), binding)?;
                 (Method::BindOk(exchange::BindOk {}), bind.nowait)
             }
             Method::Unbind(unbind) => {
                 let destination = Destination::Exchange(unbind.destination.to_string());
-                let binding = Binding { key: unbind.routing_key.to_string(), destination, arguments: unbind.arguments };
+                let binding = Binding {
+                    key: unbind.routing_key.to_string(),
+                    destination,
+                    arguments: unbind.arguments,
+                };
                 state.unbind(self.id, unbind.source.as_str(), &binding)?;
                 (Method::UnbindOk(exchange::UnbindOk {}), unbind.nowait)
             }
@@ -178,9 +251,15 @@ impl Session {
         state.may_configure(&self.shared.config.user, &state.exchange_label(name))?;
         let kind = declare.kind.as_str();
         let Some(kind) = ExchangeKind::from_name(kind) else {
-            return Err(Fault::command_invalid(format!("unknown exchange type '{kind}'")));
+            return Err(Fault::command_invalid(format!(
+                "unknown exchange type '{kind}'"
+            )));
         };
-        let alternate = declare.arguments.inner().get("alternate-exchange").and_then(AMQPValue::as_long_string);
+        let alternate = declare
+            .arguments
+            .inner()
+            .get("alternate-exchange")
+            .and_then(AMQPValue::as_long_string);
         let mut spec = Exchange::new(kind);
         spec.durable = declare.durable;
         spec.auto_delete = declare.auto_delete;
@@ -189,37 +268,67 @@ impl Session {
         state.declare_exchange(name, spec)
     }
 
-    fn queue_method(&mut self, state: &mut State, number: u16, method: queue::AMQPMethod) -> Outcome {
+    fn queue_method(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        method: queue::AMQPMethod,
+    ) -> Outcome {
         use queue::AMQPMethod as Method;
         let (answer, nowait) = match method {
-            Method::Declare(declare) => {
-                (Method::DeclareOk(self.declare_queue(state, number, &declare)?), declare.nowait)
-            }
+            Method::Declare(declare) => (
+                Method::DeclareOk(self.declare_queue(state, number, &declare)?),
+                declare.nowait,
+            ),
             Method::Bind(bind) => {
                 let name = self.queue_name(state, number, bind.queue.as_str())?;
-                let key = self.binding_key(state, number, bind.queue.as_str(), bind.routing_key.as_str())?;
-                let binding = Binding { key, destination: Destination::Queue(name.into()), arguments: bind.arguments };
+                let key = self.binding_key(
+                    state,
+                    number,
+                    bind.queue.as_str(),
+                    bind.routing_key.as_str(),
+                )?;
+                let binding = Binding {
+                    key,
+                    destination: Destination::Queue(name.into()),
+                    arguments: bind.arguments,
+                };
                 state.bind(self.id, bind.exchange.as_str(), binding)?;
                 (Method::BindOk(queue::BindOk {}), bind.nowait)
             }
             Method::Unbind(unbind) => {
                 let name = self.queue_name(state, number, unbind.queue.as_str())?;
-                let key = self.binding_key(state, number, unbind.queue.as_str(), unbind.routing_key.as_str())?;
-                let binding =
-                    Binding { key, destination: Destination::Queue(name.into()), arguments: unbind.arguments };
+                let key = self.binding_key(
+                    state,
+                    number,
+                    unbind.queue.as_str(),
+                    unbind.routing_key.as_str(),
+                )?;
+                let binding = Binding {
+                    key,
+                    destination: Destination::Queue(name.into()),
+                    arguments: unbind.arguments,
+                };
                 state.unbind(self.id, unbind.exchange.as_str(), &binding)?;
                 (Method::UnbindOk(queue::UnbindOk {}), false)
             }
             Method::Purge(purge) => {
                 let name = self.queue_name(state, number, purge.queue.as_str())?;
                 let message_count = count(state.purge(self.id, &name)?);
-                (Method::PurgeOk(queue::PurgeOk { message_count }), purge.nowait)
+                (
+                    Method::PurgeOk(queue::PurgeOk { message_count }),
+                    purge.nowait,
+                )
             }
             Method::Delete(delete) => {
                 let name = self.queue_name(state, number, delete.queue.as_str())?;
                 state.may_configure(&self.shared.config.user, &state.queue_label(&name))?;
-                let message_count = count(state.delete_queue(self.id, &name, delete.if_unused, delete.if_empty)?);
-                (Method::DeleteOk(queue::DeleteOk { message_count }), delete.nowait)
+                let message_count =
+                    count(state.delete_queue(self.id, &name, delete.if_unused, delete.if_empty)?);
+                (
+                    Method::DeleteOk(queue::DeleteOk { message_count }),
+                    delete.nowait,
+                )
             }
             other => return Err(not_a_request(&AMQPClass::Queue(other))),
         };
@@ -229,7 +338,12 @@ impl Session {
         Ok(())
     }
 
-    fn declare_queue(&mut self, state: &mut State, number: u16, declare: &queue::Declare) -> Outcome<queue::DeclareOk> {
+    fn declare_queue(
+        &mut self,
+        state: &mut State,
+        number: u16,
+        declare: &queue::Declare,
+    ) -> Outcome<queue::DeclareOk> {
         let name = if declare.passive {
             self.queue_name(state, number, declare.queue.as_str())?
         } else {
@@ -239,26 +353,45 @@ impl Session {
                 durable: declare.durable,
                 exclusive: declare.exclusive,
                 auto_delete: declare.auto_delete,
-                options: QueueOptions::from_arguments(&declare.arguments, &state.queue_label(name))?,
+                options: QueueOptions::from_arguments(
+                    &declare.arguments,
+                    &state.queue_label(name),
+                )?,
             };
             state.declare_queue(self.id, name, spec)?
         };
         let queue = state.queue(self.id, &name)?;
         let (message_count, consumer_count) = (count(queue.len()), count(queue.consumers.len()));
         self.state_of(state, number)?.last_queue.clone_from(&name);
-        Ok(queue::DeclareOk { queue: short(&name), message_count, consumer_count })
+        Ok(queue::DeclareOk {
+            queue: short(&name),
+            message_count,
+            consumer_count,
+        })
     }
 
     /// An empty key with an empty queue name stands for that queue's name, says AMQP.
-    fn binding_key(&self, state: &mut State, number: u16, queue: &str, key: &str) -> Outcome<String> {
-        if queue.is_empty() && key.is_empty() { self.queue_name(state, number, queue) } else { Ok(key.to_owned()) }
+    fn binding_key(
+        &self,
+        state: &mut State,
+        number: u16,
+        queue: &str,
+        key: &str,
+    ) -> Outcome<String> {
+        if queue.is_empty() && key.is_empty() {
+            self.queue_name(state, number, queue)
+        } else {
+            Ok(key.to_owned())
+        }
     }
 }
 
 /// The refusal of a method that only a broker may send, or that nobody knows.
 pub(super) fn not_a_request(method: &AMQPClass) -> Fault {
     let (class, id) = (method.get_amqp_class_id(), method.get_amqp_method_id());
-    Fault::not_implemented(format!("method {id} of class {class} is nothing that a client may ask"))
+    Fault::not_implemented(format!(
+        "method {id} of class {class} is nothing that a client may ask"
+    ))
 }
 
 pub(super) fn count(number: usize) -> u32 {

@@ -5,8 +5,9 @@ use super::fault::{Fault, Outcome};
 use amq_protocol::{
     frame::{AMQPContentHeader, WriteContext, parsing::parse_content_header},
     protocol::{
-        AMQPClass, BasicProperties, basic::gen_properties, constants::FRAME_BODY, constants::FRAME_END,
-        constants::FRAME_HEADER, constants::FRAME_HEARTBEAT, constants::FRAME_METHOD, gen_class, parse_class,
+        AMQPClass, BasicProperties, basic::gen_properties, constants::FRAME_BODY,
+        constants::FRAME_END, constants::FRAME_HEADER, constants::FRAME_HEARTBEAT,
+        constants::FRAME_METHOD, gen_class, parse_class,
     },
     types::ShortString,
 };
@@ -21,12 +22,20 @@ const BASIC_CLASS: u16 = 60;
 
 /// The methods that AMQP 0-9-1 with RabbitMQ's extensions has, to tell unknown ones from damaged ones.
 const METHODS: [(u16, &[u16]); 8] = [
-    (10, &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61, 70, 71]),
+    (
+        10,
+        &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61, 70, 71],
+    ),
     (20, &[10, 11, 20, 21, 40, 41]),
     (30, &[10, 11]),
     (40, &[10, 11, 20, 21, 30, 31, 40, 51]),
     (50, &[10, 11, 20, 21, 30, 31, 40, 41, 50, 51]),
-    (60, &[10, 11, 20, 21, 30, 31, 40, 50, 60, 70, 71, 72, 80, 90, 100, 110, 111, 120]),
+    (
+        60,
+        &[
+            10, 11, 20, 21, 30, 31, 40, 50, 60, 70, 71, 72, 80, 90, 100, 110, 111, 120,
+        ],
+    ),
     (85, &[10, 11]),
     (90, &[10, 11, 20, 21, 30, 31]),
 ];
@@ -42,20 +51,26 @@ pub(super) enum Frame {
 
 /// Takes the next whole frame from the buffer; none when more must be read.
 pub(super) fn take_frame(buffer: &mut BytesMut, frame_max: u32) -> Outcome<Option<Frame>> {
-    let Some(&[kind, c1, c0, l3, l2, l1, l0]) = buffer.first_chunk() else { return Ok(None) };
+    let Some(&[kind, c1, c0, l3, l2, l1, l0]) = buffer.first_chunk() else {
+        return Ok(None);
+    };
     let channel = u16::from_be_bytes([c1, c0]);
     let length = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
     // RabbitMQ lets clients get away with not counting the overhead.
     if length > frame_max as usize {
         let allowed = frame_max as usize - FRAME_OVERHEAD;
-        return Err(Fault::frame(format!("type {kind}: {{frame_too_large,{length},{allowed}}}")));
+        return Err(Fault::frame(format!(
+            "type {kind}: {{frame_too_large,{length},{allowed}}}"
+        )));
     }
     if buffer.len() < length + FRAME_OVERHEAD {
         return Ok(None);
     }
     let mut frame = buffer.split_to(length + FRAME_OVERHEAD);
     if frame.last() != Some(&FRAME_END) {
-        return Err(Fault::frame(format!("type {kind}: invalid frame end marker")));
+        return Err(Fault::frame(format!(
+            "type {kind}: invalid frame end marker"
+        )));
     }
     frame.advance(7);
     frame.truncate(length);
@@ -74,12 +89,19 @@ fn read_method(payload: &[u8]) -> Outcome<AMQPClass> {
         return Err(Fault::syntax("a method frame without a method"));
     };
     let (class, method) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
-    if !METHODS.iter().any(|(id, methods)| *id == class && methods.contains(&method)) {
-        return Err(Fault::not_implemented(format!("unknown method {method} of class {class}")));
+    if !METHODS
+        .iter()
+        .any(|(id, methods)| *id == class && methods.contains(&method))
+    {
+        return Err(Fault::not_implemented(format!(
+            "unknown method {method} of class {class}"
+        )));
     }
     match parse_class(payload) {
         Ok(([], method)) => Ok(method),
-        _ => Err(Fault::syntax(format!("malformed arguments of method {method} of class {class}"))),
+        _ => Err(Fault::syntax(format!(
+            "malformed arguments of method {method} of class {class}"
+        ))),
     }
 }
 
@@ -92,12 +114,20 @@ fn read_header(payload: &[u8]) -> Outcome<AMQPContentHeader> {
 
 /// Appends a method frame.
 pub(super) fn put_method(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
-    put_frame(out, FRAME_METHOD, channel, |out| append(out, gen_class(method)));
+    put_frame(out, FRAME_METHOD, channel, |out| {
+        append(out, gen_class(method))
+    });
 }
 
 /// Appends content header and body frames. Only bodies are split at `frame_max`: AMQP has no way to split a header, and
 /// RabbitMQ sends one whole however large it is, which clients take.
-pub(super) fn put_content(out: &mut Vec<u8>, channel: u16, properties: &BasicProperties, body: &[u8], frame_max: u32) {
+pub(super) fn put_content(
+    out: &mut Vec<u8>,
+    channel: u16,
+    properties: &BasicProperties,
+    body: &[u8],
+    frame_max: u32,
+) {
     put_frame(out, FRAME_HEADER, channel, |out| {
         out.extend(BASIC_CLASS.to_be_bytes());
         out.extend([0, 0]);
@@ -133,7 +163,10 @@ fn put_frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: impl FnOnce(&mu
 fn append(out: &mut Vec<u8>, write: impl amq_protocol::frame::SerializeFn<Vec<u8>>) {
     let written = write(WriteContext::from(std::mem::take(out)));
     // A Vec takes whatever is written to it, and no other error exists.
-    *out = written.expect("writing into memory cannot fail").into_inner().0;
+    *out = written
+        .expect("writing into memory cannot fail")
+        .into_inner()
+        .0;
 }
 
 #[cfg(test)]
@@ -153,7 +186,9 @@ mod tests {
         let rest = buffer.split_off(9);
         assert!(take_frame(&mut buffer, 4096).unwrap().is_none());
         buffer.unsplit(rest);
-        assert!(matches!(take_frame(&mut buffer, 4096), Ok(Some(Frame::Body(1, body))) if body == "hello"));
+        assert!(
+            matches!(take_frame(&mut buffer, 4096), Ok(Some(Frame::Body(1, body))) if body == "hello")
+        );
     }
 
     #[test]
@@ -166,12 +201,20 @@ mod tests {
             ("unknown type", frame(9, b""), 501),
             ("unknown class", frame(FRAME_METHOD, &[0, 77, 0, 10]), 540),
             ("unknown method", frame(FRAME_METHOD, &[0, 60, 0, 99]), 540),
-            ("arguments cut off", frame(FRAME_METHOD, &[0, 60, 0, 80, 0]), 502),
+            (
+                "arguments cut off",
+                frame(FRAME_METHOD, &[0, 60, 0, 80, 0]),
+                502,
+            ),
             ("no method", frame(FRAME_METHOD, &[0]), 502),
             ("bad header", frame(FRAME_HEADER, &[0, 60]), 502),
         ];
         for (name, mut buffer, code) in cases {
-            assert_eq!(take_frame(&mut buffer, 4096).unwrap_err().code, code, "{name}");
+            assert_eq!(
+                take_frame(&mut buffer, 4096).unwrap_err().code,
+                code,
+                "{name}"
+            );
         }
     }
 
@@ -193,10 +236,15 @@ mod tests {
 
     #[test]
     fn given_a_method_when_put_then_it_is_read_back() {
-        let method = AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack { delivery_tag: 7, multiple: true }));
+        let method = AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack {
+            delivery_tag: 7,
+            multiple: true,
+        }));
         let mut out = Vec::new();
         put_method(&mut out, 3, &method);
         let mut buffer = BytesMut::from(&out[..]);
-        assert!(matches!(take_frame(&mut buffer, 4096), Ok(Some(Frame::Method(3, read))) if read == method));
+        assert!(
+            matches!(take_frame(&mut buffer, 4096), Ok(Some(Frame::Method(3, read))) if read == method)
+        );
     }
 }

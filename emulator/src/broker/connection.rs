@@ -91,14 +91,17 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
             return;
         }
         let id = state.next_id();
-        state.connections.insert(id, Connection::new(link.clone(), frame_max));
+        state
+            .connections
+            .insert(id, Connection::new(link.clone(), frame_max));
         id
     };
     let writing = shared.tasks.spawn({
         let (shared, link, heartbeat) = (shared.clone(), link.clone(), heartbeat.clone());
         async move {
             let drained = || lock(&shared.state).dispatch_connection(id);
-            link.write_to(writer, || heartbeat.load(Ordering::Relaxed), drained).await;
+            link.write_to(writer, || heartbeat.load(Ordering::Relaxed), drained)
+                .await;
             link.cut.cancel();
         }
     });
@@ -118,8 +121,15 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
     {
         let mut state = lock(&shared.state);
         state.release_connection(id);
-        if let Some(gone) = state.connections.remove(&id).filter(|connection| connection.open) {
-            state.emit(|| Event::Disconnected { connection: id, name: gone.name });
+        if let Some(gone) = state
+            .connections
+            .remove(&id)
+            .filter(|connection| connection.open)
+        {
+            state.emit(|| Event::Disconnected {
+                connection: id,
+                name: gone.name,
+            });
         }
     }
     link.finish();
@@ -196,7 +206,9 @@ impl Session {
         let shared = self.shared.clone();
         let mut state = lock(&shared.state);
         loop {
-            let Some(connection) = state.connections.get(&self.id) else { return (false, true) };
+            let Some(connection) = state.connections.get(&self.id) else {
+                return (false, true);
+            };
             if connection.blocked && !connection.closing {
                 return (true, false);
             }
@@ -228,13 +240,20 @@ impl Session {
 
     fn handle(&mut self, state: &mut State, frame: Frame) {
         let (channel, cause) = match &frame {
-            Frame::Method(channel, method) => (*channel, (method.get_amqp_class_id(), method.get_amqp_method_id())),
+            Frame::Method(channel, method) => (
+                *channel,
+                (method.get_amqp_class_id(), method.get_amqp_method_id()),
+            ),
             Frame::Header(channel, _) | Frame::Body(channel, _) => (*channel, (60, 40)),
             Frame::Heartbeat => return,
         };
         let outcome = match frame {
-            Frame::Method(0, AMQPClass::Connection(method)) => self.connection_method(state, method),
-            _ if self.stage != Stage::Running => Err(Fault::command_invalid("the connection is not open yet")),
+            Frame::Method(0, AMQPClass::Connection(method)) => {
+                self.connection_method(state, method)
+            }
+            _ if self.stage != Stage::Running => {
+                Err(Fault::command_invalid("the connection is not open yet"))
+            }
             Frame::Method(0, _) | Frame::Header(0, _) | Frame::Body(0, _) => {
                 Err(Fault::command_invalid("channel 0 is the connection's own"))
             }
@@ -252,8 +271,12 @@ impl Session {
     /// After the broker has asked to close, only the answer counts.
     fn farewell(&mut self, frame: &Frame) {
         match frame {
-            Frame::Method(0, AMQPClass::Connection(wire::AMQPMethod::CloseOk(_))) => self.finished = true,
-            Frame::Method(0, AMQPClass::Connection(wire::AMQPMethod::Close(_))) => self.agree_to_close(),
+            Frame::Method(0, AMQPClass::Connection(wire::AMQPMethod::CloseOk(_))) => {
+                self.finished = true
+            }
+            Frame::Method(0, AMQPClass::Connection(wire::AMQPMethod::Close(_))) => {
+                self.agree_to_close()
+            }
             _ => {}
         }
     }
@@ -271,26 +294,38 @@ impl Session {
             }
             (Stage::Start, wire::AMQPMethod::StartOk(start)) => self.start(state, &start),
             (Stage::Tune, wire::AMQPMethod::TuneOk(tune)) => self.tune(state, &tune),
-            (Stage::Open, wire::AMQPMethod::Open(open)) => self.open(state, open.virtual_host.as_str()),
+            (Stage::Open, wire::AMQPMethod::Open(open)) => {
+                self.open(state, open.virtual_host.as_str())
+            }
             (Stage::Running, wire::AMQPMethod::UpdateSecret(_)) => {
                 Err(Fault::not_implemented("connection.update-secret"))
             }
-            (stage, _) => Err(Fault::command_invalid(format!("unexpected connection method at stage {stage:?}"))),
+            (stage, _) => Err(Fault::command_invalid(format!(
+                "unexpected connection method at stage {stage:?}"
+            ))),
         }
     }
 
     fn start(&mut self, state: &mut State, start: &wire::StartOk) -> Outcome {
         let properties = &start.client_properties;
         let capability = |name: &str| {
-            let capabilities = properties.inner().get("capabilities").and_then(AMQPValue::as_field_table);
-            capabilities.and_then(|table| table.inner().get(name)).and_then(AMQPValue::as_bool).unwrap_or(false)
+            let capabilities = properties
+                .inner()
+                .get("capabilities")
+                .and_then(AMQPValue::as_field_table);
+            capabilities
+                .and_then(|table| table.inner().get(name))
+                .and_then(AMQPValue::as_bool)
+                .unwrap_or(false)
         };
         let mechanism = start.mechanism.as_str();
         let given = match mechanism {
             "PLAIN" => plain(start.response.as_bytes()),
             "AMQPLAIN" => amqplain(start.response.as_bytes()),
             _ => {
-                return Err(Fault::command_invalid(format!("authentication mechanism '{mechanism}' is not supported")));
+                return Err(Fault::command_invalid(format!(
+                    "authentication mechanism '{mechanism}' is not supported"
+                )));
             }
         };
         let config = &self.shared.config;
@@ -307,7 +342,10 @@ impl Session {
         if let Some(connection) = state.connections.get_mut(&self.id) {
             connection.understands_cancel = capability("consumer_cancel_notify");
             connection.understands_blocked = capability("connection.blocked");
-            let name = properties.inner().get("connection_name").and_then(AMQPValue::as_long_string);
+            let name = properties
+                .inner()
+                .get("connection_name")
+                .and_then(AMQPValue::as_long_string);
             connection.name = name.map(ToString::to_string).unwrap_or_default();
         }
         self.stage = Stage::Tune;
@@ -361,7 +399,11 @@ impl Session {
         if let Some(connection) = state.connections.get_mut(&self.id) {
             connection.open = true;
             let name = connection.name.clone();
-            state.emit(|| Event::Connected { connection: self.id, name, peer: self.peer });
+            state.emit(|| Event::Connected {
+                connection: self.id,
+                name,
+                peer: self.peer,
+            });
         }
         Ok(())
     }
@@ -400,7 +442,9 @@ impl Connection {
         self.blocked = blocked;
         if self.understands_blocked {
             let method = if blocked {
-                wire::AMQPMethod::Blocked(wire::Blocked { reason: short("low on memory") })
+                wire::AMQPMethod::Blocked(wire::Blocked {
+                    reason: short("low on memory"),
+                })
             } else {
                 wire::AMQPMethod::Unblocked(wire::Unblocked {})
             };
@@ -412,11 +456,29 @@ impl Connection {
 
 impl State {
     /// Asks a client to close its connection; what it has consumed goes back at once.
-    pub(super) fn close_connection(&mut self, id: u64, fault: &Fault, (class_id, method_id): Cause) {
-        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.closing) else { return };
+    pub(super) fn close_connection(
+        &mut self,
+        id: u64,
+        fault: &Fault,
+        (class_id, method_id): Cause,
+    ) {
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|connection| !connection.closing)
+        else {
+            return;
+        };
         connection.closing = true;
-        let close = wire::Close { reply_code: fault.code, reply_text: short(&fault.text), class_id, method_id };
-        connection.link.method(0, &AMQPClass::Connection(wire::AMQPMethod::Close(close)));
+        let close = wire::Close {
+            reply_code: fault.code,
+            reply_text: short(&fault.text),
+            class_id,
+            method_id,
+        };
+        connection
+            .link
+            .method(0, &AMQPClass::Connection(wire::AMQPMethod::Close(close)));
         connection.link.wake.notify_one();
         self.release_connection(id);
     }
@@ -453,7 +515,9 @@ fn server_properties() -> FieldTable {
 
 /// User and password of a PLAIN response: an identity that nobody uses, then both, each after a zero byte.
 fn plain(response: &[u8]) -> Option<(String, String)> {
-    let mut parts = response.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+    let mut parts = response
+        .split(|byte| *byte == 0)
+        .map(|part| String::from_utf8_lossy(part).into_owned());
     let (_, user, password) = (parts.next()?, parts.next()?, parts.next()?);
     parts.next().is_none().then_some((user, password))
 }
@@ -463,6 +527,12 @@ fn amqplain(response: &[u8]) -> Option<(String, String)> {
     let mut table = u32::try_from(response.len()).ok()?.to_be_bytes().to_vec();
     table.extend_from_slice(response);
     let (_, table) = parse_field_table(&table[..]).ok()?;
-    let text = |name: &str| table.inner().get(name)?.as_long_string().map(ToString::to_string);
+    let text = |name: &str| {
+        table
+            .inner()
+            .get(name)?
+            .as_long_string()
+            .map(ToString::to_string)
+    };
     Some((text("LOGIN")?, text("PASSWORD")?))
 }

@@ -35,7 +35,10 @@ pub(super) struct Fetched {
 
 impl State {
     pub(super) fn channel(&mut self, connection: u64, channel: u16) -> Option<&mut Channel> {
-        self.connections.get_mut(&connection)?.channels.get_mut(&channel)
+        self.connections
+            .get_mut(&connection)?
+            .channels
+            .get_mut(&channel)
     }
 
     /// Subscribes; deliveries begin with the next [`dispatch`](Self::dispatch), so that the client hears its tag first.
@@ -61,7 +64,9 @@ impl State {
             return Err(Fault::channel("the channel is not open"));
         };
         if subscriber.consumers.contains_key(&tag) {
-            return Err(Fault::not_allowed(format!("attempt to reuse consumer tag '{tag}'")));
+            return Err(Fault::not_allowed(format!(
+                "attempt to reuse consumer tag '{tag}'"
+            )));
         }
         subscriber.consumers.insert(tag.clone(), name);
         let prefetch = subscriber.prefetch;
@@ -80,44 +85,73 @@ impl State {
 
     /// Ends a subscription. What its consumer holds stays with the channel.
     pub(super) fn cancel(&mut self, connection: u64, channel: u16, tag: &str) {
-        let Some(queue) = self.channel(connection, channel).and_then(|channel| channel.consumers.remove(tag)) else {
+        let Some(queue) = self
+            .channel(connection, channel)
+            .and_then(|channel| channel.consumers.remove(tag))
+        else {
             return;
         };
-        let is_it = |c: &Consumer| c.connection == connection && c.channel == channel && &*c.tag == tag;
+        let is_it =
+            |c: &Consumer| c.connection == connection && c.channel == channel && &*c.tag == tag;
         self.drop_consumers(&queue, is_it);
     }
 
     /// Ends all subscriptions of a queue from the broker's side and tells those clients that understand it.
     pub(super) fn cancel_consumers(&mut self, name: &str) {
-        let Some(queue) = self.queues.get_mut(name) else { return };
+        let Some(queue) = self.queues.get_mut(name) else {
+            return;
+        };
         for consumer in std::mem::take(&mut queue.consumers) {
-            let Some(connection) = self.connections.get_mut(&consumer.connection) else { continue };
+            let Some(connection) = self.connections.get_mut(&consumer.connection) else {
+                continue;
+            };
             if let Some(channel) = connection.channels.get_mut(&consumer.channel) {
                 channel.consumers.remove(&consumer.tag);
             }
             if connection.understands_cancel {
-                let cancel = basic::Cancel { consumer_tag: short(&consumer.tag), nowait: true };
-                connection.link.method(consumer.channel, &AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)));
+                let cancel = basic::Cancel {
+                    consumer_tag: short(&consumer.tag),
+                    nowait: true,
+                };
+                connection.link.method(
+                    consumer.channel,
+                    &AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)),
+                );
             }
         }
     }
 
     /// Fetches one message; none when nothing waits.
-    pub(super) fn get(&mut self, connection: u64, channel: u16, queue: &str, no_ack: bool) -> Outcome<Option<Fetched>> {
+    pub(super) fn get(
+        &mut self,
+        connection: u64,
+        channel: u16,
+        queue: &str,
+        no_ack: bool,
+    ) -> Outcome<Option<Fetched>> {
         self.queue(connection, queue)?;
         let now = Instant::now();
         self.expire(queue, now);
         let known = self.queue(connection, queue)?;
-        let Some(entry) = known.pop() else { return Ok(None) };
+        let Some(entry) = known.pop() else {
+            return Ok(None);
+        };
         let (name, queue_id) = (known.name.clone(), known.id);
         if !no_ack {
             known.unacked += 1;
         }
-        let Some(holder) = self.channel(connection, channel) else { return Ok(None) };
+        let Some(holder) = self.channel(connection, channel) else {
+            return Ok(None);
+        };
         holder.last_tag += 1;
         let tag = holder.last_tag;
         if !no_ack {
-            let unacked = Unacked { queue: name.clone(), queue_id, consumer: None, entry: entry.clone() };
+            let unacked = Unacked {
+                queue: name.clone(),
+                queue_id,
+                consumer: None,
+                entry: entry.clone(),
+            };
             holder.unacked.insert(tag, unacked);
         }
         self.emit(|| Event::Delivered {
@@ -131,7 +165,11 @@ impl State {
         self.timer.notify_one();
         self.notice_idle(queue);
         let left = self.queues.get(queue).map_or(0, Queue::len);
-        Ok(Some(Fetched { tag, message: entry.message, left }))
+        Ok(Some(Fetched {
+            tag,
+            message: entry.message,
+            left,
+        }))
     }
 
     /// Sends what waits in a queue to consumers that have room.
@@ -139,13 +177,18 @@ impl State {
         let now = Instant::now();
         while let Some(queue) = self.queues.get_mut(name).filter(|queue| queue.len() > 0) {
             let has_room = |consumer: &Consumer| consumer.has_room(&self.connections);
-            let Some(index) = queue.consumers.iter().position(has_room) else { break };
+            let Some(index) = queue.consumers.iter().position(has_room) else {
+                break;
+            };
             // What is due just now may still go to a consumer who is waiting for it.
             if queue.next_expiry().is_some_and(|expires| expires < now) {
                 self.expire(name, now);
                 continue;
             }
-            let (Some(mut consumer), Some(entry)) = (queue.consumers.remove(index), queue.pop()) else { break };
+            let (Some(mut consumer), Some(entry)) = (queue.consumers.remove(index), queue.pop())
+            else {
+                break;
+            };
             let delivery_tag = deliver(&mut self.connections, queue, &mut consumer, &entry);
             let (no_ack, consumer_tag) = (consumer.no_ack, consumer.tag.clone());
             queue.consumers.push_back(consumer);
@@ -160,16 +203,25 @@ impl State {
             }
         }
         self.expire(name, now);
-        if self.queues.get(name).is_some_and(|queue| queue.next_expiry().is_some()) {
+        if self
+            .queues
+            .get(name)
+            .is_some_and(|queue| queue.next_expiry().is_some())
+        {
             self.timer.notify_one();
         }
     }
 
     /// Dispatches every queue that a connection consumes from.
     pub(super) fn dispatch_connection(&mut self, connection: u64) {
-        let channels =
-            self.connections.get(&connection).into_iter().flat_map(|connection| connection.channels.values());
-        let queues: Vec<_> = channels.flat_map(|channel| channel.consumers.values().cloned()).collect();
+        let channels = self
+            .connections
+            .get(&connection)
+            .into_iter()
+            .flat_map(|connection| connection.channels.values());
+        let queues: Vec<_> = channels
+            .flat_map(|channel| channel.consumers.values().cloned())
+            .collect();
         queues.iter().for_each(|queue| self.dispatch(queue));
     }
 
@@ -182,7 +234,9 @@ impl State {
         multiple: bool,
         verdict: Verdict,
     ) -> Outcome {
-        let Some(holder) = self.channel(connection, channel) else { return Ok(()) };
+        let Some(holder) = self.channel(connection, channel) else {
+            return Ok(());
+        };
         let settled = match (multiple, tag) {
             (true, 0) => std::mem::take(&mut holder.unacked),
             (_, tag) if !holder.unacked.contains_key(&tag) => {
@@ -194,9 +248,15 @@ impl State {
             }
             (false, tag) => holder.unacked.remove_entry(&tag).into_iter().collect(),
         };
-        holder.held -= settled.values().filter(|unacked| unacked.consumer.is_some()).count();
-        let mut queues: Vec<Arc<str>> =
-            if holder.limit > 0 { holder.consumers.values().cloned().collect() } else { Vec::new() };
+        holder.held -= settled
+            .values()
+            .filter(|unacked| unacked.consumer.is_some())
+            .count();
+        let mut queues: Vec<Arc<str>> = if holder.limit > 0 {
+            holder.consumers.values().cloned().collect()
+        } else {
+            Vec::new()
+        };
         for unacked in settled.into_values() {
             if !queues.contains(&unacked.queue) {
                 queues.push(unacked.queue.clone());
@@ -209,7 +269,9 @@ impl State {
 
     /// Puts everything that a channel holds back into the queues.
     pub(super) fn recover(&mut self, connection: u64, channel: u16) {
-        let Some(holder) = self.channel(connection, channel) else { return };
+        let Some(holder) = self.channel(connection, channel) else {
+            return;
+        };
         holder.held = 0;
         let unacked = std::mem::take(&mut holder.unacked);
         self.requeue(connection, channel, unacked.into_values());
@@ -217,7 +279,10 @@ impl State {
 
     /// Ends a channel: its consumers go, what it holds goes back.
     pub(super) fn close_channel(&mut self, connection: u64, number: u16) {
-        let channels = self.connections.get_mut(&connection).map(|connection| &mut connection.channels);
+        let channels = self
+            .connections
+            .get_mut(&connection)
+            .map(|connection| &mut connection.channels);
         if let Some(channel) = channels.and_then(|channels| channels.remove(&number)) {
             self.release(connection, number, channel);
         }
@@ -225,7 +290,10 @@ impl State {
 
     /// Ends a connection as far as its rights go, with its channels and its own queues.
     pub(super) fn release_connection(&mut self, id: u64) {
-        let channels = self.connections.get_mut(&id).map(|connection| std::mem::take(&mut connection.channels));
+        let channels = self
+            .connections
+            .get_mut(&id)
+            .map(|connection| std::mem::take(&mut connection.channels));
         for (number, channel) in channels.into_iter().flatten() {
             self.release(id, number, channel);
         }
@@ -236,11 +304,14 @@ impl State {
     }
 
     fn release(&mut self, connection: u64, number: u16, channel: Channel) {
-        let is_it = |consumer: &Consumer| consumer.connection == connection && consumer.channel == number;
+        let is_it =
+            |consumer: &Consumer| consumer.connection == connection && consumer.channel == number;
         let queues: Vec<_> = channel.consumers.values().cloned().collect();
         // Before the consumers, so that the end of an auto-delete queue takes along what lies in it.
         self.requeue(connection, number, channel.unacked.into_values());
-        queues.iter().for_each(|queue| self.drop_consumers(queue, is_it));
+        queues
+            .iter()
+            .for_each(|queue| self.drop_consumers(queue, is_it));
     }
 
     fn requeue(&mut self, connection: u64, channel: u16, entries: impl Iterator<Item = Unacked>) {
@@ -251,7 +322,11 @@ impl State {
             }
             let (queue, message) = (unacked.queue.to_string(), unacked.entry.message.clone());
             self.take_back(connection, channel, &unacked);
-            if let Some(known) = self.queues.get_mut(&queue).filter(|known| known.id == unacked.queue_id) {
+            if let Some(known) = self
+                .queues
+                .get_mut(&queue)
+                .filter(|known| known.id == unacked.queue_id)
+            {
                 known.put_back(unacked.entry);
                 self.emit(|| Event::Requeued { queue, message });
             }
@@ -269,8 +344,16 @@ impl State {
                 self.notice_idle(&name);
             }
             Verdict::Reject { requeue } => {
-                self.emit(|| Event::Rejected { queue, requeue, message });
-                let Some(queue) = self.queues.get_mut(&*name).filter(|queue| queue.id == unacked.queue_id) else {
+                self.emit(|| Event::Rejected {
+                    queue,
+                    requeue,
+                    message,
+                });
+                let Some(queue) = self
+                    .queues
+                    .get_mut(&*name)
+                    .filter(|queue| queue.id == unacked.queue_id)
+                else {
                     return;
                 };
                 if requeue {
@@ -284,12 +367,18 @@ impl State {
 
     /// Takes a message off the books of its queue and consumer.
     fn take_back(&mut self, connection: u64, channel: u16, unacked: &Unacked) {
-        let Some(queue) = self.queues.get_mut(&*unacked.queue).filter(|queue| queue.id == unacked.queue_id) else {
+        let Some(queue) = self
+            .queues
+            .get_mut(&*unacked.queue)
+            .filter(|queue| queue.id == unacked.queue_id)
+        else {
             return;
         };
         queue.unacked -= 1;
         let is_it = |c: &&mut Consumer| {
-            c.connection == connection && c.channel == channel && Some(&c.tag) == unacked.consumer.as_ref()
+            c.connection == connection
+                && c.channel == channel
+                && Some(&c.tag) == unacked.consumer.as_ref()
         };
         if let Some(consumer) = queue.consumers.iter_mut().find(is_it) {
             consumer.unacked = consumer.unacked.saturating_sub(1);
@@ -298,7 +387,9 @@ impl State {
 
     /// Removes consumers, and with the last one a queue that wants it so.
     fn drop_consumers(&mut self, name: &str, gone: impl Fn(&Consumer) -> bool) {
-        let Some(queue) = self.queues.get_mut(name) else { return };
+        let Some(queue) = self.queues.get_mut(name) else {
+            return;
+        };
         let before = queue.consumers.len();
         queue.consumers.retain(|consumer| !gone(consumer));
         if queue.auto_delete && queue.consumers.is_empty() && before > 0 {
@@ -309,8 +400,12 @@ impl State {
 
 impl Consumer {
     fn has_room(&self, connections: &HashMap<u64, Connection>) -> bool {
-        let Some(connection) = connections.get(&self.connection) else { return false };
-        let Some(channel) = connection.channels.get(&self.channel) else { return false };
+        let Some(connection) = connections.get(&self.connection) else {
+            return false;
+        };
+        let Some(channel) = connection.channels.get(&self.channel) else {
+            return false;
+        };
         let within = self.no_ack
             || ((self.prefetch == 0 || self.unacked < self.prefetch)
                 && (channel.limit == 0 || channel.held < channel.limit));
@@ -325,8 +420,13 @@ fn deliver(
     consumer: &mut Consumer,
     entry: &Entry,
 ) -> u64 {
-    let connection = connections.get_mut(&consumer.connection).expect("only open channels have room");
-    let channel = connection.channels.get_mut(&consumer.channel).expect("only open channels have room");
+    let connection = connections
+        .get_mut(&consumer.connection)
+        .expect("only open channels have room");
+    let channel = connection
+        .channels
+        .get_mut(&consumer.channel)
+        .expect("only open channels have room");
     let delivery_tag = channel.last_tag + 1;
     let method = AMQPClass::Basic(basic::AMQPMethod::Deliver(basic::Deliver {
         consumer_tag: short(&consumer.tag),
@@ -335,7 +435,12 @@ fn deliver(
         exchange: short(&entry.message.exchange),
         routing_key: short(&entry.message.routing_key),
     }));
-    connection.link.content(consumer.channel, &method, &entry.message, connection.frame_max);
+    connection.link.content(
+        consumer.channel,
+        &method,
+        &entry.message,
+        connection.frame_max,
+    );
     channel.last_tag = delivery_tag;
     if !consumer.no_ack {
         queue.unacked += 1;

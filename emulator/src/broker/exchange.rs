@@ -61,11 +61,21 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(kind: ExchangeKind) -> Self {
-        Self { kind, durable: true, auto_delete: false, internal: false, alternate: None, bindings: Vec::new() }
+        Self {
+            kind,
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            alternate: None,
+            bindings: Vec::new(),
+        }
     }
 
     pub(super) fn matching<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Destination> {
-        self.bindings.iter().filter(move |binding| self.meets(&binding.key, key)).map(|binding| &binding.destination)
+        self.bindings
+            .iter()
+            .filter(move |binding| self.meets(&binding.key, key))
+            .map(|binding| &binding.destination)
     }
 
     /// Adds a binding; the same one twice is one.
@@ -82,7 +92,8 @@ impl Exchange {
     /// Removes every binding to a destination that is gone; true when there was one.
     pub(super) fn forget(&mut self, destination: &Destination) -> bool {
         let before = self.bindings.len();
-        self.bindings.retain(|known| known.destination != *destination);
+        self.bindings
+            .retain(|known| known.destination != *destination);
         self.bindings.len() < before
     }
 
@@ -97,7 +108,11 @@ impl Exchange {
             ExchangeKind::Topic => {
                 let pattern: Vec<_> = pattern.split('.').collect();
                 // An empty key has no words, not one empty word.
-                let key: Vec<_> = if key.is_empty() { Vec::new() } else { key.split('.').collect() };
+                let key: Vec<_> = if key.is_empty() {
+                    Vec::new()
+                } else {
+                    key.split('.').collect()
+                };
                 words_match(&pattern, &key)
             }
         }
@@ -152,7 +167,11 @@ mod tests {
                 destination: Destination::Queue("q".into()),
                 arguments: FieldTable::default(),
             });
-            assert_eq!(exchange.matching(key).count() == 1, expected, "{kind:?} {pattern:?} {key:?}");
+            assert_eq!(
+                exchange.matching(key).count() == 1,
+                expected,
+                "{kind:?} {pattern:?} {key:?}"
+            );
         }
     }
 }

@@ -65,6 +65,9 @@ impl Fault {
     }
 
     fn new(code: u16, name: &str, text: &str) -> Self {
-        Self { code, text: format!("{name} - {text}") }
+        Self {
+            code,
+            text: format!("{name} - {text}"),
+        }
     }
 }

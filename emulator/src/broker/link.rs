@@ -34,10 +34,22 @@ impl Link {
     }
 
     /// A method and the content that belongs to it.
-    pub(super) fn content(&self, channel: u16, method: &AMQPClass, message: &Message, frame_max: u32) {
+    pub(super) fn content(
+        &self,
+        channel: u16,
+        method: &AMQPClass,
+        message: &Message,
+        frame_max: u32,
+    ) {
         let mut out = lock(&self.out);
         codec::put_method(&mut out, channel, method);
-        codec::put_content(&mut out, channel, &message.properties, &message.body, frame_max);
+        codec::put_content(
+            &mut out,
+            channel,
+            &message.properties,
+            &message.body,
+            frame_max,
+        );
         drop(out);
         self.flush.notify_one();
     }
@@ -59,7 +71,12 @@ impl Link {
     }
 
     /// Writes until the link is finished or cut or the peer is gone. `drained` is called when deliveries can go on.
-    pub(super) async fn write_to(&self, mut socket: OwnedWriteHalf, heartbeat: impl Fn() -> u16, drained: impl Fn()) {
+    pub(super) async fn write_to(
+        &self,
+        mut socket: OwnedWriteHalf,
+        heartbeat: impl Fn() -> u16,
+        drained: impl Fn(),
+    ) {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();

@@ -121,12 +121,18 @@ impl Broker {
     /// When the port cannot be had, or the configuration asks for frames smaller than AMQP's least, 4096 bytes.
     pub async fn start(config: BrokerConfig) -> io::Result<Self> {
         if config.frame_max < 4096 {
-            let text = format!("frame_max is {}: AMQP allows no less than 4096", config.frame_max);
+            let text = format!(
+                "frame_max is {}: AMQP allows no less than 4096",
+                config.frame_max
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
         let listener = TcpListener::bind(wanted).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("the broker cannot listen on {wanted}: {error}; choose another port"))
+            io::Error::new(
+                error.kind(),
+                format!("the broker cannot listen on {wanted}: {error}; choose another port"),
+            )
         })?;
         let shared = Arc::new(Shared {
             addr: listener.local_addr()?,
@@ -147,8 +153,19 @@ impl Broker {
 
     /// The URI for clients, with user, password and virtual host.
     pub fn uri(&self) -> String {
-        let BrokerConfig { user, password, vhost, .. } = &self.shared().config;
-        format!("amqp://{}:{}@{}/{}", escape(user), escape(password), self.addr(), escape(vhost))
+        let BrokerConfig {
+            user,
+            password,
+            vhost,
+            ..
+        } = &self.shared().config;
+        format!(
+            "amqp://{}:{}@{}/{}",
+            escape(user),
+            escape(password),
+            self.addr(),
+            escape(vhost)
+        )
     }
 
     /// Declares a durable exchange.
@@ -166,7 +183,11 @@ impl Broker {
     /// When there is one of the name that is different, as a client's channel would be closed.
     pub fn declare_queue(&self, name: &str, options: QueueOptions) {
         check_name(name);
-        let spec = QueueSpec { durable: true, options, ..QueueSpec::default() };
+        let spec = QueueSpec {
+            durable: true,
+            options,
+            ..QueueSpec::default()
+        };
         expected(self.state().declare_queue(IN_PROCESS, name, spec));
     }
 
@@ -177,7 +198,11 @@ impl Broker {
     pub fn bind_queue(&self, queue: &str, exchange: &str, routing_key: &str) {
         check_name(routing_key);
         let destination = Destination::Queue(queue.into());
-        let binding = Binding { key: routing_key.into(), destination, arguments: FieldTable::default() };
+        let binding = Binding {
+            key: routing_key.into(),
+            destination,
+            arguments: FieldTable::default(),
+        };
         expected(self.state().bind(IN_PROCESS, exchange, binding));
     }
 
@@ -188,7 +213,11 @@ impl Broker {
     pub fn bind_exchange(&self, exchange: &str, source: &str, routing_key: &str) {
         check_name(routing_key);
         let destination = Destination::Exchange(exchange.into());
-        let binding = Binding { key: routing_key.into(), destination, arguments: FieldTable::default() };
+        let binding = Binding {
+            key: routing_key.into(),
+            destination,
+            arguments: FieldTable::default(),
+        };
         expected(self.state().bind(IN_PROCESS, source, binding));
     }
 
@@ -198,7 +227,11 @@ impl Broker {
     /// When there is no such queue or exchange, as a client's channel would be closed.
     pub fn unbind_queue(&self, queue: &str, exchange: &str, routing_key: &str) {
         let destination = Destination::Queue(queue.into());
-        let binding = Binding { key: routing_key.into(), destination, arguments: FieldTable::default() };
+        let binding = Binding {
+            key: routing_key.into(),
+            destination,
+            arguments: FieldTable::default(),
+        };
         expected(self.state().unbind(IN_PROCESS, exchange, &binding));
     }
 
@@ -207,7 +240,13 @@ impl Broker {
     ///
     /// # Panics
     /// When the routing key is longer than the 255 bytes that AMQP can carry.
-    pub fn publish(&self, exchange: &str, routing_key: &str, properties: BasicProperties, body: Vec<u8>) -> bool {
+    pub fn publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        properties: BasicProperties,
+        body: Vec<u8>,
+    ) -> bool {
         check_name(routing_key);
         let message = Arc::new(Message {
             exchange: exchange.into(),
@@ -222,19 +261,29 @@ impl Broker {
     /// How full a queue is.
     pub fn depth(&self, queue: &str) -> QueueDepth {
         let state = self.state();
-        state.queues.get(queue).map_or_else(QueueDepth::default, |queue| QueueDepth {
-            ready: queue.len(),
-            unacked: queue.unacked,
-            consumers: queue.consumers.len(),
-        })
+        state
+            .queues
+            .get(queue)
+            .map_or_else(QueueDepth::default, |queue| QueueDepth {
+                ready: queue.len(),
+                unacked: queue.unacked,
+                consumers: queue.consumers.len(),
+            })
     }
 
     /// Takes the waiting messages out of a queue, the oldest first.
     pub fn take(&self, queue: &str) -> Vec<Message> {
         let mut state = self.state();
-        let entries = state.queues.get_mut(queue).map(queue::Queue::drain).unwrap_or_default();
+        let entries = state
+            .queues
+            .get_mut(queue)
+            .map(queue::Queue::drain)
+            .unwrap_or_default();
         state.notice_idle(queue);
-        entries.into_iter().map(|entry| Arc::unwrap_or_clone(entry.message)).collect()
+        entries
+            .into_iter()
+            .map(|entry| Arc::unwrap_or_clone(entry.message))
+            .collect()
     }
 
     /// Everything that happens from now on. A receiver that falls some 16 000 events behind misses the oldest and is
@@ -250,7 +299,12 @@ impl Broker {
             let changed = idle.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.state().queues.get(queue).is_none_or(queue::Queue::is_settled) {
+            if self
+                .state()
+                .queues
+                .get(queue)
+                .is_none_or(queue::Queue::is_settled)
+            {
                 return;
             }
             changed.await;
@@ -261,7 +315,10 @@ impl Broker {
     /// back into the queues before this returns.
     pub fn drop_connections(&self) -> usize {
         let mut state = self.state();
-        let alive = state.connections.iter().filter(|(_, connection)| !connection.link.cut.is_cancelled());
+        let alive = state
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.link.cut.is_cancelled());
         let ids: Vec<_> = alive.map(|(id, _)| *id).collect();
         for id in &ids {
             state.release_connection(*id);
@@ -318,7 +375,11 @@ impl Broker {
     pub fn block_connections(&self, blocked: bool) {
         let mut state = self.state();
         state.orders.blocked = blocked;
-        for connection in state.connections.values_mut().filter(|connection| connection.publishes) {
+        for connection in state
+            .connections
+            .values_mut()
+            .filter(|connection| connection.publishes)
+        {
             connection.set_blocked(blocked);
         }
     }
@@ -343,7 +404,9 @@ impl Broker {
 /// Shows where it listens.
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("addr", &self.addr()).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("addr", &self.addr())
+            .finish_non_exhaustive()
     }
 }
 
@@ -363,7 +426,11 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             () = shared.stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, peer)) => drop(shared.tasks.spawn(connection::serve(shared.clone(), socket, peer))),
+            Ok((socket, peer)) => drop(shared.tasks.spawn(connection::serve(
+                shared.clone(),
+                socket,
+                peer,
+            ))),
             // Out of file handles, say: the next client may have more luck.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
@@ -406,12 +473,22 @@ fn expected<T>(outcome: Outcome<T>) {
 }
 
 fn check_name(name: &str) {
-    assert!(name.len() <= NAME_MAX, "a name of {} bytes: AMQP carries no more than {NAME_MAX}", name.len());
+    assert!(
+        name.len() <= NAME_MAX,
+        "a name of {} bytes: AMQP carries no more than {NAME_MAX}",
+        name.len()
+    );
 }
 
 /// Percent-encodes what may not stand in a part of a URI.
 fn escape(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let escaped = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") };
+    let escaped = |byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02x}")
+        }
+    };
     text.bytes().map(escaped).collect()
 }

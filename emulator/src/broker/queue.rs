@@ -40,19 +40,26 @@ pub struct QueueOptions {
 }
 
 /// Arguments that RabbitMQ acts on and this broker does not: refused rather than ignored.
-const NOT_SUPPORTED: [&str; 5] =
-    ["x-expires", "x-max-priority", "x-single-active-consumer", "x-delivery-limit", "x-queue-leader-locator"];
+const NOT_SUPPORTED: [&str; 5] = [
+    "x-expires",
+    "x-max-priority",
+    "x-single-active-consumer",
+    "x-delivery-limit",
+    "x-queue-leader-locator",
+];
 
 impl QueueOptions {
     /// Reads the arguments of a declaration; `context` ends the text of a refusal.
     pub(super) fn from_arguments(arguments: &FieldTable, context: &str) -> Outcome<Self> {
-        let invalid = |name: &str, why: &str| Fault::precondition(format!("invalid arg '{name}' for {context}: {why}"));
+        let invalid = |name: &str, why: &str| {
+            Fault::precondition(format!("invalid arg '{name}' for {context}: {why}"))
+        };
         let number = |name: &str| match arguments.inner().get(name) {
             None => Ok(None),
             Some(value) => match integer(value) {
-                Some(number) => {
-                    u64::try_from(number).map(Some).map_err(|_| invalid(name, &format!("{{value_negative,{number}}}")))
-                }
+                Some(number) => u64::try_from(number)
+                    .map(Some)
+                    .map_err(|_| invalid(name, &format!("{{value_negative,{number}}}"))),
                 None => Err(invalid(name, "{unacceptable_type,expected an integer}")),
             },
         };
@@ -61,7 +68,10 @@ impl QueueOptions {
             Some(AMQPValue::LongString(text)) => Ok(Some(text.to_string())),
             Some(_) => Err(invalid(name, "{unacceptable_type,expected a long string}")),
         };
-        if let Some(name) = NOT_SUPPORTED.into_iter().find(|name| arguments.contains_key(name)) {
+        if let Some(name) = NOT_SUPPORTED
+            .into_iter()
+            .find(|name| arguments.contains_key(name))
+        {
             return Err(Fault::not_implemented(format!(
                 "argument '{name}' of {context}: this broker has no such feature"
             )));
@@ -74,7 +84,10 @@ impl QueueOptions {
         let dead_letter_exchange = text("x-dead-letter-exchange")?;
         let dead_letter_routing_key = text("x-dead-letter-routing-key")?;
         if dead_letter_routing_key.is_some() && dead_letter_exchange.is_none() {
-            return Err(invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"));
+            return Err(invalid(
+                "x-dead-letter-routing-key",
+                "routing_key_but_no_dlx_defined",
+            ));
         }
         Ok(Self {
             dead_letter_exchange,
@@ -85,7 +98,9 @@ impl QueueOptions {
             overflow: match text("x-overflow")?.as_deref() {
                 None | Some("drop-head") => Overflow::DropHead,
                 Some("reject-publish") => Overflow::RejectPublish,
-                Some(other) => return Err(invalid("x-overflow", &format!("unknown overflow {other}"))),
+                Some(other) => {
+                    return Err(invalid("x-overflow", &format!("unknown overflow {other}")));
+                }
             },
         })
     }
@@ -100,13 +115,28 @@ impl QueueOptions {
                 table.insert(name.into(), value);
             }
         };
-        set("x-dead-letter-exchange", self.dead_letter_exchange.as_ref().map(text));
-        set("x-dead-letter-routing-key", self.dead_letter_routing_key.as_ref().map(text));
-        set("x-message-ttl", self.message_ttl.map(|ttl| number(ttl.as_millis())));
+        set(
+            "x-dead-letter-exchange",
+            self.dead_letter_exchange.as_ref().map(text),
+        );
+        set(
+            "x-dead-letter-routing-key",
+            self.dead_letter_routing_key.as_ref().map(text),
+        );
+        set(
+            "x-message-ttl",
+            self.message_ttl.map(|ttl| number(ttl.as_millis())),
+        );
         set("x-max-length", self.max_length.map(|n| number(n as u128)));
-        set("x-max-length-bytes", self.max_length_bytes.map(|n| number(n as u128)));
+        set(
+            "x-max-length-bytes",
+            self.max_length_bytes.map(|n| number(n as u128)),
+        );
         let reject = self.overflow == Overflow::RejectPublish;
-        set("x-overflow", reject.then(|| AMQPValue::LongString("reject-publish".into())));
+        set(
+            "x-overflow",
+            reject.then(|| AMQPValue::LongString("reject-publish".into())),
+        );
         table
     }
 }
@@ -188,7 +218,11 @@ impl Queue {
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         let position = self.next_position;
         self.next_position += 1;
-        self.insert(Entry { position, message, expires });
+        self.insert(Entry {
+            position,
+            message,
+            expires,
+        });
     }
 
     /// Puts a message back where it was, marked as redelivered.
@@ -207,25 +241,41 @@ impl Queue {
 
     /// Takes the first message when its time is over. Those behind it wait for their turn, as RabbitMQ has it.
     pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Entry> {
-        self.next_expiry().filter(|expires| *expires <= now).and_then(|_| self.pop())
+        self.next_expiry()
+            .filter(|expires| *expires <= now)
+            .and_then(|_| self.pop())
     }
 
     /// Takes the first message when the queue is over its limits.
     pub(super) fn pop_excess(&mut self) -> Option<Entry> {
-        let over = self.options.max_length.is_some_and(|max| self.ready.len() > max)
-            || self.options.max_length_bytes.is_some_and(|max| self.ready_bytes > max);
+        let over = self
+            .options
+            .max_length
+            .is_some_and(|max| self.ready.len() > max)
+            || self
+                .options
+                .max_length_bytes
+                .is_some_and(|max| self.ready_bytes > max);
         if over { self.pop() } else { None }
     }
 
     /// Whether a message of this size has to be refused.
     pub(super) fn refuses(&self, bytes: usize) -> bool {
         self.options.overflow == Overflow::RejectPublish
-            && (self.options.max_length.is_some_and(|max| self.ready.len() + 1 > max)
-                || self.options.max_length_bytes.is_some_and(|max| self.ready_bytes + bytes > max))
+            && (self
+                .options
+                .max_length
+                .is_some_and(|max| self.ready.len() + 1 > max)
+                || self
+                    .options
+                    .max_length_bytes
+                    .is_some_and(|max| self.ready_bytes + bytes > max))
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.ready.first_key_value().and_then(|(_, entry)| entry.expires)
+        self.ready
+            .first_key_value()
+            .and_then(|(_, entry)| entry.expires)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -35,7 +35,9 @@ impl State {
     pub(super) fn publish(&mut self, message: &Arc<Message>) -> Outcome<Routed> {
         if self.exchange(&message.exchange)?.internal {
             let label = self.exchange_label(&message.exchange);
-            return Err(Fault::access_refused(format!("cannot publish to internal {label}")));
+            return Err(Fault::access_refused(format!(
+                "cannot publish to internal {label}"
+            )));
         }
         let ttl = time_to_live(&message.properties)?;
         let queues = self.route(&message.exchange, &message.routing_key);
@@ -43,7 +45,11 @@ impl State {
             message: message.clone(),
             queues: queues.iter().map(ToString::to_string).collect(),
         });
-        let mut routed = if queues.is_empty() { Routed::Nowhere } else { Routed::Taken };
+        let mut routed = if queues.is_empty() {
+            Routed::Nowhere
+        } else {
+            Routed::Taken
+        };
         for queue in queues {
             if !self.enqueue(&queue, message.clone(), ttl) {
                 routed = Routed::Refused;
@@ -55,19 +61,35 @@ impl State {
     /// Expires what is due in any queue, and says when to look again.
     pub(super) fn expire_due(&mut self, now: Instant) -> Option<Instant> {
         let due = |state: &Self| {
-            let due = |queue: &&super::queue::Queue| queue.next_expiry().is_some_and(|expires| expires <= now);
-            state.queues.values().find(due).map(|queue| queue.name.clone())
+            let due = |queue: &&super::queue::Queue| {
+                queue.next_expiry().is_some_and(|expires| expires <= now)
+            };
+            state
+                .queues
+                .values()
+                .find(due)
+                .map(|queue| queue.name.clone())
         };
         while let Some(name) = due(self) {
             self.expire(&name, now);
         }
-        self.queues.values().filter_map(super::queue::Queue::next_expiry).min()
+        self.queues
+            .values()
+            .filter_map(super::queue::Queue::next_expiry)
+            .min()
     }
 
     /// Expires what is due in one queue.
     pub(super) fn expire(&mut self, name: &str, now: Instant) {
-        while let Some(entry) = self.queues.get_mut(name).and_then(|queue| queue.pop_expired(now)) {
-            self.emit(|| Event::Expired { queue: name.to_owned(), message: entry.message.clone() });
+        while let Some(entry) = self
+            .queues
+            .get_mut(name)
+            .and_then(|queue| queue.pop_expired(now))
+        {
+            self.emit(|| Event::Expired {
+                queue: name.to_owned(),
+                message: entry.message.clone(),
+            });
             self.bury(name, &entry, DeathReason::Expired);
         }
     }
@@ -79,8 +101,14 @@ impl State {
             let exchange = queue.options.dead_letter_exchange.clone()?;
             Some((exchange, queue.options.dead_letter_routing_key.clone()))
         });
-        let Some((exchange, key)) = grave.filter(|(exchange, _)| self.exchanges.contains_key(exchange)) else {
-            return self.emit(|| Event::Dropped { queue: name.to_owned(), reason, message: entry.message.clone() });
+        let Some((exchange, key)) =
+            grave.filter(|(exchange, _)| self.exchanges.contains_key(exchange))
+        else {
+            return self.emit(|| Event::Dropped {
+                queue: name.to_owned(),
+                reason,
+                message: entry.message.clone(),
+            });
         };
         let was = &entry.message;
         let message = Arc::new(Message {
@@ -90,10 +118,19 @@ impl State {
             body: was.body.clone(),
             redelivered: false,
         });
-        self.emit(|| Event::DeadLettered { queue: name.to_owned(), reason, exchange, message: message.clone() });
+        self.emit(|| Event::DeadLettered {
+            queue: name.to_owned(),
+            reason,
+            exchange,
+            message: message.clone(),
+        });
         for queue in self.route(&message.exchange, &message.routing_key) {
             if reason != DeathReason::Rejected && goes_in_circles(&message.properties, &queue) {
-                self.emit(|| Event::Dropped { queue: name.to_owned(), reason, message: message.clone() });
+                self.emit(|| Event::Dropped {
+                    queue: name.to_owned(),
+                    reason,
+                    message: message.clone(),
+                });
             } else {
                 self.enqueue(&queue, message.clone(), None);
             }
@@ -108,21 +145,34 @@ impl State {
         while let Some(name) = open.pop() {
             let mut matched = false;
             if name.is_empty() {
-                if let Some(queue) = self.queues.get(key).filter(|queue| !queues.contains(&queue.name)) {
+                if let Some(queue) = self
+                    .queues
+                    .get(key)
+                    .filter(|queue| !queues.contains(&queue.name))
+                {
                     queues.push(queue.name.clone());
                 }
                 continue;
             }
-            let Some(exchange) = self.exchanges.get(&name) else { continue };
+            let Some(exchange) = self.exchanges.get(&name) else {
+                continue;
+            };
             for destination in exchange.matching(key) {
                 matched = true;
                 match destination {
-                    Destination::Queue(queue) if !queues.contains(queue) => queues.push(queue.clone()),
-                    Destination::Exchange(next) if seen.insert(next.clone()) => open.push(next.clone()),
+                    Destination::Queue(queue) if !queues.contains(queue) => {
+                        queues.push(queue.clone())
+                    }
+                    Destination::Exchange(next) if seen.insert(next.clone()) => {
+                        open.push(next.clone())
+                    }
                     Destination::Queue(_) | Destination::Exchange(_) => {}
                 }
             }
-            if let Some(alternate) = exchange.alternate.as_ref().filter(|name| !matched && seen.insert((*name).clone()))
+            if let Some(alternate) = exchange
+                .alternate
+                .as_ref()
+                .filter(|name| !matched && seen.insert((*name).clone()))
             {
                 open.push(alternate.clone());
             }
@@ -132,16 +182,26 @@ impl State {
 
     /// Puts a message into a queue and from there to a consumer; false when the queue refuses it.
     fn enqueue(&mut self, name: &str, message: Arc<Message>, ttl: Option<Duration>) -> bool {
-        let Some(queue) = self.queues.get_mut(name) else { return true };
+        let Some(queue) = self.queues.get_mut(name) else {
+            return true;
+        };
         if queue.refuses(message.body.len()) {
             return false;
         }
         queue.push(message, ttl);
         self.dispatch(name);
-        while let Some(entry) = self.queues.get_mut(name).and_then(super::queue::Queue::pop_excess) {
+        while let Some(entry) = self
+            .queues
+            .get_mut(name)
+            .and_then(super::queue::Queue::pop_excess)
+        {
             self.bury(name, &entry, DeathReason::MaxLength);
         }
-        if self.queues.get(name).is_some_and(|queue| queue.next_expiry().is_some()) {
+        if self
+            .queues
+            .get(name)
+            .is_some_and(|queue| queue.next_expiry().is_some())
+        {
             self.timer.notify_one();
         }
         true
@@ -150,10 +210,14 @@ impl State {
 
 /// The time to live that a message asks for, in its `expiration` property.
 fn time_to_live(properties: &BasicProperties) -> Outcome<Option<Duration>> {
-    let Some(expiration) = properties.expiration() else { return Ok(None) };
+    let Some(expiration) = properties.expiration() else {
+        return Ok(None);
+    };
     match expiration.as_str().parse::<u32>() {
         Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds.into()))),
-        Err(why) => Err(Fault::precondition(format!("invalid expiration '{expiration}': {why}"))),
+        Err(why) => Err(Fault::precondition(format!(
+            "invalid expiration '{expiration}': {why}"
+        ))),
     }
 }
 
@@ -162,8 +226,10 @@ fn time_to_live(properties: &BasicProperties) -> Outcome<Option<Duration>> {
 fn with_death(message: &Message, queue: &str, reason: DeathReason) -> BasicProperties {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let mut headers = message.properties.headers().clone().unwrap_or_default();
-    let (matching, others): (Vec<_>, Vec<_>) =
-        deaths(&headers).iter().cloned().partition(|death| is_death(death, queue, Some(reason)));
+    let (matching, others): (Vec<_>, Vec<_>) = deaths(&headers)
+        .iter()
+        .cloned()
+        .partition(|death| is_death(death, queue, Some(reason)));
     let latest = match matching.into_iter().next() {
         Some(AMQPValue::FieldTable(mut death)) => {
             let count = death.inner().get("count").and_then(integer).unwrap_or(0);
@@ -171,7 +237,9 @@ fn with_death(message: &Message, queue: &str, reason: DeathReason) -> BasicPrope
             death
         }
         _ => {
-            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let seconds = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs());
             let mut death = FieldTable::default();
             death.insert("count".into(), AMQPValue::LongLongInt(1));
             death.insert("reason".into(), text(reason.as_str()));
@@ -191,7 +259,9 @@ fn with_death(message: &Message, queue: &str, reason: DeathReason) -> BasicPrope
         headers.insert("x-first-death-queue".into(), text(queue));
         headers.insert("x-first-death-exchange".into(), text(&message.exchange));
     }
-    let all: Vec<_> = std::iter::once(AMQPValue::FieldTable(latest)).chain(others).collect();
+    let all: Vec<_> = std::iter::once(AMQPValue::FieldTable(latest))
+        .chain(others)
+        .collect();
     headers.insert("x-death".into(), AMQPValue::FieldArray(all.into()));
     without_expiration(&message.properties).with_headers(headers)
 }
@@ -202,24 +272,40 @@ fn goes_in_circles(properties: &BasicProperties, queue: &str) -> bool {
     let deaths = deaths(&headers);
     match deaths.iter().position(|death| is_death(death, queue, None)) {
         None => false,
-        Some(last) => {
-            !deaths[..=last].iter().any(|death| reason_of(death) == Some(DeathReason::Rejected.as_str().into()))
-        }
+        Some(last) => !deaths[..=last]
+            .iter()
+            .any(|death| reason_of(death) == Some(DeathReason::Rejected.as_str().into())),
     }
 }
 
 fn deaths(headers: &FieldTable) -> &[AMQPValue] {
-    headers.inner().get("x-death").and_then(AMQPValue::as_array).map_or(&[], FieldArray::as_slice)
+    headers
+        .inner()
+        .get("x-death")
+        .and_then(AMQPValue::as_array)
+        .map_or(&[], FieldArray::as_slice)
 }
 
 fn is_death(death: &AMQPValue, queue: &str, reason: Option<DeathReason>) -> bool {
-    let field = |name: &str| death.as_field_table()?.inner().get(name)?.as_long_string().map(ToString::to_string);
+    let field = |name: &str| {
+        death
+            .as_field_table()?
+            .inner()
+            .get(name)?
+            .as_long_string()
+            .map(ToString::to_string)
+    };
     field("queue").as_deref() == Some(queue)
         && reason.is_none_or(|reason| field("reason").as_deref() == Some(reason.as_str()))
 }
 
 fn reason_of(death: &AMQPValue) -> Option<String> {
-    death.as_field_table()?.inner().get("reason")?.as_long_string().map(ToString::to_string)
+    death
+        .as_field_table()?
+        .inner()
+        .get("reason")?
+        .as_long_string()
+        .map(ToString::to_string)
 }
 
 /// A copy without the `expiration`: the codec's type has no way to unset one.
@@ -232,9 +318,18 @@ fn without_expiration(properties: &BasicProperties) -> BasicProperties {
         }
     }
     let texts: [(&Option<ShortString>, With<ShortString>); 9] = [
-        (properties.content_type(), BasicProperties::with_content_type),
-        (properties.content_encoding(), BasicProperties::with_content_encoding),
-        (properties.correlation_id(), BasicProperties::with_correlation_id),
+        (
+            properties.content_type(),
+            BasicProperties::with_content_type,
+        ),
+        (
+            properties.content_encoding(),
+            BasicProperties::with_content_encoding,
+        ),
+        (
+            properties.correlation_id(),
+            BasicProperties::with_correlation_id,
+        ),
         (properties.reply_to(), BasicProperties::with_reply_to),
         (properties.message_id(), BasicProperties::with_message_id),
         (properties.kind(), BasicProperties::with_type),
@@ -242,9 +337,25 @@ fn without_expiration(properties: &BasicProperties) -> BasicProperties {
         (properties.app_id(), BasicProperties::with_app_id),
         (properties.cluster_id(), BasicProperties::with_cluster_id),
     ];
-    let copied = texts.into_iter().fold(BasicProperties::default(), |to, (value, with)| copy(to, value, with));
+    let copied = texts
+        .into_iter()
+        .fold(BasicProperties::default(), |to, (value, with)| {
+            copy(to, value, with)
+        });
     let copied = copy(copied, properties.headers(), BasicProperties::with_headers);
-    let copied = copy(copied, properties.delivery_mode(), BasicProperties::with_delivery_mode);
-    let copied = copy(copied, properties.priority(), BasicProperties::with_priority);
-    copy(copied, properties.timestamp(), BasicProperties::with_timestamp)
+    let copied = copy(
+        copied,
+        properties.delivery_mode(),
+        BasicProperties::with_delivery_mode,
+    );
+    let copied = copy(
+        copied,
+        properties.priority(),
+        BasicProperties::with_priority,
+    );
+    copy(
+        copied,
+        properties.timestamp(),
+        BasicProperties::with_timestamp,
+    )
 }

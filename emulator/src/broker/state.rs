@@ -114,7 +114,9 @@ impl State {
         ];
         Self {
             vhost,
-            exchanges: predeclared.map(|(name, kind)| (name.to_owned(), Exchange::new(kind))).into(),
+            exchanges: predeclared
+                .map(|(name, kind)| (name.to_owned(), Exchange::new(kind)))
+                .into(),
             queues: HashMap::new(),
             connections: HashMap::new(),
             orders: Orders::default(),
@@ -150,7 +152,9 @@ impl State {
 
     pub(super) fn exchange(&mut self, name: &str) -> Outcome<&mut Exchange> {
         let missing = format!("no {}", self.exchange_label(name));
-        self.exchanges.get_mut(name).ok_or_else(|| Fault::not_found(missing))
+        self.exchanges
+            .get_mut(name)
+            .ok_or_else(|| Fault::not_found(missing))
     }
 
     /// The queue, when it exists and is not another connection's own.
@@ -158,7 +162,9 @@ impl State {
         let label = self.queue_label(name);
         match self.queues.get_mut(name) {
             None => Err(Fault::not_found(format!("no {label}"))),
-            Some(queue) if queue.owner.is_some_and(|owner| owner != connection) => Err(locked(&label)),
+            Some(queue) if queue.owner.is_some_and(|owner| owner != connection) => {
+                Err(locked(&label))
+            }
             Some(queue) => Ok(queue),
         }
     }
@@ -166,7 +172,9 @@ impl State {
     /// Whether clients may declare and delete what the label names.
     pub(super) fn may_configure(&self, user: &str, label: &str) -> Outcome {
         match self.orders.deny_configure {
-            true => Err(Fault::access_refused(format!("access to {label} refused for user '{user}'"))),
+            true => Err(Fault::access_refused(format!(
+                "access to {label} refused for user '{user}'"
+            ))),
             false => Ok(()),
         }
     }
@@ -175,20 +183,41 @@ impl State {
         let label = self.exchange_label(name);
         let Some(known) = self.exchanges.get(name) else {
             if name.starts_with("amq.") {
-                return Err(Fault::access_refused(format!("exchange name '{name}' contains reserved prefix 'amq.*'")));
+                return Err(Fault::access_refused(format!(
+                    "exchange name '{name}' contains reserved prefix 'amq.*'"
+                )));
             }
             self.exchanges.insert(name.to_owned(), spec);
             return Ok(());
         };
         if name.is_empty() {
-            return Err(Fault::access_refused("operation not permitted on the default exchange"));
+            return Err(Fault::access_refused(
+                "operation not permitted on the default exchange",
+            ));
         }
-        let alternate = |exchange: &Exchange| exchange.alternate.clone().unwrap_or_else(|| "none".into());
+        let alternate =
+            |exchange: &Exchange| exchange.alternate.clone().unwrap_or_else(|| "none".into());
         let compared = [
-            ("type", spec.kind.name().to_owned(), known.kind.name().to_owned()),
-            ("durable", spec.durable.to_string(), known.durable.to_string()),
-            ("auto_delete", spec.auto_delete.to_string(), known.auto_delete.to_string()),
-            ("internal", spec.internal.to_string(), known.internal.to_string()),
+            (
+                "type",
+                spec.kind.name().to_owned(),
+                known.kind.name().to_owned(),
+            ),
+            (
+                "durable",
+                spec.durable.to_string(),
+                known.durable.to_string(),
+            ),
+            (
+                "auto_delete",
+                spec.auto_delete.to_string(),
+                known.auto_delete.to_string(),
+            ),
+            (
+                "internal",
+                spec.internal.to_string(),
+                known.internal.to_string(),
+            ),
             ("alternate-exchange", alternate(&spec), alternate(known)),
         ];
         inequivalent(&compared, &label)
@@ -196,15 +225,24 @@ impl State {
 
     pub(super) fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Outcome {
         if name.is_empty() {
-            return Err(Fault::access_refused("operation not permitted on the default exchange"));
+            return Err(Fault::access_refused(
+                "operation not permitted on the default exchange",
+            ));
         }
         if name.starts_with("amq.") {
-            return Err(Fault::access_refused(format!("exchange name '{name}' contains reserved prefix 'amq.*'")));
+            return Err(Fault::access_refused(format!(
+                "exchange name '{name}' contains reserved prefix 'amq.*'"
+            )));
         }
         // Deleting what is not there succeeds, as in RabbitMQ.
-        let Some(exchange) = self.exchanges.get(name) else { return Ok(()) };
+        let Some(exchange) = self.exchanges.get(name) else {
+            return Ok(());
+        };
         if if_unused && !exchange.is_unused() {
-            return Err(Fault::precondition(format!("{} in use", self.exchange_label(name))));
+            return Err(Fault::precondition(format!(
+                "{} in use",
+                self.exchange_label(name)
+            )));
         }
         self.exchanges.remove(name);
         self.forget(&Destination::Exchange(name.to_owned()));
@@ -228,7 +266,12 @@ impl State {
     }
 
     /// Declares a queue and says under which name: a queue without one gets one.
-    pub(super) fn declare_queue(&mut self, connection: u64, name: &str, spec: QueueSpec) -> Outcome<String> {
+    pub(super) fn declare_queue(
+        &mut self,
+        connection: u64,
+        name: &str,
+        spec: QueueSpec,
+    ) -> Outcome<String> {
         let generated;
         let name = if name.is_empty() {
             generated = format!("amq.gen-{}", uuid::Uuid::new_v4().simple());
@@ -245,15 +288,31 @@ impl State {
             let wanted = spec.options.to_arguments();
             let current = known.options.to_arguments();
             let mut compared = vec![
-                ("durable", spec.durable.to_string(), known.durable.to_string()),
-                ("auto_delete", spec.auto_delete.to_string(), known.auto_delete.to_string()),
+                (
+                    "durable",
+                    spec.durable.to_string(),
+                    known.durable.to_string(),
+                ),
+                (
+                    "auto_delete",
+                    spec.auto_delete.to_string(),
+                    known.auto_delete.to_string(),
+                ),
             ];
-            let names = wanted.inner().keys().chain(current.inner().keys()).map(ShortString::as_str);
-            compared.extend(names.map(|name| (name, argument(&wanted, name), argument(&current, name))));
+            let names = wanted
+                .inner()
+                .keys()
+                .chain(current.inner().keys())
+                .map(ShortString::as_str);
+            compared.extend(
+                names.map(|name| (name, argument(&wanted, name), argument(&current, name))),
+            );
             inequivalent(&compared, &label)?;
         } else {
             if name.starts_with("amq.") && !name.starts_with("amq.gen-") {
-                return Err(Fault::access_refused(format!("queue name '{name}' contains reserved prefix 'amq.*'")));
+                return Err(Fault::access_refused(format!(
+                    "queue name '{name}' contains reserved prefix 'amq.*'"
+                )));
             }
             let id = self.next_id();
             let mut queue = Queue::new(id, name, spec.options);
@@ -289,7 +348,9 @@ impl State {
 
     pub(super) fn remove_queue(&mut self, name: &str) -> usize {
         self.cancel_consumers(name);
-        let Some(queue) = self.queues.remove(name) else { return 0 };
+        let Some(queue) = self.queues.remove(name) else {
+            return 0;
+        };
         self.forget(&Destination::Queue(queue.name.clone()));
         self.idle.notify_waiters();
         queue.len()
@@ -310,9 +371,12 @@ impl State {
     }
 
     fn check_binding(&mut self, connection: u64, source: &str, binding: &Binding) -> Outcome {
-        let to_default = matches!(&binding.destination, Destination::Exchange(name) if name.is_empty());
+        let to_default =
+            matches!(&binding.destination, Destination::Exchange(name) if name.is_empty());
         if source.is_empty() || to_default {
-            return Err(Fault::access_refused("operation not permitted on the default exchange"));
+            return Err(Fault::access_refused(
+                "operation not permitted on the default exchange",
+            ));
         }
         match &binding.destination {
             Destination::Queue(name) => drop(self.queue(connection, name)?),
@@ -346,8 +410,17 @@ fn locked(label: &str) -> Fault {
 
 /// The first of the `(name, received, current)` that differs, as a refusal.
 fn inequivalent(compared: &[(&str, String, String)], label: &str) -> Outcome {
-    let quote = |value: &str| if value == "none" { "none".to_owned() } else { format!("'{value}'") };
-    match compared.iter().find(|(_, received, current)| received != current) {
+    let quote = |value: &str| {
+        if value == "none" {
+            "none".to_owned()
+        } else {
+            format!("'{value}'")
+        }
+    };
+    match compared
+        .iter()
+        .find(|(_, received, current)| received != current)
+    {
         None => Ok(()),
         Some((name, received, current)) => Err(Fault::precondition(format!(
             "inequivalent arg '{name}' for {label}: received {} but current is {}",

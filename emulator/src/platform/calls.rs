@@ -59,7 +59,11 @@ pub(super) struct Place(usize);
 
 impl Calls {
     pub(super) fn new() -> Self {
-        Self { calls: Mutex::default(), changed: watch::Sender::new(()), answered: broadcast::Sender::new(1024) }
+        Self {
+            calls: Mutex::default(),
+            changed: watch::Sender::new(()),
+            answered: broadcast::Sender::new(1024),
+        }
     }
 
     pub(super) fn arrived(&self, call: Call) -> Place {
@@ -80,7 +84,10 @@ impl Calls {
     }
 
     pub(super) fn all(&self) -> Vec<Call> {
-        self.lock().iter().map(|recorded| recorded.call.clone()).collect()
+        self.lock()
+            .iter()
+            .map(|recorded| recorded.call.clone())
+            .collect()
     }
 
     pub(super) fn watch(&self) -> broadcast::Receiver<Call> {

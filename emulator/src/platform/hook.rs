@@ -29,12 +29,21 @@ pub(super) async fn hook(
         false => json_body(&headers, &body)?,
     };
     let headers: Map<String, Value> = (headers.iter())
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into(),
+            )
+        })
         .collect();
-    let query: Map<String, Value> = (uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()))
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
+    let query: Map<String, Value> = (uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty()))
+    .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    .map(|(name, value)| (name.to_owned(), value.into()))
+    .collect();
     let message = json!({"body": body, "headers": headers, "method": method.as_str(), "query": query, "url": uri.path(),
         "originalUrl": uri.to_string()});
     let (answer, answered) = oneshot::channel();
@@ -46,9 +55,14 @@ pub(super) async fn hook(
     if !matches!(taken, Some(Ok(()))) {
         return Err(Refusal::not_found(format!("flow {flow:?} with a webhook")));
     }
-    let (status, body) =
-        answered.await.map_err(|_| Refusal::new(StatusCode::BAD_GATEWAY, "the emulator has stopped"))?;
-    let status = StatusCode::from_u16(status)
-        .map_err(|_| Refusal::new(StatusCode::BAD_GATEWAY, format!("the component answered with status {status}")))?;
+    let (status, body) = answered
+        .await
+        .map_err(|_| Refusal::new(StatusCode::BAD_GATEWAY, "the emulator has stopped"))?;
+    let status = StatusCode::from_u16(status).map_err(|_| {
+        Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            format!("the component answered with status {status}"),
+        )
+    })?;
     Ok((status, Json(body)))
 }

@@ -15,11 +15,21 @@ impl Item {
     /// The `n`-th item, from 1: one hour later than the one before.
     pub(super) fn new(n: usize, name: String) -> Self {
         let (day, hour) = (n / 24, n % 24);
-        let updated_at = format!("2026-{:02}-{:02}T{hour:02}:00:00.000Z", 1 + day / 28, 1 + day % 28);
-        Self { id: format!("item-{n}"), name, updated_at }
+        let updated_at = format!(
+            "2026-{:02}-{:02}T{hour:02}:00:00.000Z",
+            1 + day / 28,
+            1 + day % 28
+        );
+        Self {
+            id: format!("item-{n}"),
+            name,
+            updated_at,
+        }
     }
 }
 
 pub(super) fn seed() -> Vec<Item> {
-    (1..=SEEDED).map(|n| Item::new(n, format!("Item {n}"))).collect()
+    (1..=SEEDED)
+        .map(|n| Item::new(n, format!("Item {n}")))
+        .collect()
 }

@@ -55,7 +55,9 @@ impl Default for PlatformConfig {
 
 impl std::fmt::Debug for PlatformConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PlatformConfig").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("PlatformConfig")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,7 +73,9 @@ impl Platform {
     /// # Errors
     /// When the port is taken.
     pub async fn start(config: PlatformConfig) -> io::Result<Self> {
-        Ok(Self { server: server::start(config).await?.into() })
+        Ok(Self {
+            server: server::start(config).await?.into(),
+        })
     }
 
     fn shared(&self) -> &Shared {
@@ -94,8 +98,14 @@ impl Platform {
     #[must_use]
     pub fn result_url(&self, exec: &str) -> String {
         let Shared { config, addr, .. } = self.shared();
-        let (user, key) = (percent_encoded(&config.username), percent_encoded(&config.key));
-        format!("http://{user}:{key}@{addr}/result/{}", percent_encoded(exec))
+        let (user, key) = (
+            percent_encoded(&config.username),
+            percent_encoded(&config.key),
+        );
+        format!(
+            "http://{user}:{key}@{addr}/result/{}",
+            percent_encoded(exec)
+        )
     }
 
     /// Everything that was asked so far, in order of arrival.
@@ -110,7 +120,10 @@ impl Platform {
     /// # Panics
     /// When the pattern is no regular expression.
     pub async fn called(&self, pattern: &str, count: usize) -> Vec<Call> {
-        self.shared().calls.wait(&faults::regex(pattern), count).await
+        self.shared()
+            .calls
+            .wait(&faults::regex(pattern), count)
+            .await
     }
 
     /// Calls as they are answered. A slow reader loses the oldest and is told so.
@@ -125,7 +138,9 @@ impl Platform {
     /// # Panics
     /// When the pattern is no regular expression.
     pub fn fail(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
-        self.shared().faults.order(faults::regex(pattern), faults.into_iter().collect());
+        self.shared()
+            .faults
+            .order(faults::regex(pattern), faults.into_iter().collect());
     }
 
     /// Adds a step to a flow, or replaces it. An account that its configuration names comes into being with it.
@@ -184,13 +199,19 @@ impl Platform {
 
     /// Keeps an object under an id of the caller's choice. Bodies of lightweight messages are raw ciphertext.
     pub fn set_object(&self, id: &str, bytes: impl Into<Bytes>) {
-        self.shared().state().set_object(id, bytes.into(), "application/octet-stream");
+        self.shared()
+            .state()
+            .set_object(id, bytes.into(), "application/octet-stream");
     }
 
     /// An object's bytes.
     #[must_use]
     pub fn object(&self, id: &str) -> Option<Bytes> {
-        self.shared().state().objects.get(id).map(|object| object.bytes.clone())
+        self.shared()
+            .state()
+            .objects
+            .get(id)
+            .map(|object| object.bytes.clone())
     }
 
     /// The ids of all objects.
@@ -202,7 +223,9 @@ impl Platform {
     /// Adds a secret to a workspace, or replaces it. `refreshed` are the credentials that refreshes will bring, one
     /// after another, each put over those before; when none is left a refresh is refused.
     pub fn set_secret(&self, workspace: &str, id: &str, credentials: Value, refreshed: Vec<Value>) {
-        self.shared().state().set_secret(workspace, id, credentials, refreshed);
+        self.shared()
+            .state()
+            .set_secret(workspace, id, credentials, refreshed);
     }
 
     /// Whether refreshed secrets are answered bare from now on, as clients of the platform expect them, or in a list, as

@@ -17,7 +17,11 @@ type Platform = State<Arc<Shared>>;
 /// How long a signed address is said to be good, in seconds. It does not really expire.
 const SIGNED_SECONDS: u32 = 7200;
 
-pub(super) async fn post_object(State(shared): Platform, headers: HeaderMap, body: Bytes) -> (StatusCode, Json<Value>) {
+pub(super) async fn post_object(
+    State(shared): Platform,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, Json<Value>) {
     let id = Uuid::new_v4().to_string();
     (StatusCode::CREATED, store(&shared, &id, &headers, body))
 }
@@ -34,12 +38,28 @@ pub(super) async fn put_object(
     Ok(store(&shared, &id, &headers, body))
 }
 
-pub(super) async fn get_object(State(shared): Platform, Path(id): Path<String>) -> Result<Response, Refusal> {
-    shared.state().objects.get(&id).map(Object::to_response).ok_or_else(|| unknown(&id))
+pub(super) async fn get_object(
+    State(shared): Platform,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    shared
+        .state()
+        .objects
+        .get(&id)
+        .map(Object::to_response)
+        .ok_or_else(|| unknown(&id))
 }
 
-pub(super) async fn delete_object(State(shared): Platform, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
-    shared.state().objects.remove(&id).map(|_| StatusCode::NO_CONTENT).ok_or_else(|| unknown(&id))
+pub(super) async fn delete_object(
+    State(shared): Platform,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    shared
+        .state()
+        .objects
+        .remove(&id)
+        .map(|_| StatusCode::NO_CONTENT)
+        .ok_or_else(|| unknown(&id))
 }
 
 fn unknown(id: &str) -> Refusal {
@@ -53,13 +73,19 @@ fn store(shared: &Shared, id: &str, headers: &HeaderMap, body: Bytes) -> Json<Va
 }
 
 fn content_type(headers: &HeaderMap) -> String {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     given.unwrap_or("application/octet-stream").to_owned()
 }
 
 impl Object {
     fn to_response(&self) -> Response {
-        ([(header::CONTENT_TYPE, self.content_type.clone())], self.bytes.clone()).into_response()
+        (
+            [(header::CONTENT_TYPE, self.content_type.clone())],
+            self.bytes.clone(),
+        )
+            .into_response()
     }
 }
 
@@ -78,20 +104,33 @@ pub(super) async fn put_signed(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     match shared.state().signed.get_mut(&id) {
-        Some(object) => *object = Some(Object { bytes: body, content_type: content_type(&headers) }),
+        Some(object) => {
+            *object = Some(Object {
+                bytes: body,
+                content_type: content_type(&headers),
+            })
+        }
         None => return Err(not_signed()),
     }
     Ok(StatusCode::OK)
 }
 
-pub(super) async fn get_signed(State(shared): Platform, Path(id): Path<String>) -> Result<Response, Refusal> {
+pub(super) async fn get_signed(
+    State(shared): Platform,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
     match shared.state().signed.get(&id) {
         Some(Some(object)) => Ok(object.to_response()),
-        Some(None) => Err(Refusal::not_found("object at this address: nothing was put there")),
+        Some(None) => Err(Refusal::not_found(
+            "object at this address: nothing was put there",
+        )),
         None => Err(not_signed()),
     }
 }
 
 fn not_signed() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "this address was not signed by the emulator")
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "this address was not signed by the emulator",
+    )
 }

@@ -17,7 +17,10 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into() }
+        Self {
+            status,
+            reason: reason.into(),
+        }
     }
 
     pub(super) fn bad_request(reason: impl Into<String>) -> Self {
@@ -25,7 +28,10 @@ impl Refusal {
     }
 
     pub(super) fn not_found(what: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("there is no {what} in this emulator"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no {what} in this emulator"),
+        )
     }
 }
 
@@ -33,29 +39,51 @@ impl IntoResponse for Refusal {
     /// `error` is what version 1 of the API has, `errors` what JSON:API (version 2) has.
     fn into_response(self) -> Response {
         let errors = json!([{"status": self.status.as_u16().to_string(), "detail": self.reason}]);
-        (self.status, Json(json!({"error": self.reason, "errors": errors}))).into_response()
+        (
+            self.status,
+            Json(json!({"error": self.reason, "errors": errors})),
+        )
+            .into_response()
     }
 }
 
 /// The body as JSON, which it must be by its content type as well.
 pub(super) fn json_body(headers: &HeaderMap, body: &Bytes) -> Result<Value, Refusal> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if kind != "application/json" && !kind.ends_with("+json") {
         return Err(Refusal::bad_request(format!(
             "the content type must be application/json, but it is {content_type:?}"
         )));
     }
     serde_json::from_slice(body).map_err(|error| {
-        Refusal::bad_request(format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
+        Refusal::bad_request(format!(
+            "the body is not JSON: line {}, column {}",
+            error.line(),
+            error.column()
+        ))
     })
 }
 
 /// The body as a JSON object.
-pub(super) fn object_body(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn object_body(
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Map<String, Value>, Refusal> {
     match json_body(headers, body)? {
         Value::Object(object) => Ok(object),
-        other => Err(Refusal::bad_request(format!("the body must be a JSON object, it is {}", kind_of(&other)))),
+        other => Err(Refusal::bad_request(format!(
+            "the body must be a JSON object, it is {}",
+            kind_of(&other)
+        ))),
     }
 }
 

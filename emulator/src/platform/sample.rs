@@ -39,45 +39,84 @@ async fn list(State(shared): Platform, RawQuery(query): RawQuery) -> Result<Json
             "updated_since" => since = date(value)?,
             "limit" => limit = number(name, value)?,
             "page" => page = number(name, value)?,
-            _ => return Err(Refusal::bad_request(format!("{name:?} is none of updated_since, limit, page"))),
+            _ => {
+                return Err(Refusal::bad_request(format!(
+                    "{name:?} is none of updated_since, limit, page"
+                )));
+            }
         }
     }
     if limit > MAX_LIMIT {
-        return Err(Refusal::bad_request(format!("limit must not be over {MAX_LIMIT}")));
+        return Err(Refusal::bad_request(format!(
+            "limit must not be over {MAX_LIMIT}"
+        )));
     }
     let state = shared.state();
-    let changed: Vec<&Item> = state.items.iter().filter(|item| item.updated_at > since).collect();
+    let changed: Vec<&Item> = state
+        .items
+        .iter()
+        .filter(|item| item.updated_at > since)
+        .collect();
     let start = (page - 1).saturating_mul(limit).min(changed.len());
     let end = (start + limit).min(changed.len());
     let next_page = (end < changed.len()).then_some(page + 1);
-    Ok(Json(json!({"items": changed[start..end], "total": changed.len(), "page": page, "next_page": next_page})))
+    Ok(Json(
+        json!({"items": changed[start..end], "total": changed.len(), "page": page, "next_page": next_page}),
+    ))
 }
 
 fn number(name: &str, value: &str) -> Result<usize, Refusal> {
     let number = value.parse().ok().filter(|&number| number > 0);
-    number.ok_or_else(|| Refusal::bad_request(format!("{name} must be a number from 1, it is {value:?}")))
+    number.ok_or_else(|| {
+        Refusal::bad_request(format!("{name} must be a number from 1, it is {value:?}"))
+    })
 }
 
 /// A date, or date and time in UTC as ISO 8601 writes them. Its order as text is its order in time.
 fn date(value: &str) -> Result<String, Refusal> {
     let text = value.replace("%3A", ":").replace("%3a", ":");
-    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let shape: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
     match shape.as_str() {
         "0000-00-00" | "0000-00-00T00:00:00Z" | "0000-00-00T00:00:00.000Z" => {
-            Ok(if shape.len() == 20 { text.replace('Z', ".000Z") } else { text })
+            Ok(if shape.len() == 20 {
+                text.replace('Z', ".000Z")
+            } else {
+                text
+            })
         }
-        _ => Err(Refusal::bad_request(format!("updated_since must look like 2026-01-31T12:00:00Z, it is {value:?}"))),
+        _ => Err(Refusal::bad_request(format!(
+            "updated_since must look like 2026-01-31T12:00:00Z, it is {value:?}"
+        ))),
     }
 }
 
 async fn item(State(shared): Platform, Path(id): Path<String>) -> Result<Json<Item>, Refusal> {
-    let found = shared.state().items.iter().find(|item| item.id == id).cloned();
-    found.map(Json).ok_or_else(|| Refusal::not_found(format!("item {id:?}")))
+    let found = shared
+        .state()
+        .items
+        .iter()
+        .find(|item| item.id == id)
+        .cloned();
+    found
+        .map(Json)
+        .ok_or_else(|| Refusal::not_found(format!("item {id:?}")))
 }
 
-async fn create(State(shared): Platform, headers: HeaderMap, body: Bytes) -> Result<(StatusCode, Json<Item>), Refusal> {
-    let Some(Value::String(name)) = object_body(&headers, &body)?.remove("name").filter(|name| name != "") else {
-        return Err(Refusal::bad_request("an item needs a \"name\", a text that is not empty"));
+async fn create(
+    State(shared): Platform,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Item>), Refusal> {
+    let Some(Value::String(name)) = object_body(&headers, &body)?
+        .remove("name")
+        .filter(|name| name != "")
+    else {
+        return Err(Refusal::bad_request(
+            "an item needs a \"name\", a text that is not empty",
+        ));
     };
     let mut state = shared.state();
     let item = Item::new(state.items.len() + 1, name);
@@ -87,12 +126,21 @@ async fn create(State(shared): Platform, headers: HeaderMap, body: Bytes) -> Res
 
 /// Who is asking. Any bearer token or `x-api-key` will do, but for one that says it is expired.
 async fn me(headers: HeaderMap) -> Response {
-    let value = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let bearer = value(header::AUTHORIZATION).strip_prefix("Bearer ").unwrap_or_default();
+    let value = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let bearer = value(header::AUTHORIZATION)
+        .strip_prefix("Bearer ")
+        .unwrap_or_default();
     let api_key = value(header::HeaderName::from_static("x-api-key"));
     let kind = match (bearer, api_key) {
         ("expired", _) => return unauthorized("the token is expired"),
-        ("", "") => return unauthorized("this resource wants a bearer token or an x-api-key header"),
+        ("", "") => {
+            return unauthorized("this resource wants a bearer token or an x-api-key header");
+        }
         ("", _) => "api key",
         _ => "bearer token",
     };
@@ -100,13 +148,23 @@ async fn me(headers: HeaderMap) -> Response {
 }
 
 fn unauthorized(reason: &str) -> Response {
-    let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"sample\", error=\"invalid_token\"")];
+    let challenge = [(
+        header::WWW_AUTHENTICATE,
+        "Bearer realm=\"sample\", error=\"invalid_token\"",
+    )];
     (challenge, Refusal::new(StatusCode::UNAUTHORIZED, reason)).into_response()
 }
 
 async fn status(Path(code): Path<String>) -> Response {
-    match code.parse().ok().filter(|code| (200..600).contains(code)).map(StatusCode::from_u16) {
-        Some(Ok(status @ (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))) => status.into_response(),
+    match code
+        .parse()
+        .ok()
+        .filter(|code| (200..600).contains(code))
+        .map(StatusCode::from_u16)
+    {
+        Some(Ok(status @ (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))) => {
+            status.into_response()
+        }
         Some(Ok(status)) => (status, Json(json!({"status": status.as_u16()}))).into_response(),
         _ => Refusal::bad_request(format!("{code:?} is no status from 200 to 599")).into_response(),
     }

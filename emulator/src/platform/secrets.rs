@@ -16,8 +16,13 @@ pub(super) async fn get_secret(
     State(shared): Platform,
     Path((workspace, id)): SecretPath,
 ) -> Result<Json<Value>, Refusal> {
-    let credentials = shared.state().secret(&workspace, &id).ok_or_else(|| unknown(&workspace, &id))?;
-    Ok(Json(json!({"data": resource(&workspace, &id, &credentials)})))
+    let credentials = shared
+        .state()
+        .secret(&workspace, &id)
+        .ok_or_else(|| unknown(&workspace, &id))?;
+    Ok(Json(
+        json!({"data": resource(&workspace, &id, &credentials)}),
+    ))
 }
 
 /// The resource comes in a list, as the platform's own documentation shows it, unless it was ordered otherwise.
@@ -27,13 +32,19 @@ pub(super) async fn refresh_secret(
 ) -> Result<Json<Value>, Refusal> {
     let mut state = shared.state();
     let bare = state.bare_refreshes;
-    let secret = state.secret_mut(&workspace, &id).ok_or_else(|| unknown(&workspace, &id))?;
+    let secret = state
+        .secret_mut(&workspace, &id)
+        .ok_or_else(|| unknown(&workspace, &id))?;
     secret.refresh().ok_or_else(|| {
         let reason = format!("secret {id:?} cannot be refreshed: the emulator was given no further credentials for it");
         Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason)
     })?;
     let resource = resource(&workspace, &id, &secret.credentials);
-    Ok(Json(if bare { json!({"data": resource}) } else { json!({"data": [resource]}) }))
+    Ok(Json(if bare {
+        json!({"data": resource})
+    } else {
+        json!({"data": [resource]})
+    }))
 }
 
 fn unknown(workspace: &str, id: &str) -> Refusal {

@@ -1,8 +1,8 @@
 //! The HTTP server: routes, credentials, and what happens to every call.
 
 use super::{
-    Call, Fault, PlatformConfig, calls::Calls, faults::Faults, hook, objects, reply::Refusal, sample, secrets,
-    shared::Shared, state::State as PlatformState, steps,
+    Call, Fault, PlatformConfig, calls::Calls, faults::Faults, hook, objects, reply::Refusal,
+    sample, secrets, shared::Shared, state::State as PlatformState, steps,
 };
 use crate::cut::{CuttableListener, Switch};
 use axum::{
@@ -62,7 +62,9 @@ pub(super) async fn start(config: PlatformConfig) -> io::Result<Running> {
     let tasks = TaskTracker::new();
     tasks.spawn(async move {
         // Serving ends without errors: failures of single connections stay with these.
-        let _ = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(stopped).await;
+        let _ = axum::serve(CuttableListener(listener), service)
+            .with_graceful_shutdown(stopped)
+            .await;
     });
     tasks.close();
     Ok(Running { shared, tasks })
@@ -71,29 +73,54 @@ pub(super) async fn start(config: PlatformConfig) -> io::Result<Running> {
 fn router(shared: &Arc<Shared>) -> Router {
     let api = Router::new()
         .route("/v1/tasks/{flow}/steps/{step}", get(steps::get_step))
-        .route("/v1/accounts/{id}", get(steps::get_account).put(steps::put_account))
+        .route(
+            "/v1/accounts/{id}",
+            get(steps::get_account).put(steps::put_account),
+        )
         .route(
             "/sailor-support/hooks/task/{flow}/startup/data",
-            get(steps::get_startup).post(steps::post_startup).delete(steps::delete_startup),
+            get(steps::get_startup)
+                .post(steps::post_startup)
+                .delete(steps::delete_startup),
         )
-        .route("/v2/workspaces/{workspace}/secrets/{id}", get(secrets::get_secret))
-        .route("/v2/workspaces/{workspace}/secrets/{id}/refresh", post(secrets::refresh_secret))
+        .route(
+            "/v2/workspaces/{workspace}/secrets/{id}",
+            get(secrets::get_secret),
+        )
+        .route(
+            "/v2/workspaces/{workspace}/secrets/{id}/refresh",
+            post(secrets::refresh_secret),
+        )
         .route("/v2/resources/storage/signed-url", post(objects::sign))
         .route("/result/{exec}", post(steps::post_result))
-        .route_layer(middleware::from_fn_with_state(shared.clone(), require_basic));
+        .route_layer(middleware::from_fn_with_state(
+            shared.clone(),
+            require_basic,
+        ));
     let storage = Router::new()
         .route("/objects", post(objects::post_object))
         .route("/objects/", post(objects::post_object))
-        .route("/objects/{id}", get(objects::get_object).put(objects::put_object).delete(objects::delete_object))
+        .route(
+            "/objects/{id}",
+            get(objects::get_object)
+                .put(objects::put_object)
+                .delete(objects::delete_object),
+        )
         // Files are larger than axum thinks that bodies should be.
         .layer(DefaultBodyLimit::disable())
-        .route_layer(middleware::from_fn_with_state(shared.clone(), require_bearer));
+        .route_layer(middleware::from_fn_with_state(
+            shared.clone(),
+            require_bearer,
+        ));
     Router::new()
         .merge(api)
         .merge(storage)
         .merge(sample::router())
         .route("/hook/{flow}", any(hook::hook))
-        .route("/signed/{id}", get(objects::get_signed).put(objects::put_signed))
+        .route(
+            "/signed/{id}",
+            get(objects::get_signed).put(objects::put_signed),
+        )
         .fallback(not_emulated)
         .method_not_allowed_fallback(not_emulated)
         .layer(middleware::from_fn_with_state(shared.clone(), record))
@@ -101,7 +128,10 @@ fn router(shared: &Arc<Shared>) -> Router {
 }
 
 async fn not_emulated(method: Method, uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_IMPLEMENTED, format!("the emulator has no {method} {}", uri.path()))
+    Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        format!("the emulator has no {method} {}", uri.path()),
+    )
 }
 
 /// Writes every call down, and carries out the fault that was ordered for it.
@@ -142,12 +172,22 @@ async fn record(
 
 fn ordered(code: u16) -> Response {
     match StatusCode::from_u16(code) {
-        Ok(status) => Refusal::new(status, format!("status {code} was ordered for this call")).into_response(),
-        Err(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{code} is no HTTP status")).into_response(),
+        Ok(status) => {
+            Refusal::new(status, format!("status {code} was ordered for this call")).into_response()
+        }
+        Err(_) => Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{code} is no HTTP status"),
+        )
+        .into_response(),
     }
 }
 
-async fn require_basic(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn require_basic(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let wanted = format!("{}:{}", shared.config.username, shared.config.key);
     let reason = match request.headers().get(header::AUTHORIZATION) {
         Some(value) if value.as_bytes().starts_with(b"Basic ") && readable(value) == wanted => {
@@ -169,16 +209,26 @@ async fn require_bearer(
     next: Next,
 ) -> Response {
     let wanted = format!("Bearer {}", shared.config.storage_token);
-    if headers.get(header::AUTHORIZATION).is_some_and(|value| value.as_bytes() == wanted.as_bytes()) {
+    if headers
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes() == wanted.as_bytes())
+    {
         return next.run(request).await;
     }
     let reason = "object storage wants the bearer token ELASTICIO_OBJECT_STORAGE_TOKEN";
-    ([(header::WWW_AUTHENTICATE, "Bearer")], Refusal::new(StatusCode::UNAUTHORIZED, reason)).into_response()
+    (
+        [(header::WWW_AUTHENTICATE, "Bearer")],
+        Refusal::new(StatusCode::UNAUTHORIZED, reason),
+    )
+        .into_response()
 }
 
 /// Basic credentials decoded to `user:key`; anything else as it is.
 fn readable(authorization: &HeaderValue) -> String {
-    let decoded = (authorization.as_bytes().strip_prefix(b"Basic "))
-        .and_then(|base64| base64_simd::STANDARD.decode_to_vec(base64.trim_ascii()).ok());
+    let decoded = (authorization.as_bytes().strip_prefix(b"Basic ")).and_then(|base64| {
+        base64_simd::STANDARD
+            .decode_to_vec(base64.trim_ascii())
+            .ok()
+    });
     String::from_utf8_lossy(decoded.as_deref().unwrap_or(authorization.as_bytes())).into_owned()
 }

@@ -52,7 +52,10 @@ impl Default for Step {
 impl fmt::Debug for Step {
     /// Not the configuration: it holds credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Step").field("id", &self.id).field("function", &self.function).finish_non_exhaustive()
+        f.debug_struct("Step")
+            .field("id", &self.id)
+            .field("function", &self.function)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +116,10 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { items: items::seed(), ..Self::default() }
+        Self {
+            items: items::seed(),
+            ..Self::default()
+        }
     }
 
     pub(super) fn set_step(&mut self, flow: &str, step: Step) {
@@ -125,13 +131,17 @@ impl State {
 
     pub(super) fn step(&self, flow: &str, id: &str) -> Option<Step> {
         let mut step = self.steps.get(&(flow.to_owned(), id.to_owned()))?.clone();
-        let keys = account_of(&step.config).and_then(|account| self.accounts.get(account)).cloned();
+        let keys = account_of(&step.config)
+            .and_then(|account| self.accounts.get(account))
+            .cloned();
         overlay(&mut step.config, Value::Object(keys.unwrap_or_default()));
         Some(step)
     }
 
     pub(super) fn consumes_raw_data(&self, flow: &str) -> bool {
-        self.steps.iter().any(|((of, _), step)| of == flow && step.consumes_raw_data)
+        self.steps
+            .iter()
+            .any(|((of, _), step)| of == flow && step.consumes_raw_data)
     }
 
     pub(super) fn set_snapshot(&mut self, flow: &str, id: &str, snapshot: Value) -> bool {
@@ -140,20 +150,44 @@ impl State {
     }
 
     pub(super) fn merge_account(&mut self, id: &str, mut keys: Map<String, Value>) -> bool {
-        self.accounts.get_mut(id).map(|account| account.append(&mut keys)).is_some()
+        self.accounts
+            .get_mut(id)
+            .map(|account| account.append(&mut keys))
+            .is_some()
     }
 
     pub(super) fn set_object(&mut self, id: &str, bytes: Bytes, content_type: &str) {
-        self.objects.insert(id.to_owned(), Object { bytes, content_type: content_type.to_owned() });
+        self.objects.insert(
+            id.to_owned(),
+            Object {
+                bytes,
+                content_type: content_type.to_owned(),
+            },
+        );
     }
 
-    pub(super) fn set_secret(&mut self, workspace: &str, id: &str, credentials: Value, refreshed: Vec<Value>) {
-        let secret = Secret { credentials, refreshed: refreshed.into() };
-        self.secrets.insert((workspace.to_owned(), id.to_owned()), secret);
+    pub(super) fn set_secret(
+        &mut self,
+        workspace: &str,
+        id: &str,
+        credentials: Value,
+        refreshed: Vec<Value>,
+    ) {
+        let secret = Secret {
+            credentials,
+            refreshed: refreshed.into(),
+        };
+        self.secrets
+            .insert((workspace.to_owned(), id.to_owned()), secret);
     }
 
     pub(super) fn secret(&self, workspace: &str, id: &str) -> Option<Value> {
-        Some(self.secrets.get(&(workspace.to_owned(), id.to_owned()))?.credentials.clone())
+        Some(
+            self.secrets
+                .get(&(workspace.to_owned(), id.to_owned()))?
+                .credentials
+                .clone(),
+        )
     }
 
     pub(super) fn secret_mut(&mut self, workspace: &str, id: &str) -> Option<&mut Secret> {

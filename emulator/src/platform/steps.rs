@@ -21,12 +21,18 @@ pub(super) async fn get_step(
     Path((flow, step)): Path<(String, String)>,
 ) -> Result<Json<Step>, Refusal> {
     let found = shared.state().step(&flow, &step);
-    found.map(Json).ok_or_else(|| Refusal::not_found(format!("step {step:?} in flow {flow:?}")))
+    found
+        .map(Json)
+        .ok_or_else(|| Refusal::not_found(format!("step {step:?} in flow {flow:?}")))
 }
 
-pub(super) async fn get_account(State(shared): Platform, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn get_account(
+    State(shared): Platform,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
     let keys = shared.state().accounts.get(&id).cloned();
-    keys.map(|keys| account(&id, &keys)).ok_or_else(|| Refusal::not_found(format!("account {id:?}")))
+    keys.map(|keys| account(&id, &keys))
+        .ok_or_else(|| Refusal::not_found(format!("account {id:?}")))
 }
 
 pub(super) async fn put_account(
@@ -38,7 +44,10 @@ pub(super) async fn put_account(
     let keys = match object_body(&headers, &body)?.remove("keys") {
         Some(Value::Object(keys)) => keys,
         Some(other) => {
-            return Err(Refusal::bad_request(format!("\"keys\" must be an object, it is {}", kind_of(&other))));
+            return Err(Refusal::bad_request(format!(
+                "\"keys\" must be an object, it is {}",
+                kind_of(&other)
+            )));
         }
         None => return Err(Refusal::bad_request("the body has no member \"keys\"")),
     };
@@ -71,10 +80,20 @@ pub(super) async fn post_startup(
 
 /// What was stored; an empty object when nothing was.
 pub(super) async fn get_startup(State(shared): Platform, Path(flow): Path<String>) -> Json<Value> {
-    Json(shared.state().startup.get(&flow).cloned().unwrap_or_else(|| json!({})))
+    Json(
+        shared
+            .state()
+            .startup
+            .get(&flow)
+            .cloned()
+            .unwrap_or_else(|| json!({})),
+    )
 }
 
-pub(super) async fn delete_startup(State(shared): Platform, Path(flow): Path<String>) -> StatusCode {
+pub(super) async fn delete_startup(
+    State(shared): Platform,
+    Path(flow): Path<String>,
+) -> StatusCode {
     shared.state().startup.remove(&flow);
     StatusCode::NO_CONTENT
 }
@@ -89,9 +108,17 @@ pub(super) async fn post_result(
     let success = match result.get("status").and_then(Value::as_str) {
         Some("success") => true,
         Some("error") => false,
-        _ => return Err(Refusal::bad_request("\"status\" must be \"success\" or \"error\"")),
+        _ => {
+            return Err(Refusal::bad_request(
+                "\"status\" must be \"success\" or \"error\"",
+            ));
+        }
     };
     let data = result.remove("data").unwrap_or_default();
-    shared.state().results.push(ServiceResult { exec, success, data });
+    shared.state().results.push(ServiceResult {
+        exec,
+        success,
+        data,
+    });
     Ok(Json(json!({})))
 }

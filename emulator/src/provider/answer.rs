@@ -28,7 +28,11 @@ impl OAuthError {
         let mut body = Map::new();
         body.insert("error".into(), error.into());
         body.insert("error_description".into(), description.into().into());
-        Self { status, body, headers: Vec::new() }
+        Self {
+            status,
+            body,
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn bad(error: &str, description: impl Into<String>) -> Self {
@@ -42,7 +46,11 @@ impl OAuthError {
     /// A refresh token or code that is not good (any more), refused in the provider's way.
     pub(super) fn dead(refused: &Refused, reason: &str) -> Self {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut error = Self::new(status, &refused.error, refused.description.as_deref().unwrap_or(reason));
+        let mut error = Self::new(
+            status,
+            &refused.error,
+            refused.description.as_deref().unwrap_or(reason),
+        );
         error.body.extend(refused.extra.clone());
         error
     }
@@ -53,17 +61,29 @@ impl OAuthError {
     }
 
     pub(super) fn response(self, knobs: &Knobs, accept: &HeaderMap) -> Response {
-        let status = if knobs.errors_as_200 { StatusCode::OK } else { self.status };
+        let status = if knobs.errors_as_200 {
+            StatusCode::OK
+        } else {
+            self.status
+        };
         let mut response = write(status, &self.body, knobs.content, accept);
         for (name, value) in self.headers {
-            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            response.headers_mut().insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         response
     }
 }
 
 /// The members of a token answer. `first`: after an authorization, which brings a refresh token in any case.
-pub(super) fn members(minted: &Minted, first: bool, knobs: &Knobs, url: &str) -> Map<String, Value> {
+pub(super) fn members(
+    minted: &Minted,
+    first: bool,
+    knobs: &Knobs,
+    url: &str,
+) -> Map<String, Value> {
     let mut members = Map::new();
     members.insert("access_token".into(), minted.access.clone().into());
     if let Some(token_type) = &knobs.token_type {
@@ -83,7 +103,11 @@ pub(super) fn members(minted: &Minted, first: bool, knobs: &Knobs, url: &str) ->
         ExpiresIn::Raw(value) => Some(value.clone()),
     };
     members.extend(expires_in.map(|value| ("expires_in".to_owned(), value)));
-    if let Some(refresh) = minted.refresh.as_ref().filter(|_| first || minted.rotated || !knobs.omit_refresh_token) {
+    if let Some(refresh) = minted
+        .refresh
+        .as_ref()
+        .filter(|_| first || minted.rotated || !knobs.omit_refresh_token)
+    {
         members.insert("refresh_token".into(), refresh.clone().into());
         if let Some(lifetime) = knobs.refresh_lifetime {
             members.insert("refresh_token_expires_in".into(), lifetime.as_secs().into());
@@ -108,16 +132,24 @@ pub(super) fn write(
     request: &HeaderMap,
 ) -> Response {
     let json = Value::Object(members.clone()).to_string();
-    let form = || {
-        form::write(
-            members
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))),
-        )
-    };
+    let form =
+        || {
+            form::write(members.iter().filter(|(_, value)| !value.is_null()).map(
+                |(name, value)| {
+                    (
+                        name.as_str(),
+                        value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned),
+                    )
+                },
+            ))
+        };
     let accepts_json = || {
-        let accept = request.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accept = request
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         accept.contains("application/json")
     };
     let (content_type, body) = match content {

@@ -23,7 +23,9 @@ pub(super) async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Re
         Err(reason) => return refuse(&reason),
     };
     let parameters: BTreeMap<String, String> = pairs.iter().cloned().collect();
-    shared.log.happened(Kind::AuthorizeCall { parameters: parameters.clone() });
+    shared.log.happened(Kind::AuthorizeCall {
+        parameters: parameters.clone(),
+    });
     if parameters.len() < pairs.len() {
         return refuse("a parameter came twice");
     }
@@ -31,19 +33,34 @@ pub(super) async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Re
     if parameters.get("client_id") != Some(&shared.config.client_id) {
         return refuse("this client is unknown");
     }
-    let Some(redirect_uri) = parameters.get("redirect_uri").filter(|uri| may_return_to(uri)) else {
+    let Some(redirect_uri) = parameters
+        .get("redirect_uri")
+        .filter(|uri| may_return_to(uri))
+    else {
         return refuse(
             "redirect_uri must be http://127.0.0.1:PORT/…, http://[::1]:PORT/… or https://…, without a fragment",
         );
     };
     let mut answer = match decide(&shared, &parameters, redirect_uri) {
         Ok(code) => vec![("code", code)],
-        Err((error, description)) => vec![("error", error), ("error_description", description.to_owned())],
+        Err((error, description)) => vec![
+            ("error", error),
+            ("error_description", description.to_owned()),
+        ],
     };
     let knobs = shared.state().knobs.clone();
-    answer.extend(knobs.state.or_else(|| parameters.get("state").cloned()).map(|state| ("state", state)));
+    answer.extend(
+        knobs
+            .state
+            .or_else(|| parameters.get("state").cloned())
+            .map(|state| ("state", state)),
+    );
     let iss = knobs.iss.unwrap_or_else(|| shared.url());
-    answer.extend(Some(iss).filter(|iss| !iss.is_empty()).map(|iss| ("iss", iss)));
+    answer.extend(
+        Some(iss)
+            .filter(|iss| !iss.is_empty())
+            .map(|iss| ("iss", iss)),
+    );
     let separator = if redirect_uri.contains('?') { '&' } else { '?' };
     let location = format!("{redirect_uri}{separator}{}", form::write(answer));
     (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
@@ -59,28 +76,52 @@ fn decide(
     let request = |reason| ("invalid_request".to_owned(), reason);
     match parameters.get("response_type").map(String::as_str) {
         Some("code") => {}
-        Some(_) => return Err(("unsupported_response_type".into(), "response_type must be code")),
+        Some(_) => {
+            return Err((
+                "unsupported_response_type".into(),
+                "response_type must be code",
+            ));
+        }
         None => return Err(request("the parameter response_type is missing")),
     }
     if parameters.get("state").is_none_or(String::is_empty) {
         return Err(request("the parameter state is missing"));
     }
     let challenge = parameters.get("code_challenge").cloned();
-    match (&challenge, parameters.get("code_challenge_method").map(String::as_str)) {
+    match (
+        &challenge,
+        parameters.get("code_challenge_method").map(String::as_str),
+    ) {
         (Some(challenge), Some("S256")) if challenge.len() == 43 => {}
-        (Some(_), Some("S256")) => return Err(request("code_challenge must be 43 characters: base64url of SHA-256")),
+        (Some(_), Some("S256")) => {
+            return Err(request(
+                "code_challenge must be 43 characters: base64url of SHA-256",
+            ));
+        }
         (Some(_), _) => return Err(request("code_challenge_method must be S256")),
         (None, Some(_)) => return Err(request("the parameter code_challenge is missing")),
-        (None, None) if state.knobs.require_pkce => return Err(request("the parameter code_challenge is missing")),
+        (None, None) if state.knobs.require_pkce => {
+            return Err(request("the parameter code_challenge is missing"));
+        }
         (None, None) => {}
     }
     if let Some(error) = state.knobs.deny.clone() {
         return Err((error, "the user said no"));
     }
-    let scope = parameters.get("scope").filter(|scope| !scope.is_empty()).unwrap_or(&state.knobs.scope).clone();
+    let scope = parameters
+        .get("scope")
+        .filter(|scope| !scope.is_empty())
+        .unwrap_or(&state.knobs.scope)
+        .clone();
     let expires = after(state.knobs.code_lifetime);
     let redirect_uri = redirect_uri.to_owned();
-    let code = state.grants.add_code(Code { redirect_uri, challenge, scope, expires, exchanged: None });
+    let code = state.grants.add_code(Code {
+        redirect_uri,
+        challenge,
+        scope,
+        expires,
+        exchanged: None,
+    });
     shared.secret(&code);
     Ok(code)
 }
@@ -90,13 +131,18 @@ fn may_return_to(uri: &str) -> bool {
     if uri.contains('#') {
         return false;
     }
-    let Ok(uri) = uri.parse::<Uri>() else { return false };
+    let Ok(uri) = uri.parse::<Uri>() else {
+        return false;
+    };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     match uri.scheme_str() {
         Some("https") => true,
         Some("http") => {
-            host.parse::<Ipv4Addr>().is_ok_and(|host| host.is_loopback())
-                || host.parse::<Ipv6Addr>().is_ok_and(|host| host.is_loopback())
+            host.parse::<Ipv4Addr>()
+                .is_ok_and(|host| host.is_loopback())
+                || host
+                    .parse::<Ipv6Addr>()
+                    .is_ok_and(|host| host.is_loopback())
         }
         _ => false,
     }
@@ -104,5 +150,9 @@ fn may_return_to(uri: &str) -> bool {
 
 /// Shown in the browser instead of a way back.
 fn refuse(reason: &str) -> Response {
-    (StatusCode::BAD_REQUEST, format!("The emulated provider cannot go on: {reason}.\n")).into_response()
+    (
+        StatusCode::BAD_REQUEST,
+        format!("The emulated provider cannot go on: {reason}.\n"),
+    )
+        .into_response()
 }

@@ -34,7 +34,9 @@ pub(super) fn decoded(text: &str) -> Result<String, String> {
 
 pub(super) fn write<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let encode = crate::platform::percent_encoded;
-    let pairs = pairs.into_iter().map(|(name, value)| format!("{}={}", encode(name), encode(&value)));
+    let pairs = pairs
+        .into_iter()
+        .map(|(name, value)| format!("{}={}", encode(name), encode(&value)));
     pairs.collect::<Vec<_>>().join("&")
 }
 
@@ -47,9 +49,15 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         for (text, pairs) in [
             ("", Ok(vec![])),
-            ("a=1&b=two+words", Ok(vec![pair("a", "1"), pair("b", "two words")])),
+            (
+                "a=1&b=two+words",
+                Ok(vec![pair("a", "1"), pair("b", "two words")]),
+            ),
             ("a=%2B%2f%3D&a", Ok(vec![pair("a", "+/="), pair("a", "")])),
-            ("a=%2", Err("a % is not followed by two hexadecimal digits".to_owned())),
+            (
+                "a=%2",
+                Err("a % is not followed by two hexadecimal digits".to_owned()),
+            ),
             ("a=%ff", Err("a text is not UTF-8".to_owned())),
         ] {
             assert_eq!(read(text), pairs, "{text}");

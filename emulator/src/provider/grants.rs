@@ -67,7 +67,10 @@ pub(super) enum Redeemed {
 
 impl Grants {
     pub(super) fn authorize(&mut self, scope: &str) -> usize {
-        self.families.push(Family { dead: false, scope: scope.to_owned() });
+        self.families.push(Family {
+            dead: false,
+            scope: scope.to_owned(),
+        });
         self.families.len() - 1
     }
 
@@ -81,7 +84,9 @@ impl Grants {
 
     /// The first tokens of a grant.
     pub(super) fn first(&mut self, family: usize, knobs: &Knobs) -> Minted {
-        let refresh = knobs.issue_refresh_token.then(|| self.mint_refresh(family, knobs));
+        let refresh = knobs
+            .issue_refresh_token
+            .then(|| self.mint_refresh(family, knobs));
         self.minted(family, refresh, true, knobs)
     }
 
@@ -100,10 +105,16 @@ impl Grants {
         let family = refresh.family;
         match refresh.first_used.filter(|_| refresh.rotated) {
             Some(used) if used.elapsed() >= knobs.grace => Redeemed::Reused { family },
-            Some(_) => Redeemed::Good { family, grace: true },
+            Some(_) => Redeemed::Good {
+                family,
+                grace: true,
+            },
             None => {
                 refresh.first_used = Some(Instant::now());
-                Redeemed::Good { family, grace: false }
+                Redeemed::Good {
+                    family,
+                    grace: false,
+                }
             }
         }
     }
@@ -128,7 +139,9 @@ impl Grants {
     }
 
     pub(super) fn kill_all(&mut self) {
-        self.families.iter_mut().for_each(|family| family.dead = true);
+        self.families
+            .iter_mut()
+            .for_each(|family| family.dead = true);
     }
 
     /// Ends a token; a refresh token takes all of its grant with it (RFC 7009 §2.1). False when it is unknown.
@@ -137,7 +150,10 @@ impl Grants {
             self.kill(family);
             return true;
         }
-        self.access.get_mut(token).map(|access| access.dead = true).is_some()
+        self.access
+            .get_mut(token)
+            .map(|access| access.dead = true)
+            .is_some()
     }
 
     pub(super) fn expire(&mut self, access: &str) {
@@ -147,18 +163,23 @@ impl Grants {
     }
 
     pub(super) fn expire_all(&mut self) {
-        self.access.values_mut().for_each(|access| access.expires = Some(Instant::now()));
+        self.access
+            .values_mut()
+            .for_each(|access| access.expires = Some(Instant::now()));
     }
 
     pub(super) fn is_good(&self, access: &str) -> bool {
-        self.access
-            .get(access)
-            .is_some_and(|access| !access.dead && !is_past(access.expires) && !self.families[access.family].dead)
+        self.access.get(access).is_some_and(|access| {
+            !access.dead && !is_past(access.expires) && !self.families[access.family].dead
+        })
     }
 
     pub(super) fn is_spendable(&self, refresh: &str, knobs: &Knobs) -> bool {
         self.refresh.get(refresh).is_some_and(|token| {
-            let spent = token.rotated && token.first_used.is_some_and(|used| used.elapsed() >= knobs.grace);
+            let spent = token.rotated
+                && token
+                    .first_used
+                    .is_some_and(|used| used.elapsed() >= knobs.grace);
             !token.dead && !is_past(token.expires) && !spent && !self.families[token.family].dead
         })
     }
@@ -171,8 +192,16 @@ impl Grants {
     /// For how long the best access token of a grant is still good; none for ever.
     pub(super) fn remaining(&self, family: usize) -> Option<Duration> {
         let is_dead = self.families[family].dead;
-        let good = self.access.values().filter(|access| access.family == family && !access.dead && !is_dead);
-        good.map(|access| access.expires.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))).max()
+        let good = self
+            .access
+            .values()
+            .filter(|access| access.family == family && !access.dead && !is_dead);
+        good.map(|access| {
+            access.expires.map_or(Duration::MAX, |at| {
+                at.saturating_duration_since(Instant::now())
+            })
+        })
+        .max()
     }
 
     pub(super) fn add_code(&mut self, code: Code) -> String {
@@ -185,20 +214,49 @@ impl Grants {
         self.codes.get_mut(code)
     }
 
-    fn minted(&mut self, family: usize, refresh: Option<String>, rotated: bool, knobs: &Knobs) -> Minted {
+    fn minted(
+        &mut self,
+        family: usize,
+        refresh: Option<String>,
+        rotated: bool,
+        knobs: &Knobs,
+    ) -> Minted {
         if knobs.one_access_token {
-            self.access.values_mut().filter(|access| access.family == family).for_each(|access| access.dead = true);
+            self.access
+                .values_mut()
+                .filter(|access| access.family == family)
+                .for_each(|access| access.dead = true);
         }
         let access = self.next("at", "");
-        self.access.insert(access.clone(), Access { family, expires: after(knobs.access_lifetime), dead: false });
-        Minted { family, access, refresh, rotated, scope: self.families[family].scope.clone() }
+        self.access.insert(
+            access.clone(),
+            Access {
+                family,
+                expires: after(knobs.access_lifetime),
+                dead: false,
+            },
+        );
+        Minted {
+            family,
+            access,
+            refresh,
+            rotated,
+            scope: self.families[family].scope.clone(),
+        }
     }
 
     fn mint_refresh(&mut self, family: usize, knobs: &Knobs) -> String {
         // Its end must be encoded in a form: a client that forgets to do so is found out.
         let token = self.next("rt", "+/=");
         let expires = knobs.refresh_lifetime.and_then(after);
-        let refresh = Refresh { family, expires, first_used: None, rotated: false, dead: false, presented: 0 };
+        let refresh = Refresh {
+            family,
+            expires,
+            first_used: None,
+            rotated: false,
+            dead: false,
+            presented: 0,
+        };
         self.refresh.insert(token.clone(), refresh);
         token
     }

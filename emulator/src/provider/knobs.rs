@@ -236,7 +236,11 @@ impl Knobs {
     /// A provider that rotates and ends the whole grant when a spent refresh token comes again: the hard case.
     #[must_use]
     pub fn rotating() -> Self {
-        Self { rotate: true, kill_family_on_reuse: true, ..Self::default() }
+        Self {
+            rotate: true,
+            kill_family_on_reuse: true,
+            ..Self::default()
+        }
     }
 
     /// The ways of a well-known provider; none when it is not among [`Self::presets`]. The lifetimes are its usual ones.
@@ -291,11 +295,20 @@ mod tests {
 
     #[test]
     fn given_durations_in_a_file_when_they_are_read_then_they_are_seconds_or_for_ever() {
-        let knobs: Knobs = serde_json::from_value(json!({"grace": 0.5, "refresh_lifetime": 60})).unwrap();
-        assert_eq!((knobs.grace, knobs.refresh_lifetime), (Duration::from_millis(500), Some(Duration::from_secs(60))));
-        let knobs: Knobs = serde_json::from_value(json!({"grace": "forever", "refuse_early": null})).unwrap();
+        let knobs: Knobs =
+            serde_json::from_value(json!({"grace": 0.5, "refresh_lifetime": 60})).unwrap();
+        assert_eq!(
+            (knobs.grace, knobs.refresh_lifetime),
+            (Duration::from_millis(500), Some(Duration::from_secs(60)))
+        );
+        let knobs: Knobs =
+            serde_json::from_value(json!({"grace": "forever", "refuse_early": null})).unwrap();
         assert_eq!((knobs.grace, knobs.refuse_early), (Duration::MAX, None));
-        for wrong in [json!({"grace": -1}), json!({"grace": "1 s"}), json!({"graze": 1})] {
+        for wrong in [
+            json!({"grace": -1}),
+            json!({"grace": "1 s"}),
+            json!({"graze": 1}),
+        ] {
             assert!(serde_json::from_value::<Knobs>(wrong).is_err());
         }
     }

@@ -148,26 +148,54 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TokenCall(call) => {
-                let of =
-                    call.form.get("refresh_token").map(|token| format!(" of {}", short(token))).unwrap_or_default();
+                let of = call
+                    .form
+                    .get("refresh_token")
+                    .map(|token| format!(" of {}", short(token)))
+                    .unwrap_or_default();
                 write!(f, "{}{of} → {}", call.grant, Status(call.status))
             }
             Self::ApiCall(call) => {
                 let token = call.token.as_deref().map_or("no token".into(), short);
-                write!(f, "{} {} with {token} → {}", call.method, call.path, Status(call.status))
+                write!(
+                    f,
+                    "{} {} with {token} → {}",
+                    call.method,
+                    call.path,
+                    Status(call.status)
+                )
             }
             Self::RevokeCall { token, status } => {
                 write!(f, "revocation of {} → {}", short(token), Status(*status))
             }
             Self::AuthorizeCall { parameters } => {
-                write!(f, "authorization for {}", parameters.get("scope").map_or("no scope", String::as_str))
+                write!(
+                    f,
+                    "authorization for {}",
+                    parameters.get("scope").map_or("no scope", String::as_str)
+                )
             }
-            Self::Issued { access, refresh: Some(refresh), family } => {
-                write!(f, "issued {} and {} (grant {family})", short(access), short(refresh))
+            Self::Issued {
+                access,
+                refresh: Some(refresh),
+                family,
+            } => {
+                write!(
+                    f,
+                    "issued {} and {} (grant {family})",
+                    short(access),
+                    short(refresh)
+                )
             }
-            Self::Issued { access, refresh: None, family } => write!(f, "issued {} (grant {family})", short(access)),
+            Self::Issued {
+                access,
+                refresh: None,
+                family,
+            } => write!(f, "issued {} (grant {family})", short(access)),
             Self::Spent { refresh } => write!(f, "spent {}", short(refresh)),
-            Self::GraceUsed { refresh } => write!(f, "spent {} again, within the grace period", short(refresh)),
+            Self::GraceUsed { refresh } => {
+                write!(f, "spent {} again, within the grace period", short(refresh))
+            }
             Self::Reused { refresh } => write!(f, "reuse of {}: refused", short(refresh)),
             Self::FamilyKilled { family } => write!(f, "all tokens of grant {family} are dead"),
             Self::Revoked { token } => write!(f, "revoked {}", short(token)),
@@ -213,7 +241,13 @@ impl fmt::Display for Status {
 /// A token's number, which is no secret; of tokens that are not from here only that.
 pub(super) fn short(token: &str) -> String {
     match token.split_once('.') {
-        Some((number, _)) if ["at-", "rt-", "code-"].iter().any(|kind| number.starts_with(kind)) => number.to_owned(),
+        Some((number, _))
+            if ["at-", "rt-", "code-"]
+                .iter()
+                .any(|kind| number.starts_with(kind)) =>
+        {
+            number.to_owned()
+        }
         _ => "an unknown token".into(),
     }
 }
@@ -231,13 +265,20 @@ pub(super) struct Place(usize);
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { entries: Mutex::default(), changed: watch::Sender::new(()), told: broadcast::Sender::new(4096) }
+        Self {
+            entries: Mutex::default(),
+            changed: watch::Sender::new(()),
+            told: broadcast::Sender::new(4096),
+        }
     }
 
     /// Something that is over as soon as it happens.
     pub(super) fn happened(&self, kind: Kind) {
         let mut entries = self.lock();
-        entries.push(Entry { at: Instant::now(), kind });
+        entries.push(Entry {
+            at: Instant::now(),
+            kind,
+        });
         // Within the lock, so that watchers hear things in their order. It does not matter whether there are any.
         let _ = self.told.send(entries[entries.len() - 1].clone());
         drop(entries);
@@ -246,7 +287,10 @@ impl Log {
 
     pub(super) fn arrived(&self, kind: Kind) -> Place {
         let mut entries = self.lock();
-        entries.push(Entry { at: Instant::now(), kind });
+        entries.push(Entry {
+            at: Instant::now(),
+            kind,
+        });
         let place = Place(entries.len() - 1);
         drop(entries);
         self.changed.send_replace(());
@@ -260,7 +304,10 @@ impl Log {
     pub(super) fn answered(&self, Place(at): Place, status: Option<u16>) {
         let mut entries = self.lock();
         entries[at].kind.answered(status);
-        let _ = self.told.send(Entry { at: Instant::now(), kind: entries[at].kind.clone() });
+        let _ = self.told.send(Entry {
+            at: Instant::now(),
+            kind: entries[at].kind.clone(),
+        });
         drop(entries);
         self.changed.send_replace(());
     }

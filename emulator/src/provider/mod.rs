@@ -88,7 +88,9 @@ impl Provider {
     /// # Errors
     /// When the port is taken.
     pub async fn start(config: ProviderConfig) -> io::Result<Self> {
-        Ok(Self { server: server::start(config).await?.into() })
+        Ok(Self {
+            server: server::start(config).await?.into(),
+        })
     }
 
     fn shared(&self) -> &Shared {
@@ -241,7 +243,9 @@ impl Provider {
     /// How many calls of the token endpoint asked for a refresh, whatever came of it.
     #[must_use]
     pub fn refreshes(&self) -> usize {
-        self.shared().log.count(|kind| matches!(kind, Kind::TokenCall(call) if call.grant == "refresh_token"))
+        self.shared()
+            .log
+            .count(|kind| matches!(kind, Kind::TokenCall(call) if call.grant == "refresh_token"))
     }
 
     /// All calls of the API so far, and of stand-ins for others that take its tokens, those without headers and bodies.
@@ -257,7 +261,10 @@ impl Provider {
     /// Every `Authorization` header that the API was sent, in order.
     #[must_use]
     pub fn authorizations(&self) -> Vec<String> {
-        self.api_calls().into_iter().filter_map(|call| call.authorization).collect()
+        self.api_calls()
+            .into_iter()
+            .filter_map(|call| call.authorization)
+            .collect()
     }
 
     /// Everything that must not be seen in a log: tokens, codes, verifiers and secrets, issued or received, and the
@@ -287,7 +294,13 @@ impl Provider {
     }
 
     /// Writes down a call of another API that takes this provider's tokens, without headers and body.
-    pub(crate) fn log_api_call(&self, method: &Method, uri: &Uri, token: Option<String>, status: u16) {
+    pub(crate) fn log_api_call(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        token: Option<String>,
+        status: u16,
+    ) {
         token.iter().for_each(|token| self.shared().secret(token));
         let call = ApiCall {
             method: method.to_string(),
@@ -311,17 +324,29 @@ impl Provider {
     /// The subscriptions to webhooks that were made at `/api/webhooks` and have not ended.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Value> {
-        self.shared().state().sample.subscriptions.values().cloned().collect()
+        self.shared()
+            .state()
+            .sample
+            .subscriptions
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Waits until `count` calls of the token endpoint have arrived; they may still be held. Cancel safe.
     pub async fn token_called(&self, count: usize) {
-        self.shared().log.wait(count, |kind| matches!(kind, Kind::TokenCall(_))).await;
+        self.shared()
+            .log
+            .wait(count, |kind| matches!(kind, Kind::TokenCall(_)))
+            .await;
     }
 
     /// Waits until `count` calls of the API have arrived; they may still be held. Cancel safe.
     pub async fn api_called(&self, count: usize) {
-        self.shared().log.wait(count, |kind| matches!(kind, Kind::ApiCall(_))).await;
+        self.shared()
+            .log
+            .wait(count, |kind| matches!(kind, Kind::ApiCall(_)))
+            .await;
     }
 
     /// Stops listening and ends calls that are under way, held ones too.

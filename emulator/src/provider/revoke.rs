@@ -22,19 +22,26 @@ pub(super) async fn revoke(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
     let knobs = shared.state().knobs.clone();
     let parameters = Parameters::read(&parts, &body, knobs.body);
     let form = parameters.map();
     shared.remember(&parts.headers, &form);
     let token = form.get("token").cloned().unwrap_or_default();
-    let place = shared.log.arrived(Kind::RevokeCall { token, status: None });
+    let place = shared.log.arrived(Kind::RevokeCall {
+        token,
+        status: None,
+    });
     let act = move |shared: &Shared| {
         let revoked = parameters.once().and_then(|form| {
             Client::read(&parts.headers, &form).check(&form, &shared.config, &knobs)?;
             let token = required(&form, "token")?;
             if shared.state().grants.revoke(token) {
-                shared.log.happened(Kind::Revoked { token: token.to_owned() });
+                shared.log.happened(Kind::Revoked {
+                    token: token.to_owned(),
+                });
             }
             Ok::<_, OAuthError>(())
         });

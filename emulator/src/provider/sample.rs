@@ -25,8 +25,14 @@ impl Default for Sample {
     /// Five records, two of which changed in the same instant.
     fn default() -> Self {
         let record = |(id, hour)| json!({"id": id, "name": format!("Record {id}"), "updated_at": format!("2026-01-31T{hour:02}:00:00Z")});
-        let records = [(1, 8), (2, 9), (3, 9), (4, 10), (5, 11)].map(record).into();
-        Self { records, subscriptions: BTreeMap::new(), subscribed: 0 }
+        let records = [(1, 8), (2, 9), (3, 9), (4, 10), (5, 11)]
+            .map(record)
+            .into();
+        Self {
+            records,
+            subscriptions: BTreeMap::new(),
+            subscribed: 0,
+        }
     }
 }
 
@@ -48,11 +54,20 @@ impl Sample {
             },
             ("GET", ["files", name]) => {
                 let disposition = format!("attachment; filename=\"{name}\"");
-                let headers = [(header::CONTENT_TYPE, "image/png"), (header::CONTENT_DISPOSITION, &disposition)];
+                let headers = [
+                    (header::CONTENT_TYPE, "image/png"),
+                    (header::CONTENT_DISPOSITION, &disposition),
+                ];
                 Ok((headers, FILE).into_response())
             }
-            (_, ["status", code]) => match code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()) {
-                Some(status) if status.as_u16() >= 200 => Ok((status, Json(json!({"status": code}))).into_response()),
+            (_, ["status", code]) => match code
+                .parse()
+                .ok()
+                .and_then(|code| StatusCode::from_u16(code).ok())
+            {
+                Some(status) if status.as_u16() >= 200 => {
+                    Ok((status, Json(json!({"status": code}))).into_response())
+                }
                 _ => Err((400, format!("{code} is no status from 200"))),
             },
             _ => return None,
@@ -66,9 +81,13 @@ impl Sample {
     /// Records in the order in which they stand: `updated_since` gives those that changed later, `updated_from` those
     /// that did not change earlier, and the header `x-updated-since` is like the first.
     fn list(&self, call: &ApiCall, style: Option<Style>) -> Result<Response, (u16, String)> {
-        let mut query: BTreeMap<String, String> =
-            form::read(&call.query).map_err(|reason| (400, reason))?.into_iter().collect();
-        let place = style.map(|style| number(query.remove(style.parameter()), style.first())).transpose()?;
+        let mut query: BTreeMap<String, String> = form::read(&call.query)
+            .map_err(|reason| (400, reason))?
+            .into_iter()
+            .collect();
+        let place = style
+            .map(|style| number(query.remove(style.parameter()), style.first()))
+            .transpose()?;
         let limit = match style {
             Some(_) => number(query.get("limit").cloned(), LIMIT)?,
             None => usize::MAX,
@@ -77,7 +96,10 @@ impl Sample {
         if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
             return Err((400, format!("there is no parameter {name} here")));
         }
-        let header = call.headers.get("x-updated-since").and_then(|value| value.to_str().ok());
+        let header = call
+            .headers
+            .get("x-updated-since")
+            .and_then(|value| value.to_str().ok());
         let later = query.get("updated_since").map(String::as_str).or(header);
         let from = query.get("updated_from").map(String::as_str);
         let is_asked = |record: &&Value| {
@@ -100,14 +122,15 @@ impl Sample {
     }
 
     fn subscribe(&mut self, call: &ApiCall) -> Result<Response, (u16, String)> {
-        let mut subscription: Map<String, Value> =
-            serde_json::from_slice(&call.body).map_err(|_| (400, "a subscription must be a JSON object".to_owned()))?;
+        let mut subscription: Map<String, Value> = serde_json::from_slice(&call.body)
+            .map_err(|_| (400, "a subscription must be a JSON object".to_owned()))?;
         if !subscription.get("url").is_some_and(Value::is_string) {
             return Err((400, "a subscription needs a \"url\"".to_owned()));
         }
         self.subscribed += 1;
         let id = format!("webhook-{}", self.subscribed);
-        self.subscriptions.insert(id.clone(), subscription.clone().into());
+        self.subscriptions
+            .insert(id.clone(), subscription.clone().into());
         subscription.insert("id".to_owned(), id.into());
         Ok((StatusCode::CREATED, Json(subscription)).into_response())
     }
@@ -146,8 +169,13 @@ impl Style {
         body: &mut Value,
         headers: &mut HeaderMap,
     ) {
-        let query = query.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let address = format!("{path}?{}", form::write(query.chain([("at", at.to_string())])));
+        let query = query
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()));
+        let address = format!(
+            "{path}?{}",
+            form::write(query.chain([("at", at.to_string())]))
+        );
         match self {
             Self::Page | Self::Offset => {}
             Self::Cursor => body["next_cursor"] = at.to_string().into(),
@@ -161,5 +189,8 @@ impl Style {
 }
 
 fn number(text: Option<String>, default: usize) -> Result<usize, (u16, String)> {
-    text.map_or(Ok(default), |text| text.parse().map_err(|_| (400, format!("{text:?} is no number"))))
+    text.map_or(Ok(default), |text| {
+        text.parse()
+            .map_err(|_| (400, format!("{text:?} is no number")))
+    })
 }

@@ -53,7 +53,11 @@ impl Scripted {
     #[must_use]
     pub fn retry_after(status: u16, when: &str) -> Self {
         let headers = vec![("retry-after".to_owned(), when.to_owned())];
-        Self::Answer { status, headers, body: "{}".into() }
+        Self::Answer {
+            status,
+            headers,
+            body: "{}".into(),
+        }
     }
 
     /// An error as RFC 6749 §5.2 words it, with status 400.
@@ -66,8 +70,16 @@ impl Scripted {
     pub(super) fn instead(&self) -> Option<Response> {
         match self {
             Self::Status(status, body) => Some(answer(*status, &[], body.to_string())),
-            Self::Answer { status, headers, body } => Some(answer(*status, headers, body.clone())),
-            Self::Redirect(to) => Some(answer(307, &[("location".to_owned(), to.clone())], String::new())),
+            Self::Answer {
+                status,
+                headers,
+                body,
+            } => Some(answer(*status, headers, body.clone())),
+            Self::Redirect(to) => Some(answer(
+                307,
+                &[("location".to_owned(), to.clone())],
+                String::new(),
+            )),
             _ => None,
         }
     }
@@ -76,17 +88,32 @@ impl Scripted {
 /// A status that is none, or headers that cannot be, are the test author's mistake: told as 500.
 fn answer(status: u16, headers: &[(String, String)], body: String) -> Response {
     let Ok(status) = StatusCode::from_u16(status) else {
-        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{status} is no HTTP status")).into_response();
+        return (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{status} is no HTTP status"),
+        )
+            .into_response();
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     for (name, value) in headers {
         match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
             // The content type replaces the one from above; others may come more than once.
-            (Ok(header::CONTENT_TYPE), Ok(value)) => drop(response.headers_mut().insert(header::CONTENT_TYPE, value)),
+            (Ok(header::CONTENT_TYPE), Ok(value)) => {
+                drop(response.headers_mut().insert(header::CONTENT_TYPE, value))
+            }
             (Ok(name), Ok(value)) => drop(response.headers_mut().append(name, value)),
-            _ => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{name:?} is no header")).into_response(),
+            _ => {
+                return (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("{name:?} is no header"),
+                )
+                    .into_response();
+            }
         }
     }
     response
@@ -99,10 +126,16 @@ pub(super) fn status_answer(status: u16, body: &Value) -> Response {
 /// The answer with its body cut in half, after which the connection ends.
 pub(super) async fn cut_in_the_middle(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-    let half: [Result<Bytes, std::io::Error>; 2] =
-        [Ok(body.slice(..body.len() / 2)), Err(std::io::ErrorKind::ConnectionReset.into())];
+    let body = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .unwrap_or_default();
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, body.len().into());
+    let half: [Result<Bytes, std::io::Error>; 2] = [
+        Ok(body.slice(..body.len() / 2)),
+        Err(std::io::ErrorKind::ConnectionReset.into()),
+    ];
     Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(half)))
 }
 
@@ -168,15 +201,29 @@ impl Orders {
     /// The order for a call that has just arrived.
     pub(super) fn take(&self, target: Target) -> Scripted {
         let mut scripts = lock(&self.scripts);
-        let script = scripts.iter_mut().filter(|(of, _)| *of == target).find_map(|(_, script)| script.pop_front());
+        let script = scripts
+            .iter_mut()
+            .filter(|(of, _)| *of == target)
+            .find_map(|(_, script)| script.pop_front());
         scripts.retain(|(_, script)| !script.is_empty());
         script.unwrap_or(Scripted::Normal)
     }
 
     pub(super) fn hold(&self, target: Target, stage: Stage) -> Hold {
         let (count, released) = (watch::Sender::new(0), CancellationToken::new());
-        let hold = Hold { count: count.subscribe(), released: released.clone() };
-        lock(&self.holds).push(Held { target, stage, count, released }.into());
+        let hold = Hold {
+            count: count.subscribe(),
+            released: released.clone(),
+        };
+        lock(&self.holds).push(
+            Held {
+                target,
+                stage,
+                count,
+                released,
+            }
+            .into(),
+        );
         hold
     }
 
@@ -187,7 +234,10 @@ impl Orders {
             holds.retain(|held| !held.released.is_cancelled());
             holds.clone()
         };
-        for held in holds.iter().filter(|held| held.target == target && held.stage == stage) {
+        for held in holds
+            .iter()
+            .filter(|held| held.target == target && held.stage == stage)
+        {
             held.count.send_modify(|count| *count += 1);
             held.released.cancelled().await;
         }

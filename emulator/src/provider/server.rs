@@ -56,7 +56,13 @@ pub(super) async fn start(mut config: ProviderConfig) -> io::Result<Running> {
         addr: listener.local_addr()?,
         log: Log::new(),
         orders: Orders::default(),
-        state: State { knobs, grants: Grants::default(), under_way: HashMap::new(), sample: Default::default() }.into(),
+        state: State {
+            knobs,
+            grants: Grants::default(),
+            under_way: HashMap::new(),
+            sample: Default::default(),
+        }
+        .into(),
         secrets: Mutex::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -67,7 +73,9 @@ pub(super) async fn start(mut config: ProviderConfig) -> io::Result<Running> {
     let stopped = shared.stop.clone().cancelled_owned();
     shared.tasks.spawn(async move {
         // Serving ends without errors: failures of single connections stay with these.
-        let _ = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(stopped).await;
+        let _ = axum::serve(CuttableListener(listener), service)
+            .with_graceful_shutdown(stopped)
+            .await;
     });
     shared.tasks.close();
     Ok(Running { shared })

@@ -59,29 +59,57 @@ impl Shared {
     /// Remembers a text that must not turn up anywhere.
     pub(super) fn secret(&self, text: &str) {
         if text.len() >= SHORTEST_SECRET {
-            self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned());
+            self.secrets
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(text.to_owned());
         }
         // Of the provider's own tokens also the random part, which no encoding changes.
         if let Some((_, random)) = text.split_once('.') {
-            let random: String = random.chars().take_while(char::is_ascii_alphanumeric).collect();
+            let random: String = random
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
             if random.len() >= 32 {
-                self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(random);
+                self.secrets
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(random);
             }
         }
     }
 
     /// Everything in a request that must not turn up in a log.
     pub(super) fn remember(&self, headers: &HeaderMap, form: &BTreeMap<String, String>) {
-        for name in ["refresh_token", "code", "code_verifier", "client_secret", "token"] {
-            form.get(name).into_iter().for_each(|text| self.secret(text));
+        for name in [
+            "refresh_token",
+            "code",
+            "code_verifier",
+            "client_secret",
+            "token",
+        ] {
+            form.get(name)
+                .into_iter()
+                .for_each(|text| self.secret(text));
         }
-        if let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
-            value.split_once(' ').into_iter().for_each(|(_, credentials)| self.secret(credentials));
+        if let Some(value) = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+        {
+            value
+                .split_once(' ')
+                .into_iter()
+                .for_each(|(_, credentials)| self.secret(credentials));
         }
     }
 
     pub(super) fn secrets(&self) -> Vec<String> {
-        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Carries a call out as it is ordered, to its end even when the client goes away: `act` is what the endpoint does.
@@ -95,11 +123,18 @@ impl Shared {
     ) -> Response {
         let shared = self.clone();
         let order = self.orders.take(target);
-        let task = self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            let response = shared.ordered(target, order, shared.log.at(place), act).await;
-            shared.log.answered(place, response.as_ref().map(|response| response.status().as_u16()));
-            response
-        }));
+        let task = self
+            .tasks
+            .spawn(self.stop.clone().run_until_cancelled_owned(async move {
+                let response = shared
+                    .ordered(target, order, shared.log.at(place), act)
+                    .await;
+                shared.log.answered(
+                    place,
+                    response.as_ref().map(|response| response.status().as_u16()),
+                );
+                response
+            }));
         match task.await {
             Ok(Some(Some(response))) => response,
             _ => {

@@ -27,7 +27,9 @@ pub(super) async fn token(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
     let knobs = shared.state().knobs.clone();
     let parameters = Parameters::read(&parts, &body, knobs.body);
     let form = parameters.map();
@@ -45,10 +47,15 @@ pub(super) async fn token(
         status: None,
     }));
     let parameters = parameters.once();
-    let refresh = parameters.as_ref().ok().and_then(|form| form.get("refresh_token")).cloned();
+    let refresh = parameters
+        .as_ref()
+        .ok()
+        .and_then(|form| form.get("refresh_token"))
+        .cloned();
     let (under_way, alone) = UnderWay::begin(&shared, refresh);
     if knobs.concurrent_refresh_fails && !alone {
-        let response = OAuthError::bad("invalid_grant", "expired authorization code").response(&knobs, &headers);
+        let response = OAuthError::bad("invalid_grant", "expired authorization code")
+            .response(&knobs, &headers);
         shared.log.answered(place, Some(response.status().as_u16()));
         return response;
     }
@@ -88,7 +95,13 @@ impl UnderWay {
             *count += 1;
             alone = *count == 1;
         }
-        (Self { shared: shared.clone(), refresh }, alone)
+        (
+            Self {
+                shared: shared.clone(),
+                refresh,
+            },
+            alone,
+        )
     }
 }
 
@@ -104,38 +117,71 @@ impl Drop for UnderWay {
     }
 }
 
-fn exchange(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Result<(Minted, bool), OAuthError> {
+fn exchange(
+    shared: &Shared,
+    state: &mut State,
+    knobs: &Knobs,
+    form: &Form,
+) -> Result<(Minted, bool), OAuthError> {
     for (name, value) in &knobs.require_param {
         if form.get(name) != Some(value) {
-            return Err(OAuthError::request(format!("the parameter {name} must be {value:?}")));
+            return Err(OAuthError::request(format!(
+                "the parameter {name} must be {value:?}"
+            )));
         }
     }
     match required(form, "grant_type")? {
         "refresh_token" => refresh(shared, state, knobs, form).map(|minted| (minted, false)),
         "authorization_code" => code(shared, state, knobs, form).map(|minted| (minted, true)),
-        other => Err(OAuthError::bad("unsupported_grant_type", format!("there is no grant type {other:?} here"))),
+        other => Err(OAuthError::bad(
+            "unsupported_grant_type",
+            format!("there is no grant type {other:?} here"),
+        )),
     }
 }
 
-fn refresh(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Result<Minted, OAuthError> {
+fn refresh(
+    shared: &Shared,
+    state: &mut State,
+    knobs: &Knobs,
+    form: &Form,
+) -> Result<Minted, OAuthError> {
     let token = required(form, "refresh_token")?;
     let grants = &mut state.grants;
-    match form.get("scope").map(|scope| scope.split_whitespace().collect::<Vec<_>>()) {
-        None if knobs.require_scope => return Err(OAuthError::request("the parameter scope is missing")),
+    match form
+        .get("scope")
+        .map(|scope| scope.split_whitespace().collect::<Vec<_>>())
+    {
+        None if knobs.require_scope => {
+            return Err(OAuthError::request("the parameter scope is missing"));
+        }
         Some(_) if knobs.forbid_scope => {
-            return Err(OAuthError::bad("invalid_scope", "the parameter scope must not be there on refresh"));
+            return Err(OAuthError::bad(
+                "invalid_scope",
+                "the parameter scope must not be there on refresh",
+            ));
         }
         Some(asked) => {
-            let granted = grants.family_of(token).map(|family| grants.scope(family)).unwrap_or_default();
+            let granted = grants
+                .family_of(token)
+                .map(|family| grants.scope(family))
+                .unwrap_or_default();
             let granted: Vec<&str> = granted.split_whitespace().collect();
-            if grants.family_of(token).is_some() && !asked.iter().all(|scope| granted.contains(scope)) {
-                return Err(OAuthError::bad("invalid_scope", "more scope is asked for than was granted"));
+            if grants.family_of(token).is_some()
+                && !asked.iter().all(|scope| granted.contains(scope))
+            {
+                return Err(OAuthError::bad(
+                    "invalid_scope",
+                    "more scope is asked for than was granted",
+                ));
             }
         }
         None => {}
     }
     if let (Some(limit), Some(family)) = (knobs.refuse_early, grants.family_of(token))
-        && grants.remaining(family).is_some_and(|remaining| remaining > limit)
+        && grants
+            .remaining(family)
+            .is_some_and(|remaining| remaining > limit)
     {
         return Err(OAuthError::request("access_token not expired"));
     }
@@ -143,7 +189,11 @@ fn refresh(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Re
     match grants.redeem(token, knobs) {
         Redeemed::Good { family, grace } => {
             let refresh = refresh();
-            shared.log.happened(if grace { Kind::GraceUsed { refresh } } else { Kind::Spent { refresh } });
+            shared.log.happened(if grace {
+                Kind::GraceUsed { refresh }
+            } else {
+                Kind::Spent { refresh }
+            });
             let minted = grants.refreshed(token, family, knobs);
             issued(shared, &minted);
             Ok(minted)
@@ -154,17 +204,28 @@ fn refresh(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Re
                 grants.kill(family);
                 shared.log.happened(Kind::FamilyKilled { family });
             }
-            Err(OAuthError::dead(&knobs.dead_token, "this refresh token was used already"))
+            Err(OAuthError::dead(
+                &knobs.dead_token,
+                "this refresh token was used already",
+            ))
         }
         Redeemed::Dead(reason) => Err(OAuthError::dead(&knobs.dead_token, reason)),
     }
 }
 
-fn code(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Result<Minted, OAuthError> {
+fn code(
+    shared: &Shared,
+    state: &mut State,
+    knobs: &Knobs,
+    form: &Form,
+) -> Result<Minted, OAuthError> {
     let text = required(form, "code")?;
     let redirect_uri = required(form, "redirect_uri")?;
     let invalid = |reason: &str| OAuthError::bad("invalid_grant", reason);
-    let code = state.grants.code(text).ok_or_else(|| invalid("this code was never issued here"))?;
+    let code = state
+        .grants
+        .code(text)
+        .ok_or_else(|| invalid("this code was never issued here"))?;
     if let Some(family) = code.exchanged {
         // Somebody has stolen it, or is about to: what it brought is not safe any more (RFC 6749 §4.1.2).
         state.grants.kill(family);
@@ -179,15 +240,28 @@ fn code(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Resul
     }
     match (&code.challenge, form.get("code_verifier")) {
         (None, None) => {}
-        (None, Some(_)) => return Err(invalid("there is a code_verifier, but there was no code_challenge")),
-        (Some(_), None) => return Err(OAuthError::request("the parameter code_verifier is missing")),
+        (None, Some(_)) => {
+            return Err(invalid(
+                "there is a code_verifier, but there was no code_challenge",
+            ));
+        }
+        (Some(_), None) => {
+            return Err(OAuthError::request(
+                "the parameter code_verifier is missing",
+            ));
+        }
         (Some(challenge), Some(verifier)) => {
             let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
             if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
-                return Err(OAuthError::request("code_verifier must be 43 to 128 letters, digits or -._~"));
+                return Err(OAuthError::request(
+                    "code_verifier must be 43 to 128 letters, digits or -._~",
+                ));
             }
-            if base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(verifier)) != *challenge {
-                return Err(invalid("code_verifier does not belong to the code_challenge"));
+            if base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(verifier)) != *challenge
+            {
+                return Err(invalid(
+                    "code_verifier does not belong to the code_challenge",
+                ));
             }
         }
     }
@@ -204,7 +278,14 @@ fn code(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Resul
 /// Writes down that tokens were issued.
 pub(super) fn issued(shared: &Shared, minted: &Minted) {
     shared.secret(&minted.access);
-    minted.refresh.iter().for_each(|refresh| shared.secret(refresh));
+    minted
+        .refresh
+        .iter()
+        .for_each(|refresh| shared.secret(refresh));
     let refresh = minted.refresh.clone().filter(|_| minted.rotated);
-    shared.log.happened(Kind::Issued { access: minted.access.clone(), refresh, family: minted.family });
+    shared.log.happened(Kind::Issued {
+        access: minted.access.clone(),
+        refresh,
+        family: minted.family,
+    });
 }

@@ -78,7 +78,9 @@ impl Calls {
     pub(super) fn arrived(&self, call: Call) -> (usize, Option<Fault>) {
         let line = call.line();
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = orders.iter_mut().find(|(pattern, _)| pattern.is_match(&line));
+        let first = orders
+            .iter_mut()
+            .find(|(pattern, _)| pattern.is_match(&line));
         let fault = first.and_then(|(_, faults)| faults.pop_front());
         orders.retain(|(_, faults)| !faults.is_empty());
         let mut calls = self.lock();
@@ -96,27 +98,45 @@ impl Calls {
 
     pub(super) fn like(&self, pattern: &str) -> Vec<Call> {
         let pattern = regex(pattern);
-        self.lock().iter().filter(|call| pattern.is_match(&call.line())).cloned().collect()
+        self.lock()
+            .iter()
+            .filter(|call| pattern.is_match(&call.line()))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn order(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         let order = (regex(pattern), faults.into_iter().collect());
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.orders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(order);
     }
 
     /// Takes back what was ordered and has not happened.
     pub(super) fn forget(&self) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.orders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     pub(super) fn meanwhile(&self, pattern: &str, work: Meanwhile) {
-        self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).push((regex(pattern), work));
+        self.meanwhile
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((regex(pattern), work));
     }
 
     /// What was to happen before this call is answered.
     pub(super) fn due(&self, line: &str) -> Option<Meanwhile> {
-        let mut meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = meanwhile.iter().position(|(pattern, _)| pattern.is_match(line))?;
+        let mut meanwhile = self
+            .meanwhile
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let at = meanwhile
+            .iter()
+            .position(|(pattern, _)| pattern.is_match(line))?;
         Some(meanwhile.remove(at).1)
     }
 
@@ -127,5 +147,6 @@ impl Calls {
 
 /// The pattern of a test author, who wants to hear of a typing mistake at once.
 fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).unwrap_or_else(|error| panic!("{pattern:?} is no regular expression: {error}"))
+    Regex::new(pattern)
+        .unwrap_or_else(|error| panic!("{pattern:?} is no regular expression: {error}"))
 }

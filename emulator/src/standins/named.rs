@@ -64,7 +64,10 @@ impl Standin {
 
     /// Its address, and the variables by which this repository's component for the service knows it and its provider.
     pub(crate) fn env(&self, provider: &Provider) -> Vec<(String, String)> {
-        let (id, secret) = (provider.client_id().to_owned(), provider.client_secret().to_owned());
+        let (id, secret) = (
+            provider.client_id().to_owned(),
+            provider.client_secret().to_owned(),
+        );
         let (authorize, token) = (provider.authorize_url(), provider.token_url());
         let own = match self {
             Self::Graph(graph) => vec![

@@ -67,7 +67,11 @@ pub(super) struct Request {
 impl Request {
     /// The parts of the path, each decoded by itself: an id whose slash is not encoded makes a path of more parts.
     pub(super) fn segments(&self) -> Vec<String> {
-        self.path.trim_matches('/').split('/').map(decoded).collect()
+        self.path
+            .trim_matches('/')
+            .split('/')
+            .map(decoded)
+            .collect()
     }
 }
 
@@ -120,13 +124,17 @@ impl<S: Service> Running<S> {
             service: service.into(),
             stop: CancellationToken::new(),
         });
-        let router = Router::new().fallback(answer::<S>).with_state(shared.clone());
+        let router = Router::new()
+            .fallback(answer::<S>)
+            .with_state(shared.clone());
         let service = router.into_make_service_with_connect_info::<Switch>();
         let stopped = shared.stop.clone().cancelled_owned();
         let tasks = TaskTracker::new();
         tasks.spawn(async move {
             // Serving ends without errors: failures of single connections stay with these.
-            let _ = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(stopped).await;
+            let _ = axum::serve(CuttableListener(listener), service)
+                .with_graceful_shutdown(stopped)
+                .await;
         });
         tasks.close();
         Ok(Self { shared, tasks })
@@ -144,9 +152,16 @@ async fn answer<S: Service>(
     request: HttpRequest,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
-    let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let bearer = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = bearer
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(str::to_owned);
     let query = parts.uri.query().unwrap_or_default().replace('+', " ");
     let path = parts.uri.path().to_owned();
     let call = Call {
@@ -154,7 +169,8 @@ async fn answer<S: Service>(
         path: path.clone(),
         query: decoded(&query),
         token: token.clone(),
-        body: serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
+        body: serde_json::from_slice(&body)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
         status: None,
     };
     if let Some(work) = shared.calls.due(&call.line()) {
@@ -167,8 +183,13 @@ async fn answer<S: Service>(
         method: parts.method.to_string(),
         address: format!("http://{}{path}", shared.addr),
         path,
-        length: parts.uri.path_and_query().map_or(0, |whole| whole.as_str().len()),
-        query: pairs.map(|(name, value)| (decoded(name), decoded(value))).collect(),
+        length: parts
+            .uri
+            .path_and_query()
+            .map_or(0, |whole| whole.as_str().len()),
+        query: pairs
+            .map(|(name, value)| (decoded(name), decoded(value)))
+            .collect(),
         headers: parts.headers,
         body,
     };
@@ -179,14 +200,20 @@ async fn answer<S: Service>(
         }
         Some(Fault::Throttled(seconds)) => {
             let mut response = S::throttled();
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             response
         }
         Some(Fault::Refused(status, code, message)) => S::refused(status, code, message),
         Some(Fault::Unauthorized) => S::unauthorized(),
         None | Some(Fault::DropAnswer) => {
             let mut service = shared.service();
-            let is_good = || token.as_ref().is_some_and(|token| shared.provider.is_good(token));
+            let is_good = || {
+                token
+                    .as_ref()
+                    .is_some_and(|token| shared.provider.is_good(token))
+            };
             match service.open(&request) {
                 Some(response) => response,
                 None if is_good() => service.answer(request),
@@ -201,7 +228,9 @@ async fn answer<S: Service>(
     shared.service().dress(&mut response);
     let status = response.status().as_u16();
     shared.calls.answered(place, status);
-    shared.provider.log_api_call(&parts.method, &parts.uri, token, status);
+    shared
+        .provider
+        .log_api_call(&parts.method, &parts.uri, token, status);
     response
 }
 

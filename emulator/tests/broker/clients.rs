@@ -7,14 +7,32 @@ use std::{path::Path, process::Output};
 use tokio::process::Command;
 
 async fn run(mut command: Command, rig: &Rig) {
-    let Output { status, stdout, stderr } =
-        command.arg(&rig.uri).arg(&rig.prefix).kill_on_drop(true).output().await.expect("runs");
-    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.success() && said.contains("all checks passed"), "{status}\n{said}");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .arg(&rig.uri)
+        .arg(&rig.prefix)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("runs");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
+    assert!(
+        status.success() && said.contains("all checks passed"),
+        "{status}\n{said}"
+    );
 }
 
 fn script(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(name)
 }
 
 #[tokio::test]
@@ -37,7 +55,9 @@ async fn given_amqplib_when_it_does_all_it_can_then_everything_works() {
     };
     on_brokers(async |rig: Rig| {
         let mut command = Command::new("node");
-        command.arg(script("amqplib_client.js")).env("NODE_PATH", &modules);
+        command
+            .arg(script("amqplib_client.js"))
+            .env("NODE_PATH", &modules);
         run(command, &rig).await;
     })
     .await;

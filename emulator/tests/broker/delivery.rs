@@ -8,8 +8,15 @@ fn prefetch(count: u16, global: bool) -> (u16, BasicQosOptions) {
 
 /// How many messages wait; by the time of the answer, everything asked for before it has been done.
 async fn passive(channel: &Channel, queue: &str) -> u32 {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    channel.queue_declare(queue.into(), options, FieldTable::default()).await.expect("is there").message_count()
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
+    channel
+        .queue_declare(queue.into(), options, FieldTable::default())
+        .await
+        .expect("is there")
+        .message_count()
 }
 
 #[tokio::test]
@@ -35,7 +42,8 @@ async fn given_a_prefetch_when_messages_wait_then_no_more_are_delivered_until_on
 }
 
 #[tokio::test]
-async fn given_a_prefetch_for_the_channel_when_two_consumers_share_it_then_together_they_hold_no_more() {
+async fn given_a_prefetch_for_the_channel_when_two_consumers_share_it_then_together_they_hold_no_more()
+ {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (a, b) = (rig.name("a"), rig.name("b"));
@@ -74,7 +82,8 @@ async fn given_two_consumers_when_messages_come_then_they_take_turns() {
 }
 
 #[tokio::test]
-async fn given_unsettled_messages_when_requeued_then_they_come_in_their_old_order_and_as_redelivered() {
+async fn given_unsettled_messages_when_requeued_then_they_come_in_their_old_order_and_as_redelivered()
+ {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -82,13 +91,37 @@ async fn given_unsettled_messages_when_requeued_then_they_come_in_their_old_orde
         fill(&channel, &q, &["1", "2", "3", "4"]).await;
         let mut got = Vec::new();
         for _ in 0..3 {
-            got.push(channel.basic_get(q.as_str().into(), BasicGetOptions::default()).await.unwrap().unwrap());
+            got.push(
+                channel
+                    .basic_get(q.as_str().into(), BasicGetOptions::default())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+            );
         }
-        got[2].reject(BasicRejectOptions { requeue: true }).await.unwrap();
-        got[0].nack(BasicNackOptions { requeue: true, multiple: false }).await.unwrap();
-        got[1].nack(BasicNackOptions { requeue: true, multiple: false }).await.unwrap();
+        got[2]
+            .reject(BasicRejectOptions { requeue: true })
+            .await
+            .unwrap();
+        got[0]
+            .nack(BasicNackOptions {
+                requeue: true,
+                multiple: false,
+            })
+            .await
+            .unwrap();
+        got[1]
+            .nack(BasicNackOptions {
+                requeue: true,
+                multiple: false,
+            })
+            .await
+            .unwrap();
         let expected = [("1", true), ("2", true), ("3", true), ("4", false)];
-        assert_eq!(drain(&channel, &q).await, expected.map(|(body, again)| (body.to_owned(), again)));
+        assert_eq!(
+            drain(&channel, &q).await,
+            expected.map(|(body, again)| (body.to_owned(), again))
+        );
     })
     .await;
 }
@@ -105,11 +138,29 @@ async fn given_several_unsettled_when_settled_up_to_one_then_only_those_are() {
         for _ in 0..5 {
             got.push(next(&mut consumer).await);
         }
-        channel.basic_cancel("c".into(), Default::default()).await.unwrap();
-        got[1].ack(BasicAckOptions { multiple: true }).await.unwrap();
-        got[3].nack(BasicNackOptions { multiple: true, requeue: true }).await.unwrap();
-        assert_eq!(drain(&channel, &q).await, [("3".to_owned(), true), ("4".to_owned(), true)]);
-        channel.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
+        channel
+            .basic_cancel("c".into(), Default::default())
+            .await
+            .unwrap();
+        got[1]
+            .ack(BasicAckOptions { multiple: true })
+            .await
+            .unwrap();
+        got[3]
+            .nack(BasicNackOptions {
+                multiple: true,
+                requeue: true,
+            })
+            .await
+            .unwrap();
+        assert_eq!(
+            drain(&channel, &q).await,
+            [("3".to_owned(), true), ("4".to_owned(), true)]
+        );
+        channel
+            .basic_recover(BasicRecoverOptions { requeue: true })
+            .await
+            .unwrap();
         assert_eq!(drain(&channel, &q).await, [("5".to_owned(), true)]);
     })
     .await;
@@ -129,7 +180,10 @@ async fn given_unsettled_messages_when_the_channel_closes_then_they_go_to_anothe
         dying.close(200, "".into()).await.unwrap();
         for expected in ["1", "2"] {
             let delivery = next(&mut second).await;
-            assert_eq!((text(&delivery.data).as_str(), delivery.redelivered), (expected, true));
+            assert_eq!(
+                (text(&delivery.data).as_str(), delivery.redelivered),
+                (expected, true)
+            );
         }
     })
     .await;
@@ -142,8 +196,20 @@ async fn given_no_ack_when_delivered_then_nothing_is_left_to_settle() {
         let q = rig.name("q");
         queue(&channel, &q, &[]).await;
         let reader = connection.create_channel().await.unwrap();
-        reader.basic_qos(1, BasicQosOptions::default()).await.unwrap();
-        let mut consumer = consume(&reader, &q, "c", BasicConsumeOptions { no_ack: true, ..Default::default() }).await;
+        reader
+            .basic_qos(1, BasicQosOptions::default())
+            .await
+            .unwrap();
+        let mut consumer = consume(
+            &reader,
+            &q,
+            "c",
+            BasicConsumeOptions {
+                no_ack: true,
+                ..Default::default()
+            },
+        )
+        .await;
         fill(&channel, &q, &["1", "2", "3"]).await;
         for expected in ["1", "2", "3"] {
             assert_eq!(text(&next(&mut consumer).await.data), expected);
@@ -155,7 +221,8 @@ async fn given_no_ack_when_delivered_then_nothing_is_left_to_settle() {
 }
 
 #[tokio::test]
-async fn given_a_cancelled_consumer_when_messages_come_then_they_wait_and_the_old_ones_can_be_settled() {
+async fn given_a_cancelled_consumer_when_messages_come_then_they_wait_and_the_old_ones_can_be_settled()
+ {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -163,7 +230,10 @@ async fn given_a_cancelled_consumer_when_messages_come_then_they_wait_and_the_ol
         let mut consumer = consume(&channel, &q, "c", BasicConsumeOptions::default()).await;
         fill(&channel, &q, &["1"]).await;
         let held = next(&mut consumer).await;
-        channel.basic_cancel("c".into(), Default::default()).await.unwrap();
+        channel
+            .basic_cancel("c".into(), Default::default())
+            .await
+            .unwrap();
         fill(&channel, &q, &["2"]).await;
         held.ack(BasicAckOptions::default()).await.unwrap();
         assert_eq!(drain(&channel, &q).await, [("2".to_owned(), false)]);

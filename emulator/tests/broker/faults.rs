@@ -28,14 +28,42 @@ async fn given_topology_from_the_handle_when_used_in_process_then_it_behaves_as_
     plain(&broker, "dead");
     broker.bind_queue("in", "steps", "*.message");
     broker.bind_queue("dead", "graves", "");
-    assert!(broker.publish("steps", "1.message", BasicProperties::default(), b"one".to_vec()));
-    assert!(broker.publish("steps", "2.message", BasicProperties::default(), b"two".to_vec()));
+    assert!(broker.publish(
+        "steps",
+        "1.message",
+        BasicProperties::default(),
+        b"one".to_vec()
+    ));
+    assert!(broker.publish(
+        "steps",
+        "2.message",
+        BasicProperties::default(),
+        b"two".to_vec()
+    ));
     assert!(!broker.publish("steps", "nobody", BasicProperties::default(), Vec::new()));
-    assert!(!broker.publish("missing", "1.message", BasicProperties::default(), Vec::new()));
-    assert_eq!(broker.depth("in"), QueueDepth { ready: 1, unacked: 0, consumers: 0 });
+    assert!(!broker.publish(
+        "missing",
+        "1.message",
+        BasicProperties::default(),
+        Vec::new()
+    ));
+    assert_eq!(
+        broker.depth("in"),
+        QueueDepth {
+            ready: 1,
+            unacked: 0,
+            consumers: 0
+        }
+    );
     let (kept, buried) = (broker.take("in"), broker.take("dead"));
-    assert_eq!((&kept[0].body[..], &buried[0].body[..]), (&b"two"[..], &b"one"[..]));
-    assert_eq!((kept[0].exchange.as_str(), kept[0].routing_key.as_str()), ("steps", "2.message"));
+    assert_eq!(
+        (&kept[0].body[..], &buried[0].body[..]),
+        (&b"two"[..], &b"one"[..])
+    );
+    assert_eq!(
+        (kept[0].exchange.as_str(), kept[0].routing_key.as_str()),
+        ("steps", "2.message")
+    );
     assert_eq!(broker.depth("in").ready, 0);
 }
 
@@ -57,23 +85,50 @@ async fn given_a_consumer_when_it_settles_then_watchers_hear_everything_and_sett
     broker.publish("", "q", BasicProperties::default(), b"1".to_vec());
     let settled = broker.settled("q");
     tokio::pin!(settled);
-    assert!(settled.as_mut().now_or_never().is_none(), "settled while a message is on its way");
+    assert!(
+        settled.as_mut().now_or_never().is_none(),
+        "settled while a message is on its way"
+    );
     let delivery = next(&mut consumer).await;
-    assert_eq!(broker.depth("q"), QueueDepth { ready: 0, unacked: 1, consumers: 1 });
-    delivery.reject(BasicRejectOptions { requeue: true }).await.unwrap();
-    next(&mut consumer).await.ack(BasicAckOptions::default()).await.unwrap();
+    assert_eq!(
+        broker.depth("q"),
+        QueueDepth {
+            ready: 0,
+            unacked: 1,
+            consumers: 1
+        }
+    );
+    delivery
+        .reject(BasicRejectOptions { requeue: true })
+        .await
+        .unwrap();
+    next(&mut consumer)
+        .await
+        .ack(BasicAckOptions::default())
+        .await
+        .unwrap();
     settled.await;
-    assert!(matches!(events.recv().await.unwrap(), Event::Published { queues, .. } if queues == ["q"]));
-    assert!(matches!(events.recv().await.unwrap(), Event::Delivered { message, .. } if !message.redelivered));
-    assert!(matches!(events.recv().await.unwrap(), Event::Rejected { requeue: true, .. }));
-    assert!(matches!(events.recv().await.unwrap(), Event::Delivered { message, .. } if message.redelivered));
+    assert!(
+        matches!(events.recv().await.unwrap(), Event::Published { queues, .. } if queues == ["q"])
+    );
+    assert!(
+        matches!(events.recv().await.unwrap(), Event::Delivered { message, .. } if !message.redelivered)
+    );
+    assert!(matches!(
+        events.recv().await.unwrap(),
+        Event::Rejected { requeue: true, .. }
+    ));
+    assert!(
+        matches!(events.recv().await.unwrap(), Event::Delivered { message, .. } if message.redelivered)
+    );
     assert!(
         matches!(events.recv().await.unwrap(), Event::Acked { queue, message } if queue == "q" && message.body == "1")
     );
 }
 
 #[tokio::test]
-async fn given_a_rejected_message_when_no_one_takes_dead_letters_then_watchers_hear_that_it_is_dropped() {
+async fn given_a_rejected_message_when_no_one_takes_dead_letters_then_watchers_hear_that_it_is_dropped()
+ {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -81,9 +136,21 @@ async fn given_a_rejected_message_when_no_one_takes_dead_letters_then_watchers_h
     broker.publish("", "q", BasicProperties::default(), Vec::new());
     let delivery = next(&mut consumer).await;
     let mut events = broker.watch();
-    delivery.reject(BasicRejectOptions::default()).await.unwrap();
-    assert!(matches!(events.recv().await.unwrap(), Event::Rejected { requeue: false, .. }));
-    assert!(matches!(events.recv().await.unwrap(), Event::Dropped { reason: DeathReason::Rejected, .. }));
+    delivery
+        .reject(BasicRejectOptions::default())
+        .await
+        .unwrap();
+    assert!(matches!(
+        events.recv().await.unwrap(),
+        Event::Rejected { requeue: false, .. }
+    ));
+    assert!(matches!(
+        events.recv().await.unwrap(),
+        Event::Dropped {
+            reason: DeathReason::Rejected,
+            ..
+        }
+    ));
 }
 
 #[tokio::test]
@@ -95,7 +162,14 @@ async fn given_clients_when_connections_are_dropped_then_unsettled_messages_are_
     broker.publish("", "q", BasicProperties::default(), Vec::new());
     next(&mut consumer).await;
     assert_eq!(broker.drop_connections(), 1);
-    assert_eq!(broker.depth("q"), QueueDepth { ready: 1, unacked: 0, consumers: 0 });
+    assert_eq!(
+        broker.depth("q"),
+        QueueDepth {
+            ready: 1,
+            unacked: 0,
+            consumers: 0
+        }
+    );
     assert!(broker.take("q")[0].redelivered);
     while let Some(Ok(_)) = consumer.next().await {}
     assert!(!connection.status().connected());
@@ -107,7 +181,11 @@ async fn given_clients_when_connections_are_closed_politely_then_they_hear_why()
     let broker = start().await;
     let (connection, _channel) = client(&broker).await;
     let mut errors = connection.events_listener().filter_map(|event| {
-        std::future::ready(if let lapin::Event::Error(error) = event { Some(error) } else { None })
+        std::future::ready(if let lapin::Event::Error(error) = event {
+            Some(error)
+        } else {
+            None
+        })
     });
     broker.close_connections();
     let error = errors.next().await.unwrap();
@@ -115,18 +193,22 @@ async fn given_clients_when_connections_are_closed_politely_then_they_hear_why()
 }
 
 #[tokio::test]
-async fn given_an_order_to_refuse_when_a_client_comes_then_it_is_hung_up_on_until_the_order_is_over() {
+async fn given_an_order_to_refuse_when_a_client_comes_then_it_is_hung_up_on_until_the_order_is_over()
+ {
     let broker = start().await;
     let (existing, _channel) = client(&broker).await;
     broker.refuse_connections(true);
-    Connection::connect(&broker.uri(), ConnectionProperties::default()).await.expect_err("is refused");
+    Connection::connect(&broker.uri(), ConnectionProperties::default())
+        .await
+        .expect_err("is refused");
     assert!(existing.status().connected());
     broker.refuse_connections(false);
     client(&broker).await;
 }
 
 #[tokio::test]
-async fn given_delayed_confirms_when_published_then_the_message_is_routed_at_once_and_confirmed_later() {
+async fn given_delayed_confirms_when_published_then_the_message_is_routed_at_once_and_confirmed_later()
+ {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -165,21 +247,38 @@ async fn given_consumers_when_cancelled_by_the_broker_then_their_streams_end_and
     broker.cancel_consumers("q");
     assert!(consumer.next().await.is_none_or(|item| item.is_err()));
     broker.publish("", "q", BasicProperties::default(), Vec::new());
-    assert_eq!(broker.depth("q"), QueueDepth { ready: 1, unacked: 0, consumers: 0 });
+    assert_eq!(
+        broker.depth("q"),
+        QueueDepth {
+            ready: 1,
+            unacked: 0,
+            consumers: 0
+        }
+    );
 }
 
 #[tokio::test]
-async fn given_a_blocked_broker_when_a_client_publishes_then_it_is_told_and_waits_until_unblocked() {
+async fn given_a_blocked_broker_when_a_client_publishes_then_it_is_told_and_waits_until_unblocked()
+{
     let broker = start().await;
     plain(&broker, "q");
     let (connection, channel) = client(&broker).await;
     let mut events = connection.events_listener();
     broker.block_connections(true);
-    let publisher = tokio::spawn(async move { publish(&channel, "", "q", BasicProperties::default(), b"").await });
-    while !matches!(events.next().await.unwrap(), lapin::Event::ConnectionBlocked(_)) {}
+    let publisher =
+        tokio::spawn(
+            async move { publish(&channel, "", "q", BasicProperties::default(), b"").await },
+        );
+    while !matches!(
+        events.next().await.unwrap(),
+        lapin::Event::ConnectionBlocked(_)
+    ) {}
     assert_eq!(broker.depth("q").ready, 0);
     broker.block_connections(false);
-    while !matches!(events.next().await.unwrap(), lapin::Event::ConnectionUnblocked) {}
+    while !matches!(
+        events.next().await.unwrap(),
+        lapin::Event::ConnectionUnblocked
+    ) {}
     assert_eq!(publisher.await.unwrap(), Confirmation::Ack(None));
     assert_eq!(broker.depth("q").ready, 1);
 }
@@ -189,11 +288,19 @@ async fn given_a_running_broker_when_shut_down_then_its_port_is_free_and_clients
     let broker = start().await;
     let (connection, _channel) = client(&broker).await;
     broker.shutdown().await;
-    let again = BrokerConfig { port: broker.addr().port(), ..BrokerConfig::default() };
-    let second = Broker::start(again.clone()).await.expect("the port is free");
+    let again = BrokerConfig {
+        port: broker.addr().port(),
+        ..BrokerConfig::default()
+    };
+    let second = Broker::start(again.clone())
+        .await
+        .expect("the port is free");
     let error = Broker::start(again).await.expect_err("the port is taken");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    assert!(error.to_string().contains(&second.addr().to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&second.addr().to_string()),
+        "{error}"
+    );
     while connection.status().connected() {
         tokio::task::yield_now().await;
     }
@@ -208,7 +315,10 @@ async fn given_the_last_handle_when_dropped_then_the_broker_stops() {
     while connection.status().connected() {
         tokio::task::yield_now().await;
     }
-    while Connection::connect(&uri, ConnectionProperties::default()).await.is_ok() {}
+    while Connection::connect(&uri, ConnectionProperties::default())
+        .await
+        .is_ok()
+    {}
 }
 
 #[tokio::test]
@@ -225,7 +335,8 @@ async fn given_odd_names_when_the_uri_is_used_then_user_password_and_vhost_arriv
 }
 
 #[tokio::test(start_paused = true)]
-async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message_is_dead_lettered_on_time() {
+async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message_is_dead_lettered_on_time()
+ {
     let broker = start().await;
     let options = QueueOptions {
         dead_letter_exchange: Some(String::new()),
@@ -238,7 +349,12 @@ async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message
     let mut events = broker.watch();
     let sent = tokio::time::Instant::now();
     broker.publish("", "waiting", BasicProperties::default(), b"x".to_vec());
-    broker.publish("", "waiting", BasicProperties::default().with_expiration("3600000".into()), b"y".to_vec());
+    broker.publish(
+        "",
+        "waiting",
+        BasicProperties::default().with_expiration("3600000".into()),
+        b"y".to_vec(),
+    );
     let mut expired = Vec::new();
     while expired.len() < 2 {
         if let Event::Expired { message, .. } = events.recv().await.unwrap() {
@@ -251,13 +367,19 @@ async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message
 }
 
 #[tokio::test]
-async fn given_connections_cut_again_and_again_when_clients_come_back_then_every_message_is_acknowledged_once() {
+async fn given_connections_cut_again_and_again_when_clients_come_back_then_every_message_is_acknowledged_once()
+ {
     const MESSAGES: usize = 500;
     let broker = start().await;
     plain(&broker, "q");
     let mut events = broker.watch();
     for number in 0..MESSAGES {
-        broker.publish("", "q", BasicProperties::default(), number.to_string().into_bytes());
+        broker.publish(
+            "",
+            "q",
+            BasicProperties::default(),
+            number.to_string().into_bytes(),
+        );
     }
     let consumers = (0..3).map(|_| {
         let uri = broker.uri();
@@ -280,10 +402,15 @@ async fn given_connections_cut_again_and_again_when_clients_come_back_then_every
             }
         }
     };
-    tokio::time::timeout(LIMIT, count).await.expect("all messages are acknowledged in time");
+    tokio::time::timeout(LIMIT, count)
+        .await
+        .expect("all messages are acknowledged in time");
     broker.settled("q").await;
     consumers.iter().for_each(tokio::task::JoinHandle::abort);
-    assert!(acked.values().all(|times| *times == 1), "some were acknowledged twice");
+    assert!(
+        acked.values().all(|times| *times == 1),
+        "some were acknowledged twice"
+    );
 }
 
 /// Consumes and acknowledges until the connection is gone. When that happens an ack may wait for ever in lapin 4.12, hence the
@@ -295,7 +422,14 @@ async fn consume_until_cut(uri: &str) -> Result<(), Box<dyn std::error::Error + 
     let channel = tokio::time::timeout(patience, connection.create_channel()).await??;
     let subscribing = async {
         channel.basic_qos(10, BasicQosOptions::default()).await?;
-        channel.basic_consume("q".into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+        channel
+            .basic_consume(
+                "q".into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await
     };
     let mut consumer = tokio::time::timeout(patience, subscribing).await??;
     while let Some(delivery) = tokio::time::timeout(patience, consumer.next()).await? {
@@ -305,34 +439,64 @@ async fn consume_until_cut(uri: &str) -> Result<(), Box<dyn std::error::Error + 
 }
 
 #[tokio::test]
-async fn given_a_user_without_permission_to_configure_when_it_declares_or_deletes_then_that_is_refused() {
+async fn given_a_user_without_permission_to_configure_when_it_declares_or_deletes_then_that_is_refused()
+ {
     let broker = start().await;
     let rig = Rig::new(broker.uri());
     broker.declare_queue("there", QueueOptions::default());
     broker.deny_configure(true);
-    for attempt in ["declare a queue", "delete a queue", "declare an exchange", "delete an exchange", "look"] {
+    for attempt in [
+        "declare a queue",
+        "delete a queue",
+        "declare an exchange",
+        "delete an exchange",
+        "look",
+    ] {
         let (_connection, channel) = rig.channel().await;
         let none = FieldTable::default();
         let direct = lapin::ExchangeKind::Direct;
         let (outcome, what) = match attempt {
-            "declare a queue" => {
-                (channel.queue_declare("q".into(), Default::default(), none).await.map(drop), "queue 'q'")
-            }
-            "delete a queue" => {
-                (channel.queue_delete("there".into(), Default::default()).await.map(drop), "queue 'there'")
-            }
-            "declare an exchange" => {
-                (channel.exchange_declare("x".into(), direct, Default::default(), none).await, "exchange 'x'")
-            }
-            "delete an exchange" => (channel.exchange_delete("x".into(), Default::default()).await, "exchange 'x'"),
+            "declare a queue" => (
+                channel
+                    .queue_declare("q".into(), Default::default(), none)
+                    .await
+                    .map(drop),
+                "queue 'q'",
+            ),
+            "delete a queue" => (
+                channel
+                    .queue_delete("there".into(), Default::default())
+                    .await
+                    .map(drop),
+                "queue 'there'",
+            ),
+            "declare an exchange" => (
+                channel
+                    .exchange_declare("x".into(), direct, Default::default(), none)
+                    .await,
+                "exchange 'x'",
+            ),
+            "delete an exchange" => (
+                channel
+                    .exchange_delete("x".into(), Default::default())
+                    .await,
+                "exchange 'x'",
+            ),
             _ => {
-                let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-                channel.queue_declare("there".into(), passive, none).await.expect("looking is no configuring");
+                let passive = QueueDeclareOptions {
+                    passive: true,
+                    ..Default::default()
+                };
+                channel
+                    .queue_declare("there".into(), passive, none)
+                    .await
+                    .expect("looking is no configuring");
                 continue;
             }
         };
         let error = outcome.unwrap_err().to_string();
-        let expected = format!("ACCESS_REFUSED - access to {what} in vhost '/' refused for user 'guest'");
+        let expected =
+            format!("ACCESS_REFUSED - access to {what} in vhost '/' refused for user 'guest'");
         assert!(error.contains(&expected), "{error}");
     }
     broker.deny_configure(false);

@@ -29,7 +29,10 @@ struct Rig {
 
 impl Rig {
     fn new(uri: String) -> Self {
-        Self { uri, prefix: format!("t-{}", uuid::Uuid::new_v4().simple()) }
+        Self {
+            uri,
+            prefix: format!("t-{}", uuid::Uuid::new_v4().simple()),
+        }
     }
 
     fn name(&self, name: &str) -> String {
@@ -37,7 +40,9 @@ impl Rig {
     }
 
     async fn channel(&self) -> (Connection, Channel) {
-        let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await.expect("connects");
+        let connection = Connection::connect(&self.uri, ConnectionProperties::default())
+            .await
+            .expect("connects");
         let channel = connection.create_channel().await.expect("opens a channel");
         (connection, channel)
     }
@@ -45,7 +50,10 @@ impl Rig {
     /// A channel with confirms.
     async fn publisher(&self) -> (Connection, Channel) {
         let (connection, channel) = self.channel().await;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("switches confirms on");
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .expect("switches confirms on");
         (connection, channel)
     }
 }
@@ -53,33 +61,58 @@ impl Rig {
 /// Runs a behaviour on the emulator, and on RabbitMQ where there is one.
 async fn on_brokers<F: Future<Output = ()>>(behaviour: impl Fn(Rig) -> F) {
     let broker = start().await;
-    tokio::time::timeout(LIMIT, behaviour(Rig::new(broker.uri()))).await.expect("the emulator answers in time");
+    tokio::time::timeout(LIMIT, behaviour(Rig::new(broker.uri())))
+        .await
+        .expect("the emulator answers in time");
     broker.shutdown().await;
     if let Ok(uri) = std::env::var("SAILOR_TEST_AMQP_URI") {
-        tokio::time::timeout(LIMIT, behaviour(Rig::new(uri))).await.expect("RabbitMQ answers in time");
+        tokio::time::timeout(LIMIT, behaviour(Rig::new(uri)))
+            .await
+            .expect("RabbitMQ answers in time");
     }
 }
 
 async fn start() -> Broker {
-    Broker::start(BrokerConfig::default()).await.expect("the broker starts")
+    Broker::start(BrokerConfig::default())
+        .await
+        .expect("the broker starts")
 }
 
 /// Declares a queue that goes with its connection.
 async fn queue(channel: &Channel, name: &str, arguments: &[(&str, AMQPValue)]) -> u32 {
-    let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
-    channel.queue_declare(name.into(), options, table(arguments)).await.expect("declares a queue").message_count()
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        ..Default::default()
+    };
+    channel
+        .queue_declare(name.into(), options, table(arguments))
+        .await
+        .expect("declares a queue")
+        .message_count()
 }
 
 /// Declares an exchange that goes with its last binding.
 async fn exchange(channel: &Channel, name: &str, kind: lapin::ExchangeKind) {
-    let options = ExchangeDeclareOptions { auto_delete: true, ..Default::default() };
-    channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await.expect("declares an exchange");
+    let options = ExchangeDeclareOptions {
+        auto_delete: true,
+        ..Default::default()
+    };
+    channel
+        .exchange_declare(name.into(), kind, options, FieldTable::default())
+        .await
+        .expect("declares an exchange");
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
     let none = FieldTable::default();
     channel
-        .queue_bind(queue.into(), exchange.into(), key.into(), QueueBindOptions::default(), none)
+        .queue_bind(
+            queue.into(),
+            exchange.into(),
+            key.into(),
+            QueueBindOptions::default(),
+            none,
+        )
         .await
         .expect("binds");
 }
@@ -91,31 +124,57 @@ async fn publish(
     properties: BasicProperties,
     body: &[u8],
 ) -> Confirmation {
-    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let confirm =
-        channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.expect("publishes");
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..Default::default()
+    };
+    let confirm = channel
+        .basic_publish(exchange.into(), key.into(), options, body, properties)
+        .await
+        .expect("publishes");
     confirm.await.expect("is confirmed")
 }
 
 /// Publishes one message per text.
 async fn fill(channel: &Channel, queue: &str, bodies: &[&str]) {
     for body in bodies {
-        publish(channel, "", queue, BasicProperties::default(), body.as_bytes()).await;
+        publish(
+            channel,
+            "",
+            queue,
+            BasicProperties::default(),
+            body.as_bytes(),
+        )
+        .await;
     }
 }
 
-async fn consume(channel: &Channel, queue: &str, tag: &str, options: BasicConsumeOptions) -> Consumer {
-    channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default()).await.expect("consumes")
+async fn consume(
+    channel: &Channel,
+    queue: &str,
+    tag: &str,
+    options: BasicConsumeOptions,
+) -> Consumer {
+    channel
+        .basic_consume(queue.into(), tag.into(), options, FieldTable::default())
+        .await
+        .expect("consumes")
 }
 
 async fn next(consumer: &mut Consumer) -> Delivery {
-    futures_util::StreamExt::next(consumer).await.expect("the consumer lives").expect("the channel lives")
+    futures_util::StreamExt::next(consumer)
+        .await
+        .expect("the consumer lives")
+        .expect("the channel lives")
 }
 
 /// Fetches what waits, and acknowledges it: `(body, redelivered)` each.
 async fn drain(channel: &Channel, queue: &str) -> Vec<(String, bool)> {
     let mut found = Vec::new();
-    while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.expect("fetches")
+    while let Some(message) = channel
+        .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+        .await
+        .expect("fetches")
     {
         found.push((text(&message.data), message.redelivered));
     }
@@ -125,7 +184,10 @@ async fn drain(channel: &Channel, queue: &str) -> Vec<(String, bool)> {
 /// Fetches one message, waiting for it to arrive: dead letters take their time in RabbitMQ.
 async fn fetch(channel: &Channel, queue: &str) -> Delivery {
     loop {
-        if let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.expect("fetches")
+        if let Some(message) = channel
+            .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+            .await
+            .expect("fetches")
         {
             return message.delivery;
         }

@@ -20,13 +20,24 @@ async fn given_bindings_when_published_then_the_exchange_kind_decides_who_gets_i
             (Topic, "#", "", true),
         ];
         for (index, (kind, pattern, key, taken)) in cases.into_iter().enumerate() {
-            let (q, x) = (rig.name(&format!("q{index}")), rig.name(&format!("x{index}")));
+            let (q, x) = (
+                rig.name(&format!("q{index}")),
+                rig.name(&format!("x{index}")),
+            );
             queue(&channel, &q, &[]).await;
             exchange(&channel, &x, kind.clone()).await;
             bind(&channel, &q, &x, pattern).await;
             let confirmation = publish(&channel, &x, key, BasicProperties::default(), b"").await;
-            assert_eq!(confirmation == Confirmation::Ack(None), taken, "{kind:?} {pattern} {key}");
-            assert_eq!(queue(&channel, &q, &[]).await, u32::from(taken), "{kind:?} {pattern} {key}");
+            assert_eq!(
+                confirmation == Confirmation::Ack(None),
+                taken,
+                "{kind:?} {pattern} {key}"
+            );
+            assert_eq!(
+                queue(&channel, &q, &[]).await,
+                u32::from(taken),
+                "{kind:?} {pattern} {key}"
+            );
         }
     })
     .await;
@@ -43,7 +54,15 @@ async fn given_two_bindings_to_one_queue_when_both_match_then_it_gets_the_messag
         bind(&channel, &q, &x, "#").await;
         publish(&channel, &x, "a.b", BasicProperties::default(), b"").await;
         assert_eq!(queue(&channel, &q, &[]).await, 1);
-        channel.queue_unbind(q.as_str().into(), x.as_str().into(), "#".into(), FieldTable::default()).await.unwrap();
+        channel
+            .queue_unbind(
+                q.as_str().into(),
+                x.as_str().into(),
+                "#".into(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
         let unrouted = publish(&channel, &x, "b", BasicProperties::default(), b"").await;
         assert_ne!(unrouted, Confirmation::Ack(None), "the binding is gone");
     })
@@ -59,7 +78,16 @@ async fn given_exchanges_bound_to_each_other_when_published_then_the_message_pas
         exchange(&channel, &first, lapin::ExchangeKind::Topic).await;
         exchange(&channel, &second, lapin::ExchangeKind::Fanout).await;
         let (to, from) = (second.as_str().into(), first.as_str().into());
-        channel.exchange_bind(to, from, "a.#".into(), Default::default(), FieldTable::default()).await.unwrap();
+        channel
+            .exchange_bind(
+                to,
+                from,
+                "a.#".into(),
+                Default::default(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
         bind(&channel, &q, &second, "").await;
         publish(&channel, &first, "a.b", BasicProperties::default(), b"").await;
         publish(&channel, &first, "b", BasicProperties::default(), b"").await;
@@ -74,11 +102,21 @@ async fn given_a_mandatory_message_when_nothing_is_bound_then_it_comes_back_befo
         let (_connection, channel) = rig.publisher().await;
         let properties = BasicProperties::default().with_message_id("m1".into());
         let confirmation = publish(&channel, "", &rig.name("nowhere"), properties, b"back").await;
-        let Confirmation::Ack(Some(returned)) = confirmation else { panic!("not returned: {confirmation:?}") };
-        assert_eq!((returned.reply_code, returned.reply_text.as_str()), (312, "NO_ROUTE"));
+        let Confirmation::Ack(Some(returned)) = confirmation else {
+            panic!("not returned: {confirmation:?}")
+        };
+        assert_eq!(
+            (returned.reply_code, returned.reply_text.as_str()),
+            (312, "NO_ROUTE")
+        );
         assert_eq!(&returned.delivery.data[..], b"back");
         assert_eq!(
-            returned.delivery.properties.message_id().as_ref().map(lapin::types::ShortString::as_str),
+            returned
+                .delivery
+                .properties
+                .message_id()
+                .as_ref()
+                .map(lapin::types::ShortString::as_str),
             Some("m1")
         );
     })
@@ -100,7 +138,10 @@ async fn given_properties_and_a_large_body_when_fetched_then_every_byte_and_type
             ("time", AMQPValue::Timestamp(7)),
             ("nothing", AMQPValue::Void),
             ("table", AMQPValue::FieldTable(table(&[("x", long("y"))]))),
-            ("list", AMQPValue::FieldArray(vec![long("a"), AMQPValue::Boolean(false)].into())),
+            (
+                "list",
+                AMQPValue::FieldArray(vec![long("a"), AMQPValue::Boolean(false)].into()),
+            ),
         ]);
         let properties = BasicProperties::default()
             .with_headers(headers)
@@ -130,10 +171,22 @@ async fn given_a_full_queue_that_rejects_when_published_then_the_confirm_is_a_na
         let (_connection, channel) = rig.publisher().await;
         for (name, limit) in [("x-max-length", 2), ("x-max-length-bytes", 7)] {
             let q = rig.name(name);
-            queue(&channel, &q, &[(name, AMQPValue::LongInt(limit)), ("x-overflow", long("reject-publish"))]).await;
+            queue(
+                &channel,
+                &q,
+                &[
+                    (name, AMQPValue::LongInt(limit)),
+                    ("x-overflow", long("reject-publish")),
+                ],
+            )
+            .await;
             fill(&channel, &q, &["one", "two"]).await;
-            let confirmation = publish(&channel, "", &q, BasicProperties::default(), b"three").await;
-            assert!(matches!(confirmation, Confirmation::Nack(_)), "{name}: {confirmation:?}");
+            let confirmation =
+                publish(&channel, "", &q, BasicProperties::default(), b"three").await;
+            assert!(
+                matches!(confirmation, Confirmation::Nack(_)),
+                "{name}: {confirmation:?}"
+            );
             assert_eq!(drain(&channel, &q).await.len(), 2, "{name}");
         }
     })
@@ -150,10 +203,21 @@ async fn given_an_alternate_exchange_when_no_binding_matches_then_the_message_go
         bind(&channel, &q, &other, "").await;
         let arguments = table(&[("alternate-exchange", long(&other))]);
         let options = ExchangeDeclareOptions::default();
-        channel.exchange_declare(x.as_str().into(), lapin::ExchangeKind::Direct, options, arguments).await.unwrap();
+        channel
+            .exchange_declare(
+                x.as_str().into(),
+                lapin::ExchangeKind::Direct,
+                options,
+                arguments,
+            )
+            .await
+            .unwrap();
         publish(&channel, &x, "unknown", BasicProperties::default(), b"").await;
         assert_eq!(queue(&channel, &q, &[]).await, 1);
-        channel.exchange_delete(x.as_str().into(), Default::default()).await.unwrap();
+        channel
+            .exchange_delete(x.as_str().into(), Default::default())
+            .await
+            .unwrap();
     })
     .await;
 }

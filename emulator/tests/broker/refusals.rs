@@ -80,7 +80,10 @@ fn basic_publish(exchange: &str, immediate: bool) -> AMQPClass {
 }
 
 fn ack(delivery_tag: u64) -> AMQPClass {
-    AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack { delivery_tag, multiple: false }))
+    AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack {
+        delivery_tag,
+        multiple: false,
+    }))
 }
 
 type Case = (&'static str, Vec<AMQPClass>, u16, String);
@@ -88,8 +91,16 @@ type Case = (&'static str, Vec<AMQPClass>, u16, String);
 /// Name, methods of which the last is wrong, and the code and beginning of the text of the refusal.
 fn wrong_methods(q: &str) -> Vec<Case> {
     let ttl = |ms: i32| ("x-message-ttl", AMQPValue::LongInt(ms));
-    let get = |queue: &str| AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get { queue: queue.into(), no_ack: true }));
-    let purge = AMQPClass::Queue(queue::AMQPMethod::Purge(queue::Purge { queue: q.into(), nowait: false }));
+    let get = |queue: &str| {
+        AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get {
+            queue: queue.into(),
+            no_ack: true,
+        }))
+    };
+    let purge = AMQPClass::Queue(queue::AMQPMethod::Purge(queue::Purge {
+        queue: q.into(),
+        nowait: false,
+    }));
     let text = |text: &str| AMQPValue::LongString(text.into());
     let no_queue = format!("NOT_FOUND - no queue '{q}' in vhost '/'");
     vec![
@@ -204,20 +215,25 @@ async fn given_a_wrong_method_when_sent_then_channel_or_connection_is_closed_wit
     on_brokers(async |rig| {
         for index in 0..wrong_methods("").len() {
             // A name for each: RabbitMQ takes its time to delete what belonged to a connection.
-            let (name, methods, code, start) = wrong_methods(&rig.name(&index.to_string())).swap_remove(index);
+            let (name, methods, code, start) =
+                wrong_methods(&rig.name(&index.to_string())).swap_remove(index);
             let mut wire = Wire::open(&rig.uri).await;
             for method in methods {
                 wire.method(1, method).await;
             }
             let (got, text) = wire.refused().await;
-            assert!(got == code && text.starts_with(&start), "{name}: {got} {text}, expected {code} {start}");
+            assert!(
+                got == code && text.starts_with(&start),
+                "{name}: {got} {text}, expected {code} {start}"
+            );
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn given_a_wrong_message_when_published_then_channel_or_connection_is_closed_with_the_right_code() {
+async fn given_a_wrong_message_when_published_then_channel_or_connection_is_closed_with_the_right_code()
+ {
     on_brokers(async |rig| {
         let none = BasicProperties::default;
         let missing = rig.name("missing");
@@ -274,7 +290,8 @@ async fn given_broken_frames_when_sent_then_the_connection_is_closed_with_the_ri
         let mut wire = publish(Wire::open(&rig.uri).await).await;
         let headers = [("h".into(), AMQPValue::LongString("x".repeat(5000).into()))];
         let headers = FieldTable::from(std::collections::BTreeMap::from(headers));
-        wire.header(1, 0, BasicProperties::default().with_headers(headers)).await;
+        wire.header(1, 0, BasicProperties::default().with_headers(headers))
+            .await;
         assert_eq!(wire.refused().await.0, 501, "an oversized header frame");
 
         let mut wire = Wire::open(&rig.uri).await;
@@ -295,7 +312,9 @@ async fn given_broken_frames_when_sent_then_the_connection_is_closed_with_the_ri
 fn consume_with_priority() -> AMQPClass {
     let mut method = consume("q", "", false);
     if let AMQPClass::Basic(basic::AMQPMethod::Consume(consume)) = &mut method {
-        consume.arguments.insert("x-priority".into(), AMQPValue::LongInt(1));
+        consume
+            .arguments
+            .insert("x-priority".into(), AMQPValue::LongInt(1));
     }
     method
 }
@@ -304,12 +323,30 @@ fn consume_with_priority() -> AMQPClass {
 async fn given_what_this_broker_lacks_when_asked_then_it_says_not_implemented_and_names_it() {
     let broker = crate::start().await;
     let cases = [
-        ("tx.select", AMQPClass::Tx(tx::AMQPMethod::Select(tx::Select {}))),
-        ("x-max-priority", declare("q", &[("x-max-priority", AMQPValue::LongInt(3))])),
-        ("x-expires", declare("q", &[("x-expires", AMQPValue::LongInt(3))])),
-        ("quorum", declare("q", &[("x-queue-type", AMQPValue::LongString("quorum".into()))])),
+        (
+            "tx.select",
+            AMQPClass::Tx(tx::AMQPMethod::Select(tx::Select {})),
+        ),
+        (
+            "x-max-priority",
+            declare("q", &[("x-max-priority", AMQPValue::LongInt(3))]),
+        ),
+        (
+            "x-expires",
+            declare("q", &[("x-expires", AMQPValue::LongInt(3))]),
+        ),
+        (
+            "quorum",
+            declare(
+                "q",
+                &[("x-queue-type", AMQPValue::LongString("quorum".into()))],
+            ),
+        ),
         ("x-priority", consume_with_priority()),
-        ("method 11 of class 85", AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {}))),
+        (
+            "method 11 of class 85",
+            AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})),
+        ),
     ];
     for (name, method) in cases {
         let mut wire = Wire::open(&broker.uri()).await;
@@ -327,8 +364,16 @@ async fn given_a_closed_channel_when_agreed_then_its_number_can_be_opened_again(
         assert_eq!(wire.refused().await.0, 406);
         // What was on its way when the channel was closed does not count.
         wire.method(1, ack(2)).await;
-        wire.method(1, AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {}))).await;
-        wire.method(1, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}))).await;
+        wire.method(
+            1,
+            AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})),
+        )
+        .await;
+        wire.method(
+            1,
+            AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})),
+        )
+        .await;
         let opened = wire.read().await;
         let open_ok = AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}));
         assert_eq!(opened, Some(AMQPFrame::Method(1, open_ok)));

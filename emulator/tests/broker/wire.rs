@@ -48,15 +48,25 @@ impl Default for Hello<'_> {
 impl Wire {
     pub(crate) async fn connect(uri: &str) -> Self {
         let uri: AMQPUri = uri.parse().expect("a URI");
-        let socket = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await.expect("connects");
-        Self { socket, buffer: Vec::new(), body_frames: Vec::new() }
+        let socket = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port))
+            .await
+            .expect("connects");
+        Self {
+            socket,
+            buffer: Vec::new(),
+            body_frames: Vec::new(),
+        }
     }
 
     /// Connects and opens channel 1.
     pub(crate) async fn open(uri: &str) -> Self {
         let mut wire = Self::connect(uri).await;
         wire.hello(uri, Hello::default()).await.expect("is let in");
-        wire.method(1, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}))).await;
+        wire.method(
+            1,
+            AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})),
+        )
+        .await;
         wire.read().await.expect("opens a channel");
         wire
     }
@@ -85,12 +95,28 @@ impl Wire {
             Some(AMQPFrame::Method(0, AMQPClass::Connection(connection::AMQPMethod::Tune(_)))) => {}
             other => return Err(refusal(other)),
         }
-        let Hello { channel_max, frame_max, heartbeat, .. } = hello;
-        self.connection(connection::AMQPMethod::TuneOk(connection::TuneOk { channel_max, frame_max, heartbeat })).await;
+        let Hello {
+            channel_max,
+            frame_max,
+            heartbeat,
+            ..
+        } = hello;
+        self.connection(connection::AMQPMethod::TuneOk(connection::TuneOk {
+            channel_max,
+            frame_max,
+            heartbeat,
+        }))
+        .await;
         let vhost = hello.vhost.unwrap_or(&uri.vhost);
-        self.connection(connection::AMQPMethod::Open(connection::Open { virtual_host: vhost.into() })).await;
+        self.connection(connection::AMQPMethod::Open(connection::Open {
+            virtual_host: vhost.into(),
+        }))
+        .await;
         match self.read().await {
-            Some(AMQPFrame::Method(0, AMQPClass::Connection(connection::AMQPMethod::OpenOk(_)))) => Ok(()),
+            Some(AMQPFrame::Method(
+                0,
+                AMQPClass::Connection(connection::AMQPMethod::OpenOk(_)),
+            )) => Ok(()),
             other => Err(refusal(other)),
         }
     }
@@ -100,7 +126,10 @@ impl Wire {
     }
 
     pub(crate) async fn frame(&mut self, frame: &AMQPFrame) {
-        let bytes = gen_frame(frame)(WriteContext::from(Vec::new())).expect("is written").into_inner().0;
+        let bytes = gen_frame(frame)(WriteContext::from(Vec::new()))
+            .expect("is written")
+            .into_inner()
+            .0;
         self.raw(&bytes).await;
     }
 
@@ -108,8 +137,21 @@ impl Wire {
         self.frame(&AMQPFrame::Method(channel, method)).await;
     }
 
-    pub(crate) async fn header(&mut self, channel: u16, body_size: u64, properties: BasicProperties) {
-        self.frame(&AMQPFrame::Header(channel, AMQPContentHeader { class_id: 60, body_size, properties })).await;
+    pub(crate) async fn header(
+        &mut self,
+        channel: u16,
+        body_size: u64,
+        properties: BasicProperties,
+    ) {
+        self.frame(&AMQPFrame::Header(
+            channel,
+            AMQPContentHeader {
+                class_id: 60,
+                body_size,
+                properties,
+            },
+        ))
+        .await;
     }
 
     async fn connection(&mut self, method: connection::AMQPMethod) {

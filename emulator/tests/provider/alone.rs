@@ -20,16 +20,42 @@ impl Drop for Running {
 #[tokio::test]
 async fn given_the_provider_alone_when_tokens_are_used_then_a_line_tells_what_became_of_each() {
     let folder = tempfile::TempDir::new().unwrap();
-    std::fs::write(folder.path().join("knobs.json"), json!({"rotate": true, "grace": 3600}).to_string()).unwrap();
+    std::fs::write(
+        folder.path().join("knobs.json"),
+        json!({"rotate": true, "grace": 3600}).to_string(),
+    )
+    .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
-    command.current_dir(&folder).args(["provider", "--knobs", "knobs.json", "--issue", "tokens.json"]);
+    command.current_dir(&folder).args([
+        "provider",
+        "--knobs",
+        "knobs.json",
+        "--issue",
+        "tokens.json",
+    ]);
     let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Ctrl-C")).collect();
-    let of = |what: &str| banner.iter().find_map(|line| line.trim().strip_prefix(what)).unwrap().trim().to_owned();
-    assert_eq!((of("client id").as_str(), of("client secret").as_str()), (ID, SECRET));
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let banner: Vec<String> = lines
+        .by_ref()
+        .take_while(|line| !line.starts_with("Ctrl-C"))
+        .collect();
+    let of = |what: &str| {
+        banner
+            .iter()
+            .find_map(|line| line.trim().strip_prefix(what))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(
+        (of("client id").as_str(), of("client secret").as_str()),
+        (ID, SECRET)
+    );
 
-    let record: Value = serde_json::from_slice(&std::fs::read(folder.path().join("tokens.json")).unwrap()).unwrap();
+    let record: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("tokens.json")).unwrap()).unwrap();
     let form = [
         ("grant_type", "refresh_token"),
         ("refresh_token", record["refresh_token"].as_str().unwrap()),
@@ -37,9 +63,19 @@ async fn given_the_provider_alone_when_tokens_are_used_then_a_line_tells_what_be
         ("client_secret", SECRET),
     ];
     for _ in 0..2 {
-        client().post(of("token endpoint")).form(&form).send().await.unwrap().error_for_status().unwrap();
+        client()
+            .post(of("token endpoint"))
+            .form(&form)
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
     }
-    let told: Vec<String> = lines.take(7).map(|line| line.split_once("ms  ").unwrap().1.to_owned()).collect();
+    let told: Vec<String> = lines
+        .take(7)
+        .map(|line| line.split_once("ms  ").unwrap().1.to_owned())
+        .collect();
     assert_eq!(
         told,
         [

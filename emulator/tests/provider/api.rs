@@ -13,10 +13,25 @@ async fn given_calls_without_a_good_token_when_they_come_then_the_challenge_is_t
     let invalid = r#"error="invalid_token""#;
     for (request, status, challenge, has) in [
         (client().get(&url), 401, bare, true),
-        (client().get(&url).basic_auth("a", Some("b")), 401, bare, true),
+        (
+            client().get(&url).basic_auth("a", Some("b")),
+            401,
+            bare,
+            true,
+        ),
         (client().get(&url), 401, "error=", false),
-        (client().get(&url).bearer_auth("unknown-token"), 401, invalid, true),
-        (client().get(url.clone() + "?access_token=x"), 400, r#"error="invalid_request""#, true),
+        (
+            client().get(&url).bearer_auth("unknown-token"),
+            401,
+            invalid,
+            true,
+        ),
+        (
+            client().get(url.clone() + "?access_token=x"),
+            400,
+            r#"error="invalid_request""#,
+            true,
+        ),
     ] {
         let response = request.send().await.unwrap();
         assert_eq!(response.status().as_u16(), status);
@@ -31,13 +46,26 @@ async fn given_a_way_to_refuse_when_a_token_is_expired_then_the_api_refuses_in_i
     let record = provider.issue_expired();
     for (unauthorized, body) in [
         (
-            Unauthorized { status: 400, challenges: vec![], body: "<x>InvalidSessionId</x>".into() },
+            Unauthorized {
+                status: 400,
+                challenges: vec![],
+                body: "<x>InvalidSessionId</x>".into(),
+            },
             "<x>InvalidSessionId</x>",
         ),
-        (Unauthorized { status: 403, challenges: vec![], body: json!({"code": 602}) }, r#"{"code":602}"#),
+        (
+            Unauthorized {
+                status: 403,
+                challenges: vec![],
+                body: json!({"code": 602}),
+            },
+            r#"{"code":602}"#,
+        ),
     ] {
         provider.knobs(|knobs| knobs.unauthorized = unauthorized.clone());
-        let request = client().get(provider.api_url() + "/me").bearer_auth(text(&record, "access_token"));
+        let request = client()
+            .get(provider.api_url() + "/me")
+            .bearer_auth(text(&record, "access_token"));
         let response = request.send().await.unwrap();
         assert_eq!(response.status().as_u16(), unauthorized.status);
         assert!(!response.headers().contains_key("www-authenticate"));
@@ -47,9 +75,16 @@ async fn given_a_way_to_refuse_when_a_token_is_expired_then_the_api_refuses_in_i
 
 #[tokio::test]
 async fn given_every_token_is_refused_when_a_fresh_one_comes_then_the_api_refuses_it_too() {
-    let provider = provider(Knobs { refuse_all: true, ..Knobs::default() }).await;
+    let provider = provider(Knobs {
+        refuse_all: true,
+        ..Knobs::default()
+    })
+    .await;
     let record = provider.issue();
-    assert_eq!(crate::me(&provider, text(&record, "access_token")).await, 401);
+    assert_eq!(
+        crate::me(&provider, text(&record, "access_token")).await,
+        401
+    );
     assert!(provider.is_good(text(&record, "access_token")));
 }
 
@@ -58,9 +93,20 @@ async fn given_a_scheme_of_its_own_when_the_api_is_called_then_only_that_is_good
     let provider = provider(Knobs::preset("zoho").unwrap()).await;
     let record = provider.issue();
     let request = || client().get(provider.api_url() + "/me");
-    let good = request().header("authorization", format!("Zoho-oauthtoken {}", text(&record, "access_token")));
+    let good = request().header(
+        "authorization",
+        format!("Zoho-oauthtoken {}", text(&record, "access_token")),
+    );
     assert_eq!(good.send().await.unwrap().status(), 200);
-    assert_eq!(request().bearer_auth(text(&record, "access_token")).send().await.unwrap().status(), 401);
+    assert_eq!(
+        request()
+            .bearer_auth(text(&record, "access_token"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        401
+    );
 }
 
 #[tokio::test]
@@ -70,13 +116,24 @@ async fn given_a_request_when_it_is_echoed_then_all_of_it_comes_back_but_the_tok
     let request = client()
         .request(Method::PATCH, provider.api_url() + "/echo/a%20b?c=d")
         .bearer_auth(text(&record, "access_token"));
-    let echo: Value = request.header("x-own", "1").body("text").send().await.unwrap().json().await.unwrap();
+    let echo: Value = request
+        .header("x-own", "1")
+        .body("text")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(echo["method"], "PATCH");
     assert_eq!(
         (&echo["path"], &echo["query"], &echo["body"]),
         (&json!("/api/echo/a%20b"), &json!("c=d"), &json!("text"))
     );
-    assert_eq!((&echo["headers"]["x-own"], &echo["host"]), (&json!("1"), &json!(provider.addr().to_string())));
+    assert_eq!(
+        (&echo["headers"]["x-own"], &echo["host"]),
+        (&json!("1"), &json!(provider.addr().to_string()))
+    );
     assert!(!echo.to_string().contains(text(&record, "access_token")));
 }
 
@@ -86,17 +143,47 @@ async fn given_calls_when_the_log_is_read_then_it_has_them_with_every_authorizat
     let record = provider.issue();
     let token = text(&record, "access_token");
     let items = provider.api_url() + "/items";
-    let created = client().post(&items).bearer_auth(token).json(&json!({"name": "n"})).send().await.unwrap();
+    let created = client()
+        .post(&items)
+        .bearer_auth(token)
+        .json(&json!({"name": "n"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(
-        (created.status().as_u16(), created.json::<Value>().await.unwrap()),
+        (
+            created.status().as_u16(),
+            created.json::<Value>().await.unwrap()
+        ),
         (201, json!({"name": "n", "id": "item-4"}))
     );
-    let listed: Value = client().get(&items).bearer_auth("other").send().await.unwrap().json().await.unwrap();
+    let listed: Value = client()
+        .get(&items)
+        .bearer_auth("other")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(listed["error"], "invalid_token");
     let calls = provider.api_calls();
-    assert_eq!((calls[0].method.as_str(), calls[0].path.as_str(), calls[0].status), ("POST", "/api/items", Some(201)));
-    assert_eq!((&calls[0].body[..], calls[1].token.as_deref()), (&br#"{"name":"n"}"#[..], Some("other")));
-    assert_eq!(provider.authorizations(), [format!("Bearer {token}"), "Bearer other".to_owned()]);
+    assert_eq!(
+        (
+            calls[0].method.as_str(),
+            calls[0].path.as_str(),
+            calls[0].status
+        ),
+        ("POST", "/api/items", Some(201))
+    );
+    assert_eq!(
+        (&calls[0].body[..], calls[1].token.as_deref()),
+        (&br#"{"name":"n"}"#[..], Some("other"))
+    );
+    assert_eq!(
+        provider.authorizations(),
+        [format!("Bearer {token}"), "Bearer other".to_owned()]
+    );
 }
 
 #[tokio::test]
@@ -109,9 +196,19 @@ async fn given_resources_when_they_are_asked_for_then_they_answer_as_a_rest_api_
         (Method::DELETE, "/items/item-1", 204),
         (Method::GET, "/nothing", 404),
     ] {
-        let request = client().request(method, provider.api_url() + path).bearer_auth(text(&record, "access_token"));
-        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{path}");
+        let request = client()
+            .request(method, provider.api_url() + path)
+            .bearer_auth(text(&record, "access_token"));
+        assert_eq!(
+            request.send().await.unwrap().status().as_u16(),
+            status,
+            "{path}"
+        );
     }
-    let elsewhere = client().get(provider.url() + "/elsewhere").send().await.unwrap();
+    let elsewhere = client()
+        .get(provider.url() + "/elsewhere")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(elsewhere.status(), 501);
 }

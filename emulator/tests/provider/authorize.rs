@@ -1,6 +1,9 @@
 //! The authorization code flow with PKCE, and revocation.
 
-use crate::{Clock, ID, SECOND, SECRET, access_token, client, me, provider, refresh, refresh_token, text, token_call};
+use crate::{
+    Clock, ID, SECOND, SECRET, access_token, client, me, provider, refresh, refresh_token, text,
+    token_call,
+};
 use emulator::provider::{Knobs, Provider, Scripted};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,18 +24,33 @@ const REQUEST: [(&str, &str); 6] = [
 
 /// The request with some parameters replaced; an empty value takes one out.
 fn request<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let mut parameters: BTreeMap<&str, &str> = REQUEST.into_iter().chain(changes.iter().copied()).collect();
+    let mut parameters: BTreeMap<&str, &str> =
+        REQUEST.into_iter().chain(changes.iter().copied()).collect();
     parameters.retain(|_, value| !value.is_empty());
     parameters.into_iter().collect()
 }
 
 /// Status, and the parameters that the client is sent back with.
-async fn authorize(provider: &Provider, parameters: &[(&str, &str)]) -> (u16, BTreeMap<String, String>) {
-    let response = client().get(provider.authorize_url()).query(parameters).send().await.unwrap();
+async fn authorize(
+    provider: &Provider,
+    parameters: &[(&str, &str)],
+) -> (u16, BTreeMap<String, String>) {
+    let response = client()
+        .get(provider.authorize_url())
+        .query(parameters)
+        .send()
+        .await
+        .unwrap();
     let status = response.status().as_u16();
-    let back = response.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
+    let back = response
+        .headers()
+        .get("location")
+        .map(|location| location.to_str().unwrap().to_owned());
     let back = back.map(|location| reqwest::Url::parse(&location).unwrap());
-    let pairs = back.iter().flat_map(|url| url.query_pairs().into_owned()).collect();
+    let pairs = back
+        .iter()
+        .flat_map(|url| url.query_pairs().into_owned())
+        .collect();
     assert!(back.is_none_or(|url| url.as_str().starts_with(BACK)));
     (status, pairs)
 }
@@ -55,7 +73,10 @@ async fn exchange(provider: &Provider, code: &str, changes: &[(&str, &str)]) -> 
 async fn given_an_authorization_with_pkce_when_the_code_is_exchanged_then_there_is_a_grant() {
     let provider = provider(Knobs::default()).await;
     let (status, back) = authorize(&provider, &request(&[("scope", "read")])).await;
-    assert_eq!((status, back["state"].as_str(), back["iss"].clone()), (302, "the state", provider.url()));
+    assert_eq!(
+        (status, back["state"].as_str(), back["iss"].clone()),
+        (302, "the state", provider.url())
+    );
     let (status, answer) = exchange(&provider, &back["code"], &[]).await;
     assert_eq!((status, &answer["scope"]), (200, &json!("read")));
     assert_eq!(me(&provider, access_token(&answer)).await, 200);
@@ -66,7 +87,8 @@ async fn given_an_authorization_with_pkce_when_the_code_is_exchanged_then_there_
 }
 
 #[tokio::test]
-async fn given_a_code_that_was_exchanged_when_it_comes_again_then_it_is_refused_and_its_tokens_are_dead() {
+async fn given_a_code_that_was_exchanged_when_it_comes_again_then_it_is_refused_and_its_tokens_are_dead()
+ {
     let provider = provider(Knobs::default()).await;
     let (_, back) = authorize(&provider, &REQUEST).await;
     let (_, answer) = exchange(&provider, &back["code"], &[]).await;
@@ -82,8 +104,17 @@ async fn given_a_code_when_it_is_exchanged_wrongly_then_it_is_refused_and_stays_
     for (changes, error) in [
         (("code_verifier", ""), "invalid_request"),
         (("code_verifier", "too short"), "invalid_request"),
-        (("code_verifier", "another-verifier-that-is-as-long-as-it-must-be"), "invalid_grant"),
-        (("redirect_uri", "http://127.0.0.1:4711/other"), "invalid_grant"),
+        (
+            (
+                "code_verifier",
+                "another-verifier-that-is-as-long-as-it-must-be",
+            ),
+            "invalid_grant",
+        ),
+        (
+            ("redirect_uri", "http://127.0.0.1:4711/other"),
+            "invalid_grant",
+        ),
         (("redirect_uri", ""), "invalid_request"),
         (("client_secret", "wrong"), "invalid_client"),
     ] {
@@ -99,11 +130,15 @@ async fn given_a_code_when_its_time_is_over_then_it_is_refused() {
     let clock = Clock::pause();
     let (_, back) = authorize(&provider, &REQUEST).await;
     clock.advance(60 * SECOND).await;
-    assert_eq!(exchange(&provider, &back["code"], &[]).await.1["error_description"], "this code is expired");
+    assert_eq!(
+        exchange(&provider, &back["code"], &[]).await.1["error_description"],
+        "this code is expired"
+    );
 }
 
 #[tokio::test]
-async fn given_a_request_that_is_wrong_when_the_client_is_known_then_it_is_sent_back_with_an_error() {
+async fn given_a_request_that_is_wrong_when_the_client_is_known_then_it_is_sent_back_with_an_error()
+{
     let provider = provider(Knobs::default()).await;
     for (change, error) in [
         (("response_type", "token"), "unsupported_response_type"),
@@ -115,7 +150,11 @@ async fn given_a_request_that_is_wrong_when_the_client_is_known_then_it_is_sent_
         (("state", ""), "invalid_request"),
     ] {
         let (status, back) = authorize(&provider, &request(&[change])).await;
-        assert_eq!((status, back["error"].as_str(), back.get("code")), (302, error, None), "{change:?}");
+        assert_eq!(
+            (status, back["error"].as_str(), back.get("code")),
+            (302, error, None),
+            "{change:?}"
+        );
     }
 }
 
@@ -136,54 +175,105 @@ async fn given_nobody_known_to_return_to_when_a_request_comes_then_it_is_refused
 
 #[tokio::test]
 async fn given_knobs_of_the_authorization_when_they_are_turned_then_the_answer_is_as_they_say() {
-    let provider = provider(Knobs { deny: Some("access_denied".into()), ..Knobs::default() }).await;
+    let provider = provider(Knobs {
+        deny: Some("access_denied".into()),
+        ..Knobs::default()
+    })
+    .await;
     let (_, back) = authorize(&provider, &REQUEST).await;
     assert_eq!(
-        (back["error"].as_str(), back["state"].as_str(), back.get("code")),
+        (
+            back["error"].as_str(),
+            back["state"].as_str(),
+            back.get("code")
+        ),
         ("access_denied", "the state", None)
     );
 
     provider.knobs(|knobs| {
-        *knobs = Knobs { state: Some("other".into()), iss: Some("http://127.0.0.1:1".into()), ..Knobs::default() };
+        *knobs = Knobs {
+            state: Some("other".into()),
+            iss: Some("http://127.0.0.1:1".into()),
+            ..Knobs::default()
+        };
     });
     let (_, back) = authorize(&provider, &REQUEST).await;
-    assert_eq!((back["state"].as_str(), back["iss"].as_str()), ("other", "http://127.0.0.1:1"));
+    assert_eq!(
+        (back["state"].as_str(), back["iss"].as_str()),
+        ("other", "http://127.0.0.1:1")
+    );
 
     provider.knobs(|knobs| (knobs.iss, knobs.require_pkce) = (Some(String::new()), false));
-    let (_, back) = authorize(&provider, &request(&[("code_challenge", ""), ("code_challenge_method", "")])).await;
+    let (_, back) = authorize(
+        &provider,
+        &request(&[("code_challenge", ""), ("code_challenge_method", "")]),
+    )
+    .await;
     assert_eq!(back.get("iss"), None);
-    assert_eq!(exchange(&provider, &back["code"], &[("code_verifier", "")]).await.0, 200);
+    assert_eq!(
+        exchange(&provider, &back["code"], &[("code_verifier", "")])
+            .await
+            .0,
+        200
+    );
 }
 
 async fn revoke(provider: &Provider, token: &str, secret: &str) -> u16 {
-    let form = [("token", token), ("client_id", ID), ("client_secret", secret)];
-    client().post(provider.revoke_url()).form(&form).send().await.unwrap().status().as_u16()
+    let form = [
+        ("token", token),
+        ("client_id", ID),
+        ("client_secret", secret),
+    ];
+    client()
+        .post(provider.revoke_url())
+        .form(&form)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 #[tokio::test]
-async fn given_a_token_when_it_is_revoked_then_it_is_dead_and_a_refresh_token_takes_its_grant_with_it() {
+async fn given_a_token_when_it_is_revoked_then_it_is_dead_and_a_refresh_token_takes_its_grant_with_it()
+ {
     let provider = provider(Knobs::default()).await;
     let (record, other) = (provider.issue(), provider.issue());
-    assert_eq!(revoke(&provider, text(&other, "access_token"), SECRET).await, 200);
+    assert_eq!(
+        revoke(&provider, text(&other, "access_token"), SECRET).await,
+        200
+    );
     assert_eq!(me(&provider, text(&other, "access_token")).await, 401);
     assert!(provider.is_spendable(text(&other, "refresh_token")));
 
-    assert_eq!(revoke(&provider, text(&record, "refresh_token"), SECRET).await, 200);
+    assert_eq!(
+        revoke(&provider, text(&record, "refresh_token"), SECRET).await,
+        200
+    );
     assert!(!provider.is_spendable(text(&record, "refresh_token")));
     assert_eq!(me(&provider, text(&record, "access_token")).await, 401);
 }
 
 #[tokio::test]
 async fn given_revocations_of_all_kinds_when_they_are_asked_for_then_unknown_tokens_are_fine_and_wrong_clients_are_not()
-{
+ {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     assert_eq!(revoke(&provider, "never issued", SECRET).await, 200);
-    assert_eq!(revoke(&provider, text(&record, "refresh_token"), "wrong").await, 401);
+    assert_eq!(
+        revoke(&provider, text(&record, "refresh_token"), "wrong").await,
+        401
+    );
     assert_eq!(revoke(&provider, "", SECRET).await, 400);
     provider.script_revoke([Scripted::retry_after(503, "1")]);
-    assert_eq!(revoke(&provider, text(&record, "refresh_token"), SECRET).await, 503);
+    assert_eq!(
+        revoke(&provider, text(&record, "refresh_token"), SECRET).await,
+        503
+    );
     assert!(provider.is_spendable(text(&record, "refresh_token")));
-    assert_eq!(revoke(&provider, text(&record, "refresh_token"), SECRET).await, 200);
+    assert_eq!(
+        revoke(&provider, text(&record, "refresh_token"), SECRET).await,
+        200
+    );
     assert!(!provider.is_spendable(text(&record, "refresh_token")));
 }

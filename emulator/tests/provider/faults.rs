@@ -21,17 +21,30 @@ async fn given_a_script_when_calls_come_then_each_takes_its_answer_and_then_all_
             body: "<p>".into(),
         },
     ]);
-    assert_eq!(refresh(&provider, token).await, (503, json!({"down": true})));
+    assert_eq!(
+        refresh(&provider, token).await,
+        (503, json!({"down": true}))
+    );
     assert_eq!(refresh(&provider, token).await.0, 200);
     let limited = send_refresh(&provider, token).await.unwrap();
-    assert_eq!((limited.status().as_u16(), &limited.headers()["retry-after"]), (429, &"7".parse().unwrap()));
-    assert_eq!(refresh(&provider, token).await, (400, json!({"error": "temporarily_unavailable"})));
+    assert_eq!(
+        (limited.status().as_u16(), &limited.headers()["retry-after"]),
+        (429, &"7".parse().unwrap())
+    );
+    assert_eq!(
+        refresh(&provider, token).await,
+        (400, json!({"error": "temporarily_unavailable"}))
+    );
     let page = send_refresh(&provider, token).await.unwrap();
     assert_eq!(page.headers()["content-type"], "text/html");
     assert_eq!(page.text().await.unwrap(), "<p>");
     assert_eq!(refresh(&provider, token).await.0, 200);
     assert_eq!((provider.refreshes(), provider.presented(token)), (6, 2));
-    let statuses: Vec<_> = provider.token_calls().iter().map(|call| call.status).collect();
+    let statuses: Vec<_> = provider
+        .token_calls()
+        .iter()
+        .map(|call| call.status)
+        .collect();
     assert_eq!(statuses, [503, 200, 429, 400, 200, 200].map(Some));
 }
 
@@ -40,7 +53,9 @@ async fn given_a_redirect_when_it_is_answered_then_it_is_307_and_nothing_is_done
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     provider.script_token([Scripted::Redirect("http://127.0.0.1:1/token".into())]);
-    let response = send_refresh(&provider, text(&record, "refresh_token")).await.unwrap();
+    let response = send_refresh(&provider, text(&record, "refresh_token"))
+        .await
+        .unwrap();
     assert_eq!(
         (response.status().as_u16(), &response.headers()["location"]),
         (307, &"http://127.0.0.1:1/token".parse().unwrap())
@@ -53,7 +68,11 @@ async fn given_a_connection_that_is_cut_when_it_is_before_the_exchange_then_noth
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     provider.script_token([Scripted::DropBefore]);
-    assert!(send_refresh(&provider, text(&record, "refresh_token")).await.is_err());
+    assert!(
+        send_refresh(&provider, text(&record, "refresh_token"))
+            .await
+            .is_err()
+    );
     assert!(provider.is_spendable(text(&record, "refresh_token")));
     assert_eq!(provider.token_calls()[0].status, None);
 }
@@ -61,7 +80,11 @@ async fn given_a_connection_that_is_cut_when_it_is_before_the_exchange_then_noth
 #[tokio::test]
 async fn given_an_answer_that_is_lost_when_it_is_after_the_exchange_then_the_token_is_spent() {
     let provider = provider(Knobs::rotating()).await;
-    for lost in [Scripted::DropAfterCommit, Scripted::DropMidAnswer, Scripted::StatusAfterCommit(504, json!({}))] {
+    for lost in [
+        Scripted::DropAfterCommit,
+        Scripted::DropMidAnswer,
+        Scripted::StatusAfterCommit(504, json!({})),
+    ] {
         let record = provider.issue();
         provider.script_token([lost.clone()]);
         let answer = match send_refresh(&provider, text(&record, "refresh_token")).await {
@@ -73,15 +96,20 @@ async fn given_an_answer_that_is_lost_when_it_is_after_the_exchange_then_the_tok
             Err(_) => false,
         };
         assert!(!arrived, "{lost:?}");
-        assert!(!provider.is_spendable(text(&record, "refresh_token")), "{lost:?}");
+        assert!(
+            !provider.is_spendable(text(&record, "refresh_token")),
+            "{lost:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn given_delays_when_they_are_ordered_then_the_exchange_is_after_or_before_them() {
     let clock = Clock::pause();
-    for (delay, spent) in [(Scripted::DelayBefore(10 * SECOND), false), (Scripted::DelayAfterCommit(10 * SECOND), true)]
-    {
+    for (delay, spent) in [
+        (Scripted::DelayBefore(10 * SECOND), false),
+        (Scripted::DelayAfterCommit(10 * SECOND), true),
+    ] {
         let provider = provider(Knobs::rotating()).await;
         let record = provider.issue();
         provider.script_token([delay]);
@@ -118,7 +146,11 @@ async fn given_held_calls_when_they_are_let_go_then_they_are_carried_out() {
     assert!(provider.is_spendable(&token));
     hold.release();
     assert_eq!(refreshing.await.unwrap(), 200);
-    assert_eq!(refresh(&provider, &token).await.0, 400, "a hold that is released holds nothing");
+    assert_eq!(
+        refresh(&provider, &token).await.0,
+        400,
+        "a hold that is released holds nothing"
+    );
 }
 
 #[tokio::test]
@@ -134,11 +166,15 @@ async fn given_a_client_that_goes_away_when_its_answer_is_held_then_the_exchange
     hold.held(1).await;
     refreshing.abort();
     assert!(!provider.is_spendable(&token));
-    assert_eq!(story(&provider)[1..], ["spent rt-1", "issued at-4 and rt-3 (grant 0)"]);
+    assert_eq!(
+        story(&provider)[1..],
+        ["spent rt-1", "issued at-4 and rt-3 (grant 0)"]
+    );
 }
 
 #[tokio::test]
-async fn given_a_client_that_goes_away_when_its_call_is_held_before_the_exchange_then_that_happens_still() {
+async fn given_a_client_that_goes_away_when_its_call_is_held_before_the_exchange_then_that_happens_still()
+ {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token").to_owned();
@@ -156,8 +192,13 @@ async fn given_a_client_that_goes_away_when_its_call_is_held_before_the_exchange
 }
 
 #[tokio::test]
-async fn given_parallel_refreshes_that_fail_when_two_come_then_the_second_is_refused_and_nothing_is_lost() {
-    let provider = provider(Knobs { concurrent_refresh_fails: true, ..Knobs::default() }).await;
+async fn given_parallel_refreshes_that_fail_when_two_come_then_the_second_is_refused_and_nothing_is_lost()
+ {
+    let provider = provider(Knobs {
+        concurrent_refresh_fails: true,
+        ..Knobs::default()
+    })
+    .await;
     let (record, other) = (provider.issue(), provider.issue());
     let token = text(&record, "refresh_token").to_owned();
     let hold = provider.hold_token_answers();
@@ -167,16 +208,29 @@ async fn given_parallel_refreshes_that_fail_when_two_come_then_the_second_is_ref
     });
     hold.held(1).await;
     let refused = refresh(&provider, &token).await;
-    assert_eq!(refused, (400, json!({"error": "invalid_grant", "error_description": "expired authorization code"})));
+    assert_eq!(
+        refused,
+        (
+            400,
+            json!({"error": "invalid_grant", "error_description": "expired authorization code"})
+        )
+    );
     hold.release();
     assert_eq!(first.await.unwrap(), 200);
     assert_eq!(refresh(&provider, &token).await.0, 200);
-    assert_eq!(refresh(&provider, text(&other, "refresh_token")).await.0, 200);
+    assert_eq!(
+        refresh(&provider, text(&other, "refresh_token")).await.0,
+        200
+    );
 }
 
 #[tokio::test]
 async fn given_latency_when_a_token_call_comes_then_it_takes_that_long() {
-    let provider = provider(Knobs { latency: 5 * SECOND, ..Knobs::default() }).await;
+    let provider = provider(Knobs {
+        latency: 5 * SECOND,
+        ..Knobs::default()
+    })
+    .await;
     let clock = Clock::pause();
     let record = provider.issue();
     let refreshing = tokio::spawn({
@@ -207,15 +261,22 @@ async fn given_a_script_of_the_api_when_calls_come_then_they_take_its_answers() 
         },
     ]);
     assert_eq!(me(&provider, text(&record, "access_token")).await, 429);
-    let request = client().get(provider.api_url() + "/me").bearer_auth(text(&record, "access_token"));
+    let request = client()
+        .get(provider.api_url() + "/me")
+        .bearer_auth(text(&record, "access_token"));
     let response = request.send().await.unwrap();
-    let challenges: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
+    let challenges: Vec<_> = response
+        .headers()
+        .get_all("www-authenticate")
+        .iter()
+        .collect();
     assert_eq!(challenges, ["Basic realm=\"x\"", challenge]);
     assert_eq!(me(&provider, text(&record, "access_token")).await, 200);
 }
 
 #[tokio::test]
-async fn given_a_held_answer_of_the_api_when_the_token_expires_meanwhile_then_it_was_judged_before() {
+async fn given_a_held_answer_of_the_api_when_the_token_expires_meanwhile_then_it_was_judged_before()
+{
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let hold = provider.hold_api_answers();

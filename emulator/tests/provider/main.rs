@@ -17,7 +17,12 @@ const ID: &str = "emulator-client";
 const SECRET: &str = "emulator-client-secret";
 
 async fn provider(knobs: Knobs) -> Provider {
-    Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap()
+    Provider::start(ProviderConfig {
+        knobs,
+        ..ProviderConfig::default()
+    })
+    .await
+    .unwrap()
 }
 
 fn client() -> Client {
@@ -43,12 +48,19 @@ async fn refresh(provider: &Provider, refresh_token: &str) -> (u16, Value) {
 
 /// Any call of the token endpoint that is given as a form.
 async fn token_call(provider: &Provider, form: &[(&str, &str)]) -> (u16, Value) {
-    let response = client().post(provider.token_url()).form(form).send().await.unwrap();
+    let response = client()
+        .post(provider.token_url())
+        .form(form)
+        .send()
+        .await
+        .unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
 async fn me(provider: &Provider, access_token: &str) -> u16 {
-    let request = client().get(provider.api_url() + "/me").bearer_auth(access_token);
+    let request = client()
+        .get(provider.api_url() + "/me")
+        .bearer_auth(access_token);
     request.send().await.unwrap().status().as_u16()
 }
 
@@ -69,7 +81,13 @@ fn story(provider: &Provider) -> Vec<String> {
     let entries = provider.log().into_iter().map(|entry| entry.kind);
     let tokens = entries.filter(|kind| {
         use emulator::provider::Kind;
-        !matches!(kind, Kind::TokenCall(_) | Kind::ApiCall(_) | Kind::AuthorizeCall { .. } | Kind::RevokeCall { .. })
+        !matches!(
+            kind,
+            Kind::TokenCall(_)
+                | Kind::ApiCall(_)
+                | Kind::AuthorizeCall { .. }
+                | Kind::RevokeCall { .. }
+        )
     });
     tokens.map(|kind| kind.to_string()).collect()
 }

@@ -1,7 +1,9 @@
 //! What token requests must look like, and what the answers look like.
 
 use crate::{ID, SECRET, client, provider, refresh, text, token_call};
-use emulator::provider::{BodyFormat, ClientAuth, Content, Credentials, ExpiresIn, Knobs, Provider, ProviderConfig};
+use emulator::provider::{
+    BodyFormat, ClientAuth, Content, Credentials, ExpiresIn, Knobs, Provider, ProviderConfig,
+};
 use reqwest::Response;
 use serde_json::{Map, Value, json};
 
@@ -16,43 +18,75 @@ async fn given_a_wrong_request_when_it_is_sent_then_the_error_of_rfc_6749_says_w
     let token = text(&record, "refresh_token");
     let client = [("client_id", ID), ("client_secret", SECRET)];
     let with = |more: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
-        client.iter().chain(more).map(|&(name, value)| (name, value.to_owned())).collect()
+        client
+            .iter()
+            .chain(more)
+            .map(|&(name, value)| (name, value.to_owned()))
+            .collect()
     };
     for (form, status, error, description) in [
-        (with(&[]), 400, "invalid_request", "the parameter grant_type is missing"),
+        (
+            with(&[]),
+            400,
+            "invalid_request",
+            "the parameter grant_type is missing",
+        ),
         (
             with(&[("grant_type", "password")]),
             400,
             "unsupported_grant_type",
             "there is no grant type \"password\" here",
         ),
-        (with(&[("grant_type", "refresh_token")]), 400, "invalid_request", "the parameter refresh_token is missing"),
         (
-            with(&[("grant_type", "refresh_token"), ("refresh_token", token), ("refresh_token", token)]),
+            with(&[("grant_type", "refresh_token")]),
+            400,
+            "invalid_request",
+            "the parameter refresh_token is missing",
+        ),
+        (
+            with(&[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token),
+                ("refresh_token", token),
+            ]),
             400,
             "invalid_request",
             "the parameter refresh_token came twice",
         ),
         (
-            with(&[("grant_type", "refresh_token"), ("refresh_token", "no such")]),
+            with(&[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", "no such"),
+            ]),
             400,
             "invalid_grant",
             "this refresh token was never issued here",
         ),
         (
-            with(&[("grant_type", "refresh_token"), ("refresh_token", token), ("scope", "read admin")]),
+            with(&[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token),
+                ("scope", "read admin"),
+            ]),
             400,
             "invalid_scope",
             "more scope is asked for than was granted",
         ),
         (
-            with(&[("grant_type", "authorization_code"), ("code", "no such"), ("redirect_uri", "http://127.0.0.1/")]),
+            with(&[
+                ("grant_type", "authorization_code"),
+                ("code", "no such"),
+                ("redirect_uri", "http://127.0.0.1/"),
+            ]),
             400,
             "invalid_grant",
             "this code was never issued here",
         ),
         (
-            vec![("client_id", "other".into()), ("client_secret", SECRET.into())],
+            vec![
+                ("client_id", "other".into()),
+                ("client_secret", SECRET.into()),
+            ],
             401,
             "invalid_client",
             "this client is unknown",
@@ -63,11 +97,25 @@ async fn given_a_wrong_request_when_it_is_sent_then_the_error_of_rfc_6749_says_w
             "invalid_client",
             "the client's secret is wrong",
         ),
-        (vec![("client_id", ID.into())], 401, "invalid_client", "the client's credentials are missing"),
+        (
+            vec![("client_id", ID.into())],
+            401,
+            "invalid_client",
+            "the client's credentials are missing",
+        ),
     ] {
-        let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let form: Vec<(&str, &str)> = form
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let answer = token_call(&provider, &form).await;
-        assert_eq!(answer, (status, json!({"error": error, "error_description": description})));
+        assert_eq!(
+            answer,
+            (
+                status,
+                json!({"error": error, "error_description": description})
+            )
+        );
     }
     assert_eq!(provider.presented(token), 0, "nothing of it was spent");
 }
@@ -78,26 +126,57 @@ async fn given_requests_in_the_wrong_shape_when_they_are_sent_then_they_are_refu
     let url = provider.token_url();
     let form = [("grant_type", "refresh_token")];
     for (request, status, part) in [
-        (client().get(&url), 405, "the method must be POST, it is GET"),
-        (client().post(url.clone() + "?a=1").form(&form), 400, "the address must not have a query"),
-        (client().post(&url).json(&json!({})), 400, "the content type must be application/x-www-form-urlencoded"),
-        (client().post(&url).form(&form).body("a=%"), 400, "a % is not followed by two hexadecimal digits"),
+        (
+            client().get(&url),
+            405,
+            "the method must be POST, it is GET",
+        ),
+        (
+            client().post(url.clone() + "?a=1").form(&form),
+            400,
+            "the address must not have a query",
+        ),
+        (
+            client().post(&url).json(&json!({})),
+            400,
+            "the content type must be application/x-www-form-urlencoded",
+        ),
+        (
+            client().post(&url).form(&form).body("a=%"),
+            400,
+            "a % is not followed by two hexadecimal digits",
+        ),
     ] {
         let (answered, answer) = outcome(request.send().await.unwrap()).await;
-        assert_eq!((answered, &answer["error"]), (status, &json!("invalid_request")));
-        assert!(answer["error_description"].as_str().unwrap().contains(part), "{answer}");
+        assert_eq!(
+            (answered, &answer["error"]),
+            (status, &json!("invalid_request"))
+        );
+        assert!(
+            answer["error_description"].as_str().unwrap().contains(part),
+            "{answer}"
+        );
     }
 }
 
 /// A client whose credentials have in them what encodings change.
 async fn special(client_auth: ClientAuth) -> Provider {
-    let knobs = Knobs { client_auth, ..Knobs::default() };
-    let config = ProviderConfig { client_id: "i d".into(), client_secret: "s:e+c%41".into(), knobs, port: 0 };
+    let knobs = Knobs {
+        client_auth,
+        ..Knobs::default()
+    };
+    let config = ProviderConfig {
+        client_id: "i d".into(),
+        client_secret: "s:e+c%41".into(),
+        knobs,
+        port: 0,
+    };
     Provider::start(config).await.unwrap()
 }
 
 #[tokio::test]
-async fn given_each_way_to_authenticate_when_a_client_uses_one_of_them_then_only_the_wanted_one_is_good() {
+async fn given_each_way_to_authenticate_when_a_client_uses_one_of_them_then_only_the_wanted_one_is_good()
+ {
     use ClientAuth::{Any, Basic, BasicRaw, None, Post};
     for (wanted, good) in [
         (Any, [true, true, false, false, false]),
@@ -107,10 +186,18 @@ async fn given_each_way_to_authenticate_when_a_client_uses_one_of_them_then_only
         (None, [false, false, false, true, false]),
     ] {
         let provider = special(wanted).await;
-        let token = provider.issue()["refresh_token"].as_str().unwrap().to_owned();
-        let refresh = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
+        let token = provider.issue()["refresh_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let refresh = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.as_str()),
+        ];
         let form = |more: &[(&'static str, &'static str)]| {
-            client().post(provider.token_url()).form(&[&refresh, more].concat())
+            client()
+                .post(provider.token_url())
+                .form(&[&refresh, more].concat())
         };
         let parameters = [("client_id", "i d"), ("client_secret", "s:e+c%41")];
         let requests = [
@@ -124,28 +211,48 @@ async fn given_each_way_to_authenticate_when_a_client_uses_one_of_them_then_only
             let response = request.send().await.unwrap();
             assert_eq!(response.status() == 200, good, "{wanted:?} with way {way}");
         }
-        let came: Vec<_> = provider.token_calls().iter().map(|call| call.credentials).collect();
-        let came_expected =
-            [Credentials::Parameters, Credentials::Basic, Credentials::Basic, Credentials::None, Credentials::Both];
+        let came: Vec<_> = provider
+            .token_calls()
+            .iter()
+            .map(|call| call.credentials)
+            .collect();
+        let came_expected = [
+            Credentials::Parameters,
+            Credentials::Basic,
+            Credentials::Basic,
+            Credentials::None,
+            Credentials::Both,
+        ];
         assert_eq!(came, came_expected);
     }
 }
 
 #[tokio::test]
-async fn given_credentials_in_header_and_body_when_they_come_together_then_it_is_an_invalid_request() {
+async fn given_credentials_in_header_and_body_when_they_come_together_then_it_is_an_invalid_request()
+ {
     let provider = provider(Knobs::default()).await;
-    let request = client().post(provider.token_url()).form(&[("client_id", ID), ("client_secret", SECRET)]);
-    let (status, answer) = outcome(request.basic_auth(ID, Some(SECRET)).send().await.unwrap()).await;
+    let request = client()
+        .post(provider.token_url())
+        .form(&[("client_id", ID), ("client_secret", SECRET)]);
+    let (status, answer) =
+        outcome(request.basic_auth(ID, Some(SECRET)).send().await.unwrap()).await;
     assert_eq!((status, &answer["error"]), (400, &json!("invalid_request")));
 }
 
 #[tokio::test]
 async fn given_a_wrong_secret_by_basic_when_it_is_refused_then_the_answer_has_a_basic_challenge() {
     let provider = provider(Knobs::default()).await;
-    let request = client().post(provider.token_url()).form(&[("grant_type", "refresh_token")]);
+    let request = client()
+        .post(provider.token_url())
+        .form(&[("grant_type", "refresh_token")]);
     let response = request.basic_auth(ID, Some("wrong")).send().await.unwrap();
     assert_eq!(response.status(), 401);
-    assert!(response.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic "));
+    assert!(
+        response.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .starts_with("Basic ")
+    );
 }
 
 #[tokio::test]
@@ -158,40 +265,98 @@ async fn given_demands_on_scope_and_parameters_when_they_are_not_met_then_the_re
         ("client_id", ID),
         ("client_secret", SECRET),
     ];
-    let with = |more: &[(&'static str, &'static str)]| -> Vec<_> { base.iter().chain(more).copied().collect() };
+    let with = |more: &[(&'static str, &'static str)]| -> Vec<_> {
+        base.iter().chain(more).copied().collect()
+    };
 
     provider.knobs(|knobs| knobs.require_scope = true);
     assert_eq!(token_call(&provider, &base).await.0, 400);
-    assert_eq!(token_call(&provider, &with(&[("scope", "read")])).await.0, 200);
+    assert_eq!(
+        token_call(&provider, &with(&[("scope", "read")])).await.0,
+        200
+    );
 
     provider.knobs(|knobs| (knobs.require_scope, knobs.forbid_scope) = (false, true));
-    assert_eq!(token_call(&provider, &with(&[("scope", "read")])).await.1["error"], "invalid_scope");
+    assert_eq!(
+        token_call(&provider, &with(&[("scope", "read")])).await.1["error"],
+        "invalid_scope"
+    );
     assert_eq!(token_call(&provider, &base).await.0, 200);
 
     provider.knobs(|knobs| knobs.require_param = vec![("format".into(), "json".into())]);
-    assert_eq!(token_call(&provider, &with(&[("format", "xml")])).await.0, 400);
-    assert_eq!(token_call(&provider, &with(&[("format", "json")])).await.0, 200);
+    assert_eq!(
+        token_call(&provider, &with(&[("format", "xml")])).await.0,
+        400
+    );
+    assert_eq!(
+        token_call(&provider, &with(&[("format", "json")])).await.0,
+        200
+    );
     let last = provider.token_calls().pop().unwrap();
-    assert_eq!(last.names, ["grant_type", "refresh_token", "client_id", "client_secret", "format"]);
-    assert_eq!((last.form["format"].as_str(), last.status), ("json", Some(200)));
+    assert_eq!(
+        last.names,
+        [
+            "grant_type",
+            "refresh_token",
+            "client_id",
+            "client_secret",
+            "format"
+        ]
+    );
+    assert_eq!(
+        (last.form["format"].as_str(), last.status),
+        ("json", Some(200))
+    );
 }
 
 #[tokio::test]
 async fn given_other_formats_of_requests_when_they_are_used_then_only_the_wanted_one_is_read() {
-    let provider = provider(Knobs { body: BodyFormat::Json, ..Knobs::default() }).await;
+    let provider = provider(Knobs {
+        body: BodyFormat::Json,
+        ..Knobs::default()
+    })
+    .await;
     let record = provider.issue();
     let token = text(&record, "refresh_token");
     let body = json!({"grant_type": "refresh_token", "refresh_token": token, "client_id": ID, "client_secret": SECRET});
     let request = || client().post(provider.token_url());
-    assert_eq!(outcome(request().json(&body).send().await.unwrap()).await.0, 200);
+    assert_eq!(
+        outcome(request().json(&body).send().await.unwrap()).await.0,
+        200
+    );
     assert_eq!(refresh(&provider, token).await.0, 400);
 
     provider.knobs(|knobs| knobs.body = BodyFormat::Query);
-    let query: Vec<(String, String)> =
-        body.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().into())).collect();
-    assert_eq!(outcome(request().query(&query).send().await.unwrap()).await.0, 200);
-    assert_eq!(outcome(client().get(provider.token_url()).query(&query).send().await.unwrap()).await.0, 200);
-    assert_eq!(refresh(&provider, token).await.0, 401, "what is in the body is not seen");
+    let query: Vec<(String, String)> = body
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap().into()))
+        .collect();
+    assert_eq!(
+        outcome(request().query(&query).send().await.unwrap())
+            .await
+            .0,
+        200
+    );
+    assert_eq!(
+        outcome(
+            client()
+                .get(provider.token_url())
+                .query(&query)
+                .send()
+                .await
+                .unwrap()
+        )
+        .await
+        .0,
+        200
+    );
+    assert_eq!(
+        refresh(&provider, token).await.0,
+        401,
+        "what is in the body is not seen"
+    );
 }
 
 #[tokio::test]
@@ -223,7 +388,11 @@ async fn given_each_content_type_when_a_token_is_refreshed_then_the_answer_is_wr
         (Content::Form, "application/x-www-form-urlencoded", false),
         (Content::TextForm, "text/plain", false),
         // The client does not ask for JSON.
-        (Content::AsAccepted, "application/x-www-form-urlencoded", false),
+        (
+            Content::AsAccepted,
+            "application/x-www-form-urlencoded",
+            false,
+        ),
     ] {
         provider.knobs(|knobs| knobs.content = content);
         let response = crate::send_refresh(&provider, token).await.unwrap();
@@ -231,31 +400,53 @@ async fn given_each_content_type_when_a_token_is_refreshed_then_the_answer_is_wr
         let body = response.text().await.unwrap();
         let json = serde_json::from_str::<Value>(&body);
         assert_eq!(json.is_ok(), is_json, "{body}");
-        assert!(is_json || body.contains("expires_in=3600&") && body.contains("%2B%2F%3D"), "{body}");
+        assert!(
+            is_json || body.contains("expires_in=3600&") && body.contains("%2B%2F%3D"),
+            "{body}"
+        );
     }
 }
 
 #[tokio::test]
-async fn given_errors_in_disguise_when_a_dead_token_is_used_then_they_come_with_status_200_and_a_name_of_their_own() {
+async fn given_errors_in_disguise_when_a_dead_token_is_used_then_they_come_with_status_200_and_a_name_of_their_own()
+ {
     let provider = provider(Knobs::preset("github").unwrap()).await;
-    let form =
-        [("grant_type", "refresh_token"), ("refresh_token", "dead"), ("client_id", ID), ("client_secret", SECRET)];
-    let request = client().post(provider.token_url()).header("accept", "application/json").form(&form);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", "dead"),
+        ("client_id", ID),
+        ("client_secret", SECRET),
+    ];
+    let request = client()
+        .post(provider.token_url())
+        .header("accept", "application/json")
+        .form(&form);
     let (status, answer) = outcome(request.send().await.unwrap()).await;
-    assert_eq!((status, &answer["error"]), (200, &json!("bad_refresh_token")));
+    assert_eq!(
+        (status, &answer["error"]),
+        (200, &json!("bad_refresh_token"))
+    );
 }
 
 #[tokio::test]
-async fn given_further_members_when_a_token_is_issued_then_they_are_in_the_answer_with_the_providers_address() {
+async fn given_further_members_when_a_token_is_issued_then_they_are_in_the_answer_with_the_providers_address()
+ {
     let provider = provider(Knobs::preset("salesforce").unwrap()).await;
     let record = provider.issue();
     assert_eq!(record["instance_url"], provider.api_url());
-    assert_eq!((record.get("expires_in"), &record["issued_at"]), (None, &json!("1700000000000")));
+    assert_eq!(
+        (record.get("expires_in"), &record["issued_at"]),
+        (None, &json!("1700000000000"))
+    );
 }
 
 #[tokio::test]
 async fn given_token_types_when_they_are_set_then_the_answer_has_them_or_none() {
-    let provider = provider(Knobs { token_type: Some("mac".into()), ..Knobs::default() }).await;
+    let provider = provider(Knobs {
+        token_type: Some("mac".into()),
+        ..Knobs::default()
+    })
+    .await;
     assert_eq!(provider.issue()["token_type"], "mac");
     provider.knobs(|knobs| knobs.token_type = None);
     assert!(!provider.issue().contains_key("token_type"));
@@ -265,7 +456,14 @@ async fn given_token_types_when_they_are_set_then_the_answer_has_them_or_none() 
 async fn given_the_metadata_when_it_is_read_then_it_names_the_endpoints() {
     let provider = provider(Knobs::default()).await;
     let url = provider.url() + "/.well-known/oauth-authorization-server";
-    let metadata: Map<String, Value> = client().get(url).send().await.unwrap().json().await.unwrap();
+    let metadata: Map<String, Value> = client()
+        .get(url)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(metadata["issuer"], provider.url());
     assert_eq!(metadata["token_endpoint"], provider.token_url());
     assert_eq!(metadata["revocation_endpoint"], provider.revoke_url());

@@ -86,7 +86,9 @@ impl Frames {
                 self.free -= count;
                 continue;
             }
-            let Some(head) = self.buffer[self.checked..self.end].first_chunk::<HEAD>() else { break };
+            let Some(head) = self.buffer[self.checked..self.end].first_chunk::<HEAD>() else {
+                break;
+            };
             let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize + AROUND;
             match head[0] {
                 METHOD | HEADER if length > self.end - self.checked => break,
@@ -119,7 +121,11 @@ impl Frames {
 
     fn header(&mut self, length: usize) {
         let payload = &self.buffer[self.checked + HEAD..self.checked + length - 1];
-        let limit = if self.frame_max == 0 { usize::MAX } else { self.frame_max.saturating_sub(AROUND) };
+        let limit = if self.frame_max == 0 {
+            usize::MAX
+        } else {
+            self.frame_max.saturating_sub(AROUND)
+        };
         if payload.len() <= limit && tables::is_good_header(payload) {
             self.checked += length;
         } else {
@@ -134,7 +140,8 @@ impl Frames {
         let shorter = length - AROUND - payload.len();
         self.buffer[at + 3..at + HEAD].copy_from_slice(&(payload.len() as u32).to_be_bytes());
         self.buffer[at + HEAD..at + HEAD + payload.len()].copy_from_slice(payload);
-        self.buffer.copy_within(at + length - 1..self.end, at + length - 1 - shorter);
+        self.buffer
+            .copy_within(at + length - 1..self.end, at + length - 1 - shorter);
         self.end -= shorter;
         self.checked += length - shorter;
         self.mended.extend(reasons);

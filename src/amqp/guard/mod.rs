@@ -47,7 +47,9 @@ pub(super) async fn connect(
     let below = Runtime::new(tokio);
     let connect = async move |uri: AMQPUri, _| {
         let frame_max = uri.query.frame_max.unwrap_or_default();
-        let stream = uri.connect_with_config_async(TLSConfig::default(), &below).await?;
+        let stream = uri
+            .connect_with_config_async(TLSConfig::default(), &below)
+            .await?;
         Ok(AsyncTcpStream::Plain(Guarded::new(stream, frame_max)))
     };
     Connection::connector(uri, runtime, connect, properties).await
@@ -96,12 +98,19 @@ pub(super) struct Guarded<S> {
 
 impl<S> Guarded<S> {
     fn new(stream: S, frame_max: u32) -> Self {
-        Self { stream, frames: Frames::new(frame_max) }
+        Self {
+            stream,
+            frames: Frames::new(frame_max),
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let Self { stream, frames } = self.get_mut();
         let mut stream = Pin::new(stream);
         loop {
@@ -122,14 +131,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             frames.filled(count);
             for reason in frames.mended() {
-                tracing::warn!(reason, "Headers or names from the broker are cut: the client cannot read them.");
+                tracing::warn!(
+                    reason,
+                    "Headers or names from the broker are cut: the client cannot read them."
+                );
             }
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

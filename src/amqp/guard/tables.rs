@@ -104,7 +104,10 @@ struct Mended {
 
 impl Mended {
     fn for_payload(payload: &[u8]) -> Self {
-        Self { bytes: Vec::with_capacity(payload.len()), reasons: Vec::new() }
+        Self {
+            bytes: Vec::with_capacity(payload.len()),
+            reasons: Vec::new(),
+        }
     }
 }
 
@@ -118,7 +121,8 @@ impl Visit for Mended {
         for chunk in text.utf8_chunks() {
             self.bytes.extend_from_slice(chunk.valid().as_bytes());
             if !chunk.invalid().is_empty() {
-                self.bytes.resize(self.bytes.len() + chunk.invalid().len(), b'?');
+                self.bytes
+                    .resize(self.bytes.len() + chunk.invalid().len(), b'?');
                 self.found(NO_TEXT);
             }
         }
@@ -153,7 +157,9 @@ impl Visit for Mended {
 
 /// A text in the place of a value that had `room` bytes, or no value where there is no room for a text.
 fn write_mark(bytes: &mut Vec<u8>, room: usize, reason: &str) {
-    let Some(room) = room.checked_sub(5) else { return bytes.push(b'V') };
+    let Some(room) = room.checked_sub(5) else {
+        return bytes.push(b'V');
+    };
     let text = format!("[cut: {reason}]");
     let text = &text[..text.len().min(room)];
     bytes.push(b'S');
@@ -163,7 +169,9 @@ fn write_mark(bytes: &mut Vec<u8>, room: usize, reason: &str) {
 
 /// The properties of a content header, from `content-type` to `cluster-id`: short texts but for these.
 fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
-    let Some((head, mut rest)) = payload.split_at_checked(PROPERTIES_AT) else { return visit.bytes(payload) };
+    let Some((head, mut rest)) = payload.split_at_checked(PROPERTIES_AT) else {
+        return visit.bytes(payload);
+    };
     visit.bytes(head);
     let flags = u16::from_be_bytes([head[12], head[13]]);
     for bit in (2..16).rev().filter(|bit| flags & (1 << bit) != 0) {
@@ -188,9 +196,14 @@ fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
 /// The arguments of what a broker sends, where texts or tables are among them: `s` is a short text, `l` a long one, `t` a
 /// table, a digit stands for so many bytes. What does not keep to it is for the client to refuse: no message is to blame.
 fn walk_method<V: Visit>(payload: &[u8], visit: &mut V) {
-    let Some((ids, mut rest)) = payload.split_at_checked(4) else { return visit.bytes(payload) };
+    let Some((ids, mut rest)) = payload.split_at_checked(4) else {
+        return visit.bytes(payload);
+    };
     visit.bytes(ids);
-    let arguments = match (u16::from_be_bytes([ids[0], ids[1]]), u16::from_be_bytes([ids[2], ids[3]])) {
+    let arguments = match (
+        u16::from_be_bytes([ids[0], ids[1]]),
+        u16::from_be_bytes([ids[2], ids[3]]),
+    ) {
         (10, 10) => "2tll",             // connection.start
         (10, 50) | (20, 40) => "2s4",   // connection.close, channel.close
         (10, 41 | 60) => "s",           // connection.open-ok, connection.blocked
@@ -237,7 +250,9 @@ fn short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// How many bytes something has, `before` and its length included, if they are all there.
 fn bytes_of(bytes: &[u8], before: usize) -> Option<usize> {
     let length = bytes.get(before..)?.first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(before + 4)?;
+    let length = usize::try_from(u32::from_be_bytes(*length))
+        .ok()?
+        .checked_add(before + 4)?;
     (length <= bytes.len()).then_some(length)
 }
 
@@ -267,7 +282,11 @@ struct Level {
 /// A table with everything in it; returns what follows. What cannot be read in it ends the table that it stands in.
 fn walk_table<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> {
     let end = bytes_of(bytes, 0)?;
-    let mut level = Level { end, named: true, at: visit.open() };
+    let mut level = Level {
+        end,
+        named: true,
+        at: visit.open(),
+    };
     let mut outer: Vec<Level> = Vec::new();
     let mut at = 4;
     loop {
@@ -303,7 +322,11 @@ fn walk_table<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> 
             visit.bytes(&rest[..length]);
         } else if outer.len() + 1 < DEPTH {
             visit.bytes(&rest[..1]);
-            let inner = Level { end: at + length, named: rest[0] == b'F', at: visit.open() };
+            let inner = Level {
+                end: at + length,
+                named: rest[0] == b'F',
+                at: visit.open(),
+            };
             outer.push(std::mem::replace(&mut level, inner));
             at += 5;
             continue;
@@ -349,12 +372,17 @@ fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
         headers[n].1 = &mark;
     }
     while excess > 0 {
-        let Some((name, value)) = headers.pop() else { break };
+        let Some((name, value)) = headers.pop() else {
+            break;
+        };
         excess = excess.saturating_sub(name.len() + value.len());
     }
 
     let mut bytes = payload[..start].to_vec();
-    let length: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let length: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     bytes.extend_from_slice(&(length as u32).to_be_bytes());
     for (name, value) in headers {
         bytes.extend_from_slice(name);

@@ -10,20 +10,39 @@ async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
     let mut headers = FieldTable::default();
     headers.insert("messageId".into(), AMQPValue::LongString("m".into()));
     headers.insert("protocolVersion".into(), AMQPValue::LongUInt(2));
-    world.put(BasicProperties::default().with_headers(headers), b"body").await;
+    world
+        .put(BasicProperties::default().with_headers(headers), b"body")
+        .await;
     world.put(BasicProperties::default(), b"").await;
     let (first, second) = (next(&mut deliveries).await, next(&mut deliveries).await);
-    assert_eq!(serde_json::Value::Object(first.headers.clone()), json!({"messageId": "m", "protocolVersion": 2}));
-    assert_eq!((first.body.as_ref(), first.redelivered, first.generation.number), (b"body".as_slice(), false, 1));
+    assert_eq!(
+        serde_json::Value::Object(first.headers.clone()),
+        json!({"messageId": "m", "protocolVersion": 2})
+    );
+    assert_eq!(
+        (
+            first.body.as_ref(),
+            first.redelivered,
+            first.generation.number
+        ),
+        (b"body".as_slice(), false, 1)
+    );
     assert_eq!((second.body.len(), second.headers.len()), (0, 0));
-    assert_eq!(amqp.settle(&first.origin, Verdict::Ack).await, Settled::Sent);
-    assert_eq!(amqp.settle(&second.origin, Verdict::Reject).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&first.origin, Verdict::Ack).await,
+        Settled::Sent
+    );
+    assert_eq!(
+        amqp.settle(&second.origin, Verdict::Reject).await,
+        Settled::Sent
+    );
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
 }
 
 #[tokio::test]
-async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost_and_the_new_one_is_not() {
+async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost_and_the_new_one_is_not()
+ {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -31,7 +50,14 @@ async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost
     let old = next(&mut deliveries).await;
     world.relay.cut();
     let new = next(&mut deliveries).await;
-    assert_eq!((old.generation.number, new.generation.number, new.redelivered), (1, 2, true));
+    assert_eq!(
+        (
+            old.generation.number,
+            new.generation.number,
+            new.redelivered
+        ),
+        (1, 2, true)
+    );
     assert_eq!(amqp.settle(&old.origin, Verdict::Ack).await, Settled::Lost);
     assert_eq!(amqp.settle(&new.origin, Verdict::Ack).await, Settled::Sent);
     amqp.close().await;
@@ -44,7 +70,10 @@ async fn given_no_queue_when_consuming_then_the_error_says_what_to_check() {
     world.settings.queue = "missing".into();
     let amqp = world.connect().await;
     let error = amqp.consume().await.unwrap_err().to_string();
-    assert!(error.contains("no queue 'missing'") && error.contains("ELASTICIO_LISTEN_MESSAGES_ON"), "{error}");
+    assert!(
+        error.contains("no queue 'missing'") && error.contains("ELASTICIO_LISTEN_MESSAGES_ON"),
+        "{error}"
+    );
     soon("stopping", amqp.stop_consuming()).await;
     amqp.close().await;
 }
@@ -55,8 +84,16 @@ async fn given_a_queue_that_is_deleted_when_consuming_then_the_deliveries_end_wi
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     let queue = world.settings.queue.as_str().into();
-    world.channel.queue_delete(queue, QueueDeleteOptions::default()).await.unwrap();
-    let error = soon("the end", deliveries.recv()).await.unwrap().unwrap_err().to_string();
+    world
+        .channel
+        .queue_delete(queue, QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    let error = soon("the end", deliveries.recv())
+        .await
+        .unwrap()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no queue"), "{error}");
     assert!(soon("the end", deliveries.recv()).await.is_none());
     amqp.close().await;
@@ -77,7 +114,10 @@ async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_c
         rest.push(delivery.unwrap());
     }
     for delivery in &rest {
-        assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+        assert_eq!(
+            amqp.settle(&delivery.origin, Verdict::Ack).await,
+            Settled::Sent
+        );
     }
     amqp.close().await;
     let left = world.try_take(&world.settings.queue).await.unwrap();
@@ -85,7 +125,8 @@ async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_c
 }
 
 #[tokio::test]
-async fn given_a_connection_that_breaks_after_the_stop_when_waiting_then_consuming_does_not_begin_again() {
+async fn given_a_connection_that_breaks_after_the_stop_when_waiting_then_consuming_does_not_begin_again()
+ {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -128,22 +169,41 @@ async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_
     let mut deliveries = amqp.consume().await.unwrap();
     let (properties, mut headers) = incoming();
     let user = world.user.clone();
-    world.put(properties.clone().with_user_id(user.as_str().into()), b"bytes").await;
+    world
+        .put(
+            properties.clone().with_user_id(user.as_str().into()),
+            b"bytes",
+        )
+        .await;
     let delivery = next(&mut deliveries).await;
     let reason = "ü".repeat(32 * 1024);
-    soon("the confirm", amqp.rebound(&delivery.origin, delivery.body.clone(), &reason).unwrap()).await.unwrap();
+    soon(
+        "the confirm",
+        amqp.rebound(&delivery.origin, delivery.body.clone(), &reason)
+            .unwrap(),
+    )
+    .await
+    .unwrap();
     // The queue that it went to has no dead-lettering: the expiration is one minute away.
     let message = world.take().await;
-    let Some(AMQPValue::LongLongInt(end)) = header(&message, "end") else { panic!("no end") };
+    let Some(AMQPValue::LongLongInt(end)) = header(&message, "end") else {
+        panic!("no end")
+    };
     headers.insert("end".into(), AMQPValue::LongLongInt(end));
-    headers.insert("reboundReason".into(), AMQPValue::LongString("ü".repeat(512).into()));
+    headers.insert(
+        "reboundReason".into(),
+        AMQPValue::LongString("ü".repeat(512).into()),
+    );
     headers.insert("reboundIteration".into(), AMQPValue::ShortShortInt(3));
     let expected = properties
         .with_user_id(user.into())
         .with_headers(headers)
         .with_delivery_mode(1)
         .with_expiration("60000".into());
-    assert_eq!((&message.properties, message.data.as_slice()), (&expected, b"bytes".as_slice()));
+    assert_eq!(
+        (&message.properties, message.data.as_slice()),
+        (&expected, b"bytes".as_slice())
+    );
     amqp.close().await;
 }
 
@@ -155,7 +215,10 @@ async fn given_the_last_iteration_when_rebound_then_the_limit_is_reported() {
     let mut deliveries = amqp.consume().await.unwrap();
     world.put(incoming().0, b"bytes").await;
     let delivery = next(&mut deliveries).await;
-    assert!(amqp.rebound(&delivery.origin, delivery.body.clone(), "why").is_err());
+    assert!(
+        amqp.rebound(&delivery.origin, delivery.body.clone(), "why")
+            .is_err()
+    );
     amqp.close().await;
 }
 
@@ -168,7 +231,10 @@ async fn given_a_connection_that_breaks_before_consuming_begins_when_consuming_t
     let mut deliveries = soon("consuming", amqp.consume()).await.unwrap();
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
-    assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&delivery.origin, Verdict::Ack).await,
+        Settled::Sent
+    );
     amqp.close().await;
 }
 
@@ -201,12 +267,19 @@ async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_g
                 held.push(delivery);
                 continue;
             }
-            assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+            assert_eq!(
+                amqp.settle(&delivery.origin, Verdict::Ack).await,
+                Settled::Sent
+            );
             sent = delivery.generation.sent();
         }
         proof(&held[0].generation, sent).await;
         for delivery in &held {
-            let verdict = if n == 1 { Verdict::Reject } else { Verdict::Ack };
+            let verdict = if n == 1 {
+                Verdict::Reject
+            } else {
+                Verdict::Ack
+            };
             assert_eq!(amqp.settle(&delivery.origin, verdict).await, Settled::Sent);
         }
         proof(&held[0].generation, held[0].generation.sent()).await;
@@ -223,7 +296,10 @@ async fn a_broker_that_falls_silent_proves_nothing() {
     world.put(BasicProperties::default(), b"1").await;
     world.put(BasicProperties::default(), b"2").await;
     let (known, lost) = (next(&mut deliveries).await, next(&mut deliveries).await);
-    assert_eq!(amqp.settle(&known.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&known.origin, Verdict::Ack).await,
+        Settled::Sent
+    );
     let known = known.generation.sent();
     proof(&lost.generation, known).await;
     world.relay.silence();
@@ -231,7 +307,14 @@ async fn a_broker_that_falls_silent_proves_nothing() {
     let sent = lost.generation.sent();
     world.relay.cut();
     let again = next(&mut deliveries).await;
-    assert_eq!((again.body.as_ref(), again.redelivered, again.generation.number), (b"2".as_slice(), true, 2));
+    assert_eq!(
+        (
+            again.body.as_ref(),
+            again.redelivered,
+            again.generation.number
+        ),
+        (b"2".as_slice(), true, 2)
+    );
     assert!(lost.generation.has(known) && !lost.generation.has(sent));
     amqp.close().await;
 }
@@ -256,7 +339,10 @@ async fn a_broker_that_hangs_up_on_who_comes_back_has_been_away() {
         world.put(BasicProperties::default(), b"1").await;
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.generation.outages, outages);
-        assert_eq!(amqp.settle(&delivery.origin, Verdict::Ack).await, Settled::Sent);
+        assert_eq!(
+            amqp.settle(&delivery.origin, Verdict::Ack).await,
+            Settled::Sent
+        );
     }
     amqp.close().await;
 }

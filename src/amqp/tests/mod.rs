@@ -17,8 +17,8 @@ use lapin::{
     BasicProperties, Channel, ConnectionProperties, ExchangeKind,
     message::BasicGetMessage,
     options::{
-        BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
-        QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+        BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -65,7 +65,9 @@ impl Relay {
                 let (broker, mut state) = (broker.clone(), state.clone());
                 state.mark_unchanged();
                 tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(broker).await else { return };
+                    let Ok(mut far) = TcpStream::connect(broker).await else {
+                        return;
+                    };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = state.changed() => {
@@ -75,7 +77,11 @@ impl Relay {
                 });
             }
         });
-        Self { port, line, accepted }
+        Self {
+            port,
+            line,
+            accepted,
+        }
     }
 
     fn cut(&self) {
@@ -102,9 +108,14 @@ struct World {
 /// RabbitMQ where one is named, else the emulator's broker.
 async fn broker() -> (lapin::uri::AMQPUri, Option<emulator::broker::Broker>) {
     if let Ok(uri) = env::var("SAILOR_TEST_AMQP_URI") {
-        return (uri.parse().expect("SAILOR_TEST_AMQP_URI to be an AMQP URI"), None);
+        return (
+            uri.parse().expect("SAILOR_TEST_AMQP_URI to be an AMQP URI"),
+            None,
+        );
     }
-    let broker = emulator::broker::Broker::start(emulator::broker::BrokerConfig::default()).await.unwrap();
+    let broker = emulator::broker::Broker::start(emulator::broker::BrokerConfig::default())
+        .await
+        .unwrap();
     (broker.uri().parse().unwrap(), Some(broker))
 }
 
@@ -116,28 +127,57 @@ impl World {
     async fn with_out_arguments(arguments: FieldTable) -> Self {
         let (uri, broker) = broker().await;
         let relay = Relay::start(format!("{}:{}", uri.authority.host, uri.authority.port)).await;
-        let connection =
-            Connection::connect_uri(uri.clone(), ConnectionProperties::default()).await.expect("the broker to answer");
+        let connection = Connection::connect_uri(uri.clone(), ConnectionProperties::default())
+            .await
+            .expect("the broker to answer");
         let channel = connection.create_channel().await.unwrap();
         let name = uuid::Uuid::new_v4().to_string();
-        let (queue, out, exchange) = (format!("in-{name}"), format!("out-{name}"), format!("x-{name}"));
-        let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let (queue, out, exchange) = (
+            format!("in-{name}"),
+            format!("out-{name}"),
+            format!("x-{name}"),
+        );
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            ..Default::default()
+        };
         let shared = QueueDeclareOptions::default();
         let mut expires = FieldTable::default();
         if broker.is_none() {
             // Leaves nothing behind on a broker that goes on.
             expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
         }
-        channel.queue_declare(queue.as_str().into(), shared, expires).await.unwrap();
-        channel.queue_declare(out.as_str().into(), exclusive, arguments).await.unwrap();
-        let auto_delete = ExchangeDeclareOptions { auto_delete: true, ..Default::default() };
         channel
-            .exchange_declare(exchange.as_str().into(), ExchangeKind::Direct, auto_delete, FieldTable::default())
+            .queue_declare(queue.as_str().into(), shared, expires)
+            .await
+            .unwrap();
+        channel
+            .queue_declare(out.as_str().into(), exclusive, arguments)
+            .await
+            .unwrap();
+        let auto_delete = ExchangeDeclareOptions {
+            auto_delete: true,
+            ..Default::default()
+        };
+        channel
+            .exchange_declare(
+                exchange.as_str().into(),
+                ExchangeKind::Direct,
+                auto_delete,
+                FieldTable::default(),
+            )
             .await
             .unwrap();
         let settings = settings(&uri, relay.port, &queue, &exchange);
         let info = &uri.authority.userinfo;
-        let world = Self { user: info.username.clone(), channel, relay, settings, out, _broker: broker };
+        let world = Self {
+            user: info.username.clone(),
+            channel,
+            relay,
+            settings,
+            out,
+            _broker: broker,
+        };
         for key in ["data", "rebound"] {
             world.bind(key).await;
         }
@@ -146,14 +186,26 @@ impl World {
 
     /// What is published with this key comes out from now on.
     async fn bind(&self, key: &str) {
-        let (queue, exchange) = (self.out.as_str().into(), self.settings.exchange.as_str().into());
+        let (queue, exchange) = (
+            self.out.as_str().into(),
+            self.settings.exchange.as_str().into(),
+        );
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-        self.channel.queue_bind(queue, exchange, key.into(), options, arguments).await.unwrap();
+        self.channel
+            .queue_bind(queue, exchange, key.into(), options, arguments)
+            .await
+            .unwrap();
     }
 
     async fn unbind(&self, key: &str) {
-        let (queue, exchange) = (self.out.as_str().into(), self.settings.exchange.as_str().into());
-        self.channel.queue_unbind(queue, exchange, key.into(), FieldTable::default()).await.unwrap();
+        let (queue, exchange) = (
+            self.out.as_str().into(),
+            self.settings.exchange.as_str().into(),
+        );
+        self.channel
+            .queue_unbind(queue, exchange, key.into(), FieldTable::default())
+            .await
+            .unwrap();
     }
 
     async fn connect(&self) -> Amqp {
@@ -162,8 +214,16 @@ impl World {
 
     /// Puts a message into the adapter's queue.
     async fn put(&self, properties: BasicProperties, body: &[u8]) {
-        let (queue, options) = (self.settings.queue.as_str().into(), BasicPublishOptions::default());
-        self.channel.basic_publish("".into(), queue, options, body, properties).await.unwrap().await.unwrap();
+        let (queue, options) = (
+            self.settings.queue.as_str().into(),
+            BasicPublishOptions::default(),
+        );
+        self.channel
+            .basic_publish("".into(), queue, options, body, properties)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
     }
 
     /// The next message that came out.
@@ -179,7 +239,10 @@ impl World {
     }
 
     async fn try_take(&self, queue: &str) -> Option<BasicGetMessage> {
-        self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap()
+        self.channel
+            .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+            .await
+            .unwrap()
     }
 }
 
@@ -187,7 +250,10 @@ impl World {
 fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) -> AmqpSettings {
     let info = &uri.authority.userinfo;
     let vhost = uri.vhost.replace('/', "%2F");
-    let near = format!("amqp://{}:{}@127.0.0.1:{relay}/{vhost}", info.username, info.password);
+    let near = format!(
+        "amqp://{}:{}@127.0.0.1:{relay}/{vhost}",
+        info.username, info.password
+    );
     AmqpSettings {
         uri: SecretString::from(near),
         queue: queue.into(),
@@ -213,28 +279,48 @@ fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) 
 
 fn event(id: &str) -> Publication {
     let headers = Headers::from_iter([("messageId".to_owned(), json!(id))]);
-    Publication { route: Route::Data, headers, body: Bytes::from(id.to_owned()) }
+    Publication {
+        route: Route::Data,
+        headers,
+        body: Bytes::from(id.to_owned()),
+    }
 }
 
 fn error_event(id: &str) -> Publication {
-    Publication { route: Route::Error, ..event(id) }
+    Publication {
+        route: Route::Error,
+        ..event(id)
+    }
 }
 
 fn header(message: &BasicGetMessage, name: &str) -> Option<AMQPValue> {
-    message.properties.headers().as_ref().and_then(|headers| headers.inner().get(name)).cloned()
+    message
+        .properties
+        .headers()
+        .as_ref()
+        .and_then(|headers| headers.inner().get(name))
+        .cloned()
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(SOON, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+    timeout(SOON, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 async fn next(deliveries: &mut Deliveries<Origin>) -> Delivery<Origin> {
-    soon("a delivery", deliveries.recv()).await.expect("deliveries to go on").expect("a delivery")
+    soon("a delivery", deliveries.recv())
+        .await
+        .expect("deliveries to go on")
+        .expect("a delivery")
 }
 
 fn full_after_one() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
-    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
     arguments
 }

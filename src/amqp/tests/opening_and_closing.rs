@@ -7,13 +7,17 @@ async fn given_events_that_wait_when_closed_then_they_fail() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
-    let receipts: HashMap<_, _> = (2..10).map(|n| (n, amqp.publish(event(&n.to_string())))).collect();
+    let receipts: HashMap<_, _> = (2..10)
+        .map(|n| (n, amqp.publish(event(&n.to_string()))))
+        .collect();
     soon("closing", amqp.close()).await;
     for (n, receipt) in receipts {
         let error = soon("the error", receipt).await.unwrap_err();
         assert!(error.cause.contains("closed on shutdown"), "{n}: {error}");
     }
-    soon("the error", amqp.publish(event("late"))).await.unwrap_err();
+    soon("the error", amqp.publish(event("late")))
+        .await
+        .unwrap_err();
 }
 
 #[tokio::test]
@@ -25,7 +29,11 @@ async fn given_a_silent_broker_when_closed_then_it_takes_seconds_and_no_more() {
     let receipt = amqp.publish(event("1"));
     let start = Instant::now();
     amqp.close().await;
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
     soon("the error", receipt).await.unwrap_err();
     assert!(soon("the end", deliveries.recv()).await.is_none());
 }
@@ -33,10 +41,22 @@ async fn given_a_silent_broker_when_closed_then_it_takes_seconds_and_no_more() {
 #[tokio::test]
 async fn given_a_wrong_password_when_connecting_then_the_error_says_so_without_it() {
     let mut world = World::new().await;
-    world.settings.uri = SecretString::from(format!("amqp://guest:s3cret@127.0.0.1:{}", world.relay.port));
-    let error = Amqp::connect(&world.settings).await.unwrap_err().to_string();
-    assert!(error.contains("127.0.0.1") && error.contains("ELASTICIO_AMQP_URI"), "{error}");
-    assert!(error.contains("403") && !error.contains("s3cret"), "{error}");
+    world.settings.uri = SecretString::from(format!(
+        "amqp://guest:s3cret@127.0.0.1:{}",
+        world.relay.port
+    ));
+    let error = Amqp::connect(&world.settings)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("127.0.0.1") && error.contains("ELASTICIO_AMQP_URI"),
+        "{error}"
+    );
+    assert!(
+        error.contains("403") && !error.contains("s3cret"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -46,17 +66,31 @@ async fn given_a_virtual_host_that_is_missing_when_connecting_then_the_error_say
     let (server, _) = good.rsplit_once('/').unwrap();
     let uri = format!("{server}/missing");
     world.settings.uri = SecretString::from(uri);
-    let error = Amqp::connect(&world.settings).await.unwrap_err().to_string();
+    let error = Amqp::connect(&world.settings)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("virtual host"), "{error}");
 }
 
 #[tokio::test]
 async fn given_no_broker_when_connecting_then_the_tries_are_those_of_the_settings() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut world = World::new().await;
     world.settings.uri = SecretString::from(format!("amqp://guest:s3cret@127.0.0.1:{closed}"));
-    let error = Amqp::connect(&world.settings).await.unwrap_err().to_string();
-    assert!(error.contains(&format!("127.0.0.1:{closed}")) && error.contains("3 tries"), "{error}");
+    let error = Amqp::connect(&world.settings)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&format!("127.0.0.1:{closed}")) && error.contains("3 tries"),
+        "{error}"
+    );
     assert!(!error.contains("s3cret"), "{error}");
 }
 
@@ -65,8 +99,14 @@ async fn given_a_broker_that_accepts_and_says_nothing_when_connecting_then_the_w
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = World::new().await;
     world.settings.connect_retries = 0;
-    let uri = format!("amqp://127.0.0.1:{}?connection_timeout=200", silent.local_addr().unwrap().port());
+    let uri = format!(
+        "amqp://127.0.0.1:{}?connection_timeout=200",
+        silent.local_addr().unwrap().port()
+    );
     world.settings.uri = SecretString::from(uri);
-    let error = soon("the error", Amqp::connect(&world.settings)).await.unwrap_err().to_string();
+    let error = soon("the error", Amqp::connect(&world.settings))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no answer within 0.2 s"), "{error}");
 }

@@ -3,12 +3,18 @@
 use super::*;
 
 #[tokio::test]
-async fn given_an_event_when_published_then_its_properties_and_header_types_are_those_of_the_contract() {
+async fn given_an_event_when_published_then_its_properties_and_header_types_are_those_of_the_contract()
+ {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut publication = event("m");
-    publication.headers.extend([("start".to_owned(), json!(1_700_000_000_000_i64)), ("n".to_owned(), json!(1))]);
-    soon("the confirm", amqp.publish(publication)).await.unwrap();
+    publication.headers.extend([
+        ("start".to_owned(), json!(1_700_000_000_000_i64)),
+        ("n".to_owned(), json!(1)),
+    ]);
+    soon("the confirm", amqp.publish(publication))
+        .await
+        .unwrap();
     let message = world.take().await;
     let mut headers = FieldTable::default();
     headers.insert("messageId".into(), AMQPValue::LongString("m".into()));
@@ -19,7 +25,10 @@ async fn given_an_event_when_published_then_its_properties_and_header_types_are_
         .with_content_encoding("utf8".into())
         .with_delivery_mode(1)
         .with_headers(headers);
-    assert_eq!((&message.properties, message.data.as_slice()), (&expected, b"m".as_slice()));
+    assert_eq!(
+        (&message.properties, message.data.as_slice()),
+        (&expected, b"m".as_slice())
+    );
     amqp.close().await;
 }
 
@@ -27,7 +36,9 @@ async fn given_an_event_when_published_then_its_properties_and_header_types_are_
 async fn given_many_events_when_published_then_they_go_out_in_order() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..500).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    let receipts: Vec<_> = (0..500)
+        .map(|n| amqp.publish(event(&n.to_string())))
+        .collect();
     for receipt in receipts {
         soon("a confirm", receipt).await.unwrap();
     }
@@ -38,7 +49,8 @@ async fn given_many_events_when_published_then_they_go_out_in_order() {
 }
 
 #[tokio::test]
-async fn given_connections_that_break_when_publishing_then_nothing_is_lost_and_only_retries_are_doubled() {
+async fn given_connections_that_break_when_publishing_then_nothing_is_lost_and_only_retries_are_doubled()
+ {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut receipts = Vec::new();
@@ -55,7 +67,10 @@ async fn given_connections_that_break_when_publishing_then_nothing_is_lost_and_o
     let mut seen = HashSet::new();
     while let Some(message) = world.try_take(&world.out).await {
         let first = seen.insert(message.data.clone());
-        assert!(first || header(&message, "retry").is_some(), "doubled without a retry");
+        assert!(
+            first || header(&message, "retry").is_some(),
+            "doubled without a retry"
+        );
     }
     assert_eq!(seen.len(), 2000);
     assert!(amqp.counters.reconnects.load(Relaxed) >= 1);
@@ -74,12 +89,19 @@ async fn given_a_full_queue_when_it_empties_then_the_event_arrives_with_a_counte
         sleep(Duration::from_millis(5)).await;
     }
     let out = world.out.as_str().into();
-    world.channel.queue_purge(out, QueuePurgeOptions::default()).await.unwrap();
+    world
+        .channel
+        .queue_purge(out, QueuePurgeOptions::default())
+        .await
+        .unwrap();
     soon("the confirm", receipt).await.unwrap();
     let message = world.take().await;
     assert_eq!(message.data, b"2");
     assert!(
-        matches!(header(&message, "retry"), Some(AMQPValue::ShortShortInt(2..))),
+        matches!(
+            header(&message, "retry"),
+            Some(AMQPValue::ShortShortInt(2..))
+        ),
         "{:?}",
         header(&message, "retry")
     );
@@ -92,8 +114,14 @@ async fn given_a_full_queue_when_the_tries_are_used_up_then_the_error_names_mess
     world.settings.publish_attempts = Some(3);
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
-    let error = soon("the error", amqp.publish(event("2"))).await.unwrap_err().to_string();
-    assert!(error.starts_with("Failed on publishing 2 message to MQ: ") && error.contains("nack"), "{error}");
+    let error = soon("the error", amqp.publish(event("2")))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("Failed on publishing 2 message to MQ: ") && error.contains("nack"),
+        "{error}"
+    );
     assert_eq!(amqp.counters.publish_retries.load(Relaxed), 2);
     amqp.close().await;
 }
@@ -104,8 +132,15 @@ async fn given_unroutable_events_among_others_when_published_then_just_they_fail
     let amqp = world.connect().await;
     let receipts: Vec<_> = (0..400)
         .map(|n| {
-            let route = if n % 7 == 3 { Route::Reply("nowhere".into()) } else { Route::Data };
-            amqp.publish(Publication { route, ..event(&n.to_string()) })
+            let route = if n % 7 == 3 {
+                Route::Reply("nowhere".into())
+            } else {
+                Route::Data
+            };
+            amqp.publish(Publication {
+                route,
+                ..event(&n.to_string())
+            })
         })
         .collect();
     for (n, receipt) in receipts.into_iter().enumerate() {
@@ -126,15 +161,27 @@ async fn given_unroutable_events_among_others_when_published_then_just_they_fail
 }
 
 #[tokio::test]
-async fn given_no_exchange_when_published_then_the_deliveries_end_with_the_reason_and_events_fail_at_the_close() {
+async fn given_no_exchange_when_published_then_the_deliveries_end_with_the_reason_and_events_fail_at_the_close()
+ {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     let exchange = world.settings.exchange.as_str().into();
-    world.channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
+    world
+        .channel
+        .exchange_delete(exchange, ExchangeDeleteOptions::default())
+        .await
+        .unwrap();
     let first = amqp.publish(event("1"));
-    let reason = soon("the end", deliveries.recv()).await.unwrap().unwrap_err().to_string();
-    assert!(reason.contains("no exchange") && reason.contains("ELASTICIO_PUBLISH_MESSAGES_TO"), "{reason}");
+    let reason = soon("the end", deliveries.recv())
+        .await
+        .unwrap()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        reason.contains("no exchange") && reason.contains("ELASTICIO_PUBLISH_MESSAGES_TO"),
+        "{reason}"
+    );
     assert!(soon("the end", deliveries.recv()).await.is_none());
     let later = amqp.publish(event("2"));
     amqp.close().await;
@@ -152,8 +199,14 @@ async fn given_headers_beyond_a_frame_when_published_then_the_event_fails_and_ot
     long_key.route = Route::Custom("k".repeat(256));
     let mut no_key = event("3");
     no_key.route = Route::UpdateKeys;
-    for (publication, cause) in [(large, "headers take"), (long_key, "routing key"), (no_key, "UPDATE_KEYS")] {
-        let error = soon("the error", amqp.publish(publication)).await.unwrap_err();
+    for (publication, cause) in [
+        (large, "headers take"),
+        (long_key, "routing key"),
+        (no_key, "UPDATE_KEYS"),
+    ] {
+        let error = soon("the error", amqp.publish(publication))
+            .await
+            .unwrap_err();
         assert!(error.cause.contains(cause), "{error}");
     }
     soon("the confirm", amqp.publish(event("4"))).await.unwrap();
@@ -162,28 +215,49 @@ async fn given_headers_beyond_a_frame_when_published_then_the_event_fails_and_ot
 }
 
 #[tokio::test]
-async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_others_do_not_fail_with_it() {
+async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_others_do_not_fail_with_it()
+ {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let good: Vec<_> = (0..10).map(|n| amqp.publish(event(&n.to_string()))).collect();
-    let mut invalid = Outgoing::event(Purpose::Data, "data".into(), FieldTable::default(), Bytes::new(), false);
+    let good: Vec<_> = (0..10)
+        .map(|n| amqp.publish(event(&n.to_string())))
+        .collect();
+    let mut invalid = Outgoing::event(
+        Purpose::Data,
+        "data".into(),
+        FieldTable::default(),
+        Bytes::new(),
+        false,
+    );
     invalid.properties = invalid.properties.with_expiration("soon".into());
     let invalid = amqp.publisher.send(invalid);
-    let more: Vec<_> = (10..20).map(|n| amqp.publish(event(&n.to_string()))).collect();
+    let more: Vec<_> = (10..20)
+        .map(|n| amqp.publish(event(&n.to_string())))
+        .collect();
     let error = soon("the error", invalid).await.unwrap_err();
-    assert!(error.cause.contains("406") && error.fault == Fault::Refused, "{error}");
+    assert!(
+        error.cause.contains("406") && error.fault == Fault::Refused,
+        "{error}"
+    );
     for receipt in good.into_iter().chain(more) {
         soon("a confirm", receipt).await.unwrap();
     }
-    soon("the confirm", amqp.publish(event("later"))).await.unwrap();
+    soon("the confirm", amqp.publish(event("later")))
+        .await
+        .unwrap();
     assert_eq!(amqp.counters.reconnects.load(Relaxed), 2);
-    assert_eq!(*world.relay.accepted.borrow(), 2, "only channels are opened anew");
+    assert_eq!(
+        *world.relay.accepted.borrow(),
+        2,
+        "only channels are opened anew"
+    );
     amqp.close().await;
 }
 
 /// Such as credentials whose saving was given up: newer ones may have gone out meanwhile.
 #[tokio::test]
-async fn given_an_event_that_nobody_waits_for_any_more_when_it_was_refused_then_it_is_not_tried_again() {
+async fn given_an_event_that_nobody_waits_for_any_more_when_it_was_refused_then_it_is_not_tried_again()
+ {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
@@ -195,11 +269,18 @@ async fn given_an_event_that_nobody_waits_for_any_more_when_it_was_refused_then_
     }
     drop(given_up);
     // A try that is under way already is over when the broker answers this one, which is returned.
-    let last = Publication { route: Route::Custom("nowhere".into()), ..event("last") };
-    soon("the end of the flow", amqp.publish(last)).await.unwrap();
+    let last = Publication {
+        route: Route::Custom("nowhere".into()),
+        ..event("last")
+    };
+    soon("the end of the flow", amqp.publish(last))
+        .await
+        .unwrap();
     assert_eq!(world.take().await.data, b"1");
     for n in 3..6 {
-        soon("the confirm", amqp.publish(event(&n.to_string()))).await.unwrap();
+        soon("the confirm", amqp.publish(event(&n.to_string())))
+            .await
+            .unwrap();
         assert_eq!(world.take().await.data, n.to_string().as_bytes());
         // Longer than the pauses between tries.
         sleep(Duration::from_millis(400)).await;

@@ -5,11 +5,17 @@ use futures_util::FutureExt;
 
 /// An event under a key of the module's own, which nothing is bound to.
 fn custom(id: &str) -> Publication {
-    Publication { route: Route::Custom("end".into()), ..event(id) }
+    Publication {
+        route: Route::Custom("end".into()),
+        ..event(id)
+    }
 }
 
 fn snapshot(id: &str) -> Publication {
-    Publication { route: Route::Snapshot, ..event(id) }
+    Publication {
+        route: Route::Snapshot,
+        ..event(id)
+    }
 }
 
 fn returns(amqp: &Amqp) -> u64 {
@@ -20,7 +26,11 @@ fn returns(amqp: &Amqp) -> u64 {
 async fn returned(amqp: &Amqp, count: u64) {
     let start = Instant::now();
     while returns(amqp) < count {
-        assert!(start.elapsed() < SOON, "only {} of {count} came back", returns(amqp));
+        assert!(
+            start.elapsed() < SOON,
+            "only {} of {count} came back",
+            returns(amqp)
+        );
         sleep(Duration::from_millis(2)).await;
     }
 }
@@ -33,15 +43,31 @@ fn is_retry(message: &BasicGetMessage) -> bool {
 async fn data_under_a_key_that_nothing_is_bound_to_is_the_end_of_the_flow() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..50).map(|n| amqp.publish(custom(&n.to_string()))).collect();
+    let receipts: Vec<_> = (0..50)
+        .map(|n| amqp.publish(custom(&n.to_string())))
+        .collect();
     for receipt in receipts {
         soon("the end of the flow", receipt).await.unwrap();
     }
-    assert!(returns(&amqp) <= 50 + 4, "one event tries for all, {} came back", returns(&amqp));
-    assert!(returns(&amqp) >= 50 + 4, "each event is published, {} came back", returns(&amqp));
+    assert!(
+        returns(&amqp) <= 50 + 4,
+        "one event tries for all, {} came back",
+        returns(&amqp)
+    );
+    assert!(
+        returns(&amqp) >= 50 + 4,
+        "each event is published, {} came back",
+        returns(&amqp)
+    );
     let before = returns(&amqp);
-    soon("the end of the flow", amqp.publish(custom("later"))).await.unwrap();
-    assert_eq!(returns(&amqp), before + 1, "from then on each is tried once");
+    soon("the end of the flow", amqp.publish(custom("later")))
+        .await
+        .unwrap();
+    assert_eq!(
+        returns(&amqp),
+        before + 1,
+        "from then on each is tried once"
+    );
     amqp.close().await;
 }
 
@@ -53,8 +79,10 @@ async fn returns_are_told_apart_though_one_frame_answers_many_messages() {
         broker.delay_confirms(Duration::from_millis(2));
     }
     let amqp = world.connect().await;
-    let keyed =
-        |key: usize, n: usize| Publication { route: Route::Custom(format!("end-{key}")), ..event(&n.to_string()) };
+    let keyed = |key: usize, n: usize| Publication {
+        route: Route::Custom(format!("end-{key}")),
+        ..event(&n.to_string())
+    };
     let receipts: Vec<_> = (0..2000).map(|n| amqp.publish(keyed(n / 100, n))).collect();
     for receipt in receipts {
         soon("the end of the flow", receipt).await.unwrap();
@@ -67,8 +95,13 @@ async fn a_full_queue_shows_that_one_is_bound() {
     let world = World::with_out_arguments(full_after_one()).await;
     world.bind("full").await;
     let amqp = world.connect().await;
-    soon("the confirm", amqp.publish(event("fills it"))).await.unwrap();
-    let full = || Publication { route: Route::Custom("full".into()), ..event("waits") };
+    soon("the confirm", amqp.publish(event("fills it")))
+        .await
+        .unwrap();
+    let full = || Publication {
+        route: Route::Custom("full".into()),
+        ..event("waits")
+    };
     let mut waiting = amqp.publish(full());
     let start = Instant::now();
     while amqp.counters.publish_retries.load(Relaxed) < 1 {
@@ -77,7 +110,10 @@ async fn a_full_queue_shows_that_one_is_bound() {
     }
     world.unbind("full").await;
     returned(&amqp, 7).await;
-    assert!((&mut waiting).now_or_never().is_none(), "the queue was there, so its absence is no end of a flow");
+    assert!(
+        (&mut waiting).now_or_never().is_none(),
+        "the queue was there, so its absence is no end of a flow"
+    );
     world.bind("full").await;
     assert_eq!(world.take().await.data, b"fills it");
     soon("the confirm", waiting).await.unwrap();
@@ -88,9 +124,13 @@ async fn a_full_queue_shows_that_one_is_bound() {
 async fn snapshots_that_nobody_collects_count_as_delivered() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    soon("the end of the flow", amqp.publish(snapshot("1"))).await.unwrap();
+    soon("the end of the flow", amqp.publish(snapshot("1")))
+        .await
+        .unwrap();
     assert_eq!(returns(&amqp), 5);
-    soon("the end of the flow", amqp.publish(snapshot("2"))).await.unwrap();
+    soon("the end of the flow", amqp.publish(snapshot("2")))
+        .await
+        .unwrap();
     assert_eq!(returns(&amqp), 6);
     amqp.close().await;
 }
@@ -99,7 +139,9 @@ async fn snapshots_that_nobody_collects_count_as_delivered() {
 async fn a_queue_bound_during_the_tries_gets_every_event_in_order() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..20).map(|n| amqp.publish(custom(&n.to_string()))).collect();
+    let receipts: Vec<_> = (0..20)
+        .map(|n| amqp.publish(custom(&n.to_string())))
+        .collect();
     returned(&amqp, 1).await;
     world.bind("end").await;
     for receipt in receipts {
@@ -115,22 +157,35 @@ async fn a_queue_bound_during_the_tries_gets_every_event_in_order() {
 async fn a_binding_that_comes_later_is_used_and_its_loss_is_waited_out() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    soon("the end of the flow", amqp.publish(custom("absent"))).await.unwrap();
+    soon("the end of the flow", amqp.publish(custom("absent")))
+        .await
+        .unwrap();
     world.bind("end").await;
-    soon("the confirm", amqp.publish(custom("bound"))).await.unwrap();
+    soon("the confirm", amqp.publish(custom("bound")))
+        .await
+        .unwrap();
     let bound = world.take().await;
-    assert_eq!((bound.data.as_slice(), is_retry(&bound)), (b"bound".as_slice(), false));
+    assert_eq!(
+        (bound.data.as_slice(), is_retry(&bound)),
+        (b"bound".as_slice(), false)
+    );
 
     world.unbind("end").await;
     let before = returns(&amqp);
     let mut lost = amqp.publish(custom("lost"));
     // More tries than those after which an absent binding is the end of a flow.
     returned(&amqp, before + 8).await;
-    assert!((&mut lost).now_or_never().is_none(), "an event is given up though its key led somewhere before");
+    assert!(
+        (&mut lost).now_or_never().is_none(),
+        "an event is given up though its key led somewhere before"
+    );
     world.bind("end").await;
     soon("the confirm", lost).await.unwrap();
     let found = world.take().await;
-    assert_eq!((found.data.as_slice(), is_retry(&found)), (b"lost".as_slice(), true));
+    assert_eq!(
+        (found.data.as_slice(), is_retry(&found)),
+        (b"lost".as_slice(), true)
+    );
     amqp.close().await;
 }
 
@@ -140,9 +195,12 @@ async fn absence_can_be_made_an_error() {
     world.settings.absence_is_error = true;
     let amqp = world.connect().await;
     for publication in [custom("data"), snapshot("snapshot")] {
-        let error = soon("the error", amqp.publish(publication)).await.unwrap_err();
+        let error = soon("the error", amqp.publish(publication))
+            .await
+            .unwrap_err();
         assert!(
-            error.cause.starts_with("no queue is bound for routing key") && error.fault == Fault::Unbound,
+            error.cause.starts_with("no queue is bound for routing key")
+                && error.fault == Fault::Unbound,
             "{error}"
         );
     }
@@ -154,17 +212,24 @@ async fn absence_can_be_made_an_error() {
 async fn an_error_event_waits_once_for_a_binding_and_later_ones_are_tried_once() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let (first, second) = (amqp.publish(error_event("1")), amqp.publish(error_event("2")));
+    let (first, second) = (
+        amqp.publish(error_event("1")),
+        amqp.publish(error_event("2")),
+    );
     for receipt in [first, second] {
         let error = soon("the error", receipt).await.unwrap_err();
         assert_eq!(error.fault, Fault::Unbound, "{error}");
     }
     let before = returns(&amqp);
     assert!(before >= 4, "it has waited for {before} tries only");
-    soon("the error", amqp.publish(error_event("3"))).await.unwrap_err();
+    soon("the error", amqp.publish(error_event("3")))
+        .await
+        .unwrap_err();
     assert_eq!(returns(&amqp), before + 1);
     world.bind("nowhere").await;
-    soon("the confirm", amqp.publish(error_event("4"))).await.unwrap();
+    soon("the confirm", amqp.publish(error_event("4")))
+        .await
+        .unwrap();
     assert_eq!(world.take().await.data, b"4");
     amqp.close().await;
 }
@@ -177,7 +242,9 @@ async fn an_error_event_is_held_for_as_long_as_a_lost_binding_is_away() {
     world.settings.publish_attempts = Some(2);
     world.bind("nowhere").await;
     let amqp = world.connect().await;
-    soon("the confirm", amqp.publish(error_event("1"))).await.unwrap();
+    soon("the confirm", amqp.publish(error_event("1")))
+        .await
+        .unwrap();
     world.unbind("nowhere").await;
     let lost = amqp.publish(error_event("2"));
     returned(&amqp, 6).await;
@@ -197,7 +264,10 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
     let mut deliveries = amqp.consume().await.unwrap();
     world.put(BasicProperties::default(), b"1").await;
     let origin = next(&mut deliveries).await.origin;
-    let rebound = || amqp.rebound(&origin, Bytes::from_static(b"1"), "busy").unwrap();
+    let rebound = || {
+        amqp.rebound(&origin, Bytes::from_static(b"1"), "busy")
+            .unwrap()
+    };
     for _ in 0..2 {
         let before = returns(&amqp);
         let error = soon("the error", rebound()).await.unwrap_err();
@@ -230,7 +300,9 @@ async fn a_lost_connection_does_not_end_the_tries_for_a_binding() {
     let mut world = World::new().await;
     world.settings.binding_timeout = Duration::from_secs(60);
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..5).map(|n| amqp.publish(error_event(&n.to_string()))).collect();
+    let receipts: Vec<_> = (0..5)
+        .map(|n| amqp.publish(error_event(&n.to_string())))
+        .collect();
     returned(&amqp, 3).await;
     world.relay.cut();
     returned(&amqp, returns(&amqp) + 2).await;

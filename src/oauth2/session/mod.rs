@@ -12,8 +12,8 @@ mod state;
 pub(crate) use state::Token;
 
 use super::{
-    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint, resolve::Resolved,
-    token::normalised_unless,
+    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint,
+    resolve::Resolved, token::normalised_unless,
 };
 use crate::descriptor::Descriptor;
 use futures_util::FutureExt;
@@ -63,7 +63,10 @@ pub struct Tools {
 
 impl fmt::Debug for Tools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tools").field("mode", &self.mode).field("lock", &self.lock.is_some()).finish_non_exhaustive()
+        f.debug_struct("Tools")
+            .field("mode", &self.mode)
+            .field("lock", &self.lock.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +103,9 @@ pub struct Session(Arc<Inner>);
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("tools", &self.0.tools).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("tools", &self.0.tools)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,7 +180,13 @@ impl Session {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { refreshes, failures, adopted, unsaved, narrowed } = &self.0.counters;
+        let Counters {
+            refreshes,
+            failures,
+            adopted,
+            unsaved,
+            narrowed,
+        } = &self.0.counters;
         Counts {
             refreshes: of(refreshes),
             failures: of(failures),
@@ -188,7 +199,10 @@ impl Session {
     /// True while a rotated refresh token is in this process only.
     #[must_use]
     pub fn has_unsaved_rotation(&self) -> bool {
-        self.0.unsaved().as_ref().is_some_and(|unsaved| unsaved.rotated)
+        self.0
+            .unsaved()
+            .as_ref()
+            .is_some_and(|unsaved| unsaved.rotated)
     }
 
     /// Waits for refreshes that are under way; what could not be saved is tried once more. Sessions that are closed
@@ -212,10 +226,18 @@ impl Session {
     ) -> (Map<String, Value>, Turn<'_>) {
         let inner = &self.0;
         let turn = inner.saving.lock().await;
-        let Ok(setup) = inner.setup(store) else { return (keys, turn) };
+        let Ok(setup) = inner.setup(store) else {
+            return (keys, turn);
+        };
         let config = inner.latest(store, &setup).await;
         let old = |sent: &Record| inner.state().knows(sent);
-        let keys = normalised_unless(old, keys, &config, &setup.resolved.field, &inner.credential_fields());
+        let keys = normalised_unless(
+            old,
+            keys,
+            &config,
+            &setup.resolved.field,
+            &inner.credential_fields(),
+        );
         (keys, turn)
     }
 
@@ -235,8 +257,15 @@ impl Session {
     /// A text of the API's without the tokens that it may repeat: the current ones, and those it was `sent`.
     pub(super) fn redacted(&self, mut text: String, sent: &Token) -> String {
         let current = self.0.state().token.clone();
-        for record in current.iter().map(|token| &token.record).chain([&sent.record]) {
-            for secret in [record.access_token(), record.refresh_token()].into_iter().flatten() {
+        for record in current
+            .iter()
+            .map(|token| &token.record)
+            .chain([&sent.record])
+        {
+            for secret in [record.access_token(), record.refresh_token()]
+                .into_iter()
+                .flatten()
+            {
                 text = without(text, secret);
                 // As some write JSON.
                 text = without(text, &secret.replace('/', "\\/"));
@@ -255,8 +284,12 @@ impl Session {
         let known = current.generation;
         match mode {
             Mode::EveryAccess => inner.begin(store, Why::Access, u64::MAX)?.finish().await,
-            _ if current.record.access_token().is_none() => inner.begin(store, Why::Expiry, known)?.finish().await,
-            Mode::Expiry if current.is_expired() => inner.begin(store, Why::Expiry, known)?.finish().await,
+            _ if current.record.access_token().is_none() => {
+                inner.begin(store, Why::Expiry, known)?.finish().await
+            }
+            Mode::Expiry if current.is_expired() => {
+                inner.begin(store, Why::Expiry, known)?.finish().await
+            }
             Mode::Expiry if current.is_due() => {
                 // In the background: this token is still good, and the next request will find the new one.
                 let _ = inner.begin(store, Why::Expiry, known);
@@ -267,13 +300,22 @@ impl Session {
     }
 
     /// A token later than `rejected`, which the API has refused.
-    pub(crate) async fn renew(&self, store: &Arc<dyn Store>, rejected: &Token) -> Result<Arc<Token>, Error> {
+    pub(crate) async fn renew(
+        &self,
+        store: &Arc<dyn Store>,
+        rejected: &Token,
+    ) -> Result<Arc<Token>, Error> {
         let inner = &self.0;
         // Another one may be in the configuration by now.
         inner.current(&**store)?;
-        let begun = inner.begin(store, Why::Rejected, rejected.generation)?.finish().await?;
+        let begun = inner
+            .begin(store, Why::Rejected, rejected.generation)?
+            .finish()
+            .await?;
         if begun.generation <= rejected.generation {
-            return Err(Error::Rejected("there is no other one than that which it has just refused".into()));
+            return Err(Error::Rejected(
+                "there is no other one than that which it has just refused".into(),
+            ));
         }
         Ok(begun)
     }
@@ -295,7 +337,9 @@ fn without(text: String, secret: &str) -> String {
         return text;
     }
     let mut text = text.replace(secret, "[token]");
-    let beginnings = (SHORTEST_TOKEN..secret.len()).rev().filter_map(|end| secret.get(..end));
+    let beginnings = (SHORTEST_TOKEN..secret.len())
+        .rev()
+        .filter_map(|end| secret.get(..end));
     if let Some(cut) = beginnings.into_iter().find(|cut| text.ends_with(cut)) {
         text.truncate(text.len() - cut.len());
         text.push_str("[token]");
@@ -327,7 +371,11 @@ impl Inner {
         let config = store.config();
         let mut known = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, setup)) = &mut *known {
-            if !Arc::ptr_eq(seen, &config) && self.fields(&setup.resolved.field, &config).eq(&setup.fields) {
+            if !Arc::ptr_eq(seen, &config)
+                && self
+                    .fields(&setup.resolved.field, &config)
+                    .eq(&setup.fields)
+            {
                 *seen = config.clone();
             }
             if Arc::ptr_eq(seen, &config) {
@@ -337,28 +385,43 @@ impl Inner {
         let environment = &*self.tools.environment;
         let resolved = self
             .definition
-            .resolve(&self.descriptor, &config, self.tools.mode, &|name| environment(name))
+            .resolve(&self.descriptor, &config, self.tools.mode, &|name| {
+                environment(name)
+            })
             .map_err(|error| Error::Config(error.to_string()))?;
         let endpoint = Endpoint::new(self.tools.direct.clone(), &resolved);
         let fields = self.fields(&resolved.field, &config);
-        let setup =
-            Arc::new(Setup { fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(), resolved, endpoint });
+        let setup = Arc::new(Setup {
+            fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            resolved,
+            endpoint,
+        });
         *known = Some((config, setup.clone()));
         Ok(setup)
     }
 
     /// What a setup follows from, of a configuration: the credential's fields without the tokens, and who keeps these.
-    fn fields<'a>(&'a self, tokens: &'a [String], config: &'a Value) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    fn fields<'a>(
+        &'a self,
+        tokens: &'a [String],
+        config: &'a Value,
+    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
         let declared = self.credential_fields();
         let members = config.as_object().into_iter().flatten();
         members.filter(move |(name, _)| {
-            tokens.first() != Some(name) && (declared.contains(&name.as_str()) || *name == "secretId")
+            tokens.first() != Some(name)
+                && (declared.contains(&name.as_str()) || *name == "secretId")
         })
     }
 
     /// The names of the credential's fields in component.json.
     fn credential_fields(&self) -> Vec<&str> {
-        self.descriptor.credentials.iter().flat_map(|c| c.fields.keys()).map(String::as_str).collect()
+        self.descriptor
+            .credentials
+            .iter()
+            .flat_map(|c| c.fields.keys())
+            .map(String::as_str)
+            .collect()
     }
 
     /// The current token; none where the platform keeps it and has not been asked yet.
@@ -370,7 +433,11 @@ impl Inner {
             return Ok(state.token.clone());
         }
         let config = store.config();
-        if !state.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &config)) {
+        if !state
+            .seen
+            .as_ref()
+            .is_some_and(|seen| Arc::ptr_eq(seen, &config))
+        {
             // A module may have emitted new keys itself.
             if let Some(record) = Record::find(&config, &resolved.field)
                 && !state.knows(&record)
@@ -389,7 +456,12 @@ impl Inner {
     }
 
     /// Joins the refresh that is under way, or begins one, unless there is a token later than `known` already.
-    fn begin(self: &Arc<Self>, store: &Arc<dyn Store>, why: Why, known: u64) -> Result<Begun, Error> {
+    fn begin(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        why: Why,
+        known: u64,
+    ) -> Result<Begun, Error> {
         let mut state = self.state();
         if let Some(token) = &state.token
             && token.generation > known
@@ -407,7 +479,10 @@ impl Inner {
         }
         if self.stopping.is_cancelled() {
             let reason = "the process is stopping".to_owned();
-            return Err(Error::Unavailable { reason, retry_after: None });
+            return Err(Error::Unavailable {
+                reason,
+                retry_after: None,
+            });
         }
         let (inner, store) = (self.clone(), store.clone());
         let task = self.tasks.spawn(
@@ -419,8 +494,12 @@ impl Inner {
         );
         let refreshing = async move {
             task.await.unwrap_or_else(|_| {
-                let reason = "refreshing it was broken off by a panic; the log has the place".to_owned();
-                Err(Error::Unavailable { reason, retry_after: None })
+                let reason =
+                    "refreshing it was broken off by a panic; the log has the place".to_owned();
+                Err(Error::Unavailable {
+                    reason,
+                    retry_after: None,
+                })
             })
         };
         let refreshing = refreshing.boxed().shared();
@@ -439,14 +518,15 @@ impl Inner {
         if has_proved_good || state.refused_until.take_if(|until| *until <= now).is_some() {
             return Ok(());
         }
-        let reason =
-            "several that the provider has just given; check the API's address, the user's rights and the scopes";
+        let reason = "several that the provider has just given; check the API's address, the user's rights and the scopes";
         let error = Error::Rejected(reason.into());
         if state.refused_until.is_some() {
             return Err(error);
         }
         state.rejections = state.rejections.saturating_add(1);
-        let Some(over) = state.rejections.checked_sub(REJECTIONS + 1) else { return Ok(()) };
+        let Some(over) = state.rejections.checked_sub(REJECTIONS + 1) else {
+            return Ok(());
+        };
         let pause = FRESH.saturating_mul(1 << over.min(8)).min(LONGEST_REFUSAL);
         state.refused_until = Some(now + pause);
         tracing::error!(pause_s = pause.as_secs(), "{error}");

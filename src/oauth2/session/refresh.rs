@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer, endpoint::TIME_LIMIT,
-        token::keys_for,
+        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer,
+        endpoint::TIME_LIMIT, token::keys_for,
     },
     Error, Inner, Mode, Setup, Store, Token, Why,
     save::{self, Unsaved, is_gone},
@@ -24,8 +24,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Pauses before looking whether another replica has saved the token that ours was superseded by, and before looking
 /// again for a credential that is not there.
-pub(super) const LOOKS: [Duration; 4] =
-    [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
+pub(super) const LOOKS: [Duration; 4] = [
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+];
 /// How long another replica may take with the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(345);
 /// How long the store may take to be read, with all looks.
@@ -38,7 +42,8 @@ const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
 // Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
 const _: () = {
-    let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs()) + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
+    let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs())
+        + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
     let looks = LOOKS.len() as u64 * (READ.as_secs() + 2);
     assert!(LOCK_WAIT.as_secs() > tries + save::AT_MOST.as_secs());
     assert!(LOCK_WAIT.as_secs() > tries + looks);
@@ -60,7 +65,11 @@ struct Exchanged {
 }
 
 impl Inner {
-    pub(super) async fn refresh(self: &Arc<Self>, store: &Arc<dyn Store>, why: Why) -> Result<Arc<Token>, Error> {
+    pub(super) async fn refresh(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        why: Why,
+    ) -> Result<Arc<Token>, Error> {
         let setup = self.setup(&**store)?;
         let result = match setup.resolved.mode {
             Mode::PlatformSecret => self.refresh_secret(store, why).await,
@@ -103,7 +112,9 @@ impl Inner {
         loop {
             let base = match stored {
                 Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
-                    tracing::info!("Another process has refreshed the access token; its token is used");
+                    tracing::info!(
+                        "Another process has refreshed the access token; its token is used"
+                    );
                     return Ok(found);
                 }
                 Some(found) => found,
@@ -114,9 +125,18 @@ impl Inner {
             }
             // With the tokens from elsewhere other fields may have come.
             let setup = self.setup(&**store)?;
-            match self.exchange(store, &setup, &base.record, held.as_deref(), looked).await {
-                Ok(exchanged) => return self.keep(store, &setup, &base, exchanged, held.take()).await,
-                Err(Failed::Refused(failure)) => return self.recover(store, &setup, &base, failure).await,
+            match self
+                .exchange(store, &setup, &base.record, held.as_deref(), looked)
+                .await
+            {
+                Ok(exchanged) => {
+                    return self
+                        .keep(store, &setup, &base, exchanged, held.take())
+                        .await;
+                }
+                Err(Failed::Refused(failure)) => {
+                    return self.recover(store, &setup, &base, failure).await;
+                }
                 Err(Failed::Superseded(theirs)) => {
                     (known, stored, looked) = (Some(base), Some(theirs), Instant::now());
                 }
@@ -126,7 +146,11 @@ impl Inner {
     }
 
     /// The token that the store has now, if it is one that this process has never had.
-    async fn stored(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Arc<Token>>, Error> {
+    async fn stored(
+        &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+    ) -> Result<Option<Arc<Token>>, Error> {
         match reread(store, &setup.resolved.field).await {
             Ok(Some(config)) => match Record::find(&config, &setup.resolved.field) {
                 Some(record) if self.state().knows(&record) => Ok(None),
@@ -135,11 +159,17 @@ impl Inner {
                 None => Err(Error::ReauthRequired("its tokens were taken away".into())),
             },
             Ok(None) => Ok(None),
-            Err(error) if error.gone => Err(Error::ReauthRequired(format!("it was removed ({error})"))),
+            Err(error) if error.gone => {
+                Err(Error::ReauthRequired(format!("it was removed ({error})")))
+            }
             // Where nothing can be read nothing can be saved: no time to spend a refresh token that may be the last.
             Err(error) if self.state().rotates != Some(false) => {
-                let reason = format!("whether another process has refreshed it cannot be seen: {error}");
-                Err(Error::Unavailable { reason, retry_after: None })
+                let reason =
+                    format!("whether another process has refreshed it cannot be seen: {error}");
+                Err(Error::Unavailable {
+                    reason,
+                    retry_after: None,
+                })
             }
             Err(error) => {
                 tracing::warn!("The stored credential cannot be read before the refresh: {error}");
@@ -150,7 +180,13 @@ impl Inner {
 
     /// Makes a record from elsewhere the current one, for the configuration of the next messages too, with the
     /// credential's other fields in `config`.
-    pub(super) fn adopt(&self, store: &dyn Store, setup: &Setup, record: Record, config: &Value) -> Arc<Token> {
+    pub(super) fn adopt(
+        &self,
+        store: &dyn Store,
+        setup: &Setup,
+        record: Record,
+        config: &Value,
+    ) -> Arc<Token> {
         self.counters.adopted.fetch_add(1, Ordering::Relaxed);
         let token = self.state().adopt(record, setup.resolved.profile.margin);
         store.remember(&self.keys(config, setup, &token.record));
@@ -158,18 +194,37 @@ impl Inner {
     }
 
     /// The record as it is saved: with the credential's other fields, which some stores would drop otherwise.
-    pub(super) fn keys(&self, config: &Value, setup: &Setup, record: &Record) -> Map<String, Value> {
-        keys_for(config, &self.credential_fields(), &setup.resolved.field, record)
+    pub(super) fn keys(
+        &self,
+        config: &Value,
+        setup: &Setup,
+        record: &Record,
+    ) -> Map<String, Value> {
+        keys_for(
+            config,
+            &self.credential_fields(),
+            &setup.resolved.field,
+            record,
+        )
     }
 
-    async fn lock(&self, store: &Arc<dyn Store>, setup: &Setup) -> Result<Option<Box<dyn Held>>, Error> {
+    async fn lock(
+        &self,
+        store: &Arc<dyn Store>,
+        setup: &Setup,
+    ) -> Result<Option<Box<dyn Held>>, Error> {
         // Held since a token that is not saved yet.
         if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
-        let Some(lock) = &self.tools.lock else { return Ok(None) };
+        let Some(lock) = &self.tools.lock else {
+            return Ok(None);
+        };
         let config = store.config();
-        let account = config.get("_account").and_then(Value::as_str).unwrap_or(&self.tools.owner);
+        let account = config
+            .get("_account")
+            .and_then(Value::as_str)
+            .unwrap_or(&self.tools.owner);
         let name = format!("{account}:{}", setup.resolved.field.join("."));
         match lock.acquire(&name, LOCK_WAIT).await {
             Ok(held) => Ok(Some(held)),
@@ -178,10 +233,15 @@ impl Inner {
                 Ok(None)
             }
             Err(error) if self.state().rotates == Some(false) => {
-                tracing::warn!("A token that does not rotate is refreshed without the lock: {error}");
+                tracing::warn!(
+                    "A token that does not rotate is refreshed without the lock: {error}"
+                );
                 Ok(None)
             }
-            Err(error) => Err(Error::Unavailable { reason: error.to_string(), retry_after: None }),
+            Err(error) => Err(Error::Unavailable {
+                reason: error.to_string(),
+                retry_after: None,
+            }),
         }
     }
 
@@ -196,10 +256,13 @@ impl Inner {
         mut looked: Instant,
     ) -> Result<Exchanged, Failed> {
         let Some(endpoint) = &setup.endpoint else {
-            return Err(Failed::Unsent(Error::Config("tokens are refreshed by the platform here".into())));
+            return Err(Failed::Unsent(Error::Config(
+                "tokens are refreshed by the platform here".into(),
+            )));
         };
         let Some(refresh_token) = record.refresh_token() else {
-            let reason = "the access token has expired or was rejected, and there is no refresh token";
+            let reason =
+                "the access token has expired or was rejected, and there is no refresh token";
             return Err(Failed::Unsent(Error::ReauthRequired(reason.into())));
         };
         let mut lost = false;
@@ -214,17 +277,28 @@ impl Inner {
             }
             if held.is_some_and(|held| !held.is_held()) {
                 let reason = "the lock was lost before the refresh token was sent".to_owned();
-                return Err(Failed::Unsent(Error::Unavailable { reason, retry_after: None }));
+                return Err(Failed::Unsent(Error::Unavailable {
+                    reason,
+                    retry_after: None,
+                }));
             }
             let (asked, asked_at) = (Instant::now(), SystemTime::now());
             let mut failure = match endpoint.refresh(refresh_token, record.scope()).await {
-                Ok(answer) => return Ok(Exchanged { answer, asked, asked_at }),
+                Ok(answer) => {
+                    return Ok(Exchanged {
+                        answer,
+                        asked,
+                        asked_at,
+                    });
+                }
                 Err(failure) => failure,
             };
             tries += 1;
             lost |= failure.outcome_unknown;
             failure.outcome_unknown = lost;
-            let wait = failure.retry_after.unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()));
+            let wait = failure
+                .retry_after
+                .unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()));
             if failure.class != ErrorClass::Transient || tries == TRIES || wait > LONGEST_PAUSE {
                 return Err(Failed::Refused(failure));
             }
@@ -270,7 +344,10 @@ impl Inner {
         }
         Err(match failure.class {
             ErrorClass::Config => Error::Config(failure.to_string()),
-            _ => Error::Unavailable { reason: failure.to_string(), retry_after: failure.retry_after },
+            _ => Error::Unavailable {
+                reason: failure.to_string(),
+                retry_after: failure.retry_after,
+            },
         })
     }
 
@@ -283,7 +360,11 @@ impl Inner {
         exchanged: Exchanged,
         held: Option<Box<dyn Held>>,
     ) -> Result<Arc<Token>, Error> {
-        let Exchanged { answer, asked, asked_at } = exchanged;
+        let Exchanged {
+            answer,
+            asked,
+            asked_at,
+        } = exchanged;
         let record = base.record.merged(&answer, asked_at);
         self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
         self.warn_of_narrower_scope(base.record.scope(), answer.scope.as_deref());
@@ -302,11 +383,24 @@ impl Inner {
             state.rotates = Some(rotated);
             state.expect(&record);
         }
-        if let Some(theirs) = self.save(store, setup, Unsaved { record: record.clone(), rotated, held }).await? {
+        if let Some(theirs) = self
+            .save(
+                store,
+                setup,
+                Unsaved {
+                    record: record.clone(),
+                    rotated,
+                    held,
+                },
+            )
+            .await?
+        {
             return Ok(theirs);
         }
         if let Some(end) = record.refresh_expires_at()
-            && end.duration_since(SystemTime::now()).is_ok_and(|left| left < ENDS_SOON)
+            && end
+                .duration_since(SystemTime::now())
+                .is_ok_and(|left| left < ENDS_SOON)
         {
             tracing::warn!(
                 "The refresh token ends within days; if no refresh comes before, the user has to connect again"
@@ -317,13 +411,25 @@ impl Inner {
     }
 
     fn warn_of_narrower_scope(&self, before: Option<&str>, now: Option<&str>) {
-        let (Some(before), Some(now)) = (before, now) else { return };
-        let scopes = |text: &str| text.split([' ', ',']).map(str::to_owned).collect::<Vec<_>>();
+        let (Some(before), Some(now)) = (before, now) else {
+            return;
+        };
+        let scopes = |text: &str| {
+            text.split([' ', ','])
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let now = scopes(now);
-        let lost = scopes(before).into_iter().filter(|scope| !now.contains(scope)).collect::<Vec<_>>();
+        let lost = scopes(before)
+            .into_iter()
+            .filter(|scope| !now.contains(scope))
+            .collect::<Vec<_>>();
         if !lost.is_empty() {
             self.counters.narrowed.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("The new access token lacks scopes that the one before had: {}", lost.join(" "));
+            tracing::warn!(
+                "The new access token lacks scopes that the one before had: {}",
+                lost.join(" ")
+            );
         }
     }
 }

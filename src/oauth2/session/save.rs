@@ -113,13 +113,23 @@ impl Inner {
         let taken = AtomicBool::new(false);
         let (reason, goes_on) = loop {
             match self
-                .save_or_revoke(Saving { store, setup, record: &unsaved.record, taken: &taken }, |_| false)
+                .save_or_revoke(
+                    Saving {
+                        store,
+                        setup,
+                        record: &unsaved.record,
+                        taken: &taken,
+                    },
+                    |_| false,
+                )
                 .await?
             {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
                     // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
-                    tracing::warn!("The stored credential has changed during the refresh; the stored one is used");
+                    tracing::warn!(
+                        "The stored credential has changed during the refresh; the stored one is used"
+                    );
                     return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
@@ -151,9 +161,9 @@ impl Inner {
         let rotated = {
             let mut before = self.unsaved();
             // One that came with a token that is unsaved itself is as little in the store.
-            unsaved.rotated |= before
-                .as_ref()
-                .is_some_and(|before| before.rotated && before.record.refresh_token() == record.refresh_token());
+            unsaved.rotated |= before.as_ref().is_some_and(|before| {
+                before.rotated && before.record.refresh_token() == record.refresh_token()
+            });
             if !unsaved.rotated {
                 // The stored one is still good, for the other replicas too.
                 unsaved.held = None;
@@ -162,7 +172,9 @@ impl Inner {
         };
         if goes_on {
             let (inner, store) = (self.clone(), store.clone());
-            self.tasks.spawn(async move { inner.save_later(&store, record, taken).await }.in_current_span());
+            self.tasks.spawn(
+                async move { inner.save_later(&store, record, taken).await }.in_current_span(),
+            );
         }
         self.report(store, rotated, &reason);
         Ok(None)
@@ -170,10 +182,21 @@ impl Inner {
 
     /// Saves as [`try_to_save`](Self::try_to_save) does. One answer that the credential is not there is no verdict: only
     /// where the platform stays with it, the new tokens are revoked, which nothing undoes.
-    async fn save_or_revoke(&self, saving: Saving<'_>, is_obsolete: impl Fn(&Self) -> bool) -> Result<Saved, Error> {
+    async fn save_or_revoke(
+        &self,
+        saving: Saving<'_>,
+        is_obsolete: impl Fn(&Self) -> bool,
+    ) -> Result<Saved, Error> {
         let saved = self.try_to_save(saving, &is_obsolete).await;
-        let Saved::Gone(_) = saved else { return Ok(saved) };
-        let Saving { store, setup, record, .. } = saving;
+        let Saved::Gone(_) = saved else {
+            return Ok(saved);
+        };
+        let Saving {
+            store,
+            setup,
+            record,
+            ..
+        } = saving;
         let stays_gone = self.stays_gone(store, setup).await;
         match self.try_to_save(saving, is_obsolete).await {
             Saved::Gone(reason) if stays_gone => {
@@ -213,15 +236,25 @@ impl Inner {
     /// The platform's queue has taken a record that its REST API does not take.
     fn leave_to_the_queue(&self, record: &Record, reason: &str) {
         self.forget(record);
-        tracing::warn!("The refreshed credential was saved over the platform's queue only: {reason}");
+        tracing::warn!(
+            "The refreshed credential was saved over the platform's queue only: {reason}"
+        );
     }
 
     /// One look and one try, with nothing else of this process's saved in between: neither of the two may lay an older
     /// record over a newer one.
     async fn try_to_save(&self, saving: Saving<'_>, is_obsolete: impl Fn(&Self) -> bool) -> Saved {
-        let Saving { store, setup, record, taken } = saving;
+        let Saving {
+            store,
+            setup,
+            record,
+            taken,
+        } = saving;
         let Ok(_turn) = timeout(TRY, self.saving.lock()).await else {
-            return Saved::Not(format!("other credentials are being saved for more than {} s", TRY.as_secs()));
+            return Saved::Not(format!(
+                "other credentials are being saved for more than {} s",
+                TRY.as_secs()
+            ));
         };
         if is_obsolete(self) {
             return Saved::Obsolete;
@@ -229,7 +262,9 @@ impl Inner {
         let latest = look(&**store).await;
         let latest = latest.unwrap_or_else(|| (*store.config()).clone());
         let stored = Record::find(&latest, &setup.resolved.field);
-        if let Some(theirs) = stored.filter(|stored| !stored.same_tokens(record) && !self.state().knows(stored)) {
+        if let Some(theirs) =
+            stored.filter(|stored| !stored.same_tokens(record) && !self.state().knows(stored))
+        {
             return Saved::Superseded(theirs, latest);
         }
         let keys = self.keys(&latest, setup, record);
@@ -238,11 +273,16 @@ impl Inner {
                 *self.unsaved() = None;
                 Saved::Yes
             }
-            Ok(Err(error)) if error.gone && taken.load(Ordering::SeqCst) => Saved::Queued(error.message),
+            Ok(Err(error)) if error.gone && taken.load(Ordering::SeqCst) => {
+                Saved::Queued(error.message)
+            }
             Ok(Err(error)) if error.gone => Saved::Gone(error.message),
             Ok(Err(error)) if error.nowhere => Saved::Nowhere(error.message),
             Ok(Err(error)) => Saved::Not(error.message),
-            Err(_) => Saved::Not(format!("the platform has not taken it within {} s", TRY.as_secs())),
+            Err(_) => Saved::Not(format!(
+                "the platform has not taken it within {} s",
+                TRY.as_secs()
+            )),
         }
     }
 
@@ -254,7 +294,9 @@ impl Inner {
         if setup.endpoint.is_none() {
             return (*store.config()).clone();
         }
-        let mut config = look(store).await.unwrap_or_else(|| (*store.config()).clone());
+        let mut config = look(store)
+            .await
+            .unwrap_or_else(|| (*store.config()).clone());
         let stored = Record::find(&config, &setup.resolved.field);
         if stored.is_none_or(|stored| self.state().knows(&stored))
             && let Some(current) = self.state().token.clone().or(current)
@@ -284,7 +326,10 @@ impl Inner {
              goes on with it; if the process ends before it is saved, the credential has to be connected again."
         );
         let store = store.clone();
-        let trouble = Trouble { name: "UnsavedCredentials", message };
+        let trouble = Trouble {
+            name: "UnsavedCredentials",
+            message,
+        };
         let stopping = self.stopping.clone();
         let report = async move {
             tokio::select! {
@@ -298,27 +343,48 @@ impl Inner {
         self.tasks.spawn(report.in_current_span());
     }
 
-    async fn save_later(self: &Arc<Self>, store: &Arc<dyn Store>, record: Record, taken: AtomicBool) {
+    async fn save_later(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        record: Record,
+        taken: AtomicBool,
+    ) {
         let mut pause = PAUSE * 4;
         loop {
             let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let Ok(setup) = self.setup(&**store) else { return };
-            let saving = Saving { store, setup: &setup, record: &record, taken: &taken };
-            match self.save_or_revoke(saving, |inner| !inner.is_unsaved(&record)).await {
+            let Ok(setup) = self.setup(&**store) else {
+                return;
+            };
+            let saving = Saving {
+                store,
+                setup: &setup,
+                record: &record,
+                taken: &taken,
+            };
+            match self
+                .save_or_revoke(saving, |inner| !inner.is_unsaved(&record))
+                .await
+            {
                 Ok(Saved::Yes) => {
                     tracing::info!("The credential that could not be saved before is saved now");
                     return;
                 }
                 Ok(Saved::Superseded(theirs, config)) => {
-                    tracing::info!("The unsaved credential is superseded: the platform has another one");
+                    tracing::info!(
+                        "The unsaved credential is superseded: the platform has another one"
+                    );
                     self.adopt(&**store, &setup, theirs, &config);
                     return self.forget(&record);
                 }
                 Ok(Saved::Queued(reason)) => return self.leave_to_the_queue(&record, &reason),
                 Ok(Saved::Obsolete) | Err(_) => return self.forget(&record),
-                Ok(Saved::Nowhere(reason) | Saved::Not(reason) | Saved::Gone(reason)) if stopping => {
-                    tracing::error!("A credential is lost with this process, it could not be saved: {reason}");
+                Ok(Saved::Nowhere(reason) | Saved::Not(reason) | Saved::Gone(reason))
+                    if stopping =>
+                {
+                    tracing::error!(
+                        "A credential is lost with this process, it could not be saved: {reason}"
+                    );
                     return;
                 }
                 Ok(_) => {}
@@ -327,14 +393,19 @@ impl Inner {
     }
 
     fn is_unsaved(&self, record: &Record) -> bool {
-        self.unsaved().as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record))
+        self.unsaved()
+            .as_ref()
+            .is_some_and(|unsaved| unsaved.record.same_tokens(record))
             && !self.state().is_past(record)
     }
 
     /// An unsaved record is saved, or of no use any more.
     fn forget(&self, record: &Record) {
         let mut unsaved = self.unsaved();
-        if unsaved.as_ref().is_some_and(|unsaved| unsaved.record.same_tokens(record)) {
+        if unsaved
+            .as_ref()
+            .is_some_and(|unsaved| unsaved.record.same_tokens(record))
+        {
             *unsaved = None;
         }
     }
@@ -343,7 +414,9 @@ impl Inner {
 /// Whether this says that the credential is not there any more.
 pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String]) -> bool {
     match found {
-        Ok(found) => found.as_ref().is_some_and(|config| Record::find(config, field).is_none()),
+        Ok(found) => found
+            .as_ref()
+            .is_some_and(|config| Record::find(config, field).is_none()),
         Err(error) => error.gone,
     }
 }

@@ -46,14 +46,26 @@ impl Times {
     /// end, but not before half of its life is over, and not by all replicas at once (O§3 F50, O§4.96).
     pub(super) fn new(asked: Instant, lifetime: Option<Duration>, margin: Duration) -> Self {
         let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
-        let ahead = lifetime.map(|lifetime| margin.min(lifetime / 2).mul_f64(0.8 + 0.2 * fastrand::f64()));
-        let refresh = expires.zip(ahead).and_then(|(expires, ahead)| expires.checked_sub(ahead));
-        Self { received: asked, expires, refresh }
+        let ahead = lifetime.map(|lifetime| {
+            margin
+                .min(lifetime / 2)
+                .mul_f64(0.8 + 0.2 * fastrand::f64())
+        });
+        let refresh = expires
+            .zip(ahead)
+            .and_then(|(expires, ahead)| expires.checked_sub(ahead));
+        Self {
+            received: asked,
+            expires,
+            refresh,
+        }
     }
 
     /// The times of a record that an earlier process, or another one, has stored.
     pub(super) fn stored(record: &Record, margin: Duration) -> Self {
-        let left = record.expires_at().map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        let left = record
+            .expires_at()
+            .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         Self::new(Instant::now(), left, margin)
     }
 }
@@ -105,10 +117,17 @@ impl State {
     /// Whether these tokens are the current ones, were once, or are about to be.
     pub(super) fn knows(&mut self, record: &Record) -> bool {
         let mark = mark(record);
-        if self.coming == Some(mark) || self.token.as_ref().is_some_and(|token| token.record.same_tokens(record)) {
+        if self.coming == Some(mark)
+            || self
+                .token
+                .as_ref()
+                .is_some_and(|token| token.record.same_tokens(record))
+        {
             return true;
         }
-        let Some(at) = self.past.iter().position(|past| *past == mark) else { return false };
+        let Some(at) = self.past.iter().position(|past| *past == mark) else {
+            return false;
+        };
         // What the store still has is not forgotten, however many refreshes cannot be saved.
         self.past.remove(at);
         self.past.push_front(mark);
@@ -122,7 +141,10 @@ impl State {
 
     /// Whether these tokens were the current ones once, and are no longer.
     pub(super) fn is_past(&self, record: &Record) -> bool {
-        self.token.as_ref().is_none_or(|token| !token.record.same_tokens(record)) && self.past.contains(&mark(record))
+        self.token
+            .as_ref()
+            .is_none_or(|token| !token.record.same_tokens(record))
+            && self.past.contains(&mark(record))
     }
 
     /// Makes a record the current one, as the next generation.
@@ -139,7 +161,12 @@ impl State {
         }
         self.coming = None;
         self.generation += 1;
-        let token = Arc::new(Token { generation: self.generation, record, times, adopted });
+        let token = Arc::new(Token {
+            generation: self.generation,
+            record,
+            times,
+            adopted,
+        });
         self.token = Some(token.clone());
         token
     }
@@ -159,7 +186,10 @@ impl State {
 
     /// Why nothing may be tried at the moment.
     pub(super) fn barred(&self) -> Option<Error> {
-        self.bar.as_ref().filter(|bar| bar.until > Instant::now()).map(|bar| bar.error.clone())
+        self.bar
+            .as_ref()
+            .filter(|bar| bar.until > Instant::now())
+            .map(|bar| bar.error.clone())
     }
 
     pub(super) fn unbar(&mut self) {
@@ -173,15 +203,25 @@ impl State {
             _ => None,
         };
         let own = match error {
-            Error::Unavailable { .. } => FIRST_COOLDOWN.saturating_mul(1 << self.failures.min(8)).min(COOLDOWN),
+            Error::Unavailable { .. } => FIRST_COOLDOWN
+                .saturating_mul(1 << self.failures.min(8))
+                .min(COOLDOWN),
             _ => COOLDOWN,
         };
         self.failures = self.failures.saturating_add(1);
-        self.bar_for(asked.map_or(own, |asked| asked.clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)), error);
+        self.bar_for(
+            asked.map_or(own, |asked| {
+                asked.clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)
+            }),
+            error,
+        );
     }
 
     pub(super) fn bar_for(&mut self, time: Duration, error: &Error) {
-        self.bar = Some(Bar { until: Instant::now() + time, error: error.clone() });
+        self.bar = Some(Bar {
+            until: Instant::now() + time,
+            error: error.clone(),
+        });
     }
 
     /// The provider refuses these tokens for good.
@@ -191,7 +231,10 @@ impl State {
 
     /// The error that these tokens were refused for good with.
     pub(super) fn is_dead(&self, record: &Record) -> Option<Error> {
-        self.dead.as_ref().filter(|(dead, _)| *dead == mark(record)).map(|(_, error)| error.clone())
+        self.dead
+            .as_ref()
+            .filter(|(dead, _)| *dead == mark(record))
+            .map(|(_, error)| error.clone())
     }
 }
 

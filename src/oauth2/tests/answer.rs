@@ -16,7 +16,12 @@ fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
     if let Some(value) = expires_in {
         body["expires_in"] = value;
     }
-    TokenAnswer::read(body.to_string().as_bytes(), &Profile::from_json(profile).unwrap()).unwrap().lifetime
+    TokenAnswer::read(
+        body.to_string().as_bytes(),
+        &Profile::from_json(profile).unwrap(),
+    )
+    .unwrap()
+    .lifetime
 }
 
 #[test]
@@ -42,13 +47,29 @@ fn case_75_expires_in_in_all_its_forms() {
         (json!(1_900_000_000_u64), None),
         (json!(1e300), None),
     ] {
-        assert_eq!(lifetime("{}", Some(expires_in.clone())), expected, "{expires_in}");
+        assert_eq!(
+            lifetime("{}", Some(expires_in.clone())),
+            expected,
+            "{expires_in}"
+        );
     }
     assert_eq!(lifetime("{}", None), None);
-    assert_eq!(lifetime(r#"{"expires_unit": "millis"}"#, Some(json!(3_600_000))), seconds(3600.0));
-    assert_eq!(lifetime(r#"{"default_lifetime": 600}"#, None), seconds(600.0));
-    assert_eq!(lifetime(r#"{"default_lifetime": 600}"#, Some(json!("never"))), seconds(600.0));
-    assert_eq!(lifetime(r#"{"default_lifetime": 600}"#, Some(json!(60))), seconds(60.0));
+    assert_eq!(
+        lifetime(r#"{"expires_unit": "millis"}"#, Some(json!(3_600_000))),
+        seconds(3600.0)
+    );
+    assert_eq!(
+        lifetime(r#"{"default_lifetime": 600}"#, None),
+        seconds(600.0)
+    );
+    assert_eq!(
+        lifetime(r#"{"default_lifetime": 600}"#, Some(json!("never"))),
+        seconds(600.0)
+    );
+    assert_eq!(
+        lifetime(r#"{"default_lifetime": 600}"#, Some(json!(60))),
+        seconds(60.0)
+    );
 }
 
 #[test]
@@ -58,25 +79,59 @@ fn case_77_a_200_that_holds_an_error_is_an_error() {
             r#"{"error":"bad_refresh_token","error_description":"The refresh token passed is incorrect or expired."}"#,
             Some("bad_refresh_token"),
         ),
-        (r#"{"ok":false,"error":"invalid_refresh_token"}"#, Some("invalid_refresh_token")),
+        (
+            r#"{"ok":false,"error":"invalid_refresh_token"}"#,
+            Some("invalid_refresh_token"),
+        ),
         (r#"{"ok":false}"#, None),
-        (r#"{"error":{"code":"invalid_grant","message":"no"}}"#, Some("invalid_grant")),
-        (r#"{"error":{"type":"OAuthException","code":190}}"#, Some("OAuthException")),
-        (r#"{"error":"invalid_code","access_token":""}"#, Some("invalid_code")),
-        ("error=bad_verification_code&error_description=no", Some("bad_verification_code")),
+        (
+            r#"{"error":{"code":"invalid_grant","message":"no"}}"#,
+            Some("invalid_grant"),
+        ),
+        (
+            r#"{"error":{"type":"OAuthException","code":190}}"#,
+            Some("OAuthException"),
+        ),
+        (
+            r#"{"error":"invalid_code","access_token":""}"#,
+            Some("invalid_code"),
+        ),
+        (
+            "error=bad_verification_code&error_description=no",
+            Some("bad_verification_code"),
+        ),
     ] {
-        assert_eq!(read(body).unwrap_err(), AnswerError::Refused(code.map(str::to_owned)), "{body}");
+        assert_eq!(
+            read(body).unwrap_err(),
+            AnswerError::Refused(code.map(str::to_owned)),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn case_78_an_answer_without_a_token_and_an_error_is_malformed() {
-    for body in
-        ["{}", r#"{"access_token":""}"#, r#"{"access_token":null,"error":null}"#, r#"{"access_token":7,"error":""}"#]
-    {
-        assert_eq!(read(body).unwrap_err(), AnswerError::NoAccessToken, "{body}");
+    for body in [
+        "{}",
+        r#"{"access_token":""}"#,
+        r#"{"access_token":null,"error":null}"#,
+        r#"{"access_token":7,"error":""}"#,
+    ] {
+        assert_eq!(
+            read(body).unwrap_err(),
+            AnswerError::NoAccessToken,
+            "{body}"
+        );
     }
-    for body in ["", "ok", "[]", "\"at\"", "<html>access_token=x</html>", "a=b", "{\"access_token\":"] {
+    for body in [
+        "",
+        "ok",
+        "[]",
+        "\"at\"",
+        "<html>access_token=x</html>",
+        "a=b",
+        "{\"access_token\":",
+    ] {
         assert_eq!(read(body).unwrap_err(), AnswerError::Unreadable, "{body}");
     }
 }
@@ -90,7 +145,10 @@ fn case_79_forms_are_answers_too() {
         let answer = read(body).unwrap();
         assert_eq!(answer.access_token.expose_secret(), "at/1");
         assert_eq!(answer.refresh_token.unwrap().expose_secret(), "a b");
-        assert_eq!((answer.lifetime, answer.scope.as_deref()), (Some(Duration::from_secs(60)), Some("x y")));
+        assert_eq!(
+            (answer.lifetime, answer.scope.as_deref()),
+            (Some(Duration::from_secs(60)), Some("x y"))
+        );
     }
     assert!(read("\u{feff}{\"access_token\":\"at\"}").is_ok());
 }
@@ -111,14 +169,27 @@ fn case_90_tokens_of_every_type_are_taken_and_unknown_types_are_named() {
         (json!(["Bearer"]), Some("something that is no name")),
         (json!(7), Some("something that is no name")),
     ] {
-        let answer = read(&json!({"access_token": "at-1", "token_type": token_type}).to_string()).unwrap();
+        let answer =
+            read(&json!({"access_token": "at-1", "token_type": token_type}).to_string()).unwrap();
         assert_eq!(answer.access_token.expose_secret(), "at-1");
-        assert_eq!(answer.unknown_type(&Profile::generic()).as_deref(), unknown, "{token_type}");
+        assert_eq!(
+            answer.unknown_type(&Profile::generic()).as_deref(),
+            unknown,
+            "{token_type}"
+        );
     }
-    assert_eq!(read(r#"{"access_token":"at-1"}"#).unwrap().unknown_type(&Profile::generic()), None);
+    assert_eq!(
+        read(r#"{"access_token":"at-1"}"#)
+            .unwrap()
+            .unknown_type(&Profile::generic()),
+        None
+    );
     let bot = br#"{"ok":true,"access_token":"at-1","token_type":"bot"}"#;
     let slack = Profile::named("slack").unwrap();
-    assert_eq!(TokenAnswer::read(bot, &slack).unwrap().unknown_type(&slack), None);
+    assert_eq!(
+        TokenAnswer::read(bot, &slack).unwrap().unknown_type(&slack),
+        None
+    );
 }
 
 #[test]
@@ -131,9 +202,14 @@ fn an_answer_with_an_access_token_is_good_whatever_stands_beside_it() {
         json!({"refresh_token_expires_in": "never", "code": 500, "status": "error"}),
     ] {
         let mut body = json!({"access_token": "at-2", "refresh_token": "rt-2"});
-        body.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(beside.as_object().unwrap().clone());
         let answer = read(&body.to_string()).unwrap();
-        let tokens = (answer.access_token.expose_secret(), answer.refresh_token.as_ref().unwrap().expose_secret());
+        let tokens = (
+            answer.access_token.expose_secret(),
+            answer.refresh_token.as_ref().unwrap().expose_secret(),
+        );
         assert_eq!(tokens, ("at-2", "rt-2"), "{beside}");
     }
 }
@@ -148,8 +224,14 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
     let tokens = r#""access_token":"at-2","refresh_token":"rt-2""#;
     for body in [
         format!(r#"{{"organisation":"party \ud83d",{tokens}}}"#).into_bytes(),
-        format!(r#"{{"organisation":"\ude00\ud83d\ude00 \\ud83d",{tokens},"x\udc00":1}}"#).into_bytes(),
-        [&b"{\"organisation\":\"Gr\xfc\xdfe\","[..], tokens.as_bytes(), b"}"].concat(),
+        format!(r#"{{"organisation":"\ude00\ud83d\ude00 \\ud83d",{tokens},"x\udc00":1}}"#)
+            .into_bytes(),
+        [
+            &b"{\"organisation\":\"Gr\xfc\xdfe\","[..],
+            tokens.as_bytes(),
+            b"}",
+        ]
+        .concat(),
         format!("\u{feff}{{\"organisation\":\"a\tb\nc\",{tokens}}}").into_bytes(),
         format!(r#"{{"organisation":{deep},{tokens}}}"#).into_bytes(),
         format!("{{{tokens}}}\n<!-- served by cache 7 -->").into_bytes(),
@@ -157,8 +239,12 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
         utf16,
     ] {
         let shown = String::from_utf8_lossy(&body).into_owned();
-        let answer = TokenAnswer::read(&body, &Profile::generic()).unwrap_or_else(|error| panic!("{error}: {shown}"));
-        let tokens = (answer.access_token.expose_secret(), answer.refresh_token.as_ref().unwrap().expose_secret());
+        let answer = TokenAnswer::read(&body, &Profile::generic())
+            .unwrap_or_else(|error| panic!("{error}: {shown}"));
+        let tokens = (
+            answer.access_token.expose_secret(),
+            answer.refresh_token.as_ref().unwrap().expose_secret(),
+        );
         assert_eq!(tokens, ("at-2", "rt-2"), "{shown}");
     }
     let pair = read(r#"{"access_token":"at-2","n":"\ud83d\ude00 \ud83d \\ud83d"}"#).unwrap();
@@ -168,15 +254,27 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
 #[test]
 fn of_an_answer_without_an_end_only_whole_tokens_count() {
     for (body, tokens) in [
-        (r#"{"access_token":"at-2","refresh_token":"rt-2","x"#, Some(("at-2", Some("rt-2")))),
-        (r#" {"access_token":"at-2","refresh_token":"rt-2"#, Some(("at-2", None))),
+        (
+            r#"{"access_token":"at-2","refresh_token":"rt-2","x"#,
+            Some(("at-2", Some("rt-2"))),
+        ),
+        (
+            r#" {"access_token":"at-2","refresh_token":"rt-2"#,
+            Some(("at-2", None)),
+        ),
         (r#"{"access_token":"at-"#, None),
         ("access_token=at-2&refresh_token=rt-", None),
         ("", None),
     ] {
         let answer = TokenAnswer::read_cut(body.as_bytes(), &Profile::generic());
         let read = answer.as_ref().map(|answer| {
-            (answer.access_token.expose_secret(), answer.refresh_token.as_ref().map(ExposeSecret::expose_secret))
+            (
+                answer.access_token.expose_secret(),
+                answer
+                    .refresh_token
+                    .as_ref()
+                    .map(ExposeSecret::expose_secret),
+            )
         });
         assert_eq!(read, tokens, "{body}");
     }
@@ -184,28 +282,51 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
 
 #[test]
 fn an_empty_refresh_token_is_none_and_the_lifetime_of_one_is_read() {
-    for body in [r#"{"access_token":"a","refresh_token":""}"#, r#"{"access_token":"a","refresh_token":null}"#] {
+    for body in [
+        r#"{"access_token":"a","refresh_token":""}"#,
+        r#"{"access_token":"a","refresh_token":null}"#,
+    ] {
         assert!(read(body).unwrap().refresh_token.is_none(), "{body}");
     }
     for name in ["refresh_token_expires_in", "x_refresh_token_expires_in"] {
         let answer = read(&json!({"access_token": "a", name: "8726400"}).to_string()).unwrap();
-        assert_eq!(answer.refresh_lifetime, Some(Duration::from_secs(8_726_400)), "{name}");
+        assert_eq!(
+            answer.refresh_lifetime,
+            Some(Duration::from_secs(8_726_400)),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn scopes_in_a_list_become_a_text() {
     let answer = read(r#"{"access_token":"a","scope":["x","y"]}"#).unwrap();
-    assert_eq!((answer.scope.as_deref(), &answer.members["scope"]), (Some("x y"), &json!("x y")));
+    assert_eq!(
+        (answer.scope.as_deref(), &answer.members["scope"]),
+        (Some("x y"), &json!("x y"))
+    );
 }
 
 #[test]
 fn an_error_code_is_never_a_sentence_or_a_secret() {
-    for error in ["expired authorization code", "rt-1f3c9a", "5Aep861.x2", "x\u{e9}", ""] {
-        assert_eq!(answer::code(&super::members(json!({"error": error}))), None, "{error}");
+    for error in [
+        "expired authorization code",
+        "rt-1f3c9a",
+        "5Aep861.x2",
+        "x\u{e9}",
+        "",
+    ] {
+        assert_eq!(
+            answer::code(&super::members(json!({"error": error}))),
+            None,
+            "{error}"
+        );
     }
     assert_eq!(
-        answer::code(&super::members(json!({"object": "error", "code": "invalid_grant", "status": 400}))).as_deref(),
+        answer::code(&super::members(
+            json!({"object": "error", "code": "invalid_grant", "status": 400})
+        ))
+        .as_deref(),
         Some("invalid_grant")
     );
     assert_eq!(
@@ -220,17 +341,28 @@ fn case_83_microsofts_number_is_told_and_nothing_else_of_its_description() {
         json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [50076], "error_description": "AADSTS1: secret"}),
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),
     ] {
-        assert_eq!(answer::diagnostic(&super::members(body)).as_deref(), Some("basic_action, AADSTS50076"));
+        assert_eq!(
+            answer::diagnostic(&super::members(body)).as_deref(),
+            Some("basic_action, AADSTS50076")
+        );
     }
-    assert_eq!(answer::diagnostic(&super::members(json!({"error_description": "AADSTSx"}))), None);
+    assert_eq!(
+        answer::diagnostic(&super::members(json!({"error_description": "AADSTSx"}))),
+        None
+    );
 }
 
 #[test]
 fn no_token_is_in_the_debug_output() {
-    let answer = read(r#"{"access_token":"at-1","refresh_token":"rt-1","id_token":"it-1","expires_in":60}"#).unwrap();
+    let answer =
+        read(r#"{"access_token":"at-1","refresh_token":"rt-1","id_token":"it-1","expires_in":60}"#)
+            .unwrap();
     let shown = format!("{answer:?}");
     assert!(
-        shown.contains("refresh_token") && !["at-1", "rt-1", "it-1"].iter().any(|token| shown.contains(token)),
+        shown.contains("refresh_token")
+            && !["at-1", "rt-1", "it-1"]
+                .iter()
+                .any(|token| shown.contains(token)),
         "{shown}"
     );
 }

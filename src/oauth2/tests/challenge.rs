@@ -23,14 +23,29 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
         (&["Basic realm=\"api\""], Judgement::Expired),
         (&["Token"], Judgement::Expired),
         (&["Bearer error=\"\""], Judgement::Expired),
-        (&["Bearer error=\"invalid_token\", error_description=\"The token, sadly, expired\""], Judgement::Expired),
+        (
+            &["Bearer error=\"invalid_token\", error_description=\"The token, sadly, expired\""],
+            Judgement::Expired,
+        ),
         (&["bearer ERROR=invalid_token"], Judgement::Expired),
         (&["Bearer error = \"invalid_token\""], Judgement::Expired),
         (&["DPoP error=\"invalid_token\""], Judgement::Expired),
-        (&["Bearer error=\"insufficient_scope\", scope=\"a b\""], scope("a b")),
-        (&["Bearer error=\"insufficient_scope\""], Judgement::Scope(None)),
-        (&["Bearer error=\"invalid_request\""], Judgement::NotAboutToken),
-        (&["Bearer error=\"something_else\""], Judgement::NotAboutToken),
+        (
+            &["Bearer error=\"insufficient_scope\", scope=\"a b\""],
+            scope("a b"),
+        ),
+        (
+            &["Bearer error=\"insufficient_scope\""],
+            Judgement::Scope(None),
+        ),
+        (
+            &["Bearer error=\"invalid_request\""],
+            Judgement::NotAboutToken,
+        ),
+        (
+            &["Bearer error=\"something_else\""],
+            Judgement::NotAboutToken,
+        ),
         (
             &[
                 "Bearer realm=\"\", authorization_uri=\"https://x/authorize\", error=\"insufficient_claims\", claims=\"eyJh==\"",
@@ -45,23 +60,40 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
 #[test]
 fn case_26_insufficient_scope_with_401_names_the_scopes() {
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"mail.read mail.send\"";
-    assert_eq!(judge(401, &[challenge]), Judgement::Scope(Some("mail.read mail.send".to_owned())));
+    assert_eq!(
+        judge(401, &[challenge]),
+        Judgement::Scope(Some("mail.read mail.send".to_owned()))
+    );
 }
 
 #[test]
 fn case_27_a_403_never_means_expired() {
-    for challenges in [&[][..], &["Bearer error=\"invalid_token\""], &["Bearer error=\"insufficient_claims\""]] {
+    for challenges in [
+        &[][..],
+        &["Bearer error=\"invalid_token\""],
+        &["Bearer error=\"insufficient_claims\""],
+    ] {
         assert_eq!(judge(403, challenges), Judgement::Fine, "{challenges:?}");
     }
-    assert_eq!(judge(403, &["Bearer error=\"insufficient_scope\""]), Judgement::Scope(None));
+    assert_eq!(
+        judge(403, &["Bearer error=\"insufficient_scope\""]),
+        Judgement::Scope(None)
+    );
     for status in [200, 204, 302, 400, 404, 500] {
-        assert_eq!(judge(status, &["Bearer error=\"invalid_token\""]), Judgement::Fine, "{status}");
+        assert_eq!(
+            judge(status, &["Bearer error=\"invalid_token\""]),
+            Judgement::Fine,
+            "{status}"
+        );
     }
 }
 
 #[test]
 fn case_28_invalid_request_is_not_about_the_token() {
-    assert_eq!(judge(401, &["Bearer error=\"invalid_request\""]), Judgement::NotAboutToken);
+    assert_eq!(
+        judge(401, &["Bearer error=\"invalid_request\""]),
+        Judgement::NotAboutToken
+    );
 }
 
 #[test]
@@ -79,17 +111,28 @@ fn case_30_the_bearer_challenge_is_found_among_others() {
         ],
         &["Negotiate, Bearer error=\"insufficient_scope\" , scope=\"s\", Basic realm=\"y\""],
     ] {
-        assert_eq!(judge(401, challenges), Judgement::Scope(Some("s".to_owned())), "{challenges:?}");
+        assert_eq!(
+            judge(401, challenges),
+            Judgement::Scope(Some("s".to_owned())),
+            "{challenges:?}"
+        );
     }
 }
 
 #[test]
 fn quoted_texts_end_where_they_end() {
-    let challenges = read(r#"Bearer error_description="a \"quoted\" \\ word", error="invalid_token", Basic"#);
-    let told: Vec<_> = challenges.iter().map(|c| (c.scheme.as_str(), c.params.len())).collect();
+    let challenges =
+        read(r#"Bearer error_description="a \"quoted\" \\ word", error="invalid_token", Basic"#);
+    let told: Vec<_> = challenges
+        .iter()
+        .map(|c| (c.scheme.as_str(), c.params.len()))
+        .collect();
     assert_eq!(told, [("bearer", 2), ("basic", 0)]);
     assert_eq!(challenges[0].params[0].1, r#"a "quoted" \ word"#);
-    assert_eq!(read("Bearer error=\"never closed"), read("Bearer error=\"never closed\""));
+    assert_eq!(
+        read("Bearer error=\"never closed"),
+        read("Bearer error=\"never closed\"")
+    );
 }
 
 proptest! {

@@ -40,7 +40,11 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-fn resolve_with(author: OAuth2, credentials: Value, config: Value) -> Result<Resolved, ConfigError> {
+fn resolve_with(
+    author: OAuth2,
+    credentials: Value,
+    config: Value,
+) -> Result<Resolved, ConfigError> {
     author.resolve(&descriptor(credentials), &config, None, &env)
 }
 
@@ -65,28 +69,63 @@ fn error(result: Result<Resolved, ConfigError>) -> String {
 fn component_json_alone_says_everything() {
     let resolved = resolve(salesforce(), json!({"prodEnv": "test"})).unwrap();
     let client = resolved.client.unwrap();
-    assert_eq!((resolved.mode, resolved.field), (Mode::Expiry, vec!["oauth".to_owned()]));
+    assert_eq!(
+        (resolved.mode, resolved.field),
+        (Mode::Expiry, vec!["oauth".to_owned()])
+    );
     assert_eq!(resolved.profile.name, "salesforce");
-    assert_eq!((client.id.as_str(), client.secret.unwrap().expose_secret()), ("key-1", "secret-1"));
-    assert_eq!(client.token_url.as_str(), "https://test.salesforce.com/services/oauth2/token");
+    assert_eq!(
+        (client.id.as_str(), client.secret.unwrap().expose_secret()),
+        ("key-1", "secret-1")
+    );
+    assert_eq!(
+        client.token_url.as_str(),
+        "https://test.salesforce.com/services/oauth2/token"
+    );
     assert_eq!(client.refresh_url, client.token_url);
-    assert_eq!(client.auth_url.unwrap().as_str(), "https://test.salesforce.com/services/oauth2/authorize?display=page");
-    assert_eq!(client.revoke_url.unwrap().as_str(), "https://test.salesforce.com/services/oauth2/revoke");
+    assert_eq!(
+        client.auth_url.unwrap().as_str(),
+        "https://test.salesforce.com/services/oauth2/authorize?display=page"
+    );
+    assert_eq!(
+        client.revoke_url.unwrap().as_str(),
+        "https://test.salesforce.com/services/oauth2/revoke"
+    );
     assert_eq!(client.scopes, ["api", "refresh_token", "web", "full"]);
 }
 
 #[test]
 fn a_template_is_a_declared_field_first_and_else_a_variable() {
-    let token_host =
-        |config| resolve(salesforce(), config).unwrap().client.unwrap().token_url.host_str().map(str::to_owned);
-    assert_eq!(token_host(json!({"prodEnv": "login"})).as_deref(), Some("login.salesforce.com"));
-    assert_eq!(token_host(json!({})).as_deref(), Some("env.salesforce.com"));
-    assert_eq!(token_host(json!({"prodEnv": " "})).as_deref(), Some("env.salesforce.com"));
-    let id = |template: &str, config| {
-        resolve(with(|o| o["client_id"] = json!(template)), config).map(|resolved| resolved.client.unwrap().id)
+    let token_host = |config| {
+        resolve(salesforce(), config)
+            .unwrap()
+            .client
+            .unwrap()
+            .token_url
+            .host_str()
+            .map(str::to_owned)
     };
-    assert_eq!(id("{{query}}", json!({"query": "a field of the step"})).unwrap(), "from-env");
-    assert_eq!(id("{{auth.client.id}}", json!({"auth": {"client": {"id": 7}}})).unwrap(), "7");
+    assert_eq!(
+        token_host(json!({"prodEnv": "login"})).as_deref(),
+        Some("login.salesforce.com")
+    );
+    assert_eq!(token_host(json!({})).as_deref(), Some("env.salesforce.com"));
+    assert_eq!(
+        token_host(json!({"prodEnv": " "})).as_deref(),
+        Some("env.salesforce.com")
+    );
+    let id = |template: &str, config| {
+        resolve(with(|o| o["client_id"] = json!(template)), config)
+            .map(|resolved| resolved.client.unwrap().id)
+    };
+    assert_eq!(
+        id("{{query}}", json!({"query": "a field of the step"})).unwrap(),
+        "from-env"
+    );
+    assert_eq!(
+        id("{{auth.client.id}}", json!({"auth": {"client": {"id": 7}}})).unwrap(),
+        "7"
+    );
     assert_eq!(id("plain", json!({})).unwrap(), "plain");
     assert_eq!(id("{{not closed", json!({})).unwrap(), "{{not closed");
 }
@@ -94,19 +133,37 @@ fn a_template_is_a_declared_field_first_and_else_a_variable() {
 #[test]
 fn a_template_with_alternatives_is_the_first_that_is_given() {
     let id = |template: &str, config| {
-        resolve(with(|o| o["client_id"] = json!(template)), config).map(|resolved| resolved.client.unwrap().id)
+        resolve(with(|o| o["client_id"] = json!(template)), config)
+            .map(|resolved| resolved.client.unwrap().id)
     };
-    assert_eq!(id("{{auth|SALESFORCE_KEY}}", json!({"auth": "mine"})).unwrap(), "mine");
-    assert_eq!(id("{{ auth | EMPTY | SALESFORCE_KEY }}", json!({"auth": ""})).unwrap(), "key-1");
-    let missing = error(resolve(with(|o| o["client_id"] = json!("{{auth|NOPE}}")), json!({})));
-    assert!(missing.contains("credential field \"auth\" (or set the environment variable NOPE)"), "{missing}");
+    assert_eq!(
+        id("{{auth|SALESFORCE_KEY}}", json!({"auth": "mine"})).unwrap(),
+        "mine"
+    );
+    assert_eq!(
+        id("{{ auth | EMPTY | SALESFORCE_KEY }}", json!({"auth": ""})).unwrap(),
+        "key-1"
+    );
+    let missing = error(resolve(
+        with(|o| o["client_id"] = json!("{{auth|NOPE}}")),
+        json!({}),
+    ));
+    assert!(
+        missing.contains("credential field \"auth\" (or set the environment variable NOPE)"),
+        "{missing}"
+    );
 }
 
 #[test]
 fn a_base_url_that_is_not_given_gives_way_to_the_token_records() {
     let base_url = |config| {
-        let author = OAuth2::new().profile("salesforce").base_url("{{auth|NOPE}}");
-        resolve_with(author, salesforce(), config).unwrap().base_url.map(String::from)
+        let author = OAuth2::new()
+            .profile("salesforce")
+            .base_url("{{auth|NOPE}}");
+        resolve_with(author, salesforce(), config)
+            .unwrap()
+            .base_url
+            .map(String::from)
     };
     assert_eq!(base_url(json!({"prodEnv": "test"})), None);
     let given = json!({"prodEnv": "test", "auth": "https://api.example.com"});
@@ -116,26 +173,54 @@ fn a_base_url_that_is_not_given_gives_way_to_the_token_records() {
 #[test]
 fn what_is_missing_is_named_with_its_place() {
     for (member, value, told) in [
-        ("client_id", json!("{{NOPE}}"), &["client_id", "{{NOPE}}", "environment variable NOPE"][..]),
+        (
+            "client_id",
+            json!("{{NOPE}}"),
+            &["client_id", "{{NOPE}}", "environment variable NOPE"][..],
+        ),
         ("client_id", json!("{{EMPTY}}"), &["{{EMPTY}}"]),
-        ("client_id", json!("{{auth}}"), &["credential field \"auth\""]),
+        (
+            "client_id",
+            json!("{{auth}}"),
+            &["credential field \"auth\""],
+        ),
         ("client_id", json!(null), &["client_id", "missing"]),
         ("client_id", json!(" "), &["client_id", "missing"]),
-        ("client_secret", json!("topsecret{{NOPE}}"), &["client_secret", "{{NOPE}}"]),
-        ("token_uri", json!("https://{{NOPE}}/token"), &["token_uri", "{{NOPE}}"]),
+        (
+            "client_secret",
+            json!("topsecret{{NOPE}}"),
+            &["client_secret", "{{NOPE}}"],
+        ),
+        (
+            "token_uri",
+            json!("https://{{NOPE}}/token"),
+            &["token_uri", "{{NOPE}}"],
+        ),
         ("token_uri", json!(null), &["token_uri", "missing"]),
-        ("client_auth", json!("magic"), &["client_auth", "magic", "basic_raw"]),
+        (
+            "client_auth",
+            json!("magic"),
+            &["client_auth", "magic", "basic_raw"],
+        ),
     ] {
         let text = error(resolve(with(|o| o[member] = value.clone()), json!({})));
-        assert!(told.iter().all(|word| text.contains(word)), "{member} {value}: {text}");
-        assert!(!text.contains("topsecret") && !text.contains("secret-1"), "{text}");
+        assert!(
+            told.iter().all(|word| text.contains(word)),
+            "{member} {value}: {text}"
+        );
+        assert!(
+            !text.contains("topsecret") && !text.contains("secret-1"),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn scopes_and_parameters_of_the_authorisation_that_stand_for_nothing_are_left_out() {
-    let client =
-        resolve(with(|o| (o["scopes"], o["prompt"]) = (json!(["a", "{{NOPE}}"]), json!("{{NOPE}}"))), json!({}));
+    let client = resolve(
+        with(|o| (o["scopes"], o["prompt"]) = (json!(["a", "{{NOPE}}"]), json!("{{NOPE}}"))),
+        json!({}),
+    );
     let client = client.unwrap().client.unwrap();
     assert_eq!(client.scopes, ["a"]);
     assert!(!client.authorize_params.contains_key("prompt"));
@@ -156,36 +241,70 @@ fn tokens_go_over_https_or_stay_on_this_machine() {
         ("example.com/token", false),
         ("", false),
     ] {
-        let result = resolve(with(|o| o["token_uri"] = json!(address)), json!({"prodEnv": "login"}));
+        let result = resolve(
+            with(|o| o["token_uri"] = json!(address)),
+            json!({"prodEnv": "login"}),
+        );
         assert_eq!(result.is_ok(), accepted, "{address}: {:?}", result.err());
     }
 }
 
 #[test]
 fn a_field_cannot_send_the_client_secret_to_another_host() {
-    for value in ["evil.test/", "evil.test?", "evil.test#", "me@evil.test/", "evil.test\\", "a b", "evil.test%2f"] {
+    for value in [
+        "evil.test/",
+        "evil.test?",
+        "evil.test#",
+        "me@evil.test/",
+        "evil.test\\",
+        "a b",
+        "evil.test%2f",
+    ] {
         let text = error(resolve(salesforce(), json!({"prodEnv": value})));
-        assert!(text.contains("prodEnv") && !text.contains("evil"), "{value}: {text}");
+        assert!(
+            text.contains("prodEnv") && !text.contains("evil"),
+            "{value}: {text}"
+        );
     }
     let whole = with(|o| {
         o["token_uri"] = json!("{{prodEnv}}/token");
         o["auth_uri"] = json!("{{prodEnv}}/authorize");
     });
-    let client = resolve(whole, json!({"prodEnv": "https://own.example.com:8443/base"})).unwrap().client.unwrap();
-    assert_eq!(client.token_url.as_str(), "https://own.example.com:8443/base/token");
+    let client = resolve(
+        whole,
+        json!({"prodEnv": "https://own.example.com:8443/base"}),
+    )
+    .unwrap()
+    .client
+    .unwrap();
+    assert_eq!(
+        client.token_url.as_str(),
+        "https://own.example.com:8443/base/token"
+    );
 }
 
 #[test]
 fn the_mode_is_the_environments_then_the_authors_and_secrets_belong_to_the_platform() {
     let author = || OAuth2::new().mode(Mode::On401);
     let mode = |author: OAuth2, config, given| {
-        author.resolve(&descriptor(salesforce()), &config, given, &env).map(|resolved| resolved.mode)
+        author
+            .resolve(&descriptor(salesforce()), &config, given, &env)
+            .map(|resolved| resolved.mode)
     };
     assert_eq!(mode(OAuth2::new(), json!({}), None), Ok(Mode::Expiry));
     assert_eq!(mode(author(), json!({}), None), Ok(Mode::On401));
-    assert_eq!(mode(author(), json!({}), Some(Mode::EveryAccess)), Ok(Mode::EveryAccess));
-    assert_eq!(mode(author(), json!({"secretId": "s"}), Some(Mode::EveryAccess)), Ok(Mode::PlatformSecret));
-    assert_eq!(mode(author(), json!({"secretId": ""}), None), Ok(Mode::On401));
+    assert_eq!(
+        mode(author(), json!({}), Some(Mode::EveryAccess)),
+        Ok(Mode::EveryAccess)
+    );
+    assert_eq!(
+        mode(author(), json!({"secretId": "s"}), Some(Mode::EveryAccess)),
+        Ok(Mode::PlatformSecret)
+    );
+    assert_eq!(
+        mode(author(), json!({"secretId": ""}), None),
+        Ok(Mode::On401)
+    );
     let error = mode(OAuth2::new(), json!({}), Some(Mode::PlatformSecret)).unwrap_err();
     assert!(error.to_string().contains("secretId"), "{error}");
 }
@@ -193,21 +312,44 @@ fn the_mode_is_the_environments_then_the_authors_and_secrets_belong_to_the_platf
 #[test]
 fn when_the_platform_refreshes_nothing_of_a_client_is_needed() {
     let credentials = json!({"fields": {"mine": {"viewClass": "HTTPAuthView"}}});
-    let author = OAuth2::new().profile("salesforce").base_url("https://api.example.com/v1/");
+    let author = OAuth2::new()
+        .profile("salesforce")
+        .base_url("https://api.example.com/v1/");
     let resolved = resolve_with(author, credentials, json!({"secretId": "s"})).unwrap();
     assert!(resolved.client.is_none());
-    assert_eq!((resolved.mode, resolved.field), (Mode::PlatformSecret, vec!["mine".to_owned()]));
-    assert_eq!(resolved.profile.base_url_field.as_deref(), Some("instance_url"));
-    assert!(resolve(salesforce(), json!({"secretId": "s"})).unwrap().client.is_none());
+    assert_eq!(
+        (resolved.mode, resolved.field),
+        (Mode::PlatformSecret, vec!["mine".to_owned()])
+    );
+    assert_eq!(
+        resolved.profile.base_url_field.as_deref(),
+        Some("instance_url")
+    );
+    assert!(
+        resolve(salesforce(), json!({"secretId": "s"}))
+            .unwrap()
+            .client
+            .is_none()
+    );
 }
 
 #[test]
 fn the_tokens_field_is_the_authors_or_the_one_that_is_shown_as_such() {
-    let path = |author: OAuth2, fields: Value| author.field_in(&descriptor(json!({"fields": fields}))).join("/");
+    let path = |author: OAuth2, fields: Value| {
+        author
+            .field_in(&descriptor(json!({"fields": fields})))
+            .join("/")
+    };
     let shown = json!({"a": {"viewClass": "TextFieldView"}, "b": {"viewClass": "HTTPAuthView"}});
     assert_eq!(path(OAuth2::new(), shown.clone()), "b");
-    assert_eq!(path(OAuth2::new(), json!({"a": {"viewClass": "TextFieldView"}})), "oauth");
-    assert_eq!(path(OAuth2::new().field("auth.oauth2"), shown), "auth/oauth2");
+    assert_eq!(
+        path(OAuth2::new(), json!({"a": {"viewClass": "TextFieldView"}})),
+        "oauth"
+    );
+    assert_eq!(
+        path(OAuth2::new().field("auth.oauth2"), shown),
+        "auth/oauth2"
+    );
 }
 
 #[test]
@@ -219,25 +361,46 @@ fn the_author_overrides_component_json_and_the_profile() {
         .token_uri("https://own.test/t")
         .scopes(["one", "two"])
         .custom_profile(
-            Profile::from_json(r#"{"name": "own", "refresh_uri": "./r", "base_url": "https://api.own.test/"}"#)
-                .unwrap(),
+            Profile::from_json(
+                r#"{"name": "own", "refresh_uri": "./r", "base_url": "https://api.own.test/"}"#,
+            )
+            .unwrap(),
         )
         .base_url("https://{{prodEnv}}.own.test/v1/")
         .allow_origin("https://files.own.test/ignored?x=1");
     let resolved = resolve_with(author, salesforce(), json!({})).unwrap();
     let client = resolved.client.unwrap();
-    assert_eq!((client.id.as_str(), client.secret.unwrap().expose_secret()), ("own", "web full"));
+    assert_eq!(
+        (client.id.as_str(), client.secret.unwrap().expose_secret()),
+        ("own", "web full")
+    );
     assert_eq!(client.auth_url.unwrap().as_str(), "https://own.test/a");
-    assert_eq!((client.token_url.as_str(), client.refresh_url.as_str()), ("https://own.test/t", "https://own.test/r"));
-    assert_eq!((client.scopes, resolved.profile.name.as_str()), (vec!["one".to_owned(), "two".to_owned()], "own"));
-    assert_eq!(resolved.base_url.unwrap().as_str(), "https://env.own.test/v1/");
-    let origins = ["https://env.own.test", "https://files.own.test"].map(|o| Origin::of(&Url::parse(o).unwrap()));
+    assert_eq!(
+        (client.token_url.as_str(), client.refresh_url.as_str()),
+        ("https://own.test/t", "https://own.test/r")
+    );
+    assert_eq!(
+        (client.scopes, resolved.profile.name.as_str()),
+        (vec!["one".to_owned(), "two".to_owned()], "own")
+    );
+    assert_eq!(
+        resolved.base_url.unwrap().as_str(),
+        "https://env.own.test/v1/"
+    );
+    let origins = ["https://env.own.test", "https://files.own.test"]
+        .map(|o| Origin::of(&Url::parse(o).unwrap()));
     assert_eq!(resolved.origins, origins);
 }
 
 #[test]
 fn a_profile_is_chosen_by_name_with_templates_too() {
-    let named = |name: &str| resolve_with(OAuth2::new().profile(name), salesforce(), json!({"prodEnv": "xero"}));
+    let named = |name: &str| {
+        resolve_with(
+            OAuth2::new().profile(name),
+            salesforce(),
+            json!({"prodEnv": "xero"}),
+        )
+    };
     assert_eq!(named("google").unwrap().profile.name, "google");
     assert_eq!(named("{{prodEnv}}").unwrap().profile.name, "xero");
     let text = error(named("gogle"));
@@ -247,19 +410,42 @@ fn a_profile_is_chosen_by_name_with_templates_too() {
 #[test]
 fn a_profile_can_know_the_addresses() {
     let credentials = json!({"oauth2": {"client_id": "c", "client_secret": "s"}});
-    let client = resolve_with(OAuth2::new().profile("google"), credentials, json!({})).unwrap().client.unwrap();
-    assert_eq!(client.token_url.as_str(), "https://oauth2.googleapis.com/token");
-    assert_eq!(client.revoke_url.unwrap().as_str(), "https://oauth2.googleapis.com/revoke");
+    let client = resolve_with(OAuth2::new().profile("google"), credentials, json!({}))
+        .unwrap()
+        .client
+        .unwrap();
+    assert_eq!(
+        client.token_url.as_str(),
+        "https://oauth2.googleapis.com/token"
+    );
+    assert_eq!(
+        client.revoke_url.unwrap().as_str(),
+        "https://oauth2.googleapis.com/revoke"
+    );
 }
 
 #[test]
 fn the_way_a_client_shows_itself_follows_component_json() {
-    let way = |change: fn(&mut Value)| resolve(with(change), json!({})).unwrap().profile.client_auth;
+    let way = |change: fn(&mut Value)| {
+        resolve(with(change), json!({}))
+            .unwrap()
+            .profile
+            .client_auth
+    };
     assert_eq!(way(|_| ()), ClientAuth::Post);
-    assert_eq!(way(|o| o["client_auth"] = json!("basic")), ClientAuth::Basic);
-    assert_eq!(way(|o| o["client_auth"] = json!("basic_raw")), ClientAuth::BasicRaw);
+    assert_eq!(
+        way(|o| o["client_auth"] = json!("basic")),
+        ClientAuth::Basic
+    );
+    assert_eq!(
+        way(|o| o["client_auth"] = json!("basic_raw")),
+        ClientAuth::BasicRaw
+    );
     assert_eq!(way(|o| o["client_secret"] = json!(null)), ClientAuth::None);
-    let xero = resolve(with(|o| o["token_uri"] = json!("https://identity.xero.com/connect/token")), json!({}));
+    let xero = resolve(
+        with(|o| o["token_uri"] = json!("https://identity.xero.com/connect/token")),
+        json!({}),
+    );
     assert_eq!(xero.unwrap().profile.client_auth, ClientAuth::Basic);
 }
 
@@ -272,38 +458,74 @@ fn unknown_members_are_parameters_of_the_authorisation_request() {
         o["hint"] = json!("{{prodEnv}}");
         o["odd"] = json!({"a": 1});
     });
-    let params = resolve(credentials, json!({"prodEnv": "p"})).unwrap().client.unwrap().authorize_params;
-    let expected = [("access_type", "offline"), ("hint", "p"), ("max_age", "5"), ("prompt", "login")];
-    assert_eq!(params, BTreeMap::from(expected.map(|(name, value)| (name.to_owned(), value.to_owned()))));
+    let params = resolve(credentials, json!({"prodEnv": "p"}))
+        .unwrap()
+        .client
+        .unwrap()
+        .authorize_params;
+    let expected = [
+        ("access_type", "offline"),
+        ("hint", "p"),
+        ("max_age", "5"),
+        ("prompt", "login"),
+    ];
+    assert_eq!(
+        params,
+        BTreeMap::from(expected.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    );
 }
 
 #[test]
 fn refreshes_can_go_to_another_address() {
-    let credentials = with(|o| o["refresh_token_uri"] = json!("https://other.salesforce.com/refresh"));
+    let credentials =
+        with(|o| o["refresh_token_uri"] = json!("https://other.salesforce.com/refresh"));
     let client = resolve(credentials, json!({})).unwrap().client.unwrap();
-    assert_eq!(client.refresh_url.as_str(), "https://other.salesforce.com/refresh");
-    assert_eq!(client.token_url.as_str(), "https://env.salesforce.com/services/oauth2/token");
+    assert_eq!(
+        client.refresh_url.as_str(),
+        "https://other.salesforce.com/refresh"
+    );
+    assert_eq!(
+        client.token_url.as_str(),
+        "https://env.salesforce.com/services/oauth2/token"
+    );
 }
 
 #[test]
 fn tokens_can_be_revoked_where_component_json_says_and_a_step_does_not_need_that() {
     let revoke_url = |declared: &str| {
         let credentials = with(|o| o["revoke_uri"] = json!(declared));
-        resolve(credentials, json!({})).unwrap().client.unwrap().revoke_url.map(String::from)
+        resolve(credentials, json!({}))
+            .unwrap()
+            .client
+            .unwrap()
+            .revoke_url
+            .map(String::from)
     };
-    assert_eq!(revoke_url("https://other.salesforce.com/end").as_deref(), Some("https://other.salesforce.com/end"));
+    assert_eq!(
+        revoke_url("https://other.salesforce.com/end").as_deref(),
+        Some("https://other.salesforce.com/end")
+    );
     let of_the_profile = "https://env.salesforce.com/services/oauth2/revoke";
-    assert_eq!(revoke_url("https://{{MISSING}}/end").as_deref(), Some(of_the_profile));
+    assert_eq!(
+        revoke_url("https://{{MISSING}}/end").as_deref(),
+        Some(of_the_profile)
+    );
 }
 
 #[test]
 fn scopes_can_be_a_text_and_must_be_texts() {
     let scopes = |value: Value| {
-        serde_json::from_value::<crate::descriptor::OAuth2Credentials>(json!({"scopes": value})).map(|o| o.scopes)
+        serde_json::from_value::<crate::descriptor::OAuth2Credentials>(json!({"scopes": value}))
+            .map(|o| o.scopes)
     };
     assert_eq!(scopes(json!("a b")).unwrap(), ["a", "b"]);
     assert_eq!(scopes(json!(null)).unwrap(), [""; 0]);
-    assert!(scopes(json!([1])).unwrap_err().to_string().contains("list of texts"));
+    assert!(
+        scopes(json!([1]))
+            .unwrap_err()
+            .to_string()
+            .contains("list of texts")
+    );
 }
 
 #[test]
@@ -316,21 +538,41 @@ fn no_secret_is_in_the_debug_output() {
 
 #[test]
 fn given_an_authors_template_that_stands_for_nothing_then_component_json_and_the_profile_hold() {
-    let profile = Profile::from_json(r#"{"name": "own", "base_url": "https://api.own.test/"}"#).unwrap();
+    let profile =
+        Profile::from_json(r#"{"name": "own", "base_url": "https://api.own.test/"}"#).unwrap();
     let author = |base: &str, address: &str| {
-        let author = OAuth2::new().custom_profile(profile.clone()).base_url(base).token_uri(address).auth_uri(address);
+        let author = OAuth2::new()
+            .custom_profile(profile.clone())
+            .base_url(base)
+            .token_uri(address)
+            .auth_uri(address);
         let resolved = resolve_with(author, salesforce(), json!({ "prodEnv": "login" })).unwrap();
         let client = resolved.client.unwrap();
-        [resolved.base_url.unwrap(), client.token_url, client.auth_url.unwrap()]
-            .map(|url| url.host_str().map(str::to_owned))
+        [
+            resolved.base_url.unwrap(),
+            client.token_url,
+            client.auth_url.unwrap(),
+        ]
+        .map(|url| url.host_str().map(str::to_owned))
     };
     let hosts = |names: [&str; 3]| names.map(|name| Some(name.to_owned()));
     assert_eq!(
         author("{{NONE}}", "{{EMPTY}}"),
-        hosts(["api.own.test", "login.salesforce.com", "login.salesforce.com"])
+        hosts([
+            "api.own.test",
+            "login.salesforce.com",
+            "login.salesforce.com"
+        ])
     );
-    assert_eq!(author("https://{{query}}", "https://{{query}}"), hosts(["from-env"; 3]));
+    assert_eq!(
+        author("https://{{query}}", "https://{{query}}"),
+        hosts(["from-env"; 3])
+    );
     let nowhere = OAuth2::new().profile("generic").base_url("{{NONE}}");
-    let error = error(resolve_with(nowhere, salesforce(), json!({ "prodEnv": "login" })));
+    let error = error(resolve_with(
+        nowhere,
+        salesforce(),
+        json!({ "prodEnv": "login" }),
+    ));
     assert!(error.contains("NONE"), "{error}");
 }

@@ -40,7 +40,11 @@ fn what_is_no_utc_time_is_not_read() {
         assert_eq!(read(text), None, "{text}");
     }
     let second = Some(UNIX_EPOCH + Duration::from_secs(1_704_067_201));
-    for text in ["2024-01-01T00:00:01Z", "2024-01-01 00:00:01z", " 2024-01-01T00:00:01.0+00:00 "] {
+    for text in [
+        "2024-01-01T00:00:01Z",
+        "2024-01-01 00:00:01z",
+        " 2024-01-01T00:00:01.0+00:00 ",
+    ] {
         assert_eq!(read(text), second, "{text}");
     }
 }

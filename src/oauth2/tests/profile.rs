@@ -25,13 +25,25 @@ fn every_ready_profile_can_be_read_and_bears_its_name() {
 #[test]
 fn the_addresses_of_ready_profiles_are_https_or_below_the_token_endpoint() {
     for profile in Profile::names().into_iter().map(named) {
-        let addresses =
-            [&profile.auth_uri, &profile.token_uri, &profile.refresh_uri, &profile.revoke_uri, &profile.base_url];
+        let addresses = [
+            &profile.auth_uri,
+            &profile.token_uri,
+            &profile.refresh_uri,
+            &profile.revoke_uri,
+            &profile.base_url,
+        ];
         for address in addresses.into_iter().flatten() {
             let is_https = Url::parse(address).is_ok_and(|url| url.scheme() == "https");
-            assert!(is_https || address.starts_with("./"), "{}: {address}", profile.name);
+            assert!(
+                is_https || address.starts_with("./"),
+                "{}: {address}",
+                profile.name
+            );
         }
-        let found = profile.token_uri.as_ref().map(|uri| Profile::for_endpoint(&Url::parse(uri).unwrap()).name);
+        let found = profile
+            .token_uri
+            .as_ref()
+            .map(|uri| Profile::for_endpoint(&Url::parse(uri).unwrap()).name);
         assert!(
             found.is_none_or(|found| found == profile.name),
             "{} is not found by its own token endpoint",
@@ -43,10 +55,22 @@ fn the_addresses_of_ready_profiles_are_https_or_below_the_token_endpoint() {
 #[test]
 fn a_token_endpoint_selects_its_providers_profile() {
     for (address, name) in [
-        ("https://login.microsoftonline.com/common/oauth2/v2.0/token", "microsoft"),
-        ("https://login.salesforce.com/services/oauth2/token", "salesforce"),
-        ("https://test.salesforce.com/services/oauth2/token", "salesforce"),
-        ("https://acme--uat.sandbox.my.salesforce.com/services/oauth2/token", "salesforce"),
+        (
+            "https://login.microsoftonline.com/common/oauth2/v2.0/token",
+            "microsoft",
+        ),
+        (
+            "https://login.salesforce.com/services/oauth2/token",
+            "salesforce",
+        ),
+        (
+            "https://test.salesforce.com/services/oauth2/token",
+            "salesforce",
+        ),
+        (
+            "https://acme--uat.sandbox.my.salesforce.com/services/oauth2/token",
+            "salesforce",
+        ),
         ("https://Start.ExactOnline.nl/api/oauth2/token", "exact"),
         ("https://accounts.zoho.eu/oauth/v2/token", "zoho"),
         ("https://api.hubapi.com/oauth/v1/token", "hubspot"),
@@ -54,13 +78,23 @@ fn a_token_endpoint_selects_its_providers_profile() {
         ("https://notsalesforce.com/token", "generic"),
         ("http://127.0.0.1:9/token", "generic"),
     ] {
-        assert_eq!(Profile::for_endpoint(&Url::parse(address).unwrap()).name, name, "{address}");
+        assert_eq!(
+            Profile::for_endpoint(&Url::parse(address).unwrap()).name,
+            name,
+            "{address}"
+        );
     }
 }
 
 #[test]
 fn what_providers_want_is_in_their_profiles() {
-    let way = |name: &str| (named(name).client_auth, named(name).body, named(name).refresh_scope);
+    let way = |name: &str| {
+        (
+            named(name).client_auth,
+            named(name).body,
+            named(name).refresh_scope,
+        )
+    };
     use {
         BodyFormat::{Form, Json},
         ClientAuth::{Basic, Post},
@@ -71,11 +105,27 @@ fn what_providers_want_is_in_their_profiles() {
     }
     assert_eq!(way("notion"), (Basic, Json, ScopePolicy::None));
     assert_eq!(way("atlassian"), (Post, Json, ScopePolicy::None));
-    for name in ["generic", "salesforce", "google", "hubspot", "github", "slack", "exact", "zoho", "dropbox"] {
+    for name in [
+        "generic",
+        "salesforce",
+        "google",
+        "hubspot",
+        "github",
+        "slack",
+        "exact",
+        "zoho",
+        "dropbox",
+    ] {
         assert_eq!(way(name), (Post, Form, ScopePolicy::None), "{name}");
     }
-    assert_eq!(named("salesforce").refresh_params, BTreeMap::from([("format".to_owned(), "json".to_owned())]));
-    assert_eq!(named("salesforce").base_url_field.as_deref(), Some("instance_url"));
+    assert_eq!(
+        named("salesforce").refresh_params,
+        BTreeMap::from([("format".to_owned(), "json".to_owned())])
+    );
+    assert_eq!(
+        named("salesforce").base_url_field.as_deref(),
+        Some("instance_url")
+    );
     assert_eq!(named("exact").margin, Duration::from_secs(30));
     assert_eq!(named("zoho").token_header.scheme, "Zoho-oauthtoken");
     assert_eq!(named("zoho").token_header.name, "authorization");
@@ -100,37 +150,78 @@ fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
 #[test]
 fn case_31_a_profile_can_name_other_answers_that_mean_expired() {
     let salesforce = named("salesforce");
-    let bulk = "<?xml version=\"1.0\"?><error><exceptionCode>InvalidSessionId</exceptionCode></error>";
+    let bulk =
+        "<?xml version=\"1.0\"?><error><exceptionCode>InvalidSessionId</exceptionCode></error>";
     let none = HeaderMap::new();
-    assert!(salesforce.reads_body(400) && salesforce.reads_body(403) && !salesforce.reads_body(404));
+    assert!(
+        salesforce.reads_body(400) && salesforce.reads_body(403) && !salesforce.reads_body(404)
+    );
     for (status, body, judgement) in [
         (400, bulk, Judgement::Expired),
         (400, "<error>InvalidBatch</error>", Judgement::Fine),
-        (403, r#"[{"errorCode":"INVALID_SESSION_ID"}]"#, Judgement::Expired),
+        (
+            403,
+            r#"[{"errorCode":"INVALID_SESSION_ID"}]"#,
+            Judgement::Expired,
+        ),
         (403, "Bad_OAuth_Token", Judgement::Expired),
-        (403, r#"[{"errorCode":"INSUFFICIENT_ACCESS"}]"#, Judgement::Fine),
-        (401, r#"[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]"#, Judgement::Expired),
+        (
+            403,
+            r#"[{"errorCode":"INSUFFICIENT_ACCESS"}]"#,
+            Judgement::Fine,
+        ),
+        (
+            401,
+            r#"[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]"#,
+            Judgement::Expired,
+        ),
     ] {
-        assert_eq!(salesforce.means_expired(status, &none, body), judgement, "{status} {body}");
+        assert_eq!(
+            salesforce.means_expired(status, &none, body),
+            judgement,
+            "{status} {body}"
+        );
     }
-    assert_eq!(Profile::generic().means_expired(400, &none, bulk), Judgement::Fine);
+    assert_eq!(
+        Profile::generic().means_expired(400, &none, bulk),
+        Judgement::Fine
+    );
     assert!(!Profile::generic().reads_body(401));
     let slack = named("slack");
-    assert_eq!(slack.means_expired(200, &none, r#"{"ok":false,"error":"token_expired"}"#), Judgement::Expired);
-    assert_eq!(slack.means_expired(200, &none, r#"{"ok":false,"error":"channel_not_found"}"#), Judgement::Fine);
+    assert_eq!(
+        slack.means_expired(200, &none, r#"{"ok":false,"error":"token_expired"}"#),
+        Judgement::Expired
+    );
+    assert_eq!(
+        slack.means_expired(200, &none, r#"{"ok":false,"error":"channel_not_found"}"#),
+        Judgement::Fine
+    );
 }
 
 #[test]
 fn a_header_can_be_what_tells_that_a_token_has_expired() {
-    let json = r#"{"expired": [{"status": 403, "header": {"name": "X-Reason", "text": "expired"}}]}"#;
+    let json =
+        r#"{"expired": [{"status": 403, "header": {"name": "X-Reason", "text": "expired"}}]}"#;
     let profile = Profile::from_json(json).unwrap();
     let with = |value: &'static str| {
-        HeaderMap::from_iter([(HeaderName::from_static("x-reason"), HeaderValue::from_static(value))])
+        HeaderMap::from_iter([(
+            HeaderName::from_static("x-reason"),
+            HeaderValue::from_static(value),
+        )])
     };
     assert!(!profile.reads_body(403));
-    assert_eq!(profile.means_expired(403, &with("Token Expired"), ""), Judgement::Expired);
-    assert_eq!(profile.means_expired(403, &with("quota"), ""), Judgement::Fine);
-    assert_eq!(profile.means_expired(403, &HeaderMap::new(), ""), Judgement::Fine);
+    assert_eq!(
+        profile.means_expired(403, &with("Token Expired"), ""),
+        Judgement::Expired
+    );
+    assert_eq!(
+        profile.means_expired(403, &with("quota"), ""),
+        Judgement::Fine
+    );
+    assert_eq!(
+        profile.means_expired(403, &HeaderMap::new(), ""),
+        Judgement::Fine
+    );
 }
 
 #[test]
@@ -139,11 +230,22 @@ fn case_32_a_401_that_a_new_token_would_not_change_is_not_about_the_token() {
     for (name, body) in [
         ("salesforce", "The Connected App is not attached to Agent"),
         ("dropbox", r#"{"error_summary": "missing_scope/..."}"#),
-        ("zoho", r#"{"code":"OAUTH_SCOPE_MISMATCH","status":"error"}"#),
+        (
+            "zoho",
+            r#"{"code":"OAUTH_SCOPE_MISMATCH","status":"error"}"#,
+        ),
     ] {
         let profile = named(name);
         assert!(profile.reads_body(401), "{name}");
-        assert_eq!(profile.means_expired(401, &none, body), Judgement::NotAboutToken, "{name}");
-        assert_eq!(profile.means_expired(401, &none, "expired"), Judgement::Expired, "{name}");
+        assert_eq!(
+            profile.means_expired(401, &none, body),
+            Judgement::NotAboutToken,
+            "{name}"
+        );
+        assert_eq!(
+            profile.means_expired(401, &none, "expired"),
+            Judgement::Expired,
+            "{name}"
+        );
     }
 }

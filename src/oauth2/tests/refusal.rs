@@ -42,34 +42,77 @@ fn case_81_codes_and_statuses_mean_what_the_rfc_says() {
         (401, Some("moon_phase"), Malformed),
         (200, Some("moon_phase"), Malformed),
     ] {
-        assert_eq!(class("generic", status, code, "{}"), expected, "{status} {code:?}");
+        assert_eq!(
+            class("generic", status, code, "{}"),
+            expected,
+            "{status} {code:?}"
+        );
     }
 }
 
 #[test]
 fn a_page_from_something_before_the_provider_is_no_verdict() {
     for status in [400, 401, 403, 404, 503] {
-        assert_eq!(class("generic", status, None, " \n<!DOCTYPE html><h1>Blocked</h1>"), Transient, "{status}");
+        assert_eq!(
+            class(
+                "generic",
+                status,
+                None,
+                " \n<!DOCTYPE html><h1>Blocked</h1>"
+            ),
+            Transient,
+            "{status}"
+        );
     }
 }
 
 #[test]
 fn case_82_salesforce_parallel_refresh_passes_and_an_expired_token_does_not() {
     for (text, expected) in [
-        (r#"{"error":"invalid_grant","error_description":"expired authorization code"}"#, Transient),
-        (r#"{"error":"invalid_grant","error_description":"expired access/refresh token"}"#, Reauth),
-        (r#"{"error":"invalid_grant","error_description":"ip restricted"}"#, Config),
+        (
+            r#"{"error":"invalid_grant","error_description":"expired authorization code"}"#,
+            Transient,
+        ),
+        (
+            r#"{"error":"invalid_grant","error_description":"expired access/refresh token"}"#,
+            Reauth,
+        ),
+        (
+            r#"{"error":"invalid_grant","error_description":"ip restricted"}"#,
+            Config,
+        ),
     ] {
-        assert_eq!(class("salesforce", 400, Some("invalid_grant"), text), expected, "{text}");
+        assert_eq!(
+            class("salesforce", 400, Some("invalid_grant"), text),
+            expected,
+            "{text}"
+        );
     }
-    assert_eq!(class("generic", 400, Some("invalid_grant"), "expired authorization code"), Reauth);
+    assert_eq!(
+        class(
+            "generic",
+            400,
+            Some("invalid_grant"),
+            "expired authorization code"
+        ),
+        Reauth
+    );
 }
 
 #[test]
 fn case_83_microsoft_asks_for_the_user_whatever_its_number() {
-    for code in ["interaction_required", "consent_required", "login_required", "invalid_grant"] {
+    for code in [
+        "interaction_required",
+        "consent_required",
+        "login_required",
+        "invalid_grant",
+    ] {
         for number in ["AADSTS50076", "AADSTS700082", "AADSTS1"] {
-            assert_eq!(class("microsoft", 400, Some(code), number), Reauth, "{code} {number}");
+            assert_eq!(
+                class("microsoft", 400, Some(code), number),
+                Reauth,
+                "{code} {number}"
+            );
         }
     }
 }
@@ -78,21 +121,73 @@ fn case_83_microsoft_asks_for_the_user_whatever_its_number() {
 fn providers_names_for_a_dead_token_and_a_wrong_client_are_known() {
     for (profile, status, code, text, expected) in [
         ("github", 200, Some("bad_refresh_token"), "", Reauth),
-        ("github", 200, Some("incorrect_client_credentials"), "", Config),
+        (
+            "github",
+            200,
+            Some("incorrect_client_credentials"),
+            "",
+            Config,
+        ),
         ("slack", 200, Some("invalid_refresh_token"), "", Reauth),
         ("slack", 200, Some("bad_client_secret"), "", Config),
         ("slack", 200, Some("ratelimited"), "", Transient),
         ("hubspot", 400, Some("BAD_REFRESH_TOKEN"), "", Reauth),
-        ("hubspot", 400, None, r#"{"category":"VALIDATION_ERROR","message":"Invalid refresh token"}"#, Reauth),
+        (
+            "hubspot",
+            400,
+            None,
+            r#"{"category":"VALIDATION_ERROR","message":"Invalid refresh token"}"#,
+            Reauth,
+        ),
         ("zoho", 200, Some("invalid_code"), "", Reauth),
-        ("zoho", 400, None, "You have made too many requests continuously", Transient),
-        ("atlassian", 403, Some("unauthorized_client"), "refresh_token is invalid", Reauth),
-        ("atlassian", 403, Some("unauthorized_client"), "client is not allowed", Config),
-        ("exact", 400, Some("access_denied"), "Rate limit exceeded: access_token not expired", Transient),
-        ("exact", 400, Some("unauthorized_client"), "Old refresh token used", Reauth),
-        ("exact", 400, Some("invalid_request"), "The refresh token expired at 10/11/2022", Reauth),
+        (
+            "zoho",
+            400,
+            None,
+            "You have made too many requests continuously",
+            Transient,
+        ),
+        (
+            "atlassian",
+            403,
+            Some("unauthorized_client"),
+            "refresh_token is invalid",
+            Reauth,
+        ),
+        (
+            "atlassian",
+            403,
+            Some("unauthorized_client"),
+            "client is not allowed",
+            Config,
+        ),
+        (
+            "exact",
+            400,
+            Some("access_denied"),
+            "Rate limit exceeded: access_token not expired",
+            Transient,
+        ),
+        (
+            "exact",
+            400,
+            Some("unauthorized_client"),
+            "Old refresh token used",
+            Reauth,
+        ),
+        (
+            "exact",
+            400,
+            Some("invalid_request"),
+            "The refresh token expired at 10/11/2022",
+            Reauth,
+        ),
         ("google", 400, Some("disabled_client"), "", Config),
     ] {
-        assert_eq!(class(profile, status, code, text), expected, "{profile} {code:?} {text}");
+        assert_eq!(
+            class(profile, status, code, text),
+            expected,
+            "{profile} {code:?} {text}"
+        );
     }
 }

@@ -29,13 +29,27 @@ fn a_record_is_found_where_components_keep_it() {
     let tokens = json!({"access_token": "at", "refresh_token": "rt"});
     for (config, path) in [
         (json!({"oauth": tokens}), "oauth"),
-        (json!({"myOauth": {"refresh_token": "rt", "access_token": "at"}}), "myOauth"),
+        (
+            json!({"myOauth": {"refresh_token": "rt", "access_token": "at"}}),
+            "myOauth",
+        ),
         (json!({"auth": {"oauth2": tokens}}), "auth.oauth2"),
-        (json!({"auth": {"oauth2": {"clientId": "c", "keys": tokens}}}), "auth.oauth2"),
-        (json!({"oauth": {"type": "oauth2", "credentials": tokens}}), "oauth"),
+        (
+            json!({"auth": {"oauth2": {"clientId": "c", "keys": tokens}}}),
+            "auth.oauth2",
+        ),
+        (
+            json!({"oauth": {"type": "oauth2", "credentials": tokens}}),
+            "oauth",
+        ),
     ] {
-        let found = Record::find(&config, &field(path)).unwrap_or_else(|| panic!("not found in {config}"));
-        assert_eq!((found.access_token(), found.refresh_token()), (Some("at"), Some("rt")), "{config}");
+        let found =
+            Record::find(&config, &field(path)).unwrap_or_else(|| panic!("not found in {config}"));
+        assert_eq!(
+            (found.access_token(), found.refresh_token()),
+            (Some("at"), Some("rt")),
+            "{config}"
+        );
     }
 }
 
@@ -59,11 +73,22 @@ fn what_holds_no_token_is_no_record() {
 
 #[test]
 fn a_refresh_token_that_an_answer_leaves_out_stays() {
-    for left_out in [json!({}), json!({"refresh_token": ""}), json!({"refresh_token": null})] {
+    for left_out in [
+        json!({}),
+        json!({"refresh_token": ""}),
+        json!({"refresh_token": null}),
+    ] {
         let mut answer = left_out.clone();
         answer["access_token"] = json!("at-2");
-        let merged = merged(json!({"access_token": "at-1", "refresh_token": "rt-1"}), answer);
-        assert_eq!(merged, json!({"access_token": "at-2", "refresh_token": "rt-1"}), "{left_out}");
+        let merged = merged(
+            json!({"access_token": "at-1", "refresh_token": "rt-1"}),
+            answer,
+        );
+        assert_eq!(
+            merged,
+            json!({"access_token": "at-2", "refresh_token": "rt-1"}),
+            "{left_out}"
+        );
     }
 }
 
@@ -73,7 +98,10 @@ fn a_new_refresh_token_takes_the_place_of_the_old_one() {
         json!({"access_token": "at-1", "refresh_token": "rt-1"}),
         json!({"access_token": "at-2", "refresh_token": "rt-2"}),
     );
-    assert_eq!(merged, json!({"access_token": "at-2", "refresh_token": "rt-2"}));
+    assert_eq!(
+        merged,
+        json!({"access_token": "at-2", "refresh_token": "rt-2"})
+    );
 }
 
 #[test]
@@ -90,10 +118,16 @@ fn case_7_every_member_of_the_answer_is_kept_and_so_is_what_was_there() {
 
 #[test]
 fn the_end_of_a_token_is_reckoned_from_its_request() {
-    let merged = merged(json!({"access_token": "at-1"}), json!({"access_token": "at-2", "expires_in": "3599"}));
+    let merged = merged(
+        json!({"access_token": "at-1"}),
+        json!({"access_token": "at-2", "expires_in": "3599"}),
+    );
     assert_eq!(merged["tokenExpiryTime"], "2030-01-01T12:59:59.000Z");
     assert_eq!(merged["expires_in"], "3599");
-    assert_eq!(record(merged).expires_at(), Some(noon() + Duration::from_secs(3599)));
+    assert_eq!(
+        record(merged).expires_at(),
+        Some(noon() + Duration::from_secs(3599))
+    );
 }
 
 #[test]
@@ -101,8 +135,14 @@ fn times_that_belong_to_an_older_token_go() {
     let stored = json!({
         "access_token": "at-1", "tokenExpiryTime": "2029-01-01T00:00:00.000Z", "expires_in": 5, "expires_at": 5, "ext_expires_in": 5
     });
-    assert_eq!(merged(stored.clone(), json!({"access_token": "at-2"})), json!({"access_token": "at-2"}));
-    let named = merged(stored, json!({"access_token": "at-2", "expires_in": "never", "tokenExpiryTime": "x"}));
+    assert_eq!(
+        merged(stored.clone(), json!({"access_token": "at-2"})),
+        json!({"access_token": "at-2"})
+    );
+    let named = merged(
+        stored,
+        json!({"access_token": "at-2", "expires_in": "never", "tokenExpiryTime": "x"}),
+    );
     assert_eq!(record(named).expires_at(), None);
 }
 
@@ -127,7 +167,10 @@ fn the_end_of_a_refresh_token_stays_with_it() {
     assert_eq!(record(first.clone()).refresh_expires_at(), end);
     let same = merged(first.clone(), json!({"access_token": "at-3"}));
     assert_eq!(record(same).refresh_expires_at(), end);
-    let other = merged(first, json!({"access_token": "at-3", "refresh_token": "rt-3"}));
+    let other = merged(
+        first,
+        json!({"access_token": "at-3", "refresh_token": "rt-3"}),
+    );
     assert_eq!(record(other).refresh_expires_at(), None);
 }
 
@@ -138,18 +181,32 @@ fn case_11_instance_url_is_found_in_either_shape() {
         json!({"access_token": "at", "undefined_params": {"instance_url": "https://i"}}),
         json!({"access_token": "at", "instance_url": "https://i", "undefined_params": {"instance_url": "https://old"}}),
     ] {
-        assert_eq!(record(stored.clone()).member("instance_url"), Some("https://i"), "{stored}");
+        assert_eq!(
+            record(stored.clone()).member("instance_url"),
+            Some("https://i"),
+            "{stored}"
+        );
     }
-    assert_eq!(record(json!({"access_token": "at"})).member("instance_url"), None);
+    assert_eq!(
+        record(json!({"access_token": "at"})).member("instance_url"),
+        None
+    );
 }
 
 #[test]
 fn case_8_keys_hold_every_credential_field_and_nothing_of_the_step() {
     let fields = ["oauth", "prodEnv", "retries", "unset"];
-    let config =
-        json!({"oauth": {"access_token": "at-1"}, "prodEnv": "test", "retries": 3, "query": "select", "_account": "a"});
-    let keys = keys_for(&config, &fields, &field("oauth"), &record(json!({"access_token": "at-2"})));
-    assert_eq!(Value::Object(keys), json!({"oauth": {"access_token": "at-2"}, "prodEnv": "test", "retries": 3}));
+    let config = json!({"oauth": {"access_token": "at-1"}, "prodEnv": "test", "retries": 3, "query": "select", "_account": "a"});
+    let keys = keys_for(
+        &config,
+        &fields,
+        &field("oauth"),
+        &record(json!({"access_token": "at-2"})),
+    );
+    assert_eq!(
+        Value::Object(keys),
+        json!({"oauth": {"access_token": "at-2"}, "prodEnv": "test", "retries": 3})
+    );
 }
 
 #[test]
@@ -171,13 +228,29 @@ fn keys_put_the_record_back_where_it_was() {
             "o",
             json!({"o": {"credentials": {"access_token": "at-2"}, "a": 1}}),
         ),
-        (json!({}), "auth.oauth2", json!({"auth": {"oauth2": {"access_token": "at-2"}}})),
-        (json!({"auth": "text"}), "auth.oauth2", json!({"auth": {"oauth2": {"access_token": "at-2"}}})),
-        (json!(null), "oauth", json!({"oauth": {"access_token": "at-2"}})),
+        (
+            json!({}),
+            "auth.oauth2",
+            json!({"auth": {"oauth2": {"access_token": "at-2"}}}),
+        ),
+        (
+            json!({"auth": "text"}),
+            "auth.oauth2",
+            json!({"auth": {"oauth2": {"access_token": "at-2"}}}),
+        ),
+        (
+            json!(null),
+            "oauth",
+            json!({"oauth": {"access_token": "at-2"}}),
+        ),
     ] {
         let keys = keys_for(&config, &["auth"], &field(path), &new);
         assert_eq!(Value::Object(keys.clone()), expected, "{config}");
-        assert_eq!(Record::find(&Value::Object(keys), &field(path)), Some(new.clone()), "{config}");
+        assert_eq!(
+            Record::find(&Value::Object(keys), &field(path)),
+            Some(new.clone()),
+            "{config}"
+        );
     }
 }
 
@@ -186,7 +259,8 @@ fn the_four_things_that_components_send_mean_the_same() {
     let answer = json!({"access_token": "at-2", "expires_in": 60});
     let oauth = json!({"access_token": "at-1", "refresh_token": "rt-1", "expires_in": 5, "tokenExpiryTime": "2020-01-01T00:00:00.000Z"});
     let flat = json!({"oauth": oauth, "retries": 3, "query": "select", "_account": "a"});
-    let nested = json!({"auth": {"type": "o", "oauth2": {"keys": oauth}}, "retries": 3, "query": "select"});
+    let nested =
+        json!({"auth": {"type": "o", "oauth2": {"keys": oauth}}, "retries": 3, "query": "select"});
     let merged = json!({"access_token": "at-2", "refresh_token": "rt-1", "expires_in": 60});
     let flat_keys = json!({"oauth": merged, "retries": 3});
     let nested_keys = json!({"auth": {"type": "o", "oauth2": {"keys": merged}}, "retries": 3});
@@ -196,10 +270,20 @@ fn the_four_things_that_components_send_mean_the_same() {
         (answer.clone(), &flat, "oauth", &flat_keys),
         (answer.clone(), &nested, "auth.oauth2", &nested_keys),
         (json!({"oauth": answer}), &flat, "oauth", &flat_keys),
-        (json!({"auth": {"type": "o", "oauth2": {"keys": answer}}}), &nested, "auth.oauth2", &nested_keys),
+        (
+            json!({"auth": {"type": "o", "oauth2": {"keys": answer}}}),
+            &nested,
+            "auth.oauth2",
+            &nested_keys,
+        ),
         (whole, &flat, "oauth", &flat_keys),
     ] {
-        let keys = normalised(members(sent.clone()), config, &field(path), &["auth", "oauth", "retries"]);
+        let keys = normalised(
+            members(sent.clone()),
+            config,
+            &field(path),
+            &["auth", "oauth", "retries"],
+        );
         assert_eq!(&Value::Object(keys), expected, "{sent}");
     }
 }
@@ -207,8 +291,12 @@ fn the_four_things_that_components_send_mean_the_same() {
 #[test]
 fn keys_that_are_not_about_tokens_go_out_with_the_tokens_that_there_are() {
     let config = json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 3, "query": "q"});
-    let keys =
-        normalised(members(json!({"retries": 4, "realmId": "r"})), &config, &field("oauth"), &["oauth", "retries"]);
+    let keys = normalised(
+        members(json!({"retries": 4, "realmId": "r"})),
+        &config,
+        &field("oauth"),
+        &["oauth", "retries"],
+    );
     assert_eq!(
         Value::Object(keys),
         json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 4, "realmId": "r"})
@@ -224,8 +312,7 @@ fn keys_that_are_not_about_tokens_go_out_with_the_tokens_that_there_are() {
 
 #[test]
 fn sending_the_stored_tokens_again_keeps_their_end() {
-    let stored =
-        json!({"access_token": "at-1", "refresh_token": "rt-1", "tokenExpiryTime": "2030-01-01T00:00:00.000Z"});
+    let stored = json!({"access_token": "at-1", "refresh_token": "rt-1", "tokenExpiryTime": "2030-01-01T00:00:00.000Z"});
     let config = json!({"oauth": stored});
     let keys = normalised(
         members(json!({"access_token": "at-1", "refresh_token": "rt-1", "note": 1})),
@@ -252,6 +339,12 @@ fn records_are_told_apart_by_their_tokens() {
 
 #[test]
 fn no_token_is_in_the_debug_output() {
-    let shown = format!("{:?}", record(json!({"access_token": "at-1", "refresh_token": "rt-1", "scope": "s-1"})));
-    assert_eq!(shown, r#"Record(["access_token", "refresh_token", "scope"])"#);
+    let shown = format!(
+        "{:?}",
+        record(json!({"access_token": "at-1", "refresh_token": "rt-1", "scope": "s-1"}))
+    );
+    assert_eq!(
+        shown,
+        r#"Record(["access_token", "refresh_token", "scope"])"#
+    );
 }

@@ -11,7 +11,12 @@ use std::{collections::BTreeMap, thread};
 
 /// The stack of tokio's threads and of `std::thread`.
 fn on_a_default_stack(work: impl FnOnce() + Send + 'static) {
-    thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(work).unwrap().join().unwrap();
+    thread::Builder::new()
+        .stack_size(2 * 1024 * 1024)
+        .spawn(work)
+        .unwrap()
+        .join()
+        .unwrap();
 }
 
 /// `levels` of arrays, objects, or both in turn.
@@ -26,7 +31,11 @@ fn nested(kind: &str, levels: usize) -> String {
         "objects" => "}",
         _ => ["]", "}"][level % 2],
     };
-    (0..levels).map(open).chain(["1"]).chain((0..levels).rev().map(close)).collect()
+    (0..levels)
+        .map(open)
+        .chain(["1"])
+        .chain((0..levels).rev().map(close))
+        .collect()
 }
 
 #[test]
@@ -125,15 +134,24 @@ fn a_value_of_a_thousand_levels_is_read_into_types() {
 
 #[test]
 fn a_message_of_a_thousand_levels_is_read_and_one_of_a_level_more_is_refused() {
-    for place in
-        [r#"{"body":@}"#, r#"{"headers":{},"body":@}"#, r#"{"passthrough":@,"body":{}}"#, r#"{"attachments":@}"#]
-    {
+    for place in [
+        r#"{"body":@}"#,
+        r#"{"headers":{},"body":@}"#,
+        r#"{"passthrough":@,"body":{}}"#,
+        r#"{"attachments":@}"#,
+    ] {
         for kind in ["arrays", "objects", "mixed"] {
             let text = |levels: usize| place.replace('@', &nested(kind, levels - 1));
             Object::read(text(MAX_DEPTH).into()).unwrap();
             let error = Object::read(text(MAX_DEPTH + 1).into()).unwrap_err();
-            assert!(matches!(error, EnvelopeError::TooDeep { depth: 1_001 }), "{place} {kind}: {error}");
-            assert!(error.to_string().contains("1001 levels") && error.to_string().contains("1000"), "{error}");
+            assert!(
+                matches!(error, EnvelopeError::TooDeep { depth: 1_001 }),
+                "{place} {kind}: {error}"
+            );
+            assert!(
+                error.to_string().contains("1001 levels") && error.to_string().contains("1000"),
+                "{error}"
+            );
         }
     }
 }
@@ -143,7 +161,9 @@ fn a_text_of_any_depth_is_refused_without_recursion() {
     for levels in [2_000, 100_000, 1_000_000] {
         on_a_default_stack(move || {
             let text = nested("mixed", levels);
-            assert!(matches!(Json::checked(text.into()), Err(EnvelopeError::TooDeep { depth }) if depth == levels));
+            assert!(
+                matches!(Json::checked(text.into()), Err(EnvelopeError::TooDeep { depth }) if depth == levels)
+            );
             assert!(Json::checked("[".repeat(levels).into()).is_err());
         });
     }
@@ -152,10 +172,17 @@ fn a_text_of_any_depth_is_refused_without_recursion() {
 #[test]
 fn brackets_in_strings_are_not_levels() {
     let wide = format!(r#"{{"a":[{}[]]}}"#, r#"{"b":[1]},"#.repeat(5_000));
-    let strings = format!(r#"{{"a":["{}","\\","\"{}"]}}"#, "[".repeat(5_000), r#"\"["#.repeat(5_000));
+    let strings = format!(
+        r#"{{"a":["{}","\\","\"{}"]}}"#,
+        "[".repeat(5_000),
+        r#"\"["#.repeat(5_000)
+    );
     for (text, levels) in [(&wide, 4), (&strings, 2)] {
         assert!(opening_brackets(text.as_bytes()) > MAX_DEPTH);
-        assert_eq!((depth(text.as_bytes()), excessive_depth(text.as_bytes())), (levels, None));
+        assert_eq!(
+            (depth(text.as_bytes()), excessive_depth(text.as_bytes())),
+            (levels, None)
+        );
         Object::read(text.clone().into()).unwrap();
     }
 }
@@ -164,7 +191,10 @@ fn brackets_in_strings_are_not_levels() {
 fn a_value_that_is_too_deep_to_be_sent_is_an_error_that_says_so() {
     on_a_default_stack(|| {
         let levels = |levels| (0..levels).fold(json!(1), |value, _| Value::from(vec![value]));
-        assert_eq!(Json::of(&levels(MAX_DEPTH)).unwrap().as_bytes(), nested("arrays", MAX_DEPTH).as_bytes());
+        assert_eq!(
+            Json::of(&levels(MAX_DEPTH)).unwrap().as_bytes(),
+            nested("arrays", MAX_DEPTH).as_bytes()
+        );
         let error = Json::of(&levels(MAX_DEPTH + 1)).unwrap_err().to_string();
         assert!(error.contains("more than 1000 levels"), "{error}");
     });
@@ -199,10 +229,23 @@ fn half_a_surrogate_pair_is_read_as_the_replacement_character() {
         let json = Json::checked(written.into()).unwrap();
         assert_eq!(json.as_bytes(), written.as_bytes(), "handed on as it came");
         assert_eq!(json.parse::<String>().unwrap(), read, "{written}");
-        let object = Object::read(format!(r#"{{"a":{{{written}:[{written}]}},{written}:{written}}}"#).into()).unwrap();
-        assert_eq!(object.get("a").unwrap().parse::<Value>().unwrap(), json!({ read: [read] }));
-        assert_eq!(object.get(read).unwrap().as_bytes(), written.as_bytes(), "{written}");
-        assert_eq!(object.get("a").unwrap().as_bytes(), format!("{{{written}:[{written}]}}").as_bytes());
+        let object = Object::read(
+            format!(r#"{{"a":{{{written}:[{written}]}},{written}:{written}}}"#).into(),
+        )
+        .unwrap();
+        assert_eq!(
+            object.get("a").unwrap().parse::<Value>().unwrap(),
+            json!({ read: [read] })
+        );
+        assert_eq!(
+            object.get(read).unwrap().as_bytes(),
+            written.as_bytes(),
+            "{written}"
+        );
+        assert_eq!(
+            object.get("a").unwrap().as_bytes(),
+            format!("{{{written}:[{written}]}}").as_bytes()
+        );
     }
 }
 
@@ -210,7 +253,10 @@ fn half_a_surrogate_pair_is_read_as_the_replacement_character() {
 fn half_a_surrogate_pair_below_many_levels_is_read_too() {
     let text = nested("arrays", 500).replace('1', r#""\ud83d""#);
     let read: Value = Json::checked(text.into()).unwrap().parse().unwrap();
-    assert_eq!(read.to_string(), nested("arrays", 500).replace('1', "\"\u{fffd}\""));
+    assert_eq!(
+        read.to_string(),
+        nested("arrays", 500).replace('1', "\"\u{fffd}\"")
+    );
 }
 
 #[test]
@@ -224,7 +270,13 @@ fn bytes_that_are_not_utf8_are_read_as_the_replacement_character() {
         let object = Object::read(text(bytes).into()).unwrap();
         assert_eq!(object.get("a").unwrap().parse::<String>().unwrap(), read);
         assert_eq!(object.get("\u{fffd}").unwrap().as_bytes(), b"1");
-        assert_eq!(Json::checked(text(bytes).into()).unwrap().parse::<Value>().unwrap()["a"], read);
+        assert_eq!(
+            Json::checked(text(bytes).into())
+                .unwrap()
+                .parse::<Value>()
+                .unwrap()["a"],
+            read
+        );
     }
 }
 
@@ -240,11 +292,26 @@ fn what_is_no_json_is_refused_however_it_is_read() {
     ];
     for text in broken {
         let text = bytes::Bytes::from_static(text);
-        assert!(matches!(Object::read(text.clone()), Err(EnvelopeError::NotJson { .. })), "{text:?}");
-        assert!(matches!(Json::checked(text.clone()), Err(EnvelopeError::NotJson { .. })), "{text:?}");
+        assert!(
+            matches!(
+                Object::read(text.clone()),
+                Err(EnvelopeError::NotJson { .. })
+            ),
+            "{text:?}"
+        );
+        assert!(
+            matches!(
+                Json::checked(text.clone()),
+                Err(EnvelopeError::NotJson { .. })
+            ),
+            "{text:?}"
+        );
     }
     // The error is that of the type, not of the second look.
-    let error = Json::checked(r#"{"a":{"b":"\ud83d"}}"#.into()).unwrap().parse::<BTreeMap<String, u8>>().unwrap_err();
+    let error = Json::checked(r#"{"a":{"b":"\ud83d"}}"#.into())
+        .unwrap()
+        .parse::<BTreeMap<String, u8>>()
+        .unwrap_err();
     assert_eq!(error.path().to_string(), "a");
 }
 
@@ -258,11 +325,16 @@ fn levels(value: &Value) -> usize {
 
 fn any_json() -> impl Strategy<Value = Value> {
     let text = r#"[\[\]{}",\\a\n😀]{0,6}"#;
-    let leaf = prop_oneof![Just(Value::Null), any::<f64>().prop_map(Value::from), text.prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<f64>().prop_map(Value::from),
+        text.prop_map(Value::from)
+    ];
     leaf.prop_recursive(8, 64, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(text, inner, 0..4).prop_map(|m| Value::Object(m.into_iter().collect())),
+            prop::collection::btree_map(text, inner, 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
 }

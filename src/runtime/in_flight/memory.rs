@@ -45,7 +45,10 @@ impl Marks {
             hasher.write(&delivery.body);
             hasher.write_usize(delivery.body.len());
         }
-        let has_id = delivery.headers.get("messageId").is_some_and(|id| !id.is_null() && id.as_str() != Some(""));
+        let has_id = delivery
+            .headers
+            .get("messageId")
+            .is_some_and(|id| !id.is_null() && id.as_str() != Some(""));
         let [low, high] = halves.map(|hasher| hasher.finish());
         let mark = (u128::from(high) << 64 | u128::from(low)) & !1 | u128::from(has_id);
         Mark(mark.to_le_bytes())
@@ -92,7 +95,10 @@ impl Memory {
         if !mark.has_id() {
             return None;
         }
-        self.0.iter().find_map(|set| set.entries.get(&mark)).copied()
+        self.0
+            .iter()
+            .find_map(|set| set.entries.get(&mark))
+            .copied()
     }
 
     pub(super) fn remove(&mut self, mark: Mark) {
@@ -103,9 +109,16 @@ impl Memory {
 
     pub(super) fn put(&mut self, mark: Mark, remembered: Remembered) {
         self.remove(mark);
-        if self.0.front().is_none_or(|set| set.entries.len() >= Self::FULL || set.began.elapsed() > Self::OLD) {
+        if self
+            .0
+            .front()
+            .is_none_or(|set| set.entries.len() >= Self::FULL || set.began.elapsed() > Self::OLD)
+        {
             self.0.truncate(Self::SETS - 1);
-            self.0.push_front(Set { began: Instant::now(), entries: HashMap::new() });
+            self.0.push_front(Set {
+                began: Instant::now(),
+                entries: HashMap::new(),
+            });
         }
         self.0[0].entries.insert(mark, remembered);
     }
@@ -113,7 +126,11 @@ impl Memory {
     /// Notes that the verdict was sent, unless something else has become of it meanwhile.
     pub(super) fn sent(&mut self, mark: Mark, by: &Generation) {
         for set in &mut self.0 {
-            if let Some(Remembered::Finished { generation, sent: sent @ UNSENT, .. }) = set.entries.get_mut(&mark)
+            if let Some(Remembered::Finished {
+                generation,
+                sent: sent @ UNSENT,
+                ..
+            }) = set.entries.get_mut(&mark)
                 && *generation == by.number
             {
                 *sent = by.sent();
@@ -137,12 +154,21 @@ impl Past {
     const KEPT: usize = 64;
 
     pub(super) fn new() -> Self {
-        Self { generations: VecDeque::new(), heard: Instant::now(), outages: 0, away_after: 0 }
+        Self {
+            generations: VecDeque::new(),
+            heard: Instant::now(),
+            outages: 0,
+            away_after: 0,
+        }
     }
 
     /// Returns true at the first delivery of a generation.
     pub(super) fn begins(&mut self, generation: &Arc<Generation>) -> bool {
-        if self.generations.back().is_some_and(|last| last.number >= generation.number) {
+        if self
+            .generations
+            .back()
+            .is_some_and(|last| last.number >= generation.number)
+        {
             return false;
         }
         self.forget();
@@ -161,7 +187,11 @@ impl Past {
     /// Whether the broker may not have a verdict, and so the message comes again.
     pub(super) fn is_in_doubt(&mut self, generation: u32, sent: u32) -> bool {
         self.forget();
-        let unproven = || self.generations.iter().any(|g| g.number == generation && !g.has(sent));
+        let unproven = || {
+            self.generations
+                .iter()
+                .any(|g| g.number == generation && !g.has(sent))
+        };
         let in_doubt = generation < self.away_after || unproven();
         if in_doubt {
             self.heard = Instant::now();
@@ -173,7 +203,8 @@ impl Past {
     fn forget(&mut self) {
         if self.heard.elapsed() > PATIENCE {
             self.away_after = 0;
-            self.generations.drain(..self.generations.len().saturating_sub(1));
+            self.generations
+                .drain(..self.generations.len().saturating_sub(1));
         }
     }
 }
@@ -188,7 +219,11 @@ mod tests {
     }
 
     fn finished(generation: u32) -> Remembered {
-        Remembered::Finished { generation, sent: 0, verdict: Verdict::Ack }
+        Remembered::Finished {
+            generation,
+            sent: 0,
+            verdict: Verdict::Ack,
+        }
     }
 
     #[test]
@@ -206,7 +241,10 @@ mod tests {
                 .map(|set| set.entries.capacity() / 7 * 8 * (size_of::<(Mark, Remembered)>() + 1))
                 .sum();
             assert!(bytes <= 4 << 20, "{bytes} bytes after {n}");
-            assert!(n < 65_536 || memory.get(mark(n - 65_535)).is_some(), "after {n} the last 65 536 are not there");
+            assert!(
+                n < 65_536 || memory.get(mark(n - 65_535)).is_some(),
+                "after {n} the last 65 536 are not there"
+            );
         }
     }
 

@@ -9,11 +9,25 @@ fn generation(number: u32) -> Arc<Generation> {
     Arc::new(Generation::new(number, 0))
 }
 
-fn delivery(id: &str, body: &'static str, generation: &Arc<Generation>, redelivered: bool) -> Delivery<Arc<()>> {
-    let headers =
-        if id.is_empty() { Headers::new() } else { Headers::from_iter([("messageId".to_owned(), json!(id))]) };
+fn delivery(
+    id: &str,
+    body: &'static str,
+    generation: &Arc<Generation>,
+    redelivered: bool,
+) -> Delivery<Arc<()>> {
+    let headers = if id.is_empty() {
+        Headers::new()
+    } else {
+        Headers::from_iter([("messageId".to_owned(), json!(id))])
+    };
     let (body, generation) = (Bytes::from_static(body.as_bytes()), generation.clone());
-    Delivery { headers, body, redelivered, generation, origin: Arc::new(()) }
+    Delivery {
+        headers,
+        body,
+        redelivered,
+        generation,
+        origin: Arc::new(()),
+    }
 }
 
 fn with(mut delivery: Delivery<Arc<()>>, name: &str, value: Value) -> Delivery<Arc<()>> {
@@ -29,7 +43,9 @@ fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
 }
 
 fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: Settled) {
-    let work = in_flight.settling(number, verdict).expect("the work to be unsettled");
+    let work = in_flight
+        .settling(number, verdict)
+        .expect("the work to be unsettled");
     in_flight.settled(work, settled);
 }
 
@@ -40,7 +56,8 @@ fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
 }
 
 fn answer(generation: &Generation) {
-    let question = futures_util::FutureExt::now_or_never(generation.question()).expect("something to ask about");
+    let question = futures_util::FutureExt::now_or_never(generation.question())
+        .expect("something to ask about");
     generation.answered(question);
 }
 
@@ -62,7 +79,10 @@ fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
         let again = delivery(id, "a", &generation(2), true);
         assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
         let settling = in_flight.settling(number, Verdict::Ack).unwrap();
-        assert!(Arc::ptr_eq(&settling.origin, &again.origin), "the lost delivery is settled");
+        assert!(
+            Arc::ptr_eq(&settling.origin, &again.origin),
+            "the lost delivery is settled"
+        );
         assert!(in_flight.current(number).is_none());
     }
 }
@@ -74,11 +94,17 @@ fn equal_redeliveries_take_the_places_of_equal_works_one_for_one() {
         let (one, two) = (generation(1), generation(2));
         let works = [0; 2].map(|_| begin(&in_flight, &delivery(id, "a", &one, false)));
         for _ in works {
-            assert_eq!(in_flight.arrive(&delivery(id, "a", &two, true)), Arrival::Adopted);
+            assert_eq!(
+                in_flight.arrive(&delivery(id, "a", &two, true)),
+                Arrival::Adopted
+            );
         }
         // A third, which another consumer has had.
         begin(&in_flight, &delivery(id, "a", &two, true));
-        assert_eq!(in_flight.arrive(&delivery(id, "a", &generation(3), true)), Arrival::Adopted);
+        assert_eq!(
+            in_flight.arrive(&delivery(id, "a", &generation(3), true)),
+            Arrival::Adopted
+        );
     }
 }
 
@@ -90,7 +116,9 @@ fn a_redelivery_of_finished_work_is_settled_as_it_was_however_often_it_comes() {
         finish(&in_flight, number, Verdict::Reject, settled);
         for number in 2..5 {
             let again = in_flight.arrive(&delivery("m", "a", &generation(number), true));
-            let Arrival::Finished(number, Verdict::Reject) = again else { panic!("{settled:?}: {again:?}") };
+            let Arrival::Finished(number, Verdict::Reject) = again else {
+                panic!("{settled:?}: {again:?}")
+            };
             finish(&in_flight, number, Verdict::Reject, settled);
         }
     }
@@ -98,14 +126,20 @@ fn a_redelivery_of_finished_work_is_settled_as_it_was_however_often_it_comes() {
 
 #[test]
 fn what_comes_again_while_it_is_settled_is_finished_only_with_an_id() {
-    for (id, settled) in [("m", Settled::Lost), ("m", Settled::Unclear), ("", Settled::Unclear)] {
+    for (id, settled) in [
+        ("m", Settled::Lost),
+        ("m", Settled::Unclear),
+        ("", Settled::Unclear),
+    ] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
         let settling = in_flight.settling(number, Verdict::Ack).unwrap();
         let again = in_flight.arrive(&delivery(id, "a", &generation(2), true));
         in_flight.settled(settling, settled);
         match again {
-            Arrival::Finished(number, _) if id == "m" => finish(&in_flight, number, Verdict::Ack, Settled::Sent),
+            Arrival::Finished(number, _) if id == "m" => {
+                finish(&in_flight, number, Verdict::Ack, Settled::Sent)
+            }
             Arrival::New(_) if id.is_empty() => continue,
             other => panic!("{id} {other:?}"),
         }
@@ -130,8 +164,15 @@ fn an_equal_message_without_an_id_is_never_finished_before() {
     let in_flight = InFlight::new();
     let one = generation(1);
     for id in [Value::Null, json!("")] {
-        done(&in_flight, &with(delivery("", "a", &one, false), "messageId", id.clone()));
-        let again = with(delivery("", "a", &Arc::new(Generation::new(2, 1)), true), "messageId", id);
+        done(
+            &in_flight,
+            &with(delivery("", "a", &one, false), "messageId", id.clone()),
+        );
+        let again = with(
+            delivery("", "a", &Arc::new(Generation::new(2, 1)), true),
+            "messageId",
+            id,
+        );
         begin(&in_flight, &again);
     }
     done(&in_flight, &delivery("", "a", &one, false));
@@ -150,7 +191,10 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
         }
         for _ in 0..2 {
             let again = in_flight.arrive(&delivery(id, "a", &two, true));
-            assert!(matches!(again, Arrival::Finished(_, Verdict::Reject)), "{again:?}");
+            assert!(
+                matches!(again, Arrival::Finished(_, Verdict::Reject)),
+                "{again:?}"
+            );
         }
         begin(&in_flight, &delivery(id, "a", &two, true));
     }
@@ -166,7 +210,10 @@ fn a_twin_of_what_the_broker_is_known_to_have_is_worked_on() {
     let two = generation(2);
     begin(&in_flight, &delivery("m", "a", &two, true));
     let later = in_flight.arrive(&delivery("later", "a", &two, true));
-    assert!(matches!(later, Arrival::Finished(..)), "of this one nothing is known");
+    assert!(
+        matches!(later, Arrival::Finished(..)),
+        "of this one nothing is known"
+    );
 }
 
 #[test]
@@ -192,20 +239,31 @@ fn a_kind_of_which_two_were_seen_is_never_finished_before() {
     let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| done(in_flight, &message()));
     let at_once = |in_flight: &InFlight<()>| {
         let numbers = [0; 2].map(|_| begin(in_flight, &message()));
-        numbers.into_iter().for_each(|number| finish(in_flight, number, Verdict::Ack, Settled::Sent));
+        numbers
+            .into_iter()
+            .for_each(|number| finish(in_flight, number, Verdict::Ack, Settled::Sent));
     };
     for seen in [&apart as &dyn Fn(&InFlight<()>), &at_once] {
         for outages in 0..2 {
             let in_flight = InFlight::new();
             seen(&in_flight);
-            begin(&in_flight, &delivery("m", "a", &Arc::new(Generation::new(2, outages)), true));
+            begin(
+                &in_flight,
+                &delivery("m", "a", &Arc::new(Generation::new(2, outages)), true),
+            );
         }
     }
 }
 
 #[test]
 fn a_message_that_differs_in_anything_is_another() {
-    let sent = || with(delivery("m", "abcabcabc", &generation(1), false), "threadId", json!("t"));
+    let sent = || {
+        with(
+            delivery("m", "abcabcabc", &generation(1), false),
+            "threadId",
+            json!("t"),
+        )
+    };
     let death = |count: u32| json!([{ "queue": "q", "reason": "rejected", "count": count }]);
     let others: [fn(&mut Delivery<Arc<()>>); 6] = [
         |d| d.body = Bytes::from_static(b"abcXbcabc"),
@@ -234,7 +292,11 @@ fn a_message_that_differs_in_anything_is_another() {
 fn what_a_quorum_queue_counts_does_not_make_another_message() {
     let in_flight = InFlight::new();
     done(&in_flight, &delivery("m", "a", &generation(1), false));
-    let again = with(delivery("m", "a", &generation(2), true), "x-delivery-count", json!(1));
+    let again = with(
+        delivery("m", "a", &generation(2), true),
+        "x-delivery-count",
+        json!(1),
+    );
     assert!(matches!(in_flight.arrive(&again), Arrival::Finished(..)));
 }
 
@@ -242,7 +304,14 @@ fn what_a_quorum_queue_counts_does_not_make_another_message() {
 fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
     let in_flight = InFlight::new();
     done(&in_flight, &delivery("m", "a", &generation(1), false));
-    begin(&in_flight, &with(delivery("m", "a", &generation(2), true), "reboundIteration", json!(1)));
+    begin(
+        &in_flight,
+        &with(
+            delivery("m", "a", &generation(2), true),
+            "reboundIteration",
+            json!(1),
+        ),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +336,13 @@ async fn a_replay_that_takes_long_is_recognised_to_its_end() {
     answer(&one);
     let two = Arc::new(Generation::new(2, 1));
     for id in ["m1", "m2", "m3"] {
-        assert!(matches!(in_flight.arrive(&delivery(id, "a", &two, true)), Arrival::Finished(..)), "{id}");
+        assert!(
+            matches!(
+                in_flight.arrive(&delivery(id, "a", &two, true)),
+                Arrival::Finished(..)
+            ),
+            "{id}"
+        );
         tokio::time::advance(PATIENCE * 3 / 4).await;
     }
 }

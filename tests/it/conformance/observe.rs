@@ -9,8 +9,8 @@ use emulator::platform::{Fault, Platform, PlatformConfig, Step};
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{
-        BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
-        QueueDeclareOptions, QueueDeleteOptions,
+        BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -33,10 +33,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(8);
 
 /// What the component did in `scenario`, and the end of its output. `goal` tells only what to wait for.
-pub(super) async fn run(scenario: &Scenario, goal: &Record, broker: &str) -> Result<(Record, String)> {
+pub(super) async fn run(
+    scenario: &Scenario,
+    goal: &Record,
+    broker: &str,
+) -> Result<(Record, String)> {
     let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols")?;
     let platform = platform(scenario, &cipher).await?;
-    let connection = Connection::connect(broker, ConnectionProperties::default()).await.context("broker")?;
+    let connection = Connection::connect(broker, ConnectionProperties::default())
+        .await
+        .context("broker")?;
     let queues = Queues::declare(connection.create_channel().await?).await?;
     let mut inputs = Vec::new();
     for message in &scenario.messages {
@@ -45,8 +51,13 @@ pub(super) async fn run(scenario: &Scenario, goal: &Record, broker: &str) -> Res
         inputs.push(payload);
     }
 
-    let environment =
-        scenario.environment(broker, &queues.input, &queues.exchange, &platform.url(), &platform.result_url("exec1"));
+    let environment = scenario.environment(
+        broker,
+        &queues.input,
+        &queues.exchange,
+        &platform.url(),
+        &platform.result_url("exec1"),
+    );
     let mut output = tempfile::tempfile()?;
     let mut child = start(scenario, environment, &output)?;
     let own_end = wait_for(&mut child, goal, &queues, &platform).await?;
@@ -69,19 +80,37 @@ pub(super) async fn run(scenario: &Scenario, goal: &Record, broker: &str) -> Res
 }
 
 async fn platform(scenario: &Scenario, cipher: &Cipher) -> Result<Platform> {
-    let config = PlatformConfig { port: 0, username: "u".into(), key: "k".into(), storage_token: "jwt-token".into() };
+    let config = PlatformConfig {
+        port: 0,
+        username: "u".into(),
+        key: "k".into(),
+        storage_token: "jwt-token".into(),
+    };
     let platform = Platform::start(config).await?;
     let step = scenario.step.clone();
-    let step =
-        step.unwrap_or_else(|| json!({"config": {"_account": "acc1", "apiKey": "secret"}, "snapshot": {"last": 1}}));
-    platform.set_step("flow1", Step { id: "step_1".into(), ..serde_json::from_value(step)? });
+    let step = step.unwrap_or_else(
+        || json!({"config": {"_account": "acc1", "apiKey": "secret"}, "snapshot": {"last": 1}}),
+    );
+    platform.set_step(
+        "flow1",
+        Step {
+            id: "step_1".into(),
+            ..serde_json::from_value(step)?
+        },
+    );
     platform.set_account("acc1", Map::new());
     platform.set_startup_data("flow1", scenario.hooks_data.clone());
     for (id, object) in &scenario.objects {
-        platform.set_object(id, cipher.seal(object.to_string().into_bytes(), Encoding::Raw));
+        platform.set_object(
+            id,
+            cipher.seal(object.to_string().into_bytes(), Encoding::Raw),
+        );
     }
     for (pattern, statuses) in &scenario.api_fail {
-        platform.fail(pattern, statuses.iter().map(|status| Fault::Status(*status)));
+        platform.fail(
+            pattern,
+            statuses.iter().map(|status| Fault::Status(*status)),
+        );
     }
     Ok(platform)
 }
@@ -89,18 +118,33 @@ async fn platform(scenario: &Scenario, cipher: &Cipher) -> Result<Platform> {
 /// What the platform was asked, in the terms of the recordings.
 fn calls(platform: &Platform, scenario: &Scenario, cipher: &Cipher) -> Vec<Call> {
     let ids = platform.object_ids();
-    let mut uploads = ids.iter().filter(|id| !scenario.objects.contains_key(*id)).map(|id| {
-        let bytes = platform.object(id).unwrap_or_default();
-        let plain = cipher.open(&bytes, Encoding::Raw).unwrap_or_default();
-        serde_json::from_slice(&plain).unwrap_or_else(|_| json!("<undecodable>"))
-    });
+    let mut uploads = ids
+        .iter()
+        .filter(|id| !scenario.objects.contains_key(*id))
+        .map(|id| {
+            let bytes = platform.object(id).unwrap_or_default();
+            let plain = cipher.open(&bytes, Encoding::Raw).unwrap_or_default();
+            serde_json::from_slice(&plain).unwrap_or_else(|_| json!("<undecodable>"))
+        });
     let told = |call: emulator::platform::Call| {
         // The recordings were made with an address for results that wants no credentials.
         let is_result = call.path == "/result/exec1";
         Call {
-            object: if call.line() == "POST /objects" { uploads.next().unwrap_or_default() } else { Value::Null },
-            auth: if is_result { String::new() } else { call.auth.unwrap_or_default() },
-            path: if is_result { "/result".into() } else { call.path },
+            object: if call.line() == "POST /objects" {
+                uploads.next().unwrap_or_default()
+            } else {
+                Value::Null
+            },
+            auth: if is_result {
+                String::new()
+            } else {
+                call.auth.unwrap_or_default()
+            },
+            path: if is_result {
+                "/result".into()
+            } else {
+                call.path
+            },
             method: call.method,
             body: call.body.unwrap_or_default(),
             status: call.status,
@@ -118,16 +162,28 @@ fn start(scenario: &Scenario, environment: Vec<(String, String)>, output: &File)
         None => command.arg("run"),
     };
     command.env_clear().envs(environment).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
-    command.spawn().context("the component could not be started")
+    command
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?);
+    command
+        .spawn()
+        .context("the component could not be started")
 }
 
 /// Cargo builds examples with the tests, next to the folder of this test's binary.
 pub(super) fn scripted() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let profile = test.ancestors().nth(2).context("the test binary lies in no target folder")?;
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .context("the test binary lies in no target folder")?;
     let path = profile.join("examples").join("scripted");
-    ensure!(path.exists(), "{} is missing: build it with `cargo build --example scripted`", path.display());
+    ensure!(
+        path.exists(),
+        "{} is missing: build it with `cargo build --example scripted`",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -166,10 +222,17 @@ async fn wait_for(
 /// None: it did not end in time.
 async fn terminate(child: &mut Child) -> Result<Option<ExitStatus>> {
     let pid = child.id().context("the process is over already")?;
-    Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+    Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status()
+        .await?;
     match timeout(GRACE, child.wait()).await {
         Ok(status) => Ok(Some(status?)),
-        Err(_) => child.kill().await.map(|()| None).context("the component could not be ended"),
+        Err(_) => child
+            .kill()
+            .await
+            .map(|()| None)
+            .context("the component could not be ended"),
     }
 }
 
@@ -207,34 +270,57 @@ impl Queues {
             dead_exchange: name("dead-exchange"),
         };
         let channel = &queues.channel;
-        for (exchange, kind) in [(&queues.exchange, ExchangeKind::Topic), (&queues.dead_exchange, ExchangeKind::Fanout)]
-        {
+        for (exchange, kind) in [
+            (&queues.exchange, ExchangeKind::Topic),
+            (&queues.dead_exchange, ExchangeKind::Fanout),
+        ] {
             let (options, table) = (ExchangeDeclareOptions::default(), FieldTable::default());
-            channel.exchange_declare(exchange.as_str().into(), kind, options, table).await?;
+            channel
+                .exchange_declare(exchange.as_str().into(), kind, options, table)
+                .await?;
         }
         let mut dead_lettering = FieldTable::default();
-        dead_lettering
-            .insert("x-dead-letter-exchange".into(), AMQPValue::LongString(queues.dead_exchange.as_str().into()));
+        dead_lettering.insert(
+            "x-dead-letter-exchange".into(),
+            AMQPValue::LongString(queues.dead_exchange.as_str().into()),
+        );
         for (queue, table) in [
             (&queues.input, dead_lettering),
             (&queues.output, FieldTable::default()),
             (&queues.dead, FieldTable::default()),
         ] {
-            channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), table).await?;
+            channel
+                .queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), table)
+                .await?;
         }
-        for (queue, exchange) in [(&queues.output, &queues.exchange), (&queues.dead, &queues.dead_exchange)] {
+        for (queue, exchange) in [
+            (&queues.output, &queues.exchange),
+            (&queues.dead, &queues.dead_exchange),
+        ] {
             let (options, table) = (QueueBindOptions::default(), FieldTable::default());
-            channel.queue_bind(queue.as_str().into(), exchange.as_str().into(), "#".into(), options, table).await?;
+            channel
+                .queue_bind(
+                    queue.as_str().into(),
+                    exchange.as_str().into(),
+                    "#".into(),
+                    options,
+                    table,
+                )
+                .await?;
         }
         Ok(queues)
     }
 
     async fn delete(&self) -> Result<()> {
         for queue in [&self.input, &self.output, &self.dead] {
-            self.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+            self.channel
+                .queue_delete(queue.as_str().into(), QueueDeleteOptions::default())
+                .await?;
         }
         for exchange in [&self.exchange, &self.dead_exchange] {
-            self.channel.exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default()).await?;
+            self.channel
+                .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
+                .await?;
         }
         Ok(())
     }
@@ -243,21 +329,38 @@ impl Queues {
         let mut table = FieldTable::default();
         for (name, value) in headers {
             let value = match &value {
-                Value::Number(number) => AMQPValue::LongInt(i32::try_from(number.as_i64().context("an integer")?)?),
+                Value::Number(number) => {
+                    AMQPValue::LongInt(i32::try_from(number.as_i64().context("an integer")?)?)
+                }
                 text => AMQPValue::LongString(text.as_str().context("a text")?.into()),
             };
             table.insert(name.as_str().into(), value);
         }
         let properties = BasicProperties::default().with_headers(table);
         let options = BasicPublishOptions::default();
-        self.channel.basic_publish("".into(), self.input.as_str().into(), options, payload, properties).await?.await?;
+        self.channel
+            .basic_publish(
+                "".into(),
+                self.input.as_str().into(),
+                options,
+                payload,
+                properties,
+            )
+            .await?
+            .await?;
         Ok(())
     }
 
     /// Messages that wait in a queue, and its consumers.
     async fn depth(&self, queue: &str) -> Result<(u32, u32)> {
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let queue = self.channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let queue = self
+            .channel
+            .queue_declare(queue.into(), options, FieldTable::default())
+            .await?;
         Ok((queue.message_count(), queue.consumer_count()))
     }
 
@@ -269,17 +372,33 @@ impl Queues {
             }
             Ok(())
         };
-        timeout(PATIENCE, gone).await.context("the broker still sees a consumer of a process that ended")?
+        timeout(PATIENCE, gone)
+            .await
+            .context("the broker still sees a consumer of a process that ended")?
     }
 
     async fn take_published(&self, cipher: &Cipher, inputs: &[Vec<u8>]) -> Result<Vec<Published>> {
         let mut taken = Vec::new();
         let options = BasicGetOptions { no_ack: true };
-        while let Some(message) = self.channel.basic_get(self.output.as_str().into(), options).await? {
-            let headers = message.delivery.properties.headers().as_ref().map_or(json!({}), table);
+        while let Some(message) = self
+            .channel
+            .basic_get(self.output.as_str().into(), options)
+            .await?
+        {
+            let headers = message
+                .delivery
+                .properties
+                .headers()
+                .as_ref()
+                .map_or(json!({}), table);
             let key = message.delivery.routing_key.to_string();
             let body = body(&key, &headers, &message.delivery.data, cipher, inputs);
-            taken.push(Published { props: properties(&message.delivery.properties), key, headers, body });
+            taken.push(Published {
+                props: properties(&message.delivery.properties),
+                key,
+                headers,
+                body,
+            });
         }
         Ok(taken)
     }
@@ -289,27 +408,43 @@ impl Queues {
 fn body(key: &str, headers: &Value, bytes: &[u8], cipher: &Cipher, inputs: &[Vec<u8>]) -> Value {
     let undecodable = || json!("<undecodable>");
     let open = |bytes: &[u8], protocol| {
-        let plain = cipher.open(bytes, Encoding::of(protocol)).unwrap_or_default();
+        let plain = cipher
+            .open(bytes, Encoding::of(protocol))
+            .unwrap_or_default();
         serde_json::from_slice(&plain).unwrap_or_else(|_| undecodable())
     };
-    let protocol = headers.get("protocolVersion").and_then(Value::as_i64).unwrap_or(1);
+    let protocol = headers
+        .get("protocolVersion")
+        .and_then(Value::as_i64)
+        .unwrap_or(1);
     match key {
         "error.key" => match serde_json::from_slice(bytes) {
             Ok(Value::Object(parts)) => {
-                let part = |value: Value| value.as_str().map(|text| open(text.as_bytes(), 1)).unwrap_or(value);
-                parts.into_iter().map(|(name, value)| (name, part(value))).collect()
+                let part = |value: Value| {
+                    value
+                        .as_str()
+                        .map(|text| open(text.as_bytes(), 1))
+                        .unwrap_or(value)
+                };
+                parts
+                    .into_iter()
+                    .map(|(name, value)| (name, part(value)))
+                    .collect()
             }
             _ => undecodable(),
         },
         "snapshot.key" => serde_json::from_slice(bytes).unwrap_or_else(|_| undecodable()),
-        "rebound.key" => json!({ "same_bytes_as_input": inputs.iter().any(|input| input == bytes) }),
+        "rebound.key" => {
+            json!({ "same_bytes_as_input": inputs.iter().any(|input| input == bytes) })
+        }
         _ if headers.get("x-eio-error-response").is_some() => open(bytes, 1),
         _ => open(bytes, protocol),
     }
 }
 
 fn properties(properties: &BasicProperties) -> Value {
-    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(|text| json!(text.as_str()));
+    let text =
+        |value: &Option<lapin::types::ShortString>| value.as_ref().map(|text| json!(text.as_str()));
     let number = |value: &Option<u8>| value.map(|number| json!(number));
     [
         ("content_type", text(properties.content_type())),
@@ -329,7 +464,10 @@ fn properties(properties: &BasicProperties) -> Value {
 }
 
 fn table(table: &FieldTable) -> Value {
-    table.into_iter().map(|(name, value)| (name.as_str().to_owned(), header(value))).collect()
+    table
+        .into_iter()
+        .map(|(name, value)| (name.as_str().to_owned(), header(value)))
+        .collect()
 }
 
 fn header(value: &AMQPValue) -> Value {

@@ -41,7 +41,10 @@ pub(super) struct Call {
 
 impl Record {
     pub(super) fn keys(&self) -> Vec<&str> {
-        self.published.iter().map(|published| published.key.as_str()).collect()
+        self.published
+            .iter()
+            .map(|published| published.key.as_str())
+            .collect()
     }
 
     pub(super) fn normalised(mut self) -> Self {
@@ -61,7 +64,9 @@ impl Record {
 fn normalise(name: &str, value: &mut Value) {
     let replacement = match value {
         Value::Object(members) => {
-            members.iter_mut().for_each(|(name, value)| normalise(name, value));
+            members
+                .iter_mut()
+                .for_each(|(name, value)| normalise(name, value));
             return;
         }
         Value::Array(elements) => {
@@ -71,9 +76,15 @@ fn normalise(name: &str, value: &mut Value) {
         Value::Number(_) if ["start", "end"].contains(&name) => "<ms>".into(),
         Value::String(_) if name == "stack" => "<stack>".into(),
         // How a platform words its refusal is its own matter.
-        Value::String(text) if text.contains("was ordered for this call") => r#"{"error":"failed"}"#.into(),
-        Value::String(text) if text.chars().count() > 200 => format!("<{} characters>", text.chars().count()),
-        Value::String(text) if Uuid::try_parse(text).is_ok() || is_object_id(text) => "<uuid>".into(),
+        Value::String(text) if text.contains("was ordered for this call") => {
+            r#"{"error":"failed"}"#.into()
+        }
+        Value::String(text) if text.chars().count() > 200 => {
+            format!("<{} characters>", text.chars().count())
+        }
+        Value::String(text) if Uuid::try_parse(text).is_ok() || is_object_id(text) => {
+            "<uuid>".into()
+        }
         _ => return,
     };
     *value = Value::String(replacement);
@@ -81,5 +92,6 @@ fn normalise(name: &str, value: &mut Value) {
 
 /// The platform that the recordings were made with counted its objects.
 fn is_object_id(text: &str) -> bool {
-    text.strip_prefix("obj-").is_some_and(|number| number.parse::<u32>().is_ok())
+    text.strip_prefix("obj-")
+        .is_some_and(|number| number.parse::<u32>().is_ok())
 }

@@ -80,10 +80,21 @@ impl Scenario {
         ]
         .map(|(name, value)| (name, Some(value)))
         .into();
-        env.extend(self.env.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
-        let text = |value: &str| value.replace("{base}/result", result).replace("{base}", api);
-        let set = env.into_iter().filter_map(|(name, value)| Some((format!("ELASTICIO_{name}"), text(value?))));
-        set.chain([("LOG_LEVEL".to_owned(), "error".to_owned())]).collect()
+        env.extend(
+            self.env
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_deref())),
+        );
+        let text = |value: &str| {
+            value
+                .replace("{base}/result", result)
+                .replace("{base}", api)
+        };
+        let set = env
+            .into_iter()
+            .filter_map(|(name, value)| Some((format!("ELASTICIO_{name}"), text(value?))));
+        set.chain([("LOG_LEVEL".to_owned(), "error".to_owned())])
+            .collect()
     }
 }
 
@@ -93,10 +104,16 @@ impl Incoming {
         let seal = |value: &Value, encoding| cipher.seal(value.to_string().into_bytes(), encoding);
         match self {
             Self { raw: Some(raw), .. } => raw.clone().into_bytes(),
-            Self { error_input: Some(parts), .. } => {
-                let sealed = |value| Value::from(String::from_utf8(seal(value, Encoding::Base64)).unwrap());
-                let parts: Map<String, Value> =
-                    parts.iter().map(|(name, value)| (name.clone(), sealed(value))).collect();
+            Self {
+                error_input: Some(parts),
+                ..
+            } => {
+                let sealed =
+                    |value| Value::from(String::from_utf8(seal(value, Encoding::Base64)).unwrap());
+                let parts: Map<String, Value> = parts
+                    .iter()
+                    .map(|(name, value)| (name.clone(), sealed(value)))
+                    .collect();
                 Value::Object(parts).to_string().into_bytes()
             }
             Self { message, .. } => seal(message.as_ref().unwrap(), Encoding::of(self.proto)),
@@ -109,11 +126,16 @@ impl Incoming {
             "execId": "exec1", "taskId": "flow1", "userId": "user1", "stepId": "step_0",
             "threadId": "thread-1", "messageId": "msg-1", "parentMessageId": "parent-1",
         });
-        let Value::Object(mut table) = table else { unreachable!() };
+        let Value::Object(mut table) = table else {
+            unreachable!()
+        };
         if self.proto > 1 {
             table.insert("protocolVersion".into(), self.proto.into());
         }
         table.extend(self.amqp_headers.clone());
-        table.into_iter().filter(|(_, value)| !value.is_null()).collect()
+        table
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect()
     }
 }

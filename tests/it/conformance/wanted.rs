@@ -29,12 +29,23 @@ pub(super) fn instead(scenario: &str) -> Option<Wanted> {
         _ => return None,
     };
     let also: Option<Rule> = match scenario {
-        "lightweight message is fetched" => Some(("the object's id is gone from the message", object_id_is_gone)),
-        "bad message, then a good one" => Some(("the error comes first", |ours| ours.keys()[0] == "error.key")),
-        "same message id delivered twice" => Some(("both messages were processed", both_were_processed)),
+        "lightweight message is fetched" => Some((
+            "the object's id is gone from the message",
+            object_id_is_gone,
+        )),
+        "bad message, then a good one" => Some(("the error comes first", |ours| {
+            ours.keys()[0] == "error.key"
+        })),
+        "same message id delivered twice" => {
+            Some(("both messages were processed", both_were_processed))
+        }
         _ => None,
     };
-    Some(Wanted { keys, dead_lettered, also })
+    Some(Wanted {
+        keys,
+        dead_lettered,
+        also,
+    })
 }
 
 impl Wanted {
@@ -78,6 +89,10 @@ fn object_id_is_gone(ours: &Record) -> bool {
 }
 
 fn both_were_processed(ours: &Record) -> bool {
-    let of = |n: u8| ours.published.iter().any(|published| published.body["body"]["n"] == n);
+    let of = |n: u8| {
+        ours.published
+            .iter()
+            .any(|published| published.body["body"]["n"] == n)
+    };
     of(1) && of(2)
 }

@@ -13,12 +13,16 @@ const A_WHILE: Duration = Duration::from_secs(31);
 
 /// Whether what is stored can be refreshed.
 fn is_spendable(rig: &Rig) -> bool {
-    rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    rig.provider
+        .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
 }
 
 /// Whether a refresh token was used after its end.
 fn was_reused(rig: &Rig) -> bool {
-    rig.provider.log().iter().any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
+    rig.provider
+        .log()
+        .iter()
+        .any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
 }
 
 #[tokio::test]
@@ -42,18 +46,26 @@ async fn given_a_saving_in_the_background_that_hangs_when_a_later_token_is_saved
     answer.unwrap();
     rig.drive(replica.session.close()).await;
     assert_eq!(rig.provider.refreshes(), 2);
-    assert!(is_spendable(&rig), "the first token was saved over the second");
+    assert!(
+        is_spendable(&rig),
+        "the first token was saved over the second"
+    );
 }
 
 #[tokio::test]
-async fn given_a_look_in_the_background_that_takes_long_when_a_later_token_is_saved_then_it_stays() {
+async fn given_a_look_in_the_background_that_takes_long_when_a_later_token_is_saved_then_it_stays()
+{
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     *rig.account.down.lock().unwrap() = false;
     *rig.account.slow_reads.lock().unwrap() = 1;
-    rig.drive(rig.account.until(|account| *account.stalled.lock().unwrap() == 1)).await;
+    rig.drive(
+        rig.account
+            .until(|account| *account.stalled.lock().unwrap() == 1),
+    )
+    .await;
     rig.provider.expire_access_tokens();
     let (answer, ()) = tokio::join!(replica.get(), async {
         tokio::select! {
@@ -64,11 +76,15 @@ async fn given_a_look_in_the_background_that_takes_long_when_a_later_token_is_sa
     });
     answer.unwrap();
     rig.drive(replica.session.close()).await;
-    assert!(is_spendable(&rig), "the first token was saved over the second");
+    assert!(
+        is_spendable(&rig),
+        "the first token was saved over the second"
+    );
 }
 
 #[tokio::test]
-async fn given_an_unsaved_token_when_a_request_finds_that_the_user_has_connected_again_then_that_stays() {
+async fn given_an_unsaved_token_when_a_request_finds_that_the_user_has_connected_again_then_that_stays()
+ {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -85,7 +101,8 @@ async fn given_an_unsaved_token_when_a_request_finds_that_the_user_has_connected
 }
 
 #[tokio::test]
-async fn given_a_saving_that_fails_when_the_user_connects_again_before_the_next_try_then_that_stays() {
+async fn given_a_saving_that_fails_when_the_user_connects_again_before_the_next_try_then_that_stays()
+ {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Fail]);
     let replica = rig.replica();
@@ -118,7 +135,8 @@ async fn given_an_unsaved_token_when_the_lock_is_lost_then_the_next_refresh_take
 }
 
 #[tokio::test]
-async fn given_a_token_that_does_not_rotate_when_it_cannot_be_saved_then_the_lock_is_free_for_others() {
+async fn given_a_token_that_does_not_rotate_when_it_cannot_be_saved_then_the_lock_is_free_for_others()
+ {
     let broker = Broker::emulated().await;
     let rig = Rig::expired(Knobs::default()).await;
     rig.account.fail([Fault::Nowhere]);
@@ -133,8 +151,13 @@ async fn given_a_token_that_does_not_rotate_when_it_cannot_be_saved_then_the_loc
 }
 
 #[tokio::test]
-async fn given_no_lock_when_another_replica_refreshes_between_two_tries_then_the_token_is_not_spent_again() {
-    let rig = Rig::expired(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+async fn given_no_lock_when_another_replica_refreshes_between_two_tries_then_the_token_is_not_spent_again()
+ {
+    let rig = Rig::expired(Knobs {
+        kill_family_on_reuse: true,
+        ..Knobs::rotating()
+    })
+    .await;
     let (one, other) = (rig.replica(), rig.replica());
     rig.provider.script_token([Scripted::retry_after(503, "3")]);
     let mut first = Box::pin(one.get());
@@ -152,8 +175,13 @@ async fn given_no_lock_when_another_replica_refreshes_between_two_tries_then_the
 
 /// As in a process that stood still for a while, and whose lock ran out without its knowing.
 #[tokio::test]
-async fn given_a_process_that_stood_still_after_its_look_when_another_one_has_refreshed_then_it_looks_again() {
-    let rig = Rig::expired(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+async fn given_a_process_that_stood_still_after_its_look_when_another_one_has_refreshed_then_it_looks_again()
+ {
+    let rig = Rig::expired(Knobs {
+        kill_family_on_reuse: true,
+        ..Knobs::rotating()
+    })
+    .await;
     let (one, other) = (rig.replica(), rig.replica());
     *rig.account.slow_reads.lock().unwrap() = 1;
     let mut stalled = Box::pin(one.get());

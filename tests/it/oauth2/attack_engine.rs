@@ -5,7 +5,10 @@ use emulator::{
     platform::Step,
     provider::{Knobs, Provider, ProviderConfig},
 };
-use sailor::{Action, Component, Context, Message, ServiceContext, Shutdown, oauth2::OAuth2, settings::Settings};
+use sailor::{
+    Action, Component, Context, Message, ServiceContext, Shutdown, oauth2::OAuth2,
+    settings::Settings,
+};
 use serde_json::{Map, Value, json};
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::timeout};
@@ -27,7 +30,9 @@ impl Action for Script {
     type Output = Value;
 
     async fn init(&self, cx: &ServiceContext<Value>) -> anyhow::Result<()> {
-        let Some(told) = &self.init_fails else { return Ok(()) };
+        let Some(told) = &self.init_fails else {
+            return Ok(());
+        };
         tokio::select! {
             answer = cx.oauth().get("/me").send_json::<Value>() => answer.map(|_| ())?,
             () = told.notified() => {}
@@ -65,14 +70,28 @@ type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
 impl Engine {
     async fn new(config: EmulatorConfig, init_fails: Option<Arc<Notify>>) -> Self {
-        let provider =
-            Provider::start(ProviderConfig { knobs: Knobs::rotating(), ..ProviderConfig::default() }).await.unwrap();
+        let provider = Provider::start(ProviderConfig {
+            knobs: Knobs::rotating(),
+            ..ProviderConfig::default()
+        })
+        .await
+        .unwrap();
         let account = json!({ "oauth": provider.issue_expired(), "prodEnv": "as it was" });
         let account = account.as_object().unwrap().clone();
         let mut fields = account.clone();
         fields.insert("_account".into(), "acc".into());
-        let step = Step { function: "script".into(), config: fields.into(), ..Step::default() };
-        let emulator = Emulator::start(EmulatorConfig { step, prefetch: 5, ..config }).await.unwrap();
+        let step = Step {
+            function: "script".into(),
+            config: fields.into(),
+            ..Step::default()
+        };
+        let emulator = Emulator::start(EmulatorConfig {
+            step,
+            prefetch: 5,
+            ..config
+        })
+        .await
+        .unwrap();
         emulator.platform().set_account("acc", account);
         let mut descriptor = super::rig::descriptor();
         descriptor["actions"] = json!({ "script": { "title": "Script", "main": "./script.rs" } });
@@ -82,19 +101,35 @@ impl Engine {
             .client_secret(provider.client_secret())
             .auth_uri(provider.authorize_url())
             .token_uri(provider.token_url());
-        let component =
-            Component::new(&descriptor.to_string()).unwrap().action("script", Script { init_fails }).oauth2(oauth);
-        Self { emulator, provider, component, shutdown: Shutdown::default() }
+        let component = Component::new(&descriptor.to_string())
+            .unwrap()
+            .action("script", Script { init_fails })
+            .oauth2(oauth);
+        Self {
+            emulator,
+            provider,
+            component,
+            shutdown: Shutdown::default(),
+        }
     }
 
     fn run(&self) -> Running<'_> {
         let variables = self.emulator.env();
-        let settings = Settings::read(|name| Some(variables.iter().find(|(n, _)| n == name)?.1.clone())).unwrap();
-        Box::pin(sailor::run(settings, &self.component, self.shutdown.clone()))
+        let settings =
+            Settings::read(|name| Some(variables.iter().find(|(n, _)| n == name)?.1.clone()))
+                .unwrap();
+        Box::pin(sailor::run(
+            settings,
+            &self.component,
+            self.shutdown.clone(),
+        ))
     }
 
     fn send(&self, operations: Value) {
-        self.emulator.send(&json!({ "headers": {}, "body": { "do": operations } }), &Map::new());
+        self.emulator.send(
+            &json!({ "headers": {}, "body": { "do": operations } }),
+            &Map::new(),
+        );
     }
 
     fn stored(&self) -> Map<String, Value> {
@@ -102,7 +137,8 @@ impl Engine {
     }
 
     fn is_spendable(&self) -> bool {
-        self.provider.is_spendable(self.stored()["oauth"]["refresh_token"].as_str().unwrap())
+        self.provider
+            .is_spendable(self.stored()["oauth"]["refresh_token"].as_str().unwrap())
     }
 
     async fn event(&self, kind: EventKind) {
@@ -124,27 +160,40 @@ impl Engine {
 }
 
 #[tokio::test]
-async fn given_a_refresh_when_the_module_emits_the_configuration_that_it_began_with_then_the_new_token_stays() {
+async fn given_a_refresh_when_the_module_emits_the_configuration_that_it_began_with_then_the_new_token_stays()
+ {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     engine.send(json!(["request", null]));
     engine.work().await;
     assert_eq!(engine.stored()["prodEnv"], "changed");
     assert_eq!(engine.provider.refreshes(), 1);
-    assert!(engine.is_spendable(), "the spent refresh token was saved over its successor");
+    assert!(
+        engine.is_spendable(),
+        "the spent refresh token was saved over its successor"
+    );
 }
 
 #[tokio::test]
-async fn given_a_token_that_is_being_saved_when_a_module_emits_other_keys_then_the_new_token_stays() {
-    let config = EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() };
+async fn given_a_token_that_is_being_saved_when_a_module_emits_other_keys_then_the_new_token_stays()
+{
+    let config = EmulatorConfig {
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    };
     let engine = Engine::new(config, None).await;
-    engine.emulator.broker().delay_confirms(Duration::from_millis(500));
+    engine
+        .emulator
+        .broker()
+        .delay_confirms(Duration::from_millis(500));
     engine.send(json!(["request"]));
     let mut running = engine.run();
     let messages = async {
         // Over REST; over the broker it takes its time.
         engine.event(EventKind::UpdateKeys).await;
         engine.send(json!([{ "prodEnv": "changed" }]));
-        timeout(PATIENCE, engine.emulator.settled()).await.expect("settled");
+        timeout(PATIENCE, engine.emulator.settled())
+            .await
+            .expect("settled");
     };
     tokio::select! {
         ended = &mut running => panic!("ended: {ended:?}"),
@@ -152,12 +201,22 @@ async fn given_a_token_that_is_being_saved_when_a_module_emits_other_keys_then_t
     }
     engine.shutdown.graceful.cancel();
     running.await.unwrap();
-    assert_eq!((engine.stored()["prodEnv"].as_str(), engine.provider.refreshes()), (Some("changed"), 1));
-    assert!(engine.is_spendable(), "the spent refresh token was saved over its successor");
+    assert_eq!(
+        (
+            engine.stored()["prodEnv"].as_str(),
+            engine.provider.refreshes()
+        ),
+        (Some("changed"), 1)
+    );
+    assert!(
+        engine.is_spendable(),
+        "the spent refresh token was saved over its successor"
+    );
 }
 
 #[tokio::test]
-async fn given_a_token_that_another_replica_has_saved_when_a_module_emits_other_keys_then_that_token_stays() {
+async fn given_a_token_that_another_replica_has_saved_when_a_module_emits_other_keys_then_that_token_stays()
+ {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     let mut running = engine.run();
     engine.send(json!([]));
@@ -177,11 +236,15 @@ async fn given_a_token_that_another_replica_has_saved_when_a_module_emits_other_
     engine.shutdown.graceful.cancel();
     running.await.unwrap();
     assert_eq!(engine.stored()["prodEnv"], "changed");
-    assert_eq!(engine.stored()["oauth"]["refresh_token"], theirs["refresh_token"]);
+    assert_eq!(
+        engine.stored()["oauth"]["refresh_token"],
+        theirs["refresh_token"]
+    );
 }
 
 #[tokio::test]
-async fn given_a_hook_that_fails_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved() {
+async fn given_a_hook_that_fails_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved()
+{
     let told = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(told.clone())).await;
     let hold = engine.provider.hold_token_answers();
@@ -197,12 +260,19 @@ async fn given_a_hook_that_fails_while_a_token_is_refreshed_then_the_process_end
         () = events => {}
     }
     hold.release();
-    assert!(running.await.unwrap_err().to_string().contains("cannot begin"));
+    assert!(
+        running
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("cannot begin")
+    );
     assert!(engine.is_spendable());
 }
 
 #[tokio::test]
-async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved() {
+async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved()
+ {
     let told = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(told.clone())).await;
     let hold = engine.provider.hold_token_answers();
@@ -211,7 +281,11 @@ async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_proces
         "ELASTICIO_SHUTDOWN_TIMEOUT" => Some("1".into()),
         name => Some(variables.iter().find(|(n, _)| n == name)?.1.clone()),
     };
-    let mut running = Box::pin(sailor::run(Settings::read(short).unwrap(), &engine.component, engine.shutdown.clone()));
+    let mut running = Box::pin(sailor::run(
+        Settings::read(short).unwrap(),
+        &engine.component,
+        engine.shutdown.clone(),
+    ));
     let events = async {
         hold.held(1).await;
         engine.shutdown.graceful.cancel();
@@ -228,7 +302,8 @@ async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_proces
 }
 
 #[tokio::test]
-async fn given_a_broker_that_refuses_for_good_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved() {
+async fn given_a_broker_that_refuses_for_good_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved()
+ {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     let hold = engine.provider.hold_token_answers();
     let mut running = engine.run();
@@ -236,10 +311,15 @@ async fn given_a_broker_that_refuses_for_good_while_a_token_is_refreshed_then_th
     let events = async {
         hold.held(1).await;
         let uri = engine.emulator.broker().uri();
-        let connection = lapin::Connection::connect(&uri, lapin::ConnectionProperties::default()).await.unwrap();
+        let connection = lapin::Connection::connect(&uri, lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
         let channel = connection.create_channel().await.unwrap();
         let input = engine.emulator.topology().input.as_str();
-        channel.queue_delete(input.into(), Default::default()).await.unwrap();
+        channel
+            .queue_delete(input.into(), Default::default())
+            .await
+            .unwrap();
         tokio::time::sleep(LONGER_THAN_ABANDONED * 4).await;
     };
     tokio::select! {

@@ -13,7 +13,13 @@ async fn case_01_a_valid_token_is_used_without_asking_the_token_endpoint() {
     for _ in 0..10 {
         replica.get().await.unwrap();
     }
-    assert_eq!((rig.provider.token_calls().len(), rig.provider.api_calls().len()), (0, 10));
+    assert_eq!(
+        (
+            rig.provider.token_calls().len(),
+            rig.provider.api_calls().len()
+        ),
+        (0, 10)
+    );
 }
 
 #[tokio::test]
@@ -24,8 +30,20 @@ async fn case_02_each_access_refreshes_with_the_token_that_the_one_before_brough
     for _ in 0..3 {
         replica.get().await.unwrap();
     }
-    let spent = rig.provider.token_calls().iter().map(|call| call.form["refresh_token"].clone()).collect::<Vec<_>>();
-    let saved = rig.account.saved.lock().unwrap().iter().map(|keys| keys["oauth"].clone()).collect::<Vec<_>>();
+    let spent = rig
+        .provider
+        .token_calls()
+        .iter()
+        .map(|call| call.form["refresh_token"].clone())
+        .collect::<Vec<_>>();
+    let saved = rig
+        .account
+        .saved
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|keys| keys["oauth"].clone())
+        .collect::<Vec<_>>();
     assert_eq!(spent.len(), 3);
     assert_eq!(
         (&spent[1], &spent[2]),
@@ -41,16 +59,29 @@ async fn case_03_an_expired_token_is_refreshed_before_the_first_request() {
     let rig = Rig::expired(Knobs::default()).await;
     rig.replica().get().await.unwrap();
     assert_eq!(rig.provider.refreshes(), 1);
-    let statuses = rig.provider.api_calls().iter().map(|call| call.status).collect::<Vec<_>>();
+    let statuses = rig
+        .provider
+        .api_calls()
+        .iter()
+        .map(|call| call.status)
+        .collect::<Vec<_>>();
     assert_eq!(statuses, [Some(200)]);
 }
 
 #[tokio::test]
 async fn case_04_a_refresh_token_that_answers_leave_out_is_kept() {
     for left_out in [None, Some(Value::Null), Some("".into())] {
-        let rig = Rig::new(Knobs { omit_refresh_token: true, ..Knobs::default() }).await;
+        let rig = Rig::new(Knobs {
+            omit_refresh_token: true,
+            ..Knobs::default()
+        })
+        .await;
         let original = text(&rig.account.oauth(), "refresh_token");
-        rig.provider.knobs(|knobs| knobs.extra.extend(left_out.map(|value| ("refresh_token".to_owned(), value))));
+        rig.provider.knobs(|knobs| {
+            knobs
+                .extra
+                .extend(left_out.map(|value| ("refresh_token".to_owned(), value)))
+        });
         let replica = rig.replica();
         for _ in 0..2 {
             rig.provider.expire_access_tokens();
@@ -72,7 +103,12 @@ async fn case_06_a_refresh_token_that_was_replaced_is_gone_from_store_and_memory
     for place in [rig.account.stored(), (*replica.store.config()).clone()] {
         assert!(!place.to_string().contains(&old));
     }
-    let in_memory = replica.client().token_member("refresh_token").await.unwrap().unwrap();
+    let in_memory = replica
+        .client()
+        .token_member("refresh_token")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(in_memory.expose_secret(), new);
     rig.provider.expire_access_tokens();
     replica.get().await.unwrap();
@@ -83,7 +119,8 @@ async fn case_06_a_refresh_token_that_was_replaced_is_gone_from_store_and_memory
 async fn case_07_every_member_of_an_answer_can_be_read_below_the_credentials_field() {
     let rig = Rig::expired(Knobs::default()).await;
     let more = json!({ "id_token": "e.y.j", "ext_expires_in": 7200, "instance_url": "https://eu1.example.com" });
-    rig.provider.knobs(|knobs| knobs.extra = more.as_object().unwrap().clone());
+    rig.provider
+        .knobs(|knobs| knobs.extra = more.as_object().unwrap().clone());
     let replica = rig.replica();
     replica.get().await.unwrap();
     for place in [rig.account.stored(), (*replica.store.config()).clone()] {
@@ -91,7 +128,12 @@ async fn case_07_every_member_of_an_answer_can_be_read_below_the_credentials_fie
             assert_eq!(&place["oauth"][name], value, "{name}");
         }
     }
-    let id_token = replica.client().token_member("id_token").await.unwrap().unwrap();
+    let id_token = replica
+        .client()
+        .token_member("id_token")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(id_token.expose_secret(), "e.y.j");
 }
 
@@ -104,13 +146,23 @@ async fn case_08_fields_beside_the_tokens_stay_as_they_are() {
         .set(json!({ "_account": "account-1", "oauth": stored, "prodEnv": "login", "retries": "3", "query": "a" }));
     rig.replica().get().await.unwrap();
     let saved = rig.account.stored();
-    assert_eq!((&saved["prodEnv"], &saved["retries"]), (&json!("login"), &json!("3")));
-    assert_eq!(saved.get("query"), None, "the step's own fields are no credentials");
+    assert_eq!(
+        (&saved["prodEnv"], &saved["retries"]),
+        (&json!("login"), &json!("3"))
+    );
+    assert_eq!(
+        saved.get("query"),
+        None,
+        "the step's own fields are no credentials"
+    );
 
     // Deep in a field of its own, as the platform's generic REST component has it.
-    rig.definition = OAuth2::new().base_url(rig.provider.api_url()).field("auth.oauth2");
+    rig.definition = OAuth2::new()
+        .base_url(rig.provider.api_url())
+        .field("auth.oauth2");
     let auth = json!({ "type": "OAuth2", "oauth2": { "clientId": "id", "keys": rig.provider.issue_expired() } });
-    rig.account.set(json!({ "auth": auth.clone(), "retries": "3" }));
+    rig.account
+        .set(json!({ "auth": auth.clone(), "retries": "3" }));
     rig.replica().get().await.unwrap();
     let mut saved = rig.account.stored();
     assert_ne!(saved["auth"]["oauth2"]["keys"].take(), Value::Null);
@@ -123,29 +175,46 @@ async fn case_08_fields_beside_the_tokens_stay_as_they_are() {
 async fn case_08_fields_that_were_changed_during_a_refresh_stay_changed() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let stored = rig.account.oauth();
-    rig.account.set(json!({ "oauth": stored.clone(), "retries": "3" }));
+    rig.account
+        .set(json!({ "oauth": stored.clone(), "retries": "3" }));
     let replica = rig.replica();
     let held = rig.provider.hold_token_answers();
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
-        rig.account.set(json!({ "oauth": stored, "retries": "5", "prodEnv": "test" }));
+        rig.account
+            .set(json!({ "oauth": stored, "retries": "5", "prodEnv": "test" }));
         held.release();
     });
     answer.unwrap();
     let saved = rig.account.stored();
-    assert_eq!((&saved["retries"], &saved["prodEnv"]), (&json!("5"), &json!("test")));
-    assert!(rig.provider.is_spendable(&text(&saved["oauth"], "refresh_token")));
+    assert_eq!(
+        (&saved["retries"], &saved["prodEnv"]),
+        (&json!("5"), &json!("test"))
+    );
+    assert!(
+        rig.provider
+            .is_spendable(&text(&saved["oauth"], "refresh_token"))
+    );
 }
 
 #[tokio::test]
-async fn case_10_without_a_refresh_token_an_expired_token_asks_for_the_user_and_any_other_is_used() {
-    let rig = Rig::expired(Knobs { issue_refresh_token: false, ..Knobs::default() }).await;
+async fn case_10_without_a_refresh_token_an_expired_token_asks_for_the_user_and_any_other_is_used()
+{
+    let rig = Rig::expired(Knobs {
+        issue_refresh_token: false,
+        ..Knobs::default()
+    })
+    .await;
     let error = rig.replica().get().await.unwrap_err();
     assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
     assert!(rig.provider.token_calls().is_empty());
 
     for expiry in [None, Some("2999-01-01T00:00:00.000Z")] {
-        let rig = Rig::new(Knobs { issue_refresh_token: false, ..Knobs::default() }).await;
+        let rig = Rig::new(Knobs {
+            issue_refresh_token: false,
+            ..Knobs::default()
+        })
+        .await;
         let mut record = rig.account.oauth();
         if let Some(expiry) = expiry {
             record["tokenExpiryTime"] = expiry.into();
@@ -168,7 +237,11 @@ async fn case_11_the_instance_of_the_record_is_the_base_of_addresses_wherever_th
         for (is_secret, expired) in [(false, false), (false, true), (true, false)] {
             let mut rig = Rig::new(Knobs::default()).await;
             rig.definition = OAuth2::new().profile("salesforce");
-            let record = if expired { rig.provider.issue_expired() } else { rig.provider.issue() };
+            let record = if expired {
+                rig.provider.issue_expired()
+            } else {
+                rig.provider.issue()
+            };
             let mut record = Value::Object(record);
             place(&mut record, rig.provider.api_url());
             if is_secret {
@@ -179,7 +252,12 @@ async fn case_11_the_instance_of_the_record_is_the_base_of_addresses_wherever_th
             }
             rig.replica().get().await.unwrap();
             assert_eq!(rig.provider.refreshes(), usize::from(expired));
-            assert!(rig.provider.api_calls().iter().all(|call| call.path == "/api/me"));
+            assert!(
+                rig.provider
+                    .api_calls()
+                    .iter()
+                    .all(|call| call.path == "/api/me")
+            );
         }
     }
 }

@@ -31,7 +31,14 @@ fn streamed(file: File) -> Body {
 async fn case_41_a_json_body_is_sent_again_byte_for_byte() {
     let rig = Rig::stale(Knobs::default()).await;
     let body = json!({ "name": "Zoë \u{1F980}", "nested": { "n": 1.5, "list": [null, true] } });
-    let echo: Value = rig.replica().client().post("/echo/contacts").json(&body).send_json().await.unwrap();
+    let echo: Value = rig
+        .replica()
+        .client()
+        .post("/echo/contacts")
+        .json(&body)
+        .send_json()
+        .await
+        .unwrap();
     let calls = rig.provider.api_calls();
     assert_eq!(rig.statuses(), [401, 200]);
     for call in &calls {
@@ -45,20 +52,32 @@ async fn case_41_a_json_body_is_sent_again_byte_for_byte() {
 #[tokio::test]
 async fn case_42_a_source_that_can_be_opened_again_is_read_from_its_start() {
     let rig = Rig::stale(Knobs::default()).await;
-    let content = (0..300_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>();
+    let content = (0..300_000_u32)
+        .flat_map(u32::to_le_bytes)
+        .collect::<Vec<_>>();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&content).unwrap();
     let opened = Arc::new(AtomicUsize::new(0));
     let (path, count) = (file.path().to_owned(), opened.clone());
-    let upload = rig.replica().client().put("/echo/file").header("content-type", "application/octet-stream");
+    let upload = rig
+        .replica()
+        .client()
+        .put("/echo/file")
+        .header("content-type", "application/octet-stream");
     let upload = upload.reopen(move || {
         count.fetch_add(1, Ordering::Relaxed);
         streamed(File::open(&path).unwrap())
     });
     upload.send().await.unwrap();
     let calls = rig.provider.api_calls();
-    assert_eq!((rig.statuses(), opened.load(Ordering::Relaxed)), (vec![401, 200], 2));
-    assert!(calls.iter().all(|call| call.body == content), "each time the whole file");
+    assert_eq!(
+        (rig.statuses(), opened.load(Ordering::Relaxed)),
+        (vec![401, 200], 2)
+    );
+    assert!(
+        calls.iter().all(|call| call.body == content),
+        "each time the whole file"
+    );
 }
 
 #[tokio::test]
@@ -66,11 +85,25 @@ async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refres
     let rig = Rig::stale(Knobs::rotating()).await;
     let replica = rig.replica();
     let parts = stream::iter([Ok::<_, std::io::Error>("one"), Ok("two")]);
-    let upload = replica.client().post("/echo/file").body(Body::wrap_stream(parts));
+    let upload = replica
+        .client()
+        .post("/echo/file")
+        .body(Body::wrap_stream(parts));
     let answer = upload.send_any_status().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "error": "invalid_token" }), "the API's own answer");
-    assert_eq!((rig.provider.refreshes(), rig.account.savings(), rig.provider.api_calls().len()), (1, 1, 1));
+    assert_eq!(
+        answer.json::<Value>().await.unwrap(),
+        json!({ "error": "invalid_token" }),
+        "the API's own answer"
+    );
+    assert_eq!(
+        (
+            rig.provider.refreshes(),
+            rig.account.savings(),
+            rig.provider.api_calls().len()
+        ),
+        (1, 1, 1)
+    );
 
     replica.get().await.unwrap();
     assert_eq!(rig.statuses(), [401, 200]);
@@ -82,10 +115,23 @@ async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refres
 async fn case_98_the_token_that_a_stream_was_sent_with_is_not_told() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let sent = text(&rig.account.oauth(), "access_token");
-    rig.provider.script_api([Scripted::Status(401, json!({ "error": "invalid_token", "token": sent }))]);
+    rig.provider.script_api([Scripted::Status(
+        401,
+        json!({ "error": "invalid_token", "token": sent }),
+    )]);
     let parts = stream::iter([Ok::<_, std::io::Error>("one")]);
-    let error = rig.replica().client().post("/echo/file").body(Body::wrap_stream(parts)).send().await.unwrap_err();
-    assert!(error.to_string().contains("[token]") && !error.to_string().contains(&sent), "{error}");
+    let error = rig
+        .replica()
+        .client()
+        .post("/echo/file")
+        .body(Body::wrap_stream(parts))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("[token]") && !error.to_string().contains(&sent),
+        "{error}"
+    );
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
@@ -94,12 +140,19 @@ async fn case_98_the_token_that_a_stream_was_sent_with_is_not_told() {
 async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     let rig = Rig::new(Knobs::default()).await;
     let _hold = rig.provider.hold_api_answers();
-    let mut request = rig.replica().client().request(method, "/echo/orders").timeout(Duration::from_secs(5));
+    let mut request = rig
+        .replica()
+        .client()
+        .request(method, "/echo/orders")
+        .timeout(Duration::from_secs(5));
     if let Some(idempotent) = idempotent {
         request = request.idempotent(idempotent);
     }
     let error = rig.drive(request.send()).await.unwrap_err();
-    assert!(matches!(&error, Error::NoAnswer { reason, .. } if reason == "out of time"), "{error}");
+    assert!(
+        matches!(&error, Error::NoAnswer { reason, .. } if reason == "out of time"),
+        "{error}"
+    );
     (error, rig.provider.api_calls().len())
 }
 
@@ -142,22 +195,34 @@ fn unavailable() -> Scripted {
 
 #[tokio::test]
 async fn case_46_a_get_with_503_is_sent_again() {
-    assert_eq!(answered_first(unavailable(), Method::GET, None).await, [503, 200]);
+    assert_eq!(
+        answered_first(unavailable(), Method::GET, None).await,
+        [503, 200]
+    );
 }
 
 #[tokio::test]
 async fn case_46_a_post_with_503_is_not_sent_again() {
-    assert_eq!(answered_first(unavailable(), Method::POST, None).await, [503]);
+    assert_eq!(
+        answered_first(unavailable(), Method::POST, None).await,
+        [503]
+    );
 }
 
 #[tokio::test]
 async fn case_46_a_post_with_503_is_sent_again_when_that_changes_nothing() {
-    assert_eq!(answered_first(unavailable(), Method::POST, Some(true)).await, [503, 200]);
+    assert_eq!(
+        answered_first(unavailable(), Method::POST, Some(true)).await,
+        [503, 200]
+    );
 }
 
 #[tokio::test]
 async fn case_46_a_post_with_503_is_sent_again_when_the_api_says_when() {
-    assert_eq!(answered_first(Scripted::retry_after(503, "1"), Method::POST, None).await, [503, 200]);
+    assert_eq!(
+        answered_first(Scripted::retry_after(503, "1"), Method::POST, None).await,
+        [503, 200]
+    );
 }
 
 /// How long the client waits when a POST is answered 429 with this `Retry-After`, by the clock that both have.
@@ -168,7 +233,10 @@ async fn waited(when: &str) -> Duration {
     let start = Instant::now();
     let posting = replica.client().post("/echo/orders").send();
     // The clock runs slowly, so that the time that the requests take on a busy machine hardly counts.
-    rig.clock.drive_by(Duration::from_millis(10), posting).await.unwrap();
+    rig.clock
+        .drive_by(Duration::from_millis(10), posting)
+        .await
+        .unwrap();
     assert_eq!(rig.statuses(), [429, 200]);
     start.elapsed()
 }
@@ -190,10 +258,27 @@ async fn case_47_the_pause_that_the_api_names_by_a_date_is_waited_for_and_not_mu
 #[tokio::test]
 async fn case_47_a_pause_of_a_day_is_not_waited_for_but_told_as_a_minute() {
     let rig = Rig::new(Knobs::default()).await;
-    rig.provider.script_api([Scripted::retry_after(429, "99999")]);
-    let error = rig.replica().client().post("/echo/orders").send().await.unwrap_err();
-    let Error::Status { status, retry_after, .. } = &error else { panic!("{error}") };
-    assert_eq!((status.as_u16(), *retry_after), (429, Some(Duration::from_secs(60))));
+    rig.provider
+        .script_api([Scripted::retry_after(429, "99999")]);
+    let error = rig
+        .replica()
+        .client()
+        .post("/echo/orders")
+        .send()
+        .await
+        .unwrap_err();
+    let Error::Status {
+        status,
+        retry_after,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (status.as_u16(), *retry_after),
+        (429, Some(Duration::from_secs(60)))
+    );
     assert!(error.passes(), "the message comes again later");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
@@ -201,13 +286,32 @@ async fn case_47_a_pause_of_a_day_is_not_waited_for_but_told_as_a_minute() {
 #[tokio::test]
 async fn an_answer_is_read_as_javascript_does() {
     let rig = Rig::new(Knobs::rotating()).await;
-    let deep = format!(r#"{{"a": "deep", "b": {}{}}}"#, "[".repeat(500), "]".repeat(500));
-    for (body, expected) in [(r#" {"a": "\ud800!"} "#, "\u{fffd}!"), (r#"{"a": "plain"}"#, "plain"), (&*deep, "deep")] {
+    let deep = format!(
+        r#"{{"a": "deep", "b": {}{}}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
+    for (body, expected) in [
+        (r#" {"a": "\ud800!"} "#, "\u{fffd}!"),
+        (r#"{"a": "plain"}"#, "plain"),
+        (&*deep, "deep"),
+    ] {
         let body = body.to_owned();
-        rig.provider.script_api([Scripted::Answer { status: 200, headers: vec![], body }]);
+        rig.provider.script_api([Scripted::Answer {
+            status: 200,
+            headers: vec![],
+            body,
+        }]);
         assert_eq!(rig.replica().get().await.unwrap()["a"], expected);
     }
-    rig.provider.script_api([Scripted::Answer { status: 200, headers: vec![], body: r#"{"a": secret}"#.to_owned() }]);
+    rig.provider.script_api([Scripted::Answer {
+        status: 200,
+        headers: vec![],
+        body: r#"{"a": secret}"#.to_owned(),
+    }]);
     let error = rig.replica().get().await.unwrap_err().to_string();
-    assert!(error.contains("line 1, column 7") && !error.contains("secret"), "{error}");
+    assert!(
+        error.contains("line 1, column 7") && !error.contains("secret"),
+        "{error}"
+    );
 }

@@ -24,7 +24,10 @@ pub struct Broker {
 impl Broker {
     pub async fn start() -> Self {
         match std::env::var("SAILOR_TEST_AMQP_URI") {
-            Ok(uri) => Self { uri, emulated: None },
+            Ok(uri) => Self {
+                uri,
+                emulated: None,
+            },
             Err(_) => Self::emulated().await,
         }
     }
@@ -34,14 +37,24 @@ impl Broker {
         let (started, broker) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
-                let _ = started.send(emulator::broker::Broker::start(Default::default()).await.unwrap());
+                let _ = started.send(
+                    emulator::broker::Broker::start(Default::default())
+                        .await
+                        .unwrap(),
+                );
                 let _ = stopped.await;
             });
         });
         let broker = broker.await.unwrap();
-        Self { uri: broker.uri(), emulated: Some((broker, stop)) }
+        Self {
+            uri: broker.uri(),
+            emulated: Some((broker, stop)),
+        }
     }
 
     /// Cuts off everyone who is connected.
@@ -52,7 +65,10 @@ impl Broker {
 
     /// What a process with the lock has.
     pub fn tools(&self, rig: &Rig) -> Tools {
-        Tools { lock: Some(broker_lock(&self.uri).unwrap()), ..rig.tools() }
+        Tools {
+            lock: Some(broker_lock(&self.uri).unwrap()),
+            ..rig.tools()
+        }
     }
 
     /// A process that uses the rig's account with the lock.
@@ -68,7 +84,10 @@ impl Broker {
             held: Mutex::default(),
             down: AtomicBool::new(false),
         });
-        let tools = Tools { lock: Some(lock.clone()), ..rig.tools() };
+        let tools = Tools {
+            lock: Some(lock.clone()),
+            ..rig.tools()
+        };
         (rig.replica_using(rig.account.clone(), tools), lock)
     }
 
@@ -95,12 +114,21 @@ pub struct Watched {
 impl Watched {
     /// Waits until it was asked for so often.
     pub async fn asked(&self, count: usize) {
-        self.asked.subscribe().wait_for(|asked| *asked >= count).await.unwrap();
+        self.asked
+            .subscribe()
+            .wait_for(|asked| *asked >= count)
+            .await
+            .unwrap();
     }
 
     /// Whether it is held.
     pub fn is_held(&self) -> bool {
-        self.held.lock().unwrap().as_ref().and_then(Weak::upgrade).is_some_and(|held| held.is_held())
+        self.held
+            .lock()
+            .unwrap()
+            .as_ref()
+            .and_then(Weak::upgrade)
+            .is_some_and(|held| held.is_held())
     }
 
     /// From now on nobody can be asked for it, or somebody can again.
@@ -110,7 +138,11 @@ impl Watched {
 }
 
 impl RefreshLock for Watched {
-    fn acquire<'a>(&'a self, name: &'a str, wait: Duration) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    fn acquire<'a>(
+        &'a self,
+        name: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
         Box::pin(async move {
             self.asked.send_modify(|asked| *asked += 1);
             if self.down.load(Ordering::Relaxed) {

@@ -73,10 +73,20 @@ impl Kill {
     /// At any time of a round that has not begun yet and takes so long.
     fn random(random: &mut Rng, rig: &Rig, round: Duration) -> Self {
         let first = random.usize(..=REPLICAS);
-        let victims = if first == REPLICAS { 0..REPLICAS } else { first..first + 1 };
-        let at_saving = random.bool().then(|| *rig.account.begun.lock().unwrap() + 1);
+        let victims = if first == REPLICAS {
+            0..REPLICAS
+        } else {
+            first..first + 1
+        };
+        let at_saving = random
+            .bool()
+            .then(|| *rig.account.begun.lock().unwrap() + 1);
         let span = if at_saving.is_some() { LATENCY } else { round };
-        Self { victims, at_saving, after: span.mul_f64(random.f64()) }
+        Self {
+            victims,
+            at_saving,
+            after: span.mul_f64(random.f64()),
+        }
     }
 
     async fn moment(&self, rig: &Rig) {
@@ -113,25 +123,37 @@ impl Shown {
 
 /// Everything, with the tools that each process is given.
 async fn chaos(tools: impl Fn(&Rig) -> Tools) -> Shown {
-    let seed =
-        std::env::var("SAILOR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("SAILOR_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("SAILOR_TEST_SEED={seed}");
     let mut random = Rng::with_seed(seed);
-    let rig = Rig::in_real_time(Knobs { grace: GRACE, ..Knobs::rotating() }).await;
+    let rig = Rig::in_real_time(Knobs {
+        grace: GRACE,
+        ..Knobs::rotating()
+    })
+    .await;
     *rig.account.latency.lock().unwrap() = LATENCY;
     let start = || Process::start(&rig, &rig.account, tools(&rig));
-    let containers = [(); REPLICAS].map(|()| Container { process: watch::Sender::new(start()) });
+    let containers = [(); REPLICAS].map(|()| Container {
+        process: watch::Sender::new(start()),
+    });
 
     let (mut kills, mut quiet, mut took) = (0, Vec::new(), Duration::from_millis(100));
     for _ in 0..EXPIRIES {
         rig.provider.expire_access_tokens();
         let kill = (random.usize(..A_KILL_IN) == 0).then(|| Kill::random(&mut random, &rig, took));
         let begin = Instant::now();
-        let messages = containers.iter().flat_map(|container| (0..MESSAGES).map(|_| container.message()));
+        let messages = containers
+            .iter()
+            .flat_map(|container| (0..MESSAGES).map(|_| container.message()));
         tokio::join!(join_all(messages), async {
             if let Some(kill) = &kill {
                 kill.moment(&rig).await;
-                containers[kill.victims.clone()].iter().for_each(|container| container.restart(start));
+                containers[kill.victims.clone()]
+                    .iter()
+                    .for_each(|container| container.restart(start));
             }
         });
         if kill.is_some() {
@@ -143,7 +165,12 @@ async fn chaos(tools: impl Fn(&Rig) -> Tools) -> Shown {
     }
     drop(containers);
     let log = rig.provider.log();
-    let shown = Shown { rig, log, quiet, kills };
+    let shown = Shown {
+        rig,
+        log,
+        quiet,
+        kills,
+    };
     println!(
         "{kills} kills, {} refreshes, {} of them with a token that was spent",
         shown.refreshes(),
@@ -154,10 +181,16 @@ async fn chaos(tools: impl Fn(&Rig) -> Tools) -> Shown {
 
 /// What holds with the lock and without it.
 async fn stays_connected(shown: &Shown) {
-    assert_eq!(shown.count(|kind| matches!(kind, Kind::Reused { .. } | Kind::FamilyKilled { .. })), 0);
+    assert_eq!(
+        shown.count(|kind| matches!(kind, Kind::Reused { .. } | Kind::FamilyKilled { .. })),
+        0
+    );
     let Shown { rig, .. } = shown;
     rig.provider.knobs(|knobs| knobs.grace = Duration::ZERO);
-    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    assert!(
+        rig.provider
+            .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    );
     rig.provider.expire_access_tokens();
     rig.replica().get().await.unwrap();
 }
@@ -166,13 +199,25 @@ async fn stays_connected(shown: &Shown) {
 async fn with_the_lock_each_expiry_costs_one_refresh_and_each_kill_at_most_one_more() {
     let broker = Broker::start().await;
     let shown = chaos(|rig| broker.tools(rig)).await;
-    assert!(shown.refreshes() <= EXPIRIES + shown.kills, "{} refreshes, {} kills", shown.refreshes(), shown.kills);
-    for entry in shown.log.iter().filter(|entry| matches!(entry.kind, Kind::GraceUsed { .. })) {
+    assert!(
+        shown.refreshes() <= EXPIRIES + shown.kills,
+        "{} refreshes, {} kills",
+        shown.refreshes(),
+        shown.kills
+    );
+    for entry in shown
+        .log
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::GraceUsed { .. }))
+    {
         let nobody_was_killed = shown.quiet.iter().any(|round| round.contains(&entry.at));
         assert!(!nobody_was_killed, "{entry:?}, though nobody was killed");
     }
     let second_uses = shown.second_uses();
-    assert!((1..=shown.kills).contains(&second_uses), "{second_uses}: kills have hit nothing, or more than there were");
+    assert!(
+        (1..=shown.kills).contains(&second_uses),
+        "{second_uses}: kills have hit nothing, or more than there were"
+    );
     stays_connected(&shown).await;
 }
 
@@ -181,6 +226,10 @@ async fn with_the_lock_each_expiry_costs_one_refresh_and_each_kill_at_most_one_m
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_lock_and_with_a_grace_period_no_message_fails() {
     let shown = chaos(Rig::tools).await;
-    assert!(shown.refreshes() <= REPLICAS * EXPIRIES + shown.kills, "{} refreshes", shown.refreshes());
+    assert!(
+        shown.refreshes() <= REPLICAS * EXPIRIES + shown.kills,
+        "{} refreshes",
+        shown.refreshes()
+    );
     stays_connected(&shown).await;
 }

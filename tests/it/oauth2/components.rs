@@ -22,27 +22,64 @@ async fn case_110_a_query_after_a_401_asks_the_login_host_and_goes_to_the_new_in
     let rig = salesforce().await;
     let (login, instance) = (rig.provider.addr().to_string(), other_host(&rig.provider));
     rig.provider.knobs(|knobs| {
-        knobs.extra.insert("instance_url".into(), format!("http://{instance}/api").into());
+        knobs.extra.insert(
+            "instance_url".into(),
+            format!("http://{instance}/api").into(),
+        );
     });
     let replica = rig.replica();
     let query = [("q", "SELECT Id FROM Account WHERE Name = 'A+B & C'")];
-    let send =
-        || replica.client().post("/echo/services/data/v60.0/query").query(&query).json(&json!({ "a": 1 })).send_json();
+    let send = || {
+        replica
+            .client()
+            .post("/echo/services/data/v60.0/query")
+            .query(&query)
+            .json(&json!({ "a": 1 }))
+            .send_json()
+    };
     let answer: Value = send().await.unwrap();
     let requests = rig.provider.api_calls();
-    let hosts = requests.iter().map(|call| call.headers["host"].to_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!((rig.statuses(), hosts), (vec![401, 200], vec![login.as_str(), &instance]));
-    assert_eq!((&answer["host"], &answer["body"]), (&json!(instance), &json!(r#"{"a":1}"#)));
-    assert_eq!((&requests[0].path, &requests[0].query), (&requests[1].path, &requests[1].query));
+    let hosts = requests
+        .iter()
+        .map(|call| call.headers["host"].to_str().unwrap())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        (rig.statuses(), hosts),
+        (vec![401, 200], vec![login.as_str(), &instance])
+    );
+    assert_eq!(
+        (&answer["host"], &answer["body"]),
+        (&json!(instance), &json!(r#"{"a":1}"#))
+    );
+    assert_eq!(
+        (&requests[0].path, &requests[0].query),
+        (&requests[1].path, &requests[1].query)
+    );
     assert_eq!(requests[1].path, "/api/echo/services/data/v60.0/query");
     let call = rig.provider.token_calls().remove(0);
-    assert_eq!((call.headers["host"].to_str().unwrap(), call.form["format"].as_str()), (login.as_str(), "json"));
+    assert_eq!(
+        (
+            call.headers["host"].to_str().unwrap(),
+            call.form["format"].as_str()
+        ),
+        (login.as_str(), "json")
+    );
 
     // The next refresh asks the login host as well, wherever the instance is.
     rig.provider.expire_access_tokens();
-    let none: Value = replica.client().delete("/items/1").send_json().await.unwrap();
+    let none: Value = replica
+        .client()
+        .delete("/items/1")
+        .send_json()
+        .await
+        .unwrap();
     assert_eq!((none, rig.statuses().pop()), (Value::Null, Some(204)));
-    assert_eq!(rig.provider.token_calls()[1].headers["host"].to_str().unwrap(), login);
+    assert_eq!(
+        rig.provider.token_calls()[1].headers["host"]
+            .to_str()
+            .unwrap(),
+        login
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ async fn case_49_a_hundred_with_an_expired_token_refresh_once() {
     let results = rig.replica().get_at_once(100).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 1));
-    assert_eq!(rig.statuses(), [200; 100], "the API has not seen the old token");
+    assert_eq!(
+        rig.statuses(),
+        [200; 100],
+        "the API has not seen the old token"
+    );
 }
 
 #[tokio::test]
@@ -29,14 +33,18 @@ async fn case_50_a_hundred_whose_token_is_rejected_refresh_once() {
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(rig.provider.refreshes(), 1);
     let statuses = rig.statuses();
-    assert_eq!((&statuses[..100], &statuses[100..]), (&[401; 100][..], &[200; 100][..]));
+    assert_eq!(
+        (&statuses[..100], &statuses[100..]),
+        (&[401; 100][..], &[200; 100][..])
+    );
 }
 
 #[tokio::test]
 async fn case_51_a_rejection_that_comes_after_the_refresh_costs_no_other_one() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let replica = rig.replica();
-    rig.provider.script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
+    rig.provider
+        .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
     let mut late = Box::pin(replica.get());
     assert!((&mut late).now_or_never().is_none());
     tokio::select! {
@@ -44,10 +52,16 @@ async fn case_51_a_rejection_that_comes_after_the_refresh_costs_no_other_one() {
         () = rig.provider.api_called(1) => {}
     }
     replica.get().await.unwrap();
-    assert_eq!((rig.provider.refreshes(), rig.provider.api_calls().len()), (1, 3));
+    assert_eq!(
+        (rig.provider.refreshes(), rig.provider.api_calls().len()),
+        (1, 3)
+    );
 
     rig.drive(late).await.unwrap();
-    assert_eq!((rig.provider.refreshes(), rig.provider.api_calls().len()), (1, 4));
+    assert_eq!(
+        (rig.provider.refreshes(), rig.provider.api_calls().len()),
+        (1, 4)
+    );
     assert_eq!(rig.statuses(), [401, 401, 200, 200]);
 }
 
@@ -62,12 +76,18 @@ async fn case_53_a_waiter_that_goes_away_takes_the_token_from_nobody() {
         () = hold.held(1) => {}
     }
     let mut second = Box::pin(replica.get());
-    assert!((&mut second).now_or_never().is_none(), "it waits for the same exchange");
+    assert!(
+        (&mut second).now_or_never().is_none(),
+        "it waits for the same exchange"
+    );
     drop(first);
     hold.release();
     second.await.unwrap();
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 1));
-    assert!(rig.provider.is_spendable(rig.account.oauth()["refresh_token"].as_str().unwrap()));
+    assert!(
+        rig.provider
+            .is_spendable(rig.account.oauth()["refresh_token"].as_str().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -96,17 +116,26 @@ async fn case_55_closing_waits_for_the_exchange_and_its_saving() {
         () = hold.held(1) => {}
     }
     let mut closing = Box::pin(replica.session.close());
-    assert!((&mut closing).now_or_never().is_none(), "the exchange is under way");
+    assert!(
+        (&mut closing).now_or_never().is_none(),
+        "the exchange is under way"
+    );
     hold.release();
     tokio::select! {
         () = &mut closing => panic!("closed before the saving"),
         () = rig.account.saving_begun(1) => {}
     }
-    assert!((&mut closing).now_or_never().is_none(), "the saving is under way");
+    assert!(
+        (&mut closing).now_or_never().is_none(),
+        "the saving is under way"
+    );
     rig.account.gate.0.add_permits(1);
     closing.await;
     assert_eq!(rig.account.savings(), 1);
-    assert!(rig.provider.is_spendable(rig.account.oauth()["refresh_token"].as_str().unwrap()));
+    assert!(
+        rig.provider
+            .is_spendable(rig.account.oauth()["refresh_token"].as_str().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -120,7 +149,11 @@ async fn case_55_closing_does_not_wait_for_ever() {
     }
     let start = tokio::time::Instant::now();
     rig.drive(replica.session.close()).await;
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
     let error = replica.get().await.unwrap_err();
     assert!(error.passes(), "nothing is begun any more: {error}");
     drop(hold);
@@ -137,9 +170,15 @@ async fn case_57_a_provider_that_hangs_holds_up_its_own_credential_only() {
     }
 
     let knobs = Knobs::rotating();
-    rig.provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+    rig.provider = Provider::start(ProviderConfig {
+        knobs,
+        ..ProviderConfig::default()
+    })
+    .await
+    .unwrap();
     rig.definition = OAuth2::new().base_url(rig.provider.api_url());
-    let account = Account::new(json!({ "_account": "account-2", "oauth": rig.provider.issue_expired() }));
+    let account =
+        Account::new(json!({ "_account": "account-2", "oauth": rig.provider.issue_expired() }));
     let other = rig.replica_with(account.clone());
     other.get().await.unwrap();
     assert_eq!(
@@ -154,7 +193,11 @@ async fn case_57_a_provider_that_hangs_holds_up_its_own_credential_only() {
 /// five minutes ahead of the end.
 async fn three_minutes_before_the_end() -> (Rig, Replica) {
     let lifetime = Duration::from_secs(3600);
-    let mut rig = Rig::expired(Knobs { access_lifetime: lifetime, ..Knobs::rotating() }).await;
+    let mut rig = Rig::expired(Knobs {
+        access_lifetime: lifetime,
+        ..Knobs::rotating()
+    })
+    .await;
     let profile = Profile::from_json(r#"{ "name": "early", "margin": 300 }"#).unwrap();
     rig.definition = rig.definition.clone().custom_profile(profile);
     let replica = rig.replica();
@@ -166,14 +209,19 @@ async fn three_minutes_before_the_end() -> (Rig, Replica) {
 #[tokio::test]
 async fn case_59_a_token_that_is_still_good_is_used_while_refreshing_it_fails() {
     let (rig, replica) = three_minutes_before_the_end().await;
-    rig.provider.script_token(vec![Scripted::Status(503, json!({})); 3]);
+    rig.provider
+        .script_token(vec![Scripted::Status(503, json!({})); 3]);
     replica.get().await.unwrap();
     rig.drive(rig.provider.token_called(4)).await;
     for _ in 0..10 {
         replica.get().await.unwrap();
     }
     assert_eq!(rig.statuses(), [200; 12]);
-    assert_eq!((rig.provider.refreshes(), rig.account.savings()), (4, 1), "the pause after a failure is everyone's");
+    assert_eq!(
+        (rig.provider.refreshes(), rig.account.savings()),
+        (4, 1),
+        "the pause after a failure is everyone's"
+    );
 }
 
 #[tokio::test]
@@ -188,7 +236,12 @@ async fn case_60_a_request_ahead_of_the_end_does_not_wait_for_the_refresh() {
     // The refresh is over when its task is.
     replica.session.close().await;
     replica.get().await.unwrap();
-    let tokens = rig.provider.api_calls().into_iter().map(|call| call.token.unwrap()).collect::<Vec<_>>();
+    let tokens = rig
+        .provider
+        .api_calls()
+        .into_iter()
+        .map(|call| call.token.unwrap())
+        .collect::<Vec<_>>();
     assert_eq!((&tokens[1], &tokens[2]), (&tokens[0], &tokens[0]));
     assert_ne!(tokens[3], tokens[0], "the next one has the new token");
     assert_eq!(rig.provider.refreshes(), 2);

@@ -7,7 +7,8 @@ use super::rig::{Replica, ReplicaStore, Rig, text};
 use emulator::provider::{BodyFormat, ClientAuth, Knobs, Scripted};
 use futures_util::future::BoxFuture;
 use sailor::oauth2::{
-    Error, Held, LockError, Mode, Profile, Record, RefreshLock, Store, StoreError, TokenAnswer, Trouble,
+    Error, Held, LockError, Mode, Profile, Record, RefreshLock, Store, StoreError, TokenAnswer,
+    Trouble,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -30,113 +31,201 @@ struct Failure(&'static str, fn() -> Knobs, fn(&mut Rig));
 
 /// The tokens that are stored at the beginning.
 fn stored(rig: &Rig) -> (String, String) {
-    (text(&rig.account.oauth(), "access_token"), text(&rig.account.oauth(), "refresh_token"))
+    (
+        text(&rig.account.oauth(), "access_token"),
+        text(&rig.account.oauth(), "refresh_token"),
+    )
 }
 
 /// The token endpoint repeats everything that it knows.
 fn repeated_by_the_endpoint(rig: &Rig, status: u16) -> Scripted {
     let (access, refresh) = stored(rig);
     let secret = rig.provider.client_secret();
-    let body =
-        json!({ "error": refresh, "error_description": access, "code": secret, "suberror": refresh, "x": access });
+    let body = json!({ "error": refresh, "error_description": access, "code": secret, "suberror": refresh, "x": access });
     Scripted::Status(status, body)
 }
 
 fn answered(status: u16, header: (&str, String), body: String) -> Scripted {
-    Scripted::Answer { status, headers: vec![(header.0.into(), header.1)], body }
+    Scripted::Answer {
+        status,
+        headers: vec![(header.0.into(), header.1)],
+        body,
+    }
 }
 
 /// What a token endpoint can do to its clients.
 const ENDPOINT: &[Failure] = &[
-    Failure("invalid_grant", Knobs::rotating, |rig| rig.provider.revoke_all()),
-    Failure("status 400", Knobs::rotating, |rig| rig.provider.script_token([repeated_by_the_endpoint(rig, 400)])),
+    Failure("invalid_grant", Knobs::rotating, |rig| {
+        rig.provider.revoke_all()
+    }),
+    Failure("status 400", Knobs::rotating, |rig| {
+        rig.provider
+            .script_token([repeated_by_the_endpoint(rig, 400)])
+    }),
     Failure("status 500", Knobs::rotating, |rig| {
-        rig.provider.script_token(vec![repeated_by_the_endpoint(rig, 500); 3]);
+        rig.provider
+            .script_token(vec![repeated_by_the_endpoint(rig, 500); 3]);
     }),
     Failure("the provider refused", Knobs::rotating, |rig| {
-        rig.provider.script_token([repeated_by_the_endpoint(rig, 200)]);
+        rig.provider
+            .script_token([repeated_by_the_endpoint(rig, 200)]);
     }),
     Failure("holds no access token", Knobs::rotating, |rig| {
         let (access, refresh) = stored(rig);
-        rig.provider.script_token([Scripted::Status(200, json!({ "accessToken": access, "refreshToken": refresh }))]);
+        rig.provider.script_token([Scripted::Status(
+            200,
+            json!({ "accessToken": access, "refreshToken": refresh }),
+        )]);
     }),
     Failure("neither JSON nor a form", Knobs::rotating, |rig| {
         let (access, refresh) = stored(rig);
         let body = format!("{access} {refresh}");
-        rig.provider.script_token([answered(200, ("content-type", "text/plain".into()), body)]);
+        rig.provider
+            .script_token([answered(200, ("content-type", "text/plain".into()), body)]);
     }),
     Failure("status 502", Knobs::rotating, |rig| {
         let (access, refresh) = stored(rig);
-        let page = answered(502, ("x-sent", access.clone()), format!("<html>{access} {refresh}</html>"));
+        let page = answered(
+            502,
+            ("x-sent", access.clone()),
+            format!("<html>{access} {refresh}</html>"),
+        );
         rig.provider.script_token(vec![page; 3]);
     }),
-    Failure("connection was lost", Knobs::rotating, |rig| rig.provider.script_token([Scripted::DropAfterCommit])),
-    Failure("will be asked again", Knobs::rotating, |rig| rig.provider.script_token([Scripted::DropMidAnswer])),
+    Failure("connection was lost", Knobs::rotating, |rig| {
+        rig.provider.script_token([Scripted::DropAfterCommit])
+    }),
+    Failure("will be asked again", Knobs::rotating, |rig| {
+        rig.provider.script_token([Scripted::DropMidAnswer])
+    }),
     Failure("no answer in time", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DelayAfterCommit(Duration::from_secs(16))]);
+        rig.provider
+            .script_token([Scripted::DelayAfterCommit(Duration::from_secs(16))]);
     }),
     Failure("redirects", Knobs::rotating, |rig| {
-        let to = format!("{}?refresh_token={}", rig.provider.token_url(), stored(rig).1);
+        let to = format!(
+            "{}?refresh_token={}",
+            rig.provider.token_url(),
+            stored(rig).1
+        );
         rig.provider.script_token([Scripted::Redirect(to)]);
     }),
-    Failure("invalid_client", Knobs::rotating, |rig| rig.provider.knobs(|knobs| knobs.client_auth = ClientAuth::None)),
-    Failure("of a kind", || Knobs { token_type: Some("mac".into()), ..Knobs::rotating() }, |_| {}),
+    Failure("invalid_client", Knobs::rotating, |rig| {
+        rig.provider
+            .knobs(|knobs| knobs.client_auth = ClientAuth::None)
+    }),
+    Failure(
+        "of a kind",
+        || Knobs {
+            token_type: Some("mac".into()),
+            ..Knobs::rotating()
+        },
+        |_| {},
+    ),
     Failure("no header can carry", Knobs::rotating, |rig| {
         let (access, _) = stored(rig);
         rig.provider.knobs(|knobs| {
-            knobs.extra.insert("access_token".into(), format!("{access}\n{access}").into());
+            knobs
+                .extra
+                .insert("access_token".into(), format!("{access}\n{access}").into());
         });
     }),
-    Failure("lacks scopes", || Knobs { narrow_scope: Some("read".into()), ..Knobs::rotating() }, |_| {}),
+    Failure(
+        "lacks scopes",
+        || Knobs {
+            narrow_scope: Some("read".into()),
+            ..Knobs::rotating()
+        },
+        |_| {},
+    ),
 ];
 
 /// What an API can say, and where it can lead.
 const API: &[Failure] = &[
     Failure("401 Unauthorized", Knobs::rotating, |rig| {
         let challenge = r#"Bearer error="invalid_request""#.to_owned();
-        rig.provider.script_api([answered(401, ("www-authenticate", challenge), stored(rig).0)]);
+        rig.provider.script_api([answered(
+            401,
+            ("www-authenticate", challenge),
+            stored(rig).0,
+        )]);
     }),
     Failure("[token]", Knobs::rotating, |rig| {
         let (access, refresh) = stored(rig);
-        let body = format!(r#"{{"sent":"Bearer {access}","stored":"{}"}}"#, refresh.replace('/', "\\/"));
-        rig.provider.script_api([answered(400, ("x-sent", access), body)]);
+        let body = format!(
+            r#"{{"sent":"Bearer {access}","stored":"{}"}}"#,
+            refresh.replace('/', "\\/")
+        );
+        rig.provider
+            .script_api([answered(400, ("x-sent", access), body)]);
     }),
     // The part that an error shows ends within the token.
     Failure("[token]", Knobs::rotating, |rig| {
         let access = stored(rig).0;
         let body = format!("{}{access}", "-".repeat(2048 - access.len() / 2));
-        rig.provider.script_api([answered(400, ("x-sent", access), body)]);
+        rig.provider
+            .script_api([answered(400, ("x-sent", access), body)]);
     }),
     Failure("needs a scope", Knobs::rotating, |rig| {
-        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{}""#, stored(rig).0);
-        rig.provider.script_api([answered(403, ("www-authenticate", challenge), String::new())]);
+        let challenge = format!(
+            r#"Bearer error="insufficient_scope", scope="{}""#,
+            stored(rig).0
+        );
+        rig.provider.script_api([answered(
+            403,
+            ("www-authenticate", challenge),
+            String::new(),
+        )]);
     }),
     Failure("insufficient_claims", Knobs::rotating, |rig| {
-        let challenge = format!(r#"Bearer error="insufficient_claims", claims="{}""#, stored(rig).0);
-        rig.provider.script_api([answered(401, ("www-authenticate", challenge), String::new())]);
+        let challenge = format!(
+            r#"Bearer error="insufficient_claims", claims="{}""#,
+            stored(rig).0
+        );
+        rig.provider.script_api([answered(
+            401,
+            ("www-authenticate", challenge),
+            String::new(),
+        )]);
     }),
     Failure("has no answer", Knobs::rotating, |rig| {
         let to = format!("http://127.0.0.1:1/?access_token={}", stored(rig).0);
         rig.provider.script_api(vec![Scripted::Redirect(to); 4]);
     }),
-    Failure("has no answer", Knobs::rotating, |rig| rig.provider.script_api(vec![Scripted::DropAfterCommit; 8])),
-    Failure("not the JSON", Knobs::rotating, |rig| {
-        rig.provider.script_api([answered(200, ("x", String::new()), stored(rig).0)]);
+    Failure("has no answer", Knobs::rotating, |rig| {
+        rig.provider.script_api(vec![Scripted::DropAfterCommit; 8])
     }),
-    Failure("is busy", Knobs::rotating, |rig| rig.provider.script_api([Scripted::retry_after(429, "1")])),
+    Failure("not the JSON", Knobs::rotating, |rig| {
+        rig.provider
+            .script_api([answered(200, ("x", String::new()), stored(rig).0)]);
+    }),
+    Failure("is busy", Knobs::rotating, |rig| {
+        rig.provider.script_api([Scripted::retry_after(429, "1")])
+    }),
 ];
 
 /// How a credential can be set up, and what can happen to it where it is kept.
 const KEEPING: &[Failure] = &[
-    Failure("UnsavedCredentials", Knobs::rotating, |rig| *rig.account.down.lock().unwrap() = true),
-    Failure("could not be saved", Knobs::default, |rig| *rig.account.down.lock().unwrap() = true),
-    Failure("cannot be seen", Knobs::rotating, |rig| *rig.account.unreadable.lock().unwrap() = true),
+    Failure("UnsavedCredentials", Knobs::rotating, |rig| {
+        *rig.account.down.lock().unwrap() = true
+    }),
+    Failure("could not be saved", Knobs::default, |rig| {
+        *rig.account.down.lock().unwrap() = true
+    }),
+    Failure("cannot be seen", Knobs::rotating, |rig| {
+        *rig.account.unreadable.lock().unwrap() = true
+    }),
     Failure("has no access token", Knobs::rotating, |rig| {
         rig.account.set(json!({ "secretId": "secret-1" }));
-        rig.account.set_secrets([json!({ "refresh_token": rig.provider.issue()["refresh_token"] })]);
+        rig.account
+            .set_secrets([json!({ "refresh_token": rig.provider.issue()["refresh_token"] })]);
     }),
-    Failure("no such secret", Knobs::rotating, |rig| rig.account.set(json!({ "secretId": "secret-1" }))),
-    Failure("no provider profile", Knobs::rotating, |rig| rig.definition = rig.definition.clone().profile("none")),
+    Failure("no such secret", Knobs::rotating, |rig| {
+        rig.account.set(json!({ "secretId": "secret-1" }))
+    }),
+    Failure("no provider profile", Knobs::rotating, |rig| {
+        rig.definition = rig.definition.clone().profile("none")
+    }),
     Failure("a user name or a password", Knobs::rotating, |rig| {
         let address = format!("http://me:{}@127.0.0.1/token", rig.provider.client_secret());
         rig.definition = rig.definition.clone().token_uri(address);
@@ -145,12 +234,20 @@ const KEEPING: &[Failure] = &[
         let address = format!("{}:no/address", rig.provider.client_secret());
         rig.definition = rig.definition.clone().token_uri(address);
     }),
-    Failure("was refreshed", Knobs::rotating, |rig| rig.mode = Some(Mode::EveryAccess)),
-    Failure("held the lock", Knobs::rotating, |rig| rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))))),
-    Failure("without a lock", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| Err(LockError::Unsupported("none here".into())))));
+    Failure("was refreshed", Knobs::rotating, |rig| {
+        rig.mode = Some(Mode::EveryAccess)
     }),
-    Failure("lock was lost", Knobs::rotating, |rig| rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))))),
+    Failure("held the lock", Knobs::rotating, |rig| {
+        rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))))
+    }),
+    Failure("without a lock", Knobs::rotating, |rig| {
+        rig.lock = Some(Arc::new(Locked(|| {
+            Err(LockError::Unsupported("none here".into()))
+        })));
+    }),
+    Failure("lock was lost", Knobs::rotating, |rig| {
+        rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))))
+    }),
 ];
 
 struct Locked(fn() -> Result<Box<dyn Held>, LockError>);
@@ -158,7 +255,11 @@ struct Locked(fn() -> Result<Box<dyn Held>, LockError>);
 struct Lost;
 
 impl RefreshLock for Locked {
-    fn acquire<'a>(&'a self, _: &'a str, _: Duration) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    fn acquire<'a>(
+        &'a self,
+        _: &'a str,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
         Box::pin(std::future::ready((self.0)()))
     }
 }
@@ -180,7 +281,11 @@ async fn case_98_whatever_a_token_endpoint_does_no_secret_is_told() {
 #[tokio::test]
 async fn case_98_whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
     for failure in ENDPOINT {
-        let mut rig = Rig::stale(Knobs { body: BodyFormat::Query, ..(failure.1)() }).await;
+        let mut rig = Rig::stale(Knobs {
+            body: BodyFormat::Query,
+            ..(failure.1)()
+        })
+        .await;
         let profile = Profile::from_json(r#"{ "name": "own", "body": "query" }"#).unwrap();
         rig.definition = rig.definition.clone().custom_profile(profile);
         tells_nothing(failure, rig).await;
@@ -216,7 +321,11 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
         let get = client.get("/me").query(&[("token", "x")]);
         told.see(&get);
         told.result(rig.drive(get.send_json::<Value>()).await.map(drop));
-        told.result(rig.drive(client.post("/items").json(&json!({})).send()).await.map(drop));
+        told.result(
+            rig.drive(client.post("/items").json(&json!({})).send())
+                .await
+                .map(drop),
+        );
         // The pauses after failures are over, and tokens have come to their end.
         rig.provider.expire_access_tokens();
         rig.clock.advance(Duration::from_secs(31)).await;
@@ -224,11 +333,23 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
     let token = rig.drive(client.access_token()).await;
     told.see(&token);
     told.result(token.map(drop));
-    told.see(&(&client, &replica.session, replica.session.counts(), rig.tools(), &rig.definition));
+    told.see(&(
+        &client,
+        &replica.session,
+        replica.session.counts(),
+        rig.tools(),
+        &rig.definition,
+    ));
     told.see(&replica.store.reports.lock().unwrap());
     let config = replica.store.config();
     let record = Record::find(&config, &["oauth".to_owned()]).unwrap_or_default();
-    told.see(&(&record, TokenAnswer::read(record.to_value().to_string().as_bytes(), &Profile::generic())));
+    told.see(&(
+        &record,
+        TokenAnswer::read(
+            record.to_value().to_string().as_bytes(),
+            &Profile::generic(),
+        ),
+    ));
     rig.drive(replica.session.close()).await;
 }
 
@@ -237,7 +358,8 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
 async fn case_98_tokens_that_cannot_be_revoked_are_not_told() {
     let (mut told, mut rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
     rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
-    rig.provider.script_revoke([repeated_by_the_endpoint(&rig, 400)]);
+    rig.provider
+        .script_revoke([repeated_by_the_endpoint(&rig, 400)]);
     let replica = rig.replica();
     let held = rig.provider.hold_token_answers();
     let (answer, ()) = rig
@@ -259,11 +381,18 @@ async fn case_98_tokens_that_cannot_be_revoked_are_not_told() {
 async fn case_98_a_token_that_was_replaced_before_the_answer_came_is_not_told() {
     let (mut told, rig) = (Told::begin(), Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
-    rig.provider.script_api([Scripted::StatusAfterCommit(400, json!({ "sent": stored(&rig).0 }))]);
+    rig.provider.script_api([Scripted::StatusAfterCommit(
+        400,
+        json!({ "sent": stored(&rig).0 }),
+    )]);
     let held = rig.provider.hold_api_answers();
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
-        replica.store.remember(json!({ "oauth": rig.provider.issue() }).as_object().unwrap());
+        replica.store.remember(
+            json!({ "oauth": rig.provider.issue() })
+                .as_object()
+                .unwrap(),
+        );
         let current = replica.client().access_token().await.unwrap();
         assert_ne!(current.expose_secret(), stored(&rig).0);
         held.release();
@@ -294,7 +423,11 @@ impl Store for Panicking {
         self.store.reread()
     }
 
-    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        taken: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.may_panic("save");
         self.store.save(keys, taken)
     }
@@ -307,7 +440,11 @@ impl Store for Panicking {
         self.store.report(trouble)
     }
 
-    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+    fn secret<'a>(
+        &'a self,
+        id: &'a str,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Value, StoreError>> {
         self.store.secret(id, refresh)
     }
 }
@@ -317,9 +454,15 @@ async fn case_98_a_panic_while_a_token_is_refreshed_tells_no_secret_and_ends_no_
     for at in ["reread", "save"] {
         let (mut told, rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
         let replica = rig.replica();
-        let store = Arc::new(Panicking { store: replica.store.clone(), at });
+        let store = Arc::new(Panicking {
+            store: replica.store.clone(),
+            at,
+        });
         live(&rig, &replica, store, &mut told).await;
-        assert!(told.all().contains("this store is broken"), "the panic is heard");
+        assert!(
+            told.all().contains("this store is broken"),
+            "the panic is heard"
+        );
         told.check(&rig, "broken off by a panic");
     }
 }
@@ -355,7 +498,10 @@ impl Told {
             }));
         });
         PANICS.take();
-        Self { capture: Capture::begin(), said: String::new() }
+        Self {
+            capture: Capture::begin(),
+            said: String::new(),
+        }
     }
 
     fn see(&mut self, what: &dyn Debug) {
@@ -365,7 +511,12 @@ impl Told {
     fn result(&mut self, result: Result<(), Error>) {
         if let Err(error) = result {
             self.see(&error);
-            writeln!(self.said, "{error}\n{:#}", anyhow::Error::from(error.clone())).unwrap();
+            writeln!(
+                self.said,
+                "{error}\n{:#}",
+                anyhow::Error::from(error.clone())
+            )
+            .unwrap();
         }
     }
 
@@ -383,7 +534,10 @@ impl Told {
             assert!(!all.contains(secret.as_str()), "{secret} is told: {all}");
             if secret.len() >= 32 {
                 let (begin, end) = (&secret[..16], &secret[secret.len() - 16..]);
-                assert!(!all.contains(begin) && !all.contains(end), "half of {secret} is told: {all}");
+                assert!(
+                    !all.contains(begin) && !all.contains(end),
+                    "half of {secret} is told: {all}"
+                );
             }
         }
     }
@@ -402,9 +556,16 @@ impl Capture {
             .with_ansi(false)
             .with_span_events(FmtSpan::FULL)
             .with_writer(written.clone());
-        let heard = Targets::new().with_default(LevelFilter::WARN).with_target("sailor", Level::TRACE);
-        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(heard).with(lines));
-        Self { written, _guard: guard }
+        let heard = Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("sailor", Level::TRACE);
+        let guard = tracing::subscriber::set_default(
+            tracing_subscriber::registry().with(heard).with(lines),
+        );
+        Self {
+            written,
+            _guard: guard,
+        }
     }
 
     /// All of it so far.

@@ -17,9 +17,17 @@ pub struct Process {
 impl Process {
     /// Starts one that knows what is stored.
     pub fn start(rig: &Rig, account: &Arc<Account>, tools: Tools) -> Arc<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let replica = Arc::new(rig.replica_using(account.clone(), tools));
-        Arc::new(Self { replica, handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+        Arc::new(Self {
+            replica,
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+        })
     }
 
     /// A GET request to the provider's API; none when the process was killed meanwhile.

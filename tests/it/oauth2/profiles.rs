@@ -91,7 +91,12 @@ async fn whole_life(name: &str, ways: Ways) {
     // The API rejects the stored token.
     replica.get().await.unwrap();
     assert_eq!(rig.statuses(), [rejected, 200]);
-    assert!(rig.provider.authorizations().iter().all(|header| header.starts_with(&format!("{} ", ways.scheme))));
+    assert!(
+        rig.provider
+            .authorizations()
+            .iter()
+            .all(|header| header.starts_with(&format!("{} ", ways.scheme)))
+    );
     let calls = rig.provider.token_calls();
     let mut expected = [&["grant_type", "refresh_token"], ways.more].concat();
     if ways.credentials == Credentials::Parameters {
@@ -102,7 +107,11 @@ async fn whole_life(name: &str, ways: Ways) {
     sent.sort_unstable();
     assert_eq!(
         (calls.len(), sent, calls[0].credentials),
-        (1, expected.into_iter().map(Into::into).collect(), ways.credentials)
+        (
+            1,
+            expected.into_iter().map(Into::into).collect(),
+            ways.credentials
+        )
     );
     assert_eq!(calls[0].headers["content-type"], ways.content_type);
     let new = text(&rig.account.oauth(), "refresh_token");
@@ -111,7 +120,11 @@ async fn whole_life(name: &str, ways: Ways) {
     // The new token ends.
     rig.clock.advance(lifetime + Duration::from_secs(1)).await;
     replica.get().await.unwrap();
-    let statuses: &[u16] = if ways.tells_end { &[200] } else { &[rejected, 200] };
+    let statuses: &[u16] = if ways.tells_end {
+        &[200]
+    } else {
+        &[rejected, 200]
+    };
     assert_eq!(&rig.statuses()[2..], statuses);
     assert_eq!((rig.spent(), rig.account.savings()), (vec![old, new], 2));
 
@@ -119,8 +132,14 @@ async fn whole_life(name: &str, ways: Ways) {
     rig.provider.revoke_all();
     let stored = rig.account.stored();
     let error = rig.drive(replica.get()).await.unwrap_err();
-    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains(ways.dead)), "{error}");
-    assert_eq!((rig.provider.refreshes(), rig.account.stored()), (3, stored));
+    assert!(
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains(ways.dead)),
+        "{error}"
+    );
+    assert_eq!(
+        (rig.provider.refreshes(), rig.account.stored()),
+        (3, stored)
+    );
 }
 
 /// Exact refuses who refreshes earlier than 30 s before the end.
@@ -136,8 +155,15 @@ async fn exact_is_asked_in_the_last_half_minute_of_a_token_and_no_earlier() {
     rig.clock.advance(Duration::from_secs(8)).await;
     replica.get().await.unwrap();
     rig.account.until(|account| account.savings() == 2).await;
-    assert_eq!((rig.provider.refreshes(), replica.session.counts().failures), (2, 0));
-    assert_eq!(rig.statuses(), [401, 200, 200, 200], "nobody has waited for it, and nothing was rejected");
+    assert_eq!(
+        (rig.provider.refreshes(), replica.session.counts().failures),
+        (2, 0)
+    );
+    assert_eq!(
+        rig.statuses(),
+        [401, 200, 200, 200],
+        "nobody has waited for it, and nothing was rejected"
+    );
 }
 
 /// An API that rejects a token before its end is trouble that passes: the refresh token is good.
@@ -149,7 +175,10 @@ async fn exacts_refusal_of_an_early_refresh_passes_when_the_token_ends() {
     replica.get().await.unwrap();
     rig.provider.script_api([Scripted::Status(401, json!({}))]);
     let error = rig.drive(replica.get()).await.unwrap_err();
-    assert!(error.passes() && error.to_string().contains("invalid_request"), "{error}");
+    assert!(
+        error.passes() && error.to_string().contains("invalid_request"),
+        "{error}"
+    );
     rig.clock.advance(Duration::from_secs(600)).await;
     replica.get().await.unwrap();
     assert_eq!(replica.session.counts().failures, 1);
@@ -160,12 +189,18 @@ async fn exacts_refusal_of_an_early_refresh_passes_when_the_token_ends() {
 async fn microsofts_old_refresh_tokens_serve_a_process_that_knows_no_newer_one() {
     let mut rig = Rig::stale(Knobs::preset("microsoft").unwrap()).await;
     rig.definition = rig.definition.clone().profile("microsoft");
-    let (one, other) = (rig.replica(), rig.replica_with(Account::new(rig.account.stored())));
+    let (one, other) = (
+        rig.replica(),
+        rig.replica_with(Account::new(rig.account.stored())),
+    );
     one.get().await.unwrap();
     other.get().await.unwrap();
     let spent = rig.spent();
     assert!(spent.len() == 2 && spent[0] == spent[1]);
-    assert_eq!(one.session.counts().refreshes + other.session.counts().refreshes, 2);
+    assert_eq!(
+        one.session.counts().refreshes + other.session.counts().refreshes,
+        2
+    );
 }
 
 /// How long a refresh token lives stands in the answers of some under another name.
@@ -176,6 +211,9 @@ async fn the_end_of_a_refresh_token_is_kept_where_the_provider_tells_it() {
         rig.definition = rig.definition.clone().profile(name);
         rig.replica().get().await.unwrap();
         let end = text(&rig.account.oauth(), "refreshTokenExpiryTime");
-        assert!(end.ends_with('Z') && end > text(&rig.account.oauth(), "tokenExpiryTime"), "{name}: {end}");
+        assert!(
+            end.ends_with('Z') && end > text(&rig.account.oauth(), "tokenExpiryTime"),
+            "{name}: {end}"
+        );
     }
 }

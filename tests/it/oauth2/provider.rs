@@ -4,7 +4,9 @@ use super::{
     leaks::Capture,
     rig::{Account, Rig, text},
 };
-use emulator::provider::{BodyFormat, Content, Credentials, Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{
+    BodyFormat, Content, Credentials, Knobs, Provider, ProviderConfig, Scripted,
+};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sailor::oauth2::{Error, OAuth2, Profile};
 use serde_json::{Value, json};
@@ -32,7 +34,10 @@ fn kind(error: &Error) -> &'static str {
 async fn refused(rig: &Rig, answers: impl IntoIterator<Item = Scripted>) -> Error {
     let stored = rig.account.stored();
     rig.provider.script_token(answers);
-    let error = rig.drive(rig.replica().get()).await.expect_err("there is no token");
+    let error = rig
+        .drive(rig.replica().get())
+        .await
+        .expect_err("there is no token");
     assert_eq!((rig.account.stored(), rig.account.savings()), (stored, 0));
     assert!(rig.provider.api_calls().is_empty());
     error
@@ -54,17 +59,34 @@ async fn case_77_a_200_that_says_error_is_an_error_and_changes_nothing() {
         rig.definition = rig.definition.clone().profile(profile);
         let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
         assert_eq!(kind(&error), "reauth", "{profile}: {error}");
-        assert!(error.to_string().contains(answer["error"].as_str().unwrap()), "{error}");
-        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+        assert!(
+            error
+                .to_string()
+                .contains(answer["error"].as_str().unwrap()),
+            "{error}"
+        );
+        assert!(
+            rig.provider
+                .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+        );
     }
 }
 
 #[tokio::test]
 async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
-    for answer in [json!({}), json!({ "ok": true }), json!({ "access_token": "" }), json!({ "access_token": null })] {
+    for answer in [
+        json!({}),
+        json!({ "ok": true }),
+        json!({ "access_token": "" }),
+        json!({ "access_token": null }),
+    ] {
         let rig = Rig::expired(Knobs::default()).await;
         let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
-        assert_eq!((kind(&error), error.passes()), ("unavailable", true), "{answer}: {error}");
+        assert_eq!(
+            (kind(&error), error.passes()),
+            ("unavailable", true),
+            "{answer}: {error}"
+        );
         assert_eq!(rig.provider.refreshes(), 1, "{answer}");
         // Later it works: nothing was taken for dead.
         rig.drive(rig.replica().get()).await.unwrap();
@@ -74,17 +96,33 @@ async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
 /// A gateway's empty 200s, and what else nobody understands: each costs a pause, and none a refresh token.
 #[tokio::test]
 async fn case_78_answers_that_nobody_understands_pause_and_bury_nothing() {
-    let empty = Scripted::Answer { status: 200, headers: vec![], body: String::new() };
-    for answer in [empty, Scripted::error("no_such_thing"), Scripted::Status(200, json!({ "ok": true }))] {
+    let empty = Scripted::Answer {
+        status: 200,
+        headers: vec![],
+        body: String::new(),
+    };
+    for answer in [
+        empty,
+        Scripted::error("no_such_thing"),
+        Scripted::Status(200, json!({ "ok": true })),
+    ] {
         let rig = Rig::expired(Knobs::default()).await;
         rig.provider.script_token(vec![answer.clone(); 8]);
         let replica = rig.replica();
         for attempt in 1..=8 {
             for error in rig.drive(replica.get_at_once(5)).await {
                 let error = error.unwrap_err();
-                assert_eq!((kind(&error), error.passes()), ("unavailable", true), "{attempt}: {error}");
+                assert_eq!(
+                    (kind(&error), error.passes()),
+                    ("unavailable", true),
+                    "{attempt}: {error}"
+                );
             }
-            assert_eq!(rig.provider.refreshes(), attempt, "{answer:?}: all share the pause");
+            assert_eq!(
+                rig.provider.refreshes(),
+                attempt,
+                "{answer:?}: all share the pause"
+            );
             // It is over, so that the next request asks again.
             rig.clock.advance(Duration::from_secs(31)).await;
         }
@@ -98,7 +136,10 @@ async fn case_78_answers_that_nobody_understands_pause_and_bury_nothing() {
 async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
     for (status, body) in [
         (404, json!({})),
-        (404, json!({ "message": "no Route matched with those values" })),
+        (
+            404,
+            json!({ "message": "no Route matched with those values" }),
+        ),
         (405, json!({ "message": "Method Not Allowed" })),
         (410, json!({})),
         (401, json!({ "message": "Unauthorized" })),
@@ -106,8 +147,15 @@ async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
     ] {
         let rig = Rig::expired(Knobs::rotating()).await;
         let error = refused(&rig, vec![Scripted::Status(status, body); 3]).await;
-        assert_eq!((kind(&error), error.passes()), ("unavailable", true), "{status}: {error}");
-        assert!(error.to_string().contains("check what credentials.oauth2"), "{error}");
+        assert_eq!(
+            (kind(&error), error.passes()),
+            ("unavailable", true),
+            "{status}: {error}"
+        );
+        assert!(
+            error.to_string().contains("check what credentials.oauth2"),
+            "{error}"
+        );
         assert_eq!(rig.provider.refreshes(), 3, "{status}");
         rig.drive(rig.replica().get()).await.unwrap();
     }
@@ -115,26 +163,51 @@ async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
 
 #[tokio::test]
 async fn case_79_answers_are_read_whatever_they_are_written_in_and_call_themselves() {
-    for content in [Content::Form, Content::TextForm, Content::TextJson, Content::AsAccepted] {
-        let rig = Rig::expired(Knobs { content, ..Knobs::rotating() }).await;
+    for content in [
+        Content::Form,
+        Content::TextForm,
+        Content::TextJson,
+        Content::AsAccepted,
+    ] {
+        let rig = Rig::expired(Knobs {
+            content,
+            ..Knobs::rotating()
+        })
+        .await;
         let replica = rig.replica();
         replica.get().await.unwrap();
         let stored = rig.account.oauth();
-        assert!(rig.provider.is_spendable(&text(&stored, "refresh_token")), "{content:?}");
-        assert!(rig.provider.is_good(&text(&stored, "access_token")), "{content:?}");
+        assert!(
+            rig.provider.is_spendable(&text(&stored, "refresh_token")),
+            "{content:?}"
+        );
+        assert!(
+            rig.provider.is_good(&text(&stored, "access_token")),
+            "{content:?}"
+        );
         // The lifetime is understood as well: the token is used up to its end, and no longer.
         rig.clock.advance(Duration::from_secs(3500)).await;
         replica.get().await.unwrap();
         rig.clock.advance(Duration::from_secs(101)).await;
         replica.get().await.unwrap();
-        assert_eq!((rig.provider.refreshes(), rig.statuses()), (2, vec![200; 3]), "{content:?}");
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses()),
+            (2, vec![200; 3]),
+            "{content:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn case_81_refusals_mean_what_the_rfc_says() {
-    let error = |status, code: &str| Scripted::Status(status, json!({ "error": code, "error_description": "no" }));
-    let page = |status| Scripted::Answer { status, headers: vec![], body: "<html>busy</html>".into() };
+    let error = |status, code: &str| {
+        Scripted::Status(status, json!({ "error": code, "error_description": "no" }))
+    };
+    let page = |status| Scripted::Answer {
+        status,
+        headers: vec![],
+        body: "<html>busy</html>".into(),
+    };
     let cases = [
         (error(400, "invalid_grant"), "reauth", 1),
         (error(401, "invalid_grant"), "reauth", 1),
@@ -153,21 +226,38 @@ async fn case_81_refusals_mean_what_the_rfc_says() {
     for (answer, expected, calls) in cases {
         let rig = Rig::expired(Knobs::rotating()).await;
         let error = refused(&rig, vec![answer.clone(); calls]).await;
-        assert_eq!((kind(&error), error.passes()), (expected, expected == "unavailable"), "{answer:?}: {error}");
+        assert_eq!(
+            (kind(&error), error.passes()),
+            (expected, expected == "unavailable"),
+            "{answer:?}: {error}"
+        );
         assert_eq!(rig.provider.refreshes(), calls, "{answer:?}");
-        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")), "{answer:?}");
+        assert!(
+            rig.provider
+                .is_spendable(&text(&rig.account.oauth(), "refresh_token")),
+            "{answer:?}"
+        );
     }
 }
 
 /// The provider refuses who comes while another one's refresh of the same token is under way. The second process has
 /// nothing but another try: it cannot see what the first one saves.
 #[tokio::test]
-async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_expired_token_is_not() {
-    let knobs = Knobs { concurrent_refresh_fails: true, omit_refresh_token: true, ..Knobs::default() };
+async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_expired_token_is_not()
+ {
+    let knobs = Knobs {
+        concurrent_refresh_fails: true,
+        omit_refresh_token: true,
+        ..Knobs::default()
+    };
     let mut rig = Rig::expired(knobs).await;
     rig.definition = rig.definition.clone().profile("salesforce");
-    rig.provider.knobs(|knobs| knobs.require_param = vec![("format".into(), "json".into())]);
-    let (first, second) = (rig.replica(), rig.replica_with(Account::new(rig.account.stored())));
+    rig.provider
+        .knobs(|knobs| knobs.require_param = vec![("format".into(), "json".into())]);
+    let (first, second) = (
+        rig.replica(),
+        rig.replica_with(Account::new(rig.account.stored())),
+    );
     let held = rig.provider.hold_token_calls();
     let (one, other, ()) = rig
         .drive(async {
@@ -179,12 +269,21 @@ async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_e
         .await;
     one.unwrap();
     other.unwrap();
-    let statuses = rig.provider.token_calls().iter().map(|call| call.status.unwrap()).collect::<Vec<_>>();
-    assert!(statuses.len() > 2 && statuses.iter().filter(|status| **status == 200).count() == 2, "{statuses:?}");
+    let statuses = rig
+        .provider
+        .token_calls()
+        .iter()
+        .map(|call| call.status.unwrap())
+        .collect::<Vec<_>>();
+    assert!(
+        statuses.len() > 2 && statuses.iter().filter(|status| **status == 200).count() == 2,
+        "{statuses:?}"
+    );
 
     let mut rig = Rig::expired(Knobs::default()).await;
     rig.definition = rig.definition.clone().profile("salesforce");
-    let answer = json!({ "error": "invalid_grant", "error_description": "expired access/refresh token" });
+    let answer =
+        json!({ "error": "invalid_grant", "error_description": "expired access/refresh token" });
     let error = refused(&rig, [Scripted::Status(400, answer)]).await;
     assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
 }
@@ -202,7 +301,12 @@ async fn case_83_microsoft_asks_for_the_user_and_its_number_is_told_but_decides_
         let error = refused(&rig, [Scripted::Status(400, answer)]).await;
         assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
         let text = error.to_string();
-        let told = ["interaction_required", "basic_action", &format!("AADSTS{number}"), "connected again"];
+        let told = [
+            "interaction_required",
+            "basic_action",
+            &format!("AADSTS{number}"),
+            "connected again",
+        ];
         assert!(told.iter().all(|told| text.contains(told)), "{text}");
         assert!(!text.contains("configuration change"), "{text}");
     }
@@ -222,7 +326,11 @@ impl Resolve for Shared {
     fn resolve(&self, _: Name) -> Resolving {
         let found = self.0.asked.fetch_add(1, Ordering::Relaxed) >= self.0.fails;
         let to: Addrs = Box::new([self.0.to].into_iter());
-        Box::pin(std::future::ready(if found { Ok(to) } else { Err("no such host".into()) }))
+        Box::pin(std::future::ready(if found {
+            Ok(to)
+        } else {
+            Err("no such host".into())
+        }))
     }
 }
 
@@ -230,17 +338,38 @@ impl Resolve for Shared {
 async fn case_85_a_name_that_is_not_found_at_first_is_one_refresh_within_the_budget() {
     let mut rig = Rig::expired(Knobs::rotating()).await;
     let addr = rig.provider.addr();
-    rig.definition = rig.definition.clone().token_uri(format!("http://localhost:{}/token", addr.port()));
-    let resolver = Arc::new(Resolver { to: addr, fails: 2, asked: AtomicUsize::new(0) });
+    rig.definition = rig
+        .definition
+        .clone()
+        .token_uri(format!("http://localhost:{}/token", addr.port()));
+    let resolver = Arc::new(Resolver {
+        to: addr,
+        fails: 2,
+        asked: AtomicUsize::new(0),
+    });
     let mut tools = rig.tools();
-    tools.direct = reqwest::Client::builder().dns_resolver(Shared(resolver.clone())).build().unwrap();
+    tools.direct = reqwest::Client::builder()
+        .dns_resolver(Shared(resolver.clone()))
+        .build()
+        .unwrap();
     let replica = rig.replica_using(rig.account.clone(), tools);
     let began = Instant::now();
     rig.drive(replica.get()).await.unwrap();
     assert_eq!(resolver.asked.load(Ordering::Relaxed), 3);
-    assert_eq!((rig.provider.refreshes(), replica.session.counts().refreshes, rig.account.savings()), (1, 1, 1));
+    assert_eq!(
+        (
+            rig.provider.refreshes(),
+            replica.session.counts().refreshes,
+            rig.account.savings()
+        ),
+        (1, 1, 1)
+    );
     assert_eq!(replica.session.counts().failures, 0);
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -256,29 +385,65 @@ async fn case_86_a_token_endpoint_that_redirects_is_an_error_and_the_secret_goes
 #[tokio::test]
 async fn case_87_scopes_are_sent_to_those_who_need_them_and_to_nobody_else() {
     let granted = "openid offline_access User.Read";
-    for (profile, scope) in [("microsoft", Some(granted)), ("salesforce", None), ("generic", None)] {
-        let knobs = Knobs { scope: granted.into(), require_scope: scope.is_some(), ..Knobs::default() };
-        let mut rig = Rig::expired(Knobs { forbid_scope: scope.is_none(), ..knobs }).await;
+    for (profile, scope) in [
+        ("microsoft", Some(granted)),
+        ("salesforce", None),
+        ("generic", None),
+    ] {
+        let knobs = Knobs {
+            scope: granted.into(),
+            require_scope: scope.is_some(),
+            ..Knobs::default()
+        };
+        let mut rig = Rig::expired(Knobs {
+            forbid_scope: scope.is_none(),
+            ..knobs
+        })
+        .await;
         rig.definition = rig.definition.clone().profile(profile);
         rig.replica().get().await.unwrap();
-        assert_eq!(rig.provider.token_calls()[0].form.get("scope").map(String::as_str), scope, "{profile}");
+        assert_eq!(
+            rig.provider.token_calls()[0]
+                .form
+                .get("scope")
+                .map(String::as_str),
+            scope,
+            "{profile}"
+        );
     }
 }
 
 #[tokio::test]
 async fn case_89_extra_parameters_come_once_and_take_the_place_of_none_of_ours() {
-    let extra = json!({ "format": "json", "resource": "https://api.example.com/", "audience": "a b" });
+    let extra =
+        json!({ "format": "json", "resource": "https://api.example.com/", "audience": "a b" });
     let mut wrong = json!({ "grant_type": "password", "refresh_token": "x", "client_secret": "x", "client_id": "x" });
-    wrong.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    wrong
+        .as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
     let mut rig = Rig::expired(Knobs::default()).await;
-    let required =
-        extra.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().into()));
-    rig.provider.knobs(|knobs| knobs.require_param = required.collect());
-    rig.definition = profile(json!({ "name": "own", "refresh_params": wrong })).base_url(rig.provider.api_url());
+    let required = extra
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap().into()));
+    rig.provider
+        .knobs(|knobs| knobs.require_param = required.collect());
+    rig.definition =
+        profile(json!({ "name": "own", "refresh_params": wrong })).base_url(rig.provider.api_url());
     rig.replica().get().await.unwrap();
     let mut names = rig.provider.token_calls()[0].names.clone();
     names.sort_unstable();
-    let expected = ["audience", "client_id", "client_secret", "format", "grant_type", "refresh_token", "resource"];
+    let expected = [
+        "audience",
+        "client_id",
+        "client_secret",
+        "format",
+        "grant_type",
+        "refresh_token",
+        "resource",
+    ];
     assert_eq!(names, expected);
 }
 
@@ -296,19 +461,30 @@ async fn case_90_a_token_of_any_type_is_saved_and_sent_and_unknown_types_are_war
     ] {
         let capture = Capture::begin();
         let token_type = token_type.map(str::to_owned);
-        let knobs = Knobs { token_type: token_type.clone(), kill_family_on_reuse: true, ..Knobs::rotating() };
+        let knobs = Knobs {
+            token_type: token_type.clone(),
+            kill_family_on_reuse: true,
+            ..Knobs::rotating()
+        };
         let rig = Rig::expired(knobs).await;
         let replica = rig.replica();
         for refreshes in 1..=3 {
             replica.get().await.unwrap();
             let stored = rig.account.oauth();
-            assert!(rig.provider.is_spendable(&text(&stored, "refresh_token")), "{token_type:?}");
+            assert!(
+                rig.provider.is_spendable(&text(&stored, "refresh_token")),
+                "{token_type:?}"
+            );
             let sent = format!("Bearer {}", text(&stored, "access_token"));
             assert_eq!(rig.provider.authorizations().last(), Some(&sent));
             assert_eq!(rig.provider.refreshes(), refreshes, "{token_type:?}");
             rig.provider.expire_access_tokens();
         }
-        assert_eq!(capture.text().matches("calls its access token").count(), warnings, "{token_type:?}");
+        assert_eq!(
+            capture.text().matches("calls its access token").count(),
+            warnings,
+            "{token_type:?}"
+        );
     }
 }
 
@@ -320,14 +496,27 @@ async fn an_answer_with_tokens_is_saved_whatever_else_it_says() {
         json!({ "error": "server_error", "error_description": "no" }),
         json!({ "ok": false, "scope": { "x": 1 }, "expires_in": [], "token_type": 7 }),
     ] {
-        let rig = Rig::expired(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+        let rig = Rig::expired(Knobs {
+            kill_family_on_reuse: true,
+            ..Knobs::rotating()
+        })
+        .await;
         let replica = rig.replica();
-        rig.provider.knobs(|knobs| knobs.extra = extra.as_object().unwrap().clone());
+        rig.provider
+            .knobs(|knobs| knobs.extra = extra.as_object().unwrap().clone());
         replica.get().await.unwrap();
         rig.provider.expire_access_tokens();
         replica.get().await.unwrap();
-        assert_eq!((rig.provider.refreshes(), rig.account.savings()), (2, 2), "{extra}");
-        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")), "{extra}");
+        assert_eq!(
+            (rig.provider.refreshes(), rig.account.savings()),
+            (2, 2),
+            "{extra}"
+        );
+        assert!(
+            rig.provider
+                .is_spendable(&text(&rig.account.oauth(), "refresh_token")),
+            "{extra}"
+        );
     }
 }
 
@@ -336,23 +525,43 @@ async fn an_answer_with_tokens_is_saved_whatever_else_it_says() {
 async fn case_92_parameters_go_as_json_or_as_a_query_and_the_address_is_shown_without_them() {
     for (name, body) in [("json", BodyFormat::Json), ("query", BodyFormat::Query)] {
         let capture = Capture::begin();
-        let mut rig = Rig::expired(Knobs { body, ..Knobs::rotating() }).await;
-        rig.definition = profile(json!({ "name": "own", "body": name })).base_url(rig.provider.api_url());
+        let mut rig = Rig::expired(Knobs {
+            body,
+            ..Knobs::rotating()
+        })
+        .await;
+        rig.definition =
+            profile(json!({ "name": "own", "body": name })).base_url(rig.provider.api_url());
         let spent = text(&rig.account.oauth(), "refresh_token");
         let error = refused(&rig, vec![Scripted::DropBefore; 3]).await;
         let told = format!("{error} {error:?}");
         rig.replica().get().await.unwrap();
         let calls = rig.provider.token_calls();
         let call = calls.last().unwrap();
-        assert_eq!((call.form["refresh_token"].clone(), call.credentials), (spent, Credentials::Parameters));
+        assert_eq!(
+            (call.form["refresh_token"].clone(), call.credentials),
+            (spent, Credentials::Parameters)
+        );
         match body {
-            BodyFormat::Query => assert!(call.body.is_empty() && call.query.contains("%2B%2F%3D"), "{}", call.query),
-            _ => assert!(call.query.is_empty() && serde_json::from_slice::<Value>(&call.body).is_ok()),
+            BodyFormat::Query => assert!(
+                call.body.is_empty() && call.query.contains("%2B%2F%3D"),
+                "{}",
+                call.query
+            ),
+            _ => assert!(
+                call.query.is_empty() && serde_json::from_slice::<Value>(&call.body).is_ok()
+            ),
         }
         let log = capture.text();
-        assert!(log.contains("asked again") && told.contains("/token"), "{log}\n{told}");
+        assert!(
+            log.contains("asked again") && told.contains("/token"),
+            "{log}\n{told}"
+        );
         for secret in rig.provider.secrets() {
-            assert!(!log.contains(&secret) && !told.contains(&secret), "{secret} is told\n{log}\n{told}");
+            assert!(
+                !log.contains(&secret) && !told.contains(&secret),
+                "{secret} is told\n{log}\n{told}"
+            );
         }
         assert!(!log.contains("refresh_token=") && !told.contains("refresh_token="));
     }

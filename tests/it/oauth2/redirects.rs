@@ -36,15 +36,24 @@ impl Hosts {
         }
         for (at, address) in addresses.iter().enumerate() {
             let answer = match addresses.get(at + 1) {
-                Some(to) => ResponseTemplate::new(status).insert_header("location", self.address(to)),
+                Some(to) => {
+                    ResponseTemplate::new(status).insert_header("location", self.address(to))
+                }
                 None => ResponseTemplate::new(200).set_body_json("the end"),
             };
-            Mock::given(path(&address[1..])).respond_with(answer).mount(self.server(address)).await;
+            Mock::given(path(&address[1..]))
+                .respond_with(answer)
+                .mount(self.server(address))
+                .await;
         }
     }
 
     fn server(&self, address: &str) -> &MockServer {
-        if address.starts_with('A') { &self.api } else { &self.other }
+        if address.starts_with('A') {
+            &self.api
+        } else {
+            &self.other
+        }
     }
 
     fn address(&self, address: &str) -> String {
@@ -53,9 +62,15 @@ impl Hosts {
 
     /// A request with all that must not go to others.
     fn request(&self, method: &Method) -> AuthorizedRequest {
-        let request = self.rig.replica().client().request(method.clone(), "/start");
+        let request = self
+            .rig
+            .replica()
+            .client()
+            .request(method.clone(), "/start");
         let request = request.query(&[("access_token", "query-secret")]);
-        let request = request.header("x-api-key", "own-key").header("cookie", "own-cookie");
+        let request = request
+            .header("x-api-key", "own-key")
+            .header("cookie", "own-cookie");
         match *method {
             Method::GET | Method::HEAD => request,
             _ => request.json(&json!({ "secret": "body-secret" })),
@@ -69,10 +84,20 @@ impl Hosts {
     fn shows_nothing(&self, request: &Request, what: &str) {
         let shown = format!("{request:?} {}", String::from_utf8_lossy(&request.body));
         for secret in OWN.iter().map(ToString::to_string).chain([self.token()]) {
-            assert!(!shown.contains(&secret), "{what}: {secret} goes to another origin: {shown}");
+            assert!(
+                !shown.contains(&secret),
+                "{what}: {secret} goes to another origin: {shown}"
+            );
         }
-        assert!(!request.headers.contains_key("authorization") && !request.headers.contains_key("referer"), "{what}");
-        assert!(request.body.is_empty() && request.url.query().is_none(), "{what}");
+        assert!(
+            !request.headers.contains_key("authorization")
+                && !request.headers.contains_key("referer"),
+            "{what}"
+        );
+        assert!(
+            request.body.is_empty() && request.url.query().is_none(),
+            "{what}"
+        );
     }
 
     /// What a server was sent, in order.
@@ -96,21 +121,37 @@ async fn what_only_reads_goes_on_elsewhere_without_the_token_and_for_good() {
         (&["A/start", "B/one", "A/two", "A/three"], 1),
     ];
     for method in [Method::GET, Method::HEAD] {
-        for (status, (chain, own)) in STATUSES.iter().flat_map(|status| chains.iter().map(move |chain| (status, chain)))
+        for (status, (chain, own)) in STATUSES
+            .iter()
+            .flat_map(|status| chains.iter().map(move |chain| (status, chain)))
         {
             let what = format!("{method} {status} {chain:?}");
             hosts.chain(*status, chain).await;
             let response = hosts.request(&method).send().await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{what}");
-            let (api, other) = (Hosts::received(&hosts.api).await, Hosts::received(&hosts.other).await);
+            let (api, other) = (
+                Hosts::received(&hosts.api).await,
+                Hosts::received(&hosts.other).await,
+            );
             assert_eq!(api.len() + other.len(), chain.len(), "{what}");
             for request in &api[..*own] {
-                assert_eq!(request.headers["authorization"], format!("Bearer {}", hosts.token()), "{what}");
+                assert_eq!(
+                    request.headers["authorization"],
+                    format!("Bearer {}", hosts.token()),
+                    "{what}"
+                );
                 assert_eq!(request.headers["x-api-key"], "own-key", "{what}");
                 assert!(!request.headers.contains_key("referer"), "{what}");
             }
-            assert_eq!(api[0].url.query(), Some("access_token=query-secret"), "{what}");
-            assert!(api[1..].iter().all(|request| request.url.query().is_none()), "{what}");
+            assert_eq!(
+                api[0].url.query(),
+                Some("access_token=query-secret"),
+                "{what}"
+            );
+            assert!(
+                api[1..].iter().all(|request| request.url.query().is_none()),
+                "{what}"
+            );
             for request in api[*own..].iter().chain(&other) {
                 assert_eq!(request.method, method, "{what}");
                 hosts.shows_nothing(request, &what);
@@ -125,11 +166,17 @@ async fn what_changes_something_is_not_sent_elsewhere() {
     let hosts = Hosts::new().await;
     for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
         for status in [301, 302, 307, 308] {
-            for chain in [&["A/start", "B/one", "B/two"][..], &["A/start", "B/one", "A/two"]] {
+            for chain in [
+                &["A/start", "B/one", "B/two"][..],
+                &["A/start", "B/one", "A/two"],
+            ] {
                 let what = format!("{method} {status} {chain:?}");
                 hosts.chain(status, chain).await;
                 let error = hosts.request(&method).send().await.unwrap_err();
-                assert!(!error.passes() && error.to_string().contains(&hosts.other.uri()), "{what}: {error}");
+                assert!(
+                    !error.passes() && error.to_string().contains(&hosts.other.uri()),
+                    "{what}: {error}"
+                );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");
                 assert_eq!(Hosts::received(&hosts.api).await.len(), 1, "{what}");
                 assert!(Hosts::received(&hosts.other).await.is_empty(), "{what}");
@@ -143,11 +190,22 @@ async fn what_changes_something_is_not_sent_elsewhere() {
 async fn the_outcome_of_what_was_done_is_read_elsewhere_without_the_token() {
     let hosts = Hosts::new().await;
     for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
-        for chain in [&["A/start", "B/one"][..], &["A/start", "B/one", "B/two"], &["A/start", "B/one", "A/two"]] {
+        for chain in [
+            &["A/start", "B/one"][..],
+            &["A/start", "B/one", "B/two"],
+            &["A/start", "B/one", "A/two"],
+        ] {
             let what = format!("{method} {chain:?}");
             hosts.chain(303, chain).await;
-            assert_eq!(hosts.request(&method).send_json::<Value>().await.unwrap(), "the end", "{what}");
-            let (api, other) = (Hosts::received(&hosts.api).await, Hosts::received(&hosts.other).await);
+            assert_eq!(
+                hosts.request(&method).send_json::<Value>().await.unwrap(),
+                "the end",
+                "{what}"
+            );
+            let (api, other) = (
+                Hosts::received(&hosts.api).await,
+                Hosts::received(&hosts.other).await,
+            );
             assert_eq!(api.len() + other.len(), chain.len(), "{what}");
             for request in api[1..].iter().chain(&other) {
                 assert_eq!(request.method, Method::GET, "{what}");
@@ -169,28 +227,72 @@ async fn within_the_api_a_redirect_takes_along_what_it_says() {
             if matches!(status, 301 | 302) && matches!(method, Method::POST | Method::PATCH) {
                 // Whether it was done is not known: a GET must not make it look so, nor another one do it twice.
                 let error = result.unwrap_err();
-                assert_eq!((status_of(&error), error.passes(), api.len()), (Some(status), false, 1), "{what}: {error}");
-                assert!(error.to_string().contains(&format!("it leads to {}", hosts.api.uri())), "{what}: {error}");
+                assert_eq!(
+                    (status_of(&error), error.passes(), api.len()),
+                    (Some(status), false, 1),
+                    "{what}: {error}"
+                );
+                assert!(
+                    error
+                        .to_string()
+                        .contains(&format!("it leads to {}", hosts.api.uri())),
+                    "{what}: {error}"
+                );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");
                 continue;
             }
-            assert_eq!((result.unwrap(), api.len()), (json!("the end"), 3), "{what}");
+            assert_eq!(
+                (result.unwrap(), api.len()),
+                (json!("the end"), 3),
+                "{what}"
+            );
             for request in &api[1..] {
-                assert_eq!(request.headers["authorization"], format!("Bearer {}", hosts.token()), "{what}");
+                assert_eq!(
+                    request.headers["authorization"],
+                    format!("Bearer {}", hosts.token()),
+                    "{what}"
+                );
                 assert_eq!(request.headers["x-api-key"], "own-key", "{what}");
-                assert!(!request.headers.contains_key("referer") && request.url.query().is_none(), "{what}");
-                let expected = if status == 303 { (Method::GET, 0) } else { (method.clone(), api[0].body.len()) };
-                assert_eq!((request.method.clone(), request.body.len()), expected, "{what}");
-                assert_eq!(request.headers.contains_key("content-type"), status != 303, "{what}");
+                assert!(
+                    !request.headers.contains_key("referer") && request.url.query().is_none(),
+                    "{what}"
+                );
+                let expected = if status == 303 {
+                    (Method::GET, 0)
+                } else {
+                    (method.clone(), api[0].body.len())
+                };
+                assert_eq!(
+                    (request.method.clone(), request.body.len()),
+                    expected,
+                    "{what}"
+                );
+                assert_eq!(
+                    request.headers.contains_key("content-type"),
+                    status != 303,
+                    "{what}"
+                );
             }
         }
     }
     // The author may know better.
     hosts.chain(301, &["A/start", "A/one"]).await;
-    assert_eq!(hosts.request(&Method::POST).idempotent(true).send_json::<Value>().await.unwrap(), "the end");
+    assert_eq!(
+        hosts
+            .request(&Method::POST)
+            .idempotent(true)
+            .send_json::<Value>()
+            .await
+            .unwrap(),
+        "the end"
+    );
     assert_eq!(Hosts::received(&hosts.api).await[1].method, Method::POST);
     hosts.chain(302, &["A/start", "A/one"]).await;
-    let raw = hosts.request(&Method::PATCH).send_any_status().await.unwrap();
+    let raw = hosts
+        .request(&Method::PATCH)
+        .send_any_status()
+        .await
+        .unwrap();
     assert_eq!(raw.headers()["location"], hosts.address("A/one"));
 }
 
@@ -202,8 +304,15 @@ async fn a_401_after_a_foreign_hop_costs_no_refresh() {
     for end in ["B/one", "A/one"] {
         hosts.chain(302, &["A/start", "B/way"]).await;
         let to = ResponseTemplate::new(302).insert_header("location", hosts.address(end));
-        Mock::given(path("/way")).respond_with(to).with_priority(1).mount(&hosts.other).await;
-        Mock::given(path("/one")).respond_with(ResponseTemplate::new(401)).mount(hosts.server(end)).await;
+        Mock::given(path("/way"))
+            .respond_with(to)
+            .with_priority(1)
+            .mount(&hosts.other)
+            .await;
+        Mock::given(path("/one"))
+            .respond_with(ResponseTemplate::new(401))
+            .mount(hosts.server(end))
+            .await;
         let error = hosts.request(&Method::GET).send().await.unwrap_err();
         assert_eq!(status_of(&error), Some(401), "{end}: {error}");
     }
@@ -218,7 +327,11 @@ async fn an_allowed_origin_is_no_stranger() {
         hosts.chain(status, &["A/start", "B/one"]).await;
         hosts.request(&method).send().await.unwrap();
         let other = Hosts::received(&hosts.other).await;
-        assert_eq!(other[0].headers["authorization"], format!("Bearer {}", hosts.token()), "{method}");
+        assert_eq!(
+            other[0].headers["authorization"],
+            format!("Bearer {}", hosts.token()),
+            "{method}"
+        );
         assert_eq!((&other[0].method, other[0].url.query()), (&method, None));
     }
 }
@@ -226,19 +339,35 @@ async fn an_allowed_origin_is_no_stranger() {
 #[tokio::test]
 async fn a_token_in_a_header_of_its_own_goes_to_the_api_only() {
     let mut hosts = Hosts::new().await;
-    let profile = json!({ "name": "own", "token_header": { "name": "x-acme-token", "scheme": "" } }).to_string();
-    hosts.rig.definition = hosts.rig.definition.clone().custom_profile(Profile::from_json(&profile).unwrap());
+    let profile =
+        json!({ "name": "own", "token_header": { "name": "x-acme-token", "scheme": "" } })
+            .to_string();
+    hosts.rig.definition = hosts
+        .rig
+        .definition
+        .clone()
+        .custom_profile(Profile::from_json(&profile).unwrap());
     for status in STATUSES {
         hosts.chain(status, &["A/start", "A/one", "A/two"]).await;
         hosts.request(&Method::GET).send().await.unwrap();
         let api = Hosts::received(&hosts.api).await;
-        assert!(api.iter().all(|request| request.headers["x-acme-token"] == hosts.token()), "{status}");
+        assert!(
+            api.iter()
+                .all(|request| request.headers["x-acme-token"] == hosts.token()),
+            "{status}"
+        );
 
-        for chain in [&["A/start", "B/one", "B/two"][..], &["A/start", "A/one", "B/two"]] {
+        for chain in [
+            &["A/start", "B/one", "B/two"][..],
+            &["A/start", "A/one", "B/two"],
+        ] {
             hosts.chain(status, chain).await;
             let error = hosts.request(&Method::GET).send().await.unwrap_err();
             assert_eq!(status_of(&error), Some(status), "{chain:?}: {error}");
-            assert!(Hosts::received(&hosts.other).await.is_empty(), "{status} {chain:?}");
+            assert!(
+                Hosts::received(&hosts.other).await.is_empty(),
+                "{status} {chain:?}"
+            );
         }
     }
 }
@@ -247,25 +376,54 @@ async fn a_token_in_a_header_of_its_own_goes_to_the_api_only() {
 async fn redirects_have_an_end_and_addresses_without_one_are_answers() {
     let hosts = Hosts::new().await;
     let round = ResponseTemplate::new(302).insert_header("location", "/round");
-    Mock::given(any()).respond_with(round).mount(&hosts.api).await;
+    Mock::given(any())
+        .respond_with(round)
+        .mount(&hosts.api)
+        .await;
     let error = hosts.request(&Method::GET).send().await.unwrap_err();
-    assert_eq!((status_of(&error), Hosts::received(&hosts.api).await.len()), (Some(302), 11), "{error}");
-    for location in [None, Some("ftp://files.example.com/"), Some("javascript:1"), Some("http://:0")] {
+    assert_eq!(
+        (status_of(&error), Hosts::received(&hosts.api).await.len()),
+        (Some(302), 11),
+        "{error}"
+    );
+    for location in [
+        None,
+        Some("ftp://files.example.com/"),
+        Some("javascript:1"),
+        Some("http://:0"),
+    ] {
         hosts.api.reset().await;
         let mut nowhere = ResponseTemplate::new(302);
         if let Some(location) = location {
             nowhere = nowhere.insert_header("location", location);
         }
-        Mock::given(any()).respond_with(nowhere).mount(&hosts.api).await;
+        Mock::given(any())
+            .respond_with(nowhere)
+            .mount(&hosts.api)
+            .await;
         let error = hosts.request(&Method::GET).send().await.unwrap_err();
-        assert_eq!((status_of(&error), Hosts::received(&hosts.api).await.len()), (Some(302), 1), "{location:?}");
+        assert_eq!(
+            (status_of(&error), Hosts::received(&hosts.api).await.len()),
+            (Some(302), 1),
+            "{location:?}"
+        );
     }
     // What looks like the API, and is another host with its name as a user.
     hosts.api.reset().await;
-    let disguised = format!("http://{}@{}/one", hosts.api.address(), hosts.other.address());
+    let disguised = format!(
+        "http://{}@{}/one",
+        hosts.api.address(),
+        hosts.other.address()
+    );
     let answer = ResponseTemplate::new(302).insert_header("location", disguised);
-    Mock::given(any()).respond_with(answer).mount(&hosts.api).await;
-    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&hosts.other).await;
+    Mock::given(any())
+        .respond_with(answer)
+        .mount(&hosts.api)
+        .await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&hosts.other)
+        .await;
     hosts.request(&Method::GET).send().await.unwrap();
     hosts.shows_nothing(&Hosts::received(&hosts.other).await[0], "disguised");
 }

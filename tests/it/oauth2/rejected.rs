@@ -10,7 +10,11 @@ use std::time::Duration;
 /// An answer with this status and this challenge.
 fn challenged(status: u16, challenge: &str) -> Scripted {
     let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
-    Scripted::Answer { status, headers, body: r#"{"error":"no"}"#.into() }
+    Scripted::Answer {
+        status,
+        headers,
+        body: r#"{"error":"no"}"#.into(),
+    }
 }
 
 fn invalid_token() -> Scripted {
@@ -19,9 +23,19 @@ fn invalid_token() -> Scripted {
 
 /// A provider whose API refuses expired tokens in this way.
 fn refusing(status: u16, challenges: &[&str], body: impl Into<Value>) -> Knobs {
-    let challenges = challenges.iter().map(|&challenge| challenge.to_owned()).collect();
-    let unauthorized = Unauthorized { status, challenges, body: body.into() };
-    Knobs { unauthorized, ..Knobs::rotating() }
+    let challenges = challenges
+        .iter()
+        .map(|&challenge| challenge.to_owned())
+        .collect();
+    let unauthorized = Unauthorized {
+        status,
+        challenges,
+        body: body.into(),
+    };
+    Knobs {
+        unauthorized,
+        ..Knobs::rotating()
+    }
 }
 
 impl Rig {
@@ -30,7 +44,11 @@ impl Rig {
     fn assert_nothing_spent(&self, what: &str) {
         assert_eq!(self.provider.token_calls().len(), 0, "{what}");
         let refresh_token = text(&self.account.oauth(), "refresh_token");
-        assert!(self.provider.is_spendable(&refresh_token) && self.provider.presented(&refresh_token) == 0, "{what}");
+        assert!(
+            self.provider.is_spendable(&refresh_token)
+                && self.provider.presented(&refresh_token) == 0,
+            "{what}"
+        );
     }
 }
 
@@ -41,10 +59,16 @@ async fn case_22_a_rejected_token_costs_one_refresh_and_one_resend_and_the_secon
         rig.mode = Some(mode);
         let answer = rig.replica().get().await.unwrap();
         assert_eq!(answer["id"], "user-1");
-        assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![401, 200]));
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses()),
+            (1, vec![401, 200])
+        );
         let [first, second] = rig.provider.authorizations().try_into().unwrap();
         assert_ne!(first, second);
-        assert_eq!(second, format!("Bearer {}", text(&rig.account.oauth(), "access_token")));
+        assert_eq!(
+            second,
+            format!("Bearer {}", text(&rig.account.oauth(), "access_token"))
+        );
     }
 }
 
@@ -56,11 +80,17 @@ async fn case_23_a_second_401_is_the_answer_and_the_fresh_token_is_kept() {
     let error = replica.get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
     assert!(!error.passes(), "the message must not come again for this");
-    assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![401, 401]));
+    assert_eq!(
+        (rig.provider.refreshes(), rig.statuses()),
+        (1, vec![401, 401])
+    );
     let fresh = rig.account.oauth();
     assert!(rig.provider.is_good(&text(&fresh, "access_token")));
     replica.get().await.unwrap();
-    assert_eq!(rig.provider.authorizations().last(), Some(&format!("Bearer {}", text(&fresh, "access_token"))));
+    assert_eq!(
+        rig.provider.authorizations().last(),
+        Some(&format!("Bearer {}", text(&fresh, "access_token")))
+    );
     assert_eq!((rig.provider.refreshes(), rig.account.oauth()), (1, fresh));
 }
 
@@ -86,7 +116,8 @@ async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_mo
 
 /// Others begin while a new token is being saved, which is in the configuration already.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_it_before_it_is_saved() {
+async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_it_before_it_is_saved()
+ {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -123,12 +154,17 @@ async fn case_24_an_api_that_rejects_every_token_slowly_costs_no_more() {
         replica.get().await.unwrap_err();
         rig.clock.advance(Duration::from_secs(61)).await;
     }
-    assert!(rig.provider.refreshes() <= 15, "{} in 50 minutes", rig.provider.refreshes());
+    assert!(
+        rig.provider.refreshes() <= 15,
+        "{} in 50 minutes",
+        rig.provider.refreshes()
+    );
 }
 
 /// Some APIs answer 401 to a request that the user has no right to, whatever token it has.
 #[tokio::test]
-async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_costs_a_few_refreshes() {
+async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_costs_a_few_refreshes()
+{
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     for _ in 0..50 {
@@ -138,7 +174,11 @@ async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_cos
         // What was ordered for a resend that did not come is used up by another one.
         while replica.get().await.is_err() {}
     }
-    assert!(rig.provider.refreshes() <= 4, "{}", rig.provider.refreshes());
+    assert!(
+        rig.provider.refreshes() <= 4,
+        "{}",
+        rig.provider.refreshes()
+    );
 
     // The others have a token that expires refreshed at once.
     rig.clock.advance(Duration::from_secs(61)).await;
@@ -162,31 +202,47 @@ async fn case_24_tokens_that_end_soon_after_they_were_accepted_are_refreshed_eac
 #[tokio::test]
 async fn case_25_a_401_for_a_token_that_was_replaced_meanwhile_is_sent_again_without_a_refresh() {
     let rig = Rig::stale(Knobs::rotating()).await;
-    rig.provider.script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
+    rig.provider
+        .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
     let replica = rig.replica();
     let (slow, ()) = tokio::join!(replica.get(), async {
         rig.provider.api_called(1).await;
         replica.get().await.unwrap();
-        assert_eq!((rig.provider.refreshes(), rig.provider.api_calls().len()), (1, 3));
+        assert_eq!(
+            (rig.provider.refreshes(), rig.provider.api_calls().len()),
+            (1, 3)
+        );
         rig.clock.advance(Duration::from_secs(11)).await;
     });
     slow.unwrap();
-    assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![401, 401, 200, 200]));
-    let [.., third, fourth] = &rig.provider.authorizations()[..] else { panic!("four requests") };
+    assert_eq!(
+        (rig.provider.refreshes(), rig.statuses()),
+        (1, vec![401, 401, 200, 200])
+    );
+    let [.., third, fourth] = &rig.provider.authorizations()[..] else {
+        panic!("four requests")
+    };
     assert_eq!(third, fourth);
 }
 
 #[tokio::test]
 async fn case_26_a_401_for_want_of_scope_names_the_scope_and_refreshes_nothing() {
-    let challenge = r#"Bearer realm="files", error="insufficient_scope", scope="files.read files.write""#;
+    let challenge =
+        r#"Bearer realm="files", error="insufficient_scope", scope="files.read files.write""#;
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api([challenged(401, challenge), challenged(403, challenge)]);
+    rig.provider
+        .script_api([challenged(401, challenge), challenged(403, challenge)]);
     let replica = rig.replica();
     for _ in 0..2 {
         let error = replica.get().await.unwrap_err();
-        let Error::InsufficientScope { scope, .. } = &error else { panic!("{error}") };
+        let Error::InsufficientScope { scope, .. } = &error else {
+            panic!("{error}")
+        };
         assert_eq!(scope.as_deref(), Some("files.read files.write"));
-        assert!(error.to_string().contains("files.write") && !error.passes(), "{error}");
+        assert!(
+            error.to_string().contains("files.write") && !error.passes(),
+            "{error}"
+        );
     }
     rig.assert_nothing_spent(challenge);
 }
@@ -197,7 +253,10 @@ async fn case_27_a_403_never_costs_a_refresh() {
         Scripted::Status(403, json!({ "error": "forbidden" })),
         challenged(403, r#"Bearer realm="api""#),
         challenged(403, r#"Bearer error="invalid_token""#),
-        Scripted::Status(403, json!({ "error": "invalid_token", "message": "The access token expired" })),
+        Scripted::Status(
+            403,
+            json!({ "error": "invalid_token", "message": "The access token expired" }),
+        ),
     ];
     for mode in [Mode::On401, Mode::Expiry] {
         let mut rig = Rig::new(Knobs::rotating()).await;
@@ -206,7 +265,11 @@ async fn case_27_a_403_never_costs_a_refresh() {
         let replica = rig.replica();
         for answer in &answers {
             let error = replica.get().await.unwrap_err();
-            assert_eq!(error.status(), Some(StatusCode::FORBIDDEN), "{answer:?}: {error}");
+            assert_eq!(
+                error.status(),
+                Some(StatusCode::FORBIDDEN),
+                "{answer:?}: {error}"
+            );
             rig.assert_nothing_spent(&format!("{answer:?}"));
         }
         assert_eq!(rig.statuses(), [403; 4], "none is sent again");
@@ -216,7 +279,10 @@ async fn case_27_a_403_never_costs_a_refresh() {
 #[tokio::test]
 async fn case_28_a_401_for_an_invalid_request_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api([challenged(401, r#"Bearer error="invalid_request", error_description="no api key""#)]);
+    rig.provider.script_api([challenged(
+        401,
+        r#"Bearer error="invalid_request", error_description="no api key""#,
+    )]);
     let error = rig.replica().get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
     assert_eq!(rig.statuses(), [401]);
@@ -228,25 +294,42 @@ async fn case_30_of_several_challenges_the_one_for_bearer_tokens_counts() {
     let expired: [&[&str]; 6] = [
         &[r#"Basic realm="old clients", Bearer error="invalid_token""#],
         &[r#"Bearer realm="api", error="invalid_token", Basic realm="x""#],
-        &[r#"Negotiate, Bearer realm="a, b", error="invalid_token", error_description="it \"ended\", alas""#],
+        &[
+            r#"Negotiate, Bearer realm="a, b", error="invalid_token", error_description="it \"ended\", alas""#,
+        ],
         &[r#"Basic realm="Bearer error=\"insufficient_scope\"", Bearer error="invalid_token""#],
         &[r#"Basic realm="x""#, r#"bearer ERROR=invalid_token"#],
         &[r#"Digest realm="x", nonce="abc==", qop="auth,auth-int", Bearer error="invalid_token""#],
     ];
     for challenges in expired {
         let rig = Rig::stale(refusing(401, challenges, json!({}))).await;
-        rig.replica().get().await.unwrap_or_else(|error| panic!("{challenges:?}: {error}"));
-        assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![401, 200]), "{challenges:?}");
+        rig.replica()
+            .get()
+            .await
+            .unwrap_or_else(|error| panic!("{challenges:?}: {error}"));
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses()),
+            (1, vec![401, 200]),
+            "{challenges:?}"
+        );
     }
     let for_want_of_scope: [&[&str]; 3] = [
         &[r#"Basic realm="x", Bearer realm="api", error="insufficient_scope", scope="a b""#],
-        &[r#"Basic realm="error=\"invalid_token\"", Bearer error="insufficient_scope", scope="a b""#],
-        &[r#"Negotiate YWJj=="#, r#"Bearer scope="a b", error="insufficient_scope""#],
+        &[
+            r#"Basic realm="error=\"invalid_token\"", Bearer error="insufficient_scope", scope="a b""#,
+        ],
+        &[
+            r#"Negotiate YWJj=="#,
+            r#"Bearer scope="a b", error="insufficient_scope""#,
+        ],
     ];
     for challenges in for_want_of_scope {
         let rig = Rig::stale(refusing(401, challenges, json!({}))).await;
         let error = rig.replica().get().await.unwrap_err();
-        assert!(matches!(&error, Error::InsufficientScope { scope: Some(scope), .. } if scope == "a b"), "{error}");
+        assert!(
+            matches!(&error, Error::InsufficientScope { scope: Some(scope), .. } if scope == "a b"),
+            "{error}"
+        );
         rig.assert_nothing_spent(&format!("{challenges:?}"));
     }
 }
@@ -260,10 +343,26 @@ async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_t
     let quiet = own(json!({ "status": 419 }));
     let header = own(json!({ "status": 400, "header": { "name": "x-error", "text": "expired" } }));
     let cases: [(Profile, Scripted); 6] = [
-        (salesforce(), Scripted::Answer { status: 400, headers: vec![], body: soap.into() }),
-        (salesforce(), Scripted::Status(403, json!([{ "errorCode": "INVALID_SESSION_ID" }]))),
-        (own(json!({ "status": 403 })), Scripted::Status(403, json!({}))),
-        (own(json!({ "status": 200, "text": r#""code":"602""# })), Scripted::Status(200, marketo)),
+        (
+            salesforce(),
+            Scripted::Answer {
+                status: 400,
+                headers: vec![],
+                body: soap.into(),
+            },
+        ),
+        (
+            salesforce(),
+            Scripted::Status(403, json!([{ "errorCode": "INVALID_SESSION_ID" }])),
+        ),
+        (
+            own(json!({ "status": 403 })),
+            Scripted::Status(403, json!({})),
+        ),
+        (
+            own(json!({ "status": 200, "text": r#""code":"602""# })),
+            Scripted::Status(200, marketo),
+        ),
         (quiet, Scripted::Status(419, json!({}))),
         (
             header,
@@ -276,15 +375,30 @@ async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_t
     ];
     for (profile, expired) in cases {
         let mut rig = Rig::new(Knobs::rotating()).await;
-        rig.definition = OAuth2::new().base_url(rig.provider.api_url()).custom_profile(profile);
+        rig.definition = OAuth2::new()
+            .base_url(rig.provider.api_url())
+            .custom_profile(profile);
         rig.provider.script_api([expired.clone()]);
-        let answer = rig.replica().get().await.unwrap_or_else(|error| panic!("{expired:?}: {error}"));
-        assert_eq!(answer["id"], "user-1", "an answer that was looked into is whole: {expired:?}");
-        assert_eq!((rig.provider.refreshes(), rig.statuses().len()), (1, 2), "{expired:?}");
+        let answer = rig
+            .replica()
+            .get()
+            .await
+            .unwrap_or_else(|error| panic!("{expired:?}: {error}"));
+        assert_eq!(
+            answer["id"], "user-1",
+            "an answer that was looked into is whole: {expired:?}"
+        );
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses().len()),
+            (1, 2),
+            "{expired:?}"
+        );
     }
 
     let mut rig = Rig::new(Knobs::rotating()).await;
-    rig.definition = OAuth2::new().base_url(rig.provider.api_url()).custom_profile(salesforce());
+    rig.definition = OAuth2::new()
+        .base_url(rig.provider.api_url())
+        .custom_profile(salesforce());
     rig.provider.script_api([
         Scripted::Status(400, json!([{ "errorCode": "MALFORMED_QUERY" }])),
         Scripted::Status(403, json!([{ "errorCode": "REQUEST_LIMIT_EXCEEDED" }])),
@@ -292,7 +406,11 @@ async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_t
     let replica = rig.replica();
     for status in [400, 403] {
         let error = replica.get().await.unwrap_err();
-        assert_eq!(error.status().map(|status| status.as_u16()), Some(status), "{error}");
+        assert_eq!(
+            error.status().map(|status| status.as_u16()),
+            Some(status),
+            "{error}"
+        );
         rig.assert_nothing_spent("another error of that status");
     }
 }
@@ -301,11 +419,19 @@ async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_t
 async fn case_32_a_401_that_a_profile_says_is_not_about_the_token_costs_no_refresh() {
     let body = json!([{ "errorCode": "INVALID_AUTH", "message": "This Connected App is not attached to the org" }]);
     let mut rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api([Scripted::Status(401, body.clone()), Scripted::Status(401, json!({}))]);
-    rig.definition = OAuth2::new().base_url(rig.provider.api_url()).profile("salesforce");
+    rig.provider.script_api([
+        Scripted::Status(401, body.clone()),
+        Scripted::Status(401, json!({})),
+    ]);
+    rig.definition = OAuth2::new()
+        .base_url(rig.provider.api_url())
+        .profile("salesforce");
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
-    assert!(matches!(&error, Error::Status { body, .. } if body.contains("not attached")), "{error}");
+    assert!(
+        matches!(&error, Error::Status { body, .. } if body.contains("not attached")),
+        "{error}"
+    );
     assert_eq!(rig.statuses(), [401]);
     rig.assert_nothing_spent("not about the token");
     // Any other 401 is refreshed all the same.
@@ -322,8 +448,14 @@ async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_no
     let replica = rig.replica();
     let client = replica.client();
     let body = json!({ "name": "Ada" });
-    let error = rig.drive(client.post("/items").json(&body).send()).await.unwrap_err();
-    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("invalid_grant")), "{error}");
+    let error = rig
+        .drive(client.post("/items").json(&body).send())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains("invalid_grant")),
+        "{error}"
+    );
     assert!(!error.passes());
     assert_eq!(rig.statuses(), [401]);
     assert_eq!(rig.provider.api_calls()[0].body, body.to_string());
@@ -333,8 +465,14 @@ async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_no
     let connected = Value::Object(rig.provider.issue());
     rig.account.set(json!({ "oauth": connected }));
     rig.clock.advance(Duration::from_secs(31)).await;
-    let created: Value = rig.drive(client.post("/items").json(&body).send_json()).await.unwrap();
-    assert_eq!((created["name"].as_str(), rig.provider.refreshes()), (Some("Ada"), 1));
+    let created: Value = rig
+        .drive(client.post("/items").json(&body).send_json())
+        .await
+        .unwrap();
+    assert_eq!(
+        (created["name"].as_str(), rig.provider.refreshes()),
+        (Some("Ada"), 1)
+    );
 }
 
 #[tokio::test]
@@ -348,19 +486,41 @@ async fn case_35_a_request_follows_the_instance_to_where_the_refresh_says_it_is(
         record.insert("instance_url".into(), rig.provider.api_url().into());
         rig.account.set(json!({ "oauth": record }));
         let new = moved.api_url();
-        rig.provider.knobs(|knobs| drop(knobs.extra.insert("instance_url".into(), new.into())));
+        rig.provider
+            .knobs(|knobs| drop(knobs.extra.insert("instance_url".into(), new.into())));
 
-        let path = if absolute { rig.provider.api_url() + "/echo/a%20b" } else { "/echo/a%20b".to_owned() };
-        let request = rig.replica().client().post(path).query(&[("q", "x y&z")]).json(&json!({ "name": "Ada" }));
+        let path = if absolute {
+            rig.provider.api_url() + "/echo/a%20b"
+        } else {
+            "/echo/a%20b".to_owned()
+        };
+        let request = rig
+            .replica()
+            .client()
+            .post(path)
+            .query(&[("q", "x y&z")])
+            .json(&json!({ "name": "Ada" }));
         let answer: Value = request.send_json().await.unwrap();
 
         assert_eq!(answer, json!({ "moved": true }));
-        let (before, after) = (rig.provider.api_calls().remove(0), moved.api_calls().remove(0));
+        let (before, after) = (
+            rig.provider.api_calls().remove(0),
+            moved.api_calls().remove(0),
+        );
         assert_eq!((rig.statuses(), moved.api_calls().len()), (vec![401], 1));
-        assert_eq!((&after.method, &after.path, &after.query), (&before.method, &before.path, &before.query));
-        assert_eq!((&after.path[..], &after.query[..]), ("/api/echo/a%20b", "q=x+y%26z"));
+        assert_eq!(
+            (&after.method, &after.path, &after.query),
+            (&before.method, &before.path, &before.query)
+        );
+        assert_eq!(
+            (&after.path[..], &after.query[..]),
+            ("/api/echo/a%20b", "q=x+y%26z")
+        );
         assert_eq!(after.body, before.body);
-        assert_eq!(after.token, Some(text(&rig.account.oauth(), "access_token")));
+        assert_eq!(
+            after.token,
+            Some(text(&rig.account.oauth(), "access_token"))
+        );
         // The refresh went to where refreshes go, not to the instance.
         assert_eq!((rig.provider.refreshes(), moved.refreshes()), (1, 0));
     }
@@ -375,7 +535,10 @@ async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejec
         record["tokenExpiryTime"] = "2999-01-01T00:00:00.000Z".into();
         rig.account.set(json!({ "oauth": record }));
         rig.replica().get().await.unwrap();
-        assert_eq!((rig.provider.refreshes(), rig.statuses()), (1, vec![401, 200]));
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses()),
+            (1, vec![401, 200])
+        );
     }
 }
 
@@ -383,15 +546,20 @@ async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejec
 async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));
-    rig.account.set_secrets([Value::Object(rig.provider.issue())]);
+    rig.account
+        .set_secrets([Value::Object(rig.provider.issue())]);
     *rig.account.secret_state.lock().unwrap() = "error";
     let error = rig.replica().get().await.unwrap_err();
-    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1")), "{error}");
+    assert!(
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1")),
+        "{error}"
+    );
     assert!(rig.provider.api_calls().is_empty());
 }
 
 #[tokio::test]
-async fn case_38_a_rejected_secret_is_read_again_and_refreshed_by_the_platform_only_if_it_is_the_same() {
+async fn case_38_a_rejected_secret_is_read_again_and_refreshed_by_the_platform_only_if_it_is_the_same()
+ {
     // Somebody else has had it refreshed meanwhile.
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));
@@ -404,25 +572,44 @@ async fn case_38_a_rejected_secret_is_read_again_and_refreshed_by_the_platform_o
     replica.get().await.unwrap();
     assert_eq!(*rig.account.secret_calls.lock().unwrap(), ["read", "read"]);
     assert_eq!(rig.statuses(), [200, 401, 200]);
-    assert_eq!(rig.provider.authorizations().pop(), Some(format!("Bearer {}", text(&new, "access_token"))));
+    assert_eq!(
+        rig.provider.authorizations().pop(),
+        Some(format!("Bearer {}", text(&new, "access_token")))
+    );
 
     // It is the same as before.
     let newer = Value::Object(rig.provider.issue());
     rig.account.set_secrets([new, newer.clone()]);
     rig.provider.script_api([invalid_token()]);
     replica.get().await.unwrap();
-    assert_eq!(rig.account.secret_calls.lock().unwrap()[2..], ["read", "refresh"]);
+    assert_eq!(
+        rig.account.secret_calls.lock().unwrap()[2..],
+        ["read", "refresh"]
+    );
     assert_eq!(rig.statuses()[3..], [401, 200]);
-    assert_eq!(rig.provider.authorizations().pop(), Some(format!("Bearer {}", text(&newer, "access_token"))));
+    assert_eq!(
+        rig.provider.authorizations().pop(),
+        Some(format!("Bearer {}", text(&newer, "access_token")))
+    );
 
     // Many at once have it refreshed once.
     let newest = Value::Object(rig.provider.issue());
     rig.account.set_secrets([newer, newest]);
-    rig.provider.script_api([invalid_token(), invalid_token(), invalid_token()]);
+    rig.provider
+        .script_api([invalid_token(), invalid_token(), invalid_token()]);
     for answer in replica.get_at_once(3).await {
         answer.unwrap();
     }
-    assert_eq!(rig.account.secret_calls.lock().unwrap()[4..], ["read", "refresh"]);
+    assert_eq!(
+        rig.account.secret_calls.lock().unwrap()[4..],
+        ["read", "refresh"]
+    );
 
-    assert_eq!((*rig.account.begun.lock().unwrap(), rig.provider.token_calls().len()), (0, 0));
+    assert_eq!(
+        (
+            *rig.account.begun.lock().unwrap(),
+            rig.provider.token_calls().len()
+        ),
+        (0, 0)
+    );
 }

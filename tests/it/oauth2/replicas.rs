@@ -17,22 +17,32 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// A provider that lets a spent refresh token be used again for a while.
 fn with_grace() -> Knobs {
-    Knobs { grace: GRACE, ..Knobs::rotating() }
+    Knobs {
+        grace: GRACE,
+        ..Knobs::rotating()
+    }
 }
 
 /// Whether a refresh token was used after its end.
 fn was_reused(rig: &Rig) -> bool {
-    rig.provider.log().iter().any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
+    rig.provider
+        .log()
+        .iter()
+        .any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
 }
 
 /// Whether what is stored could be refreshed, by a provider without any grace.
 fn is_healthy(rig: &Rig) -> bool {
     rig.provider.knobs(|knobs| knobs.grace = Duration::ZERO);
-    rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    rig.provider
+        .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
 }
 
 /// Goes on with `work`, which is not over before `event` comes.
-async fn meanwhile<F: Future<Output: Debug>>(work: &mut Pin<Box<F>>, event: impl Future<Output = ()>) {
+async fn meanwhile<F: Future<Output: Debug>>(
+    work: &mut Pin<Box<F>>,
+    event: impl Future<Output = ()>,
+) {
     tokio::select! {
         biased;
         () = event => {}
@@ -46,8 +56,14 @@ async fn case_61_two_replicas_whose_token_expires_refresh_once() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let (one, other) = (broker.replica(&rig), broker.replica(&rig));
     let (ones, others) = tokio::join!(one.get_at_once(10), other.get_at_once(10));
-    assert!(ones.iter().chain(&others).all(Result::is_ok), "{ones:?} {others:?}");
-    assert_eq!((rig.provider.token_calls().len(), rig.statuses()), (1, vec![200; 20]));
+    assert!(
+        ones.iter().chain(&others).all(Result::is_ok),
+        "{ones:?} {others:?}"
+    );
+    assert_eq!(
+        (rig.provider.token_calls().len(), rig.statuses()),
+        (1, vec![200; 20])
+    );
     assert!(is_healthy(&rig));
 }
 
@@ -67,7 +83,10 @@ async fn case_62_a_replica_that_waited_for_another_one_uses_its_token() {
     second.await.unwrap();
     assert_eq!(rig.provider.token_calls().len(), 1);
     let counts = other.session.counts();
-    assert_eq!((counts.refreshes, counts.adopted, counts.failures), (0, 1, 0));
+    assert_eq!(
+        (counts.refreshes, counts.adopted, counts.failures),
+        (0, 1, 0)
+    );
 }
 
 #[tokio::test]
@@ -93,7 +112,10 @@ async fn case_63_without_the_lock_a_token_that_rotates_is_kept_for_later() {
         lock.set_down(true);
         rig.provider.expire_access_tokens();
         let error = replica.get().await.unwrap_err();
-        assert!(error.passes() && error.to_string().contains("no connection to the broker"), "{error}");
+        assert!(
+            error.passes() && error.to_string().contains("no connection to the broker"),
+            "{error}"
+        );
         assert_eq!(rig.provider.refreshes(), refreshes);
 
         lock.set_down(false);
@@ -110,7 +132,12 @@ async fn case_64_a_replica_that_lost_the_lock_while_it_stalled_sends_nothing() {
     let ((one, lock), other) = (broker.watched_replica(&rig), broker.replica(&rig));
     *rig.account.slow_reads.lock().unwrap() = 1;
     let mut stalled = Box::pin(one.get());
-    meanwhile(&mut stalled, rig.account.until(|account| *account.stalled.lock().unwrap() == 1)).await;
+    meanwhile(
+        &mut stalled,
+        rig.account
+            .until(|account| *account.stalled.lock().unwrap() == 1),
+    )
+    .await;
     assert!(lock.is_held());
     broker.cut();
     other.get().await.unwrap();
@@ -119,12 +146,18 @@ async fn case_64_a_replica_that_lost_the_lock_while_it_stalled_sends_nothing() {
     }
     rig.account.gate.0.add_permits(1);
     let error = stalled.await.unwrap_err();
-    assert!(error.passes() && error.to_string().contains("the lock was lost"), "{error}");
+    assert!(
+        error.passes() && error.to_string().contains("the lock was lost"),
+        "{error}"
+    );
     assert_eq!(rig.provider.token_calls().len(), 1);
 
     rig.clock.advance(A_WHILE).await;
     one.get().await.unwrap();
-    assert_eq!((rig.provider.token_calls().len(), was_reused(&rig)), (1, false));
+    assert_eq!(
+        (rig.provider.token_calls().len(), was_reused(&rig)),
+        (1, false)
+    );
 }
 
 #[tokio::test]
@@ -134,7 +167,12 @@ async fn case_66_who_gives_back_a_lock_that_it_lost_takes_it_from_nobody() {
     let ((one, lock), other) = (broker.watched_replica(&rig), broker.replica(&rig));
     *rig.account.slow_reads.lock().unwrap() = 1;
     let mut stalled = Box::pin(one.get());
-    meanwhile(&mut stalled, rig.account.until(|account| *account.stalled.lock().unwrap() == 1)).await;
+    meanwhile(
+        &mut stalled,
+        rig.account
+            .until(|account| *account.stalled.lock().unwrap() == 1),
+    )
+    .await;
     broker.cut();
     let hold = rig.provider.hold_token_answers();
     let mut refreshing = Box::pin(other.get());
@@ -153,7 +191,11 @@ async fn case_66_who_gives_back_a_lock_that_it_lost_takes_it_from_nobody() {
 #[tokio::test]
 async fn case_67_a_token_that_another_replica_spent_is_replaced_by_what_that_one_saves() {
     // Each of them finds the same token before either has spent it, and there is no lock.
-    let rig = Rig::expired(Knobs { kill_family_on_reuse: false, ..Knobs::rotating() }).await;
+    let rig = Rig::expired(Knobs {
+        kill_family_on_reuse: false,
+        ..Knobs::rotating()
+    })
+    .await;
     let (one, other) = (rig.replica(), rig.replica());
     rig.account.fail([Fault::Wait]);
     let mut first = Box::pin(one.get());
@@ -164,8 +206,18 @@ async fn case_67_a_token_that_another_replica_spent_is_replaced_by_what_that_one
     first.await.unwrap();
     rig.drive(second).await.unwrap();
     let counts = other.session.counts();
-    assert_eq!((counts.refreshes, counts.adopted, counts.failures), (0, 1, 0));
-    assert_eq!(rig.provider.token_calls().iter().map(|call| call.status).collect::<Vec<_>>(), [Some(200), Some(400)]);
+    assert_eq!(
+        (counts.refreshes, counts.adopted, counts.failures),
+        (0, 1, 0)
+    );
+    assert_eq!(
+        rig.provider
+            .token_calls()
+            .iter()
+            .map(|call| call.status)
+            .collect::<Vec<_>>(),
+        [Some(200), Some(400)]
+    );
     other.get().await.unwrap();
     assert!(is_healthy(&rig));
 }
@@ -177,11 +229,16 @@ async fn case_67_what_another_replica_saved_long_ago_is_refreshed_when_it_is_rej
     busy.get().await.unwrap();
     rig.provider.expire_access_tokens();
     idle.get().await.unwrap();
-    assert_eq!(rig.statuses()[2..], [401, 401, 200], "its own token, the one of the other, a new one");
+    assert_eq!(
+        rig.statuses()[2..],
+        [401, 401, 200],
+        "its own token, the one of the other, a new one"
+    );
     assert_eq!(rig.provider.refreshes(), 2);
 
     // That is all that is tried.
-    rig.provider.script_api(vec![Scripted::Status(401, json!({})); 5]);
+    rig.provider
+        .script_api(vec![Scripted::Status(401, json!({})); 5]);
     busy.get().await.unwrap_err();
     assert_eq!((rig.statuses().len(), rig.provider.refreshes()), (8, 3));
 }
@@ -194,11 +251,15 @@ async fn case_69_a_dead_token_is_not_sent_again_as_long_as_it_is_the_stored_one(
     for _ in 0..3 {
         let error = rig.drive(replica.get()).await.unwrap_err();
         assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
-        assert_eq!((rig.provider.token_calls().len(), rig.account.savings()), (1, 0));
+        assert_eq!(
+            (rig.provider.token_calls().len(), rig.account.savings()),
+            (1, 0)
+        );
         rig.clock.advance(A_WHILE).await;
     }
     // It is about that token and no other.
-    rig.account.set(json!({ "oauth": rig.provider.issue_expired() }));
+    rig.account
+        .set(json!({ "oauth": rig.provider.issue_expired() }));
     rig.drive(replica.get()).await.unwrap();
     assert_eq!(rig.provider.token_calls().len(), 2);
 }
@@ -218,7 +279,11 @@ async fn case_70_replicas_whose_token_is_dead_recover_when_the_user_connects_aga
     for replica in &replicas {
         rig.drive(replica.get()).await.unwrap();
     }
-    assert_eq!(rig.provider.token_calls().len(), calls, "the new token is good as it is");
+    assert_eq!(
+        rig.provider.token_calls().len(),
+        calls,
+        "the new token is good as it is"
+    );
 }
 
 #[tokio::test]
@@ -227,7 +292,10 @@ async fn case_18_a_credential_that_was_disconnected_is_not_refreshed_any_more() 
     let replica = rig.replica();
     rig.account.set(json!({ "oauth": null }));
     let error = rig.drive(replica.get()).await.unwrap_err();
-    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("taken away")), "{error}");
+    assert!(
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains("taken away")),
+        "{error}"
+    );
     assert!(rig.provider.token_calls().is_empty());
     assert_eq!(rig.account.stored(), json!({ "oauth": null }));
 }
@@ -246,14 +314,26 @@ async fn case_70_a_credential_that_is_connected_again_elsewhere_is_used_there() 
         let replica = rig.replica();
         replica.get().await.unwrap();
         rig.provider.revoke_all();
-        let tokens = if expired { elsewhere.issue_expired() } else { elsewhere.issue() };
+        let tokens = if expired {
+            elsewhere.issue_expired()
+        } else {
+            elsewhere.issue()
+        };
         rig.account.set(at(&elsewhere, tokens));
         rig.drive(replica.get()).await.unwrap();
         replica.get().await.unwrap();
-        assert_eq!((rig.provider.token_calls().len(), elsewhere.refreshes()), (0, usize::from(expired)));
+        assert_eq!(
+            (rig.provider.token_calls().len(), elsewhere.refreshes()),
+            (0, usize::from(expired))
+        );
         assert_eq!(rig.statuses(), [200, 401]);
         let seen = format!("{:?}", rig.provider.api_calls());
-        assert!(!elsewhere.secrets().iter().any(|secret| seen.contains(secret)));
+        assert!(
+            !elsewhere
+                .secrets()
+                .iter()
+                .any(|secret| seen.contains(secret))
+        );
         assert_eq!(rig.account.stored()["prodEnv"], elsewhere.url());
     }
 }
@@ -271,11 +351,20 @@ async fn case_71_the_lock_is_held_however_long_the_exchange_takes() {
     let mut second = Box::pin(other.get());
     meanwhile(&mut second, lock.asked(1)).await;
     meanwhile(&mut first, rig.drive(hold.held(2))).await;
-    assert!(!broker.is_free(&rig).await, "the first answer is given up, and the lock is not");
+    assert!(
+        !broker.is_free(&rig).await,
+        "the first answer is given up, and the lock is not"
+    );
     hold.release();
     first.await.unwrap();
     second.await.unwrap();
-    assert_eq!((one.session.counts().refreshes, other.session.counts().refreshes), (1, 0));
+    assert_eq!(
+        (
+            one.session.counts().refreshes,
+            other.session.counts().refreshes
+        ),
+        (1, 0)
+    );
     assert!(is_healthy(&rig));
 }
 
@@ -310,11 +399,15 @@ async fn killed_before_it_could_save(rig: &Rig) {
         () = rig.account.saving_begun(1) => {}
     }
     process.kill();
-    assert_eq!((rig.provider.token_calls().len(), rig.account.savings()), (1, 0));
+    assert_eq!(
+        (rig.provider.token_calls().len(), rig.account.savings()),
+        (1, 0)
+    );
 }
 
 #[tokio::test]
-async fn case_74_after_a_crash_before_the_saving_the_next_replica_refreshes_within_the_grace_period() {
+async fn case_74_after_a_crash_before_the_saving_the_next_replica_refreshes_within_the_grace_period()
+ {
     let rig = Rig::expired(with_grace()).await;
     killed_before_it_could_save(&rig).await;
     let other = rig.replica();
@@ -341,6 +434,13 @@ async fn case_74_a_replica_whose_own_answer_was_lost_says_that_the_outcome_is_un
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.provider.script_token([Scripted::DropAfterCommit]);
     let error = rig.drive(rig.replica().get()).await.unwrap_err();
-    assert!(matches!(&error, Error::ReauthRequired(text) if text.contains("(outcome unknown)")), "{error}");
-    assert_eq!(rig.spent()[0], rig.spent()[1], "the one retry is with the same token");
+    assert!(
+        matches!(&error, Error::ReauthRequired(text) if text.contains("(outcome unknown)")),
+        "{error}"
+    );
+    assert_eq!(
+        rig.spent()[0],
+        rig.spent()[1],
+        "the one retry is with the same token"
+    );
 }

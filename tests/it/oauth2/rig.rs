@@ -5,7 +5,9 @@ use emulator::provider::{Knobs, Provider, ProviderConfig};
 use futures_util::future::BoxFuture;
 use sailor::{
     descriptor::Descriptor,
-    oauth2::{AuthorizedClient, Mode, OAuth2, RefreshLock, Session, Store, StoreError, Tools, Trouble},
+    oauth2::{
+        AuthorizedClient, Mode, OAuth2, RefreshLock, Session, Store, StoreError, Tools, Trouble,
+    },
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -113,12 +115,20 @@ impl Account {
     /// An account with this configuration, such as `{"oauth": {…}}`.
     pub fn new(config: Value) -> Arc<Self> {
         let id = config["_account"].as_str().map(str::to_owned);
-        Arc::new(Self { id, keys: Mutex::new(Some(config)), ..Self::default() })
+        Arc::new(Self {
+            id,
+            keys: Mutex::new(Some(config)),
+            ..Self::default()
+        })
     }
 
     /// What is stored now.
     pub fn stored(&self) -> Value {
-        self.keys.lock().unwrap().clone().expect("the account exists")
+        self.keys
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("the account exists")
     }
 
     /// What is stored now in the field `oauth`.
@@ -158,12 +168,14 @@ impl Account {
 
     /// Waits until `count` savings have begun.
     pub async fn saving_begun(&self, count: usize) {
-        self.until(|account| *account.begun.lock().unwrap() >= count).await;
+        self.until(|account| *account.begun.lock().unwrap() >= count)
+            .await;
     }
 
     /// Waits until `count` readings have found no credential.
     pub async fn looked_in_vain(&self, count: usize) {
-        self.until(|account| *account.in_vain.lock().unwrap() >= count).await;
+        self.until(|account| *account.in_vain.lock().unwrap() >= count)
+            .await;
     }
 
     /// What a reading waits for after it has read.
@@ -231,7 +243,10 @@ pub struct ReplicaStore {
 impl ReplicaStore {
     fn merge(&self, keys: &Map<String, Value>) {
         let mut config = self.config.lock().unwrap();
-        Arc::make_mut(&mut config).as_object_mut().unwrap().extend(keys.clone());
+        Arc::make_mut(&mut config)
+            .as_object_mut()
+            .unwrap()
+            .extend(keys.clone());
     }
 }
 
@@ -248,7 +263,10 @@ impl Store for ReplicaStore {
             self.account.take_time().await;
             let read = self.account.keys.lock().unwrap().clone();
             self.account.stall().await;
-            if read.as_ref().is_none_or(|config| config["oauth"]["refresh_token"].is_null()) {
+            if read
+                .as_ref()
+                .is_none_or(|config| config["oauth"]["refresh_token"].is_null())
+            {
                 *self.account.in_vain.lock().unwrap() += 1;
                 self.account.changed.notify_waiters();
             }
@@ -256,7 +274,11 @@ impl Store for ReplicaStore {
         })
     }
 
-    fn save<'a>(&'a self, keys: Map<String, Value>, taken: &'a AtomicBool) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        taken: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let account = &self.account;
             *account.begun.lock().unwrap() += 1;
@@ -284,7 +306,10 @@ impl Store for ReplicaStore {
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
                     let message = "the step's configuration has no `_account`";
-                    return Err(StoreError { nowhere: true, ..StoreError::passing(message) });
+                    return Err(StoreError {
+                        nowhere: true,
+                        ..StoreError::passing(message)
+                    });
                 }
                 None => {}
             }
@@ -318,15 +343,26 @@ impl Store for ReplicaStore {
         Box::pin(std::future::ready(()))
     }
 
-    fn secret<'a>(&'a self, id: &'a str, refresh: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+    fn secret<'a>(
+        &'a self,
+        id: &'a str,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Value, StoreError>> {
         Box::pin(async move {
             let mut secrets = self.account.secrets.lock().unwrap();
             let state = *self.account.secret_state.lock().unwrap();
-            self.account.secret_calls.lock().unwrap().push(if refresh { "refresh" } else { "read" });
+            self.account.secret_calls.lock().unwrap().push(if refresh {
+                "refresh"
+            } else {
+                "read"
+            });
             if refresh && secrets.len() > 1 {
                 secrets.pop_front();
             }
-            let credentials = secrets.front().cloned().ok_or_else(|| StoreError::passing("no such secret"))?;
+            let credentials = secrets
+                .front()
+                .cloned()
+                .ok_or_else(|| StoreError::passing("no such secret"))?;
             Ok(json!({ "id": id, "attributes": { "state": state, "credentials": credentials } }))
         })
     }
@@ -335,11 +371,18 @@ impl Store for ReplicaStore {
 /// A member that is text.
 #[track_caller]
 pub fn text(record: &Value, name: &str) -> String {
-    record[name].as_str().unwrap_or_else(|| panic!("{name} is no text")).to_owned()
+    record[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("{name} is no text"))
+        .to_owned()
 }
 
 fn gone() -> StoreError {
-    StoreError { gone: true, refused: true, ..StoreError::passing("404 Not Found") }
+    StoreError {
+        gone: true,
+        refused: true,
+        ..StoreError::passing("404 Not Found")
+    }
 }
 
 /// A provider, an account connected with it, and a clock that stands still.
@@ -383,13 +426,30 @@ impl Rig {
         Self::with_clock(Clock::paused(), knobs, record).await
     }
 
-    async fn with_clock(clock: Clock, knobs: Knobs, record: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
-        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+    async fn with_clock(
+        clock: Clock,
+        knobs: Knobs,
+        record: impl FnOnce(&Provider) -> Map<String, Value>,
+    ) -> Self {
+        let provider = Provider::start(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
+        .await
+        .unwrap();
         // No other test has this one: all of them may use one broker.
         let id = format!("account-{}", uuid::Uuid::new_v4());
         let account = Account::new(json!({ "_account": id, "oauth": record(&provider) }));
         let definition = OAuth2::new().base_url(provider.api_url());
-        Self { provider, account, definition, descriptor: descriptor(), mode: None, lock: None, clock }
+        Self {
+            provider,
+            account,
+            definition,
+            descriptor: descriptor(),
+            mode: None,
+            lock: None,
+            clock,
+        }
     }
 
     /// Another process that uses the account.
@@ -409,17 +469,32 @@ impl Rig {
         if let Some(id) = &account.id {
             config["_account"] = id.as_str().into();
         }
-        let store = ReplicaStore { config: Mutex::new(Arc::new(config)), account, reports: Mutex::default() };
-        Replica { session: Session::new(self.definition.clone(), descriptor, tools), store: Arc::new(store) }
+        let store = ReplicaStore {
+            config: Mutex::new(Arc::new(config)),
+            account,
+            reports: Mutex::default(),
+        };
+        Replica {
+            session: Session::new(self.definition.clone(), descriptor, tools),
+            store: Arc::new(store),
+        }
     }
 
     /// What a process has: clients, and the environment with the provider's one client.
     pub fn tools(&self) -> Tools {
-        let values =
-            [self.provider.client_id().to_owned(), self.provider.client_secret().to_owned(), self.provider.url()];
+        let values = [
+            self.provider.client_id().to_owned(),
+            self.provider.client_secret().to_owned(),
+            self.provider.url(),
+        ];
         Tools {
-            direct: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
-            environment: Arc::new(move |name| Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())),
+            direct: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+            environment: Arc::new(move |name| {
+                Some(values[ENVIRONMENT.iter().position(|n| *n == name)?].clone())
+            }),
             mode: self.mode,
             lock: self.lock.clone(),
             owner: "flow/step".into(),
@@ -428,12 +503,20 @@ impl Rig {
 
     /// What the API has answered so far, in the order of the requests.
     pub fn statuses(&self) -> Vec<u16> {
-        self.provider.api_calls().iter().map(|call| call.status.unwrap_or_default()).collect()
+        self.provider
+            .api_calls()
+            .iter()
+            .map(|call| call.status.unwrap_or_default())
+            .collect()
     }
 
     /// The refresh tokens that the token endpoint was sent, in order.
     pub fn spent(&self) -> Vec<String> {
-        self.provider.token_calls().iter().map(|call| call.form["refresh_token"].clone()).collect()
+        self.provider
+            .token_calls()
+            .iter()
+            .map(|call| call.form["refresh_token"].clone())
+            .collect()
     }
 
     /// Lets the clock run while `work` does: for what waits between its tries.
@@ -479,7 +562,9 @@ impl Clock {
     pub async fn drive_by<T>(&self, step: Duration, work: impl Future<Output = T>) -> T {
         let ticking = async {
             loop {
-                tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
+                tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5)))
+                    .await
+                    .unwrap();
                 tokio::time::advance(step).await;
             }
         };

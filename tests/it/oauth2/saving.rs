@@ -40,9 +40,25 @@ async fn case_13_a_saving_that_fails_twice_is_tried_again_before_the_request_goe
     rig.account.fail([Fault::Fail, Fault::Fail]);
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
-    assert_eq!((*rig.account.begun.lock().unwrap(), rig.account.savings(), rig.provider.refreshes()), (3, 1, 1));
-    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
-    assert_eq!((replica.session.counts().unsaved, replica.store.reports.lock().unwrap().len()), (0, 0));
+    assert_eq!(
+        (
+            *rig.account.begun.lock().unwrap(),
+            rig.account.savings(),
+            rig.provider.refreshes()
+        ),
+        (3, 1, 1)
+    );
+    assert!(
+        rig.provider
+            .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    );
+    assert_eq!(
+        (
+            replica.session.counts().unsaved,
+            replica.store.reports.lock().unwrap().len()
+        ),
+        (0, 0)
+    );
 }
 
 /// A saving that does not end is one that fails.
@@ -58,14 +74,21 @@ async fn case_13_a_saving_that_hangs_is_given_up_and_tried_again() {
 
 /// How the trouble looks as an error event is shown by the process tests.
 #[tokio::test]
-async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_saved_when_that_works() {
+async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_saved_when_that_works()
+ {
     let rig = Rig::expired(Knobs::rotating()).await;
     let old = text(&rig.account.oauth(), "refresh_token");
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     let reports = replica.store.reports.lock().unwrap().clone();
-    assert_eq!(reports.iter().map(|trouble| trouble.name).collect::<Vec<_>>(), ["UnsavedCredentials"]);
+    assert_eq!(
+        reports
+            .iter()
+            .map(|trouble| trouble.name)
+            .collect::<Vec<_>>(),
+        ["UnsavedCredentials"]
+    );
     assert!(replica.session.has_unsaved_rotation());
     assert_eq!(replica.session.counts().unsaved, 1);
 
@@ -81,8 +104,12 @@ async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_sa
     assert_eq!(rig.spent(), [old, text(&config, "refresh_token")]);
 
     *rig.account.down.lock().unwrap() = false;
-    rig.drive(rig.account.until(|account| account.savings() > 0)).await;
-    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    rig.drive(rig.account.until(|account| account.savings() > 0))
+        .await;
+    assert!(
+        rig.provider
+            .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    );
     rig.drive(replica.session.close()).await;
     assert!(!replica.session.has_unsaved_rotation());
     assert_eq!(rig.account.savings(), 1);
@@ -104,7 +131,11 @@ async fn case_14_an_access_token_that_cannot_be_saved_is_no_error_event() {
 /// previous record, and a provider with a grace period still takes it.
 #[tokio::test]
 async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_whole() {
-    let rig = Rig::expired(Knobs { grace: Duration::from_secs(30), ..Knobs::rotating() }).await;
+    let rig = Rig::expired(Knobs {
+        grace: Duration::from_secs(30),
+        ..Knobs::rotating()
+    })
+    .await;
     let previous = rig.account.stored();
     rig.account.fail([Fault::Hang]);
     let dying = rig.replica();
@@ -116,7 +147,10 @@ async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_w
 
     let restarted = rig.replica();
     restarted.get().await.unwrap();
-    assert_eq!(rig.spent(), vec![text(&previous["oauth"], "refresh_token"); 2]);
+    assert_eq!(
+        rig.spent(),
+        vec![text(&previous["oauth"], "refresh_token"); 2]
+    );
     let saved = rig.account.oauth();
     let pair = (text(&saved, "access_token"), text(&saved, "refresh_token"));
     let is_pair = |kind: &Kind| matches!(kind, Kind::Issued { access, refresh: Some(refresh), .. } if (access, refresh) == (&pair.0, &pair.1));
@@ -127,13 +161,16 @@ async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_w
 /// The platform has no versions: that the credential is gone shows when it is read and when it is saved, each time for a
 /// while.
 #[tokio::test]
-async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked() {
+async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked()
+ {
     // Seen when it is read before the saving, and not before the saving itself.
     for held_at_saving in [false, true] {
         let mut rig = Rig::expired(Knobs::rotating()).await;
         let profile = json!({ "name": "revoking", "revoke_uri": rig.provider.revoke_url() });
         let profile = Profile::from_json(&profile.to_string()).unwrap();
-        rig.definition = OAuth2::new().base_url(rig.provider.api_url()).custom_profile(profile);
+        rig.definition = OAuth2::new()
+            .base_url(rig.provider.api_url())
+            .custom_profile(profile);
         let replica = rig.replica();
         let error = if held_at_saving {
             rig.account.fail([Fault::Wait]);
@@ -152,7 +189,10 @@ async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_a
             });
             answer.unwrap_err()
         };
-        assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains("removed")), "{error}");
+        assert!(
+            matches!(&error, Error::ReauthRequired(reason) if reason.contains("removed")),
+            "{error}"
+        );
         assert!(!rig.account.exists());
         let log = rig.provider.log();
         let issued = log.iter().filter_map(|entry| match &entry.kind {
@@ -163,7 +203,11 @@ async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_a
             Kind::Revoked { token } => Some(token.clone()),
             _ => None,
         });
-        assert_eq!(revoked.collect::<Vec<_>>(), issued.skip(1).collect::<Vec<_>>(), "the new one, and it alone");
+        assert_eq!(
+            revoked.collect::<Vec<_>>(),
+            issued.skip(1).collect::<Vec<_>>(),
+            "the new one, and it alone"
+        );
         assert!(rig.provider.api_calls().is_empty());
         // Nobody asks the provider for it again.
         let error = replica.get().await.unwrap_err();
@@ -174,13 +218,20 @@ async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_a
 
 /// A rig whose provider can revoke, and which forgives nothing.
 async fn revoking() -> Rig {
-    let mut rig = Rig::expired(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+    let mut rig = Rig::expired(Knobs {
+        kill_family_on_reuse: true,
+        ..Knobs::rotating()
+    })
+    .await;
     rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
     rig
 }
 
 fn was_revoked(rig: &Rig) -> bool {
-    rig.provider.log().iter().any(|entry| matches!(entry.kind, Kind::Revoked { .. }))
+    rig.provider
+        .log()
+        .iter()
+        .any(|entry| matches!(entry.kind, Kind::Revoked { .. }))
 }
 
 /// As from a gateway while the platform's API is started anew.
@@ -191,10 +242,18 @@ async fn a_404_at_saving_that_the_account_belies_revokes_nothing() {
         rig.account.fail((0..missing).map(|_| Fault::Missing));
         let replica = rig.replica();
         rig.drive(replica.get()).await.unwrap();
-        rig.drive(rig.account.until(|account| account.savings() > 0)).await;
+        rig.drive(rig.account.until(|account| account.savings() > 0))
+            .await;
         rig.drive(replica.session.close()).await;
-        assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation(), "{missing}");
-        assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")), "{missing}");
+        assert!(
+            !was_revoked(&rig) && !replica.session.has_unsaved_rotation(),
+            "{missing}"
+        );
+        assert!(
+            rig.provider
+                .is_spendable(&text(&rig.account.oauth(), "refresh_token")),
+            "{missing}"
+        );
         assert_eq!(rig.statuses(), [200], "{missing}");
         rig.provider.expire_access_tokens();
         rig.replica().get().await.unwrap();
@@ -217,8 +276,14 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
     });
     answer.unwrap();
     assert!(!was_revoked(&rig));
-    assert_eq!((rig.account.savings(), replica.session.counts().unsaved), (1, 0));
-    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    assert_eq!(
+        (rig.account.savings(), replica.session.counts().unsaved),
+        (1, 0)
+    );
+    assert!(
+        rig.provider
+            .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    );
 }
 
 /// Whoever stops has no time to be sure.
@@ -241,15 +306,25 @@ async fn a_process_that_stops_while_an_account_is_missing_revokes_nothing() {
 #[tokio::test]
 async fn a_404_over_rest_is_no_loss_where_the_queue_has_taken_the_keys() {
     let rig = revoking().await;
-    rig.account.fail([Fault::Queued, Fault::Queued, Fault::Queued, Fault::Queued]);
+    rig.account
+        .fail([Fault::Queued, Fault::Queued, Fault::Queued, Fault::Queued]);
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     // Nothing is tried on in the background, and nobody is told of a token that could be lost.
     rig.drive(replica.session.close()).await;
-    assert_eq!((*rig.account.begun.lock().unwrap(), replica.session.counts().unsaved), (3, 0));
+    assert_eq!(
+        (
+            *rig.account.begun.lock().unwrap(),
+            replica.session.counts().unsaved
+        ),
+        (3, 0)
+    );
     assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation());
     assert!(replica.store.reports.lock().unwrap().is_empty());
-    assert!(rig.provider.is_spendable(&text(&rig.account.oauth(), "refresh_token")));
+    assert!(
+        rig.provider
+            .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
+    );
 }
 
 /// That the queue has taken them is not forgotten when the rest of the saving is given up.
@@ -261,7 +336,13 @@ async fn keys_that_the_queue_took_are_not_revoked_after_a_saving_that_was_given_
     rig.drive(replica.get()).await.unwrap();
     rig.drive(replica.session.close()).await;
     assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation());
-    assert_eq!((*rig.account.begun.lock().unwrap(), replica.session.counts().unsaved), (3, 0));
+    assert_eq!(
+        (
+            *rig.account.begun.lock().unwrap(),
+            replica.session.counts().unsaved
+        ),
+        (3, 0)
+    );
 }
 
 #[tokio::test]
@@ -273,16 +354,20 @@ async fn a_report_that_nobody_takes_does_not_hold_up_a_stop() {
     rig.drive(replica.get()).await.unwrap();
     assert_eq!(replica.store.reports.lock().unwrap().len(), 1);
     let closed = tokio::time::timeout(Duration::from_secs(300), replica.session.close());
-    rig.drive(closed).await.expect("the stop waits for the report");
+    rig.drive(closed)
+        .await
+        .expect("the stop waits for the report");
     assert!(!replica.session.has_unsaved_rotation());
 }
 
 /// The same while it is read before a refresh: one 404, and one answer without credentials.
 #[tokio::test]
 async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {
-    for (before, reason) in
-        [(None, "removed"), (Some(json!({})), "taken away"), (Some(json!({ "oauth": {} })), "taken away")]
-    {
+    for (before, reason) in [
+        (None, "removed"),
+        (Some(json!({})), "taken away"),
+        (Some(json!({ "oauth": {} })), "taken away"),
+    ] {
         let rig = Rig::expired(Knobs::rotating()).await;
         let stored = rig.account.stored();
         let lose = || match &before {
@@ -301,7 +386,10 @@ async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {
         rig.provider.expire_access_tokens();
         lose();
         let error = rig.drive(replica.get()).await.unwrap_err();
-        assert!(matches!(&error, Error::ReauthRequired(why) if why.contains(reason)), "{before:?}: {error}");
+        assert!(
+            matches!(&error, Error::ReauthRequired(why) if why.contains(reason)),
+            "{before:?}: {error}"
+        );
         assert_eq!(rig.provider.refreshes(), 1, "{before:?}");
     }
 }
@@ -314,11 +402,15 @@ async fn case_19_what_the_user_has_connected_meanwhile_is_not_overwritten_but_us
     let connected = Value::Object(rig.provider.issue());
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
-        rig.account.set(json!({ "_account": "account-1", "oauth": connected.clone() }));
+        rig.account
+            .set(json!({ "_account": "account-1", "oauth": connected.clone() }));
         held.release();
     });
     answer.unwrap();
-    assert_eq!((rig.account.oauth(), rig.account.savings()), (connected.clone(), 0));
+    assert_eq!(
+        (rig.account.oauth(), rig.account.savings()),
+        (connected.clone(), 0)
+    );
     let token = format!("Bearer {}", text(&connected, "access_token"));
     assert_eq!(rig.provider.authorizations(), [token]);
     // What is refreshed next is the new connection.
@@ -335,11 +427,19 @@ async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     let connected = Value::Object(rig.provider.issue());
-    rig.account.set(json!({ "_account": "account-1", "oauth": connected.clone() }));
+    rig.account
+        .set(json!({ "_account": "account-1", "oauth": connected.clone() }));
     *rig.account.down.lock().unwrap() = false;
-    rig.drive(rig.account.until(|_| !replica.session.has_unsaved_rotation())).await;
+    rig.drive(
+        rig.account
+            .until(|_| !replica.session.has_unsaved_rotation()),
+    )
+    .await;
     replica.get().await.unwrap();
-    assert_eq!((rig.account.oauth(), rig.account.savings()), (connected.clone(), 0));
+    assert_eq!(
+        (rig.account.oauth(), rig.account.savings()),
+        (connected.clone(), 0)
+    );
     let token = format!("Bearer {}", text(&connected, "access_token"));
     assert_eq!(rig.provider.authorizations().last(), Some(&token));
 }
@@ -347,7 +447,11 @@ async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
 /// However often that happens, the store's token is known to be an old one.
 #[tokio::test]
 async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_twice() {
-    let rig = Rig::new(Knobs { kill_family_on_reuse: true, ..Knobs::rotating() }).await;
+    let rig = Rig::new(Knobs {
+        kill_family_on_reuse: true,
+        ..Knobs::rotating()
+    })
+    .await;
     rig.account.fail((0..100).map(|_| Fault::Nowhere));
     let replica = rig.replica();
     for _ in 0..100 {
@@ -355,18 +459,28 @@ async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_tw
         replica.get().await.unwrap();
     }
     let spent = rig.spent();
-    assert_eq!(spent.iter().collect::<std::collections::BTreeSet<_>>().len(), spent.len());
+    assert_eq!(
+        spent
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        spent.len()
+    );
     assert_eq!((spent.len(), rig.account.savings()), (100, 0));
 }
 
 #[tokio::test]
-async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing() {
+async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing()
+{
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Nowhere]);
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     let reports = replica.store.reports.lock().unwrap().clone();
-    assert!(matches!(&reports[..], [trouble] if trouble.message.contains("`_account`")), "{reports:?}");
+    assert!(
+        matches!(&reports[..], [trouble] if trouble.message.contains("`_account`")),
+        "{reports:?}"
+    );
     // Waiting mends nothing: it is neither tried again nor waited for.
     assert_eq!(*rig.account.begun.lock().unwrap(), 1);
     replica.get().await.unwrap();

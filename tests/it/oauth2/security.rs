@@ -38,16 +38,32 @@ async fn case_100_an_address_of_another_origin_is_refused_before_a_token_is_used
         assert!(matches!(error, Error::Refused(_)), "{address}: {error}");
     }
     assert!(
-        rig.provider.log().iter().all(|entry| matches!(entry.kind, Kind::Issued { .. })),
+        rig.provider
+            .log()
+            .iter()
+            .all(|entry| matches!(entry.kind, Kind::Issued { .. })),
         "{:?}",
         rig.provider.log()
     );
     assert!(elsewhere.log().is_empty());
-    let error = replica.client().get("people:batch").send().await.unwrap_err();
+    let error = replica
+        .client()
+        .get("people:batch")
+        .send()
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("a slash before it"), "{error}");
     // No other host, though it looks like one.
-    let answer: Value = replica.client().get(format!("//{}/../echo/x", elsewhere.addr())).send_json().await.unwrap();
-    assert_eq!((&answer["path"], elsewhere.log().len()), (&json!("/api/echo/x"), 0));
+    let answer: Value = replica
+        .client()
+        .get(format!("//{}/../echo/x", elsewhere.addr()))
+        .send_json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (&answer["path"], elsewhere.log().len()),
+        (&json!("/api/echo/x"), 0)
+    );
 }
 
 #[tokio::test]
@@ -55,19 +71,43 @@ async fn case_100_an_origin_that_is_allowed_gets_the_token() {
     let mut rig = Rig::new(Knobs::default()).await;
     let other = format!("http://localhost:{}", rig.provider.addr().port());
     rig.definition = rig.definition.clone().allow_origin(&other);
-    let answer: Value = rig.replica().client().get(format!("{other}/api/echo")).send_json().await.unwrap();
-    assert_eq!(format!("http://{}", answer["host"].as_str().unwrap()), other);
+    let answer: Value = rig
+        .replica()
+        .client()
+        .get(format!("{other}/api/echo"))
+        .send_json()
+        .await
+        .unwrap();
+    assert_eq!(
+        format!("http://{}", answer["host"].as_str().unwrap()),
+        other
+    );
 }
 
 /// A secret of the platform's is read to see where its API is, but its token is not sent.
 #[tokio::test]
 async fn case_100_with_a_secret_of_the_platforms_another_origin_is_refused_too() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::default()).await);
-    rig.account.set_secrets([Value::Object(rig.provider.issue())]);
+    rig.account
+        .set_secrets([Value::Object(rig.provider.issue())]);
     rig.account.set(json!({ "secretId": "secret-1" }));
-    let error = rig.replica().client().get(format!("{}/me", elsewhere.api_url())).send().await.unwrap_err();
+    let error = rig
+        .replica()
+        .client()
+        .get(format!("{}/me", elsewhere.api_url()))
+        .send()
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error}");
-    assert!(elsewhere.log().is_empty() && !rig.account.secret_calls.lock().unwrap().contains(&"refresh"));
+    assert!(
+        elsewhere.log().is_empty()
+            && !rig
+                .account
+                .secret_calls
+                .lock()
+                .unwrap()
+                .contains(&"refresh")
+    );
 }
 
 /// The reference component's verifyCredentials.
@@ -85,49 +125,80 @@ async fn verify(rig: &Rig, base: &str, token: Value) -> anyhow::Result<Verified>
 #[tokio::test]
 async fn case_104_verifying_a_valid_token_says_yes_and_spends_nothing() {
     let rig = Rig::new(Knobs::rotating()).await;
-    let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap();
-    assert_eq!((verified, rig.statuses(), rig.provider.token_calls().len()), (Verified::Yes, vec![200], 0));
+    let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+        .await
+        .unwrap();
+    assert_eq!(
+        (verified, rig.statuses(), rig.provider.token_calls().len()),
+        (Verified::Yes, vec![200], 0)
+    );
 }
 
 #[tokio::test]
 async fn case_104_credentials_that_are_refused_are_not_verified_and_the_reason_is_told() {
     // An expired token is none of them: it is refreshed.
     let rig = Rig::stale(Knobs::rotating()).await;
-    let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap();
+    let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+        .await
+        .unwrap();
     assert_eq!((verified, rig.provider.refreshes()), (Verified::Yes, 1));
 
     let refusal = |status| Scripted::Status(status, json!({ "error": "no such user" }));
-    for (answers, refreshes, reason) in
-        [(vec![refusal(401), refusal(401)], 1, "401 Unauthorized"), (vec![refusal(403)], 0, "403 Forbidden")]
-    {
+    for (answers, refreshes, reason) in [
+        (vec![refusal(401), refusal(401)], 1, "401 Unauthorized"),
+        (vec![refusal(403)], 0, "403 Forbidden"),
+    ] {
         let rig = Rig::new(Knobs::rotating()).await;
         rig.provider.script_api(answers);
-        let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap();
-        let Verified::No(text) = verified else { panic!("{reason} is verified") };
-        assert!(text.contains(reason) && text.contains("no such user"), "{text}");
+        let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+            .await
+            .unwrap();
+        let Verified::No(text) = verified else {
+            panic!("{reason} is verified")
+        };
+        assert!(
+            text.contains(reason) && text.contains("no such user"),
+            "{text}"
+        );
         assert_eq!(rig.provider.refreshes(), refreshes, "{reason}");
     }
 
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider.revoke_all();
-    let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap();
-    assert!(matches!(&verified, Verified::No(text) if text.contains("connected again")), "{verified:?}");
+    let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+        .await
+        .unwrap();
+    assert!(
+        matches!(&verified, Verified::No(text) if text.contains("connected again")),
+        "{verified:?}"
+    );
 }
 
 #[tokio::test]
 async fn case_104_trouble_on_the_way_is_an_error_and_no_verdict() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![Scripted::DropBefore; 4]);
-    let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap_err();
+    let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("has no answer"), "{error}");
-    rig.provider.script_api(vec![Scripted::Status(503, json!({})); 4]);
-    let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap_err();
+    rig.provider
+        .script_api(vec![Scripted::Status(503, json!({})); 4]);
+    let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("503"), "{error}");
     // The token endpoint is away.
     let rig = Rig::stale(Knobs::rotating()).await;
-    rig.provider.script_token(vec![Scripted::Status(503, json!({})); 3]);
-    let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth()).await.unwrap_err();
-    assert!(error.to_string().contains("no access token could be had"), "{error}");
+    rig.provider
+        .script_token(vec![Scripted::Status(503, json!({})); 3]);
+    let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("no access token could be had"),
+        "{error}"
+    );
 }
 
 /// Also F57. Two accounts, requests of both at once, and both expire again and again.
@@ -135,28 +206,57 @@ async fn case_104_trouble_on_the_way_is_an_error_and_no_verdict() {
 async fn case_105_two_credentials_in_one_process_are_never_mixed() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let accounts = ["first", "second"].map(|name| {
-        let account = Account::new(json!({ "_account": name, "oauth": rig.provider.issue_expired() }));
+        let account =
+            Account::new(json!({ "_account": name, "oauth": rig.provider.issue_expired() }));
         (name, rig.replica_with(account.clone()), account)
     });
     for round in 0..5 {
         let requests = accounts.iter().flat_map(|(name, replica, _)| {
-            (0..10).map(move |n| replica.client().get(format!("/echo/{name}/{round}/{n}")).send())
+            (0..10).map(move |n| {
+                replica
+                    .client()
+                    .get(format!("/echo/{name}/{round}/{n}"))
+                    .send()
+            })
         });
         assert!(join_all(requests).await.iter().all(Result::is_ok));
         rig.provider.expire_access_tokens();
     }
     let mut family_of = BTreeMap::new();
     for entry in rig.provider.log() {
-        if let Kind::Issued { access, refresh, family } = entry.kind {
-            family_of.extend([Some(access), refresh].into_iter().flatten().map(|token| (token, family)));
+        if let Kind::Issued {
+            access,
+            refresh,
+            family,
+        } = entry.kind
+        {
+            family_of.extend(
+                [Some(access), refresh]
+                    .into_iter()
+                    .flatten()
+                    .map(|token| (token, family)),
+            );
         }
     }
     for (name, replica, account) in &accounts {
         let own = family_of[&text(&account.oauth(), "refresh_token")];
-        let calls = rig.provider.api_calls().into_iter().filter(|call| call.path.contains(name));
-        let families = calls.map(|call| family_of[&call.token.unwrap()]).collect::<Vec<_>>();
-        assert!(families.len() > 50 && families.iter().all(|family| *family == own), "{name}: {families:?}");
-        assert_eq!((replica.session.counts().refreshes, account.savings()), (5, 5), "{name}");
+        let calls = rig
+            .provider
+            .api_calls()
+            .into_iter()
+            .filter(|call| call.path.contains(name));
+        let families = calls
+            .map(|call| family_of[&call.token.unwrap()])
+            .collect::<Vec<_>>();
+        assert!(
+            families.len() > 50 && families.iter().all(|family| *family == own),
+            "{name}: {families:?}"
+        );
+        assert_eq!(
+            (replica.session.counts().refreshes, account.savings()),
+            (5, 5),
+            "{name}"
+        );
     }
     assert_eq!(rig.provider.refreshes(), 10);
 }
@@ -165,7 +265,10 @@ async fn case_105_two_credentials_in_one_process_are_never_mixed() {
 async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_is_over() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
-    let reject = |count| rig.provider.script_api(vec![Scripted::Status(401, json!({})); count]);
+    let reject = |count| {
+        rig.provider
+            .script_api(vec![Scripted::Status(401, json!({})); count])
+    };
     let mut refreshes = 0;
     for _ in 0..10 {
         reject(2);
@@ -181,7 +284,10 @@ async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_
     replica.get().await.unwrap();
     reject(1);
     let error = replica.get().await.unwrap_err();
-    assert_eq!((error.status().unwrap().as_u16(), rig.provider.refreshes()), (401, refreshes));
+    assert_eq!(
+        (error.status().unwrap().as_u16(), rig.provider.refreshes()),
+        (401, refreshes)
+    );
     rig.clock.advance(Duration::from_secs(61)).await;
     reject(1);
     replica.get().await.unwrap();
@@ -191,8 +297,12 @@ async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_
 /// What authors see of it in their tests.
 #[tokio::test]
 async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
-    let provider =
-        Provider::start(ProviderConfig { knobs: Knobs::rotating(), ..ProviderConfig::default() }).await.unwrap();
+    let provider = Provider::start(ProviderConfig {
+        knobs: Knobs::rotating(),
+        ..ProviderConfig::default()
+    })
+    .await
+    .unwrap();
     let component = component().unwrap();
     let harness = || {
         Harness::new(&component, "makeRequest")
@@ -210,8 +320,18 @@ async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
 
     let run = harness();
     let saved = run.saved_keys();
-    let emitted = run.run(json!({ "method": "GET", "path": "/me" })).await.unwrap();
-    assert_eq!((saved.all().len(), emitted.data::<Value>().len(), provider.refreshes()), (1, 1, 2));
+    let emitted = run
+        .run(json!({ "method": "GET", "path": "/me" }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            saved.all().len(),
+            emitted.data::<Value>().len(),
+            provider.refreshes()
+        ),
+        (1, 1, 2)
+    );
 }
 
 #[tokio::test]
@@ -220,10 +340,23 @@ async fn f48_a_challenge_for_claims_asks_for_the_user_with_them_and_costs_no_ref
     let claims = "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZX19fQ==";
     let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{claims}""#);
     let headers = vec![("www-authenticate".to_owned(), challenge)];
-    rig.provider.script_api([Scripted::Answer { status: 401, headers, body: String::new() }]);
+    rig.provider.script_api([Scripted::Answer {
+        status: 401,
+        headers,
+        body: String::new(),
+    }]);
     let error = rig.replica().get().await.unwrap_err();
-    assert!(matches!(&error, Error::ReauthRequired(reason) if reason.contains(claims)), "{error}");
-    assert_eq!((rig.provider.token_calls().len(), rig.provider.api_calls().len()), (0, 1));
+    assert!(
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains(claims)),
+        "{error}"
+    );
+    assert_eq!(
+        (
+            rig.provider.token_calls().len(),
+            rig.provider.api_calls().len()
+        ),
+        (0, 1)
+    );
 }
 
 /// And what the other host says about a request without a token says nothing of the token.
@@ -232,12 +365,30 @@ async fn f56_a_redirect_to_another_origin_does_not_take_the_token_with_it_and_co
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     for status in [301, 302, 303, 307, 308] {
         let headers = vec![("location".to_owned(), format!("{}/me", elsewhere.api_url()))];
-        rig.provider.script_api([Scripted::Answer { status, headers, body: String::new() }]);
+        rig.provider.script_api([Scripted::Answer {
+            status,
+            headers,
+            body: String::new(),
+        }]);
         let error = rig.replica().get().await.unwrap_err();
-        assert_eq!(error.status().map(|status| status.as_u16()), Some(401), "{status}: {error}");
+        assert_eq!(
+            error.status().map(|status| status.as_u16()),
+            Some(401),
+            "{status}: {error}"
+        );
     }
-    assert_eq!((elsewhere.api_calls().len(), elsewhere.authorizations().len()), (5, 0));
-    let seen = elsewhere.api_calls().iter().map(|call| format!("{:?}", call.headers)).collect::<String>();
+    assert_eq!(
+        (
+            elsewhere.api_calls().len(),
+            elsewhere.authorizations().len()
+        ),
+        (5, 0)
+    );
+    let seen = elsewhere
+        .api_calls()
+        .iter()
+        .map(|call| format!("{:?}", call.headers))
+        .collect::<String>();
     assert!(!seen.contains(&text(&rig.account.oauth(), "access_token")));
     assert!(rig.provider.token_calls().is_empty());
 }
@@ -245,9 +396,13 @@ async fn f56_a_redirect_to_another_origin_does_not_take_the_token_with_it_and_co
 #[tokio::test]
 async fn f56_a_redirect_within_the_origin_takes_the_token_with_it() {
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api([Scripted::Redirect("/api/echo/moved".into())]);
+    rig.provider
+        .script_api([Scripted::Redirect("/api/echo/moved".into())]);
     let answer = rig.replica().get().await.unwrap();
-    assert_eq!((&answer["path"], rig.statuses()), (&json!("/api/echo/moved"), vec![307, 200]));
+    assert_eq!(
+        (&answer["path"], rig.statuses()),
+        (&json!("/api/echo/moved"), vec![307, 200])
+    );
 }
 
 /// Where a request that must not be done twice is redirected after it was done, nothing has it sent again.
@@ -257,37 +412,91 @@ async fn f49_a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens
     let replica = rig.replica();
     let post = async |to: String| {
         let headers = vec![("location".to_owned(), to)];
-        rig.provider.script_api([Scripted::Answer { status: 303, headers, body: String::new() }]);
-        rig.drive(replica.client().post("/echo/orders").json(&json!({ "n": 1 })).send()).await
+        rig.provider.script_api([Scripted::Answer {
+            status: 303,
+            headers,
+            body: String::new(),
+        }]);
+        rig.drive(
+            replica
+                .client()
+                .post("/echo/orders")
+                .json(&json!({ "n": 1 }))
+                .send(),
+        )
+        .await
     };
     let error = post("http://127.0.0.1:1/".into()).await.unwrap_err();
-    assert!(matches!(error, Error::NoAnswer { repeatable: false, .. }) && !error.passes(), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::NoAnswer {
+                repeatable: false,
+                ..
+            }
+        ) && !error.passes(),
+        "{error}"
+    );
     for status in [401, 429, 503] {
         elsewhere.script_api([Scripted::retry_after(status, "1")]);
-        let error = post(format!("{}/x", elsewhere.api_url())).await.unwrap_err();
-        assert_eq!(error.status().map(|status| status.as_u16()), Some(status), "{error}");
+        let error = post(format!("{}/x", elsewhere.api_url()))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.status().map(|status| status.as_u16()),
+            Some(status),
+            "{error}"
+        );
     }
     assert_eq!(rig.statuses(), [303; 4]);
-    assert_eq!((elsewhere.authorizations().len(), rig.provider.refreshes()), (0, 0));
-    assert!(elsewhere.api_calls().iter().all(|call| call.method == "GET" && call.body.is_empty()));
+    assert_eq!(
+        (elsewhere.authorizations().len(), rig.provider.refreshes()),
+        (0, 0)
+    );
+    assert!(
+        elsewhere
+            .api_calls()
+            .iter()
+            .all(|call| call.method == "GET" && call.body.is_empty())
+    );
 
-    let outcome: Value = post("/api/echo/orders/1".into()).await.unwrap().json().await.unwrap();
-    assert_eq!((&outcome["method"], &outcome["path"]), (&json!("GET"), &json!("/api/echo/orders/1")));
+    let outcome: Value = post("/api/echo/orders/1".into())
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (&outcome["method"], &outcome["path"]),
+        (&json!("GET"), &json!("/api/echo/orders/1"))
+    );
     assert_eq!(rig.statuses()[4..], [303, 200]);
 }
 
 #[tokio::test]
-async fn f49_a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_where_the_token_may_go() {
+async fn f49_a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_where_the_token_may_go()
+ {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     let post = async |to: String| {
         rig.provider.script_api([Scripted::Redirect(to)]);
-        replica.client().post("/echo/old").query(&[("a", "1")]).json(&json!({ "n": 1 })).send_json::<Value>().await
+        replica
+            .client()
+            .post("/echo/old")
+            .query(&[("a", "1")])
+            .json(&json!({ "n": 1 }))
+            .send_json::<Value>()
+            .await
     };
     let made = post("/api/echo/new?b=2".into()).await.unwrap();
-    assert_eq!((&made["path"], &made["body"]), (&json!("/api/echo/new"), &json!(r#"{"n":1}"#)));
+    assert_eq!(
+        (&made["path"], &made["body"]),
+        (&json!("/api/echo/new"), &json!(r#"{"n":1}"#))
+    );
     assert_eq!(made["query"], json!("b=2"));
-    let error = post(format!("{}/echo/new", elsewhere.api_url())).await.unwrap_err();
+    let error = post(format!("{}/echo/new", elsewhere.api_url()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error}");
     assert!(elsewhere.log().is_empty());
 }
@@ -295,26 +504,55 @@ async fn f49_a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_whe
 #[tokio::test]
 async fn f49_a_post_that_is_redirected_in_a_circle_comes_to_an_end() {
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![Scripted::Redirect("/api/echo/round".into()); 20]);
-    let error = rig.replica().client().post("/echo/round").send().await.unwrap_err();
-    assert_eq!((error.status().map(|status| status.as_u16()), rig.statuses().len()), (Some(307), 11));
+    rig.provider
+        .script_api(vec![Scripted::Redirect("/api/echo/round".into()); 20]);
+    let error = rig
+        .replica()
+        .client()
+        .post("/echo/round")
+        .send()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (
+            error.status().map(|status| status.as_u16()),
+            rig.statuses().len()
+        ),
+        (Some(307), 11)
+    );
 }
 
 /// Clients take `Authorization` off when they are redirected, but no other header.
 #[tokio::test]
 async fn f56_a_token_in_a_header_of_its_own_follows_no_redirect() {
     let (elsewhere, mut rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
-    let profile = json!({ "name": "own", "token_header": { "name": "x-acme-token", "scheme": "" } }).to_string();
-    rig.definition =
-        OAuth2::new().base_url(rig.provider.api_url()).custom_profile(Profile::from_json(&profile).unwrap());
-    rig.provider.script_api(vec![Scripted::Redirect(format!("{}/me", elsewhere.api_url())); 2]);
+    let profile =
+        json!({ "name": "own", "token_header": { "name": "x-acme-token", "scheme": "" } })
+            .to_string();
+    rig.definition = OAuth2::new()
+        .base_url(rig.provider.api_url())
+        .custom_profile(Profile::from_json(&profile).unwrap());
+    rig.provider.script_api(vec![
+        Scripted::Redirect(format!(
+            "{}/me",
+            elsewhere.api_url()
+        ));
+        2
+    ]);
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
-    assert_eq!((error.status().unwrap().as_u16(), error.passes()), (307, false), "{error}");
+    assert_eq!(
+        (error.status().unwrap().as_u16(), error.passes()),
+        (307, false),
+        "{error}"
+    );
     let raw = replica.client().get("/me").send_any_status().await.unwrap();
     assert_eq!(raw.status().as_u16(), 307);
     assert!(elsewhere.log().is_empty() && rig.provider.token_calls().is_empty());
     let call = rig.provider.api_calls().remove(0);
-    assert_eq!(call.headers["x-acme-token"].to_str().unwrap(), text(&rig.account.oauth(), "access_token"));
+    assert_eq!(
+        call.headers["x-acme-token"].to_str().unwrap(),
+        text(&rig.account.oauth(), "access_token")
+    );
     assert_eq!(call.authorization, None);
 }

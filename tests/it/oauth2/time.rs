@@ -8,13 +8,20 @@ use tokio::time::Instant;
 
 /// When the token endpoint was called.
 fn refreshed_at(rig: &Rig) -> Vec<Instant> {
-    let calls = rig.provider.log().into_iter().filter(|entry| matches!(entry.kind, Kind::TokenCall(_)));
+    let calls = rig
+        .provider
+        .log()
+        .into_iter()
+        .filter(|entry| matches!(entry.kind, Kind::TokenCall(_)));
     calls.map(|entry| entry.at).collect()
 }
 
 #[tokio::test]
 async fn case_93_a_token_that_lives_shorter_than_the_margin_is_not_refreshed_with_every_request() {
-    let knobs = Knobs { access_lifetime: Duration::from_secs(40), ..Knobs::rotating() };
+    let knobs = Knobs {
+        access_lifetime: Duration::from_secs(40),
+        ..Knobs::rotating()
+    };
     let rig = Rig::expired(knobs).await;
     let replica = rig.replica();
     for _ in 0..200 {
@@ -31,7 +38,11 @@ async fn case_93_a_token_that_lives_shorter_than_the_margin_is_not_refreshed_wit
 /// An exchange has 15 s, so the slow one takes 12.
 #[tokio::test]
 async fn case_95_a_lifetime_counts_from_the_request_however_late_its_answer_comes() {
-    let rig = Rig::expired(Knobs { access_lifetime: Duration::from_secs(60), ..Knobs::rotating() }).await;
+    let rig = Rig::expired(Knobs {
+        access_lifetime: Duration::from_secs(60),
+        ..Knobs::rotating()
+    })
+    .await;
     let replica = rig.replica();
     let held = rig.provider.hold_token_answers();
     let (answer, ()) = tokio::join!(replica.get(), async {
@@ -43,7 +54,10 @@ async fn case_95_a_lifetime_counts_from_the_request_however_late_its_answer_come
     // 61 s after the request, 49 s after the answer.
     rig.clock.advance(Duration::from_secs(49)).await;
     replica.get().await.unwrap();
-    assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![200, 200], 2));
+    assert_eq!(
+        (rig.statuses(), rig.provider.refreshes()),
+        (vec![200, 200], 2)
+    );
 }
 
 /// Each with an account of its own, since who finds the other's token does not ask at all.
@@ -51,11 +65,16 @@ async fn case_95_a_lifetime_counts_from_the_request_however_late_its_answer_come
 async fn case_96_replicas_with_the_same_expiry_do_not_all_come_at_once() {
     const REPLICAS: usize = 50;
     let rig = Rig::expired(Knobs::default()).await;
-    let replicas = (0..REPLICAS).map(|_| rig.replica_with(Account::new(rig.account.stored()))).collect::<Vec<_>>();
+    let replicas = (0..REPLICAS)
+        .map(|_| rig.replica_with(Account::new(rig.account.stored())))
+        .collect::<Vec<_>>();
     let all_get = || join_all(replicas.iter().map(Replica::get));
     assert!(all_get().await.iter().all(Result::is_ok));
     let first = Instant::now();
-    assert!(refreshed_at(&rig).iter().all(|at| *at == first), "they all begin alike");
+    assert!(
+        refreshed_at(&rig).iter().all(|at| *at == first),
+        "they all begin alike"
+    );
     rig.clock.advance(Duration::from_secs(3539)).await;
     for _ in 0..8 {
         assert!(all_get().await.iter().all(Result::is_ok));
@@ -63,8 +82,15 @@ async fn case_96_replicas_with_the_same_expiry_do_not_all_come_at_once() {
     }
     rig.provider.token_called(2 * REPLICAS).await;
     let mut at_once = BTreeMap::<Instant, usize>::new();
-    refreshed_at(&rig).into_iter().filter(|at| *at > first).for_each(|at| *at_once.entry(at).or_default() += 1);
+    refreshed_at(&rig)
+        .into_iter()
+        .filter(|at| *at > first)
+        .for_each(|at| *at_once.entry(at).or_default() += 1);
     assert_eq!(at_once.values().sum::<usize>(), REPLICAS);
-    assert!(at_once.len() > 2 && at_once.values().all(|count| *count <= REPLICAS / 2), "{:?}", at_once.values());
+    assert!(
+        at_once.len() > 2 && at_once.values().all(|count| *count <= REPLICAS / 2),
+        "{:?}",
+        at_once.values()
+    );
     assert!(rig.statuses().iter().all(|status| *status == 200));
 }

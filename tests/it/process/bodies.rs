@@ -9,13 +9,19 @@ const ID: &str = "x-ipaas-object-storage-id";
 
 impl Rig {
     async fn passing_through(config: EmulatorConfig) -> Self {
-        let step = Step { is_passthrough: true, ..Step::default() };
+        let step = Step {
+            is_passthrough: true,
+            ..Step::default()
+        };
         Self::new(EmulatorConfig { step, ..config }).await
     }
 
     /// Keeps a body as a step before this one does.
     fn keep(&self, id: &str, body: &Value) {
-        let sealed = self.emulator.cipher().seal(body.to_string().into(), Encoding::Raw);
+        let sealed = self
+            .emulator
+            .cipher()
+            .seal(body.to_string().into(), Encoding::Raw);
         self.emulator.platform().set_object(id, sealed);
     }
 
@@ -26,13 +32,17 @@ impl Rig {
             (format!("earlier_{n}"), entry)
         });
         let passthrough: serde_json::Map<String, Value> = steps.collect();
-        let message = json!({ "headers": {}, "body": { "script": script }, "passthrough": passthrough });
+        let message =
+            json!({ "headers": {}, "body": { "script": script }, "passthrough": passthrough });
         self.emulator.send(&message, &Headers::new());
     }
 
     fn fetched(&self) -> usize {
         let calls = self.emulator.platform().calls();
-        calls.iter().filter(|call| call.line().starts_with("GET /objects/")).count()
+        calls
+            .iter()
+            .filter(|call| call.line().starts_with("GET /objects/"))
+            .count()
     }
 }
 
@@ -40,8 +50,17 @@ impl Rig {
 async fn error(rig: &Rig) -> String {
     let errors = rig.events(EventKind::Error, 1).await;
     rig.settled().await;
-    assert_eq!((rig.so_far(EventKind::Data).len(), rig.so_far(EventKind::Rejected).len()), (0, 1));
-    errors[0].body["error"]["message"].as_str().unwrap().to_owned()
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Data).len(),
+            rig.so_far(EventKind::Rejected).len()
+        ),
+        (0, 1)
+    );
+    errors[0].body["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -57,14 +76,22 @@ async fn bodies_of_earlier_steps_that_nothing_reads_are_not_fetched() {
 
 #[tokio::test]
 async fn references_are_handed_on_as_they_are_where_large_bodies_are_kept() {
-    let config = EmulatorConfig { lightweight: true, ..EmulatorConfig::default() };
-    let rig = Rig::passing_through(config).await.variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
+    let config = EmulatorConfig {
+        lightweight: true,
+        ..EmulatorConfig::default()
+    };
+    let rig = Rig::passing_through(config)
+        .await
+        .variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
     let component = rig.start();
     // Below the threshold and above it.
     rig.send_with_references(json!([["data", { "body": { "n": 1 } }], ["big", 200]]), 40);
     for event in rig.events(EventKind::Data, 2).await {
         let entry = &event.body["passthrough"]["earlier_39"];
-        assert_eq!(entry, &json!({ "headers": { ID: "kept-39", "own": "h" }, "body": {} }));
+        assert_eq!(
+            entry,
+            &json!({ "headers": { ID: "kept-39", "own": "h" }, "body": {} })
+        );
     }
     component.stop().await;
     assert_eq!(rig.fetched(), 0);
@@ -78,7 +105,10 @@ async fn references_are_fetched_once_where_bodies_travel_with_their_messages() {
     rig.send_with_references(json!([["many", 3]]), 20);
     for event in rig.events(EventKind::Data, 3).await {
         let entry = &event.body["passthrough"]["earlier_19"];
-        assert_eq!(entry, &json!({ "headers": { "own": "h" }, "body": { "kept": 19 } }));
+        assert_eq!(
+            entry,
+            &json!({ "headers": { "own": "h" }, "body": { "kept": 19 } })
+        );
     }
     component.stop().await;
     assert_eq!(rig.fetched(), 20);
@@ -92,7 +122,10 @@ async fn references_that_a_module_hands_on_itself_are_fetched_as_well() {
     let passthrough = json!({ "earlier": { "headers": { ID: "kept-0" }, "body": {} } });
     rig.send(json!([["data", { "body": {}, "passthrough": passthrough }]]));
     let data = rig.events(EventKind::Data, 1).await;
-    assert_eq!(data[0].body["passthrough"]["earlier"], json!({ "headers": {}, "body": { "kept": 0 } }));
+    assert_eq!(
+        data[0].body["passthrough"]["earlier"],
+        json!({ "headers": {}, "body": { "kept": 0 } })
+    );
 }
 
 #[tokio::test]
@@ -103,7 +136,10 @@ async fn no_more_is_fetched_than_may_go_out() {
     let component = rig.start();
     rig.send_with_references(json!([["data", { "body": {} }]]), 100);
     let message = error(&rig).await;
-    let size = message.strip_prefix("Outgoing message size ").and_then(|rest| rest.split(' ').next()).unwrap();
+    let size = message
+        .strip_prefix("Outgoing message size ")
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap();
     assert!(size.parse::<usize>().unwrap() > 100_000, "{message}");
     assert!(message.ends_with("exceeds limit of 100000."), "{message}");
     component.stop().await;
@@ -119,49 +155,94 @@ async fn a_body_of_an_earlier_step_that_is_too_large_to_go_out_is_not_read_on() 
     let _component = rig.start();
     rig.send_with_references(json!([["data", { "body": {} }]]), 1);
     let message = error(&rig).await;
-    assert!(message.starts_with("Failed to get message body with id=kept-0: the answer is larger"), "{message}");
-    assert!(message.contains("100016 bytes (raise ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT"), "{message}");
+    assert!(
+        message.starts_with("Failed to get message body with id=kept-0: the answer is larger"),
+        "{message}"
+    );
+    assert!(
+        message.contains("100016 bytes (raise ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
 async fn a_storage_that_is_away_for_seconds_makes_no_errors() {
     let rig = Rig::with_prefetch(5).await;
     for n in 0..5 {
-        rig.keep(&format!("kept-{n}"), &json!({ "script": [["data", { "body": { "n": n } }]] }));
+        rig.keep(
+            &format!("kept-{n}"),
+            &json!({ "script": [["data", { "body": { "n": n } }]] }),
+        );
     }
     // More than were tried before, of every kind that passes.
-    let faults = [Fault::Status(503), Fault::Drop, Fault::Status(429), Fault::Status(500), Fault::Status(408)];
-    rig.emulator.platform().fail("GET /objects/", faults.into_iter().cycle().take(15));
+    let faults = [
+        Fault::Status(503),
+        Fault::Drop,
+        Fault::Status(429),
+        Fault::Status(500),
+        Fault::Status(408),
+    ];
+    rig.emulator
+        .platform()
+        .fail("GET /objects/", faults.into_iter().cycle().take(15));
     let component = rig.start();
     for n in 0..5 {
-        rig.emulator.send(&json!({ "headers": { ID: format!("kept-{n}") }, "body": {} }), &Headers::new());
+        rig.emulator.send(
+            &json!({ "headers": { ID: format!("kept-{n}") }, "body": {} }),
+            &Headers::new(),
+        );
     }
     rig.settled().await;
-    assert_eq!((rig.so_far(EventKind::Data).len(), rig.so_far(EventKind::Error).len()), (5, 0));
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Data).len(),
+            rig.so_far(EventKind::Error).len()
+        ),
+        (5, 0)
+    );
     component.stop().await;
     assert_eq!(rig.fetched(), 20);
 }
 
 #[tokio::test]
-async fn given_a_variable_that_counts_the_tries_then_a_storage_that_is_away_is_an_error_after_them() {
-    let rig = Rig::with_prefetch(1).await.variable("REQUEST_MAX_RETRY", "1");
-    rig.emulator.platform().fail("GET /objects/", [const { Fault::Status(503) }; 2]);
+async fn given_a_variable_that_counts_the_tries_then_a_storage_that_is_away_is_an_error_after_them()
+{
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("REQUEST_MAX_RETRY", "1");
+    rig.emulator
+        .platform()
+        .fail("GET /objects/", [const { Fault::Status(503) }; 2]);
     rig.keep("kept", &json!({ "script": [["data", { "body": {} }]] }));
     let _component = rig.start();
-    rig.emulator.send(&json!({ "headers": { ID: "kept" }, "body": {} }), &Headers::new());
+    rig.emulator.send(
+        &json!({ "headers": { ID: "kept" }, "body": {} }),
+        &Headers::new(),
+    );
     assert_eq!(error(&rig).await, "Failed to get message body with id=kept");
     assert_eq!(rig.fetched(), 2);
 }
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_an_error_that_names_limit_and_setting() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", "100000");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", "100000");
     rig.keep("kept", &json!({ "pad": "x".repeat(200_000) }));
     let component = rig.start();
-    rig.emulator.send(&json!({ "headers": { ID: "kept" }, "body": {} }), &Headers::new());
+    rig.emulator.send(
+        &json!({ "headers": { ID: "kept" }, "body": {} }),
+        &Headers::new(),
+    );
     let message = error(&rig).await;
-    assert!(message.starts_with("Failed to get message body with id=kept: "), "{message}");
-    assert!(message.contains("100000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"), "{message}");
+    assert!(
+        message.starts_with("Failed to get message body with id=kept: "),
+        "{message}"
+    );
+    assert!(
+        message.contains("100000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
+        "{message}"
+    );
     component.stop().await;
     assert_eq!(rig.fetched(), 1);
 }
@@ -173,21 +254,39 @@ async fn a_compressed_body_that_is_larger_than_it_looks_is_an_error() {
     bomb.write_all(&vec![b'0'; 20 << 20]).unwrap();
     let answer = ResponseTemplate::new(200).insert_header("content-encoding", "gzip");
     let storage = MockServer::start().await;
-    Mock::given(any()).respond_with(answer.set_body_bytes(bomb.finish().unwrap())).mount(&storage).await;
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", "10000000");
+    Mock::given(any())
+        .respond_with(answer.set_body_bytes(bomb.finish().unwrap()))
+        .mount(&storage)
+        .await;
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", "10000000");
     let rig = rig.variable("ELASTICIO_OBJECT_STORAGE_URI", storage.uri());
     let rig = rig.variable("ELASTICIO_OBJECT_STORAGE_TOKEN", "t");
     let _component = rig.start();
-    rig.emulator.send(&json!({ "headers": { ID: "kept" }, "body": {} }), &Headers::new());
+    rig.emulator.send(
+        &json!({ "headers": { ID: "kept" }, "body": {} }),
+        &Headers::new(),
+    );
     let message = error(&rig).await;
-    assert!(message.contains("10000000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"), "{message}");
+    assert!(
+        message.contains("10000000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
+        "{message}"
+    );
     assert_eq!(storage.received_requests().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_configuration_beyond_its_limit_ends_the_start_with_limit_and_setting() {
-    let step = Step { config: json!({ "a": "x".repeat(200_000) }), ..Step::default() };
-    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+    let step = Step {
+        config: json!({ "a": "x".repeat(200_000) }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let rig = rig.variable("ELASTICIO_CONFIGURATION_SIZE_LIMIT", "100000");
     let output = rig.run().await;
     assert_eq!(output.status.code(), Some(1));
@@ -195,14 +294,24 @@ async fn a_configuration_beyond_its_limit_ends_the_start_with_limit_and_setting(
     let reason = String::from_utf8(output.stderr).unwrap();
     assert!(reason.contains(told), "{reason}");
     let errors = rig.events(EventKind::Error, 1).await;
-    assert!(errors[0].body["error"]["message"].as_str().unwrap().contains(told));
+    assert!(
+        errors[0].body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains(told)
+    );
     assert_eq!(rig.emulator.platform().calls().len(), 1, "asked again");
 }
 
 #[tokio::test]
 async fn a_platform_that_is_away_at_the_start_is_waited_for() {
     let rig = Rig::with_prefetch(1).await;
-    let faults = [Fault::Status(503), Fault::Drop, Fault::Status(502), Fault::Status(429)];
+    let faults = [
+        Fault::Status(503),
+        Fault::Drop,
+        Fault::Status(502),
+        Fault::Status(429),
+    ];
     rig.emulator.platform().fail("GET .*/steps/", faults);
     let component = rig.start();
     rig.send(json!([["data", { "body": { "n": 1 } }]]));
@@ -215,14 +324,22 @@ async fn a_platform_that_is_away_at_the_start_is_waited_for() {
 #[tokio::test]
 async fn a_stop_while_the_platform_is_away_ends_the_start_at_once_and_is_no_error() {
     let rig = Rig::with_prefetch(1).await;
-    rig.emulator.platform().fail("GET .*/steps/", [const { Fault::Status(503) }; 1000]);
+    rig.emulator
+        .platform()
+        .fail("GET .*/steps/", [const { Fault::Status(503) }; 1000]);
     let component = rig.start();
-    timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 2)).await.unwrap();
+    timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 2))
+        .await
+        .unwrap();
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
     assert_eq!(rig.so_far(EventKind::Error).len(), 0);
     // Well before half a minute of tries is over: those after the signal are counted.
-    assert!(rig.emulator.platform().calls().len() <= 7, "{}", rig.emulator.platform().calls().len());
+    assert!(
+        rig.emulator.platform().calls().len() <= 7,
+        "{}",
+        rig.emulator.platform().calls().len()
+    );
 }
 
 #[tokio::test]
@@ -238,10 +355,16 @@ async fn attachments_go_out_as_they_came_in_and_a_wrong_one_fails_nothing() {
     ];
     for attachments in &odd {
         let body = json!({ "script": [["echo"]] });
-        rig.emulator.send(&json!({ "headers": {}, "body": body, "attachments": attachments }), &Headers::new());
+        rig.emulator.send(
+            &json!({ "headers": {}, "body": body, "attachments": attachments }),
+            &Headers::new(),
+        );
     }
     let data = rig.events(EventKind::Data, odd.len()).await;
-    let echoed: Vec<_> = data.iter().map(|event| &event.body["body"]["msg"]["attachments"]).collect();
+    let echoed: Vec<_> = data
+        .iter()
+        .map(|event| &event.body["body"]["msg"]["attachments"])
+        .collect();
     assert_eq!(echoed, odd.iter().collect::<Vec<_>>());
     assert_eq!(component.stop().await.0, 0);
     assert_eq!(rig.so_far(EventKind::Error).len(), 0);

@@ -12,13 +12,20 @@ async fn given_an_emit_that_nobody_awaits_then_the_message_waits_for_its_confirm
     let acked = rig.events(EventKind::Acked, 1).await[0].at;
     let data = rig.so_far(EventKind::Data);
     assert_eq!(bodies(&data), [&json!({ "n": 1 })]);
-    assert!(acked >= data[0].at + delay, "acknowledged {:?} after the data", acked - data[0].at);
+    assert!(
+        acked >= data[0].at + delay,
+        "acknowledged {:?} after the data",
+        acked - data[0].at
+    );
 }
 
 #[tokio::test]
-async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_the_message_waits_for_its_confirmation() {
+async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_the_message_waits_for_its_confirmation()
+ {
     let rig = Rig::with_prefetch(1).await;
-    let rig = rig.variable("ELASTICIO_DATA_RATE_LIMIT", "1").variable("ELASTICIO_RATE_INTERVAL", "400");
+    let rig = rig
+        .variable("ELASTICIO_DATA_RATE_LIMIT", "1")
+        .variable("ELASTICIO_RATE_INTERVAL", "400");
     let delay = Duration::from_millis(300);
     rig.emulator.broker().delay_confirms(delay);
     let _component = rig.start();
@@ -26,7 +33,11 @@ async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_th
     let acked = rig.events(EventKind::Acked, 1).await[0].at;
     let data = rig.so_far(EventKind::Data);
     assert_eq!(bodies(&data), [&json!({ "n": 1 }), &json!({ "n": 2 })]);
-    assert!(acked >= data[1].at + delay, "acknowledged {:?} after the data", acked - data[1].at);
+    assert!(
+        acked >= data[1].at + delay,
+        "acknowledged {:?} after the data",
+        acked - data[1].at
+    );
 }
 
 #[tokio::test]
@@ -37,11 +48,24 @@ async fn given_a_panic_then_it_is_an_error_event_and_the_process_lives() {
     rig.send(json!([["data", { "body": {} }]]));
     rig.settled().await;
     let errors = rig.events(EventKind::Error, 1).await;
-    assert_eq!(errors[0].body["error"]["message"], "the module panicked: out of its mind");
-    assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.so_far(EventKind::Acked).len()), (1, 1));
+    assert_eq!(
+        errors[0].body["error"]["message"],
+        "the module panicked: out of its mind"
+    );
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Rejected).len(),
+            rig.so_far(EventKind::Acked).len()
+        ),
+        (1, 1)
+    );
     let (status, log) = component.stop().await;
     assert_eq!(status, 0);
-    assert!(!log.iter().any(|line| line.to_string().contains("out of its mind")), "panic texts may hold contents");
+    assert!(
+        !log.iter()
+            .any(|line| line.to_string().contains("out of its mind")),
+        "panic texts may hold contents"
+    );
 }
 
 #[tokio::test]
@@ -49,11 +73,17 @@ async fn given_messages_without_an_id_then_they_are_worked_on_and_acknowledged()
     let rig = Rig::with_prefetch(2).await;
     let _component = rig.start();
     for _ in 0..3 {
-        rig.send_with(json!([["data", { "body": {} }]]), json!({ "messageId": null }));
+        rig.send_with(
+            json!([["data", { "body": {} }]]),
+            json!({ "messageId": null }),
+        );
     }
     rig.settled().await;
     let data = rig.events(EventKind::Data, 3).await;
-    assert!(data.iter().all(|event| event.headers.get("parentMessageId").is_none()));
+    assert!(
+        data.iter()
+            .all(|event| event.headers.get("parentMessageId").is_none())
+    );
 }
 
 #[tokio::test]
@@ -68,16 +98,32 @@ async fn given_a_fan_out_then_every_message_has_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn given_new_keys_then_every_way_has_them_before_the_message_is_done_and_the_next_message_sees_them() {
-    let step = Step { config: json!({ "_account": "acc", "oauth": { "access_token": "old" } }), ..Step::default() };
-    let rig = Rig::new(EmulatorConfig { step, update_keys_over_broker: true, ..EmulatorConfig::default() }).await;
+async fn given_new_keys_then_every_way_has_them_before_the_message_is_done_and_the_next_message_sees_them()
+ {
+    let step = Step {
+        config: json!({ "_account": "acc", "oauth": { "access_token": "old" } }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let _component = rig.start();
     rig.send(json!([["updateKeys", { "oauth": { "access_token": "new" } }]]));
     rig.settled().await;
     rig.send(json!([["echo"]]));
     let data = rig.events(EventKind::Data, 1).await;
-    assert_eq!(data[0].body["body"]["cfg"]["oauth"], json!({ "access_token": "new" }));
-    assert_eq!(rig.so_far(EventKind::UpdateKeys).len(), 2, "once over REST, once over the broker");
+    assert_eq!(
+        data[0].body["body"]["cfg"]["oauth"],
+        json!({ "access_token": "new" })
+    );
+    assert_eq!(
+        rig.so_far(EventKind::UpdateKeys).len(),
+        2,
+        "once over REST, once over the broker"
+    );
     let account = rig.emulator.platform().account("acc").unwrap();
     assert_eq!(account["oauth"], json!({ "access_token": "new" }));
 }
@@ -89,80 +135,159 @@ async fn given_nowhere_to_save_keys_then_the_error_says_so() {
     rig.send(json!([["updateKeys", { "oauth": {} }]]));
     let errors = rig.events(EventKind::Error, 1).await;
     let message = errors[0].body["error"]["message"].as_str().unwrap();
-    assert!(message.contains("_account") && message.contains("ELASTICIO_UPDATE_KEYS_ROUTING_KEY"), "{message}");
+    assert!(
+        message.contains("_account") && message.contains("ELASTICIO_UPDATE_KEYS_ROUTING_KEY"),
+        "{message}"
+    );
     rig.settled().await;
     assert_eq!(rig.so_far(EventKind::Error).len(), 1, "told once");
 }
 
 #[tokio::test]
 async fn given_a_rebound_then_the_message_comes_back_as_it_was_and_is_done() {
-    let config = EmulatorConfig { rebound_speed_up: 1_000, ..EmulatorConfig::default() };
-    let rig = Rig::new(config).await.variable("ELASTICIO_REBOUND_LIMIT", "2");
+    let config = EmulatorConfig {
+        rebound_speed_up: 1_000,
+        ..EmulatorConfig::default()
+    };
+    let rig = Rig::new(config)
+        .await
+        .variable("ELASTICIO_REBOUND_LIMIT", "2");
     let _component = rig.start();
     rig.send(json!([["rebound", "x".repeat(64 * 1024)]]));
     let errors = rig.events(EventKind::Error, 1).await;
     assert_eq!(errors[0].body["error"]["message"], "Rebound limit exceeded");
     rig.settled().await;
     let rebounds = rig.so_far(EventKind::Rebound);
-    let iterations: Vec<_> = rebounds.iter().map(|event| event.headers["reboundIteration"].clone()).collect();
+    let iterations: Vec<_> = rebounds
+        .iter()
+        .map(|event| event.headers["reboundIteration"].clone())
+        .collect();
     assert_eq!(iterations, [json!(1), json!(2)]);
-    assert!(rebounds.iter().all(|event| event.headers["reboundReason"].as_str().unwrap().len() <= 1024));
-    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (3, 0));
+    assert!(
+        rebounds
+            .iter()
+            .all(|event| event.headers["reboundReason"].as_str().unwrap().len() <= 1024)
+    );
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Acked).len(),
+            rig.so_far(EventKind::Rejected).len()
+        ),
+        (3, 0)
+    );
 }
 
 #[tokio::test]
 async fn given_a_rebound_that_no_queue_takes_then_it_is_reported_once_and_the_message_rejected() {
     let rig = Rig::with_prefetch(1).await;
-    let rig = rig.variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where").variable("ELASTICIO_BINDING_TIMEOUT", "1");
+    let rig = rig
+        .variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where")
+        .variable("ELASTICIO_BINDING_TIMEOUT", "1");
     let _component = rig.start();
     rig.send(json!([["rebound", "later"]]));
     let errors = rig.events(EventKind::Error, 1).await;
-    assert!(errors[0].body["error"]["message"].as_str().unwrap().contains("no.where"));
+    assert!(
+        errors[0].body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no.where")
+    );
     rig.settled().await;
-    assert_eq!((rig.so_far(EventKind::Error).len(), rig.so_far(EventKind::Rejected).len()), (1, 1));
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Error).len(),
+            rig.so_far(EventKind::Rejected).len()
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
-async fn given_a_rebound_past_its_limit_that_cannot_be_reported_then_the_message_is_not_acknowledged() {
+async fn given_a_rebound_past_its_limit_that_cannot_be_reported_then_the_message_is_not_acknowledged()
+ {
     let rig = Rig::with_prefetch(1).await;
     let rig = rig
         .variable("ELASTICIO_REBOUND_LIMIT", "1")
         .variable("ELASTICIO_ERROR_ROUTING_KEY", "no.where")
         .variable("ELASTICIO_BINDING_TIMEOUT", "1");
     let _component = rig.start();
-    rig.send_with(json!([["rebound", "later"]]), json!({ "reboundIteration": 1 }));
+    rig.send_with(
+        json!([["rebound", "later"]]),
+        json!({ "reboundIteration": 1 }),
+    );
     rig.settled().await;
-    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Rejected).len()), (0, 1));
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Acked).len(),
+            rig.so_far(EventKind::Rejected).len()
+        ),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
 async fn given_keys_that_the_platform_refuses_then_what_it_says_is_not_logged() {
-    let step = Step { config: json!({ "_account": "acc" }), ..Step::default() };
-    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
-    rig.emulator.platform().fail("PUT .*accounts", [emulator::platform::Fault::Status(400)]);
+    let step = Step {
+        config: json!({ "_account": "acc" }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        ..EmulatorConfig::default()
+    })
+    .await;
+    rig.emulator
+        .platform()
+        .fail("PUT .*accounts", [emulator::platform::Fault::Status(400)]);
     let component = rig.start();
     rig.send(json!([["updateKeys", { "oauth": { "access_token": "tok-NEW" } }]]));
-    let said = rig.events(EventKind::Error, 1).await[0].body["error"]["message"].as_str().unwrap().to_owned();
+    let said = rig.events(EventKind::Error, 1).await[0].body["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     rig.settled().await;
     let (_, log) = component.stop().await;
-    assert!(!log.iter().any(|line| line.to_string().contains(&said)), "{said}");
+    assert!(
+        !log.iter().any(|line| line.to_string().contains(&said)),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_ways() {
-    let config = EmulatorConfig { lightweight: true, ..EmulatorConfig::default() };
-    let rig = Rig::new(config).await.variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
+    let config = EmulatorConfig {
+        lightweight: true,
+        ..EmulatorConfig::default()
+    };
+    let rig = Rig::new(config)
+        .await
+        .variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
     let script = json!({ "script": [["big", 200]] });
-    let sealed = rig.emulator.cipher().seal(script.to_string().into(), sailor::protocol::Encoding::Raw);
+    let sealed = rig
+        .emulator
+        .cipher()
+        .seal(script.to_string().into(), sailor::protocol::Encoding::Raw);
     rig.emulator.platform().set_object("kept", sealed);
     let _component = rig.start();
-    rig.emulator.send(&json!({ "headers": { "x-ipaas-object-storage-id": "kept" }, "body": {} }), &Headers::new());
+    rig.emulator.send(
+        &json!({ "headers": { "x-ipaas-object-storage-id": "kept" }, "body": {} }),
+        &Headers::new(),
+    );
     let data = rig.events(EventKind::Data, 1).await;
-    let id = data[0].body["headers"]["x-ipaas-object-storage-id"].as_str().unwrap();
+    let id = data[0].body["headers"]["x-ipaas-object-storage-id"]
+        .as_str()
+        .unwrap();
     assert_eq!(data[0].body["body"], json!({}));
     let kept = rig.emulator.platform().object(id).unwrap();
-    let kept = rig.emulator.cipher().open(&kept, sailor::protocol::Encoding::Raw).unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), json!({ "pad": "x".repeat(200) }));
+    let kept = rig
+        .emulator
+        .cipher()
+        .open(&kept, sailor::protocol::Encoding::Raw)
+        .unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&kept).unwrap(),
+        json!({ "pad": "x".repeat(200) })
+    );
 }
 
 #[tokio::test]
@@ -171,24 +296,35 @@ async fn given_the_loudest_log_then_no_secret_and_no_content_stands_in_it() {
         config: json!({ "_account": "acc", "oauth": { "access_token": "tok-ACCESS" }, "password": "cfg-PASSWORD" }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await.variable("LOG_LEVEL", "trace");
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        ..EmulatorConfig::default()
+    })
+    .await
+    .variable("LOG_LEVEL", "trace");
     let component = rig.start();
     let keys = json!({ "oauth": { "access_token": "tok-NEW", "refresh_token": "tok-REFRESH" } });
     rig.send(
         json!([["updateKeys", keys], ["data", { "body": { "secret": "body-CONTENT" } }], ["throw", "error-TEXT"]]),
     );
     rig.send(json!([["panic", "panic-TEXT"]]));
-    rig.emulator.send_raw(b"garbage-CONTENT".to_vec(), "m", &Headers::new());
+    rig.emulator
+        .send_raw(b"garbage-CONTENT".to_vec(), "m", &Headers::new());
     rig.settled().await;
     let (_, log) = component.stop().await;
     assert!(log.len() > 3);
     let key = rig.emulator.env().into_iter().filter(|(name, _)| {
-        name.ends_with("API_KEY") || name.ends_with("CRYPTO_PASSWORD") || name.ends_with("STORAGE_TOKEN")
+        name.ends_with("API_KEY")
+            || name.ends_with("CRYPTO_PASSWORD")
+            || name.ends_with("STORAGE_TOKEN")
     });
     let secrets = ["tok-", "cfg-PASSWORD", "-CONTENT", "-TEXT", "guest:guest"].map(str::to_owned);
     for secret in secrets.into_iter().chain(key.map(|(_, secret)| secret)) {
         for line in &log {
-            assert!(!line.to_string().contains(&secret), "{secret} stands in {line}");
+            assert!(
+                !line.to_string().contains(&secret),
+                "{secret} stands in {line}"
+            );
         }
     }
 }
@@ -200,16 +336,33 @@ async fn given_a_message_then_its_log_lines_carry_its_ids() {
     let id = rig.send_with(json!([["throw", "no"]]), json!({ "threadId": "thread-7" }));
     rig.settled().await;
     let (_, log) = component.stop().await;
-    let line = log.iter().find(|line| line["msg"] == "The module failed; its error event says why").unwrap();
-    assert_eq!((&line["threadId"], &line["messageId"]), (&json!("thread-7"), &json!(id)));
-    assert_eq!((&line["level"], &line["name"], &line["v"]), (&json!(50), &json!("sailor"), &json!(0)));
+    let line = log
+        .iter()
+        .find(|line| line["msg"] == "The module failed; its error event says why")
+        .unwrap();
+    assert_eq!(
+        (&line["threadId"], &line["messageId"]),
+        (&json!("thread-7"), &json!(id))
+    );
+    assert_eq!(
+        (&line["level"], &line["name"], &line["v"]),
+        (&json!(50), &json!("sailor"), &json!(0))
+    );
     assert_eq!(line["tag"], json!("emulated-flow"));
 }
 
 #[tokio::test]
-async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_values_stand_nowhere_in_the_log() {
-    let step = Step { config: json!({ "panic": "cfg-SECRET" }), ..Step::default() };
-    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_values_stand_nowhere_in_the_log()
+ {
+    let step = Step {
+        config: json!({ "panic": "cfg-SECRET" }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let output = rig.variable("ELASTICIO_FUNCTION", "init_fails").run().await;
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(!said.contains("cfg-SECRET"), "{said}");
@@ -236,19 +389,43 @@ async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
             "the x-eio-meta headers",
             true,
         ),
-        (json!({ "threadId": long(130_700) }), String::new(), "its threadId (it has a new one)", false),
-        (json!({ "x-eio-meta-a": "short" }), long(130_750), "reply_to and additional headers", true),
+        (
+            json!({ "threadId": long(130_700) }),
+            String::new(),
+            "its threadId (it has a new one)",
+            false,
+        ),
+        (
+            json!({ "x-eio-meta-a": "short" }),
+            long(130_750),
+            "reply_to and additional headers",
+            true,
+        ),
     ] {
         let rig = Rig::with_prefetch(1).await;
-        let rig = rig.variable("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", "LONG").variable("LONG", additional);
+        let rig = rig
+            .variable("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", "LONG")
+            .variable("LONG", additional);
         let thread = ["threadId", "x-eio-meta-trace-id"]
             .into_iter()
             .find_map(|name| headers.get(name).filter(|id| !id.is_null()).cloned());
         let error = error_of(&rig, headers).await;
         let message = error.body["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with("no (") && message.contains(lacks), "{message}");
-        assert!(error.body.get("errorInput").is_some(), "the input is not at fault");
-        for name in ["stepId", "execId", "parentMessageId", "threadId", "messageId"] {
+        assert!(
+            message.starts_with("no (") && message.contains(lacks),
+            "{message}"
+        );
+        assert!(
+            error.body.get("errorInput").is_some(),
+            "the input is not at fault"
+        );
+        for name in [
+            "stepId",
+            "execId",
+            "parentMessageId",
+            "threadId",
+            "messageId",
+        ] {
             assert!(error.headers.get(name).is_some(), "{name}");
         }
         if let Some(thread) = thread {
@@ -261,7 +438,12 @@ async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
 async fn an_id_that_fills_a_frame_alone_is_left_out_of_the_error_event() {
     let rig = Rig::with_prefetch(1).await;
     let error = error_of(&rig, json!({ "messageId": "x".repeat(130_700) })).await;
-    assert!(error.body["error"]["message"].as_str().unwrap().contains("parentMessageId"));
+    assert!(
+        error.body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("parentMessageId")
+    );
     assert_eq!(error.headers.get("parentMessageId"), None);
     assert!(error.headers.get("stepId").is_some() && error.headers.get("execId").is_some());
 }

@@ -20,7 +20,11 @@ pub(crate) struct Instead {
 
 impl Instead {
     pub(crate) fn new(mark: impl Into<String>, flags: u16, properties: impl Into<Vec<u8>>) -> Self {
-        Self { mark: mark.into(), flags, properties: properties.into() }
+        Self {
+            mark: mark.into(),
+            flags,
+            properties: properties.into(),
+        }
     }
 }
 
@@ -30,7 +34,11 @@ pub(crate) struct Interfering {
 }
 
 impl Interfering {
-    pub(crate) async fn start(broker: String, tls: Option<TlsAcceptor>, instead: Vec<Instead>) -> Self {
+    pub(crate) async fn start(
+        broker: String,
+        tls: Option<TlsAcceptor>,
+        instead: Vec<Instead>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -78,13 +86,20 @@ async fn relay<S: AsyncRead + AsyncWrite>(near: S, broker: &str, instead: &[Inst
     }
 }
 
-async fn frame(broker: &mut (impl AsyncRead + Unpin), instead: &[Instead]) -> std::io::Result<Vec<u8>> {
+async fn frame(
+    broker: &mut (impl AsyncRead + Unpin),
+    instead: &[Instead],
+) -> std::io::Result<Vec<u8>> {
     let mut head = [0; 7];
     broker.read_exact(&mut head).await?;
     let mut payload = vec![0; u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize];
     broker.read_exact(&mut payload).await?;
     let end = broker.read_u8().await?;
-    let has = |mark: &str| payload.windows(mark.len()).any(|part| part == mark.as_bytes());
+    let has = |mark: &str| {
+        payload
+            .windows(mark.len())
+            .any(|part| part == mark.as_bytes())
+    };
     if head[0] == 2
         && let Some(other) = instead.iter().find(|instead| has(&instead.mark))
     {
@@ -115,14 +130,21 @@ pub(crate) mod wire {
 
     /// A table of these headers.
     pub(crate) fn table(headers: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
-        let entries: Vec<u8> = headers.iter().flat_map(|(key, value)| [name(key), value.clone()].concat()).collect();
+        let entries: Vec<u8> = headers
+            .iter()
+            .flat_map(|(key, value)| [name(key), value.clone()].concat())
+            .collect();
         sized(&entries)
     }
 
     /// A value in so many tables (`F`) or arrays (`A`).
     pub(crate) fn nested(depth: usize, kind: u8) -> Vec<u8> {
         (0..depth).fold(b"t\x01".to_vec(), |value, _| {
-            let entry = if kind == b'F' { [name(b"n"), value].concat() } else { value };
+            let entry = if kind == b'F' {
+                [name(b"n"), value].concat()
+            } else {
+                value
+            };
             [&[kind], sized(&entry).as_slice()].concat()
         })
     }

@@ -5,7 +5,8 @@ use std::io::{BufRead, PipeReader, PipeWriter, Read, Write, pipe};
 
 /// Lines of 32 KB, so that some hundreds of them are more than a pipe and the process hold.
 fn wordy(rig: Rig) -> Rig {
-    rig.variable("ELASTICIO_COMP_NAME", "x".repeat(32_000)).variable("ELASTICIO_ERROR_RATE_LIMIT", "1000")
+    rig.variable("ELASTICIO_COMP_NAME", "x".repeat(32_000))
+        .variable("ELASTICIO_ERROR_RATE_LIMIT", "1000")
 }
 
 fn fails(rig: &Rig, messages: usize) {
@@ -15,13 +16,30 @@ fn fails(rig: &Rig, messages: usize) {
 /// Starts the component with its log in a pipe.
 fn start(rig: &Rig) -> (Child, PipeReader) {
     let (reader, writer) = pipe().unwrap();
-    (rig.command().stdout(writer).stderr(Stdio::null()).spawn().unwrap(), reader)
+    (
+        rig.command()
+            .stdout(writer)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+        reader,
+    )
 }
 
 async fn stopped(mut child: Child) -> Option<i32> {
     let id = child.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
-    timeout(PATIENCE, child.wait()).await.expect("no end").unwrap().code()
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-s", "TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    timeout(PATIENCE, child.wait())
+        .await
+        .expect("no end")
+        .unwrap()
+        .code()
 }
 
 /// A pipe that is full and stays so, for as long as the reader lives: its other end waits to write more.
@@ -63,13 +81,23 @@ async fn a_log_that_is_read_late_says_how_many_lines_are_missing() {
             break line;
         }
     };
-    assert_eq!((&gap["level"], &gap["name"], &gap["tag"]), (&json!(40), &json!("sailor"), &json!("emulated-flow")));
+    assert_eq!(
+        (&gap["level"], &gap["name"], &gap["tag"]),
+        (&json!(40), &json!("sailor"), &json!("emulated-flow"))
+    );
     let rest = std::thread::spawn(move || lines.collect::<Vec<_>>());
     assert_eq!(stopped(child).await, Some(0));
     let rest = rest.join().unwrap();
     read += rest.iter().filter(|line| is_failure(line)).count();
-    let dropped = rest.iter().chain([&gap]).filter_map(|line| line["dropped"].as_u64()).sum::<u64>();
-    assert!(read < MESSAGES && read + dropped as usize >= MESSAGES, "{read} read, {dropped} dropped");
+    let dropped = rest
+        .iter()
+        .chain([&gap])
+        .filter_map(|line| line["dropped"].as_u64())
+        .sum::<u64>();
+    assert!(
+        read < MESSAGES && read + dropped as usize >= MESSAGES,
+        "{read} read, {dropped} dropped"
+    );
     assert_eq!(rest.last().unwrap()["msg"], "What this process has done");
 }
 
@@ -87,7 +115,9 @@ async fn a_log_whose_reader_has_gone_holds_up_nothing() {
 
 #[tokio::test]
 async fn a_process_that_cannot_start_ends_though_nobody_reads_what_it_says() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_EXEC_ID", "");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_EXEC_ID", "");
     for service in [false, true] {
         let (_reader, writer) = full_pipe();
         let mut command = rig.command();
@@ -97,7 +127,14 @@ async fn a_process_that_cannot_start_ends_though_nobody_reads_what_it_says() {
         }
         let mut child = command.spawn().unwrap();
         drop(command);
-        assert_eq!(timeout(PATIENCE, child.wait()).await.expect("no end").unwrap().code(), Some(1));
+        assert_eq!(
+            timeout(PATIENCE, child.wait())
+                .await
+                .expect("no end")
+                .unwrap()
+                .code(),
+            Some(1)
+        );
     }
 }
 
@@ -105,11 +142,20 @@ async fn a_process_that_cannot_start_ends_though_nobody_reads_what_it_says() {
 async fn an_id_of_many_kilobytes_does_not_make_every_line_as_long() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
-    rig.send_with(json!([["throw", "no"]]), json!({ "threadId": "ä".repeat(60_000), "messageId": "i".repeat(1_024) }));
+    rig.send_with(
+        json!([["throw", "no"]]),
+        json!({ "threadId": "ä".repeat(60_000), "messageId": "i".repeat(1_024) }),
+    );
     rig.settled().await;
     let (_, log) = component.stop().await;
-    let line = log.iter().find(|line| line["threadId"].is_string()).unwrap();
+    let line = log
+        .iter()
+        .find(|line| line["threadId"].is_string())
+        .unwrap();
     assert_eq!(line["threadId"], "ä".repeat(512) + "…");
     assert_eq!(line["messageId"], "i".repeat(1_024));
-    assert_eq!(rig.so_far(EventKind::Error)[0].headers["threadId"], "ä".repeat(60_000));
+    assert_eq!(
+        rig.so_far(EventKind::Error)[0].headers["threadId"],
+        "ä".repeat(60_000)
+    );
 }

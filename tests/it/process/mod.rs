@@ -35,7 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn scripted() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2).unwrap().join("examples/scripted");
-    assert!(binary.exists(), "{} is missing: build it with `cargo build --example scripted`", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: build it with `cargo build --example scripted`",
+        binary.display()
+    );
     binary
 }
 
@@ -61,18 +65,35 @@ struct Rig {
 impl Rig {
     /// A step with another one after it.
     async fn new(config: EmulatorConfig) -> Self {
-        Self::alone(EmulatorConfig { next_step: true, ..config }).await
+        Self::alone(EmulatorConfig {
+            next_step: true,
+            ..config
+        })
+        .await
     }
 
     /// A step with nothing else than the configuration has.
     async fn alone(config: EmulatorConfig) -> Self {
-        let step = Step { function: "script".into(), ..config.step };
-        let emulator = Emulator::start(EmulatorConfig { step, ..config }).await.unwrap();
-        Self { emulator, binary: scripted(), variables: vec![] }
+        let step = Step {
+            function: "script".into(),
+            ..config.step
+        };
+        let emulator = Emulator::start(EmulatorConfig { step, ..config })
+            .await
+            .unwrap();
+        Self {
+            emulator,
+            binary: scripted(),
+            variables: vec![],
+        }
     }
 
     async fn with_prefetch(prefetch: u16) -> Self {
-        Self::new(EmulatorConfig { prefetch, ..EmulatorConfig::default() }).await
+        Self::new(EmulatorConfig {
+            prefetch,
+            ..EmulatorConfig::default()
+        })
+        .await
     }
 
     fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -93,14 +114,26 @@ impl Rig {
     }
 
     fn start(&self) -> Running {
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines, seen: vec![] }
+        Running {
+            child,
+            lines,
+            seen: vec![],
+        }
     }
 
     /// Runs the component until it ends by itself.
     async fn run(&self) -> Output {
-        timeout(PATIENCE, self.command().output()).await.expect("the component does not end").unwrap()
+        timeout(PATIENCE, self.command().output())
+            .await
+            .expect("the component does not end")
+            .unwrap()
     }
 
     fn send(&self, script: Value) -> String {
@@ -109,7 +142,10 @@ impl Rig {
 
     fn send_with(&self, script: Value, headers: Value) -> String {
         let headers: Headers = headers.as_object().unwrap().clone();
-        self.emulator.send(&json!({ "headers": {}, "body": { "script": script } }), &headers)
+        self.emulator.send(
+            &json!({ "headers": {}, "body": { "script": script } }),
+            &headers,
+        )
     }
 
     /// Waits until `count` events of this kind have happened, and gives them.
@@ -118,7 +154,10 @@ impl Rig {
         let mut found = Vec::new();
         while found.len() < count {
             let next = timeout(PATIENCE, events.find(|event| event.kind == kind)).await;
-            found.push(next.unwrap_or_else(|_| panic!("only {} of {count} {kind:?}", found.len())).unwrap());
+            found.push(
+                next.unwrap_or_else(|_| panic!("only {} of {count} {kind:?}", found.len()))
+                    .unwrap(),
+            );
         }
         found
     }
@@ -126,15 +165,22 @@ impl Rig {
     /// What has happened so far of this kind.
     fn so_far(&self, kind: EventKind) -> Vec<Arc<Event>> {
         let mut events = self.emulator.events();
-        std::iter::from_fn(|| events.try_next()).filter(|event| event.kind == kind).collect()
+        std::iter::from_fn(|| events.try_next())
+            .filter(|event| event.kind == kind)
+            .collect()
     }
 
     async fn settled(&self) {
-        timeout(PATIENCE, self.emulator.settled()).await.expect("messages stay unsettled");
+        timeout(PATIENCE, self.emulator.settled())
+            .await
+            .expect("messages stay unsettled");
     }
 
     fn left_in_queue(&self) -> usize {
-        let depth = self.emulator.broker().depth(&self.emulator.topology().input);
+        let depth = self
+            .emulator
+            .broker()
+            .depth(&self.emulator.topology().input);
         depth.ready + depth.unacked
     }
 }
@@ -148,17 +194,36 @@ struct Running {
 
 impl Running {
     fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the component has ended").to_string();
-        assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        let id = self
+            .child
+            .id()
+            .expect("the component has ended")
+            .to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-s", name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Reads the log until a line with this text.
     async fn says(&mut self, text: &str) {
         loop {
             let line = timeout(PATIENCE, self.lines.next_line()).await;
-            let line = line.unwrap_or_else(|_| panic!("never said: {text}")).unwrap().expect("the log has ended");
-            self.seen.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")));
-            if self.seen.last().is_some_and(|line| line["msg"].as_str().is_some_and(|msg| msg.contains(text))) {
+            let line = line
+                .unwrap_or_else(|_| panic!("never said: {text}"))
+                .unwrap()
+                .expect("the log has ended");
+            self.seen.push(
+                serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")),
+            );
+            if self
+                .seen
+                .last()
+                .is_some_and(|line| line["msg"].as_str().is_some_and(|msg| msg.contains(text)))
+            {
                 return;
             }
         }
@@ -166,10 +231,19 @@ impl Running {
 
     /// Waits for the end: exit status, and the rest of the log.
     async fn end(mut self) -> (i32, Vec<Value>) {
-        while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await.expect("no end").unwrap() {
-            self.seen.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")));
+        while let Some(line) = timeout(PATIENCE, self.lines.next_line())
+            .await
+            .expect("no end")
+            .unwrap()
+        {
+            self.seen.push(
+                serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")),
+            );
         }
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("no end").unwrap();
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("no end")
+            .unwrap();
         (status.code().unwrap_or(-1), self.seen)
     }
 

@@ -19,7 +19,15 @@ struct Connected {
 
 impl Connected {
     async fn with(knobs: Knobs, tokens: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
-        Self::configured(knobs, tokens, EmulatorConfig { prefetch: 20, ..EmulatorConfig::default() }).await
+        Self::configured(
+            knobs,
+            tokens,
+            EmulatorConfig {
+                prefetch: 20,
+                ..EmulatorConfig::default()
+            },
+        )
+        .await
     }
 
     async fn configured(
@@ -27,19 +35,43 @@ impl Connected {
         tokens: impl FnOnce(&Provider) -> Map<String, Value>,
         config: EmulatorConfig,
     ) -> Self {
-        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+        let provider = Provider::start(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
+        .await
+        .unwrap();
         let account = json!({ "oauth": tokens(&provider), "verifyPath": "/me" });
         let mut fields = json!({ "_account": "acc", "baseUrl": provider.api_url() });
-        fields.as_object_mut().unwrap().extend(account.as_object().unwrap().clone());
-        let step = Step { function: "makeRequest".into(), config: fields, ..Step::default() };
-        let emulator = Emulator::start(EmulatorConfig { step, next_step: true, ..config }).await.unwrap();
-        emulator.platform().set_account("acc", account.as_object().unwrap().clone());
-        let rig = Rig { emulator, binary: PathBuf::from(env!("CARGO_BIN_EXE_component")), variables: vec![] }
-            .variable("OAUTH_CLIENT_ID", provider.client_id())
-            .variable("OAUTH_CLIENT_SECRET", provider.client_secret())
-            .variable("OAUTH_AUTH_URI", provider.authorize_url())
-            .variable("OAUTH_TOKEN_URI", provider.token_url())
-            .variable("LOG_LEVEL", "trace");
+        fields
+            .as_object_mut()
+            .unwrap()
+            .extend(account.as_object().unwrap().clone());
+        let step = Step {
+            function: "makeRequest".into(),
+            config: fields,
+            ..Step::default()
+        };
+        let emulator = Emulator::start(EmulatorConfig {
+            step,
+            next_step: true,
+            ..config
+        })
+        .await
+        .unwrap();
+        emulator
+            .platform()
+            .set_account("acc", account.as_object().unwrap().clone());
+        let rig = Rig {
+            emulator,
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_component")),
+            variables: vec![],
+        }
+        .variable("OAUTH_CLIENT_ID", provider.client_id())
+        .variable("OAUTH_CLIENT_SECRET", provider.client_secret())
+        .variable("OAUTH_AUTH_URI", provider.authorize_url())
+        .variable("OAUTH_TOKEN_URI", provider.token_url())
+        .variable("LOG_LEVEL", "trace");
         Self { rig, provider }
     }
 
@@ -70,55 +102,109 @@ impl Connected {
         assert!(secrets.len() > 2, "there is something to tell");
         for line in log {
             let line = line.to_string();
-            assert!(!secrets.iter().any(|secret| line.contains(secret.as_str())), "a secret is told: {line}");
+            assert!(
+                !secrets.iter().any(|secret| line.contains(secret.as_str())),
+                "a secret is told: {line}"
+            );
         }
         for error in self.rig.so_far(EventKind::Error) {
             let text = error.body["error"].to_string();
-            assert!(!secrets.iter().any(|secret| text.contains(secret.as_str())), "a secret is told: {text}");
+            assert!(
+                !secrets.iter().any(|secret| text.contains(secret.as_str())),
+                "a secret is told: {text}"
+            );
         }
     }
 
     async fn service(&self, method: &str) -> Value {
         let platform = self.rig.emulator.platform();
         let mut command = self.rig.command();
-        command.args(["service", method]).env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec"));
-        let mut config = platform.step("emulated-flow", "step_1").map(|step| step.config).unwrap_or_default();
+        command
+            .args(["service", method])
+            .env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec"));
+        let mut config = platform
+            .step("emulated-flow", "step_1")
+            .map(|step| step.config)
+            .unwrap_or_default();
         config["_account"] = "acc".into();
         command.env("ELASTICIO_CFG", config.to_string());
-        let output = timeout(PATIENCE, command.output()).await.expect("the call does not end").unwrap();
+        let output = timeout(PATIENCE, command.output())
+            .await
+            .expect("the call does not end")
+            .unwrap();
         let log = String::from_utf8(output.stdout).unwrap();
-        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         self.assert_nothing_told(&lines);
-        let result = platform.results().pop().unwrap_or_else(|| panic!("no result: {log}"));
+        let result = platform
+            .results()
+            .pop()
+            .unwrap_or_else(|| panic!("no result: {log}"));
         json!({ "success": result.success, "data": result.data })
     }
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_one_refresh_is_saved_over_every_way_before_the_request_is_sent_once_more() {
-    let config = EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() };
+async fn given_an_expired_token_then_one_refresh_is_saved_over_every_way_before_the_request_is_sent_once_more()
+ {
+    let config = EmulatorConfig {
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    };
     let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
     let component = connected.rig.start();
     connected.send("/echo/contacts?x=1");
     connected.rig.settled().await;
     let data = connected.rig.events(EventKind::Data, 1).await;
-    assert_eq!(data[0].body["body"]["body"]["body"], json!(r#"{"name":"Ada"}"#));
-    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Acked)), (1, 1));
-    assert_eq!(connected.count(EventKind::UpdateKeys), 2, "once over REST, once over the broker");
+    assert_eq!(
+        data[0].body["body"]["body"]["body"],
+        json!(r#"{"name":"Ada"}"#)
+    );
+    assert_eq!(
+        (
+            connected.provider.refreshes(),
+            connected.count(EventKind::Acked)
+        ),
+        (1, 1)
+    );
+    assert_eq!(
+        connected.count(EventKind::UpdateKeys),
+        2,
+        "once over REST, once over the broker"
+    );
     let requests = connected.provider.api_calls();
-    assert_eq!(requests.iter().map(|call| call.status).collect::<Vec<_>>(), [Some(401), Some(200)]);
+    assert_eq!(
+        requests.iter().map(|call| call.status).collect::<Vec<_>>(),
+        [Some(401), Some(200)]
+    );
     assert_eq!(requests[0].body, requests[1].body);
-    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()));
+    assert!(
+        connected
+            .provider
+            .is_spendable(connected.stored()["refresh_token"].as_str().unwrap())
+    );
     // The next message begins with the new token.
     connected.send("/echo/contacts");
     connected.rig.settled().await;
-    assert_eq!((connected.provider.refreshes(), connected.provider.api_calls().len()), (1, 3));
+    assert_eq!(
+        (
+            connected.provider.refreshes(),
+            connected.provider.api_calls().len()
+        ),
+        (1, 3)
+    );
     connected.stop(component).await;
 }
 
 #[tokio::test]
-async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_one_refresh_serves_all() {
-    let knobs = Knobs { kill_family_on_reuse: true, ..Knobs::rotating() };
+async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_one_refresh_serves_all()
+ {
+    let knobs = Knobs {
+        kill_family_on_reuse: true,
+        ..Knobs::rotating()
+    };
     let connected = Connected::with(knobs, Provider::issue_expired).await;
     for n in 0..20 {
         connected.send(&format!("/echo/{n}"));
@@ -126,38 +212,71 @@ async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_o
     let component = connected.rig.start();
     connected.rig.events(EventKind::Data, 20).await;
     connected.rig.settled().await;
-    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Acked)), (1, 20));
+    assert_eq!(
+        (
+            connected.provider.refreshes(),
+            connected.count(EventKind::Acked)
+        ),
+        (1, 20)
+    );
     connected.stop(component).await;
 }
 
 #[tokio::test]
-async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_user_is_told_and_it_is_saved_later() {
+async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_user_is_told_and_it_is_saved_later()
+ {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     // Three tries of the session, of three requests each.
-    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
+    connected
+        .rig
+        .emulator
+        .platform()
+        .fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
     let errors = connected.rig.events(EventKind::Error, 1).await;
     assert_eq!(errors[0].body["error"]["name"], "UnsavedCredentials");
     connected.rig.settled().await;
-    assert_eq!((connected.count(EventKind::Acked), connected.count(EventKind::Rejected)), (1, 0));
+    assert_eq!(
+        (
+            connected.count(EventKind::Acked),
+            connected.count(EventKind::Rejected)
+        ),
+        (1, 0)
+    );
     let log = connected.stop(component).await;
-    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()), "{log:?}");
+    assert!(
+        connected
+            .provider
+            .is_spendable(connected.stored()["refresh_token"].as_str().unwrap()),
+        "{log:?}"
+    );
     assert_eq!(connected.provider.refreshes(), 1);
 }
 
 #[tokio::test]
 async fn the_queue_is_offered_the_keys_of_a_token_once_however_often_rest_is_tried() {
-    let config = EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    };
     let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
     // Two tries of the session, of three requests each.
-    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 6]);
+    connected
+        .rig
+        .emulator
+        .platform()
+        .fail("PUT .*accounts", [const { Fault::Status(503) }; 6]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
-    assert_eq!(connected.count(EventKind::UpdateKeys), 2, "once over REST, once over the broker");
+    assert_eq!(
+        connected.count(EventKind::UpdateKeys),
+        2,
+        "once over REST, once over the broker"
+    );
     assert_eq!(connected.provider.refreshes(), 1);
     connected.stop(component).await;
 }
@@ -166,16 +285,36 @@ async fn the_queue_is_offered_the_keys_of_a_token_once_however_often_rest_is_tri
 #[tokio::test]
 async fn a_404_at_saving_is_tried_again_and_takes_no_tokens_away() {
     for over_broker in [false, true] {
-        let config = EmulatorConfig { update_keys_over_broker: over_broker, ..EmulatorConfig::default() };
-        let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
-        connected.rig.emulator.platform().fail("PUT .*accounts", [Fault::Status(404)]);
+        let config = EmulatorConfig {
+            update_keys_over_broker: over_broker,
+            ..EmulatorConfig::default()
+        };
+        let connected =
+            Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
+        connected
+            .rig
+            .emulator
+            .platform()
+            .fail("PUT .*accounts", [Fault::Status(404)]);
         let component = connected.rig.start();
         connected.send("/echo/x");
         connected.rig.events(EventKind::Data, 1).await;
         connected.rig.settled().await;
-        assert_eq!((connected.count(EventKind::Acked), connected.count(EventKind::Error)), (1, 0), "{over_broker}");
+        assert_eq!(
+            (
+                connected.count(EventKind::Acked),
+                connected.count(EventKind::Error)
+            ),
+            (1, 0),
+            "{over_broker}"
+        );
         let log = connected.stop(component).await;
-        assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()), "{log:?}");
+        assert!(
+            connected
+                .provider
+                .is_spendable(connected.stored()["refresh_token"].as_str().unwrap()),
+            "{log:?}"
+        );
         assert_eq!(connected.provider.refreshes(), 1, "{over_broker}");
     }
 }
@@ -183,17 +322,40 @@ async fn a_404_at_saving_is_tried_again_and_takes_no_tokens_away() {
 /// Where the REST API has no such account, the queue's word counts.
 #[tokio::test]
 async fn keys_that_the_queue_has_taken_are_saved_though_rest_says_404() {
-    let config = EmulatorConfig { update_keys_over_broker: true, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    };
     let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
-    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(404) }; 9]);
+    connected
+        .rig
+        .emulator
+        .platform()
+        .fail("PUT .*accounts", [const { Fault::Status(404) }; 9]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
     let log = connected.stop(component).await;
-    assert!(log.iter().any(|line| line["msg"].as_str().is_some_and(|text| text.contains("queue only"))), "{log:?}");
-    assert_eq!((connected.count(EventKind::Acked), connected.count(EventKind::Error)), (1, 0));
-    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()), "{log:?}");
+    assert!(
+        log.iter().any(|line| line["msg"]
+            .as_str()
+            .is_some_and(|text| text.contains("queue only"))),
+        "{log:?}"
+    );
+    assert_eq!(
+        (
+            connected.count(EventKind::Acked),
+            connected.count(EventKind::Error)
+        ),
+        (1, 0)
+    );
+    assert!(
+        connected
+            .provider
+            .is_spendable(connected.stored()["refresh_token"].as_str().unwrap()),
+        "{log:?}"
+    );
     assert_eq!(connected.provider.refreshes(), 1);
 }
 
@@ -208,24 +370,47 @@ async fn given_a_refused_refresh_token_then_the_error_tells_what_to_do_and_holds
     connected.rig.settled().await;
     for error in &errors {
         let message = error.body["error"]["message"].as_str().unwrap();
-        assert!(message.contains("connected again") && message.contains("invalid_grant"), "{message}");
-        assert_eq!(error.body["errorInput"]["body"]["body"], json!({ "name": "Ada" }));
+        assert!(
+            message.contains("connected again") && message.contains("invalid_grant"),
+            "{message}"
+        );
+        assert_eq!(
+            error.body["errorInput"]["body"]["body"],
+            json!({ "name": "Ada" })
+        );
     }
-    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Rejected)), (1, 2));
+    assert_eq!(
+        (
+            connected.provider.refreshes(),
+            connected.count(EventKind::Rejected)
+        ),
+        (1, 2)
+    );
     connected.stop(component).await;
 }
 
 #[tokio::test]
 async fn given_a_provider_that_is_away_then_messages_come_again_later() {
-    let config = EmulatorConfig { rebound_speed_up: 100, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        rebound_speed_up: 100,
+        ..EmulatorConfig::default()
+    };
     let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
-    connected.provider.script_token((0..3).map(|_| Scripted::retry_after(503, "1")));
+    connected
+        .provider
+        .script_token((0..3).map(|_| Scripted::retry_after(503, "1")));
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Rebound, 1).await;
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
-    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Error)), (4, 0));
+    assert_eq!(
+        (
+            connected.provider.refreshes(),
+            connected.count(EventKind::Error)
+        ),
+        (4, 0)
+    );
     connected.stop(component).await;
 }
 
@@ -241,17 +426,31 @@ async fn given_a_stop_while_a_token_is_being_refreshed_then_it_is_saved_first() 
     let (status, log) = component.end().await;
     assert_eq!(status, 0);
     connected.assert_nothing_told(&log);
-    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()));
+    assert!(
+        connected
+            .provider
+            .is_spendable(connected.stored()["refresh_token"].as_str().unwrap())
+    );
     assert_eq!(connected.count(EventKind::Data), 1);
 }
 
 #[tokio::test]
 async fn given_three_replicas_with_the_lock_then_one_of_them_refreshes() {
-    let knobs = Knobs { kill_family_on_reuse: true, ..Knobs::rotating() };
-    let config = EmulatorConfig { prefetch: 4, ..EmulatorConfig::default() };
+    let knobs = Knobs {
+        kill_family_on_reuse: true,
+        ..Knobs::rotating()
+    };
+    let config = EmulatorConfig {
+        prefetch: 4,
+        ..EmulatorConfig::default()
+    };
     let mut connected = Connected::configured(knobs, Provider::issue_expired, config).await;
     connected.rig = connected.rig.variable("ELASTICIO_OAUTH_LOCK", "broker");
-    let mut replicas = [connected.rig.start(), connected.rig.start(), connected.rig.start()];
+    let mut replicas = [
+        connected.rig.start(),
+        connected.rig.start(),
+        connected.rig.start(),
+    ];
     for replica in &mut replicas {
         replica.says("Fully initialized").await;
     }
@@ -269,7 +468,10 @@ async fn given_three_replicas_with_the_lock_then_one_of_them_refreshes() {
 /// Killed between the provider's answer and its saving, with the lock held; the provider forgives that for a while.
 #[tokio::test]
 async fn given_a_process_that_is_killed_with_the_lock_then_the_next_one_takes_it_and_refreshes() {
-    let knobs = Knobs { grace: Duration::from_secs(60), ..Knobs::rotating() };
+    let knobs = Knobs {
+        grace: Duration::from_secs(60),
+        ..Knobs::rotating()
+    };
     let mut connected = Connected::with(knobs, Provider::issue_expired).await;
     connected.rig = connected.rig.variable("ELASTICIO_OAUTH_LOCK", "broker");
     let held = connected.provider.hold_token_answers();
@@ -283,8 +485,18 @@ async fn given_a_process_that_is_killed_with_the_lock_then_the_next_one_takes_it
     held.release();
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
-    assert_eq!((connected.provider.refreshes(), connected.count(EventKind::Acked)), (2, 1));
-    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()));
+    assert_eq!(
+        (
+            connected.provider.refreshes(),
+            connected.count(EventKind::Acked)
+        ),
+        (2, 1)
+    );
+    assert!(
+        connected
+            .provider
+            .is_spendable(connected.stored()["refresh_token"].as_str().unwrap())
+    );
     connected.stop(next).await;
 }
 
@@ -295,7 +507,9 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
     let emulator = &connected.rig.emulator;
     let stale = Value::Object(connected.provider.issue_expired());
     let fresh = Value::Object(connected.provider.issue());
-    emulator.platform().set_secret("emulated-workspace", "secret-1", stale, vec![fresh]);
+    emulator
+        .platform()
+        .set_secret("emulated-workspace", "secret-1", stale, vec![fresh]);
     let mut step = emulator.platform().step("emulated-flow", "step_1").unwrap();
     step.config["secretId"] = "secret-1".into();
     emulator.platform().set_step("emulated-flow", step);
@@ -304,18 +518,36 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
     let calls = emulator.platform().calls();
-    let refreshes = calls.iter().filter(|call| call.path.ends_with("/secrets/secret-1/refresh")).count();
-    assert_eq!((refreshes, connected.provider.refreshes(), connected.count(EventKind::UpdateKeys)), (1, 0, 0));
+    let refreshes = calls
+        .iter()
+        .filter(|call| call.path.ends_with("/secrets/secret-1/refresh"))
+        .count();
+    assert_eq!(
+        (
+            refreshes,
+            connected.provider.refreshes(),
+            connected.count(EventKind::UpdateKeys)
+        ),
+        (1, 0, 0)
+    );
     connected.stop(component).await;
 }
 
 /// Of a secret, which the platform does not want to refresh, or give.
 #[tokio::test]
 async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and_says_so() {
-    for (call, told) in [("POST .*refresh", "could not refresh its secret"), ("GET .*secrets", "may not be read")] {
+    for (call, told) in [
+        ("POST .*refresh", "could not refresh its secret"),
+        ("GET .*secrets", "may not be read"),
+    ] {
         let connected = Connected::with(Knobs::default(), Provider::issue_expired).await;
         let platform = connected.rig.emulator.platform();
-        platform.set_secret("emulated-workspace", "secret-1", connected.provider.issue_expired().into(), vec![]);
+        platform.set_secret(
+            "emulated-workspace",
+            "secret-1",
+            connected.provider.issue_expired().into(),
+            vec![],
+        );
         platform.fail(call, [const { Fault::Status(403) }; 9]);
         let mut step = platform.step("emulated-flow", "step_1").unwrap();
         step.config["secretId"] = "secret-1".into();
@@ -323,9 +555,22 @@ async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and
         let component = connected.rig.start();
         connected.send("/echo/x");
         let errors = connected.rig.events(EventKind::Error, 1).await;
-        assert!(errors[0].body["error"]["message"].as_str().unwrap().contains(told), "{call}: {}", errors[0].body);
+        assert!(
+            errors[0].body["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains(told),
+            "{call}: {}",
+            errors[0].body
+        );
         connected.rig.settled().await;
-        assert_eq!((connected.count(EventKind::Rebound), connected.count(EventKind::Rejected)), (0, 1));
+        assert_eq!(
+            (
+                connected.count(EventKind::Rebound),
+                connected.count(EventKind::Rejected)
+            ),
+            (0, 1)
+        );
         connected.stop(component).await;
     }
 }
@@ -334,36 +579,68 @@ async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and
 #[tokio::test]
 async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_gets_no_error() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
-    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
+    connected
+        .rig
+        .emulator
+        .platform()
+        .fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
-    let message = json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });
+    let message =
+        json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });
     let headers = Headers::from_iter([("reply_to".to_owned(), json!("someone.waits"))]);
     connected.rig.emulator.send(&message, &headers);
     let errors = connected.rig.events(EventKind::Error, 1).await;
     assert_eq!(errors[0].body["error"]["name"], "UnsavedCredentials");
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
-    assert_eq!((connected.count(EventKind::ErrorReply), connected.count(EventKind::Acked)), (0, 1));
+    assert_eq!(
+        (
+            connected.count(EventKind::ErrorReply),
+            connected.count(EventKind::Acked)
+        ),
+        (0, 1)
+    );
     connected.stop(component).await;
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_verify_credentials_refreshes_and_saves_it_and_a_valid_one_is_left_alone() {
+async fn given_an_expired_token_then_verify_credentials_refreshes_and_saves_it_and_a_valid_one_is_left_alone()
+ {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
-    assert_eq!(connected.service("verifyCredentials").await["data"], json!({ "verified": true }));
+    assert_eq!(
+        connected.service("verifyCredentials").await["data"],
+        json!({ "verified": true })
+    );
     assert_eq!(connected.provider.refreshes(), 1);
-    assert!(connected.provider.is_spendable(connected.stored()["refresh_token"].as_str().unwrap()));
-    assert_eq!(connected.service("verifyCredentials").await["data"], json!({ "verified": true }));
+    assert!(
+        connected
+            .provider
+            .is_spendable(connected.stored()["refresh_token"].as_str().unwrap())
+    );
+    assert_eq!(
+        connected.service("verifyCredentials").await["data"],
+        json!({ "verified": true })
+    );
     assert_eq!(connected.provider.refreshes(), 1);
 }
 
 #[tokio::test]
 async fn given_a_rotated_token_that_cannot_be_saved_then_the_result_of_a_call_is_an_error() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
-    connected.rig.emulator.platform().fail("PUT .*accounts", [const { Fault::Status(400) }; 10]);
+    connected
+        .rig
+        .emulator
+        .platform()
+        .fail("PUT .*accounts", [const { Fault::Status(400) }; 10]);
     let result = connected.service("verifyCredentials").await;
     assert_eq!(result["success"], json!(false), "{result}");
-    assert!(result["data"]["message"].as_str().unwrap().contains("could not be saved"), "{result}");
+    assert!(
+        result["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("could not be saved"),
+        "{result}"
+    );
 }
 
 #[tokio::test]
@@ -375,6 +652,12 @@ async fn case_104_given_an_api_that_cannot_be_reached_then_the_result_is_an_erro
     platform.set_step("emulated-flow", step);
     let result = connected.service("verifyCredentials").await;
     assert_eq!(result["success"], json!(false), "{result}");
-    assert!(result["data"]["message"].as_str().unwrap().contains("could not be checked now"), "{result}");
+    assert!(
+        result["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("could not be checked now"),
+        "{result}"
+    );
     assert!(connected.provider.token_calls().is_empty());
 }

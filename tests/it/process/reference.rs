@@ -18,12 +18,27 @@ async fn deployed(
     fields: Value,
     config: EmulatorConfig,
 ) -> Rig {
-    let emulator = Emulator::start(EmulatorConfig { next_step: true, ..config }).await.unwrap();
+    let emulator = Emulator::start(EmulatorConfig {
+        next_step: true,
+        ..config
+    })
+    .await
+    .unwrap();
     let (platform, provider) = (emulator.platform(), emulator.provider());
     let mut all = json!({ "_account": "acc", "baseUrl": provider.api_url() });
-    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    platform.set_account("acc", Map::from_iter([("oauth".to_owned(), tokens(provider).into())]));
-    let step = Step { function: function.into(), config: all, consumes_raw_data: true, ..Step::default() };
+    all.as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    platform.set_account(
+        "acc",
+        Map::from_iter([("oauth".to_owned(), tokens(provider).into())]),
+    );
+    let step = Step {
+        function: function.into(),
+        config: all,
+        consumes_raw_data: true,
+        ..Step::default()
+    };
     platform.set_step("emulated-flow", step);
     let variables = [
         ("ELASTICIO_FUNCTION", function.to_owned()),
@@ -33,7 +48,11 @@ async fn deployed(
         ("OAUTH_TOKEN_URI", provider.token_url()),
         ("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1".to_owned()),
     ];
-    Rig { emulator, binary: PathBuf::from(env!("CARGO_BIN_EXE_component")), variables: variables.into() }
+    Rig {
+        emulator,
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_component")),
+        variables: variables.into(),
+    }
 }
 
 impl Rig {
@@ -43,11 +62,18 @@ impl Rig {
 
     fn stored_token(&self) -> String {
         let account = self.emulator.platform().account("acc").unwrap();
-        account["oauth"]["refresh_token"].as_str().unwrap().to_owned()
+        account["oauth"]["refresh_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     fn snapshot(&self) -> Value {
-        self.emulator.platform().step("emulated-flow", "step_1").unwrap().snapshot
+        self.emulator
+            .platform()
+            .step("emulated-flow", "step_1")
+            .unwrap()
+            .snapshot
     }
 
     /// A one-time execution, and what it posted.
@@ -55,16 +81,26 @@ impl Rig {
         let platform = self.emulator.platform();
         let config = platform.step("emulated-flow", "step_1").unwrap().config;
         let mut command = self.command();
-        command.args(["service", method]).env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec"));
+        command
+            .args(["service", method])
+            .env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec"));
         command.env("ELASTICIO_CFG", config.to_string());
-        let output = timeout(PATIENCE, command.output()).await.expect("the call does not end").unwrap();
-        let result = platform.results().pop().unwrap_or_else(|| panic!("no result: {output:?}"));
+        let output = timeout(PATIENCE, command.output())
+            .await
+            .expect("the call does not end")
+            .unwrap();
+        let result = platform
+            .results()
+            .pop()
+            .unwrap_or_else(|| panic!("no result: {output:?}"));
         (result.success, result.data)
     }
 }
 
 fn ids(data: &[Arc<Event>]) -> Vec<u64> {
-    data.iter().map(|event| event.body["body"]["id"].as_u64().unwrap()).collect()
+    data.iter()
+        .map(|event| event.body["body"]["id"].as_u64().unwrap())
+        .collect()
 }
 
 fn paged() -> Value {
@@ -72,35 +108,67 @@ fn paged() -> Value {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_pages_are_polled_with_a_new_one_and_the_next_poll_brings_what_is_new() {
-    let rig = deployed("pollItems", Provider::issue_expired, paged(), EmulatorConfig::default()).await;
+async fn given_an_expired_token_then_pages_are_polled_with_a_new_one_and_the_next_poll_brings_what_is_new()
+ {
+    let rig = deployed(
+        "pollItems",
+        Provider::issue_expired,
+        paged(),
+        EmulatorConfig::default(),
+    )
+    .await;
     let component = rig.start();
     rig.message(json!({ "body": {} }));
     assert_eq!(ids(&rig.events(EventKind::Data, 5).await), [1, 2, 3, 4, 5]);
     rig.settled().await;
     let provider = rig.emulator.provider();
-    assert_eq!((provider.refreshes(), provider.is_spendable(&rig.stored_token())), (1, true));
-    assert_eq!((&rig.snapshot()["seen"], &rig.snapshot()["since"]), (&json!([5]), &json!("2026-01-31T11:00:00Z")));
+    assert_eq!(
+        (
+            provider.refreshes(),
+            provider.is_spendable(&rig.stored_token())
+        ),
+        (1, true)
+    );
+    assert_eq!(
+        (&rig.snapshot()["seen"], &rig.snapshot()["since"]),
+        (&json!([5]), &json!("2026-01-31T11:00:00Z"))
+    );
     let record = |id| json!({ "id": id, "updated_at": "2026-01-31T11:00:00Z" });
     provider.set_records([record(5), record(6)]);
     rig.message(json!({ "body": {} }));
     assert_eq!(ids(&rig.events(EventKind::Data, 6).await)[5..], [6]);
     rig.settled().await;
     assert_eq!(component.stop().await.0, 0);
-    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.so_far(EventKind::Data).len()), (2, 6));
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Acked).len(),
+            rig.so_far(EventKind::Data).len()
+        ),
+        (2, 6)
+    );
 }
 
 #[tokio::test]
-async fn given_a_broker_that_refuses_an_item_then_the_snapshot_does_not_move_and_the_item_comes_with_the_next_poll() {
+async fn given_a_broker_that_refuses_an_item_then_the_snapshot_does_not_move_and_the_item_comes_with_the_next_poll()
+ {
     let mut sorted = paged();
     sorted["isSorted"] = "on".into();
-    let rig = deployed("pollItems", Provider::issue, sorted, EmulatorConfig::default()).await;
+    let rig = deployed(
+        "pollItems",
+        Provider::issue,
+        sorted,
+        EmulatorConfig::default(),
+    )
+    .await;
     let rig = rig.variable("ELASTICIO_AMQP_PUBLISH_RETRY_ATTEMPTS", "1");
     rig.emulator.broker().nack_publishes(1);
     let component = rig.start();
     rig.message(json!({ "body": {} }));
     rig.events(EventKind::Rejected, 1).await;
-    assert_eq!((rig.snapshot(), rig.so_far(EventKind::Snapshot).len()), (json!({}), 0));
+    assert_eq!(
+        (rig.snapshot(), rig.so_far(EventKind::Snapshot).len()),
+        (json!({}), 0)
+    );
     let before = rig.so_far(EventKind::Data).len();
     rig.message(json!({ "body": {} }));
     rig.events(EventKind::Acked, 1).await;
@@ -111,14 +179,22 @@ async fn given_a_broker_that_refuses_an_item_then_the_snapshot_does_not_move_and
 
 #[tokio::test]
 async fn given_a_busy_api_then_the_poll_comes_again_and_nothing_is_lost() {
-    let config = EmulatorConfig { rebound_speed_up: 100, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        rebound_speed_up: 100,
+        ..EmulatorConfig::default()
+    };
     let rig = deployed("pollItems", Provider::issue, paged(), config).await;
-    rig.emulator.provider().script_api([Scripted::Normal, Scripted::retry_after(429, "3600")]);
+    rig.emulator
+        .provider()
+        .script_api([Scripted::Normal, Scripted::retry_after(429, "3600")]);
     let component = rig.start();
     rig.message(json!({ "body": {} }));
     rig.events(EventKind::Rebound, 1).await;
     // The first page again, since the list need not be sorted.
-    assert_eq!(ids(&rig.events(EventKind::Data, 7).await), [1, 2, 1, 2, 3, 4, 5]);
+    assert_eq!(
+        ids(&rig.events(EventKind::Data, 7).await),
+        [1, 2, 1, 2, 3, 4, 5]
+    );
     rig.settled().await;
     assert_eq!(component.stop().await.0, 0);
 }
@@ -126,7 +202,13 @@ async fn given_a_busy_api_then_the_poll_comes_again_and_nothing_is_lost() {
 #[tokio::test]
 async fn given_files_then_they_go_to_the_api_and_come_from_it_through_object_storage() {
     let fields = json!({ "bodyType": "multipart", "idempotencyHeader": "Idempotency-Key" });
-    let rig = deployed("makeRequest", Provider::issue_expired, fields, EmulatorConfig::default()).await;
+    let rig = deployed(
+        "makeRequest",
+        Provider::issue_expired,
+        fields,
+        EmulatorConfig::default(),
+    )
+    .await;
     let platform = rig.emulator.platform();
     platform.set_object("file-1", &b"\x00\xff"[..]);
     let component = rig.start();
@@ -137,12 +219,22 @@ async fn given_files_then_they_go_to_the_api_and_come_from_it_through_object_sto
     let data = rig.events(EventKind::Data, 2).await;
     rig.settled().await;
     let calls = rig.emulator.provider().api_calls();
-    assert_eq!(calls.iter().map(|call| call.status).collect::<Vec<_>>(), [Some(401), Some(200), Some(200)]);
+    assert_eq!(
+        calls.iter().map(|call| call.status).collect::<Vec<_>>(),
+        [Some(401), Some(200), Some(200)]
+    );
     assert!(calls[1].body.windows(2).any(|bytes| bytes == b"\x00\xff"));
     assert_eq!(calls[1].headers["idempotency-key"], "message-1");
     let file = &data[1].body["attachments"]["logo.png"];
-    let id = platform.object_ids().into_iter().find(|id| file["url"].as_str().unwrap().contains(id.as_str())).unwrap();
-    assert_eq!(platform.object(&id).unwrap()[..], b"\x89PNG\r\n\x1a\n\x00\xff"[..]);
+    let id = platform
+        .object_ids()
+        .into_iter()
+        .find(|id| file["url"].as_str().unwrap().contains(id.as_str()))
+        .unwrap();
+    assert_eq!(
+        platform.object(&id).unwrap()[..],
+        b"\x89PNG\r\n\x1a\n\x00\xff"[..]
+    );
     assert_eq!(component.stop().await.0, 0);
 }
 
@@ -150,21 +242,39 @@ async fn given_files_then_they_go_to_the_api_and_come_from_it_through_object_sto
 const SIGNATURE: &str = "sha256=212e97df374408d8177f0606154c94d34d8b4a25833f04e7e16f1df9b9dc02db";
 
 #[tokio::test]
-async fn given_a_flow_with_webhooks_then_it_subscribes_takes_what_is_signed_and_unsubscribes_when_it_ends() {
+async fn given_a_flow_with_webhooks_then_it_subscribes_takes_what_is_signed_and_unsubscribes_when_it_ends()
+ {
     let fields = json!({ "webhookSecret": "s3cret-of-the-hook", "subscribePath": "/webhooks", "replyStatus": 202 });
-    let config = EmulatorConfig { startup: true, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        startup: true,
+        ..EmulatorConfig::default()
+    };
     let rig = deployed("receiveWebhooks", Provider::issue_expired, fields, config).await;
     let (platform, provider) = (rig.emulator.platform(), rig.emulator.provider());
     let mut component = rig.start();
     component.says("Fully initialized").await;
     let address = format!("{}/hook/emulated-flow", platform.url());
     assert_eq!(provider.subscriptions(), [json!({ "url": address })]);
-    assert_eq!((provider.refreshes(), provider.is_spendable(&rig.stored_token())), (1, true));
+    assert_eq!(
+        (
+            provider.refreshes(),
+            provider.is_spendable(&rig.stored_token())
+        ),
+        (1, true)
+    );
 
     let call = async |signature: &str| {
-        let request = reqwest::Client::new().post(&address).header("x-hub-signature-256", signature);
-        let answer = timeout(PATIENCE, request.body(r#"{"order": 7}"#).send()).await.unwrap().unwrap();
-        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        let request = reqwest::Client::new()
+            .post(&address)
+            .header("x-hub-signature-256", signature);
+        let answer = timeout(PATIENCE, request.body(r#"{"order": 7}"#).send())
+            .await
+            .unwrap()
+            .unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
     };
     assert_eq!(call(SIGNATURE).await, (202, json!({})));
     assert_eq!(call(&SIGNATURE.replace('a', "b")).await.0, 401);
@@ -174,26 +284,57 @@ async fn given_a_flow_with_webhooks_then_it_subscribes_takes_what_is_signed_and_
     rig.settled().await;
     let (status, log) = component.stop().await;
     assert_eq!(status, 0);
-    assert_eq!((rig.so_far(EventKind::Data).len(), rig.so_far(EventKind::Error).len()), (1, 0));
-    assert!(!log.iter().any(|line| line.to_string().contains("s3cret-of-the-hook")), "the secret is told");
+    assert_eq!(
+        (
+            rig.so_far(EventKind::Data).len(),
+            rig.so_far(EventKind::Error).len()
+        ),
+        (1, 0)
+    );
+    assert!(
+        !log.iter()
+            .any(|line| line.to_string().contains("s3cret-of-the-hook")),
+        "the secret is told"
+    );
 
-    assert_eq!(provider.subscriptions().len(), 1, "a container that ends is not the end of the flow");
+    assert_eq!(
+        provider.subscriptions().len(),
+        1,
+        "a container that ends is not the end of the flow"
+    );
     let rig = rig.variable("ELASTICIO_HOOK_SHUTDOWN", "true");
     let output = rig.run().await;
     assert!(output.status.success(), "{output:?}");
     assert!(rig.emulator.provider().subscriptions().is_empty());
-    assert!(rig.emulator.platform().startup_data("emulated-flow").is_none());
+    assert!(
+        rig.emulator
+            .platform()
+            .startup_data("emulated-flow")
+            .is_none()
+    );
 }
 
 #[tokio::test]
 async fn given_next_steps_that_cannot_be_reached_then_the_api_is_not_told_that_all_is_well() {
-    let rig = deployed("receiveWebhooks", Provider::issue, json!({}), EmulatorConfig::default()).await;
+    let rig = deployed(
+        "receiveWebhooks",
+        Provider::issue,
+        json!({}),
+        EmulatorConfig::default(),
+    )
+    .await;
     let rig = rig.variable("ELASTICIO_AMQP_PUBLISH_RETRY_ATTEMPTS", "1");
     let mut component = rig.start();
     component.says("Fully initialized").await;
     rig.emulator.broker().nack_publishes(1);
     let address = format!("{}/hook/emulated-flow", rig.emulator.platform().url());
-    let answer = timeout(PATIENCE, reqwest::Client::new().post(&address).body("{}").send()).await.unwrap().unwrap();
+    let answer = timeout(
+        PATIENCE,
+        reqwest::Client::new().post(&address).body("{}").send(),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert_eq!(answer.status().as_u16(), 500);
     rig.settled().await;
     assert_eq!(rig.so_far(EventKind::HttpReply).len(), 0);
@@ -201,16 +342,53 @@ async fn given_next_steps_that_cannot_be_reached_then_the_api_is_not_told_that_a
 }
 
 #[tokio::test]
-async fn given_credentials_to_verify_then_a_verdict_is_posted_or_the_error_that_keeps_it_from_being_made() {
+async fn given_credentials_to_verify_then_a_verdict_is_posted_or_the_error_that_keeps_it_from_being_made()
+ {
     for (fields, script, success, told_of) in [
-        (json!({ "verifyPath": "/me" }), vec![], true, r#"{"verified":true}"#),
-        (json!({ "verifyPath": "/status/403" }), vec![], true, r#""verified":false"#),
-        (json!({ "verifyPath": "/none" }), vec![], true, "GET /none was answered 404"),
-        (json!({ "verifyPath": "/me" }), vec![Scripted::retry_after(429, "0")], true, r#"{"verified":true}"#),
-        (json!({ "verifyPath": "/me" }), vec![Scripted::retry_after(429, "3600")], false, "could not be checked now"),
-        (json!({ "verifyPath": "/me", "baseUrl": "http://127.0.0.1:1" }), vec![], false, "could not be checked now"),
+        (
+            json!({ "verifyPath": "/me" }),
+            vec![],
+            true,
+            r#"{"verified":true}"#,
+        ),
+        (
+            json!({ "verifyPath": "/status/403" }),
+            vec![],
+            true,
+            r#""verified":false"#,
+        ),
+        (
+            json!({ "verifyPath": "/none" }),
+            vec![],
+            true,
+            "GET /none was answered 404",
+        ),
+        (
+            json!({ "verifyPath": "/me" }),
+            vec![Scripted::retry_after(429, "0")],
+            true,
+            r#"{"verified":true}"#,
+        ),
+        (
+            json!({ "verifyPath": "/me" }),
+            vec![Scripted::retry_after(429, "3600")],
+            false,
+            "could not be checked now",
+        ),
+        (
+            json!({ "verifyPath": "/me", "baseUrl": "http://127.0.0.1:1" }),
+            vec![],
+            false,
+            "could not be checked now",
+        ),
     ] {
-        let rig = deployed("", Provider::issue_expired, fields.clone(), EmulatorConfig::default()).await;
+        let rig = deployed(
+            "",
+            Provider::issue_expired,
+            fields.clone(),
+            EmulatorConfig::default(),
+        )
+        .await;
         rig.emulator.provider().script_api(script);
         let (succeeded, data) = rig.service("verifyCredentials").await;
         assert_eq!(succeeded, success, "{fields}: {data}");

@@ -18,7 +18,11 @@ async fn wrong_settings_are_all_told_at_once() {
         .variable("ELASTICIO_AMQP_URI", "")
         .variable("ELASTICIO_MESSAGE_CRYPTO_IV", "too short");
     let reason = fails(&rig).await;
-    for variable in ["ELASTICIO_EXEC_ID", "ELASTICIO_AMQP_URI", "ELASTICIO_MESSAGE_CRYPTO_IV"] {
+    for variable in [
+        "ELASTICIO_EXEC_ID",
+        "ELASTICIO_AMQP_URI",
+        "ELASTICIO_MESSAGE_CRYPTO_IV",
+    ] {
         assert!(reason.contains(variable), "{variable} is not in: {reason}");
     }
     assert!(!reason.contains("too short"), "{reason}");
@@ -26,58 +30,95 @@ async fn wrong_settings_are_all_told_at_once() {
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_named_without_its_password() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_AMQP_URI", "amqp://guest:s3cret@127.0.0.1:1/%2f");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_AMQP_URI", "amqp://guest:s3cret@127.0.0.1:1/%2f");
     let reason = fails(&rig).await;
-    assert!(reason.contains("127.0.0.1:1") && !reason.contains("s3cret"), "{reason}");
+    assert!(
+        reason.contains("127.0.0.1:1") && !reason.contains("s3cret"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
 async fn wrong_credentials_for_the_broker_are_told() {
     let rig = Rig::with_prefetch(1).await;
-    let uri = rig.emulator.broker().uri().replace("guest:guest", "guest:s3cret");
+    let uri = rig
+        .emulator
+        .broker()
+        .uri()
+        .replace("guest:guest", "guest:s3cret");
     let reason = fails(&rig.variable("ELASTICIO_AMQP_URI", uri)).await;
-    assert!(reason.contains("ACCESS_REFUSED") && !reason.contains("s3cret"), "{reason}");
+    assert!(
+        reason.contains("ACCESS_REFUSED") && !reason.contains("s3cret"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
 async fn a_queue_that_does_not_exist_is_named_and_the_platform_is_told() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_LISTEN_MESSAGES_ON", "no-such-queue");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_LISTEN_MESSAGES_ON", "no-such-queue");
     let reason = fails(&rig).await;
     assert!(reason.contains("no-such-queue"), "{reason}");
     let errors = rig.events(EventKind::Error, 1).await;
-    assert!(errors[0].body["error"]["message"].as_str().unwrap().contains("no-such-queue"));
+    assert!(
+        errors[0].body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no-such-queue")
+    );
 }
 
 #[tokio::test]
 async fn a_step_that_the_platform_refuses_is_told_to_it() {
     let rig = Rig::with_prefetch(1).await;
-    rig.emulator.platform().fail("GET .*/steps/", [Fault::Status(404)]);
+    rig.emulator
+        .platform()
+        .fail("GET .*/steps/", [Fault::Status(404)]);
     let output = rig.run().await;
-    let (reason, log) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    let (reason, log) = (
+        String::from_utf8(output.stderr).unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+    );
     assert_eq!(output.status.code(), Some(1), "{reason}");
     let told = &rig.events(EventKind::Error, 1).await[0].body["error"]["message"];
     // What the platform says is for the user; whoever reads the log gets its status and the address.
     let (_, said) = told.as_str().unwrap().rsplit_once("failed: ").unwrap();
     for told in [reason, log] {
         let known = ["asking the platform for the step", "404", "/steps/"];
-        assert!(known.iter().all(|part| told.contains(part)) && !told.contains(said), "{told}");
+        assert!(
+            known.iter().all(|part| told.contains(part)) && !told.contains(said),
+            "{told}"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_unknown_function_is_told_to_the_platform_and_the_message_stays() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_FUNCTION", "no_such");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_FUNCTION", "no_such");
     rig.send(json!([]));
     let reason = fails(&rig).await;
-    assert!(reason.contains("Trigger or action \"no_such\" is not found"), "{reason}");
+    assert!(
+        reason.contains("Trigger or action \"no_such\" is not found"),
+        "{reason}"
+    );
     let errors = rig.events(EventKind::Error, 1).await;
-    assert!(errors[0].body.get("errorInput").is_none(), "no message caused this");
+    assert!(
+        errors[0].body.get("errorInput").is_none(),
+        "no message caused this"
+    );
     assert_eq!(rig.left_in_queue(), 1);
 }
 
 #[tokio::test]
 async fn a_failing_init_hook_ends_the_process() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_FUNCTION", "init_fails");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_FUNCTION", "init_fails");
     assert!(fails(&rig).await.contains("cannot initialise"));
     let errors = rig.events(EventKind::Error, 1).await;
     assert_eq!(errors[0].body["error"]["message"], "cannot initialise");
@@ -85,24 +126,48 @@ async fn a_failing_init_hook_ends_the_process() {
 
 #[tokio::test]
 async fn a_panicking_init_hook_ends_the_process_and_is_told_to_the_platform() {
-    let step = Step { config: json!({ "panic": true }), ..Step::default() };
-    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
+    let step = Step {
+        config: json!({ "panic": true }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let rig = rig.variable("ELASTICIO_FUNCTION", "init_fails");
     assert!(fails(&rig).await.contains("panicked"));
     let errors = rig.events(EventKind::Error, 1).await;
-    assert!(errors[0].body["error"]["message"].as_str().unwrap().contains("a panic while initialising"));
+    assert!(
+        errors[0].body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("a panic while initialising")
+    );
 }
 
 #[tokio::test]
 async fn a_startup_state_that_the_platform_refuses_ends_the_process() {
-    let rig = Rig::new(EmulatorConfig { startup: true, ..EmulatorConfig::default() }).await;
-    rig.emulator.platform().fail("POST .*startup/data", [Fault::Status(400)]);
-    assert!(fails(&rig).await.contains("storing what the startup hook returned"));
+    let rig = Rig::new(EmulatorConfig {
+        startup: true,
+        ..EmulatorConfig::default()
+    })
+    .await;
+    rig.emulator
+        .platform()
+        .fail("POST .*startup/data", [Fault::Status(400)]);
+    assert!(
+        fails(&rig)
+            .await
+            .contains("storing what the startup hook returned")
+    );
 }
 
 #[tokio::test]
 async fn a_start_up_error_that_cannot_be_published_does_not_keep_the_process() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_FUNCTION", "init_fails");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_FUNCTION", "init_fails");
     rig.emulator.broker().nack_publishes(usize::MAX);
     assert!(fails(&rig).await.contains("cannot initialise"));
 }
@@ -117,19 +182,39 @@ async fn without_a_platform_the_component_explains_itself() {
 
 #[tokio::test]
 async fn a_shutdown_hook_that_fails_keeps_the_stored_state() {
-    let step = Step { config: json!({ "failShutdown": true }), ..Step::default() };
-    let rig = Rig::new(EmulatorConfig { step, ..EmulatorConfig::default() }).await;
-    let rig = rig.variable("ELASTICIO_HOOK_SHUTDOWN", "true").variable("ELASTICIO_AMQP_URI", "");
-    rig.emulator.platform().set_startup_data("emulated-flow", Some(json!({ "subscription": "sub-1" })));
+    let step = Step {
+        config: json!({ "failShutdown": true }),
+        ..Step::default()
+    };
+    let rig = Rig::new(EmulatorConfig {
+        step,
+        ..EmulatorConfig::default()
+    })
+    .await;
+    let rig = rig
+        .variable("ELASTICIO_HOOK_SHUTDOWN", "true")
+        .variable("ELASTICIO_AMQP_URI", "");
+    rig.emulator
+        .platform()
+        .set_startup_data("emulated-flow", Some(json!({ "subscription": "sub-1" })));
     assert!(fails(&rig).await.contains("shutdown failed"));
-    assert!(rig.emulator.platform().startup_data("emulated-flow").is_some());
+    assert!(
+        rig.emulator
+            .platform()
+            .startup_data("emulated-flow")
+            .is_some()
+    );
 }
 
 #[tokio::test]
 async fn the_platforms_node_command_line_starts_the_step() {
     let rig = Rig::with_prefetch(1).await;
     rig.send(json!([["data", { "body": { "n": 1 } }]]));
-    let mut child = rig.command().args(["node", "./node_modules/elasticio-sailor-nodejs/run.js"]).spawn().unwrap();
+    let mut child = rig
+        .command()
+        .args(["node", "./node_modules/elasticio-sailor-nodejs/run.js"])
+        .spawn()
+        .unwrap();
     rig.events(EventKind::Acked, 1).await;
     child.kill().await.unwrap();
 }

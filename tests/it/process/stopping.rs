@@ -14,10 +14,16 @@ async fn given_five_messages_at_work_when_sigterm_comes_then_each_is_finished_on
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
     let data = rig.so_far(EventKind::Data);
-    let mut numbers: Vec<_> = bodies(&data).iter().map(|body| body["n"].as_u64().unwrap()).collect();
+    let mut numbers: Vec<_> = bodies(&data)
+        .iter()
+        .map(|body| body["n"].as_u64().unwrap())
+        .collect();
     numbers.sort_unstable();
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
-    assert_eq!((rig.so_far(EventKind::Acked).len(), rig.left_in_queue()), (5, 0));
+    assert_eq!(
+        (rig.so_far(EventKind::Acked).len(), rig.left_in_queue()),
+        (5, 0)
+    );
 }
 
 #[tokio::test]
@@ -37,15 +43,21 @@ async fn given_messages_beyond_the_prefetch_when_sigint_comes_then_they_stay_in_
 }
 
 #[tokio::test]
-async fn given_a_message_that_takes_too_long_when_the_time_to_stop_is_over_then_it_goes_back_to_the_queue() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+async fn given_a_message_that_takes_too_long_when_the_time_to_stop_is_over_then_it_goes_back_to_the_queue()
+ {
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
     let component = rig.start();
     rig.send(json!([["sleep", 3_600_000], ["data", { "body": {} }]]));
     rig.events(EventKind::Delivered, 1).await;
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
     rig.events(EventKind::Requeued, 1).await;
-    assert_eq!((rig.so_far(EventKind::Data).len(), rig.left_in_queue()), (0, 1));
+    assert_eq!(
+        (rig.so_far(EventKind::Data).len(), rig.left_in_queue()),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
@@ -63,8 +75,11 @@ async fn given_a_message_at_work_when_a_second_signal_comes_then_the_process_end
 }
 
 #[tokio::test]
-async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_its_message_goes_back_to_the_queue() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_its_message_goes_back_to_the_queue()
+ {
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
     rig.emulator.broker().nack_publishes(usize::MAX);
     let component = rig.start();
     rig.send(json!([["data", { "body": {} }]]));
@@ -72,8 +87,14 @@ async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_
     let (status, log) = component.stop().await;
     assert_eq!(status, 0);
     rig.events(EventKind::Requeued, 1).await;
-    assert_eq!((rig.so_far(EventKind::Rejected).len(), rig.left_in_queue()), (0, 1));
-    assert!(log.iter().all(|line| line["level"] != 60), "nothing is lost: {log:?}");
+    assert_eq!(
+        (rig.so_far(EventKind::Rejected).len(), rig.left_in_queue()),
+        (0, 1)
+    );
+    assert!(
+        log.iter().all(|line| line["level"] != 60),
+        "nothing is lost: {log:?}"
+    );
 }
 
 #[tokio::test]
@@ -88,9 +109,12 @@ async fn given_a_broker_that_is_gone_when_sigterm_comes_then_the_process_ends_al
 }
 
 #[tokio::test]
-async fn given_modules_that_block_every_thread_when_the_time_to_stop_is_over_then_the_process_ends_all_the_same() {
+async fn given_modules_that_block_every_thread_when_the_time_to_stop_is_over_then_the_process_ends_all_the_same()
+ {
     let rig = Rig::with_prefetch(1).await;
-    let rig = rig.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1").variable("TOKIO_WORKER_THREADS", "1");
+    let rig = rig
+        .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1")
+        .variable("TOKIO_WORKER_THREADS", "1");
     let component = rig.start();
     rig.send(json!([["data", { "body": {} }], ["block", 3_600_000]]));
     rig.events(EventKind::Data, 1).await;
@@ -100,22 +124,38 @@ async fn given_modules_that_block_every_thread_when_the_time_to_stop_is_over_the
 }
 
 #[tokio::test]
-async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_start_then_the_process_ends() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
-    rig.emulator.platform().fail("GET .*/steps/", [Fault::Hang; 3]);
+async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_start_then_the_process_ends()
+ {
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
+    rig.emulator
+        .platform()
+        .fail("GET .*/steps/", [Fault::Hang; 3]);
     let component = rig.start();
-    timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 1)).await.unwrap();
+    timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 1))
+        .await
+        .unwrap();
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
 }
 
 #[tokio::test]
 async fn given_a_shutdown_hook_at_work_when_signals_come_then_it_is_not_taken_for_done() {
-    let rig = Rig::with_prefetch(1).await.variable("ELASTICIO_HOOK_SHUTDOWN", "true");
+    let rig = Rig::with_prefetch(1)
+        .await
+        .variable("ELASTICIO_HOOK_SHUTDOWN", "true");
     let rig = rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
-    rig.emulator.platform().fail("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
+    rig.emulator
+        .platform()
+        .fail("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
     let component = rig.start();
-    timeout(PATIENCE, rig.emulator.platform().called("GET .*startup/data", 1)).await.unwrap();
+    timeout(
+        PATIENCE,
+        rig.emulator.platform().called("GET .*startup/data", 1),
+    )
+    .await
+    .unwrap();
     component.signal("TERM");
     component.signal("INT");
     rig.emulator.platform().shutdown().await;

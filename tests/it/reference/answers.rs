@@ -9,8 +9,13 @@ impl Rig {
     /// A request that is answered with this body.
     async fn answered(&self, fields: Value, content_type: &str, body: &str) -> Emitted {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        self.provider.script_api([Scripted::Answer { status: 200, headers, body: body.to_owned() }]);
-        self.request(fields, json!({ "path": "/files/report.csv" })).await
+        self.provider.script_api([Scripted::Answer {
+            status: 200,
+            headers,
+            body: body.to_owned(),
+        }]);
+        self.request(fields, json!({ "path": "/files/report.csv" }))
+            .await
     }
 }
 
@@ -19,7 +24,12 @@ async fn given_an_answer_then_it_is_taken_for_what_it_says_or_for_what_the_step_
     let rig = Rig::new().await;
     for (taken, content_type, body, emitted_body) in [
         ("auto", "application/json", r#"{"a":1}"#, json!({ "a": 1 })),
-        ("auto", "application/problem+json; charset=utf-8", "[1]", json!([1])),
+        (
+            "auto",
+            "application/problem+json; charset=utf-8",
+            "[1]",
+            json!([1]),
+        ),
         ("auto", "text/csv", "1", json!("1")),
         ("auto", "application/json", "<html>", json!("<html>")),
         ("auto", "application/soap+xml", "<a/>", json!("<a/>")),
@@ -27,41 +37,81 @@ async fn given_an_answer_then_it_is_taken_for_what_it_says_or_for_what_the_step_
         ("text", "application/json", "[1]", json!("[1]")),
         ("auto", "application/json", "", Value::Null),
     ] {
-        let emitted = rig.answered(json!({ "answerType": taken }), content_type, body).await;
-        assert_eq!(emitted.data::<Value>()[0]["body"], emitted_body, "{taken} {content_type} {body}");
+        let emitted = rig
+            .answered(json!({ "answerType": taken }), content_type, body)
+            .await;
+        assert_eq!(
+            emitted.data::<Value>()[0]["body"],
+            emitted_body,
+            "{taken} {content_type} {body}"
+        );
     }
     assert!(rig.platform.object_ids().is_empty());
-    let empty = rig.answered(json!({ "answerType": "attachment" }), "application/pdf", "").await;
-    let [Event::Data(message)] = &empty.events[..] else { panic!("{:?}", empty.error) };
+    let empty = rig
+        .answered(json!({ "answerType": "attachment" }), "application/pdf", "")
+        .await;
+    let [Event::Data(message)] = &empty.events[..] else {
+        panic!("{:?}", empty.error)
+    };
     assert_eq!(message["attachments"]["report.csv"]["size"], 0);
-    let broken = rig.answered(json!({ "answerType": "json" }), "text/plain", "secret").await;
-    assert_eq!(told(&broken), "the answer to GET /files/report.csv is no JSON: line 1, column 1");
+    let broken = rig
+        .answered(json!({ "answerType": "json" }), "text/plain", "secret")
+        .await;
+    assert_eq!(
+        told(&broken),
+        "the answer to GET /files/report.csv is no JSON: line 1, column 1"
+    );
 }
 
 #[tokio::test]
 async fn given_a_binary_answer_then_it_is_in_object_storage_and_an_attachment() {
     let rig = Rig::expired().await;
-    let emitted = rig.request(json!({}), json!({ "path": "/files/logo.png" })).await;
+    let emitted = rig
+        .request(json!({}), json!({ "path": "/files/logo.png" }))
+        .await;
     rig.assert_refreshed_once(&emitted);
-    let Some(Event::Data(message)) = emitted.events.last() else { panic!("{emitted:?}") };
+    let Some(Event::Data(message)) = emitted.events.last() else {
+        panic!("{emitted:?}")
+    };
     let file = &message["attachments"]["logo.png"];
     assert_eq!(
-        (&message["body"]["body"], &file["content-type"], &file["size"]),
+        (
+            &message["body"]["body"],
+            &file["content-type"],
+            &file["size"]
+        ),
         (&Value::Null, &json!("image/png"), &json!(10))
     );
-    let [id] = &rig.platform.object_ids()[..] else { panic!("one object") };
-    assert!(file["url"].as_str().unwrap().contains(id.as_str()), "{file}");
-    assert_eq!(rig.platform.object(id).unwrap()[..], b"\x89PNG\r\n\x1a\n\x00\xff"[..]);
+    let [id] = &rig.platform.object_ids()[..] else {
+        panic!("one object")
+    };
+    assert!(
+        file["url"].as_str().unwrap().contains(id.as_str()),
+        "{file}"
+    );
+    assert_eq!(
+        rig.platform.object(id).unwrap()[..],
+        b"\x89PNG\r\n\x1a\n\x00\xff"[..]
+    );
 }
 
 #[tokio::test]
 async fn given_a_file_without_a_name_then_its_address_names_it_and_it_can_be_sent_on() {
     let rig = Rig::new().await;
-    let emitted = rig.answered(json!({ "answerType": "attachment" }), "text/csv", "a;b").await;
-    let [Event::Data(message)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    let emitted = rig
+        .answered(json!({ "answerType": "attachment" }), "text/csv", "a;b")
+        .await;
+    let [Event::Data(message)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
     let request = json!({ "method": "POST", "path": "/echo" });
-    let message = json!({ "body": request, "attachments": { "x": message["attachments"]["report.csv"] } });
-    let sent = rig.harness("makeRequest", json!({ "bodyType": "raw" })).run_message(message).await.unwrap();
+    let message =
+        json!({ "body": request, "attachments": { "x": message["attachments"]["report.csv"] } });
+    let sent = rig
+        .harness("makeRequest", json!({ "bodyType": "raw" }))
+        .run_message(message)
+        .await
+        .unwrap();
     assert_eq!(sent.data::<Value>()[0]["body"]["body"], "a;b");
 }
 
@@ -69,14 +119,32 @@ async fn given_a_file_without_a_name_then_its_address_names_it_and_it_can_be_sen
 async fn given_a_pointer_then_each_item_of_the_list_is_a_message() {
     let rig = Rig::new().await;
     let whole = json!([{ "id": 1 }, { "id": 2 }]);
-    for (pointer, answer) in
-        [("/a/b", json!({ "a": { "b": whole } })), ("#/items", json!({ "items": whole })), ("#", whole)]
-    {
-        let emitted = rig.answered(json!({ "splitPointer": pointer }), "application/json", &answer.to_string()).await;
-        let bodies = emitted.data::<Value>().into_iter().map(|answer| answer["body"].clone()).collect::<Vec<_>>();
-        assert_eq!(bodies, [json!({ "id": 1 }), json!({ "id": 2 })], "{pointer}");
+    for (pointer, answer) in [
+        ("/a/b", json!({ "a": { "b": whole } })),
+        ("#/items", json!({ "items": whole })),
+        ("#", whole),
+    ] {
+        let emitted = rig
+            .answered(
+                json!({ "splitPointer": pointer }),
+                "application/json",
+                &answer.to_string(),
+            )
+            .await;
+        let bodies = emitted
+            .data::<Value>()
+            .into_iter()
+            .map(|answer| answer["body"].clone())
+            .collect::<Vec<_>>();
+        assert_eq!(
+            bodies,
+            [json!({ "id": 1 }), json!({ "id": 2 })],
+            "{pointer}"
+        );
     }
-    let none = rig.answered(json!({ "splitPointer": "#" }), "application/json", "[]").await;
+    let none = rig
+        .answered(json!({ "splitPointer": "#" }), "application/json", "[]")
+        .await;
     assert!(none.events.is_empty(), "{none:?}");
 }
 
@@ -89,11 +157,19 @@ async fn given_an_answer_without_that_list_then_the_error_says_what_to_set() {
         told(&emitted),
         "the answer has no list at \"/items\": set `splitPointer` to the JSON pointer of its list"
     );
-    let file = rig.request(fields.clone(), json!({ "path": "/files/a" })).await;
-    assert!(told(&file).contains("the answer is a file and has no list to split"), "{file:?}");
+    let file = rig
+        .request(fields.clone(), json!({ "path": "/files/a" }))
+        .await;
+    assert!(
+        told(&file).contains("the answer is a file and has no list to split"),
+        "{file:?}"
+    );
     // An answer that was not expected has no list either, and is emitted as it is.
     let unexpected = rig.request(fields, json!({ "path": "/status/404" })).await;
-    assert_eq!(unexpected.data::<Value>()[0]["body"], json!({ "status": "404" }));
+    assert_eq!(
+        unexpected.data::<Value>()[0]["body"],
+        json!({ "status": "404" })
+    );
 }
 
 #[tokio::test]
@@ -102,20 +178,40 @@ async fn given_an_answer_that_breaks_off_then_only_what_changes_nothing_is_asked
     rig.provider.script_api([Scripted::DropMidAnswer]);
     let emitted = rig.request(json!({}), json!({ "path": "/me" })).await;
     // At once or later: it may break off before it has begun.
-    assert!(matches!(&emitted.events[..], [Event::Data(_) | Event::Rebound(_)]), "{emitted:?}");
+    assert!(
+        matches!(&emitted.events[..], [Event::Data(_) | Event::Rebound(_)]),
+        "{emitted:?}"
+    );
     rig.provider.script_api([Scripted::DropMidAnswer]);
     let calls = rig.provider.api_calls().len();
-    let post = rig.request(json!({}), json!({ "method": "POST", "path": "/items", "body": {} })).await;
-    assert!(told(&post).contains("POST /items has no answer"), "{post:?}");
+    let post = rig
+        .request(
+            json!({}),
+            json!({ "method": "POST", "path": "/items", "body": {} }),
+        )
+        .await;
+    assert!(
+        told(&post).contains("POST /items has no answer"),
+        "{post:?}"
+    );
     assert_eq!(rig.provider.api_calls().len(), calls + 1);
 }
 
 #[tokio::test]
 async fn given_an_answer_that_is_too_long_for_the_memory_then_that_is_an_error_but_not_of_a_file() {
     let rig = Rig::new().await;
-    let emitted = rig.answered(json!({}), "text/plain", &"a".repeat((16 << 20) + 1)).await;
-    assert_eq!(told(&emitted), "the answer to GET /files/report.csv is longer than 16 MB");
-    let file = rig.answered(json!({}), "application/zip", &"a".repeat(9 << 20)).await;
-    let [Event::Data(message)] = &file.events[..] else { panic!("{:?}", file.error) };
+    let emitted = rig
+        .answered(json!({}), "text/plain", &"a".repeat((16 << 20) + 1))
+        .await;
+    assert_eq!(
+        told(&emitted),
+        "the answer to GET /files/report.csv is longer than 16 MB"
+    );
+    let file = rig
+        .answered(json!({}), "application/zip", &"a".repeat(9 << 20))
+        .await;
+    let [Event::Data(message)] = &file.events[..] else {
+        panic!("{:?}", file.error)
+    };
     assert_eq!(message["attachments"]["report.csv"]["size"], 9 << 20);
 }

@@ -16,32 +16,71 @@ impl Rig {
             "t\"wo": { "url": format!("{}/sample/items/item-1", self.platform.url()) },
         });
         let mut request = json!({ "method": "POST", "path": "/echo" });
-        request.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(body.as_object().unwrap().clone());
         let message = json!({ "headers": {}, "body": request, "attachments": attachments });
-        self.harness("makeRequest", fields).run_message(message).await.unwrap()
+        self.harness("makeRequest", fields)
+            .run_message(message)
+            .await
+            .unwrap()
     }
 }
 
 fn content_type(call: &ApiCall) -> &str {
-    call.headers.get("content-type").map(|value| value.to_str().unwrap()).unwrap_or_default()
+    call.headers
+        .get("content-type")
+        .map(|value| value.to_str().unwrap())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
 async fn given_a_kind_of_body_then_it_is_sent_so_and_with_its_content_type() {
     let form = "application/x-www-form-urlencoded";
     for (kind, body, sent, as_type) in [
-        ("json", json!({ "body": { "a": [1] } }), r#"{"a":[1]}"#, "application/json"),
+        (
+            "json",
+            json!({ "body": { "a": [1] } }),
+            r#"{"a":[1]}"#,
+            "application/json",
+        ),
         ("json", json!({ "body": null }), "", ""),
-        ("form", json!({ "body": { "a": "1 2", "b": [3, true], "c": null } }), "a=1+2&b=3&b=true", form),
-        ("text", json!({ "body": "über" }), "über", "text/plain; charset=utf-8"),
-        ("text", json!({ "body": "<a/>", "headers": { "Content-Type": "text/xml" } }), "<a/>", "text/xml"),
+        (
+            "form",
+            json!({ "body": { "a": "1 2", "b": [3, true], "c": null } }),
+            "a=1+2&b=3&b=true",
+            form,
+        ),
+        (
+            "text",
+            json!({ "body": "über" }),
+            "über",
+            "text/plain; charset=utf-8",
+        ),
+        (
+            "text",
+            json!({ "body": "<a/>", "headers": { "Content-Type": "text/xml" } }),
+            "<a/>",
+            "text/xml",
+        ),
     ] {
         let rig = Rig::new().await;
         let emitted = rig.post(json!({ "bodyType": kind }), body).await;
         assert_eq!(emitted.data::<Value>()[0]["status"], 200, "{emitted:?}");
         let call = &rig.provider.api_calls()[0];
-        assert_eq!((String::from_utf8_lossy(&call.body).as_ref(), content_type(call)), (sent, as_type), "{kind}");
-        assert_eq!(call.headers.get_all("content-type").iter().count(), usize::from(!as_type.is_empty()));
+        assert_eq!(
+            (
+                String::from_utf8_lossy(&call.body).as_ref(),
+                content_type(call)
+            ),
+            (sent, as_type),
+            "{kind}"
+        );
+        assert_eq!(
+            call.headers.get_all("content-type").iter().count(),
+            usize::from(!as_type.is_empty())
+        );
     }
 }
 
@@ -52,7 +91,9 @@ async fn given_attachments_then_a_multipart_form_has_them_beside_its_fields_also
     let emitted = rig.post(json!({ "bodyType": "multipart" }), body).await;
     rig.assert_refreshed_once(&emitted);
     let call = &rig.provider.api_calls()[1];
-    let boundary = content_type(call).strip_prefix("multipart/form-data; boundary=").unwrap();
+    let boundary = content_type(call)
+        .strip_prefix("multipart/form-data; boundary=")
+        .unwrap();
     let parts = [
         &b"Content-Disposition: form-data; name=\"title\"\r\n\r\nTwo\r\n"[..],
         b"Content-Disposition: form-data; name=\"one\"; filename=\"one\"\r\nContent-Type: image/png\r\n\r\n\x00\xff one\r\n",
@@ -60,16 +101,27 @@ async fn given_attachments_then_a_multipart_form_has_them_beside_its_fields_also
           application/octet-stream\r\n\r\n{\"id\":\"item-1\"",
     ];
     for part in parts {
-        let found = call.body.windows(part.len()).filter(|window| *window == part).count();
+        let found = call
+            .body
+            .windows(part.len())
+            .filter(|window| *window == part)
+            .count();
         assert_eq!(found, 1, "{}", String::from_utf8_lossy(&call.body));
     }
-    assert!(call.body.ends_with(format!("\r\n--{boundary}--\r\n").as_bytes()));
+    assert!(
+        call.body
+            .ends_with(format!("\r\n--{boundary}--\r\n").as_bytes())
+    );
 }
 
 #[tokio::test]
 async fn given_a_raw_body_then_it_is_the_bytes_of_the_attachment_that_is_named() {
     let rig = Rig::new().await;
-    rig.post(json!({ "bodyType": "raw" }), json!({ "attachments": ["one"] })).await;
+    rig.post(
+        json!({ "bodyType": "raw" }),
+        json!({ "attachments": ["one"] }),
+    )
+    .await;
     let call = &rig.provider.api_calls()[0];
     assert_eq!((&call.body[..], content_type(call)), (FILE, "image/png"));
 }
@@ -78,20 +130,51 @@ async fn given_a_raw_body_then_it_is_the_bytes_of_the_attachment_that_is_named()
 async fn given_a_body_that_does_not_fit_its_kind_then_the_error_says_so_and_nothing_is_sent() {
     let rig = Rig::new().await;
     for (kind, body, told_of) in [
-        ("form", json!({ "body": ["a"] }), "`body` must be an object to be sent as a form"),
-        ("form", json!({ "body": { "a": { "b": 1 } } }), "`body.a` is an object"),
-        ("text", json!({ "body": { "a": 1 } }), "`body` must be a text"),
-        ("multipart", json!({ "attachments": ["three"] }), "`attachments` names \"three\""),
-        ("multipart", json!({ "body": "text" }), "`body` must be an object"),
+        (
+            "form",
+            json!({ "body": ["a"] }),
+            "`body` must be an object to be sent as a form",
+        ),
+        (
+            "form",
+            json!({ "body": { "a": { "b": 1 } } }),
+            "`body.a` is an object",
+        ),
+        (
+            "text",
+            json!({ "body": { "a": 1 } }),
+            "`body` must be a text",
+        ),
+        (
+            "multipart",
+            json!({ "attachments": ["three"] }),
+            "`attachments` names \"three\"",
+        ),
+        (
+            "multipart",
+            json!({ "body": "text" }),
+            "`body` must be an object",
+        ),
         ("raw", json!({}), "bytes of one attachment, not of 2"),
-        ("raw", json!({ "attachments": [] }), "bytes of one attachment, not of 0"),
+        (
+            "raw",
+            json!({ "attachments": [] }),
+            "bytes of one attachment, not of 0",
+        ),
     ] {
         let emitted = rig.post(json!({ "bodyType": kind }), body).await;
         assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
     }
     let missing = json!({ "gone": { "url": format!("{}/objects/none", rig.platform.url()) } });
     let message = json!({ "body": { "method": "POST", "path": "/echo" }, "attachments": missing });
-    let emitted = rig.harness("makeRequest", json!({ "bodyType": "raw" })).run_message(message).await.unwrap();
-    assert!(told(&emitted).contains("reading attachment \"gone\""), "{emitted:?}");
+    let emitted = rig
+        .harness("makeRequest", json!({ "bodyType": "raw" }))
+        .run_message(message)
+        .await
+        .unwrap();
+    assert!(
+        told(&emitted).contains("reading attachment \"gone\""),
+        "{emitted:?}"
+    );
     assert!(rig.provider.api_calls().is_empty());
 }

@@ -9,22 +9,36 @@ impl Rig {
     /// A request with these fields and these variables of the environment.
     async fn deployed(&self, fields: Value, environment: &[(&str, &str)]) -> Emitted {
         let harness = self.harness("makeRequest", fields);
-        let harness = environment.iter().fold(harness, |harness, (name, value)| harness.environment(name, value));
+        let harness = environment.iter().fold(harness, |harness, (name, value)| {
+            harness.environment(name, value)
+        });
         harness.run(json!({ "path": "/me" })).await.unwrap()
     }
 }
 
 #[tokio::test]
-async fn given_a_base_url_in_the_credentials_or_in_the_environment_then_paths_are_taken_from_there() {
+async fn given_a_base_url_in_the_credentials_or_in_the_environment_then_paths_are_taken_from_there()
+{
     let rig = Rig::new().await;
     let url = rig.provider.api_url();
     let elsewhere = "http://127.0.0.1:1";
-    for (field, variable) in [(json!(url), elsewhere), (json!(""), url.as_str()), (Value::Null, url.as_str())] {
-        let emitted = rig.deployed(json!({ "baseUrl": field }), &[("API_BASE_URL", variable)]).await;
-        assert_eq!(emitted.data::<Value>()[0]["body"]["id"], "user-1", "{field} {variable}");
+    for (field, variable) in [
+        (json!(url), elsewhere),
+        (json!(""), url.as_str()),
+        (Value::Null, url.as_str()),
+    ] {
+        let emitted = rig
+            .deployed(json!({ "baseUrl": field }), &[("API_BASE_URL", variable)])
+            .await;
+        assert_eq!(
+            emitted.data::<Value>()[0]["body"]["id"],
+            "user-1",
+            "{field} {variable}"
+        );
     }
     let none = rig.deployed(json!({ "baseUrl": "" }), &[]).await;
-    let remedy = "fill in the credential field \"baseUrl\" (or set the environment variable API_BASE_URL)";
+    let remedy =
+        "fill in the credential field \"baseUrl\" (or set the environment variable API_BASE_URL)";
     assert!(told(&none).contains(remedy), "{none:?}");
 }
 
@@ -32,12 +46,26 @@ async fn given_a_base_url_in_the_credentials_or_in_the_environment_then_paths_ar
 async fn given_a_provider_in_the_credentials_or_in_the_environment_then_its_ways_are_known() {
     let rig = Rig::with(Knobs::preset("zoho").unwrap(), Provider::issue).await;
     for (field, variable) in [("zoho", "microsoft"), ("", "zoho")] {
-        let emitted = rig.deployed(json!({ "provider": field }), &[("OAUTH_PROFILE", variable)]).await;
-        assert_eq!(emitted.data::<Value>()[0]["status"], 200, "{field} {variable}");
+        let emitted = rig
+            .deployed(json!({ "provider": field }), &[("OAUTH_PROFILE", variable)])
+            .await;
+        assert_eq!(
+            emitted.data::<Value>()[0]["status"],
+            200,
+            "{field} {variable}"
+        );
     }
-    assert!(rig.provider.authorizations().iter().all(|header| header.starts_with("Zoho-oauthtoken ")));
+    assert!(
+        rig.provider
+            .authorizations()
+            .iter()
+            .all(|header| header.starts_with("Zoho-oauthtoken "))
+    );
     let unknown = rig.deployed(json!({ "provider": "acme" }), &[]).await;
-    assert!(told(&unknown).contains("there is no provider profile \"acme\"; there are:"), "{unknown:?}");
+    assert!(
+        told(&unknown).contains("there is no provider profile \"acme\"; there are:"),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]
@@ -47,14 +75,23 @@ async fn given_a_provider_that_names_the_api_with_its_tokens_then_no_base_url_is
         tokens.insert("instance_url".into(), provider.api_url().into());
         tokens
     });
-    let emitted = rig.await.deployed(json!({ "baseUrl": "", "provider": "salesforce" }), &[]).await;
-    assert_eq!(emitted.data::<Value>()[0]["body"]["id"], "user-1", "{emitted:?}");
+    let emitted = rig
+        .await
+        .deployed(json!({ "baseUrl": "", "provider": "salesforce" }), &[])
+        .await;
+    assert_eq!(
+        emitted.data::<Value>()[0]["body"]["id"],
+        "user-1",
+        "{emitted:?}"
+    );
 }
 
 #[test]
 fn the_providers_to_choose_from_are_those_with_a_profile() {
     let descriptor: Value = serde_json::from_str(include_str!("../../../component.json")).unwrap();
-    let model = descriptor["credentials"]["fields"]["provider"]["model"].as_object().unwrap();
+    let model = descriptor["credentials"]["fields"]["provider"]["model"]
+        .as_object()
+        .unwrap();
     let mut names = Profile::names();
     names.sort_unstable();
     assert_eq!(model.keys().collect::<Vec<_>>(), names);

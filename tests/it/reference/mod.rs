@@ -41,15 +41,29 @@ impl Rig {
     }
 
     async fn with(knobs: Knobs, tokens: impl FnOnce(&Provider) -> Map<String, Value>) -> Self {
-        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+        let provider = Provider::start(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
+        .await
+        .unwrap();
         let platform = Platform::start(PlatformConfig::default()).await.unwrap();
-        Self { tokens: tokens(&provider), provider, platform, component: component().unwrap() }
+        Self {
+            tokens: tokens(&provider),
+            provider,
+            platform,
+            component: component().unwrap(),
+        }
     }
 
     /// The function with these fields, in the environment of a container.
     fn harness<'a>(&'a self, function: &'a str, fields: Value) -> Harness<'a> {
-        let mut config = json!({ "_account": "acc", "baseUrl": self.provider.api_url(), "oauth": self.tokens });
-        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let mut config =
+            json!({ "_account": "acc", "baseUrl": self.provider.api_url(), "oauth": self.tokens });
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         Harness::new(&self.component, function)
             .config(config)
             .object_storage(&self.platform.url(), "emulator-storage-token")
@@ -66,12 +80,20 @@ impl Rig {
 
     /// Polls with these fields of the step, since this snapshot.
     async fn poll(&self, fields: Value, snapshot: Value) -> Emitted {
-        self.harness("pollItems", fields).snapshot(snapshot).run(json!({})).await.unwrap()
+        self.harness("pollItems", fields)
+            .snapshot(snapshot)
+            .run(json!({}))
+            .await
+            .unwrap()
     }
 
     /// The statuses with which the API has answered.
     fn statuses(&self) -> Vec<u16> {
-        self.provider.api_calls().iter().filter_map(|call| call.status).collect()
+        self.provider
+            .api_calls()
+            .iter()
+            .filter_map(|call| call.status)
+            .collect()
     }
 
     /// The access token was refreshed once, that was saved, and what was refused was sent again as it was.
@@ -79,8 +101,15 @@ impl Rig {
     fn assert_refreshed_once(&self, emitted: &Emitted) {
         let calls = self.provider.api_calls();
         let statuses = self.statuses();
-        assert_eq!((self.provider.refreshes(), statuses[0]), (1, 401), "{statuses:?}");
-        assert!(statuses[1..].iter().all(|status| *status < 300), "{statuses:?}");
+        assert_eq!(
+            (self.provider.refreshes(), statuses[0]),
+            (1, 401),
+            "{statuses:?}"
+        );
+        assert!(
+            statuses[1..].iter().all(|status| *status < 300),
+            "{statuses:?}"
+        );
         assert_eq!(
             (&calls[0].path, &calls[0].query, &calls[0].body),
             (&calls[1].path, &calls[1].query, &calls[1].body)
@@ -90,7 +119,10 @@ impl Rig {
             _ => None,
         });
         let saved: Vec<_> = saved.collect();
-        assert!(matches!(saved[..], [token] if self.provider.is_spendable(token)), "it is saved once");
+        assert!(
+            matches!(saved[..], [token] if self.provider.is_spendable(token)),
+            "it is saved once"
+        );
     }
 
     /// The API is busy with the next request, once.
@@ -100,7 +132,8 @@ impl Rig {
 
     /// The API is busy for longer than anybody waits.
     fn busy_for_long(&self) {
-        self.provider.script_api((0..10).map(|_| Scripted::retry_after(429, "3600")));
+        self.provider
+            .script_api((0..10).map(|_| Scripted::retry_after(429, "3600")));
     }
 }
 
@@ -133,6 +166,11 @@ fn snapshot(emitted: &Emitted) -> Value {
 
 #[test]
 fn its_metadata_is_what_its_types_say() {
-    let differences = component().unwrap().schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
-    assert_eq!(differences, [""; 0], "mend with: cargo run -- schema --write");
+    let differences = component()
+        .unwrap()
+        .schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
+    assert_eq!(
+        differences, [""; 0],
+        "mend with: cargo run -- schema --write"
+    );
 }

@@ -10,31 +10,55 @@ fn ways() -> [(Value, Vec<&'static str>); 5] {
     [
         (
             json!({ "path": "/records/pages", "paging": "page", "pageSize": 2 }),
-            vec!["limit=2&page=1", "limit=2&page=2", "limit=2&page=3", "limit=2&page=4"],
+            vec![
+                "limit=2&page=1",
+                "limit=2&page=2",
+                "limit=2&page=3",
+                "limit=2&page=4",
+            ],
         ),
         (
             json!({ "path": "/records/offsets", "paging": "offset", "pageSize": "2" }),
-            vec!["limit=2&offset=0", "limit=2&offset=2", "limit=2&offset=4", "limit=2&offset=5"],
+            vec![
+                "limit=2&offset=0",
+                "limit=2&offset=2",
+                "limit=2&offset=4",
+                "limit=2&offset=5",
+            ],
         ),
         (
             json!({ "path": "/records/cursors", "paging": "cursor", "nextPointer": "/next_cursor" }),
             vec!["", "cursor=2", "cursor=4"],
         ),
-        (json!({ "path": "/records/links", "paging": "nextLink", "nextPointer": "/next" }), vec!["", "at=2", "at=4"]),
-        (json!({ "path": "/records/headers", "paging": "linkHeader" }), vec!["", "at=2", "at=4"]),
+        (
+            json!({ "path": "/records/links", "paging": "nextLink", "nextPointer": "/next" }),
+            vec!["", "at=2", "at=4"],
+        ),
+        (
+            json!({ "path": "/records/headers", "paging": "linkHeader" }),
+            vec!["", "at=2", "at=4"],
+        ),
     ]
 }
 
 fn with(mut fields: Value, more: Value) -> Value {
     fields["itemsPointer"] = "/records".into();
-    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     fields
 }
 
 impl Rig {
     /// What the API was asked so far, and forgets nothing.
     fn queries(&self) -> Vec<String> {
-        self.provider.api_calls().into_iter().filter(|call| call.status == Some(200)).map(|call| call.query).collect()
+        self.provider
+            .api_calls()
+            .into_iter()
+            .filter(|call| call.status == Some(200))
+            .map(|call| call.query)
+            .collect()
     }
 }
 
@@ -43,7 +67,11 @@ async fn given_a_way_of_paging_then_all_pages_are_asked_for_and_no_more() {
     for (fields, queries) in ways() {
         let rig = Rig::new().await;
         let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
-        let ids: Vec<_> = emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect();
+        let ids: Vec<_> = emitted
+            .data::<Value>()
+            .iter()
+            .map(|item| item["id"].as_u64().unwrap())
+            .collect();
         assert_eq!(ids, [1, 2, 3, 4, 5], "{fields}");
         assert_eq!(rig.queries(), queries, "{fields}");
     }
@@ -56,10 +84,17 @@ async fn given_a_position_then_every_page_is_of_what_is_later() {
         let since = with(fields.clone(), json!({ "sinceParameter": "updated_since" }));
         let position = json!({ "before": "2026-01-31T08:00:00Z", "since": "2026-01-31T09:00:00Z", "seen": [2] });
         let emitted = rig.poll(since, position).await;
-        let ids: Vec<_> = emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect();
+        let ids: Vec<_> = emitted
+            .data::<Value>()
+            .iter()
+            .map(|item| item["id"].as_u64().unwrap())
+            .collect();
         assert_eq!(ids, [3, 4, 5], "{fields}");
         let queries = rig.queries();
-        let asked = queries.iter().filter(|query| query.contains("updated_since=2026-01-31T08%3A00%3A00Z")).count();
+        let asked = queries
+            .iter()
+            .filter(|query| query.contains("updated_since=2026-01-31T08%3A00%3A00Z"))
+            .count();
         assert!(asked == queries.len() && asked >= 2, "{queries:?}");
     }
 }
@@ -69,7 +104,8 @@ async fn given_a_token_that_expires_between_pages_then_the_page_is_asked_for_aga
     for (fields, queries) in ways() {
         let rig = Rig::new().await;
         let refused = json!({ "error": "expired" });
-        rig.provider.script_api([Scripted::Normal, Scripted::Status(401, refused)]);
+        rig.provider
+            .script_api([Scripted::Normal, Scripted::Status(401, refused)]);
         let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
         assert_eq!(emitted.data::<Value>().len(), 5, "{fields}");
         assert_eq!(
@@ -85,7 +121,11 @@ async fn given_names_of_the_apis_own_then_they_are_used() {
     let rig = Rig::new().await;
     let page = json!({ "items": [{ "id": 1, "updated_at": 1 }] }).to_string();
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    rig.provider.script_api([Scripted::Answer { status: 200, headers, body: page }]);
+    rig.provider.script_api([Scripted::Answer {
+        status: 200,
+        headers,
+        body: page,
+    }]);
     let fields = json!({
         "path": "/records?kind=a", "itemsPointer": "/items", "paging": "page", "pageParameter": "p", "firstPage": 0,
         "pageSize": 100, "pageSizeParameter": "per_page",
@@ -98,9 +138,15 @@ async fn given_names_of_the_apis_own_then_they_are_used() {
 #[tokio::test]
 async fn given_pages_without_a_known_size_then_an_empty_one_is_the_last() {
     let rig = Rig::new().await;
-    let fields = with(json!({ "path": "/records/offsets", "paging": "offset" }), json!({}));
+    let fields = with(
+        json!({ "path": "/records/offsets", "paging": "offset" }),
+        json!({}),
+    );
     assert_eq!(rig.poll(fields, json!({})).await.data::<Value>().len(), 5);
-    assert_eq!(rig.queries(), ["offset=0", "offset=2", "offset=4", "offset=5"]);
+    assert_eq!(
+        rig.queries(),
+        ["offset=0", "offset=2", "offset=4", "offset=5"]
+    );
 }
 
 #[tokio::test]
@@ -110,10 +156,18 @@ async fn given_an_item_that_moves_to_the_next_page_meanwhile_then_it_is_emitted_
         let items = ids.map(|id| json!({ "id": id, "updated_at": 1 }));
         Scripted::Status(200, json!({ "records": items }))
     };
-    rig.provider.script_api([page([1, 2]), page([2, 3]), Scripted::Status(200, json!({ "records": [] }))]);
+    rig.provider.script_api([
+        page([1, 2]),
+        page([2, 3]),
+        Scripted::Status(200, json!({ "records": [] })),
+    ]);
     let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
     let emitted = rig.poll(fields, json!({})).await;
-    let ids: Vec<_> = emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = emitted
+        .data::<Value>()
+        .iter()
+        .map(|item| item["id"].as_u64().unwrap())
+        .collect();
     assert_eq!(ids, [1, 2, 3]);
     assert_eq!(snapshot(&emitted)["seen"], json!([1, 2, 3]));
 }
@@ -122,19 +176,27 @@ async fn given_an_item_that_moves_to_the_next_page_meanwhile_then_it_is_emitted_
 async fn given_an_api_that_goes_round_in_a_circle_then_that_is_an_error() {
     let rig = Rig::new().await;
     let answer = json!({ "records": [{ "id": 1, "updated_at": 1 }], "next": "/api/records" });
-    let fields =
-        |paging: &str| with(json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }), json!({}));
+    let fields = |paging: &str| {
+        with(
+            json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }),
+            json!({}),
+        )
+    };
     for paging in ["page", "cursor", "nextLink"] {
         // One page of what was there before may be the doing of items that have come to the front.
         let pages = if paging == "page" { 3 } else { 2 };
-        rig.provider.script_api((0..pages).map(|_| Scripted::Status(200, answer.clone())));
+        rig.provider
+            .script_api((0..pages).map(|_| Scripted::Status(200, answer.clone())));
         let emitted = rig.poll(fields(paging), json!({})).await;
         let error = emitted.events.iter().find_map(|event| match event {
             sailor::testing::Event::Error(text) => Some(text.as_str()),
             _ => None,
         });
         let error = error.unwrap_or_else(|| panic!("{paging}: {emitted:?}"));
-        assert!(error.contains("items of earlier pages") || error.contains("as the next one"), "{error}");
+        assert!(
+            error.contains("items of earlier pages") || error.contains("as the next one"),
+            "{error}"
+        );
     }
 }
 
@@ -143,7 +205,13 @@ async fn given_a_next_page_elsewhere_then_the_token_does_not_go_there() {
     let rig = Rig::new().await;
     let answer = json!({ "records": [], "next": "https://example.com/records" });
     rig.provider.script_api([Scripted::Status(200, answer)]);
-    let fields = with(json!({ "path": "/records", "paging": "nextLink", "nextPointer": "/next" }), json!({}));
+    let fields = with(
+        json!({ "path": "/records", "paging": "nextLink", "nextPointer": "/next" }),
+        json!({}),
+    );
     let emitted = rig.poll(fields, json!({})).await;
-    assert!(told(&emitted).contains("no origin that the credential's token may go to"), "{emitted:?}");
+    assert!(
+        told(&emitted).contains("no origin that the credential's token may go to"),
+        "{emitted:?}"
+    );
 }

@@ -11,7 +11,10 @@ const ELEVEN: &str = "2026-01-31T11:00:00Z";
 /// The step's fields for the list of records, and these.
 fn fields(more: Value) -> Value {
     let mut fields = json!({ "path": "/records", "itemsPointer": "/records" });
-    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     fields
 }
 
@@ -20,7 +23,11 @@ fn record(id: u32, updated_at: &str) -> Value {
 }
 
 fn ids(emitted: &Emitted) -> Vec<u64> {
-    emitted.data::<Value>().iter().map(|item| item["id"].as_u64().unwrap()).collect()
+    emitted
+        .data::<Value>()
+        .iter()
+        .map(|item| item["id"].as_u64().unwrap())
+        .collect()
 }
 
 /// The ways to ask for what is later: by nothing, a parameter that means later, one that means not earlier, a header.
@@ -34,7 +41,8 @@ fn ways() -> [Value; 4] {
 }
 
 #[tokio::test]
-async fn given_items_of_the_same_instant_then_none_is_lost_or_emitted_twice_however_since_is_meant() {
+async fn given_items_of_the_same_instant_then_none_is_lost_or_emitted_twice_however_since_is_meant()
+{
     for way in ways() {
         let rig = Rig::new().await;
         let mut records = vec![record(1, TEN)];
@@ -62,12 +70,19 @@ async fn given_items_of_the_same_instant_then_none_is_lost_or_emitted_twice_howe
 #[tokio::test]
 async fn given_a_position_then_the_api_is_asked_for_what_is_later_only() {
     let rig = Rig::new().await;
-    for (way, asked) in ways().into_iter().zip(["", "updated_since", "updated_from", "x-updated-since"]) {
+    for (way, asked) in
+        ways()
+            .into_iter()
+            .zip(["", "updated_since", "updated_from", "x-updated-since"])
+    {
         let first = rig.poll(fields(way.clone()), json!({})).await;
         assert_eq!(rig.provider.api_calls().last().unwrap().query, "");
         rig.poll(fields(way), snapshot(&first)).await;
         let call = rig.provider.api_calls().pop().unwrap();
-        let header = call.headers.get("x-updated-since").map(|value| value.to_str().unwrap());
+        let header = call
+            .headers
+            .get("x-updated-since")
+            .map(|value| value.to_str().unwrap());
         let wanted = match asked {
             "" => (String::new(), None),
             "x-updated-since" => (String::new(), Some(TEN)),
@@ -82,9 +97,13 @@ async fn given_if_modified_since_then_it_is_a_date_of_http_and_304_means_nothing
     let rig = Rig::new().await;
     let way = fields(json!({ "sinceHeader": "If-Modified-Since" }));
     let first = rig.poll(way.clone(), json!({})).await;
-    rig.provider.script_api([Scripted::Status(304, Value::Null)]);
+    rig.provider
+        .script_api([Scripted::Status(304, Value::Null)]);
     let second = rig.poll(way, snapshot(&first)).await;
-    assert_eq!(rig.provider.api_calls()[1].headers["if-modified-since"], "Sat, 31 Jan 2026 09:59:59 GMT");
+    assert_eq!(
+        rig.provider.api_calls()[1].headers["if-modified-since"],
+        "Sat, 31 Jan 2026 09:59:59 GMT"
+    );
     assert_eq!(second.events, [Event::Snapshot(snapshot(&first))]);
 }
 
@@ -96,14 +115,18 @@ async fn given_a_start_value_then_polling_begins_with_what_changed_then() {
         with_start["startValue"] = TEN.into();
         let emitted = rig.poll(with_start.clone(), json!({})).await;
         // An API that takes it for "later than" leaves out that very instant.
-        let from_api = if way["sinceParameter"] == "updated_since" || way["sinceHeader"].is_string() {
+        let from_api = if way["sinceParameter"] == "updated_since" || way["sinceHeader"].is_string()
+        {
             vec![5]
         } else {
             vec![4, 5]
         };
         assert_eq!(ids(&emitted), from_api, "{way}");
         with_start["startValue"] = "2020-01-01".into();
-        assert!(ids(&rig.poll(with_start, snapshot(&emitted)).await).is_empty(), "the snapshot is what counts");
+        assert!(
+            ids(&rig.poll(with_start, snapshot(&emitted)).await).is_empty(),
+            "the snapshot is what counts"
+        );
     }
 }
 
@@ -116,7 +139,10 @@ async fn given_numbers_or_names_of_its_own_then_they_are_the_cursor() {
     let emitted = rig.poll(way.clone(), json!({})).await;
     assert_eq!(emitted.data::<Value>(), [item("a", 9), item("b", 10)]);
     rig.provider.set_records([item("b", 10), item("c", 100)]);
-    assert_eq!(rig.poll(way, snapshot(&emitted)).await.data::<Value>(), [item("c", 100)]);
+    assert_eq!(
+        rig.poll(way, snapshot(&emitted)).await.data::<Value>(),
+        [item("c", 100)]
+    );
 }
 
 #[tokio::test]
@@ -124,7 +150,10 @@ async fn given_a_way_to_emit_then_items_come_each_by_page_or_all_at_once() {
     let rig = Rig::new().await;
     let paged = |emit: &str| json!({ "path": "/records/pages", "itemsPointer": "/records", "paging": "page", "pageSize": 2, "emit": emit });
     let numbers = |message: &Value| match message["items"].as_array() {
-        Some(items) => items.iter().map(|item| item["id"].as_u64().unwrap()).collect(),
+        Some(items) => items
+            .iter()
+            .map(|item| item["id"].as_u64().unwrap())
+            .collect(),
         None => vec![message["id"].as_u64().unwrap()],
     };
     for (emit, wanted) in [
@@ -133,60 +162,110 @@ async fn given_a_way_to_emit_then_items_come_each_by_page_or_all_at_once() {
         ("all", vec![vec![1, 2, 3, 4, 5]]),
     ] {
         let emitted = rig.poll(paged(emit), json!({})).await;
-        assert_eq!(emitted.data::<Value>().iter().map(numbers).collect::<Vec<Vec<u64>>>(), wanted, "{emit}");
+        assert_eq!(
+            emitted
+                .data::<Value>()
+                .iter()
+                .map(numbers)
+                .collect::<Vec<Vec<u64>>>(),
+            wanted,
+            "{emit}"
+        );
         let next = rig.poll(paged(emit), snapshot(&emitted)).await;
-        assert_eq!(next.events, [Event::Snapshot(snapshot(&emitted))], "{emit}: nothing new, no message");
+        assert_eq!(
+            next.events,
+            [Event::Snapshot(snapshot(&emitted))],
+            "{emit}: nothing new, no message"
+        );
     }
 }
 
 #[tokio::test]
-async fn given_a_failure_on_a_later_page_then_the_snapshot_stands_still_unless_the_list_is_sorted() {
+async fn given_a_failure_on_a_later_page_then_the_snapshot_stands_still_unless_the_list_is_sorted()
+{
     for (is_sorted, kept) in [(Value::Null, false), (json!("on"), true)] {
         let rig = Rig::new().await;
-        rig.provider.script_api([Scripted::Normal, Scripted::Status(404, Value::Null)]);
+        rig.provider
+            .script_api([Scripted::Normal, Scripted::Status(404, Value::Null)]);
         let paged = json!({
             "path": "/records/pages", "itemsPointer": "/records", "paging": "page", "isSorted": is_sorted,
         });
         let failed = rig.poll(paged.clone(), json!({})).await;
-        assert_eq!((ids(&failed), failed.verdict), (vec![1, 2], Verdict::Rejected));
-        let moved = failed.events.iter().any(|event| matches!(event, Event::Snapshot(_)));
+        assert_eq!(
+            (ids(&failed), failed.verdict),
+            (vec![1, 2], Verdict::Rejected)
+        );
+        let moved = failed
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Snapshot(_)));
         assert_eq!(moved, kept);
         let position = if kept { snapshot(&failed) } else { json!({}) };
         let next = rig.poll(paged, position).await;
-        assert_eq!(ids(&next), if kept { vec![3, 4, 5] } else { vec![1, 2, 3, 4, 5] });
+        assert_eq!(
+            ids(&next),
+            if kept {
+                vec![3, 4, 5]
+            } else {
+                vec![1, 2, 3, 4, 5]
+            }
+        );
     }
 }
 
 #[tokio::test]
-async fn given_a_list_that_is_not_sorted_as_it_is_said_to_be_then_that_is_an_error_before_anything_is_lost() {
+async fn given_a_list_that_is_not_sorted_as_it_is_said_to_be_then_that_is_an_error_before_anything_is_lost()
+ {
     let rig = Rig::new().await;
     let sorted = fields(json!({ "isSorted": "on" }));
-    rig.provider.set_records([record(1, ELEVEN), record(2, TEN)]);
+    rig.provider
+        .set_records([record(1, ELEVEN), record(2, TEN)]);
     assert!(told(&rig.poll(sorted, json!({})).await).contains("untick `isSorted`"));
-    rig.provider.set_records([record(1, TEN), record(2, ELEVEN), record(3, TEN), record(4, ELEVEN)]);
+    rig.provider.set_records([
+        record(1, TEN),
+        record(2, ELEVEN),
+        record(3, TEN),
+        record(4, ELEVEN),
+    ]);
     let paged = json!({
         "path": "/records/pages", "itemsPointer": "/records", "paging": "page", "pageSize": 2, "isSorted": true,
     });
     let emitted = rig.poll(paged, json!({})).await;
-    assert!(matches!(emitted.events.last(), Some(Event::Error(text)) if text.contains("untick")), "{emitted:?}");
+    assert!(
+        matches!(emitted.events.last(), Some(Event::Error(text)) if text.contains("untick")),
+        "{emitted:?}"
+    );
 }
 
 #[tokio::test]
 async fn given_two_accounts_in_one_process_then_each_is_asked_with_its_own_token() {
     let (rig, other) = (Rig::new().await, Rig::new().await);
-    let fields = fields(json!({ "_account": "other", "baseUrl": other.provider.api_url(), "oauth": other.tokens }));
+    let fields = fields(
+        json!({ "_account": "other", "baseUrl": other.provider.api_url(), "oauth": other.tokens }),
+    );
     rig.poll(fields.clone(), json!({})).await;
-    rig.poll(json!({ "path": "/records", "itemsPointer": "/records" }), json!({})).await;
+    rig.poll(
+        json!({ "path": "/records", "itemsPointer": "/records" }),
+        json!({}),
+    )
+    .await;
     rig.poll(fields, json!({})).await;
-    assert_eq!((rig.statuses(), other.statuses()), (vec![200], vec![200, 200]));
+    assert_eq!(
+        (rig.statuses(), other.statuses()),
+        (vec![200], vec![200, 200])
+    );
 }
 
 #[tokio::test]
 async fn given_a_snapshot_of_an_earlier_version_then_polling_goes_on_from_there() {
     let rig = Rig::new().await;
-    let emitted = rig.poll(fields(json!({})), json!({ "since": TEN, "seen": [4] })).await;
+    let emitted = rig
+        .poll(fields(json!({})), json!({ "since": TEN, "seen": [4] }))
+        .await;
     assert_eq!(ids(&emitted), [5]);
-    let emitted = rig.poll(fields(json!({})), json!({ "since": "", "seen": [] })).await;
+    let emitted = rig
+        .poll(fields(json!({})), json!({ "since": "", "seen": [] }))
+        .await;
     assert_eq!(ids(&emitted), [1, 2, 3, 4, 5]);
 }
 
@@ -202,7 +281,10 @@ async fn given_an_expired_token_then_it_is_refreshed_saved_and_the_list_asked_fo
 async fn given_a_busy_api_then_it_is_asked_again_or_the_poll_comes_again() {
     let rig = Rig::new().await;
     rig.busy_once();
-    assert_eq!(ids(&rig.poll(fields(json!({})), json!({})).await), [1, 2, 3, 4, 5]);
+    assert_eq!(
+        ids(&rig.poll(fields(json!({})), json!({})).await),
+        [1, 2, 3, 4, 5]
+    );
     assert_eq!(rig.statuses(), [429, 200]);
     rig.busy_for_long();
     assert!(rebound(&rig.poll(fields(json!({})), json!({})).await).contains("429"));
@@ -211,27 +293,60 @@ async fn given_a_busy_api_then_it_is_asked_again_or_the_poll_comes_again() {
 #[tokio::test]
 async fn given_wrong_input_then_the_error_names_it() {
     let rig = Rig::new().await;
-    rig.provider.set_records([json!({ "id": 1, "updated_at": null })]);
+    rig.provider
+        .set_records([json!({ "id": 1, "updated_at": null })]);
     for (more, told_of) in [
         (json!({ "path": null }), "path: expected a string"),
         (json!({ "path": "/none" }), "GET /none was answered 404"),
-        (json!({ "itemsPointer": "records" }), "itemsPointer: expected a JSON pointer"),
-        (json!({ "itemsPointer": "/items" }), "no list at \"/items\": set `itemsPointer`"),
-        (json!({}), "an item has neither text nor number in \"updated_at\": set `changedField`"),
-        (json!({ "changedField": "id", "idField": "/meta/id" }), "in \"/meta/id\": set `idField`"),
+        (
+            json!({ "itemsPointer": "records" }),
+            "itemsPointer: expected a JSON pointer",
+        ),
+        (
+            json!({ "itemsPointer": "/items" }),
+            "no list at \"/items\": set `itemsPointer`",
+        ),
+        (
+            json!({}),
+            "an item has neither text nor number in \"updated_at\": set `changedField`",
+        ),
+        (
+            json!({ "changedField": "id", "idField": "/meta/id" }),
+            "in \"/meta/id\": set `idField`",
+        ),
         (json!({ "paging": "forever" }), "paging: expected one of"),
-        (json!({ "paging": "nextLink", "changedField": "id" }), "`nextPointer` has to say"),
-        (json!({ "pageSize": "many" }), "pageSize: expected a number above zero"),
-        (json!({ "firstPage": "-1" }), "firstPage: expected a whole number"),
+        (
+            json!({ "paging": "nextLink", "changedField": "id" }),
+            "`nextPointer` has to say",
+        ),
+        (
+            json!({ "pageSize": "many" }),
+            "pageSize: expected a number above zero",
+        ),
+        (
+            json!({ "firstPage": "-1" }),
+            "firstPage: expected a whole number",
+        ),
         (json!({ "emit": "some" }), "emit: expected one of"),
-        (json!({ "isSorted": "perhaps" }), "isSorted: expected true or false"),
+        (
+            json!({ "isSorted": "perhaps" }),
+            "isSorted: expected true or false",
+        ),
     ] {
         let emitted = rig.poll(fields(more), json!({})).await;
         assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
     }
     let no_time = fields(json!({ "sinceHeader": "If-Modified-Since" }));
-    let emitted = rig.poll(no_time, json!({ "before": "soon", "since": "soon" })).await;
-    assert!(told(&emitted).contains("If-Modified-Since needs times"), "{emitted:?}");
+    let emitted = rig
+        .poll(no_time, json!({ "before": "soon", "since": "soon" }))
+        .await;
+    assert!(
+        told(&emitted).contains("If-Modified-Since needs times"),
+        "{emitted:?}"
+    );
     let strange = rig.poll(fields(json!({})), json!({ "page": 3 })).await;
-    assert!(told(&strange).contains("reset it on the platform"), "{strange:?}");
+    assert!(
+        told(&strange).contains("reset it on the platform"),
+        "{strange:?}"
+    );
 }

@@ -15,23 +15,44 @@ async fn given_a_request_then_method_query_and_headers_arrive_and_the_answer_is_
     });
     let emitted = rig.request(json!({}), request).await;
     let answer: Value = emitted.data().remove(0);
-    assert_eq!((&answer["status"], &answer["headers"]["content-type"]), (&json!(200), &json!("application/json")));
+    assert_eq!(
+        (&answer["status"], &answer["headers"]["content-type"]),
+        (&json!(200), &json!("application/json"))
+    );
     let echo = &answer["body"];
-    assert_eq!((&echo["method"], &echo["path"]), (&json!("PUT"), &json!("/api/echo/a%20b")));
+    assert_eq!(
+        (&echo["method"], &echo["path"]),
+        (&json!("PUT"), &json!("/api/echo/a%20b"))
+    );
     assert_eq!(echo["query"], "x=1&y=2+3&z=4&z=true");
-    assert_eq!((&echo["headers"]["x-mine"], &echo["body"]), (&json!("yes"), &json!(r#"{"n":1}"#)));
-    assert!(rig.provider.is_good(rig.provider.api_calls()[0].token.as_deref().unwrap()));
+    assert_eq!(
+        (&echo["headers"]["x-mine"], &echo["body"]),
+        (&json!("yes"), &json!(r#"{"n":1}"#))
+    );
+    assert!(
+        rig.provider
+            .is_good(rig.provider.api_calls()[0].token.as_deref().unwrap())
+    );
 }
 
 #[tokio::test]
 async fn given_an_address_then_it_must_be_on_the_host_that_the_token_is_for() {
     let rig = Rig::new().await;
-    let own = rig.request(json!({}), json!({ "path": format!("{}/me", rig.provider.api_url()) })).await;
+    let own = rig
+        .request(
+            json!({}),
+            json!({ "path": format!("{}/me", rig.provider.api_url()) }),
+        )
+        .await;
     assert_eq!(own.data::<Value>()[0]["body"]["id"], "user-1");
-    let elsewhere = rig.request(json!({}), json!({ "path": "https://example.com/" })).await;
+    let elsewhere = rig
+        .request(json!({}), json!({ "path": "https://example.com/" }))
+        .await;
     assert!(told(&elsewhere).contains("no origin"), "{elsewhere:?}");
     // Not another host, but a path of this one.
-    let below = rig.request(json!({}), json!({ "path": "//example.com/" })).await;
+    let below = rig
+        .request(json!({}), json!({ "path": "//example.com/" }))
+        .await;
     assert!(told(&below).contains("/api/example.com/"), "{below:?}");
 }
 
@@ -51,7 +72,10 @@ async fn given_a_busy_api_then_the_request_is_sent_again_or_the_message_comes_ag
     rig.busy_once();
     let post = json!({ "method": "POST", "path": "/items", "body": {} });
     let emitted = rig.request(json!({}), post.clone()).await;
-    assert_eq!((rig.statuses(), emitted.data::<Value>().len()), (vec![429, 201], 1));
+    assert_eq!(
+        (rig.statuses(), emitted.data::<Value>().len()),
+        (vec![429, 201], 1)
+    );
     rig.busy_for_long();
     let emitted = rig.request(json!({}), post).await;
     assert!(rebound(&emitted).contains("429"), "{emitted:?}");
@@ -62,16 +86,56 @@ async fn given_wrong_input_then_the_error_names_it_and_nothing_is_sent() {
     let rig = Rig::new().await;
     for (fields, body, told_of) in [
         (json!({}), json!({}), "missing field `path`"),
-        (json!({}), json!({ "path": "/me", "method": "G ET" }), "`method` is no HTTP method: \"G ET\""),
-        (json!({}), json!({ "path": "/me", "query": { "a": { "b": 1 } } }), "`query.a` must be a text or a number"),
-        (json!({}), json!({ "path": "/me", "headers": { "x": "a\nb" } }), "the request was not sent"),
-        (json!({ "bodyType": "jason" }), json!({ "path": "/me" }), "bodyType: expected one of"),
-        (json!({ "onError": "explode" }), json!({ "path": "/me" }), "onError: expected one of"),
-        (json!({ "answerType": "pdf" }), json!({ "path": "/me" }), "answerType: expected one of"),
-        (json!({ "expectedStatuses": "ok" }), json!({ "path": "/me" }), "expectedStatuses: expected statuses such as"),
-        (json!({ "splitPointer": "items" }), json!({ "path": "/me" }), "splitPointer: expected a JSON pointer"),
-        (json!({ "requestsPerMinute": "0" }), json!({ "path": "/me" }), "requestsPerMinute: expected a number above"),
-        (json!({ "idempotencyHeader": "x" }), json!({ "path": "/me" }), "map `idempotencyKey`"),
+        (
+            json!({}),
+            json!({ "path": "/me", "method": "G ET" }),
+            "`method` is no HTTP method: \"G ET\"",
+        ),
+        (
+            json!({}),
+            json!({ "path": "/me", "query": { "a": { "b": 1 } } }),
+            "`query.a` must be a text or a number",
+        ),
+        (
+            json!({}),
+            json!({ "path": "/me", "headers": { "x": "a\nb" } }),
+            "the request was not sent",
+        ),
+        (
+            json!({ "bodyType": "jason" }),
+            json!({ "path": "/me" }),
+            "bodyType: expected one of",
+        ),
+        (
+            json!({ "onError": "explode" }),
+            json!({ "path": "/me" }),
+            "onError: expected one of",
+        ),
+        (
+            json!({ "answerType": "pdf" }),
+            json!({ "path": "/me" }),
+            "answerType: expected one of",
+        ),
+        (
+            json!({ "expectedStatuses": "ok" }),
+            json!({ "path": "/me" }),
+            "expectedStatuses: expected statuses such as",
+        ),
+        (
+            json!({ "splitPointer": "items" }),
+            json!({ "path": "/me" }),
+            "splitPointer: expected a JSON pointer",
+        ),
+        (
+            json!({ "requestsPerMinute": "0" }),
+            json!({ "path": "/me" }),
+            "requestsPerMinute: expected a number above",
+        ),
+        (
+            json!({ "idempotencyHeader": "x" }),
+            json!({ "path": "/me" }),
+            "map `idempotencyKey`",
+        ),
     ] {
         let emitted = rig.request(fields, body).await;
         assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
@@ -86,7 +150,9 @@ async fn given_fields_left_empty_then_they_are_as_if_they_were_not_there() {
         "bodyType": "", "onError": "", "answerType": null, "expectedStatuses": " ", "splitPointer": "",
         "idempotencyHeader": "", "requestsPerMinute": "",
     });
-    let emitted = rig.request(fields, json!({ "path": "/me", "method": "" })).await;
+    let emitted = rig
+        .request(fields, json!({ "path": "/me", "method": "" }))
+        .await;
     assert_eq!(emitted.data::<Value>()[0]["status"], 200);
 }
 
@@ -124,10 +190,17 @@ async fn given_an_error_status_then_the_step_says_what_it_does() {
         let case = format!("{method} {status} {expected:?} {on_error}");
         match outcome {
             Emitted => assert_eq!(emitted.data::<Value>()[0]["status"], status, "{case}"),
-            Error => assert!(told(&emitted).contains(&format!("/status/{status} was answered {status}")), "{case}"),
+            Error => assert!(
+                told(&emitted).contains(&format!("/status/{status} was answered {status}")),
+                "{case}"
+            ),
             Rebound => assert!(rebound(&emitted).contains(&status.to_string()), "{case}"),
         }
-        let verdict = if matches!(outcome, Error) { Verdict::Rejected } else { Verdict::Acknowledged };
+        let verdict = if matches!(outcome, Error) {
+            Verdict::Rejected
+        } else {
+            Verdict::Acknowledged
+        };
         assert_eq!(emitted.verdict, verdict, "{case}");
     }
 }
@@ -140,16 +213,27 @@ async fn given_an_answer_that_is_lost_then_a_post_is_sent_again_only_with_an_ide
         rig.provider.script_api([Scripted::DropAfterCommit]);
         let headers = json!({ "idempotency-key": "not this" });
         let body = json!({ "method": "POST", "path": "/items", "body": {}, "headers": headers, "idempotencyKey": key });
-        let harness = rig.harness("makeRequest", json!({ "idempotencyHeader": "Idempotency-Key" }));
+        let harness = rig.harness(
+            "makeRequest",
+            json!({ "idempotencyHeader": "Idempotency-Key" }),
+        );
         let emitted = harness.run_message(message(body)).await.unwrap();
         assert_eq!(emitted.data::<Value>()[0]["status"], 201);
-        let keys = rig.provider.api_calls().into_iter().map(|call| call.headers["idempotency-key"].clone());
+        let keys = rig
+            .provider
+            .api_calls()
+            .into_iter()
+            .map(|call| call.headers["idempotency-key"].clone());
         assert_eq!(keys.collect::<Vec<_>>(), [sent, sent]);
     }
     let rig = Rig::new().await;
     rig.provider.script_api([Scripted::DropAfterCommit]);
     let body = json!({ "method": "POST", "path": "/items", "body": {} });
-    let emitted = rig.harness("makeRequest", json!({})).run_message(message(body)).await.unwrap();
+    let emitted = rig
+        .harness("makeRequest", json!({}))
+        .run_message(message(body))
+        .await
+        .unwrap();
     assert!(told(&emitted).contains("has no answer"), "{emitted:?}");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
@@ -159,12 +243,25 @@ async fn given_a_limit_then_an_accounts_requests_are_spread_whatever_step_they_a
     let rig = Rig::new().await;
     let begun = Instant::now();
     for _ in 0..2 {
-        let emitted = rig.request(json!({ "requestsPerMinute": 600 }), json!({ "path": "/me" })).await;
+        let emitted = rig
+            .request(
+                json!({ "requestsPerMinute": 600 }),
+                json!({ "path": "/me" }),
+            )
+            .await;
         assert_eq!(emitted.data::<Value>().len(), 1);
     }
-    let fields = json!({ "requestsPerMinute": "600", "path": "/records", "itemsPointer": "/records" });
+    let fields =
+        json!({ "requestsPerMinute": "600", "path": "/records", "itemsPointer": "/records" });
     assert_eq!(rig.poll(fields, json!({})).await.data::<Value>().len(), 5);
-    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        begun.elapsed()
+    );
     let other = json!({ "requestsPerMinute": 0.001, "_account": "other" });
-    assert!(matches!(rig.request(other, json!({ "path": "/me" })).await.events[..], [Event::Data(_)]));
+    assert!(matches!(
+        rig.request(other, json!({ "path": "/me" })).await.events[..],
+        [Event::Data(_)]
+    ));
 }

@@ -15,26 +15,44 @@ fn commands(page: &str) -> Vec<String> {
     let text = std::fs::read_to_string(format!("{ROOT}/{page}")).unwrap();
     let lines = text.lines().flat_map(|line| line.split('`'));
     let ours = lines.filter(|part| {
-        ["run", "service"].iter().any(|command| part.starts_with(&format!("cargo run -p emulator -- {command} ")))
+        ["run", "service"]
+            .iter()
+            .any(|command| part.starts_with(&format!("cargo run -p emulator -- {command} ")))
     });
     let is_own = |command: &&str| !command.contains(" -- cargo run") && !command.contains('…');
-    ours.filter(|command| command.contains("samples/")).filter(is_own).map(str::to_owned).collect()
+    ours.filter(|command| command.contains("samples/"))
+        .filter(is_own)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The emulator's binary, which cargo builds with the tests of the workspace.
 fn emulator() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2).unwrap().join("emulator");
-    assert!(binary.exists(), "{} is missing: build it with `cargo build -p emulator`", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: build it with `cargo build -p emulator`",
+        binary.display()
+    );
     binary
 }
 
 /// What a command prints when the component is already built.
 fn output(command: &str) -> String {
-    let arguments = command.strip_prefix("cargo run -p emulator -- ").unwrap().split_whitespace();
+    let arguments = command
+        .strip_prefix("cargo run -p emulator -- ")
+        .unwrap()
+        .split_whitespace();
     let component = ["--", env!("CARGO_BIN_EXE_component")];
-    let output = Command::new(emulator()).args(arguments).args(component).current_dir(ROOT).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    let output = Command::new(emulator())
+        .args(arguments)
+        .args(component)
+        .current_dir(ROOT)
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{command}: {text}");
     text
 }
@@ -42,7 +60,10 @@ fn output(command: &str) -> String {
 #[test]
 fn every_command_of_the_guides_works_as_it_stands() {
     let mut run = BTreeSet::new();
-    for command in ["README.md", "docs/reference-component.md"].into_iter().flat_map(commands) {
+    for command in ["README.md", "docs/reference-component.md"]
+        .into_iter()
+        .flat_map(commands)
+    {
         if !run.insert(command.clone()) {
             continue;
         }
@@ -64,9 +85,15 @@ fn every_command_of_the_guides_works_as_it_stands() {
 
 #[test]
 fn every_sample_is_in_a_command() {
-    let commands = ["README.md", "docs/reference-component.md"].into_iter().flat_map(commands).collect::<String>();
+    let commands = ["README.md", "docs/reference-component.md"]
+        .into_iter()
+        .flat_map(commands)
+        .collect::<String>();
     for sample in Path::new(ROOT).join("samples").read_dir().unwrap() {
         let name = sample.unwrap().file_name().into_string().unwrap();
-        assert!(commands.contains(&format!("samples/{name}")), "{name} is in no command");
+        assert!(
+            commands.contains(&format!("samples/{name}")),
+            "{name} is in no command"
+        );
     }
 }

@@ -21,7 +21,11 @@ async fn given_credentials_that_work_then_they_are_verified_by_one_request_and_n
     assert_eq!(rig.verify(me()).await.unwrap(), Verified::Yes);
     assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![200], 0));
     for empty in [json!({}), json!({ "verifyPath": "" })] {
-        assert_eq!(rig.verify(empty).await.unwrap(), Verified::Yes, "a token that can be had will do");
+        assert_eq!(
+            rig.verify(empty).await.unwrap(),
+            Verified::Yes,
+            "a token that can be had will do"
+        );
     }
     assert_eq!(rig.statuses(), [200]);
 }
@@ -30,16 +34,28 @@ async fn given_credentials_that_work_then_they_are_verified_by_one_request_and_n
 async fn given_an_expired_token_then_it_is_refreshed_once() {
     let rig = Rig::expired().await;
     assert_eq!(rig.verify(me()).await.unwrap(), Verified::Yes);
-    assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![401, 200], 1));
+    assert_eq!(
+        (rig.statuses(), rig.provider.refreshes()),
+        (vec![401, 200], 1)
+    );
 }
 
 #[tokio::test]
 async fn given_credentials_that_the_api_or_the_provider_refuses_then_they_are_not_verified() {
     let rig = Rig::expired().await;
     rig.provider.revoke_all();
-    let Ok(Verified::No(reason)) = rig.verify(me()).await else { panic!("a verdict") };
+    let Ok(Verified::No(reason)) = rig.verify(me()).await else {
+        panic!("a verdict")
+    };
     assert!(reason.contains("connected again"), "{reason}");
-    let refusing = Rig::with(Knobs { refuse_all: true, ..Knobs::default() }, Provider::issue).await;
+    let refusing = Rig::with(
+        Knobs {
+            refuse_all: true,
+            ..Knobs::default()
+        },
+        Provider::issue,
+    )
+    .await;
     assert!(matches!(refusing.verify(me()).await, Ok(Verified::No(_))));
     let rig = Rig::new().await;
     let forbidden = rig.verify(json!({ "verifyPath": "/status/403" })).await;
@@ -52,7 +68,13 @@ async fn given_a_busy_api_then_it_is_asked_again_or_there_is_no_verdict() {
     rig.busy_once();
     assert_eq!(rig.verify(me()).await.unwrap(), Verified::Yes);
     rig.busy_for_long();
-    assert!(rig.verify(me()).await.unwrap_err().to_string().contains("429"));
+    assert!(
+        rig.verify(me())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("429")
+    );
 }
 
 #[tokio::test]
@@ -60,9 +82,17 @@ async fn given_trouble_on_the_network_then_it_is_an_error_and_no_verdict() {
     let rig = Rig::new().await;
     let mut away = me();
     away["baseUrl"] = "http://127.0.0.1:1".into();
-    assert!(rig.verify(away).await.unwrap_err().to_string().contains("no answer"));
+    assert!(
+        rig.verify(away)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("no answer")
+    );
     let expired = Rig::expired().await;
-    expired.provider.script_token((0..10).map(|_| emulator::provider::Scripted::retry_after(503, "0")));
+    expired
+        .provider
+        .script_token((0..10).map(|_| emulator::provider::Scripted::retry_after(503, "0")));
     assert!(expired.verify(me()).await.is_err());
 }
 
@@ -71,8 +101,14 @@ async fn given_wrong_fields_then_the_error_names_them() {
     let rig = Rig::new().await;
     for (fields, told_of) in [
         (json!({ "verifyPath": 7 }), "verifyPath: expected a string"),
-        (json!({ "verifyPath": "/none" }), "GET /none was answered 404"),
-        (json!({ "verifyPath": "/me", "baseUrl": "ftp://example.com" }), "the base URL is not an address"),
+        (
+            json!({ "verifyPath": "/none" }),
+            "GET /none was answered 404",
+        ),
+        (
+            json!({ "verifyPath": "/me", "baseUrl": "ftp://example.com" }),
+            "the base URL is not an address",
+        ),
     ] {
         let error = format!("{:#}", rig.verify(fields).await.unwrap_err());
         assert!(error.contains(told_of), "{told_of}: {error}");

@@ -17,15 +17,22 @@ impl Rig {
     /// A request from outside, with somebody waiting for the answer.
     async fn receive(&self, fields: Value, headers: Value, body: Value) -> Emitted {
         let mut all = json!({ "reply_to": "waiting", "Content-Type": "application/json" });
-        all.as_object_mut().unwrap().extend(headers.as_object().unwrap().clone());
+        all.as_object_mut()
+            .unwrap()
+            .extend(headers.as_object().unwrap().clone());
         let message = json!({ "headers": all, "body": body, "method": "POST", "query": { "q": "1" }, "url": "/hook" });
-        self.harness("receiveWebhooks", fields).run_message(message).await.unwrap()
+        self.harness("receiveWebhooks", fields)
+            .run_message(message)
+            .await
+            .unwrap()
     }
 }
 
 #[track_caller]
 fn reply(emitted: &Emitted) -> (u16, &Value) {
-    let Some(Event::HttpReply(reply)) = emitted.events.last() else { panic!("no reply: {emitted:?}") };
+    let Some(Event::HttpReply(reply)) = emitted.events.last() else {
+        panic!("no reply: {emitted:?}")
+    };
     (reply.status_code, &reply.body)
 }
 
@@ -34,10 +41,21 @@ async fn given_the_right_signature_then_the_request_is_emitted_and_answered_afte
     let rig = Rig::new().await;
     for signature in [HEX.to_owned(), format!("sha256={HEX}"), BASE64.to_owned()] {
         let headers = json!({ "X-Hub-Signature-256": signature });
-        let emitted = rig.receive(json!({ "webhookSecret": SECRET }), headers, json!({ "rawData": RAW })).await;
-        let [Event::Data(message), Event::HttpReply(_)] = &emitted.events[..] else { panic!("{emitted:?}") };
+        let emitted = rig
+            .receive(
+                json!({ "webhookSecret": SECRET }),
+                headers,
+                json!({ "rawData": RAW }),
+            )
+            .await;
+        let [Event::Data(message), Event::HttpReply(_)] = &emitted.events[..] else {
+            panic!("{emitted:?}")
+        };
         let received = &message["body"];
-        assert_eq!((&received["body"], &received["method"]), (&json!({ "z": 1, "a": "ä" }), &json!("POST")));
+        assert_eq!(
+            (&received["body"], &received["method"]),
+            (&json!({ "z": 1, "a": "ä" }), &json!("POST"))
+        );
         assert_eq!(
             (&received["query"], &received["headers"]["content-type"]),
             (&json!({ "q": "1" }), &json!("application/json"))
@@ -59,8 +77,18 @@ async fn given_a_wrong_signature_or_none_then_the_answer_is_401_and_nothing_is_e
         (json!({ "x-signature": HEX }), RAW),
         (right, r#"{"z":1,"a":"ä"}"#),
     ] {
-        let emitted = rig.receive(json!({ "webhookSecret": SECRET }), headers.clone(), json!({ "rawData": raw })).await;
-        assert_eq!((emitted.events.len(), emitted.verdict), (1, Verdict::Acknowledged), "{headers} {raw}");
+        let emitted = rig
+            .receive(
+                json!({ "webhookSecret": SECRET }),
+                headers.clone(),
+                json!({ "rawData": raw }),
+            )
+            .await;
+        assert_eq!(
+            (emitted.events.len(), emitted.verdict),
+            (1, Verdict::Acknowledged),
+            "{headers} {raw}"
+        );
         assert_eq!(reply(&emitted).0, 401);
     }
 }
@@ -69,7 +97,13 @@ async fn given_a_wrong_signature_or_none_then_the_answer_is_401_and_nothing_is_e
 async fn given_a_header_of_its_own_then_the_signature_is_there() {
     let rig = Rig::new().await;
     let fields = json!({ "webhookSecret": SECRET, "signatureHeader": "X-Acme-Signature" });
-    let emitted = rig.receive(fields, json!({ "x-acme-signature": HEX }), json!({ "rawData": RAW })).await;
+    let emitted = rig
+        .receive(
+            fields,
+            json!({ "x-acme-signature": HEX }),
+            json!({ "rawData": RAW }),
+        )
+        .await;
     assert_eq!(reply(&emitted).0, 200);
 }
 
@@ -80,7 +114,9 @@ async fn given_a_body_that_the_platform_has_read_then_the_signature_is_of_how_it
     let compact = "02e9eb53f6a75215b84e2c25cfaa39a730b19638f9c830be3f9ecab2585b2ee2";
     for (signature, status) in [(compact, 200), (HEX, 401)] {
         let headers = json!({ "x-hub-signature-256": signature });
-        let emitted = rig.receive(json!({ "webhookSecret": SECRET }), headers, body.clone()).await;
+        let emitted = rig
+            .receive(json!({ "webhookSecret": SECRET }), headers, body.clone())
+            .await;
         assert_eq!(reply(&emitted).0, status);
     }
 }
@@ -109,7 +145,9 @@ async fn given_an_answer_of_its_own_then_it_is_given() {
         let fields = json!({ "replyStatus": "202", "replyBody": body });
         let emitted = rig.receive(fields, json!({}), json!({})).await;
         assert_eq!(reply(&emitted), (202, &wanted));
-        let Some(Event::HttpReply(reply)) = emitted.events.last() else { panic!("{emitted:?}") };
+        let Some(Event::HttpReply(reply)) = emitted.events.last() else {
+            panic!("{emitted:?}")
+        };
         assert_eq!(reply.headers["content-type"], content_type);
     }
 }
@@ -118,19 +156,41 @@ async fn given_an_answer_of_its_own_then_it_is_given() {
 async fn given_nobody_who_waits_then_nobody_is_answered() {
     let rig = Rig::new().await;
     let harness = rig.harness("receiveWebhooks", json!({}));
-    let emitted = harness.run_message(json!({ "headers": {}, "body": { "rawData": "1" } })).await.unwrap();
-    assert!(matches!(&emitted.events[..], [Event::Data(_)]), "{emitted:?}");
+    let emitted = harness
+        .run_message(json!({ "headers": {}, "body": { "rawData": "1" } }))
+        .await
+        .unwrap();
+    assert!(
+        matches!(&emitted.events[..], [Event::Data(_)]),
+        "{emitted:?}"
+    );
     let refused = rig.harness("receiveWebhooks", json!({ "webhookSecret": SECRET }));
-    assert!(refused.run(json!({ "rawData": "1" })).await.unwrap().events.is_empty());
+    assert!(
+        refused
+            .run(json!({ "rawData": "1" }))
+            .await
+            .unwrap()
+            .events
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn given_wrong_fields_then_the_error_names_them() {
     let rig = Rig::new().await;
     for (fields, told_of) in [
-        (json!({ "replyStatus": "fine" }), "replyStatus: expected a status"),
-        (json!({ "webhookSecret": 7 }), "webhookSecret: expected a string"),
-        (json!({ "subscriptionPointer": "id" }), "subscriptionPointer: expected a JSON pointer"),
+        (
+            json!({ "replyStatus": "fine" }),
+            "replyStatus: expected a status",
+        ),
+        (
+            json!({ "webhookSecret": 7 }),
+            "webhookSecret: expected a string",
+        ),
+        (
+            json!({ "subscriptionPointer": "id" }),
+            "subscriptionPointer: expected a JSON pointer",
+        ),
     ] {
         let emitted = rig.receive(fields, json!({}), json!({})).await;
         assert!(told(&emitted).contains(told_of), "{emitted:?}");
@@ -146,9 +206,13 @@ fn subscribing() -> Value {
 }
 
 #[tokio::test]
-async fn given_a_path_to_subscribe_at_then_the_flow_subscribes_when_it_starts_and_ends_that_when_it_stops() {
+async fn given_a_path_to_subscribe_at_then_the_flow_subscribes_when_it_starts_and_ends_that_when_it_stops()
+ {
     let rig = Rig::new().await;
-    let flow = || rig.harness("receiveWebhooks", subscribing()).webhook_uri(ADDRESS);
+    let flow = || {
+        rig.harness("receiveWebhooks", subscribing())
+            .webhook_uri(ADDRESS)
+    };
     let kept = flow().startup().await.unwrap();
     assert_eq!(kept, json!({ "path": "/webhooks/webhook-1" }));
     let subscription = json!({ "url": ADDRESS, "config": { "secret": SECRET }, "events": ["*"] });
@@ -163,9 +227,16 @@ async fn given_a_path_to_subscribe_at_then_the_flow_subscribes_when_it_starts_an
 #[tokio::test]
 async fn given_no_path_to_subscribe_at_then_starting_and_stopping_ask_nothing() {
     let rig = Rig::new().await;
-    let kept = rig.harness("receiveWebhooks", json!({})).startup().await.unwrap();
+    let kept = rig
+        .harness("receiveWebhooks", json!({}))
+        .startup()
+        .await
+        .unwrap();
     for state in [kept, json!({})] {
-        rig.harness("receiveWebhooks", json!({})).shutdown(state).await.unwrap();
+        rig.harness("receiveWebhooks", json!({}))
+            .shutdown(state)
+            .await
+            .unwrap();
     }
     assert!(rig.provider.api_calls().is_empty());
 }
@@ -174,8 +245,15 @@ async fn given_no_path_to_subscribe_at_then_starting_and_stopping_ask_nothing() 
 async fn given_an_expired_token_then_it_is_refreshed_and_the_subscription_made_once() {
     let rig = Rig::expired().await;
     let fields = json!({ "subscribePath": "/webhooks" });
-    rig.harness("receiveWebhooks", fields).webhook_uri(ADDRESS).startup().await.unwrap();
-    assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![401, 201], 1));
+    rig.harness("receiveWebhooks", fields)
+        .webhook_uri(ADDRESS)
+        .startup()
+        .await
+        .unwrap();
+    assert_eq!(
+        (rig.statuses(), rig.provider.refreshes()),
+        (vec![401, 201], 1)
+    );
     assert_eq!(rig.provider.subscriptions(), [json!({ "url": ADDRESS })]);
 }
 
@@ -183,12 +261,19 @@ async fn given_an_expired_token_then_it_is_refreshed_and_the_subscription_made_o
 async fn given_a_busy_api_then_it_is_asked_again_or_the_start_fails() {
     let rig = Rig::new().await;
     rig.busy_once();
-    let start = || rig.harness("receiveWebhooks", subscribing()).webhook_uri(ADDRESS).startup();
+    let start = || {
+        rig.harness("receiveWebhooks", subscribing())
+            .webhook_uri(ADDRESS)
+            .startup()
+    };
     start().await.unwrap();
     assert_eq!(rig.statuses(), [429, 201]);
     rig.busy_for_long();
     let error = format!("{:#}", start().await.unwrap_err());
-    assert!(error.contains("subscribing to webhooks") && error.contains("429"), "{error}");
+    assert!(
+        error.contains("subscribing to webhooks") && error.contains("429"),
+        "{error}"
+    );
     assert_eq!(rig.provider.subscriptions().len(), 1);
 }
 
@@ -201,10 +286,22 @@ async fn given_a_subscription_that_cannot_be_made_then_the_error_says_why() {
         fields
     };
     for (fields, address, told_of) in [
-        (with("subscribeBody", "{secret"), Some(ADDRESS), "`subscribeBody` is no JSON: line 1, column 2"),
+        (
+            with("subscribeBody", "{secret"),
+            Some(ADDRESS),
+            "`subscribeBody` is no JSON: line 1, column 2",
+        ),
         (subscribing(), None, "ELASTICIO_FLOW_WEBHOOK_URI is not set"),
-        (with("subscribeBody", "{}"), Some(ADDRESS), "a subscription needs a \\\"url\\\""),
-        (with("subscribePath", "/hooks"), Some(ADDRESS), "POST /hooks was answered 404"),
+        (
+            with("subscribeBody", "{}"),
+            Some(ADDRESS),
+            "a subscription needs a \\\"url\\\"",
+        ),
+        (
+            with("subscribePath", "/hooks"),
+            Some(ADDRESS),
+            "POST /hooks was answered 404",
+        ),
     ] {
         let harness = rig.harness("receiveWebhooks", fields);
         let harness = address.into_iter().fold(harness, Harness::webhook_uri);
@@ -215,12 +312,19 @@ async fn given_a_subscription_that_cannot_be_made_then_the_error_says_why() {
 }
 
 #[tokio::test]
-async fn given_an_answer_that_names_no_subscription_then_the_flow_starts_and_ends_nothing_when_it_stops() {
+async fn given_an_answer_that_names_no_subscription_then_the_flow_starts_and_ends_nothing_when_it_stops()
+ {
     let rig = Rig::new().await;
     for (pointer, kept) in [("/data/id", "/webhooks/7%2Fa?x=1"), ("/data", "")] {
-        rig.provider.script_api([Scripted::Status(201, json!({ "data": { "id": "7/a" } }))]);
+        rig.provider
+            .script_api([Scripted::Status(201, json!({ "data": { "id": "7/a" } }))]);
         let fields = json!({ "subscribePath": "/webhooks/?x=1", "subscriptionPointer": pointer });
-        let state = rig.harness("receiveWebhooks", fields).webhook_uri(ADDRESS).startup().await.unwrap();
+        let state = rig
+            .harness("receiveWebhooks", fields)
+            .webhook_uri(ADDRESS)
+            .startup()
+            .await
+            .unwrap();
         assert_eq!(state["path"].as_str().unwrap_or_default(), kept);
     }
 }
@@ -228,8 +332,14 @@ async fn given_an_answer_that_names_no_subscription_then_the_flow_starts_and_end
 #[tokio::test]
 async fn given_a_subscription_that_cannot_be_ended_then_stopping_fails() {
     let rig = Rig::new().await;
-    rig.provider.script_api([Scripted::Status(403, json!({ "error": "forbidden" }))]);
-    let stop = rig.harness("receiveWebhooks", subscribing()).shutdown(json!({ "path": "/webhooks/1" }));
+    rig.provider
+        .script_api([Scripted::Status(403, json!({ "error": "forbidden" }))]);
+    let stop = rig
+        .harness("receiveWebhooks", subscribing())
+        .shutdown(json!({ "path": "/webhooks/1" }));
     let error = format!("{:#}", stop.await.unwrap_err());
-    assert!(error.contains("ending the subscription") && error.contains("403"), "{error}");
+    assert!(
+        error.contains("ending the subscription") && error.contains("403"),
+        "{error}"
+    );
 }

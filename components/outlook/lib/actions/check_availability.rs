@@ -29,7 +29,16 @@ pub struct Availability {
 }
 
 /// Looks into the user's default calendar.
-pub async fn check_availability(message: Message<Moment>, cx: Context<Value, Availability>) -> anyhow::Result<()> {
-    let at = message.body.given().map_or_else(|| Ok(Timestamp::now()), |time| time.point("time"))?;
-    cx.data(&Availability { available: calendar::is_free(cx.oauth(), at).await? }).await
+pub async fn check_availability(
+    message: Message<Moment>,
+    cx: Context<Value, Availability>,
+) -> anyhow::Result<()> {
+    let at = message
+        .body
+        .given()
+        .map_or_else(|| Ok(Timestamp::now()), |time| time.point("time"))?;
+    cx.data(&Availability {
+        available: calendar::is_free(cx.oauth(), at).await?,
+    })
+    .await
 }

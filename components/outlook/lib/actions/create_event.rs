@@ -139,15 +139,27 @@ struct Address {
 }
 
 /// Emits the event as Graph has created it, with the calendar's id.
-pub async fn create_event(message: Message<NewEvent>, cx: Context<Config, CreatedEvent>) -> anyhow::Result<()> {
+pub async fn create_event(
+    message: Message<NewEvent>,
+    cx: Context<Config, CreatedEvent>,
+) -> anyhow::Result<()> {
     let config = &cx.config;
-    let calendar = fields::required(config.calendar_id.as_ref(), "calendarId", "choose a calendar in the step")?;
-    let zone = fields::required(config.time_zone.as_ref(), "timeZone", "choose a time zone in the step")?;
+    let calendar = fields::required(
+        config.calendar_id.as_ref(),
+        "calendarId",
+        "choose a calendar in the step",
+    )?;
+    let zone = fields::required(
+        config.time_zone.as_ref(),
+        "timeZone",
+        "choose a time zone in the step",
+    )?;
     let event = event(config, zone, message.body)?;
-    let path =
-        graph::path(&["me", "calendars", calendar, "events"]).context("the calendar (`calendarId` of the step)")?;
+    let path = graph::path(&["me", "calendars", calendar, "events"])
+        .context("the calendar (`calendarId` of the step)")?;
     let created = cx.oauth().post(path).json(&event).send_json::<Item>().await;
-    let created = created.context("creating the event in the calendar (`calendarId` of the step)")?;
+    let created =
+        created.context("creating the event in the calendar (`calendarId` of the step)")?;
     let mut created = graph::without_annotations(created);
     created.insert("calendarId".to_owned(), calendar.into());
     cx.data(&CreatedEvent(created)).await
@@ -163,8 +175,17 @@ fn event(config: &Config, zone: &str, event: NewEvent) -> anyhow::Result<Item> {
         }
     };
     set("subject", json!(event.subject));
-    match (event.body.and_then(|body| body.content).filter(|content| !content.is_empty()), config.body_content_type) {
-        (Some(content), kind) => set("body", json!({ "contentType": kind.unwrap_or_default(), "content": content })),
+    match (
+        event
+            .body
+            .and_then(|body| body.content)
+            .filter(|content| !content.is_empty()),
+        config.body_content_type,
+    ) {
+        (Some(content), kind) => set(
+            "body",
+            json!({ "contentType": kind.unwrap_or_default(), "content": content }),
+        ),
         (None, None) => {}
         (None, Some(_)) => anyhow::bail!(
             "`body.content` is empty, but the step has a body content type: give a text, or choose no content type"
@@ -173,7 +194,10 @@ fn event(config: &Config, zone: &str, event: NewEvent) -> anyhow::Result<Item> {
     set("start", start);
     set("end", end);
     set("location", json!(event.location));
-    set("reminderMinutesBeforeStart", json!(event.reminder_minutes_before_start));
+    set(
+        "reminderMinutesBeforeStart",
+        json!(event.reminder_minutes_before_start),
+    );
     set("importance", json!(config.importance));
     set("showAs", json!(config.show_as));
     set("sensitivity", json!(config.sensitivity));
@@ -189,27 +213,44 @@ fn times(event: &NewEvent, name: &str, is_all_day: bool) -> anyhow::Result<(Valu
     let start = event.start.date_time.local("start.dateTime", &zone)?;
     let end = event.end.date_time.local("end.dateTime", &zone)?;
     // Where clocks are put back, a later time may look earlier.
-    let points = event.start.date_time.exact().zip(event.end.date_time.exact());
+    let points = event
+        .start
+        .date_time
+        .exact()
+        .zip(event.end.date_time.exact());
     anyhow::ensure!(
         points.map_or(end >= start, |(start, end)| end >= start),
         "`end.dateTime` ({end}) is before `start.dateTime` ({start}): give an end that is not before the start"
     );
     if is_all_day {
         let after = end.date().checked_add(1.day())?;
-        return Ok((in_zone(start.date().at(0, 0, 0, 0), name), in_zone(after.at(0, 0, 0, 0), name)));
+        return Ok((
+            in_zone(start.date().at(0, 0, 0, 0), name),
+            in_zone(after.at(0, 0, 0, 0), name),
+        ));
     }
     // Of the hour that comes twice a local time means the first: what is in the second is told in UTC.
     let is_told = |time: &Time, local: DateTime| {
-        time.exact().is_none_or(|point| local.to_zoned(zone.clone()).is_ok_and(|zoned| zoned.timestamp() == point))
+        time.exact().is_none_or(|point| {
+            local
+                .to_zoned(zone.clone())
+                .is_ok_and(|zoned| zoned.timestamp() == point)
+        })
     };
     if is_told(&event.start.date_time, start) && is_told(&event.end.date_time, end) {
         return Ok((in_zone(start, name), in_zone(end, name)));
     }
     let in_utc = |time: &Time, local: DateTime| {
-        let point = time.exact().map_or_else(|| local.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()), Ok)?;
+        let point = time.exact().map_or_else(
+            || local.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()),
+            Ok,
+        )?;
         anyhow::Ok(in_zone(TimeZone::UTC.to_datetime(point), "UTC"))
     };
-    Ok((in_utc(&event.start.date_time, start)?, in_utc(&event.end.date_time, end)?))
+    Ok((
+        in_utc(&event.start.date_time, start)?,
+        in_utc(&event.end.date_time, end)?,
+    ))
 }
 
 fn in_zone(local: DateTime, zone: &str) -> Value {

@@ -14,9 +14,14 @@ pub struct NextTime {
 }
 
 /// Looks into the user's default calendar.
-pub async fn find_next_available_time(message: Message<Moment>, cx: Context<Value, NextTime>) -> anyhow::Result<()> {
+pub async fn find_next_available_time(
+    message: Message<Moment>,
+    cx: Context<Value, NextTime>,
+) -> anyhow::Result<()> {
     let given = message.body.given();
-    let from = given.as_ref().map_or_else(|| Ok(Timestamp::now()), |time| time.point("time"))?;
+    let from = given
+        .as_ref()
+        .map_or_else(|| Ok(Timestamp::now()), |time| time.point("time"))?;
     let free = calendar::next_free(cx.oauth(), from).await?;
     let time = match given {
         Some(given) if free == from => given.to_string(),

@@ -29,17 +29,27 @@ pub struct MailId {
 }
 
 /// Emits the message as it is after the move: it has another id there.
-pub async fn move_mail(message: Message<MailId>, cx: Context<Config, MovedMail>) -> anyhow::Result<()> {
+pub async fn move_mail(
+    message: Message<MailId>,
+    cx: Context<Config, MovedMail>,
+) -> anyhow::Result<()> {
     let (config, id) = (&cx.config, message.body.message_id.trim());
-    anyhow::ensure!(!id.is_empty(), "`messageId` is empty: map the id of the message that is to be moved");
+    anyhow::ensure!(
+        !id.is_empty(),
+        "`messageId` is empty: map the id of the message that is to be moved"
+    );
     let folder = fields::required(
         config.original_mail_folders.as_ref(),
         "originalMailFolders",
         "choose the folder that the message is in",
     )?;
     let path = graph::path(&["me", "mailFolders", folder, "messages", id, "move"]);
-    let path = path.context("the message (`messageId`) or its folder (`originalMailFolders` of the step)")?;
-    let wanted = config.destination_folder.as_deref().unwrap_or("deleteditems");
+    let path = path
+        .context("the message (`messageId`) or its folder (`originalMailFolders` of the step)")?;
+    let wanted = config
+        .destination_folder
+        .as_deref()
+        .unwrap_or("deleteditems");
     let destination: Item = cx
         .oauth()
         .get(
@@ -49,8 +59,10 @@ pub async fn move_mail(message: Message<MailId>, cx: Context<Config, MovedMail>)
         .send_json()
         .await
         .context("looking up the destination folder (`destinationFolder` of the step)")?;
-    let destination_id =
-        destination.get("id").and_then(|id| id.as_str()).context("Graph gave a mail folder without `id`")?;
+    let destination_id = destination
+        .get("id")
+        .and_then(|id| id.as_str())
+        .context("Graph gave a mail folder without `id`")?;
     let moved: Item = cx
         .oauth()
         .post(path)
@@ -59,6 +71,9 @@ pub async fn move_mail(message: Message<MailId>, cx: Context<Config, MovedMail>)
         .await
         .context("moving the message (`messageId`) out of its folder (`originalMailFolders` of the step)")?;
     let mut moved = graph::without_annotations(moved);
-    moved.insert("currentFolder".to_owned(), graph::without_annotations(destination).into());
+    moved.insert(
+        "currentFolder".to_owned(),
+        graph::without_annotations(destination).into(),
+    );
     cx.data(&MovedMail(moved)).await
 }

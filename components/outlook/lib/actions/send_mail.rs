@@ -24,7 +24,11 @@ pub struct Mail {
     /// Text of the message.
     body: MailBody,
     /// Whether it is kept among the sent items; it is unless this is false.
-    #[serde(default, deserialize_with = "fields::flag", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "fields::flag",
+        skip_serializing_if = "Option::is_none"
+    )]
     save_to_sent_items: Option<bool>,
     /// Files to attach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -52,7 +56,11 @@ struct MailBody {
     /// The text itself.
     content: String,
     /// `text` or `html`; `text` when left out.
-    #[serde(default, deserialize_with = "fields::choice", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "fields::choice",
+        skip_serializing_if = "Option::is_none"
+    )]
     content_type: Option<BodyType>,
 }
 
@@ -81,15 +89,28 @@ pub async fn send_mail(message: Message<Mail>, cx: Context<Value, Mail>) -> anyh
     if !mail.attachments.is_empty() {
         request["message"]["attachments"] = attached(&mail.attachments, &cx).await?.into();
     }
-    let sent = cx.oauth().post(graph::path(&["me", "sendMail"])?).json(&request).send().await;
+    let sent = cx
+        .oauth()
+        .post(graph::path(&["me", "sendMail"])?)
+        .json(&request)
+        .send()
+        .await;
     sent.context("sending the message")?;
     cx.data(&mail).await
 }
 
 fn check(mail: &Mail) -> anyhow::Result<()> {
-    anyhow::ensure!(!mail.to_recipients.is_empty(), "`toRecipients` is empty: give at least one recipient");
-    for (list, recipients) in [("toRecipients", &mail.to_recipients), ("ccRecipients", &mail.cc_recipients)] {
-        let empty = recipients.iter().position(|recipient| recipient.email_address.address.trim().is_empty());
+    anyhow::ensure!(
+        !mail.to_recipients.is_empty(),
+        "`toRecipients` is empty: give at least one recipient"
+    );
+    for (list, recipients) in [
+        ("toRecipients", &mail.to_recipients),
+        ("ccRecipients", &mail.cc_recipients),
+    ] {
+        let empty = recipients
+            .iter()
+            .position(|recipient| recipient.email_address.address.trim().is_empty());
         if let Some(at) = empty {
             anyhow::bail!("`{list}[{at}].emailAddress.address` is empty: give a mail address");
         }
@@ -102,9 +123,13 @@ async fn attached(files: &[File], cx: &Context<Value, Mail>) -> anyhow::Result<V
     let mut left = MOST_BYTES;
     let mut attached = Vec::with_capacity(files.len());
     for (at, file) in files.iter().enumerate() {
-        anyhow::ensure!(!file.name.trim().is_empty(), "`attachments[{at}].name` is empty: give the file's name");
+        anyhow::ensure!(
+            !file.name.trim().is_empty(),
+            "`attachments[{at}].name` is empty: give the file's name"
+        );
         let fetched = fetch(file, cx, &mut left).await;
-        let (content_type, contents) = fetched.with_context(|| format!("`attachments[{at}]` ({})", file.name))?;
+        let (content_type, contents) =
+            fetched.with_context(|| format!("`attachments[{at}]` ({})", file.name))?;
         attached.push(json!({
             "@odata.type": "#microsoft.graph.fileAttachment",
             "name": file.name,
@@ -116,12 +141,24 @@ async fn attached(files: &[File], cx: &Context<Value, Mail>) -> anyhow::Result<V
 }
 
 /// A file's type and contents; `left` is what it may have, and less what it has afterwards.
-async fn fetch(file: &File, cx: &Context<Value, Mail>, left: &mut usize) -> anyhow::Result<(String, Vec<u8>)> {
+async fn fetch(
+    file: &File,
+    cx: &Context<Value, Mail>,
+    left: &mut usize,
+) -> anyhow::Result<(String, Vec<u8>)> {
     let mut answer = cx.attachments()?.download(&file.url).await?;
-    let told = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let told = answer
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok());
     let content_type = told.unwrap_or("application/octet-stream").to_owned();
     let mut contents = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("reading its contents")? {
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .context("reading its contents")?
+    {
         *left = left.checked_sub(chunk.len()).with_context(|| {
             format!("the attachments have more than {MOST_BYTES} bytes together, which is all that one mail can carry")
         })?;

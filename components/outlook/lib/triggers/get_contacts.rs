@@ -20,7 +20,11 @@ impl Trigger for GetContacts {
     type Output = Contact;
 
     /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
-    async fn poll(&self, since: Option<Position>, cx: &Context<Value, Contact>) -> anyhow::Result<Option<Position>> {
+    async fn poll(
+        &self,
+        since: Option<Position>,
+        cx: &Context<Value, Contact>,
+    ) -> anyhow::Result<Option<Position>> {
         let path = graph::path(&["me", "contacts"])?;
         let mut changes = Changes::new(cx.oauth(), path, PER_PAGE, since.unwrap_or_default());
         while !cx.cancelled.is_cancelled()
@@ -38,7 +42,11 @@ impl Trigger for GetContacts {
 }
 
 /// Emits a page, as far as there is time; each contact counts as done when it is confirmed.
-async fn emit(cx: &Context<Value, Contact>, changes: &mut Changes<'_>, page: Vec<Change>) -> anyhow::Result<()> {
+async fn emit(
+    cx: &Context<Value, Contact>,
+    changes: &mut Changes<'_>,
+    page: Vec<Change>,
+) -> anyhow::Result<()> {
     for mut change in page {
         if cx.cancelled.is_cancelled() {
             break;

@@ -53,11 +53,21 @@ impl Trigger for ReadMail {
     type Output = Received;
 
     /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
-    async fn poll(&self, since: Option<Position>, cx: &Context<Config, Received>) -> anyhow::Result<Option<Position>> {
+    async fn poll(
+        &self,
+        since: Option<Position>,
+        cx: &Context<Config, Received>,
+    ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
-        let folder = fields::required(config.folder_id.as_ref(), "folderId", "choose a mail folder in the step")?;
+        let folder = fields::required(
+            config.folder_id.as_ref(),
+            "folderId",
+            "choose a mail folder in the step",
+        )?;
         let start = || match &config.start_time {
-            Some(start) => Time::Text(start.clone()).point("startTime").map(Position::from),
+            Some(start) => Time::Text(start.clone())
+                .point("startTime")
+                .map(Position::from),
             None => Ok(Position::default()),
         };
         let position = since.map_or_else(start, Ok)?;
@@ -72,7 +82,10 @@ impl Trigger for ReadMail {
             changes = changes.only("isRead eq false");
         }
         while !cx.cancelled.is_cancelled()
-            && let Some(page) = changes.next().await.context("reading the mail folder (`folderId` of the step)")?
+            && let Some(page) = changes
+                .next()
+                .await
+                .context("reading the mail folder (`folderId` of the step)")?
         {
             let before = changes.position().clone();
             let emitted = emit(cx, &mut changes, page).await;
@@ -86,8 +99,14 @@ impl Trigger for ReadMail {
 }
 
 /// Emits a page, as far as there is time; each message counts as done when what it stands in is confirmed.
-async fn emit(cx: &Context<Config, Received>, changes: &mut Changes<'_>, page: Vec<Change>) -> anyhow::Result<()> {
-    let mut complete = stream::iter(page).map(|change| with_files(cx, change)).buffered(MESSAGES_AT_ONCE);
+async fn emit(
+    cx: &Context<Config, Received>,
+    changes: &mut Changes<'_>,
+    page: Vec<Change>,
+) -> anyhow::Result<()> {
+    let mut complete = stream::iter(page)
+        .map(|change| with_files(cx, change))
+        .buffered(MESSAGES_AT_ONCE);
     match cx.config.emit_behavior.unwrap_or_default() {
         EmitBehavior::EmitIndividually => {
             while !cx.cancelled.is_cancelled()
@@ -100,7 +119,11 @@ async fn emit(cx: &Context<Config, Received>, changes: &mut Changes<'_>, page: V
         EmitBehavior::EmitAll => {
             let page: Vec<Change> = complete.try_collect().await?;
             let items: Vec<&Item> = page.iter().map(|change| &change.item).collect();
-            cx.data(&Received(Item::from_iter([("results".to_owned(), json!(items))]))).await?;
+            cx.data(&Received(Item::from_iter([(
+                "results".to_owned(),
+                json!(items),
+            )])))
+            .await?;
             page.iter().for_each(|change| changes.done(change));
         }
     }
@@ -111,8 +134,11 @@ async fn emit(cx: &Context<Config, Received>, changes: &mut Changes<'_>, page: V
 async fn with_files(cx: &Context<Config, Received>, mut change: Change) -> anyhow::Result<Change> {
     if cx.config.get_attachment && change.item.get("hasAttachments") == Some(&Value::Bool(true)) {
         let files = files(cx, &change.id).await;
-        let files = files.with_context(|| format!("fetching the attachments of message {}", change.id))?;
-        change.item.insert("attachments".to_owned(), serde_json::to_value(files)?);
+        let files =
+            files.with_context(|| format!("fetching the attachments of message {}", change.id))?;
+        change
+            .item
+            .insert("attachments".to_owned(), serde_json::to_value(files)?);
     }
     Ok(change)
 }
@@ -133,17 +159,42 @@ struct Listed {
 }
 
 /// Copies a message's files into object storage.
-async fn files(cx: &Context<Config, Received>, message: &str) -> anyhow::Result<Vec<MailAttachment>> {
+async fn files(
+    cx: &Context<Config, Received>,
+    message: &str,
+) -> anyhow::Result<Vec<MailAttachment>> {
     let list = graph::path(&["me", "messages", message, "attachments"])?;
-    let listed: Vec<Listed> = graph::all(cx.oauth(), &list, &[("$select", "id,name,contentType,size")]).await?;
+    let listed: Vec<Listed> = graph::all(
+        cx.oauth(),
+        &list,
+        &[("$select", "id,name,contentType,size")],
+    )
+    .await?;
     let mut files = Vec::with_capacity(listed.len());
-    for Listed { kind, id, name, content_type, size } in listed {
-        let mut file = MailAttachment { name: name.unwrap_or_default(), content_type, size, url: None };
+    for Listed {
+        kind,
+        id,
+        name,
+        content_type,
+        size,
+    } in listed
+    {
+        let mut file = MailAttachment {
+            name: name.unwrap_or_default(),
+            content_type,
+            size,
+            url: None,
+        };
         // A link to a file elsewhere has no contents in the mailbox.
         if kind != "#microsoft.graph.referenceAttachment" {
-            copy(cx, cx.oauth(), &graph::path(&["me", "messages", message, "attachments", &id, "$value"])?, &mut file)
-                .await
-                .with_context(|| format!("attachment {:?}", file.name))?;
+            copy(
+                cx,
+                cx.oauth(),
+                &graph::path(&["me", "messages", message, "attachments", &id, "$value"])?,
+                &mut file,
+            )
+            .await
+            .with_context(|| format!("attachment {:?}", file.name))?;
         }
         files.push(file);
     }
@@ -161,11 +212,20 @@ async fn copy(
     let content_type = match &file.content_type {
         Some(given) => given.clone(),
         None => {
-            let told = contents.headers().get("content-type").and_then(|value| value.to_str().ok());
+            let told = contents
+                .headers()
+                .get("content-type")
+                .and_then(|value| value.to_str().ok());
             told.unwrap_or("application/octet-stream").to_owned()
         }
     };
-    let stored = cx.attachments()?.upload(reqwest::Body::wrap_stream(contents.bytes_stream()), &content_type).await?;
+    let stored = cx
+        .attachments()?
+        .upload(
+            reqwest::Body::wrap_stream(contents.bytes_stream()),
+            &content_type,
+        )
+        .await?;
     file.url = Some(stored.url);
     // Graph counts its own wrapping in.
     file.size = stored.size.or(file.size);

@@ -9,10 +9,20 @@ async fn given_an_id_that_is_a_way_up_then_it_is_an_error_and_nothing_but_a_mess
         let rig = Rig::new().await;
         let folder = rig.graph.add_folder("inbox", "Done");
         let fields = json!({ "originalMailFolders": folder });
-        let emitted = rig.run("moveMail", fields, json!({ "messageId": id })).await;
+        let emitted = rig
+            .run("moveMail", fields, json!({ "messageId": id }))
+            .await;
         assert!(error(&emitted).contains("messageId"), "{emitted:?}");
-        let moves: Vec<_> = rig.graph.calls("POST").iter().map(emulator::standins::graph::Call::line).collect();
-        assert!(moves.is_empty(), "Graph moves a folder by this request: {moves:?}");
+        let moves: Vec<_> = rig
+            .graph
+            .calls("POST")
+            .iter()
+            .map(emulator::standins::graph::Call::line)
+            .collect();
+        assert!(
+            moves.is_empty(),
+            "Graph moves a folder by this request: {moves:?}"
+        );
     }
 }
 
@@ -21,7 +31,13 @@ async fn given_a_field_that_is_a_way_up_then_nothing_is_created_elsewhere() {
     let rig = Rig::new().await;
     let time = |hour: &str| json!({ "dateTime": format!("2024-07-01T{hour}:00:00") });
     let body = json!({ "subject": "Talk", "start": time("09"), "end": time("10") });
-    let emitted = rig.run("createEvent", json!({ "calendarId": "..", "timeZone": "UTC" }), body).await;
+    let emitted = rig
+        .run(
+            "createEvent",
+            json!({ "calendarId": "..", "timeZone": "UTC" }),
+            body,
+        )
+        .await;
     assert!(error(&emitted).contains("calendar"), "{emitted:?}");
     assert!(rig.graph.calls("POST").is_empty());
 }
@@ -35,25 +51,54 @@ async fn given_an_event_across_the_hour_that_comes_twice_then_its_end_is_not_bef
     let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
     one(&rig.run("createEvent", fields, body).await);
     let sent = rig.graph.calls("POST").remove(0).body;
-    assert_eq!(sent["start"], json!({ "dateTime": "2024-10-27T00:50:00", "timeZone": "UTC" }));
-    assert_eq!(sent["end"], json!({ "dateTime": "2024-10-27T01:10:00", "timeZone": "UTC" }));
+    assert_eq!(
+        sent["start"],
+        json!({ "dateTime": "2024-10-27T00:50:00", "timeZone": "UTC" })
+    );
+    assert_eq!(
+        sent["end"],
+        json!({ "dateTime": "2024-10-27T01:10:00", "timeZone": "UTC" })
+    );
 }
 
 #[tokio::test]
 async fn given_minutes_as_a_text_then_they_are_a_number_and_an_empty_text_is_none() {
-    for (given, sent) in [(json!("15"), json!(15)), (json!(""), json!(null)), (json!(5), json!(5))] {
+    for (given, sent) in [
+        (json!("15"), json!(15)),
+        (json!(""), json!(null)),
+        (json!(5), json!(5)),
+    ] {
         let rig = Rig::new().await;
         let time = |hour: &str| json!({ "dateTime": format!("2024-07-01T{hour}:00:00") });
-        let body = json!({ "reminderMinutesBeforeStart": given, "start": time("09"), "end": time("10") });
-        one(&rig.run("createEvent", json!({ "calendarId": "calendar-id=", "timeZone": "UTC" }), body).await);
-        assert_eq!(rig.graph.calls("POST").remove(0).body["reminderMinutesBeforeStart"], sent);
+        let body =
+            json!({ "reminderMinutesBeforeStart": given, "start": time("09"), "end": time("10") });
+        one(&rig
+            .run(
+                "createEvent",
+                json!({ "calendarId": "calendar-id=", "timeZone": "UTC" }),
+                body,
+            )
+            .await);
+        assert_eq!(
+            rig.graph.calls("POST").remove(0).body["reminderMinutesBeforeStart"],
+            sent
+        );
     }
 }
 
 #[tokio::test]
 async fn given_a_date_without_hyphens_then_it_is_that_day_or_an_error_but_not_in_1970() {
     let rig = Rig::new().await;
-    let emitted = rig.run("checkAvailability", json!({}), json!({ "time": "20240701" })).await;
+    let emitted = rig
+        .run(
+            "checkAvailability",
+            json!({}),
+            json!({ "time": "20240701" }),
+        )
+        .await;
     let calls = rig.graph.calls("calendarView");
-    assert!(!calls.iter().any(|call| call.line().contains("1970")), "{emitted:?} {calls:?}");
+    assert!(
+        !calls.iter().any(|call| call.line().contains("1970")),
+        "{emitted:?} {calls:?}"
+    );
 }

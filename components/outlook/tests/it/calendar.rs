@@ -10,7 +10,11 @@ async fn at(rig: &Rig, action: &'static str, time: Value) -> Value {
 #[tokio::test]
 async fn given_an_event_then_the_user_is_available_before_it_and_from_its_end_on() {
     let rig = Rig::new().await;
-    rig.graph.add_event("2024-06-03T10:00:00", "2024-06-03T11:00:00", json!({ "showAs": "busy" }));
+    rig.graph.add_event(
+        "2024-06-03T10:00:00",
+        "2024-06-03T11:00:00",
+        json!({ "showAs": "busy" }),
+    );
     for (time, available) in [
         (json!("2024-06-03T09:59:59Z"), true),
         (json!("2024-06-03T10:00:00Z"), false),
@@ -20,17 +24,27 @@ async fn given_an_event_then_the_user_is_available_before_it_and_from_its_end_on
         (json!(1_717_410_600_000_i64), false),
         (json!("2024-06-03T11:00:00Z"), true),
     ] {
-        assert_eq!(at(&rig, "checkAvailability", time.clone()).await, json!({ "available": available }), "{time}");
+        assert_eq!(
+            at(&rig, "checkAvailability", time.clone()).await,
+            json!({ "available": available }),
+            "{time}"
+        );
     }
 }
 
 #[tokio::test]
 async fn given_no_time_then_it_is_now() {
     let rig = Rig::new().await;
-    assert_eq!(one(&rig.run("checkAvailability", json!({}), json!({})).await), json!({ "available": true }));
-    rig.graph.add_event("2020-01-01T00:00:00", "2099-01-01T00:00:00", json!({}));
     assert_eq!(
-        one(&rig.run("checkAvailability", json!({}), json!({ "time": "" })).await),
+        one(&rig.run("checkAvailability", json!({}), json!({})).await),
+        json!({ "available": true })
+    );
+    rig.graph
+        .add_event("2020-01-01T00:00:00", "2099-01-01T00:00:00", json!({}));
+    assert_eq!(
+        one(&rig
+            .run("checkAvailability", json!({}), json!({ "time": "" }))
+            .await),
         json!({ "available": false })
     );
 }
@@ -38,27 +52,59 @@ async fn given_no_time_then_it_is_now() {
 #[tokio::test]
 async fn given_events_that_are_free_or_cancelled_then_they_keep_nobody_busy() {
     let rig = Rig::new().await;
-    for fields in [json!({ "showAs": "free" }), json!({ "showAs": "busy", "isCancelled": true })] {
-        rig.graph.add_event("2024-06-03T10:00:00", "2024-06-03T11:00:00", fields);
+    for fields in [
+        json!({ "showAs": "free" }),
+        json!({ "showAs": "busy", "isCancelled": true }),
+    ] {
+        rig.graph
+            .add_event("2024-06-03T10:00:00", "2024-06-03T11:00:00", fields);
     }
-    assert_eq!(at(&rig, "checkAvailability", json!("2024-06-03T10:30:00Z")).await, json!({ "available": true }));
-    rig.graph.add_event("2024-06-03T10:00:00", "2024-06-03T11:00:00", json!({ "showAs": "tentative" }));
-    assert_eq!(at(&rig, "checkAvailability", json!("2024-06-03T10:30:00Z")).await, json!({ "available": false }));
+    assert_eq!(
+        at(&rig, "checkAvailability", json!("2024-06-03T10:30:00Z")).await,
+        json!({ "available": true })
+    );
+    rig.graph.add_event(
+        "2024-06-03T10:00:00",
+        "2024-06-03T11:00:00",
+        json!({ "showAs": "tentative" }),
+    );
+    assert_eq!(
+        at(&rig, "checkAvailability", json!("2024-06-03T10:30:00Z")).await,
+        json!({ "available": false })
+    );
 }
 
 #[tokio::test]
 async fn given_busy_months_then_the_search_goes_on_and_ends_in_words_after_a_year() {
     let rig = Rig::new().await;
-    rig.graph.add_event("2024-06-01T00:00:00", "2024-09-01T08:00:00", json!({ "showAs": "oof" }));
+    rig.graph.add_event(
+        "2024-06-01T00:00:00",
+        "2024-09-01T08:00:00",
+        json!({ "showAs": "oof" }),
+    );
     let found = at(&rig, "findNextAvailableTime", json!("2024-06-03T10:15:00Z")).await;
     assert_eq!(found, json!({ "time": "2024-09-01T08:00:00Z" }));
     for month in 0..20 {
         let (year, month) = (2025 + month / 12, month % 12 + 1);
-        let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-        let (start, end) = (format!("{year}-{month:02}-01T00:00:00"), format!("{next_year}-{next:02}-01T00:00:00"));
-        rig.graph.add_event(&start, &end, json!({ "showAs": "busy" }));
+        let (next_year, next) = if month == 12 {
+            (year + 1, 1)
+        } else {
+            (year, month + 1)
+        };
+        let (start, end) = (
+            format!("{year}-{month:02}-01T00:00:00"),
+            format!("{next_year}-{next:02}-01T00:00:00"),
+        );
+        rig.graph
+            .add_event(&start, &end, json!({ "showAs": "busy" }));
     }
-    let emitted = rig.run("findNextAvailableTime", json!({}), json!({ "time": "2025-01-01T00:00:00Z" })).await;
+    let emitted = rig
+        .run(
+            "findNextAvailableTime",
+            json!({}),
+            json!({ "time": "2025-01-01T00:00:00Z" }),
+        )
+        .await;
     assert!(error(&emitted).contains("no free time"), "{emitted:?}");
 }
 
@@ -66,7 +112,11 @@ async fn given_busy_months_then_the_search_goes_on_and_ends_in_words_after_a_yea
 async fn given_a_time_that_is_none_then_the_error_names_the_field_and_nothing_is_asked() {
     let rig = Rig::new().await;
     for action in ["checkAvailability", "findNextAvailableTime"] {
-        for time in [json!("tomorrow"), json!("2024-13-01T00:00:00Z"), json!("99999999999999999999")] {
+        for time in [
+            json!("tomorrow"),
+            json!("2024-13-01T00:00:00Z"),
+            json!("99999999999999999999"),
+        ] {
             let emitted = rig.run(action, json!({}), json!({ "time": time })).await;
             assert!(error(&emitted).contains("`time` is no time"), "{emitted:?}");
         }

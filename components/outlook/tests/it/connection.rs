@@ -15,11 +15,15 @@ async fn rig() -> Rig {
 
 async fn model(rig: &Rig, name: &str, tokens: Map<String, Value>) -> anyhow::Result<Value> {
     // The function does not matter to a select model.
-    rig.connected("readMail", json!({}), tokens.into()).select_model(name).await
+    rig.connected("readMail", json!({}), tokens.into())
+        .select_model(name)
+        .await
 }
 
 async fn verify(rig: &Rig, tokens: Map<String, Value>) -> anyhow::Result<Verified> {
-    rig.connected("readMail", json!({}), tokens.into()).verify().await
+    rig.connected("readMail", json!({}), tokens.into())
+        .verify()
+        .await
 }
 
 fn expected(model: &str) -> Value {
@@ -38,35 +42,72 @@ async fn given_folders_in_folders_and_calendars_then_the_models_have_all_of_them
         for name in MODELS {
             let rig = rig().await;
             rig.graph.limit_pages(page);
-            assert_eq!(model(&rig, name, rig.provider.issue()).await.unwrap(), expected(name), "{name}, {page}");
+            assert_eq!(
+                model(&rig, name, rig.provider.issue()).await.unwrap(),
+                expected(name),
+                "{name}, {page}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn given_an_expired_token_or_a_429_then_models_and_verification_work_after_one_refresh_or_a_pause() {
+async fn given_an_expired_token_or_a_429_then_models_and_verification_work_after_one_refresh_or_a_pause()
+ {
     for name in MODELS {
         let rig = rig().await;
-        assert_eq!(model(&rig, name, rig.provider.issue_expired()).await.unwrap(), expected(name));
+        assert_eq!(
+            model(&rig, name, rig.provider.issue_expired())
+                .await
+                .unwrap(),
+            expected(name)
+        );
         assert_eq!(rig.provider.refreshes(), 1, "{name}");
         rig.graph.fail(".", [Fault::Throttled(0)]);
-        assert_eq!(model(&rig, name, rig.provider.issue()).await.unwrap(), expected(name));
+        assert_eq!(
+            model(&rig, name, rig.provider.issue()).await.unwrap(),
+            expected(name)
+        );
         assert_eq!(rig.provider.refreshes(), 1, "{name}");
     }
     let rig = rig().await;
-    assert_eq!(verify(&rig, rig.provider.issue_expired()).await.unwrap(), Verified::Yes);
+    assert_eq!(
+        verify(&rig, rig.provider.issue_expired()).await.unwrap(),
+        Verified::Yes
+    );
     rig.graph.fail(".", [Fault::Throttled(0)]);
-    assert_eq!(verify(&rig, rig.provider.issue()).await.unwrap(), Verified::Yes);
-    let statuses: Vec<_> = rig.graph.calls("GET /v1.0/me$").iter().filter_map(|call| call.status).collect();
-    assert_eq!((statuses, rig.provider.refreshes()), (vec![401, 200, 429, 200], 1));
+    assert_eq!(
+        verify(&rig, rig.provider.issue()).await.unwrap(),
+        Verified::Yes
+    );
+    let statuses: Vec<_> = rig
+        .graph
+        .calls("GET /v1.0/me$")
+        .iter()
+        .filter_map(|call| call.status)
+        .collect();
+    assert_eq!(
+        (statuses, rig.provider.refreshes()),
+        (vec![401, 200, 429, 200], 1)
+    );
 }
 
 #[tokio::test]
 async fn given_what_graph_refuses_then_the_error_of_a_model_has_what_graph_says() {
     for name in MODELS {
         let rig = rig().await;
-        rig.graph.fail(".", [Fault::Refused(403, "ErrorAccessDenied", "Access is denied.")]);
-        let error = format!("{:#}", model(&rig, name, rig.provider.issue()).await.unwrap_err());
+        rig.graph.fail(
+            ".",
+            [Fault::Refused(
+                403,
+                "ErrorAccessDenied",
+                "Access is denied.",
+            )],
+        );
+        let error = format!(
+            "{:#}",
+            model(&rig, name, rig.provider.issue()).await.unwrap_err()
+        );
         assert!(error.contains("ErrorAccessDenied"), "{name}: {error}");
     }
 }
@@ -86,10 +127,17 @@ async fn given_a_429_without_end_then_models_fail_and_verification_is_an_error_a
     for name in MODELS {
         let rig = rig().await;
         rig.graph.fail(".", vec![Fault::Throttled(0); 4]);
-        let error = format!("{:#}", model(&rig, name, rig.provider.issue()).await.unwrap_err());
+        let error = format!(
+            "{:#}",
+            model(&rig, name, rig.provider.issue()).await.unwrap_err()
+        );
         assert!(error.contains("429"), "{name}: {error}");
     }
-    for faults in [vec![Fault::Throttled(0); 4], vec![Fault::Throttled(120)], vec![Fault::Drop; 4]] {
+    for faults in [
+        vec![Fault::Throttled(0); 4],
+        vec![Fault::Throttled(120)],
+        vec![Fault::Drop; 4],
+    ] {
         let rig = rig().await;
         rig.graph.fail(".", faults);
         assert!(verify(&rig, rig.provider.issue()).await.is_err());
@@ -99,14 +147,30 @@ async fn given_a_429_without_end_then_models_fail_and_verification_is_an_error_a
 #[tokio::test]
 async fn given_credentials_that_do_not_work_then_verification_says_no_and_why() {
     let rig = rig().await;
-    assert_eq!(verify(&rig, rig.provider.issue()).await.unwrap(), Verified::Yes);
-    rig.graph.fail("GET /v1.0/me$", [Fault::Refused(403, "Authorization_RequestDenied", "Insufficient privileges.")]);
-    let Verified::No(reason) = verify(&rig, rig.provider.issue()).await.unwrap() else { panic!() };
+    assert_eq!(
+        verify(&rig, rig.provider.issue()).await.unwrap(),
+        Verified::Yes
+    );
+    rig.graph.fail(
+        "GET /v1.0/me$",
+        [Fault::Refused(
+            403,
+            "Authorization_RequestDenied",
+            "Insufficient privileges.",
+        )],
+    );
+    let Verified::No(reason) = verify(&rig, rig.provider.issue()).await.unwrap() else {
+        panic!()
+    };
     assert!(reason.contains("Authorization_RequestDenied"), "{reason}");
     let tokens = rig.provider.issue();
     rig.provider.revoke_all();
-    let Verified::No(reason) = verify(&rig, tokens).await.unwrap() else { panic!() };
+    let Verified::No(reason) = verify(&rig, tokens).await.unwrap() else {
+        panic!()
+    };
     assert!(reason.contains("connected again"), "{reason}");
-    let Verified::No(reason) = verify(&rig, Map::new()).await.unwrap() else { panic!() };
+    let Verified::No(reason) = verify(&rig, Map::new()).await.unwrap() else {
+        panic!()
+    };
     assert!(reason.contains("connected again"), "{reason}");
 }

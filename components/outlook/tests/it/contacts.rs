@@ -10,20 +10,32 @@ fn contact(name: &str, changed: &str) -> Value {
 }
 
 async fn poll(rig: &Rig, since: &mut Value) -> Vec<Value> {
-    each(&rig.poll("getContacts", json!({}), since).await, "displayName")
+    each(
+        &rig.poll("getContacts", json!({}), since).await,
+        "displayName",
+    )
 }
 
 #[tokio::test]
 async fn given_contacts_then_each_is_emitted_oldest_first_without_annotations_and_not_again() {
     let rig = Rig::new().await;
-    rig.graph.add_contact(contact("second", "2024-05-02T10:00:00Z"));
-    rig.graph.add_contact(contact("first", "2024-05-01T10:00:00Z"));
+    rig.graph
+        .add_contact(contact("second", "2024-05-02T10:00:00Z"));
+    rig.graph
+        .add_contact(contact("first", "2024-05-01T10:00:00Z"));
     let mut since = json!({});
     let emitted = rig.poll("getContacts", json!({}), &mut since).await;
     assert_eq!(each(&emitted, "displayName"), ["first", "second"]);
     let first: Value = emitted.data().remove(0);
     assert_eq!(first["emailAddresses"][0]["address"], "a@example.com");
-    assert!(first.as_object().unwrap().keys().all(|name| !name.starts_with("@odata.")), "{first}");
+    assert!(
+        first
+            .as_object()
+            .unwrap()
+            .keys()
+            .all(|name| !name.starts_with("@odata.")),
+        "{first}"
+    );
     assert!(first.get("calendarId").is_none());
     assert_eq!(poll(&rig, &mut since).await, [""; 0]);
 }
@@ -31,7 +43,9 @@ async fn given_contacts_then_each_is_emitted_oldest_first_without_annotations_an
 #[tokio::test]
 async fn given_an_item_that_changes_again_within_its_second_then_the_new_version_is_emitted() {
     let rig = Rig::new().await;
-    let id = rig.graph.add_contact(contact("before", "2024-05-01T10:00:00.100Z"));
+    let id = rig
+        .graph
+        .add_contact(contact("before", "2024-05-01T10:00:00.100Z"));
     let mut since = json!({});
     assert_eq!(poll(&rig, &mut since).await, ["before"]);
     let change = contact("after", "2024-05-01T10:00:00.900Z");
@@ -43,23 +57,35 @@ async fn given_an_item_that_changes_again_within_its_second_then_the_new_version
 async fn given_a_contact_that_moves_to_the_end_while_pages_are_read_then_no_other_is_lost() {
     let rig = Rig::new().await;
     rig.graph.limit_pages(2);
-    let ids: Vec<String> =
-        (0..5).map(|n| rig.graph.add_contact(contact(&format!("{n}"), &format!("2024-05-01T10:00:0{n}Z")))).collect();
+    let ids: Vec<String> = (0..5)
+        .map(|n| {
+            rig.graph
+                .add_contact(contact(&format!("{n}"), &format!("2024-05-01T10:00:0{n}Z")))
+        })
+        .collect();
     // The second page fails; meanwhile the first contact changes, and all others move up by one.
-    rig.graph.fail("GET .*/contacts.*10:00:01Z", [Fault::Refused(400, "ErrorInternal", "not now")]);
+    rig.graph.fail(
+        "GET .*/contacts.*10:00:01Z",
+        [Fault::Refused(400, "ErrorInternal", "not now")],
+    );
     let mut since = json!({});
     let first = rig.poll("getContacts", json!({}), &mut since).await;
     assert_eq!(each(&first, "displayName"), ["0", "1"]);
     let change = contact("0 again", "2024-05-01T10:00:09Z");
-    assert!(rig.graph.change(&ids[0], change.as_object().unwrap().clone()));
+    assert!(
+        rig.graph
+            .change(&ids[0], change.as_object().unwrap().clone())
+    );
     assert_eq!(poll(&rig, &mut since).await, ["2", "3", "4", "0 again"]);
 }
 
 #[tokio::test]
 async fn given_a_snapshot_of_the_node_component_then_polling_goes_on_where_it_ended() {
     let rig = Rig::new().await;
-    rig.graph.add_contact(contact("old", "2024-05-01T10:00:00.500Z"));
-    rig.graph.add_contact(contact("new", "2024-05-01T10:00:01Z"));
+    rig.graph
+        .add_contact(contact("old", "2024-05-01T10:00:00.500Z"));
+    rig.graph
+        .add_contact(contact("new", "2024-05-01T10:00:01Z"));
     let mut since = json!({ "lastModifiedDateTime": "2024-05-01T10:00:00.999Z" });
     assert_eq!(poll(&rig, &mut since).await, ["new"]);
     assert_eq!(since["lastModifiedDateTime"], "2024-05-01T10:00:01Z");
@@ -68,8 +94,17 @@ async fn given_a_snapshot_of_the_node_component_then_polling_goes_on_where_it_en
 #[tokio::test]
 async fn given_a_snapshot_that_is_none_then_the_error_says_what_to_do() {
     let rig = Rig::new().await;
-    let emitted = rig.poll("getContacts", json!({}), &mut json!({ "lastModifiedDateTime": "yesterday" })).await;
-    assert!(error(&emitted).contains("reset it on the platform"), "{emitted:?}");
+    let emitted = rig
+        .poll(
+            "getContacts",
+            json!({}),
+            &mut json!({ "lastModifiedDateTime": "yesterday" }),
+        )
+        .await;
+    assert!(
+        error(&emitted).contains("reset it on the platform"),
+        "{emitted:?}"
+    );
     assert!(rig.graph.calls(".").is_empty());
 }
 
@@ -78,12 +113,23 @@ async fn given_a_page_that_cannot_be_read_then_what_was_emitted_before_is_not_em
     let rig = Rig::new().await;
     rig.graph.limit_pages(2);
     for n in 0..4 {
-        rig.graph.add_contact(contact(&format!("{n}"), &format!("2024-05-01T10:00:0{n}Z")));
+        rig.graph
+            .add_contact(contact(&format!("{n}"), &format!("2024-05-01T10:00:0{n}Z")));
     }
-    rig.graph.fail("GET .*/contacts.*10:00:01Z", [Fault::Refused(403, "ErrorAccessDenied", "Access is denied.")]);
+    rig.graph.fail(
+        "GET .*/contacts.*10:00:01Z",
+        [Fault::Refused(
+            403,
+            "ErrorAccessDenied",
+            "Access is denied.",
+        )],
+    );
     let mut since = json!({});
     let broken = rig.poll("getContacts", json!({}), &mut since).await;
-    assert_eq!((each(&broken, "displayName").len(), snapshots(&broken).len()), (2, 1));
+    assert_eq!(
+        (each(&broken, "displayName").len(), snapshots(&broken).len()),
+        (2, 1)
+    );
     assert_eq!(broken.verdict, Verdict::Rejected);
     assert!(error(&broken).contains("ErrorAccessDenied"));
     assert_eq!(poll(&rig, &mut since).await, ["2", "3"]);
@@ -91,13 +137,19 @@ async fn given_a_page_that_cannot_be_read_then_what_was_emitted_before_is_not_em
 
 /// Graph's links count items: what moves away from before a page has one of the next pages skip as many.
 #[tokio::test]
-async fn given_a_moment_of_many_items_of_which_some_change_while_its_pages_are_read_then_no_other_is_lost() {
+async fn given_a_moment_of_many_items_of_which_some_change_while_its_pages_are_read_then_no_other_is_lost()
+ {
     for changed_at_once in 1..=3 {
         let rig = Rig::new().await;
         rig.graph.limit_pages(2);
-        let ids: Vec<String> =
-            (0..7).map(|n| rig.graph.add_contact(contact(&n.to_string(), "2024-05-01T10:00:00Z"))).collect();
-        rig.graph.add_contact(contact("later", "2024-05-01T10:00:05Z"));
+        let ids: Vec<String> = (0..7)
+            .map(|n| {
+                rig.graph
+                    .add_contact(contact(&n.to_string(), "2024-05-01T10:00:00Z"))
+            })
+            .collect();
+        rig.graph
+            .add_contact(contact("later", "2024-05-01T10:00:05Z"));
         rig.graph.meanwhile("skip=4", move |graph| {
             for (n, id) in ids.iter().enumerate().take(changed_at_once) {
                 let change = contact(&format!("{n} again"), "2024-05-01T10:00:09Z");
@@ -105,12 +157,18 @@ async fn given_a_moment_of_many_items_of_which_some_change_while_its_pages_are_r
             }
         });
         let mut since = json!({});
-        let mut emitted: Vec<String> =
-            poll(&rig, &mut since).await.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        let mut emitted: Vec<String> = poll(&rig, &mut since)
+            .await
+            .iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(poll(&rig, &mut since).await, [""; 0]);
         let again = (0..changed_at_once).map(|n| format!("{n} again"));
-        let mut expected: Vec<String> =
-            (0..7).map(|n| n.to_string()).chain(["later".to_owned()]).chain(again).collect();
+        let mut expected: Vec<String> = (0..7)
+            .map(|n| n.to_string())
+            .chain(["later".to_owned()])
+            .chain(again)
+            .collect();
         emitted.sort();
         expected.sort();
         assert_eq!(emitted, expected);

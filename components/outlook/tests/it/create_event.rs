@@ -9,7 +9,10 @@ const CALENDAR: &str = "calendar-id=";
 
 fn step(more: Value) -> Value {
     let mut fields = json!({ "calendarId": CALENDAR, "timeZone": "Europe/Berlin" });
-    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     fields
 }
 
@@ -35,13 +38,24 @@ async fn given_an_event_then_it_is_created_with_all_that_was_said_and_emitted_wi
     }));
     let mut body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     body["body"] = json!({ "content": "<b>Hello</b>" });
-    body["location"] = json!({ "displayName": "Room 1", "address": { "city": "Bonn", "countryOrRegion": "DE" } });
+    body["location"] =
+        json!({ "displayName": "Room 1", "address": { "city": "Bonn", "countryOrRegion": "DE" } });
     body["reminderMinutesBeforeStart"] = json!(15);
     body["attendees"] = json!([{ "emailAddress": { "address": "a@example.com" } }]);
     let created = one(&rig.run("createEvent", fields, body).await);
     let stored = rig.graph.events(&calendar).remove(0);
-    assert_eq!((&created["id"], &created["calendarId"]), (&stored["id"], &json!(calendar)));
-    assert!(created.as_object().unwrap().keys().all(|name| !name.starts_with("@odata.")), "{created}");
+    assert_eq!(
+        (&created["id"], &created["calendarId"]),
+        (&stored["id"], &json!(calendar))
+    );
+    assert!(
+        created
+            .as_object()
+            .unwrap()
+            .keys()
+            .all(|name| !name.starts_with("@odata.")),
+        "{created}"
+    );
     let sent = rig.graph.calls("POST").remove(0).body;
     assert_eq!(
         sent,
@@ -61,21 +75,62 @@ async fn given_an_event_then_it_is_created_with_all_that_was_said_and_emitted_wi
 }
 
 #[tokio::test]
-async fn given_times_with_an_offset_or_in_milliseconds_then_they_are_converted_into_the_steps_zone() {
+async fn given_times_with_an_offset_or_in_milliseconds_then_they_are_converted_into_the_steps_zone()
+{
     for (zone, given, local) in [
-        ("Europe/Berlin", json!("2024-07-01T07:30:00Z"), "2024-07-01T09:30:00"),
-        ("Europe/Berlin", json!("2024-01-01T07:30:00Z"), "2024-01-01T08:30:00"),
-        ("Europe/Berlin", json!("2024-07-01T09:30:00.250+02:00"), "2024-07-01T09:30:00"),
-        ("America/New_York", json!("2024-07-01T09:30:00+02:00"), "2024-07-01T03:30:00"),
-        ("Asia/Kolkata", json!("1719819000000"), "2024-07-01T13:00:00"),
-        ("Asia/Kolkata", json!(1_719_819_000_000_i64), "2024-07-01T13:00:00"),
-        ("Etc/GMT+12", json!("2024-07-01T07:30:00Z"), "2024-06-30T19:30:00"),
+        (
+            "Europe/Berlin",
+            json!("2024-07-01T07:30:00Z"),
+            "2024-07-01T09:30:00",
+        ),
+        (
+            "Europe/Berlin",
+            json!("2024-01-01T07:30:00Z"),
+            "2024-01-01T08:30:00",
+        ),
+        (
+            "Europe/Berlin",
+            json!("2024-07-01T09:30:00.250+02:00"),
+            "2024-07-01T09:30:00",
+        ),
+        (
+            "America/New_York",
+            json!("2024-07-01T09:30:00+02:00"),
+            "2024-07-01T03:30:00",
+        ),
+        (
+            "Asia/Kolkata",
+            json!("1719819000000"),
+            "2024-07-01T13:00:00",
+        ),
+        (
+            "Asia/Kolkata",
+            json!(1_719_819_000_000_i64),
+            "2024-07-01T13:00:00",
+        ),
+        (
+            "Etc/GMT+12",
+            json!("2024-07-01T07:30:00Z"),
+            "2024-06-30T19:30:00",
+        ),
         // Local already.
-        ("Asia/Tokyo", json!("2024-07-01T09:30"), "2024-07-01T09:30:00"),
+        (
+            "Asia/Tokyo",
+            json!("2024-07-01T09:30"),
+            "2024-07-01T09:30:00",
+        ),
         ("Asia/Tokyo", json!(" 2024-07-01 "), "2024-07-01T00:00:00"),
     ] {
-        let sent = sent(step(json!({ "timeZone": zone })), from_to(given.clone(), "2024-12-31T00:00:00")).await;
-        assert_eq!(sent["start"], json!({ "dateTime": local, "timeZone": zone }), "{given}");
+        let sent = sent(
+            step(json!({ "timeZone": zone })),
+            from_to(given.clone(), "2024-12-31T00:00:00"),
+        )
+        .await;
+        assert_eq!(
+            sent["start"],
+            json!({ "dateTime": local, "timeZone": zone }),
+            "{given}"
+        );
     }
 }
 
@@ -90,18 +145,62 @@ async fn given_fields_or_times_that_cannot_be_used_then_the_error_names_them_and
     };
     for (fields, body, told) in [
         (without("calendarId"), good(), "calendarId"),
-        (step(json!({ "calendarId": "" })), good(), "`calendarId` is empty"),
+        (
+            step(json!({ "calendarId": "" })),
+            good(),
+            "`calendarId` is empty",
+        ),
         (without("timeZone"), good(), "timeZone"),
-        (step(json!({ "timeZone": " " })), good(), "`timeZone` is empty"),
-        (step(json!({ "timeZone": "Mars/Olympus" })), good(), "no IANA time zone"),
-        (step(json!({ "importance": "Urgent" })), good(), "importance: expected one of `low`, `normal`, `high`"),
-        (step(json!({ "isAllDay": "perhaps" })), good(), "isAllDay: expected true or false"),
-        (step(json!({ "bodyContentType": "HTML" })), good(), "`body.content` is empty"),
-        (step(json!({})), json!({ "end": { "dateTime": "2024-07-01" } }), "start"),
-        (step(json!({})), json!({ "start": { "dateTime": "2024-07-01" } }), "end"),
-        (step(json!({})), from_to("soon", "2024-07-01"), "`start.dateTime` is no time"),
-        (step(json!({})), from_to("2024-07-01", ""), "`end.dateTime` is no time"),
-        (step(json!({})), from_to("2024-07-02", "2024-07-01"), "`end.dateTime` (2024-07-01T00:00:00) is before"),
+        (
+            step(json!({ "timeZone": " " })),
+            good(),
+            "`timeZone` is empty",
+        ),
+        (
+            step(json!({ "timeZone": "Mars/Olympus" })),
+            good(),
+            "no IANA time zone",
+        ),
+        (
+            step(json!({ "importance": "Urgent" })),
+            good(),
+            "importance: expected one of `low`, `normal`, `high`",
+        ),
+        (
+            step(json!({ "isAllDay": "perhaps" })),
+            good(),
+            "isAllDay: expected true or false",
+        ),
+        (
+            step(json!({ "bodyContentType": "HTML" })),
+            good(),
+            "`body.content` is empty",
+        ),
+        (
+            step(json!({})),
+            json!({ "end": { "dateTime": "2024-07-01" } }),
+            "start",
+        ),
+        (
+            step(json!({})),
+            json!({ "start": { "dateTime": "2024-07-01" } }),
+            "end",
+        ),
+        (
+            step(json!({})),
+            from_to("soon", "2024-07-01"),
+            "`start.dateTime` is no time",
+        ),
+        (
+            step(json!({})),
+            from_to("2024-07-01", ""),
+            "`end.dateTime` is no time",
+        ),
+        (
+            step(json!({})),
+            from_to("2024-07-02", "2024-07-01"),
+            "`end.dateTime` (2024-07-01T00:00:00) is before",
+        ),
     ] {
         let emitted = rig.run("createEvent", fields, body).await;
         assert!(error(&emitted).contains(told), "{told}: {emitted:?}");
@@ -113,9 +212,18 @@ async fn given_fields_or_times_that_cannot_be_used_then_the_error_names_them_and
 async fn given_a_refusal_of_graph_then_it_is_an_error_event_with_what_graph_says() {
     let rig = Rig::new().await;
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
-    let emitted = rig.run("createEvent", step(json!({ "calendarId": "none/such" })), body).await;
+    let emitted = rig
+        .run(
+            "createEvent",
+            step(json!({ "calendarId": "none/such" })),
+            body,
+        )
+        .await;
     assert!(error(&emitted).contains("ErrorItemNotFound"), "{emitted:?}");
-    assert_eq!(rig.graph.calls("POST")[0].path, "/v1.0/me/calendars/none%2Fsuch/events");
+    assert_eq!(
+        rig.graph.calls("POST")[0].path,
+        "/v1.0/me/calendars/none%2Fsuch/events"
+    );
 }
 
 #[tokio::test]
@@ -132,7 +240,8 @@ async fn given_a_lost_answer_then_the_event_is_not_created_a_second_time() {
 async fn given_an_expired_token_or_a_429_then_it_is_created_once() {
     let rig = Rig::new().await;
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
-    rig.given_trouble_that_passes_it_works("createEvent", step(json!({})), body).await;
+    rig.given_trouble_that_passes_it_works("createEvent", step(json!({})), body)
+        .await;
     assert_eq!(rig.graph.events(CALENDAR).len(), 2, "one for each run");
 }
 
@@ -142,6 +251,9 @@ async fn given_throttling_without_end_then_the_message_comes_again_later() {
     rig.graph.fail("POST", [const { Fault::Throttled(0) }; 4]);
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     let emitted = rig.run("createEvent", step(json!({})), body).await;
-    assert!(matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429")), "{emitted:?}");
+    assert!(
+        matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429")),
+        "{emitted:?}"
+    );
     assert!(rig.graph.events(CALENDAR).is_empty());
 }

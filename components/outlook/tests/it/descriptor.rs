@@ -10,16 +10,30 @@ fn descriptor() -> Value {
 #[test]
 fn given_the_component_then_check_finds_each_function_and_its_metadata_up_to_date() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outlook"));
-    let output = command.arg("check").current_dir(env!("CARGO_MANIFEST_DIR")).env_clear().output().unwrap();
+    let output = command
+        .arg("check")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_clear()
+        .output()
+        .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("2 triggers, 5 actions, all with their modules; metadata is up to date"), "{told}");
+    assert!(
+        output.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.contains("2 triggers, 5 actions, all with their modules; metadata is up to date"),
+        "{told}"
+    );
 }
 
 #[test]
 fn given_the_time_zones_to_choose_from_then_each_is_known() {
     let descriptor = descriptor();
-    let zones = descriptor["actions"]["createEvent"]["fields"]["timeZone"]["model"].as_object().unwrap();
+    let zones = descriptor["actions"]["createEvent"]["fields"]["timeZone"]["model"]
+        .as_object()
+        .unwrap();
     assert!(zones.len() > 100);
     for (zone, label) in zones {
         jiff::tz::TimeZone::get(zone).unwrap();
@@ -28,23 +42,43 @@ fn given_the_time_zones_to_choose_from_then_each_is_known() {
 }
 
 #[test]
-fn given_the_fields_then_each_has_a_label_a_view_and_an_order_of_its_own_and_choices_have_a_prompt() {
+fn given_the_fields_then_each_has_a_label_a_view_and_an_order_of_its_own_and_choices_have_a_prompt()
+{
     let descriptor = descriptor();
     for kind in ["triggers", "actions"] {
         for (name, function) in descriptor[kind].as_object().unwrap() {
-            for member in ["/title", "/description", "/help/description", "/help/link", "/main", "/metadata/out"] {
-                assert!(function.pointer(member).is_some_and(Value::is_string), "{name}{member}");
+            for member in [
+                "/title",
+                "/description",
+                "/help/description",
+                "/help/link",
+                "/main",
+                "/metadata/out",
+            ] {
+                assert!(
+                    function.pointer(member).is_some_and(Value::is_string),
+                    "{name}{member}"
+                );
             }
             let none = Default::default();
             let fields = function["fields"].as_object().unwrap_or(&none);
-            let mut orders: Vec<i64> = fields.values().map(|field| field["order"].as_i64().unwrap()).collect();
+            let mut orders: Vec<i64> = fields
+                .values()
+                .map(|field| field["order"].as_i64().unwrap())
+                .collect();
             orders.sort_unstable();
             orders.dedup();
             assert_eq!(orders.len(), fields.len(), "{name}");
             for (field, about) in fields {
-                assert!(about["label"].is_string() && about["required"].is_boolean(), "{name}.{field}");
+                assert!(
+                    about["label"].is_string() && about["required"].is_boolean(),
+                    "{name}.{field}"
+                );
                 match about["viewClass"].as_str().unwrap() {
-                    "SelectView" => assert!(about["prompt"].is_string() && !about["model"].is_null(), "{name}.{field}"),
+                    "SelectView" => assert!(
+                        about["prompt"].is_string() && !about["model"].is_null(),
+                        "{name}.{field}"
+                    ),
                     "TextFieldView" => assert!(about["placeholder"].is_string(), "{name}.{field}"),
                     view => assert_eq!(view, "CheckBoxView", "{name}.{field}"),
                 }

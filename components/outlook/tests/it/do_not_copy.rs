@@ -22,11 +22,18 @@ fn mail(subject: &str, changed: &str) -> Value {
 }
 
 async fn contacts(rig: &Rig, since: &mut Value) -> Vec<Value> {
-    each(&rig.poll("getContacts", json!({}), since).await, "displayName")
+    each(
+        &rig.poll("getContacts", json!({}), since).await,
+        "displayName",
+    )
 }
 
 async fn subjects(rig: &Rig, since: &mut Value) -> Vec<Value> {
-    each(&rig.poll("readMail", json!({ "folderId": "inbox" }), since).await, "subject")
+    each(
+        &rig.poll("readMail", json!({ "folderId": "inbox" }), since)
+            .await,
+        "subject",
+    )
 }
 
 #[tokio::test]
@@ -49,8 +56,16 @@ async fn given_save_to_sent_items_is_false_then_it_is_not_sent_as_true() {
             "saveToSentItems": flag,
         });
         one(&rig.run("sendMail", json!({}), body).await);
-        assert_eq!(rig.graph.sent()[0]["saveToSentItems"], json!(kept), "{flag}");
-        assert_eq!(rig.graph.messages("sentitems").len(), usize::from(kept), "{flag}");
+        assert_eq!(
+            rig.graph.sent()[0]["saveToSentItems"],
+            json!(kept),
+            "{flag}"
+        );
+        assert_eq!(
+            rig.graph.messages("sentitems").len(),
+            usize::from(kept),
+            "{flag}"
+        );
     }
 }
 
@@ -69,11 +84,17 @@ async fn given_an_all_day_box_that_is_checked_then_not_only_the_text_true_counts
         let sent = sent(&checked).await;
         assert_eq!(sent["isAllDay"], json!(true), "{checked}");
         assert_eq!(sent["start"]["dateTime"], "2024-07-21T00:00:00");
-        assert_eq!(sent["end"]["dateTime"], "2024-07-24T00:00:00", "the 23rd in Berlin, and that day as well");
+        assert_eq!(
+            sent["end"]["dateTime"], "2024-07-24T00:00:00",
+            "the 23rd in Berlin, and that day as well"
+        );
     }
     for unchecked in [json!(null), json!(""), json!(false), json!("false")] {
         let sent = sent(&unchecked).await;
-        assert_eq!((sent.get("isAllDay"), &sent["end"]["dateTime"]), (None, &json!("2024-07-23T01:30:00")));
+        assert_eq!(
+            (sent.get("isAllDay"), &sent["end"]["dateTime"]),
+            (None, &json!("2024-07-23T01:30:00"))
+        );
     }
 }
 
@@ -83,31 +104,57 @@ async fn given_two_credentials_in_one_process_then_neither_is_used_for_the_other
     let (first, second) = (rig.provider.issue(), rig.provider.issue());
     for tokens in [&first, &second, &first] {
         let before = rig.graph.calls(".").len();
-        rig.connected("checkAvailability", json!({}), json!(tokens)).run(json!({})).await.unwrap();
+        rig.connected("checkAvailability", json!({}), json!(tokens))
+            .run(json!({}))
+            .await
+            .unwrap();
         let calls = rig.graph.calls(".").split_off(before);
         assert!(!calls.is_empty());
-        assert!(calls.iter().all(|call| call.token.as_deref() == tokens["access_token"].as_str()));
+        assert!(
+            calls
+                .iter()
+                .all(|call| call.token.as_deref() == tokens["access_token"].as_str())
+        );
     }
 }
 
 #[tokio::test]
 async fn given_a_401_that_no_token_mends_then_there_is_one_refresh_and_not_five() {
-    for fault in [Fault::Unauthorized, Fault::Refused(401, "InvalidAuthenticationToken", "Access token is empty.")] {
+    for fault in [
+        Fault::Unauthorized,
+        Fault::Refused(401, "InvalidAuthenticationToken", "Access token is empty."),
+    ] {
         let rig = Rig::new().await;
         rig.graph.fail(".", vec![fault; 10]);
         let emitted = rig.run("getContacts", json!({}), json!({})).await;
-        assert!(error(&emitted).contains("InvalidAuthenticationToken"), "{emitted:?}");
-        assert_eq!((rig.provider.refreshes(), rig.graph.calls(".").len()), (1, 2));
+        assert!(
+            error(&emitted).contains("InvalidAuthenticationToken"),
+            "{emitted:?}"
+        );
+        assert_eq!(
+            (rig.provider.refreshes(), rig.graph.calls(".").len()),
+            (1, 2)
+        );
     }
 }
 
 #[tokio::test]
 async fn given_a_403_then_there_is_no_refresh() {
     let rig = Rig::new().await;
-    rig.graph.fail(".", [Fault::Refused(403, "ErrorAccessDenied", "Access is denied.")]);
+    rig.graph.fail(
+        ".",
+        [Fault::Refused(
+            403,
+            "ErrorAccessDenied",
+            "Access is denied.",
+        )],
+    );
     let emitted = rig.run("getContacts", json!({}), json!({})).await;
     assert!(error(&emitted).contains("ErrorAccessDenied"), "{emitted:?}");
-    assert_eq!((rig.provider.refreshes(), rig.graph.calls(".").len()), (0, 1));
+    assert_eq!(
+        (rig.provider.refreshes(), rig.graph.calls(".").len()),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
@@ -119,10 +166,15 @@ async fn given_lists_of_several_pages_then_none_is_read_to_its_first_page_only()
             for n in 0..10 {
                 let changed = format!("2024-05-01T10:00:0{}.00{n}Z", if same_time { 0 } else { n });
                 rig.graph.add_contact(contact(&format!("{n}"), &changed));
-                rig.graph.add_message("inbox", mail(&format!("{n}"), &changed));
+                rig.graph
+                    .add_message("inbox", mail(&format!("{n}"), &changed));
                 rig.graph.add_calendar(&format!("Calendar {n}"));
                 rig.graph.add_folder("", &format!("Folder {n}"));
-                rig.graph.add_event(&format!("2024-06-03T1{n}:00:00"), &format!("2024-06-03T1{n}:59:00"), json!({}));
+                rig.graph.add_event(
+                    &format!("2024-06-03T1{n}:00:00"),
+                    &format!("2024-06-03T1{n}:59:00"),
+                    json!({}),
+                );
             }
             let (mut contacts_since, mut mail_since) = (json!({}), json!({}));
             let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
@@ -132,10 +184,17 @@ async fn given_lists_of_several_pages_then_none_is_read_to_its_first_page_only()
             assert_eq!(subjects(&rig, &mut mail_since).await, [""; 0]);
             if page > 1 {
                 // Within one moment only Graph's link goes on; otherwise the next page is asked for by time.
-                assert_eq!(rig.graph.calls("(contacts|messages).*skip").is_empty(), !same_time);
+                assert_eq!(
+                    rig.graph.calls("(contacts|messages).*skip").is_empty(),
+                    !same_time
+                );
             }
             for (model, count) in [("getCalendars", 11), ("getFolders", 13)] {
-                let choices = rig.function("readMail", json!({})).select_model(model).await.unwrap();
+                let choices = rig
+                    .function("readMail", json!({}))
+                    .select_model(model)
+                    .await
+                    .unwrap();
                 assert_eq!(choices.as_object().unwrap().len(), count, "{model}");
             }
         }
@@ -145,25 +204,59 @@ async fn given_lists_of_several_pages_then_none_is_read_to_its_first_page_only()
 #[tokio::test]
 async fn given_ids_with_what_means_something_in_an_address_then_none_stands_in_it_as_it_is() {
     let rig = Rig::new().await;
-    let (folder, calendar) = (rig.graph.add_folder("inbox", "Done"), rig.graph.add_calendar("Team"));
+    let (folder, calendar) = (
+        rig.graph.add_folder("inbox", "Done"),
+        rig.graph.add_calendar("Team"),
+    );
     rig.graph.add_folder(&folder, "Deeper");
-    let message = rig.graph.add_message(&folder, mail("a", "2024-05-01T10:00:00Z"));
-    let file = rig.graph.attach(&message, AttachmentKind::File, "a", "text/plain", "x");
+    let message = rig
+        .graph
+        .add_message(&folder, mail("a", "2024-05-01T10:00:00Z"));
+    let file = rig
+        .graph
+        .attach(&message, AttachmentKind::File, "a", "text/plain", "x");
     for id in [&folder, &calendar, &message, &file] {
-        assert!(id.contains('/') && id.contains('+') && id.contains('='), "{id}");
+        assert!(
+            id.contains('/') && id.contains('+') && id.contains('='),
+            "{id}"
+        );
     }
     let works = |emitted: Emitted| assert!(emitted.error.is_none(), "{emitted:?}");
-    works(rig.run("readMail", json!({ "folderId": folder, "getAttachment": "on" }), json!({})).await);
+    works(
+        rig.run(
+            "readMail",
+            json!({ "folderId": folder, "getAttachment": "on" }),
+            json!({}),
+        )
+        .await,
+    );
     let time = json!({ "dateTime": "2024-07-01" });
     let fields = json!({ "calendarId": calendar, "timeZone": "UTC" });
-    works(rig.run("createEvent", fields, json!({ "start": time, "end": time })).await);
+    works(
+        rig.run("createEvent", fields, json!({ "start": time, "end": time }))
+            .await,
+    );
     let fields = json!({ "originalMailFolders": folder, "destinationFolder": folder });
-    works(rig.run("moveMail", fields, json!({ "messageId": message })).await);
-    rig.function("readMail", json!({})).select_model("getFolders").await.unwrap();
+    works(
+        rig.run("moveMail", fields, json!({ "messageId": message }))
+            .await,
+    );
+    rig.function("readMail", json!({}))
+        .select_model("getFolders")
+        .await
+        .unwrap();
     for call in rig.graph.calls(".") {
-        assert!(!call.path.contains("AAMk/") && !call.path.contains(['+', '=']), "{call:?}");
+        assert!(
+            !call.path.contains("AAMk/") && !call.path.contains(['+', '=']),
+            "{call:?}"
+        );
     }
-    assert_eq!(rig.graph.calls("AAMk%2F").len(), 7, "{:?}", rig.graph.calls("."));
+    assert_eq!(
+        rig.graph.calls("AAMk%2F").len(),
+        7,
+        "{:?}",
+        rig.graph.calls(".")
+    );
 }
 
 /// O§4.106. The Node component takes the end of the last item's second for the time up to which all is done.
@@ -171,15 +264,23 @@ async fn given_ids_with_what_means_something_in_an_address_then_none_stands_in_i
 async fn given_items_that_come_later_in_the_same_second_then_none_is_skipped_or_doubled() {
     let rig = Rig::new().await;
     for (name, fraction) in [("a", "100"), ("b", "300")] {
-        rig.graph.add_contact(contact(name, &format!("2024-05-01T10:00:00.{fraction}Z")));
-        rig.graph.add_message("inbox", mail(name, &format!("2024-05-01T10:00:00.{fraction}Z")));
+        rig.graph
+            .add_contact(contact(name, &format!("2024-05-01T10:00:00.{fraction}Z")));
+        rig.graph.add_message(
+            "inbox",
+            mail(name, &format!("2024-05-01T10:00:00.{fraction}Z")),
+        );
     }
     let (mut contacts_since, mut mail_since) = (json!({}), json!({}));
     assert_eq!(contacts(&rig, &mut contacts_since).await, ["a", "b"]);
     assert_eq!(subjects(&rig, &mut mail_since).await, ["a", "b"]);
     for (name, fraction) in [("c", "200"), ("d", "999")] {
-        rig.graph.add_contact(contact(name, &format!("2024-05-01T10:00:00.{fraction}Z")));
-        rig.graph.add_message("inbox", mail(name, &format!("2024-05-01T10:00:00.{fraction}Z")));
+        rig.graph
+            .add_contact(contact(name, &format!("2024-05-01T10:00:00.{fraction}Z")));
+        rig.graph.add_message(
+            "inbox",
+            mail(name, &format!("2024-05-01T10:00:00.{fraction}Z")),
+        );
     }
     assert_eq!(contacts(&rig, &mut contacts_since).await, ["c", "d"]);
     assert_eq!(subjects(&rig, &mut mail_since).await, ["c", "d"]);
@@ -210,14 +311,17 @@ async fn given_events_in_any_order_then_the_next_free_time_is_not_the_end_of_the
             // Free already: as it was given.
             ("2024-06-03T15:00:00+02:00", "2024-06-03T15:00:00+02:00"),
         ] {
-            let found = one(&rig.run("findNextAvailableTime", json!({}), json!({ "time": time })).await);
+            let found = one(&rig
+                .run("findNextAvailableTime", json!({}), json!({ "time": time }))
+                .await);
             assert_eq!(found, json!({ "time": free }), "{time}, turn {turn}");
         }
     }
 }
 
 #[tokio::test]
-async fn given_a_user_who_connected_again_then_the_process_does_not_go_on_with_the_first_credentials() {
+async fn given_a_user_who_connected_again_then_the_process_does_not_go_on_with_the_first_credentials()
+ {
     let step = Step::new("checkAvailability", json!({}), Provider::issue).await;
     let component = step.start();
     step.send(json!({}));
@@ -229,48 +333,102 @@ async fn given_a_user_who_connected_again_then_the_process_does_not_go_on_with_t
     step.send(json!({}));
     step.settled().await;
     component.stop().await;
-    let tokens: Vec<Value> = step.graph.calls(".").into_iter().map(|call| json!(call.token)).collect();
+    let tokens: Vec<Value> = step
+        .graph
+        .calls(".")
+        .into_iter()
+        .map(|call| json!(call.token))
+        .collect();
     assert_eq!(tokens, [old.clone(), old, new["access_token"].clone()]);
-    assert_eq!((step.emulator.provider().refreshes(), step.errors()), (0, vec![]));
+    assert_eq!(
+        (step.emulator.provider().refreshes(), step.errors()),
+        (0, vec![])
+    );
 }
 
 #[tokio::test]
-async fn given_a_secret_that_cannot_be_read_then_the_error_tells_that_and_no_later_failure_hides_it() {
-    let removed = Step::new("checkAvailability", json!({ "secretId": "secret-1" }), |_| Value::Null).await;
+async fn given_a_secret_that_cannot_be_read_then_the_error_tells_that_and_no_later_failure_hides_it()
+ {
+    let removed = Step::new(
+        "checkAvailability",
+        json!({ "secretId": "secret-1" }),
+        |_| Value::Null,
+    )
+    .await;
     removed.run(json!({})).await;
     let message = removed.errors().remove(0);
-    assert!(message.contains("its secret was removed") && message.contains("404"), "{message}");
+    assert!(
+        message.contains("its secret was removed") && message.contains("404"),
+        "{message}"
+    );
     assert!(removed.graph.calls(".").is_empty());
 }
 
 #[tokio::test]
-async fn given_a_platform_that_cannot_read_a_secret_now_then_the_message_comes_again_and_no_later_failure_hides_it() {
-    let step = Step::new("checkAvailability", json!({ "secretId": "secret-1" }), |_| Value::Null).await;
+async fn given_a_platform_that_cannot_read_a_secret_now_then_the_message_comes_again_and_no_later_failure_hides_it()
+ {
+    let step = Step::new(
+        "checkAvailability",
+        json!({ "secretId": "secret-1" }),
+        |_| Value::Null,
+    )
+    .await;
     let provider = step.emulator.provider();
-    step.emulator.platform().set_secret("emulated-workspace", "secret-1", provider.issue().into(), vec![]);
-    step.emulator.platform().fail("GET .*/secrets/", [const { PlatformFault::Status(500) }; 3]);
+    step.emulator.platform().set_secret(
+        "emulated-workspace",
+        "secret-1",
+        provider.issue().into(),
+        vec![],
+    );
+    step.emulator
+        .platform()
+        .fail("GET .*/secrets/", [const { PlatformFault::Status(500) }; 3]);
     let component = step.start();
     step.send(json!({}));
     let rebounds = step.events(EventKind::Rebound, 1).await;
     component.stop().await;
     let reason = rebounds[0].headers["reboundReason"].to_string();
-    assert!(reason.contains("secret") && reason.contains("500"), "{reason}");
+    assert!(
+        reason.contains("secret") && reason.contains("500"),
+        "{reason}"
+    );
     assert_eq!((step.errors(), step.graph.calls(".").len()), (vec![], 0));
 }
 
 #[tokio::test]
-async fn given_a_secret_and_a_401_that_no_token_mends_then_the_platform_refreshes_it_once_and_not_five_times() {
-    let step = Step::new("checkAvailability", json!({ "secretId": "secret-1" }), |_| Value::Null).await;
+async fn given_a_secret_and_a_401_that_no_token_mends_then_the_platform_refreshes_it_once_and_not_five_times()
+ {
+    let step = Step::new(
+        "checkAvailability",
+        json!({ "secretId": "secret-1" }),
+        |_| Value::Null,
+    )
+    .await;
     let provider = step.emulator.provider();
     let fresh: Vec<Value> = (0..6).map(|_| provider.issue().into()).collect();
-    step.emulator.platform().set_secret("emulated-workspace", "secret-1", provider.issue().into(), fresh);
+    step.emulator.platform().set_secret(
+        "emulated-workspace",
+        "secret-1",
+        provider.issue().into(),
+        fresh,
+    );
     step.graph.fail(".", [const { Fault::Unauthorized }; 10]);
     let component = step.start();
     step.send(json!({}));
     step.settled().await;
     component.stop().await;
-    assert!(step.errors()[0].contains("InvalidAuthenticationToken"), "{:?}", step.errors());
-    assert_eq!((step.platform_calls("/secrets/secret-1/refresh"), step.graph.calls(".").len()), (1, 2));
+    assert!(
+        step.errors()[0].contains("InvalidAuthenticationToken"),
+        "{:?}",
+        step.errors()
+    );
+    assert_eq!(
+        (
+            step.platform_calls("/secrets/secret-1/refresh"),
+            step.graph.calls(".").len()
+        ),
+        (1, 2)
+    );
 }
 
 #[tokio::test]
@@ -279,15 +437,36 @@ async fn given_no_secret_then_no_secret_without_an_id_is_refreshed() {
     let component = step.start();
     step.send(json!({}));
     step.settled().await;
-    assert_eq!((step.platform_calls("secret"), step.emulator.provider().refreshes()), (0, 1));
+    assert_eq!(
+        (
+            step.platform_calls("secret"),
+            step.emulator.provider().refreshes()
+        ),
+        (0, 1)
+    );
     component.stop().await;
 }
 
 #[tokio::test]
 async fn given_neither_secret_nor_refresh_token_then_no_secret_without_an_id_is_refreshed() {
-    let tokens = |provider: &Provider| with(json!(provider.issue_expired()), json!({ "refresh_token": null }));
+    let tokens = |provider: &Provider| {
+        with(
+            json!(provider.issue_expired()),
+            json!({ "refresh_token": null }),
+        )
+    };
     let step = Step::new("checkAvailability", json!({}), tokens).await;
     step.run(json!({})).await;
-    assert!(step.errors()[0].contains("connected again"), "{:?}", step.errors());
-    assert_eq!((step.platform_calls("secret"), step.platform_calls("undefined")), (0, 0));
+    assert!(
+        step.errors()[0].contains("connected again"),
+        "{:?}",
+        step.errors()
+    );
+    assert_eq!(
+        (
+            step.platform_calls("secret"),
+            step.platform_calls("undefined")
+        ),
+        (0, 0)
+    );
 }

@@ -21,44 +21,90 @@ async fn poll(rig: &Rig, fields: Value, since: &mut Value) -> Vec<Value> {
 async fn three() -> (Rig, [String; 3]) {
     let rig = Rig::new().await;
     let ids = [("a", 1), ("b", 2), ("c", 3)];
-    let ids = ids.map(|(name, n)| rig.graph.add_message("inbox", message(name, &format!("2024-05-01T10:00:0{n}Z"))));
+    let ids = ids.map(|(name, n)| {
+        rig.graph
+            .add_message("inbox", message(name, &format!("2024-05-01T10:00:0{n}Z")))
+    });
     (rig, ids)
 }
 
 #[tokio::test]
-async fn given_mail_then_that_of_the_folder_is_emitted_oldest_first_without_annotations_and_not_again() {
+async fn given_mail_then_that_of_the_folder_is_emitted_oldest_first_without_annotations_and_not_again()
+ {
     let (rig, _) = three().await;
-    rig.graph.add_message("inbox", message("first", "2024-04-01T10:00:00Z"));
-    rig.graph.add_message("sentitems", message("other", "2024-05-01T10:00:00Z"));
+    rig.graph
+        .add_message("inbox", message("first", "2024-04-01T10:00:00Z"));
+    rig.graph
+        .add_message("sentitems", message("other", "2024-05-01T10:00:00Z"));
     let mut since = json!({});
     let emitted = rig.poll("readMail", step(json!({})), &mut since).await;
     assert_eq!(each(&emitted, "subject"), ["first", "a", "b", "c"]);
     let bodies: Vec<Value> = emitted.data();
-    assert!(bodies.iter().all(|body| !body.to_string().contains("@odata") && body.get("attachments").is_none()));
+    assert!(
+        bodies
+            .iter()
+            .all(|body| !body.to_string().contains("@odata") && body.get("attachments").is_none())
+    );
     assert_eq!(poll(&rig, step(json!({})), &mut since).await, [""; 0]);
-    assert!(rig.graph.calls("top=100&").len() + rig.graph.calls("top=100$").len() >= 1, "{:?}", rig.graph.calls("."));
+    assert!(
+        rig.graph.calls("top=100&").len() + rig.graph.calls("top=100$").len() >= 1,
+        "{:?}",
+        rig.graph.calls(".")
+    );
 }
 
 #[tokio::test]
 async fn given_only_unread_mail_then_read_mail_is_left_out_however_the_box_is_checked() {
     for checked in [json!("on"), json!(true), json!("true")] {
         let (rig, ids) = three().await;
-        let read = with(message("b", "2024-05-01T10:00:02Z"), json!({ "isRead": true }));
+        let read = with(
+            message("b", "2024-05-01T10:00:02Z"),
+            json!({ "isRead": true }),
+        );
         assert!(rig.graph.change(&ids[1], read.as_object().unwrap().clone()));
         let mut since = json!({});
-        assert_eq!(poll(&rig, step(json!({ "pollOnlyUnreadMail": checked })), &mut since).await, ["a", "c"]);
-        assert_eq!(poll(&rig, step(json!({ "pollOnlyUnreadMail": checked })), &mut since).await, [""; 0]);
+        assert_eq!(
+            poll(
+                &rig,
+                step(json!({ "pollOnlyUnreadMail": checked })),
+                &mut since
+            )
+            .await,
+            ["a", "c"]
+        );
+        assert_eq!(
+            poll(
+                &rig,
+                step(json!({ "pollOnlyUnreadMail": checked })),
+                &mut since
+            )
+            .await,
+            [""; 0]
+        );
     }
 }
 
 #[tokio::test]
 async fn given_a_start_time_then_older_mail_is_left_out_and_later_the_snapshot_counts() {
-    for start in ["2024-05-01T10:00:02Z", "2024-05-01T12:00:02+02:00", " 2024-05-01T10:00:02 ", "1714557602000"] {
+    for start in [
+        "2024-05-01T10:00:02Z",
+        "2024-05-01T12:00:02+02:00",
+        " 2024-05-01T10:00:02 ",
+        "1714557602000",
+    ] {
         let (rig, _) = three().await;
         let mut since = json!({});
-        assert_eq!(poll(&rig, step(json!({ "startTime": start })), &mut since).await, ["b", "c"], "{start}");
-        rig.graph.add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
-        assert_eq!(poll(&rig, step(json!({ "startTime": "2000-01-01" })), &mut since).await, ["d"]);
+        assert_eq!(
+            poll(&rig, step(json!({ "startTime": start })), &mut since).await,
+            ["b", "c"],
+            "{start}"
+        );
+        rig.graph
+            .add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
+        assert_eq!(
+            poll(&rig, step(json!({ "startTime": "2000-01-01" })), &mut since).await,
+            ["d"]
+        );
     }
 }
 
@@ -69,7 +115,8 @@ async fn given_nothing_new_yet_then_no_snapshot_is_kept_and_the_start_time_still
     let fields = || step(json!({ "startTime": "2024-05-01T10:00:04Z" }));
     assert_eq!(poll(&rig, fields(), &mut since).await, [""; 0]);
     assert_eq!(since, json!({}));
-    rig.graph.add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
+    rig.graph
+        .add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
     assert_eq!(poll(&rig, fields(), &mut since).await, ["d"]);
 }
 
@@ -78,27 +125,64 @@ async fn given_emit_all_then_each_page_is_one_message_that_is_saved_before_the_n
     let (rig, _) = three().await;
     rig.graph.limit_pages(2);
     let mut since = json!({});
-    let emitted = rig.poll("readMail", step(json!({ "emitBehavior": "emitAll" })), &mut since).await;
+    let emitted = rig
+        .poll(
+            "readMail",
+            step(json!({ "emitBehavior": "emitAll" })),
+            &mut since,
+        )
+        .await;
     let pages: Vec<Vec<Value>> = emitted
         .data::<Value>()
         .iter()
-        .map(|body| body["results"].as_array().unwrap().iter().map(|mail| mail["subject"].clone()).collect())
+        .map(|body| {
+            body["results"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|mail| mail["subject"].clone())
+                .collect()
+        })
         .collect();
     assert_eq!(pages, [vec!["a", "b"], vec!["c"]]);
     assert_eq!(snapshots(&emitted).len(), 2);
-    let nothing = rig.poll("readMail", step(json!({ "emitBehavior": "emitAll" })), &mut since).await;
+    let nothing = rig
+        .poll(
+            "readMail",
+            step(json!({ "emitBehavior": "emitAll" })),
+            &mut since,
+        )
+        .await;
     assert!(nothing.events.is_empty(), "{nothing:?}");
 }
 
 #[tokio::test]
 async fn given_attachments_then_they_are_in_object_storage_with_their_names_types_and_sizes() {
-    for (behavior, pointer) in [("emitIndividually", "/attachments"), ("emitAll", "/results/0/attachments")] {
+    for (behavior, pointer) in [
+        ("emitIndividually", "/attachments"),
+        ("emitAll", "/results/0/attachments"),
+    ] {
         let rig = Rig::new().await;
         rig.graph.limit_pages(1);
-        let id = rig.graph.add_message("inbox", message("a", "2024-05-01T10:00:01Z"));
-        rig.graph.attach(&id, AttachmentKind::File, "a/b+c.bin", "application/x-custom", vec![0, 255, 128]);
-        rig.graph.attach(&id, AttachmentKind::Item, "Forwarded", "message/rfc822", "Subject: hi\r\n\r\n");
-        rig.graph.attach(&id, AttachmentKind::Reference, "Elsewhere", "text/html", "");
+        let id = rig
+            .graph
+            .add_message("inbox", message("a", "2024-05-01T10:00:01Z"));
+        rig.graph.attach(
+            &id,
+            AttachmentKind::File,
+            "a/b+c.bin",
+            "application/x-custom",
+            vec![0, 255, 128],
+        );
+        rig.graph.attach(
+            &id,
+            AttachmentKind::Item,
+            "Forwarded",
+            "message/rfc822",
+            "Subject: hi\r\n\r\n",
+        );
+        rig.graph
+            .attach(&id, AttachmentKind::Reference, "Elsewhere", "text/html", "");
         let fields = step(json!({ "getAttachment": "on", "emitBehavior": behavior }));
         let body = one(&rig.poll("readMail", fields, &mut json!({})).await);
         let files = body.pointer(pointer).unwrap();
@@ -106,10 +190,19 @@ async fn given_attachments_then_they_are_in_object_storage_with_their_names_type
             (&files[0]["name"], &files[0]["contentType"]),
             (&json!("a/b+c.bin"), &json!("application/x-custom"))
         );
-        assert_eq!((&files[0]["size"], &files[1]["size"]), (&json!(3), &json!(15)));
+        assert_eq!(
+            (&files[0]["size"], &files[1]["size"]),
+            (&json!(3), &json!(15))
+        );
         assert_eq!(files[2]["url"], Value::Null, "a link has no contents");
         let address = files[0]["url"].as_str().unwrap();
-        let object = address.split("/objects/").nth(1).unwrap().split('?').next().unwrap();
+        let object = address
+            .split("/objects/")
+            .nth(1)
+            .unwrap()
+            .split('?')
+            .next()
+            .unwrap();
         assert_eq!(rig.platform.object(object).unwrap()[..], [0, 255, 128]);
         assert!(address.ends_with("?storage_type=maester"), "{address}");
         assert_eq!(rig.platform.object_ids().len(), 2);
@@ -119,34 +212,62 @@ async fn given_attachments_then_they_are_in_object_storage_with_their_names_type
 #[tokio::test]
 async fn given_attachments_that_nobody_wants_then_they_are_not_fetched() {
     let (rig, ids) = three().await;
-    rig.graph.attach(&ids[0], AttachmentKind::File, "a.csv", "text/csv", "x");
-    assert_eq!(poll(&rig, step(json!({ "getAttachment": "" })), &mut json!({})).await, ["a", "b", "c"]);
+    rig.graph
+        .attach(&ids[0], AttachmentKind::File, "a.csv", "text/csv", "x");
+    assert_eq!(
+        poll(&rig, step(json!({ "getAttachment": "" })), &mut json!({})).await,
+        ["a", "b", "c"]
+    );
     assert!(rig.graph.calls("attachments").is_empty());
 }
 
 #[tokio::test]
-async fn given_an_attachment_that_cannot_be_had_then_the_mail_before_it_is_done_and_the_rest_comes_later() {
+async fn given_an_attachment_that_cannot_be_had_then_the_mail_before_it_is_done_and_the_rest_comes_later()
+ {
     let (rig, ids) = three().await;
-    rig.graph.attach(&ids[1], AttachmentKind::File, "b.csv", "text/csv", "x");
-    rig.graph.fail("value", [Fault::Refused(403, "ErrorAccessDenied", "Access is denied.")]);
+    rig.graph
+        .attach(&ids[1], AttachmentKind::File, "b.csv", "text/csv", "x");
+    rig.graph.fail(
+        "value",
+        [Fault::Refused(
+            403,
+            "ErrorAccessDenied",
+            "Access is denied.",
+        )],
+    );
     let fields = || step(json!({ "getAttachment": "on" }));
     let mut since = json!({});
     let broken = rig.poll("readMail", fields(), &mut since).await;
-    assert_eq!((each(&broken, "subject"), broken.verdict), (vec![json!("a")], Verdict::Rejected));
+    assert_eq!(
+        (each(&broken, "subject"), broken.verdict),
+        (vec![json!("a")], Verdict::Rejected)
+    );
     let error = error(&broken);
-    assert!(error.contains(&ids[1]) && error.contains("b.csv") && error.contains("ErrorAccessDenied"), "{error}");
+    assert!(
+        error.contains(&ids[1]) && error.contains("b.csv") && error.contains("ErrorAccessDenied"),
+        "{error}"
+    );
     assert_eq!(poll(&rig, fields(), &mut since).await, ["b", "c"]);
 }
 
 #[tokio::test]
-async fn given_a_token_that_expires_before_an_attachment_is_fetched_then_one_refresh_serves_the_rest() {
+async fn given_a_token_that_expires_before_an_attachment_is_fetched_then_one_refresh_serves_the_rest()
+ {
     let (rig, ids) = three().await;
     for id in &ids {
-        rig.graph.attach(id, AttachmentKind::File, "x.csv", "text/csv", "x");
+        rig.graph
+            .attach(id, AttachmentKind::File, "x.csv", "text/csv", "x");
     }
     // All of them are asked for at once, and refused at once.
-    rig.graph.fail("attachments", [const { Fault::Unauthorized }; 3]);
-    let emitted = rig.poll("readMail", step(json!({ "getAttachment": "on" })), &mut json!({})).await;
+    rig.graph
+        .fail("attachments", [const { Fault::Unauthorized }; 3]);
+    let emitted = rig
+        .poll(
+            "readMail",
+            step(json!({ "getAttachment": "on" })),
+            &mut json!({}),
+        )
+        .await;
     assert_eq!(each(&emitted, "subject"), ["a", "b", "c"], "{emitted:?}");
     assert_eq!(rig.provider.refreshes(), 1);
 }
@@ -154,16 +275,27 @@ async fn given_a_token_that_expires_before_an_attachment_is_fetched_then_one_ref
 #[tokio::test]
 async fn given_a_folder_that_is_not_there_then_the_error_names_the_field() {
     let rig = Rig::new().await;
-    let emitted = rig.run("readMail", json!({ "folderId": "none/such" }), json!({})).await;
+    let emitted = rig
+        .run("readMail", json!({ "folderId": "none/such" }), json!({}))
+        .await;
     let error = error(&emitted);
-    assert!(error.contains("`folderId` of the step") && error.contains("ErrorItemNotFound"), "{error}");
-    assert_eq!(rig.graph.calls(".")[0].path, "/v1.0/me/mailFolders/none%2Fsuch/messages");
+    assert!(
+        error.contains("`folderId` of the step") && error.contains("ErrorItemNotFound"),
+        "{error}"
+    );
+    assert_eq!(
+        rig.graph.calls(".")[0].path,
+        "/v1.0/me/mailFolders/none%2Fsuch/messages"
+    );
 }
 
 #[tokio::test]
 async fn given_a_snapshot_of_the_node_component_then_polling_goes_on_where_it_ended() {
     let (rig, _) = three().await;
     let mut since = json!({ "lastModifiedDateTime": "2024-05-01T10:00:01.999Z" });
-    assert_eq!(poll(&rig, step(json!({ "startTime": "2000-01-01" })), &mut since).await, ["b", "c"]);
+    assert_eq!(
+        poll(&rig, step(json!({ "startTime": "2000-01-01" })), &mut since).await,
+        ["b", "c"]
+    );
     assert_eq!(since["lastModifiedDateTime"], "2024-05-01T10:00:03Z");
 }

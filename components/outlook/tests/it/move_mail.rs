@@ -6,18 +6,26 @@ use serde_json::{Value, json};
 
 async fn mailbox() -> (Rig, String) {
     let rig = Rig::new().await;
-    let id = rig.graph.add_message("inbox", json!({ "subject": "Hello" }));
+    let id = rig
+        .graph
+        .add_message("inbox", json!({ "subject": "Hello" }));
     (rig, id)
 }
 
 #[tokio::test]
-async fn given_a_destination_then_the_message_is_there_and_is_emitted_with_its_new_id_and_the_folder() {
+async fn given_a_destination_then_the_message_is_there_and_is_emitted_with_its_new_id_and_the_folder()
+ {
     let (rig, id) = mailbox().await;
     let folder = rig.graph.add_folder("inbox", "Done");
     let fields = json!({ "originalMailFolders": "inbox-id=", "destinationFolder": folder });
-    let moved = one(&rig.run("moveMail", fields, json!({ "messageId": id })).await);
+    let moved = one(&rig
+        .run("moveMail", fields, json!({ "messageId": id }))
+        .await);
     let there = rig.graph.messages(&folder).remove(0);
-    assert_eq!((&moved["subject"], &moved["id"]), (&json!("Hello"), &there["id"]));
+    assert_eq!(
+        (&moved["subject"], &moved["id"]),
+        (&json!("Hello"), &there["id"])
+    );
     assert_ne!(moved["id"], json!(id));
     assert_eq!(moved["currentFolder"]["id"], json!(folder));
     assert_eq!(moved["currentFolder"]["displayName"], "Done");
@@ -30,18 +38,33 @@ async fn given_no_destination_then_the_message_goes_to_the_deleted_items() {
     for destination in [Value::Null, json!("")] {
         let (rig, id) = mailbox().await;
         let fields = json!({ "originalMailFolders": "inbox", "destinationFolder": destination });
-        let moved = one(&rig.run("moveMail", fields, json!({ "messageId": id })).await);
+        let moved = one(&rig
+            .run("moveMail", fields, json!({ "messageId": id }))
+            .await);
         assert_eq!(moved["currentFolder"]["displayName"], "Deleted Items");
         assert_eq!(rig.graph.messages("deleteditems").len(), 1);
     }
 }
 
 #[tokio::test]
-async fn given_a_folder_or_message_that_is_not_there_then_the_error_names_the_field_and_what_graph_says() {
+async fn given_a_folder_or_message_that_is_not_there_then_the_error_names_the_field_and_what_graph_says()
+ {
     for (fields, message, told) in [
-        (json!({ "originalMailFolders": "none" }), None, "`originalMailFolders` of the step"),
-        (json!({ "originalMailFolders": "sentitems" }), None, "`originalMailFolders` of the step"),
-        (json!({ "originalMailFolders": "inbox" }), Some("none/such"), "(`messageId`)"),
+        (
+            json!({ "originalMailFolders": "none" }),
+            None,
+            "`originalMailFolders` of the step",
+        ),
+        (
+            json!({ "originalMailFolders": "sentitems" }),
+            None,
+            "`originalMailFolders` of the step",
+        ),
+        (
+            json!({ "originalMailFolders": "inbox" }),
+            Some("none/such"),
+            "(`messageId`)",
+        ),
         (
             json!({ "originalMailFolders": "inbox", "destinationFolder": "none" }),
             None,
@@ -49,9 +72,18 @@ async fn given_a_folder_or_message_that_is_not_there_then_the_error_names_the_fi
         ),
     ] {
         let (rig, id) = mailbox().await;
-        let emitted = rig.run("moveMail", fields, json!({ "messageId": message.unwrap_or(&id) })).await;
+        let emitted = rig
+            .run(
+                "moveMail",
+                fields,
+                json!({ "messageId": message.unwrap_or(&id) }),
+            )
+            .await;
         let error = error(&emitted);
-        assert!(error.contains(told) && error.contains("ErrorItemNotFound"), "{error}");
+        assert!(
+            error.contains(told) && error.contains("ErrorItemNotFound"),
+            "{error}"
+        );
         assert_eq!(rig.graph.messages("inbox").len(), 1);
     }
 }
@@ -60,7 +92,13 @@ async fn given_a_folder_or_message_that_is_not_there_then_the_error_names_the_fi
 async fn given_a_lost_answer_then_the_message_is_not_moved_a_second_time() {
     let (rig, id) = mailbox().await;
     rig.graph.fail("POST", [Fault::Drop]);
-    let emitted = rig.run("moveMail", json!({ "originalMailFolders": "inbox" }), json!({ "messageId": id })).await;
+    let emitted = rig
+        .run(
+            "moveMail",
+            json!({ "originalMailFolders": "inbox" }),
+            json!({ "messageId": id }),
+        )
+        .await;
     assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
     assert_eq!(rig.graph.calls("POST").len(), 1);
 }

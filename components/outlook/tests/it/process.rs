@@ -27,7 +27,11 @@ pub struct Step {
 }
 
 impl Step {
-    pub async fn new<T: Into<Value>>(function: &str, fields: Value, tokens: impl FnOnce(&Provider) -> T) -> Self {
+    pub async fn new<T: Into<Value>>(
+        function: &str,
+        fields: Value,
+        tokens: impl FnOnce(&Provider) -> T,
+    ) -> Self {
         let knobs = Knobs::preset("microsoft").unwrap();
         Self::with(knobs, function, fields, tokens).await
     }
@@ -38,10 +42,17 @@ impl Step {
         fields: Value,
         tokens: impl FnOnce(&Provider) -> T,
     ) -> Self {
-        let mut step = platform::Step { function: function.to_owned(), config: fields, ..platform::Step::default() };
+        let mut step = platform::Step {
+            function: function.to_owned(),
+            config: fields,
+            ..platform::Step::default()
+        };
         step.config["_account"] = ACCOUNT.into();
         let config = EmulatorConfig {
-            provider: ProviderConfig { knobs, ..ProviderConfig::default() },
+            provider: ProviderConfig {
+                knobs,
+                ..ProviderConfig::default()
+            },
             step,
             rebound_speed_up: 100,
             next_step: true,
@@ -58,7 +69,11 @@ impl Step {
             ("LOG_LEVEL", "trace".to_owned()),
         ];
         let tokens = tokens(provider);
-        let step = Self { emulator, graph, variables };
+        let step = Self {
+            emulator,
+            graph,
+            variables,
+        };
         step.connect(tokens);
         step
     }
@@ -80,28 +95,46 @@ impl Step {
     }
 
     fn snapshot(&self) -> Value {
-        self.emulator.platform().step("emulated-flow", "step_1").unwrap().snapshot
+        self.emulator
+            .platform()
+            .step("emulated-flow", "step_1")
+            .unwrap()
+            .snapshot
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outlook"));
         command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
-        command.envs(self.emulator.env()).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+            .envs(self.emulator.env())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
     pub fn start(&self) -> Running {
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines, secrets: self.emulator.provider().clone() }
+        Running {
+            child,
+            lines,
+            secrets: self.emulator.provider().clone(),
+        }
     }
 
     pub fn send(&self, body: Value) {
-        self.emulator.send(&json!({ "headers": {}, "body": body }), &Headers::new());
+        self.emulator
+            .send(&json!({ "headers": {}, "body": body }), &Headers::new());
     }
 
     pub async fn settled(&self) {
-        timeout(PATIENCE, self.emulator.settled()).await.expect("messages stay unsettled");
+        timeout(PATIENCE, self.emulator.settled())
+            .await
+            .expect("messages stay unsettled");
     }
 
     /// Waits until `count` events of this kind have happened, and gives them.
@@ -110,7 +143,10 @@ impl Step {
         let mut found = Vec::new();
         while found.len() < count {
             let next = timeout(PATIENCE, events.find(|event| event.kind == kind)).await;
-            found.push(next.unwrap_or_else(|_| panic!("only {} of {count} {kind:?}", found.len())).unwrap());
+            found.push(
+                next.unwrap_or_else(|_| panic!("only {} of {count} {kind:?}", found.len()))
+                    .unwrap(),
+            );
         }
         found
     }
@@ -124,18 +160,29 @@ impl Step {
 
     /// What was emitted so far, without the messages around it.
     fn data(&self) -> Vec<Value> {
-        self.bodies(EventKind::Data).into_iter().map(|message| message["body"].clone()).collect()
+        self.bodies(EventKind::Data)
+            .into_iter()
+            .map(|message| message["body"].clone())
+            .collect()
     }
 
     /// The texts of the errors so far.
     pub fn errors(&self) -> Vec<String> {
         let errors = self.bodies(EventKind::Error);
-        errors.iter().map(|body| body["error"]["message"].as_str().unwrap().to_owned()).collect()
+        errors
+            .iter()
+            .map(|body| body["error"]["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// How often the platform was asked something with this in its path.
     pub fn platform_calls(&self, part: &str) -> usize {
-        self.emulator.platform().calls().iter().filter(|call| call.path.contains(part)).count()
+        self.emulator
+            .platform()
+            .calls()
+            .iter()
+            .filter(|call| call.path.contains(part))
+            .count()
     }
 
     /// Sends a message and waits for all that comes of it; gives the log.
@@ -152,12 +199,22 @@ impl Step {
         let mut config = platform.step("emulated-flow", "step_1").unwrap().config;
         config["_account"] = ACCOUNT.into();
         let mut command = self.command();
-        command.args(["service", method]).envs(variables.iter().copied());
-        command.env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec")).env("ELASTICIO_CFG", config.to_string());
-        let output = timeout(PATIENCE, command.output()).await.expect("the call does not end").unwrap();
+        command
+            .args(["service", method])
+            .envs(variables.iter().copied());
+        command
+            .env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec"))
+            .env("ELASTICIO_CFG", config.to_string());
+        let output = timeout(PATIENCE, command.output())
+            .await
+            .expect("the call does not end")
+            .unwrap();
         let log = String::from_utf8(output.stdout).unwrap();
         assert_nothing_told(self.emulator.provider(), &log);
-        let result = platform.results().pop().unwrap_or_else(|| panic!("no result: {log}"));
+        let result = platform
+            .results()
+            .pop()
+            .unwrap_or_else(|| panic!("no result: {log}"));
         json!({ "success": result.success, "data": result.data })
     }
 }
@@ -171,19 +228,38 @@ pub struct Running {
 
 impl Running {
     fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the component has ended").to_string();
-        assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        let id = self
+            .child
+            .id()
+            .expect("the component has ended")
+            .to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-s", name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Ends it; gives its log, which tells no secret.
     pub async fn stop(mut self) -> Value {
         self.signal("TERM");
         let mut log = Vec::new();
-        while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await.expect("no end").unwrap() {
+        while let Some(line) = timeout(PATIENCE, self.lines.next_line())
+            .await
+            .expect("no end")
+            .unwrap()
+        {
             assert_nothing_told(&self.secrets, &line);
-            log.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")));
+            log.push(
+                serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")),
+            );
         }
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("no end").unwrap();
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("no end")
+            .unwrap();
         assert!(status.success(), "{status}: {log:?}");
         Value::Array(log)
     }
@@ -192,7 +268,10 @@ impl Running {
 #[track_caller]
 fn assert_nothing_told(provider: &Provider, text: &str) {
     let secrets = provider.secrets();
-    assert!(secrets.iter().all(|secret| !text.contains(secret.as_str())), "a secret is told: {text}");
+    assert!(
+        secrets.iter().all(|secret| !text.contains(secret.as_str())),
+        "a secret is told: {text}"
+    );
 }
 
 fn contact(name: &str, changed: &str) -> Value {
@@ -204,30 +283,47 @@ async fn given_an_expired_token_then_a_trigger_polls_after_one_refresh_and_the_n
     let step = Step::new("getContacts", json!({}), Provider::issue_expired).await;
     step.graph.limit_pages(2);
     for n in 0..5 {
-        step.graph.add_contact(contact(&n.to_string(), "2024-05-01T10:00:00Z"));
+        step.graph
+            .add_contact(contact(&n.to_string(), "2024-05-01T10:00:00Z"));
     }
     let component = step.start();
     step.send(json!({}));
     step.settled().await;
     assert_eq!(step.data().len(), 5);
     assert_eq!(step.emulator.provider().refreshes(), 1);
-    assert!(step.emulator.provider().is_spendable(step.stored()["refresh_token"].as_str().unwrap()));
-    assert_eq!(step.snapshot()["lastModifiedDateTime"], "2024-05-01T10:00:00Z");
+    assert!(
+        step.emulator
+            .provider()
+            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
+    );
+    assert_eq!(
+        step.snapshot()["lastModifiedDateTime"],
+        "2024-05-01T10:00:00Z"
+    );
     step.graph.add_contact(contact("5", "2024-05-01T10:00:00Z"));
     step.send(json!({}));
     step.settled().await;
     component.stop().await;
-    let names: Vec<Value> = step.data().into_iter().map(|body| body["displayName"].clone()).collect();
+    let names: Vec<Value> = step
+        .data()
+        .into_iter()
+        .map(|body| body["displayName"].clone())
+        .collect();
     assert_eq!(names, ["0", "1", "2", "3", "4", "5"]);
-    assert_eq!((step.emulator.provider().refreshes(), step.errors()), (1, vec![]));
+    assert_eq!(
+        (step.emulator.provider().refreshes(), step.errors()),
+        (1, vec![])
+    );
 }
 
 #[tokio::test]
-async fn given_a_429_in_the_middle_of_a_poll_then_it_goes_on_after_a_rebound_without_loss_or_doubles() {
+async fn given_a_429_in_the_middle_of_a_poll_then_it_goes_on_after_a_rebound_without_loss_or_doubles()
+ {
     let step = Step::new("getContacts", json!({}), Provider::issue).await;
     step.graph.limit_pages(2);
     for n in 0..5 {
-        step.graph.add_contact(contact(&n.to_string(), &format!("2024-05-01T10:00:0{n}Z")));
+        step.graph
+            .add_contact(contact(&n.to_string(), &format!("2024-05-01T10:00:0{n}Z")));
     }
     step.graph.fail("10:00:01Z", [Fault::Throttled(120)]);
     let component = step.start();
@@ -236,18 +332,31 @@ async fn given_a_429_in_the_middle_of_a_poll_then_it_goes_on_after_a_rebound_wit
     step.events(EventKind::Data, 5).await;
     step.settled().await;
     component.stop().await;
-    let names: Vec<Value> = step.data().into_iter().map(|body| body["displayName"].clone()).collect();
-    assert_eq!((names, step.errors()), (["0", "1", "2", "3", "4"].map(Value::from).into(), vec![]));
+    let names: Vec<Value> = step
+        .data()
+        .into_iter()
+        .map(|body| body["displayName"].clone())
+        .collect();
+    assert_eq!(
+        (names, step.errors()),
+        (["0", "1", "2", "3", "4"].map(Value::from).into(), vec![])
+    );
 }
 
 #[tokio::test]
-async fn given_a_stop_in_the_middle_of_a_page_then_the_next_process_goes_on_without_loss_or_doubles() {
+async fn given_a_stop_in_the_middle_of_a_page_then_the_next_process_goes_on_without_loss_or_doubles()
+ {
     const COUNT: usize = 60;
     let step = Step::new("getContacts", json!({}), Provider::issue).await;
     for n in 0..COUNT {
-        step.graph.add_contact(contact(&n.to_string(), &format!("2024-05-01T10:00:{:02}Z", n / 3)));
+        step.graph.add_contact(contact(
+            &n.to_string(),
+            &format!("2024-05-01T10:00:{:02}Z", n / 3),
+        ));
     }
-    step.emulator.broker().delay_confirms(Duration::from_millis(100));
+    step.emulator
+        .broker()
+        .delay_confirms(Duration::from_millis(100));
     let component = step.start();
     step.send(json!({}));
     step.events(EventKind::Data, 2).await;
@@ -258,8 +367,15 @@ async fn given_a_stop_in_the_middle_of_a_page_then_the_next_process_goes_on_with
     assert!(before < COUNT, "it was stopped in time");
     step.emulator.broker().delay_confirms(Duration::ZERO);
     step.run(json!({})).await;
-    let names: Vec<String> = step.data().into_iter().map(|body| body["displayName"].to_string()).collect();
-    assert_eq!((names.len(), names.iter().collect::<BTreeSet<_>>().len()), (COUNT, COUNT));
+    let names: Vec<String> = step
+        .data()
+        .into_iter()
+        .map(|body| body["displayName"].to_string())
+        .collect();
+    assert_eq!(
+        (names.len(), names.iter().collect::<BTreeSet<_>>().len()),
+        (COUNT, COUNT)
+    );
 }
 
 #[tokio::test]
@@ -267,14 +383,25 @@ async fn given_files_of_a_mail_then_they_go_through_object_storage_into_another_
     let fields = json!({ "folderId": "inbox", "getAttachment": "on" });
     let reading = Step::new("readMail", fields, Provider::issue_expired).await;
     let contents: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-    let mail = reading.graph.add_message("inbox", json!({ "subject": "Figures of the quarter" }));
-    reading.graph.attach(&mail, AttachmentKind::File, "report.bin", "application/x-report", contents.clone());
+    let mail = reading
+        .graph
+        .add_message("inbox", json!({ "subject": "Figures of the quarter" }));
+    reading.graph.attach(
+        &mail,
+        AttachmentKind::File,
+        "report.bin",
+        "application/x-report",
+        contents.clone(),
+    );
     let mut logs = reading.run(json!({})).await.to_string();
     let received = reading.data().remove(0);
     assert_eq!(received["attachments"][0]["size"], json!(contents.len()));
 
     let sending = Step::new("sendMail", json!({}), Provider::issue).await;
-    let sending = sending.variable("ELASTICIO_OBJECT_STORAGE_URI", reading.emulator.platform().url());
+    let sending = sending.variable(
+        "ELASTICIO_OBJECT_STORAGE_URI",
+        reading.emulator.platform().url(),
+    );
     let file = &received["attachments"][0];
     let body = json!({
         "subject": received["subject"],
@@ -285,11 +412,22 @@ async fn given_files_of_a_mail_then_they_go_through_object_storage_into_another_
     logs += &sending.run(body).await.to_string();
     assert_eq!(sending.errors(), [""; 0]);
     let sent = sending.graph.sent().remove(0)["message"]["attachments"][0].clone();
-    assert_eq!((&sent["name"], &sent["contentType"]), (&json!("report.bin"), &json!("application/x-report")));
-    let bytes = base64_simd::STANDARD.decode_to_vec(sent["contentBytes"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&sent["name"], &sent["contentType"]),
+        (&json!("report.bin"), &json!("application/x-report"))
+    );
+    let bytes = base64_simd::STANDARD
+        .decode_to_vec(sent["contentBytes"].as_str().unwrap())
+        .unwrap();
     assert!(bytes == contents);
     // Logs at their most talkative have nothing of it.
-    for told in ["Figures", "report.bin", "ada@example.com", "See the file", &mail] {
+    for told in [
+        "Figures",
+        "report.bin",
+        "ada@example.com",
+        "See the file",
+        &mail,
+    ] {
         assert!(!logs.contains(told), "{told}");
     }
 }
@@ -297,7 +435,11 @@ async fn given_files_of_a_mail_then_they_go_through_object_storage_into_another_
 #[tokio::test]
 async fn given_every_access_then_each_request_has_its_own_refresh_with_the_newest_refresh_token() {
     // The worst provider for it: each refresh token is good once, and a second use ends them all.
-    let knobs = Knobs { kill_family_on_reuse: true, grace: Duration::ZERO, ..Knobs::preset("microsoft").unwrap() };
+    let knobs = Knobs {
+        kill_family_on_reuse: true,
+        grace: Duration::ZERO,
+        ..Knobs::preset("microsoft").unwrap()
+    };
     let fields = json!({ "originalMailFolders": "inbox", "destinationFolder": "sample-archive" });
     let step = Step::with(knobs, "moveMail", fields, Provider::issue).await;
     let step = step.variable("ELASTICIO_OAUTH_MODE", "every-access");
@@ -309,14 +451,31 @@ async fn given_every_access_then_each_request_has_its_own_refresh_with_the_newes
     step.events(EventKind::Data, 2).await;
     step.settled().await;
     component.stop().await;
-    let tokens: BTreeSet<_> = step.graph.calls(".").into_iter().map(|call| call.token).collect();
-    assert_eq!((step.graph.calls(".").len(), tokens.len(), step.emulator.provider().refreshes()), (4, 4, 4));
-    assert!(step.emulator.provider().is_spendable(step.stored()["refresh_token"].as_str().unwrap()));
+    let tokens: BTreeSet<_> = step
+        .graph
+        .calls(".")
+        .into_iter()
+        .map(|call| call.token)
+        .collect();
+    assert_eq!(
+        (
+            step.graph.calls(".").len(),
+            tokens.len(),
+            step.emulator.provider().refreshes()
+        ),
+        (4, 4, 4)
+    );
+    assert!(
+        step.emulator
+            .provider()
+            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
+    );
     assert_eq!(step.errors(), [""; 0]);
 }
 
 #[tokio::test]
-async fn given_a_429_for_longer_than_is_waited_then_the_message_comes_again_and_the_event_is_created_once() {
+async fn given_a_429_for_longer_than_is_waited_then_the_message_comes_again_and_the_event_is_created_once()
+ {
     let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
     let step = Step::new("createEvent", fields, Provider::issue).await;
     step.graph.fail("POST", [Fault::Throttled(120)]);
@@ -326,18 +485,34 @@ async fn given_a_429_for_longer_than_is_waited_then_the_message_comes_again_and_
     step.events(EventKind::Data, 1).await;
     step.settled().await;
     component.stop().await;
-    assert_eq!((step.graph.events("calendar-id=").len(), step.errors()), (1, vec![]));
+    assert_eq!(
+        (step.graph.events("calendar-id=").len(), step.errors()),
+        (1, vec![])
+    );
 }
 
 #[tokio::test]
 async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_keys_are_saved() {
-    let step = Step::new("checkAvailability", json!({ "secretId": "secret-1" }), |_| Value::Null).await;
+    let step = Step::new(
+        "checkAvailability",
+        json!({ "secretId": "secret-1" }),
+        |_| Value::Null,
+    )
+    .await;
     let provider = step.emulator.provider();
     let (stale, fresh) = (provider.issue_expired().into(), provider.issue().into());
-    step.emulator.platform().set_secret("emulated-workspace", "secret-1", stale, vec![fresh]);
+    step.emulator
+        .platform()
+        .set_secret("emulated-workspace", "secret-1", stale, vec![fresh]);
     step.run(json!({})).await;
     assert_eq!(step.data(), [json!({ "available": true })]);
-    assert_eq!((step.platform_calls("/secrets/secret-1/refresh"), provider.refreshes()), (1, 0));
+    assert_eq!(
+        (
+            step.platform_calls("/secrets/secret-1/refresh"),
+            provider.refreshes()
+        ),
+        (1, 0)
+    );
     assert!(step.bodies(EventKind::UpdateKeys).is_empty());
 }
 
@@ -345,46 +520,96 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
 async fn given_an_expired_token_then_select_models_refresh_and_save_it() {
     let step = Step::new("readMail", json!({}), Provider::issue_expired).await;
     step.graph.add_samples();
-    for (model, id, name) in [("getFolders", "sample-archive", "Archive"), ("getCalendars", "sample-calendar", "Team")]
-    {
-        let variables = [("ELASTICIO_ACTION_OR_TRIGGER", "readMail"), ("ELASTICIO_GET_MODEL_METHOD", model)];
+    for (model, id, name) in [
+        ("getFolders", "sample-archive", "Archive"),
+        ("getCalendars", "sample-calendar", "Team"),
+    ] {
+        let variables = [
+            ("ELASTICIO_ACTION_OR_TRIGGER", "readMail"),
+            ("ELASTICIO_GET_MODEL_METHOD", model),
+        ];
         let result = step.service("selectModel", &variables).await;
-        assert_eq!((&result["success"], &result["data"][id]), (&json!(true), &json!(name)), "{result}");
+        assert_eq!(
+            (&result["success"], &result["data"][id]),
+            (&json!(true), &json!(name)),
+            "{result}"
+        );
     }
     assert_eq!(step.emulator.provider().refreshes(), 1);
-    assert!(step.emulator.provider().is_spendable(step.stored()["refresh_token"].as_str().unwrap()));
+    assert!(
+        step.emulator
+            .provider()
+            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
+    );
 }
 
 #[tokio::test]
-async fn given_credentials_then_verification_says_whether_they_work_and_trouble_on_the_way_is_no_verdict() {
+async fn given_credentials_then_verification_says_whether_they_work_and_trouble_on_the_way_is_no_verdict()
+ {
     let step = Step::new("readMail", json!({}), Provider::issue_expired).await;
-    assert_eq!(step.service("verifyCredentials", &[]).await["data"], json!({ "verified": true }));
+    assert_eq!(
+        step.service("verifyCredentials", &[]).await["data"],
+        json!({ "verified": true })
+    );
     assert_eq!(step.emulator.provider().refreshes(), 1);
-    assert!(step.emulator.provider().is_spendable(step.stored()["refresh_token"].as_str().unwrap()));
-    let away = step.service("verifyCredentials", &[("GRAPH_BASE_URL", "http://127.0.0.1:1/v1.0")]).await;
+    assert!(
+        step.emulator
+            .provider()
+            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
+    );
+    let away = step
+        .service(
+            "verifyCredentials",
+            &[("GRAPH_BASE_URL", "http://127.0.0.1:1/v1.0")],
+        )
+        .await;
     assert_eq!(away["success"], json!(false), "{away}");
-    assert!(away["data"]["message"].as_str().unwrap().contains("could not be checked now"), "{away}");
+    assert!(
+        away["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("could not be checked now"),
+        "{away}"
+    );
     step.emulator.provider().revoke_all();
     let revoked = step.service("verifyCredentials", &[]).await["data"].clone();
     assert_eq!(revoked["verified"], json!(false), "{revoked}");
-    assert!(revoked["reason"].as_str().unwrap().contains("connected again"), "{revoked}");
+    assert!(
+        revoked["reason"]
+            .as_str()
+            .unwrap()
+            .contains("connected again"),
+        "{revoked}"
+    );
 }
 
 #[tokio::test]
 async fn given_numbers_in_the_environment_then_they_are_used_or_the_process_ends_and_names_them() {
     let step = Step::new("readMail", json!({ "folderId": "inbox" }), Provider::issue).await;
-    let step = step.variable("MAIL_RETRIEVE_MAX_COUNT", "7").variable("TOP_LIST_MAIL_FOLDER", "8");
+    let step = step
+        .variable("MAIL_RETRIEVE_MAX_COUNT", "7")
+        .variable("TOP_LIST_MAIL_FOLDER", "8");
     step.run(json!({})).await;
-    let variables = [("ELASTICIO_ACTION_OR_TRIGGER", "readMail"), ("ELASTICIO_GET_MODEL_METHOD", "getFolders")];
+    let variables = [
+        ("ELASTICIO_ACTION_OR_TRIGGER", "readMail"),
+        ("ELASTICIO_GET_MODEL_METHOD", "getFolders"),
+    ];
     step.service("selectModel", &variables).await;
     assert_eq!(step.graph.calls(r"messages\?.*top=7(&|$)").len(), 1);
     assert_eq!(step.graph.calls(r"mailFolders\?.*top=8(&|$)").len(), 1);
     for name in ["MAIL_RETRIEVE_MAX_COUNT", "TOP_LIST_MAIL_FOLDER"] {
         for text in ["0", "1001", "many"] {
             let mut command = step.command();
-            let output = timeout(PATIENCE, command.env(name, text).output()).await.expect("it does not end").unwrap();
-            let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-            assert!(!output.status.success() && told.contains(name) && told.contains("from 1 to 1000"), "{told}");
+            let output = timeout(PATIENCE, command.env(name, text).output())
+                .await
+                .expect("it does not end")
+                .unwrap();
+            let told =
+                String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert!(
+                !output.status.success() && told.contains(name) && told.contains("from 1 to 1000"),
+                "{told}"
+            );
         }
     }
 }

@@ -8,7 +8,10 @@ const COMPONENT: &str = "-- cargo run -q -p outlook";
 /// The commands of the README for the emulator.
 fn commands() -> Vec<String> {
     let text = README.replace("\\\n", " ");
-    text.lines().filter(|line| line.starts_with("cargo run -p emulator -- ")).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| line.starts_with("cargo run -p emulator -- "))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -16,31 +19,47 @@ fn given_each_command_of_the_readme_then_it_works_as_written() {
     // As typed at the root of the repository, but for the component's command: it is built already.
     std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
     for command in commands() {
-        let (arguments, component) =
-            command.split_once(COMPONENT).unwrap_or_else(|| panic!("no {COMPONENT}: {command}"));
+        let (arguments, component) = command
+            .split_once(COMPONENT)
+            .unwrap_or_else(|| panic!("no {COMPONENT}: {command}"));
         assert!(["", " --"].contains(&component), "{command}");
-        let words = arguments.split_whitespace().skip("cargo run -p emulator --".split(' ').count());
-        let words = ["emulator"].into_iter().chain(words).chain(["--", env!("CARGO_BIN_EXE_outlook")]);
+        let words = arguments
+            .split_whitespace()
+            .skip("cargo run -p emulator --".split(' ').count());
+        let words = ["emulator"]
+            .into_iter()
+            .chain(words)
+            .chain(["--", env!("CARGO_BIN_EXE_outlook")]);
         assert_eq!(emulator::main_with(words), ExitCode::SUCCESS, "{command}");
     }
 }
 
 #[test]
 fn given_the_component_then_the_readme_has_a_command_for_each_function_and_uses_each_sample() {
-    let descriptor: serde_json::Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
+    let descriptor: serde_json::Value =
+        serde_json::from_str(include_str!("../../component.json")).unwrap();
     let text = commands().join("\n") + "\n";
     for kind in ["triggers", "actions"] {
         for name in descriptor[kind].as_object().unwrap().keys() {
             assert!(text.contains(&format!("--function {name} ")), "{name}");
         }
     }
-    for words in ["service verifyCredentials", "--model getFolders", "--model getCalendars"] {
+    for words in [
+        "service verifyCredentials",
+        "--model getFolders",
+        "--model getCalendars",
+    ] {
         assert!(text.contains(words), "{words}");
     }
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")).unwrap();
-    let files: BTreeSet<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let files: BTreeSet<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert!(files.len() > 7);
     for file in files {
-        assert!(text.contains(&format!("components/outlook/samples/{file} ")), "{file}");
+        assert!(
+            text.contains(&format!("components/outlook/samples/{file} ")),
+            "{file}"
+        );
     }
 }

@@ -23,10 +23,20 @@ impl Rig {
     /// With a provider that behaves as Microsoft's.
     pub async fn new() -> Self {
         let knobs = Knobs::preset("microsoft").unwrap();
-        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+        let provider = Provider::start(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
+        .await
+        .unwrap();
         let graph = Graph::start(&provider).await.unwrap();
         let platform = Platform::start(PlatformConfig::default()).await.unwrap();
-        Self { provider, graph, platform, component: component().unwrap() }
+        Self {
+            provider,
+            graph,
+            platform,
+            component: component().unwrap(),
+        }
     }
 
     /// The function on a configuration with these fields and an access token that is good.
@@ -43,7 +53,10 @@ impl Rig {
             .environment("MSAPP_CLIENT_SECRET", self.provider.client_secret())
             .environment("MSAPP_TOKEN_URI", &self.provider.token_url())
             .environment("GRAPH_BASE_URL", &self.graph.url())
-            .object_storage(&self.platform.url(), &PlatformConfig::default().storage_token)
+            .object_storage(
+                &self.platform.url(),
+                &PlatformConfig::default().storage_token,
+            )
     }
 
     pub async fn run(&self, name: &'static str, fields: Value, body: Value) -> Emitted {
@@ -52,7 +65,12 @@ impl Rig {
 
     /// Polls with the snapshot of the last poll.
     pub async fn poll(&self, name: &'static str, fields: Value, since: &mut Value) -> Emitted {
-        let emitted = self.function(name, fields).snapshot(since.clone()).run(json!({})).await.unwrap();
+        let emitted = self
+            .function(name, fields)
+            .snapshot(since.clone())
+            .run(json!({}))
+            .await
+            .unwrap();
         if let Some(snapshot) = snapshots(&emitted).pop() {
             *since = snapshot;
         }
@@ -61,23 +79,60 @@ impl Rig {
 
     /// The function does the same with an access token that has expired, which costs one refresh that is saved, and after
     /// having been told to wait, which costs none.
-    pub async fn given_trouble_that_passes_it_works(&self, name: &'static str, fields: Value, body: Value) {
+    pub async fn given_trouble_that_passes_it_works(
+        &self,
+        name: &'static str,
+        fields: Value,
+        body: Value,
+    ) {
         let expired = json!(self.provider.issue_expired());
-        let emitted = self.connected(name, fields.clone(), expired.clone()).run(body.clone()).await.unwrap();
+        let emitted = self
+            .connected(name, fields.clone(), expired.clone())
+            .run(body.clone())
+            .await
+            .unwrap();
         assert!(emitted.error.is_none(), "{emitted:?}");
         assert_eq!(self.provider.refreshes(), 1);
-        let saved: Vec<_> = emitted.events.iter().filter(|event| matches!(event, Event::UpdateKeys(_))).collect();
-        let [Event::UpdateKeys(keys)] = saved[..] else { panic!("{emitted:?}") };
-        assert!(self.provider.is_good(keys["oauth"]["access_token"].as_str().unwrap()));
-        assert!(self.provider.is_spendable(keys["oauth"]["refresh_token"].as_str().unwrap()));
-        assert!(keys["oauth"]["id_token"].is_string(), "the whole answer is kept");
-        let refused = self.graph.calls(".").into_iter().filter(|call| call.status == Some(401)).count();
-        assert_eq!(refused, 1, "the request is sent once more, and nothing else is refused");
+        let saved: Vec<_> = emitted
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::UpdateKeys(_)))
+            .collect();
+        let [Event::UpdateKeys(keys)] = saved[..] else {
+            panic!("{emitted:?}")
+        };
+        assert!(
+            self.provider
+                .is_good(keys["oauth"]["access_token"].as_str().unwrap())
+        );
+        assert!(
+            self.provider
+                .is_spendable(keys["oauth"]["refresh_token"].as_str().unwrap())
+        );
+        assert!(
+            keys["oauth"]["id_token"].is_string(),
+            "the whole answer is kept"
+        );
+        let refused = self
+            .graph
+            .calls(".")
+            .into_iter()
+            .filter(|call| call.status == Some(401))
+            .count();
+        assert_eq!(
+            refused, 1,
+            "the request is sent once more, and nothing else is refused"
+        );
 
         self.graph.fail(".", [Fault::Throttled(0)]);
         let throttled = self.run(name, fields, body).await;
         assert!(throttled.error.is_none(), "{throttled:?}");
-        assert!(self.graph.calls(".").iter().any(|call| call.status == Some(429)));
+        assert!(
+            self.graph
+                .calls(".")
+                .iter()
+                .any(|call| call.status == Some(429))
+        );
         assert_eq!(self.provider.refreshes(), 1);
     }
 }
@@ -97,7 +152,10 @@ pub fn sample_body(file: &str, platform: &Platform) -> Value {
 
 /// These members over those.
 pub fn with(mut object: Value, members: Value) -> Value {
-    object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    object
+        .as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     object
 }
 
@@ -111,7 +169,11 @@ pub fn snapshots(emitted: &Emitted) -> Vec<Value> {
 
 /// A member of each emitted body.
 pub fn each(emitted: &Emitted, member: &str) -> Vec<Value> {
-    emitted.data::<Value>().into_iter().map(|body| body[member].clone()).collect()
+    emitted
+        .data::<Value>()
+        .into_iter()
+        .map(|body| body[member].clone())
+        .collect()
 }
 
 /// The text of the one error.

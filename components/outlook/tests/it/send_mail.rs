@@ -27,7 +27,10 @@ async fn given_a_mail_then_it_is_sent_as_graph_wants_it_and_the_input_is_emitted
         "body": { "content": "<b>How are you?</b>", "contentType": "HTML" },
     }));
     let emitted = one(&rig.run("sendMail", json!({}), body.clone()).await);
-    assert_eq!((&emitted["subject"], &emitted["toRecipients"]), (&body["subject"], &body["toRecipients"]));
+    assert_eq!(
+        (&emitted["subject"], &emitted["toRecipients"]),
+        (&body["subject"], &body["toRecipients"])
+    );
     assert_eq!(
         rig.graph.sent(),
         [json!({
@@ -46,17 +49,31 @@ async fn given_a_mail_then_it_is_sent_as_graph_wants_it_and_the_input_is_emitted
 async fn given_no_content_type_then_the_text_is_text() {
     for kind in [Value::Null, json!("")] {
         let rig = Rig::new().await;
-        rig.run("sendMail", json!({}), mail(json!({ "body": { "content": "x", "contentType": kind } }))).await;
-        assert_eq!(rig.graph.sent()[0]["message"]["body"], json!({ "contentType": "text", "content": "x" }));
+        rig.run(
+            "sendMail",
+            json!({}),
+            mail(json!({ "body": { "content": "x", "contentType": kind } })),
+        )
+        .await;
+        assert_eq!(
+            rig.graph.sent()[0]["message"]["body"],
+            json!({ "contentType": "text", "content": "x" })
+        );
     }
 }
 
 #[tokio::test]
 async fn given_files_in_object_storage_then_they_are_in_the_mail_in_their_order() {
     let rig = Rig::new().await;
-    let (one_url, two_url) = (stored(&rig, "one", "hello"), stored(&rig, "two", [0, 255, 128]));
-    let files = json!([{ "name": "one.txt", "url": one_url }, { "name": "two.bin", "url": two_url }]);
-    one(&rig.run("sendMail", json!({}), mail(json!({ "attachments": files }))).await);
+    let (one_url, two_url) = (
+        stored(&rig, "one", "hello"),
+        stored(&rig, "two", [0, 255, 128]),
+    );
+    let files =
+        json!([{ "name": "one.txt", "url": one_url }, { "name": "two.bin", "url": two_url }]);
+    one(&rig
+        .run("sendMail", json!({}), mail(json!({ "attachments": files })))
+        .await);
     let file = |name: &str, bytes: &str| {
         json!({
             "@odata.type": "#microsoft.graph.fileAttachment",
@@ -66,31 +83,52 @@ async fn given_files_in_object_storage_then_they_are_in_the_mail_in_their_order(
         })
     };
     let sent = rig.graph.sent().remove(0);
-    assert_eq!(sent["message"]["attachments"], json!([file("one.txt", "aGVsbG8="), file("two.bin", "AP+A")]));
+    assert_eq!(
+        sent["message"]["attachments"],
+        json!([file("one.txt", "aGVsbG8="), file("two.bin", "AP+A")])
+    );
 }
 
 #[tokio::test]
-async fn given_files_that_are_larger_than_a_mail_can_carry_then_the_error_says_so_and_nothing_is_sent() {
+async fn given_files_that_are_larger_than_a_mail_can_carry_then_the_error_says_so_and_nothing_is_sent()
+ {
     let rig = Rig::new().await;
-    let (one_url, two_url) = (stored(&rig, "one", vec![1; 2_000_000]), stored(&rig, "two", vec![2; 1_000_001]));
-    let files = json!([{ "name": "one.bin", "url": one_url }, { "name": "two.bin", "url": two_url }]);
-    let emitted = rig.run("sendMail", json!({}), mail(json!({ "attachments": files }))).await;
+    let (one_url, two_url) = (
+        stored(&rig, "one", vec![1; 2_000_000]),
+        stored(&rig, "two", vec![2; 1_000_001]),
+    );
+    let files =
+        json!([{ "name": "one.bin", "url": one_url }, { "name": "two.bin", "url": two_url }]);
+    let emitted = rig
+        .run("sendMail", json!({}), mail(json!({ "attachments": files })))
+        .await;
     let error = error(&emitted);
-    assert!(error.contains("`attachments[1]` (two.bin)") && error.contains("3000000 bytes together"), "{error}");
+    assert!(
+        error.contains("`attachments[1]` (two.bin)") && error.contains("3000000 bytes together"),
+        "{error}"
+    );
     assert!(rig.graph.calls(".").is_empty());
     // One byte less, and it fits.
     let two_url = stored(&rig, "two", vec![2; 1_000_000]);
-    let files = json!([{ "name": "one.bin", "url": one_url }, { "name": "two.bin", "url": two_url }]);
-    one(&rig.run("sendMail", json!({}), mail(json!({ "attachments": files }))).await);
+    let files =
+        json!([{ "name": "one.bin", "url": one_url }, { "name": "two.bin", "url": two_url }]);
+    one(&rig
+        .run("sendMail", json!({}), mail(json!({ "attachments": files })))
+        .await);
 }
 
 #[tokio::test]
 async fn given_a_file_that_cannot_be_fetched_then_the_error_names_it_and_nothing_is_sent() {
     let rig = Rig::new().await;
     let files = json!([{ "name": "a.csv", "url": format!("{}/objects/none", rig.platform.url()) }]);
-    let emitted = rig.run("sendMail", json!({}), mail(json!({ "attachments": files }))).await;
+    let emitted = rig
+        .run("sendMail", json!({}), mail(json!({ "attachments": files })))
+        .await;
     let error = error(&emitted);
-    assert!(error.contains("`attachments[0]` (a.csv)") && error.contains("404"), "{error}");
+    assert!(
+        error.contains("`attachments[0]` (a.csv)") && error.contains("404"),
+        "{error}"
+    );
     assert!(rig.graph.calls(".").is_empty());
 }
 
@@ -99,7 +137,9 @@ async fn given_an_address_elsewhere_then_it_is_shown_no_token() {
     let (rig, elsewhere) = (Rig::new().await, Rig::new().await);
     // The other platform's storage wants its own token, and is shown none.
     let files = json!([{ "name": "a.csv", "url": stored(&elsewhere, "a", "x") }]);
-    let emitted = rig.run("sendMail", json!({}), mail(json!({ "attachments": files }))).await;
+    let emitted = rig
+        .run("sendMail", json!({}), mail(json!({ "attachments": files })))
+        .await;
     assert!(error(&emitted).contains("401"), "{emitted:?}");
 }
 
@@ -109,16 +149,27 @@ async fn given_recipients_that_graph_refuses_then_the_error_has_what_graph_says(
     let body = mail(json!({ "toRecipients": [{ "emailAddress": { "address": "nobody" } }] }));
     let emitted = rig.run("sendMail", json!({}), body).await;
     let error = error(&emitted);
-    assert!(error.contains("sending the message") && error.contains("ErrorInvalidRecipients"), "{error}");
+    assert!(
+        error.contains("sending the message") && error.contains("ErrorInvalidRecipients"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn given_an_expired_token_a_429_or_a_lost_answer_then_it_is_not_sent_twice() {
     let rig = Rig::new().await;
-    rig.given_trouble_that_passes_it_works("sendMail", json!({}), mail(json!({}))).await;
+    rig.given_trouble_that_passes_it_works("sendMail", json!({}), mail(json!({})))
+        .await;
     assert_eq!(rig.graph.sent().len(), 2, "one for each run");
     rig.graph.fail("POST", [Fault::Drop]);
     let emitted = rig.run("sendMail", json!({}), mail(json!({}))).await;
     assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
-    assert_eq!(rig.graph.calls("POST").iter().filter(|call| call.status.is_none()).count(), 1);
+    assert_eq!(
+        rig.graph
+            .calls("POST")
+            .iter()
+            .filter(|call| call.status.is_none())
+            .count(),
+        1
+    );
 }

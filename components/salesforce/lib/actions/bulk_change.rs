@@ -91,31 +91,60 @@ pub struct Row {
 }
 
 /// Emits what became of each row; a job that fails as a whole is an error.
-pub async fn bulk_change(message: Message<Input>, cx: Context<Config, Output>) -> anyhow::Result<()> {
+pub async fn bulk_change(
+    message: Message<Input>,
+    cx: Context<Config, Output>,
+) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config { operation, sobject, timeout } = &cx.config;
+    let Config {
+        operation,
+        sobject,
+        timeout,
+    } = &cx.config;
     let limit = timeout.unwrap_or(TIMEOUT);
-    let named = message.body.attachment_url.clone().filter(|url| !url.is_empty());
+    let named = message
+        .body
+        .attachment_url
+        .clone()
+        .filter(|url| !url.is_empty());
     let url = match named {
         Some(url) => Some(url),
-        None => message.attachments.iter().next().transpose()?.map(|(_, attachment)| attachment.url),
+        None => message
+            .attachments
+            .iter()
+            .next()
+            .transpose()?
+            .map(|(_, attachment)| attachment.url),
     };
-    let url = url.context("there is no CSV file: give `attachmentUrl`, or a message with an attachment")?;
-    let mut job = json!({ "object": sobject.as_str(), "operation": operation, "contentType": "CSV" });
+    let url =
+        url.context("there is no CSV file: give `attachmentUrl`, or a message with an attachment")?;
+    let mut job =
+        json!({ "object": sobject.as_str(), "operation": operation, "contentType": "CSV" });
     if *operation == Operation::Upsert {
-        let field = message.body.ext_id_field.as_deref().and_then(|name| Name::new(name.trim()));
-        let field = field.context("upsert needs `extIdField`: the API name of an external id field")?;
+        let field = message
+            .body
+            .ext_id_field
+            .as_deref()
+            .and_then(|name| Name::new(name.trim()));
+        let field =
+            field.context("upsert needs `extIdField`: the API name of an external id field")?;
         job["externalIdFieldName"] = field.as_str().into();
     }
     let file = download(&cx, &url).await?;
-    let ends_with_cr = file.iter().position(|byte| *byte == b'\n').is_some_and(|at| file[..at].ends_with(b"\r"));
+    let ends_with_cr = file
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .is_some_and(|at| file[..at].ends_with(b"\r"));
     job["lineEnding"] = if ends_with_cr { "CRLF" } else { "LF" }.into();
 
     let job: Job = api::json(api.post("jobs/ingest").json(&job)).await?;
     let path = job.path("ingest")?;
     let id = job.id.clone();
     let result = async {
-        let job = begin(&api, job, &path, file, limit).await?.done(&api, "ingest", limit).await?;
+        let job = begin(&api, job, &path, file, limit)
+            .await?
+            .done(&api, "ingest", limit)
+            .await?;
         results(&api, &job, &path).await
     };
     let result = tokio::select! {
@@ -137,7 +166,11 @@ async fn results(api: &Api, job: &Job, path: &str) -> anyhow::Result<Vec<Row>> {
         ("unprocessedrecords", Some("not processed")),
     ] {
         let text = job.results(api, &format!("{path}/{kind}")).await?;
-        result.extend(csv::records(&text).into_iter().map(|record| row(record, error)));
+        result.extend(
+            csv::records(&text)
+                .into_iter()
+                .map(|record| row(record, error)),
+        );
     }
     Ok(result)
 }
@@ -148,11 +181,29 @@ async fn stopping(cx: &Context<Config, Output>) {
 }
 
 /// Uploads the file and has Salesforce begin. After an error that may have the message come again, nothing was begun.
-async fn begin(api: &Api, job: Job, path: &str, file: Bytes, limit: Duration) -> anyhow::Result<Job> {
+async fn begin(
+    api: &Api,
+    job: Job,
+    path: &str,
+    file: Bytes,
+    limit: Duration,
+) -> anyhow::Result<Job> {
     let upload = api.request(reqwest::Method::PUT, &format!("{path}/batches"));
-    let upload = api::send(upload.header("content-type", "text/csv").timeout(limit).body(file)).await;
+    let upload = api::send(
+        upload
+            .header("content-type", "text/csv")
+            .timeout(limit)
+            .body(file),
+    )
+    .await;
     let error = match upload {
-        Ok(_) => match api::json(api.patch(path).json(&json!({ "state": "UploadComplete" })).idempotent(true)).await {
+        Ok(_) => match api::json(
+            api.patch(path)
+                .json(&json!({ "state": "UploadComplete" }))
+                .idempotent(true),
+        )
+        .await
+        {
             Ok(job) => return Ok(job),
             Err(error) => {
                 // The answer may be lost, or a second try refused, of a job that goes on.
@@ -171,9 +222,18 @@ async fn begin(api: &Api, job: Job, path: &str, file: Bytes, limit: Duration) ->
 }
 
 async fn download(cx: &Context<Config, Output>, url: &str) -> anyhow::Result<Bytes> {
-    let mut file = cx.attachments()?.download(url).await.context("the CSV file")?;
+    let mut file = cx
+        .attachments()?
+        .download(url)
+        .await
+        .context("the CSV file")?;
     let mut bytes = Vec::new();
-    while let Some(chunk) = file.chunk().await.map_err(reqwest::Error::without_url).context("reading the CSV file")? {
+    while let Some(chunk) = file
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .context("reading the CSV file")?
+    {
         bytes.extend_from_slice(&chunk);
         anyhow::ensure!(
             bytes.len() <= LARGEST,

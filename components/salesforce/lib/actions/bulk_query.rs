@@ -42,10 +42,20 @@ pub struct Output {
 }
 
 /// The results are streamed: they may be larger than the memory.
-pub async fn bulk_query(message: Message<Input>, cx: Context<Config, Output>) -> anyhow::Result<()> {
+pub async fn bulk_query(
+    message: Message<Input>,
+    cx: Context<Config, Output>,
+) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    anyhow::ensure!(!message.body.query.trim().is_empty(), "`query` is empty: it must be SOQL");
-    let operation = if cx.config.include_deleted { "queryAll" } else { "query" };
+    anyhow::ensure!(
+        !message.body.query.trim().is_empty(),
+        "`query` is empty: it must be SOQL"
+    );
+    let operation = if cx.config.include_deleted {
+        "queryAll"
+    } else {
+        "query"
+    };
     let job = json!({ "operation": operation, "query": message.body.query, "contentType": "CSV" });
     let storage = cx.attachments()?;
     let job: Job = api::json(api.post("jobs/query").json(&job)).await?;
@@ -56,11 +66,19 @@ pub async fn bulk_query(message: Message<Input>, cx: Context<Config, Output>) ->
     // The first page is asked for here, where its refusal can be told.
     let first = Page::of(api::send(api.get(&path)).await?, false);
     let rows = rows(api, path, first);
-    let stored = storage.upload(Body::wrap_stream(rows), "text/csv").await.context("the results")?;
+    let stored = storage
+        .upload(Body::wrap_stream(rows), "text/csv")
+        .await
+        .context("the results")?;
     let url = stored.url.clone();
-    let attachment =
-        Attachment { url: stored.url, content_type: Some(stored.content_type), size: stored.size, more: Map::new() };
-    cx.message(Message::new(Output { url }).with_attachment(FILE, attachment)).await
+    let attachment = Attachment {
+        url: stored.url,
+        content_type: Some(stored.content_type),
+        size: stored.size,
+        more: Map::new(),
+    };
+    cx.message(Message::new(Output { url }).with_attachment(FILE, attachment))
+        .await
 }
 
 /// A page of results that is being read.
@@ -73,9 +91,18 @@ struct Page {
 
 impl Page {
     fn of(response: Response, in_header: bool) -> Self {
-        let locator = response.headers().get("sforce-locator").and_then(|locator| locator.to_str().ok());
-        let next = locator.filter(|locator| !locator.is_empty() && *locator != "null").map(str::to_owned);
-        Self { response, next, in_header }
+        let locator = response
+            .headers()
+            .get("sforce-locator")
+            .and_then(|locator| locator.to_str().ok());
+        let next = locator
+            .filter(|locator| !locator.is_empty() && *locator != "null")
+            .map(str::to_owned);
+        Self {
+            response,
+            next,
+            in_header,
+        }
     }
 }
 
@@ -83,13 +110,19 @@ impl Page {
 fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
     stream::try_unfold((api, path, first), async |(api, path, mut page)| {
         loop {
-            let chunk = page.response.chunk().await.map_err(reqwest::Error::without_url)?;
+            let chunk = page
+                .response
+                .chunk()
+                .await
+                .map_err(reqwest::Error::without_url)?;
             match (chunk, page.next.take()) {
                 (Some(mut chunk), next) => {
                     page.next = next;
                     if page.in_header {
                         // Names of fields hold no line end.
-                        let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else { continue };
+                        let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else {
+                            continue;
+                        };
                         chunk = chunk.slice(end + 1..);
                         page.in_header = false;
                     }

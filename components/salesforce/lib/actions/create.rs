@@ -26,13 +26,19 @@ pub struct Config {
 /// Emits the fields that came in, and the new record's id. What fails is not sent again: it may have been done.
 pub async fn create(message: Message<Record>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config { sobject, utilize_attachment } = &cx.config;
+    let Config {
+        sobject,
+        utilize_attachment,
+    } = &cx.config;
     let mut record = message.body.clone();
     let mut blob = None;
     if *utilize_attachment {
         blob = attach(&api, sobject, &message, &cx, &mut record).await?;
     }
-    anyhow::ensure!(!record.is_empty(), "there are no fields to create a {sobject} with: the message's body is empty");
+    anyhow::ensure!(
+        !record.is_empty(),
+        "there are no fields to create a {sobject} with: the message's body is empty"
+    );
     let id = insert(&api, sobject, &record).await?;
     if let Some(blob) = blob {
         record.remove(&blob);
@@ -43,7 +49,9 @@ pub async fn create(message: Message<Record>, cx: Context<Config, Record>) -> an
 
 /// Creates a record and gives its id.
 pub async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Value> {
-    let request = api.post(&format!("sobjects/{}", api::segment(object.as_str())?)).json(record);
+    let request = api
+        .post(&format!("sobjects/{}", api::segment(object.as_str())?))
+        .json(record);
     let mut created: Value = api::json(request).await?;
     Ok(created.get_mut("id").map(Value::take).unwrap_or_default())
 }
@@ -56,7 +64,9 @@ pub async fn attach<C, O>(
     cx: &Context<C, O>,
     record: &mut Record,
 ) -> anyhow::Result<Option<String>> {
-    let Some((name, attachment)) = message.attachments.iter().next().transpose()? else { return Ok(None) };
+    let Some((name, attachment)) = message.attachments.iter().next().transpose()? else {
+        return Ok(None);
+    };
     let described = Object::of(api, object).await?;
     let field = described.blob().with_context(|| {
         format!("{object} has no field for a file: uncheck \"Utilize data attachment\" or choose another object")
@@ -64,6 +74,9 @@ pub async fn attach<C, O>(
     let file = cx.attachments()?.download(&attachment.url).await;
     let file = file.with_context(|| format!("the attachment {name:?}"))?;
     let bytes = api::bytes(file, LARGEST, &format!("the attachment {name:?}")).await?;
-    record.insert(field.name.clone(), base64_simd::STANDARD.encode_to_string(&bytes).into());
+    record.insert(
+        field.name.clone(),
+        base64_simd::STANDARD.encode_to_string(&bytes).into(),
+    );
     Ok(Some(field.name.clone()))
 }

@@ -38,9 +38,15 @@ pub struct Created {
 }
 
 /// Emits what came in, and the id.
-pub async fn create_account(message: Message<Account>, cx: Context<Value, Created>) -> anyhow::Result<()> {
+pub async fn create_account(
+    message: Message<Account>,
+    cx: Context<Value, Created>,
+) -> anyhow::Result<()> {
     let account = message.body;
-    anyhow::ensure!(!account.name.trim().is_empty(), "`Name` is empty: an account needs a name");
+    anyhow::ensure!(
+        !account.name.trim().is_empty(),
+        "`Name` is empty: an account needs a name"
+    );
     let request = Api::new(cx.oauth()).post("sobjects/Account").json(&account);
     let created: Value = api::json(request).await?;
     let id = created["id"].as_str().unwrap_or_default().to_owned();

@@ -43,11 +43,19 @@ pub struct Response {
 }
 
 /// More than one record found is an error, and nothing is deleted.
-pub async fn delete(message: Message<Criteria>, cx: Context<Config, Deleted>) -> anyhow::Result<()> {
+pub async fn delete(
+    message: Message<Criteria>,
+    cx: Context<Config, Deleted>,
+) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config { sobject, lookup_field, .. } = &cx.config;
+    let Config {
+        sobject,
+        lookup_field,
+        ..
+    } = &cx.config;
     let value = message.body.value(lookup_field);
-    let value = value.with_context(|| format!("the message has no value for `{lookup_field}` to look for"))?;
+    let value = value
+        .with_context(|| format!("the message has no value for `{lookup_field}` to look for"))?;
     let id = match lookup_field.as_str().eq_ignore_ascii_case("Id") {
         true => api::as_text("Id", Some(value))?,
         false => {
@@ -56,10 +64,16 @@ pub async fn delete(message: Message<Criteria>, cx: Context<Config, Deleted>) ->
             found.and_then(|record| record.get("Id")?.as_str().map(str::to_owned))
         }
     };
-    let Some(id) = id else { return cx.data(&Deleted { response: None }).await };
+    let Some(id) = id else {
+        return cx.data(&Deleted { response: None }).await;
+    };
     let path = format!("sobjects/{sobject}/{}", api::segment(&id)?);
     let response = match api::send(api.delete(&path)).await {
-        Ok(_) => Some(Response { id, success: true, errors: vec![] }),
+        Ok(_) => Some(Response {
+            id,
+            success: true,
+            errors: vec![],
+        }),
         Err(error) if Refusal::of(&error).is_some_and(is_gone) => {
             // The same is said where there is no such object at all, which is an error.
             Object::of(&api, sobject).await?;
@@ -72,5 +86,6 @@ pub async fn delete(message: Message<Criteria>, cx: Context<Config, Deleted>) ->
 
 /// There is no such record, or no longer.
 fn is_gone(refusal: &Refusal) -> bool {
-    refusal.status == StatusCode::NOT_FOUND && (refusal.has_code("NOT_FOUND") || refusal.has_code("ENTITY_IS_DELETED"))
+    refusal.status == StatusCode::NOT_FOUND
+        && (refusal.has_code("NOT_FOUND") || refusal.has_code("ENTITY_IS_DELETED"))
 }

@@ -32,7 +32,10 @@ pub struct Config {
 }
 
 /// Emits the record, or an empty object where none is found or looked for and that is allowed.
-pub async fn lookup_object(message: Message<Criteria>, cx: Context<Config, Record>) -> anyhow::Result<()> {
+pub async fn lookup_object(
+    message: Message<Criteria>,
+    cx: Context<Config, Record>,
+) -> anyhow::Result<()> {
     let config = &cx.config;
     let (object, field) = (&config.sobject, &config.lookup_field);
     let Some(value) = message.body.value(field) else {
@@ -56,12 +59,32 @@ pub async fn lookup_object(message: Message<Criteria>, cx: Context<Config, Recor
     if config.pass_binary_data
         && let Some(blob) = described.blob()
     {
-        let id = found.body.get("Id").and_then(Value::as_str).context("the record has no Id")?;
-        let request = api.get(&format!("sobjects/{object}/{}/{}", api::segment(id)?, blob.name));
+        let id = found
+            .body
+            .get("Id")
+            .and_then(Value::as_str)
+            .context("the record has no Id")?;
+        let request = api.get(&format!(
+            "sobjects/{object}/{}/{}",
+            api::segment(id)?,
+            blob.name
+        ));
         let file = api::send(request).await?;
-        let name = found.body.get("Name").and_then(Value::as_str).unwrap_or(&blob.name).to_owned();
-        let kind = found.body.get("ContentType").and_then(Value::as_str).unwrap_or("application/octet-stream");
-        let stored = cx.attachments()?.upload(Body::wrap_stream(file.bytes_stream()), kind).await?;
+        let name = found
+            .body
+            .get("Name")
+            .and_then(Value::as_str)
+            .unwrap_or(&blob.name)
+            .to_owned();
+        let kind = found
+            .body
+            .get("ContentType")
+            .and_then(Value::as_str)
+            .unwrap_or("application/octet-stream");
+        let stored = cx
+            .attachments()?
+            .upload(Body::wrap_stream(file.bytes_stream()), kind)
+            .await?;
         let attachment = Attachment {
             url: stored.url,
             content_type: Some(stored.content_type),

@@ -64,8 +64,17 @@ struct Range {
 }
 
 /// Emits `{"results": […]}`, or the records themselves.
-pub async fn lookup_objects(message: Message<Record>, cx: Context<Config, Value>) -> anyhow::Result<()> {
-    let Config { sobject, include_deleted, output_method, term_number, max_fetch } = &cx.config;
+pub async fn lookup_objects(
+    message: Message<Record>,
+    cx: Context<Config, Value>,
+) -> anyhow::Result<()> {
+    let Config {
+        sobject,
+        include_deleted,
+        output_method,
+        term_number,
+        max_fetch,
+    } = &cx.config;
     let terms = term_number.unwrap_or(1);
     anyhow::ensure!(terms <= 99, "the field `termNumber` must be from 0 to 99");
     let api = Api::new(cx.oauth());
@@ -77,20 +86,30 @@ pub async fn lookup_objects(message: Message<Record>, cx: Context<Config, Value>
         OutputMethod::Page => {
             let size = range.page_size.unwrap_or(DEFAULT_SIZE);
             anyhow::ensure!(size > 0, "`pageSize` must be at least 1");
-            let skip = size.checked_mul(range.page_number.unwrap_or(0)).filter(|skip| *skip <= MAX_SKIPPED);
+            let skip = size
+                .checked_mul(range.page_number.unwrap_or(0))
+                .filter(|skip| *skip <= MAX_SKIPPED);
             let skip = skip.context("`pageNumber` is too far behind: search for fewer records")?;
             (skip, size)
         }
         _ => (0, limit),
     };
-    let mut query = format!("SELECT {} FROM {}", object.shown().collect::<Vec<_>>().join(", "), object.name);
+    let mut query = format!(
+        "SELECT {} FROM {}",
+        object.shown().collect::<Vec<_>>().join(", "),
+        object.name
+    );
     if let Some(condition) = condition {
         query += &format!(" WHERE {condition}");
     }
     // Pages have to fit together.
     query += " ORDER BY Id";
     // What OFFSET cannot skip is read and left out.
-    let (offset, left_out) = if skip > MAX_OFFSET { (0, skip) } else { (skip, 0) };
+    let (offset, left_out) = if skip > MAX_OFFSET {
+        (0, skip)
+    } else {
+        (skip, 0)
+    };
     query += &format!(" LIMIT {}", take.saturating_add(left_out).max(1));
     if offset > 0 {
         query += &format!(" OFFSET {offset}");

@@ -38,13 +38,25 @@ pub struct Input {
 /// between pages, which has the message come again, must not double any.
 pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config { batch_size, allow_result_as_set, include_deleted, max_fetch } = cx.config;
-    anyhow::ensure!(!message.body.query.trim().is_empty(), "`query` is empty: it must be SOQL");
-    let pages = Pages::of(&api, message.body.query).with_deleted(include_deleted).of_size(batch_size);
+    let Config {
+        batch_size,
+        allow_result_as_set,
+        include_deleted,
+        max_fetch,
+    } = cx.config;
+    anyhow::ensure!(
+        !message.body.query.trim().is_empty(),
+        "`query` is empty: it must be SOQL"
+    );
+    let pages = Pages::of(&api, message.body.query)
+        .with_deleted(include_deleted)
+        .of_size(batch_size);
     let records = pages.first(max_fetch.unwrap_or(MAX_FETCH)).await?;
     if allow_result_as_set {
         let result = records.into_iter().map(Value::Object).collect();
-        return cx.data(&Record::from_iter([("result".to_owned(), result)])).await;
+        return cx
+            .data(&Record::from_iter([("result".to_owned(), result)]))
+            .await;
     }
     cx.data_all(stream::iter(records)).await
 }

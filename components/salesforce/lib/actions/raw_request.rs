@@ -28,16 +28,22 @@ pub async fn raw_request(message: Message<Input>, cx: Context<Value, Value>) -> 
         _ => anyhow::bail!("`method` must be one of GET, POST, PUT, PATCH, DELETE, HEAD"),
     };
     let path = path.trim();
-    anyhow::ensure!(!path.is_empty(), "`path` is empty: give one such as sobjects/Account");
+    anyhow::ensure!(
+        !path.is_empty(),
+        "`path` is empty: give one such as sobjects/Account"
+    );
     let mut request = Api::new(cx.oauth()).request(method, path);
     if let Some(body) = body.filter(|body| !body.is_null()) {
         request = request.json(&body);
     }
     let answer = api::send(request).await?;
-    let bytes = api::bytes(answer, api::LONGEST, "Salesforce's answer").await.context("reading Salesforce's answer")?;
+    let bytes = api::bytes(answer, api::LONGEST, "Salesforce's answer")
+        .await
+        .context("reading Salesforce's answer")?;
     let answer = match bytes.is_empty() {
         true => json!({}),
-        false => serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&bytes) })),
+        false => serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&bytes) })),
     };
     cx.data(&answer).await
 }

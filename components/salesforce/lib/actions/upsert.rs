@@ -43,20 +43,38 @@ pub struct Upserted {
 
 impl Upserted {
     fn new(id: impl Into<String>, created: bool) -> Self {
-        Self { id: id.into(), success: true, created, errors: vec![] }
+        Self {
+            id: id.into(),
+            success: true,
+            created,
+            errors: vec![],
+        }
     }
 }
 
 /// Without a value to look for it creates; more than one record found is an error.
 pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config { sobject, type_of_search, lookup_field, utilize_attachment } = &cx.config;
+    let Config {
+        sobject,
+        type_of_search,
+        lookup_field,
+        utilize_attachment,
+    } = &cx.config;
     let mut record = message.body.clone();
     if *utilize_attachment {
         create::attach(&api, sobject, &message, &cx, &mut record).await?;
     }
-    anyhow::ensure!(!record.is_empty(), "there are no fields for {sobject}: the message's body is empty");
-    let named = |record: &Record, wanted: &str| record.keys().find(|name| name.eq_ignore_ascii_case(wanted)).cloned();
+    anyhow::ensure!(
+        !record.is_empty(),
+        "there are no fields for {sobject}: the message's body is empty"
+    );
+    let named = |record: &Record, wanted: &str| {
+        record
+            .keys()
+            .find(|name| name.eq_ignore_ascii_case(wanted))
+            .cloned()
+    };
     if type_of_search.is_none()
         && let Some(own) = named(&record, "Id")
         && let id = record.remove(&own)
@@ -88,12 +106,20 @@ pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> 
             let value = value.unwrap_or_default();
             let found = lookup::only(&api, &object, lookup_field, &value, "Id").await?;
             let field = object.field(lookup_field.as_str())?;
-            let may_be_written = if found.is_some() { field.updateable } else { field.createable };
+            let may_be_written = if found.is_some() {
+                field.updateable
+            } else {
+                field.createable
+            };
             if !may_be_written {
                 // It was for looking only.
                 key.iter().for_each(|key| drop(record.remove(key)));
             }
-            match found.as_ref().and_then(|found| found.get("Id")).and_then(Value::as_str) {
+            match found
+                .as_ref()
+                .and_then(|found| found.get("Id"))
+                .and_then(Value::as_str)
+            {
                 Some(id) => update(&api, sobject, id, &record).await?,
                 None => insert(&api, sobject, &record).await?,
             }
@@ -122,13 +148,16 @@ async fn by_external_id(
     record: &Record,
 ) -> anyhow::Result<Upserted> {
     let path = format!("sobjects/{object}/{field}/{}", api::segment(value)?);
-    let answer: Option<Upserted> = api::json(api.patch(&path).json(record).idempotent(true)).await?;
+    let answer: Option<Upserted> =
+        api::json(api.patch(&path).json(record).idempotent(true)).await?;
     match answer {
         Some(upserted) => Ok(upserted),
         // Old versions of the API do not tell the id of a record that they have changed.
         None => {
             let found: Value = api::json(api.get(&path).query(&[("fields", "Id")])).await?;
-            let id = found["Id"].as_str().context("Salesforce does not tell the id of the changed record")?;
+            let id = found["Id"]
+                .as_str()
+                .context("Salesforce does not tell the id of the changed record")?;
             Ok(Upserted::new(id, false))
         }
     }

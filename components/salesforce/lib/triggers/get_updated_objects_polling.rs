@@ -61,11 +61,20 @@ impl Trigger for UpdatedObjects {
     type Snapshot = Position;
     type Output = Value;
 
-    async fn poll(&self, since: Option<Position>, cx: &Context<Config, Value>) -> anyhow::Result<Option<Position>> {
+    async fn poll(
+        &self,
+        since: Option<Position>,
+        cx: &Context<Config, Value>,
+    ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let page_size = config.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
-        anyhow::ensure!((1..=10_000).contains(&page_size), "the field `pageSize` must be from 1 to 10000");
-        let time = |field: &str, text: &str| soql::instant(text).with_context(|| format!("the field `{field}`"));
+        anyhow::ensure!(
+            (1..=10_000).contains(&page_size),
+            "the field `pageSize` must be from 1 to 10000"
+        );
+        let time = |field: &str, text: &str| {
+            soql::instant(text).with_context(|| format!("the field `{field}`"))
+        };
         let start = time("startTime", config.start_time.as_deref().unwrap_or(EPOCH))?;
         let mut position = since.unwrap_or_else(|| Position::from_start(start));
 
@@ -81,10 +90,21 @@ impl Trigger for UpdatedObjects {
         if let Some(end) = &config.end_time {
             conditions.push(format!("LastModifiedDate < {}", time("endTime", end)?));
         }
-        let select = linked::select(&api, &object, &selected(&config.selected_fields)?, &config.linked_objects).await?;
+        let select = linked::select(
+            &api,
+            &object,
+            &selected(&config.selected_fields)?,
+            &config.linked_objects,
+        )
+        .await?;
         loop {
             let mut conditions = conditions.clone();
-            conditions.insert(0, position.condition().context("the step's snapshot; reset it on the platform")?);
+            conditions.insert(
+                0,
+                position
+                    .condition()
+                    .context("the step's snapshot; reset it on the platform")?,
+            );
             let query = format!(
                 "SELECT {select} FROM {} WHERE {} ORDER BY LastModifiedDate, Id LIMIT {page_size}",
                 object.name,
@@ -92,7 +112,9 @@ impl Trigger for UpdatedObjects {
             );
             let records = Pages::of(&api, query).first(page_size).await?;
             let count = records.len();
-            let Some(last) = records.last() else { return Ok(None) };
+            let Some(last) = records.last() else {
+                return Ok(None);
+            };
             position = behind(last)?;
             match config.emit_behavior {
                 EmitBehavior::EmitIndividually => cx.data_all(stream::iter(records)).await?,
@@ -112,9 +134,17 @@ fn selected(fields: &[String]) -> anyhow::Result<Vec<Name>> {
         return Ok(vec![]);
     }
     let mut names = Vec::new();
-    for field in fields.iter().map(String::as_str).chain(["Id", "LastModifiedDate"]) {
-        let name = Name::new(field).with_context(|| format!("the field `selectedFields`: {field:?} is no API name"))?;
-        if !names.iter().any(|known: &Name| known.as_str().eq_ignore_ascii_case(field)) {
+    for field in fields
+        .iter()
+        .map(String::as_str)
+        .chain(["Id", "LastModifiedDate"])
+    {
+        let name = Name::new(field)
+            .with_context(|| format!("the field `selectedFields`: {field:?} is no API name"))?;
+        if !names
+            .iter()
+            .any(|known: &Name| known.as_str().eq_ignore_ascii_case(field))
+        {
             names.push(name);
         }
     }
@@ -122,6 +152,11 @@ fn selected(fields: &[String]) -> anyhow::Result<Vec<Name>> {
 }
 
 fn behind(record: &Record) -> anyhow::Result<Position> {
-    let text = |name: &str| record.get(name).and_then(Value::as_str).with_context(|| format!("a record has no {name}"));
+    let text = |name: &str| {
+        record
+            .get(name)
+            .and_then(Value::as_str)
+            .with_context(|| format!("a record has no {name}"))
+    };
     Ok(Position::behind(text("LastModifiedDate")?, text("Id")?))
 }

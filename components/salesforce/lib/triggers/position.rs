@@ -40,13 +40,22 @@ enum Stored {
 impl From<Stored> for Position {
     fn from(stored: Stored) -> Self {
         match stored {
-            Stored::Current { last_modification_time, last_seen_id } => {
-                Self { last_modification_time, last_seen_id, inclusive: true }
-            }
+            Stored::Current {
+                last_modification_time,
+                last_seen_id,
+            } => Self {
+                last_modification_time,
+                last_seen_id,
+                inclusive: true,
+            },
             Stored::NextStart { next_start_time } => Self::from_start(next_start_time),
-            Stored::Previous { previous_last_modified: time } | Stored::Time(time) => {
-                Self { inclusive: false, ..Self::from_start(time) }
+            Stored::Previous {
+                previous_last_modified: time,
             }
+            | Stored::Time(time) => Self {
+                inclusive: false,
+                ..Self::from_start(time)
+            },
         }
     }
 }
@@ -54,12 +63,20 @@ impl From<Stored> for Position {
 impl Position {
     /// Before everything that was changed at this time or later.
     pub fn from_start(time: impl Into<String>) -> Self {
-        Self { last_modification_time: time.into(), last_seen_id: None, inclusive: true }
+        Self {
+            last_modification_time: time.into(),
+            last_seen_id: None,
+            inclusive: true,
+        }
     }
 
     /// Behind this record.
     pub fn behind(time: impl Into<String>, id: impl Into<String>) -> Self {
-        Self { last_modification_time: time.into(), last_seen_id: Some(id.into()), inclusive: false }
+        Self {
+            last_modification_time: time.into(),
+            last_seen_id: Some(id.into()),
+            inclusive: false,
+        }
     }
 
     /// What comes after it, as a condition of SOQL.
@@ -70,7 +87,10 @@ impl Position {
                 let id = soql::text(id);
                 format!("((LastModifiedDate = {time} AND Id > {id}) OR LastModifiedDate > {time})")
             }
-            None => format!("LastModifiedDate {} {time}", if self.inclusive { ">=" } else { ">" }),
+            None => format!(
+                "LastModifiedDate {} {time}",
+                if self.inclusive { ">=" } else { ">" }
+            ),
         })
     }
 }
@@ -87,9 +107,18 @@ mod tests {
                 json!({ "lastModificationTime": "2024-06-01T00:00:01.000+0000", "lastSeenId": "0015" }),
                 "((LastModifiedDate = 2024-06-01T00:00:01.000Z AND Id > '0015') OR LastModifiedDate > 2024-06-01T00:00:01.000Z)",
             ),
-            (json!({ "nextStartTime": "2024-06-01T00:00:01Z" }), "LastModifiedDate >= 2024-06-01T00:00:01.000Z"),
-            (json!({ "previousLastModified": "2024-06-01T00:00:01Z" }), "LastModifiedDate > 2024-06-01T00:00:01.000Z"),
-            (json!("2024-06-01T00:00:01.000+0000"), "LastModifiedDate > 2024-06-01T00:00:01.000Z"),
+            (
+                json!({ "nextStartTime": "2024-06-01T00:00:01Z" }),
+                "LastModifiedDate >= 2024-06-01T00:00:01.000Z",
+            ),
+            (
+                json!({ "previousLastModified": "2024-06-01T00:00:01Z" }),
+                "LastModifiedDate > 2024-06-01T00:00:01.000Z",
+            ),
+            (
+                json!("2024-06-01T00:00:01.000+0000"),
+                "LastModifiedDate > 2024-06-01T00:00:01.000Z",
+            ),
         ] {
             let position: Position = serde_json::from_value(snapshot).unwrap();
             assert_eq!(position.condition().unwrap(), condition);
@@ -99,7 +128,16 @@ mod tests {
     #[test]
     fn given_a_snapshot_that_somebody_has_tampered_with_then_it_cannot_change_the_query() {
         let position = Position::behind("2024-06-01T00:00:01Z", "x') OR (Name != '");
-        assert!(position.condition().unwrap().contains(r"'x\') OR (Name != \''"));
-        assert!(Position::from_start("1 OR Name != null").condition().is_err());
+        assert!(
+            position
+                .condition()
+                .unwrap()
+                .contains(r"'x\') OR (Name != \''")
+        );
+        assert!(
+            Position::from_start("1 OR Name != null")
+                .condition()
+                .is_err()
+        );
     }
 }

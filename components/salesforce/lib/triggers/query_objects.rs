@@ -30,7 +30,10 @@ pub struct Found {
 
 /// Trigger "Query objects".
 pub async fn query_objects(_: Message<NoBody>, cx: Context<Config, Found>) -> anyhow::Result<()> {
-    anyhow::ensure!(!cx.config.query.trim().is_empty(), "the field `query` is empty: it must be SOQL");
+    anyhow::ensure!(
+        !cx.config.query.trim().is_empty(),
+        "the field `query` is empty: it must be SOQL"
+    );
     let found = all(&Api::new(cx.oauth()), &cx.config.query).await?;
     cx.data(&found).await
 }
@@ -48,5 +51,9 @@ async fn all(api: &Api, query: &str) -> anyhow::Result<Found> {
         total_size = page.total_size;
         records.extend(page.records);
     }
-    Ok(Found { total_size, done: true, records })
+    Ok(Found {
+        total_size,
+        done: true,
+        records,
+    })
 }

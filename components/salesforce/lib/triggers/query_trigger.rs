@@ -35,16 +35,26 @@ pub enum OutputMethod {
 /// Emits each record as pages come, or `{"records": […]}` with all of them; where nothing is found, an empty object.
 pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config { query, output_method, dont_emit_on_empty_results } = &cx.config;
-    anyhow::ensure!(!query.trim().is_empty(), "the field `query` is empty: it must be SOQL");
+    let Config {
+        query,
+        output_method,
+        dont_emit_on_empty_results,
+    } = &cx.config;
+    anyhow::ensure!(
+        !query.trim().is_empty(),
+        "the field `query` is empty: it must be SOQL"
+    );
     let mut pages = Pages::of(&api, query);
     if *output_method == OutputMethod::EmitAll {
         let records = pages.first(usize::MAX).await?;
         return match records.is_empty() && *dont_emit_on_empty_results {
             true => Ok(()),
             false => {
-                cx.data(&Record::from_iter([("records".to_owned(), records.into_iter().map(Value::Object).collect())]))
-                    .await
+                cx.data(&Record::from_iter([(
+                    "records".to_owned(),
+                    records.into_iter().map(Value::Object).collect(),
+                )]))
+                .await
             }
         };
     }
@@ -62,7 +72,9 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
 /// Trouble that passes would have the poll come again, and what was emitted before it with it.
 fn final_if(emitted: bool, error: anyhow::Error) -> anyhow::Error {
     match emitted {
-        true => anyhow::anyhow!("{error:#}; the records of the pages before were emitted, the others were not"),
+        true => anyhow::anyhow!(
+            "{error:#}; the records of the pages before were emitted, the others were not"
+        ),
         false => error,
     }
 }

@@ -11,9 +11,21 @@ async fn given_choices_that_are_left_empty_or_null_then_they_are_the_usual_ones(
     org.api.pass(2);
     for none in [json!(""), json!(null)] {
         for (function, fields, body) in [
-            ("getUpdatedObjectsPolling", json!({ "sobject": "Account", "emitBehavior": none }), json!({})),
-            ("queryTrigger", json!({ "query": "SELECT Id FROM Account", "outputMethod": none }), json!({})),
-            ("lookupObjects", json!({ "sobject": "Account", "outputMethod": none, "termNumber": 0 }), json!({})),
+            (
+                "getUpdatedObjectsPolling",
+                json!({ "sobject": "Account", "emitBehavior": none }),
+                json!({}),
+            ),
+            (
+                "queryTrigger",
+                json!({ "query": "SELECT Id FROM Account", "outputMethod": none }),
+                json!({}),
+            ),
+            (
+                "lookupObjects",
+                json!({ "sobject": "Account", "outputMethod": none, "termNumber": 0 }),
+                json!({}),
+            ),
             (
                 "lookupObject",
                 json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Name" }),
@@ -31,26 +43,48 @@ async fn given_choices_that_are_left_empty_or_null_then_they_are_the_usual_ones(
             ),
         ] {
             let emitted = org.run(function, fields, body).await;
-            assert_eq!(emitted.verdict, Verdict::Acknowledged, "{function} {none}: {:?}", emitted.events);
-            assert!(!emitted.events.iter().any(|event| matches!(event, Event::Error(_))), "{function}: {emitted:?}");
+            assert_eq!(
+                emitted.verdict,
+                Verdict::Acknowledged,
+                "{function} {none}: {:?}",
+                emitted.events
+            );
+            assert!(
+                !emitted
+                    .events
+                    .iter()
+                    .any(|event| matches!(event, Event::Error(_))),
+                "{function}: {emitted:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn given_a_timeout_that_is_none_or_beyond_all_clocks_then_no_job_is_begun() {
-    for timeout in [json!(0), json!("0"), json!(u64::MAX), json!("18446744073709551615")] {
+    for timeout in [
+        json!(0),
+        json!("0"),
+        json!(u64::MAX),
+        json!("18446744073709551615"),
+    ] {
         let org = Org::new().await;
         let body = json!({ "attachmentUrl": org.file("rows.csv", "Name\nA\n") });
         let fields = json!({ "operation": "insert", "sobject": "Account", "timeout": timeout });
-        for (function, body) in [("bulk_cud", body), ("bulk_q", json!({ "query": "SELECT Id FROM Account" }))] {
+        for (function, body) in [
+            ("bulk_cud", body),
+            ("bulk_q", json!({ "query": "SELECT Id FROM Account" })),
+        ] {
             let emitted = org.run(function, fields.clone(), body).await;
             assert!(
                 matches!(&emitted.events[..], [Event::Error(text)] if text.contains("timeout")),
                 "{function} {timeout}: {:?}",
                 emitted.events
             );
-            assert!(org.api.calls_like("POST .*jobs").is_empty(), "{function} {timeout}");
+            assert!(
+                org.api.calls_like("POST .*jobs").is_empty(),
+                "{function} {timeout}"
+            );
         }
     }
 }
@@ -70,8 +104,13 @@ async fn given_a_file_that_no_record_can_hold_then_it_is_an_error_before_it_fill
     let org = Org::new().await;
     let file = org.file("large", &"x".repeat(37 << 20));
     let fields = json!({ "sobject": "Attachment", "utilizeAttachment": "on" });
-    let message = json!({ "body": { "Name": "large" }, "attachments": { "large": { "url": file } } });
-    let emitted = org.harness("create", fields, org.provider.issue()).run_message(message).await.unwrap();
+    let message =
+        json!({ "body": { "Name": "large" }, "attachments": { "large": { "url": file } } });
+    let emitted = org
+        .harness("create", fields, org.provider.issue())
+        .run_message(message)
+        .await
+        .unwrap();
     assert!(
         matches!(&emitted.events[..], [Event::Error(text)] if text.contains("larger than 36 MB")),
         "{:?}",

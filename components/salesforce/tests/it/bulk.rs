@@ -8,16 +8,26 @@ use serde_json::{Value, json};
 async fn change(org: &Org, operation: &str, csv: &str, body: Value) -> Emitted {
     let mut body = body;
     body["attachmentUrl"] = org.file("rows.csv", csv).into();
-    org.run("bulk_cud", json!({ "operation": operation, "sobject": "Account" }), body).await
+    org.run(
+        "bulk_cud",
+        json!({ "operation": operation, "sobject": "Account" }),
+        body,
+    )
+    .await
 }
 
 fn result(emitted: &Emitted) -> Vec<Value> {
     assert_eq!(emitted.verdict, Verdict::Acknowledged, "{emitted:?}");
-    emitted.data::<Value>()[0]["result"].as_array().unwrap_or_else(|| panic!("{emitted:?}")).clone()
+    emitted.data::<Value>()[0]["result"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{emitted:?}"))
+        .clone()
 }
 
 fn error(emitted: &Emitted) -> &str {
-    let [Event::Error(text)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    let [Event::Error(text)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
     text
 }
 
@@ -28,12 +38,33 @@ async fn given_rows_then_insert_creates_them_and_says_which_were_not_and_why() {
     let csv = "Name,NumberOfEmployees\n\"A, \"\"quoted\"\"\",5\n,7\nB,many\n";
     let result = result(&change(&org, "insert", csv, json!({})).await);
     let done = json!({ "success": true, "created": true, "errors": [] });
-    assert_eq!((&result[0]["success"], &result[0]["created"]), (&done["success"], &done["created"]));
-    assert_eq!(org.api.record("Account", result[0]["id"].as_str().unwrap()).unwrap()["Name"], "A, \"quoted\"");
-    assert_eq!(result[0]["row"]["NumberOfEmployees"], "5", "which row the new id is of");
-    for (row, code, employees) in [(1, "REQUIRED_FIELD_MISSING", "7"), (2, "JSON_PARSER_ERROR", "many")] {
-        assert_eq!((&result[row]["success"], result[row].get("id")), (&json!(false), None));
-        assert!(result[row]["errors"][0].as_str().unwrap().contains(code), "{}", result[row]);
+    assert_eq!(
+        (&result[0]["success"], &result[0]["created"]),
+        (&done["success"], &done["created"])
+    );
+    assert_eq!(
+        org.api
+            .record("Account", result[0]["id"].as_str().unwrap())
+            .unwrap()["Name"],
+        "A, \"quoted\""
+    );
+    assert_eq!(
+        result[0]["row"]["NumberOfEmployees"], "5",
+        "which row the new id is of"
+    );
+    for (row, code, employees) in [
+        (1, "REQUIRED_FIELD_MISSING", "7"),
+        (2, "JSON_PARSER_ERROR", "many"),
+    ] {
+        assert_eq!(
+            (&result[row]["success"], result[row].get("id")),
+            (&json!(false), None)
+        );
+        assert!(
+            result[row]["errors"][0].as_str().unwrap().contains(code),
+            "{}",
+            result[row]
+        );
         assert_eq!(result[row]["row"]["NumberOfEmployees"], employees);
     }
     assert_eq!((result.len(), org.api.records("Account").len()), (3, 1));
@@ -43,22 +74,42 @@ async fn given_rows_then_insert_creates_them_and_says_which_were_not_and_why() {
 async fn given_ids_then_update_and_delete_change_these_records() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Old" }));
-    let updated = result(&change(&org, "update", &format!("Id,Name\r\n{id},New\r\n"), json!({})).await);
-    assert_eq!(updated, [json!({ "id": id, "success": true, "created": false, "errors": [] })]);
+    let updated = result(
+        &change(
+            &org,
+            "update",
+            &format!("Id,Name\r\n{id},New\r\n"),
+            json!({}),
+        )
+        .await,
+    );
+    assert_eq!(
+        updated,
+        [json!({ "id": id, "success": true, "created": false, "errors": [] })]
+    );
     assert_eq!(org.api.record("Account", &id).unwrap()["Name"], "New");
     let deleted = result(&change(&org, "delete", &format!("Id\n{id}\n"), json!({})).await);
-    assert_eq!((&deleted[0]["id"], &deleted[0]["success"]), (&json!(id), &json!(true)));
+    assert_eq!(
+        (&deleted[0]["id"], &deleted[0]["success"]),
+        (&json!(id), &json!(true))
+    );
     assert_eq!(org.api.record("Account", &id), None);
 }
 
 #[tokio::test]
 async fn given_an_external_id_then_upsert_creates_and_changes() {
     let org = Org::new().await;
-    let id = org.api.insert("Account", json!({ "Name": "Old", "ErpId__c": "1" }));
+    let id = org
+        .api
+        .insert("Account", json!({ "Name": "Old", "ErpId__c": "1" }));
     let csv = "ErpId__c,Name\n1,New\n2,Other\n";
     let result = result(&change(&org, "upsert", csv, json!({ "extIdField": "ErpId__c" })).await);
     assert_eq!(
-        (&result[0]["id"], &result[0]["created"], &result[1]["created"]),
+        (
+            &result[0]["id"],
+            &result[0]["created"],
+            &result[1]["created"]
+        ),
         (&json!(id), &json!(false), &json!(true))
     );
     assert_eq!(org.api.records("Account").len(), 2);
@@ -70,7 +121,11 @@ async fn given_an_attachment_and_no_address_then_the_attachment_is_the_file() {
     let url = org.file("rows.csv", "Name\nA\nB\n");
     let message = json!({ "body": {}, "attachments": { "rows.csv": { "url": url, "content-type": "text/csv" } } });
     let fields = json!({ "operation": "insert", "sobject": "Account" });
-    let emitted = org.harness("bulk_cud", fields, org.provider.issue()).run_message(message).await.unwrap();
+    let emitted = org
+        .harness("bulk_cud", fields, org.provider.issue())
+        .run_message(message)
+        .await
+        .unwrap();
     assert_eq!(result(&emitted).len(), 2);
     assert_eq!(org.api.records("Account").len(), 2);
 }
@@ -78,9 +133,19 @@ async fn given_an_attachment_and_no_address_then_the_attachment_is_the_file() {
 #[tokio::test]
 async fn given_a_job_that_fails_as_a_whole_then_the_error_has_salesforces_reason() {
     let org = Org::new().await;
-    org.api.fail_jobs(Some("InvalidBatch : Field name not found : Nope"));
-    assert!(error(&change(&org, "insert", "Nope\n1\n", json!({})).await).contains("Field name not found : Nope"));
-    let emitted = org.run("bulk_q", json!({}), json!({ "query": "SELECT Id FROM Account" })).await;
+    org.api
+        .fail_jobs(Some("InvalidBatch : Field name not found : Nope"));
+    assert!(
+        error(&change(&org, "insert", "Nope\n1\n", json!({})).await)
+            .contains("Field name not found : Nope")
+    );
+    let emitted = org
+        .run(
+            "bulk_q",
+            json!({}),
+            json!({ "query": "SELECT Id FROM Account" }),
+        )
+        .await;
     assert!(error(&emitted).contains("Field name not found : Nope"));
     assert!(org.platform.object_ids().iter().all(|id| id == "rows.csv"));
 }
@@ -91,18 +156,27 @@ async fn given_a_job_that_takes_longer_than_its_timeout_then_the_error_says_that
     org.api.set_job_pace(100);
     let url = org.file("rows.csv", "Name\nA\n");
     let fields = json!({ "operation": "insert", "sobject": "Account", "timeout": "1" });
-    let emitted = org.run("bulk_cud", fields, json!({ "attachmentUrl": url })).await;
+    let emitted = org
+        .run("bulk_cud", fields, json!({ "attachmentUrl": url }))
+        .await;
     let text = error(&emitted);
-    assert!(text.contains("not done after 1 s") && text.contains("timeout"), "{text}");
+    assert!(
+        text.contains("not done after 1 s") && text.contains("timeout"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn given_an_upload_that_is_refused_then_the_job_is_aborted() {
     let org = Org::new().await;
-    org.api.fail("PUT", [Fault::Refused(400, "INVALIDJOB", "no")]);
+    org.api
+        .fail("PUT", [Fault::Refused(400, "INVALIDJOB", "no")]);
     assert!(error(&change(&org, "insert", "Name\nA\n", json!({})).await).contains("INVALIDJOB"));
     let aborts = org.api.calls_like("PATCH");
-    assert_eq!((aborts.len(), &aborts[0].body["state"]), (1, &json!("Aborted")));
+    assert_eq!(
+        (aborts.len(), &aborts[0].body["state"]),
+        (1, &json!("Aborted"))
+    );
 }
 
 #[tokio::test]
@@ -110,36 +184,56 @@ async fn given_trouble_after_a_job_was_begun_then_its_rows_are_not_created_a_sec
     let org = Org::new().await;
     org.api.set_job_pace(1);
     // Longer than a request is tried, while waiting for the job's end and for its results.
-    org.api.fail("GET .*/jobs/ingest/[^/]*$", [const { Fault::Throttled(0) }; 5]);
-    org.api.fail("GET .*/failedResults", [const { Fault::Refused(503, "SERVER_UNAVAILABLE", "busy") }; 4]);
+    org.api.fail(
+        "GET .*/jobs/ingest/[^/]*$",
+        [const { Fault::Throttled(0) }; 5],
+    );
+    org.api.fail(
+        "GET .*/failedResults",
+        [const { Fault::Refused(503, "SERVER_UNAVAILABLE", "busy") }; 4],
+    );
     let result = result(&change(&org, "insert", "Name\nA\n", json!({})).await);
     assert_eq!((result.len(), org.api.records("Account").len()), (1, 1));
     assert_eq!(org.api.calls_like("POST").len(), 1);
 }
 
 #[tokio::test]
-async fn given_a_lost_answer_to_the_end_of_the_upload_then_the_job_is_neither_begun_again_nor_aborted() {
+async fn given_a_lost_answer_to_the_end_of_the_upload_then_the_job_is_neither_begun_again_nor_aborted()
+ {
     let org = Org::new().await;
     org.api.fail("PATCH", [Fault::DropAnswer]);
     let result = result(&change(&org, "insert", "Name\nA\n", json!({})).await);
     assert_eq!((result.len(), org.api.records("Account").len()), (1, 1));
-    assert!(org.api.calls_like("PATCH").iter().all(|call| call.body["state"] == "UploadComplete"));
+    assert!(
+        org.api
+            .calls_like("PATCH")
+            .iter()
+            .all(|call| call.body["state"] == "UploadComplete")
+    );
 }
 
 #[tokio::test]
-async fn given_an_end_of_the_upload_that_is_refused_then_nothing_was_done_and_the_message_comes_again() {
+async fn given_an_end_of_the_upload_that_is_refused_then_nothing_was_done_and_the_message_comes_again()
+ {
     let org = Org::new().await;
     org.api.fail("PATCH", [const { Fault::Throttled(0) }; 4]);
     let emitted = change(&org, "insert", "Name\nA\n", json!({})).await;
-    assert!(matches!(&emitted.events[..], [Event::Rebound(_)]), "{emitted:?}");
+    assert!(
+        matches!(&emitted.events[..], [Event::Rebound(_)]),
+        "{emitted:?}"
+    );
     assert!(org.api.records("Account").is_empty());
-    assert_eq!(org.api.calls_like("PATCH").last().unwrap().body["state"], "Aborted");
+    assert_eq!(
+        org.api.calls_like("PATCH").last().unwrap().body["state"],
+        "Aborted"
+    );
 }
 
 async fn accounts(count: usize) -> Org {
     let org = Org::new().await;
     for n in 0..count {
-        org.api.insert("Account", json!({ "Name": format!("\"{n}\", it is") }));
+        org.api
+            .insert("Account", json!({ "Name": format!("\"{n}\", it is") }));
     }
     org
 }
@@ -149,23 +243,56 @@ async fn given_a_query_then_all_its_pages_become_one_csv_file_with_one_header() 
     let org = accounts(5).await;
     org.api.set_page_size(2);
     org.api.set_job_pace(1);
-    let emitted = org.run("bulk_q", json!({}), json!({ "query": "SELECT Id, Name FROM Account" })).await;
-    let [Event::Data(message)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    let emitted = org
+        .run(
+            "bulk_q",
+            json!({}),
+            json!({ "query": "SELECT Id, Name FROM Account" }),
+        )
+        .await;
+    let [Event::Data(message)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
     let attachment = &message["attachments"]["bulk_query.csv"];
-    assert_eq!((&message["body"]["url"], &attachment["content-type"]), (&attachment["url"], &json!("text/csv")));
+    assert_eq!(
+        (&message["body"]["url"], &attachment["content-type"]),
+        (&attachment["url"], &json!("text/csv"))
+    );
     let csv = org.stored(attachment);
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines.len(), 6, "{csv}");
-    assert!(lines[0].contains("Id") && lines[0].contains("Name"), "{csv}");
-    assert!(lines[1..].iter().enumerate().all(|(n, line)| line.contains(&format!("\"\"{n}\"\", it is"))), "{csv}");
+    assert!(
+        lines[0].contains("Id") && lines[0].contains("Name"),
+        "{csv}"
+    );
+    assert!(
+        lines[1..]
+            .iter()
+            .enumerate()
+            .all(|(n, line)| line.contains(&format!("\"\"{n}\"\", it is"))),
+        "{csv}"
+    );
 }
 
 #[tokio::test]
 async fn given_a_page_of_results_that_fails_then_there_is_no_file_and_no_message() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
-    org.api.fail("results.*locator", [Fault::Refused(400, "INVALID_QUERY_LOCATOR", "invalid locator")]);
-    let emitted = org.run("bulk_q", json!({}), json!({ "query": "SELECT Id, Name FROM Account" })).await;
+    org.api.fail(
+        "results.*locator",
+        [Fault::Refused(
+            400,
+            "INVALID_QUERY_LOCATOR",
+            "invalid locator",
+        )],
+    );
+    let emitted = org
+        .run(
+            "bulk_q",
+            json!({}),
+            json!({ "query": "SELECT Id, Name FROM Account" }),
+        )
+        .await;
     assert!(error(&emitted).contains("the results"), "{emitted:?}");
     assert!(org.platform.object_ids().is_empty());
 }
@@ -174,10 +301,30 @@ async fn given_a_page_of_results_that_fails_then_there_is_no_file_and_no_message
 async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_while_the_file_is_written() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
-    org.api.fail("results.*locator=4", [Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")]);
-    let emitted = org.run("bulk_q", json!({}), json!({ "query": "SELECT Name FROM Account" })).await;
-    let [Event::UpdateKeys(_), Event::Data(message)] = &emitted.events[..] else { panic!("{emitted:?}") };
-    assert_eq!(org.stored(&message["attachments"]["bulk_query.csv"]).lines().count(), 6);
+    org.api.fail(
+        "results.*locator=4",
+        [Fault::Refused(
+            401,
+            "INVALID_SESSION_ID",
+            "Session expired or invalid",
+        )],
+    );
+    let emitted = org
+        .run(
+            "bulk_q",
+            json!({}),
+            json!({ "query": "SELECT Name FROM Account" }),
+        )
+        .await;
+    let [Event::UpdateKeys(_), Event::Data(message)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
+    assert_eq!(
+        org.stored(&message["attachments"]["bulk_query.csv"])
+            .lines()
+            .count(),
+        6
+    );
     assert_eq!(org.provider.refreshes(), 1);
 }
 
@@ -185,11 +332,22 @@ async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_while_the
 async fn given_deleted_records_then_bulk_query_finds_them_only_when_asked_to() {
     let org = accounts(2).await;
     let id = org.api.records("Account")[0]["Id"].clone();
-    let by_id = json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
+    let by_id =
+        json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
     org.data("delete", by_id, json!({ "Id": id })).await;
     for (include_deleted, lines) in [("", 2), ("on", 3)] {
         let fields = json!({ "includeDeleted": include_deleted });
-        let found = org.data("bulk_q", fields, json!({ "query": "SELECT Id FROM Account" })).await;
-        assert_eq!(org.stored(&found[0]).lines().count(), lines, "{include_deleted:?}");
+        let found = org
+            .data(
+                "bulk_q",
+                fields,
+                json!({ "query": "SELECT Id FROM Account" }),
+            )
+            .await;
+        assert_eq!(
+            org.stored(&found[0]).lines().count(),
+            lines,
+            "{include_deleted:?}"
+        );
     }
 }

@@ -20,7 +20,12 @@ impl Call {
         }
     }
 
-    pub async fn make(self, org: &Org, fields: Value, tokens: Map<String, Value>) -> anyhow::Result<Value> {
+    pub async fn make(
+        self,
+        org: &Org,
+        fields: Value,
+        tokens: Map<String, Value>,
+    ) -> anyhow::Result<Value> {
         self.ask(org.harness(self.function(), fields, tokens)).await
     }
 
@@ -36,12 +41,19 @@ impl Call {
 /// Every one, with fields that it can work with.
 pub fn calls() -> Vec<(Call, Value)> {
     let account = || json!({ "sobject": "Account" });
-    let lookup = || json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
+    let lookup =
+        || json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
     vec![
         (Call::Model("create", "objectTypes"), json!({})),
         (Call::Model("lookupObject", "linkedObjectTypes"), account()),
-        (Call::Model("getUpdatedObjectsPolling", "getObjectFields"), account()),
-        (Call::Model("delete", "getLookupFields"), json!({ "sobject": "Account", "typeOfSearch": "uniqueFields" })),
+        (
+            Call::Model("getUpdatedObjectsPolling", "getObjectFields"),
+            account(),
+        ),
+        (
+            Call::Model("delete", "getLookupFields"),
+            json!({ "sobject": "Account", "typeOfSearch": "uniqueFields" }),
+        ),
         (Call::Metadata("create"), account()),
         (Call::Metadata("upsert"), lookup()),
         (Call::Metadata("delete"), lookup()),

@@ -11,32 +11,68 @@ use std::collections::BTreeSet;
 
 /// Every function with what it can work with: its fields, and a message's body.
 fn every(org: &Org) -> Vec<(&'static str, Value, Value)> {
-    let account =
-        |search: &str, field: &str| json!({ "sobject": "Account", "typeOfSearch": search, "lookupField": field });
+    let account = |search: &str, field: &str| json!({ "sobject": "Account", "typeOfSearch": search, "lookupField": field });
     let query = json!({ "query": "SELECT Id, Name FROM Account" });
     let csv = org.file("rows", "Name\nNew\n");
     let term = json!({ "fieldName": "Name", "condition": "=", "fieldValue": "Acme" });
     vec![
-        ("getUpdatedObjectsPolling", json!({ "sobject": "Account" }), json!({})),
-        ("queryTrigger", json!({ "query": query["query"], "outputMethod": "emitAll" }), json!({})),
+        (
+            "getUpdatedObjectsPolling",
+            json!({ "sobject": "Account" }),
+            json!({}),
+        ),
+        (
+            "queryTrigger",
+            json!({ "query": query["query"], "outputMethod": "emitAll" }),
+            json!({}),
+        ),
         ("queryObjects", query.clone(), json!({})),
         ("newAccount", json!({}), json!({})),
-        ("lookupObject", account("allFields", "Name"), json!({ "Name": "Acme" })),
-        ("lookupObjects", json!({ "sobject": "Account", "outputMethod": "emitAll" }), json!({ "sTerm_1": term })),
+        (
+            "lookupObject",
+            account("allFields", "Name"),
+            json!({ "Name": "Acme" }),
+        ),
+        (
+            "lookupObjects",
+            json!({ "sobject": "Account", "outputMethod": "emitAll" }),
+            json!({ "sTerm_1": term }),
+        ),
         ("query", json!({ "allowResultAsSet": "on" }), query.clone()),
-        ("rawRequest", json!({}), json!({ "method": "GET", "path": "limits" })),
-        ("create", json!({ "sobject": "Account" }), json!({ "Name": "New" })),
+        (
+            "rawRequest",
+            json!({}),
+            json!({ "method": "GET", "path": "limits" }),
+        ),
+        (
+            "create",
+            json!({ "sobject": "Account" }),
+            json!({ "Name": "New" }),
+        ),
         ("createAccount", json!({}), json!({ "Name": "New" })),
-        ("upsert", account("allFields", "LegacyId__c"), json!({ "LegacyId__c": "7", "Name": "New" })),
-        ("bulk_cud", json!({ "operation": "insert", "sobject": "Account" }), json!({ "attachmentUrl": csv })),
+        (
+            "upsert",
+            account("allFields", "LegacyId__c"),
+            json!({ "LegacyId__c": "7", "Name": "New" }),
+        ),
+        (
+            "bulk_cud",
+            json!({ "operation": "insert", "sobject": "Account" }),
+            json!({ "attachmentUrl": csv }),
+        ),
         ("bulk_q", json!({}), query),
-        ("delete", account("uniqueFields", "ErpId__c"), json!({ "ErpId__c": "42" })),
+        (
+            "delete",
+            account("uniqueFields", "ErpId__c"),
+            json!({ "ErpId__c": "42" }),
+        ),
     ]
 }
 
 async fn org() -> Org {
     let org = Org::new().await;
-    org.api.insert("Account", json!({ "Name": "Acme", "ErpId__c": "42" }));
+    org.api
+        .insert("Account", json!({ "Name": "Acme", "ErpId__c": "42" }));
     org.api.pass(1);
     org
 }
@@ -44,44 +80,83 @@ async fn org() -> Org {
 #[test]
 fn given_the_tables_then_no_function_and_no_call_is_missing_in_them() {
     let descriptor: Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
-    let functions = ["triggers", "actions"].map(|kind| descriptor[kind].as_object().unwrap().clone());
+    let functions =
+        ["triggers", "actions"].map(|kind| descriptor[kind].as_object().unwrap().clone());
     let functions: Vec<(String, Value)> = functions.into_iter().flatten().collect();
     let of_functions = |is_it: &dyn Fn(&Value) -> bool| -> BTreeSet<String> {
-        functions.iter().filter(|(_, function)| is_it(function)).map(|(name, _)| name.clone()).collect()
+        functions
+            .iter()
+            .filter(|(_, function)| is_it(function))
+            .map(|(name, _)| name.clone())
+            .collect()
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let table = runtime.block_on(async { every(&Org::new().await) });
-    assert_eq!(table.iter().map(|(name, ..)| (*name).to_owned()).collect::<BTreeSet<_>>(), of_functions(&|_| true));
+    assert_eq!(
+        table
+            .iter()
+            .map(|(name, ..)| (*name).to_owned())
+            .collect::<BTreeSet<_>>(),
+        of_functions(&|_| true)
+    );
 
     let asked: Vec<Call> = calls().into_iter().map(|(call, _)| call).collect();
     let described = asked.iter().filter_map(|call| match call {
         Call::Metadata(function) => Some((*function).to_owned()),
         _ => None,
     });
-    assert_eq!(described.collect::<BTreeSet<_>>(), of_functions(&|function| function["dynamicMetadata"] == true));
-    let models = functions.iter().filter_map(|(_, function)| function["fields"].as_object());
-    let models = models.flat_map(|fields| fields.values()).filter_map(|field| field["model"].as_str());
+    assert_eq!(
+        described.collect::<BTreeSet<_>>(),
+        of_functions(&|function| function["dynamicMetadata"] == true)
+    );
+    let models = functions
+        .iter()
+        .filter_map(|(_, function)| function["fields"].as_object());
+    let models = models
+        .flat_map(|fields| fields.values())
+        .filter_map(|field| field["model"].as_str());
     let tested = asked.iter().filter_map(|call| match call {
         Call::Model(_, model) => Some(*model),
         _ => None,
     });
-    assert_eq!(tested.collect::<BTreeSet<_>>(), models.collect::<BTreeSet<_>>());
+    assert_eq!(
+        tested.collect::<BTreeSet<_>>(),
+        models.collect::<BTreeSet<_>>()
+    );
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_each_function_refreshes_once_saves_it_and_does_its_work_once() {
+async fn given_an_expired_token_then_each_function_refreshes_once_saves_it_and_does_its_work_once()
+{
     let org = org().await;
     for (refreshes, (function, fields, body)) in every(&org).into_iter().enumerate() {
         let calls = org.api.calls().len();
-        let emitted = org.harness(function, fields, org.provider.issue_expired()).run(body).await.unwrap();
-        assert_eq!(emitted.verdict, Verdict::Acknowledged, "{function}: {emitted:?}");
-        let Event::UpdateKeys(keys) = &emitted.events[0] else { panic!("{function}: {emitted:?}") };
+        let emitted = org
+            .harness(function, fields, org.provider.issue_expired())
+            .run(body)
+            .await
+            .unwrap();
+        assert_eq!(
+            emitted.verdict,
+            Verdict::Acknowledged,
+            "{function}: {emitted:?}"
+        );
+        let Event::UpdateKeys(keys) = &emitted.events[0] else {
+            panic!("{function}: {emitted:?}")
+        };
         assert!(keys["oauth"]["refresh_token"].is_string(), "{function}");
         assert_eq!(org.provider.refreshes(), refreshes + 1, "{function}");
         assert_eq!(emitted.data::<Value>().len(), 1, "{function}: {emitted:?}");
         let calls = &org.api.calls()[calls..];
-        assert_eq!((calls[0].status, calls[0].line()), (Some(401), calls[1].line()), "{function}");
-        assert!(calls[1..].iter().all(|call| call.status != Some(401)), "{function}: {calls:?}");
+        assert_eq!(
+            (calls[0].status, calls[0].line()),
+            (Some(401), calls[1].line()),
+            "{function}"
+        );
+        assert!(
+            calls[1..].iter().all(|call| call.status != Some(401)),
+            "{function}: {calls:?}"
+        );
     }
     // Created by create, createAccount, upsert and bulk_cud, once each; Acme is deleted at last.
     assert_eq!(org.api.records("Account").len(), 4);
@@ -91,10 +166,16 @@ async fn given_an_expired_token_then_each_function_refreshes_once_saves_it_and_d
 async fn given_an_expired_token_then_each_call_refreshes_once_and_has_its_answer() {
     let org = org().await;
     for (refreshes, (call, fields)) in calls().into_iter().enumerate() {
-        let answer = call.make(&org, fields.clone(), org.provider.issue_expired()).await;
+        let answer = call
+            .make(&org, fields.clone(), org.provider.issue_expired())
+            .await;
         let answer = answer.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
         assert_eq!(org.provider.refreshes(), refreshes + 1, "{call:?}");
-        assert_eq!(answer, call.make(&org, fields, org.provider.issue()).await.unwrap(), "{call:?}");
+        assert_eq!(
+            answer,
+            call.make(&org, fields, org.provider.issue()).await.unwrap(),
+            "{call:?}"
+        );
     }
 }
 
@@ -106,7 +187,11 @@ async fn given_a_429_then_each_function_and_each_call_waits_and_goes_on() {
         org.api.fail(".*", [Fault::Throttled(0)]);
         org.data(function, fields, body).await;
         let calls = &org.api.calls()[before..];
-        assert_eq!((calls[0].status, calls[0].line()), (Some(429), calls[1].line()), "{function}");
+        assert_eq!(
+            (calls[0].status, calls[0].line()),
+            (Some(429), calls[1].line()),
+            "{function}"
+        );
     }
     for (call, fields) in calls() {
         org.api.fail(".*", [Fault::Throttled(0)]);
@@ -116,12 +201,14 @@ async fn given_a_429_then_each_function_and_each_call_waits_and_goes_on() {
 }
 
 #[tokio::test]
-async fn given_a_429_for_longer_then_each_functions_message_comes_again_later_and_nothing_was_done() {
+async fn given_a_429_for_longer_then_each_functions_message_comes_again_later_and_nothing_was_done()
+{
     let org = org().await;
     for (function, fields, body) in every(&org) {
         org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
         let emitted = org.run(function, fields, body).await;
-        let is_rebound = matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429"));
+        let is_rebound =
+            matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429"));
         assert!(is_rebound, "{function}: {emitted:?}");
     }
     assert_eq!(org.api.records("Account").len(), 1);
@@ -132,19 +219,25 @@ async fn given_a_429_for_longer_then_each_call_is_an_error_that_says_so() {
     let org = org().await;
     for (call, fields) in calls() {
         org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
-        let error = call.make(&org, fields, org.provider.issue()).await.expect_err(&format!("{call:?}"));
+        let error = call
+            .make(&org, fields, org.provider.issue())
+            .await
+            .expect_err(&format!("{call:?}"));
         assert!(format!("{error:#}").contains("429"), "{call:?}: {error:#}");
     }
 }
 
 #[tokio::test]
-async fn given_a_limit_or_a_locked_record_then_each_functions_message_comes_again_later_and_nothing_was_done() {
+async fn given_a_limit_or_a_locked_record_then_each_functions_message_comes_again_later_and_nothing_was_done()
+ {
     let org = org().await;
     for (status, code) in [(403, "REQUEST_LIMIT_EXCEEDED"), (400, "UNABLE_TO_LOCK_ROW")] {
         for (function, fields, body) in every(&org) {
-            org.api.fail(".*", [Fault::Refused(status, code, "not now")]);
+            org.api
+                .fail(".*", [Fault::Refused(status, code, "not now")]);
             let emitted = org.run(function, fields, body).await;
-            let is_rebound = matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains(code));
+            let is_rebound =
+                matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains(code));
             assert!(is_rebound, "{function}, {code}: {emitted:?}");
         }
     }
@@ -152,13 +245,29 @@ async fn given_a_limit_or_a_locked_record_then_each_functions_message_comes_agai
 }
 
 #[tokio::test]
-async fn given_an_outage_as_salesforce_says_it_then_a_query_is_sent_again_and_what_creates_comes_again_later() {
+async fn given_an_outage_as_salesforce_says_it_then_a_query_is_sent_again_and_what_creates_comes_again_later()
+ {
     let org = org().await;
     let outage = || [Fault::Refused(503, "SERVER_UNAVAILABLE", "down")];
     org.api.fail("GET", outage());
-    assert_eq!(org.data("query", json!({}), json!({ "query": "SELECT Id FROM Account" })).await.len(), 1);
+    assert_eq!(
+        org.data(
+            "query",
+            json!({}),
+            json!({ "query": "SELECT Id FROM Account" })
+        )
+        .await
+        .len(),
+        1
+    );
     org.api.fail("POST", outage());
-    let emitted = org.run("create", json!({ "sobject": "Account" }), json!({ "Name": "New" })).await;
+    let emitted = org
+        .run(
+            "create",
+            json!({ "sobject": "Account" }),
+            json!({ "Name": "New" }),
+        )
+        .await;
     let is_rebound = matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("SERVER_UNAVAILABLE"));
     assert!(is_rebound, "{emitted:?}");
     assert_eq!(org.api.calls_like("POST").len(), 1);
@@ -168,9 +277,22 @@ async fn given_an_outage_as_salesforce_says_it_then_a_query_is_sent_again_and_wh
 async fn given_a_limit_as_salesforce_says_it_then_each_call_is_an_error_that_says_so() {
     let org = org().await;
     for (call, fields) in calls() {
-        org.api.fail(".*", [Fault::Refused(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")]);
-        let error = call.make(&org, fields, org.provider.issue()).await.expect_err(&format!("{call:?}"));
-        assert!(format!("{error:#}").contains("TotalRequests Limit exceeded"), "{call:?}: {error:#}");
+        org.api.fail(
+            ".*",
+            [Fault::Refused(
+                403,
+                "REQUEST_LIMIT_EXCEEDED",
+                "TotalRequests Limit exceeded.",
+            )],
+        );
+        let error = call
+            .make(&org, fields, org.provider.issue())
+            .await
+            .expect_err(&format!("{call:?}"));
+        assert!(
+            format!("{error:#}").contains("TotalRequests Limit exceeded"),
+            "{call:?}: {error:#}"
+        );
     }
 }
 
@@ -178,5 +300,8 @@ async fn given_a_limit_as_salesforce_says_it_then_each_call_is_an_error_that_say
 fn given_the_types_then_the_metadata_is_what_they_say() {
     let component = crate::component::component().unwrap();
     let differences = component.schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
-    assert_eq!(differences, [""; 0], "mend with: cargo run -p salesforce -- schema --write");
+    assert_eq!(
+        differences, [""; 0],
+        "mend with: cargo run -p salesforce -- schema --write"
+    );
 }

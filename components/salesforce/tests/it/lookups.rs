@@ -5,8 +5,12 @@ use sailor::testing::Event;
 use serde_json::{Value, json};
 
 fn by(field: &str, more: Value) -> Value {
-    let mut fields = json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": field });
-    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut fields =
+        json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": field });
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     fields
 }
 
@@ -14,17 +18,25 @@ fn by(field: &str, more: Value) -> Value {
 #[tokio::test]
 async fn given_fields_that_were_left_empty_then_their_defaults_hold() {
     let org = Org::new().await;
-    let id = org.api.insert("Account", json!({ "Name": "Acme", "ErpId__c": "erp-1" }));
+    let id = org
+        .api
+        .insert("Account", json!({ "Name": "Acme", "ErpId__c": "erp-1" }));
     let empty = json!({ "typeOfSearch": "", "linkedObjects": "", "allowZeroResults": "", "passBinaryData": "" });
-    let found = org.data("lookupObject", by("Name", empty), json!({ "Name": "Acme" })).await;
+    let found = org
+        .data("lookupObject", by("Name", empty), json!({ "Name": "Acme" }))
+        .await;
     assert_eq!(found[0]["Id"], json!(id));
-    let fields =
-        json!({ "sobject": "Account", "outputMethod": "", "termNumber": "0", "includeDeleted": "", "maxFetch": "" });
+    let fields = json!({ "sobject": "Account", "outputMethod": "", "termNumber": "0", "includeDeleted": "", "maxFetch": "" });
     let found = org.data("lookupObjects", fields, json!({})).await;
     assert_eq!(found[0]["results"][0]["Id"], json!(id));
-    let fields =
-        json!({ "sobject": "Account", "typeOfSearch": "", "lookupField": "ErpId__c", "utilizeAttachment": "" });
-    let changed = org.data("upsert", fields, json!({ "ErpId__c": "erp-1", "Name": "Acme 2" })).await;
+    let fields = json!({ "sobject": "Account", "typeOfSearch": "", "lookupField": "ErpId__c", "utilizeAttachment": "" });
+    let changed = org
+        .data(
+            "upsert",
+            fields,
+            json!({ "ErpId__c": "erp-1", "Name": "Acme 2" }),
+        )
+        .await;
     assert_eq!(changed[0]["id"], json!(id));
     let fields = json!({ "query": "SELECT Id FROM Account", "outputMethod": "", "dontEmitOnEmptyResults": "" });
     assert_eq!(org.data("queryTrigger", fields, json!({})).await.len(), 1);
@@ -33,19 +45,47 @@ async fn given_fields_that_were_left_empty_then_their_defaults_hold() {
         "linkedObjects": "", "singlePagePerInterval": "",
     });
     org.api.pass(2);
-    assert_eq!(org.data("getUpdatedObjectsPolling", fields, json!({})).await.len(), 1);
-    let gone = org.data("delete", by("Name", json!({ "typeOfSearch": "" })), json!({ "Name": "Acme 2" })).await;
+    assert_eq!(
+        org.data("getUpdatedObjectsPolling", fields, json!({}))
+            .await
+            .len(),
+        1
+    );
+    let gone = org
+        .data(
+            "delete",
+            by("Name", json!({ "typeOfSearch": "" })),
+            json!({ "Name": "Acme 2" }),
+        )
+        .await;
     assert_eq!(gone[0]["response"]["id"], json!(id));
 }
 
 #[tokio::test]
-async fn given_a_value_then_lookup_object_emits_the_record_with_all_its_fields_and_none_of_salesforces_own() {
+async fn given_a_value_then_lookup_object_emits_the_record_with_all_its_fields_and_none_of_salesforces_own()
+ {
     let org = Org::new().await;
-    let id = org.api.insert("Account", json!({ "Name": "Acme", "AnnualRevenue": 1.5 }));
+    let id = org
+        .api
+        .insert("Account", json!({ "Name": "Acme", "AnnualRevenue": 1.5 }));
     org.api.insert("Account", json!({ "Name": "Other" }));
-    for (field, value) in [("Name", json!("Acme")), ("AnnualRevenue", json!("1.5")), ("Id", json!(id))] {
-        let found = org.data("lookupObject", by(field, json!({})), json!({ field: value })).await;
-        assert_eq!((&found[0]["Id"], &found[0]["Name"]), (&json!(id), &json!("Acme")), "{field}");
+    for (field, value) in [
+        ("Name", json!("Acme")),
+        ("AnnualRevenue", json!("1.5")),
+        ("Id", json!(id)),
+    ] {
+        let found = org
+            .data(
+                "lookupObject",
+                by(field, json!({})),
+                json!({ field: value }),
+            )
+            .await;
+        assert_eq!(
+            (&found[0]["Id"], &found[0]["Name"]),
+            (&json!(id), &json!("Acme")),
+            "{field}"
+        );
         assert_eq!((found.len(), found[0].get("attributes")), (1, None));
     }
 }
@@ -54,42 +94,80 @@ async fn given_a_value_then_lookup_object_emits_the_record_with_all_its_fields_a
 async fn given_links_then_lookup_object_brings_the_parent_and_the_children_as_plain_values() {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Holding" }));
-    let id = org.api.insert("Account", json!({ "Name": "Acme", "Owner__c": parent }));
+    let id = org
+        .api
+        .insert("Account", json!({ "Name": "Acme", "Owner__c": parent }));
     for name in ["Ada", "Grace"] {
-        org.api.insert("Contact", json!({ "LastName": name, "AccountId": id }));
+        org.api
+            .insert("Contact", json!({ "LastName": name, "AccountId": id }));
     }
     let links = json!({ "linkedObjects": ["Owner__r", "!Contacts"] });
-    let found = org.data("lookupObject", by("Name", links.clone()), json!({ "Name": "Acme" })).await;
+    let found = org
+        .data(
+            "lookupObject",
+            by("Name", links.clone()),
+            json!({ "Name": "Acme" }),
+        )
+        .await;
     assert_eq!(found[0]["Owner__r"]["Name"], "Holding");
-    let names: Vec<&Value> = found[0]["Contacts"].as_array().unwrap().iter().map(|c| &c["LastName"]).collect();
+    let names: Vec<&Value> = found[0]["Contacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| &c["LastName"])
+        .collect();
     assert_eq!(names, ["Ada", "Grace"]);
     assert!(!found[0].to_string().contains("attributes"), "{}", found[0]);
-    let alone = org.data("lookupObject", by("Name", links), json!({ "Name": "Holding" })).await;
-    assert_eq!((&alone[0]["Owner__r"], &alone[0]["Contacts"]), (&Value::Null, &Value::Null));
+    let alone = org
+        .data(
+            "lookupObject",
+            by("Name", links),
+            json!({ "Name": "Holding" }),
+        )
+        .await;
+    assert_eq!(
+        (&alone[0]["Owner__r"], &alone[0]["Contacts"]),
+        (&Value::Null, &Value::Null)
+    );
 }
 
 #[tokio::test]
-async fn given_a_parent_of_one_of_several_objects_then_lookup_object_brings_what_these_have_in_common() {
+async fn given_a_parent_of_one_of_several_objects_then_lookup_object_brings_what_these_have_in_common()
+ {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Acme" }));
-    org.api.insert("Attachment", json!({ "Name": "a.txt", "ParentId": parent, "Body": "QQ==" }));
-    let fields = json!({ "sobject": "Attachment", "lookupField": "Name", "linkedObjects": "Parent" });
-    let found = org.data("lookupObject", fields, json!({ "Name": "a.txt" })).await;
+    org.api.insert(
+        "Attachment",
+        json!({ "Name": "a.txt", "ParentId": parent, "Body": "QQ==" }),
+    );
+    let fields =
+        json!({ "sobject": "Attachment", "lookupField": "Name", "linkedObjects": "Parent" });
+    let found = org
+        .data("lookupObject", fields, json!({ "Name": "a.txt" }))
+        .await;
     assert_eq!(found[0]["Parent"], json!({ "Id": parent, "Name": "Acme" }));
 }
 
 #[tokio::test]
-async fn given_a_record_with_a_file_then_lookup_object_puts_it_into_object_storage_and_not_into_the_body() {
+async fn given_a_record_with_a_file_then_lookup_object_puts_it_into_object_storage_and_not_into_the_body()
+ {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Acme" }));
     let file = json!({ "Name": "a.txt", "ParentId": parent, "ContentType": "text/plain", "Body": "aGVsbG8=" });
     org.api.insert("Attachment", file);
     let fields = json!({ "sobject": "Attachment", "lookupField": "Name", "passBinaryData": "on" });
-    let emitted = org.run("lookupObject", fields, json!({ "Name": "a.txt" })).await;
-    let [Event::Data(message)] = &emitted.events[..] else { panic!("{emitted:?}") };
+    let emitted = org
+        .run("lookupObject", fields, json!({ "Name": "a.txt" }))
+        .await;
+    let [Event::Data(message)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
     assert_eq!(message["body"].get("Body"), None);
     let attachment = &message["attachments"]["a.txt"];
-    assert_eq!((&attachment["content-type"], org.stored(attachment)), (&json!("text/plain"), "hello".to_owned()));
+    assert_eq!(
+        (&attachment["content-type"], org.stored(attachment)),
+        (&json!("text/plain"), "hello".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -98,16 +176,34 @@ async fn given_nothing_to_look_for_or_nothing_found_then_lookup_object_emits_an_
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "Acme" }));
     for (allowed, body, told) in [
-        ("allowCriteriaToBeOmitted", json!({ "Name": "" }), "no value for `Name`"),
-        ("allowZeroResults", json!({ "Name": "Nobody" }), "no Account has this value in Name"),
+        (
+            "allowCriteriaToBeOmitted",
+            json!({ "Name": "" }),
+            "no value for `Name`",
+        ),
+        (
+            "allowZeroResults",
+            json!({ "Name": "Nobody" }),
+            "no Account has this value in Name",
+        ),
     ] {
-        assert_eq!(org.data("lookupObject", by("Name", json!({ allowed: "on" })), body.clone()).await, [json!({})]);
+        assert_eq!(
+            org.data(
+                "lookupObject",
+                by("Name", json!({ allowed: "on" })),
+                body.clone()
+            )
+            .await,
+            [json!({})]
+        );
         let error = org.error("lookupObject", by("Name", json!({})), body).await;
         assert!(error.contains(told), "{error}");
     }
     org.api.insert("Account", json!({ "Name": "Acme" }));
     let both = json!({ "allowCriteriaToBeOmitted": "on", "allowZeroResults": "on" });
-    let error = org.error("lookupObject", by("Name", both), json!({ "Name": "Acme" })).await;
+    let error = org
+        .error("lookupObject", by("Name", both), json!({ "Name": "Acme" }))
+        .await;
     assert!(error.contains("more than one Account"), "{error}");
 }
 
@@ -127,10 +223,15 @@ async fn companies() -> Org {
 
 async fn names(org: &Org, fields: Value, body: Value) -> Vec<String> {
     let mut all = json!({ "sobject": "Account", "outputMethod": "emitAll" });
-    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    all.as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
     let found = org.data("lookupObjects", all, body).await.remove(0);
     let results = found["results"].as_array().unwrap();
-    results.iter().map(|record| record["Name"].as_str().unwrap().to_owned()).collect()
+    results
+        .iter()
+        .map(|record| record["Name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -147,27 +248,48 @@ async fn given_a_term_of_each_condition_then_lookup_objects_finds_what_fits() {
         ("Name", "LIKE", json!("%o%"), &["Bolt", "Cog's"]),
         ("name", "in", json!("Acme, Cog's"), &["Acme", "Cog's"]),
         ("Name", "IN", json!(["Acme", "Drum"]), &["Acme", "Drum"]),
-        ("Name", "NOT IN", json!(["Acme", "Cog's"]), &["Bolt", "Drum"]),
+        (
+            "Name",
+            "NOT IN",
+            json!(["Acme", "Cog's"]),
+            &["Bolt", "Drum"],
+        ),
         ("Tags__c", "INCLUDES", json!("red"), &["Acme", "Cog's"]),
         ("Tags__c", "EXCLUDES", json!(["red", "blue"]), &["Drum"]),
         ("NumberOfEmployees", "=", Value::Null, &["Drum"]),
     ] {
         let term = json!({ "fieldName": field, "condition": condition, "fieldValue": value });
-        assert_eq!(names(&org, json!({}), json!({ "sTerm_1": term })).await, found, "{field} {condition} {value}");
+        assert_eq!(
+            names(&org, json!({}), json!({ "sTerm_1": term })).await,
+            found,
+            "{field} {condition} {value}"
+        );
     }
 }
 
 #[tokio::test]
-async fn given_several_terms_then_and_binds_more_strongly_than_or_and_without_terms_all_are_found() {
+async fn given_several_terms_then_and_binds_more_strongly_than_or_and_without_terms_all_are_found()
+{
     let org = companies().await;
     let is = |name: &str| json!({ "fieldName": "Name", "condition": "=", "fieldValue": name });
     let large = json!({ "fieldName": "NumberOfEmployees", "condition": ">", "fieldValue": 100 });
     let body = json!({
         "sTerm_1": is("Acme"), "link_1_2": "OR", "sTerm_2": is("Bolt"), "link_2_3": "and", "sTerm_3": large,
     });
-    assert_eq!(names(&org, json!({ "termNumber": "3" }), body.clone()).await, ["Acme", "Bolt"]);
-    assert_eq!(names(&org, json!({ "termNumber": 1 }), body).await, ["Acme"]);
-    assert_eq!(names(&org, json!({ "termNumber": "0" }), json!({})).await.len(), 4);
+    assert_eq!(
+        names(&org, json!({ "termNumber": "3" }), body.clone()).await,
+        ["Acme", "Bolt"]
+    );
+    assert_eq!(
+        names(&org, json!({ "termNumber": 1 }), body).await,
+        ["Acme"]
+    );
+    assert_eq!(
+        names(&org, json!({ "termNumber": "0" }), json!({}))
+            .await
+            .len(),
+        4
+    );
 }
 
 #[tokio::test]
@@ -175,17 +297,40 @@ async fn given_many_records_then_lookup_objects_follows_the_pages_up_to_the_limi
     let org = companies().await;
     org.api.set_page_size(1);
     let none = json!({ "termNumber": "0" });
-    assert_eq!(names(&org, none.clone(), json!({})).await, ["Acme", "Bolt", "Cog's", "Drum"]);
+    assert_eq!(
+        names(&org, none.clone(), json!({})).await,
+        ["Acme", "Bolt", "Cog's", "Drum"]
+    );
     assert_eq!(org.api.calls_like("/query/01g").len(), 3);
-    assert_eq!(names(&org, none.clone(), json!({ "limit": "2" })).await, ["Acme", "Bolt"]);
-    assert_eq!(names(&org, json!({ "termNumber": "0", "maxFetch": "3" }), json!({})).await.len(), 3);
-    let each = json!({ "sobject": "Account", "termNumber": "0", "outputMethod": "emitIndividually" });
+    assert_eq!(
+        names(&org, none.clone(), json!({ "limit": "2" })).await,
+        ["Acme", "Bolt"]
+    );
+    assert_eq!(
+        names(
+            &org,
+            json!({ "termNumber": "0", "maxFetch": "3" }),
+            json!({})
+        )
+        .await
+        .len(),
+        3
+    );
+    let each =
+        json!({ "sobject": "Account", "termNumber": "0", "outputMethod": "emitIndividually" });
     let records = org.data("lookupObjects", each, json!({ "limit": 3 })).await;
-    assert_eq!(records.iter().map(|record| &record["Name"]).collect::<Vec<_>>(), ["Acme", "Bolt", "Cog's"]);
+    assert_eq!(
+        records
+            .iter()
+            .map(|record| &record["Name"])
+            .collect::<Vec<_>>(),
+        ["Acme", "Bolt", "Cog's"]
+    );
 }
 
 #[tokio::test]
-async fn given_the_number_of_a_page_then_lookup_objects_emits_that_page_also_beyond_the_greatest_offset() {
+async fn given_the_number_of_a_page_then_lookup_objects_emits_that_page_also_beyond_the_greatest_offset()
+ {
     let org = Org::new().await;
     for n in 0..2010 {
         org.api.insert("Account", json!({ "Name": format!("{n}") }));
@@ -193,18 +338,41 @@ async fn given_the_number_of_a_page_then_lookup_objects_emits_that_page_also_bey
     let page = json!({ "outputMethod": "emitPage", "termNumber": "0" });
     let first = names(&org, page.clone(), json!({ "pageSize": 5 })).await;
     assert_eq!(first, ["0", "1", "2", "3", "4"]);
-    assert_eq!(names(&org, page.clone(), json!({ "pageSize": "5", "pageNumber": "1" })).await[0], "5");
-    let last = names(&org, page.clone(), json!({ "pageSize": 5, "pageNumber": 401 })).await;
+    assert_eq!(
+        names(
+            &org,
+            page.clone(),
+            json!({ "pageSize": "5", "pageNumber": "1" })
+        )
+        .await[0],
+        "5"
+    );
+    let last = names(
+        &org,
+        page.clone(),
+        json!({ "pageSize": 5, "pageNumber": 401 }),
+    )
+    .await;
     assert_eq!(last, ["2005", "2006", "2007", "2008", "2009"]);
-    assert!(names(&org, page, json!({ "pageSize": 5, "pageNumber": 402 })).await.is_empty());
+    assert!(
+        names(&org, page, json!({ "pageSize": 5, "pageNumber": 402 }))
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn given_deleted_records_then_lookup_objects_finds_them_only_when_asked_to() {
     let org = companies().await;
-    let of_name = json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
+    let of_name =
+        json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
     org.data("delete", of_name, json!({ "Name": "Acme" })).await;
-    assert_eq!(names(&org, json!({ "termNumber": "0" }), json!({})).await.len(), 3);
+    assert_eq!(
+        names(&org, json!({ "termNumber": "0" }), json!({}))
+            .await
+            .len(),
+        3
+    );
     let all = json!({ "termNumber": "0", "includeDeleted": "on" });
     assert_eq!(names(&org, all, json!({})).await.len(), 4);
 }

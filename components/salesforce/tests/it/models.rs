@@ -9,11 +9,18 @@ use sailor::Verified;
 use serde_json::{Value, json};
 
 async fn ask(org: &Org, call: Call, fields: Value) -> Value {
-    call.make(org, fields, org.provider.issue()).await.unwrap_or_else(|error| panic!("{call:?}: {error:#}"))
+    call.make(org, fields, org.provider.issue())
+        .await
+        .unwrap_or_else(|error| panic!("{call:?}: {error:#}"))
 }
 
 fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 #[tokio::test]
@@ -41,16 +48,27 @@ async fn given_a_function_then_object_types_has_the_objects_that_it_can_do_its_w
 }
 
 #[tokio::test]
-async fn given_an_object_then_linked_objects_has_its_parents_and_with_an_exclamation_mark_its_children() {
+async fn given_an_object_then_linked_objects_has_its_parents_and_with_an_exclamation_mark_its_children()
+ {
     let org = Org::new().await;
-    let choices = ask(&org, Call::Model("lookupObject", "linkedObjectTypes"), json!({ "sobject": "Account" })).await;
+    let choices = ask(
+        &org,
+        Call::Model("lookupObject", "linkedObjectTypes"),
+        json!({ "sobject": "Account" }),
+    )
+    .await;
     let expected = json!({
         "Owner__r": "Account (Parent)",
         "!Contacts": "Contact (Contacts)",
         "!Histories": "AccountHistory (Histories)",
     });
     assert_eq!(choices, expected);
-    let choices = ask(&org, Call::Model("lookupObject", "linkedObjectTypes"), json!({ "sobject": "Attachment" })).await;
+    let choices = ask(
+        &org,
+        Call::Model("lookupObject", "linkedObjectTypes"),
+        json!({ "sobject": "Attachment" }),
+    )
+    .await;
     assert_eq!(choices, json!({ "Parent": "Account, Contact (Parent ID)" }));
 }
 
@@ -59,7 +77,10 @@ async fn given_an_object_then_object_fields_has_all_its_fields_with_their_labels
     let org = Org::new().await;
     let call = Call::Model("getUpdatedObjectsPolling", "getObjectFields");
     let choices = ask(&org, call, json!({ "sobject": "Contact" })).await;
-    assert_eq!((&choices["LastName"], &choices["Id"]), (&json!("Last Name"), &json!("Id")));
+    assert_eq!(
+        (&choices["LastName"], &choices["Id"]),
+        (&json!("Last Name"), &json!("Id"))
+    );
     assert_eq!(choices.as_object().unwrap().len(), 9);
 }
 
@@ -71,25 +92,51 @@ async fn given_a_type_of_search_then_lookup_fields_has_the_fields_of_that_kind()
             let fields = json!({ "sobject": "Account", "typeOfSearch": search });
             ask(&org, Call::Model(function, "getLookupFields"), fields).await
         };
-        assert_eq!(keys(&fields("uniqueFields").await), ["ErpId__c", "Id", "LegacyId__c"], "{function}");
-        assert_eq!(keys(&fields("externalIds").await), ["ErpId__c", "LegacyId__c"], "{function}");
+        assert_eq!(
+            keys(&fields("uniqueFields").await),
+            ["ErpId__c", "Id", "LegacyId__c"],
+            "{function}"
+        );
+        assert_eq!(
+            keys(&fields("externalIds").await),
+            ["ErpId__c", "LegacyId__c"],
+            "{function}"
+        );
         let all = fields("allFields").await;
-        assert!(all["Name"] == "Account Name" && all.get("BillingAddress").is_none(), "{function}: {all}");
+        assert!(
+            all["Name"] == "Account Name" && all.get("BillingAddress").is_none(),
+            "{function}: {all}"
+        );
     }
 }
 
 #[tokio::test]
-async fn given_an_object_then_the_metadata_of_create_has_what_can_be_set_and_what_a_new_record_needs() {
+async fn given_an_object_then_the_metadata_of_create_has_what_can_be_set_and_what_a_new_record_needs()
+ {
     let org = Org::new().await;
-    let metadata = ask(&org, Call::Metadata("create"), json!({ "sobject": "Account" })).await;
+    let metadata = ask(
+        &org,
+        Call::Metadata("create"),
+        json!({ "sobject": "Account" }),
+    )
+    .await;
     let input = &metadata["in"]["properties"];
-    assert_eq!(input["Name"], json!({ "type": "string", "title": "Account Name", "required": true }));
+    assert_eq!(
+        input["Name"],
+        json!({ "type": "string", "title": "Account Name", "required": true })
+    );
     let industry = json!(["Agriculture", "Banking", "Energy"]);
-    assert_eq!((&input["Industry"]["enum"], &input["Industry"]["required"]), (&industry, &json!(false)));
+    assert_eq!(
+        (&input["Industry"]["enum"], &input["Industry"]["required"]),
+        (&industry, &json!(false))
+    );
     assert_eq!(input["NumberOfEmployees"]["type"], "integer");
     assert_eq!(input["AnnualRevenue"]["type"], "number");
     // Not null, but Salesforce sets it where it is left out.
-    assert_eq!(input["Priority__c"], json!({ "type": "boolean", "title": "Priority", "required": false }));
+    assert_eq!(
+        input["Priority__c"],
+        json!({ "type": "boolean", "title": "Priority", "required": false })
+    );
     for own in ["Id", "LastModifiedDate", "BillingAddress"] {
         assert_eq!(input.get(own), None, "{own}");
     }
@@ -100,7 +147,8 @@ async fn given_an_object_then_the_metadata_of_create_has_what_can_be_set_and_wha
 #[tokio::test]
 async fn given_a_field_to_look_by_then_the_metadata_of_upsert_and_delete_has_it() {
     let org = Org::new().await;
-    let fields = json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
+    let fields =
+        json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
     let upsert = ask(&org, Call::Metadata("upsert"), fields.clone()).await;
     assert_eq!(upsert["in"]["properties"]["Id"]["required"], false);
     assert_eq!(upsert["in"]["properties"]["Name"]["required"], false);
@@ -120,25 +168,52 @@ async fn given_the_fields_so_far_then_the_metadata_of_lookup_object_follows_them
     });
     let metadata = ask(&org, Call::Metadata("lookupObject"), fields).await;
     assert_eq!(
-        (keys(&metadata["in"]["properties"]), &metadata["in"]["properties"]["Name"]["required"]),
+        (
+            keys(&metadata["in"]["properties"]),
+            &metadata["in"]["properties"]["Name"]["required"]
+        ),
         (vec!["Name"], &json!(false))
     );
     let output = &metadata["out"]["properties"];
     let address = &output["BillingAddress"]["properties"];
-    assert_eq!((&address["city"]["type"], &output["Founded__c"]["type"]), (&json!("string"), &json!("string")));
-    assert_eq!(output["Owner__r"]["properties"]["Name"]["title"], "Account Name");
-    assert_eq!(output["Contacts"]["items"]["properties"]["LastName"]["title"], "Last Name");
-    let attachment = json!({ "sobject": "Attachment", "lookupField": "Name", "linkedObjects": ["Parent"] });
+    assert_eq!(
+        (&address["city"]["type"], &output["Founded__c"]["type"]),
+        (&json!("string"), &json!("string"))
+    );
+    assert_eq!(
+        output["Owner__r"]["properties"]["Name"]["title"],
+        "Account Name"
+    );
+    assert_eq!(
+        output["Contacts"]["items"]["properties"]["LastName"]["title"],
+        "Last Name"
+    );
+    let attachment =
+        json!({ "sobject": "Attachment", "lookupField": "Name", "linkedObjects": ["Parent"] });
     let output = &ask(&org, Call::Metadata("lookupObject"), attachment).await["out"]["properties"];
-    assert_eq!((output.get("Body"), keys(&output["Parent"]["properties"])), (None, vec!["Id", "Name"]));
+    assert_eq!(
+        (output.get("Body"), keys(&output["Parent"]["properties"])),
+        (None, vec!["Id", "Name"])
+    );
 }
 
 #[tokio::test]
-async fn given_a_number_of_terms_then_the_metadata_of_lookup_objects_has_them_and_what_links_them() {
+async fn given_a_number_of_terms_then_the_metadata_of_lookup_objects_has_them_and_what_links_them()
+{
     let org = Org::new().await;
     for (method, count, input, is_record) in [
-        ("emitAll", "2", &["limit", "link_1_2", "sTerm_1", "sTerm_2"][..], false),
-        ("emitPage", "1", &["pageNumber", "pageSize", "sTerm_1"], false),
+        (
+            "emitAll",
+            "2",
+            &["limit", "link_1_2", "sTerm_1", "sTerm_2"][..],
+            false,
+        ),
+        (
+            "emitPage",
+            "1",
+            &["pageNumber", "pageSize", "sTerm_1"],
+            false,
+        ),
         ("emitIndividually", "0", &["limit"], true),
     ] {
         let fields = json!({ "sobject": "Account", "outputMethod": method, "termNumber": count });
@@ -146,7 +221,10 @@ async fn given_a_number_of_terms_then_the_metadata_of_lookup_objects_has_them_an
         assert_eq!(keys(&metadata["in"]["properties"]), input, "{method}");
         let output = &metadata["out"]["properties"];
         assert_eq!(
-            (output.get("Name").is_some(), output.get("results").is_some()),
+            (
+                output.get("Name").is_some(),
+                output.get("results").is_some()
+            ),
             (is_record, !is_record),
             "{method}"
         );
@@ -162,9 +240,13 @@ async fn given_a_number_of_terms_then_the_metadata_of_lookup_objects_has_them_an
 #[tokio::test]
 async fn given_chosen_fields_then_the_metadata_of_polling_has_these_and_what_orders_them() {
     let org = Org::new().await;
-    let fields = json!({ "sobject": "Account", "selectedFields": ["Name"], "linkedObjects": ["!Contacts"] });
+    let fields =
+        json!({ "sobject": "Account", "selectedFields": ["Name"], "linkedObjects": ["!Contacts"] });
     let metadata = ask(&org, Call::Metadata("getUpdatedObjectsPolling"), fields).await;
-    assert_eq!(keys(&metadata["out"]["properties"]), ["Contacts", "Id", "LastModifiedDate", "Name"]);
+    assert_eq!(
+        keys(&metadata["out"]["properties"]),
+        ["Contacts", "Id", "LastModifiedDate", "Name"]
+    );
     assert_eq!(metadata.get("in"), None);
     let pages = json!({ "sobject": "Account", "emitBehavior": "fetchPage" });
     let metadata = ask(&org, Call::Metadata("getUpdatedObjectsPolling"), pages).await;
@@ -172,7 +254,9 @@ async fn given_chosen_fields_then_the_metadata_of_polling_has_these_and_what_ord
 }
 
 async fn verified(org: &Org) -> anyhow::Result<Verified> {
-    org.harness("", json!({}), org.provider.issue()).verify().await
+    org.harness("", json!({}), org.provider.issue())
+        .verify()
+        .await
 }
 
 #[tokio::test]
@@ -180,33 +264,53 @@ async fn given_good_credentials_then_they_are_verified_with_one_cheap_call_and_n
     let org = Org::new().await;
     assert_eq!(verified(&org).await.unwrap(), Verified::Yes);
     let calls: Vec<String> = org.api.calls().iter().map(SentCall::line).collect();
-    assert_eq!((calls, org.provider.refreshes()), (vec!["GET /services/data/v60.0/sobjects".to_owned()], 0));
+    assert_eq!(
+        (calls, org.provider.refreshes()),
+        (vec!["GET /services/data/v60.0/sobjects".to_owned()], 0)
+    );
 }
 
 #[tokio::test]
 async fn given_dead_tokens_or_a_second_401_then_the_credentials_are_not_verified() {
     let org = Org::new().await;
-    org.api.fail(".*", [const { Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid") }; 2]);
+    org.api.fail(
+        ".*",
+        [const { Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid") }; 2],
+    );
     assert!(matches!(verified(&org).await.unwrap(), Verified::No(_)));
     let tokens = org.provider.issue_expired();
     org.provider.revoke_all();
     let verdict = org.harness("", json!({}), tokens).verify().await.unwrap();
-    assert!(matches!(&verdict, Verified::No(reason) if reason.contains("connected again")), "{verdict:?}");
+    assert!(
+        matches!(&verdict, Verified::No(reason) if reason.contains("connected again")),
+        "{verdict:?}"
+    );
 }
 
 #[tokio::test]
-async fn given_no_tokens_or_none_that_can_be_used_then_each_call_says_that_the_account_must_be_connected() {
+async fn given_no_tokens_or_none_that_can_be_used_then_each_call_says_that_the_account_must_be_connected()
+ {
     let org = Org::new().await;
     for (call, mut fields) in calls() {
         for tokens in [Value::Null, json!({ "access_token": "" })] {
             fields["oauth"] = tokens;
             let told = match call {
                 // Credentials that are not there are not verified, which is no failure.
-                Call::Verify => match org.harness("", fields.clone(), org.provider.issue()).verify().await.unwrap() {
+                Call::Verify => match org
+                    .harness("", fields.clone(), org.provider.issue())
+                    .verify()
+                    .await
+                    .unwrap()
+                {
                     Verified::No(reason) => reason,
                     verdict => panic!("{verdict:?}"),
                 },
-                call => format!("{:#}", call.make(&org, fields.clone(), org.provider.issue()).await.unwrap_err()),
+                call => format!(
+                    "{:#}",
+                    call.make(&org, fields.clone(), org.provider.issue())
+                        .await
+                        .unwrap_err()
+                ),
             };
             assert!(told.contains("connect"), "{call:?}: {told}");
         }
@@ -217,7 +321,14 @@ async fn given_no_tokens_or_none_that_can_be_used_then_each_call_says_that_the_a
 #[tokio::test]
 async fn given_an_organisation_without_the_rest_api_then_the_reason_says_so() {
     let org = Org::new().await;
-    org.api.fail(".*", [Fault::Refused(403, "API_DISABLED_FOR_ORG", "API is not enabled for this Organization")]);
+    org.api.fail(
+        ".*",
+        [Fault::Refused(
+            403,
+            "API_DISABLED_FOR_ORG",
+            "API is not enabled for this Organization",
+        )],
+    );
     let verdict = verified(&org).await.unwrap();
     let told = matches!(&verdict, Verified::No(reason) if reason.contains("REST API is not enabled") && reason.contains("API Enabled"));
     assert!(told, "{verdict:?}");
@@ -229,5 +340,8 @@ async fn given_trouble_on_the_way_then_verification_is_an_error_and_no_verdict()
     let org = Org::new().await;
     org.api.shutdown().await;
     let error = verified(&org).await.unwrap_err();
-    assert!(format!("{error:#}").contains("GET /services/data/v60.0/sobjects"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("GET /services/data/v60.0/sobjects"),
+        "{error:#}"
+    );
 }

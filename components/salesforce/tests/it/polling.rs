@@ -9,12 +9,23 @@ const FUNCTION: &str = "getUpdatedObjectsPolling";
 
 async fn poll(org: &Org, more: Value, since: Value) -> Emitted {
     let mut fields = json!({ "sobject": "Account" });
-    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    org.harness(FUNCTION, fields, org.provider.issue()).snapshot(since).run(json!({})).await.unwrap()
+    fields
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    org.harness(FUNCTION, fields, org.provider.issue())
+        .snapshot(since)
+        .run(json!({}))
+        .await
+        .unwrap()
 }
 
 fn names(emitted: &Emitted) -> Vec<String> {
-    emitted.data::<Value>().iter().map(|record| record["Name"].as_str().unwrap().to_owned()).collect()
+    emitted
+        .data::<Value>()
+        .iter()
+        .map(|record| record["Name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Polls until nothing is new, and gives the names that were emitted.
@@ -23,7 +34,9 @@ async fn until_quiet(org: &Org, fields: Value) -> Vec<String> {
     loop {
         let emitted = poll(org, fields.clone(), snapshot.clone()).await;
         assert_eq!(emitted.verdict, Verdict::Acknowledged, "{emitted:?}");
-        let Some(next) = snapshot_of(&emitted) else { return all };
+        let Some(next) = snapshot_of(&emitted) else {
+            return all;
+        };
         all.extend(names(&emitted));
         snapshot = next;
     }
@@ -36,12 +49,16 @@ async fn given_new_and_changed_records_then_each_is_emitted_once_in_the_order_of
     org.api.pass(1);
     org.api.insert("Account", json!({ "Name": "second" }));
     org.api.pass(1);
-    org.api.update("Account", &first, json!({ "Name": "first, changed" }));
+    org.api
+        .update("Account", &first, json!({ "Name": "first, changed" }));
     org.api.pass(1);
     let emitted = poll(&org, json!({}), json!({})).await;
     assert_eq!(names(&emitted), ["second", "first, changed"]);
     let snapshot = snapshot_of(&emitted).unwrap();
-    assert_eq!(snapshot, json!({ "lastModificationTime": "2024-06-01T00:00:02.000+0000", "lastSeenId": first }));
+    assert_eq!(
+        snapshot,
+        json!({ "lastModificationTime": "2024-06-01T00:00:02.000+0000", "lastSeenId": first })
+    );
     let again = poll(&org, json!({}), snapshot).await;
     assert!(again.events.is_empty(), "{again:?}");
 }
@@ -63,11 +80,16 @@ async fn given_records_of_the_same_second_over_several_pages_then_none_is_lost_a
 #[tokio::test]
 async fn given_the_second_that_still_runs_then_its_records_wait_for_the_next_time() {
     let org = Org::new().await;
-    org.api.insert("Account", json!({ "Name": "early in this second" }));
+    org.api
+        .insert("Account", json!({ "Name": "early in this second" }));
     assert!(poll(&org, json!({}), json!({})).await.events.is_empty());
-    org.api.insert("Account", json!({ "Name": "late in this second" }));
+    org.api
+        .insert("Account", json!({ "Name": "late in this second" }));
     org.api.pass(1);
-    assert_eq!(names(&poll(&org, json!({}), json!({})).await), ["early in this second", "late in this second"]);
+    assert_eq!(
+        names(&poll(&org, json!({}), json!({})).await),
+        ["early in this second", "late in this second"]
+    );
 }
 
 #[tokio::test]
@@ -87,7 +109,12 @@ async fn given_pages_then_the_snapshot_of_each_follows_its_records() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(kinds, ["record", "record", "snapshot", "record", "record", "snapshot"]);
+    assert_eq!(
+        kinds,
+        [
+            "record", "record", "snapshot", "record", "record", "snapshot"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -97,11 +124,24 @@ async fn given_a_page_that_fails_then_the_snapshot_is_of_the_page_before_and_not
         org.api.insert("Account", json!({ "Name": n.to_string() }));
     }
     org.api.pass(1);
-    org.api.fail("Id > ", [Fault::Refused(400, "QUERY_TIMEOUT", "Your query request was running for too long.")]);
+    org.api.fail(
+        "Id > ",
+        [Fault::Refused(
+            400,
+            "QUERY_TIMEOUT",
+            "Your query request was running for too long.",
+        )],
+    );
     let failed = poll(&org, json!({ "pageSize": 2 }), json!({})).await;
-    assert_eq!((failed.verdict, names(&failed)), (Verdict::Rejected, vec!["0".to_owned(), "1".into()]));
+    assert_eq!(
+        (failed.verdict, names(&failed)),
+        (Verdict::Rejected, vec!["0".to_owned(), "1".into()])
+    );
     let snapshot = snapshot_of(&failed).unwrap();
-    assert_eq!(names(&poll(&org, json!({ "pageSize": 2 }), snapshot).await), ["2", "3"]);
+    assert_eq!(
+        names(&poll(&org, json!({ "pageSize": 2 }), snapshot).await),
+        ["2", "3"]
+    );
 }
 
 #[tokio::test]
@@ -111,9 +151,17 @@ async fn given_fetch_page_then_a_message_holds_a_page() {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
     }
     org.api.pass(1);
-    let emitted = poll(&org, json!({ "emitBehavior": "fetchPage", "pageSize": "2" }), json!({})).await;
-    let sizes: Vec<usize> =
-        emitted.data::<Value>().iter().map(|page| page["results"].as_array().unwrap().len()).collect();
+    let emitted = poll(
+        &org,
+        json!({ "emitBehavior": "fetchPage", "pageSize": "2" }),
+        json!({}),
+    )
+    .await;
+    let sizes: Vec<usize> = emitted
+        .data::<Value>()
+        .iter()
+        .map(|page| page["results"].as_array().unwrap().len())
+        .collect();
     assert_eq!(sizes, [2, 1]);
 }
 
@@ -126,15 +174,25 @@ async fn given_a_page_larger_than_salesforces_then_it_is_put_together_of_these()
     org.api.pass(1);
     org.api.set_page_size(2);
     let emitted = poll(&org, json!({ "emitBehavior": "fetchPage" }), json!({})).await;
-    assert_eq!(emitted.data::<Value>()[0]["results"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        emitted.data::<Value>()[0]["results"]
+            .as_array()
+            .unwrap()
+            .len(),
+        5
+    );
     assert_eq!(org.api.calls_like("/query/01g").len(), 2);
 }
 
 #[tokio::test]
 async fn given_fields_and_links_then_records_have_these_and_what_orders_them() {
     let org = Org::new().await;
-    let id = org.api.insert("Account", json!({ "Name": "Acme", "Website": "acme.example" }));
-    org.api.insert("Contact", json!({ "LastName": "Ada", "AccountId": id }));
+    let id = org.api.insert(
+        "Account",
+        json!({ "Name": "Acme", "Website": "acme.example" }),
+    );
+    org.api
+        .insert("Contact", json!({ "LastName": "Ada", "AccountId": id }));
     org.api.pass(1);
     let fields = json!({ "selectedFields": ["Name"], "linkedObjects": ["!Contacts"] });
     let record: Value = poll(&org, fields, json!({})).await.data().remove(0);
@@ -153,8 +211,16 @@ async fn given_a_start_and_an_end_then_changes_before_and_from_then_on_are_left_
     }
     let within = json!({ "startTime": "2024-06-01T00:00:01Z", "endTime": "2024-06-01T00:00:03Z" });
     assert_eq!(names(&poll(&org, within, json!({})).await), ["1", "2"]);
-    assert_eq!(names(&poll(&org, json!({ "startTime": "2024-06-01" }), json!({})).await).len(), 4);
-    assert!(poll(&org, json!({ "startTime": "2024-06-02" }), json!({})).await.events.is_empty());
+    assert_eq!(
+        names(&poll(&org, json!({ "startTime": "2024-06-01" }), json!({})).await).len(),
+        4
+    );
+    assert!(
+        poll(&org, json!({ "startTime": "2024-06-02" }), json!({}))
+            .await
+            .events
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -166,16 +232,31 @@ async fn given_a_snapshot_of_an_earlier_component_then_polling_goes_on_where_tha
     }
     let id = org.api.records("Account")[1]["Id"].clone();
     for (snapshot, expected) in [
-        (json!({ "nextStartTime": "2024-06-01T00:00:01.000Z" }), &["1", "2"][..]),
-        (json!({ "previousLastModified": "2024-06-01T00:00:01.000Z" }), &["2"]),
+        (
+            json!({ "nextStartTime": "2024-06-01T00:00:01.000Z" }),
+            &["1", "2"][..],
+        ),
+        (
+            json!({ "previousLastModified": "2024-06-01T00:00:01.000Z" }),
+            &["2"],
+        ),
         (json!("2024-06-01T00:00:01.000+0000"), &["2"]),
-        (json!({ "lastModificationTime": "2024-06-01T00:00:01.000Z", "lastSeenId": id }), &["2"]),
-        (json!({ "lastModificationTime": "2024-06-01T00:00:01.000Z" }), &["1", "2"]),
+        (
+            json!({ "lastModificationTime": "2024-06-01T00:00:01.000Z", "lastSeenId": id }),
+            &["2"],
+        ),
+        (
+            json!({ "lastModificationTime": "2024-06-01T00:00:01.000Z" }),
+            &["1", "2"],
+        ),
     ] {
         let emitted = poll(&org, json!({}), snapshot.clone()).await;
         assert_eq!(names(&emitted), expected, "{snapshot}");
         let now = snapshot_of(&emitted).unwrap();
-        assert!(now["lastSeenId"].is_string() && now["lastModificationTime"].is_string(), "{now}");
+        assert!(
+            now["lastSeenId"].is_string() && now["lastModificationTime"].is_string(),
+            "{now}"
+        );
     }
 }
 
@@ -184,7 +265,11 @@ async fn given_an_older_snapshot_and_a_start_then_the_snapshot_wins() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "0" }));
     org.api.pass(1);
-    let emitted =
-        poll(&org, json!({ "startTime": "2030-01-01" }), json!({ "nextStartTime": "2024-06-01T00:00:00Z" })).await;
+    let emitted = poll(
+        &org,
+        json!({ "startTime": "2030-01-01" }),
+        json!({ "nextStartTime": "2024-06-01T00:00:00Z" }),
+    )
+    .await;
     assert_eq!(names(&emitted), ["0"]);
 }

@@ -10,28 +10,56 @@ const QUERY: &str = "SELECT Id, Name FROM Account ORDER BY Id";
 async fn of_three() -> Org {
     let org = Org::new().await;
     for name in ["One", "Two", "Three"] {
-        org.api.insert("Account", json!({ "Name": name, "AnnualRevenue": 5 }));
+        org.api
+            .insert("Account", json!({ "Name": name, "AnnualRevenue": 5 }));
     }
     org.api.set_page_size(2);
     org
 }
 
 fn names(records: &[Value]) -> Vec<&str> {
-    records.iter().map(|record| record["Name"].as_str().unwrap()).collect()
+    records
+        .iter()
+        .map(|record| record["Name"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn given_a_query_then_the_action_emits_each_record_of_all_pages_or_all_of_them_as_one() {
     let org = of_three().await;
-    let each = org.data("query", json!({}), json!({ "query": QUERY })).await;
+    let each = org
+        .data("query", json!({}), json!({ "query": QUERY }))
+        .await;
     assert_eq!(names(&each), ["One", "Two", "Three"]);
     assert_eq!(each[0].get("attributes"), None);
-    let set = org.data("query", json!({ "allowResultAsSet": "on" }), json!({ "query": QUERY })).await;
-    assert_eq!((set.len(), names(set[0]["result"].as_array().unwrap())), (1, vec!["One", "Two", "Three"]));
-    assert_eq!(org.data("query", json!({ "maxFetch": "2" }), json!({ "query": QUERY })).await.len(), 2);
+    let set = org
+        .data(
+            "query",
+            json!({ "allowResultAsSet": "on" }),
+            json!({ "query": QUERY }),
+        )
+        .await;
+    assert_eq!(
+        (set.len(), names(set[0]["result"].as_array().unwrap())),
+        (1, vec!["One", "Two", "Three"])
+    );
+    assert_eq!(
+        org.data(
+            "query",
+            json!({ "maxFetch": "2" }),
+            json!({ "query": QUERY })
+        )
+        .await
+        .len(),
+        2
+    );
     let none = json!({ "query": "SELECT Id FROM Contact" });
     assert!(org.data("query", json!({}), none.clone()).await.is_empty());
-    assert_eq!(org.data("query", json!({ "allowResultAsSet": "on" }), none).await, [json!({ "result": [] })]);
+    assert_eq!(
+        org.data("query", json!({ "allowResultAsSet": "on" }), none)
+            .await,
+        [json!({ "result": [] })]
+    );
 }
 
 #[tokio::test]
@@ -42,8 +70,18 @@ async fn given_a_size_of_batches_then_it_is_asked_for_within_what_salesforce_tak
     }
     for (size, pages) in [("200", 2), ("50", 2), ("9999", 1)] {
         let before = org.api.calls_like("/query").len();
-        let found = org.data("query", json!({ "batchSize": size }), json!({ "query": QUERY })).await;
-        assert_eq!((found.len(), org.api.calls_like("/query").len() - before), (250, pages), "{size}");
+        let found = org
+            .data(
+                "query",
+                json!({ "batchSize": size }),
+                json!({ "query": QUERY }),
+            )
+            .await;
+        assert_eq!(
+            (found.len(), org.api.calls_like("/query").len() - before),
+            (250, pages),
+            "{size}"
+        );
     }
 }
 
@@ -51,67 +89,155 @@ async fn given_a_size_of_batches_then_it_is_asked_for_within_what_salesforce_tak
 async fn given_deleted_records_then_the_action_finds_them_only_when_asked_to() {
     let org = of_three().await;
     let id = org.api.records("Account")[0]["Id"].clone();
-    let by_id = json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
+    let by_id =
+        json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
     org.data("delete", by_id, json!({ "Id": id })).await;
-    assert_eq!(org.data("query", json!({}), json!({ "query": QUERY })).await.len(), 2);
-    assert_eq!(org.data("query", json!({ "includeDeleted": "on" }), json!({ "query": QUERY })).await.len(), 3);
+    assert_eq!(
+        org.data("query", json!({}), json!({ "query": QUERY }))
+            .await
+            .len(),
+        2
+    );
+    assert_eq!(
+        org.data(
+            "query",
+            json!({ "includeDeleted": "on" }),
+            json!({ "query": QUERY })
+        )
+        .await
+        .len(),
+        3
+    );
 }
 
 #[tokio::test]
 async fn given_trouble_between_pages_then_the_message_that_comes_again_emits_no_record_twice() {
     let org = of_three().await;
-    org.api.fail("/query/01g", [const { Fault::Throttled(0) }; 4]);
+    org.api
+        .fail("/query/01g", [const { Fault::Throttled(0) }; 4]);
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
-    assert!(matches!(&emitted.events[..], [Event::Rebound(_)]), "{emitted:?}");
-    assert_eq!(org.data("query", json!({}), json!({ "query": QUERY })).await.len(), 3);
+    assert!(
+        matches!(&emitted.events[..], [Event::Rebound(_)]),
+        "{emitted:?}"
+    );
+    assert_eq!(
+        org.data("query", json!({}), json!({ "query": QUERY }))
+            .await
+            .len(),
+        3
+    );
 }
 
 #[tokio::test]
-async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_and_no_record_is_lost_or_doubled() {
-    for (function, fields) in [("query", json!({})), ("queryTrigger", json!({ "query": QUERY }))] {
+async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_and_no_record_is_lost_or_doubled()
+ {
+    for (function, fields) in [
+        ("query", json!({})),
+        ("queryTrigger", json!({ "query": QUERY })),
+    ] {
         let org = of_three().await;
-        org.api.fail("/query/01g", [Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid")]);
+        org.api.fail(
+            "/query/01g",
+            [Fault::Refused(
+                401,
+                "INVALID_SESSION_ID",
+                "Session expired or invalid",
+            )],
+        );
         let records = org.data(function, fields, json!({ "query": QUERY })).await;
-        assert_eq!((names(&records), org.provider.refreshes()), (vec!["One", "Two", "Three"], 1), "{function}");
+        assert_eq!(
+            (names(&records), org.provider.refreshes()),
+            (vec!["One", "Two", "Three"], 1),
+            "{function}"
+        );
     }
 }
 
 #[tokio::test]
 async fn given_a_page_that_fails_then_the_query_is_an_error() {
     let org = of_three().await;
-    org.api.fail("/query/01g", [Fault::Refused(400, "INVALID_QUERY_LOCATOR", "invalid query locator")]);
+    org.api.fail(
+        "/query/01g",
+        [Fault::Refused(
+            400,
+            "INVALID_QUERY_LOCATOR",
+            "invalid query locator",
+        )],
+    );
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
     let told = matches!(&emitted.events[..], [Event::Error(text)] if text.contains("INVALID_QUERY_LOCATOR"));
     assert!(told, "{emitted:?}");
 }
 
 #[tokio::test]
-async fn given_a_query_then_the_trigger_emits_each_record_or_all_and_an_empty_object_where_there_is_none() {
+async fn given_a_query_then_the_trigger_emits_each_record_or_all_and_an_empty_object_where_there_is_none()
+ {
     let org = of_three().await;
     let of = |query: &str, more: Value| {
         let mut fields = json!({ "query": query });
-        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fields
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         fields
     };
-    assert_eq!(names(&org.data("queryTrigger", of(QUERY, json!({})), json!({})).await), ["One", "Two", "Three"]);
-    let all = org.data("queryTrigger", of(QUERY, json!({ "outputMethod": "emitAll" })), json!({})).await;
-    assert_eq!((all.len(), names(all[0]["records"].as_array().unwrap()).len()), (1, 3));
+    assert_eq!(
+        names(
+            &org.data("queryTrigger", of(QUERY, json!({})), json!({}))
+                .await
+        ),
+        ["One", "Two", "Three"]
+    );
+    let all = org
+        .data(
+            "queryTrigger",
+            of(QUERY, json!({ "outputMethod": "emitAll" })),
+            json!({}),
+        )
+        .await;
+    assert_eq!(
+        (
+            all.len(),
+            names(all[0]["records"].as_array().unwrap()).len()
+        ),
+        (1, 3)
+    );
     let none = "SELECT Id FROM Contact";
-    assert_eq!(org.data("queryTrigger", of(none, json!({})), json!({})).await, [json!({})]);
+    assert_eq!(
+        org.data("queryTrigger", of(none, json!({})), json!({}))
+            .await,
+        [json!({})]
+    );
     let all = json!({ "outputMethod": "emitAll" });
-    assert_eq!(org.data("queryTrigger", of(none, all), json!({})).await, [json!({ "records": [] })]);
+    assert_eq!(
+        org.data("queryTrigger", of(none, all), json!({})).await,
+        [json!({ "records": [] })]
+    );
     for method in ["emitIndividually", "emitAll"] {
         let quiet = json!({ "outputMethod": method, "dontEmitOnEmptyResults": "on" });
-        assert!(org.data("queryTrigger", of(none, quiet), json!({})).await.is_empty(), "{method}");
+        assert!(
+            org.data("queryTrigger", of(none, quiet), json!({}))
+                .await
+                .is_empty(),
+            "{method}"
+        );
     }
 }
 
 #[tokio::test]
 async fn given_a_query_of_several_pages_then_query_objects_emits_all_of_them_as_one_message() {
     let org = of_three().await;
-    let found = org.data("queryObjects", json!({ "query": QUERY }), json!({})).await;
-    assert_eq!((found.len(), &found[0]["totalSize"], &found[0]["done"]), (1, &json!(3), &json!(true)));
-    assert_eq!(names(found[0]["records"].as_array().unwrap()), ["One", "Two", "Three"]);
+    let found = org
+        .data("queryObjects", json!({ "query": QUERY }), json!({}))
+        .await;
+    assert_eq!(
+        (found.len(), &found[0]["totalSize"], &found[0]["done"]),
+        (1, &json!(3), &json!(true))
+    );
+    assert_eq!(
+        names(found[0]["records"].as_array().unwrap()),
+        ["One", "Two", "Three"]
+    );
 }
 
 #[tokio::test]
@@ -119,7 +245,10 @@ async fn given_accounts_then_new_account_emits_them_with_id_name_and_revenue() {
     let org = of_three().await;
     let found = org.data("newAccount", json!({}), json!({})).await;
     let records = found[0]["records"].as_array().unwrap();
-    assert_eq!((found.len(), names(records)), (1, vec!["One", "Two", "Three"]));
+    assert_eq!(
+        (found.len(), names(records)),
+        (1, vec!["One", "Two", "Three"])
+    );
     assert_eq!(records[0]["AnnualRevenue"], 5);
     assert!(records[0]["Id"].is_string());
 }

@@ -12,10 +12,18 @@ fn by(search: &str, field: &str) -> Value {
 #[tokio::test]
 async fn given_fields_then_create_emits_them_with_the_new_id() {
     let org = Org::new().await;
-    let created =
-        org.data("create", json!({ "sobject": "Account" }), json!({ "Name": "Acme", "NumberOfEmployees": 5 })).await;
+    let created = org
+        .data(
+            "create",
+            json!({ "sobject": "Account" }),
+            json!({ "Name": "Acme", "NumberOfEmployees": 5 }),
+        )
+        .await;
     let id = created[0]["id"].as_str().unwrap();
-    assert_eq!((&created[0]["Name"], &created[0]["NumberOfEmployees"]), (&json!("Acme"), &json!(5)));
+    assert_eq!(
+        (&created[0]["Name"], &created[0]["NumberOfEmployees"]),
+        (&json!("Acme"), &json!(5))
+    );
     assert_eq!(org.api.record("Account", id).unwrap()["Name"], "Acme");
 }
 
@@ -29,7 +37,11 @@ async fn given_an_attachment_then_create_makes_a_file_of_it_and_does_not_emit_it
         "body": { "Name": "letter.txt", "ParentId": parent },
         "attachments": { "letter.txt": { "url": url, "content-type": "text/plain" } },
     });
-    let emitted = org.harness("create", fields, org.provider.issue()).run_message(message).await.unwrap();
+    let emitted = org
+        .harness("create", fields, org.provider.issue())
+        .run_message(message)
+        .await
+        .unwrap();
     let data: Vec<Value> = emitted.data();
     assert_eq!(data[0].get("Body"), None, "{emitted:?}");
     assert_eq!(org.api.records("Attachment")[0]["Body"], "RGVhciBTaXJz");
@@ -38,19 +50,49 @@ async fn given_an_attachment_then_create_makes_a_file_of_it_and_does_not_emit_it
 #[tokio::test]
 async fn given_an_account_then_create_account_emits_it_with_the_new_id() {
     let org = Org::new().await;
-    let created = org.data("createAccount", json!({}), json!({ "Name": "Acme", "BillingCity": "Bonn" })).await;
-    let record = org.api.record("Account", created[0]["id"].as_str().unwrap()).unwrap();
-    assert_eq!((&record["Name"], &record["BillingCity"]), (&json!("Acme"), &json!("Bonn")));
+    let created = org
+        .data(
+            "createAccount",
+            json!({}),
+            json!({ "Name": "Acme", "BillingCity": "Bonn" }),
+        )
+        .await;
+    let record = org
+        .api
+        .record("Account", created[0]["id"].as_str().unwrap())
+        .unwrap();
+    assert_eq!(
+        (&record["Name"], &record["BillingCity"]),
+        (&json!("Acme"), &json!("Bonn"))
+    );
     assert_eq!(created[0]["BillingCity"], "Bonn");
 }
 
 #[tokio::test]
 async fn given_an_external_id_then_upsert_creates_or_changes_in_one_call() {
     let org = Org::new().await;
-    let first = org.data("upsert", by("externalIds", "ErpId__c"), json!({ "ErpId__c": "a/b?c", "Name": "One" })).await;
-    assert_eq!((&first[0]["success"], &first[0]["created"]), (&json!(true), &json!(true)));
-    let second = org.data("upsert", by("externalIds", "ErpId__c"), json!({ "ErpId__c": "a/b?c", "Name": "Two" })).await;
-    assert_eq!((&second[0]["id"], &second[0]["created"]), (&first[0]["id"], &json!(false)));
+    let first = org
+        .data(
+            "upsert",
+            by("externalIds", "ErpId__c"),
+            json!({ "ErpId__c": "a/b?c", "Name": "One" }),
+        )
+        .await;
+    assert_eq!(
+        (&first[0]["success"], &first[0]["created"]),
+        (&json!(true), &json!(true))
+    );
+    let second = org
+        .data(
+            "upsert",
+            by("externalIds", "ErpId__c"),
+            json!({ "ErpId__c": "a/b?c", "Name": "Two" }),
+        )
+        .await;
+    assert_eq!(
+        (&second[0]["id"], &second[0]["created"]),
+        (&first[0]["id"], &json!(false))
+    );
     assert_eq!(org.api.records("Account").len(), 1);
     assert_eq!(org.api.records("Account")[0]["Name"], "Two");
     assert_eq!(org.api.calls().len(), 2);
@@ -62,22 +104,52 @@ async fn given_a_step_of_the_earlier_upsert_then_the_id_goes_before_the_external
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Acme" }));
     let step = || json!({ "sobject": "Account", "extIdField": "ErpId__c" });
-    let changed = org.data("upsert", step(), json!({ "Id": id, "ErpId__c": "e-1", "Name": "By id" })).await;
-    assert_eq!((&changed[0]["id"], &changed[0]["created"]), (&json!(id), &json!(false)));
+    let changed = org
+        .data(
+            "upsert",
+            step(),
+            json!({ "Id": id, "ErpId__c": "e-1", "Name": "By id" }),
+        )
+        .await;
+    assert_eq!(
+        (&changed[0]["id"], &changed[0]["created"]),
+        (&json!(id), &json!(false))
+    );
     assert_eq!(org.api.record("Account", &id).unwrap()["ErpId__c"], "e-1");
-    org.data("upsert", step(), json!({ "ErpId__c": "e-1", "Name": "By external id" })).await;
-    assert_eq!(org.api.record("Account", &id).unwrap()["Name"], "By external id");
-    let created = org.data("upsert", step(), json!({ "Id": "", "Name": "New" })).await;
-    assert_eq!((&created[0]["created"], org.api.records("Account").len()), (&json!(true), 2));
+    org.data(
+        "upsert",
+        step(),
+        json!({ "ErpId__c": "e-1", "Name": "By external id" }),
+    )
+    .await;
+    assert_eq!(
+        org.api.record("Account", &id).unwrap()["Name"],
+        "By external id"
+    );
+    let created = org
+        .data("upsert", step(), json!({ "Id": "", "Name": "New" }))
+        .await;
+    assert_eq!(
+        (&created[0]["created"], org.api.records("Account").len()),
+        (&json!(true), 2)
+    );
 }
 
 #[tokio::test]
 async fn given_a_field_that_cannot_be_written_then_upsert_looks_by_it_and_leaves_it_alone() {
     let org = Org::new().await;
-    let id = org.api.insert("Account", json!({ "Name": "Acme", "CreatedDate": "2024-01-01T00:00:00.000+0000" }));
+    let id = org.api.insert(
+        "Account",
+        json!({ "Name": "Acme", "CreatedDate": "2024-01-01T00:00:00.000+0000" }),
+    );
     let body = json!({ "CreatedDate": "2024-01-01T00:00:00Z", "Name": "Changed" });
-    let changed = org.data("upsert", by("allFields", "CreatedDate"), body).await;
-    assert_eq!((&changed[0]["id"], &changed[0]["created"]), (&json!(id), &json!(false)));
+    let changed = org
+        .data("upsert", by("allFields", "CreatedDate"), body)
+        .await;
+    assert_eq!(
+        (&changed[0]["id"], &changed[0]["created"]),
+        (&json!(id), &json!(false))
+    );
     assert_eq!(org.api.record("Account", &id).unwrap()["Name"], "Changed");
 }
 
@@ -85,22 +157,37 @@ async fn given_a_field_that_cannot_be_written_then_upsert_looks_by_it_and_leaves
 async fn given_an_external_id_of_two_records_then_upsert_is_an_error() {
     let org = Org::new().await;
     for _ in 0..2 {
-        org.api.insert("Account", json!({ "Name": "Acme", "LegacyId__c": "7" }));
+        org.api
+            .insert("Account", json!({ "Name": "Acme", "LegacyId__c": "7" }));
     }
-    let error =
-        org.error("upsert", by("externalIds", "LegacyId__c"), json!({ "LegacyId__c": "7", "Name": "New" })).await;
+    let error = org
+        .error(
+            "upsert",
+            by("externalIds", "LegacyId__c"),
+            json!({ "LegacyId__c": "7", "Name": "New" }),
+        )
+        .await;
     assert!(error.contains("2 records"), "{error}");
 }
 
 #[tokio::test]
 async fn given_another_field_then_upsert_creates_changes_or_refuses_by_what_it_finds() {
     let org = Org::new().await;
-    let upsert =
-        async |name: &str| org.run("upsert", by("allFields", "Name"), json!({ "Name": name, "Website": "x" })).await;
+    let upsert = async |name: &str| {
+        org.run(
+            "upsert",
+            by("allFields", "Name"),
+            json!({ "Name": name, "Website": "x" }),
+        )
+        .await
+    };
     let created: Vec<Value> = upsert("It's").await.data();
     assert_eq!(created[0]["created"], true);
     let changed: Vec<Value> = upsert("It's").await.data();
-    assert_eq!((&changed[0]["id"], &changed[0]["created"]), (&created[0]["id"], &json!(false)));
+    assert_eq!(
+        (&changed[0]["id"], &changed[0]["created"]),
+        (&created[0]["id"], &json!(false))
+    );
     org.api.insert("Account", json!({ "Name": "It's" }));
     let refused = upsert("It's").await;
     assert!(
@@ -113,10 +200,22 @@ async fn given_another_field_then_upsert_creates_changes_or_refuses_by_what_it_f
 async fn given_an_id_then_upsert_changes_that_record_and_without_a_value_it_creates_one() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "One" }));
-    let changed = org.data("upsert", by("uniqueFields", "Id"), json!({ "Id": id, "Name": "Two" })).await;
+    let changed = org
+        .data(
+            "upsert",
+            by("uniqueFields", "Id"),
+            json!({ "Id": id, "Name": "Two" }),
+        )
+        .await;
     assert_eq!(changed[0]["id"], json!(id));
     assert_eq!(org.api.record("Account", &id).unwrap()["Name"], "Two");
-    let created = org.data("upsert", by("uniqueFields", "Id"), json!({ "Id": "", "Name": "Three" })).await;
+    let created = org
+        .data(
+            "upsert",
+            by("uniqueFields", "Id"),
+            json!({ "Id": "", "Name": "Three" }),
+        )
+        .await;
     assert_eq!(created[0]["created"], true);
 }
 
@@ -124,7 +223,9 @@ async fn given_an_id_then_upsert_changes_that_record_and_without_a_value_it_crea
 async fn given_the_fields_of_an_earlier_component_then_upsert_understands_them() {
     let org = Org::new().await;
     let fields = json!({ "sobject": "Account", "extIdField": "ErpId__c" });
-    let upserted = org.data("upsert", fields, json!({ "ErpId__c": "1", "Name": "One" })).await;
+    let upserted = org
+        .data("upsert", fields, json!({ "ErpId__c": "1", "Name": "One" }))
+        .await;
     assert_eq!(upserted[0]["created"], true);
 }
 
@@ -132,12 +233,21 @@ async fn given_the_fields_of_an_earlier_component_then_upsert_understands_them()
 async fn given_a_value_then_delete_deletes_the_one_record_that_has_it() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Acme" }));
-    let deleted = org.data("delete", by("allFields", "Name"), json!({ "Name": "Acme" })).await;
-    assert_eq!(deleted, [json!({ "response": { "id": id, "success": true, "errors": [] } })]);
+    let deleted = org
+        .data("delete", by("allFields", "Name"), json!({ "Name": "Acme" }))
+        .await;
+    assert_eq!(
+        deleted,
+        [json!({ "response": { "id": id, "success": true, "errors": [] } })]
+    );
     assert!(org.api.records("Account").is_empty());
-    let again = org.data("delete", by("uniqueFields", "Id"), json!({ "Id": id })).await;
+    let again = org
+        .data("delete", by("uniqueFields", "Id"), json!({ "Id": id }))
+        .await;
     assert_eq!(again, [json!({})]);
-    let nobody = org.data("delete", by("allFields", "Name"), json!({ "Name": "Acme" })).await;
+    let nobody = org
+        .data("delete", by("allFields", "Name"), json!({ "Name": "Acme" }))
+        .await;
     assert_eq!(nobody, [json!({})]);
 }
 
@@ -147,13 +257,16 @@ async fn given_a_value_of_two_records_then_delete_deletes_none() {
     for _ in 0..2 {
         org.api.insert("Account", json!({ "Name": "Acme" }));
     }
-    let error = org.error("delete", by("allFields", "Name"), json!({ "Name": "Acme" })).await;
+    let error = org
+        .error("delete", by("allFields", "Name"), json!({ "Name": "Acme" }))
+        .await;
     assert!(error.contains("more than one"), "{error}");
     assert_eq!(org.api.records("Account").len(), 2);
 }
 
 #[tokio::test]
-async fn given_raw_requests_then_paths_may_be_relative_or_whole_and_an_empty_answer_is_an_empty_object() {
+async fn given_raw_requests_then_paths_may_be_relative_or_whole_and_an_empty_answer_is_an_empty_object()
+ {
     let org = Org::new().await;
     let raw = async |method: &str, path: &str, body: Value| {
         let body = json!({ "method": method, "path": path, "body": body });
@@ -163,15 +276,38 @@ async fn given_raw_requests_then_paths_may_be_relative_or_whole_and_an_empty_ans
     let id = created["id"].as_str().unwrap();
     let whole = format!("/services/data/v59.0/sobjects/Account/{id}");
     assert_eq!(raw("GET", &whole, Value::Null).await["Name"], "Acme");
-    assert_eq!(raw("PATCH", &format!("sobjects/Account/{id}"), json!({ "Name": "New" })).await, json!({}));
-    assert_eq!(raw("GET", &format!("{}{whole}", org.api.url()), Value::Null).await["Name"], "New");
+    assert_eq!(
+        raw(
+            "PATCH",
+            &format!("sobjects/Account/{id}"),
+            json!({ "Name": "New" })
+        )
+        .await,
+        json!({})
+    );
+    assert_eq!(
+        raw("GET", &format!("{}{whole}", org.api.url()), Value::Null).await["Name"],
+        "New"
+    );
     assert_eq!(raw("DELETE", &whole, Value::Null).await, json!({}));
 }
 
 #[tokio::test]
 async fn given_a_raw_request_that_is_refused_then_the_error_is_salesforces() {
     let org = Org::new().await;
-    org.api.fail("GET", [Fault::Refused(400, "INVALID_FIELD", "No such column 'x'")]);
-    let error = org.error("rawRequest", json!({}), json!({ "method": "GET", "path": "query?q=x" })).await;
-    assert!(error.contains("No such column 'x' (INVALID_FIELD)"), "{error}");
+    org.api.fail(
+        "GET",
+        [Fault::Refused(400, "INVALID_FIELD", "No such column 'x'")],
+    );
+    let error = org
+        .error(
+            "rawRequest",
+            json!({}),
+            json!({ "method": "GET", "path": "query?q=x" }),
+        )
+        .await;
+    assert!(
+        error.contains("No such column 'x' (INVALID_FIELD)"),
+        "{error}"
+    );
 }

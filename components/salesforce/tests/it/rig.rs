@@ -23,7 +23,12 @@ pub struct Org {
 impl Org {
     pub async fn new() -> Self {
         let knobs = Knobs::preset("salesforce").unwrap();
-        let provider = Provider::start(ProviderConfig { knobs, ..ProviderConfig::default() }).await.unwrap();
+        let provider = Provider::start(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
+        .await
+        .unwrap();
         Self {
             api: Salesforce::start(&provider).await.unwrap(),
             provider,
@@ -32,19 +37,33 @@ impl Org {
         }
     }
 
-    pub fn harness<'a>(&'a self, function: &'a str, fields: Value, tokens: Map<String, Value>) -> Harness<'a> {
+    pub fn harness<'a>(
+        &'a self,
+        function: &'a str,
+        fields: Value,
+        tokens: Map<String, Value>,
+    ) -> Harness<'a> {
         let mut config = json!({ "prodEnv": "login", "oauth": tokens });
-        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         Harness::new(&self.component, function)
             .config(config)
             .environment("SALESFORCE_KEY", self.provider.client_id())
             .environment("SALESFORCE_SECRET", self.provider.client_secret())
             .environment("SALESFORCE_TOKEN_URI", &self.provider.token_url())
-            .object_storage(&self.platform.url(), &PlatformConfig::default().storage_token)
+            .object_storage(
+                &self.platform.url(),
+                &PlatformConfig::default().storage_token,
+            )
     }
 
     pub async fn run(&self, function: &str, fields: Value, body: Value) -> Emitted {
-        self.harness(function, fields, self.provider.issue()).run(body).await.unwrap()
+        self.harness(function, fields, self.provider.issue())
+            .run(body)
+            .await
+            .unwrap()
     }
 
     /// What the function emits; it must not fail.
@@ -57,20 +76,31 @@ impl Org {
     /// The text of the error that the function ends with.
     pub async fn error(&self, function: &str, fields: Value, body: Value) -> String {
         let emitted = self.run(function, fields, body).await;
-        let Some(Event::Error(text)) = emitted.events.last() else { panic!("no error: {emitted:?}") };
+        let Some(Event::Error(text)) = emitted.events.last() else {
+            panic!("no error: {emitted:?}")
+        };
         text.clone()
     }
 
     /// Puts a file into object storage and gives its address.
     pub fn file(&self, name: &str, bytes: &str) -> String {
         self.platform.set_object(name, bytes.to_owned());
-        format!("{}/objects/{name}?storage_type=maester", self.platform.url())
+        format!(
+            "{}/objects/{name}?storage_type=maester",
+            self.platform.url()
+        )
     }
 
     /// What object storage has at an attachment's address.
     pub fn stored(&self, attachment: &Value) -> String {
         let url = attachment["url"].as_str().unwrap();
-        let id = url.rsplit_once("/objects/").unwrap().1.split('?').next().unwrap();
+        let id = url
+            .rsplit_once("/objects/")
+            .unwrap()
+            .1
+            .split('?')
+            .next()
+            .unwrap();
         String::from_utf8(self.platform.object(id).unwrap().to_vec()).unwrap()
     }
 }

@@ -26,9 +26,18 @@ pub(super) fn view(state: &State, request: &Request) -> Answer {
         instant(text).ok_or_else(|| Refusal::bad_request(format!("{name} is no time.")))
     };
     let (from, until) = (time("startDateTime")?, time("endDateTime")?);
-    let default = state.events.iter().filter(|event| event.within == "calendar-id=");
-    if let Some(other) = default.clone().find(|event| event.fields["start"]["timeZone"] != "UTC") {
-        return Err(Refusal::not_here(format!("calendar view with events in {}", other.fields["start"]["timeZone"])));
+    let default = state
+        .events
+        .iter()
+        .filter(|event| event.within == "calendar-id=");
+    if let Some(other) = default
+        .clone()
+        .find(|event| event.fields["start"]["timeZone"] != "UTC")
+    {
+        return Err(Refusal::not_here(format!(
+            "calendar view with events in {}",
+            other.fields["start"]["timeZone"]
+        )));
     }
     let within = |event: &&super::state::Item| {
         let (start, end) = (event.time("start/dateTime"), event.time("end/dateTime"));
@@ -47,24 +56,45 @@ pub(super) fn create(state: &mut State, calendar: &str, request: &Request) -> An
         check_time(name, &event[name], all_day)?;
     }
     if event["end"]["dateTime"].as_str() < event["start"]["dateTime"].as_str() {
-        return Err(Refusal::new(400, "ErrorPropertyValidationFailure", "At least one property failed validation."));
+        return Err(Refusal::new(
+            400,
+            "ErrorPropertyValidationFailure",
+            "At least one property failed validation.",
+        ));
     }
     let choices: [(&str, &[&str]); 3] = [
         ("importance", &["low", "normal", "high"]),
-        ("showAs", &["free", "tentative", "busy", "oof", "workingElsewhere", "unknown"]),
-        ("sensitivity", &["normal", "personal", "private", "confidential"]),
+        (
+            "showAs",
+            &[
+                "free",
+                "tentative",
+                "busy",
+                "oof",
+                "workingElsewhere",
+                "unknown",
+            ],
+        ),
+        (
+            "sensitivity",
+            &["normal", "personal", "private", "confidential"],
+        ),
     ];
     for (name, choices) in choices {
         if let Some(value) = event.get(name)
             && !choices.iter().any(|choice| value == choice)
         {
-            return Err(Refusal::bad_request(format!("Requested value '{value}' was not found for {name}.")));
+            return Err(Refusal::bad_request(format!(
+                "Requested value '{value}' was not found for {name}."
+            )));
         }
     }
     if let Some(kind) = event["body"].get("contentType")
         && !["text", "html"].iter().any(|known| kind == known)
     {
-        return Err(Refusal::bad_request(format!("Requested value '{kind}' was not found for contentType.")));
+        return Err(Refusal::bad_request(format!(
+            "Requested value '{kind}' was not found for contentType."
+        )));
     }
     let id = state.new_id("event");
     let event = state.item(&id, calendar, event);
@@ -77,7 +107,9 @@ pub(super) fn create(state: &mut State, calendar: &str, request: &Request) -> An
 fn check_time(name: &str, time: &Value, all_day: bool) -> Result<(), Refusal> {
     let (local, zone) = (time["dateTime"].as_str(), time["timeZone"].as_str());
     let (Some(local), Some(zone)) = (local, zone) else {
-        return Err(Refusal::bad_request(format!("{name} must have dateTime and timeZone.")));
+        return Err(Refusal::bad_request(format!(
+            "{name} must have dateTime and timeZone."
+        )));
     };
     if zone.is_empty() || local.ends_with('Z') || instant(local).is_none() {
         return Err(Refusal::new(
@@ -87,7 +119,8 @@ fn check_time(name: &str, time: &Value, all_day: bool) -> Result<(), Refusal> {
         ));
     }
     if all_day && !local.ends_with("T00:00:00") {
-        let message = "The Event.Start and Event.End properties of an all-day event must be set to midnight.";
+        let message =
+            "The Event.Start and Event.End properties of an all-day event must be set to midnight.";
         return Err(Refusal::new(400, "ErrorInvalidRequest", message));
     }
     Ok(())

@@ -20,9 +20,15 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 pub(super) fn folders(state: &State, within: &str, request: &Request) -> Answer {
     let within = match within {
         "" => "",
-        name => state.folder(name).map(|folder| folder.id.as_str()).ok_or_else(Refusal::no_item)?,
+        name => state
+            .folder(name)
+            .map(|folder| folder.id.as_str())
+            .ok_or_else(Refusal::no_item)?,
     };
-    let folders = state.folders.iter().filter(|folder| folder.within == within);
+    let folders = state
+        .folders
+        .iter()
+        .filter(|folder| folder.within == within);
     let counted: Vec<Item> = folders.map(|folder| state.counted(folder)).collect();
     list(state, counted.iter().collect(), request)
 }
@@ -34,23 +40,46 @@ pub(super) fn folder(state: &State, name: &str) -> Answer {
 
 pub(super) fn messages(state: &State, folder: &str, request: &Request) -> Answer {
     let folder = state.folder(folder).ok_or_else(Refusal::no_item)?;
-    list(state, state.messages.iter().filter(|message| message.within == folder.id).collect(), request)
+    list(
+        state,
+        state
+            .messages
+            .iter()
+            .filter(|message| message.within == folder.id)
+            .collect(),
+        request,
+    )
 }
 
 /// A moved message has a new id.
 pub(super) fn move_message(state: &mut State, folder: &str, id: &str, request: &Request) -> Answer {
     let body = json(request)?;
     let Some(destination) = body["destinationId"].as_str() else {
-        return Err(Refusal::bad_request("The request body must have destinationId."));
+        return Err(Refusal::bad_request(
+            "The request body must have destinationId.",
+        ));
     };
-    let within = state.folder(folder).ok_or_else(Refusal::no_item)?.id.clone();
-    let destination = state.folder(destination).ok_or_else(Refusal::no_item)?.id.clone();
+    let within = state
+        .folder(folder)
+        .ok_or_else(Refusal::no_item)?
+        .id
+        .clone();
+    let destination = state
+        .folder(destination)
+        .ok_or_else(Refusal::no_item)?
+        .id
+        .clone();
     let new_id = state.new_id("message");
-    let found = state.messages.iter_mut().find(|message| message.id == id && message.within == within);
+    let found = state
+        .messages
+        .iter_mut()
+        .find(|message| message.id == id && message.within == within);
     let message = found.ok_or_else(Refusal::no_item)?;
     message.id.clone_from(&new_id);
     message.within.clone_from(&destination);
-    message.fields.insert("parentFolderId".to_owned(), destination.into());
+    message
+        .fields
+        .insert("parentFolderId".to_owned(), destination.into());
     let mut shown = message.shown();
     shown["@odata.context"] = "https://graph.microsoft.com/v1.0/$metadata#message".into();
     for file in state.files.iter_mut().filter(|file| file.message == id) {
@@ -81,41 +110,83 @@ pub(super) fn attachments(state: &State, message: &str, request: &Request) -> An
 
 pub(super) fn attachment(state: &State, message: &str, id: &str) -> Answer {
     known(state, message)?;
-    let file = state.files.iter().find(|file| file.message == message && file.id == id).ok_or_else(Refusal::no_item)?;
+    let file = state
+        .files
+        .iter()
+        .find(|file| file.message == message && file.id == id)
+        .ok_or_else(Refusal::no_item)?;
     if file.kind == "#microsoft.graph.referenceAttachment" {
-        return Err(Refusal::new(405, "ErrorInvalidRequest", "A reference attachment has no value."));
+        return Err(Refusal::new(
+            405,
+            "ErrorInvalidRequest",
+            "A reference attachment has no value.",
+        ));
     }
-    Ok(([(header::CONTENT_TYPE, file.content_type.clone())], file.bytes.clone()).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, file.content_type.clone())],
+        file.bytes.clone(),
+    )
+        .into_response())
 }
 
 fn known(state: &State, message: &str) -> Result<(), Refusal> {
-    state.messages.iter().any(|known| known.id == message).then_some(()).ok_or_else(Refusal::no_item)
+    state
+        .messages
+        .iter()
+        .any(|known| known.id == message)
+        .then_some(())
+        .ok_or_else(Refusal::no_item)
 }
 
 pub(super) fn send(state: &mut State, request: &Request) -> Answer {
     if request.body.len() > MOST_BYTES {
-        return Err(Refusal::new(413, "RequestEntityTooLarge", "The request is larger than 4 MB."));
+        return Err(Refusal::new(
+            413,
+            "RequestEntityTooLarge",
+            "The request is larger than 4 MB.",
+        ));
     }
     let mut body = json(request)?;
     let message = &body["message"];
     let recipients = ["toRecipients", "ccRecipients", "bccRecipients"];
-    let lists = recipients.iter().filter_map(|name| message[*name].as_array());
-    let addresses: Vec<Option<&str>> = lists.flatten().map(|r| r["emailAddress"]["address"].as_str()).collect();
-    if addresses.is_empty() || addresses.iter().any(|address| address.is_none_or(|address| !address.contains('@'))) {
+    let lists = recipients
+        .iter()
+        .filter_map(|name| message[*name].as_array());
+    let addresses: Vec<Option<&str>> = lists
+        .flatten()
+        .map(|r| r["emailAddress"]["address"].as_str())
+        .collect();
+    if addresses.is_empty()
+        || addresses
+            .iter()
+            .any(|address| address.is_none_or(|address| !address.contains('@')))
+    {
         let message = "At least one recipient is not valid.";
         return Err(Refusal::new(400, "ErrorInvalidRecipients", message));
     }
-    if !["text", "html"].iter().any(|kind| message["body"]["contentType"] == *kind) {
-        return Err(Refusal::bad_request("body.contentType must be text or html."));
+    if !["text", "html"]
+        .iter()
+        .any(|kind| message["body"]["contentType"] == *kind)
+    {
+        return Err(Refusal::bad_request(
+            "body.contentType must be text or html.",
+        ));
     }
     for file in message["attachments"].as_array().into_iter().flatten() {
-        let is_file = file["@odata.type"] == "#microsoft.graph.fileAttachment" && file["name"].is_string();
-        let bytes = file["contentBytes"].as_str().and_then(|text| BASE64.decode_to_vec(text).ok());
+        let is_file =
+            file["@odata.type"] == "#microsoft.graph.fileAttachment" && file["name"].is_string();
+        let bytes = file["contentBytes"]
+            .as_str()
+            .and_then(|text| BASE64.decode_to_vec(text).ok());
         if !is_file || bytes.is_none() {
-            return Err(Refusal::bad_request("An attachment is no file with a name and contents in base64."));
+            return Err(Refusal::bad_request(
+                "An attachment is no file with a name and contents in base64.",
+            ));
         }
     }
-    let keep = body.get("saveToSentItems").is_none_or(|keep| *keep != Value::Bool(false));
+    let keep = body
+        .get("saveToSentItems")
+        .is_none_or(|keep| *keep != Value::Bool(false));
     if keep {
         let id = state.new_id("message");
         let item = state.item(&id, "sent-id=", body["message"].clone());
@@ -126,5 +197,10 @@ pub(super) fn send(state: &mut State, request: &Request) -> Answer {
 }
 
 pub(super) fn list(state: &State, items: Vec<&Item>, request: &Request) -> Answer {
-    json_answer(query::list(items, &request.query, &request.address, state.page_size)?)
+    json_answer(query::list(
+        items,
+        &request.query,
+        &request.address,
+        state.page_size,
+    )?)
 }

@@ -62,7 +62,9 @@ impl Graph {
     /// # Errors
     /// When no port is free.
     pub async fn start(provider: &Provider) -> io::Result<Self> {
-        Ok(Self { server: Running::start(provider.clone(), State::new()).await?.into() })
+        Ok(Self {
+            server: Running::start(provider.clone(), State::new()).await?.into(),
+        })
     }
 
     fn shared(&self) -> &Shared<State> {
@@ -131,7 +133,10 @@ impl Graph {
 
     fn add_folder_with_id(&self, id: &str, within: &str, name: &str) -> String {
         let mut state = self.shared().service();
-        let within = state.folder(within).map(|folder| folder.id.clone()).unwrap_or_default();
+        let within = state
+            .folder(within)
+            .map(|folder| folder.id.clone())
+            .unwrap_or_default();
         let folder = state.item(id, &within, serde_json::json!({ "displayName": name }));
         state.folders.push(folder);
         id.to_owned()
@@ -175,7 +180,9 @@ impl Graph {
         };
         state.files.push(file);
         if let Some(message) = state.messages.iter_mut().find(|known| known.id == message) {
-            message.fields.insert("hasAttachments".to_owned(), true.into());
+            message
+                .fields
+                .insert("hasAttachments".to_owned(), true.into());
         }
         id
     }
@@ -199,7 +206,8 @@ impl Graph {
         let id = state.new_id("event");
         let mut event = state.item(&id, "calendar-id=", fields);
         for (name, time) in [("start", start), ("end", end)] {
-            let time = serde_json::json!({ "dateTime": format!("{time}.0000000"), "timeZone": "UTC" });
+            let time =
+                serde_json::json!({ "dateTime": format!("{time}.0000000"), "timeZone": "UTC" });
             event.fields.insert(name.to_owned(), time);
         }
         state.events.push(event);
@@ -216,14 +224,28 @@ impl Graph {
     #[must_use]
     pub fn messages(&self, folder: &str) -> Vec<Value> {
         let state = self.shared().service();
-        let id = state.folder(folder).map(|folder| folder.id.clone()).unwrap_or_default();
-        state.messages.iter().filter(|message| message.within == id).map(Item::shown).collect()
+        let id = state
+            .folder(folder)
+            .map(|folder| folder.id.clone())
+            .unwrap_or_default();
+        state
+            .messages
+            .iter()
+            .filter(|message| message.within == id)
+            .map(Item::shown)
+            .collect()
     }
 
     /// The events of a calendar.
     #[must_use]
     pub fn events(&self, calendar: &str) -> Vec<Value> {
-        self.shared().service().events.iter().filter(|event| event.within == calendar).map(Item::shown).collect()
+        self.shared()
+            .service()
+            .events
+            .iter()
+            .filter(|event| event.within == calendar)
+            .map(Item::shown)
+            .collect()
     }
 
     /// What was sent: the bodies of all calls of `sendMail` that were accepted.

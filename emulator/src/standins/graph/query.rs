@@ -17,26 +17,54 @@ pub(super) type Query = BTreeMap<String, String>;
 
 /// One condition of a filter.
 enum Condition {
-    From { property: String, also_equal: bool, time: String },
-    Is { property: String, value: bool },
+    From {
+        property: String,
+        also_equal: bool,
+        time: String,
+    },
+    Is {
+        property: String,
+        value: bool,
+    },
 }
 
 /// The answer to a list: what fits, ordered, in pages. `address` is the list's own, for the link to the next page;
 /// `largest` the most that this mailbox gives at once.
-pub(super) fn list(items: Vec<&Item>, query: &Query, address: &str, largest: usize) -> Result<Value, Refusal> {
-    let known = ["$filter", "$orderby", "$select", "$top", "$skip", "startDateTime", "endDateTime"];
+pub(super) fn list(
+    items: Vec<&Item>,
+    query: &Query,
+    address: &str,
+    largest: usize,
+) -> Result<Value, Refusal> {
+    let known = [
+        "$filter",
+        "$orderby",
+        "$select",
+        "$top",
+        "$skip",
+        "startDateTime",
+        "endDateTime",
+    ];
     if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(Refusal::not_here(format!("query parameter {name}")));
     }
-    let conditions = query.get("$filter").map_or_else(|| Ok(vec![]), |filter| conditions(filter))?;
-    let mut items: Vec<&Item> = items.into_iter().filter(|item| conditions.iter().all(|c| c.fits(item))).collect();
+    let conditions = query
+        .get("$filter")
+        .map_or_else(|| Ok(vec![]), |filter| conditions(filter))?;
+    let mut items: Vec<&Item> = items
+        .into_iter()
+        .filter(|item| conditions.iter().all(|c| c.fits(item)))
+        .collect();
     if let Some(order) = query.get("$orderby") {
         let property = order.strip_suffix(" asc").unwrap_or(order);
         if !["lastModifiedDateTime", "start/dateTime"].contains(&property) {
             return Err(Refusal::not_here(format!("$orderby={order}")));
         }
         // What a list is ordered by must come first in its filter.
-        if conditions.first().is_some_and(|first| first.property() != property) {
+        if conditions
+            .first()
+            .is_some_and(|first| first.property() != property)
+        {
             let message = "The restriction or sort order is too complex for this operation.";
             return Err(Refusal::new(400, "InefficientFilter", message));
         }
@@ -48,20 +76,33 @@ pub(super) fn list(items: Vec<&Item>, query: &Query, address: &str, largest: usi
             .parse()
             .ok()
             .filter(|number| *number >= least)
-            .ok_or_else(|| Refusal::bad_request(format!("Invalid value '{text}' for {name} query option found."))),
+            .ok_or_else(|| {
+                Refusal::bad_request(format!(
+                    "Invalid value '{text}' for {name} query option found."
+                ))
+            }),
     };
     let (top, skip) = (number("$top", USUAL_PAGE, 1)?, number("$skip", 0, 0)?);
     if top > MOST {
-        return Err(Refusal::bad_request(format!("The limit of '{MOST}' for Top query has been exceeded.")));
+        return Err(Refusal::bad_request(format!(
+            "The limit of '{MOST}' for Top query has been exceeded."
+        )));
     }
     let (page, end) = (top.min(largest), items.len());
-    let shown: Vec<Value> = items.iter().skip(skip).take(page).map(|item| selected(item, query)).collect();
+    let shown: Vec<Value> = items
+        .iter()
+        .skip(skip)
+        .take(page)
+        .map(|item| selected(item, query))
+        .collect();
     let mut answer = json!({ "@odata.context": format!("{address}/$metadata"), "value": shown });
     if skip + page < end {
         let mut next = query.clone();
         next.insert("$skip".to_owned(), (skip + page).to_string());
-        let query: Vec<String> =
-            next.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+        let query: Vec<String> = next
+            .iter()
+            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+            .collect();
         answer["@odata.nextLink"] = format!("{address}?{}", query.join("&")).into();
     }
     Ok(answer)
@@ -72,25 +113,37 @@ fn selected(item: &Item, query: &Query) -> Value {
     let mut shown = item.shown();
     if let (Some(select), Value::Object(members)) = (query.get("$select"), &mut shown) {
         let wanted: Vec<&str> = select.split(',').map(str::trim).collect();
-        members.retain(|name, _| name == "id" || name.starts_with("@odata.") || wanted.contains(&name.as_str()));
+        members.retain(|name, _| {
+            name == "id" || name.starts_with("@odata.") || wanted.contains(&name.as_str())
+        });
     }
     shown
 }
 
 fn conditions(filter: &str) -> Result<Vec<Condition>, Refusal> {
     let condition = |text: &str| {
-        let [property, operator, value] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+        let [property, operator, value] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+            return None;
+        };
         let property = property.to_owned();
         match (property.as_str(), operator, value) {
-            ("isRead", "eq", "true" | "false") => Some(Condition::Is { property, value: value == "true" }),
-            ("lastModifiedDateTime", "gt" | "ge", time) => {
-                Some(Condition::From { property, also_equal: operator == "ge", time: instant(time)? })
-            }
+            ("isRead", "eq", "true" | "false") => Some(Condition::Is {
+                property,
+                value: value == "true",
+            }),
+            ("lastModifiedDateTime", "gt" | "ge", time) => Some(Condition::From {
+                property,
+                also_equal: operator == "ge",
+                time: instant(time)?,
+            }),
             _ => None,
         }
     };
     let unknown = |text: &str| Refusal::bad_request(format!("Invalid filter clause: {text}"));
-    filter.split(" and ").map(|text| condition(text).ok_or_else(|| unknown(text))).collect()
+    filter
+        .split(" and ")
+        .map(|text| condition(text).ok_or_else(|| unknown(text)))
+        .collect()
 }
 
 impl Condition {
@@ -102,7 +155,11 @@ impl Condition {
 
     fn fits(&self, item: &Item) -> bool {
         match self {
-            Self::From { property, also_equal, time } => match item.time(property) {
+            Self::From {
+                property,
+                also_equal,
+                time,
+            } => match item.time(property) {
                 Some(at) if *also_equal => at >= *time,
                 Some(at) => at > *time,
                 None => false,

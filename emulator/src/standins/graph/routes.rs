@@ -26,13 +26,21 @@ impl Service for State {
     }
 
     fn throttled() -> Response {
-        Refusal::new(429, "TooManyRequests", "Too many requests. Please try again later.").into_response()
+        Refusal::new(
+            429,
+            "TooManyRequests",
+            "Too many requests. Please try again later.",
+        )
+        .into_response()
     }
 }
 
 fn dispatch(state: &mut State, request: &Request) -> Answer {
     let path = &request.path;
-    let zone = request.headers.get("Prefer").and_then(|prefer| prefer.to_str().ok());
+    let zone = request
+        .headers
+        .get("Prefer")
+        .and_then(|prefer| prefer.to_str().ok());
     if zone.is_some_and(|prefer| prefer != "outlook.timezone=\"UTC\"") {
         return Err(Refusal::not_here("preference but outlook.timezone=\"UTC\""));
     }
@@ -54,9 +62,13 @@ fn dispatch(state: &mut State, request: &Request) -> Answer {
         ("GET", ["mailFolders", folder]) => mail::folder(state, folder),
         ("GET", ["mailFolders", folder, "childFolders"]) => mail::folders(state, folder, request),
         ("GET", ["mailFolders", folder, "messages"]) => mail::messages(state, folder, request),
-        ("POST", ["mailFolders", folder, "messages", id, "move"]) => mail::move_message(state, folder, id, request),
+        ("POST", ["mailFolders", folder, "messages", id, "move"]) => {
+            mail::move_message(state, folder, id, request)
+        }
         ("GET", ["messages", id, "attachments"]) => mail::attachments(state, id, request),
-        ("GET", ["messages", id, "attachments", file, "$value"]) => mail::attachment(state, id, file),
+        ("GET", ["messages", id, "attachments", file, "$value"]) => {
+            mail::attachment(state, id, file)
+        }
         ("POST", ["sendMail"]) => mail::send(state, request),
         ("GET", ["calendars"]) => calendar::calendars(state, request),
         ("POST", ["calendars", id, "events"]) => calendar::create(state, id, request),

@@ -7,8 +7,18 @@ impl Graph {
     /// Adds contacts, folders, mail with a file, a calendar and an event. Ids begin with `sample-`.
     pub fn add_samples(&self) {
         for (id, name, surname, changed) in [
-            ("sample-contact-1", "Ada", "Lovelace", "2024-05-01T10:00:00Z"),
-            ("sample-contact-2", "Grace", "Hopper", "2024-05-02T10:00:00Z"),
+            (
+                "sample-contact-1",
+                "Ada",
+                "Lovelace",
+                "2024-05-01T10:00:00Z",
+            ),
+            (
+                "sample-contact-2",
+                "Grace",
+                "Hopper",
+                "2024-05-02T10:00:00Z",
+            ),
         ] {
             self.add_contact(json!({
                 "id": id,
@@ -22,8 +32,20 @@ impl Graph {
         let projects = self.add_folder_with_id("sample-projects", "inbox", "Projects");
         self.add_folder_with_id("sample-archive", &projects, "Archive");
         for (id, from, subject, is_read, changed) in [
-            ("sample-mail-1", "Ada", "Notes on the engine", true, "2024-05-03T09:00:00Z"),
-            ("sample-mail-2", "Grace", "The report", false, "2024-05-03T10:00:00Z"),
+            (
+                "sample-mail-1",
+                "Ada",
+                "Notes on the engine",
+                true,
+                "2024-05-03T09:00:00Z",
+            ),
+            (
+                "sample-mail-2",
+                "Grace",
+                "The report",
+                false,
+                "2024-05-03T10:00:00Z",
+            ),
         ] {
             self.add_message(
                 "inbox",
@@ -40,9 +62,19 @@ impl Graph {
                 }),
             );
         }
-        self.attach("sample-mail-2", AttachmentKind::File, "report.csv", "text/csv", "month,sum\n2024-04,12\n");
+        self.attach(
+            "sample-mail-2",
+            AttachmentKind::File,
+            "report.csv",
+            "text/csv",
+            "month,sum\n2024-04,12\n",
+        );
         self.add_calendar_with_id("sample-calendar", "Team");
-        self.add_event("2024-06-03T10:00:00", "2024-06-03T11:00:00", json!({ "subject": "Talk", "showAs": "busy" }));
+        self.add_event(
+            "2024-06-03T10:00:00",
+            "2024-06-03T11:00:00",
+            json!({ "subject": "Talk", "showAs": "busy" }),
+        );
     }
 }
 

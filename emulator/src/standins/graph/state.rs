@@ -18,13 +18,21 @@ impl Item {
     pub(super) fn time(&self, property: &str) -> Option<String> {
         let mut parts = property.split('/');
         let first = self.fields.get(parts.next()?)?;
-        instant(parts.try_fold(first, |value, part| value.get(part))?.as_str()?)
+        instant(
+            parts
+                .try_fold(first, |value, part| value.get(part))?
+                .as_str()?,
+        )
     }
 
     /// As Graph shows it: times of changes in whole seconds.
     pub(super) fn shown(&self) -> Value {
         let mut fields = self.fields.clone();
-        for name in ["lastModifiedDateTime", "createdDateTime", "receivedDateTime"] {
+        for name in [
+            "lastModifiedDateTime",
+            "createdDateTime",
+            "receivedDateTime",
+        ] {
             if let Some(Value::String(time)) = fields.get_mut(name)
                 && let Some((seconds, _)) = time.split_once('.')
             {
@@ -33,7 +41,10 @@ impl Item {
         }
         fields.insert("id".to_owned(), self.id.clone().into());
         fields.insert("changeKey".to_owned(), self.change_key().into());
-        fields.insert("@odata.etag".to_owned(), format!("W/\"{}\"", self.change_key()).into());
+        fields.insert(
+            "@odata.etag".to_owned(),
+            format!("W/\"{}\"", self.change_key()).into(),
+        );
         fields.into()
     }
 
@@ -72,12 +83,27 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new() -> Self {
-        let mut state = Self { page_size: usize::MAX, ..Self::default() };
-        for (id, name) in [("inbox-id=", "Inbox"), ("sent-id=", "Sent Items"), ("deleted-id=", "Deleted Items")] {
-            let folder = state.item(id, "", json!({ "displayName": name, "unreadItemCount": 0, "totalItemCount": 0 }));
+        let mut state = Self {
+            page_size: usize::MAX,
+            ..Self::default()
+        };
+        for (id, name) in [
+            ("inbox-id=", "Inbox"),
+            ("sent-id=", "Sent Items"),
+            ("deleted-id=", "Deleted Items"),
+        ] {
+            let folder = state.item(
+                id,
+                "",
+                json!({ "displayName": name, "unreadItemCount": 0, "totalItemCount": 0 }),
+            );
             state.folders.push(folder);
         }
-        let calendar = state.item("calendar-id=", "", json!({ "name": "Calendar", "isDefaultCalendar": true }));
+        let calendar = state.item(
+            "calendar-id=",
+            "",
+            json!({ "name": "Calendar", "isDefaultCalendar": true }),
+        );
         state.calendars.push(calendar);
         state
     }
@@ -85,11 +111,20 @@ impl State {
     /// A new item. Without a time of change it is of this moment; the mailbox's clock moves a second with each.
     pub(super) fn item(&mut self, id: &str, within: &str, fields: Value) -> Item {
         let now = self.now();
-        let mut fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
+        let mut fields = if let Value::Object(fields) = fields {
+            fields
+        } else {
+            Map::new()
+        };
         for name in ["createdDateTime", "lastModifiedDateTime"] {
             fields.entry(name).or_insert_with(|| now.clone().into());
         }
-        Item { id: id.to_owned(), within: within.to_owned(), fields, version: 1 }
+        Item {
+            id: id.to_owned(),
+            within: within.to_owned(),
+            fields,
+            version: 1,
+        }
     }
 
     /// An id as Exchange has them: with what must be encoded in a path.
@@ -100,21 +135,35 @@ impl State {
 
     /// The id that `fields` say, or a new one.
     pub(super) fn id_of(&mut self, kind: &str, fields: &Value) -> String {
-        fields["id"].as_str().map_or_else(|| self.new_id(kind), str::to_owned)
+        fields["id"]
+            .as_str()
+            .map_or_else(|| self.new_id(kind), str::to_owned)
     }
 
     fn now(&mut self) -> String {
         self.numbers += 1;
         let second = self.numbers;
-        format!("2024-06-01T{:02}:{:02}:{:02}Z", 8 + second / 3600, second / 60 % 60, second % 60)
+        format!(
+            "2024-06-01T{:02}:{:02}:{:02}Z",
+            8 + second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
     }
 
     /// Changes an item: its version is a new one, its time of change what `fields` say, or now.
     pub(super) fn change(&mut self, id: &str, fields: Map<String, Value>) -> bool {
         let now = self.now();
-        let all = self.messages.iter_mut().chain(&mut self.contacts).chain(&mut self.events);
-        let Some(item) = all.into_iter().find(|item| item.id == id) else { return false };
-        item.fields.insert("lastModifiedDateTime".to_owned(), now.into());
+        let all = self
+            .messages
+            .iter_mut()
+            .chain(&mut self.contacts)
+            .chain(&mut self.events);
+        let Some(item) = all.into_iter().find(|item| item.id == id) else {
+            return false;
+        };
+        item.fields
+            .insert("lastModifiedDateTime".to_owned(), now.into());
         item.fields.extend(fields);
         item.version += 1;
         true
@@ -134,8 +183,14 @@ impl State {
     /// A folder with the number of its folders.
     pub(super) fn counted(&self, folder: &Item) -> Item {
         let mut folder = folder.clone();
-        let count = self.folders.iter().filter(|child| child.within == folder.id).count();
-        folder.fields.insert("childFolderCount".to_owned(), count.into());
+        let count = self
+            .folders
+            .iter()
+            .filter(|child| child.within == folder.id)
+            .count();
+        folder
+            .fields
+            .insert("childFolderCount".to_owned(), count.into());
         folder
     }
 }
@@ -143,9 +198,17 @@ impl State {
 /// A time in UTC in a form that can be compared as text; none when it is none.
 pub(super) fn instant(text: &str) -> Option<String> {
     let text = text.trim_matches('\'');
-    let (seconds, fraction) =
-        text.strip_suffix('Z').unwrap_or(text).split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
-    let shape: String = seconds.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let fits = shape == "0000-00-00T00:00:00" && fraction.len() <= 9 && fraction.bytes().all(|b| b.is_ascii_digit());
+    let (seconds, fraction) = text
+        .strip_suffix('Z')
+        .unwrap_or(text)
+        .split_once('.')
+        .unwrap_or((text.trim_end_matches('Z'), ""));
+    let shape: String = seconds
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    let fits = shape == "0000-00-00T00:00:00"
+        && fraction.len() <= 9
+        && fraction.bytes().all(|b| b.is_ascii_digit());
     fits.then(|| format!("{seconds}.{fraction:0<9}"))
 }

@@ -27,7 +27,8 @@ impl Deref for Request {
 
 impl Request {
     pub(super) fn json(&self) -> Result<Value, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|error| Refusal::new(400, "JSON_PARSER_ERROR", error.to_string()))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Refusal::new(400, "JSON_PARSER_ERROR", error.to_string()))
     }
 
     pub(super) fn text(&self) -> String {

@@ -29,8 +29,16 @@ pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> Ans
             if job.info["state"] != "Open" || job.upload.is_some() {
                 return Err(wrong_job("a job takes data once, while it is open"));
             }
-            if request.headers.get("content-type").is_none_or(|kind| !kind.as_bytes().starts_with(b"text/csv")) {
-                return Err(Refusal::new(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type must be text/csv"));
+            if request
+                .headers
+                .get("content-type")
+                .is_none_or(|kind| !kind.as_bytes().starts_with(b"text/csv"))
+            {
+                return Err(Refusal::new(
+                    415,
+                    "UNSUPPORTED_MEDIA_TYPE",
+                    "Content-Type must be text/csv",
+                ));
             }
             job.upload = Some(request.text());
             Ok(StatusCode::CREATED.into_response())
@@ -57,7 +65,10 @@ pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> Ans
             state.jobs.remove(*id).ok_or_else(Refusal::no_resource)?;
             no_content()
         }
-        (method, _) => Err(Refusal::not_here(format!("{method} of /jobs/ingest/{}", path.join("/")))),
+        (method, _) => Err(Refusal::not_here(format!(
+            "{method} of /jobs/ingest/{}",
+            path.join("/")
+        ))),
     }
 }
 
@@ -67,20 +78,32 @@ fn text(csv: String) -> Answer {
 
 fn create(state: &mut State, request: &Request) -> Answer {
     let asked = request.json()?;
-    let (object, operation) =
-        (asked["object"].as_str().unwrap_or_default(), asked["operation"].as_str().unwrap_or_default());
-    let described = state.schema.object(object).map_err(|_| wrong_job(format!("Unable to find object: {object}")))?;
+    let (object, operation) = (
+        asked["object"].as_str().unwrap_or_default(),
+        asked["operation"].as_str().unwrap_or_default(),
+    );
+    let described = state
+        .schema
+        .object(object)
+        .map_err(|_| wrong_job(format!("Unable to find object: {object}")))?;
     match operation {
         "insert" | "update" | "delete" => {}
         "upsert" => {
             let name = asked["externalIdFieldName"].as_str().unwrap_or_default();
-            if described.field(name).is_none_or(|field| !field.external_id && field.kind != "id") {
+            if described
+                .field(name)
+                .is_none_or(|field| !field.external_id && field.kind != "id")
+            {
                 return Err(wrong_job(format!(
                     "InvalidJob : Field name provided, {name} does not match an External ID"
                 )));
             }
         }
-        other => return Err(wrong_job(format!("operation {other:?} is none of insert, update, upsert, delete"))),
+        other => {
+            return Err(wrong_job(format!(
+                "operation {other:?} is none of insert, update, upsert, delete"
+            )));
+        }
     }
     let id = state.new_id("750");
     let info = json!({
@@ -111,9 +134,14 @@ fn complete(state: &mut State, id: &str) -> Result<(), Refusal> {
         fails(found, reason);
         return Ok(());
     }
-    let uses_crlf = upload.split_once('\n').is_some_and(|(line, _)| line.ends_with('\r'));
+    let uses_crlf = upload
+        .split_once('\n')
+        .is_some_and(|(line, _)| line.ends_with('\r'));
     if uses_crlf != (info["lineEnding"] == "CRLF") {
-        fails(found, "ClientInputError : LineEnding is invalid on user data".into());
+        fails(
+            found,
+            "ClientInputError : LineEnding is invalid on user data".into(),
+        );
         return Ok(());
     }
     let rows = match csv::read(&upload) {
@@ -127,16 +155,29 @@ fn complete(state: &mut State, id: &str) -> Result<(), Refusal> {
             return Ok(());
         }
     };
-    let object = state.schema.object(info["object"].as_str().unwrap_or_default())?.clone();
+    let object = state
+        .schema
+        .object(info["object"].as_str().unwrap_or_default())?
+        .clone();
     let header = &rows[0];
-    let with = |first: [&str; 2]| csv::line(first.into_iter().chain(header.iter().map(String::as_str)));
-    let (mut successful, mut failed) = (with(["sf__Id", "sf__Created"]), with(["sf__Id", "sf__Error"]));
+    let with =
+        |first: [&str; 2]| csv::line(first.into_iter().chain(header.iter().map(String::as_str)));
+    let (mut successful, mut failed) = (
+        with(["sf__Id", "sf__Created"]),
+        with(["sf__Id", "sf__Error"]),
+    );
     let (mut processed, mut failures) = (0, 0);
     for row in &rows[1..] {
         processed += 1;
         let fields = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
-        let fields = fields.map(|(name, cell)| (name.clone(), Value::from(if cell == "#N/A" { "" } else { cell })));
-        let line = |first: [&str; 2]| csv::line(first.into_iter().chain(row.iter().map(String::as_str)));
+        let fields = fields.map(|(name, cell)| {
+            (
+                name.clone(),
+                Value::from(if cell == "#N/A" { "" } else { cell }),
+            )
+        });
+        let line =
+            |first: [&str; 2]| csv::line(first.into_iter().chain(row.iter().map(String::as_str)));
         match one(state, &object, &info, fields.collect()) {
             Ok((id, created)) => successful += &line([&id, if created { "true" } else { "false" }]),
             Err(refusal) => {
@@ -148,7 +189,10 @@ fn complete(state: &mut State, id: &str) -> Result<(), Refusal> {
     let job = job(state, id)?;
     (job.successful, job.failed, job.unprocessed) = (successful, failed, csv::line(header));
     job.info["state"] = "JobComplete".into();
-    (job.info["numberRecordsProcessed"], job.info["numberRecordsFailed"]) = (processed.into(), failures.into());
+    (
+        job.info["numberRecordsProcessed"],
+        job.info["numberRecordsFailed"],
+    ) = (processed.into(), failures.into());
     Ok(())
 }
 
@@ -161,7 +205,11 @@ fn one(
 ) -> Result<(String, bool), Refusal> {
     let taken = |row: &mut Map<String, Value>, name: &str| match row.remove(name) {
         Some(Value::String(value)) => Ok(value),
-        _ => Err(Refusal::new(400, "MISSING_ARGUMENT", format!("{name} not specified"))),
+        _ => Err(Refusal::new(
+            400,
+            "MISSING_ARGUMENT",
+            format!("{name} not specified"),
+        )),
     };
     match info["operation"].as_str().unwrap_or_default() {
         "insert" => Ok((records::insert(state, object, row.into())?, true)),
@@ -187,7 +235,11 @@ fn one(
                     records::change(state, object, id, row.into())?;
                     Ok((id.clone(), false))
                 }
-                _ => Err(Refusal::new(400, "DUPLICATE_EXTERNAL_ID", format!("{name}: more than one record found"))),
+                _ => Err(Refusal::new(
+                    400,
+                    "DUPLICATE_EXTERNAL_ID",
+                    format!("{name}: more than one record found"),
+                )),
             }
         }
     }
@@ -207,7 +259,10 @@ pub(super) fn query(state: &mut State, path: &[&str], request: &Request) -> Answ
             state.jobs.remove(*id).ok_or_else(Refusal::no_resource)?;
             no_content()
         }
-        (method, _) => Err(Refusal::not_here(format!("{method} of /jobs/query/{}", path.join("/")))),
+        (method, _) => Err(Refusal::not_here(format!(
+            "{method} of /jobs/query/{}",
+            path.join("/")
+        ))),
     }
 }
 
@@ -217,18 +272,31 @@ fn start_query(state: &mut State, request: &Request) -> Answer {
     let select = soql::parse(text)?;
     let fields = select.items.iter().map(|item| match item {
         Item::Field(path) => Ok(path.as_str()),
-        Item::Count | Item::Children(_) => {
-            Err(Refusal::new(400, "API_ERROR", "Aggregate Relationships not supported in Bulk Query"))
-        }
+        Item::Count | Item::Children(_) => Err(Refusal::new(
+            400,
+            "API_ERROR",
+            "Aggregate Relationships not supported in Bulk Query",
+        )),
     });
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
-    let found = evaluate::run(state, &select, asked["operation"] == "queryAll", &request.version)?;
-    let cell = |record: &Value, path: &str| match path.split('.').try_fold(record, |value, part| value.get(part)) {
+    let found = evaluate::run(
+        state,
+        &select,
+        asked["operation"] == "queryAll",
+        &request.version,
+    )?;
+    let cell = |record: &Value, path: &str| match path
+        .split('.')
+        .try_fold(record, |value, part| value.get(part))
+    {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    let rows = found.iter().map(|record| csv::line(fields.iter().map(|path| cell(record, path)))).collect();
+    let rows = found
+        .iter()
+        .map(|record| csv::line(fields.iter().map(|path| cell(record, path))))
+        .collect();
     let header = csv::line(&fields);
     let id = state.new_id("750");
     let told = json!({ "id": id, "operation": asked["operation"], "query": text, "state": "UploadComplete", "contentType": "CSV" });
@@ -240,7 +308,11 @@ fn start_query(state: &mut State, request: &Request) -> Answer {
             info["errorMessage"] = reason.clone().into();
         }
     }
-    let job = Job { header, rows, ..Job::new(info, state.job_pace) };
+    let job = Job {
+        header,
+        rows,
+        ..Job::new(info, state.job_pace)
+    };
     state.jobs.insert(id, job);
     json_answer(told)
 }
@@ -251,12 +323,24 @@ fn results(state: &mut State, id: &str, request: &Request) -> Answer {
     let job = job(state, id)?;
     let first: usize = match request.query.get("locator") {
         None => 0,
-        Some(locator) => locator.parse().map_err(|_| Refusal::new(400, "INVALID_QUERY_LOCATOR", "invalid locator"))?,
+        Some(locator) => locator
+            .parse()
+            .map_err(|_| Refusal::new(400, "INVALID_QUERY_LOCATOR", "invalid locator"))?,
     };
-    let asked = request.query.get("maxRecords").and_then(|asked| asked.parse().ok());
+    let asked = request
+        .query
+        .get("maxRecords")
+        .and_then(|asked| asked.parse().ok());
     let end = (first + asked.unwrap_or(size).min(size)).min(job.rows.len());
-    let locator = if end < job.rows.len() { end.to_string() } else { "null".to_owned() };
+    let locator = if end < job.rows.len() {
+        end.to_string()
+    } else {
+        "null".to_owned()
+    };
     let csv = job.header.clone() + &job.rows[first.min(end)..end].concat();
-    let headers = [("content-type", "text/csv".to_owned()), ("sforce-locator", locator)];
+    let headers = [
+        ("content-type", "text/csv".to_owned()),
+        ("sforce-locator", locator),
+    ];
     Ok((headers, csv).into_response())
 }

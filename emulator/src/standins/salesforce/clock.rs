@@ -10,7 +10,10 @@ const WEEKDAYS: [&str; 7] = ["Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"];
 impl Clock {
     pub(super) fn pass(&mut self, seconds: u32) {
         self.0 += seconds;
-        assert!(self.0 < 30 * DAY, "the stand-in's clock knows June 2024 only");
+        assert!(
+            self.0 < 30 * DAY,
+            "the stand-in's clock knows June 2024 only"
+        );
     }
 
     /// As records hold it; Salesforce keeps whole seconds here.
@@ -30,6 +33,11 @@ impl Clock {
 
     fn time(self) -> String {
         let second = self.0 % DAY;
-        format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+        format!(
+            "{:02}:{:02}:{:02}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
     }
 }

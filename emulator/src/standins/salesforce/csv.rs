@@ -32,7 +32,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Vec<String>>, String> {
 
 /// One row with its line end, every cell quoted, as Salesforce writes them.
 pub(super) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) -> String {
-    let cells = cells.into_iter().map(|cell| format!("\"{}\"", cell.as_ref().replace('"', "\"\"")));
+    let cells = cells
+        .into_iter()
+        .map(|cell| format!("\"{}\"", cell.as_ref().replace('"', "\"\"")));
     cells.collect::<Vec<_>>().join(",") + "\n"
 }
 

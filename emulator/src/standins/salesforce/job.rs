@@ -35,7 +35,9 @@ impl Job {
     /// Its state as it is told: a job that is done is said to be in progress for some time.
     pub(super) fn told(&mut self) -> Value {
         let mut info = self.info.clone();
-        if self.polls > 0 && ["JobComplete", "Failed"].contains(&info["state"].as_str().unwrap_or_default()) {
+        if self.polls > 0
+            && ["JobComplete", "Failed"].contains(&info["state"].as_str().unwrap_or_default())
+        {
             self.polls -= 1;
             info["state"] = "InProgress".into();
         }

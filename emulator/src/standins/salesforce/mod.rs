@@ -55,8 +55,16 @@ impl Salesforce {
     /// # Errors
     /// When no port can be had.
     pub async fn start(provider: &Provider) -> io::Result<Self> {
-        let standin = Self { server: Running::start(provider.clone(), State::new()).await?.into() };
-        provider.knobs(|knobs| drop(knobs.extra.insert("instance_url".into(), standin.url().into())));
+        let standin = Self {
+            server: Running::start(provider.clone(), State::new()).await?.into(),
+        };
+        provider.knobs(|knobs| {
+            drop(
+                knobs
+                    .extra
+                    .insert("instance_url".into(), standin.url().into()),
+            )
+        });
         Ok(standin)
     }
 
@@ -76,7 +84,9 @@ impl Salesforce {
     /// # Panics
     /// When there is no such object, or `fields` is no JSON object.
     pub fn insert(&self, object: &str, fields: Value) -> String {
-        let Value::Object(fields) = fields else { panic!("fields of a record are a JSON object") };
+        let Value::Object(fields) = fields else {
+            panic!("fields of a record are a JSON object")
+        };
         self.state(|state| state.insert(object, fields))
     }
 
@@ -85,20 +95,36 @@ impl Salesforce {
     /// # Panics
     /// When there is no such record, or `fields` is no JSON object.
     pub fn update(&self, object: &str, id: &str, fields: Value) {
-        let Value::Object(fields) = fields else { panic!("fields of a record are a JSON object") };
-        assert!(self.state(|state| state.update(object, id, fields)), "there is no {object} {id}");
+        let Value::Object(fields) = fields else {
+            panic!("fields of a record are a JSON object")
+        };
+        assert!(
+            self.state(|state| state.update(object, id, fields)),
+            "there is no {object} {id}"
+        );
     }
 
     /// A record with all its fields; none when there is none or it is deleted.
     #[must_use]
     pub fn record(&self, object: &str, id: &str) -> Option<Map<String, Value>> {
-        self.state(|state| state.find(object, id).filter(|record| !state::is_deleted(record)).cloned())
+        self.state(|state| {
+            state
+                .find(object, id)
+                .filter(|record| !state::is_deleted(record))
+                .cloned()
+        })
     }
 
     /// All records of an object that are not deleted, in the order of their creation.
     #[must_use]
     pub fn records(&self, object: &str) -> Vec<Map<String, Value>> {
-        self.state(|state| state.all(object).filter(|record| !state::is_deleted(record)).cloned().collect())
+        self.state(|state| {
+            state
+                .all(object)
+                .filter(|record| !state::is_deleted(record))
+                .cloned()
+                .collect()
+        })
     }
 
     /// Moves the clock, which begins at 2024-06-01T00:00:00Z.

@@ -13,20 +13,33 @@ use serde_json::{Value, json};
 pub(super) fn create(state: &mut State, object: &str, request: &Request) -> Answer {
     let object = state.schema.object(object)?.clone();
     let id = insert(state, &object, request.json()?)?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "success": true, "errors": [] }))).into_response())
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({ "id": id, "success": true, "errors": [] })),
+    )
+        .into_response())
 }
 
 pub(super) fn insert(state: &mut State, object: &Object, body: Value) -> Result<String, Refusal> {
     if !object.createable {
         let message = format!("entity type {} does not support create", object.name);
-        return Err(Refusal::new(400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message));
+        return Err(Refusal::new(
+            400,
+            "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+            message,
+        ));
     }
     let record = checked(object, body, true)?;
     unique(state, object, &record, None)?;
     Ok(state.insert(&object.name, record))
 }
 
-pub(super) fn change(state: &mut State, object: &Object, id: &str, body: Value) -> Result<(), Refusal> {
+pub(super) fn change(
+    state: &mut State,
+    object: &Object,
+    id: &str,
+    body: Value,
+) -> Result<(), Refusal> {
     existing(state, object, id)?;
     let record = checked(object, body, false)?;
     unique(state, object, &record, Some(id))?;
@@ -38,7 +51,11 @@ pub(super) fn remove(state: &mut State, object: &Object, id: &str) -> Result<(),
     existing(state, object, id)?;
     if !object.deletable {
         let message = format!("entity type {} does not support delete", object.name);
-        return Err(Refusal::new(400, "INSUFFICIENT_ACCESS_OR_READONLY", message));
+        return Err(Refusal::new(
+            400,
+            "INSUFFICIENT_ACCESS_OR_READONLY",
+            message,
+        ));
     }
     state.delete(&object.name, id);
     Ok(())
@@ -46,7 +63,8 @@ pub(super) fn remove(state: &mut State, object: &Object, id: &str) -> Result<(),
 
 fn existing<'a>(state: &'a State, object: &Object, id: &str) -> Result<&'a Record, Refusal> {
     let found = state.find(&object.name, id).ok_or_else(|| {
-        let message = "Provided external ID field does not exist or is not accessible: ".to_owned() + id;
+        let message =
+            "Provided external ID field does not exist or is not accessible: ".to_owned() + id;
         Refusal::new(404, "NOT_FOUND", message)
     })?;
     if is_deleted(found) {
@@ -55,11 +73,25 @@ fn existing<'a>(state: &'a State, object: &Object, id: &str) -> Result<&'a Recor
     Ok(found)
 }
 
-fn unique(state: &State, object: &Object, record: &Record, own: Option<&str>) -> Result<(), Refusal> {
+fn unique(
+    state: &State,
+    object: &Object,
+    record: &Record,
+    own: Option<&str>,
+) -> Result<(), Refusal> {
     for field in object.fields.iter().filter(|field| field.unique) {
-        let Some(value) = record.get(&field.name).and_then(Value::as_str) else { continue };
-        if let Some(other) = state.having(&object.name, &field.name, value).iter().find(|id| Some(id.as_str()) != own) {
-            let message = format!("duplicate value found: {} duplicates value on record with id: {other}", field.name);
+        let Some(value) = record.get(&field.name).and_then(Value::as_str) else {
+            continue;
+        };
+        if let Some(other) = state
+            .having(&object.name, &field.name, value)
+            .iter()
+            .find(|id| Some(id.as_str()) != own)
+        {
+            let message = format!(
+                "duplicate value found: {} duplicates value on record with id: {other}",
+                field.name
+            );
             return Err(Refusal::of_fields(400, "DUPLICATE_VALUE", message, &[]));
         }
     }
@@ -78,23 +110,43 @@ pub(super) fn by_id(state: &mut State, object: &str, id: &str, request: &Request
             remove(state, &object, id)?;
             no_content()
         }
-        method => Err(Refusal::new(405, "METHOD_NOT_ALLOWED", format!("HTTP Method '{method}' not allowed"))),
+        method => Err(Refusal::new(
+            405,
+            "METHOD_NOT_ALLOWED",
+            format!("HTTP Method '{method}' not allowed"),
+        )),
     }
 }
 
 /// `/sobjects/Account/ErpId__c/42`, or `/sobjects/Attachment/<id>/Body`.
-pub(super) fn by_field(state: &mut State, object: &str, field: &str, value: &str, request: &Request) -> Answer {
+pub(super) fn by_field(
+    state: &mut State,
+    object: &str,
+    field: &str,
+    value: &str,
+    request: &Request,
+) -> Answer {
     let object = state.schema.object(object)?.clone();
     if let Some(blob) = object.field(value).filter(|field| field.kind == "base64") {
         return read_blob(existing(state, &object, field)?, &blob.name);
     }
-    let field = object.field(field).filter(|field| field.external_id).cloned().ok_or_else(|| {
-        let message = format!("Provided external ID field does not exist or is not accessible: {field}");
-        Refusal::new(404, "NOT_FOUND", message)
-    })?;
+    let field = object
+        .field(field)
+        .filter(|field| field.external_id)
+        .cloned()
+        .ok_or_else(|| {
+            let message =
+                format!("Provided external ID field does not exist or is not accessible: {field}");
+            Refusal::new(404, "NOT_FOUND", message)
+        })?;
     let found = state.having(&object.name, &field.name, value);
     if let [_, _, ..] = found.as_slice() {
-        let path = |id: &String| format!("/services/data/v{}/sobjects/{}/{id}", request.version, object.name);
+        let path = |id: &String| {
+            format!(
+                "/services/data/v{}/sobjects/{}/{id}",
+                request.version, object.name
+            )
+        };
         return Err(Refusal::with_body(300, found.iter().map(path).collect()));
     }
     match (request.method.as_str(), found.first()) {
@@ -121,7 +173,11 @@ fn upsert(
         Some(id) => {
             change(state, object, &id, body)?;
             // Versions before this one have nothing to tell.
-            if request.version.parse::<f64>().is_ok_and(|version| version < 46.0) {
+            if request
+                .version
+                .parse::<f64>()
+                .is_ok_and(|version| version < 46.0)
+            {
                 return no_content();
             }
             (StatusCode::OK, id)
@@ -132,12 +188,18 @@ fn upsert(
         }
     };
     let created = status == StatusCode::CREATED;
-    Ok((status, Json(json!({ "id": id, "success": true, "errors": [], "created": created }))).into_response())
+    Ok((
+        status,
+        Json(json!({ "id": id, "success": true, "errors": [], "created": created })),
+    )
+        .into_response())
 }
 
 fn read_blob(record: &Record, field: &str) -> Answer {
     let encoded = record[field].as_str().unwrap_or_default();
-    let bytes = base64_simd::STANDARD.decode_to_vec(encoded).unwrap_or_default();
+    let bytes = base64_simd::STANDARD
+        .decode_to_vec(encoded)
+        .unwrap_or_default();
     Ok(([("content-type", "application/octet-stream")], bytes).into_response())
 }
 
@@ -158,7 +220,8 @@ fn shown(object: &Object, record: &Record, request: &Request) -> Result<Value, R
         Some(names) => {
             for name in names.split(',').map(str::trim).chain(["Id"]) {
                 let field = object.field(name).ok_or_else(|| {
-                    let message = format!("No such column '{name}' on sobject of type {}", object.name);
+                    let message =
+                        format!("No such column '{name}' on sobject of type {}", object.name);
                     Refusal::new(400, "INVALID_FIELD", message)
                 })?;
                 shown[&field.name] = record[&field.name].clone();

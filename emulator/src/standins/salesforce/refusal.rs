@@ -16,12 +16,23 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, body: json!([{ "message": message.into(), "errorCode": code }]) }
+        Self {
+            status,
+            body: json!([{ "message": message.into(), "errorCode": code }]),
+        }
     }
 
     /// The same, with the fields that it is about.
-    pub(super) fn of_fields(status: u16, code: &str, message: impl Into<String>, fields: &[&str]) -> Self {
-        Self { status, body: json!([{ "message": message.into(), "errorCode": code, "fields": fields }]) }
+    pub(super) fn of_fields(
+        status: u16,
+        code: &str,
+        message: impl Into<String>,
+        fields: &[&str],
+    ) -> Self {
+        Self {
+            status,
+            body: json!([{ "message": message.into(), "errorCode": code, "fields": fields }]),
+        }
     }
 
     /// A body that is no list of errors, such as the choices of a 300.
@@ -39,7 +50,11 @@ impl Refusal {
 
     /// Salesforce may have it; the stand-in has not.
     pub(super) fn not_here(what: impl std::fmt::Display) -> Self {
-        Self::new(501, "STAND_IN", format!("the stand-in for Salesforce has no {what}"))
+        Self::new(
+            501,
+            "STAND_IN",
+            format!("the stand-in for Salesforce has no {what}"),
+        )
     }
 
     pub(super) fn message(&self) -> &str {

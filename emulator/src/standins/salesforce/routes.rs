@@ -52,29 +52,51 @@ impl Service for State {
     }
 
     fn throttled() -> Response {
-        Refusal::new(429, "REQUEST_LIMIT_EXCEEDED", "too many requests in this moment").into_response()
+        Refusal::new(
+            429,
+            "REQUEST_LIMIT_EXCEEDED",
+            "too many requests in this moment",
+        )
+        .into_response()
     }
 }
 
 fn dispatch(state: &mut State, request: server::Request) -> Answer {
-    let (segments, path, method) = (request.segments(), request.path.clone(), request.method.clone());
+    let (segments, path, method) = (
+        request.segments(),
+        request.path.clone(),
+        request.method.clone(),
+    );
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let ["services", "data", version, rest @ ..] = segments.as_slice() else {
         return Err(Refusal::not_here(format!("{method} {path}")));
     };
-    let known = version.strip_prefix('v').and_then(|version| version.strip_suffix(".0"));
-    let known = known.and_then(|version| version.parse().ok()).is_some_and(|version| VERSIONS.contains(&version));
+    let known = version
+        .strip_prefix('v')
+        .and_then(|version| version.strip_suffix(".0"));
+    let known = known
+        .and_then(|version| version.parse().ok())
+        .is_some_and(|version| VERSIONS.contains(&version));
     if !known {
         return Err(Refusal::no_resource());
     }
-    let request = Request { version: version.trim_start_matches('v').to_owned(), parts: request };
+    let request = Request {
+        version: version.trim_start_matches('v').to_owned(),
+        parts: request,
+    };
     match (method.as_str(), rest) {
-        ("GET", ["limits"]) => json_answer(json!({ "DailyApiRequests": { "Max": 15000, "Remaining": 14998 } })),
+        ("GET", ["limits"]) => {
+            json_answer(json!({ "DailyApiRequests": { "Max": 15000, "Remaining": 14998 } }))
+        }
         ("GET", ["sobjects"]) => json_answer(state.schema.list()),
-        ("GET", ["sobjects", object, "describe"]) => json_answer(state.schema.object(object)?.describe()),
+        ("GET", ["sobjects", object, "describe"]) => {
+            json_answer(state.schema.object(object)?.describe())
+        }
         ("POST", ["sobjects", object]) => records::create(state, object, &request),
         (_, ["sobjects", object, id]) => records::by_id(state, object, id, &request),
-        (_, ["sobjects", object, field, value]) => records::by_field(state, object, field, value, &request),
+        (_, ["sobjects", object, field, value]) => {
+            records::by_field(state, object, field, value, &request)
+        }
         ("GET", ["query"]) => query::query(state, &request, false),
         ("GET", ["queryAll"]) => query::query(state, &request, true),
         ("GET", ["query", locator]) => query::more(state, locator, &request),

@@ -88,7 +88,10 @@ impl Schema {
 
     /// The object of this name, which Salesforce reads in any case.
     pub(super) fn object(&self, name: &str) -> Result<&Object, Refusal> {
-        self.0.values().find(|object| object.name.eq_ignore_ascii_case(name)).ok_or_else(Refusal::no_resource)
+        self.0
+            .values()
+            .find(|object| object.name.eq_ignore_ascii_case(name))
+            .ok_or_else(Refusal::no_resource)
     }
 
     pub(super) fn list(&self) -> Value {
@@ -125,7 +128,9 @@ impl Object {
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))
+        self.fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
     }
 
     fn summary(&self) -> Value {
@@ -140,7 +145,11 @@ impl Object {
 
     pub(super) fn describe(&self) -> Value {
         let mut description = self.summary();
-        description["fields"] = self.fields.iter().map(|field| field.describe(self)).collect();
+        description["fields"] = self
+            .fields
+            .iter()
+            .map(|field| field.describe(self))
+            .collect();
         let children = self.children.iter().map(|child| {
             json!({
                 "childSObject": child.object, "field": child.field, "relationshipName": child.relationship_name,
@@ -155,7 +164,11 @@ impl Object {
 impl Field {
     fn describe(&self, object: &Object) -> Value {
         let value = |value: &String, active: bool| json!({ "value": value, "label": value, "active": active, "defaultValue": false });
-        let values = self.values.iter().map(|v| value(v, true)).chain(self.inactive.iter().map(|v| value(v, false)));
+        let values = self
+            .values
+            .iter()
+            .map(|v| value(v, true))
+            .chain(self.inactive.iter().map(|v| value(v, false)));
         json!({
             "name": self.name, "label": self.label.as_ref().unwrap_or(&self.name), "type": self.kind,
             "length": if self.kind == "id" || self.kind == "reference" { 18 } else { 255 },

@@ -28,7 +28,11 @@ pub(super) enum Condition {
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
-    Compare { field: String, operator: Operator, values: Vec<Literal> },
+    Compare {
+        field: String,
+        operator: Operator,
+        values: Vec<Literal>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,10 @@ enum Token {
 type Parsed<T> = Result<T, Refusal>;
 
 pub(super) fn parse(text: &str) -> Parsed<Select> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0 };
+    let mut parser = Parser {
+        tokens: tokens(text)?,
+        at: 0,
+    };
     let select = parser.select(true)?;
     match parser.peek() {
         None => Ok(select),
@@ -97,10 +104,13 @@ fn tokens(text: &str) -> Parsed<Vec<Token>> {
             found.push(Token::Symbol(symbol));
             symbol.len()
         } else {
-            let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '+');
+            let belongs =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '+');
             let length = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
             if length == 0 {
-                return Err(Refusal::malformed(format!("unexpected character: {first:?}")));
+                return Err(Refusal::malformed(format!(
+                    "unexpected character: {first:?}"
+                )));
             }
             found.push(word(&rest[..length])?);
             length
@@ -121,13 +131,22 @@ fn word(text: &str) -> Parsed<Token> {
     if let Ok(number) = text.parse() {
         return Ok(Token::Number(number));
     }
-    let digits: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let zoned = ["Z", "+0000", "+00:00"].iter().find_map(|zone| digits.strip_suffix(zone));
+    let digits: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    let zoned = ["Z", "+0000", "+00:00"]
+        .iter()
+        .find_map(|zone| digits.strip_suffix(zone));
     let is_time = match zoned {
         Some(time) => time == "0000-00-00T00:00:00" || time == "0000-00-00T00:00:00.000",
         None => digits == "0000-00-00",
     };
-    if is_time { Ok(Token::Time(text.to_owned())) } else { Err(unexpected(text)) }
+    if is_time {
+        Ok(Token::Time(text.to_owned()))
+    } else {
+        Err(unexpected(text))
+    }
 }
 
 /// What stands in quotes at the beginning of a text, and how long it is with them.
@@ -137,7 +156,11 @@ fn quoted(text: &str) -> Parsed<(String, usize)> {
     while let Some((at, character)) = characters.next() {
         match character {
             '\'' => return Ok((literal, at + 1)),
-            '\n' | '\r' => return Err(Refusal::malformed("line breaks are not allowed in string literals")),
+            '\n' | '\r' => {
+                return Err(Refusal::malformed(
+                    "line breaks are not allowed in string literals",
+                ));
+            }
             '\\' => literal.push(match characters.next().map(|(_, escaped)| escaped) {
                 Some('n' | 'N') => '\n',
                 Some('r' | 'R') => '\r',
@@ -186,11 +209,19 @@ impl Parser {
     }
 
     fn wants(&mut self, symbol: &str) -> Parsed<()> {
-        if self.takes(symbol) { Ok(()) } else { Err(Refusal::malformed(format!("expecting '{symbol}'"))) }
+        if self.takes(symbol) {
+            Ok(())
+        } else {
+            Err(Refusal::malformed(format!("expecting '{symbol}'")))
+        }
     }
 
     fn wants_word(&mut self, keyword: &str) -> Parsed<()> {
-        if self.takes_word(keyword) { Ok(()) } else { Err(Refusal::malformed(format!("expecting {keyword}"))) }
+        if self.takes_word(keyword) {
+            Ok(())
+        } else {
+            Err(Refusal::malformed(format!("expecting {keyword}")))
+        }
     }
 
     fn name(&mut self) -> Parsed<String> {
@@ -232,7 +263,11 @@ impl Parser {
         }
         self.wants_word("FROM")?;
         let from = self.name()?;
-        let condition = if self.takes_word("WHERE") { Some(self.condition()?) } else { None };
+        let condition = if self.takes_word("WHERE") {
+            Some(self.condition()?)
+        } else {
+            None
+        };
         let mut order = Vec::new();
         if self.takes_word("ORDER") {
             self.wants_word("BY")?;
@@ -248,9 +283,24 @@ impl Parser {
                 }
             }
         }
-        let limit = if self.takes_word("LIMIT") { Some(self.number()?) } else { None };
-        let offset = if self.takes_word("OFFSET") { self.number()? } else { 0 };
-        Ok(Select { items, from, condition, order, limit, offset })
+        let limit = if self.takes_word("LIMIT") {
+            Some(self.number()?)
+        } else {
+            None
+        };
+        let offset = if self.takes_word("OFFSET") {
+            self.number()?
+        } else {
+            0
+        };
+        Ok(Select {
+            items,
+            from,
+            condition,
+            order,
+            limit,
+            offset,
+        })
     }
 
     /// Terms between AND, or between OR: Salesforce wants parentheses where both are meant.
@@ -274,7 +324,11 @@ impl Parser {
             (None, Some(term)) => term,
             (word, last) => {
                 terms.extend(last);
-                if word == Some("OR") { Condition::Any(terms) } else { Condition::All(terms) }
+                if word == Some("OR") {
+                    Condition::Any(terms)
+                } else {
+                    Condition::All(terms)
+                }
             }
         })
     }
@@ -290,7 +344,10 @@ impl Parser {
         }
         let field = self.name()?;
         let operator = self.operator()?;
-        let is_list = matches!(operator, Operator::In | Operator::NotIn | Operator::Includes | Operator::Excludes);
+        let is_list = matches!(
+            operator,
+            Operator::In | Operator::NotIn | Operator::Includes | Operator::Excludes
+        );
         let mut values = Vec::new();
         if is_list {
             self.wants("(")?;
@@ -304,7 +361,11 @@ impl Parser {
         if is_list {
             self.wants(")")?;
         }
-        Ok(Condition::Compare { field, operator, values })
+        Ok(Condition::Compare {
+            field,
+            operator,
+            values,
+        })
     }
 
     fn operator(&mut self) -> Parsed<Operator> {
@@ -376,12 +437,28 @@ mod tests {
         );
         let read = read.unwrap();
         assert_eq!((read.items.len(), read.limit, read.offset), (3, Some(5), 2));
-        assert_eq!(read.order, [("Name".to_owned(), true), ("Id".to_owned(), false)]);
-        let Some(Condition::All(terms)) = read.condition else { panic!("{:?}", read.condition) };
-        let Condition::Any(names) = &terms[0] else { panic!("{terms:?}") };
-        let is =
-            |field: &str, operator, value| Condition::Compare { field: field.into(), operator, values: vec![value] };
-        assert_eq!(names[0], is("Name", Operator::Is, Literal::Text("O'Hara".into())));
-        assert_eq!(names[1], is("Born", Operator::Less, Literal::Time("2020-01-01".into())));
+        assert_eq!(
+            read.order,
+            [("Name".to_owned(), true), ("Id".to_owned(), false)]
+        );
+        let Some(Condition::All(terms)) = read.condition else {
+            panic!("{:?}", read.condition)
+        };
+        let Condition::Any(names) = &terms[0] else {
+            panic!("{terms:?}")
+        };
+        let is = |field: &str, operator, value| Condition::Compare {
+            field: field.into(),
+            operator,
+            values: vec![value],
+        };
+        assert_eq!(
+            names[0],
+            is("Name", Operator::Is, Literal::Text("O'Hara".into()))
+        );
+        assert_eq!(
+            names[1],
+            is("Born", Operator::Less, Literal::Time("2020-01-01".into()))
+        );
     }
 }

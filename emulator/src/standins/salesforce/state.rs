@@ -42,21 +42,31 @@ impl State {
 
     /// Creates a record of an object that exists; `fields` go before what the system sets.
     pub(super) fn insert(&mut self, object: &str, fields: Record) -> String {
-        let object =
-            self.schema.object(object).unwrap_or_else(|_| panic!("the stand-in has no object {object}")).clone();
+        let object = self
+            .schema
+            .object(object)
+            .unwrap_or_else(|_| panic!("the stand-in has no object {object}"))
+            .clone();
         let id = self.new_id(&object.key_prefix);
-        let mut record: Record = object.fields.iter().map(|field| (field.name.clone(), Value::Null)).collect();
+        let mut record: Record = object
+            .fields
+            .iter()
+            .map(|field| (field.name.clone(), Value::Null))
+            .collect();
         record.insert("Id".into(), id.into());
         for field in &object.fields {
             if field.kind == "boolean" {
                 record.insert(field.name.clone(), false.into());
             }
-            if ["CreatedDate", "LastModifiedDate", "SystemModstamp"].contains(&field.name.as_str()) {
+            if ["CreatedDate", "LastModifiedDate", "SystemModstamp"].contains(&field.name.as_str())
+            {
                 record.insert(field.name.clone(), self.clock.stamp().into());
             }
         }
         for (name, value) in fields {
-            let field = object.field(&name).unwrap_or_else(|| panic!("{} has no field {name}", object.name));
+            let field = object
+                .field(&name)
+                .unwrap_or_else(|| panic!("{} has no field {name}", object.name));
             record.insert(field.name.clone(), value);
         }
         let id = record["Id"].as_str().unwrap_or_default().to_owned();
@@ -67,10 +77,16 @@ impl State {
     /// False when there is no such record.
     pub(super) fn update(&mut self, object: &str, id: &str, fields: Record) -> bool {
         let stamp = self.clock.stamp();
-        let Ok(described) = self.schema.object(object).cloned() else { return false };
-        let Some(record) = self.find_mut(object, id) else { return false };
+        let Ok(described) = self.schema.object(object).cloned() else {
+            return false;
+        };
+        let Some(record) = self.find_mut(object, id) else {
+            return false;
+        };
         for (name, value) in fields {
-            let name = described.field(&name).map_or(name, |field| field.name.clone());
+            let name = described
+                .field(&name)
+                .map_or(name, |field| field.name.clone());
             record.insert(name, value);
         }
         for name in ["LastModifiedDate", "SystemModstamp"] {
@@ -82,12 +98,19 @@ impl State {
     }
 
     pub(super) fn delete(&mut self, object: &str, id: &str) {
-        self.update(object, id, Record::from_iter([("IsDeleted".to_owned(), true.into())]));
+        self.update(
+            object,
+            id,
+            Record::from_iter([("IsDeleted".to_owned(), true.into())]),
+        );
     }
 
     /// Deleted ones too.
     pub(super) fn all(&self, object: &str) -> impl Iterator<Item = &Record> {
-        let records = self.records.iter().find(|(name, _)| name.eq_ignore_ascii_case(object));
+        let records = self
+            .records
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(object));
         records.into_iter().flat_map(|(_, records)| records)
     }
 
@@ -96,7 +119,10 @@ impl State {
     }
 
     fn find_mut(&mut self, object: &str, id: &str) -> Option<&mut Record> {
-        let records = self.records.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(object));
+        let records = self
+            .records
+            .iter_mut()
+            .find(|(name, _)| name.eq_ignore_ascii_case(object));
         records.and_then(|(_, records)| records.iter_mut().find(|record| has_id(record, id)))
     }
 
@@ -104,9 +130,15 @@ impl State {
     pub(super) fn having(&self, object: &str, field: &str, value: &str) -> Vec<String> {
         let is_it = |record: &&Record| {
             !is_deleted(record)
-                && record.get(field).and_then(Value::as_str).is_some_and(|v| v.eq_ignore_ascii_case(value))
+                && record
+                    .get(field)
+                    .and_then(Value::as_str)
+                    .is_some_and(|v| v.eq_ignore_ascii_case(value))
         };
-        let ids = self.all(object).filter(is_it).filter_map(|record| record["Id"].as_str());
+        let ids = self
+            .all(object)
+            .filter(is_it)
+            .filter_map(|record| record["Id"].as_str());
         ids.map(str::to_owned).collect()
     }
 }
@@ -117,5 +149,7 @@ pub(super) fn is_deleted(record: &Record) -> bool {
 
 /// Ids may be given with 15 characters too.
 fn has_id(record: &Record, id: &str) -> bool {
-    record["Id"].as_str().is_some_and(|own| own == id || (id.len() == 15 && own.starts_with(id)))
+    record["Id"]
+        .as_str()
+        .is_some_and(|own| own == id || (id.len() == 15 && own.starts_with(id)))
 }

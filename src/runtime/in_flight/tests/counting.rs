@@ -80,7 +80,9 @@ impl World {
     }
 
     fn nth(&self, n: usize, wanted: impl Fn(Place) -> bool) -> Option<usize> {
-        let found: Vec<_> = (0..self.messages.len()).filter(|m| wanted(self.messages[*m].1)).collect();
+        let found: Vec<_> = (0..self.messages.len())
+            .filter(|m| wanted(self.messages[*m].1))
+            .collect();
         (!found.is_empty()).then(|| found[n % found.len()])
     }
 
@@ -92,10 +94,13 @@ impl World {
                     1 => Kind::Shared,
                     _ => Kind::WithoutId,
                 };
-                self.messages.push((kind, Place::Ready { redelivered: false }));
+                self.messages
+                    .push((kind, Place::Ready { redelivered: false }));
             }
             Step::Deliver(n) => {
-                let Some(message) = self.nth(n, |p| matches!(p, Place::Ready { .. })) else { return };
+                let Some(message) = self.nth(n, |p| matches!(p, Place::Ready { .. })) else {
+                    return;
+                };
                 self.deliver(message);
             }
             Step::End(n) => {
@@ -103,7 +108,10 @@ impl World {
                     return;
                 }
                 let (number, verdict) = self.running.swap_remove(n % self.running.len());
-                let work = self.in_flight.settling(number, verdict).expect("works end once");
+                let work = self
+                    .in_flight
+                    .settling(number, verdict)
+                    .expect("works end once");
                 self.settling.push((work.generation.number, work));
             }
             Step::Send(n, how) => {
@@ -125,7 +133,8 @@ impl World {
                 if arrives {
                     self.wire.push_back(Frame::Settle(message));
                     // No question is about what is unclear.
-                    self.hole |= settled == Settled::Unclear && self.messages[message].0 == Kind::Shared;
+                    self.hole |=
+                        settled == Settled::Unclear && self.messages[message].0 == Kind::Shared;
                 } else if alive {
                     // It stays with us until the connection goes.
                     assert_eq!(self.messages[message].1, Place::Ours);
@@ -133,7 +142,9 @@ impl World {
                 self.in_flight.settled(work, settled);
             }
             Step::Ask => {
-                if let Some(question) = futures_util::FutureExt::now_or_never(self.generation.question()) {
+                if let Some(question) =
+                    futures_util::FutureExt::now_or_never(self.generation.question())
+                {
                     self.wire.push_back(Frame::Question(question));
                 }
             }
@@ -183,10 +194,15 @@ impl World {
 
     fn deliver(&mut self, message: usize) {
         let (kind, place) = self.messages[message];
-        let Place::Ready { redelivered } = place else { panic!("it is not ready") };
+        let Place::Ready { redelivered } = place else {
+            panic!("it is not ready")
+        };
         self.messages[message].1 = Place::Ours;
         // Quicker than the news that a verdict found no channel.
-        self.doubt |= self.settling.iter().any(|(of, _)| *of < self.generation.number);
+        self.doubt |= self
+            .settling
+            .iter()
+            .any(|(of, _)| *of < self.generation.number);
         let id = match kind {
             Kind::Own(n) => json!(n),
             Kind::Shared => json!("shared"),
@@ -216,11 +232,18 @@ impl World {
     }
 
     fn lose(&mut self, outages: u32) {
-        self.doubt |= self.wire.iter().any(|frame| matches!(frame, Frame::Settle(_)));
+        self.doubt |= self
+            .wire
+            .iter()
+            .any(|frame| matches!(frame, Frame::Settle(_)));
         self.hole |= std::mem::take(&mut self.unknown);
         self.wire.clear();
         self.give_back(Place::Ours);
-        let Generation { number, outages: before, .. } = *self.generation;
+        let Generation {
+            number,
+            outages: before,
+            ..
+        } = *self.generation;
         self.generation = Arc::new(Generation::new(number + 1, before + outages));
     }
 
@@ -249,15 +272,28 @@ impl World {
 
     fn check(&self) -> Result<(), TestCaseError> {
         let of = |wanted: Kind| {
-            let messages = self.messages.iter().filter(|(kind, _)| *kind == wanted).count();
-            (messages, self.works.iter().filter(|kind| **kind == wanted).count())
+            let messages = self
+                .messages
+                .iter()
+                .filter(|(kind, _)| *kind == wanted)
+                .count();
+            (
+                messages,
+                self.works.iter().filter(|kind| **kind == wanted).count(),
+            )
         };
         for (kind, _) in &self.messages {
             let (messages, works) = of(*kind);
-            prop_assert!(works >= messages || (*kind == Kind::Shared && self.hole), "{kind:?}: lost");
+            prop_assert!(
+                works >= messages || (*kind == Kind::Shared && self.hole),
+                "{kind:?}: lost"
+            );
             // Of what may be another message, and where somebody else was at work.
             let repeats = self.doubt && (self.others || !matches!(kind, Kind::Own(_)));
-            prop_assert!(works == messages || repeats, "{kind:?}: {works} works, {messages} messages");
+            prop_assert!(
+                works == messages || repeats,
+                "{kind:?}: {works} works, {messages} messages"
+            );
         }
         Ok(())
     }
