@@ -9,7 +9,7 @@ use super::{
     refusal::{ExchangeError, classify, is_page},
     resolve::{Client, Resolved},
 };
-use crate::http;
+use crate::clients::http;
 use base64_simd::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{

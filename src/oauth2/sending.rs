@@ -7,7 +7,7 @@ use super::{
     session::{Session, Setup, Token},
     template::is_safe,
 };
-use crate::http;
+use crate::clients::http;
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
     header::{

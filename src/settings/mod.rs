@@ -3,6 +3,7 @@
 //! Reading is pure: [`Settings::read`], [`ServiceSettings::read`] and [`LogSettings::read`] take a function that gives
 //! a variable's value. A process hands in [`environment`], a test its own table.
 
+pub mod descriptor;
 mod log;
 mod memory;
 mod oauth;

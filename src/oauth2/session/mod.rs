@@ -15,7 +15,7 @@ use super::{
     AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint,
     resolve::Resolved, token::normalised_unless,
 };
-use crate::descriptor::Descriptor;
+use crate::settings::descriptor::Descriptor;
 use futures_util::FutureExt;
 use save::Unsaved;
 use serde_json::{Map, Value};

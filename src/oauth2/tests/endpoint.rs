@@ -7,7 +7,7 @@ use super::{
     },
     descriptor,
 };
-use crate::http::client_without_redirects;
+use crate::clients::http::client_without_redirects;
 use base64_simd::STANDARD as BASE64;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
