@@ -326,9 +326,10 @@ pub(crate) async fn body(
     fetched.map_err(|error| {
         tracing::error!("Object storage did not give a message body: {error}");
         let id = cut(id, SHOWN_ID);
-        match error.too_large {
-            true => anyhow::anyhow!("Failed to get message body with id={id}: {}", error.cause),
-            false => anyhow::anyhow!("Failed to get message body with id={id}"),
+        if error.too_large {
+            anyhow::anyhow!("Failed to get message body with id={id}: {}", error.cause)
+        } else {
+            anyhow::anyhow!("Failed to get message body with id={id}")
         }
     })
 }

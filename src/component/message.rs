@@ -209,7 +209,7 @@ impl<B: Serialize> Message<B> {
         match self.attachments.write()? {
             Some(attachments) => object.set("attachments", attachments),
             None if object.get("attachments").is_some() => {
-                object.set("attachments", Json::empty_object())
+                object.set("attachments", Json::empty_object());
             }
             None => {}
         }

@@ -174,9 +174,10 @@ pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
 /// The same for a message that is not put together yet: one that is far too large shall not take its size once more.
 pub(super) fn fits_whole(message: &Object, encoding: Encoding, limit: usize) -> anyhow::Result<()> {
     let least: usize = message.iter().map(|(_, json)| json.as_bytes().len()).sum();
-    match least > limit {
-        true => fits(encoding.sealed_len(message.text_len()), limit),
-        false => Ok(()),
+    if least > limit {
+        fits(encoding.sealed_len(message.text_len()), limit)
+    } else {
+        Ok(())
     }
 }
 

@@ -179,11 +179,12 @@ impl<T: Transport> Flight<T> {
                 // Of a failure that nobody could be told of, the message at least is not acknowledged.
                 self.failed.store(true, Ordering::SeqCst);
             }
-            match error.fault == Fault::Closed || self.engine.abandoned.is_cancelled() {
-                true => tracing::info!(
+            if error.fault == Fault::Closed || self.engine.abandoned.is_cancelled() {
+                tracing::info!(
                     "An error event was not published before the stop; its message comes again"
-                ),
-                false => log_instead(report, error, fate),
+                );
+            } else {
+                log_instead(report, error, fate)
             }
         }
         event.map_err(Into::into)

@@ -42,9 +42,10 @@ impl<T: Transport> Engine<T> {
                 Arrival::New(number) => {
                     let body = delivery.body.clone();
                     let flight = Flight::new(self.clone(), number, incoming, body);
-                    let verdict = match self.work(&flight, &delivery).await {
-                        true => Verdict::Reject,
-                        false => Verdict::Ack,
+                    let verdict = if self.work(&flight, &delivery).await {
+                        Verdict::Reject
+                    } else {
+                        Verdict::Ack
                     };
                     self.settle(number, verdict).await;
                 }
@@ -87,9 +88,10 @@ impl<T: Transport> Engine<T> {
         flight: &Flight<T>,
         delivery: &Delivery<Arc<T::Origin>>,
     ) -> anyhow::Result<Object> {
-        let mut message = match self.settings.input_is_error {
-            true => decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?,
-            false => decode::message(&self.cipher, &flight.incoming, &delivery.body)?,
+        let mut message = if self.settings.input_is_error {
+            decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?
+        } else {
+            decode::message(&self.cipher, &flight.incoming, &delivery.body)?
         };
         if self.resolves_references {
             self.bodies.resolve(&mut message).await?;
@@ -127,7 +129,7 @@ impl<T: Transport> Engine<T> {
         match Outcome::from(&result) {
             Outcome::Done => {}
             Outcome::Reported => {
-                tracing::error!("The module failed after an error that it was told of")
+                tracing::error!("The module failed after an error that it was told of");
             }
             Outcome::Failed => {
                 // The text is for the user: it may tell of message contents, so it is not logged.

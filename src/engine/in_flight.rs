@@ -159,13 +159,14 @@ impl<O> InFlight<O> {
             return None;
         };
         if mark.has_id() {
-            let remembered = match state.memory.get(mark).is_some() || state.is_worked_on(mark) {
-                true => Remembered::Twins,
-                false => Remembered::Finished {
+            let remembered = if state.memory.get(mark).is_some() || state.is_worked_on(mark) {
+                Remembered::Twins
+            } else {
+                Remembered::Finished {
                     generation: generation.number,
                     sent: UNSENT,
                     verdict,
-                },
+                }
             };
             state.memory.put(mark, remembered);
         }

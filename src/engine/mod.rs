@@ -371,7 +371,9 @@ impl Start {
                 "The platform could not be told why the step did not start: {error}"
             ),
             Err(_) => {
-                tracing::error!("The platform could not be told in time why the step did not start")
+                tracing::error!(
+                    "The platform could not be told in time why the step did not start"
+                );
             }
         }
     }

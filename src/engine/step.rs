@@ -150,9 +150,10 @@ impl Account {
     }
 
     pub(super) async fn secret(&self, id: &str, refresh: bool) -> Result<Value, StoreError> {
-        let answer = match refresh {
-            true => self.platform.refresh_secret(id).await,
-            false => self.platform.secret(id).await,
+        let answer = if refresh {
+            self.platform.refresh_secret(id).await
+        } else {
+            self.platform.secret(id).await
         };
         answer.map_err(|error| store_error(&error.into()))
     }
@@ -265,9 +266,10 @@ impl Store for AccountStore {
     fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
             let account = self.account.quickly();
-            match self.has_step {
-                true => account.reread().await,
-                false => account.reread_keys().await,
+            if self.has_step {
+                account.reread().await
+            } else {
+                account.reread_keys().await
             }
         })
     }

@@ -291,7 +291,7 @@ impl Call<'_> {
         let mut basic = None;
         match (profile.client_auth, secret) {
             (ClientAuth::Basic, Some(secret)) => {
-                basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)))
+                basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)));
             }
             (ClientAuth::BasicRaw, Some(secret)) => basic = Some(format!("{}:{secret}", client.id)),
             (ClientAuth::Post, Some(secret)) => {
@@ -301,7 +301,7 @@ impl Call<'_> {
                 );
             }
             (ClientAuth::None, _) | (_, None) => {
-                set(&mut params, [("client_id", client.id.as_str())])
+                set(&mut params, [("client_id", client.id.as_str())]);
             }
         }
         let mut request = match profile.body {

@@ -121,9 +121,10 @@ impl Sending<'_> {
             if is_foreign {
                 return Ok((response, token));
             }
-            let (response, start) = match profile.reads_body(status.as_u16()) {
-                true => http::peek(response, SHOWN).await,
-                false => (response, String::new()),
+            let (response, start) = if profile.reads_body(status.as_u16()) {
+                http::peek(response, SHOWN).await
+            } else {
+                (response, String::new())
             };
             match profile.means_expired(status.as_u16(), response.headers(), &start) {
                 Judgement::Fine => {

@@ -364,9 +364,10 @@ fn session(
     component: &Component,
     environment: BTreeMap<String, String>,
 ) -> anyhow::Result<Option<Session>> {
-    let environment: Environment = match environment.is_empty() {
-        true => Arc::new(settings::environment),
-        false => Arc::new(move |name| environment.get(name).cloned()),
+    let environment: Environment = if environment.is_empty() {
+        Arc::new(settings::environment)
+    } else {
+        Arc::new(move |name| environment.get(name).cloned())
     };
     let direct = http::client_without_redirects()?;
     let tools = Tools {

@@ -108,7 +108,7 @@ pub(super) async fn put_signed(
             *object = Some(Object {
                 bytes: body,
                 content_type: content_type(&headers),
-            })
+            });
         }
         None => return Err(not_signed()),
     }

@@ -219,10 +219,10 @@ pub(super) async fn close(role: Role, connection: &Connection) {
     match timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await {
         Ok(Ok(())) => tracing::debug!(connection = %role, "Connection closed."),
         Ok(Err(error)) => {
-            tracing::debug!(connection = %role, error = describe(&error), "It was closed already.")
+            tracing::debug!(connection = %role, error = describe(&error), "It was closed already.");
         }
         Err(_) => {
-            tracing::warn!(connection = %role, "The broker did not answer the closing of the connection.")
+            tracing::warn!(connection = %role, "The broker did not answer the closing of the connection.");
         }
     }
 }

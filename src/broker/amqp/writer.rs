@@ -236,9 +236,10 @@ impl Writer {
                 Fate::Unconfirmed(error) => {
                     let text = describe(&error);
                     let about_it = failure::is_about_the_message(&error);
-                    let setback = match about_it {
-                        true => Setback::Invalid(text, failure::fault_of_the_message(&error)),
-                        false => Setback::Unconfirmed(text),
+                    let setback = if about_it {
+                        Setback::Invalid(text, failure::fault_of_the_message(&error))
+                    } else {
+                        Setback::Unconfirmed(text)
                     };
                     self.try_again(job, &setback);
                     lost = Some(telling(lost, error));
@@ -322,10 +323,10 @@ impl Writer {
                         "A message did not go out, trying again."
                     );
                 }
-                match was_suspect && pause.is_zero() {
-                    // It went out beside others, and the channel broke at once: it is the first to be tried alone.
-                    true => self.waiting.insert_first(job),
-                    false => self.waiting.insert(job, pause),
+                if was_suspect && pause.is_zero() {
+                    self.waiting.insert_first(job)
+                } else {
+                    self.waiting.insert(job, pause)
                 }
             }
             None => {

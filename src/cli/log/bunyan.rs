@@ -223,10 +223,10 @@ impl Fields {
                 let is_id = name.ends_with("Id") || name.ends_with("_id");
                 self.set(
                     field,
-                    match is_id {
-                        // Ids stand on every line of a message.
-                        true => json!(cut(&text, SHOWN_ID)).to_string(),
-                        false => json!(text).to_string(),
+                    if is_id {
+                        json!(cut(&text, SHOWN_ID)).to_string()
+                    } else {
+                        json!(text).to_string()
                     },
                 );
             }

@@ -257,7 +257,7 @@ mod tests {
             output
                 .make_writer()
                 .write_all(long(number).as_bytes())
-                .unwrap()
+                .unwrap();
         });
         assert!(!output.flush(Duration::ZERO), "nobody has read it");
         let (mut next, mut gaps) = (0, 0);

@@ -182,7 +182,7 @@ pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Resu
     match revoked {
         Ok(true) => println!("The provider has revoked them."),
         Ok(false) => {
-            println!("They were not revoked: this provider is not known to do that on request.")
+            println!("They were not revoked: this provider is not known to do that on request.");
         }
         Err(error) => {
             let error = format!("{error:#}");

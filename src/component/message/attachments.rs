@@ -114,9 +114,10 @@ impl Attachments {
 
     /// The message's member: as it came in where nothing was added, none where there was none either.
     pub(super) fn write(self) -> anyhow::Result<Option<Json>> {
-        match self.added.is_empty() {
-            true => Ok(self.came_in),
-            false => Ok(Some(self.members()?.to_json())),
+        if self.added.is_empty() {
+            Ok(self.came_in)
+        } else {
+            Ok(Some(self.members()?.to_json()))
         }
     }
 

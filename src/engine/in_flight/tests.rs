@@ -138,7 +138,7 @@ fn what_comes_again_while_it_is_settled_is_finished_only_with_an_id() {
         in_flight.settled(settling, settled);
         match again {
             Arrival::Finished(number, _) if id == "m" => {
-                finish(&in_flight, number, Verdict::Ack, Settled::Sent)
+                finish(&in_flight, number, Verdict::Ack, Settled::Sent);
             }
             Arrival::New(_) if id.is_empty() => continue,
             other => panic!("{id} {other:?}"),

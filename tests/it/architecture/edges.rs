@@ -45,7 +45,7 @@ impl Crate {
         for item in syn::parse_file(&sources::read("src/lib.rs")).unwrap().items {
             match item {
                 Item::Mod(item) if item.content.is_none() => {
-                    this.folders.push(item.ident.to_string())
+                    this.folders.push(item.ident.to_string());
                 }
                 Item::Use(item) => leaves(&item.tree, &mut Vec::new(), &mut uses),
                 _ => {}
@@ -147,7 +147,7 @@ fn leaves(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<Used>) {
             .for_each(|item| leaves(item, before, found)),
         UseTree::Glob(_) => leaf(None, "*".to_owned()),
         UseTree::Name(tree) if tree.ident == "self" => {
-            leaf(None, before.last().cloned().unwrap_or_default())
+            leaf(None, before.last().cloned().unwrap_or_default());
         }
         UseTree::Name(tree) => leaf(Some(tree.ident.to_string()), tree.ident.to_string()),
         UseTree::Rename(tree) if tree.ident == "self" => leaf(None, tree.rename.to_string()),
@@ -236,12 +236,11 @@ impl Paths {
 
     /// A path in a string, as in `#[serde(with = "crate::…")]`.
     fn text(&mut self, literal: &str) {
-        if let Ok(Lit::Str(text)) = syn::parse_str::<Lit>(literal) {
-            if let Ok(path) = text.parse::<Path>()
-                && path.segments.len() > 1
-            {
-                self.visit_path(&path);
-            }
+        if let Ok(Lit::Str(text)) = syn::parse_str::<Lit>(literal)
+            && let Ok(path) = text.parse::<Path>()
+            && path.segments.len() > 1
+        {
+            self.visit_path(&path);
         }
     }
 

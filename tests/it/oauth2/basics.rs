@@ -80,7 +80,7 @@ async fn case_04_a_refresh_token_that_answers_leave_out_is_kept() {
         rig.provider.knobs(|knobs| {
             knobs
                 .extra
-                .extend(left_out.map(|value| ("refresh_token".to_owned(), value)))
+                .extend(left_out.map(|value| ("refresh_token".to_owned(), value)));
         });
         let replica = rig.replica();
         for _ in 0..2 {

@@ -56,11 +56,11 @@ fn answered(status: u16, header: (&str, String), body: String) -> Scripted {
 /// What a token endpoint can do to its clients.
 const ENDPOINT: &[Failure] = &[
     Failure("invalid_grant", Knobs::rotating, |rig| {
-        rig.provider.revoke_all()
+        rig.provider.revoke_all();
     }),
     Failure("status 400", Knobs::rotating, |rig| {
         rig.provider
-            .script_token([repeated_by_the_endpoint(rig, 400)])
+            .script_token([repeated_by_the_endpoint(rig, 400)]);
     }),
     Failure("status 500", Knobs::rotating, |rig| {
         rig.provider
@@ -93,10 +93,10 @@ const ENDPOINT: &[Failure] = &[
         rig.provider.script_token(vec![page; 3]);
     }),
     Failure("connection was lost", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DropAfterCommit])
+        rig.provider.script_token([Scripted::DropAfterCommit]);
     }),
     Failure("will be asked again", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DropMidAnswer])
+        rig.provider.script_token([Scripted::DropMidAnswer]);
     }),
     Failure("no answer in time", Knobs::rotating, |rig| {
         rig.provider
@@ -112,7 +112,7 @@ const ENDPOINT: &[Failure] = &[
     }),
     Failure("invalid_client", Knobs::rotating, |rig| {
         rig.provider
-            .knobs(|knobs| knobs.client_auth = ClientAuth::None)
+            .knobs(|knobs| knobs.client_auth = ClientAuth::None);
     }),
     Failure(
         "of a kind",
@@ -193,27 +193,27 @@ const API: &[Failure] = &[
         rig.provider.script_api(vec![Scripted::Redirect(to); 4]);
     }),
     Failure("has no answer", Knobs::rotating, |rig| {
-        rig.provider.script_api(vec![Scripted::DropAfterCommit; 8])
+        rig.provider.script_api(vec![Scripted::DropAfterCommit; 8]);
     }),
     Failure("not the JSON", Knobs::rotating, |rig| {
         rig.provider
             .script_api([answered(200, ("x", String::new()), stored(rig).0)]);
     }),
     Failure("is busy", Knobs::rotating, |rig| {
-        rig.provider.script_api([Scripted::retry_after(429, "1")])
+        rig.provider.script_api([Scripted::retry_after(429, "1")]);
     }),
 ];
 
 /// How a credential can be set up, and what can happen to it where it is kept.
 const KEEPING: &[Failure] = &[
     Failure("UnsavedCredentials", Knobs::rotating, |rig| {
-        *rig.account.down.lock().unwrap() = true
+        *rig.account.down.lock().unwrap() = true;
     }),
     Failure("could not be saved", Knobs::default, |rig| {
-        *rig.account.down.lock().unwrap() = true
+        *rig.account.down.lock().unwrap() = true;
     }),
     Failure("cannot be seen", Knobs::rotating, |rig| {
-        *rig.account.unreadable.lock().unwrap() = true
+        *rig.account.unreadable.lock().unwrap() = true;
     }),
     Failure("has no access token", Knobs::rotating, |rig| {
         rig.account.set(json!({ "secretId": "secret-1" }));
@@ -221,10 +221,10 @@ const KEEPING: &[Failure] = &[
             .set_secrets([json!({ "refresh_token": rig.provider.issue()["refresh_token"] })]);
     }),
     Failure("no such secret", Knobs::rotating, |rig| {
-        rig.account.set(json!({ "secretId": "secret-1" }))
+        rig.account.set(json!({ "secretId": "secret-1" }));
     }),
     Failure("no provider profile", Knobs::rotating, |rig| {
-        rig.definition = rig.definition.clone().profile("none")
+        rig.definition = rig.definition.clone().profile("none");
     }),
     Failure("a user name or a password", Knobs::rotating, |rig| {
         let address = format!("http://me:{}@127.0.0.1/token", rig.provider.client_secret());
@@ -235,10 +235,10 @@ const KEEPING: &[Failure] = &[
         rig.definition = rig.definition.clone().token_uri(address);
     }),
     Failure("was refreshed", Knobs::rotating, |rig| {
-        rig.mode = Some(Mode::EveryAccess)
+        rig.mode = Some(Mode::EveryAccess);
     }),
     Failure("held the lock", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))))
+        rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))));
     }),
     Failure("without a lock", Knobs::rotating, |rig| {
         rig.lock = Some(Arc::new(Locked(|| {
@@ -246,7 +246,7 @@ const KEEPING: &[Failure] = &[
         })));
     }),
     Failure("lock was lost", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))))
+        rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))));
     }),
 ];
 

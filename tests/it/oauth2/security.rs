@@ -267,7 +267,7 @@ async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_
     let replica = rig.replica();
     let reject = |count| {
         rig.provider
-            .script_api(vec![Scripted::Status(401, json!({})); count])
+            .script_api(vec![Scripted::Status(401, json!({})); count]);
     };
     let mut refreshes = 0;
     for _ in 0..10 {
