@@ -206,7 +206,7 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Queues an event. Events go out in the order of these calls; one that has to be retried goes out later.
     fn publish(&self, publication: Publication) -> Receipt;
 
-    /// Queues the message itself to come again later, with its own bytes and headers (contract §5.3, §6.1).
+    /// Queues the message itself to come again later, with its own bytes and headers (wire-contract: Rebounds, wire-contract: Rebound expiration).
     fn rebound(
         &self,
         origin: &Self::Origin,

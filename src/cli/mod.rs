@@ -144,7 +144,7 @@ fn last_words(text: String) {
     }
 }
 
-/// The platform starts containers with a Node command line (contract §13.1): `node …/run.js`, or
+/// The platform starts containers with a Node command line (wire-contract: Container commands): `node …/run.js`, or
 /// `node …/runService.js METHOD`. The image carries this binary under the name `node` too.
 fn as_platform_calls(args: Vec<String>) -> Vec<String> {
     let ends_with = |arg: Option<&String>, name: &str| {

@@ -1,4 +1,4 @@
-//! Object storage: bodies of lightweight messages, encrypted, and attachments, as they are (contract §7.4).
+//! Object storage: bodies of lightweight messages, encrypted, and attachments, as they are (wire-contract: Object storage).
 //!
 //! A message's body is read and sent whole, in `REQUEST_TIMEOUT` for each try; attachments can be streams either way.
 

@@ -1,7 +1,7 @@
 //! The platform's REST API: the step, accounts, secrets, startup data, and the result of a service call.
 //!
 //! Every call has a time limit and is tried `API_REQUEST_RETRY_ATTEMPTS` times in all, or for half a minute, where trying
-//! again can help (contract §8.1, §8.2). Futures may be dropped at any time; a request that is out may still take effect.
+//! again can help (wire-contract: Calls of a sailor, wire-contract: Retries of REST calls). Futures may be dropped at any time; a request that is out may still take effect.
 
 use crate::{
     clients::http::{self, Answer, HttpError, Limit, RetryPolicy},
@@ -218,7 +218,7 @@ impl Platform {
     ///
     /// # Errors
     /// When the platform cannot be reached, or refuses: then what it says is the whole message, because the
-    /// platform shows it to the user, who knows it in these words (contract §8.2).
+    /// platform shows it to the user, who knows it in these words (wire-contract: Retries of REST calls).
     pub async fn update_account(&self, id: &str, keys: &Value) -> Result<(), PlatformError> {
         let body = json!({ "keys": keys });
         let saved = self
@@ -239,7 +239,7 @@ impl Platform {
     }
 
     /// Reads the secret `id` of this step's workspace: its `id`, `attributes` with `credentials`, `relationships`
-    /// (contract §8.4).
+    /// (wire-contract: Secrets).
     ///
     /// # Errors
     /// When the platform cannot be reached or refuses, or its answer holds no secret.
@@ -272,7 +272,7 @@ impl Platform {
             .map_err(in_the_midst_of(|| format!("refreshing secret {id}")))
     }
 
-    /// Asks for a place to keep one file in the platform's storage (contract §8.5).
+    /// Asks for a place to keep one file in the platform's storage (wire-contract: Other endpoints).
     ///
     /// # Errors
     /// When the platform cannot be reached or refuses.
@@ -409,7 +409,7 @@ pub(crate) async fn post_result(
 ) -> Result<(), PlatformError> {
     let body = json!({ "status": status, "data": data });
     let mut address = target.url.expose_secret().to_owned();
-    // The client sends user-info as Basic credentials. Half of them are none (contract §8.1).
+    // The client sends user-info as Basic credentials. Half of them are none (wire-contract: Calls of a sailor).
     if let Ok(mut url) = Url::parse(&address)
         && (url.username().is_empty() || url.password().is_none_or(str::is_empty))
         && url

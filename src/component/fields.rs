@@ -1,5 +1,5 @@
 //! The step's fields as the platform's UI sends them: a box that is ticked says `"on"`, numbers and lists may be text, and
-//! what is left empty may be an empty text (contract §9.3).
+//! what is left empty may be an empty text (wire-contract: Fields).
 //!
 //! For configurations, with serde:
 //!

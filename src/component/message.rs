@@ -238,7 +238,7 @@ impl TryFrom<Value> for Message<Value> {
     }
 }
 
-/// The answer to the request that started a flow (contract §5.3, httpReply).
+/// The answer to the request that started a flow (wire-contract: HTTP replies).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpReply {

@@ -64,7 +64,7 @@ pub trait Action: Send + Sync + 'static {
     }
 
     /// Runs once when the flow is started; what it returns is stored and given to [`shutdown`](Self::shutdown). Only
-    /// for the first step of a flow (contract §2.3).
+    /// for the first step of a flow (wire-contract: Startup hook).
     fn startup(
         &self,
         _cx: &ServiceContext<Self::Config>,
@@ -72,7 +72,7 @@ pub trait Action: Send + Sync + 'static {
         async { Ok(Value::Null) }
     }
 
-    /// Runs once when the flow is stopped, in a process of its own (contract §2.4).
+    /// Runs once when the flow is stopped, in a process of its own (wire-contract: Shutdown hook).
     fn shutdown(
         &self,
         _cx: &ServiceContext<Self::Config>,

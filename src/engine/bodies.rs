@@ -1,4 +1,4 @@
-//! Lightweight messages: large bodies kept in object storage, with only their id in the message (contract §7).
+//! Lightweight messages: large bodies kept in object storage, with only their id in the message (wire-contract: Passthrough and lightweight messages).
 
 use super::decode::{headers_of, object_id};
 use crate::{

@@ -1,4 +1,4 @@
-//! From a delivery's bytes to the message that the module sees (contract §4).
+//! From a delivery's bytes to the message that the module sees (wire-contract: Payloads).
 
 use crate::protocol::{
     Cipher, Encoding, Headers, Incoming, Json, Object,
@@ -30,7 +30,7 @@ pub(super) fn message(
     Ok(message)
 }
 
-/// Reads an error event as the input of an error handler step (contract §4.4): `error` and `errorInput` are
+/// Reads an error event as the input of an error handler step (wire-contract: Error events as input): `error` and `errorInput` are
 /// decrypted, other members stay, and the transport's headers become the message's.
 pub(super) fn error_event(
     cipher: &Cipher,

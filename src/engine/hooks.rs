@@ -1,4 +1,4 @@
-//! The module's hooks: init, startup, shutdown (contract §2.3, §2.4).
+//! The module's hooks: init, startup, shutdown (wire-contract: Startup hook, wire-contract: Shutdown hook).
 
 use crate::{
     clients::platform::Platform,

@@ -79,7 +79,7 @@ pub(crate) async fn run_with(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     if matches!(settings.mode, Mode::ShutdownHook) {
-        // Signals do not count there (contract §2.4): half a hook must not look like a whole one.
+        // Signals do not count there (wire-contract: Shutdown hook): half a hook must not look like a whole one.
         return run_gracefully(settings, component, shutdown).await;
     }
     let immediate = shutdown.immediate.clone();
@@ -321,7 +321,7 @@ impl Start {
             .map_err(Into::into)
     }
 
-    /// Asks for the step, finds its module, runs its hooks: contract §2.1, from step 6.
+    /// Asks for the step, finds its module, runs its hooks: wire-contract: Start-up order.
     async fn prepare(
         &self,
         component: anyhow::Result<&Component>,
@@ -357,7 +357,7 @@ impl Start {
         })
     }
 
-    /// Tells the platform why the step cannot start, within bounds (contract §2.2).
+    /// Tells the platform why the step cannot start, within bounds (wire-contract: Start-up failures).
     async fn report(&self, transport: &impl Transport, error: &anyhow::Error) {
         let sealed = ErrorReport::of(error).seal(&self.cipher);
         let publication = Publication {

@@ -1,4 +1,4 @@
-//! One-time calls: verifyCredentials, getMetaModel, selectModel (contract §10.6). One result is posted per run.
+//! One-time calls: verifyCredentials, getMetaModel, selectModel (wire-contract: One-time calls). One result is posted per run.
 
 use crate::{
     clients::{

@@ -315,7 +315,7 @@ impl Sending<'_> {
     }
 
     /// The address to send to. What led to the base of before leads to the base of now: it can move with a refresh
-    /// (O§3 F47).
+    /// (token-failures: T47).
     fn address(&self, token: &Token, first_base: Option<&Url>) -> Result<Url, Error> {
         let base = self.base(token);
         let Ok(mut url) = Url::parse(&self.path) else {

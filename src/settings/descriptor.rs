@@ -1,4 +1,4 @@
-//! component.json: what the runtime needs to know of it (contract §9). Members that are not named here are ignored.
+//! component.json: what the runtime needs to know of it (wire-contract: Component descriptor). Members that are not named here are ignored.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};

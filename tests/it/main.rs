@@ -15,3 +15,4 @@ mod oauth2;
 mod process;
 mod protocol;
 mod reference;
+mod references;

@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// The longest text of a rebound's reason: all headers have to fit one frame (contract §3.8).
+/// The longest text of a rebound's reason: all headers have to fit one frame (wire-contract: Header frame size).
 const REASON_LIMIT: usize = 1024;
 /// The longest expiration that RabbitMQ takes, in milliseconds.
 const EXPIRATION_LIMIT: u128 = u32::MAX as u128;
@@ -83,7 +83,7 @@ impl Origin {
         }
     }
 
-    /// The message itself, to come again later (contract §5.3, §6.1). `user` is who we are to the broker.
+    /// The message itself, to come again later (wire-contract: Rebounds, wire-contract: Rebound expiration). `user` is who we are to the broker.
     pub(super) fn rebound(
         &self,
         settings: &AmqpSettings,

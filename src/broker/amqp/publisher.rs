@@ -1,4 +1,4 @@
-//! What goes out: a message with its tries, and the way to the task that sends it (contract §3.4, §3.5).
+//! What goes out: a message with its tries, and the way to the task that sends it (wire-contract: Publish properties, wire-contract: Confirms and retries).
 
 use super::{
     confirms::{Mark, message_id},

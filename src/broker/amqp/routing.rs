@@ -1,7 +1,7 @@
 //! Routing keys that lead nowhere: whether a flow ends there, or a binding is missing.
 //!
 //! The platform binds a step's queue to the data key of the step before it, so nothing is ever bound to the data key of
-//! a flow's last step (contract §3.9). A message that the broker returns under such a key is not lost: the flow is over.
+//! a flow's last step (wire-contract: Queues and bindings). A message that the broker returns under such a key is not lost: the flow is over.
 //! Under a key that has led somewhere before, it would be lost. So this module remembers which keys have carried an
 //! event, and what an absent binding means for each kind of event.
 

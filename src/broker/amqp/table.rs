@@ -1,7 +1,7 @@
 //! Header tables: AMQP field tables to JSON and back.
 //!
 //! Inwards every width and kind of value is accepted. Outwards numbers take the narrowest signed type that holds them,
-//! as the platform's other sailors do (contract §3.7).
+//! as the platform's other sailors do (wire-contract: Header value types).
 
 use crate::protocol::Headers;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};

@@ -1,4 +1,4 @@
-//! The log of a process: bunyan lines on standard output, which is where the platform reads them (contract §11.1).
+//! The log of a process: bunyan lines on standard output, which is where the platform reads them (wire-contract: Bunyan lines).
 //!
 //! `LOG_LEVEL` counts for the runtime and for the component. Other crates are heard from `warn` up only: below that,
 //! clients print what they send, tokens included.

@@ -186,8 +186,9 @@ mod tests {
         );
     }
 
+    /// token-failures: T10.
     #[test]
-    fn case_16_a_file_that_is_replaced_is_whole_at_any_time() {
+    fn a_file_that_is_replaced_is_whole_at_any_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         let file = ConfigFile::at(&path).unwrap();

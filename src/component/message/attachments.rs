@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A file that travels beside a message: its address, not its bytes (contract §4.6).
+/// A file that travels beside a message: its address, not its bytes (wire-contract: Message object).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attachment {
     /// Where the bytes are.

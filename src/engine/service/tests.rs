@@ -1,4 +1,4 @@
-//! Tokens that one-time calls refresh (O§4.17, O§4.39).
+//! Tokens that one-time calls refresh (token-failures: T59; token-failures: Secrets of the platform).
 
 use super::*;
 use crate::{
@@ -149,8 +149,9 @@ impl Connected {
     }
 }
 
+/// token-failures: T59.
 #[tokio::test]
-async fn case_17_tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
+async fn tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
     for method in ["selectModel", "getMetaModel", "verifyCredentials"] {
         let connected = connected().await;
         let result = connected.call(method).await;
@@ -175,9 +176,9 @@ async fn case_17_tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
     }
 }
 
-/// The platform's own sailor gives the result all the same, and the token is lost (O§3 F59).
+/// The platform's own sailor gives the result all the same, and the token is lost (token-failures: T59).
 #[tokio::test]
-async fn case_17_a_rotated_token_that_a_select_model_cannot_save_is_the_error_of_the_call() {
+async fn a_rotated_token_that_a_select_model_cannot_save_is_the_error_of_the_call() {
     let connected = connected().await;
     connected
         .platform
@@ -190,8 +191,9 @@ async fn case_17_a_rotated_token_that_a_select_model_cannot_save_is_the_error_of
     );
 }
 
+/// token-failures: Secrets of the platform.
 #[tokio::test]
-async fn case_39_secrets_are_understood_alone_and_in_a_list() {
+async fn secrets_are_understood_alone_and_in_a_list() {
     for in_list in [false, true] {
         let (platform, provider) = (MockServer::start().await, provider().await);
         let answer = |credentials: Map<String, Value>| {

@@ -1,4 +1,4 @@
-//! No secret is ever told (case 98): failures of every kind, with everything that is said about them.
+//! No secret is ever told (token-failures: T55): failures of every kind, with everything that is said about them.
 //!
 //! What is said are log lines at every level, errors, reports to the user, figures, what `Debug` shows of public types,
 //! and panics. Each failure names something that must be among it, so that none passes for want of happening.
@@ -270,16 +270,18 @@ impl Held for Lost {
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_whatever_a_token_endpoint_does_no_secret_is_told() {
+async fn whatever_a_token_endpoint_does_no_secret_is_told() {
     for failure in ENDPOINT {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
 }
 
 /// Where the parameters stand in the address, as some providers want it.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
+async fn whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
     for failure in ENDPOINT {
         let mut rig = Rig::stale(Knobs {
             body: BodyFormat::Query,
@@ -292,15 +294,17 @@ async fn case_98_whatever_a_token_endpoint_does_no_secret_in_its_address_is_told
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_whatever_an_api_says_no_secret_is_told() {
+async fn whatever_an_api_says_no_secret_is_told() {
     for failure in API {
         tells_nothing(failure, Rig::new((failure.1)()).await).await;
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_however_a_credential_is_set_up_and_kept_no_secret_is_told() {
+async fn however_a_credential_is_set_up_and_kept_no_secret_is_told() {
     for failure in KEEPING {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
@@ -354,8 +358,9 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
 }
 
 /// The account is removed while its token is refreshed, and revoking what came of it fails.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_tokens_that_cannot_be_revoked_are_not_told() {
+async fn tokens_that_cannot_be_revoked_are_not_told() {
     let (mut told, mut rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
     rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
     rig.provider
@@ -377,8 +382,9 @@ async fn case_98_tokens_that_cannot_be_revoked_are_not_told() {
 }
 
 /// The API repeats a token that is not the current one any more when its answer comes.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_a_token_that_was_replaced_before_the_answer_came_is_not_told() {
+async fn a_token_that_was_replaced_before_the_answer_came_is_not_told() {
     let (mut told, rig) = (Told::begin(), Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     rig.provider.script_api([Scripted::StatusAfterCommit(
@@ -449,8 +455,9 @@ impl Store for Panicking {
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_a_panic_while_a_token_is_refreshed_tells_no_secret_and_ends_no_process() {
+async fn a_panic_while_a_token_is_refreshed_tells_no_secret_and_ends_no_process() {
     for at in ["reread", "save"] {
         let (mut told, rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
         let replica = rig.replica();
