@@ -39,6 +39,7 @@ pub mod settings;
 pub mod descriptor;
 pub mod fields;
 mod schema;
+mod tls;
 
 mod http;
 mod object_storage;
