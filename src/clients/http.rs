@@ -2,7 +2,10 @@
 //!
 //! Errors name method and address without user-info and query, and never request contents.
 
-use crate::protocol::{EnvelopeError, Json, Object, SHOWN_ID, cut};
+use crate::{
+    clients::tls,
+    protocol::{EnvelopeError, Json, Object, SHOWN_ID, cut},
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -73,7 +76,14 @@ fn build(redirects: Policy) -> Result<Client, HttpError> {
     finish(builder(redirects).read_timeout(Duration::from_secs(60)))
 }
 
+/// A client for requests that are never sent.
+pub(crate) fn idle_client() -> Client {
+    tls::choose_cryptography();
+    Client::new()
+}
+
 fn builder(redirects: Policy) -> ClientBuilder {
+    tls::choose_cryptography();
     Client::builder()
         .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))

@@ -6,3 +6,4 @@
 pub(crate) mod http;
 pub(crate) mod object_storage;
 pub(crate) mod platform;
+pub(crate) mod tls;

@@ -86,7 +86,7 @@ impl AuthorizedClient {
 
     /// A request to a path below the API's base URL, or to an address of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
-        let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| {
+        let http = self.0.as_ref().map_or_else(http::idle_client, |bound| {
             bound.session.tools().direct.clone()
         });
         let request = http.request(method.clone(), NO_ADDRESS);

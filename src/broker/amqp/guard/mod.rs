@@ -3,7 +3,7 @@
 //! every connection. So what it could not read is replaced before it sees it, and the message goes on.
 //!
 //! [`tables`] and [`frames`] are pure; here is the stream that they work in, and the way lapin takes it: as the stream of
-//! a reactor of our own. Name lookup, TCP and TLS are lapin's, below the guard.
+//! a reactor of our own. TLS is below the guard, and TCP below that.
 
 mod frames;
 mod tables;
@@ -11,6 +11,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+use crate::clients::tls;
 use async_rs::{
     Runtime, Tokio,
     traits::Reactor,
@@ -18,16 +19,17 @@ use async_rs::{
 };
 use frames::Frames;
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_util::Stream;
+use futures_rustls::{TlsConnector, client::TlsStream, pki_types::ServerName};
+use futures_util::{Stream, future::Either};
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, Error,
-    tcp::{AMQPUriTcpExt, TLSConfig},
-    uri::AMQPUri,
+    uri::{AMQPScheme, AMQPUri},
 };
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -47,9 +49,14 @@ pub(super) async fn connect(
     let below = Runtime::new(tokio);
     let connect = async move |uri: AMQPUri, _| {
         let frame_max = uri.query.frame_max.unwrap_or_default();
-        let stream = uri
-            .connect_with_config_async(TLSConfig::default(), &below)
-            .await?;
+        let (host, port) = (uri.authority.host, uri.authority.port);
+        let addresses = below.to_socket_addrs((host.clone(), port));
+        let tcp = below.tcp_connect(addresses).await?;
+        let stream = match uri.scheme {
+            AMQPScheme::AMQP => Either::Left(tcp),
+            AMQPScheme::AMQPS => Either::Right(with_tls(tcp, host).await?),
+        };
+        // For lapin it is plain, also with TLS.
         Ok(AsyncTcpStream::Plain(Guarded::new(stream, frame_max)))
     };
     Connection::connector(uri, runtime, connect, properties).await
@@ -57,12 +64,20 @@ pub(super) async fn connect(
 
 type TcpStream = <Tokio as Reactor>::TcpStream;
 
+async fn with_tls(tcp: TcpStream, host: String) -> io::Result<TlsStream<TcpStream>> {
+    let host = ServerName::try_from(host).map_err(io::Error::other)?;
+    let config = tls::client_config().map_err(io::Error::other)?;
+    TlsConnector::from(Arc::new(config))
+        .connect(host, tcp)
+        .await
+}
+
 /// Tokio's reactor, but that its streams are guarded.
 #[derive(Clone, Debug)]
 struct Guarding(Tokio);
 
 impl Reactor for Guarding {
-    type TcpStream = Guarded<AsyncTcpStream<TcpStream>>;
+    type TcpStream = Guarded<Either<TcpStream, TlsStream<TcpStream>>>;
     type Sleep = <Tokio as Reactor>::Sleep;
 
     /// The client registers nothing.
@@ -86,7 +101,7 @@ impl Reactor for Guarding {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async { Ok(Guarded::new(AsyncTcpStream::Plain(connecting.await?), 0)) }
+        async { Ok(Guarded::new(Either::Left(connecting.await?), 0)) }
     }
 }
 
