@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_id_is_cut_where_a_publish_error_names_it() {
+    fn a_publish_error_truncates_a_long_id() {
         let error = |id: &str| PublishError {
             message_id: id.to_owned(),
             cause: "x".into(),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_an_answer_to_a_later_question_proves_a_settlement() {
+    async fn only_a_later_roundtrip_confirms_a_settlement() {
         let generation = Generation::new(1, 0);
         let first = generation.sent();
         let question = generation.question().await;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_nothing_to_ask_before_something_is_sent() {
+    async fn no_roundtrip_starts_before_a_settlement() {
         let generation = Generation::new(1, 0);
         assert!(futures_util::FutureExt::now_or_never(generation.question()).is_none());
         for _ in 0..3 {

@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_configuration_that_does_not_fit_then_the_error_names_the_place_and_not_the_value() {
+    fn a_configuration_error_names_the_field_but_not_the_value() {
         for (config, told) in [
             (
                 serde_json::json!({ "_port": "SECRET", "_kind": "plain" }),

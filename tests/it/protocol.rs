@@ -100,7 +100,7 @@ fn what_cannot_be_decrypted_says_so_without_its_content() {
 }
 
 #[test]
-fn an_error_event_is_the_worked_example_whichever_protocol_the_input_had() {
+fn an_error_event_matches_the_example_for_both_protocols() {
     let report = ErrorReport {
         name: "Error".into(),
         message: "Test error".into(),
@@ -213,7 +213,7 @@ fn members_are_there_where_the_value_is_an_object() {
 }
 
 #[test]
-fn a_protocol_version_is_read_from_every_kind_of_number_and_from_text() {
+fn the_protocol_version_is_read_from_numbers_and_text() {
     let table = [
         (json!(2), 2),
         (json!(1), 1),

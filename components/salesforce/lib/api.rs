@@ -270,8 +270,7 @@ mod tests {
     use super::read_version;
 
     #[test]
-    fn given_a_version_as_people_write_it_then_it_is_read_and_anything_else_is_an_error_that_names_the_variable()
-     {
+    fn an_api_version_is_parsed_or_the_variable_is_named() {
         for (given, version) in [
             ("", "60.0"),
             (" ", "60.0"),

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_an_iteration_when_asked_for_the_expiration_then_it_doubles_up_to_the_brokers_limit() {
+    fn rebound_expiration_doubles_up_to_the_broker_limit() {
         for (initial, iteration, expected) in [
             (15_000, 1, 15_000),
             (15_000, 2, 30_000),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_previous_iteration_when_counted_then_any_number_counts_and_a_text_does_not() {
+    fn any_numeric_rebound_iteration_counts_and_text_does_not() {
         for (previous, expected) in [
             (None, 1),
             (Some(AMQPValue::ShortShortInt(1)), 2),
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn given_a_long_reason_when_truncated_then_it_ends_between_characters() {
+    fn a_long_rebound_reason_is_truncated_at_a_character_boundary() {
         let reason = format!("{}ü", "x".repeat(REASON_LIMIT - 1));
         assert_eq!(shortened(&reason), "x".repeat(REASON_LIMIT - 1));
         assert_eq!(shortened("short"), "short");
     }
 
     #[test]
-    fn given_another_users_message_when_rebound_then_only_the_name_is_dropped() {
+    fn a_rebound_drops_only_the_user_id_of_another_user() {
         let properties = BasicProperties::default()
             .with_user_id("somebody".into())
             .with_priority(3)

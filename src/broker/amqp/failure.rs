@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn given_an_answer_of_the_broker_when_sorted_then_only_what_waiting_cannot_mend_is_final() {
+    fn only_permanent_broker_errors_are_final() {
         for (error, expected) in [
             (
                 protocol(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_final_answer_when_described_then_it_says_what_to_check() {
+    fn a_permanent_error_says_what_to_check() {
         for (error, remedy) in [
             (
                 protocol(403, "ACCESS_REFUSED - Login was refused"),

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn given_failed_tries_when_counted_then_the_pause_doubles_up_to_the_limit() {
+    fn the_retry_delay_doubles_up_to_the_limit() {
         let policy = policy(None);
         for (tries, millis) in [
             (1, 100),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_limit_of_attempts_when_counted_then_it_is_that_of_tries_in_all() {
+    fn the_attempt_limit_counts_all_attempts() {
         for (attempts, setback, tries) in [
             (Some(1), Setback::Nacked, 1),
             (Some(3), Setback::Nacked, 3),
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_is_condemned_only_for_a_channel_that_was_its_own() {
+    fn only_a_message_sent_alone_is_blamed_for_a_closed_channel() {
         let invalid = || Setback::Invalid(String::new(), Fault::Refused);
         let mut job = job();
         for _ in 0..3 {
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn given_no_limit_when_a_message_is_not_confirmed_then_there_is_always_another_try() {
+    fn without_a_limit_there_is_always_another_attempt() {
         let mut job = job();
         for _ in 0..1000 {
             assert!(job.count(&Setback::Nacked, &policy(None)).is_some());
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_retry_when_published_then_the_header_counts_it() {
+    fn a_retry_carries_the_retry_header() {
         let mut job = job();
         assert_eq!(*job.properties().headers(), None);
         job.count(&Setback::Nacked, &policy(None));

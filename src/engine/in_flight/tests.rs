@@ -88,7 +88,7 @@ fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
 }
 
 #[test]
-fn equal_redeliveries_take_the_places_of_equal_works_one_for_one() {
+fn equal_redeliveries_replace_equal_messages_one_for_one() {
     for id in ["m", ""] {
         let in_flight = InFlight::new();
         let (one, two) = (generation(1), generation(2));
@@ -109,7 +109,7 @@ fn equal_redeliveries_take_the_places_of_equal_works_one_for_one() {
 }
 
 #[test]
-fn a_redelivery_of_finished_work_is_settled_as_it_was_however_often_it_comes() {
+fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
     for settled in [Settled::Sent, Settled::Unclear, Settled::Lost] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
@@ -125,7 +125,7 @@ fn a_redelivery_of_finished_work_is_settled_as_it_was_however_often_it_comes() {
 }
 
 #[test]
-fn what_comes_again_while_it_is_settled_is_finished_only_with_an_id() {
+fn a_redelivery_during_settling_is_settled_only_with_an_id() {
     for (id, settled) in [
         ("m", Settled::Lost),
         ("m", Settled::Unclear),
@@ -201,7 +201,7 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
 }
 
 #[test]
-fn a_twin_of_what_the_broker_is_known_to_have_is_worked_on() {
+fn an_equal_message_after_a_confirmed_settlement_is_processed() {
     let in_flight = InFlight::new();
     let one = generation(1);
     done(&in_flight, &delivery("m", "a", &one, false));
@@ -217,7 +217,7 @@ fn a_twin_of_what_the_broker_is_known_to_have_is_worked_on() {
 }
 
 #[test]
-fn what_the_broker_has_forgotten_while_it_was_away_is_settled_as_it_was() {
+fn messages_that_the_broker_forgot_are_settled_as_before() {
     let in_flight = InFlight::new();
     let one = generation(1);
     for id in ["m", "n"] {
@@ -232,7 +232,7 @@ fn what_the_broker_has_forgotten_while_it_was_away_is_settled_as_it_was() {
 }
 
 #[test]
-fn a_kind_of_which_two_were_seen_is_never_finished_before() {
+fn ambiguous_messages_are_never_settled_from_history() {
     let one = generation(1);
     let message = || delivery("m", "a", &one, false);
     // One after the other, or at once.
@@ -301,7 +301,7 @@ fn what_a_quorum_queue_counts_does_not_make_another_message() {
 }
 
 #[test]
-fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
+fn a_redelivered_rebound_is_processed_again() {
     let in_flight = InFlight::new();
     done(&in_flight, &delivery("m", "a", &generation(1), false));
     begin(
@@ -315,7 +315,7 @@ fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn finished_work_is_forgotten_a_while_after_the_connection_came_back() {
+async fn settled_messages_are_forgotten_after_a_while() {
     for settled in [Settled::Sent, Settled::Lost] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));

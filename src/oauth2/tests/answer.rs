@@ -26,7 +26,7 @@ fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
 
 /// token-failures: T20.
 #[test]
-fn expires_in_in_all_its_forms() {
+fn expires_in_is_read_in_every_form() {
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     for (expires_in, expected) in [
         (json!(3600), seconds(3600.0)),
@@ -113,7 +113,7 @@ fn a_200_that_holds_an_error_is_an_error() {
 
 /// token-failures: T23.
 #[test]
-fn an_answer_without_a_token_and_an_error_is_malformed() {
+fn a_response_without_token_and_error_is_malformed() {
     for body in [
         "{}",
         r#"{"access_token":""}"#,
@@ -141,7 +141,7 @@ fn an_answer_without_a_token_and_an_error_is_malformed() {
 
 /// token-failures: T30.
 #[test]
-fn forms_are_answers_too() {
+fn a_form_response_is_read() {
     for body in [
         "access_token=at%2F1&expires_in=60&refresh_token=a+b&scope=x%20y",
         "\u{feff}access_token=at/1&expires_in=60&refresh_token=a%20b&scope=x+y\r\n",
@@ -160,7 +160,7 @@ fn forms_are_answers_too() {
 /// Which types are worth a word, and how they are called there.
 /// token-failures: T37.
 #[test]
-fn tokens_of_every_type_are_taken_and_unknown_types_are_named() {
+fn any_token_type_is_accepted_and_unknown_ones_named() {
     for (token_type, unknown) in [
         (json!("bearer"), None),
         (json!("Bearer"), None),
@@ -198,7 +198,7 @@ fn tokens_of_every_type_are_taken_and_unknown_types_are_named() {
 }
 
 #[test]
-fn an_answer_with_an_access_token_is_good_whatever_stands_beside_it() {
+fn a_response_with_an_access_token_is_a_success() {
     for beside in [
         json!({"token_type": "BearerToken", "expires_in": "1799"}),
         json!({"error": "server_error", "ok": false}),
@@ -286,7 +286,7 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
 }
 
 #[test]
-fn an_empty_refresh_token_is_none_and_the_lifetime_of_one_is_read() {
+fn an_empty_refresh_token_counts_as_absent() {
     for body in [
         r#"{"access_token":"a","refresh_token":""}"#,
         r#"{"access_token":"a","refresh_token":null}"#,
@@ -342,7 +342,7 @@ fn an_error_code_is_never_a_sentence_or_a_secret() {
 
 /// token-failures: T54.
 #[test]
-fn microsofts_number_is_told_and_nothing_else_of_its_description() {
+fn only_the_error_number_of_a_microsoft_description_is_shown() {
     for body in [
         json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [50076], "error_description": "AADSTS1: secret"}),
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),

@@ -59,7 +59,7 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
 
 /// token-failures: T42.
 #[test]
-fn insufficient_scope_with_401_names_the_scopes() {
+fn a_401_insufficient_scope_names_the_scopes() {
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"mail.read mail.send\"";
     assert_eq!(
         judge(401, &[challenge]),
@@ -92,7 +92,7 @@ fn a_403_never_means_expired() {
 
 /// token-failures: T41.
 #[test]
-fn invalid_request_is_not_about_the_token() {
+fn invalid_request_is_unrelated_to_the_token() {
     assert_eq!(
         judge(401, &["Bearer error=\"invalid_request\""]),
         Judgement::NotAboutToken

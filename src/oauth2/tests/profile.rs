@@ -23,7 +23,7 @@ fn every_ready_profile_can_be_read_and_bears_its_name() {
 }
 
 #[test]
-fn the_addresses_of_ready_profiles_are_https_or_below_the_token_endpoint() {
+fn built_in_addresses_are_https_or_relative_to_the_token_url() {
     for profile in Profile::names().into_iter().map(named) {
         let addresses = [
             &profile.auth_uri,
@@ -132,7 +132,7 @@ fn what_providers_want_is_in_their_profiles() {
 }
 
 #[test]
-fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
+fn an_invalid_profile_names_the_wrong_member() {
     for (json, named) in [
         (r#"{"nmae": "x"}"#, "nmae"),
         (r#"{"client_auth": "header"}"#, "client_auth"),
@@ -149,7 +149,7 @@ fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
 
 /// token-failures: T43.
 #[test]
-fn a_profile_can_name_other_answers_that_mean_expired() {
+fn a_profile_can_define_expired_responses() {
     let salesforce = named("salesforce");
     let bulk =
         "<?xml version=\"1.0\"?><error><exceptionCode>InvalidSessionId</exceptionCode></error>";
@@ -227,7 +227,7 @@ fn a_header_can_be_what_tells_that_a_token_has_expired() {
 
 /// token-failures: T41.
 #[test]
-fn a_401_that_a_new_token_would_not_change_is_not_about_the_token() {
+fn a_profile_can_exclude_401s_that_are_unrelated_to_the_token() {
     let none = HeaderMap::new();
     for (name, body) in [
         ("salesforce", "The Connected App is not attached to Agent"),

@@ -106,7 +106,7 @@ fn a_new_refresh_token_takes_the_place_of_the_old_one() {
 
 /// token-failures: Tokens on the platform.
 #[test]
-fn every_member_of_the_answer_is_kept_and_so_is_what_was_there() {
+fn merging_keeps_all_new_and_old_members() {
     let merged = merged(
         json!({"access_token": "at-1", "refresh_token": "rt-1", "instance_url": "https://old", "mine": {"a": [1]}}),
         json!({"access_token": "at-2", "id_token": "it", "ext_expires_in": 7, "instance_url": "https://new"}),
@@ -197,7 +197,7 @@ fn instance_url_is_found_in_either_shape() {
 
 /// token-failures: T12.
 #[test]
-fn keys_hold_every_credential_field_and_nothing_of_the_step() {
+fn keys_contain_the_credential_fields_only() {
     let fields = ["oauth", "prodEnv", "retries", "unset"];
     let config = json!({"oauth": {"access_token": "at-1"}, "prodEnv": "test", "retries": 3, "query": "select", "_account": "a"});
     let keys = keys_for(
@@ -292,7 +292,7 @@ fn the_four_things_that_components_send_mean_the_same() {
 }
 
 #[test]
-fn keys_that_are_not_about_tokens_go_out_with_the_tokens_that_there_are() {
+fn other_keys_are_saved_with_the_current_tokens() {
     let config = json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 3, "query": "q"});
     let keys = normalised(
         members(json!({"retries": 4, "realmId": "r"})),

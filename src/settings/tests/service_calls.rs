@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_service_call_tells_the_first_thing_that_is_wrong_in_the_platforms_words() {
+fn a_one_time_call_reports_the_first_invalid_variable() {
     let complete = [
         ("POST_RESULT_URL", "http://u:p@localhost/result"),
         ("CFG", r#"{"a": 1}"#),
@@ -108,7 +108,7 @@ fn a_service_call_tells_the_first_thing_that_is_wrong_in_the_platforms_words() {
 }
 
 #[test]
-fn the_configuration_of_a_service_call_is_read_as_javascript_does() {
+fn the_configuration_is_parsed_as_javascript_does() {
     let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     for (text, expected) in [
         (r#" {"a": "\ud800!"} "#.to_owned(), Some("\u{fffd}!")),

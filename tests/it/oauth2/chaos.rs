@@ -196,7 +196,7 @@ async fn stays_connected(shown: &Shown) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_lock_each_expiry_costs_one_refresh_and_each_kill_at_most_one_more() {
+async fn with_the_lock_each_expiry_costs_one_refresh() {
     let broker = Broker::start().await;
     let shown = chaos(|rig| broker.tools(rig)).await;
     assert!(

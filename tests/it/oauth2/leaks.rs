@@ -272,7 +272,7 @@ impl Held for Lost {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn whatever_a_token_endpoint_does_no_secret_is_told() {
+async fn token_endpoint_errors_reveal_no_secret() {
     for failure in ENDPOINT {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
@@ -281,7 +281,7 @@ async fn whatever_a_token_endpoint_does_no_secret_is_told() {
 /// Where the parameters stand in the address, as some providers want it.
 /// token-failures: T55.
 #[tokio::test]
-async fn whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
+async fn no_secret_in_a_token_endpoint_address_is_revealed() {
     for failure in ENDPOINT {
         let mut rig = Rig::stale(Knobs {
             body: BodyFormat::Query,
@@ -296,7 +296,7 @@ async fn whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn whatever_an_api_says_no_secret_is_told() {
+async fn api_errors_reveal_no_secret() {
     for failure in API {
         tells_nothing(failure, Rig::new((failure.1)()).await).await;
     }
@@ -304,7 +304,7 @@ async fn whatever_an_api_says_no_secret_is_told() {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn however_a_credential_is_set_up_and_kept_no_secret_is_told() {
+async fn configuration_and_storage_errors_reveal_no_secret() {
     for failure in KEEPING {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
@@ -360,7 +360,7 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
 /// The account is removed while its token is refreshed, and revoking what came of it fails.
 /// token-failures: T55.
 #[tokio::test]
-async fn tokens_that_cannot_be_revoked_are_not_told() {
+async fn a_failed_revocation_reveals_no_token() {
     let (mut told, mut rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
     rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
     rig.provider
@@ -384,7 +384,7 @@ async fn tokens_that_cannot_be_revoked_are_not_told() {
 /// The API repeats a token that is not the current one any more when its answer comes.
 /// token-failures: T55.
 #[tokio::test]
-async fn a_token_that_was_replaced_before_the_answer_came_is_not_told() {
+async fn a_replaced_token_is_redacted() {
     let (mut told, rig) = (Told::begin(), Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     rig.provider.script_api([Scripted::StatusAfterCommit(
@@ -457,7 +457,7 @@ impl Store for Panicking {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn a_panic_while_a_token_is_refreshed_tells_no_secret_and_ends_no_process() {
+async fn a_panic_during_a_refresh_reveals_no_secret() {
     for at in ["reread", "save"] {
         let (mut told, rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
         let replica = rig.replica();

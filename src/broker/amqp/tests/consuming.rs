@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
+async fn a_settled_delivery_is_gone_from_the_broker() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -41,8 +41,7 @@ async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
 }
 
 #[tokio::test]
-async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost_and_the_new_one_is_not()
- {
+async fn after_a_lost_connection_only_the_new_generation_settles() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -65,7 +64,7 @@ async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost
 }
 
 #[tokio::test]
-async fn given_no_queue_when_consuming_then_the_error_says_what_to_check() {
+async fn a_missing_queue_is_an_error_that_says_what_to_check() {
     let mut world = World::new().await;
     world.settings.queue = "missing".into();
     let amqp = world.connect().await;
@@ -79,7 +78,7 @@ async fn given_no_queue_when_consuming_then_the_error_says_what_to_check() {
 }
 
 #[tokio::test]
-async fn given_a_queue_that_is_deleted_when_consuming_then_the_deliveries_end_with_the_reason() {
+async fn a_deleted_queue_ends_the_deliveries_with_the_reason() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -100,7 +99,7 @@ async fn given_a_queue_that_is_deleted_when_consuming_then_the_deliveries_end_wi
 }
 
 #[tokio::test]
-async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_can_be_settled() {
+async fn deliveries_in_flight_can_be_settled_after_stop() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -125,8 +124,7 @@ async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_c
 }
 
 #[tokio::test]
-async fn given_a_connection_that_breaks_after_the_stop_when_waiting_then_consuming_does_not_begin_again()
- {
+async fn a_lost_connection_after_stop_does_not_resume_consuming() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -163,7 +161,7 @@ fn incoming() -> (BasicProperties, FieldTable) {
 }
 
 #[tokio::test]
-async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_types_and_bytes() {
+async fn a_rebound_keeps_properties_types_and_bytes() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -208,7 +206,7 @@ async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_
 }
 
 #[tokio::test]
-async fn given_the_last_iteration_when_rebound_then_the_limit_is_reported() {
+async fn a_rebound_past_the_limit_is_reported() {
     let mut world = World::new().await;
     world.settings.rebound_limit = 2;
     let amqp = world.connect().await;
@@ -223,7 +221,7 @@ async fn given_the_last_iteration_when_rebound_then_the_limit_is_reported() {
 }
 
 #[tokio::test]
-async fn given_a_connection_that_breaks_before_consuming_begins_when_consuming_then_it_is_mended() {
+async fn a_connection_lost_before_consuming_is_reopened() {
     let world = World::new().await;
     let amqp = world.connect().await;
     world.relay.cut();
@@ -249,7 +247,7 @@ async fn proof(generation: &Generation, sent: u32) {
 }
 
 #[tokio::test]
-async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_go_on() {
+async fn settlements_are_confirmed_while_deliveries_continue() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -289,7 +287,7 @@ async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_g
 }
 
 #[tokio::test]
-async fn a_broker_that_falls_silent_proves_nothing() {
+async fn a_silent_broker_confirms_no_settlement() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -320,7 +318,7 @@ async fn a_broker_that_falls_silent_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_up_on_who_comes_back_has_been_away() {
+async fn a_refused_reconnect_counts_as_an_outage() {
     let world = World::new().await;
     // RabbitMQ cannot be told to.
     let Some(broker) = &world._broker else { return };

@@ -11,7 +11,7 @@ use interfering::{
 };
 
 #[tokio::test]
-async fn messages_with_headers_that_cannot_be_read_arrive_on_one_connection() {
+async fn messages_with_unreadable_headers_arrive_on_one_connection() {
     let with = |value: Vec<u8>| {
         table(&[
             (b"before", text(b"1")),

@@ -329,7 +329,7 @@ proptest! {
     }
 
     #[test]
-    fn where_no_verdict_is_lost_and_nobody_else_works_every_message_is_worked_on_once(steps in steps()) {
+    fn without_lost_verdicts_each_message_is_processed_once(steps in steps()) {
         let mut world = World::new();
         for step in steps.into_iter().chain([Step::Lose]) {
             match step {
