@@ -359,7 +359,7 @@ async fn a_repeatedly_returned_publish_is_reported_once() {
     let body = |n: u64| {
         emulator
             .cipher()
-            .seal(json!({"body": n}).to_string().into(), Encoding::Base64)
+            .encrypt(json!({"body": n}).to_string().into(), Encoding::Base64)
     };
     let publish = |key: &str, id: &str, retry: Option<AMQPValue>, n: u64| {
         let mut headers = FieldTable::default();

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use std::collections::HashMap;
 
 /// Variables of a step in run mode, prefixed, with `changes` over them: an absent value takes a variable away.
-fn read(changes: &[(&str, Option<&str>)]) -> Result<Settings, Problems> {
+fn read(changes: &[(&str, Option<&str>)]) -> Result<Settings, SettingsError> {
     let mut variables: HashMap<String, String> = [
         ("FLOW_ID", "flow1"),
         ("EXEC_ID", "exec1"),
@@ -349,7 +349,7 @@ fn a_service_call_knows_the_mode_of_oauth2() {
         };
         match ServiceSettings::read(Some("verifyCredentials"), get) {
             ServiceStart::Ready(_, settings) => format!("{:?}", settings.oauth_mode),
-            ServiceStart::Refused(_, message) | ServiceStart::Fatal(message) => message,
+            ServiceStart::Invalid(_, message) | ServiceStart::NoResultTarget(message) => message,
         }
     };
     assert_eq!(call(""), "None");

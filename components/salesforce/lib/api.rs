@@ -215,7 +215,7 @@ pub fn explained(error: Error) -> anyhow::Error {
     else {
         return error.into();
     };
-    if error.passes() {
+    if error.is_transient() {
         return error.into();
     }
     if matches!(
@@ -248,7 +248,10 @@ pub fn explained(error: Error) -> anyhow::Error {
 
 /// Whether it is trouble that passes: a message whose module fails with it comes again later.
 pub fn passes(error: &anyhow::Error) -> bool {
-    error.is::<Rebound>() || error.downcast_ref::<Error>().is_some_and(Error::passes)
+    error.is::<Rebound>()
+        || error
+            .downcast_ref::<Error>()
+            .is_some_and(Error::is_transient)
 }
 
 /// A JSON value as text for an address or a search; none where it is left out.

@@ -5,7 +5,7 @@ use super::{
     table,
 };
 use crate::{
-    broker::transport::{Delivery, Generation, ReboundLimit, Settled, Verdict},
+    broker::transport::{Delivery, Generation, ReboundLimitExceeded, SettleOutcome, Verdict},
     settings::AmqpSettings,
 };
 use bytes::Bytes;
@@ -64,11 +64,11 @@ pub(super) fn receive(
 
 impl Origin {
     /// Settles on the delivery's own channel; when that is gone, the verdict is lost.
-    pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> Settled {
+    pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> SettleOutcome {
         let sent = async {
             match verdict {
-                Verdict::Ack => self.acker.ack(BasicAckOptions { multiple: false }).await,
-                Verdict::Reject => {
+                Verdict::Acknowledged => self.acker.ack(BasicAckOptions { multiple: false }).await,
+                Verdict::Rejected => {
                     self.acker
                         .reject(BasicRejectOptions { requeue: false })
                         .await
@@ -77,9 +77,9 @@ impl Origin {
         };
         // `Ok(false)` is lapin's way to say that nothing was sent.
         match timeout(limit, sent).await {
-            Ok(Ok(true)) => Settled::Sent,
-            Ok(Ok(false)) => Settled::Lost,
-            Ok(Err(_)) | Err(_) => Settled::Unclear,
+            Ok(Ok(true)) => SettleOutcome::Sent,
+            Ok(Ok(false)) => SettleOutcome::NotSent,
+            Ok(Err(_)) | Err(_) => SettleOutcome::Unknown,
         }
     }
 
@@ -90,11 +90,11 @@ impl Origin {
         user: &str,
         body: Bytes,
         reason: &str,
-    ) -> Result<Outgoing, ReboundLimit> {
+    ) -> Result<Outgoing, ReboundLimitExceeded> {
         let mut headers = self.properties.headers().clone().unwrap_or_default();
         let iteration = next_iteration(&headers);
         if iteration > i64::from(settings.rebound_limit) {
-            return Err(ReboundLimit);
+            return Err(ReboundLimitExceeded);
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,6 +1,6 @@
 //! What went wrong with the broker, whether waiting mends it, and what the reader can do.
 
-use crate::broker::transport::Fault;
+use crate::broker::transport::PublishErrorKind;
 use lapin::{Error, ErrorKind};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
@@ -49,11 +49,11 @@ pub(super) fn is_about_the_message(error: &Error) -> bool {
 
 /// What is wrong with a message that the broker has closed the channel for. Less of it does not help where the user has
 /// no permission for its routing key.
-pub(super) fn fault_of_the_message(error: &Error) -> Fault {
+pub(super) fn fault_of_the_message(error: &Error) -> PublishErrorKind {
     if code(error) == Some(403) {
-        Fault::Other
+        PublishErrorKind::Other
     } else {
-        Fault::Refused
+        PublishErrorKind::Rejected
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     confirms::{Mark, message_id},
     table,
 };
-use crate::broker::transport::{Fault, PublishError, Receipt};
+use crate::broker::transport::{PublishError, PublishErrorKind, Receipt};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
@@ -94,7 +94,7 @@ impl Publisher {
                 return refused(PublishError {
                     message_id,
                     cause,
-                    fault: Fault::Other,
+                    fault: PublishErrorKind::Other,
                 });
             }
         };
@@ -157,7 +157,7 @@ pub(super) enum Setback {
     /// No queue is bound any more where one was.
     Unbound,
     /// The broker closed the channel because of a message, perhaps this one.
-    Invalid(String, Fault),
+    Invalid(String, PublishErrorKind),
     /// The connection broke before the confirm came.
     Unconfirmed(String),
 }
@@ -266,7 +266,7 @@ impl Job {
         let _ = self.receipt.send(Ok(()));
     }
 
-    pub(super) fn fail(self, fault: Fault, cause: String) {
+    pub(super) fn fail(self, fault: PublishErrorKind, cause: String) {
         let _ = self.receipt.send(Err(PublishError {
             message_id: self.mark.message_id,
             cause,
@@ -352,8 +352,16 @@ mod tests {
             (Some(1), Setback::Nacked, 1),
             (Some(3), Setback::Nacked, 3),
             (Some(3), Setback::Unbound, 3),
-            (Some(1), Setback::Invalid(String::new(), Fault::Refused), 2),
-            (None, Setback::Invalid(String::new(), Fault::Refused), 2),
+            (
+                Some(1),
+                Setback::Invalid(String::new(), PublishErrorKind::Rejected),
+                2,
+            ),
+            (
+                None,
+                Setback::Invalid(String::new(), PublishErrorKind::Rejected),
+                2,
+            ),
         ] {
             let mut job = job();
             job.launched(true);
@@ -367,7 +375,7 @@ mod tests {
 
     #[test]
     fn only_a_message_sent_alone_is_blamed_for_a_closed_channel() {
-        let invalid = || Setback::Invalid(String::new(), Fault::Refused);
+        let invalid = || Setback::Invalid(String::new(), PublishErrorKind::Rejected);
         let mut job = job();
         for _ in 0..3 {
             job.launched(false);

@@ -41,7 +41,7 @@ async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
 
 async fn get(policy: &RetryPolicy, address: &str) -> Result<String, HttpError> {
     let client = client().unwrap();
-    let answer = send_with_retry(policy, Limit::STATE, || client.get(address)).await?;
+    let answer = send_with_retry(policy, SizeLimit::STATUS, || client.get(address)).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
@@ -185,7 +185,7 @@ async fn away_for(
             String::new(),
             String::new(),
         );
-        let away = HttpError::Refused {
+        let away = HttpError::Status {
             status,
             body,
             retry_after,
@@ -313,7 +313,7 @@ async fn raw_server(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
 async fn read_within(bytes: usize, address: &str) -> Result<usize, HttpError> {
     let (client, limit) = (
         client().unwrap(),
-        Limit {
+        SizeLimit {
             bytes,
             variable: Some("THE_LIMIT"),
         },

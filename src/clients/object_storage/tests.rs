@@ -83,7 +83,7 @@ async fn a_body_is_stored_as_raw_ciphertext() {
     assert_eq!(header(request, "content-type"), Some("application/json"));
     assert_eq!(header(request, "x-request-id"), Some("f:flow1;s:step_1;m:"));
     assert_eq!(
-        cipher().open(&request.body, Encoding::Raw).unwrap(),
+        cipher().decrypt(&request.body, Encoding::Raw).unwrap(),
         body.as_bytes()
     );
 }
@@ -94,7 +94,7 @@ async fn a_stored_body_reads_back_unchanged() {
         let plain = br#"{"a": [1, 2]}"#.to_vec();
         let kept = cipher
             .as_ref()
-            .map_or(plain.clone(), |cipher| cipher.seal(plain, Encoding::Raw));
+            .map_or(plain.clone(), |cipher| cipher.encrypt(plain, Encoding::Raw));
         let server = server(vec![ResponseTemplate::new(200).set_body_bytes(kept)]).await;
         let body = storage(&server.uri(), cipher)
             .get("o/1", None)
@@ -146,7 +146,7 @@ async fn an_invalid_response_is_an_error_without_its_contents() {
         ),
         (
             ResponseTemplate::new(200)
-                .set_body_bytes(cipher().seal(b"top-secret".to_vec(), Encoding::Raw)),
+                .set_body_bytes(cipher().encrypt(b"top-secret".to_vec(), Encoding::Raw)),
             "fetching object o1 failed: the object is not JSON, line 1, column 2",
         ),
     ] {
@@ -376,7 +376,7 @@ async fn a_body_over_the_limit_is_an_error_that_names_the_setting() {
     let storage = |limit| {
         let storage = storage(&server.uri(), None);
         ObjectStorage {
-            limit: Limit {
+            limit: SizeLimit {
                 bytes: limit,
                 ..storage.limit
             },
@@ -384,7 +384,7 @@ async fn a_body_over_the_limit_is_an_error_that_names_the_setting() {
         }
     };
     storage(4000).get("o1", None).await.unwrap();
-    let room = Some(Limit {
+    let room = Some(SizeLimit {
         bytes: 2000,
         variable: Some("THE_ROOM"),
     });

@@ -222,7 +222,7 @@ mod tests {
         Remembered::Finished {
             generation,
             sent: 0,
-            verdict: Verdict::Ack,
+            verdict: Verdict::Acknowledged,
         }
     }
 

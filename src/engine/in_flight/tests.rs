@@ -42,7 +42,7 @@ fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
     }
 }
 
-fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: Settled) {
+fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: SettleOutcome) {
     let work = in_flight
         .settling(number, verdict)
         .expect("the work to be unsettled");
@@ -52,7 +52,12 @@ fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: Sett
 /// A message that is worked on, and settled on a channel that is alive.
 fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
     let number = begin(in_flight, delivery);
-    finish(in_flight, number, Verdict::Ack, Settled::Sent);
+    finish(
+        in_flight,
+        number,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
 }
 
 fn answer(generation: &Generation) {
@@ -67,8 +72,18 @@ fn two_messages_with_one_id_are_both_worked_on() {
     let one = generation(1);
     let first = begin(&in_flight, &delivery("m", "a", &one, false));
     let second = begin(&in_flight, &delivery("m", "b", &one, false));
-    finish(&in_flight, first, Verdict::Ack, Settled::Sent);
-    finish(&in_flight, second, Verdict::Ack, Settled::Sent);
+    finish(
+        &in_flight,
+        first,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
+    finish(
+        &in_flight,
+        second,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
 }
 
 #[test]
@@ -78,7 +93,7 @@ fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
         let again = delivery(id, "a", &generation(2), true);
         assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
-        let settling = in_flight.settling(number, Verdict::Ack).unwrap();
+        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
         assert!(
             Arc::ptr_eq(&settling.origin, &again.origin),
             "the lost delivery is settled"
@@ -110,16 +125,20 @@ fn equal_redeliveries_replace_equal_messages_one_for_one() {
 
 #[test]
 fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
-    for settled in [Settled::Sent, Settled::Unclear, Settled::Lost] {
+    for settled in [
+        SettleOutcome::Sent,
+        SettleOutcome::Unknown,
+        SettleOutcome::NotSent,
+    ] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
-        finish(&in_flight, number, Verdict::Reject, settled);
+        finish(&in_flight, number, Verdict::Rejected, settled);
         for number in 2..5 {
             let again = in_flight.arrive(&delivery("m", "a", &generation(number), true));
-            let Arrival::Finished(number, Verdict::Reject) = again else {
+            let Arrival::Finished(number, Verdict::Rejected) = again else {
                 panic!("{settled:?}: {again:?}")
             };
-            finish(&in_flight, number, Verdict::Reject, settled);
+            finish(&in_flight, number, Verdict::Rejected, settled);
         }
     }
 }
@@ -127,18 +146,23 @@ fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
 #[test]
 fn a_redelivery_during_settling_is_settled_only_with_an_id() {
     for (id, settled) in [
-        ("m", Settled::Lost),
-        ("m", Settled::Unclear),
-        ("", Settled::Unclear),
+        ("m", SettleOutcome::NotSent),
+        ("m", SettleOutcome::Unknown),
+        ("", SettleOutcome::Unknown),
     ] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
-        let settling = in_flight.settling(number, Verdict::Ack).unwrap();
+        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
         let again = in_flight.arrive(&delivery(id, "a", &generation(2), true));
         in_flight.settled(settling, settled);
         match again {
             Arrival::Finished(number, _) if id == "m" => {
-                finish(&in_flight, number, Verdict::Ack, Settled::Sent);
+                finish(
+                    &in_flight,
+                    number,
+                    Verdict::Acknowledged,
+                    SettleOutcome::Sent,
+                );
             }
             Arrival::New(_) if id.is_empty() => continue,
             other => panic!("{id} {other:?}"),
@@ -186,13 +210,18 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
         let (one, two) = (generation(1), generation(2));
         for _ in 0..2 {
             let number = begin(&in_flight, &delivery(id, "a", &one, false));
-            finish(&in_flight, number, Verdict::Reject, Settled::Lost);
+            finish(
+                &in_flight,
+                number,
+                Verdict::Rejected,
+                SettleOutcome::NotSent,
+            );
             assert!(in_flight.current(number).is_none(), "it is over");
         }
         for _ in 0..2 {
             let again = in_flight.arrive(&delivery(id, "a", &two, true));
             assert!(
-                matches!(again, Arrival::Finished(_, Verdict::Reject)),
+                matches!(again, Arrival::Finished(_, Verdict::Rejected)),
                 "{again:?}"
             );
         }
@@ -239,9 +268,14 @@ fn ambiguous_messages_are_never_settled_from_history() {
     let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| done(in_flight, &message()));
     let at_once = |in_flight: &InFlight<()>| {
         let numbers = [0; 2].map(|_| begin(in_flight, &message()));
-        numbers
-            .into_iter()
-            .for_each(|number| finish(in_flight, number, Verdict::Ack, Settled::Sent));
+        numbers.into_iter().for_each(|number| {
+            finish(
+                in_flight,
+                number,
+                Verdict::Acknowledged,
+                SettleOutcome::Sent,
+            )
+        });
     };
     for seen in [&apart as &dyn Fn(&InFlight<()>), &at_once] {
         for outages in 0..2 {
@@ -316,10 +350,10 @@ fn a_redelivered_rebound_is_processed_again() {
 
 #[tokio::test(start_paused = true)]
 async fn settled_messages_are_forgotten_after_a_while() {
-    for settled in [Settled::Sent, Settled::Lost] {
+    for settled in [SettleOutcome::Sent, SettleOutcome::NotSent] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
-        finish(&in_flight, number, Verdict::Ack, settled);
+        finish(&in_flight, number, Verdict::Acknowledged, settled);
         begin(&in_flight, &delivery("x", "x", &generation(2), false));
         tokio::time::advance(PATIENCE + Duration::from_secs(1)).await;
         begin(&in_flight, &delivery("m", "a", &generation(3), true));

@@ -1,5 +1,5 @@
 use super::super::{
-    answer::{self, AnswerError, TokenAnswer},
+    answer::{self, TokenResponse, TokenResponseError},
     profile::Profile,
 };
 use proptest::proptest;
@@ -7,8 +7,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-fn read(body: &str) -> Result<TokenAnswer, AnswerError> {
-    TokenAnswer::read(body.as_bytes(), &Profile::generic())
+fn read(body: &str) -> Result<TokenResponse, TokenResponseError> {
+    TokenResponse::read(body.as_bytes(), &Profile::generic())
 }
 
 fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
@@ -16,7 +16,7 @@ fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
     if let Some(value) = expires_in {
         body["expires_in"] = value;
     }
-    TokenAnswer::read(
+    TokenResponse::read(
         body.to_string().as_bytes(),
         &Profile::from_json(profile).unwrap(),
     )
@@ -105,7 +105,7 @@ fn a_200_that_holds_an_error_is_an_error() {
     ] {
         assert_eq!(
             read(body).unwrap_err(),
-            AnswerError::Refused(code.map(str::to_owned)),
+            TokenResponseError::Error(code.map(str::to_owned)),
             "{body}"
         );
     }
@@ -122,7 +122,7 @@ fn a_response_without_token_and_error_is_malformed() {
     ] {
         assert_eq!(
             read(body).unwrap_err(),
-            AnswerError::NoAccessToken,
+            TokenResponseError::NoAccessToken,
             "{body}"
         );
     }
@@ -135,7 +135,11 @@ fn a_response_without_token_and_error_is_malformed() {
         "a=b",
         "{\"access_token\":",
     ] {
-        assert_eq!(read(body).unwrap_err(), AnswerError::Unreadable, "{body}");
+        assert_eq!(
+            read(body).unwrap_err(),
+            TokenResponseError::Unreadable,
+            "{body}"
+        );
     }
 }
 
@@ -192,7 +196,9 @@ fn any_token_type_is_accepted_and_unknown_ones_named() {
     let bot = br#"{"ok":true,"access_token":"at-1","token_type":"bot"}"#;
     let slack = Profile::named("slack").unwrap();
     assert_eq!(
-        TokenAnswer::read(bot, &slack).unwrap().unknown_type(&slack),
+        TokenResponse::read(bot, &slack)
+            .unwrap()
+            .unknown_type(&slack),
         None
     );
 }
@@ -244,7 +250,7 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
         utf16,
     ] {
         let shown = String::from_utf8_lossy(&body).into_owned();
-        let answer = TokenAnswer::read(&body, &Profile::generic())
+        let answer = TokenResponse::read(&body, &Profile::generic())
             .unwrap_or_else(|error| panic!("{error}: {shown}"));
         let tokens = (
             answer.access_token.expose_secret(),
@@ -271,7 +277,7 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
         ("access_token=at-2&refresh_token=rt-", None),
         ("", None),
     ] {
-        let answer = TokenAnswer::read_cut(body.as_bytes(), &Profile::generic());
+        let answer = TokenResponse::read_cut(body.as_bytes(), &Profile::generic());
         let read = answer.as_ref().map(|answer| {
             (
                 answer.access_token.expose_secret(),
@@ -376,6 +382,6 @@ fn no_token_is_in_the_debug_output() {
 proptest! {
     #[test]
     fn whatever_comes_back_can_be_read(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-        let _ = TokenAnswer::read(&body, &Profile::generic());
+        let _ = TokenResponse::read(&body, &Profile::generic());
     }
 }

@@ -2,7 +2,7 @@ use super::{
     super::{
         definition::{ConfigError, Mode, OAuth2},
         profile::{ClientAuth, Profile},
-        resolve::{Origin, Resolved},
+        resolve::{Origin, ResolvedConfig},
     },
     descriptor,
 };
@@ -44,11 +44,11 @@ fn resolve_with(
     author: OAuth2,
     credentials: Value,
     config: Value,
-) -> Result<Resolved, ConfigError> {
+) -> Result<ResolvedConfig, ConfigError> {
     author.resolve(&descriptor(credentials), &config, None, &env)
 }
 
-fn resolve(credentials: Value, config: Value) -> Result<Resolved, ConfigError> {
+fn resolve(credentials: Value, config: Value) -> Result<ResolvedConfig, ConfigError> {
     resolve_with(OAuth2::new(), credentials, config)
 }
 
@@ -58,7 +58,7 @@ fn with(change: impl FnOnce(&mut Value)) -> Value {
     credentials
 }
 
-fn error(result: Result<Resolved, ConfigError>) -> String {
+fn error(result: Result<ResolvedConfig, ConfigError>) -> String {
     match result {
         Ok(_) => panic!("it was accepted"),
         Err(error) => error.to_string(),

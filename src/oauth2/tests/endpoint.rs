@@ -1,7 +1,7 @@
 use super::{
     super::{
         definition::OAuth2,
-        endpoint::{Endpoint, TIME_LIMIT},
+        endpoint::{TIME_LIMIT, TokenEndpoint},
         profile::{ErrorClass, Profile},
         refusal::ExchangeError,
     },
@@ -22,7 +22,7 @@ const ID: &str = "id with +&";
 const SECRET: &str = "s:e/c%r t\u{e9}";
 
 /// An endpoint at `address` with this profile, and the scopes a and offline_access.
-fn endpoint_at(address: &str, profile: &str) -> Endpoint {
+fn endpoint_at(address: &str, profile: &str) -> TokenEndpoint {
     let profile = Profile::named(profile).unwrap_or_else(|| Profile::from_json(profile).unwrap());
     let credentials = json!({"oauth2": {
         "client_id": ID, "client_secret": SECRET, "token_uri": address, "scopes": ["a", "offline_access"]
@@ -31,7 +31,7 @@ fn endpoint_at(address: &str, profile: &str) -> Endpoint {
         .custom_profile(profile)
         .resolve(&descriptor(credentials), &json!({}), None, &|_| None)
         .unwrap();
-    Endpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
+    TokenEndpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
 }
 
 async fn server(answer: ResponseTemplate) -> MockServer {

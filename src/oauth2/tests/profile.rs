@@ -1,5 +1,5 @@
 use super::super::{
-    challenge::Judgement,
+    challenge::TokenStatus,
     profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
 };
 use reqwest::{
@@ -158,23 +158,23 @@ fn a_profile_can_define_expired_responses() {
         salesforce.reads_body(400) && salesforce.reads_body(403) && !salesforce.reads_body(404)
     );
     for (status, body, judgement) in [
-        (400, bulk, Judgement::Expired),
-        (400, "<error>InvalidBatch</error>", Judgement::Fine),
+        (400, bulk, TokenStatus::Expired),
+        (400, "<error>InvalidBatch</error>", TokenStatus::Accepted),
         (
             403,
             r#"[{"errorCode":"INVALID_SESSION_ID"}]"#,
-            Judgement::Expired,
+            TokenStatus::Expired,
         ),
-        (403, "Bad_OAuth_Token", Judgement::Expired),
+        (403, "Bad_OAuth_Token", TokenStatus::Expired),
         (
             403,
             r#"[{"errorCode":"INSUFFICIENT_ACCESS"}]"#,
-            Judgement::Fine,
+            TokenStatus::Accepted,
         ),
         (
             401,
             r#"[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]"#,
-            Judgement::Expired,
+            TokenStatus::Expired,
         ),
     ] {
         assert_eq!(
@@ -185,17 +185,17 @@ fn a_profile_can_define_expired_responses() {
     }
     assert_eq!(
         Profile::generic().means_expired(400, &none, bulk),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
     assert!(!Profile::generic().reads_body(401));
     let slack = named("slack");
     assert_eq!(
         slack.means_expired(200, &none, r#"{"ok":false,"error":"token_expired"}"#),
-        Judgement::Expired
+        TokenStatus::Expired
     );
     assert_eq!(
         slack.means_expired(200, &none, r#"{"ok":false,"error":"channel_not_found"}"#),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
 }
 
@@ -213,15 +213,15 @@ fn a_header_can_be_what_tells_that_a_token_has_expired() {
     assert!(!profile.reads_body(403));
     assert_eq!(
         profile.means_expired(403, &with("Token Expired"), ""),
-        Judgement::Expired
+        TokenStatus::Expired
     );
     assert_eq!(
         profile.means_expired(403, &with("quota"), ""),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
     assert_eq!(
         profile.means_expired(403, &HeaderMap::new(), ""),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
 }
 
@@ -241,12 +241,12 @@ fn a_profile_can_exclude_401s_that_are_unrelated_to_the_token() {
         assert!(profile.reads_body(401), "{name}");
         assert_eq!(
             profile.means_expired(401, &none, body),
-            Judgement::NotAboutToken,
+            TokenStatus::Unrelated,
             "{name}"
         );
         assert_eq!(
             profile.means_expired(401, &none, "expired"),
-            Judgement::Expired,
+            TokenStatus::Expired,
             "{name}"
         );
     }

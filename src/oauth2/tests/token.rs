@@ -1,8 +1,8 @@
 use super::{
     super::{
-        answer::TokenAnswer,
+        answer::TokenResponse,
         profile::Profile,
-        token::{Record, keys_for, normalised},
+        token::{TokenRecord, keys_for, normalised},
     },
     field, members,
 };
@@ -15,12 +15,12 @@ fn noon() -> SystemTime {
     UNIX_EPOCH + NOON
 }
 
-fn record(value: Value) -> Record {
-    Record::from_members(members(value))
+fn record(value: Value) -> TokenRecord {
+    TokenRecord::from_members(members(value))
 }
 
 fn merged(stored: Value, answer: Value) -> Value {
-    let answer = TokenAnswer::read(answer.to_string().as_bytes(), &Profile::generic()).unwrap();
+    let answer = TokenResponse::read(answer.to_string().as_bytes(), &Profile::generic()).unwrap();
     record(stored).merged(&answer, noon()).to_value()
 }
 
@@ -43,8 +43,8 @@ fn a_record_is_found_where_components_keep_it() {
             "oauth",
         ),
     ] {
-        let found =
-            Record::find(&config, &field(path)).unwrap_or_else(|| panic!("not found in {config}"));
+        let found = TokenRecord::find(&config, &field(path))
+            .unwrap_or_else(|| panic!("not found in {config}"));
         assert_eq!(
             (found.access_token(), found.refresh_token()),
             (Some("at"), Some("rt")),
@@ -65,10 +65,18 @@ fn what_holds_no_token_is_no_record() {
         json!({"oauth": {"keys": {"access_token": 7}}}),
         json!({"oauth2": {"access_token": "at"}}),
     ] {
-        assert_eq!(Record::find(&config, &field("oauth")), None, "{config}");
+        assert_eq!(
+            TokenRecord::find(&config, &field("oauth")),
+            None,
+            "{config}"
+        );
     }
-    assert!(Record::find(&json!({"oauth": {"access_token": "at"}}), &field("oauth")).is_some());
-    assert!(Record::find(&json!({"oauth": {"refresh_token": "rt"}}), &field("oauth")).is_some());
+    assert!(
+        TokenRecord::find(&json!({"oauth": {"access_token": "at"}}), &field("oauth")).is_some()
+    );
+    assert!(
+        TokenRecord::find(&json!({"oauth": {"refresh_token": "rt"}}), &field("oauth")).is_some()
+    );
 }
 
 #[test]
@@ -250,7 +258,7 @@ fn keys_put_the_record_back_where_it_was() {
         let keys = keys_for(&config, &["auth"], &field(path), &new);
         assert_eq!(Value::Object(keys.clone()), expected, "{config}");
         assert_eq!(
-            Record::find(&Value::Object(keys), &field(path)),
+            TokenRecord::find(&Value::Object(keys), &field(path)),
             Some(new.clone()),
             "{config}"
         );
@@ -348,6 +356,6 @@ fn no_token_is_in_the_debug_output() {
     );
     assert_eq!(
         shown,
-        r#"Record(["access_token", "refresh_token", "scope"])"#
+        r#"TokenRecord(["access_token", "refresh_token", "scope"])"#
     );
 }

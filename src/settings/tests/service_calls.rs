@@ -100,8 +100,8 @@ fn a_one_time_call_reports_the_first_invalid_variable() {
         };
         let outcome = match ServiceSettings::read(method, get) {
             ServiceStart::Ready(_, settings) => format!("{:?}", settings.method),
-            ServiceStart::Refused(_, message) => format!("refused: {message}"),
-            ServiceStart::Fatal(message) => format!("fatal: {message}"),
+            ServiceStart::Invalid(_, message) => format!("refused: {message}"),
+            ServiceStart::NoResultTarget(message) => format!("fatal: {message}"),
         };
         assert_eq!(outcome, expected, "{method:?} with {change:?}");
     }
@@ -128,11 +128,11 @@ fn the_configuration_is_parsed_as_javascript_does() {
         };
         let read = match ServiceSettings::read(Some("verifyCredentials"), get) {
             ServiceStart::Ready(_, settings) => settings.config["a"].as_str().map(str::to_owned),
-            ServiceStart::Refused(_, message) => {
+            ServiceStart::Invalid(_, message) => {
                 assert_eq!(message, "Unable to parse CFG");
                 None
             }
-            ServiceStart::Fatal(message) => panic!("{message}"),
+            ServiceStart::NoResultTarget(message) => panic!("{message}"),
         };
         assert_eq!(read.as_deref(), expected);
     }

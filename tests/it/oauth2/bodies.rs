@@ -154,7 +154,7 @@ async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     }
     let error = rig.drive(request.send()).await.unwrap_err();
     assert!(
-        matches!(&error, Error::NoAnswer { reason, .. } if reason == "out of time"),
+        matches!(&error, Error::NoResponse { reason, .. } if reason == "out of time"),
         "{error}"
     );
     (error, rig.provider.api_calls().len())
@@ -164,21 +164,21 @@ async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
 #[tokio::test]
 async fn a_post_that_times_out_is_not_resent() {
     let (error, calls) = timed_out(Method::POST, None).await;
-    assert_eq!((calls, error.passes()), (1, false));
+    assert_eq!((calls, error.is_transient()), (1, false));
 }
 
 /// token-failures: T49.
 #[tokio::test]
 async fn an_idempotent_post_that_times_out_is_resent() {
     let (error, calls) = timed_out(Method::POST, Some(true)).await;
-    assert_eq!((calls, error.passes()), (4, true));
+    assert_eq!((calls, error.is_transient()), (4, true));
 }
 
 /// token-failures: T49.
 #[tokio::test]
 async fn a_get_marked_not_idempotent_is_sent_once() {
     let (error, calls) = timed_out(Method::GET, Some(false)).await;
-    assert_eq!((calls, error.passes()), (1, false));
+    assert_eq!((calls, error.is_transient()), (1, false));
 }
 
 /// What is answered to a request that the API answers with this first.
@@ -293,7 +293,7 @@ async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
         (status.as_u16(), *retry_after),
         (429, Some(Duration::from_secs(60)))
     );
-    assert!(error.passes(), "the message comes again later");
+    assert!(error.is_transient(), "the message comes again later");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
 

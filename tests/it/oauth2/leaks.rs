@@ -7,8 +7,8 @@ use super::rig::{Replica, ReplicaStore, Rig, text};
 use emulator::provider::{BodyFormat, ClientAuth, Knobs, Scripted};
 use futures_util::future::BoxFuture;
 use sailor::oauth2::{
-    Error, Held, LockError, Mode, Profile, Record, RefreshLock, Store, StoreError, TokenAnswer,
-    Trouble,
+    CredentialStore, CredentialWarning, Error, LockError, LockGuard, Mode, Profile, RefreshLock,
+    StoreError, TokenRecord, TokenResponse,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -250,7 +250,7 @@ const KEEPING: &[Failure] = &[
     }),
 ];
 
-struct Locked(fn() -> Result<Box<dyn Held>, LockError>);
+struct Locked(fn() -> Result<Box<dyn LockGuard>, LockError>);
 
 struct Lost;
 
@@ -259,12 +259,12 @@ impl RefreshLock for Locked {
         &'a self,
         _: &'a str,
         _: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         Box::pin(std::future::ready((self.0)()))
     }
 }
 
-impl Held for Lost {
+impl LockGuard for Lost {
     fn is_held(&self) -> bool {
         false
     }
@@ -319,7 +319,7 @@ async fn tells_nothing(Failure(said, _, arrange): &Failure, mut rig: Rig) {
 }
 
 /// A process that goes on whatever happens, and says all that it can about it.
-async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut Told) {
+async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn CredentialStore>, told: &mut Told) {
     let client = replica.session.client(store);
     for _ in 0..2 {
         let get = client.get("/me").query(&[("token", "x")]);
@@ -346,10 +346,10 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
     ));
     told.see(&replica.store.reports.lock().unwrap());
     let config = replica.store.config();
-    let record = Record::find(&config, &["oauth".to_owned()]).unwrap_or_default();
+    let record = TokenRecord::find(&config, &["oauth".to_owned()]).unwrap_or_default();
     told.see(&(
         &record,
-        TokenAnswer::read(
+        TokenResponse::read(
             record.to_value().to_string().as_bytes(),
             &Profile::generic(),
         ),
@@ -419,7 +419,7 @@ impl Panicking {
     }
 }
 
-impl Store for Panicking {
+impl CredentialStore for Panicking {
     fn config(&self) -> Arc<Value> {
         self.store.config()
     }
@@ -442,7 +442,7 @@ impl Store for Panicking {
         self.store.remember(keys);
     }
 
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
         self.store.report(trouble)
     }
 

@@ -176,7 +176,7 @@ async fn an_early_refresh_error_of_exact_is_transient() {
     rig.provider.script_api([Scripted::Status(401, json!({}))]);
     let error = rig.drive(replica.get()).await.unwrap_err();
     assert!(
-        error.passes() && error.to_string().contains("invalid_request"),
+        error.is_transient() && error.to_string().contains("invalid_request"),
         "{error}"
     );
     rig.clock.advance(Duration::from_secs(600)).await;

@@ -85,7 +85,7 @@ async fn a_200_without_token_and_error_is_transient() {
         let rig = Rig::expired(Knobs::default()).await;
         let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
         assert_eq!(
-            (kind(&error), error.passes()),
+            (kind(&error), error.is_transient()),
             ("unavailable", true),
             "{answer}: {error}"
         );
@@ -116,7 +116,7 @@ async fn unknown_responses_delay_but_do_not_kill_the_credential() {
             for error in rig.drive(replica.get_at_once(5)).await {
                 let error = error.unwrap_err();
                 assert_eq!(
-                    (kind(&error), error.passes()),
+                    (kind(&error), error.is_transient()),
                     ("unavailable", true),
                     "{attempt}: {error}"
                 );
@@ -151,7 +151,7 @@ async fn errors_without_a_code_are_transient_and_say_what_to_check() {
         let rig = Rig::expired(Knobs::rotating()).await;
         let error = refused(&rig, vec![Scripted::Status(status, body); 3]).await;
         assert_eq!(
-            (kind(&error), error.passes()),
+            (kind(&error), error.is_transient()),
             ("unavailable", true),
             "{status}: {error}"
         );
@@ -232,7 +232,7 @@ async fn errors_are_classified_by_the_rfc() {
         let rig = Rig::expired(Knobs::rotating()).await;
         let error = refused(&rig, vec![answer.clone(); calls]).await;
         assert_eq!(
-            (kind(&error), error.passes()),
+            (kind(&error), error.is_transient()),
             (expected, expected == "unavailable"),
             "{answer:?}: {error}"
         );

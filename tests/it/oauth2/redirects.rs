@@ -174,7 +174,7 @@ async fn what_changes_something_is_not_sent_elsewhere() {
                 hosts.chain(status, chain).await;
                 let error = hosts.request(&method).send().await.unwrap_err();
                 assert!(
-                    !error.passes() && error.to_string().contains(&hosts.other.uri()),
+                    !error.is_transient() && error.to_string().contains(&hosts.other.uri()),
                     "{what}: {error}"
                 );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");
@@ -228,7 +228,7 @@ async fn within_the_api_a_redirect_takes_along_what_it_says() {
                 // Whether it was done is not known: a GET must not make it look so, nor another one do it twice.
                 let error = result.unwrap_err();
                 assert_eq!(
-                    (status_of(&error), error.passes(), api.len()),
+                    (status_of(&error), error.is_transient(), api.len()),
                     (Some(status), false, 1),
                     "{what}: {error}"
                 );

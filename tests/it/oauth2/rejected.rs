@@ -81,7 +81,10 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    assert!(!error.passes(), "the message must not come again for this");
+    assert!(
+        !error.is_transient(),
+        "the message must not come again for this"
+    );
     assert_eq!(
         (rig.provider.refreshes(), rig.statuses()),
         (1, vec![401, 401])
@@ -247,7 +250,7 @@ async fn insufficient_scope_costs_no_refresh_and_names_the_scope() {
         };
         assert_eq!(scope.as_deref(), Some("files.read files.write"));
         assert!(
-            error.to_string().contains("files.write") && !error.passes(),
+            error.to_string().contains("files.write") && !error.is_transient(),
             "{error}"
         );
     }
@@ -469,7 +472,7 @@ async fn a_refused_refresh_after_a_401_is_not_repeated() {
         matches!(&error, Error::ReauthRequired(reason) if reason.contains("invalid_grant")),
         "{error}"
     );
-    assert!(!error.passes());
+    assert!(!error.is_transient());
     assert_eq!(rig.statuses(), [401]);
     assert_eq!(rig.provider.api_calls()[0].body, body.to_string());
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 0));

@@ -2,7 +2,7 @@
 
 use super::rig::{Fault, Rig, text};
 use emulator::provider::{Kind, Knobs};
-use sailor::oauth2::{Error, Mode, OAuth2, Profile, Store};
+use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2, Profile};
 use serde_json::{Value, json};
 use std::time::Duration;
 

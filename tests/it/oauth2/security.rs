@@ -36,7 +36,7 @@ async fn a_request_to_another_origin_is_not_sent() {
         "data:text/plain,x".to_owned(),
     ] {
         let error = replica.client().get(&address).send().await.unwrap_err();
-        assert!(matches!(error, Error::Refused(_)), "{address}: {error}");
+        assert!(matches!(error, Error::NotSent(_)), "{address}: {error}");
     }
     assert!(
         rig.provider
@@ -101,7 +101,7 @@ async fn a_platform_secret_is_not_sent_to_another_origin() {
         .send()
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert!(
         elsewhere.log().is_empty()
             && !rig
@@ -442,11 +442,11 @@ async fn a_303_post_is_sent_once() {
     assert!(
         matches!(
             error,
-            Error::NoAnswer {
+            Error::NoResponse {
                 repeatable: false,
                 ..
             }
-        ) && !error.passes(),
+        ) && !error.is_transient(),
         "{error}"
     );
     for status in [401, 429, 503] {
@@ -509,7 +509,7 @@ async fn a_307_post_is_resent_with_its_body_to_allowed_origins() {
     let error = post(format!("{}/echo/new", elsewhere.api_url()))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert!(elsewhere.log().is_empty());
 }
 
@@ -556,7 +556,7 @@ async fn a_token_in_a_custom_header_follows_no_redirect() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(
-        (error.status().unwrap().as_u16(), error.passes()),
+        (error.status().unwrap().as_u16(), error.is_transient()),
         (307, false),
         "{error}"
     );

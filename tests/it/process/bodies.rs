@@ -21,7 +21,7 @@ impl Rig {
         let sealed = self
             .emulator
             .cipher()
-            .seal(body.to_string().into(), Encoding::Raw);
+            .encrypt(body.to_string().into(), Encoding::Raw);
         self.emulator.platform().set_object(id, sealed);
     }
 

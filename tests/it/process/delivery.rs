@@ -263,7 +263,7 @@ async fn lightweight_bodies_go_through_object_storage() {
     let sealed = rig
         .emulator
         .cipher()
-        .seal(script.to_string().into(), sailor::protocol::Encoding::Raw);
+        .encrypt(script.to_string().into(), sailor::protocol::Encoding::Raw);
     rig.emulator.platform().set_object("kept", sealed);
     let _component = rig.start();
     rig.emulator.send(
@@ -279,7 +279,7 @@ async fn lightweight_bodies_go_through_object_storage() {
     let kept = rig
         .emulator
         .cipher()
-        .open(&kept, sailor::protocol::Encoding::Raw)
+        .decrypt(&kept, sailor::protocol::Encoding::Raw)
         .unwrap();
     assert_eq!(
         serde_json::from_slice::<Value>(&kept).unwrap(),

@@ -8,7 +8,7 @@ impl Rig {
     fn send_text(&self, text: impl Into<Vec<u8>>) {
         let headers = Headers::from_iter([("protocolVersion".to_owned(), 2.into())]);
         self.emulator.send_raw(
-            self.emulator.cipher().seal(text.into(), Encoding::Raw),
+            self.emulator.cipher().encrypt(text.into(), Encoding::Raw),
             "odd",
             &headers,
         );

@@ -29,12 +29,12 @@ async fn a_settled_delivery_is_gone_from_the_broker() {
     );
     assert_eq!((second.body.len(), second.headers.len()), (0, 0));
     assert_eq!(
-        amqp.settle(&first.origin, Verdict::Ack).await,
-        Settled::Sent
+        amqp.settle(&first.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
     );
     assert_eq!(
-        amqp.settle(&second.origin, Verdict::Reject).await,
-        Settled::Sent
+        amqp.settle(&second.origin, Verdict::Rejected).await,
+        SettleOutcome::Sent
     );
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
@@ -57,8 +57,14 @@ async fn after_a_lost_connection_only_the_new_generation_settles() {
         ),
         (1, 2, true)
     );
-    assert_eq!(amqp.settle(&old.origin, Verdict::Ack).await, Settled::Lost);
-    assert_eq!(amqp.settle(&new.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&old.origin, Verdict::Acknowledged).await,
+        SettleOutcome::NotSent
+    );
+    assert_eq!(
+        amqp.settle(&new.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
+    );
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
 }
@@ -114,8 +120,8 @@ async fn deliveries_in_flight_can_be_settled_after_stop() {
     }
     for delivery in &rest {
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Ack).await,
-            Settled::Sent
+            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            SettleOutcome::Sent
         );
     }
     amqp.close().await;
@@ -230,8 +236,8 @@ async fn a_connection_lost_before_consuming_is_reopened() {
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
     assert_eq!(
-        amqp.settle(&delivery.origin, Verdict::Ack).await,
-        Settled::Sent
+        amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
     );
     amqp.close().await;
 }
@@ -266,19 +272,22 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
                 continue;
             }
             assert_eq!(
-                amqp.settle(&delivery.origin, Verdict::Ack).await,
-                Settled::Sent
+                amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+                SettleOutcome::Sent
             );
             sent = delivery.generation.sent();
         }
         proof(&held[0].generation, sent).await;
         for delivery in &held {
             let verdict = if n == 1 {
-                Verdict::Reject
+                Verdict::Rejected
             } else {
-                Verdict::Ack
+                Verdict::Acknowledged
             };
-            assert_eq!(amqp.settle(&delivery.origin, verdict).await, Settled::Sent);
+            assert_eq!(
+                amqp.settle(&delivery.origin, verdict).await,
+                SettleOutcome::Sent
+            );
         }
         proof(&held[0].generation, held[0].generation.sent()).await;
     }
@@ -295,13 +304,16 @@ async fn a_silent_broker_confirms_no_settlement() {
     world.put(BasicProperties::default(), b"2").await;
     let (known, lost) = (next(&mut deliveries).await, next(&mut deliveries).await);
     assert_eq!(
-        amqp.settle(&known.origin, Verdict::Ack).await,
-        Settled::Sent
+        amqp.settle(&known.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
     );
     let known = known.generation.sent();
     proof(&lost.generation, known).await;
     world.relay.silence();
-    assert_eq!(amqp.settle(&lost.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&lost.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
+    );
     let sent = lost.generation.sent();
     world.relay.cut();
     let again = next(&mut deliveries).await;
@@ -338,8 +350,8 @@ async fn a_refused_reconnect_counts_as_an_outage() {
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.generation.outages, outages);
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Ack).await,
-            Settled::Sent
+            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            SettleOutcome::Sent
         );
     }
     amqp.close().await;

@@ -1,7 +1,7 @@
 //! Locks between replicas. Each replica has its own line to the broker, which can be cut.
 
 use super::*;
-use crate::oauth2::{Held, LockError, RefreshLock};
+use crate::oauth2::{LockError, LockGuard, RefreshLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Much longer than anything here takes.
@@ -63,7 +63,11 @@ impl Cluster {
         }
     }
 
-    async fn acquire(&self, replica: &Replica, wait: Duration) -> Result<Box<dyn Held>, LockError> {
+    async fn acquire(
+        &self,
+        replica: &Replica,
+        wait: Duration,
+    ) -> Result<Box<dyn LockGuard>, LockError> {
         soon("the answer", replica.amqp.locks().acquire(&self.name, wait)).await
     }
 
@@ -103,7 +107,7 @@ async fn start_emulated(port: u16) -> emulator::broker::Broker {
     emulator::broker::Broker::start(config).await.unwrap()
 }
 
-async fn lost(held: &dyn Held) {
+async fn lost(held: &dyn LockGuard) {
     let start = Instant::now();
     while held.is_held() {
         assert!(start.elapsed() < SOON, "the lock still counts as held");

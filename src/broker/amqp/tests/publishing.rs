@@ -232,7 +232,7 @@ async fn an_invalid_message_does_not_fail_the_others() {
         .collect();
     let error = soon("the error", invalid).await.unwrap_err();
     assert!(
-        error.cause.contains("406") && error.fault == Fault::Refused,
+        error.cause.contains("406") && error.fault == PublishErrorKind::Rejected,
         "{error}"
     );
     for receipt in good.into_iter().chain(more) {
