@@ -196,7 +196,7 @@ fn serve(
     start_log(component.as_ref().ok());
     fatal(|| {
         let start: ServiceStart = ServiceSettings::read(method, settings::environment);
-        in_runtime(service::serve(start, component))
+        in_runtime(service::run_call(start, component))
     })
 }
 
