@@ -182,7 +182,7 @@ impl Emulator {
         &self.inner.cipher
     }
 
-    /// Every variable that the platform sets for a step's container (contract §1).
+    /// Every variable that the platform sets for a step's container (wire-contract: Environment variables).
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
         let Inner {

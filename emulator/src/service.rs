@@ -1,5 +1,5 @@
 //! `emulator service`: a one-time execution, as the platform starts them to verify credentials and to get metadata and
-//! select models (contract §1.7, §10.6).
+//! select models (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 
 use crate::{
     child::{Process, in_words},

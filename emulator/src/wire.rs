@@ -100,7 +100,7 @@ pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
     json.parse().map_err(|error| error.to_string())
 }
 
-/// Reads the body of an error event: both members are encrypted (contract §4.3). An input that cannot be read, which may
+/// Reads the body of an error event: both members are encrypted (wire-contract: Error event body). An input that cannot be read, which may
 /// be what the error is about, stays as it came.
 pub(crate) fn open_error(cipher: &Cipher, body: &[u8]) -> Result<Value, String> {
     let Value::Object(mut members) = plain_json(body)? else {

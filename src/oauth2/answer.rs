@@ -207,9 +207,10 @@ fn readable_members(text: &str) -> Map<String, Value> {
 
 /// JSON as lenient readers take it: halves of surrogate pairs, and control characters in texts.
 fn mended(text: &str) -> Cow<'_, str> {
-    let text: Cow<'_, str> = match text.contains(|c: char| c.is_ascii_control()) {
-        true => text.replace(|c: char| c.is_ascii_control(), " ").into(),
-        false => text.into(),
+    let text: Cow<'_, str> = if text.contains(|c: char| c.is_ascii_control()) {
+        text.replace(|c: char| c.is_ascii_control(), " ").into()
+    } else {
+        text.into()
     };
     match without_lone_surrogates(text.as_bytes()).map(String::from_utf8) {
         // An escape became another: it is text still.

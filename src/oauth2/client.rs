@@ -5,7 +5,7 @@ use super::{
     sending::{Reopen, SHOWN, Sending, is_redirect, reason, target},
     session::{Session, Token},
 };
-use crate::http;
+use crate::clients::http;
 use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;

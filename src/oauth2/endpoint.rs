@@ -9,7 +9,7 @@ use super::{
     refusal::{ExchangeError, classify, is_page},
     resolve::{Client, Resolved},
 };
-use crate::http;
+use crate::clients::http;
 use base64_simd::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
@@ -291,7 +291,7 @@ impl Call<'_> {
         let mut basic = None;
         match (profile.client_auth, secret) {
             (ClientAuth::Basic, Some(secret)) => {
-                basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)))
+                basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)));
             }
             (ClientAuth::BasicRaw, Some(secret)) => basic = Some(format!("{}:{secret}", client.id)),
             (ClientAuth::Post, Some(secret)) => {
@@ -301,7 +301,7 @@ impl Call<'_> {
                 );
             }
             (ClientAuth::None, _) | (_, None) => {
-                set(&mut params, [("client_id", client.id.as_str())])
+                set(&mut params, [("client_id", client.id.as_str())]);
             }
         }
         let mut request = match profile.body {

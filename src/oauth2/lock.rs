@@ -1,4 +1,4 @@
-//! The lock between replicas: a refresh token that rotates is spent by one process only (O§3 F1, F2).
+//! The lock between replicas: a refresh token that rotates is spent by one process only (token-failures: T1, T2).
 //!
 //! What a session needs of it, and no more. The implementation is the adapter's to whatever the replicas share.
 

@@ -5,7 +5,7 @@ use super::{
     profile::{ClientAuth, Profile},
     template::Names,
 };
-use crate::descriptor::{Descriptor, OAuth2Credentials};
+use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use super::{
     session::{Session, Setup, Token},
     template::is_safe,
 };
-use crate::http;
+use crate::clients::http;
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
     header::{
@@ -121,9 +121,10 @@ impl Sending<'_> {
             if is_foreign {
                 return Ok((response, token));
             }
-            let (response, start) = match profile.reads_body(status.as_u16()) {
-                true => http::peek(response, SHOWN).await,
-                false => (response, String::new()),
+            let (response, start) = if profile.reads_body(status.as_u16()) {
+                http::peek(response, SHOWN).await
+            } else {
+                (response, String::new())
             };
             match profile.means_expired(status.as_u16(), response.headers(), &start) {
                 Judgement::Fine => {
@@ -314,7 +315,7 @@ impl Sending<'_> {
     }
 
     /// The address to send to. What led to the base of before leads to the base of now: it can move with a refresh
-    /// (O§3 F47).
+    /// (token-failures: T47).
     fn address(&self, token: &Token, first_base: Option<&Url>) -> Result<Url, Error> {
         let base = self.base(token);
         let Ok(mut url) = Url::parse(&self.path) else {

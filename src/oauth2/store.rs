@@ -32,7 +32,7 @@ pub trait Store: Send + Sync + 'static {
     /// Tells the user of trouble that does not fail what they asked for.
     fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()>;
 
-    /// The secret `id` of the platform (contract §8.4); with `refresh`, refreshed by the platform first.
+    /// The secret `id` of the platform (wire-contract: Secrets); with `refresh`, refreshed by the platform first.
     fn secret<'a>(&'a self, id: &'a str, refresh: bool)
     -> BoxFuture<'a, Result<Value, StoreError>>;
 }

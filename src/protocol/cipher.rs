@@ -1,12 +1,12 @@
 //! Encryption of message payloads: AES-256-CBC with one key and one initialisation vector for the whole platform.
 //!
 //! The key is the SHA-256 of the password's UTF-8 bytes, the vector is the 16 bytes of its text, padding is PKCS#7
-//! (contract §4.1). There is no authentication: a changed ciphertext shows only by its padding or its JSON.
+//! (wire-contract: Encryption). There is no authentication: a changed ciphertext shows only by its padding or its JSON.
 
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 use sha2::{Digest, Sha256};
 
-/// How ciphertext stands in a message body (contract §4.2).
+/// How ciphertext stands in a message body (wire-contract: Encodings by protocol version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// Protocol version 1, or no version: base64 text, standard alphabet, padded.

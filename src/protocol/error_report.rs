@@ -1,4 +1,4 @@
-//! The bodies of error events and of error replies (contract §4.3).
+//! The bodies of error events and of error replies (wire-contract: Error event body).
 
 use super::{Cipher, Encoding, cut};
 use serde::Serialize;

@@ -22,9 +22,10 @@ pub(crate) const SHOWN_ID: usize = 1024;
 
 /// The first `limit` bytes of a text or a little less, up to the end of a character; the rest becomes `…`.
 pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
-    match text.len() > limit {
-        true => format!("{}…", &text[..text.floor_char_boundary(limit)]).into(),
-        false => text.into(),
+    if text.len() > limit {
+        format!("{}…", &text[..text.floor_char_boundary(limit)]).into()
+    } else {
+        text.into()
     }
 }
 

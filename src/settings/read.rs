@@ -1,4 +1,4 @@
-//! Which variables there are, what they are called and what holds when they are not set (contract §1.2 to §1.6).
+//! Which variables there are, what they are called and what holds when they are not set (wire-contract: Required variables, wire-contract: Optional variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
 
 use super::{
     AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, Problems, RateSettings, RunSettings,

@@ -1,4 +1,4 @@
-//! Settings of service mode: one call of a component's code, its result posted to an address (contract §1.7, §10.6).
+//! Settings of service mode: one call of a component's code, its result posted to an address (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 //!
 //! Unlike a step, a service call has somewhere to report to: only a missing result address ends the process, anything
 //! else that is wrong is posted as the result, in the words that the platform knows.

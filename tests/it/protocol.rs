@@ -1,4 +1,4 @@
-//! The wire format: the contract's worked vectors, and what must hold for every message.
+//! The wire format: wire-contract: Worked vectors, and what must hold for every message.
 
 use proptest::prelude::*;
 use sailor::protocol::{
@@ -10,7 +10,7 @@ fn cipher() -> Cipher {
     Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap()
 }
 
-/// Contract §4.5: plaintext and its base64 in protocol version 1. Version 2 is the same ciphertext, raw.
+/// wire-contract: Worked vectors: plaintext and its base64 in protocol version 1. Version 2 is the same ciphertext, raw.
 const VECTORS: [(&str, &str); 5] = [
     (
         r#"{"body":{"someKey":"someValue"}}"#,

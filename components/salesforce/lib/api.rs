@@ -92,13 +92,12 @@ impl Api {
     }
 
     pub fn request(&self, method: Method, path: &str) -> AuthorizedRequest {
-        let path = match path.starts_with('/')
-            || path.starts_with("http:")
-            || path.starts_with("https:")
-        {
-            true => path.to_owned(),
-            false => format!("/services/data/v{}/{path}", self.version),
-        };
+        let path =
+            if path.starts_with('/') || path.starts_with("http:") || path.starts_with("https:") {
+                path.to_owned()
+            } else {
+                format!("/services/data/v{}/{path}", self.version)
+            };
         self.oauth.request(method, path)
     }
 }

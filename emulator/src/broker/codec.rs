@@ -115,7 +115,7 @@ fn read_header(payload: &[u8]) -> Outcome<AMQPContentHeader> {
 /// Appends a method frame.
 pub(super) fn put_method(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
     put_frame(out, FRAME_METHOD, channel, |out| {
-        append(out, gen_class(method))
+        append(out, gen_class(method));
     });
 }
 

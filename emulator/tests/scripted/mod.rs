@@ -73,7 +73,7 @@ impl Component {
                     headers,
                     &json!({"body": message["body"], "headers": {}}),
                 )
-                .await
+                .await;
             }
             "fail" => {
                 let body = error_body(
@@ -86,7 +86,7 @@ impl Component {
             }
             "rebound" if rebounded => {
                 self.sealed("DATA_ROUTING_KEY", headers, &json!({"body": "again"}))
-                    .await
+                    .await;
             }
             "rebound" => {
                 let mut headers = headers;
@@ -103,11 +103,11 @@ impl Component {
             }
             "snapshot" => {
                 self.snapshot(headers, "snapshot", &json!({"a": 1, "b": 1}))
-                    .await
+                    .await;
             }
             "update snapshot" => {
                 self.snapshot(headers, "updateSnapshot", &json!({"b": 2}))
-                    .await
+                    .await;
             }
             "keys" => {
                 let keys = json!({"accountId": "acc", "keys": {"token": "fresh"}});
@@ -135,7 +135,7 @@ impl Component {
             }
             "garbage" => {
                 self.publish(&(self.env)("DATA_ROUTING_KEY"), headers, None, b"garbage")
-                    .await
+                    .await;
             }
             "elsewhere" => {
                 let body = self

@@ -2,7 +2,7 @@
 //!
 //! At most one refresh runs at a time, in a task of its own: a caller that goes away stops nothing, and everyone who
 //! needs a token waits for the same one. A request carries the generation of the token it was sent with; who comes back
-//! with a rejected one gets a later generation or an error, never the same again (O§3 F15, F16, F44).
+//! with a rejected one gets a later generation or an error, never the same again (token-failures: T15, T16, T44).
 
 mod refresh;
 mod save;
@@ -15,7 +15,7 @@ use super::{
     AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint,
     resolve::Resolved, token::normalised_unless,
 };
-use crate::descriptor::Descriptor;
+use crate::settings::descriptor::Descriptor;
 use futures_util::FutureExt;
 use save::Unsaved;
 use serde_json::{Map, Value};
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// A token rejected within this time of its coming was not expired (O§3 F39).
+/// A token rejected within this time of its coming was not expired (token-failures: T39).
 const FRESH: Duration = Duration::from_secs(60);
 /// How many fresh tokens in a row may be rejected before rejected ones are not refreshed for [`FRESH`]; with each one
 /// after that twice as long.
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// Puts credentials that a module emits into the shape in which they are stored, whatever shape of those that
-    /// components use they have (O§1.0), and holds up other savings until the guard is dropped. Tokens among them that
+    /// components use they have (token-failures: Tokens on the platform), and holds up other savings until the guard is dropped. Tokens among them that
     /// are known do not count: since the module has read them a refresh, here or elsewhere, may have replaced them.
     pub(crate) async fn normalised(
         &self,

@@ -40,7 +40,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// A refresh token that ends within this time is worth a word to the operator.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
-// Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
+// Who waits for the lock waits longer than its holder needs for all its tries and savings (token-failures: T4, T6).
 const _: () = {
     let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs())
         + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
@@ -246,7 +246,7 @@ impl Inner {
     }
 
     /// Spends the refresh token. What passes is tried again with the same one: an answer that was lost may come again
-    /// from a provider with a grace period (O§3 F8). What is stored was `looked` at before.
+    /// from a provider with a grace period (token-failures: T8). What is stored was `looked` at before.
     async fn exchange(
         &self,
         store: &Arc<dyn Store>,
@@ -309,7 +309,7 @@ impl Inner {
     }
 
     /// The provider did not give a token. A refresh token that is refused may have been spent by another process, whose
-    /// token is in the store then, or soon will be (O§3 F1).
+    /// token is in the store then, or soon will be (token-failures: T1).
     async fn recover(
         &self,
         store: &Arc<dyn Store>,

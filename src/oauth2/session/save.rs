@@ -126,7 +126,7 @@ impl Inner {
             {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
-                    // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
+                    // The user has connected again, or another replica was as fast: what is stored counts (token-failures: T12).
                     tracing::warn!(
                         "The stored credential has changed during the refresh; the stored one is used"
                     );
@@ -309,7 +309,7 @@ impl Inner {
         config
     }
 
-    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9). Nobody waits until it is.
+    /// A refreshed record that is only in memory must not stay unnoticed (token-failures: T9). Nobody waits until it is.
     fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
         if !rotated {
             tracing::warn!(

@@ -1,4 +1,4 @@
-//! `platform-secret`: the platform refreshes, this process only asks (O§1.0). Nothing is exchanged or saved here.
+//! `platform-secret`: the platform refreshes, this process only asks (token-failures: Secrets of the platform). Nothing is exchanged or saved here.
 
 use super::{super::Record, Error, Inner, Store, Token, Why, refresh::LOOKS, state::Times};
 use serde_json::Value;

@@ -32,7 +32,7 @@ pub(crate) struct Token {
     pub(crate) adopted: bool,
 }
 
-/// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (O§3 F52).
+/// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (token-failures: T52).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) received: Instant,
@@ -43,7 +43,7 @@ pub(super) struct Times {
 
 impl Times {
     /// A token asked for at `asked` that lives for `lifetime`, if that is known. It is refreshed `margin` ahead of its
-    /// end, but not before half of its life is over, and not by all replicas at once (O§3 F50, O§4.96).
+    /// end, but not before half of its life is over, and not by all replicas at once (token-failures: T50).
     pub(super) fn new(asked: Instant, lifetime: Option<Duration>, margin: Duration) -> Self {
         let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
         let ahead = lifetime.map(|lifetime| {

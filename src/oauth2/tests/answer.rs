@@ -24,8 +24,9 @@ fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
     .lifetime
 }
 
+/// token-failures: T20.
 #[test]
-fn case_75_expires_in_in_all_its_forms() {
+fn expires_in_in_all_its_forms() {
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     for (expires_in, expected) in [
         (json!(3600), seconds(3600.0)),
@@ -72,8 +73,9 @@ fn case_75_expires_in_in_all_its_forms() {
     );
 }
 
+/// token-failures: T23.
 #[test]
-fn case_77_a_200_that_holds_an_error_is_an_error() {
+fn a_200_that_holds_an_error_is_an_error() {
     for (body, code) in [
         (
             r#"{"error":"bad_refresh_token","error_description":"The refresh token passed is incorrect or expired."}"#,
@@ -109,8 +111,9 @@ fn case_77_a_200_that_holds_an_error_is_an_error() {
     }
 }
 
+/// token-failures: T23.
 #[test]
-fn case_78_an_answer_without_a_token_and_an_error_is_malformed() {
+fn an_answer_without_a_token_and_an_error_is_malformed() {
     for body in [
         "{}",
         r#"{"access_token":""}"#,
@@ -136,8 +139,9 @@ fn case_78_an_answer_without_a_token_and_an_error_is_malformed() {
     }
 }
 
+/// token-failures: T30.
 #[test]
-fn case_79_forms_are_answers_too() {
+fn forms_are_answers_too() {
     for body in [
         "access_token=at%2F1&expires_in=60&refresh_token=a+b&scope=x%20y",
         "\u{feff}access_token=at/1&expires_in=60&refresh_token=a%20b&scope=x+y\r\n",
@@ -154,8 +158,9 @@ fn case_79_forms_are_answers_too() {
 }
 
 /// Which types are worth a word, and how they are called there.
+/// token-failures: T37.
 #[test]
-fn case_90_tokens_of_every_type_are_taken_and_unknown_types_are_named() {
+fn tokens_of_every_type_are_taken_and_unknown_types_are_named() {
     for (token_type, unknown) in [
         (json!("bearer"), None),
         (json!("Bearer"), None),
@@ -335,8 +340,9 @@ fn an_error_code_is_never_a_sentence_or_a_secret() {
     );
 }
 
+/// token-failures: T54.
 #[test]
-fn case_83_microsofts_number_is_told_and_nothing_else_of_its_description() {
+fn microsofts_number_is_told_and_nothing_else_of_its_description() {
     for body in [
         json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [50076], "error_description": "AADSTS1: secret"}),
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),

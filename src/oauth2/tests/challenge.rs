@@ -57,8 +57,9 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
     }
 }
 
+/// token-failures: T42.
 #[test]
-fn case_26_insufficient_scope_with_401_names_the_scopes() {
+fn insufficient_scope_with_401_names_the_scopes() {
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"mail.read mail.send\"";
     assert_eq!(
         judge(401, &[challenge]),
@@ -66,8 +67,9 @@ fn case_26_insufficient_scope_with_401_names_the_scopes() {
     );
 }
 
+/// token-failures: T42.
 #[test]
-fn case_27_a_403_never_means_expired() {
+fn a_403_never_means_expired() {
     for challenges in [
         &[][..],
         &["Bearer error=\"invalid_token\""],
@@ -88,16 +90,18 @@ fn case_27_a_403_never_means_expired() {
     }
 }
 
+/// token-failures: T41.
 #[test]
-fn case_28_invalid_request_is_not_about_the_token() {
+fn invalid_request_is_not_about_the_token() {
     assert_eq!(
         judge(401, &["Bearer error=\"invalid_request\""]),
         Judgement::NotAboutToken
     );
 }
 
+/// token-failures: T41.
 #[test]
-fn case_30_the_bearer_challenge_is_found_among_others() {
+fn the_bearer_challenge_is_found_among_others() {
     for challenges in [
         &["Basic realm=\"x\", Bearer error=\"insufficient_scope\", scope=\"s\""][..],
         &[

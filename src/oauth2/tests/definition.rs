@@ -515,8 +515,10 @@ fn tokens_can_be_revoked_where_component_json_says_and_a_step_does_not_need_that
 #[test]
 fn scopes_can_be_a_text_and_must_be_texts() {
     let scopes = |value: Value| {
-        serde_json::from_value::<crate::descriptor::OAuth2Credentials>(json!({"scopes": value}))
-            .map(|o| o.scopes)
+        serde_json::from_value::<crate::settings::descriptor::OAuth2Credentials>(
+            json!({"scopes": value}),
+        )
+        .map(|o| o.scopes)
     };
     assert_eq!(scopes(json!("a b")).unwrap(), ["a", "b"]);
     assert_eq!(scopes(json!(null)).unwrap(), [""; 0]);

@@ -147,8 +147,9 @@ fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
     }
 }
 
+/// token-failures: T43.
 #[test]
-fn case_31_a_profile_can_name_other_answers_that_mean_expired() {
+fn a_profile_can_name_other_answers_that_mean_expired() {
     let salesforce = named("salesforce");
     let bulk =
         "<?xml version=\"1.0\"?><error><exceptionCode>InvalidSessionId</exceptionCode></error>";
@@ -224,8 +225,9 @@ fn a_header_can_be_what_tells_that_a_token_has_expired() {
     );
 }
 
+/// token-failures: T41.
 #[test]
-fn case_32_a_401_that_a_new_token_would_not_change_is_not_about_the_token() {
+fn a_401_that_a_new_token_would_not_change_is_not_about_the_token() {
     let none = HeaderMap::new();
     for (name, body) in [
         ("salesforce", "The Connected App is not attached to Agent"),

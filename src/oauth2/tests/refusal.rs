@@ -10,8 +10,9 @@ fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorCla
     classify(&Profile::named(profile).unwrap(), status, code, text)
 }
 
+/// token-failures: Kinds of refusal.
 #[test]
-fn case_81_codes_and_statuses_mean_what_the_rfc_says() {
+fn codes_and_statuses_mean_what_the_rfc_says() {
     for (status, code, expected) in [
         (400, Some("invalid_grant"), Reauth),
         (403, Some("Invalid_Grant"), Reauth),
@@ -66,8 +67,9 @@ fn a_page_from_something_before_the_provider_is_no_verdict() {
     }
 }
 
+/// token-failures: T17.
 #[test]
-fn case_82_salesforce_parallel_refresh_passes_and_an_expired_token_does_not() {
+fn salesforce_parallel_refresh_passes_and_an_expired_token_does_not() {
     for (text, expected) in [
         (
             r#"{"error":"invalid_grant","error_description":"expired authorization code"}"#,
@@ -99,8 +101,9 @@ fn case_82_salesforce_parallel_refresh_passes_and_an_expired_token_does_not() {
     );
 }
 
+/// token-failures: T54.
 #[test]
-fn case_83_microsoft_asks_for_the_user_whatever_its_number() {
+fn microsoft_asks_for_the_user_whatever_its_number() {
     for code in [
         "interaction_required",
         "consent_required",

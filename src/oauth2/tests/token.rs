@@ -104,8 +104,9 @@ fn a_new_refresh_token_takes_the_place_of_the_old_one() {
     );
 }
 
+/// token-failures: Tokens on the platform.
 #[test]
-fn case_7_every_member_of_the_answer_is_kept_and_so_is_what_was_there() {
+fn every_member_of_the_answer_is_kept_and_so_is_what_was_there() {
     let merged = merged(
         json!({"access_token": "at-1", "refresh_token": "rt-1", "instance_url": "https://old", "mine": {"a": [1]}}),
         json!({"access_token": "at-2", "id_token": "it", "ext_expires_in": 7, "instance_url": "https://new"}),
@@ -174,8 +175,9 @@ fn the_end_of_a_refresh_token_stays_with_it() {
     assert_eq!(record(other).refresh_expires_at(), None);
 }
 
+/// token-failures: T47.
 #[test]
-fn case_11_instance_url_is_found_in_either_shape() {
+fn instance_url_is_found_in_either_shape() {
     for stored in [
         json!({"access_token": "at", "instance_url": "https://i"}),
         json!({"access_token": "at", "undefined_params": {"instance_url": "https://i"}}),
@@ -193,8 +195,9 @@ fn case_11_instance_url_is_found_in_either_shape() {
     );
 }
 
+/// token-failures: T12.
 #[test]
-fn case_8_keys_hold_every_credential_field_and_nothing_of_the_step() {
+fn keys_hold_every_credential_field_and_nothing_of_the_step() {
     let fields = ["oauth", "prodEnv", "retries", "unset"];
     let config = json!({"oauth": {"access_token": "at-1"}, "prodEnv": "test", "retries": 3, "query": "select", "_account": "a"});
     let keys = keys_for(

@@ -52,8 +52,9 @@ impl Rig {
     }
 }
 
+/// token-failures: T38.
 #[tokio::test]
-async fn case_22_a_rejected_token_costs_one_refresh_and_one_resend_and_the_second_answer_counts() {
+async fn a_rejected_token_costs_one_refresh_and_one_resend_and_the_second_answer_counts() {
     for mode in [Mode::On401, Mode::Expiry] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
@@ -72,8 +73,9 @@ async fn case_22_a_rejected_token_costs_one_refresh_and_one_resend_and_the_secon
     }
 }
 
+/// token-failures: T38.
 #[tokio::test]
-async fn case_23_a_second_401_is_the_answer_and_the_fresh_token_is_kept() {
+async fn a_second_401_is_the_answer_and_the_fresh_token_is_kept() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([invalid_token(), invalid_token()]);
     let replica = rig.replica();
@@ -94,8 +96,9 @@ async fn case_23_a_second_401_is_the_answer_and_the_fresh_token_is_kept() {
     assert_eq!((rig.provider.refreshes(), rig.account.oauth()), (1, fresh));
 }
 
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_more() {
+async fn an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_more() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -115,9 +118,9 @@ async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_mo
 }
 
 /// Others begin while a new token is being saved, which is in the configuration already.
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_it_before_it_is_saved()
- {
+async fn an_api_that_rejects_every_token_costs_no_more_when_others_see_it_before_it_is_saved() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -145,8 +148,9 @@ async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_i
 }
 
 /// The tokens are not fresh any more when they are rejected, but the API has never taken one of them.
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_slowly_costs_no_more() {
+async fn an_api_that_rejects_every_token_slowly_costs_no_more() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -162,9 +166,9 @@ async fn case_24_an_api_that_rejects_every_token_slowly_costs_no_more() {
 }
 
 /// Some APIs answer 401 to a request that the user has no right to, whatever token it has.
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_costs_a_few_refreshes()
-{
+async fn a_request_that_is_always_rejected_among_others_that_are_not_costs_a_few_refreshes() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     for _ in 0..50 {
@@ -188,8 +192,9 @@ async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_cos
     assert_eq!(rig.provider.refreshes(), refreshes + 1);
 }
 
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_tokens_that_end_soon_after_they_were_accepted_are_refreshed_each_time() {
+async fn tokens_that_end_soon_after_they_were_accepted_are_refreshed_each_time() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     for refreshes in 1..=10 {
@@ -199,8 +204,9 @@ async fn case_24_tokens_that_end_soon_after_they_were_accepted_are_refreshed_eac
     }
 }
 
+/// token-failures: T16.
 #[tokio::test]
-async fn case_25_a_401_for_a_token_that_was_replaced_meanwhile_is_sent_again_without_a_refresh() {
+async fn a_401_for_a_token_that_was_replaced_meanwhile_is_sent_again_without_a_refresh() {
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider
         .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
@@ -225,8 +231,9 @@ async fn case_25_a_401_for_a_token_that_was_replaced_meanwhile_is_sent_again_wit
     assert_eq!(third, fourth);
 }
 
+/// token-failures: T42.
 #[tokio::test]
-async fn case_26_a_401_for_want_of_scope_names_the_scope_and_refreshes_nothing() {
+async fn a_401_for_want_of_scope_names_the_scope_and_refreshes_nothing() {
     let challenge =
         r#"Bearer realm="files", error="insufficient_scope", scope="files.read files.write""#;
     let rig = Rig::new(Knobs::rotating()).await;
@@ -247,8 +254,9 @@ async fn case_26_a_401_for_want_of_scope_names_the_scope_and_refreshes_nothing()
     rig.assert_nothing_spent(challenge);
 }
 
+/// token-failures: T42.
 #[tokio::test]
-async fn case_27_a_403_never_costs_a_refresh() {
+async fn a_403_never_costs_a_refresh() {
     let answers = [
         Scripted::Status(403, json!({ "error": "forbidden" })),
         challenged(403, r#"Bearer realm="api""#),
@@ -276,8 +284,9 @@ async fn case_27_a_403_never_costs_a_refresh() {
     }
 }
 
+/// token-failures: T41.
 #[tokio::test]
-async fn case_28_a_401_for_an_invalid_request_costs_no_refresh() {
+async fn a_401_for_an_invalid_request_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([challenged(
         401,
@@ -289,8 +298,9 @@ async fn case_28_a_401_for_an_invalid_request_costs_no_refresh() {
     rig.assert_nothing_spent("invalid_request");
 }
 
+/// token-failures: T41.
 #[tokio::test]
-async fn case_30_of_several_challenges_the_one_for_bearer_tokens_counts() {
+async fn of_several_challenges_the_one_for_bearer_tokens_counts() {
     let expired: [&[&str]; 6] = [
         &[r#"Basic realm="old clients", Bearer error="invalid_token""#],
         &[r#"Bearer realm="api", error="invalid_token", Basic realm="x""#],
@@ -334,8 +344,9 @@ async fn case_30_of_several_challenges_the_one_for_bearer_tokens_counts() {
     }
 }
 
+/// token-failures: T43.
 #[tokio::test]
-async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_that_status() {
+async fn what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_that_status() {
     let soap = "<error><exceptionCode>InvalidSessionId</exceptionCode></error>";
     let marketo = json!({ "success": false, "errors": [{ "code": "602", "message": "Access token expired" }] });
     let own = |rule: Value| Profile::from_json(&json!({ "expired": [rule] }).to_string()).unwrap();
@@ -415,8 +426,9 @@ async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_t
     }
 }
 
+/// token-failures: T41.
 #[tokio::test]
-async fn case_32_a_401_that_a_profile_says_is_not_about_the_token_costs_no_refresh() {
+async fn a_401_that_a_profile_says_is_not_about_the_token_costs_no_refresh() {
     let body = json!([{ "errorCode": "INVALID_AUTH", "message": "This Connected App is not attached to the org" }]);
     let mut rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([
@@ -441,8 +453,9 @@ async fn case_32_a_401_that_a_profile_says_is_not_about_the_token_costs_no_refre
 
 /// The caller has its request still: nothing was taken from it. That the message is in the error event, and so with the
 /// user, is shown by the process tests.
+/// token-failures: T28.
 #[tokio::test]
-async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_not_sent_again() {
+async fn a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_not_sent_again() {
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider.revoke_all();
     let replica = rig.replica();
@@ -475,8 +488,9 @@ async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_no
     );
 }
 
+/// token-failures: T47.
 #[tokio::test]
-async fn case_35_a_request_follows_the_instance_to_where_the_refresh_says_it_is() {
+async fn a_request_follows_the_instance_to_where_the_refresh_says_it_is() {
     for absolute in [false, true] {
         let mut rig = Rig::new(Knobs::rotating()).await;
         let moved = Provider::start(ProviderConfig::default()).await.unwrap();
@@ -526,8 +540,9 @@ async fn case_35_a_request_follows_the_instance_to_where_the_refresh_says_it_is(
     }
 }
 
+/// token-failures: T44.
 #[tokio::test]
-async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejected() {
+async fn a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejected() {
     for mode in [Mode::On401, Mode::Expiry] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
@@ -542,8 +557,9 @@ async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejec
     }
 }
 
+/// token-failures: T28.
 #[tokio::test]
-async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
+async fn a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));
     rig.account
@@ -557,9 +573,9 @@ async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
     assert!(rig.provider.api_calls().is_empty());
 }
 
+/// token-failures: Secrets of the platform.
 #[tokio::test]
-async fn case_38_a_rejected_secret_is_read_again_and_refreshed_by_the_platform_only_if_it_is_the_same()
- {
+async fn a_rejected_secret_is_read_again_and_refreshed_by_the_platform_only_if_it_is_the_same() {
     // Somebody else has had it refreshed meanwhile.
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));

@@ -318,7 +318,7 @@ impl Store for ReplicaStore {
             }
             account.take_time().await;
             match &mut *account.keys.lock().unwrap() {
-                // Not merged: this is the store that takes a payload for everything there is (O§1.0).
+                // Not merged: this is the store that takes a payload for everything there is (token-failures: Tokens on the platform).
                 Some(stored) => *stored = keys.clone().into(),
                 None => return Err(gone()),
             }

@@ -6,8 +6,9 @@ use sailor::oauth2::{Error, Mode, OAuth2, Profile, Store};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// token-failures: T9.
 #[tokio::test]
-async fn case_12_the_request_is_sent_again_only_when_the_new_token_is_saved() {
+async fn the_request_is_sent_again_only_when_the_new_token_is_saved() {
     for mode in [Mode::On401, Mode::Expiry, Mode::EveryAccess] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
@@ -34,8 +35,9 @@ async fn case_12_the_request_is_sent_again_only_when_the_new_token_is_saved() {
     }
 }
 
+/// token-failures: T9.
 #[tokio::test]
-async fn case_13_a_saving_that_fails_twice_is_tried_again_before_the_request_goes_out() {
+async fn a_saving_that_fails_twice_is_tried_again_before_the_request_goes_out() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Fail, Fault::Fail]);
     let replica = rig.replica();
@@ -62,8 +64,9 @@ async fn case_13_a_saving_that_fails_twice_is_tried_again_before_the_request_goe
 }
 
 /// A saving that does not end is one that fails.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_13_a_saving_that_hangs_is_given_up_and_tried_again() {
+async fn a_saving_that_hangs_is_given_up_and_tried_again() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Hang]);
     let replica = rig.replica();
@@ -73,9 +76,9 @@ async fn case_13_a_saving_that_hangs_is_given_up_and_tried_again() {
 }
 
 /// How the trouble looks as an error event is shown by the process tests.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_saved_when_that_works()
- {
+async fn a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_saved_when_that_works() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let old = text(&rig.account.oauth(), "refresh_token");
     *rig.account.down.lock().unwrap() = true;
@@ -116,8 +119,9 @@ async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_sa
 }
 
 /// Nothing is lost where nothing rotates: the refresh token that is stored is still the one that counts.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_14_an_access_token_that_cannot_be_saved_is_no_error_event() {
+async fn an_access_token_that_cannot_be_saved_is_no_error_event() {
     let rig = Rig::expired(Knobs::default()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -129,8 +133,9 @@ async fn case_14_an_access_token_that_cannot_be_saved_is_no_error_event() {
 /// The store is the platform's account, which has no files that could be torn. In their stead: one payload is the whole
 /// record, with tokens of one and the same answer, so that what a process which dies while it saves leaves behind is the
 /// previous record, and a provider with a grace period still takes it.
+/// token-failures: T10.
 #[tokio::test]
-async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_whole() {
+async fn a_process_that_dies_while_it_saves_leaves_the_previous_record_whole() {
     let rig = Rig::expired(Knobs {
         grace: Duration::from_secs(30),
         ..Knobs::rotating()
@@ -160,8 +165,9 @@ async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_w
 
 /// The platform has no versions: that the credential is gone shows when it is read and when it is saved, each time for a
 /// while.
+/// token-failures: T13.
 #[tokio::test]
-async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked()
+async fn a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked()
  {
     // Seen when it is read before the saving, and not before the saving itself.
     for held_at_saving in [false, true] {
@@ -394,8 +400,9 @@ async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {
     }
 }
 
+/// token-failures: T12.
 #[tokio::test]
-async fn case_19_what_the_user_has_connected_meanwhile_is_not_overwritten_but_used() {
+async fn what_the_user_has_connected_meanwhile_is_not_overwritten_but_used() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
     let held = rig.provider.hold_token_answers();
@@ -420,8 +427,9 @@ async fn case_19_what_the_user_has_connected_meanwhile_is_not_overwritten_but_us
 }
 
 /// The same where our own tokens wait in memory because they could not be saved.
+/// token-failures: T12.
 #[tokio::test]
-async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
+async fn an_unsaved_token_gives_way_to_what_the_user_has_connected() {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -445,8 +453,9 @@ async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
 }
 
 /// However often that happens, the store's token is known to be an old one.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_twice() {
+async fn a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_twice() {
     let rig = Rig::new(Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()
@@ -469,9 +478,9 @@ async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_tw
     assert_eq!((spent.len(), rig.account.savings()), (100, 0));
 }
 
+/// token-failures: T9.
 #[tokio::test]
-async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing()
-{
+async fn without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Nowhere]);
     let replica = rig.replica();

@@ -534,8 +534,9 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
 }
 
 /// Of a secret, which the platform does not want to refresh, or give.
+/// token-failures: T28.
 #[tokio::test]
-async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and_says_so() {
+async fn given_a_secret_that_the_platform_refuses_then_the_message_fails_and_says_so() {
     for (call, told) in [
         ("POST .*refresh", "could not refresh its secret"),
         ("GET .*secrets", "may not be read"),
@@ -643,8 +644,9 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_the_result_of_a_call_is
     );
 }
 
+/// token-failures: T58.
 #[tokio::test]
-async fn case_104_given_an_api_that_cannot_be_reached_then_the_result_is_an_error_and_no_verdict() {
+async fn given_an_api_that_cannot_be_reached_then_the_result_is_an_error_and_no_verdict() {
     let connected = Connected::with(Knobs::default(), Provider::issue).await;
     let platform = connected.rig.emulator.platform();
     let mut step = platform.step("emulated-flow", "step_1").unwrap();

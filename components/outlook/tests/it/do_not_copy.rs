@@ -259,7 +259,7 @@ async fn given_ids_with_what_means_something_in_an_address_then_none_stands_in_i
     );
 }
 
-/// O§4.106. The Node component takes the end of the last item's second for the time up to which all is done.
+/// token-failures: Mistakes of other components. The Node component takes the end of the last item's second for the time up to which all is done.
 #[tokio::test]
 async fn given_items_that_come_later_in_the_same_second_then_none_is_skipped_or_doubled() {
     let rig = Rig::new().await;

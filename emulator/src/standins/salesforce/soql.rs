@@ -123,9 +123,10 @@ fn tokens(text: &str) -> Parsed<Vec<Token>> {
 fn word(text: &str) -> Parsed<Token> {
     let starts_a_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+');
     if !starts_a_number {
-        return match text.contains([':', '-', '+']) {
-            true => Err(unexpected(text)),
-            false => Ok(Token::Word(text.to_owned())),
+        return if text.contains([':', '-', '+']) {
+            Err(unexpected(text))
+        } else {
+            Ok(Token::Word(text.to_owned()))
         };
     }
     if let Ok(number) = text.parse() {
