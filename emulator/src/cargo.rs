@@ -31,7 +31,7 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     let Some((options, arguments)) = split(&command) else {
         return Ok(command);
     };
-    let mut build = Command::new("cargo");
+    let mut build = cargo();
     build
         .arg("build")
         .args(options.iter().filter(|option| !is_quiet(option)))
@@ -64,6 +64,18 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     Ok([&started, arguments].concat())
 }
 
+/// Cargo, without what an outer `cargo run` has told the emulator about itself: ring is built again when that changes.
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
 /// The options and the component's arguments of a `cargo run`; nothing for other commands, and for packages elsewhere.
 fn split(command: &[String]) -> Option<(&[String], &[String])> {
     let ["cargo", "run" | "r"] = [command.first()?.as_str(), command.get(1)?.as_str()] else {
@@ -90,7 +102,7 @@ fn names_a_package(options: &[String]) -> bool {
 
 /// The id of a package that can be built from the current folder; without a name, of the folder's own.
 fn package_id(name: &[&str]) -> Option<String> {
-    let output = Command::new("cargo")
+    let output = cargo()
         .arg("pkgid")
         .args(name)
         .stdin(Stdio::null())
