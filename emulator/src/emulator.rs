@@ -263,7 +263,9 @@ impl Emulator {
             .and_then(Value::as_str)
             .map_or_else(uuid, str::to_owned);
         self.send_raw(
-            self.inner.cipher.seal(message.to_string().into(), encoding),
+            self.inner
+                .cipher
+                .encrypt(message.to_string().into(), encoding),
             &id,
             headers,
         )

@@ -89,7 +89,7 @@ pub(crate) fn encoding_of(headers: &Headers) -> Encoding {
 /// Decrypts a body and reads its JSON. The reason why that failed tells nothing of the content.
 pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<Value, String> {
     let plain = cipher
-        .open(body, encoding)
+        .decrypt(body, encoding)
         .map_err(|error| error.to_string())?;
     plain_json(&plain)
 }

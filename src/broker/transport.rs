@@ -4,7 +4,7 @@
 //! reconnects and rebound arithmetic are the adapter's. `amqp` is the one adapter there is; the platform's next
 //! protocol is to fit as a second one.
 
-use crate::protocol::{Headers, SHOWN_ID, cut};
+use crate::protocol::{Headers, MAX_LOGGED_ID, truncated};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -94,19 +94,19 @@ impl Generation {
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Ack,
+    Acknowledged,
     /// Rejected without requeue: the queue's dead-letter policy decides.
-    Reject,
+    Rejected,
 }
 
 /// Whether a verdict reached the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
+pub(crate) enum SettleOutcome {
     Sent,
     /// Nothing was sent, since the delivery's generation is over: the broker will deliver the message again.
-    Lost,
+    NotSent,
     /// The generation ended, or the broker fell silent, while it was sent: it may have arrived.
-    Unclear,
+    Unknown,
 }
 
 /// Where an event goes.
@@ -136,23 +136,23 @@ pub(crate) struct Publication {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "Failed on publishing {} message to MQ: {cause}",
-    cut(message_id, SHOWN_ID)
+    truncated(message_id, MAX_LOGGED_ID)
 )]
 pub(crate) struct PublishError {
     pub(crate) message_id: String,
     pub(crate) cause: String,
-    pub(crate) fault: Fault,
+    pub(crate) fault: PublishErrorKind,
 }
 
 /// What kind of thing keeps an event from going out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum PublishErrorKind {
     /// No queue is bound to its routing key.
     Unbound,
     /// Its headers do not fit in one frame.
-    Headers,
+    HeadersTooLarge,
     /// The broker takes no such message: it is too large, or malformed.
-    Refused,
+    Rejected,
     /// The transport is closed: the process stops.
     Closed,
     /// Anything else, such as the end of its tries.
@@ -162,7 +162,7 @@ pub(crate) enum Fault {
 /// The rebound limit is reached.
 #[derive(Debug, thiserror::Error)]
 #[error("Rebound limit exceeded")]
-pub(crate) struct ReboundLimit;
+pub(crate) struct ReboundLimitExceeded;
 
 /// The transport is down for good: nothing that waiting would mend.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -182,7 +182,7 @@ impl Future for Receipt {
                 Err(PublishError {
                     message_id: String::new(),
                     cause,
-                    fault: Fault::Closed,
+                    fault: PublishErrorKind::Closed,
                 })
             })
         })
@@ -212,14 +212,14 @@ pub(crate) trait Transport: Send + Sync + 'static {
         origin: &Self::Origin,
         body: Bytes,
         reason: &str,
-    ) -> Result<Receipt, ReboundLimit>;
+    ) -> Result<Receipt, ReboundLimitExceeded>;
 
     /// Tells the broker what became of a delivery.
     fn settle(
         &self,
         origin: &Self::Origin,
         verdict: Verdict,
-    ) -> impl Future<Output = Settled> + Send;
+    ) -> impl Future<Output = SettleOutcome> + Send;
 
     /// No new deliveries from here on; those that are out can still be settled. Waits for the broker's answer for a
     /// bounded time.
@@ -234,11 +234,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_id_is_cut_where_a_publish_error_names_it() {
+    fn a_publish_error_truncates_a_long_id() {
         let error = |id: &str| PublishError {
             message_id: id.to_owned(),
             cause: "x".into(),
-            fault: Fault::Other,
+            fault: PublishErrorKind::Other,
         };
         assert_eq!(
             error("m1").to_string(),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_an_answer_to_a_later_question_proves_a_settlement() {
+    async fn only_a_later_roundtrip_confirms_a_settlement() {
         let generation = Generation::new(1, 0);
         let first = generation.sent();
         let question = generation.question().await;
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_nothing_to_ask_before_something_is_sent() {
+    async fn no_roundtrip_starts_before_a_settlement() {
         let generation = Generation::new(1, 0);
         assert!(futures_util::FutureExt::now_or_never(generation.question()).is_none());
         for _ in 0..3 {

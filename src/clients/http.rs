@@ -4,7 +4,7 @@
 
 use crate::{
     clients::tls,
-    protocol::{EnvelopeError, Json, Object, SHOWN_ID, cut},
+    protocol::{EnvelopeError, Json, MAX_LOGGED_ID, Object, truncated},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -94,7 +94,7 @@ fn builder(redirects: Policy) -> ClientBuilder {
 }
 
 fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
-    builder.build().map_err(|e| HttpError::NoAnswer {
+    builder.build().map_err(|e| HttpError::NoResponse {
         cause: format!(
             "no HTTP client can be made (are the system's CA certificates installed?): {}",
             chain(&e)
@@ -105,21 +105,21 @@ fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
 
 /// How much of an answer is read, after decompression.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit {
+pub(crate) struct SizeLimit {
     pub(crate) bytes: usize,
     /// The variable that raises it, where there is one.
     pub(crate) variable: Option<&'static str>,
 }
 
-impl Limit {
+impl SizeLimit {
     /// For answers that only tell a state.
-    pub(crate) const STATE: Self = Self {
+    pub(crate) const STATUS: Self = Self {
         bytes: 1 << 20,
         variable: None,
     };
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for SizeLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.bytes)?;
         match self.variable {
@@ -133,14 +133,14 @@ impl fmt::Display for Limit {
 }
 
 /// A 2xx answer, read to its end.
-pub(crate) struct Answer {
+pub(crate) struct ResponseBody {
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl ResponseBody {
     /// Reads the body as JSON. The error tells where it does not fit, and nothing of the contents.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
-        json(self.body.clone()).map_err(|place| HttpError::NoAnswer {
+        json(self.body.clone()).map_err(|place| HttpError::NoResponse {
             cause: format!("the answer is not the JSON that was expected, {place}"),
             passing: false,
         })
@@ -165,13 +165,13 @@ pub(crate) fn json<T: DeserializeOwned>(text: Bytes) -> Result<T, String> {
 pub(crate) enum HttpError {
     /// Nothing that could be used came back.
     #[error("{cause}")]
-    NoAnswer { cause: String, passing: bool },
+    NoResponse { cause: String, passing: bool },
     /// The answer is longer than what is read of it.
     #[error("the answer is larger than the limit of {0}")]
-    TooLarge(Limit),
+    TooLarge(SizeLimit),
     /// The server refused. What it said is the message, since it is the server that knows why.
     #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
-    Refused {
+    Status {
         status: StatusCode,
         body: String,
         retry_after: Option<Duration>,
@@ -182,17 +182,17 @@ pub(crate) enum HttpError {
 impl HttpError {
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::NoAnswer { .. } | Self::TooLarge(_) => None,
-            Self::Refused { status, .. } => Some(*status),
+            Self::NoResponse { .. } | Self::TooLarge(_) => None,
+            Self::Status { status, .. } => Some(*status),
         }
     }
 
     /// Worth another try.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::NoAnswer { passing, .. } => *passing,
+            Self::NoResponse { passing, .. } => *passing,
             Self::TooLarge(_) => false,
-            Self::Refused { status, .. } => {
+            Self::Status { status, .. } => {
                 status.is_server_error()
                     || matches!(
                         *status,
@@ -206,17 +206,17 @@ impl HttpError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoAnswer { .. } | Self::TooLarge(_) => None,
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::NoResponse { .. } | Self::TooLarge(_) => None,
+            Self::Status { retry_after, .. } => *retry_after,
         }
     }
 
     /// For the log, where nothing of what a server says may stand.
     pub(crate) fn without_contents(&self) -> String {
         match self {
-            Self::NoAnswer { cause, .. } => cause.clone(),
+            Self::NoResponse { cause, .. } => cause.clone(),
             Self::TooLarge(_) => self.to_string(),
-            Self::Refused {
+            Self::Status {
                 status, address, ..
             } => format!("{status} from {address}"),
         }
@@ -234,7 +234,7 @@ impl HttpError {
         } else {
             chain(&error)
         };
-        Self::NoAnswer {
+        Self::NoResponse {
             cause: format!("no answer{address}: {reason}"),
             passing,
         }
@@ -244,9 +244,9 @@ impl HttpError {
 /// Sends what `make` makes until there is a 2xx answer, read to its end, or no try is left.
 pub(crate) async fn send_with_retry(
     policy: &RetryPolicy,
-    limit: Limit,
+    limit: SizeLimit,
     make: impl Fn() -> RequestBuilder,
-) -> Result<Answer, HttpError> {
+) -> Result<ResponseBody, HttpError> {
     retry(policy, || {
         let request = make().timeout(policy.timeout);
         async { read(send(request).await?, limit).await }
@@ -265,8 +265,8 @@ pub(crate) async fn deliver_with_retry(
         async {
             let response = send(request).await?;
             // A connection is used again once its answer is read; that is worth a moment.
-            let _ =
-                tokio::time::timeout(Duration::from_secs(1), read(response, Limit::STATE)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), read(response, SizeLimit::STATUS))
+                .await;
             Ok(())
         }
     })
@@ -289,7 +289,7 @@ pub(crate) async fn within<T>(
     work: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, HttpError> {
     let late = |_| {
-        Err(HttpError::NoAnswer {
+        Err(HttpError::NoResponse {
             cause: "no answer: out of time".to_owned(),
             passing: true,
         })
@@ -309,7 +309,10 @@ pub(crate) async fn send_redirectable(request: RequestBuilder) -> Result<Respons
 }
 
 /// Reads an answer to its end, or up to the limit: what is larger is not read on.
-pub(crate) async fn read(mut response: Response, limit: Limit) -> Result<Answer, HttpError> {
+pub(crate) async fn read(
+    mut response: Response,
+    limit: SizeLimit,
+) -> Result<ResponseBody, HttpError> {
     let announced = response
         .content_length()
         .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -323,7 +326,7 @@ pub(crate) async fn read(mut response: Response, limit: Limit) -> Result<Answer,
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { body: body.into() })
+    Ok(ResponseBody { body: body.into() })
 }
 
 /// An id as a segment of a path.
@@ -344,7 +347,7 @@ async fn refusal(mut response: Response) -> HttpError {
             break;
         }
     }
-    HttpError::Refused {
+    HttpError::Status {
         status,
         body: compact(body),
         retry_after,
@@ -409,7 +412,7 @@ pub(crate) fn shown(url: &Url) -> String {
     format!(
         "{}{}",
         url.origin().ascii_serialization(),
-        cut(url.path(), SHOWN_ID)
+        truncated(url.path(), MAX_LOGGED_ID)
     )
 }
 

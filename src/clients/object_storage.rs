@@ -3,8 +3,8 @@
 //! A message's body is read and sent whole, in `REQUEST_TIMEOUT` for each try; attachments can be streams either way.
 
 use crate::{
-    clients::http::{self, HttpError, Limit, RetryPolicy},
-    protocol::{Cipher, Encoding, EnvelopeError, Json, SHOWN_ID, StepIdentity, cut},
+    clients::http::{self, HttpError, RetryPolicy, SizeLimit},
+    protocol::{Cipher, Encoding, EnvelopeError, Json, MAX_LOGGED_ID, StepIdentity, truncated},
     settings::{self, ObjectStorageSettings},
 };
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub struct ObjectStorage {
     policy: RetryPolicy,
     cipher: Option<Cipher>,
     /// What is read of one body.
-    limit: Limit,
+    limit: SizeLimit,
     downloads: Arc<Semaphore>,
     /// Bodies that are read at once are no larger together than one may be: each is in memory twice while it is decrypted.
     room: Arc<Semaphore>,
@@ -100,7 +100,7 @@ impl ObjectStorage {
             streams,
             policy: policy(settings),
             cipher,
-            limit: Limit {
+            limit: SizeLimit {
                 bytes: limit,
                 variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
             },
@@ -127,11 +127,11 @@ impl ObjectStorage {
             Some(cipher) => {
                 let mut buffer = Vec::with_capacity(plain.len() + 16);
                 buffer.extend_from_slice(plain);
-                Bytes::from(cipher.seal(buffer, Encoding::Raw))
+                Bytes::from(cipher.encrypt(buffer, Encoding::Raw))
             }
             None => Bytes::copy_from_slice(plain),
         };
-        let answer = http::send_with_retry(&self.policy, Limit::STATE, || {
+        let answer = http::send_with_retry(&self.policy, SizeLimit::STATUS, || {
             self.upload_request(&self.http)
                 .header(CONTENT_TYPE, "application/json")
                 .body(sealed.clone())
@@ -149,7 +149,7 @@ impl ObjectStorage {
     pub(crate) async fn get(
         &self,
         id: &str,
-        room: Option<Limit>,
+        room: Option<SizeLimit>,
     ) -> Result<Json, ObjectStorageError> {
         let limit = room
             .filter(|room| room.bytes < self.limit.bytes)
@@ -181,7 +181,7 @@ impl ObjectStorage {
         })?;
         let plain = match &self.cipher {
             Some(cipher) => cipher
-                .open(&sealed, Encoding::Raw)
+                .decrypt(&sealed, Encoding::Raw)
                 .map_err(|e| failed(e.to_string()))?
                 .into(),
             None => sealed,
@@ -221,7 +221,7 @@ impl ObjectStorage {
             None => http::send(request(&self.streams).timeout(LONGEST_STREAM).body(body)).await,
         };
         let answer = match response {
-            Ok(response) => http::read(response, Limit::STATE).await,
+            Ok(response) => http::read(response, SizeLimit::STATUS).await,
             Err(error) => Err(error),
         };
         let stored = answer
@@ -301,7 +301,7 @@ impl ObjectStorage {
 }
 
 fn fetching(id: &str) -> String {
-    format!("fetching object {}", cut(id, SHOWN_ID))
+    format!("fetching object {}", truncated(id, MAX_LOGGED_ID))
 }
 
 /// How much room a body of this size takes.
@@ -314,7 +314,7 @@ fn units(bytes: usize) -> u32 {
 pub(crate) async fn body(
     storage: Option<&ObjectStorage>,
     id: &str,
-    room: Option<Limit>,
+    room: Option<SizeLimit>,
 ) -> anyhow::Result<Json> {
     let fetched = match storage {
         Some(storage) => storage.get(id, room).await,
@@ -325,7 +325,7 @@ pub(crate) async fn body(
     };
     fetched.map_err(|error| {
         tracing::error!("Object storage did not give a message body: {error}");
-        let id = cut(id, SHOWN_ID);
+        let id = truncated(id, MAX_LOGGED_ID);
         if error.too_large {
             anyhow::anyhow!("Failed to get message body with id={id}: {}", error.cause)
         } else {

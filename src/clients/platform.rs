@@ -4,7 +4,7 @@
 //! again can help (wire-contract: Calls of a sailor, wire-contract: Retries of REST calls). Futures may be dropped at any time; a request that is out may still take effect.
 
 use crate::{
-    clients::http::{self, Answer, HttpError, Limit, RetryPolicy},
+    clients::http::{self, HttpError, ResponseBody, RetryPolicy, SizeLimit},
     settings::{ApiSettings, ResultTarget},
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -31,7 +31,7 @@ pub struct Platform {
     /// For startup data.
     hook_policy: RetryPolicy,
     /// What is read of a step, an account, a secret or startup data; other answers only tell a state.
-    limit: Limit,
+    limit: SizeLimit,
     access: Arc<Access>,
 }
 
@@ -105,8 +105,8 @@ impl PlatformError {
 
 impl PlatformError {
     /// Worth another try.
-    pub(crate) fn is_passing(&self) -> bool {
-        self.cause.is_passing()
+    pub(crate) fn is_transient(&self) -> bool {
+        self.cause.is_transient()
     }
 
     /// For the log, where nothing of what a server says may stand: it may repeat what it was sent.
@@ -128,7 +128,7 @@ impl Platform {
             http,
             policy: policy(api.attempts, api.retry_delay, PAUSE),
             hook_policy: policy(api.attempts, api.retry_delay, SHORT_PAUSE),
-            limit: Limit {
+            limit: SizeLimit {
                 bytes: api.configuration_limit,
                 variable: Some("ELASTICIO_CONFIGURATION_SIZE_LIMIT"),
             },
@@ -282,7 +282,7 @@ impl Platform {
                 &self.policy,
                 Method::POST,
                 &["v2", "resources", "storage", "signed-url"],
-                Limit::STATE,
+                SizeLimit::STATUS,
             )
             .await;
         let doing = || "asking for a place to store a file".to_owned();
@@ -363,7 +363,7 @@ impl Platform {
         ]
     }
 
-    async fn get(&self, path: &[&str]) -> Result<Answer, HttpError> {
+    async fn get(&self, path: &[&str]) -> Result<ResponseBody, HttpError> {
         self.call(&self.policy, Method::GET, path, self.limit).await
     }
 
@@ -372,8 +372,8 @@ impl Platform {
         policy: &RetryPolicy,
         method: Method,
         path: &[&str],
-        limit: Limit,
-    ) -> Result<Answer, HttpError> {
+        limit: SizeLimit,
+    ) -> Result<ResponseBody, HttpError> {
         let path = joined(path);
         http::send_with_retry(policy, limit, || self.request(method.clone(), &path)).await
     }
@@ -454,7 +454,7 @@ fn in_the_midst_of(doing: impl FnOnce() -> String) -> impl FnOnce(HttpError) -> 
 }
 
 /// The `data` of a JSON:API answer. Some answers wrap the one object there is in a list.
-fn data(answer: &Answer) -> Result<Value, HttpError> {
+fn data(answer: &ResponseBody) -> Result<Value, HttpError> {
     #[derive(Deserialize)]
     struct Document {
         data: OneOrMany,

@@ -222,7 +222,7 @@ impl Clients {
 }
 
 /// What the engine gives to one run of a module, before it is typed.
-pub(crate) struct Run {
+pub(crate) struct ContextParts {
     pub(crate) config: Arc<Value>,
     pub(crate) snapshot: Value,
     pub(crate) variables: Arc<Map<String, Value>>,
@@ -250,7 +250,7 @@ pub struct Context<C = Value, O: ?Sized = Value> {
 }
 
 impl<C: DeserializeOwned, O: ?Sized> Context<C, O> {
-    pub(crate) fn typed(run: Run) -> anyhow::Result<Self> {
+    pub(crate) fn typed(run: ContextParts) -> anyhow::Result<Self> {
         Ok(Self {
             config: typed_config(&run.config)?,
             cancelled: run.cancelled,
@@ -339,7 +339,7 @@ impl<C, O: ?Sized> Deref for Context<C, O> {
 }
 
 /// Saves credentials outside of a message: what a [`ServiceContext`] does with `update_keys`.
-pub(crate) trait KeySink: Send + Sync + 'static {
+pub(crate) trait KeySaver: Send + Sync + 'static {
     fn update_keys(
         self: Arc<Self>,
         keys: Map<String, Value>,
@@ -348,13 +348,13 @@ pub(crate) trait KeySink: Send + Sync + 'static {
 
 /// What the engine gives to hooks and one-time calls, before it is typed.
 #[derive(Clone)]
-pub(crate) struct ServiceRun {
+pub(crate) struct ServiceContextParts {
     pub(crate) function: String,
     pub(crate) config: Arc<Value>,
     pub(crate) variables: Arc<Map<String, Value>>,
     pub(crate) clients: Clients,
     pub(crate) oauth: AuthorizedClient,
-    pub(crate) keys: Arc<dyn KeySink>,
+    pub(crate) keys: Arc<dyn KeySaver>,
 }
 
 /// What hooks, select models, dynamic metadata and verifyCredentials may touch: there is no message, so nothing but
@@ -362,7 +362,7 @@ pub(crate) struct ServiceRun {
 pub struct ServiceContext<C = Value> {
     /// The step's fields and credentials.
     pub config: C,
-    run: ServiceRun,
+    run: ServiceContextParts,
 }
 
 impl<C> std::fmt::Debug for ServiceContext<C> {
@@ -372,7 +372,7 @@ impl<C> std::fmt::Debug for ServiceContext<C> {
 }
 
 impl<C: DeserializeOwned> ServiceContext<C> {
-    pub(crate) fn typed(run: ServiceRun) -> anyhow::Result<Self> {
+    pub(crate) fn typed(run: ServiceContextParts) -> anyhow::Result<Self> {
         Ok(Self {
             config: typed_config(&run.config)?,
             run,
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_configuration_that_does_not_fit_then_the_error_names_the_place_and_not_the_value() {
+    fn a_configuration_error_names_the_field_but_not_the_value() {
         for (config, told) in [
             (
                 serde_json::json!({ "_port": "SECRET", "_kind": "plain" }),

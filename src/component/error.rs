@@ -55,38 +55,38 @@ impl<T, E: Into<anyhow::Error>> ReboundExt<T> for Result<T, E> {
 
 /// Marks an error that the user has been told of already: it went out as an error event where it happened.
 #[derive(Debug)]
-pub(crate) struct Reported(pub(crate) String);
+pub(crate) struct AlreadyReported(pub(crate) String);
 
-impl fmt::Display for Reported {
+impl fmt::Display for AlreadyReported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Reported {}
+impl std::error::Error for AlreadyReported {}
 
 /// What a module's result asks for. The only place that decides.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ModuleOutcome {
     Done,
     Rebound(String),
     Failed,
     /// Failed, and reported already.
-    Reported,
+    AlreadyReported,
 }
 
-impl From<&anyhow::Result<()>> for Outcome {
+impl From<&anyhow::Result<()>> for ModuleOutcome {
     fn from(result: &anyhow::Result<()>) -> Self {
         let Err(error) = result else {
             return Self::Done;
         };
-        if error.is::<Reported>()
+        if error.is::<AlreadyReported>()
             || error
                 .chain()
-                .find_map(|cause| cause.downcast_ref::<Reported>())
+                .find_map(|cause| cause.downcast_ref::<AlreadyReported>())
                 .is_some()
         {
-            return Self::Reported;
+            return Self::AlreadyReported;
         }
         let rebound = error.downcast_ref::<Rebound>();
         if let Some(Rebound(reason)) = rebound.or_else(|| {
@@ -100,7 +100,7 @@ impl From<&anyhow::Result<()>> for Outcome {
             .chain()
             .find_map(|cause| cause.downcast_ref::<oauth2::Error>())
         {
-            Some(cause) if cause.passes() => Self::Rebound(format!("{error:#}")),
+            Some(cause) if cause.is_transient() => Self::Rebound(format!("{error:#}")),
             _ => Self::Failed,
         }
     }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn given_boxes_and_choices_of_yes_and_no_then_they_are_understood_or_refused() {
+    fn check_boxes_and_flags_are_read_or_rejected() {
         let good = [
             (json!("on"), Some(true)),
             (json!(" TRUE "), Some(true)),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn given_numbers_and_their_texts_then_they_are_understood_or_refused() {
+    fn numbers_and_numeric_texts_are_read_or_rejected() {
         let good = [
             (json!(7), Some(7)),
             (json!(" 7 "), Some(7)),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn given_texts_and_lists_then_what_is_empty_is_left_out() {
+    fn empty_texts_and_list_items_are_dropped() {
         table(
             text,
             [
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_choice_then_it_is_one_of_those_there_are_or_the_default() {
+    fn a_choice_is_one_of_the_options_or_the_default() {
         #[derive(Debug, Default, Deserialize, PartialEq)]
         #[serde(rename_all = "camelCase")]
         enum Kind {

@@ -2,7 +2,7 @@
 
 use crate::{
     component::{
-        context::{BoxFuture, Context, Run, ServiceContext, ServiceRun},
+        context::{BoxFuture, Context, ContextParts, ServiceContext, ServiceContextParts},
         message::Message,
         schema::schema_of,
     },
@@ -148,10 +148,11 @@ pub trait Trigger: Send + Sync + 'static {
 
 /// The one object-safe shape that the engine knows.
 pub(crate) trait Module: Send + Sync {
-    fn process(&self, message: Object, run: Run) -> BoxFuture<'_, anyhow::Result<()>>;
-    fn init(&self, run: ServiceRun) -> BoxFuture<'_, anyhow::Result<()>>;
-    fn startup(&self, run: ServiceRun) -> BoxFuture<'_, anyhow::Result<Value>>;
-    fn shutdown(&self, run: ServiceRun, state: Value) -> BoxFuture<'_, anyhow::Result<()>>;
+    fn process(&self, message: Object, run: ContextParts) -> BoxFuture<'_, anyhow::Result<()>>;
+    fn init(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<()>>;
+    fn startup(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<Value>>;
+    fn shutdown(&self, run: ServiceContextParts, state: Value)
+    -> BoxFuture<'_, anyhow::Result<()>>;
     /// The `in` and `out` metadata; a polling trigger takes nothing.
     fn metadata(&self) -> Metadata;
     /// The crate that the module stands in: its log lines are the component's.
@@ -178,13 +179,17 @@ pub(crate) fn crate_of<T>() -> &'static str {
 /// The hooks are the same for both kinds of module.
 macro_rules! hooks {
     () => {
-        fn init(&self, run: ServiceRun) -> BoxFuture<'_, anyhow::Result<()>> {
+        fn init(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
             Box::pin(async move { self.0.init(&ServiceContext::typed(run)?).await })
         }
-        fn startup(&self, run: ServiceRun) -> BoxFuture<'_, anyhow::Result<Value>> {
+        fn startup(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<Value>> {
             Box::pin(async move { self.0.startup(&ServiceContext::typed(run)?).await })
         }
-        fn shutdown(&self, run: ServiceRun, state: Value) -> BoxFuture<'_, anyhow::Result<()>> {
+        fn shutdown(
+            &self,
+            run: ServiceContextParts,
+            state: Value,
+        ) -> BoxFuture<'_, anyhow::Result<()>> {
             Box::pin(async move { self.0.shutdown(&ServiceContext::typed(run)?, state).await })
         }
     };
@@ -193,7 +198,7 @@ macro_rules! hooks {
 struct ActionModule<A>(A);
 
 impl<A: Action> Module for ActionModule<A> {
-    fn process(&self, message: Object, run: Run) -> BoxFuture<'_, anyhow::Result<()>> {
+    fn process(&self, message: Object, run: ContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(async move {
             let message = Message::read(message)?.with_storage(run.clients.object_storage.clone());
             self.0.process(message, Context::typed(run)?).await
@@ -214,7 +219,7 @@ impl<A: Action> Module for ActionModule<A> {
 struct TriggerModule<T>(T);
 
 impl<T: Trigger> Module for TriggerModule<T> {
-    fn process(&self, _message: Object, run: Run) -> BoxFuture<'_, anyhow::Result<()>> {
+    fn process(&self, _message: Object, run: ContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(async move {
             let cx = Context::typed(run)?;
             if let Some(next) = self.0.poll(cx.stored_snapshot()?, &cx).await? {

@@ -2,10 +2,10 @@
 
 use crate::{
     component::{
-        context::{BoxFuture, ServiceContext, ServiceRun},
+        context::{BoxFuture, ServiceContext, ServiceContextParts},
         module::{IntoAction, IntoTrigger, Metadata, Module, action, crate_of},
     },
-    oauth2::{OAuth2, Session, Tools},
+    oauth2::{OAuth2, Session, SessionConfig},
     settings::descriptor::{Credentials, Descriptor, Function},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -44,7 +44,8 @@ impl fmt::Display for Kind {
     }
 }
 
-type ServiceFn<T> = Arc<dyn Fn(ServiceRun) -> BoxFuture<'static, anyhow::Result<T>> + Send + Sync>;
+type ServiceFn<T> =
+    Arc<dyn Fn(ServiceContextParts) -> BoxFuture<'static, anyhow::Result<T>> + Send + Sync>;
 
 /// A component: one line per module of component.json.
 ///
@@ -202,7 +203,7 @@ impl Component {
     }
 
     /// A session for the component's OAuth2 credential; none when it has no such credential.
-    pub(crate) fn session(&self, tools: Tools) -> Option<Session> {
+    pub(crate) fn session(&self, tools: SessionConfig) -> Option<Session> {
         let declared = self
             .descriptor
             .credentials

@@ -3,7 +3,7 @@
 use super::decode::{headers_of, object_id};
 use crate::{
     clients::{
-        http::Limit,
+        http::SizeLimit,
         object_storage::{NOT_CONFIGURED, ObjectStorage, body},
     },
     protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
@@ -106,7 +106,7 @@ impl Bodies {
             .iter()
             .map(|(_, entry)| entry.as_bytes().len())
             .sum::<usize>();
-        let room = Limit {
+        let room = SizeLimit {
             bytes: limit.saturating_add(CIPHER_BLOCK),
             variable: Some(OUTGOING_LIMIT),
         };
@@ -175,7 +175,7 @@ pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
 pub(super) fn fits_whole(message: &Object, encoding: Encoding, limit: usize) -> anyhow::Result<()> {
     let least: usize = message.iter().map(|(_, json)| json.as_bytes().len()).sum();
     if least > limit {
-        fits(encoding.sealed_len(message.text_len()), limit)
+        fits(encoding.encrypted_len(message.text_len()), limit)
     } else {
         Ok(())
     }

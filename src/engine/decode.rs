@@ -1,7 +1,7 @@
 //! From a delivery's bytes to the message that the module sees (wire-contract: Payloads).
 
 use crate::protocol::{
-    Cipher, Encoding, Headers, Incoming, Json, Object,
+    Cipher, Encoding, Headers, IncomingHeaders, Json, Object,
     headers::{OBJECT_ID_HEADER, ROUTING_KEY_HEADER},
 };
 use anyhow::Context as _;
@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 /// besides stays the text that came in.
 pub(super) fn message(
     cipher: &Cipher,
-    incoming: &Incoming,
+    incoming: &IncomingHeaders,
     body: &Bytes,
 ) -> anyhow::Result<Object> {
     let plain = cipher
-        .open(body, Encoding::of(incoming.protocol_version))
+        .decrypt(body, Encoding::of(incoming.protocol_version))
         .context("reading the incoming message")?;
     let mut message = Object::read(plain.into()).context("reading the incoming message")?;
     let headers = message.get("headers").filter(|headers| headers.is_object());
@@ -47,7 +47,7 @@ pub(super) fn error_event(
             anyhow::bail!("`{name}` of the incoming error event is no text")
         };
         let plain = cipher
-            .open(sealed.as_bytes(), Encoding::Base64)
+            .decrypt(sealed.as_bytes(), Encoding::Base64)
             .with_context(|| format!("`{name}` of the incoming error event"))?;
         let plain = Json::checked(plain.into())
             .with_context(|| format!("`{name}` of the incoming error event"))?;
@@ -102,14 +102,14 @@ mod tests {
     }
 
     fn decoded(plain: &str, reply_to: Option<&str>) -> Object {
-        let sealed = cipher().seal(plain.into(), Encoding::Raw);
+        let sealed = cipher().encrypt(plain.into(), Encoding::Raw);
         let mut headers = Headers::from_iter([("protocolVersion".to_owned(), 2.into())]);
         headers.extend(reply_to.map(|key| ("reply_to".to_owned(), key.into())));
-        message(&cipher(), &Incoming::read(&headers), &sealed.into()).unwrap()
+        message(&cipher(), &IncomingHeaders::read(&headers), &sealed.into()).unwrap()
     }
 
     #[test]
-    fn half_a_surrogate_pair_in_a_header_costs_no_header_and_goes_on_as_it_came() {
+    fn a_lone_surrogate_in_a_header_is_passed_on_unchanged() {
         let plain = r#"{"headers":{"a":1,"b":"\ud83d","\ude00":[2]},"body":{"c":"\ud83d"}}"#;
         let message = decoded(plain, None);
         assert_eq!(message.to_vec(), plain.as_bytes());
@@ -158,7 +158,7 @@ mod tests {
         };
         let event = |input: String| {
             let sealed = |plain: String| {
-                String::from_utf8(cipher().seal(plain.into(), Encoding::Base64)).unwrap()
+                String::from_utf8(cipher().encrypt(plain.into(), Encoding::Base64)).unwrap()
             };
             let body = json!({ "error": sealed(r#"{"message":"x"}"#.into()), "errorInput": sealed(input) });
             error_event(&cipher(), &Headers::new(), &body.to_string().into())

@@ -8,11 +8,11 @@ use crate::{
     broker::transport::{Publication, Receipt, Route, Transport},
     component::{
         context::{BoxFuture, Event, EventSink, Taken},
-        error::Reported,
+        error::AlreadyReported,
         message::HttpReply,
     },
-    oauth2::{Store, StoreError, Trouble},
-    protocol::{Encoding, ErrorReport, Headers, Incoming, Json, Object},
+    oauth2::{CredentialStore, CredentialWarning, StoreError},
+    protocol::{Encoding, ErrorReport, Headers, IncomingHeaders, Json, Object},
 };
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -59,7 +59,7 @@ impl Hold {
 pub(super) struct Flight<T: Transport> {
     pub(super) engine: Arc<Engine<T>>,
     pub(super) number: u64,
-    pub(super) incoming: Incoming,
+    pub(super) incoming: IncomingHeaders,
     /// The headers that every event carries.
     base: Headers,
     /// The message as it came, for error events and rebounds.
@@ -78,7 +78,7 @@ impl<T: Transport> Flight<T> {
     pub(super) fn new(
         engine: Arc<Engine<T>>,
         number: u64,
-        incoming: Incoming,
+        incoming: IncomingHeaders,
         body: Bytes,
     ) -> Arc<Self> {
         let base = incoming.base_table(&engine.identity, &engine.additional_headers, now_ms());
@@ -129,7 +129,7 @@ impl<T: Transport> Flight<T> {
         let report = ErrorReport::of(&error);
         // Where even this fails, it has been logged.
         let _ = self.report(&report).await;
-        Reported(report.message).into()
+        AlreadyReported(report.message).into()
     }
 
     pub(super) fn headers(&self) -> Headers {
@@ -246,7 +246,7 @@ impl<T: Transport> Flight<T> {
     }
 
     fn sealed(&self, plain: Vec<u8>, encoding: Encoding) -> anyhow::Result<Bytes> {
-        let body = self.engine.cipher.seal(plain, encoding);
+        let body = self.engine.cipher.encrypt(plain, encoding);
         let limit = self.engine.settings.outgoing_size_limit;
         bodies::fits(body.len(), limit)?;
         Ok(body.into())
@@ -297,7 +297,7 @@ impl<T: Transport> Flight<T> {
                 let mut headers = self.headers();
                 headers.insert("end".into(), now_ms().into());
                 headers.insert("protocolVersion".into(), version.into());
-                let body = engine.cipher.seal(plain, Encoding::of(version));
+                let body = engine.cipher.encrypt(plain, Encoding::of(version));
                 self.publish(Route::UpdateKeys, headers, body).await?;
                 taken.store(true, Ordering::SeqCst);
                 engine.step.merge_keys(keys);
@@ -408,7 +408,7 @@ impl<T: Transport> Flight<T> {
 }
 
 /// Tokens that were refreshed for this message.
-impl<T: Transport> Store for Flight<T> {
+impl<T: Transport> CredentialStore for Flight<T> {
     fn config(&self) -> Arc<Value> {
         self.engine.step.config()
     }
@@ -435,7 +435,7 @@ impl<T: Transport> Store for Flight<T> {
     }
 
     /// An error event without an end: the message goes on, and its own reply comes.
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
         let report = ErrorReport {
             name: trouble.name.to_owned(),
             ..ErrorReport::new(trouble.message)

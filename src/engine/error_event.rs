@@ -8,8 +8,8 @@ use super::{
     now_ms,
 };
 use crate::{
-    broker::transport::{Fault, Publication, PublishError, Receipt, Route, Transport},
-    protocol::{Encoding, ErrorReport, Headers, cut, error_body},
+    broker::transport::{Publication, PublishError, PublishErrorKind, Receipt, Route, Transport},
+    protocol::{Encoding, ErrorReport, Headers, error_body, truncated},
 };
 use std::sync::atomic::Ordering;
 
@@ -71,12 +71,12 @@ impl Part {
     }
 
     /// Whether leaving it out can help.
-    fn helps(self, fault: Fault) -> bool {
+    fn helps(self, fault: PublishErrorKind) -> bool {
         match fault {
-            Fault::Headers => !matches!(self, Self::Input | Self::Texts),
+            PublishErrorKind::HeadersTooLarge => !matches!(self, Self::Input | Self::Texts),
             // Only one that fills a frame alone is worth its loss.
-            Fault::Refused => self != Self::Parent,
-            Fault::Unbound | Fault::Closed | Fault::Other => false,
+            PublishErrorKind::Rejected => self != Self::Parent,
+            PublishErrorKind::Unbound | PublishErrorKind::Closed | PublishErrorKind::Other => false,
         }
     }
 }
@@ -108,7 +108,7 @@ impl Cuts {
     }
 
     /// Leaves out the next part that can help; false when there is none.
-    fn cut(&mut self, fault: Fault) -> bool {
+    fn cut(&mut self, fault: PublishErrorKind) -> bool {
         let next = self.left.iter().position(|part| part.helps(fault));
         if let Some(next) = next {
             self.made.push(self.left.remove(next));
@@ -125,7 +125,7 @@ impl Cuts {
         let mut report = report.clone();
         if self.are(Part::Texts) {
             for text in [&mut report.name, &mut report.message, &mut report.stack] {
-                *text = cut(text, CUT_TEXT).into_owned();
+                *text = truncated(text, CUT_TEXT).into_owned();
             }
         }
         if !self.made.is_empty() {
@@ -179,7 +179,7 @@ impl<T: Transport> Flight<T> {
                 // Of a failure that nobody could be told of, the message at least is not acknowledged.
                 self.failed.store(true, Ordering::SeqCst);
             }
-            if error.fault == Fault::Closed || self.engine.abandoned.is_cancelled() {
+            if error.fault == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {
                 tracing::info!(
                     "An error event was not published before the stop; its message comes again"
                 );
@@ -196,7 +196,7 @@ impl<T: Transport> Flight<T> {
         let key = self.incoming.reply_to.clone().filter(|_| replies)?;
         let mut headers = headers.clone();
         headers.insert("x-eio-error-response".into(), true.into());
-        let body = report.seal(&self.engine.cipher).into();
+        let body = report.encrypt(&self.engine.cipher).into();
         Some(self.engine.transport.publish(Publication {
             route: Route::Reply(key),
             headers,
@@ -213,7 +213,7 @@ impl<T: Transport> Flight<T> {
         let mut cuts = Cuts::none(report, headers, &self.incoming.meta);
         let input = self.incoming_encoding().text_len(self.body.len());
         if input > self.engine.settings.outgoing_size_limit.max(LARGEST_ERROR)
-            && cuts.cut(Fault::Refused)
+            && cuts.cut(PublishErrorKind::Rejected)
         {
             tracing::warn!(
                 size = input,
@@ -239,7 +239,7 @@ impl<T: Transport> Flight<T> {
 
     fn error_body(&self, report: &ErrorReport, without_input: bool) -> Vec<u8> {
         let input = (!without_input).then_some((&*self.body, self.incoming_encoding()));
-        error_body(&report.seal(&self.engine.cipher), input)
+        error_body(&report.encrypt(&self.engine.cipher), input)
     }
 
     fn incoming_encoding(&self) -> Encoding {
@@ -272,7 +272,7 @@ impl<T: Transport> Flight<T> {
 /// The error in full, since it is told nowhere else.
 fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
     let [name, message, stack] =
-        [&report.name, &report.message, &report.stack].map(|text| cut(text, LOGGED_TEXT));
+        [&report.name, &report.message, &report.stack].map(|text| truncated(text, LOGGED_TEXT));
     let end = match fate {
         Fate::Fails => "its message is rejected",
         Fate::GoesOn => "its message goes on",

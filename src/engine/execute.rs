@@ -7,13 +7,13 @@ use super::{
     in_flight::Arrival,
 };
 use crate::{
-    broker::transport::{Delivery, Settled, Transport, Verdict},
+    broker::transport::{Delivery, SettleOutcome, Transport, Verdict},
     component::{
-        context::{Emitter, Event, Run},
-        error::Outcome,
+        context::{ContextParts, Emitter, Event},
+        error::ModuleOutcome,
     },
     oauth2::AuthorizedClient,
-    protocol::{ErrorReport, Incoming, Object},
+    protocol::{ErrorReport, IncomingHeaders, Object},
 };
 use std::{sync::Arc, time::Duration};
 use tracing::Instrument;
@@ -30,7 +30,7 @@ impl<T: Transport> Engine<T> {
         arrival: Arrival,
     ) {
         self.metrics.received.add(1);
-        let incoming = Incoming::read(&delivery.headers);
+        let incoming = IncomingHeaders::read(&delivery.headers);
         let span = tracing::info_span!(
             "message",
             threadId = incoming.thread_id,
@@ -43,9 +43,9 @@ impl<T: Transport> Engine<T> {
                     let body = delivery.body.clone();
                     let flight = Flight::new(self.clone(), number, incoming, body);
                     let verdict = if self.work(&flight, &delivery).await {
-                        Verdict::Reject
+                        Verdict::Rejected
                     } else {
-                        Verdict::Ack
+                        Verdict::Acknowledged
                     };
                     self.settle(number, verdict).await;
                 }
@@ -102,7 +102,7 @@ impl<T: Transport> Engine<T> {
 
     /// Runs the module. A panic is an error like any other.
     async fn process(&self, flight: &Arc<Flight<T>>, message: Object) -> anyhow::Result<()> {
-        let run = Run {
+        let run = ContextParts {
             config: self.step.config(),
             snapshot: self.step.snapshot(),
             variables: self.step.variables.clone(),
@@ -126,18 +126,18 @@ impl<T: Transport> Engine<T> {
 
     async fn report_outcome(&self, flight: &Arc<Flight<T>>, result: anyhow::Result<()>) {
         let Err(error) = &result else { return };
-        match Outcome::from(&result) {
-            Outcome::Done => {}
-            Outcome::Reported => {
+        match ModuleOutcome::from(&result) {
+            ModuleOutcome::Done => {}
+            ModuleOutcome::AlreadyReported => {
                 tracing::error!("The module failed after an error that it was told of");
             }
-            Outcome::Failed => {
+            ModuleOutcome::Failed => {
                 // The text is for the user: it may tell of message contents, so it is not logged.
                 tracing::error!("The module failed; its error event says why");
                 // Where even this fails, it has been logged.
                 let _ = flight.report(&ErrorReport::of(error)).await;
             }
-            Outcome::Rebound(reason) => {
+            ModuleOutcome::Rebound(reason) => {
                 tracing::info!("The message is to come again later");
                 // Likewise.
                 let _ = async { flight.emit(Event::Rebound(reason)).await?.await }.await;
@@ -152,9 +152,9 @@ impl<T: Transport> Engine<T> {
         let settled = self.transport.settle(&work.origin, verdict).await;
         self.in_flight.settled(work, settled);
         match (settled, verdict) {
-            (Settled::Sent, Verdict::Ack) => self.metrics.acknowledged.add(1),
-            (Settled::Sent, Verdict::Reject) => self.metrics.rejected.add(1),
-            (Settled::Lost | Settled::Unclear, _) => {
+            (SettleOutcome::Sent, Verdict::Acknowledged) => self.metrics.acknowledged.add(1),
+            (SettleOutcome::Sent, Verdict::Rejected) => self.metrics.rejected.add(1),
+            (SettleOutcome::NotSent | SettleOutcome::Unknown, _) => {
                 self.metrics.unsettled.add(1);
                 tracing::info!(
                     "The connection went before the message was settled; it will come again"

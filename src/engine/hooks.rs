@@ -2,7 +2,7 @@
 
 use crate::{
     clients::platform::Platform,
-    component::{context::ServiceRun, module::Module},
+    component::{context::ServiceContextParts, module::Module},
     protocol::Json,
 };
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use std::{any::Any, panic::AssertUnwindSafe};
 /// Runs the startup hook and stores what it returns; an empty result is stored as `{}`.
 pub(super) async fn startup(
     module: &dyn Module,
-    run: ServiceRun,
+    run: ServiceContextParts,
     platform: &Platform,
 ) -> anyhow::Result<()> {
     let state = caught(async { module.startup(run).await })
@@ -33,7 +33,7 @@ pub(super) async fn startup(
 /// Runs the shutdown hook with what the startup hook stored, and forgets that.
 pub(super) async fn shutdown(
     module: &dyn Module,
-    run: ServiceRun,
+    run: ServiceContextParts,
     platform: &Platform,
 ) -> anyhow::Result<()> {
     let state = platform

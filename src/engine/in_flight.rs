@@ -22,7 +22,7 @@
 
 mod memory;
 
-use crate::broker::transport::{Delivery, Generation, Settled, Verdict};
+use crate::broker::transport::{Delivery, Generation, SettleOutcome, Verdict};
 use memory::{Mark, Marks, Memory, Past, Remembered, UNSENT};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -180,7 +180,7 @@ impl<O> InFlight<O> {
         })
     }
 
-    pub(crate) fn settled(&self, work: Settling<O>, settled: Settled) {
+    pub(crate) fn settled(&self, work: Settling<O>, settled: SettleOutcome) {
         let Settling {
             number,
             mark,
@@ -191,11 +191,11 @@ impl<O> InFlight<O> {
         let mut state = self.state();
         let is_open = state.settling.remove(&number).is_some();
         match settled {
-            Settled::Sent => state.memory.sent(mark, &generation),
-            Settled::Unclear => {}
+            SettleOutcome::Sent => state.memory.sent(mark, &generation),
+            SettleOutcome::Unknown => {}
             // A redelivery was quicker, and has counted as this work already.
-            Settled::Lost if !is_open => {}
-            Settled::Lost => {
+            SettleOutcome::NotSent if !is_open => {}
+            SettleOutcome::NotSent => {
                 if let Some(Remembered::Finished { .. }) = state.memory.get(mark) {
                     state.memory.remove(mark);
                 }

@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) received: Counter,
     pub(crate) acknowledged: Counter,
     pub(crate) rejected: Counter,
-    /// Settled as before without being worked on again.
+    /// SettleOutcome as before without being worked on again.
     pub(crate) repeats: Counter,
     /// Settlements that did not reach the broker.
     pub(crate) unsettled: Counter,

@@ -26,7 +26,7 @@ use crate::{
     },
     component::{Component, context::Clients, module::Module},
     engine::metrics::Metrics,
-    oauth2::{RefreshLock, Session, Tools},
+    oauth2::{RefreshLock, Session, SessionConfig},
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
     settings::{self, Mode, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
 };
@@ -194,9 +194,9 @@ pub(crate) fn tools(
     direct: reqwest::Client,
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
-) -> Tools {
+) -> SessionConfig {
     let owner = format!("{}/{}", identity.flow_id, identity.step_id);
-    Tools {
+    SessionConfig {
         direct,
         environment: Arc::new(settings::environment),
         mode,
@@ -243,7 +243,7 @@ struct Start {
     run: RunSettings,
     cipher: Cipher,
     clients: Clients,
-    tools: Tools,
+    tools: SessionConfig,
 }
 
 /// What is known once the platform has been asked.
@@ -359,7 +359,7 @@ impl Start {
 
     /// Tells the platform why the step cannot start, within bounds (wire-contract: Start-up failures).
     async fn report(&self, transport: &impl Transport, error: &anyhow::Error) {
-        let sealed = ErrorReport::of(error).seal(&self.cipher);
+        let sealed = ErrorReport::of(error).encrypt(&self.cipher);
         let publication = Publication {
             route: Route::Error,
             headers: start_up_table(&self.identity, &self.additional_headers),
@@ -553,7 +553,7 @@ impl<T: Transport> Engine<T> {
 fn is_away(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<PlatformError>()
-        .is_some_and(PlatformError::is_passing)
+        .is_some_and(PlatformError::is_transient)
 }
 
 /// A token that has been refreshed must be saved before the process ends.

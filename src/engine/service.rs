@@ -7,8 +7,8 @@ use crate::{
     },
     component::{
         Component, Verified,
-        context::{Clients, ServiceRun},
-        error::Outcome,
+        context::{Clients, ServiceContextParts},
+        error::ModuleOutcome,
     },
     engine::{Account, AccountStore, Step, storage, tools},
     settings::{Method, ServiceSettings, ServiceStart},
@@ -35,8 +35,8 @@ pub(crate) async fn serve(
             }
             (target, answer(*settings, component, &direct).await)
         }
-        ServiceStart::Refused(target, problem) => (target, Err(anyhow::anyhow!(problem))),
-        ServiceStart::Fatal(problem) => anyhow::bail!(problem),
+        ServiceStart::Invalid(target, problem) => (target, Err(anyhow::anyhow!(problem))),
+        ServiceStart::NoResultTarget(problem) => anyhow::bail!(problem),
     };
     let (status, data) = match result {
         Ok(data) => ("success", data),
@@ -104,7 +104,7 @@ async fn answer(
 async fn dispatch(
     component: &Component,
     method: &Method,
-    run: impl Fn(&str) -> ServiceRun,
+    run: impl Fn(&str) -> ServiceContextParts,
 ) -> anyhow::Result<Value> {
     match method {
         Method::VerifyCredentials => {
@@ -144,8 +144,8 @@ async fn dispatch(
 /// that may pass is none: trouble on the network must not have users connect again.
 fn not_verified(error: anyhow::Error) -> anyhow::Result<Value> {
     let result = Err(error);
-    match Outcome::from(&result) {
-        Outcome::Rebound(reason) => {
+    match ModuleOutcome::from(&result) {
+        ModuleOutcome::Rebound(reason) => {
             anyhow::bail!("the credentials could not be checked now: {reason}")
         }
         _ => {

@@ -2,8 +2,8 @@
 
 use crate::{
     clients::platform::{Platform, PlatformError, StepData},
-    component::context::{BoxFuture, Clients, KeySink, ServiceRun},
-    oauth2::{AuthorizedClient, Session, Store, StoreError, Trouble},
+    component::context::{BoxFuture, Clients, KeySaver, ServiceContextParts},
+    oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
 };
 use anyhow::Context as _;
 use reqwest::StatusCode;
@@ -16,7 +16,7 @@ pub(crate) struct Step {
     config: RwLock<Arc<Value>>,
     /// Locked while a change is made and queued, so that the platform sees changes in the order they were made.
     pub(super) snapshot: Mutex<Value>,
-    /// Held while credentials are saved and merged, so that the account and this process end with the same ones.
+    /// LockGuard while credentials are saved and merged, so that the account and this process end with the same ones.
     pub(super) saving: tokio::sync::Mutex<()>,
     pub(crate) variables: Arc<Map<String, Value>>,
     pub(crate) is_passthrough: bool,
@@ -215,8 +215,12 @@ impl AccountStore {
     }
 
     /// What a hook or a call of `function` may touch.
-    pub(crate) fn service_run(self: &Arc<Self>, function: &str, clients: &Clients) -> ServiceRun {
-        ServiceRun {
+    pub(crate) fn service_run(
+        self: &Arc<Self>,
+        function: &str,
+        clients: &Clients,
+    ) -> ServiceContextParts {
+        ServiceContextParts {
             function: function.to_owned(),
             config: self.account.step.config(),
             variables: self.account.step.variables.clone(),
@@ -239,7 +243,7 @@ impl AccountStore {
     }
 }
 
-impl KeySink for AccountStore {
+impl KeySaver for AccountStore {
     fn update_keys(
         self: Arc<Self>,
         keys: Map<String, Value>,
@@ -258,7 +262,7 @@ impl KeySink for AccountStore {
     }
 }
 
-impl Store for AccountStore {
+impl CredentialStore for AccountStore {
     fn config(&self) -> Arc<Value> {
         self.account.step.config()
     }
@@ -294,7 +298,7 @@ impl Store for AccountStore {
     }
 
     /// There is no message that an event could belong to; it stands in the log.
-    fn report(&self, _: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 

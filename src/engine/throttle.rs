@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_go_in_the_order_they_came() {
+    async fn waiters_proceed_in_order() {
         let throttle = Throttle::new(1, Duration::from_millis(100));
         let start = Instant::now();
         let turns = (0..4).map(|n| {

@@ -18,11 +18,11 @@ pub trait RefreshLock: Send + Sync + 'static {
         &'a self,
         name: &'a str,
         wait: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>>;
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>>;
 }
 
 /// A lock that is held. Dropping it releases it.
-pub trait Held: Send + Sync {
+pub trait LockGuard: Send + Sync {
     /// False from when it is known that the lock is lost, though nobody has released it. Who has to be sure asks right
     /// before the step that the lock protects.
     fn is_held(&self) -> bool;

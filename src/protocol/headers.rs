@@ -9,7 +9,7 @@ pub type Headers = Map<String, Value>;
 pub const OBJECT_ID_HEADER: &str = "x-ipaas-object-storage-id";
 /// The member of a message's `headers` that names a routing key of its own, in any letter case (wire-contract: Data events).
 pub const ROUTING_KEY_HEADER: &str = "x-eio-routing-key";
-/// Headers with this prefix, in any letter case, travel from step to step (wire-contract: Incoming headers).
+/// Headers with this prefix, in any letter case, travel from step to step (wire-contract: IncomingHeaders headers).
 pub const META_PREFIX: &str = "x-eio-meta-";
 
 /// Who is speaking: the step and the execution this process was started for.
@@ -51,9 +51,9 @@ impl StepIdentity {
     }
 }
 
-/// What an incoming message's header table says (wire-contract: Incoming headers).
+/// What an incoming message's header table says (wire-contract: IncomingHeaders headers).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Incoming {
+pub struct IncomingHeaders {
     /// `messageId`: becomes the `parentMessageId` of everything emitted. It may be missing.
     pub message_id: Option<String>,
     /// `threadId`, else `x-eio-meta-trace-id`, else a new uuid.
@@ -70,7 +70,7 @@ pub struct Incoming {
     pub meta: Headers,
 }
 
-impl Incoming {
+impl IncomingHeaders {
     /// Reads a header table; nothing in it is required.
     #[must_use]
     pub fn read(headers: &Headers) -> Self {

@@ -16,7 +16,7 @@ mod tests;
 
 pub use log::LogSettings;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
-pub use reader::{Problem, Problems};
+pub use reader::{InvalidVariable, SettingsError};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 
 pub(crate) use memory::share_of_one_body;

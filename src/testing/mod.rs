@@ -6,13 +6,17 @@ use crate::{
     clients::http,
     component::{
         Component, Verified,
-        context::{self, BoxFuture, Clients, Emitter, EventSink, KeySink, Run, ServiceRun, Taken},
-        error::Outcome,
+        context::{
+            self, BoxFuture, Clients, ContextParts, Emitter, EventSink, KeySaver,
+            ServiceContextParts, Taken,
+        },
+        error::ModuleOutcome,
         message::HttpReply,
     },
     engine::storage,
     oauth2::{
-        AuthorizedClient, Environment, RefreshLock, Session, Store, StoreError, Tools, Trouble,
+        AuthorizedClient, CredentialStore, CredentialWarning, Environment, RefreshLock, Session,
+        SessionConfig, StoreError,
     },
     protocol::{Json, Object, StepIdentity},
     settings::{self, ObjectStorageSettings},
@@ -224,7 +228,7 @@ impl<'a> Harness<'a> {
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
         let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
-        let run = Run {
+        let run = ContextParts {
             config: recorder.config(),
             snapshot: self.snapshot,
             variables: Arc::new(self.variables),
@@ -239,10 +243,10 @@ impl<'a> Harness<'a> {
             session.close().await;
         }
         let mut events = std::mem::take(&mut *recorder.events());
-        match Outcome::from(&result) {
-            Outcome::Done | Outcome::Reported => {}
-            Outcome::Rebound(reason) => events.push(Event::Rebound(reason)),
-            Outcome::Failed => events.extend(
+        match ModuleOutcome::from(&result) {
+            ModuleOutcome::Done | ModuleOutcome::AlreadyReported => {}
+            ModuleOutcome::Rebound(reason) => events.push(Event::Rebound(reason)),
+            ModuleOutcome::Failed => events.extend(
                 result
                     .as_ref()
                     .err()
@@ -329,12 +333,12 @@ impl<'a> Harness<'a> {
 
     async fn call<T>(
         self,
-        call: impl AsyncFnOnce(ServiceRun) -> anyhow::Result<T>,
+        call: impl AsyncFnOnce(ServiceContextParts) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
         let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
-        let answer = call(ServiceRun {
+        let answer = call(ServiceContextParts {
             function: self.function.to_owned(),
             config: recorder.config(),
             variables: Arc::new(self.variables),
@@ -370,7 +374,7 @@ fn session(
         Arc::new(move |name| environment.get(name).cloned())
     };
     let direct = http::client_without_redirects()?;
-    let tools = Tools {
+    let tools = SessionConfig {
         direct,
         environment,
         mode: None,
@@ -436,7 +440,7 @@ impl Recorder {
     }
 }
 
-impl Store for Recorder {
+impl CredentialStore for Recorder {
     fn config(&self) -> Arc<Value> {
         self.config
             .lock()
@@ -461,7 +465,7 @@ impl Store for Recorder {
         self.merge(keys);
     }
 
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
         self.events().push(Event::Error(trouble.message));
         Box::pin(std::future::ready(()))
     }
@@ -498,7 +502,7 @@ impl EventSink for Recorder {
     }
 }
 
-impl KeySink for Recorder {
+impl KeySaver for Recorder {
     fn update_keys(
         self: Arc<Self>,
         keys: Map<String, Value>,

@@ -212,8 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_return_on_another_messages_confirm_when_settled_then_it_counts_for_its_own_message()
-    {
+    fn a_return_on_another_confirm_counts_for_its_own_message() {
         let mut ledger = ledger();
         let fates = ledger.settle(vec![
             (3, Answer::Ack(returned("nowhere", "b"))),
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_return_before_its_messages_confirm_when_settled_then_it_is_remembered() {
+    fn a_return_before_its_confirm_is_remembered() {
         let mut ledger = ledger();
         assert_eq!(
             names(ledger.settle(vec![(1, Answer::Nack(returned("nowhere", "b")))])),
@@ -238,8 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_return_that_fits_no_message_when_settled_then_its_bearer_is_not_taken_for_delivered()
-    {
+    fn an_unmatched_return_counts_for_the_confirm_that_carries_it() {
         let mut ledger = ledger();
         assert_eq!(
             names(ledger.settle(vec![(1, Answer::Ack(returned("other", "z")))])),

@@ -5,7 +5,7 @@ use super::{
     table,
 };
 use crate::{
-    broker::transport::{Delivery, Generation, ReboundLimit, Settled, Verdict},
+    broker::transport::{Delivery, Generation, ReboundLimitExceeded, SettleOutcome, Verdict},
     settings::AmqpSettings,
 };
 use bytes::Bytes;
@@ -64,11 +64,11 @@ pub(super) fn receive(
 
 impl Origin {
     /// Settles on the delivery's own channel; when that is gone, the verdict is lost.
-    pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> Settled {
+    pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> SettleOutcome {
         let sent = async {
             match verdict {
-                Verdict::Ack => self.acker.ack(BasicAckOptions { multiple: false }).await,
-                Verdict::Reject => {
+                Verdict::Acknowledged => self.acker.ack(BasicAckOptions { multiple: false }).await,
+                Verdict::Rejected => {
                     self.acker
                         .reject(BasicRejectOptions { requeue: false })
                         .await
@@ -77,9 +77,9 @@ impl Origin {
         };
         // `Ok(false)` is lapin's way to say that nothing was sent.
         match timeout(limit, sent).await {
-            Ok(Ok(true)) => Settled::Sent,
-            Ok(Ok(false)) => Settled::Lost,
-            Ok(Err(_)) | Err(_) => Settled::Unclear,
+            Ok(Ok(true)) => SettleOutcome::Sent,
+            Ok(Ok(false)) => SettleOutcome::NotSent,
+            Ok(Err(_)) | Err(_) => SettleOutcome::Unknown,
         }
     }
 
@@ -90,11 +90,11 @@ impl Origin {
         user: &str,
         body: Bytes,
         reason: &str,
-    ) -> Result<Outgoing, ReboundLimit> {
+    ) -> Result<Outgoing, ReboundLimitExceeded> {
         let mut headers = self.properties.headers().clone().unwrap_or_default();
         let iteration = next_iteration(&headers);
         if iteration > i64::from(settings.rebound_limit) {
-            return Err(ReboundLimit);
+            return Err(ReboundLimitExceeded);
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_an_iteration_when_asked_for_the_expiration_then_it_doubles_up_to_the_brokers_limit() {
+    fn rebound_expiration_doubles_up_to_the_broker_limit() {
         for (initial, iteration, expected) in [
             (15_000, 1, 15_000),
             (15_000, 2, 30_000),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_previous_iteration_when_counted_then_any_number_counts_and_a_text_does_not() {
+    fn any_numeric_rebound_iteration_counts_and_text_does_not() {
         for (previous, expected) in [
             (None, 1),
             (Some(AMQPValue::ShortShortInt(1)), 2),
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn given_a_long_reason_when_truncated_then_it_ends_between_characters() {
+    fn a_long_rebound_reason_is_truncated_at_a_character_boundary() {
         let reason = format!("{}ü", "x".repeat(REASON_LIMIT - 1));
         assert_eq!(shortened(&reason), "x".repeat(REASON_LIMIT - 1));
         assert_eq!(shortened("short"), "short");
     }
 
     #[test]
-    fn given_another_users_message_when_rebound_then_only_the_name_is_dropped() {
+    fn a_rebound_drops_only_the_user_id_of_another_user() {
         let properties = BasicProperties::default()
             .with_user_id("somebody".into())
             .with_priority(3)

@@ -1,6 +1,6 @@
 //! What went wrong with the broker, whether waiting mends it, and what the reader can do.
 
-use crate::broker::transport::Fault;
+use crate::broker::transport::PublishErrorKind;
 use lapin::{Error, ErrorKind};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
@@ -49,11 +49,11 @@ pub(super) fn is_about_the_message(error: &Error) -> bool {
 
 /// What is wrong with a message that the broker has closed the channel for. Less of it does not help where the user has
 /// no permission for its routing key.
-pub(super) fn fault_of_the_message(error: &Error) -> Fault {
+pub(super) fn fault_of_the_message(error: &Error) -> PublishErrorKind {
     if code(error) == Some(403) {
-        Fault::Other
+        PublishErrorKind::Other
     } else {
-        Fault::Refused
+        PublishErrorKind::Rejected
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn given_an_answer_of_the_broker_when_sorted_then_only_what_waiting_cannot_mend_is_final() {
+    fn only_permanent_broker_errors_are_final() {
         for (error, expected) in [
             (
                 protocol(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_final_answer_when_described_then_it_says_what_to_check() {
+    fn a_permanent_error_says_what_to_check() {
         for (error, remedy) in [
             (
                 protocol(403, "ACCESS_REFUSED - Login was refused"),

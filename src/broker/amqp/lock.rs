@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     broker::transport::TransportError,
-    oauth2::{Held, LockError, RefreshLock},
+    oauth2::{LockError, LockGuard, RefreshLock},
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::BoxFuture;
@@ -81,7 +81,7 @@ impl RefreshLock for BrokerLocks {
         &'a self,
         name: &'a str,
         wait: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         let shared = self.0.clone();
         Box::pin(async move {
             // The work has a task of its own. Cut off half-way it could leave a queue that nobody knows of.
@@ -89,7 +89,7 @@ impl RefreshLock for BrokerLocks {
             let (tasks, runtime) = (shared.tasks.clone(), shared.runtime.clone());
             tasks.spawn_on(shared.answer(name.to_owned(), wait, answer), &runtime);
             match outcome.await {
-                Ok(Ok(held)) => Ok(Box::new(held) as Box<dyn Held>),
+                Ok(Ok(held)) => Ok(Box::new(held) as Box<dyn LockGuard>),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(LockError::Unavailable(SHUTDOWN.into())),
             }
@@ -121,7 +121,7 @@ impl RefreshLock for LoneLocks {
         &'a self,
         name: &'a str,
         wait: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         self.locks.acquire(name, wait)
     }
 }
@@ -336,7 +336,7 @@ struct Holding {
     claim: Option<Claim>,
 }
 
-impl Held for Holding {
+impl LockGuard for Holding {
     fn is_held(&self) -> bool {
         let connected = |claim: &Claim| {
             claim.connection.status().connected() && claim.channel.status().connected()

@@ -26,8 +26,8 @@ pub(crate) use lock::{BrokerLocks, LoneLocks};
 
 use crate::{
     broker::transport::{
-        Deliveries, Fault, Publication, PublishError, ReboundLimit, Receipt, Route, Settled,
-        Transport, TransportError, Verdict,
+        Deliveries, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Receipt,
+        Route, SettleOutcome, Transport, TransportError, Verdict,
     },
     settings::AmqpSettings,
 };
@@ -256,10 +256,10 @@ impl Transport for Amqp {
         let purpose = purpose(&route);
         let outgoing = self
             .routing_key(route)
-            .map_err(|cause| (Fault::Other, cause))
+            .map_err(|cause| (PublishErrorKind::Other, cause))
             .and_then(|key| {
-                let headers =
-                    table::from_json(&headers).map_err(|cause| (Fault::Headers, cause))?;
+                let headers = table::from_json(&headers)
+                    .map_err(|cause| (PublishErrorKind::HeadersTooLarge, cause))?;
                 Ok(Outgoing::event(
                     purpose,
                     key,
@@ -285,17 +285,22 @@ impl Transport for Amqp {
         }
     }
 
-    fn rebound(&self, origin: &Origin, body: Bytes, reason: &str) -> Result<Receipt, ReboundLimit> {
+    fn rebound(
+        &self,
+        origin: &Origin,
+        body: Bytes,
+        reason: &str,
+    ) -> Result<Receipt, ReboundLimitExceeded> {
         let outgoing = origin.rebound(&self.settings, self.connector.user(), body, reason)?;
         Ok(self.publisher.send(outgoing))
     }
 
-    async fn settle(&self, origin: &Origin, verdict: Verdict) -> Settled {
+    async fn settle(&self, origin: &Origin, verdict: Verdict) -> SettleOutcome {
         // Once publishing is over, a message may have failed of that alone, and nobody was told: it has to come again.
         if self.closing.is_cancelled()
-            || (verdict == Verdict::Reject && self.fatal.borrow().is_some())
+            || (verdict == Verdict::Rejected && self.fatal.borrow().is_some())
         {
-            return Settled::Lost;
+            return SettleOutcome::NotSent;
         }
         origin.settle(verdict, ANSWER_TIMEOUT).await
     }

@@ -4,7 +4,7 @@ use super::{
     confirms::{Mark, message_id},
     table,
 };
-use crate::broker::transport::{Fault, PublishError, Receipt};
+use crate::broker::transport::{PublishError, PublishErrorKind, Receipt};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
@@ -94,7 +94,7 @@ impl Publisher {
                 return refused(PublishError {
                     message_id,
                     cause,
-                    fault: Fault::Other,
+                    fault: PublishErrorKind::Other,
                 });
             }
         };
@@ -157,7 +157,7 @@ pub(super) enum Setback {
     /// No queue is bound any more where one was.
     Unbound,
     /// The broker closed the channel because of a message, perhaps this one.
-    Invalid(String, Fault),
+    Invalid(String, PublishErrorKind),
     /// The connection broke before the confirm came.
     Unconfirmed(String),
 }
@@ -266,7 +266,7 @@ impl Job {
         let _ = self.receipt.send(Ok(()));
     }
 
-    pub(super) fn fail(self, fault: Fault, cause: String) {
+    pub(super) fn fail(self, fault: PublishErrorKind, cause: String) {
         let _ = self.receipt.send(Err(PublishError {
             message_id: self.mark.message_id,
             cause,
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn given_failed_tries_when_counted_then_the_pause_doubles_up_to_the_limit() {
+    fn the_retry_delay_doubles_up_to_the_limit() {
         let policy = policy(None);
         for (tries, millis) in [
             (1, 100),
@@ -347,13 +347,21 @@ mod tests {
     }
 
     #[test]
-    fn given_a_limit_of_attempts_when_counted_then_it_is_that_of_tries_in_all() {
+    fn the_attempt_limit_counts_all_attempts() {
         for (attempts, setback, tries) in [
             (Some(1), Setback::Nacked, 1),
             (Some(3), Setback::Nacked, 3),
             (Some(3), Setback::Unbound, 3),
-            (Some(1), Setback::Invalid(String::new(), Fault::Refused), 2),
-            (None, Setback::Invalid(String::new(), Fault::Refused), 2),
+            (
+                Some(1),
+                Setback::Invalid(String::new(), PublishErrorKind::Rejected),
+                2,
+            ),
+            (
+                None,
+                Setback::Invalid(String::new(), PublishErrorKind::Rejected),
+                2,
+            ),
         ] {
             let mut job = job();
             job.launched(true);
@@ -366,8 +374,8 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_is_condemned_only_for_a_channel_that_was_its_own() {
-        let invalid = || Setback::Invalid(String::new(), Fault::Refused);
+    fn only_a_message_sent_alone_is_blamed_for_a_closed_channel() {
+        let invalid = || Setback::Invalid(String::new(), PublishErrorKind::Rejected);
         let mut job = job();
         for _ in 0..3 {
             job.launched(false);
@@ -385,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn given_no_limit_when_a_message_is_not_confirmed_then_there_is_always_another_try() {
+    fn without_a_limit_there_is_always_another_attempt() {
         let mut job = job();
         for _ in 0..1000 {
             assert!(job.count(&Setback::Nacked, &policy(None)).is_some());
@@ -401,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_retry_when_published_then_the_header_counts_it() {
+    fn a_retry_carries_the_retry_header() {
         let mut job = job();
         assert_eq!(*job.properties().headers(), None);
         job.count(&Setback::Nacked, &policy(None));

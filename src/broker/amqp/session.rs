@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_a_uri_when_parsed_then_it_is_understood_as_the_other_sailors_do() {
+    fn the_uri_is_parsed_as_the_other_sailors_do() {
         for (text, user, password, host, port, vhost) in [
             ("amqp://h", "guest", "guest", "h", 5672, "/"),
             ("amqp://h/", "guest", "guest", "h", 5672, "/"),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_broken_uri_when_parsed_then_the_error_does_not_show_it() {
+    fn an_invalid_uri_is_not_shown_in_the_error() {
         for text in [
             "amqp:secret",
             "http://u:secret@h",
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn given_failing_tries_when_waiting_then_the_pauses_grow_up_to_half_a_minute() {
+    async fn reconnect_delays_grow_up_to_30_seconds() {
         let mut pace = Pace::new();
         let pauses: Vec<_> = (0..20).map(|_| pace.next_pause().unwrap()).collect();
         assert!(
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn given_a_session_when_it_ends_then_only_one_that_held_resets_the_pauses() {
+    async fn only_a_stable_connection_resets_the_backoff() {
         let mut pace = Pace::new();
         for _ in 0..6 {
             pace.next_pause();

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn given_any_kind_of_value_when_read_then_it_is_json() {
+    fn every_amqp_value_type_is_read_as_json() {
         let nested = AMQPValue::FieldTable(table(AMQPValue::FieldArray(FieldArray::from(vec![
             AMQPValue::Boolean(true),
             AMQPValue::Void,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn given_json_when_written_then_numbers_are_as_narrow_as_they_can_be() {
+    fn json_numbers_are_written_in_the_narrowest_type() {
         for (value, expected) in [
             (json!(0), AMQPValue::ShortShortInt(0)),
             (json!(127), AMQPValue::ShortShortInt(127)),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_header_name_beyond_255_bytes_when_written_then_the_error_names_it() {
+    fn a_header_name_over_255_bytes_is_named_in_the_error() {
         let headers = Headers::from_iter([("n".repeat(256), json!(1))]);
         let error = from_json(&headers).unwrap_err();
         assert!(
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn given_values_of_several_types_when_asked_for_a_number_then_texts_are_none() {
+    fn only_numeric_values_are_read_as_numbers() {
         for (value, expected) in [
             (AMQPValue::ShortShortUInt(3), Some(3)),
             (AMQPValue::LongLongInt(3), Some(3)),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_table_when_measured_then_the_length_is_that_of_the_wire_format() {
+    fn the_measured_table_length_equals_the_encoded_length() {
         let Value::Object(headers) =
             json!({"a": "xyz", "n": 1, "l": [null, 300], "t": {"b": true}})
         else {

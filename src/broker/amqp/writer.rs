@@ -13,7 +13,7 @@ use super::{
     session::{self, Connector, Pace, Role},
     traffic::{Traffic, Waiting, WriteSession},
 };
-use crate::broker::transport::{Fault, TransportError};
+use crate::broker::transport::{PublishErrorKind, TransportError};
 use futures_util::StreamExt;
 use lapin::{Error, ErrorKind, Event, types::ShortString};
 use std::{
@@ -169,7 +169,11 @@ impl Writer {
     /// Hands one message to the connection. It is on its way, behind all earlier ones, when this returns.
     async fn launch(&mut self, job: Job, traffic: &mut Traffic<'_>) {
         if job.is_retry() && job.is_given_up() {
-            return self.fail(job, Fault::Other, "nobody waits for it any more".into());
+            return self.fail(
+                job,
+                PublishErrorKind::Other,
+                "nobody waits for it any more".into(),
+            );
         }
         let Some(mut job) = self.keys.park(job) else {
             return;
@@ -180,7 +184,7 @@ impl Writer {
             // They go in one frame, which cannot be split; the broker would close the connection each time.
             let cause =
                 format!("its headers take {size} bytes, the broker allows {limit}: shorten them");
-            return self.fail(job, Fault::Headers, cause);
+            return self.fail(job, PublishErrorKind::HeadersTooLarge, cause);
         }
         if job.is_retry() {
             self.counters.publish_retries.fetch_add(1, Relaxed);
@@ -283,7 +287,7 @@ impl Writer {
             Returned::Unbound(Returns { returned, untried }) => {
                 for job in returned {
                     let cause = self.unbound(&job);
-                    self.give_up(job, Fault::Unbound, cause);
+                    self.give_up(job, PublishErrorKind::Unbound, cause);
                 }
                 self.publish_now(untried);
             }
@@ -333,14 +337,14 @@ impl Writer {
                 let fault = if let Setback::Invalid(_, fault) = setback {
                     *fault
                 } else {
-                    Fault::Other
+                    PublishErrorKind::Other
                 };
                 self.give_up(job, fault, cause);
             }
         }
     }
 
-    fn give_up(&mut self, job: Job, fault: Fault, cause: String) {
+    fn give_up(&mut self, job: Job, fault: PublishErrorKind, cause: String) {
         let tries = job.tries();
         tracing::error!(
             messageId = job.mark.message_id,
@@ -351,7 +355,7 @@ impl Writer {
         self.fail(job, fault, cause);
     }
 
-    fn fail(&mut self, job: Job, fault: Fault, cause: String) {
+    fn fail(&mut self, job: Job, fault: PublishErrorKind, cause: String) {
         let freed = self.keys.ended(&job);
         job.fail(fault, cause);
         self.publish_now(freed);
@@ -393,7 +397,7 @@ impl Writer {
         let mut dropped = 0_u32;
         let mut fail = |job: Job| {
             dropped += 1;
-            job.fail(Fault::Closed, SHUTDOWN.into());
+            job.fail(PublishErrorKind::Closed, SHUTDOWN.into());
         };
         self.keys.into_parked().for_each(&mut fail);
         self.waiting.into_jobs().for_each(&mut fail);

@@ -5,7 +5,7 @@
 
 use super::{Filter, SAILOR};
 use crate::{
-    protocol::{SHOWN_ID, cut},
+    protocol::{MAX_LOGGED_ID, truncated},
     settings::LogSettings,
 };
 use serde_json::json;
@@ -224,7 +224,7 @@ impl Fields {
                 self.set(
                     field,
                     if is_id {
-                        json!(cut(&text, SHOWN_ID)).to_string()
+                        json!(truncated(&text, MAX_LOGGED_ID)).to_string()
                     } else {
                         json!(text).to_string()
                     },

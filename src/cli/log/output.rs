@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_dropped_and_the_place_says_how_many_lines_are_missing() {
+    fn unread_lines_are_dropped_and_counted_in_place() {
         let (output, mut reader) = output();
         let long = |number| format!("{number} {}\n", "x".repeat(1_000));
         const LINES: usize = 5_000;

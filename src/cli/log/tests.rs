@@ -148,7 +148,7 @@ fn fields_keep_their_types() {
 }
 
 #[test]
-fn a_line_carries_the_fields_of_its_spans_and_the_innermost_counts() {
+fn a_line_carries_span_fields_and_the_innermost_wins() {
     let lines = logged(LevelFilter::INFO, || {
         let outer = tracing::info_span!(
             "message",
@@ -308,7 +308,7 @@ fn other_crates_are_heard_from_warn_up() {
 }
 
 #[test]
-fn given_only_errors_are_wanted_then_other_crates_do_not_warn_either() {
+fn at_level_error_other_crates_do_not_log_warnings() {
     let lines = logged(LevelFilter::ERROR, || {
         tracing::warn!(target: "hyper", "no");
         tracing::warn!(target: "sailor", "no");
@@ -318,7 +318,7 @@ fn given_only_errors_are_wanted_then_other_crates_do_not_warn_either() {
 }
 
 #[test]
-fn a_field_that_logs_while_it_is_written_does_no_harm() {
+fn a_field_may_log_while_it_is_formatted() {
     struct Chatty;
     impl fmt::Debug for Chatty {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

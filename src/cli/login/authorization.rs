@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_client_when_asking_then_the_address_has_what_the_page_had_and_what_is_ours_once() {
+    fn the_authorization_url_has_each_parameter_once() {
         let asked = authorization(None);
         let client = client();
         let address = asked.address(&client, client.auth_url.as_ref().unwrap());
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn given_two_logins_when_asking_then_state_and_verifier_are_their_own_and_long_enough() {
+    fn each_login_has_its_own_long_state_and_verifier() {
         let (one, other) = (authorization(None), authorization(None));
         assert!(one.state != other.state && one.verifier() != other.verifier());
         assert!(
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn given_an_answer_when_judged_then_only_a_whole_one_counts() {
+    fn only_a_complete_callback_is_accepted() {
         let asked = authorization(None);
         for (query, expected) in [
             ("code=c%2F1", "code c/1"),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn given_an_issuer_in_the_answer_when_judged_then_it_is_the_one_that_was_asked() {
+    fn the_issuer_must_be_the_expected_one() {
         let exact = "https://login.example.com/tenant";
         for (wanted, said, good) in [
             (None, None, true),

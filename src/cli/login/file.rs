@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn given_no_file_when_written_then_only_its_owner_can_read_it_and_git_does_not_see_it() {
+    fn a_new_file_is_private_and_ignored_by_git() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/config.json");
         let file = ConfigFile::at(&path).unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_file_that_all_can_read_when_written_then_only_its_owner_can() {
+    fn writing_makes_a_public_file_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         fs::write(&path, "{}").unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_link_when_written_then_what_it_leads_to_changes() {
+    fn writing_through_a_link_changes_its_target() {
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (
             folder.path().join("real.json"),
@@ -188,7 +188,7 @@ mod tests {
 
     /// token-failures: T10.
     #[test]
-    fn a_file_that_is_replaced_is_whole_at_any_time() {
+    fn a_file_is_replaced_atomically() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         let file = ConfigFile::at(&path).unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_file_that_is_no_configuration_when_read_then_the_error_shows_nothing_of_it() {
+    fn an_invalid_file_is_not_shown_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         for text in ["\"top-secret\"", "{\"a\": top-secret", "top-secret"] {
@@ -229,8 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_place_that_cannot_be_written_when_tried_then_that_is_known_and_the_file_is_as_before()
-     {
+    fn an_unwritable_location_is_detected_and_nothing_changes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         fs::create_dir(&path).unwrap();

@@ -12,7 +12,8 @@ use crate::{
     clients::http,
     component::Component,
     oauth2::{
-        Client, Endpoint, ErrorClass, ExchangeError, Mode, OAuth2, Record, Resolved, keys_for,
+        Client, ErrorClass, ExchangeError, Mode, OAuth2, ResolvedConfig, TokenEndpoint,
+        TokenRecord, keys_for,
     },
     settings,
 };
@@ -133,7 +134,7 @@ pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Res
         let answer = endpoint
             .exchange_code(code.expose_secret(), redirect_uri, Some(verifier))
             .await?;
-        Ok(Record::default().merged(&answer, asked_at))
+        Ok(TokenRecord::default().merged(&answer, asked_at))
     };
     let record = select! {
         record = exchange => record?,
@@ -167,7 +168,7 @@ pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Resu
     let field = component
         .oauth2_definition()
         .field_in(component.descriptor());
-    let Some(record) = Record::find(&Value::Object(config.clone()), &field) else {
+    let Some(record) = TokenRecord::find(&Value::Object(config.clone()), &field) else {
         println!(
             "{} holds no tokens under {}: nothing is to be done.",
             place.config.display(),
@@ -198,7 +199,7 @@ pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Resu
 async fn revoke(
     component: &Component,
     config: &Map<String, Value>,
-    record: &Record,
+    record: &TokenRecord,
 ) -> anyhow::Result<bool> {
     let credential = Credential::of(component, Value::Object(config.clone()))?;
     if credential.client()?.revoke_url.is_none() {
@@ -234,7 +235,7 @@ async fn revoke(
 
 /// The credential that component.json and one configuration describe.
 struct Credential {
-    resolved: Resolved,
+    resolved: ResolvedConfig,
     /// The names of its fields, the one with the tokens among them.
     fields: Vec<String>,
 }
@@ -267,8 +268,8 @@ impl Credential {
         )
     }
 
-    fn endpoint(&self) -> anyhow::Result<Endpoint> {
-        Endpoint::new(http::client_without_redirects()?, &self.resolved)
+    fn endpoint(&self) -> anyhow::Result<TokenEndpoint> {
+        TokenEndpoint::new(http::client_without_redirects()?, &self.resolved)
             .context("there is no token endpoint")
     }
 
@@ -277,7 +278,7 @@ impl Credential {
     }
 
     /// The members of a configuration that hold the credential once `record` is its one record.
-    fn with(&self, config: &Map<String, Value>, record: &Record) -> Map<String, Value> {
+    fn with(&self, config: &Map<String, Value>, record: &TokenRecord) -> Map<String, Value> {
         keys_for(
             &Value::Object(config.clone()),
             &self.fields,

@@ -71,7 +71,7 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let Some(own) = pauses.next().filter(|_| error.is_passing()) else {
+        let Some(own) = pauses.next().filter(|_| error.is_transient()) else {
             return Err(error);
         };
         let asked = error.retry_after();

@@ -41,7 +41,7 @@ async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
 
 async fn get(policy: &RetryPolicy, address: &str) -> Result<String, HttpError> {
     let client = client().unwrap();
-    let answer = send_with_retry(policy, Limit::STATE, || client.get(address)).await?;
+    let answer = send_with_retry(policy, SizeLimit::STATUS, || client.get(address)).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
@@ -69,7 +69,7 @@ async fn only_what_passes_is_tried_again() {
 }
 
 #[tokio::test]
-async fn given_as_many_failures_as_tries_then_the_last_refusal_is_the_error() {
+async fn after_all_attempts_the_last_error_is_returned() {
     let refuse = |text: &str| ResponseTemplate::new(502).set_body_string(text);
     let server = server(vec![refuse("1"), refuse("2"), refuse("3")]).await;
     let error = get(&quick(), &server.uri()).await.unwrap_err();
@@ -81,7 +81,7 @@ async fn given_as_many_failures_as_tries_then_the_last_refusal_is_the_error() {
 }
 
 #[tokio::test]
-async fn given_a_body_that_never_ends_then_the_try_is_out_of_time_and_the_next_one_works() {
+async fn a_body_that_never_ends_times_out_and_is_retried() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
@@ -185,7 +185,7 @@ async fn away_for(
             String::new(),
             String::new(),
         );
-        let away = HttpError::Refused {
+        let away = HttpError::Status {
             status,
             body,
             retry_after,
@@ -247,7 +247,7 @@ async fn tries_end_after_half_a_minute_unless_they_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_server_asks_to_wait_counts_within_the_time_that_is_left() {
+async fn retry_after_is_bounded_by_the_remaining_time() {
     let second = Duration::from_secs(1);
     for (asked, expected) in [(7, (true, 14 * second, 3)), (60, (true, 30 * second, 2))] {
         assert_eq!(
@@ -313,7 +313,7 @@ async fn raw_server(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
 async fn read_within(bytes: usize, address: &str) -> Result<usize, HttpError> {
     let (client, limit) = (
         client().unwrap(),
-        Limit {
+        SizeLimit {
             bytes,
             variable: Some("THE_LIMIT"),
         },
@@ -325,7 +325,7 @@ async fn read_within(bytes: usize, address: &str) -> Result<usize, HttpError> {
 }
 
 #[tokio::test]
-async fn an_answer_beyond_the_limit_is_an_error_that_names_it_and_is_not_asked_for_again() {
+async fn a_response_over_the_limit_is_an_error_and_not_retried() {
     for head in [
         // It says so itself: nothing of it is read.
         &b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n"[..],
@@ -424,7 +424,7 @@ async fn a_redirect_does_not_tell_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn given_nobody_listens_then_the_error_names_the_address_without_its_secrets() {
+async fn a_connection_error_names_the_address_without_secrets() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -584,7 +584,7 @@ async fn a_token_goes_to_no_other_origin_however_many_hops_there_are() {
 }
 
 #[tokio::test]
-async fn ways_that_leave_an_origin_at_each_hop_are_followed_without_the_token() {
+async fn redirects_to_new_origins_are_followed_without_the_token() {
     let (first, other, third) = (
         MockServer::start().await,
         MockServer::start().await,

@@ -64,7 +64,7 @@ fn text(json: &Json) -> &str {
 }
 
 #[tokio::test]
-async fn a_body_is_kept_as_raw_ciphertext_under_the_id_that_the_storage_gives() {
+async fn a_body_is_stored_as_raw_ciphertext() {
     let server = server(vec![stored("o1")]).await;
     let body = Json::of(&json!({"a": [1, 2]})).unwrap();
     assert_eq!(
@@ -83,18 +83,18 @@ async fn a_body_is_kept_as_raw_ciphertext_under_the_id_that_the_storage_gives() 
     assert_eq!(header(request, "content-type"), Some("application/json"));
     assert_eq!(header(request, "x-request-id"), Some("f:flow1;s:step_1;m:"));
     assert_eq!(
-        cipher().open(&request.body, Encoding::Raw).unwrap(),
+        cipher().decrypt(&request.body, Encoding::Raw).unwrap(),
         body.as_bytes()
     );
 }
 
 #[tokio::test]
-async fn a_body_comes_back_as_it_was_kept() {
+async fn a_stored_body_reads_back_unchanged() {
     for cipher in [Some(cipher()), None] {
         let plain = br#"{"a": [1, 2]}"#.to_vec();
         let kept = cipher
             .as_ref()
-            .map_or(plain.clone(), |cipher| cipher.seal(plain, Encoding::Raw));
+            .map_or(plain.clone(), |cipher| cipher.encrypt(plain, Encoding::Raw));
         let server = server(vec![ResponseTemplate::new(200).set_body_bytes(kept)]).await;
         let body = storage(&server.uri(), cipher)
             .get("o/1", None)
@@ -130,7 +130,7 @@ async fn a_storage_that_fails_for_a_moment_is_asked_three_times() {
 }
 
 #[tokio::test]
-async fn given_a_bad_answer_then_the_error_says_which_and_nothing_of_the_contents() {
+async fn an_invalid_response_is_an_error_without_its_contents() {
     for (answer, expected) in [
         (
             ResponseTemplate::new(404),
@@ -146,7 +146,7 @@ async fn given_a_bad_answer_then_the_error_says_which_and_nothing_of_the_content
         ),
         (
             ResponseTemplate::new(200)
-                .set_body_bytes(cipher().seal(b"top-secret".to_vec(), Encoding::Raw)),
+                .set_body_bytes(cipher().encrypt(b"top-secret".to_vec(), Encoding::Raw)),
             "fetching object o1 failed: the object is not JSON, line 1, column 2",
         ),
     ] {
@@ -161,7 +161,7 @@ async fn given_a_bad_answer_then_the_error_says_which_and_nothing_of_the_content
 }
 
 #[tokio::test]
-async fn given_no_object_id_in_the_answer_then_nothing_counts_as_kept() {
+async fn a_response_without_an_object_id_is_an_error() {
     for body in [
         json!({}),
         json!({"objectId": null}),
@@ -328,7 +328,7 @@ async fn a_redirect_back_to_the_storage_does_not_bring_the_token_back() {
 }
 
 #[tokio::test]
-async fn given_a_circle_of_redirects_then_the_download_fails() {
+async fn a_redirect_loop_fails_the_download() {
     let server = MockServer::start().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(302).insert_header("location", "/again"))
@@ -365,7 +365,7 @@ async fn a_stream_may_take_longer_than_an_answer() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_refused_with_the_limit_and_what_raises_it() {
+async fn a_body_over_the_limit_is_an_error_that_names_the_setting() {
     let server = MockServer::start().await;
     Mock::given(any())
         .respond_with(
@@ -376,7 +376,7 @@ async fn a_body_beyond_the_limit_is_refused_with_the_limit_and_what_raises_it() 
     let storage = |limit| {
         let storage = storage(&server.uri(), None);
         ObjectStorage {
-            limit: Limit {
+            limit: SizeLimit {
                 bytes: limit,
                 ..storage.limit
             },
@@ -384,7 +384,7 @@ async fn a_body_beyond_the_limit_is_refused_with_the_limit_and_what_raises_it() 
         }
     };
     storage(4000).get("o1", None).await.unwrap();
-    let room = Some(Limit {
+    let room = Some(SizeLimit {
         bytes: 2000,
         variable: Some("THE_ROOM"),
     });
@@ -413,7 +413,7 @@ async fn a_body_beyond_the_limit_is_refused_with_the_limit_and_what_raises_it() 
 }
 
 #[tokio::test]
-async fn only_the_size_of_a_body_is_told_beside_the_platforms_sentence() {
+async fn a_size_error_shows_only_the_size() {
     let server = server(vec![
         ResponseTemplate::new(403).set_body_string("top-secret"),
     ])
@@ -572,7 +572,7 @@ async fn bodies_that_are_read_together_fit_into_the_room_of_one() {
 }
 
 #[tokio::test]
-async fn a_turn_lasts_until_the_body_is_checked_and_no_longer() {
+async fn a_download_slot_is_held_until_the_body_is_checked() {
     let answers = vec![
         ResponseTemplate::new(500),
         ResponseTemplate::new(200).set_body_string("{}"),

@@ -99,7 +99,7 @@ async fn what_a_step_does_not_say_is_empty() {
 }
 
 #[tokio::test]
-async fn given_an_answer_that_is_no_step_then_the_error_says_what_was_read() {
+async fn an_invalid_step_response_says_what_was_read() {
     for body in ["[]", "null", "top-secret"] {
         let (server, platform) = platform().await;
         Mock::given(any())
@@ -118,7 +118,7 @@ async fn given_an_answer_that_is_no_step_then_the_error_says_what_was_read() {
 }
 
 #[tokio::test]
-async fn a_platform_that_comes_back_is_not_noticed() {
+async fn a_short_outage_is_invisible() {
     let (server, platform) = platform().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(500))
@@ -147,7 +147,7 @@ async fn the_keys_of_an_account_are_put_whole() {
 }
 
 #[tokio::test]
-async fn given_the_platform_refuses_keys_then_its_own_words_are_the_error() {
+async fn rejected_keys_return_the_platforms_message() {
     let (server, platform) = platform().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(400).set_body_string(r#"{"error":"failed"}"#))
@@ -190,7 +190,7 @@ async fn a_secret_may_come_alone_or_in_a_list_of_one() {
 }
 
 #[tokio::test]
-async fn a_place_for_a_file_is_asked_for_and_not_printed() {
+async fn a_signed_url_is_requested_and_not_printed() {
     let (server, platform) = platform().await;
     let body = json!({"put_url": "http://s/put?top-secret", "get_url": "http://s/get?top-secret", "expires": 7});
     answer(
@@ -232,7 +232,7 @@ async fn any_other_part_of_the_api_can_be_asked() {
 }
 
 #[tokio::test]
-async fn given_startup_data_of_an_earlier_start_then_the_same_state_replaces_it() {
+async fn startup_data_of_an_earlier_start_is_replaced() {
     const ROUTE: &str = "/sailor-support/hooks/task/flow%2F1/startup/data";
     let (server, platform) = platform().await;
     Mock::given(method("POST"))
@@ -340,7 +340,7 @@ async fn a_result_is_posted_with_the_addresss_own_credentials() {
 }
 
 #[tokio::test]
-async fn a_result_is_never_another_one_when_it_is_posted_again() {
+async fn a_retried_result_is_identical() {
     let (result, requests) = post("", &[500, 503, 500]).await;
     assert_eq!(
         result.unwrap_err().status(),
@@ -355,7 +355,7 @@ async fn a_result_is_never_another_one_when_it_is_posted_again() {
 }
 
 #[tokio::test]
-async fn given_the_result_is_refused_then_the_error_shows_no_credentials() {
+async fn a_rejected_result_shows_no_credentials() {
     let (result, requests) = post("user:top-secret@", &[400]).await;
     assert_eq!(requests.len(), 1);
     assert_eq!(
@@ -384,7 +384,7 @@ async fn calls_can_be_made_from_a_task_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_configuration_beyond_its_limit_is_refused_with_the_limit_and_what_raises_it() {
+async fn a_configuration_over_the_limit_names_the_setting() {
     let large = json_answer(
         &json!({ "config": { "a": "x".repeat(4000) }, "data": { "id": "x".repeat(4000) } }),
     );
@@ -432,7 +432,7 @@ async fn an_answer_that_tells_a_state_is_read_up_to_1_mib() {
 }
 
 #[test]
-fn tries_are_counted_where_a_variable_says_how_many_or_go_on_for_half_a_minute() {
+fn attempts_follow_the_variable_or_last_30_seconds() {
     let ms = Duration::from_millis;
     for (attempts, delay, expected) in [
         (None, None, (None, ms(200), ms(4000))),
@@ -450,7 +450,7 @@ fn tries_are_counted_where_a_variable_says_how_many_or_go_on_for_half_a_minute()
 }
 
 #[test]
-fn tries_of_a_number_alone_are_a_second_apart_and_those_for_hooks_are_not() {
+fn without_a_delay_variable_attempts_are_a_second_apart() {
     let platform = |attempts, retry_delay| {
         let (uri, username) = ("http://platform".into(), "user".into());
         let api = ApiSettings {

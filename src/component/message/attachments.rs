@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_stands_beside_what_came_in_and_in_the_place_of_its_namesake() {
+    fn added_attachments_join_and_replace_incoming_ones() {
         let file = |url: &str| Attachment {
             url: url.to_owned(),
             ..Attachment::default()

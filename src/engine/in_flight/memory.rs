@@ -222,12 +222,12 @@ mod tests {
         Remembered::Finished {
             generation,
             sent: 0,
-            verdict: Verdict::Ack,
+            verdict: Verdict::Acknowledged,
         }
     }
 
     #[test]
-    fn the_memory_holds_what_it_has_to_within_its_bytes() {
+    fn the_history_holds_65536_messages_in_4_mib() {
         let mut memory = Memory::new();
         for n in 0..200_000 {
             memory.put(mark(n), finished(1));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_of_all_that_is_remembered_finds_each() {
+    fn a_replay_finds_every_remembered_message() {
         const ALL: usize = 65_536;
         let mut memory = Memory::new();
         for n in 0..ALL + 50_000 {

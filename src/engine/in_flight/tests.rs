@@ -42,7 +42,7 @@ fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
     }
 }
 
-fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: Settled) {
+fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: SettleOutcome) {
     let work = in_flight
         .settling(number, verdict)
         .expect("the work to be unsettled");
@@ -52,7 +52,12 @@ fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: Sett
 /// A message that is worked on, and settled on a channel that is alive.
 fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
     let number = begin(in_flight, delivery);
-    finish(in_flight, number, Verdict::Ack, Settled::Sent);
+    finish(
+        in_flight,
+        number,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
 }
 
 fn answer(generation: &Generation) {
@@ -67,8 +72,18 @@ fn two_messages_with_one_id_are_both_worked_on() {
     let one = generation(1);
     let first = begin(&in_flight, &delivery("m", "a", &one, false));
     let second = begin(&in_flight, &delivery("m", "b", &one, false));
-    finish(&in_flight, first, Verdict::Ack, Settled::Sent);
-    finish(&in_flight, second, Verdict::Ack, Settled::Sent);
+    finish(
+        &in_flight,
+        first,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
+    finish(
+        &in_flight,
+        second,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
 }
 
 #[test]
@@ -78,7 +93,7 @@ fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
         let again = delivery(id, "a", &generation(2), true);
         assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
-        let settling = in_flight.settling(number, Verdict::Ack).unwrap();
+        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
         assert!(
             Arc::ptr_eq(&settling.origin, &again.origin),
             "the lost delivery is settled"
@@ -88,7 +103,7 @@ fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
 }
 
 #[test]
-fn equal_redeliveries_take_the_places_of_equal_works_one_for_one() {
+fn equal_redeliveries_replace_equal_messages_one_for_one() {
     for id in ["m", ""] {
         let in_flight = InFlight::new();
         let (one, two) = (generation(1), generation(2));
@@ -109,36 +124,45 @@ fn equal_redeliveries_take_the_places_of_equal_works_one_for_one() {
 }
 
 #[test]
-fn a_redelivery_of_finished_work_is_settled_as_it_was_however_often_it_comes() {
-    for settled in [Settled::Sent, Settled::Unclear, Settled::Lost] {
+fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
+    for settled in [
+        SettleOutcome::Sent,
+        SettleOutcome::Unknown,
+        SettleOutcome::NotSent,
+    ] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
-        finish(&in_flight, number, Verdict::Reject, settled);
+        finish(&in_flight, number, Verdict::Rejected, settled);
         for number in 2..5 {
             let again = in_flight.arrive(&delivery("m", "a", &generation(number), true));
-            let Arrival::Finished(number, Verdict::Reject) = again else {
+            let Arrival::Finished(number, Verdict::Rejected) = again else {
                 panic!("{settled:?}: {again:?}")
             };
-            finish(&in_flight, number, Verdict::Reject, settled);
+            finish(&in_flight, number, Verdict::Rejected, settled);
         }
     }
 }
 
 #[test]
-fn what_comes_again_while_it_is_settled_is_finished_only_with_an_id() {
+fn a_redelivery_during_settling_is_settled_only_with_an_id() {
     for (id, settled) in [
-        ("m", Settled::Lost),
-        ("m", Settled::Unclear),
-        ("", Settled::Unclear),
+        ("m", SettleOutcome::NotSent),
+        ("m", SettleOutcome::Unknown),
+        ("", SettleOutcome::Unknown),
     ] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
-        let settling = in_flight.settling(number, Verdict::Ack).unwrap();
+        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
         let again = in_flight.arrive(&delivery(id, "a", &generation(2), true));
         in_flight.settled(settling, settled);
         match again {
             Arrival::Finished(number, _) if id == "m" => {
-                finish(&in_flight, number, Verdict::Ack, Settled::Sent);
+                finish(
+                    &in_flight,
+                    number,
+                    Verdict::Acknowledged,
+                    SettleOutcome::Sent,
+                );
             }
             Arrival::New(_) if id.is_empty() => continue,
             other => panic!("{id} {other:?}"),
@@ -186,13 +210,18 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
         let (one, two) = (generation(1), generation(2));
         for _ in 0..2 {
             let number = begin(&in_flight, &delivery(id, "a", &one, false));
-            finish(&in_flight, number, Verdict::Reject, Settled::Lost);
+            finish(
+                &in_flight,
+                number,
+                Verdict::Rejected,
+                SettleOutcome::NotSent,
+            );
             assert!(in_flight.current(number).is_none(), "it is over");
         }
         for _ in 0..2 {
             let again = in_flight.arrive(&delivery(id, "a", &two, true));
             assert!(
-                matches!(again, Arrival::Finished(_, Verdict::Reject)),
+                matches!(again, Arrival::Finished(_, Verdict::Rejected)),
                 "{again:?}"
             );
         }
@@ -201,7 +230,7 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
 }
 
 #[test]
-fn a_twin_of_what_the_broker_is_known_to_have_is_worked_on() {
+fn an_equal_message_after_a_confirmed_settlement_is_processed() {
     let in_flight = InFlight::new();
     let one = generation(1);
     done(&in_flight, &delivery("m", "a", &one, false));
@@ -217,7 +246,7 @@ fn a_twin_of_what_the_broker_is_known_to_have_is_worked_on() {
 }
 
 #[test]
-fn what_the_broker_has_forgotten_while_it_was_away_is_settled_as_it_was() {
+fn messages_that_the_broker_forgot_are_settled_as_before() {
     let in_flight = InFlight::new();
     let one = generation(1);
     for id in ["m", "n"] {
@@ -232,16 +261,21 @@ fn what_the_broker_has_forgotten_while_it_was_away_is_settled_as_it_was() {
 }
 
 #[test]
-fn a_kind_of_which_two_were_seen_is_never_finished_before() {
+fn ambiguous_messages_are_never_settled_from_history() {
     let one = generation(1);
     let message = || delivery("m", "a", &one, false);
     // One after the other, or at once.
     let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| done(in_flight, &message()));
     let at_once = |in_flight: &InFlight<()>| {
         let numbers = [0; 2].map(|_| begin(in_flight, &message()));
-        numbers
-            .into_iter()
-            .for_each(|number| finish(in_flight, number, Verdict::Ack, Settled::Sent));
+        numbers.into_iter().for_each(|number| {
+            finish(
+                in_flight,
+                number,
+                Verdict::Acknowledged,
+                SettleOutcome::Sent,
+            )
+        });
     };
     for seen in [&apart as &dyn Fn(&InFlight<()>), &at_once] {
         for outages in 0..2 {
@@ -301,7 +335,7 @@ fn what_a_quorum_queue_counts_does_not_make_another_message() {
 }
 
 #[test]
-fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
+fn a_redelivered_rebound_is_processed_again() {
     let in_flight = InFlight::new();
     done(&in_flight, &delivery("m", "a", &generation(1), false));
     begin(
@@ -315,11 +349,11 @@ fn a_rebounded_message_is_worked_on_again_though_it_is_redelivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn finished_work_is_forgotten_a_while_after_the_connection_came_back() {
-    for settled in [Settled::Sent, Settled::Lost] {
+async fn settled_messages_are_forgotten_after_a_while() {
+    for settled in [SettleOutcome::Sent, SettleOutcome::NotSent] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
-        finish(&in_flight, number, Verdict::Ack, settled);
+        finish(&in_flight, number, Verdict::Acknowledged, settled);
         begin(&in_flight, &delivery("x", "x", &generation(2), false));
         tokio::time::advance(PATIENCE + Duration::from_secs(1)).await;
         begin(&in_flight, &delivery("m", "a", &generation(3), true));

@@ -151,7 +151,7 @@ impl Connected {
 
 /// token-failures: T59.
 #[tokio::test]
-async fn tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
+async fn a_one_time_call_saves_refreshed_tokens() {
     for method in ["selectModel", "getMetaModel", "verifyCredentials"] {
         let connected = connected().await;
         let result = connected.call(method).await;
@@ -178,7 +178,7 @@ async fn tokens_that_one_time_calls_refresh_are_saved_as_in_a_step() {
 
 /// The platform's own sailor gives the result all the same, and the token is lost (token-failures: T59).
 #[tokio::test]
-async fn a_rotated_token_that_a_select_model_cannot_save_is_the_error_of_the_call() {
+async fn an_unsaved_rotated_token_fails_the_one_time_call() {
     let connected = connected().await;
     connected
         .platform
@@ -193,7 +193,7 @@ async fn a_rotated_token_that_a_select_model_cannot_save_is_the_error_of_the_cal
 
 /// token-failures: Secrets of the platform.
 #[tokio::test]
-async fn secrets_are_understood_alone_and_in_a_list() {
+async fn a_secret_is_read_alone_and_in_a_list() {
     for in_list in [false, true] {
         let (platform, provider) = (MockServer::start().await, provider().await);
         let answer = |credentials: Map<String, Value>| {

@@ -2,10 +2,10 @@
 
 use super::{
     super::{
-        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer,
+        ErrorClass, ExchangeError, LockError, LockGuard, StoreError, TokenRecord, TokenResponse,
         endpoint::TIME_LIMIT, token::keys_for,
     },
-    Error, Inner, Mode, Setup, Store, Token, Why,
+    CredentialStore, Error, Inner, Mode, Setup, Token, Why,
     save::{self, Unsaved, is_gone},
     state::Times,
 };
@@ -59,7 +59,7 @@ enum Failed {
 
 /// What a provider gave, and when it was asked.
 struct Exchanged {
-    answer: TokenAnswer,
+    answer: TokenResponse,
     asked: Instant,
     asked_at: SystemTime,
 }
@@ -67,7 +67,7 @@ struct Exchanged {
 impl Inner {
     pub(super) async fn refresh(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
         let setup = self.setup(&**store)?;
@@ -89,7 +89,7 @@ impl Inner {
 
     async fn refresh_account(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
@@ -101,10 +101,10 @@ impl Inner {
 
     async fn refresh_locked(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         why: Why,
-        held: &mut Option<Box<dyn Held>>,
+        held: &mut Option<Box<dyn LockGuard>>,
     ) -> Result<Arc<Token>, Error> {
         let mut known = self.state().token.clone();
         let mut looked = Instant::now();
@@ -148,11 +148,11 @@ impl Inner {
     /// The token that the store has now, if it is one that this process has never had.
     async fn stored(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
     ) -> Result<Option<Arc<Token>>, Error> {
         match reread(store, &setup.resolved.field).await {
-            Ok(Some(config)) => match Record::find(&config, &setup.resolved.field) {
+            Ok(Some(config)) => match TokenRecord::find(&config, &setup.resolved.field) {
                 Some(record) if self.state().knows(&record) => Ok(None),
                 Some(record) => Ok(Some(self.adopt(&**store, setup, record, &config))),
                 // Who has disconnected does not want new tokens.
@@ -182,9 +182,9 @@ impl Inner {
     /// credential's other fields in `config`.
     pub(super) fn adopt(
         &self,
-        store: &dyn Store,
+        store: &dyn CredentialStore,
         setup: &Setup,
-        record: Record,
+        record: TokenRecord,
         config: &Value,
     ) -> Arc<Token> {
         self.counters.adopted.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +198,7 @@ impl Inner {
         &self,
         config: &Value,
         setup: &Setup,
-        record: &Record,
+        record: &TokenRecord,
     ) -> Map<String, Value> {
         keys_for(
             config,
@@ -210,10 +210,10 @@ impl Inner {
 
     async fn lock(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
-    ) -> Result<Option<Box<dyn Held>>, Error> {
-        // Held since a token that is not saved yet.
+    ) -> Result<Option<Box<dyn LockGuard>>, Error> {
+        // LockGuard since a token that is not saved yet.
         if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
@@ -249,10 +249,10 @@ impl Inner {
     /// from a provider with a grace period (token-failures: T8). What is stored was `looked` at before.
     async fn exchange(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
-        record: &Record,
-        held: Option<&dyn Held>,
+        record: &TokenRecord,
+        held: Option<&dyn LockGuard>,
         mut looked: Instant,
     ) -> Result<Exchanged, Failed> {
         let Some(endpoint) = &setup.endpoint else {
@@ -312,7 +312,7 @@ impl Inner {
     /// token is in the store then, or soon will be (token-failures: T1).
     async fn recover(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         base: &Arc<Token>,
         failure: ExchangeError,
@@ -354,11 +354,11 @@ impl Inner {
     /// Merges the answer, saves the whole record, and only then makes it the current one.
     async fn keep(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         base: &Arc<Token>,
         exchanged: Exchanged,
-        held: Option<Box<dyn Held>>,
+        held: Option<Box<dyn LockGuard>>,
     ) -> Result<Arc<Token>, Error> {
         let Exchanged {
             answer,
@@ -435,7 +435,10 @@ impl Inner {
 }
 
 /// What is stored. That a credential is not there any more is believed when several looks agree.
-async fn reread(store: &Arc<dyn Store>, field: &[String]) -> Result<Option<Value>, StoreError> {
+async fn reread(
+    store: &Arc<dyn CredentialStore>,
+    field: &[String],
+) -> Result<Option<Value>, StoreError> {
     let looks = async {
         let mut found = store.reread().await;
         for pause in LOOKS {

@@ -1,7 +1,7 @@
 use super::{
     super::{
         definition::OAuth2,
-        endpoint::{Endpoint, TIME_LIMIT},
+        endpoint::{TIME_LIMIT, TokenEndpoint},
         profile::{ErrorClass, Profile},
         refusal::ExchangeError,
     },
@@ -22,7 +22,7 @@ const ID: &str = "id with +&";
 const SECRET: &str = "s:e/c%r t\u{e9}";
 
 /// An endpoint at `address` with this profile, and the scopes a and offline_access.
-fn endpoint_at(address: &str, profile: &str) -> Endpoint {
+fn endpoint_at(address: &str, profile: &str) -> TokenEndpoint {
     let profile = Profile::named(profile).unwrap_or_else(|| Profile::from_json(profile).unwrap());
     let credentials = json!({"oauth2": {
         "client_id": ID, "client_secret": SECRET, "token_uri": address, "scopes": ["a", "offline_access"]
@@ -31,7 +31,7 @@ fn endpoint_at(address: &str, profile: &str) -> Endpoint {
         .custom_profile(profile)
         .resolve(&descriptor(credentials), &json!({}), None, &|_| None)
         .unwrap();
-    Endpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
+    TokenEndpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
 }
 
 async fn server(answer: ResponseTemplate) -> MockServer {
@@ -136,7 +136,7 @@ async fn a_refresh_is_a_form_with_the_clients_credentials_in_it() {
 }
 
 #[tokio::test]
-async fn basic_credentials_are_form_encoded_unless_the_provider_wants_them_raw() {
+async fn basic_credentials_are_form_encoded_unless_raw() {
     let encoded = "id+with+%2B%26:s%3Ae%2Fc%25r+t%C3%A9".to_owned();
     for (way, expected) in [("basic", encoded), ("basic_raw", format!("{ID}:{SECRET}"))] {
         let request = sent(&json!({"client_auth": way}).to_string(), "/token", None).await;
@@ -206,7 +206,7 @@ async fn scopes_are_sent_as_the_profile_says() {
 
 /// token-failures: Provider profiles.
 #[tokio::test]
-async fn extra_parameters_are_sent_once_and_override_nothing_of_ours() {
+async fn extra_parameters_override_no_standard_ones() {
     let profile = json!({
         "refresh_scope": "configured",
         "refresh_params": {
@@ -267,7 +267,7 @@ async fn parameters_can_be_json_or_a_query() {
 }
 
 #[tokio::test]
-async fn a_code_is_exchanged_with_its_verifier_and_without_the_parameters_of_refreshes() {
+async fn a_code_exchange_sends_the_verifier_and_no_refresh_parameters() {
     let server = server(token()).await;
     let endpoint = endpoint_at(&format!("{}/token", server.uri()), "salesforce");
     endpoint
@@ -338,7 +338,7 @@ async fn a_200_with_an_error_is_classified_by_its_code() {
 
 /// token-failures: T23.
 #[tokio::test]
-async fn a_200_that_says_nothing_may_have_spent_the_token() {
+async fn an_empty_200_leaves_the_outcome_unknown() {
     for (body, class) in [
         ("{}", ErrorClass::Malformed),
         ("hidden", ErrorClass::Malformed),
@@ -379,7 +379,7 @@ async fn a_form_under_any_content_type_is_read() {
 
 /// token-failures: Kinds of refusal.
 #[tokio::test]
-async fn refusals_say_what_they_mean_and_nothing_of_their_text() {
+async fn an_error_shows_its_class_but_not_its_text() {
     for (status, code, class, outcome_unknown) in [
         (400, "invalid_grant", ErrorClass::Reauth, false),
         (401, "invalid_client", ErrorClass::Config, false),
@@ -411,7 +411,7 @@ async fn refusals_say_what_they_mean_and_nothing_of_their_text() {
 
 /// token-failures: T54.
 #[tokio::test]
-async fn microsofts_number_is_shown_and_decides_nothing() {
+async fn microsoft_error_numbers_are_shown_but_decide_nothing() {
     for number in [50076, 70_0082] {
         let body = json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [number], "error_description": "hidden"});
         let error = refused("microsoft", ResponseTemplate::new(400).set_body_json(body)).await;
@@ -600,7 +600,7 @@ async fn a_lost_answer_leaves_open_whether_the_token_is_spent() {
 
 /// token-failures: T25.
 #[tokio::test]
-async fn without_a_connection_nothing_was_spent() {
+async fn without_a_connection_the_outcome_is_known() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/token", listener.local_addr().unwrap());
     drop(listener);
@@ -636,7 +636,7 @@ async fn a_provider_that_is_silent_is_given_up() {
 
 /// token-failures: Revoking tokens.
 #[tokio::test]
-async fn revoking_what_is_not_known_is_revoking() {
+async fn revoking_an_unknown_token_succeeds() {
     let profile = r#"{"revoke_uri": "./revoke", "client_auth": "basic"}"#;
     for (answer, expected) in [
         (ResponseTemplate::new(200), None),

@@ -19,7 +19,7 @@ fn other_host(provider: &Provider) -> String {
 
 /// token-failures: T47.
 #[tokio::test]
-async fn a_query_after_a_401_asks_the_login_host_and_goes_to_the_new_instance() {
+async fn a_refresh_follows_a_new_instance_url() {
     let rig = salesforce().await;
     let (login, instance) = (rig.provider.addr().to_string(), other_host(&rig.provider));
     rig.provider.knobs(|knobs| {
@@ -85,7 +85,7 @@ async fn a_query_after_a_401_asks_the_login_host_and_goes_to_the_new_instance() 
 
 /// token-failures: T19.
 #[tokio::test]
-async fn tokens_expire_again_and_again_though_no_answer_repeats_the_refresh_token() {
+async fn tokens_expire_often_without_a_new_refresh_token() {
     let rig = salesforce().await;
     let original = text(&rig.account.oauth(), "refresh_token");
     let replica = rig.replica();

@@ -7,8 +7,8 @@ use super::rig::{Replica, ReplicaStore, Rig, text};
 use emulator::provider::{BodyFormat, ClientAuth, Knobs, Scripted};
 use futures_util::future::BoxFuture;
 use sailor::oauth2::{
-    Error, Held, LockError, Mode, Profile, Record, RefreshLock, Store, StoreError, TokenAnswer,
-    Trouble,
+    CredentialStore, CredentialWarning, Error, LockError, LockGuard, Mode, Profile, RefreshLock,
+    StoreError, TokenRecord, TokenResponse,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -250,7 +250,7 @@ const KEEPING: &[Failure] = &[
     }),
 ];
 
-struct Locked(fn() -> Result<Box<dyn Held>, LockError>);
+struct Locked(fn() -> Result<Box<dyn LockGuard>, LockError>);
 
 struct Lost;
 
@@ -259,12 +259,12 @@ impl RefreshLock for Locked {
         &'a self,
         _: &'a str,
         _: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         Box::pin(std::future::ready((self.0)()))
     }
 }
 
-impl Held for Lost {
+impl LockGuard for Lost {
     fn is_held(&self) -> bool {
         false
     }
@@ -272,7 +272,7 @@ impl Held for Lost {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn whatever_a_token_endpoint_does_no_secret_is_told() {
+async fn token_endpoint_errors_reveal_no_secret() {
     for failure in ENDPOINT {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
@@ -281,7 +281,7 @@ async fn whatever_a_token_endpoint_does_no_secret_is_told() {
 /// Where the parameters stand in the address, as some providers want it.
 /// token-failures: T55.
 #[tokio::test]
-async fn whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
+async fn no_secret_in_a_token_endpoint_address_is_revealed() {
     for failure in ENDPOINT {
         let mut rig = Rig::stale(Knobs {
             body: BodyFormat::Query,
@@ -296,7 +296,7 @@ async fn whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn whatever_an_api_says_no_secret_is_told() {
+async fn api_errors_reveal_no_secret() {
     for failure in API {
         tells_nothing(failure, Rig::new((failure.1)()).await).await;
     }
@@ -304,7 +304,7 @@ async fn whatever_an_api_says_no_secret_is_told() {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn however_a_credential_is_set_up_and_kept_no_secret_is_told() {
+async fn configuration_and_storage_errors_reveal_no_secret() {
     for failure in KEEPING {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
@@ -319,7 +319,7 @@ async fn tells_nothing(Failure(said, _, arrange): &Failure, mut rig: Rig) {
 }
 
 /// A process that goes on whatever happens, and says all that it can about it.
-async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut Told) {
+async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn CredentialStore>, told: &mut Told) {
     let client = replica.session.client(store);
     for _ in 0..2 {
         let get = client.get("/me").query(&[("token", "x")]);
@@ -346,10 +346,10 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
     ));
     told.see(&replica.store.reports.lock().unwrap());
     let config = replica.store.config();
-    let record = Record::find(&config, &["oauth".to_owned()]).unwrap_or_default();
+    let record = TokenRecord::find(&config, &["oauth".to_owned()]).unwrap_or_default();
     told.see(&(
         &record,
-        TokenAnswer::read(
+        TokenResponse::read(
             record.to_value().to_string().as_bytes(),
             &Profile::generic(),
         ),
@@ -360,7 +360,7 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
 /// The account is removed while its token is refreshed, and revoking what came of it fails.
 /// token-failures: T55.
 #[tokio::test]
-async fn tokens_that_cannot_be_revoked_are_not_told() {
+async fn a_failed_revocation_reveals_no_token() {
     let (mut told, mut rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
     rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
     rig.provider
@@ -384,7 +384,7 @@ async fn tokens_that_cannot_be_revoked_are_not_told() {
 /// The API repeats a token that is not the current one any more when its answer comes.
 /// token-failures: T55.
 #[tokio::test]
-async fn a_token_that_was_replaced_before_the_answer_came_is_not_told() {
+async fn a_replaced_token_is_redacted() {
     let (mut told, rig) = (Told::begin(), Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     rig.provider.script_api([Scripted::StatusAfterCommit(
@@ -419,7 +419,7 @@ impl Panicking {
     }
 }
 
-impl Store for Panicking {
+impl CredentialStore for Panicking {
     fn config(&self) -> Arc<Value> {
         self.store.config()
     }
@@ -442,7 +442,7 @@ impl Store for Panicking {
         self.store.remember(keys);
     }
 
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
         self.store.report(trouble)
     }
 
@@ -457,7 +457,7 @@ impl Store for Panicking {
 
 /// token-failures: T55.
 #[tokio::test]
-async fn a_panic_while_a_token_is_refreshed_tells_no_secret_and_ends_no_process() {
+async fn a_panic_during_a_refresh_reveals_no_secret() {
     for at in ["reread", "save"] {
         let (mut told, rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
         let replica = rig.replica();

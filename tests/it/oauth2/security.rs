@@ -19,7 +19,7 @@ async fn elsewhere() -> Provider {
 
 /// token-failures: T56.
 #[tokio::test]
-async fn an_address_of_another_origin_is_refused_before_a_token_is_used() {
+async fn a_request_to_another_origin_is_not_sent() {
     let elsewhere = elsewhere().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
@@ -36,7 +36,7 @@ async fn an_address_of_another_origin_is_refused_before_a_token_is_used() {
         "data:text/plain,x".to_owned(),
     ] {
         let error = replica.client().get(&address).send().await.unwrap_err();
-        assert!(matches!(error, Error::Refused(_)), "{address}: {error}");
+        assert!(matches!(error, Error::NotSent(_)), "{address}: {error}");
     }
     assert!(
         rig.provider
@@ -69,7 +69,7 @@ async fn an_address_of_another_origin_is_refused_before_a_token_is_used() {
 
 /// token-failures: T56.
 #[tokio::test]
-async fn an_origin_that_is_allowed_gets_the_token() {
+async fn an_allowed_origin_gets_the_token() {
     let mut rig = Rig::new(Knobs::default()).await;
     let other = format!("http://localhost:{}", rig.provider.addr().port());
     rig.definition = rig.definition.clone().allow_origin(&other);
@@ -89,7 +89,7 @@ async fn an_origin_that_is_allowed_gets_the_token() {
 /// A secret of the platform's is read to see where its API is, but its token is not sent.
 /// token-failures: T56.
 #[tokio::test]
-async fn with_a_secret_of_the_platforms_another_origin_is_refused_too() {
+async fn a_platform_secret_is_not_sent_to_another_origin() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::default()).await);
     rig.account
         .set_secrets([Value::Object(rig.provider.issue())]);
@@ -101,7 +101,7 @@ async fn with_a_secret_of_the_platforms_another_origin_is_refused_too() {
         .send()
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert!(
         elsewhere.log().is_empty()
             && !rig
@@ -127,7 +127,7 @@ async fn verify(rig: &Rig, base: &str, token: Value) -> anyhow::Result<Verified>
 
 /// token-failures: T58.
 #[tokio::test]
-async fn verifying_a_valid_token_says_yes_and_spends_nothing() {
+async fn verifying_a_valid_token_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
     let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
@@ -140,7 +140,7 @@ async fn verifying_a_valid_token_says_yes_and_spends_nothing() {
 
 /// token-failures: T58.
 #[tokio::test]
-async fn credentials_that_are_refused_are_not_verified_and_the_reason_is_told() {
+async fn invalid_credentials_are_not_verified_with_the_reason() {
     // An expired token is none of them: it is refreshed.
     let rig = Rig::stale(Knobs::rotating()).await;
     let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
@@ -181,7 +181,7 @@ async fn credentials_that_are_refused_are_not_verified_and_the_reason_is_told() 
 
 /// token-failures: T58.
 #[tokio::test]
-async fn trouble_on_the_way_is_an_error_and_no_verdict() {
+async fn a_network_error_is_no_verification_result() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![Scripted::DropBefore; 4]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
@@ -270,7 +270,7 @@ async fn two_credentials_in_one_process_are_never_mixed() {
 
 /// token-failures: T39.
 #[tokio::test]
-async fn refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_is_over() {
+async fn refreshing_resumes_after_the_pause_for_rejected_tokens() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     let reject = |count| {
@@ -304,7 +304,7 @@ async fn refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_is_o
 
 /// What authors see of it in their tests.
 #[tokio::test]
-async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
+async fn keys_saved_by_calls_are_visible_in_tests() {
     let provider = Provider::start(ProviderConfig {
         knobs: Knobs::rotating(),
         ..ProviderConfig::default()
@@ -344,7 +344,7 @@ async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
 
 /// token-failures: T48.
 #[tokio::test]
-async fn a_challenge_for_claims_asks_for_the_user_with_them_and_costs_no_refresh() {
+async fn a_claims_challenge_needs_the_user_and_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
     let claims = "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZX19fQ==";
     let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{claims}""#);
@@ -371,7 +371,7 @@ async fn a_challenge_for_claims_asks_for_the_user_with_them_and_costs_no_refresh
 /// And what the other host says about a request without a token says nothing of the token.
 /// token-failures: T56.
 #[tokio::test]
-async fn a_redirect_to_another_origin_does_not_take_the_token_with_it_and_costs_no_refresh() {
+async fn a_redirect_to_another_origin_drops_the_token() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     for status in [301, 302, 303, 307, 308] {
         let headers = vec![("location".to_owned(), format!("{}/me", elsewhere.api_url()))];
@@ -405,7 +405,7 @@ async fn a_redirect_to_another_origin_does_not_take_the_token_with_it_and_costs_
 
 /// token-failures: T56.
 #[tokio::test]
-async fn a_redirect_within_the_origin_takes_the_token_with_it() {
+async fn a_redirect_within_the_origin_keeps_the_token() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider
         .script_api([Scripted::Redirect("/api/echo/moved".into())]);
@@ -419,7 +419,7 @@ async fn a_redirect_within_the_origin_takes_the_token_with_it() {
 /// Where a request that must not be done twice is redirected after it was done, nothing has it sent again.
 /// token-failures: T49.
 #[tokio::test]
-async fn a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens_there() {
+async fn a_303_post_is_sent_once() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     let post = async |to: String| {
@@ -442,11 +442,11 @@ async fn a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens_the
     assert!(
         matches!(
             error,
-            Error::NoAnswer {
+            Error::NoResponse {
                 repeatable: false,
                 ..
             }
-        ) && !error.passes(),
+        ) && !error.is_transient(),
         "{error}"
     );
     for status in [401, 429, 503] {
@@ -487,7 +487,7 @@ async fn a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens_the
 
 /// token-failures: T49.
 #[tokio::test]
-async fn a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_where_the_token_may_go() {
+async fn a_307_post_is_resent_with_its_body_to_allowed_origins() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     let post = async |to: String| {
@@ -509,13 +509,13 @@ async fn a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_where_t
     let error = post(format!("{}/echo/new", elsewhere.api_url()))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert!(elsewhere.log().is_empty());
 }
 
 /// token-failures: T49.
 #[tokio::test]
-async fn a_post_that_is_redirected_in_a_circle_comes_to_an_end() {
+async fn a_redirect_loop_ends() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider
         .script_api(vec![Scripted::Redirect("/api/echo/round".into()); 20]);
@@ -538,7 +538,7 @@ async fn a_post_that_is_redirected_in_a_circle_comes_to_an_end() {
 /// Clients take `Authorization` off when they are redirected, but no other header.
 /// token-failures: T56.
 #[tokio::test]
-async fn a_token_in_a_header_of_its_own_follows_no_redirect() {
+async fn a_token_in_a_custom_header_follows_no_redirect() {
     let (elsewhere, mut rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let profile =
         json!({ "name": "own", "token_header": { "name": "x-acme-token", "scheme": "" } })
@@ -556,7 +556,7 @@ async fn a_token_in_a_header_of_its_own_follows_no_redirect() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(
-        (error.status().unwrap().as_u16(), error.passes()),
+        (error.status().unwrap().as_u16(), error.is_transient()),
         (307, false),
         "{error}"
     );

@@ -18,7 +18,7 @@ fn refreshed_at(rig: &Rig) -> Vec<Instant> {
 
 /// token-failures: T50.
 #[tokio::test]
-async fn a_token_that_lives_shorter_than_the_margin_is_not_refreshed_with_every_request() {
+async fn a_lifetime_below_the_margin_does_not_refresh_every_request() {
     let knobs = Knobs {
         access_lifetime: Duration::from_secs(40),
         ..Knobs::rotating()
@@ -39,7 +39,7 @@ async fn a_token_that_lives_shorter_than_the_margin_is_not_refreshed_with_every_
 /// An exchange has 15 s, so the slow one takes 12.
 /// token-failures: T52.
 #[tokio::test]
-async fn a_lifetime_counts_from_the_request_however_late_its_answer_comes() {
+async fn a_lifetime_counts_from_the_request() {
     let rig = Rig::expired(Knobs {
         access_lifetime: Duration::from_secs(60),
         ..Knobs::rotating()
@@ -65,7 +65,7 @@ async fn a_lifetime_counts_from_the_request_however_late_its_answer_comes() {
 /// Each with an account of its own, since who finds the other's token does not ask at all.
 /// token-failures: T50.
 #[tokio::test]
-async fn replicas_with_the_same_expiry_do_not_all_come_at_once() {
+async fn replicas_spread_their_early_refreshes() {
     const REPLICAS: usize = 50;
     let rig = Rig::expired(Knobs::default()).await;
     let replicas = (0..REPLICAS)

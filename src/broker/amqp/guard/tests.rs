@@ -217,7 +217,7 @@ fn empty_tables_at_the_limit_leave_no_frame_longer_than_it_was() {
 }
 
 #[test]
-fn bytes_that_are_no_text_become_question_marks_in_names_and_properties() {
+fn invalid_utf8_in_names_and_properties_becomes_question_marks() {
     let entries = [
         name(b"caf\xe9"),
         long(b"\xff\xfe"),
@@ -360,7 +360,7 @@ fn values_that_cannot_be_read_end_their_table_and_nothing_else() {
 }
 
 #[test]
-fn properties_that_do_not_end_are_left_out_with_those_behind_them() {
+fn unterminated_properties_and_those_after_them_are_removed() {
     let good = sized(&[name(b"h"), long(b"1")].concat());
     for (flags, properties, expected) in [
         (HEADERS, b"\0\0\0\x09".to_vec(), Value::Null),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
+async fn a_settled_delivery_is_gone_from_the_broker() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -29,20 +29,19 @@ async fn given_a_delivery_when_settled_then_the_broker_forgets_it() {
     );
     assert_eq!((second.body.len(), second.headers.len()), (0, 0));
     assert_eq!(
-        amqp.settle(&first.origin, Verdict::Ack).await,
-        Settled::Sent
+        amqp.settle(&first.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
     );
     assert_eq!(
-        amqp.settle(&second.origin, Verdict::Reject).await,
-        Settled::Sent
+        amqp.settle(&second.origin, Verdict::Rejected).await,
+        SettleOutcome::Sent
     );
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
 }
 
 #[tokio::test]
-async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost_and_the_new_one_is_not()
- {
+async fn after_a_lost_connection_only_the_new_generation_settles() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -58,14 +57,20 @@ async fn given_a_broken_connection_when_settling_then_the_old_generation_is_lost
         ),
         (1, 2, true)
     );
-    assert_eq!(amqp.settle(&old.origin, Verdict::Ack).await, Settled::Lost);
-    assert_eq!(amqp.settle(&new.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&old.origin, Verdict::Acknowledged).await,
+        SettleOutcome::NotSent
+    );
+    assert_eq!(
+        amqp.settle(&new.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
+    );
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
 }
 
 #[tokio::test]
-async fn given_no_queue_when_consuming_then_the_error_says_what_to_check() {
+async fn a_missing_queue_is_an_error_that_says_what_to_check() {
     let mut world = World::new().await;
     world.settings.queue = "missing".into();
     let amqp = world.connect().await;
@@ -79,7 +84,7 @@ async fn given_no_queue_when_consuming_then_the_error_says_what_to_check() {
 }
 
 #[tokio::test]
-async fn given_a_queue_that_is_deleted_when_consuming_then_the_deliveries_end_with_the_reason() {
+async fn a_deleted_queue_ends_the_deliveries_with_the_reason() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -100,7 +105,7 @@ async fn given_a_queue_that_is_deleted_when_consuming_then_the_deliveries_end_wi
 }
 
 #[tokio::test]
-async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_can_be_settled() {
+async fn deliveries_in_flight_can_be_settled_after_stop() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -115,8 +120,8 @@ async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_c
     }
     for delivery in &rest {
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Ack).await,
-            Settled::Sent
+            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            SettleOutcome::Sent
         );
     }
     amqp.close().await;
@@ -125,8 +130,7 @@ async fn given_deliveries_that_are_out_when_consuming_stops_then_they_come_and_c
 }
 
 #[tokio::test]
-async fn given_a_connection_that_breaks_after_the_stop_when_waiting_then_consuming_does_not_begin_again()
- {
+async fn a_lost_connection_after_stop_does_not_resume_consuming() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -163,7 +167,7 @@ fn incoming() -> (BasicProperties, FieldTable) {
 }
 
 #[tokio::test]
-async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_types_and_bytes() {
+async fn a_rebound_keeps_properties_types_and_bytes() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -208,7 +212,7 @@ async fn given_a_delivery_when_rebound_then_it_goes_out_with_its_own_properties_
 }
 
 #[tokio::test]
-async fn given_the_last_iteration_when_rebound_then_the_limit_is_reported() {
+async fn a_rebound_past_the_limit_is_reported() {
     let mut world = World::new().await;
     world.settings.rebound_limit = 2;
     let amqp = world.connect().await;
@@ -223,7 +227,7 @@ async fn given_the_last_iteration_when_rebound_then_the_limit_is_reported() {
 }
 
 #[tokio::test]
-async fn given_a_connection_that_breaks_before_consuming_begins_when_consuming_then_it_is_mended() {
+async fn a_connection_lost_before_consuming_is_reopened() {
     let world = World::new().await;
     let amqp = world.connect().await;
     world.relay.cut();
@@ -232,8 +236,8 @@ async fn given_a_connection_that_breaks_before_consuming_begins_when_consuming_t
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
     assert_eq!(
-        amqp.settle(&delivery.origin, Verdict::Ack).await,
-        Settled::Sent
+        amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
     );
     amqp.close().await;
 }
@@ -249,7 +253,7 @@ async fn proof(generation: &Generation, sent: u32) {
 }
 
 #[tokio::test]
-async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_go_on() {
+async fn settlements_are_confirmed_while_deliveries_continue() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -268,19 +272,22 @@ async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_g
                 continue;
             }
             assert_eq!(
-                amqp.settle(&delivery.origin, Verdict::Ack).await,
-                Settled::Sent
+                amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+                SettleOutcome::Sent
             );
             sent = delivery.generation.sent();
         }
         proof(&held[0].generation, sent).await;
         for delivery in &held {
             let verdict = if n == 1 {
-                Verdict::Reject
+                Verdict::Rejected
             } else {
-                Verdict::Ack
+                Verdict::Acknowledged
             };
-            assert_eq!(amqp.settle(&delivery.origin, verdict).await, Settled::Sent);
+            assert_eq!(
+                amqp.settle(&delivery.origin, verdict).await,
+                SettleOutcome::Sent
+            );
         }
         proof(&held[0].generation, held[0].generation.sent()).await;
     }
@@ -289,7 +296,7 @@ async fn the_broker_is_asked_whether_settlements_have_arrived_while_deliveries_g
 }
 
 #[tokio::test]
-async fn a_broker_that_falls_silent_proves_nothing() {
+async fn a_silent_broker_confirms_no_settlement() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -297,13 +304,16 @@ async fn a_broker_that_falls_silent_proves_nothing() {
     world.put(BasicProperties::default(), b"2").await;
     let (known, lost) = (next(&mut deliveries).await, next(&mut deliveries).await);
     assert_eq!(
-        amqp.settle(&known.origin, Verdict::Ack).await,
-        Settled::Sent
+        amqp.settle(&known.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
     );
     let known = known.generation.sent();
     proof(&lost.generation, known).await;
     world.relay.silence();
-    assert_eq!(amqp.settle(&lost.origin, Verdict::Ack).await, Settled::Sent);
+    assert_eq!(
+        amqp.settle(&lost.origin, Verdict::Acknowledged).await,
+        SettleOutcome::Sent
+    );
     let sent = lost.generation.sent();
     world.relay.cut();
     let again = next(&mut deliveries).await;
@@ -320,7 +330,7 @@ async fn a_broker_that_falls_silent_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_up_on_who_comes_back_has_been_away() {
+async fn a_refused_reconnect_counts_as_an_outage() {
     let world = World::new().await;
     // RabbitMQ cannot be told to.
     let Some(broker) = &world._broker else { return };
@@ -340,8 +350,8 @@ async fn a_broker_that_hangs_up_on_who_comes_back_has_been_away() {
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.generation.outages, outages);
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Ack).await,
-            Settled::Sent
+            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            SettleOutcome::Sent
         );
     }
     amqp.close().await;

@@ -11,7 +11,7 @@ use interfering::{
 };
 
 #[tokio::test]
-async fn messages_with_headers_that_cannot_be_read_arrive_on_one_connection() {
+async fn messages_with_unreadable_headers_arrive_on_one_connection() {
     let with = |value: Vec<u8>| {
         table(&[
             (b"before", text(b"1")),
@@ -127,8 +127,8 @@ async fn messages_with_headers_that_cannot_be_read_arrive_on_one_connection() {
             assert_eq!(header(&rebound, "h"), Some(mark));
         }
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Ack).await,
-            Settled::Sent
+            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            SettleOutcome::Sent
         );
     }
     // One to read and one to write, as from the start.

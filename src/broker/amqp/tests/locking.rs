@@ -1,7 +1,7 @@
 //! Locks between replicas. Each replica has its own line to the broker, which can be cut.
 
 use super::*;
-use crate::oauth2::{Held, LockError, RefreshLock};
+use crate::oauth2::{LockError, LockGuard, RefreshLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Much longer than anything here takes.
@@ -63,7 +63,11 @@ impl Cluster {
         }
     }
 
-    async fn acquire(&self, replica: &Replica, wait: Duration) -> Result<Box<dyn Held>, LockError> {
+    async fn acquire(
+        &self,
+        replica: &Replica,
+        wait: Duration,
+    ) -> Result<Box<dyn LockGuard>, LockError> {
         soon("the answer", replica.amqp.locks().acquire(&self.name, wait)).await
     }
 
@@ -103,7 +107,7 @@ async fn start_emulated(port: u16) -> emulator::broker::Broker {
     emulator::broker::Broker::start(config).await.unwrap()
 }
 
-async fn lost(held: &dyn Held) {
+async fn lost(held: &dyn LockGuard) {
     let start = Instant::now();
     while held.is_held() {
         assert!(start.elapsed() < SOON, "the lock still counts as held");
@@ -112,7 +116,7 @@ async fn lost(held: &dyn Held) {
 }
 
 #[tokio::test]
-async fn given_many_that_want_one_lock_when_they_acquire_it_then_one_has_it_at_a_time() {
+async fn one_of_many_holds_the_lock_at_a_time() {
     let cluster = Cluster::new().await;
     let replicas = [
         cluster.replica().await,
@@ -144,7 +148,7 @@ async fn given_many_that_want_one_lock_when_they_acquire_it_then_one_has_it_at_a
 }
 
 #[tokio::test]
-async fn given_a_lock_that_is_held_when_others_want_it_then_they_wait_as_long_as_they_said() {
+async fn waiters_wait_as_long_as_they_asked() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     let held = cluster.acquire(&one, Duration::ZERO).await.unwrap();
@@ -165,7 +169,7 @@ async fn given_a_lock_that_is_held_when_others_want_it_then_they_wait_as_long_as
 }
 
 #[tokio::test]
-async fn given_locks_of_two_names_when_one_is_held_then_the_other_is_free() {
+async fn locks_of_different_names_are_independent() {
     let cluster = Cluster::new().await;
     let one = cluster.replica().await;
     let _held = cluster.acquire(&one, LONG).await.unwrap();
@@ -179,8 +183,7 @@ async fn given_locks_of_two_names_when_one_is_held_then_the_other_is_free() {
 }
 
 #[tokio::test]
-async fn given_a_holder_that_is_cut_off_when_another_waits_then_it_gets_the_lock_and_the_holder_knows()
- {
+async fn a_disconnected_holder_loses_the_lock_and_knows_it() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     let held = cluster.acquire(&one, LONG).await.unwrap();
@@ -196,7 +199,7 @@ async fn given_a_holder_that_is_cut_off_when_another_waits_then_it_gets_the_lock
 }
 
 #[tokio::test]
-async fn given_a_holder_whose_line_is_dead_when_heartbeats_are_missed_then_another_gets_the_lock() {
+async fn missed_heartbeats_free_the_lock() {
     let cluster = Cluster::new().await;
     let (one, other) = (
         cluster.replica_with("?heartbeat=1").await,
@@ -210,7 +213,7 @@ async fn given_a_holder_whose_line_is_dead_when_heartbeats_are_missed_then_anoth
 }
 
 #[tokio::test]
-async fn given_a_caller_that_goes_when_the_lock_was_asked_for_then_nothing_is_left_behind() {
+async fn a_cancelled_acquire_leaves_no_queue_behind() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     // With and without a connection to begin with, at any point of the way.
@@ -230,7 +233,7 @@ async fn given_a_caller_that_goes_when_the_lock_was_asked_for_then_nothing_is_le
 }
 
 #[tokio::test]
-async fn given_a_caller_that_goes_when_it_waited_for_another_then_its_place_is_free() {
+async fn a_cancelled_waiter_frees_its_place() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     let held = cluster.acquire(&one, LONG).await.unwrap();
@@ -248,7 +251,7 @@ async fn given_a_caller_that_goes_when_it_waited_for_another_then_its_place_is_f
 }
 
 #[tokio::test]
-async fn given_a_broker_that_restarts_when_a_lock_is_wanted_meanwhile_then_it_is_had_afterwards() {
+async fn a_lock_can_be_acquired_after_the_broker_restarts() {
     let (cluster, broker) = Cluster::emulated().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     let held = cluster.acquire(&one, LONG).await.unwrap();
@@ -267,8 +270,7 @@ async fn given_a_broker_that_restarts_when_a_lock_is_wanted_meanwhile_then_it_is
 }
 
 #[tokio::test]
-async fn given_no_broker_when_a_lock_is_wanted_then_the_error_comes_in_time_and_says_where_it_looked()
- {
+async fn without_a_broker_acquire_times_out_and_names_the_address() {
     let (cluster, broker) = Cluster::emulated().await;
     let one = cluster.replica().await;
     broker.refuse_connections(true);
@@ -288,7 +290,7 @@ async fn given_no_broker_when_a_lock_is_wanted_then_the_error_comes_in_time_and_
 }
 
 #[tokio::test]
-async fn given_a_broker_that_falls_silent_when_a_lock_is_wanted_then_the_error_comes_in_time() {
+async fn acquiring_from_a_silent_broker_times_out() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     // It is connected, and has nothing to give back that the silence could hold up.
@@ -313,8 +315,7 @@ async fn given_a_broker_that_falls_silent_when_a_lock_is_wanted_then_the_error_c
 }
 
 #[tokio::test]
-async fn given_a_user_that_may_not_declare_when_a_lock_is_wanted_then_the_error_says_what_to_allow()
-{
+async fn a_missing_permission_is_an_error_that_says_what_to_allow() {
     let (cluster, broker) = Cluster::emulated().await;
     let one = cluster.replica().await;
     broker.deny_configure(true);
@@ -336,7 +337,7 @@ async fn given_a_user_that_may_not_declare_when_a_lock_is_wanted_then_the_error_
 }
 
 #[tokio::test]
-async fn given_a_name_that_no_queue_can_have_when_locked_then_the_error_says_so() {
+async fn a_lock_name_that_is_no_queue_name_is_an_error() {
     let cluster = Cluster::new().await;
     let one = cluster.replica().await;
     let name = "n".repeat(250);
@@ -351,8 +352,7 @@ async fn given_a_name_that_no_queue_can_have_when_locked_then_the_error_says_so(
 }
 
 #[tokio::test]
-async fn given_a_lock_that_is_held_when_the_adapter_closes_then_others_get_it_and_it_locks_no_more()
-{
+async fn closing_the_adapter_releases_its_locks() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     let held = cluster.acquire(&one, LONG).await.unwrap();

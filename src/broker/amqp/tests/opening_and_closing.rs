@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn given_events_that_wait_when_closed_then_they_fail() {
+async fn pending_events_fail_on_close() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
@@ -21,7 +21,7 @@ async fn given_events_that_wait_when_closed_then_they_fail() {
 }
 
 #[tokio::test]
-async fn given_a_silent_broker_when_closed_then_it_takes_seconds_and_no_more() {
+async fn closing_with_a_silent_broker_is_bounded() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -39,7 +39,7 @@ async fn given_a_silent_broker_when_closed_then_it_takes_seconds_and_no_more() {
 }
 
 #[tokio::test]
-async fn given_a_wrong_password_when_connecting_then_the_error_says_so_without_it() {
+async fn a_wrong_password_is_reported_without_the_password() {
     let mut world = World::new().await;
     world.settings.uri = SecretString::from(format!(
         "amqp://guest:s3cret@127.0.0.1:{}",
@@ -60,7 +60,7 @@ async fn given_a_wrong_password_when_connecting_then_the_error_says_so_without_i
 }
 
 #[tokio::test]
-async fn given_a_virtual_host_that_is_missing_when_connecting_then_the_error_says_what_to_check() {
+async fn a_missing_virtual_host_is_an_error_that_says_what_to_check() {
     let mut world = World::new().await;
     let good = world.settings.uri.expose_secret();
     let (server, _) = good.rsplit_once('/').unwrap();
@@ -74,7 +74,7 @@ async fn given_a_virtual_host_that_is_missing_when_connecting_then_the_error_say
 }
 
 #[tokio::test]
-async fn given_no_broker_when_connecting_then_the_tries_are_those_of_the_settings() {
+async fn connect_attempts_follow_the_settings() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -95,7 +95,7 @@ async fn given_no_broker_when_connecting_then_the_tries_are_those_of_the_setting
 }
 
 #[tokio::test]
-async fn given_a_broker_that_accepts_and_says_nothing_when_connecting_then_the_wait_is_bounded() {
+async fn connecting_to_a_silent_broker_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = World::new().await;
     world.settings.connect_retries = 0;

@@ -3,8 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn given_an_event_when_published_then_its_properties_and_header_types_are_those_of_the_contract()
- {
+async fn events_have_the_properties_and_types_of_the_contract() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut publication = event("m");
@@ -33,7 +32,7 @@ async fn given_an_event_when_published_then_its_properties_and_header_types_are_
 }
 
 #[tokio::test]
-async fn given_many_events_when_published_then_they_go_out_in_order() {
+async fn many_events_are_published_in_order() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let receipts: Vec<_> = (0..500)
@@ -49,8 +48,7 @@ async fn given_many_events_when_published_then_they_go_out_in_order() {
 }
 
 #[tokio::test]
-async fn given_connections_that_break_when_publishing_then_nothing_is_lost_and_only_retries_are_doubled()
- {
+async fn broken_connections_lose_nothing_and_repeat_only_retries() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut receipts = Vec::new();
@@ -78,7 +76,7 @@ async fn given_connections_that_break_when_publishing_then_nothing_is_lost_and_o
 }
 
 #[tokio::test]
-async fn given_a_full_queue_when_it_empties_then_the_event_arrives_with_a_counted_retry() {
+async fn a_retried_event_arrives_once_the_queue_has_room() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
@@ -109,7 +107,7 @@ async fn given_a_full_queue_when_it_empties_then_the_event_arrives_with_a_counte
 }
 
 #[tokio::test]
-async fn given_a_full_queue_when_the_tries_are_used_up_then_the_error_names_message_and_cause() {
+async fn exhausted_attempts_name_message_and_reason() {
     let mut world = World::with_out_arguments(full_after_one()).await;
     world.settings.publish_attempts = Some(3);
     let amqp = world.connect().await;
@@ -127,7 +125,7 @@ async fn given_a_full_queue_when_the_tries_are_used_up_then_the_error_names_mess
 }
 
 #[tokio::test]
-async fn given_unroutable_events_among_others_when_published_then_just_they_fail() {
+async fn only_unroutable_events_fail() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let receipts: Vec<_> = (0..400)
@@ -161,8 +159,7 @@ async fn given_unroutable_events_among_others_when_published_then_just_they_fail
 }
 
 #[tokio::test]
-async fn given_no_exchange_when_published_then_the_deliveries_end_with_the_reason_and_events_fail_at_the_close()
- {
+async fn a_missing_exchange_ends_deliveries_and_fails_events_on_close() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -190,7 +187,7 @@ async fn given_no_exchange_when_published_then_the_deliveries_end_with_the_reaso
 }
 
 #[tokio::test]
-async fn given_headers_beyond_a_frame_when_published_then_the_event_fails_and_others_go_on() {
+async fn headers_beyond_a_frame_fail_only_their_event() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let mut large = event("1");
@@ -215,8 +212,7 @@ async fn given_headers_beyond_a_frame_when_published_then_the_event_fails_and_ot
 }
 
 #[tokio::test]
-async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_others_do_not_fail_with_it()
- {
+async fn an_invalid_message_does_not_fail_the_others() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let good: Vec<_> = (0..10)
@@ -236,7 +232,7 @@ async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_o
         .collect();
     let error = soon("the error", invalid).await.unwrap_err();
     assert!(
-        error.cause.contains("406") && error.fault == Fault::Refused,
+        error.cause.contains("406") && error.fault == PublishErrorKind::Rejected,
         "{error}"
     );
     for receipt in good.into_iter().chain(more) {
@@ -256,8 +252,7 @@ async fn given_a_message_that_the_broker_finds_invalid_when_published_then_the_o
 
 /// Such as credentials whose saving was given up: newer ones may have gone out meanwhile.
 #[tokio::test]
-async fn given_an_event_that_nobody_waits_for_any_more_when_it_was_refused_then_it_is_not_tried_again()
- {
+async fn an_abandoned_event_is_not_retried() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();

@@ -40,7 +40,7 @@ fn is_retry(message: &BasicGetMessage) -> bool {
 }
 
 #[tokio::test]
-async fn data_under_a_key_that_nothing_is_bound_to_is_the_end_of_the_flow() {
+async fn data_under_an_unbound_key_ends_the_flow() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let receipts: Vec<_> = (0..50)
@@ -72,7 +72,7 @@ async fn data_under_a_key_that_nothing_is_bound_to_is_the_end_of_the_flow() {
 }
 
 #[tokio::test]
-async fn returns_are_told_apart_though_one_frame_answers_many_messages() {
+async fn returns_are_attributed_when_one_frame_confirms_many() {
     let world = World::new().await;
     // RabbitMQ puts its confirms together by itself.
     if let Some(broker) = &world._broker {
@@ -91,7 +91,7 @@ async fn returns_are_told_apart_though_one_frame_answers_many_messages() {
 }
 
 #[tokio::test]
-async fn a_full_queue_shows_that_one_is_bound() {
+async fn a_nack_counts_as_a_binding() {
     let world = World::with_out_arguments(full_after_one()).await;
     world.bind("full").await;
     let amqp = world.connect().await;
@@ -154,7 +154,7 @@ async fn a_queue_bound_during_the_tries_gets_every_event_in_order() {
 }
 
 #[tokio::test]
-async fn a_binding_that_comes_later_is_used_and_its_loss_is_waited_out() {
+async fn a_late_binding_is_used_and_its_loss_is_waited_out() {
     let world = World::new().await;
     let amqp = world.connect().await;
     soon("the end of the flow", amqp.publish(custom("absent")))
@@ -200,7 +200,7 @@ async fn absence_can_be_made_an_error() {
             .unwrap_err();
         assert!(
             error.cause.starts_with("no queue is bound for routing key")
-                && error.fault == Fault::Unbound,
+                && error.fault == PublishErrorKind::Unbound,
             "{error}"
         );
     }
@@ -209,7 +209,7 @@ async fn absence_can_be_made_an_error() {
 }
 
 #[tokio::test]
-async fn an_error_event_waits_once_for_a_binding_and_later_ones_are_tried_once() {
+async fn only_the_first_error_event_waits_for_a_binding() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let (first, second) = (
@@ -218,7 +218,7 @@ async fn an_error_event_waits_once_for_a_binding_and_later_ones_are_tried_once()
     );
     for receipt in [first, second] {
         let error = soon("the error", receipt).await.unwrap_err();
-        assert_eq!(error.fault, Fault::Unbound, "{error}");
+        assert_eq!(error.fault, PublishErrorKind::Unbound, "{error}");
     }
     let before = returns(&amqp);
     assert!(before >= 4, "it has waited for {before} tries only");
@@ -271,7 +271,7 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
     for _ in 0..2 {
         let before = returns(&amqp);
         let error = soon("the error", rebound()).await.unwrap_err();
-        assert_eq!(error.fault, Fault::Unbound, "{error}");
+        assert_eq!(error.fault, PublishErrorKind::Unbound, "{error}");
         assert!(returns(&amqp) >= before + 4, "it has not waited");
     }
     let waiting = rebound();
@@ -283,7 +283,7 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
 }
 
 #[tokio::test]
-async fn an_event_that_tries_for_others_and_is_given_up_leaves_the_trying_to_them() {
+async fn an_abandoned_probe_passes_probing_to_the_next_event() {
     let world = World::new().await;
     let amqp = world.connect().await;
     let first = amqp.publish(error_event("1"));

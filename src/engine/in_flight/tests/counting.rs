@@ -122,19 +122,19 @@ impl World {
                 let message = *work.origin;
                 let alive = of == self.generation.number;
                 let settled = match how % 8 {
-                    0 => Settled::Unclear,
-                    _ if alive => Settled::Sent,
-                    _ => Settled::Lost,
+                    0 => SettleOutcome::Unknown,
+                    _ if alive => SettleOutcome::Sent,
+                    _ => SettleOutcome::NotSent,
                 };
-                if settled == Settled::Unclear {
+                if settled == SettleOutcome::Unknown {
                     self.doubt = true;
                 }
-                let arrives = alive && (settled == Settled::Sent || how > 100);
+                let arrives = alive && (settled == SettleOutcome::Sent || how > 100);
                 if arrives {
                     self.wire.push_back(Frame::Settle(message));
                     // No question is about what is unclear.
-                    self.hole |=
-                        settled == Settled::Unclear && self.messages[message].0 == Kind::Shared;
+                    self.hole |= settled == SettleOutcome::Unknown
+                        && self.messages[message].0 == Kind::Shared;
                 } else if alive {
                     // It stays with us until the connection goes.
                     assert_eq!(self.messages[message].1, Place::Ours);
@@ -218,7 +218,7 @@ impl World {
         match self.in_flight.arrive(&delivery) {
             Arrival::New(number) => {
                 self.works.push(kind);
-                self.running.push((number, Verdict::Ack));
+                self.running.push((number, Verdict::Acknowledged));
             }
             Arrival::Finished(number, verdict) => self.running.push((number, verdict)),
             Arrival::Adopted => {}
@@ -329,7 +329,7 @@ proptest! {
     }
 
     #[test]
-    fn where_no_verdict_is_lost_and_nobody_else_works_every_message_is_worked_on_once(steps in steps()) {
+    fn without_lost_verdicts_each_message_is_processed_once(steps in steps()) {
         let mut world = World::new();
         for step in steps.into_iter().chain([Step::Lose]) {
             match step {
