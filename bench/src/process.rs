@@ -43,18 +43,16 @@ pub fn time_of_threads(pid: u32) -> anyhow::Result<Duration> {
 /// # Errors
 /// When there is no such process.
 pub fn peak_memory(pid: u32) -> anyhow::Result<u64> {
-    kilobytes(&read(pid, "status")?, &["VmHWM"])
+    kilobytes(&read(pid, "status")?, "VmHWM")
 }
 
-/// The physical memory that the process shares with no other one, in bytes.
+/// The physical memory that the process can share with no other one, in bytes. Pages of its binary that it has not changed
+/// do not count: all steps of a machine share them.
 ///
 /// # Errors
 /// When there is no such process, or it belongs to another user.
 pub fn private_memory(pid: u32) -> anyhow::Result<u64> {
-    kilobytes(
-        &read(pid, "smaps_rollup")?,
-        &["Private_Clean", "Private_Dirty"],
-    )
+    kilobytes(&read(pid, "smaps_rollup")?, "Private_Dirty")
 }
 
 fn read(pid: u32, file: &str) -> anyhow::Result<String> {
@@ -71,20 +69,14 @@ fn ticks(stat: &str) -> Option<u32> {
     Some(user + system)
 }
 
-/// The sum of lines such as `VmHWM:    1234 kB`, in bytes.
-fn kilobytes(text: &str, names: &[&str]) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for name in names {
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let value = value.with_context(|| format!("/proc does not tell {name}"))?;
-        let number = value.trim().trim_end_matches(" kB");
-        sum += number
-            .parse::<u64>()
-            .with_context(|| format!("/proc tells {name} as {value}"))?;
-    }
-    Ok(sum * 1024)
+/// The number of a line such as `VmHWM:    1234 kB`, in bytes.
+fn kilobytes(text: &str, name: &str) -> anyhow::Result<u64> {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let value = value.with_context(|| format!("/proc does not tell {name}"))?;
+    let number = value.trim().trim_end_matches(" kB").parse::<u64>();
+    Ok(number.with_context(|| format!("/proc tells {name} as {value}"))? * 1024)
 }
 
 #[cfg(test)]
@@ -99,11 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_the_sum_of_the_named_lines() {
+    fn memory_is_read_in_kilobytes() {
         let text = "Rss:  9 kB\nPrivate_Clean:      2 kB\nPrivate_Dirty:    40 kB\n";
-        let sum = kilobytes(text, &["Private_Clean", "Private_Dirty"]).unwrap();
-        assert_eq!(sum, 42 * 1024);
-        assert!(kilobytes(text, &["VmHWM"]).is_err());
+        assert_eq!(kilobytes(text, "Private_Dirty").unwrap(), 40 * 1024);
+        assert!(kilobytes(text, "VmHWM").is_err());
     }
 
     #[test]

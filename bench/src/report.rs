@@ -11,7 +11,7 @@ pub enum Unit {
     CpuPerMessage,
     /// The most physical memory, in megabytes.
     PeakMemory,
-    /// Physical memory that is shared with no other process, in megabytes.
+    /// Physical memory that can be shared with no other process, in megabytes.
     PrivateMemory,
     /// CPU time of an idle process, in milliseconds per minute.
     IdleCpu,
@@ -125,9 +125,12 @@ fn ratio(ours: &[f64], others: &[f64]) -> String {
         .zip(others)
         .map(|(ours, other)| ours / other)
         .collect();
-    match ratios.len() {
-        0 => "–".to_owned(),
-        _ => format!("{:.2}", median(&ratios)),
+    let middle = median(&ratios);
+    // Neither what was not measured nor nothing at all has a ratio.
+    if middle.is_finite() {
+        format!("{middle:.2}")
+    } else {
+        "–".to_owned()
     }
 }
 
