@@ -18,7 +18,7 @@ SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # files it refers to.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    built=$(cargo build --release --locked --package "$PACKAGE" --bins --message-format json-render-diagnostics \
+    built=$(cargo build --profile image --locked --package "$PACKAGE" --bins --message-format json-render-diagnostics \
       | grep '"executable":"'); \
     binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$built"); \
     folder=$(dirname "$(sed -n 's/.*"manifest_path":"\([^"]*\)".*/\1/p' <<<"$built")"); \

@@ -35,7 +35,7 @@ pub async fn bytes(
     loop {
         let chunk = answer.chunk().await.map_err(|error| {
             let reason = format!("it broke off: {}", error.without_url());
-            Error::NoAnswer {
+            Error::NoResponse {
                 request: request.to_owned(),
                 reason,
                 repeatable,

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_statuses_as_people_write_them_then_they_are_understood_or_refused() {
+    fn status_lists_are_parsed_or_rejected() {
         for (text, inside, outside) in [
             ("200", &[200][..], &[199, 201][..]),
             ("200, 404", &[200, 404], &[204]),

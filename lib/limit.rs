@@ -48,8 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn given_a_limit_then_the_turns_of_one_account_are_spread_and_those_of_another_are_not_touched()
-     {
+    async fn requests_of_one_account_are_spread_evenly() {
         let limits = Limits::default();
         let start = Instant::now();
         for turn in 0..5 {
@@ -62,8 +61,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn given_a_turn_that_is_far_off_then_the_message_comes_again_and_the_turn_is_left_to_others()
-     {
+    async fn a_long_wait_rebounds_and_frees_the_slot() {
         let limits = Limits::default();
         let mut turns: Vec<_> = (0..4)
             .map(|_| Box::pin(limits.turn("a", Some(2.0))))

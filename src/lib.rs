@@ -32,51 +32,36 @@
 //! Its `main` function is [`main`]; [`testing::Harness`] runs it in memory. The wire format stands in [`protocol`],
 //! for anyone who wants to speak to the platform.
 
-// From the bottom up: a module uses only what stands above it here.
+// From the bottom up: a folder uses only what stands above it here.
 pub mod protocol;
 pub mod settings;
 
-pub mod descriptor;
-pub mod fields;
-mod schema;
-
-mod http;
-mod object_storage;
-mod platform;
+mod clients;
 
 pub mod oauth2;
 
-mod error;
-mod message;
-
-mod context;
-mod module;
+mod broker;
 
 mod component;
 
-mod transport;
-
-mod amqp;
-
-mod telemetry;
-
-mod login;
-mod runtime;
-mod service;
+mod engine;
 
 pub mod testing;
 
 mod cli;
 
 pub use cli::main;
-pub use component::{Component, Mismatch, Verified};
-pub use context::{Context, Emitter, ServiceContext};
-pub use error::{Rebound, ReboundExt};
-pub use message::{Attachment, Attachments, HttpReply, Message, NoBody};
-pub use module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger};
-pub use object_storage::ObjectStorage;
-pub use platform::Platform;
-pub use runtime::{Shutdown, run};
+pub use clients::{object_storage::ObjectStorage, platform::Platform};
+pub use component::{
+    Component, Mismatch, Verified,
+    context::{Context, Emitter, ServiceContext},
+    error::{Rebound, ReboundExt},
+    fields,
+    message::{Attachment, Attachments, HttpReply, Message, NoBody},
+    module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
+};
+pub use engine::{Shutdown, run};
+pub use settings::descriptor;
 
 /// What most modules use.
 pub mod prelude {

@@ -75,11 +75,11 @@ struct Output {
 impl Output {
     /// Decrypts, parses, encrypts and publishes one message.
     async fn publish(&self, delivery: &Delivery) -> anyhow::Result<PublisherConfirm> {
-        let plain = self.cipher.open(&delivery.data, self.encoding)?;
+        let plain = self.cipher.decrypt(&delivery.data, self.encoding)?;
         let message: Value = serde_json::from_slice(&plain)?;
         let payload = self
             .cipher
-            .seal(serde_json::to_vec(&message)?, self.encoding);
+            .encrypt(serde_json::to_vec(&message)?, self.encoding);
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_headers(delivery.properties.headers().clone().unwrap_or_default());

@@ -7,7 +7,7 @@
 use crate::sample;
 use anyhow::Context as _;
 use bytes::Bytes;
-use sailor::protocol::{Cipher, Encoding, Headers, Incoming, Json, Object, StepIdentity};
+use sailor::protocol::{Cipher, Encoding, Headers, IncomingHeaders, Json, Object, StepIdentity};
 use serde_json::{Value, json};
 
 /// A kind of message, and how many of them a run has.
@@ -73,7 +73,9 @@ impl Run {
             comp_id: "component".into(),
             function: "echo".into(),
         };
-        let payload = cipher.seal(message, Encoding::of(scenario.protocol)).into();
+        let payload = cipher
+            .encrypt(message, Encoding::of(scenario.protocol))
+            .into();
         let headers = sample::headers(1, scenario.protocol);
         Self {
             scenario,
@@ -101,9 +103,9 @@ impl Run {
 
     /// From a delivery's headers and bytes to those of the event.
     fn one(&self) -> anyhow::Result<(Headers, Vec<u8>)> {
-        let incoming = Incoming::read(&self.headers);
+        let incoming = IncomingHeaders::read(&self.headers);
         let encoding = Encoding::of(incoming.protocol_version);
-        let plain = self.cipher.open(&self.payload, encoding)?;
+        let plain = self.cipher.decrypt(&self.payload, encoding)?;
         let message = Object::read(plain.into())?;
         let body: Value = message
             .get("body")
@@ -127,7 +129,7 @@ impl Run {
             "protocolVersion".to_owned(),
             incoming.protocol_version.into(),
         );
-        Ok((headers, self.cipher.seal(event.to_vec(), encoding)))
+        Ok((headers, self.cipher.encrypt(event.to_vec(), encoding)))
     }
 }
 
@@ -169,7 +171,7 @@ mod tests {
             let (headers, payload) = run.one().unwrap();
             let plain = run
                 .cipher
-                .open(&payload, Encoding::of(scenario.protocol))
+                .decrypt(&payload, Encoding::of(scenario.protocol))
                 .unwrap();
             let event: Value = serde_json::from_slice(&plain).unwrap();
             assert_eq!(

@@ -182,7 +182,7 @@ impl Emulator {
         &self.inner.cipher
     }
 
-    /// Every variable that the platform sets for a step's container (contract §1).
+    /// Every variable that the platform sets for a step's container (wire-contract: Environment variables).
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
         let Inner {
@@ -263,7 +263,9 @@ impl Emulator {
             .and_then(Value::as_str)
             .map_or_else(uuid, str::to_owned);
         self.send_raw(
-            self.inner.cipher.seal(message.to_string().into(), encoding),
+            self.inner
+                .cipher
+                .encrypt(message.to_string().into(), encoding),
             &id,
             headers,
         )

@@ -98,7 +98,7 @@ pub(crate) fn fill_in(value: &mut Value, places: &Places<'_>) {
     match value {
         Value::String(text) if text == TOKENS_PLACEHOLDER => *value = provider.issue().into(),
         Value::String(text) if text == EXPIRED_TOKENS_PLACEHOLDER => {
-            *value = provider.issue_expired().into()
+            *value = provider.issue_expired().into();
         }
         Value::String(text) if text.contains("{{") => {
             *text = text

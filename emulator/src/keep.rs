@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_file_when_keys_change_then_they_are_in_it_with_what_was_there_for_its_owner_alone() {
+    fn changed_keys_are_merged_into_a_private_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         fs::write(
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_file_that_cannot_be_used_when_keys_change_then_that_is_told_without_them() {
+    fn an_unwritable_file_is_reported_without_the_keys() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = Keeper(Some(folder.path().join("missing.json")));
         let error = keeper

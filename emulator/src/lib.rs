@@ -9,6 +9,7 @@ mod child;
 mod cli;
 mod collector;
 mod config;
+mod cryptography;
 mod cut;
 mod demo;
 mod emulator;

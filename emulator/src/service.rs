@@ -1,5 +1,5 @@
 //! `emulator service`: a one-time execution, as the platform starts them to verify credentials and to get metadata and
-//! select models (contract §1.7, §10.6).
+//! select models (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 
 use crate::{
     child::{Process, in_words},
@@ -170,7 +170,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn given_results_when_they_are_judged_then_only_success_without_a_false_verified_is_good() {
+    fn only_success_without_verified_false_counts_as_success() {
         for (success, data, good) in [
             (true, json!({"verified": true}), true),
             (true, json!({"verified": false, "reason": "no"}), false),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_command_when_it_is_completed_then_the_method_is_in_its_place_or_at_its_end() {
+    fn the_method_is_inserted_into_the_command() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(
             complete(words("cargo run --"), "m"),

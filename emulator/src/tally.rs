@@ -81,8 +81,7 @@ mod tests {
     use EventKind::{Acked, CameBack, DeadLettered, Error, Lost, Rebound, Rejected, Sent};
 
     #[test]
-    fn given_the_events_of_one_message_when_they_are_counted_then_they_tell_whether_it_is_settled_and_went_well()
-     {
+    fn events_of_one_message_decide_on_its_result() {
         for (kinds, settled, faultless) in [
             (&[][..], false, true),
             (&[Acked], true, true),

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_a_bunyan_line_when_it_is_shown_then_level_message_and_cause_remain() {
+    fn a_bunyan_line_shows_level_message_and_cause() {
         for (line, shown) in [
             (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
             (
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn given_keys_when_they_are_shown_then_only_their_names_are() {
+    fn only_the_names_of_keys_are_shown() {
         let keys = json!({"oauth": {"access_token": "secret", "scopes": ["s"], "expires_in": 3600, "x": null}});
         let expected =
             json!({"oauth": {"access_token": "…", "scopes": ["…"], "expires_in": "…", "x": null}});
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_long_text_when_it_is_cut_then_whole_characters_remain_and_its_length_is_told() {
+    fn a_long_text_is_truncated_at_a_character_with_its_length() {
         let long = "ä".repeat(SHOWN + 1);
         assert_eq!(
             cut(&long),

@@ -1,5 +1,5 @@
-//! The exchanges, queues and routing keys of one step, made and named as the platform makes and names them (contract
-//! §3.1, §3.9).
+//! The exchanges, queues and routing keys of one step, made and named as the platform makes and names them
+//! (wire-contract: Queues and bindings).
 
 use crate::{
     broker::{Broker, ExchangeKind, QueueOptions},

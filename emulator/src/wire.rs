@@ -89,7 +89,7 @@ pub(crate) fn encoding_of(headers: &Headers) -> Encoding {
 /// Decrypts a body and reads its JSON. The reason why that failed tells nothing of the content.
 pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<Value, String> {
     let plain = cipher
-        .open(body, encoding)
+        .decrypt(body, encoding)
         .map_err(|error| error.to_string())?;
     plain_json(&plain)
 }
@@ -100,7 +100,7 @@ pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
     json.parse().map_err(|error| error.to_string())
 }
 
-/// Reads the body of an error event: both members are encrypted (contract §4.3). An input that cannot be read, which may
+/// Reads the body of an error event: both members are encrypted (wire-contract: Error event body). An input that cannot be read, which may
 /// be what the error is about, stays as it came.
 pub(crate) fn open_error(cipher: &Cipher, body: &[u8]) -> Result<Value, String> {
     let Value::Object(mut members) = plain_json(body)? else {

@@ -78,7 +78,7 @@ fn folder(files: &[(&str, Value)]) -> TempDir {
 }
 
 #[test]
-fn given_good_messages_when_they_are_run_then_the_time_line_shows_it_and_the_status_is_0() {
+fn successful_messages_are_shown_and_exit_with_0() {
     let folder = folder(&[
         ("m1.json", json!({"op": "echo", "n": 1})),
         ("m2.json", json!({"id": "two", "body": {}})),
@@ -116,7 +116,7 @@ fn given_good_messages_when_they_are_run_then_the_time_line_shows_it_and_the_sta
 }
 
 #[test]
-fn given_no_message_when_it_is_run_then_an_empty_body_is_sent() {
+fn without_a_message_an_empty_body_is_sent() {
     let folder = folder(&[]);
     let outcome = run(folder.path(), &["--json", "--quiet"]);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
@@ -125,7 +125,7 @@ fn given_no_message_when_it_is_run_then_an_empty_body_is_sent() {
 }
 
 #[test]
-fn given_an_error_event_when_it_is_run_then_the_status_is_1() {
+fn an_error_event_exits_with_1() {
     let folder = folder(&[("m.json", json!({"op": "fail"}))]);
     let outcome = run(folder.path(), &["--message", "m.json", "--json"]);
     assert_eq!(outcome.status, 1);
@@ -141,8 +141,7 @@ fn given_an_error_event_when_it_is_run_then_the_status_is_1() {
 }
 
 #[test]
-fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file_has_them_otherwise_it_stays()
- {
+fn changed_keys_are_saved_only_on_request() {
     let config = json!({"_account": "acc", "token": "stale", "other": 1});
     for (arguments, token) in [(&["--save-keys"][..], "fresh"), (&[], "stale")] {
         let folder = folder(&[
@@ -168,8 +167,7 @@ fn given_keys_that_change_when_they_are_to_be_saved_then_the_configurations_file
 }
 
 #[test]
-fn given_an_event_that_is_unreadable_or_returned_when_it_is_run_then_the_status_is_1_and_it_says_why()
- {
+fn an_unreadable_or_returned_event_exits_with_1() {
     for (op, why) in [
         ("garbage", "the payload cannot be decrypted"),
         (
@@ -188,7 +186,7 @@ fn given_an_event_that_is_unreadable_or_returned_when_it_is_run_then_the_status_
 }
 
 #[test]
-fn the_time_line_says_end_of_the_flow_where_nothing_is_bound_and_that_is_no_failure() {
+fn an_unbound_data_key_is_shown_as_end_of_flow() {
     let data = "end of the flow: nothing is bound to emulated-workspace.emulated-flow/ordinary.step_1.message";
     let other = "end of the flow: nothing is bound to some.other.key (--routing-key gives it somewhere to go)";
     for (op, arguments, said) in [
@@ -236,7 +234,7 @@ fn the_time_line_says_end_of_the_flow_where_nothing_is_bound_and_that_is_no_fail
 }
 
 #[test]
-fn given_a_rebound_when_it_is_run_then_it_is_waited_for() {
+fn a_rebound_is_waited_for() {
     let folder = folder(&[("m.json", json!({"op": "rebound"}))]);
     let outcome = run(
         folder.path(),
@@ -248,8 +246,7 @@ fn given_a_rebound_when_it_is_run_then_it_is_waited_for() {
 }
 
 #[test]
-fn given_a_component_that_crashes_when_it_is_run_then_its_last_lines_are_shown_and_the_status_is_1()
-{
+fn a_crashed_component_shows_its_last_lines() {
     let folder = folder(&[("m.json", json!({"op": "crash"}))]);
     let outcome = run(
         folder.path(),
@@ -275,7 +272,7 @@ fn given_a_component_that_crashes_when_it_is_run_then_its_last_lines_are_shown_a
 }
 
 #[test]
-fn given_a_component_that_never_settles_when_the_time_is_over_then_the_status_is_1() {
+fn an_unsettled_message_times_out_with_status_1() {
     let folder = folder(&[("m.json", json!({"op": "hang"}))]);
     let outcome = run(folder.path(), &["--message", "m.json", "--timeout", "1"]);
     assert_eq!(outcome.status, 1);
@@ -294,7 +291,7 @@ fn given_a_component_that_never_settles_when_the_time_is_over_then_the_status_is
 }
 
 #[test]
-fn given_a_command_with_children_when_it_is_ended_then_none_of_them_is_left() {
+fn ending_a_command_ends_its_child_processes() {
     let folder = folder(&[]);
     let script = "sleep 1000 & echo child=$!; wait";
     let arguments = [
@@ -324,8 +321,7 @@ fn given_a_command_with_children_when_it_is_ended_then_none_of_them_is_left() {
 }
 
 #[test]
-fn given_files_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_the_file_and_place_are_named()
- {
+fn an_invalid_file_is_named_and_exits_with_2() {
     let folder = folder(&[("list.json", json!([1]))]);
     std::fs::write(folder.path().join("broken.json"), "{\n  \"a\": x}").unwrap();
     for (arguments, reason) in [
@@ -357,7 +353,7 @@ fn given_files_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_the_f
 }
 
 #[test]
-fn given_a_wrong_command_line_when_it_is_read_then_the_status_is_2() {
+fn an_invalid_command_line_exits_with_2() {
     let folder = folder(&[]);
     for arguments in [
         &["run"][..],
@@ -374,7 +370,7 @@ fn given_a_wrong_command_line_when_it_is_read_then_the_status_is_2() {
 }
 
 #[test]
-fn given_a_command_that_does_not_exist_when_it_is_run_then_the_error_names_it() {
+fn an_unknown_command_is_named_in_the_error() {
     let folder = folder(&[]);
     let outcome = emulator(
         folder.path(),
@@ -391,8 +387,7 @@ fn given_a_command_that_does_not_exist_when_it_is_run_then_the_error_names_it() 
 }
 
 #[test]
-fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_platforms_address_is_in_its_place()
- {
+fn the_url_placeholder_is_replaced_in_files_and_environment() {
     let folder = folder(&[("m.json", json!({"deep": ["{{EMULATOR_URL}}/sample"]}))]);
     let script = "echo url=$EMULATOR_URL more=$MORE elasticio=$ELASTICIO_LEFTOVER.; exit 1";
     let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
@@ -429,8 +424,7 @@ fn given_the_placeholder_when_files_and_environment_are_handed_over_then_the_pla
 }
 
 #[test]
-fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_addresses_and_tokens_are_in_their_place()
- {
+fn provider_placeholders_are_replaced() {
     let config = json!({"url": "{{PROVIDER_URL}}/api", "oauth": "{{PROVIDER_EXPIRED_TOKENS}}", "other": "{{OTHER}}"});
     let folder = folder(&[("config.json", config)]);
     let script = "echo cfg=$ELASTICIO_CFG; echo client=$OAUTH_CLIENT_ID,$OAUTH_CLIENT_SECRET; echo at=$PROVIDER_URL";
@@ -466,7 +460,7 @@ fn given_placeholders_of_the_provider_when_a_configuration_is_handed_over_then_a
 }
 
 #[test]
-fn given_replicas_when_messages_come_then_each_gets_its_share_and_all_are_ended() {
+fn replicas_share_messages_and_are_all_ended() {
     let folder = folder(&[("m.json", json!({"op": "echo"}))]);
     let messages = ["--message", "m.json"].repeat(4);
     let outcome = run(
@@ -494,7 +488,7 @@ fn given_replicas_when_messages_come_then_each_gets_its_share_and_all_are_ended(
 }
 
 #[test]
-fn given_the_demo_when_a_component_does_not_refresh_then_the_status_is_1() {
+fn the_demo_fails_if_the_component_does_not_refresh() {
     let folder = folder(&[]);
     let outcome = emulator(
         folder.path(),
@@ -511,7 +505,7 @@ fn given_the_demo_when_a_component_does_not_refresh_then_the_status_is_1() {
 }
 
 #[test]
-fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_says_why() {
+fn invalid_knobs_exit_with_2() {
     let folder = folder(&[("knobs.json", json!({"rotat": true}))]);
     for (arguments, why) in [
         (["--knobs", "knobs.json"], "unknown field `rotat`"),
@@ -527,8 +521,7 @@ fn given_knobs_that_cannot_be_used_when_it_is_run_then_the_status_is_2_and_it_sa
 }
 
 #[test]
-fn given_a_one_time_execution_that_posts_nothing_when_it_ends_then_its_lines_are_shown_and_the_status_is_1()
- {
+fn a_call_without_a_result_shows_the_log_and_fails() {
     let folder = folder(&[]);
     let arguments = [
         "service",
@@ -556,8 +549,7 @@ fn given_a_one_time_execution_that_posts_nothing_when_it_ends_then_its_lines_are
 }
 
 #[test]
-fn given_a_platform_that_stays_when_it_is_up_then_the_environment_file_leads_to_it_until_it_is_interrupted()
- {
+fn up_writes_an_environment_file_and_runs_until_interrupted() {
     let folder = folder(&[]);
     let mut up = Command::new(env!("CARGO_BIN_EXE_emulator"))
         .current_dir(&folder)
@@ -643,7 +635,7 @@ fn node_run(folder: &Path, body: &Value, more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn given_the_node_sailor_when_it_is_run_then_data_error_rebound_and_keys_come_as_it_sends_them() {
+fn the_node_sailor_emits_data_errors_rebounds_and_keys() {
     let Some(folder) = node_component() else {
         return;
     };
@@ -710,7 +702,7 @@ fn given_the_node_sailor_when_it_is_run_then_data_error_rebound_and_keys_come_as
 }
 
 #[test]
-fn given_the_node_sailor_when_it_executes_services_then_their_results_are_printed() {
+fn the_node_sailor_runs_one_time_calls() {
     let Some(folder) = node_component() else {
         return;
     };
@@ -761,8 +753,7 @@ fn given_the_node_sailor_when_it_executes_services_then_their_results_are_printe
 }
 
 #[test]
-fn given_a_stand_in_by_name_when_a_component_is_run_then_it_and_its_messages_know_the_address_and_the_provider()
- {
+fn a_named_stand_in_sets_addresses_and_provider() {
     for (name, own) in [
         ("graph", "GRAPH_BASE_URL"),
         ("salesforce", "SALESFORCE_TOKEN_URI"),

@@ -52,7 +52,7 @@ impl Mailbox {
 }
 
 #[tokio::test]
-async fn given_no_token_or_one_that_is_not_good_then_it_is_refused_as_graph_does() {
+async fn an_invalid_token_is_refused_as_graph_does() {
     let mut mailbox = Mailbox::new().await;
     assert_eq!(mailbox.get("/me").await.0, 200);
     mailbox.provider.expire_access_tokens();
@@ -76,7 +76,7 @@ async fn given_no_token_or_one_that_is_not_good_then_it_is_refused_as_graph_does
 }
 
 #[tokio::test]
-async fn given_what_it_does_not_have_then_it_says_so_by_name() {
+async fn missing_things_are_named() {
     let mailbox = Mailbox::new().await;
     for (path, named) in [
         ("/me/drive", "/v1.0/me/drive"),
@@ -94,7 +94,7 @@ async fn given_what_it_does_not_have_then_it_says_so_by_name() {
 }
 
 #[tokio::test]
-async fn given_queries_and_bodies_that_graph_refuses_then_it_refuses_them() {
+async fn invalid_requests_are_refused_as_graph_does() {
     let mailbox = Mailbox::new().await;
     for path in [
         "/me/contacts?$top=1001",
@@ -134,7 +134,7 @@ async fn given_queries_and_bodies_that_graph_refuses_then_it_refuses_them() {
 }
 
 #[tokio::test]
-async fn given_more_items_than_a_page_has_then_links_lead_over_all_of_them() {
+async fn long_lists_are_linked_page_by_page() {
     let mailbox = Mailbox::new().await;
     for n in 0..25 {
         mailbox
@@ -165,7 +165,7 @@ async fn given_more_items_than_a_page_has_then_links_lead_over_all_of_them() {
 }
 
 #[tokio::test]
-async fn given_orders_then_calls_fail_or_something_happens_before_they_are_answered() {
+async fn ordered_faults_and_hooks_take_effect() {
     let mailbox = Mailbox::new().await;
     mailbox.graph.fail(
         "GET .*/me$",

@@ -36,8 +36,7 @@ async fn reason_of(response: Response) -> String {
 const STARTUP: &str = "/sailor-support/hooks/task/flow/startup/data";
 
 #[tokio::test]
-async fn given_no_or_wrong_credentials_when_any_protected_endpoint_is_called_then_401_with_a_reason()
- {
+async fn missing_credentials_are_401_with_a_reason() {
     let (platform, client) = platform().await;
     for (method, path) in [
         (Method::GET, "/v1/tasks/flow/steps/step_1"),
@@ -68,7 +67,7 @@ async fn given_no_or_wrong_credentials_when_any_protected_endpoint_is_called_the
 }
 
 #[tokio::test]
-async fn given_an_endpoint_that_is_not_emulated_when_it_is_called_then_501_names_it() {
+async fn an_unknown_endpoint_is_501_by_name() {
     let (platform, client) = platform().await;
     for (method, path) in [
         (Method::GET, "/v1/unheard/of"),
@@ -88,7 +87,7 @@ async fn given_an_endpoint_that_is_not_emulated_when_it_is_called_then_501_names
 }
 
 #[tokio::test]
-async fn given_a_malformed_body_when_it_is_sent_then_400_says_what_is_wrong() {
+async fn a_malformed_body_is_400_with_the_reason() {
     let (platform, client) = platform().await;
     for (method, path, body, reason) in [
         (
@@ -147,7 +146,7 @@ async fn given_a_malformed_body_when_it_is_sent_then_400_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn given_a_body_of_another_content_type_when_it_is_sent_then_400_says_so() {
+async fn a_wrong_content_type_is_400() {
     let (platform, client) = platform().await;
     let response = basic(client.put(platform.url() + "/v1/accounts/acc"))
         .body("{\"keys\":{}}")
@@ -163,7 +162,7 @@ async fn given_a_body_of_another_content_type_when_it_is_sent_then_400_says_so()
 }
 
 #[tokio::test]
-async fn given_a_step_when_it_is_read_then_it_has_all_the_members_that_sailors_need() {
+async fn a_step_has_all_members_that_sailors_need() {
     let (platform, client) = platform().await;
     let step = Step {
         id: "s2".into(),
@@ -187,7 +186,7 @@ async fn given_a_step_when_it_is_read_then_it_has_all_the_members_that_sailors_n
 }
 
 #[tokio::test]
-async fn given_things_that_do_not_exist_when_they_are_asked_for_then_404_names_them() {
+async fn missing_things_are_404_by_name() {
     let (platform, client) = platform().await;
     for request in [
         basic(client.get(platform.url() + "/v1/tasks/flow/steps/none")),
@@ -210,8 +209,7 @@ async fn given_things_that_do_not_exist_when_they_are_asked_for_then_404_names_t
 }
 
 #[tokio::test]
-async fn given_updated_keys_when_account_and_step_are_read_then_both_have_them_beside_the_old_ones()
-{
+async fn updated_keys_are_merged_into_account_and_step() {
     let (platform, client) = platform().await;
     let keys = |keys: Value| {
         basic(client.put(platform.url() + "/v1/accounts/acc"))
@@ -244,8 +242,7 @@ async fn given_updated_keys_when_account_and_step_are_read_then_both_have_them_b
 }
 
 #[tokio::test]
-async fn given_an_account_that_was_deleted_when_it_is_read_or_updated_then_404_and_the_step_has_its_keys_no_more()
- {
+async fn a_deleted_account_is_404_and_leaves_the_step() {
     let (platform, client) = platform().await;
     let url = platform.url() + "/v1/accounts/acc";
     let put = || {
@@ -266,7 +263,7 @@ async fn given_an_account_that_was_deleted_when_it_is_read_or_updated_then_404_a
 }
 
 #[tokio::test]
-async fn given_startup_data_when_it_is_posted_again_then_409_until_it_is_deleted() {
+async fn startup_data_cannot_be_posted_twice() {
     let (platform, client) = platform().await;
     let url = platform.url() + STARTUP;
     let post = || {
@@ -293,8 +290,7 @@ async fn given_startup_data_when_it_is_posted_again_then_409_until_it_is_deleted
 }
 
 #[tokio::test]
-async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merged_until_there_are_none()
- {
+async fn a_refreshed_secret_merges_its_next_credentials() {
     let (platform, client) = platform().await;
     let credentials = json!({"access_token": "a1", "refresh_token": "r"});
     let refreshed = vec![json!({"access_token": "a2"}), json!({"access_token": "a3"})];
@@ -321,7 +317,7 @@ async fn given_a_secret_when_it_is_refreshed_then_the_next_credentials_are_merge
 }
 
 #[tokio::test]
-async fn given_an_object_when_it_is_replaced_and_deleted_then_its_raw_bytes_follow() {
+async fn objects_can_be_replaced_and_deleted() {
     let (platform, client) = platform().await;
     let raw: Vec<u8> = (0..=255).collect();
     let posted = bearer(client.post(platform.url() + "/objects"))
@@ -364,8 +360,7 @@ async fn given_an_object_when_it_is_replaced_and_deleted_then_its_raw_bytes_foll
 }
 
 #[tokio::test]
-async fn given_a_signed_address_when_something_is_put_there_then_it_can_be_got_without_credentials()
-{
+async fn a_signed_url_stores_without_credentials() {
     let (platform, client) = platform().await;
     let signed = basic(client.post(platform.url() + "/v2/resources/storage/signed-url"))
         .send()
@@ -401,7 +396,7 @@ async fn given_a_signed_address_when_something_is_put_there_then_it_can_be_got_w
 }
 
 #[tokio::test]
-async fn given_a_one_time_execution_when_it_posts_to_the_result_url_then_its_result_is_kept() {
+async fn a_posted_result_is_kept() {
     let (platform, client) = platform().await;
     let result = json!({"status": "success", "data": {"verified": true}});
     let response = client
@@ -420,8 +415,7 @@ async fn given_a_one_time_execution_when_it_posts_to_the_result_url_then_its_res
 }
 
 #[tokio::test]
-async fn given_calls_when_they_are_looked_at_then_they_are_in_order_with_credentials_body_and_status()
- {
+async fn calls_are_recorded_in_order() {
     let (platform, client) = platform().await;
     basic(client.get(platform.url() + "/v1/accounts/acc?x=1"))
         .send()
@@ -469,7 +463,7 @@ async fn given_calls_when_they_are_looked_at_then_they_are_in_order_with_credent
 }
 
 #[tokio::test]
-async fn given_ordered_faults_when_matching_calls_come_then_each_uses_one_up() {
+async fn ordered_faults_are_used_once_each() {
     let (platform, client) = platform().await;
     platform.fail(
         "GET /v1/accounts",
@@ -501,7 +495,7 @@ async fn given_ordered_faults_when_matching_calls_come_then_each_uses_one_up() {
 }
 
 #[tokio::test]
-async fn given_a_hanging_call_when_it_was_seen_then_it_has_no_answer_until_the_platform_stops() {
+async fn a_hanging_call_gets_no_response() {
     let (platform, client) = platform().await;
     platform.fail("GET /v1/accounts", [Fault::Hang]);
     let request =
@@ -514,7 +508,7 @@ async fn given_a_hanging_call_when_it_was_seen_then_it_has_no_answer_until_the_p
 }
 
 #[tokio::test]
-async fn given_a_waiting_test_when_the_call_comes_then_it_is_handed_over_with_its_status() {
+async fn called_waits_for_the_call_and_its_status() {
     let (platform, client) = platform().await;
     let waiting = tokio::spawn({
         let platform = platform.clone();
@@ -533,8 +527,7 @@ async fn given_a_waiting_test_when_the_call_comes_then_it_is_handed_over_with_it
 }
 
 #[tokio::test]
-async fn given_the_sample_items_when_they_are_paged_through_then_every_changed_one_comes_once_in_order()
- {
+async fn paging_sample_items_lists_each_change_once() {
     let (platform, client) = platform().await;
     let (mut page, mut ids) = (1, Vec::new());
     loop {
@@ -562,7 +555,7 @@ async fn given_the_sample_items_when_they_are_paged_through_then_every_changed_o
 }
 
 #[tokio::test]
-async fn given_a_new_sample_item_when_items_since_the_last_one_are_read_then_it_alone_comes() {
+async fn new_sample_items_are_listed_since_the_last() {
     let (platform, client) = platform().await;
     let url = platform.url() + "/sample/items";
     let last = json_of(client.get(format!("{url}/item-25")).send().await.unwrap()).await;
@@ -582,7 +575,7 @@ async fn given_a_new_sample_item_when_items_since_the_last_one_are_read_then_it_
 }
 
 #[tokio::test]
-async fn given_bad_queries_of_the_sample_api_when_they_are_sent_then_400() {
+async fn invalid_sample_queries_are_400() {
     let (platform, client) = platform().await;
     for query in [
         "limit=0",
@@ -602,8 +595,7 @@ async fn given_bad_queries_of_the_sample_api_when_they_are_sent_then_400() {
 }
 
 #[tokio::test]
-async fn given_credentials_of_different_kinds_when_sample_me_is_asked_then_only_live_ones_are_let_in()
- {
+async fn sample_me_accepts_only_valid_credentials() {
     let (platform, client) = platform().await;
     let me = || client.get(platform.url() + "/sample/me");
     for (request, status) in [
@@ -618,7 +610,7 @@ async fn given_credentials_of_different_kinds_when_sample_me_is_asked_then_only_
 }
 
 #[tokio::test]
-async fn given_a_status_when_sample_status_is_asked_then_it_answers_just_that() {
+async fn sample_status_returns_the_requested_status() {
     let (platform, client) = platform().await;
     for (asked, status) in [
         ("200", 200),

@@ -61,7 +61,7 @@ async fn read(response: Response) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn given_no_good_token_then_the_answer_is_401_as_salesforce_says_it() {
+async fn an_invalid_token_is_401() {
     let mut org = Org::new().await;
     org.provider.expire_access_tokens();
     for token in [org.token.clone(), "none".into()] {
@@ -75,13 +75,13 @@ async fn given_no_good_token_then_the_answer_is_401_as_salesforce_says_it() {
 }
 
 #[tokio::test]
-async fn given_an_instance_url_of_a_token_then_it_is_the_stand_ins_address() {
+async fn the_instance_url_is_the_stand_in() {
     let org = Org::new().await;
     assert_eq!(org.provider.issue()["instance_url"], org.api.url());
 }
 
 #[tokio::test]
-async fn given_what_it_does_not_have_then_it_says_so_by_name() {
+async fn missing_things_are_named() {
     let org = Org::new().await;
     for (path, status, told) in [
         (
@@ -123,7 +123,7 @@ async fn given_what_it_does_not_have_then_it_says_so_by_name() {
 }
 
 #[tokio::test]
-async fn given_a_record_then_it_can_be_read_changed_found_and_deleted() {
+async fn records_can_be_read_changed_found_and_deleted() {
     let org = Org::new().await;
     let (status, created) = org
         .send(
@@ -162,7 +162,7 @@ async fn given_a_record_then_it_can_be_read_changed_found_and_deleted() {
 }
 
 #[tokio::test]
-async fn given_a_write_that_salesforce_would_refuse_then_it_is_refused_with_its_fields() {
+async fn invalid_writes_are_refused_by_field() {
     let org = Org::new().await;
     org.api
         .insert("Account", json!({ "Name": "Acme", "ErpId__c": "1" }));
@@ -195,7 +195,7 @@ async fn given_a_write_that_salesforce_would_refuse_then_it_is_refused_with_its_
 }
 
 #[tokio::test]
-async fn given_more_records_than_a_page_holds_then_the_pages_follow_each_other() {
+async fn long_results_are_linked_page_by_page() {
     let org = Org::new().await;
     for n in 0..5 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -230,7 +230,7 @@ async fn given_more_records_than_a_page_holds_then_the_pages_follow_each_other()
 }
 
 #[tokio::test]
-async fn given_a_query_that_salesforce_would_refuse_then_it_is_refused() {
+async fn invalid_queries_are_refused() {
     let org = Org::new().await;
     for (soql, code) in [
         ("SELECT", "MALFORMED_QUERY"),
@@ -285,7 +285,7 @@ async fn given_a_query_that_salesforce_would_refuse_then_it_is_refused() {
 }
 
 #[tokio::test]
-async fn given_parents_of_one_or_several_objects_and_children_then_queries_show_them() {
+async fn queries_include_parents_and_children() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Acme" }));
     org.api
@@ -315,7 +315,7 @@ async fn given_parents_of_one_or_several_objects_and_children_then_queries_show_
 }
 
 #[tokio::test]
-async fn given_faults_by_order_then_each_happens_once_and_an_answer_that_is_lost_was_carried_out() {
+async fn ordered_faults_happen_once() {
     let org = Org::new().await;
     let new = || json!({ "Name": "Acme" });
     org.api.fail(
@@ -366,7 +366,7 @@ async fn given_faults_by_order_then_each_happens_once_and_an_answer_that_is_lost
 }
 
 #[tokio::test]
-async fn given_a_bulk_job_then_it_takes_rows_once_and_tells_what_became_of_each() {
+async fn a_bulk_job_reports_each_row() {
     let org = Org::new().await;
     org.api.set_job_pace(1);
     let asked = json!({ "object": "Account", "operation": "insert", "contentType": "CSV", "lineEnding": "LF" });
@@ -427,7 +427,7 @@ async fn given_a_bulk_job_then_it_takes_rows_once_and_tells_what_became_of_each(
 }
 
 #[tokio::test]
-async fn given_a_bulk_query_then_its_results_come_in_pages_each_with_the_header() {
+async fn bulk_query_results_come_in_pages_with_headers() {
     let org = Org::new().await;
     for n in 0..3 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));

@@ -75,8 +75,7 @@ async fn rig() -> Rig {
 }
 
 #[tokio::test]
-async fn given_both_protocol_versions_when_a_message_is_sent_then_its_data_comes_decrypted_and_it_is_acknowledged()
- {
+async fn both_protocol_versions_are_decrypted() {
     for protocol_version in [1, 2] {
         let rig = Rig::start(EmulatorConfig {
             protocol_version,
@@ -97,7 +96,7 @@ async fn given_both_protocol_versions_when_a_message_is_sent_then_its_data_comes
 }
 
 #[tokio::test]
-async fn given_a_message_when_it_is_sent_then_it_has_the_headers_of_the_platform_and_those_given() {
+async fn a_sent_message_has_the_platforms_headers() {
     let rig = rig().await;
     let given = json!({"x-eio-meta-a": "1", "threadId": "t", "userId": null, "n": 7});
     rig.emulator
@@ -118,8 +117,7 @@ async fn given_a_message_when_it_is_sent_then_it_has_the_headers_of_the_platform
 }
 
 #[tokio::test]
-async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_readable_and_it_is_dead_lettered()
- {
+async fn a_rejected_message_is_dead_lettered_with_its_error() {
     let rig = rig().await;
     let id = rig.send("fail");
     let error = rig.find(EventKind::Error).await;
@@ -134,7 +132,7 @@ async fn given_a_failing_message_when_it_is_rejected_then_error_and_input_are_re
 }
 
 #[tokio::test]
-async fn given_a_rebound_when_its_time_is_over_then_the_same_message_comes_again_sped_up() {
+async fn a_rebound_comes_back_after_the_shortened_delay() {
     let rig = Rig::start(EmulatorConfig {
         rebound_speed_up: 300,
         ..EmulatorConfig::default()
@@ -157,7 +155,7 @@ async fn given_a_rebound_when_its_time_is_over_then_the_same_message_comes_again
 }
 
 #[tokio::test]
-async fn given_snapshot_events_when_the_step_is_read_again_then_it_has_them_replaced_and_merged() {
+async fn snapshot_events_update_the_step() {
     let rig = rig().await;
     let snapshot = || {
         rig.emulator
@@ -181,7 +179,7 @@ async fn given_snapshot_events_when_the_step_is_read_again_then_it_has_them_repl
 }
 
 #[tokio::test]
-async fn given_keys_over_the_broker_when_they_arrive_then_the_account_has_them() {
+async fn keys_published_to_the_broker_reach_the_account() {
     let rig = rig().await;
     rig.send("keys");
     assert_eq!(
@@ -195,7 +193,7 @@ async fn given_keys_over_the_broker_when_they_arrive_then_the_account_has_them()
 }
 
 #[tokio::test]
-async fn given_keys_for_an_account_that_does_not_exist_when_they_arrive_then_the_event_says_so() {
+async fn keys_for_an_unknown_account_are_reported() {
     let rig = Rig::start(EmulatorConfig {
         update_keys_over_broker: true,
         ..EmulatorConfig::default()
@@ -209,7 +207,7 @@ async fn given_keys_for_an_account_that_does_not_exist_when_they_arrive_then_the
 }
 
 #[tokio::test]
-async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
+async fn keys_saved_over_rest_are_an_event() {
     let rig = rig().await;
     let client = reqwest::Client::new();
     let put = client
@@ -226,7 +224,7 @@ async fn given_keys_over_rest_when_they_were_put_then_that_is_an_event_too() {
 }
 
 #[tokio::test]
-async fn given_somebody_who_waits_for_a_reply_when_it_is_published_then_it_is_not_returned() {
+async fn a_reply_with_a_waiting_caller_is_not_returned() {
     let rig = rig().await;
     let headers = json!({"reply_to": "waiting.for.it"});
     rig.emulator.send(
@@ -241,8 +239,7 @@ async fn given_somebody_who_waits_for_a_reply_when_it_is_published_then_it_is_no
 }
 
 #[tokio::test]
-async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_then_the_caller_has_its_answer()
- {
+async fn a_webhook_caller_gets_the_components_reply() {
     let rig = rig().await;
     let env: HashMap<String, String> = rig.emulator.env().into_iter().collect();
     let post = |op: &str| {
@@ -267,8 +264,7 @@ async fn given_a_request_to_the_webhook_address_when_the_component_settles_it_th
 }
 
 #[tokio::test]
-async fn given_a_component_that_consumes_raw_data_when_a_request_comes_then_its_body_is_passed_on_as_it_was_sent()
- {
+async fn a_raw_webhook_body_is_passed_on_unchanged() {
     let rig = rig().await;
     let platform = rig.emulator.platform();
     let step = platform.step("emulated-flow", "step_1").unwrap();
@@ -290,7 +286,7 @@ async fn given_a_component_that_consumes_raw_data_when_a_request_comes_then_its_
 }
 
 #[tokio::test]
-async fn given_an_unreadable_event_when_it_comes_then_it_says_what_is_wrong() {
+async fn an_unreadable_event_says_what_is_wrong() {
     let rig = rig().await;
     rig.send("garbage");
     let event = rig.find(EventKind::Data).await;
@@ -304,7 +300,7 @@ async fn given_an_unreadable_event_when_it_comes_then_it_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_flow_ends_where_nothing_is_bound_and_each_message_is_told_once() {
+async fn the_flow_ends_at_unbound_keys_reported_once() {
     let (next, other) = (
         || EmulatorConfig {
             next_step: true,
@@ -357,13 +353,13 @@ async fn the_flow_ends_where_nothing_is_bound_and_each_message_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again() {
+async fn a_repeatedly_returned_publish_is_reported_once() {
     let emulator = Emulator::start(EmulatorConfig::default()).await.unwrap();
     let topology = emulator.topology();
     let body = |n: u64| {
         emulator
             .cipher()
-            .seal(json!({"body": n}).to_string().into(), Encoding::Base64)
+            .encrypt(json!({"body": n}).to_string().into(), Encoding::Base64)
     };
     let publish = |key: &str, id: &str, retry: Option<AMQPValue>, n: u64| {
         let mut headers = FieldTable::default();
@@ -410,7 +406,7 @@ async fn a_publish_that_is_tried_again_and_goes_nowhere_again_is_not_told_again(
 }
 
 #[tokio::test]
-async fn without_a_collector_errors_are_returned_and_snapshots_end_the_flow_unkept() {
+async fn without_a_collector_errors_are_returned() {
     let rig = Rig::start(EmulatorConfig {
         collector: false,
         ..EmulatorConfig::default()
@@ -569,8 +565,7 @@ async fn a_rebound_waits_no_longer_than_the_queue_allows_sped_up() {
 }
 
 #[tokio::test]
-async fn given_the_environment_when_it_is_read_then_every_required_variable_is_there_and_none_is_empty()
- {
+async fn the_environment_has_every_required_variable() {
     let emulator = Emulator::start(EmulatorConfig {
         step: Step {
             function: "f".into(),
@@ -611,7 +606,7 @@ async fn given_the_environment_when_it_is_read_then_every_required_variable_is_t
 }
 
 #[tokio::test]
-async fn given_a_reader_when_the_emulator_stops_then_the_events_end() {
+async fn events_end_when_the_emulator_stops() {
     let rig = rig().await;
     rig.send("echo");
     rig.find(EventKind::Acked).await;
@@ -622,7 +617,7 @@ async fn given_a_reader_when_the_emulator_stops_then_the_events_end() {
 }
 
 #[tokio::test]
-async fn given_a_taken_port_when_an_emulator_is_started_there_then_the_error_names_it() {
+async fn a_taken_port_is_named_in_the_error() {
     let first = Emulator::start(EmulatorConfig::default()).await.unwrap();
     let (broker, platform) = (first.broker().addr().port(), first.platform().addr().port());
     for (broker, platform, port) in [(broker, 0, broker), (0, platform, platform)] {
@@ -646,7 +641,7 @@ async fn given_a_taken_port_when_an_emulator_is_started_there_then_the_error_nam
 }
 
 #[test]
-fn given_events_and_configurations_when_they_are_debugged_then_nothing_secret_is_printed() {
+fn debug_output_contains_no_secrets() {
     let step = Step {
         config: json!({"password": "hidden"}),
         ..Step::default()

@@ -1,11 +1,11 @@
-//! What has to hold for the guard below the AMQP client, whatever bytes come: see `src/amqp/guard/` of the sailor, whose
+//! What has to hold for the guard below the AMQP client, whatever bytes come: see `src/broker/amqp/guard/` of the sailor, whose
 //! own files are compiled here.
 
 #[allow(dead_code, missing_docs)]
-#[path = "../../src/amqp/guard/frames.rs"]
+#[path = "../../src/broker/amqp/guard/frames.rs"]
 mod frames;
 #[allow(dead_code, missing_docs)]
-#[path = "../../src/amqp/guard/tables.rs"]
+#[path = "../../src/broker/amqp/guard/tables.rs"]
 mod tables;
 
 use amq_protocol::frame::parse_frame;

@@ -266,7 +266,7 @@ mod tests {
     use super::{decoded, given_name};
 
     #[test]
-    fn given_what_apis_say_of_a_files_name_then_it_is_understood() {
+    fn file_names_are_read_from_content_disposition() {
         for (disposition, name) in [
             ("attachment; filename=\"a;b.csv\"", Some("a;b.csv")),
             ("attachment; FileName=a.csv", Some("a.csv")),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn given_texts_in_other_character_sets_then_they_are_read_as_what_they_are() {
+    fn texts_are_decoded_by_their_charset() {
         for (bytes, content_type, text) in [
             (
                 &b"M\xfcller"[..],

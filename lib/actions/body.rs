@@ -54,9 +54,12 @@ pub async fn put(
     has_type: bool,
     storage: impl FnOnce() -> anyhow::Result<ObjectStorage>,
 ) -> anyhow::Result<AuthorizedRequest> {
-    let typed = |request: AuthorizedRequest, content_type: &str| match has_type {
-        true => request,
-        false => request.header(CONTENT_TYPE.as_str(), content_type),
+    let typed = |request: AuthorizedRequest, content_type: &str| {
+        if has_type {
+            request
+        } else {
+            request.header(CONTENT_TYPE.as_str(), content_type)
+        }
     };
     Ok(match kind {
         BodyType::Json => match body {

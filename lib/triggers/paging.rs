@@ -187,7 +187,7 @@ mod tests {
     use super::links;
 
     #[test]
-    fn given_a_link_header_then_each_address_has_its_relations() {
+    fn a_link_header_is_parsed_with_its_relations() {
         for (header, wanted) in [
             (
                 "<https://a/?p=2>; rel=\"next\"",

@@ -41,7 +41,7 @@ mod tests {
     const BASE64: &str = "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM=";
 
     #[test]
-    fn given_a_signature_in_any_form_then_it_is_good_for_its_body_and_secret_only() {
+    fn a_signature_is_valid_in_each_encoding_for_its_body_only() {
         for header in [
             HEX,
             BASE64,

@@ -99,7 +99,7 @@ fn fill_in(body: &mut Value, webhook_uri: &str, secret: &str) {
         Value::String(text) => {
             *text = text
                 .replace("{{webhookUri}}", webhook_uri)
-                .replace("{{webhookSecret}}", secret)
+                .replace("{{webhookSecret}}", secret);
         }
         Value::Array(items) => items
             .iter_mut()

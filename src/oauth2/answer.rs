@@ -17,7 +17,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// A successful answer. `Debug` shows no token.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct TokenAnswer {
+pub struct TokenResponse {
     /// The new access token.
     pub access_token: SecretString,
     /// The next refresh token; none when the one that was used stays.
@@ -34,9 +34,9 @@ pub struct TokenAnswer {
     pub members: Map<String, Value>,
 }
 
-impl fmt::Debug for TokenAnswer {
+impl fmt::Debug for TokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenAnswer")
+        f.debug_struct("TokenResponse")
             .field("lifetime", &self.lifetime)
             .field("members", &self.members.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
@@ -46,26 +46,26 @@ impl fmt::Debug for TokenAnswer {
 /// Why an answer with a status of success is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AnswerError {
+pub enum TokenResponseError {
     /// Not what an endpoint for tokens says.
     #[error("the answer is neither JSON nor a form")]
     Unreadable,
     /// An error, with its code when it has one.
     #[error("the answer is an error")]
-    Refused(Option<String>),
+    Error(Option<String>),
     /// Neither a token nor an error.
     #[error("the answer holds no access token")]
     NoAccessToken,
 }
 
-impl TokenAnswer {
+impl TokenResponse {
     /// Reads the body of an answer with a status of success. One with an access token is good, whatever else it says: the
     /// refresh token that it was given for may be spent.
     ///
     /// # Errors
     /// When it holds no access token that can be used. Nothing of the body is in the error but an error code.
-    pub fn read(body: &[u8], profile: &Profile) -> Result<Self, AnswerError> {
-        let mut members = members(body).ok_or(AnswerError::Unreadable)?;
+    pub fn read(body: &[u8], profile: &Profile) -> Result<Self, TokenResponseError> {
+        let mut members = members(body).ok_or(TokenResponseError::Unreadable)?;
         // A list of scopes is seen in the wild; what is stored is as the RFC has it.
         if let Some(Value::Array(scopes)) = members.get("scope") {
             let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
@@ -80,9 +80,9 @@ impl TokenAnswer {
         };
         let Some(access_token) = text("access_token") else {
             return Err(if is_error(&members) {
-                AnswerError::Refused(code(&members))
+                TokenResponseError::Error(code(&members))
             } else {
-                AnswerError::NoAccessToken
+                TokenResponseError::NoAccessToken
             });
         };
         let lifetime = |name: &str, unit| members.get(name).and_then(|value| lifetime(value, unit));
@@ -207,9 +207,10 @@ fn readable_members(text: &str) -> Map<String, Value> {
 
 /// JSON as lenient readers take it: halves of surrogate pairs, and control characters in texts.
 fn mended(text: &str) -> Cow<'_, str> {
-    let text: Cow<'_, str> = match text.contains(|c: char| c.is_ascii_control()) {
-        true => text.replace(|c: char| c.is_ascii_control(), " ").into(),
-        false => text.into(),
+    let text: Cow<'_, str> = if text.contains(|c: char| c.is_ascii_control()) {
+        text.replace(|c: char| c.is_ascii_control(), " ").into()
+    } else {
+        text.into()
     };
     match without_lone_surrogates(text.as_bytes()).map(String::from_utf8) {
         // An escape became another: it is text still.

@@ -7,17 +7,17 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// What an answer of the API says about the token it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum TokenStatus {
     /// Nothing.
-    Fine,
+    Accepted,
     /// It has to be renewed.
     Expired,
     /// It is good, but not for this. The scopes that it would take, when the API names them.
-    Scope(Option<String>),
+    InsufficientScope(Option<String>),
     /// The provider wants the user to do more; the claims it asks for, as sent (base64).
-    Claims(String),
+    InsufficientClaims(String),
     /// The API refused for another reason; a new token would not help.
-    NotAboutToken,
+    Unrelated,
 }
 
 /// One challenge: its scheme and parameters, both with names in lower case.
@@ -38,9 +38,9 @@ impl Challenge {
 
 /// What the answer says about the token, by the RFC alone. A 401 that gives no reason is taken for an expired token:
 /// that costs one refresh, whereas the other way round a credential would be dead.
-pub(super) fn judge(status: u16, headers: &HeaderMap) -> Judgement {
+pub(super) fn judge(status: u16, headers: &HeaderMap) -> TokenStatus {
     if !matches!(status, 401 | 403) {
-        return Judgement::Fine;
+        return TokenStatus::Accepted;
     }
     let challenges = headers
         .get_all(WWW_AUTHENTICATE)
@@ -55,9 +55,9 @@ pub(super) fn judge(status: u16, headers: &HeaderMap) -> Judgement {
     });
     let Some(reason) = reason else {
         return if status == 401 {
-            Judgement::Expired
+            TokenStatus::Expired
         } else {
-            Judgement::Fine
+            TokenStatus::Accepted
         };
     };
     match (
@@ -68,18 +68,18 @@ pub(super) fn judge(status: u16, headers: &HeaderMap) -> Judgement {
             .to_ascii_lowercase()
             .as_str(),
     ) {
-        (_, "insufficient_scope") => Judgement::Scope(
+        (_, "insufficient_scope") => TokenStatus::InsufficientScope(
             reason
                 .param("scope")
                 .filter(|s| !s.is_empty())
                 .map(str::to_owned),
         ),
-        (403, _) => Judgement::Fine,
-        (_, "invalid_token") => Judgement::Expired,
+        (403, _) => TokenStatus::Accepted,
+        (_, "invalid_token") => TokenStatus::Expired,
         (_, "insufficient_claims") => {
-            Judgement::Claims(reason.param("claims").unwrap_or_default().to_owned())
+            TokenStatus::InsufficientClaims(reason.param("claims").unwrap_or_default().to_owned())
         }
-        _ => Judgement::NotAboutToken,
+        _ => TokenStatus::Unrelated,
     }
 }
 

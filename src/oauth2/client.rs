@@ -1,11 +1,11 @@
 //! `cx.oauth()`: how a module puts a request to the API together.
 
 use super::{
-    Error, Store,
+    CredentialStore, Error,
     sending::{Reopen, SHOWN, Sending, is_redirect, reason, target},
     session::{Session, Token},
 };
-use crate::http;
+use crate::clients::http;
 use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
@@ -30,7 +30,7 @@ pub struct AuthorizedClient(Option<Bound>);
 #[derive(Clone)]
 struct Bound {
     session: Session,
-    store: Arc<dyn Store>,
+    store: Arc<dyn CredentialStore>,
 }
 
 impl fmt::Debug for AuthorizedClient {
@@ -40,7 +40,7 @@ impl fmt::Debug for AuthorizedClient {
 }
 
 impl AuthorizedClient {
-    pub(crate) fn new(session: Session, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(session: Session, store: Arc<dyn CredentialStore>) -> Self {
         Self(Some(Bound { session, store }))
     }
 
@@ -86,7 +86,7 @@ impl AuthorizedClient {
 
     /// A request to a path below the API's base URL, or to an address of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
-        let http = self.0.as_ref().map_or_else(reqwest::Client::new, |bound| {
+        let http = self.0.as_ref().map_or_else(http::idle_client, |bound| {
             bound.session.tools().direct.clone()
         });
         let request = http.request(method.clone(), NO_ADDRESS);
@@ -262,7 +262,7 @@ impl AuthorizedRequest {
     /// followed.
     ///
     /// # Errors
-    /// [`Error`], with the start of what the API says. Those that [pass](Error::passes) have the message come again
+    /// [`Error`], with the start of what the API says. Those that [pass](Error::is_transient) have the message come again
     /// later when the module fails with them.
     ///
     /// # Cancel safety
@@ -289,7 +289,7 @@ impl AuthorizedRequest {
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let request = self.shown();
         let repeatable = self.idempotent;
-        let no_answer = |reason, repeatable| Error::NoAnswer {
+        let no_answer = |reason, repeatable| Error::NoResponse {
             request,
             reason,
             repeatable,
@@ -332,7 +332,7 @@ impl AuthorizedRequest {
             ..
         } = self;
         let Bound { session, store } = client.bound()?;
-        let request = request.build().map_err(|e| Error::Refused(reason(&e)))?;
+        let request = request.build().map_err(|e| Error::NotSent(reason(&e)))?;
         let setup = session.setup(&**store)?;
         let sending = Sending {
             session,

@@ -4,12 +4,12 @@
 //! error, but for the name of a refusal.
 
 use super::{
-    answer::{self, AnswerError, TokenAnswer},
+    answer::{self, TokenResponse, TokenResponseError},
     profile::{BodyFormat, ClientAuth, ErrorClass, Profile, ScopePolicy},
     refusal::{ExchangeError, classify, is_page},
-    resolve::{Client, Resolved},
+    resolve::{Client, ResolvedConfig},
 };
-use crate::http;
+use crate::clients::http;
 use base64_simd::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
@@ -46,15 +46,15 @@ const OFFLINE: &str = "offline_access";
 type Params = BTreeMap<String, String>;
 
 /// The provider's endpoints for one client.
-pub(crate) struct Endpoint {
+pub(crate) struct TokenEndpoint {
     http: reqwest::Client,
     client: Client,
     profile: Profile,
 }
 
-impl Endpoint {
+impl TokenEndpoint {
     /// `http` must follow no redirects. `None` when the platform renews the tokens.
-    pub(crate) fn new(http: reqwest::Client, resolved: &Resolved) -> Option<Self> {
+    pub(crate) fn new(http: reqwest::Client, resolved: &ResolvedConfig) -> Option<Self> {
         Some(Self {
             http,
             client: resolved.client.clone()?,
@@ -70,7 +70,7 @@ impl Endpoint {
         &self,
         refresh_token: &str,
         granted_scope: Option<&str>,
-    ) -> Result<TokenAnswer, ExchangeError> {
+    ) -> Result<TokenResponse, ExchangeError> {
         let mut params = self.profile.refresh_params.clone();
         params.retain(|name, _| !OURS.contains(&name.as_str()));
         params.extend(
@@ -98,7 +98,7 @@ impl Endpoint {
         code: &str,
         redirect_uri: &str,
         verifier: Option<&str>,
-    ) -> Result<TokenAnswer, ExchangeError> {
+    ) -> Result<TokenResponse, ExchangeError> {
         let mut params = Params::new();
         set(
             &mut params,
@@ -182,7 +182,7 @@ fn set<'a>(params: &mut Params, more: impl IntoIterator<Item = (&'a str, &'a str
 
 /// One request.
 struct Call<'a> {
-    endpoint: &'a Endpoint,
+    endpoint: &'a TokenEndpoint,
     doing: &'static str,
     url: &'a Url,
 }
@@ -195,14 +195,14 @@ struct Answer {
 }
 
 impl Call<'_> {
-    async fn tokens(&self, params: Params) -> Result<TokenAnswer, ExchangeError> {
+    async fn tokens(&self, params: Params) -> Result<TokenResponse, ExchangeError> {
         let (answer, end) = self.start(params).await?;
         let is_success = (200..300).contains(&answer.status);
         if let Err(trouble) = end {
             // The refresh token is spent for what has come, unless its successor is in the part that has not.
             let may_have_more = trouble.class == ErrorClass::Transient;
-            let read =
-                TokenAnswer::read_cut(&answer.body, &self.endpoint.profile).filter(|_| is_success);
+            let read = TokenResponse::read_cut(&answer.body, &self.endpoint.profile)
+                .filter(|_| is_success);
             return read
                 .filter(|read| read.refresh_token.is_some() || !may_have_more)
                 .ok_or(trouble);
@@ -210,11 +210,13 @@ impl Call<'_> {
         if !is_success {
             return Err(self.refusal(&answer));
         }
-        TokenAnswer::read(&answer.body, &self.endpoint.profile).map_err(|error| {
+        TokenResponse::read(&answer.body, &self.endpoint.profile).map_err(|error| {
             let class = match error {
-                AnswerError::Refused(_) => return self.refusal(&answer),
-                AnswerError::Unreadable if is_page(&answer.text()) => ErrorClass::Transient,
-                AnswerError::Unreadable | AnswerError::NoAccessToken => ErrorClass::Malformed,
+                TokenResponseError::Error(_) => return self.refusal(&answer),
+                TokenResponseError::Unreadable if is_page(&answer.text()) => ErrorClass::Transient,
+                TokenResponseError::Unreadable | TokenResponseError::NoAccessToken => {
+                    ErrorClass::Malformed
+                }
             };
             // The provider thinks that it has worked.
             ExchangeError {
@@ -282,7 +284,7 @@ impl Call<'_> {
 
     /// The request, with exactly one way to say who the client is.
     fn request(&self, mut params: Params) -> RequestBuilder {
-        let Endpoint {
+        let TokenEndpoint {
             http,
             client,
             profile,
@@ -291,7 +293,7 @@ impl Call<'_> {
         let mut basic = None;
         match (profile.client_auth, secret) {
             (ClientAuth::Basic, Some(secret)) => {
-                basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)))
+                basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)));
             }
             (ClientAuth::BasicRaw, Some(secret)) => basic = Some(format!("{}:{secret}", client.id)),
             (ClientAuth::Post, Some(secret)) => {
@@ -301,7 +303,7 @@ impl Call<'_> {
                 );
             }
             (ClientAuth::None, _) | (_, None) => {
-                set(&mut params, [("client_id", client.id.as_str())])
+                set(&mut params, [("client_id", client.id.as_str())]);
             }
         }
         let mut request = match profile.body {

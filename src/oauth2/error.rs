@@ -24,10 +24,10 @@ pub enum Error {
     },
     /// The API rejects every token there is, new ones too: another token would not mend it.
     #[error("the API rejects valid tokens: {0}")]
-    Rejected(String),
+    TokenRejected(String),
     /// The request was not sent.
     #[error("the request was not sent: {0}")]
-    Refused(String),
+    NotSent(String),
     /// The token is valid, but not for this.
     #[error("{request} needs a scope that the credential does not have{}: connect it again with that scope",
         scope.as_ref().map(|scope| format!(" ({scope})")).unwrap_or_default())]
@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// No answer came.
     #[error("{request} has no answer: {reason}")]
-    NoAnswer {
+    NoResponse {
         /// Method and address.
         request: String,
         /// What happened.
@@ -67,7 +67,7 @@ impl Error {
     /// True when the same request may work later and can be sent again without harm. A module that fails with such an
     /// error has its message come again later.
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
             Self::Status {
@@ -76,7 +76,7 @@ impl Error {
                 *repeatable
                     && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
             }
-            Self::NoAnswer { repeatable, .. } => *repeatable,
+            Self::NoResponse { repeatable, .. } => *repeatable,
             _ => false,
         }
     }

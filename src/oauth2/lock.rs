@@ -1,4 +1,4 @@
-//! The lock between replicas: a refresh token that rotates is spent by one process only (O§3 F1, F2).
+//! The lock between replicas: a refresh token that rotates is spent by one process only (token-failures: T1, T2).
 //!
 //! What a session needs of it, and no more. The implementation is the adapter's to whatever the replicas share.
 
@@ -18,11 +18,11 @@ pub trait RefreshLock: Send + Sync + 'static {
         &'a self,
         name: &'a str,
         wait: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>>;
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>>;
 }
 
 /// A lock that is held. Dropping it releases it.
-pub trait Held: Send + Sync {
+pub trait LockGuard: Send + Sync {
     /// False from when it is known that the lock is lost, though nobody has released it. Who has to be sure asks right
     /// before the step that the lock protects.
     fn is_held(&self) -> bool;

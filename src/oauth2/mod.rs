@@ -2,7 +2,7 @@
 //!
 //! A component asks for nothing of this: `cx.oauth()` sends its requests with the access token, and when the token
 //! expires or is rejected it is refreshed, saved with the account by updateKeys, and the request is sent once more. What
-//! is behind it can be used on its own: a [`Session`] per credential, a [`Store`] where it is kept, a [`Profile`] with
+//! is behind it can be used on its own: a [`Session`] per credential, a [`CredentialStore`] where it is kept, a [`Profile`] with
 //! a provider's ways.
 //!
 //! The rules come from RFC 6749, 6750 and 7009 and from what providers do beside them. No type in here prints a token, a
@@ -25,23 +25,23 @@ mod store;
 mod template;
 mod token;
 
-pub use answer::{AnswerError, TokenAnswer};
-pub use challenge::Judgement;
+pub use answer::{TokenResponse, TokenResponseError};
+pub use challenge::TokenStatus;
 pub use client::{AuthorizedClient, AuthorizedRequest};
 pub use definition::{ConfigError, Mode, OAuth2};
 pub use error::Error;
-pub use lock::{Held, LockError, RefreshLock};
+pub use lock::{LockError, LockGuard, RefreshLock};
 pub use profile::{
     AnswerRule, BodyFormat, ClientAuth, ErrorClass, ErrorRule, ExpiresUnit, HeaderRule, Profile,
     ProfileError, ScopePolicy, TokenHeader,
 };
 pub use refusal::ExchangeError;
-pub use session::{Counts, Environment, Session, Tools};
-pub use store::{Store, StoreError, Trouble};
-pub use token::{Record, keys_for, normalised};
+pub use session::{Counts, Environment, Session, SessionConfig};
+pub use store::{CredentialStore, CredentialWarning, StoreError};
+pub use token::{TokenRecord, keys_for, normalised};
 
-pub(crate) use endpoint::Endpoint;
-pub(crate) use resolve::{Client, Resolved};
+pub(crate) use endpoint::TokenEndpoint;
+pub(crate) use resolve::{Client, ResolvedConfig};
 
 #[cfg(test)]
 mod tests;

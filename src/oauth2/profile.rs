@@ -4,7 +4,7 @@
 //! The ready profiles are the JSON files in `profiles/`. A profile says only where its provider departs from the
 //! generic one, which keeps to the RFCs.
 
-use super::challenge::{self, Judgement};
+use super::challenge::{self, TokenStatus};
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName},
@@ -310,16 +310,16 @@ impl Profile {
     ///
     /// 403 never means that the token has expired, unless the profile says so (RFC 6750 §3.1).
     #[must_use]
-    pub fn means_expired(&self, status: u16, headers: &HeaderMap, body_start: &str) -> Judgement {
+    pub fn means_expired(&self, status: u16, headers: &HeaderMap, body_start: &str) -> TokenStatus {
         let any = |rules: &[AnswerRule]| {
             rules
                 .iter()
                 .any(|rule| rule.fits(status, headers, body_start))
         };
         if any(&self.not_about_token) {
-            Judgement::NotAboutToken
+            TokenStatus::Unrelated
         } else if any(&self.expired) {
-            Judgement::Expired
+            TokenStatus::Expired
         } else {
             challenge::judge(status, headers)
         }

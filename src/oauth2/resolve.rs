@@ -5,14 +5,14 @@ use super::{
     profile::{ClientAuth, Profile},
     template::Names,
 };
-use crate::descriptor::{Descriptor, OAuth2Credentials};
+use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt};
 
 /// What holds for one configuration.
-pub(crate) struct Resolved {
+pub(crate) struct ResolvedConfig {
     pub(crate) mode: Mode,
     /// The path of the tokens in the configuration.
     pub(crate) field: Vec<String>,
@@ -63,7 +63,7 @@ impl OAuth2 {
         config: &Value,
         mode_override: Option<Mode>,
         env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Resolved, ConfigError> {
+    ) -> Result<ResolvedConfig, ConfigError> {
         let has_secret = config
             .get("secretId")
             .and_then(Value::as_str)
@@ -126,7 +126,7 @@ impl OAuth2 {
                 &sources.names.address("an allowed origin", template)?,
             ));
         }
-        Ok(Resolved {
+        Ok(ResolvedConfig {
             mode,
             field: self.field_in(descriptor),
             profile,

@@ -2,12 +2,12 @@
 //! API asks for, wherever redirects lead, and never twice where that could do harm.
 
 use super::{
-    Error, Judgement, Mode, Store,
+    CredentialStore, Error, Mode, TokenStatus,
     resolve::Origin,
     session::{Session, Setup, Token},
     template::is_safe,
 };
-use crate::http;
+use crate::clients::http;
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
     header::{
@@ -36,7 +36,7 @@ pub(super) type Reopen = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 /// One request on its way, as often as it has to be sent.
 pub(super) struct Sending<'a> {
     pub(super) session: &'a Session,
-    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) store: &'a Arc<dyn CredentialStore>,
     pub(super) setup: Arc<Setup>,
     pub(super) what: String,
     pub(super) path: String,
@@ -100,7 +100,7 @@ impl Sending<'_> {
                         sleep(jittered(&mut pause)).await;
                         continue;
                     }
-                    return Err(Error::NoAnswer {
+                    return Err(Error::NoResponse {
                         request: self.what,
                         reason,
                         repeatable: harmless,
@@ -121,36 +121,37 @@ impl Sending<'_> {
             if is_foreign {
                 return Ok((response, token));
             }
-            let (response, start) = match profile.reads_body(status.as_u16()) {
-                true => http::peek(response, SHOWN).await,
-                false => (response, String::new()),
+            let (response, start) = if profile.reads_body(status.as_u16()) {
+                http::peek(response, SHOWN).await
+            } else {
+                (response, String::new())
             };
             match profile.means_expired(status.as_u16(), response.headers(), &start) {
-                Judgement::Fine => {
+                TokenStatus::Accepted => {
                     session.accepted(&token, renewed);
                     return Ok((response, token));
                 }
-                Judgement::NotAboutToken => return Ok((response, token)),
-                Judgement::Scope(scope) => {
+                TokenStatus::Unrelated => return Ok((response, token)),
+                TokenStatus::InsufficientScope(scope) => {
                     let scope = scope.map(|scope| session.redacted(scope, &token));
                     return Err(Error::InsufficientScope {
                         request: self.what,
                         scope,
                     });
                 }
-                Judgement::Claims(claims) => {
+                TokenStatus::InsufficientClaims(claims) => {
                     let claims = session.redacted(claims, &token);
                     let asked = format!(
                         "the API asks for another sign-in of the user (insufficient_claims: {claims})"
                     );
                     return Err(Error::ReauthRequired(asked));
                 }
-                Judgement::Expired if renewed => return Ok((response, token)),
-                Judgement::Expired => renewed = true,
+                TokenStatus::Expired if renewed => return Ok((response, token)),
+                TokenStatus::Expired => renewed = true,
             }
             let newer = match session.renew(store, &token).await {
                 Ok(newer) => newer,
-                Err(Error::Rejected(_)) => return Ok((response, token)),
+                Err(Error::TokenRejected(_)) => return Ok((response, token)),
                 Err(error) => return Err(error),
             };
             if !self.is_repeatable() {
@@ -166,7 +167,7 @@ impl Sending<'_> {
             }
             tracing::debug!("The request is sent again with the refreshed access token");
         }
-        Err(Error::Refused(
+        Err(Error::NotSent(
             "its body cannot be sent a second time".into(),
         ))
     }
@@ -225,7 +226,7 @@ impl Sending<'_> {
                     }
                 }
             } else if !matches!(method, Method::GET | Method::HEAD) || (has_body && !is_done) {
-                return Err(Lost::Unsent(Error::Refused(format!(
+                return Err(Lost::Unsent(Error::NotSent(format!(
                     "it is redirected to {}, which is no origin that the credential's token may go to; allow it with \
                      `OAuth2::allow_origin`",
                     to.origin().ascii_serialization()
@@ -314,7 +315,7 @@ impl Sending<'_> {
     }
 
     /// The address to send to. What led to the base of before leads to the base of now: it can move with a refresh
-    /// (O§3 F47).
+    /// (token-failures: T47).
     fn address(&self, token: &Token, first_base: Option<&Url>) -> Result<Url, Error> {
         let base = self.base(token);
         let Ok(mut url) = Url::parse(&self.path) else {
@@ -334,7 +335,7 @@ impl Sending<'_> {
                 self.path.trim_start_matches('/')
             );
             return Url::parse(&url)
-                .map_err(|e| Error::Refused(format!("its path does not make an address: {e}")));
+                .map_err(|e| Error::NotSent(format!("its path does not make an address: {e}")));
         };
         if let (Some(first), Some(base)) = (first_base, &base)
             && url.origin() == first.origin()
@@ -347,12 +348,12 @@ impl Sending<'_> {
         }
         if !matches!(url.scheme(), "http" | "https") {
             let scheme = url.scheme();
-            return Err(Error::Refused(format!(
+            return Err(Error::NotSent(format!(
                 "\"{scheme}:\" at its beginning makes it an address that is none of HTTP; a path is told by a slash before it"
             )));
         }
         if !self.is_allowed(&url, base.as_ref()) {
-            return Err(Error::Refused(format!(
+            return Err(Error::NotSent(format!(
                 "{} is no origin that the credential's token may go to; allow it with `OAuth2::allow_origin`",
                 url.origin().ascii_serialization()
             )));

@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 /// The place that a credential comes from and goes back to: the platform's account, as one message or call sees it.
 ///
 /// The session calls it from tasks of its own. An implementation keeps no tokens: the session decides which are current.
-pub trait Store: Send + Sync + 'static {
+pub trait CredentialStore: Send + Sync + 'static {
     /// The step's configuration as this process has it now; the same `Arc` as long as nothing has changed.
     fn config(&self) -> Arc<Value>;
 
@@ -30,16 +30,16 @@ pub trait Store: Send + Sync + 'static {
     fn remember(&self, keys: &Map<String, Value>);
 
     /// Tells the user of trouble that does not fail what they asked for.
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()>;
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()>;
 
-    /// The secret `id` of the platform (contract §8.4); with `refresh`, refreshed by the platform first.
+    /// The secret `id` of the platform (wire-contract: Secrets); with `refresh`, refreshed by the platform first.
     fn secret<'a>(&'a self, id: &'a str, refresh: bool)
     -> BoxFuture<'a, Result<Value, StoreError>>;
 }
 
 /// Something that the user and the operator have to know of, while the work goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct CredentialWarning {
     /// The kind of trouble, as error events name it.
     pub name: &'static str,
     /// What happened, and what can be done.

@@ -1,9 +1,9 @@
 //! What is stored of a credential, and how the answer of a token endpoint changes it.
 //!
 //! The platform keeps the whole answer below the credential's field, and components read more of it than tokens, so a
-//! [`Record`] is merged and never replaced: what an answer leaves out stays.
+//! [`TokenRecord`] is merged and never replaced: what an answer leaves out stays.
 
-use super::{answer::TokenAnswer, iso_time};
+use super::{answer::TokenResponse, iso_time};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{
@@ -29,17 +29,17 @@ const RELATIVE: [&str; 8] = [
 
 /// A stored credential: every member of it. `Debug` shows the members' names only.
 #[derive(Clone, Default, PartialEq)]
-pub struct Record(Map<String, Value>);
+pub struct TokenRecord(Map<String, Value>);
 
-impl fmt::Debug for Record {
+impl fmt::Debug for TokenRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Record")
+        f.debug_tuple("TokenRecord")
             .field(&self.0.keys().collect::<Vec<_>>())
             .finish()
     }
 }
 
-impl Record {
+impl TokenRecord {
     /// The record below `field` of a configuration: there itself, or under `keys` or `credentials` of what is there.
     /// `None` when no token is there.
     #[must_use]
@@ -108,7 +108,7 @@ impl Record {
     /// This record after `answer` came to a request sent at `requested_at`: members of the answer win, those it leaves
     /// out stay, and an empty token is one left out.
     #[must_use]
-    pub fn merged(&self, answer: &TokenAnswer, requested_at: SystemTime) -> Self {
+    pub fn merged(&self, answer: &TokenResponse, requested_at: SystemTime) -> Self {
         let mut merged = self.overlaid(&answer.members);
         let mut set = |name: &str, lifetime: Option<Duration>| {
             if let Some(end) = lifetime.and_then(|lifetime| requested_at.checked_add(lifetime)) {
@@ -163,7 +163,7 @@ pub fn keys_for<S: AsRef<str>>(
     config: &Value,
     credential_fields: &[S],
     field: &[String],
-    record: &Record,
+    record: &TokenRecord,
 ) -> Map<String, Value> {
     let declared = credential_fields
         .iter()
@@ -203,19 +203,19 @@ pub fn normalised<S: AsRef<str>>(
 
 /// The same, but tokens that are `old` do not take the place of the stored ones.
 pub(super) fn normalised_unless<S: AsRef<str>>(
-    old: impl Fn(&Record) -> bool,
+    old: impl Fn(&TokenRecord) -> bool,
     keys: Map<String, Value>,
     config: &Value,
     field: &[String],
     credential_fields: &[S],
 ) -> Map<String, Value> {
-    let stored = Record::find(config, field);
+    let stored = TokenRecord::find(config, field);
     let keys = Value::Object(keys);
     let is_bare = field.first().is_some_and(|name| keys.get(name).is_none()) && has_token(&keys);
     let sent = if is_bare {
-        keys.as_object().cloned().map(Record)
+        keys.as_object().cloned().map(TokenRecord)
     } else {
-        Record::find(&keys, field)
+        TokenRecord::find(&keys, field)
     };
     let is_field = |name: &str| {
         credential_fields.iter().any(|field| field.as_ref() == name)
@@ -237,7 +237,7 @@ pub(super) fn normalised_unless<S: AsRef<str>>(
     }
     let record = match (stored, sent) {
         (Some(stored), Some(sent)) if stored.same_tokens(&sent) => {
-            Some(Record(stored.0.into_iter().chain(sent.0).collect()))
+            Some(TokenRecord(stored.0.into_iter().chain(sent.0).collect()))
         }
         (Some(stored), Some(sent)) if old(&sent) => Some(stored),
         (Some(stored), Some(sent)) => Some(stored.overlaid(&sent.0)),

@@ -1,12 +1,12 @@
 //! Encryption of message payloads: AES-256-CBC with one key and one initialisation vector for the whole platform.
 //!
 //! The key is the SHA-256 of the password's UTF-8 bytes, the vector is the 16 bytes of its text, padding is PKCS#7
-//! (contract §4.1). There is no authentication: a changed ciphertext shows only by its padding or its JSON.
+//! (wire-contract: Encryption). There is no authentication: a changed ciphertext shows only by its padding or its JSON.
 
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 use sha2::{Digest, Sha256};
 
-/// How ciphertext stands in a message body (contract §4.2).
+/// How ciphertext stands in a message body (wire-contract: Encodings by protocol version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// Protocol version 1, or no version: base64 text, standard alphabet, padded.
@@ -27,7 +27,7 @@ impl Encoding {
     }
 
     /// How long a payload of `plain` bytes is once it is encrypted and stands in a message body.
-    pub(crate) fn sealed_len(self, plain: usize) -> usize {
+    pub(crate) fn encrypted_len(self, plain: usize) -> usize {
         // At least one byte of padding, up to whole blocks.
         let sealed = (plain / 16 + 1) * 16;
         match self {
@@ -83,9 +83,9 @@ impl Cipher {
     /// ```
     /// use sailor::protocol::{Cipher, Encoding};
     /// let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols")?;
-    /// let body = cipher.seal(b"{}".to_vec(), Encoding::Base64);
+    /// let body = cipher.encrypt(b"{}".to_vec(), Encoding::Base64);
     /// assert_eq!(body, b"YnVkti0G1RRGkx6HZNFCcg==");
-    /// assert_eq!(cipher.open(&body, Encoding::Base64)?, b"{}");
+    /// assert_eq!(cipher.decrypt(&body, Encoding::Base64)?, b"{}");
     /// # Ok::<(), sailor::protocol::CipherError>(())
     /// ```
     pub fn new(password: &str, iv: &str) -> Result<Self, CipherError> {
@@ -101,7 +101,7 @@ impl Cipher {
 
     /// Encrypts `plain`, in its own buffer where it has room for the padding.
     #[must_use]
-    pub fn seal(&self, plain: Vec<u8>, encoding: Encoding) -> Vec<u8> {
+    pub fn encrypt(&self, plain: Vec<u8>, encoding: Encoding) -> Vec<u8> {
         let mut buffer = plain;
         let len = buffer.len();
         buffer.resize(len + 16 - len % 16, 0);
@@ -119,7 +119,7 @@ impl Cipher {
     ///
     /// # Errors
     /// [`CipherError::NotBase64`] or [`CipherError::Undecipherable`]; neither tells anything of the content.
-    pub fn open(&self, body: &[u8], encoding: Encoding) -> Result<Vec<u8>, CipherError> {
+    pub fn decrypt(&self, body: &[u8], encoding: Encoding) -> Result<Vec<u8>, CipherError> {
         let mut buffer = match encoding {
             Encoding::Raw => body.to_vec(),
             Encoding::Base64 => decode_base64(body)?,
@@ -163,7 +163,7 @@ mod tests {
         fn lengths_are_known_before_anything_is_made(plain in prop::collection::vec(any::<u8>(), 0..4096)) {
             let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap();
             for encoding in [Encoding::Raw, Encoding::Base64] {
-                prop_assert_eq!(cipher.seal(plain.clone(), encoding).len(), encoding.sealed_len(plain.len()));
+                prop_assert_eq!(cipher.encrypt(plain.clone(), encoding).len(), encoding.encrypted_len(plain.len()));
             }
             prop_assert_eq!(Encoding::Raw.text_len(plain.len()), base64_simd::STANDARD.encode_to_string(&plain).len());
         }

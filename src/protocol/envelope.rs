@@ -90,7 +90,7 @@ impl Json {
     }
 
     /// True for everything that holds no members: `{}`, `[]`, `""`, `null`, numbers and booleans. (What the existing
-    /// sailors call empty, contract §2.3 and §7.3.)
+    /// sailors call empty, wire-contract: Startup hook, wire-contract: Lightweight output.)
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self.0.first() {

@@ -1,6 +1,6 @@
-//! The bodies of error events and of error replies (contract §4.3).
+//! The bodies of error events and of error replies (wire-contract: Error event body).
 
-use super::{Cipher, Encoding, cut};
+use super::{Cipher, Encoding, truncated};
 use serde::Serialize;
 
 /// What went wrong, in the three members that the platform shows.
@@ -25,7 +25,7 @@ impl ErrorReport {
     }
 
     /// The report of a chain of errors: all messages in one line, and each on its own in the stack. Texts beyond
-    /// 64 KB are cut: a broker takes only so much.
+    /// 64 KB are truncated: a broker takes only so much.
     #[must_use]
     pub fn of(error: &anyhow::Error) -> Self {
         Self {
@@ -37,16 +37,16 @@ impl ErrorReport {
 
     /// The report, encrypted, in base64 whatever protocol version is spoken. This alone is the body of an error reply.
     #[must_use]
-    pub fn seal(&self, cipher: &Cipher) -> String {
+    pub fn encrypt(&self, cipher: &Cipher) -> String {
         let plain = serde_json::to_vec(self).expect("three strings are JSON");
-        String::from_utf8(cipher.seal(plain, Encoding::Base64)).expect("base64 is ASCII")
+        String::from_utf8(cipher.encrypt(plain, Encoding::Base64)).expect("base64 is ASCII")
     }
 }
 
 fn cut_text(text: String) -> String {
     const LIMIT: usize = 64 * 1024;
     if text.len() > LIMIT {
-        cut(&text, LIMIT).into_owned()
+        truncated(&text, LIMIT).into_owned()
     } else {
         text
     }

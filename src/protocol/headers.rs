@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 /// A header table: names and values. Integers of every width are JSON numbers here.
 pub type Headers = Map<String, Value>;
 
-/// The member of a message's `headers` that holds the id of a body kept in object storage (contract §7.2).
+/// The member of a message's `headers` that holds the id of a body kept in object storage (wire-contract: Lightweight input).
 pub const OBJECT_ID_HEADER: &str = "x-ipaas-object-storage-id";
-/// The member of a message's `headers` that names a routing key of its own, in any letter case (contract §5.3).
+/// The member of a message's `headers` that names a routing key of its own, in any letter case (wire-contract: Data events).
 pub const ROUTING_KEY_HEADER: &str = "x-eio-routing-key";
-/// Headers with this prefix, in any letter case, travel from step to step (contract §5.1).
+/// Headers with this prefix, in any letter case, travel from step to step (wire-contract: IncomingHeaders headers).
 pub const META_PREFIX: &str = "x-eio-meta-";
 
 /// Who is speaking: the step and the execution this process was started for.
@@ -51,9 +51,9 @@ impl StepIdentity {
     }
 }
 
-/// What an incoming message's header table says (contract §5.1).
+/// What an incoming message's header table says (wire-contract: IncomingHeaders headers).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Incoming {
+pub struct IncomingHeaders {
     /// `messageId`: becomes the `parentMessageId` of everything emitted. It may be missing.
     pub message_id: Option<String>,
     /// `threadId`, else `x-eio-meta-trace-id`, else a new uuid.
@@ -70,7 +70,7 @@ pub struct Incoming {
     pub meta: Headers,
 }
 
-impl Incoming {
+impl IncomingHeaders {
     /// Reads a header table; nothing in it is required.
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
@@ -97,7 +97,7 @@ impl Incoming {
     }
 
     /// The table that all events of this message share, but for `messageId` and what is special to each kind of event
-    /// (contract §5.2). `additional` are the variables named by `ADDITIONAL_VARS_FOR_HEADERS`; `start` is in
+    /// (wire-contract: Headers of every event). `additional` are the variables named by `ADDITIONAL_VARS_FOR_HEADERS`; `start` is in
     /// milliseconds since the epoch.
     #[must_use]
     pub fn base_table(
@@ -121,7 +121,7 @@ impl Incoming {
     }
 }
 
-/// The table of an error that no message caused: start-up failed (contract §2.2).
+/// The table of an error that no message caused: start-up failed (wire-contract: Start-up failures).
 #[must_use]
 pub fn start_up_table(identity: &StepIdentity, additional: &[(String, String)]) -> Headers {
     let mut headers = Headers::new();

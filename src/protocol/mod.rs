@@ -12,19 +12,20 @@ mod text;
 pub use cipher::{Cipher, CipherError, Encoding};
 pub use envelope::{EnvelopeError, Json, Object};
 pub use error_report::{ErrorReport, error_body};
-pub use headers::{Headers, Incoming, StepIdentity};
+pub use headers::{Headers, IncomingHeaders, StepIdentity};
 pub(crate) use text::{read_value, without_lone_surrogates};
 
 use std::borrow::Cow;
 
 /// How much is shown of an id that came with a message: nobody bounds those.
-pub(crate) const SHOWN_ID: usize = 1024;
+pub(crate) const MAX_LOGGED_ID: usize = 1024;
 
 /// The first `limit` bytes of a text or a little less, up to the end of a character; the rest becomes `…`.
-pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
-    match text.len() > limit {
-        true => format!("{}…", &text[..text.floor_char_boundary(limit)]).into(),
-        false => text.into(),
+pub(crate) fn truncated(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() > limit {
+        format!("{}…", &text[..text.floor_char_boundary(limit)]).into()
+    } else {
+        text.into()
     }
 }
 
@@ -42,7 +43,7 @@ mod tests {
             ("€", 3, "€"),
             ("", 0, ""),
         ] {
-            assert_eq!(cut(text, limit), expected, "{text} {limit}");
+            assert_eq!(truncated(text, limit), expected, "{text} {limit}");
         }
     }
 }

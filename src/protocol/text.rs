@@ -135,9 +135,10 @@ pub(super) fn read<T: DeserializeOwned>(
 pub(crate) fn read_value<T: DeserializeOwned>(
     value: &Value,
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-    match deeper_than(value, DEEP) {
-        false => serde_path_to_error::deserialize(value),
-        true => stacker::grow(STACK, || serde_path_to_error::deserialize(value)),
+    if !deeper_than(value, DEEP) {
+        serde_path_to_error::deserialize(value)
+    } else {
+        stacker::grow(STACK, || serde_path_to_error::deserialize(value))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::reader::full;
 use tracing::level_filters::LevelFilter;
 
-/// Variables that stand on every log line when they are set (contract §1.6).
+/// Variables that stand on every log line when they are set (wire-contract: Variables without the prefix).
 const CONTEXT: [&str; 16] = [
     "API_USERNAME",
     "COMP_ID",

@@ -1,8 +1,9 @@
-//! `ELASTICIO_*` → [`Settings`], by the rules of contract §1. The only reader of the environment.
+//! `ELASTICIO_*` → [`Settings`], by the rules of wire-contract: Environment variables. The only reader of the environment.
 //!
 //! Reading is pure: [`Settings::read`], [`ServiceSettings::read`] and [`LogSettings::read`] take a function that gives
 //! a variable's value. A process hands in [`environment`], a test its own table.
 
+pub mod descriptor;
 mod log;
 mod memory;
 mod oauth;
@@ -15,7 +16,7 @@ mod tests;
 
 pub use log::LogSettings;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
-pub use reader::{Problem, Problems};
+pub use reader::{InvalidVariable, SettingsError};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 
 pub(crate) use memory::share_of_one_body;
@@ -126,7 +127,7 @@ pub struct RunSettings {
     pub crypto_iv: SecretString,
     /// `PROTOCOL_VERSION` of data that goes out.
     pub protocol_version: i64,
-    /// `INPUT_FORMAT` is `error`: messages are error events (contract §4.4).
+    /// `INPUT_FORMAT` is `error`: messages are error events (wire-contract: Error events as input).
     pub input_is_error: bool,
     /// `STARTUP_REQUIRED`: run the module's startup hook first.
     pub startup_required: bool,

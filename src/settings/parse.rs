@@ -1,5 +1,5 @@
-//! The platform's value rules as pure functions: numbers and booleans as JavaScript reads them (contract §1.1), and
-//! lodash's camel case for header names (contract §1.5).
+//! The platform's value rules as pure functions: numbers and booleans as JavaScript reads them (wire-contract: How values are read), and
+//! lodash's camel case for header names (wire-contract: Variables copied into headers).
 //!
 //! These rules are odd, but flows depend on them: a step must mean the same under every sailor.
 

@@ -1,8 +1,8 @@
-//! Which variables there are, what they are called and what holds when they are not set (contract §1.2 to §1.6).
+//! Which variables there are, what they are called and what holds when they are not set (wire-contract: Required variables, wire-contract: Optional variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
 
 use super::{
-    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, Problems, RateSettings, RunSettings,
-    Settings,
+    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, RateSettings, RunSettings, Settings,
+    SettingsError,
     parse::camel_case,
     reader::{PREFIX, Reader, full, is_http, without_slashes},
 };
@@ -17,8 +17,8 @@ impl Settings {
     /// is told in [`Settings::warnings`].
     ///
     /// # Errors
-    /// [`Problems`]: every variable that is missing or unusable, all at once.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    /// [`SettingsError`]: every variable that is missing or unusable, all at once.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut reader = Reader::new(get);
         let identity = reader.required_identity();
         let api = ApiSettings {
@@ -55,7 +55,7 @@ impl Settings {
                 warnings,
             })
         } else {
-            Err(Problems(reader.problems))
+            Err(SettingsError(reader.problems))
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const PREFIX: &str = "ELASTICIO_";
 
 /// One variable that has to be mended before the process can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct InvalidVariable {
     /// The full name, such as `ELASTICIO_FLOW_ID`.
     pub variable: String,
     /// What is wrong and what is expected. Values are never repeated: they may be secrets.
@@ -19,14 +19,14 @@ pub struct Problem {
 
 /// All variables that are missing or wrong, in the order in which they are read; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
+pub struct SettingsError(pub Vec<InvalidVariable>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "The environment variables that the platform sets for a step are not complete:",
         )?;
-        for Problem { variable, fault } in &self.0 {
+        for InvalidVariable { variable, fault } in &self.0 {
             write!(f, "\n  {variable} {fault}")?;
         }
         Ok(())
@@ -36,7 +36,7 @@ impl fmt::Display for Problems {
 /// Reads variables by `get`. Names are given without the prefix unless it says otherwise.
 pub(super) struct Reader<G> {
     pub(super) get: G,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<InvalidVariable>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     pub(super) fn problem(&mut self, name: &str, fault: &str) {
-        self.problems.push(Problem {
+        self.problems.push(InvalidVariable {
             variable: full(name),
             fault: fault.to_owned(),
         });

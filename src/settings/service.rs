@@ -1,4 +1,4 @@
-//! Settings of service mode: one call of a component's code, its result posted to an address (contract §1.7, §10.6).
+//! Settings of service mode: one call of a component's code, its result posted to an address (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 //!
 //! Unlike a step, a service call has somewhere to report to: only a missing result address ends the process, anything
 //! else that is wrong is posted as the result, in the words that the platform knows.
@@ -79,9 +79,9 @@ pub enum ServiceStart {
     /// Everything needed is there: do the call and post its result.
     Ready(ResultTarget, Box<ServiceSettings>),
     /// Something is wrong: post this text as `{"status": "error", "data": {"message": …}}`.
-    Refused(ResultTarget, String),
+    Invalid(ResultTarget, String),
     /// There is nowhere to post to: log this text and end with status 1.
-    Fatal(String),
+    NoResultTarget(String),
 }
 
 impl ServiceSettings {
@@ -90,7 +90,7 @@ impl ServiceSettings {
     pub fn read(method: Option<&str>, get: impl Fn(&str) -> Option<String>) -> ServiceStart {
         let mut reader = Reader::new(get);
         let Some(url) = reader.text("POST_RESULT_URL") else {
-            return ServiceStart::Fatal(missing("POST_RESULT_URL"));
+            return ServiceStart::NoResultTarget(missing("POST_RESULT_URL"));
         };
         let target = ResultTarget {
             url: url.into(),
@@ -99,7 +99,7 @@ impl ServiceSettings {
         };
         match reader.service(method, &target) {
             Ok(settings) => ServiceStart::Ready(target, Box::new(settings)),
-            Err(message) => ServiceStart::Refused(target, message),
+            Err(message) => ServiceStart::Invalid(target, message),
         }
     }
 }

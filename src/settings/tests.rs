@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use std::collections::HashMap;
 
 /// Variables of a step in run mode, prefixed, with `changes` over them: an absent value takes a variable away.
-fn read(changes: &[(&str, Option<&str>)]) -> Result<Settings, Problems> {
+fn read(changes: &[(&str, Option<&str>)]) -> Result<Settings, SettingsError> {
     let mut variables: HashMap<String, String> = [
         ("FLOW_ID", "flow1"),
         ("EXEC_ID", "exec1"),
@@ -103,7 +103,7 @@ fn numbers_are_read_as_javascript_reads_them() {
 }
 
 #[test]
-fn a_number_that_counts_nothing_is_the_default_and_odd_ones_are_told() {
+fn invalid_numbers_use_the_default_and_warn() {
     for (text, expected, told) in [
         ("", 20, false),
         ("7", 7, false),
@@ -130,7 +130,7 @@ fn a_number_that_counts_nothing_is_the_default_and_odd_ones_are_told() {
 }
 
 #[test]
-fn every_boolean_but_empty_and_false_is_true_and_odd_ones_are_told() {
+fn all_texts_except_empty_and_false_are_true() {
     for (text, expected, told) in [
         (None, false, false),
         (Some(""), false, false),
@@ -179,7 +179,7 @@ fn header_names_are_camel_cased_as_lodash_does() {
 }
 
 #[test]
-fn given_all_that_is_required_then_the_rest_has_its_defaults() {
+fn optional_settings_have_their_defaults() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.warnings, Vec::<String>::new());
     assert_eq!(settings.identity.step_id, "step_1");
@@ -233,7 +233,7 @@ fn given_all_that_is_required_then_the_rest_has_its_defaults() {
 }
 
 #[test]
-fn given_several_faults_then_all_are_told_by_full_name_and_no_value_is() {
+fn all_invalid_variables_are_named_without_values() {
     let problems = read(&[
         ("ELASTICIO_FLOW_ID", None),
         ("ELASTICIO_STEP_ID", Some("")),
@@ -301,7 +301,7 @@ fn the_parsed_shutdown_flag_decides_what_is_required() {
 }
 
 #[test]
-fn a_mode_of_oauth2_is_known_by_its_name_alone() {
+fn an_oauth_mode_must_match_a_name_exactly() {
     use OAuthMode::*;
     for (text, expected) in [
         ("", Some(None)),
@@ -349,7 +349,7 @@ fn a_service_call_knows_the_mode_of_oauth2() {
         };
         match ServiceSettings::read(Some("verifyCredentials"), get) {
             ServiceStart::Ready(_, settings) => format!("{:?}", settings.oauth_mode),
-            ServiceStart::Refused(_, message) | ServiceStart::Fatal(message) => message,
+            ServiceStart::Invalid(_, message) | ServiceStart::NoResultTarget(message) => message,
         }
     };
     assert_eq!(call(""), "None");
@@ -596,13 +596,13 @@ proptest! {
     }
 
     #[test]
-    fn a_prefetch_that_the_protocol_can_say_is_taken_as_it_is(n in 1..=u16::MAX) {
+    fn a_prefetch_up_to_65535_is_used_unchanged(n in 1..=u16::MAX) {
         let settings = read(&[("ELASTICIO_RABBITMQ_PREFETCH_SAILOR", Some(&n.to_string()))]).unwrap();
         prop_assert_eq!(run(settings).amqp.prefetch, n);
     }
 
     #[test]
-    fn a_larger_prefetch_is_the_largest(n in 65_536_u64..) {
+    fn a_prefetch_above_65535_becomes_65535(n in 65_536_u64..) {
         let settings = read(&[("ELASTICIO_RABBITMQ_PREFETCH_SAILOR", Some(&n.to_string()))]).unwrap();
         prop_assert_eq!(settings.warnings.len(), 1);
         prop_assert_eq!(run(settings).amqp.prefetch, u16::MAX);

@@ -125,7 +125,7 @@ async fn a_failure_is_an_error_event_and_a_rejection() {
 }
 
 #[tokio::test]
-async fn an_emitted_error_does_not_stop_the_module_but_rejects_the_message() {
+async fn an_emitted_error_rejects_the_message_when_the_module_ends() {
     let emitted = name(json!({ "name": "two errors" })).await;
     assert_eq!(emitted.events.len(), 2);
     assert_eq!(
@@ -250,7 +250,7 @@ async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
 }
 
 #[tokio::test]
-async fn a_body_of_an_earlier_step_that_is_kept_elsewhere_is_fetched_when_it_is_asked_for() {
+async fn a_stored_body_of_an_earlier_step_is_fetched_on_demand() {
     const ID: &str = "x-ipaas-object-storage-id";
     async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
         let step = message.body["step"].as_str().unwrap();
@@ -299,7 +299,7 @@ async fn a_body_of_an_earlier_step_that_is_kept_elsewhere_is_fetched_when_it_is_
 }
 
 #[test]
-fn every_difference_between_descriptor_and_modules_is_told_at_once() {
+fn check_reports_every_difference_at_once() {
     let descriptor = r#"{
         "actions": {
             "name": { "main": "./name.rs", "dynamicMetadata": true, "fields": { "size": { "model": "sizes" } } },

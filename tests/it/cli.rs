@@ -18,7 +18,7 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 #[test]
-fn check_compares_the_descriptor_with_the_modules_and_their_types() {
+fn check_compares_component_json_with_modules_and_types() {
     let output = component(&["check"]);
     assert!(output.status.success(), "{}", text(output.stderr));
     assert_eq!(

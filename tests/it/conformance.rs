@@ -18,14 +18,14 @@ use std::collections::BTreeMap;
 const AT_ONCE: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn given_the_emulators_broker_then_every_scenario_ends_as_recorded() {
+async fn every_scenario_matches_the_recording_on_the_emulator() {
     let broker = Broker::start(BrokerConfig::default()).await.unwrap();
     run_all(&broker.uri()).await;
 }
 
 /// Needs a RabbitMQ in `SAILOR_TEST_AMQP_URI`; `scripts/test` always provides one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn given_rabbitmq_then_every_scenario_ends_as_recorded() {
+async fn every_scenario_matches_the_recording_on_rabbitmq() {
     match std::env::var("SAILOR_TEST_AMQP_URI") {
         Ok(uri) => run_all(&uri).await,
         Err(_) => eprintln!(

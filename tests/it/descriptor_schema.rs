@@ -67,7 +67,7 @@ fn whole() -> Value {
 }
 
 #[test]
-fn given_the_descriptors_of_this_repository_then_each_fits_the_schema() {
+fn the_descriptors_of_this_repository_match_the_schema() {
     let schema = schema();
     let components = fs::read_dir(format!("{ROOT}/components"))
         .unwrap()
@@ -83,7 +83,7 @@ fn given_the_descriptors_of_this_repository_then_each_fits_the_schema() {
 }
 
 #[test]
-fn given_a_fault_that_the_platform_would_stumble_over_then_the_schema_names_its_place() {
+fn the_schema_names_the_place_of_an_invalid_member() {
     let schema = schema();
     assert_eq!(faults(&schema, &whole()), Vec::<String>::new());
     let cases = [
@@ -123,7 +123,7 @@ fn given_a_fault_that_the_platform_would_stumble_over_then_the_schema_names_its_
 }
 
 #[test]
-fn given_a_member_that_is_missing_then_the_schema_asks_for_it() {
+fn the_schema_requires_the_required_members() {
     let schema = schema();
     let cases = [
         ("", "title"),

@@ -216,8 +216,9 @@ fn with(address: &Url, name: &str, value: &str) -> Url {
     address
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_an_account_is_connected_and_its_whole_record_is_kept_for_the_owner_alone() {
+async fn a_login_saves_the_whole_record_for_the_owner_only() {
     let world = World::with(Knobs {
         extra: json!({"instance_url": "https://x"})
             .as_object()
@@ -255,8 +256,9 @@ async fn case_101_an_account_is_connected_and_its_whole_record_is_kept_for_the_o
     );
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_the_request_has_a_state_and_an_s256_challenge_and_the_exchange_its_verifier() {
+async fn the_login_uses_state_and_pkce_s256() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let asked = parameters(&waiting.address);
@@ -283,8 +285,9 @@ async fn case_101_the_request_has_a_state_and_an_s256_challenge_and_the_exchange
     assert!((43..=128).contains(&call.form["code_verifier"].len()));
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_an_answer_with_another_state_is_refused_and_the_right_one_still_taken() {
+async fn a_callback_with_another_state_is_ignored() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let callback = world.agree(&waiting).await;
@@ -305,8 +308,9 @@ async fn case_101_an_answer_with_another_state_is_refused_and_the_right_one_stil
     );
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_a_provider_that_says_no_is_shown_with_its_reason_and_the_file_stays_as_it_is() {
+async fn a_denied_login_shows_the_reason_and_keeps_the_file() {
     let world = World::with(Knobs {
         deny: Some("access_denied".into()),
         ..Knobs::default()
@@ -332,8 +336,9 @@ async fn case_101_a_provider_that_says_no_is_shown_with_its_reason_and_the_file_
     assert_eq!(world.stored(), before);
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_a_second_answer_is_too_late() {
+async fn a_second_callback_is_rejected() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let callback = world.agree(&waiting).await;
@@ -346,8 +351,9 @@ async fn case_101_a_second_answer_is_too_late() {
     assert_eq!(world.provider.token_calls().len(), 1);
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_the_wait_for_an_answer_ends() {
+async fn login_times_out() {
     let world = World::new().await;
     let end = world.login(&["--timeout", "1"]).await.end(&world).await;
     assert_eq!(end.status.code(), Some(1));
@@ -358,8 +364,9 @@ async fn case_101_the_wait_for_an_answer_ends() {
     );
 }
 
+/// token-failures: T60.
 #[tokio::test]
-async fn case_101_it_listens_on_127_0_0_1_alone() {
+async fn login_listens_on_127_0_0_1_only() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let port = Url::parse(&parameters(&waiting.address)["redirect_uri"])
@@ -447,7 +454,7 @@ async fn browsers_that_send_nothing_or_nonsense_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn the_address_to_come_back_to_can_be_the_one_that_is_registered() {
+async fn the_redirect_address_is_configurable() {
     let world = World::new().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -514,7 +521,7 @@ async fn without_a_browser_to_open_the_address_is_enough() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_refused_leaves_the_file_as_it_is() {
+async fn a_refused_code_keeps_the_file() {
     let world = World::new().await;
     let before = world.stored();
     world
@@ -529,7 +536,7 @@ async fn a_code_that_is_refused_leaves_the_file_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_is_known_before_the_user_is_asked() {
+async fn an_unwritable_file_is_reported_before_the_browser_opens() {
     let world = World::new().await;
     let place = world.folder.path().join("folder");
     fs::create_dir(&place).unwrap();
@@ -549,8 +556,7 @@ async fn a_file_that_cannot_be_written_is_known_before_the_user_is_asked() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_changes_while_the_user_is_away_keeps_the_change_and_loses_the_old_tokens()
- {
+async fn a_configuration_change_during_login_is_kept() {
     let world = World::new().await;
     world.connected();
     world
@@ -585,8 +591,9 @@ async fn a_credential_that_is_not_complete_is_told_by_what_is_missing() {
     assert!(end.said.contains("OAUTH_CLIENT_ID"), "{}", end.said);
 }
 
+/// token-failures: Revoking tokens.
 #[tokio::test]
-async fn case_103_a_logout_revokes_the_refresh_token_and_deletes_what_is_stored() {
+async fn logout_revokes_the_refresh_token_and_deletes_the_record() {
     let world = World::new().await;
     let refresh_token = world.connected();
     let end = world.logout().await;
@@ -600,8 +607,9 @@ async fn case_103_a_logout_revokes_the_refresh_token_and_deletes_what_is_stored(
     assert_eq!(revocations(&world.provider), [refresh_token]);
 }
 
+/// token-failures: Revoking tokens.
 #[tokio::test]
-async fn case_103_a_token_that_the_provider_does_not_know_is_revoked() {
+async fn an_unknown_token_counts_as_revoked() {
     let world = World::new().await;
     world.store(&json!({"baseUrl": world.provider.api_url(), "oauth": {"refresh_token": "of somebody else"}}));
     let end = world.logout().await;
@@ -609,8 +617,9 @@ async fn case_103_a_token_that_the_provider_does_not_know_is_revoked() {
     assert_eq!(world.stored().get("oauth"), None);
 }
 
+/// token-failures: Revoking tokens.
 #[tokio::test]
-async fn case_103_a_provider_that_cannot_now_is_asked_again_when_it_says() {
+async fn revocation_is_retried_after_retry_after() {
     let world = World::new().await;
     let refresh_token = world.connected();
     world.provider.script_revoke([
@@ -627,8 +636,9 @@ async fn case_103_a_provider_that_cannot_now_is_asked_again_when_it_says() {
     assert!(!world.provider.is_spendable(&refresh_token));
 }
 
+/// token-failures: Revoking tokens.
 #[tokio::test]
-async fn case_103_what_is_stored_is_deleted_whatever_the_provider_says() {
+async fn logout_deletes_the_tokens_in_any_case() {
     for (answers, shown) in [
         (vec![Scripted::retry_after(503, "0"); 3], "503"),
         (
@@ -663,9 +673,9 @@ async fn case_103_what_is_stored_is_deleted_whatever_the_provider_says() {
     }
 }
 
+/// token-failures: Revoking tokens.
 #[tokio::test]
-async fn case_103_a_provider_without_revocation_or_a_credential_that_is_not_complete_keeps_no_token_in_the_file()
- {
+async fn logout_without_revocation_still_deletes_the_tokens() {
     for (variable, value, status) in [("OAUTH_PROFILE", "generic", 0), ("OAUTH_CLIENT_ID", "", 1)] {
         let mut world = World::new().await;
         let refresh_token = world.connected();

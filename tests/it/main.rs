@@ -4,14 +4,15 @@
 #[path = "../../lib/component.rs"]
 mod component;
 
+mod architecture;
 mod author_api;
 mod cli;
 mod conformance;
 mod demo;
 mod descriptor_schema;
-mod invariants;
 mod login;
 mod oauth2;
 mod process;
 mod protocol;
 mod reference;
+mod references;

@@ -1,8 +1,9 @@
-//! The wire format: the contract's worked vectors, and what must hold for every message.
+//! The wire format: wire-contract: Worked vectors, and what must hold for every message.
 
 use proptest::prelude::*;
 use sailor::protocol::{
-    Cipher, CipherError, Encoding, EnvelopeError, ErrorReport, Incoming, Json, Object, error_body,
+    Cipher, CipherError, Encoding, EnvelopeError, ErrorReport, IncomingHeaders, Json, Object,
+    error_body,
 };
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ fn cipher() -> Cipher {
     Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap()
 }
 
-/// Contract §4.5: plaintext and its base64 in protocol version 1. Version 2 is the same ciphertext, raw.
+/// wire-contract: Worked vectors: plaintext and its base64 in protocol version 1. Version 2 is the same ciphertext, raw.
 const VECTORS: [(&str, &str); 5] = [
     (
         r#"{"body":{"someKey":"someValue"}}"#,
@@ -37,16 +38,18 @@ fn the_worked_vectors_hold_both_ways_in_both_protocol_versions() {
     for (plain, base64) in VECTORS {
         let raw = from_base64(base64);
         assert_eq!(
-            cipher().seal(plain.into(), Encoding::Base64),
+            cipher().encrypt(plain.into(), Encoding::Base64),
             base64.as_bytes()
         );
-        assert_eq!(cipher().seal(plain.into(), Encoding::Raw), raw);
+        assert_eq!(cipher().encrypt(plain.into(), Encoding::Raw), raw);
         assert_eq!(
-            cipher().open(base64.as_bytes(), Encoding::Base64).unwrap(),
+            cipher()
+                .decrypt(base64.as_bytes(), Encoding::Base64)
+                .unwrap(),
             plain.as_bytes()
         );
         assert_eq!(
-            cipher().open(&raw, Encoding::Raw).unwrap(),
+            cipher().decrypt(&raw, Encoding::Raw).unwrap(),
             plain.as_bytes()
         );
     }
@@ -65,7 +68,7 @@ fn base64_is_read_as_leniently_as_node_reads_it() {
         .join("\r\n ");
     for text in [url_safe, unpadded, broken_up] {
         assert_eq!(
-            cipher().open(text.as_bytes(), Encoding::Base64).unwrap(),
+            cipher().decrypt(text.as_bytes(), Encoding::Base64).unwrap(),
             plain.as_bytes(),
             "{text}"
         );
@@ -90,7 +93,7 @@ fn what_cannot_be_decrypted_says_so_without_its_content() {
         ),
     ];
     for (body, encoding, error) in table {
-        assert_eq!(cipher().open(body, encoding).unwrap_err(), error);
+        assert_eq!(cipher().decrypt(body, encoding).unwrap_err(), error);
     }
     assert_eq!(
         Cipher::new("p", "too short").unwrap_err(),
@@ -100,13 +103,13 @@ fn what_cannot_be_decrypted_says_so_without_its_content() {
 }
 
 #[test]
-fn an_error_event_is_the_worked_example_whichever_protocol_the_input_had() {
+fn an_error_event_matches_the_example_for_both_protocols() {
     let report = ErrorReport {
         name: "Error".into(),
         message: "Test error".into(),
         stack: "Error: Test error\n    at x".into(),
     };
-    let sealed = report.seal(&cipher());
+    let sealed = report.encrypt(&cipher());
     let input = VECTORS[0].1;
     let expected = format!(r#"{{"error":"{}","errorInput":"{input}"}}"#, VECTORS[2].1);
     assert_eq!(
@@ -213,7 +216,7 @@ fn members_are_there_where_the_value_is_an_object() {
 }
 
 #[test]
-fn a_protocol_version_is_read_from_every_kind_of_number_and_from_text() {
+fn the_protocol_version_is_read_from_numbers_and_text() {
     let table = [
         (json!(2), 2),
         (json!(1), 1),
@@ -229,7 +232,7 @@ fn a_protocol_version_is_read_from_every_kind_of_number_and_from_text() {
     for (header, version) in table {
         let headers = json!({ "protocolVersion": header });
         assert_eq!(
-            Incoming::read(headers.as_object().unwrap()).protocol_version,
+            IncomingHeaders::read(headers.as_object().unwrap()).protocol_version,
             version,
             "{header}"
         );
@@ -240,7 +243,7 @@ fn a_protocol_version_is_read_from_every_kind_of_number_and_from_text() {
 fn meta_headers_are_lower_cased_and_trace_the_thread() {
     let headers =
         json!({ "X-Eio-Meta-Trace-Id": "t", "x-eio-meta-Foo": 1, "x-eio-metä": 2, "other": 3 });
-    let incoming = Incoming::read(headers.as_object().unwrap());
+    let incoming = IncomingHeaders::read(headers.as_object().unwrap());
     assert_eq!(incoming.thread_id, "t");
     assert_eq!(
         Value::from(incoming.meta),
@@ -268,13 +271,13 @@ proptest! {
     #[test]
     fn every_payload_survives_the_cipher(plain in prop::collection::vec(any::<u8>(), 0..4096), raw: bool) {
         let encoding = if raw { Encoding::Raw } else { Encoding::Base64 };
-        let body = cipher().seal(plain.clone(), encoding);
-        prop_assert_eq!(cipher().open(&body, encoding).unwrap(), plain);
+        let body = cipher().encrypt(plain.clone(), encoding);
+        prop_assert_eq!(cipher().decrypt(&body, encoding).unwrap(), plain);
     }
 
     #[test]
     fn no_body_makes_the_cipher_panic(body in prop::collection::vec(any::<u8>(), 0..256), raw: bool) {
-        let _ = cipher().open(&body, if raw { Encoding::Raw } else { Encoding::Base64 });
+        let _ = cipher().decrypt(&body, if raw { Encoding::Raw } else { Encoding::Base64 });
     }
 
     #[test]
@@ -286,6 +289,6 @@ proptest! {
 
     #[test]
     fn no_header_table_makes_the_reader_panic(headers in prop::collection::hash_map(".*", any_json(), 0..8)) {
-        let _ = Incoming::read(&headers.into_iter().collect());
+        let _ = IncomingHeaders::read(&headers.into_iter().collect());
     }
 }

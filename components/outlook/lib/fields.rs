@@ -31,9 +31,10 @@ pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     };
     let text = text.trim();
     let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-    let name = match text.chars().all(|c| c.is_ascii_uppercase()) {
-        true => text.to_ascii_lowercase(),
-        false => first.to_ascii_lowercase() + rest,
+    let name = if text.chars().all(|c| c.is_ascii_uppercase()) {
+        text.to_ascii_lowercase()
+    } else {
+        first.to_ascii_lowercase() + rest
     };
     T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name))
         .map(Some)

@@ -92,13 +92,12 @@ impl Api {
     }
 
     pub fn request(&self, method: Method, path: &str) -> AuthorizedRequest {
-        let path = match path.starts_with('/')
-            || path.starts_with("http:")
-            || path.starts_with("https:")
-        {
-            true => path.to_owned(),
-            false => format!("/services/data/v{}/{path}", self.version),
-        };
+        let path =
+            if path.starts_with('/') || path.starts_with("http:") || path.starts_with("https:") {
+                path.to_owned()
+            } else {
+                format!("/services/data/v{}/{path}", self.version)
+            };
         self.oauth.request(method, path)
     }
 }
@@ -216,7 +215,7 @@ pub fn explained(error: Error) -> anyhow::Error {
     else {
         return error.into();
     };
-    if error.passes() {
+    if error.is_transient() {
         return error.into();
     }
     if matches!(
@@ -249,7 +248,10 @@ pub fn explained(error: Error) -> anyhow::Error {
 
 /// Whether it is trouble that passes: a message whose module fails with it comes again later.
 pub fn passes(error: &anyhow::Error) -> bool {
-    error.is::<Rebound>() || error.downcast_ref::<Error>().is_some_and(Error::passes)
+    error.is::<Rebound>()
+        || error
+            .downcast_ref::<Error>()
+            .is_some_and(Error::is_transient)
 }
 
 /// A JSON value as text for an address or a search; none where it is left out.
@@ -271,8 +273,7 @@ mod tests {
     use super::read_version;
 
     #[test]
-    fn given_a_version_as_people_write_it_then_it_is_read_and_anything_else_is_an_error_that_names_the_variable()
-     {
+    fn an_api_version_is_parsed_or_the_variable_is_named() {
         for (given, version) in [
             ("", "60.0"),
             (" ", "60.0"),

@@ -47,7 +47,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn given_quoted_cells_then_they_are_read_as_they_were_meant() {
+    fn quoted_cells_are_parsed() {
         let read = records("\"Id\",\"Name\"\n\"1\",\"say \"\"x\"\", twice\"\r\n2,\"two\nlines\"\n");
         assert_eq!(
             json!(read),

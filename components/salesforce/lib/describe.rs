@@ -116,7 +116,7 @@ mod tests {
     use super::instant;
 
     #[test]
-    fn given_a_date_header_then_it_is_a_literal_of_soql() {
+    fn a_date_header_becomes_a_soql_literal() {
         assert_eq!(
             instant("Tue, 15 Nov 1994 08:12:31 GMT").as_deref(),
             Some("1994-11-15T08:12:31.000Z")

@@ -8,11 +8,12 @@ use std::time::Duration;
 /// Seconds; empty is none. A time that has run out before it begins, or never does, is a mistake.
 pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let seconds = number(deserializer)?.map(Duration::from_secs);
-    match seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds.as_secs())) {
-        true => Ok(seconds),
-        false => Err(D::Error::custom(
+    if seconds.is_none_or(|seconds| (1..=86_400).contains(&seconds.as_secs())) {
+        Ok(seconds)
+    } else {
+        Err(D::Error::custom(
             "not such a time, expected 1 to 86400 seconds",
-        )),
+        ))
     }
 }
 

@@ -76,7 +76,7 @@ pub async fn select(
     for Link { name, kind } in links(api, object, linked).await? {
         match kind {
             Kind::Parent(parent) => {
-                items.extend(parent.shown().map(|field| format!("{name}.{field}")))
+                items.extend(parent.shown().map(|field| format!("{name}.{field}")));
             }
             Kind::AnyParent(fields) => items.extend(fields.map(|field| format!("{name}.{field}"))),
             Kind::Children(child) => {

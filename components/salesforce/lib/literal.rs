@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn given_any_text_for_a_field_that_is_no_text_then_it_is_a_bare_literal_or_an_error(
+        fn a_value_for_a_non_text_field_is_never_quoted(
             value in any::<String>(),
             kind in prop::sample::select(vec!["boolean", "int", "double", "currency", "date", "datetime", "time"]),
         ) {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_value_then_its_literal_is_of_the_fields_type() {
+    fn a_literal_follows_the_field_type() {
         for (kind, value, wanted) in [
             ("string", json!("O'Hara"), r"'O\'Hara'"),
             ("string", json!(5), "'5'"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_value_that_does_not_fit_then_the_error_names_the_field_and_what_it_must_be() {
+    fn a_value_of_the_wrong_type_names_field_and_type() {
         for (kind, value, told) in [
             ("int", json!("5 OR Id != null"), "a number"),
             ("double", json!("NaN"), "a number"),

@@ -134,19 +134,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn given_any_text_then_its_literal_is_read_as_that_text_and_nothing_comes_after_it(value in any::<String>()) {
+        fn a_literal_of_any_text_reads_back_as_that_text(value in any::<String>()) {
             let literal = text(&value);
             prop_assert_eq!(read(&literal), Some((value.clone(), "")));
         }
 
         #[test]
-        fn given_texts_made_of_what_could_end_a_literal_then_none_does(value in r#"['"\\\n\r\t)( =-]{0,12}"#) {
+        fn escape_sequences_do_not_end_a_literal(value in r#"['"\\\n\r\t)( =-]{0,12}"#) {
             let literal = text(&value);
             prop_assert_eq!(read(&literal), Some((value.clone(), "")));
         }
 
         #[test]
-        fn given_any_text_then_it_is_a_name_only_of_letters_digits_underscores_and_dots(value in any::<String>()) {
+        fn a_name_has_only_letters_digits_underscores_and_dots(value in any::<String>()) {
             if let Some(name) = Name::new(&value) {
                 let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
                 prop_assert!(!name.as_str().is_empty() && name.as_str().bytes().all(is_part));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn given_texts_that_are_no_names_then_they_are_none() {
+    fn invalid_names_are_rejected() {
         for wrong in [
             "",
             " ",

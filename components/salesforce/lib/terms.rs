@@ -50,7 +50,7 @@ pub fn condition(
         ) {
             (None, _) => alternatives.push(vec![comparison]),
             (Some(_), word) if word.eq_ignore_ascii_case("OR") => {
-                alternatives.push(vec![comparison])
+                alternatives.push(vec![comparison]);
             }
             (Some(together), word) if word.eq_ignore_ascii_case("AND") => together.push(comparison),
             _ => anyhow::bail!("`{link}` must be AND or OR"),

@@ -11,7 +11,10 @@ pub async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
         return Ok(Verified::Yes);
     };
     match (&error, error.status()) {
-        (Error::ReauthRequired(_) | Error::Rejected(_) | Error::InsufficientScope { .. }, _)
+        (
+            Error::ReauthRequired(_) | Error::TokenRejected(_) | Error::InsufficientScope { .. },
+            _,
+        )
         | (_, Some(StatusCode::UNAUTHORIZED)) => Ok(Verified::No(error.to_string())),
         // A limit that is reached says nothing of the credentials.
         (Error::Status { body, .. }, Some(StatusCode::FORBIDDEN))

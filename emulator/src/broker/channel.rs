@@ -117,7 +117,7 @@ impl Session {
     fn channel_farewell(&mut self, number: u16, frame: &Frame) {
         match frame {
             Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::CloseOk(_))) => {
-                drop(self.inputs.remove(&number))
+                drop(self.inputs.remove(&number));
             }
             Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::Close(_))) => {
                 self.reply(

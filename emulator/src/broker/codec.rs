@@ -115,7 +115,7 @@ fn read_header(payload: &[u8]) -> Outcome<AMQPContentHeader> {
 /// Appends a method frame.
 pub(super) fn put_method(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
     put_frame(out, FRAME_METHOD, channel, |out| {
-        append(out, gen_class(method))
+        append(out, gen_class(method));
     });
 }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn given_half_a_frame_when_taken_then_the_buffer_is_left_as_it_is() {
+    fn half_a_frame_leaves_the_buffer_unchanged() {
         let mut buffer = frame(FRAME_BODY, b"hello");
         let rest = buffer.split_off(9);
         assert!(take_frame(&mut buffer, 4096).unwrap().is_none());
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_damaged_frame_when_taken_then_the_fault_has_the_right_code() {
+    fn a_damaged_frame_has_the_right_reply_code() {
         let mut no_end = frame(FRAME_BODY, b"x");
         no_end[8] = 0;
         let cases = [
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn given_content_when_put_then_it_is_split_at_frame_max() {
+    fn content_is_split_at_frame_max() {
         let mut out = Vec::new();
         put_content(&mut out, 1, &BasicProperties::default(), &[7; 10_000], 4096);
         let mut buffer = BytesMut::from(&out[..]);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_method_when_put_then_it_is_read_back() {
+    fn a_method_reads_back_as_written() {
         let method = AMQPClass::Basic(basic::AMQPMethod::Ack(basic::Ack {
             delivery_tag: 7,
             multiple: true,

@@ -272,10 +272,10 @@ impl Session {
     fn farewell(&mut self, frame: &Frame) {
         match frame {
             Frame::Method(0, AMQPClass::Connection(wire::AMQPMethod::CloseOk(_))) => {
-                self.finished = true
+                self.finished = true;
             }
             Frame::Method(0, AMQPClass::Connection(wire::AMQPMethod::Close(_))) => {
-                self.agree_to_close()
+                self.agree_to_close();
             }
             _ => {}
         }

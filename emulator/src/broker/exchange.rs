@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_a_binding_key_when_routed_then_the_exchange_kind_decides() {
+    fn the_exchange_type_decides_on_routing() {
         use ExchangeKind::*;
         let cases = [
             (Direct, "a.b", "a.b", true),

@@ -161,10 +161,10 @@ impl State {
                 matched = true;
                 match destination {
                     Destination::Queue(queue) if !queues.contains(queue) => {
-                        queues.push(queue.clone())
+                        queues.push(queue.clone());
                     }
                     Destination::Exchange(next) if seen.insert(next.clone()) => {
-                        open.push(next.clone())
+                        open.push(next.clone());
                     }
                     Destination::Queue(_) | Destination::Exchange(_) => {}
                 }

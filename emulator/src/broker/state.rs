@@ -171,11 +171,12 @@ impl State {
 
     /// Whether clients may declare and delete what the label names.
     pub(super) fn may_configure(&self, user: &str, label: &str) -> Outcome {
-        match self.orders.deny_configure {
-            true => Err(Fault::access_refused(format!(
+        if self.orders.deny_configure {
+            Err(Fault::access_refused(format!(
                 "access to {label} refused for user '{user}'"
-            ))),
-            false => Ok(()),
+            )))
+        } else {
+            Ok(())
         }
     }
 

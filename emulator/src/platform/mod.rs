@@ -1,4 +1,4 @@
-//! The platform's REST API and object storage on loopback, as far as a component sees them (contract §7.4, §8).
+//! The platform's REST API and object storage on loopback, as far as a component sees them (wire-contract: Object storage, wire-contract: REST API).
 //!
 //! It is strict: wrong credentials, unknown endpoints and malformed bodies are refused with a readable reason. What it
 //! was asked is remembered ([`Platform::calls`]), and faults can be ordered ([`Platform::fail`]). All state is in

@@ -1,4 +1,4 @@
-//! Object storage and signed addresses (contract §7.4, §8.5). Bytes are kept as they come.
+//! Object storage and signed addresses (wire-contract: Object storage, wire-contract: Other endpoints). Bytes are kept as they come.
 
 use super::{reply::Refusal, shared::Shared, state::Object};
 use axum::{
@@ -108,7 +108,7 @@ pub(super) async fn put_signed(
             *object = Some(Object {
                 bytes: body,
                 content_type: content_type(&headers),
-            })
+            });
         }
         None => return Err(not_signed()),
     }

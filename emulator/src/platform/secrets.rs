@@ -1,4 +1,4 @@
-//! Secrets: credentials that the platform keeps fresh, in JSON:API (contract §8.4).
+//! Secrets: credentials that the platform keeps fresh, in JSON:API (wire-contract: Secrets).
 
 use super::{reply::Refusal, shared::Shared};
 use axum::{

@@ -4,7 +4,10 @@ use super::{
     Call, Fault, PlatformConfig, calls::Calls, faults::Faults, hook, objects, reply::Refusal,
     sample, secrets, shared::Shared, state::State as PlatformState, steps,
 };
-use crate::cut::{CuttableListener, Switch};
+use crate::{
+    cryptography,
+    cut::{CuttableListener, Switch},
+};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -47,6 +50,7 @@ impl Running {
 }
 
 pub(super) async fn start(config: PlatformConfig) -> io::Result<Running> {
+    cryptography::choose();
     let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
     let shared = Arc::new(Shared {
         config,

@@ -9,7 +9,7 @@ use std::{
     fmt,
 };
 
-/// A step of a flow, as its component is given it (contract §8.1).
+/// A step of a flow, as its component is given it (wire-contract: Calls of a sailor).
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Step {
@@ -59,7 +59,7 @@ impl fmt::Debug for Step {
     }
 }
 
-/// What a one-time execution posted (contract §10.6).
+/// What a one-time execution posted (wire-contract: One-time calls).
 #[derive(Clone, PartialEq)]
 pub struct ServiceResult {
     /// The execution it belongs to.

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_a_form_when_it_is_read_then_names_and_values_are_decoded_and_mistakes_are_told() {
+    fn form_names_and_values_are_decoded() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         for (text, pairs) in [
             ("", Ok(vec![])),

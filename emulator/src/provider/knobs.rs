@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_the_presets_when_they_are_read_then_each_is_known() {
+    fn every_preset_can_be_read() {
         let names = Knobs::presets();
         assert!(names.len() > 10, "{names:?}");
         for (name, value) in presets() {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn given_durations_in_a_file_when_they_are_read_then_they_are_seconds_or_for_ever() {
+    fn durations_are_seconds_or_forever() {
         let knobs: Knobs =
             serde_json::from_value(json!({"grace": 0.5, "refresh_lifetime": 60})).unwrap();
         assert_eq!(

@@ -104,7 +104,7 @@ fn answer(status: u16, headers: &[(String, String)], body: String) -> Response {
         match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
             // The content type replaces the one from above; others may come more than once.
             (Ok(header::CONTENT_TYPE), Ok(value)) => {
-                drop(response.headers_mut().insert(header::CONTENT_TYPE, value))
+                drop(response.headers_mut().insert(header::CONTENT_TYPE, value));
             }
             (Ok(name), Ok(value)) => drop(response.headers_mut().append(name, value)),
             _ => {

@@ -9,7 +9,10 @@ use super::{
     shared::{Shared, State},
     token,
 };
-use crate::cut::{CuttableListener, Switch};
+use crate::{
+    cryptography,
+    cut::{CuttableListener, Switch},
+};
 use axum::{
     Json, Router,
     extract::State as Extracted,
@@ -50,6 +53,7 @@ impl Running {
 }
 
 pub(super) async fn start(mut config: ProviderConfig) -> io::Result<Running> {
+    cryptography::choose();
     let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
     let knobs = std::mem::take(&mut config.knobs);
     let shared = Arc::new(Shared {

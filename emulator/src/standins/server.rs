@@ -2,6 +2,7 @@
 
 use super::calls::{Call, Calls, Fault};
 use crate::{
+    cryptography,
     cut::{CuttableListener, Switch},
     provider::Provider,
 };
@@ -116,6 +117,7 @@ impl<S: Service> Drop for Running<S> {
 impl<S: Service> Running<S> {
     /// Listens on a free port of 127.0.0.1; tokens of `provider` are let in.
     pub(super) async fn start(provider: Provider, service: S) -> io::Result<Self> {
+        cryptography::choose();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let shared = Arc::new(Shared {
             provider,

@@ -36,7 +36,7 @@ fn script(name: &str) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn given_pika_when_it_does_all_it_can_then_everything_works() {
+async fn pika_works_with_the_broker() {
     let Ok(python) = std::env::var("EMULATOR_TEST_PYTHON") else {
         return eprintln!("not run: EMULATOR_TEST_PYTHON names no Python with pika");
     };
@@ -49,7 +49,7 @@ async fn given_pika_when_it_does_all_it_can_then_everything_works() {
 }
 
 #[tokio::test]
-async fn given_amqplib_when_it_does_all_it_can_then_everything_works() {
+async fn amqplib_works_with_the_broker() {
     let Ok(modules) = std::env::var("EMULATOR_TEST_NODE_PATH") else {
         return eprintln!("not run: EMULATOR_TEST_NODE_PATH names no folder with amqplib");
     };

@@ -20,7 +20,7 @@ async fn passive(channel: &Channel, queue: &str) -> u32 {
 }
 
 #[tokio::test]
-async fn given_a_prefetch_when_messages_wait_then_no_more_are_delivered_until_one_is_settled() {
+async fn prefetch_limits_unsettled_deliveries() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -42,8 +42,7 @@ async fn given_a_prefetch_when_messages_wait_then_no_more_are_delivered_until_on
 }
 
 #[tokio::test]
-async fn given_a_prefetch_for_the_channel_when_two_consumers_share_it_then_together_they_hold_no_more()
- {
+async fn a_channel_prefetch_is_shared_by_its_consumers() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (a, b) = (rig.name("a"), rig.name("b"));
@@ -64,7 +63,7 @@ async fn given_a_prefetch_for_the_channel_when_two_consumers_share_it_then_toget
 }
 
 #[tokio::test]
-async fn given_two_consumers_when_messages_come_then_they_take_turns() {
+async fn consumers_take_turns() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -82,8 +81,7 @@ async fn given_two_consumers_when_messages_come_then_they_take_turns() {
 }
 
 #[tokio::test]
-async fn given_unsettled_messages_when_requeued_then_they_come_in_their_old_order_and_as_redelivered()
- {
+async fn requeued_messages_keep_their_order_and_are_redelivered() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -127,7 +125,7 @@ async fn given_unsettled_messages_when_requeued_then_they_come_in_their_old_orde
 }
 
 #[tokio::test]
-async fn given_several_unsettled_when_settled_up_to_one_then_only_those_are() {
+async fn multiple_acknowledges_up_to_the_tag() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -167,7 +165,7 @@ async fn given_several_unsettled_when_settled_up_to_one_then_only_those_are() {
 }
 
 #[tokio::test]
-async fn given_unsettled_messages_when_the_channel_closes_then_they_go_to_another_consumer() {
+async fn closing_a_channel_requeues_unsettled_messages() {
     on_brokers(async |rig: Rig| {
         let (connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -190,7 +188,7 @@ async fn given_unsettled_messages_when_the_channel_closes_then_they_go_to_anothe
 }
 
 #[tokio::test]
-async fn given_no_ack_when_delivered_then_nothing_is_left_to_settle() {
+async fn no_ack_deliveries_need_no_settlement() {
     on_brokers(async |rig: Rig| {
         let (connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -221,8 +219,7 @@ async fn given_no_ack_when_delivered_then_nothing_is_left_to_settle() {
 }
 
 #[tokio::test]
-async fn given_a_cancelled_consumer_when_messages_come_then_they_wait_and_the_old_ones_can_be_settled()
- {
+async fn after_cancel_messages_wait_and_old_ones_can_be_settled() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");

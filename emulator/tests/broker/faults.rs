@@ -14,7 +14,7 @@ async fn client(broker: &Broker) -> (Connection, Channel) {
 }
 
 #[tokio::test]
-async fn given_topology_from_the_handle_when_used_in_process_then_it_behaves_as_over_the_wire() {
+async fn topology_made_in_process_equals_that_over_the_wire() {
     let broker = start().await;
     let dead = QueueOptions {
         dead_letter_exchange: Some("graves".into()),
@@ -69,14 +69,14 @@ async fn given_topology_from_the_handle_when_used_in_process_then_it_behaves_as_
 
 #[tokio::test]
 #[should_panic(expected = "no exchange 'nowhere' in vhost '/'")]
-async fn given_no_such_exchange_when_bound_in_process_then_it_panics_with_the_reason() {
+async fn binding_a_missing_exchange_in_process_panics() {
     let broker = start().await;
     plain(&broker, "q");
     broker.bind_queue("q", "nowhere", "k");
 }
 
 #[tokio::test]
-async fn given_a_consumer_when_it_settles_then_watchers_hear_everything_and_settled_resolves() {
+async fn watchers_see_every_settlement() {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -127,8 +127,7 @@ async fn given_a_consumer_when_it_settles_then_watchers_hear_everything_and_sett
 }
 
 #[tokio::test]
-async fn given_a_rejected_message_when_no_one_takes_dead_letters_then_watchers_hear_that_it_is_dropped()
- {
+async fn watchers_see_a_rejected_message_dropped() {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -154,7 +153,7 @@ async fn given_a_rejected_message_when_no_one_takes_dead_letters_then_watchers_h
 }
 
 #[tokio::test]
-async fn given_clients_when_connections_are_dropped_then_unsettled_messages_are_back_at_once() {
+async fn dropped_connections_requeue_unsettled_messages() {
     let broker = start().await;
     plain(&broker, "q");
     let (connection, channel) = client(&broker).await;
@@ -177,7 +176,7 @@ async fn given_clients_when_connections_are_dropped_then_unsettled_messages_are_
 }
 
 #[tokio::test]
-async fn given_clients_when_connections_are_closed_politely_then_they_hear_why() {
+async fn closed_connections_get_the_reason() {
     let broker = start().await;
     let (connection, _channel) = client(&broker).await;
     let mut errors = connection.events_listener().filter_map(|event| {
@@ -193,8 +192,7 @@ async fn given_clients_when_connections_are_closed_politely_then_they_hear_why()
 }
 
 #[tokio::test]
-async fn given_an_order_to_refuse_when_a_client_comes_then_it_is_hung_up_on_until_the_order_is_over()
- {
+async fn refused_connections_are_closed_until_allowed() {
     let broker = start().await;
     let (existing, _channel) = client(&broker).await;
     broker.refuse_connections(true);
@@ -207,8 +205,7 @@ async fn given_an_order_to_refuse_when_a_client_comes_then_it_is_hung_up_on_unti
 }
 
 #[tokio::test]
-async fn given_delayed_confirms_when_published_then_the_message_is_routed_at_once_and_confirmed_later()
- {
+async fn delayed_confirms_arrive_after_routing() {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -226,7 +223,7 @@ async fn given_delayed_confirms_when_published_then_the_message_is_routed_at_onc
 }
 
 #[tokio::test]
-async fn given_an_order_to_nack_when_published_then_so_many_messages_are_refused() {
+async fn ordered_nacks_refuse_that_many_messages() {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -239,7 +236,7 @@ async fn given_an_order_to_nack_when_published_then_so_many_messages_are_refused
 }
 
 #[tokio::test]
-async fn given_consumers_when_cancelled_by_the_broker_then_their_streams_end_and_messages_wait() {
+async fn broker_cancel_ends_consumer_streams() {
     let broker = start().await;
     plain(&broker, "q");
     let (_connection, channel) = client(&broker).await;
@@ -258,8 +255,7 @@ async fn given_consumers_when_cancelled_by_the_broker_then_their_streams_end_and
 }
 
 #[tokio::test]
-async fn given_a_blocked_broker_when_a_client_publishes_then_it_is_told_and_waits_until_unblocked()
-{
+async fn a_blocked_client_waits_until_unblocked() {
     let broker = start().await;
     plain(&broker, "q");
     let (connection, channel) = client(&broker).await;
@@ -284,7 +280,7 @@ async fn given_a_blocked_broker_when_a_client_publishes_then_it_is_told_and_wait
 }
 
 #[tokio::test]
-async fn given_a_running_broker_when_shut_down_then_its_port_is_free_and_clients_are_gone() {
+async fn shutdown_frees_the_port_and_disconnects_clients() {
     let broker = start().await;
     let (connection, _channel) = client(&broker).await;
     broker.shutdown().await;
@@ -307,7 +303,7 @@ async fn given_a_running_broker_when_shut_down_then_its_port_is_free_and_clients
 }
 
 #[tokio::test]
-async fn given_the_last_handle_when_dropped_then_the_broker_stops() {
+async fn dropping_the_last_handle_stops_the_broker() {
     let broker = start().await;
     let uri = broker.uri();
     let (connection, _channel) = client(&broker).await;
@@ -322,7 +318,7 @@ async fn given_the_last_handle_when_dropped_then_the_broker_stops() {
 }
 
 #[tokio::test]
-async fn given_odd_names_when_the_uri_is_used_then_user_password_and_vhost_arrive() {
+async fn special_characters_in_the_uri_are_decoded() {
     let config = BrokerConfig {
         user: "a b".into(),
         password: "p@ss/w:rd".into(),
@@ -335,8 +331,7 @@ async fn given_odd_names_when_the_uri_is_used_then_user_password_and_vhost_arriv
 }
 
 #[tokio::test(start_paused = true)]
-async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message_is_dead_lettered_on_time()
- {
+async fn a_ttl_of_hours_expires_with_the_paused_clock() {
     let broker = start().await;
     let options = QueueOptions {
         dead_letter_exchange: Some(String::new()),
@@ -367,8 +362,7 @@ async fn given_a_time_to_live_of_hours_when_the_clock_is_turned_then_the_message
 }
 
 #[tokio::test]
-async fn given_connections_cut_again_and_again_when_clients_come_back_then_every_message_is_acknowledged_once()
- {
+async fn repeatedly_cut_clients_acknowledge_each_message_once() {
     const MESSAGES: usize = 500;
     let broker = start().await;
     plain(&broker, "q");
@@ -439,8 +433,7 @@ async fn consume_until_cut(uri: &str) -> Result<(), Box<dyn std::error::Error + 
 }
 
 #[tokio::test]
-async fn given_a_user_without_permission_to_configure_when_it_declares_or_deletes_then_that_is_refused()
- {
+async fn a_user_without_configure_permission_is_refused() {
     let broker = start().await;
     let rig = Rig::new(broker.uri());
     broker.declare_queue("there", QueueOptions::default());

@@ -13,7 +13,7 @@ use emulator::broker::{BasicProperties, Broker, BrokerConfig, Event, QueueOption
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn given_a_handshake_when_something_is_wrong_then_it_is_refused_with_the_right_code() {
+async fn an_invalid_handshake_is_refused_with_the_right_code() {
     let refused = |mechanism: &str| {
         format!("ACCESS_REFUSED - Login was refused using authentication mechanism {mechanism}.")
     };
@@ -75,7 +75,7 @@ async fn given_a_handshake_when_something_is_wrong_then_it_is_refused_with_the_r
 
 /// RabbitMQ hangs up without a word here; saying why helps.
 #[tokio::test]
-async fn given_a_frame_max_out_of_range_when_tuning_then_the_refusal_names_the_limit() {
+async fn an_invalid_frame_max_is_refused_with_the_limit() {
     let broker = start().await;
     for (frame_max, limit) in [
         (4095, "minimum allowed value (4096)"),
@@ -98,7 +98,7 @@ async fn given_a_frame_max_out_of_range_when_tuning_then_the_refusal_names_the_l
 }
 
 #[tokio::test]
-async fn given_amqplain_when_the_password_is_right_then_the_client_is_let_in() {
+async fn amqplain_accepts_the_right_password() {
     on_brokers(async |rig: Rig| {
         let mut login = FieldTable::default();
         login.insert("LOGIN".into(), AMQPValue::LongString("guest".into()));
@@ -122,7 +122,7 @@ async fn given_amqplain_when_the_password_is_right_then_the_client_is_let_in() {
 }
 
 #[tokio::test]
-async fn given_another_protocol_when_greeted_then_the_answer_is_the_protocol_header_and_the_end() {
+async fn another_protocol_gets_the_protocol_header() {
     on_brokers(async |rig: Rig| {
         let mut wire = Wire::connect(&rig.uri).await;
         wire.raw(b"GET / HTTP/1.1\r\n\r\n").await;
@@ -136,7 +136,7 @@ async fn given_another_protocol_when_greeted_then_the_answer_is_the_protocol_hea
 }
 
 #[tokio::test]
-async fn given_a_small_frame_max_when_a_large_body_is_delivered_then_no_frame_is_larger() {
+async fn no_frame_is_larger_than_frame_max() {
     let broker = start().await;
     broker.declare_queue("q", QueueOptions::default());
     broker.publish("", "q", BasicProperties::default(), vec![1; 10_000]);
@@ -155,7 +155,7 @@ async fn given_a_small_frame_max_when_a_large_body_is_delivered_then_no_frame_is
 
 /// Nothing in AMQP could split them, and clients that ask for small frames take them: amqplib does.
 #[tokio::test]
-async fn given_message_headers_beyond_frame_max_when_fetched_then_they_come_in_one_frame() {
+async fn headers_beyond_frame_max_come_in_one_frame() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -204,8 +204,7 @@ async fn given_message_headers_beyond_frame_max_when_fetched_then_they_come_in_o
 }
 
 #[tokio::test]
-async fn given_a_heartbeat_when_the_client_is_silent_then_it_hears_heartbeats_and_is_dropped_after_two()
- {
+async fn a_silent_client_is_dropped_after_two_heartbeats() {
     let broker = Broker::start(BrokerConfig {
         heartbeat: 1,
         ..BrokerConfig::default()
@@ -237,7 +236,7 @@ async fn given_a_heartbeat_when_the_client_is_silent_then_it_hears_heartbeats_an
 }
 
 #[tokio::test]
-async fn given_a_named_client_when_it_comes_and_goes_then_watchers_see_both() {
+async fn watchers_see_a_named_client_connect_and_leave() {
     let broker = start().await;
     let mut events = broker.watch();
     let properties = lapin::ConnectionProperties::default().with_connection_name("sailor".into());
@@ -254,7 +253,7 @@ async fn given_a_named_client_when_it_comes_and_goes_then_watchers_see_both() {
 }
 
 #[tokio::test]
-async fn given_a_deleted_queue_when_its_consumer_understands_cancel_then_it_is_told() {
+async fn a_deleted_queue_cancels_its_consumer() {
     on_brokers(async |rig: Rig| {
         let (_connection, owner) = rig.channel().await;
         let name = rig.name("q");

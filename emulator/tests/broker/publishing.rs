@@ -3,7 +3,7 @@
 use crate::*;
 
 #[tokio::test]
-async fn given_bindings_when_published_then_the_exchange_kind_decides_who_gets_it() {
+async fn the_exchange_type_decides_on_routing() {
     use lapin::ExchangeKind::{Direct, Fanout, Topic};
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
@@ -44,7 +44,7 @@ async fn given_bindings_when_published_then_the_exchange_kind_decides_who_gets_i
 }
 
 #[tokio::test]
-async fn given_two_bindings_to_one_queue_when_both_match_then_it_gets_the_message_once() {
+async fn two_matching_bindings_deliver_once() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, x) = (rig.name("q"), rig.name("x"));
@@ -70,7 +70,7 @@ async fn given_two_bindings_to_one_queue_when_both_match_then_it_gets_the_messag
 }
 
 #[tokio::test]
-async fn given_exchanges_bound_to_each_other_when_published_then_the_message_passes_through() {
+async fn exchange_bindings_pass_messages_on() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, first, second) = (rig.name("q"), rig.name("first"), rig.name("second"));
@@ -97,7 +97,7 @@ async fn given_exchanges_bound_to_each_other_when_published_then_the_message_pas
 }
 
 #[tokio::test]
-async fn given_a_mandatory_message_when_nothing_is_bound_then_it_comes_back_before_its_ack() {
+async fn an_unroutable_mandatory_message_is_returned_before_its_ack() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let properties = BasicProperties::default().with_message_id("m1".into());
@@ -124,7 +124,7 @@ async fn given_a_mandatory_message_when_nothing_is_bound_then_it_comes_back_befo
 }
 
 #[tokio::test]
-async fn given_properties_and_a_large_body_when_fetched_then_every_byte_and_type_is_the_same() {
+async fn properties_and_large_bodies_are_unchanged() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -166,7 +166,7 @@ async fn given_properties_and_a_large_body_when_fetched_then_every_byte_and_type
 }
 
 #[tokio::test]
-async fn given_a_full_queue_that_rejects_when_published_then_the_confirm_is_a_nack() {
+async fn a_full_rejecting_queue_nacks() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         for (name, limit) in [("x-max-length", 2), ("x-max-length-bytes", 7)] {
@@ -194,7 +194,7 @@ async fn given_a_full_queue_that_rejects_when_published_then_the_confirm_is_a_na
 }
 
 #[tokio::test]
-async fn given_an_alternate_exchange_when_no_binding_matches_then_the_message_goes_there() {
+async fn unmatched_messages_go_to_the_alternate_exchange() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, x, other) = (rig.name("q"), rig.name("x"), rig.name("other"));

@@ -69,7 +69,7 @@ fn death(reason: &str, queue: &str, count: i64, more: &[(&str, AMQPValue)]) -> F
 }
 
 #[tokio::test]
-async fn given_a_rejected_message_when_dead_lettered_then_its_headers_tell_the_story() {
+async fn dead_letter_headers_tell_the_reason() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, dead) = with_dead_letters(&rig, &channel, &[]).await;
@@ -98,7 +98,7 @@ async fn given_a_rejected_message_when_dead_lettered_then_its_headers_tell_the_s
 }
 
 #[tokio::test]
-async fn given_a_message_that_dies_twice_of_the_same_when_dead_lettered_then_it_is_counted() {
+async fn repeated_deaths_of_a_kind_are_counted() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, dead) = with_dead_letters(&rig, &channel, &[]).await;
@@ -125,8 +125,7 @@ async fn given_a_message_that_dies_twice_of_the_same_when_dead_lettered_then_it_
 }
 
 #[tokio::test]
-async fn given_a_time_to_live_when_it_is_over_then_the_message_is_dead_lettered_without_expiration()
-{
+async fn a_ttl_dead_letters_without_expiration() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let ttl = ("x-message-ttl", AMQPValue::LongInt(60_000));
@@ -156,8 +155,7 @@ async fn given_a_time_to_live_when_it_is_over_then_the_message_is_dead_lettered_
 }
 
 #[tokio::test]
-async fn given_an_expired_message_behind_a_living_one_when_time_passes_then_it_waits_for_its_turn()
-{
+async fn an_expired_message_waits_behind_a_live_one() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, dead) = with_dead_letters(&rig, &channel, &[]).await;
@@ -198,7 +196,7 @@ async fn given_an_expired_message_behind_a_living_one_when_time_passes_then_it_w
 }
 
 #[tokio::test]
-async fn given_a_length_limit_when_exceeded_then_the_oldest_is_dead_lettered() {
+async fn a_length_limit_dead_letters_the_oldest() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, dead) =
@@ -216,8 +214,7 @@ async fn given_a_length_limit_when_exceeded_then_the_oldest_is_dead_lettered() {
 }
 
 #[tokio::test]
-async fn given_two_queues_that_dead_letter_to_each_other_when_a_message_expires_then_it_does_not_go_on_for_ever()
- {
+async fn dead_letter_cycles_end() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (a, b) = (rig.name("a"), rig.name("b"));
@@ -255,8 +252,7 @@ async fn queue_depth(channel: &Channel, name: &str) -> u32 {
 }
 
 #[tokio::test]
-async fn given_an_exclusive_queue_when_another_connection_asks_then_it_is_locked_until_the_owner_goes()
- {
+async fn an_exclusive_queue_is_locked_until_its_owner_leaves() {
     on_brokers(async |rig: Rig| {
         let (owner, channel) = rig.channel().await;
         let q = rig.name("q");
@@ -283,8 +279,7 @@ async fn given_an_exclusive_queue_when_another_connection_asks_then_it_is_locked
 }
 
 #[tokio::test]
-async fn given_an_exclusive_queue_when_another_connection_uses_it_then_only_publishing_is_allowed()
-{
+async fn others_can_only_publish_to_an_exclusive_queue() {
     on_brokers(async |rig: Rig| {
         let (_owner, channel) = rig.publisher().await;
         let q = rig.name("q");
@@ -359,7 +354,7 @@ async fn given_an_exclusive_queue_when_another_connection_uses_it_then_only_publ
 }
 
 #[tokio::test]
-async fn given_a_queue_when_declared_again_more_or_less_exclusively_then_it_is_locked() {
+async fn redeclaring_with_another_exclusivity_is_locked() {
     on_brokers(async |rig: Rig| {
         let (connection, channel) = rig.channel().await;
         let shared = QueueDeclareOptions {
@@ -395,7 +390,7 @@ async fn given_a_queue_when_declared_again_more_or_less_exclusively_then_it_is_l
 }
 
 #[tokio::test]
-async fn given_an_auto_delete_queue_when_its_last_consumer_is_cancelled_then_it_is_gone() {
+async fn an_auto_delete_queue_goes_with_its_last_consumer() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.channel().await;
         let q = rig.name("q");
@@ -426,8 +421,7 @@ async fn given_an_auto_delete_queue_when_its_last_consumer_is_cancelled_then_it_
 }
 
 #[tokio::test]
-async fn given_no_name_when_declared_then_the_broker_gives_one_that_an_empty_name_means_from_then_on()
- {
+async fn an_empty_queue_name_means_the_last_declared() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let options = QueueDeclareOptions {
@@ -461,7 +455,7 @@ async fn given_no_name_when_declared_then_the_broker_gives_one_that_an_empty_nam
 }
 
 #[tokio::test]
-async fn given_conditions_when_a_queue_is_deleted_then_they_must_hold() {
+async fn conditional_delete_checks_its_conditions() {
     on_brokers(async |rig: Rig| {
         let (connection, channel) = rig.publisher().await;
         let q = rig.name("q");

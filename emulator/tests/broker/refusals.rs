@@ -211,7 +211,7 @@ fn wrong_methods(q: &str) -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn given_a_wrong_method_when_sent_then_channel_or_connection_is_closed_with_the_right_code() {
+async fn an_invalid_method_closes_with_the_right_code() {
     on_brokers(async |rig| {
         for index in 0..wrong_methods("").len() {
             // A name for each: RabbitMQ takes its time to delete what belonged to a connection.
@@ -232,8 +232,7 @@ async fn given_a_wrong_method_when_sent_then_channel_or_connection_is_closed_wit
 }
 
 #[tokio::test]
-async fn given_a_wrong_message_when_published_then_channel_or_connection_is_closed_with_the_right_code()
- {
+async fn an_invalid_message_closes_with_the_right_code() {
     on_brokers(async |rig| {
         let none = BasicProperties::default;
         let missing = rig.name("missing");
@@ -274,7 +273,7 @@ async fn given_a_wrong_message_when_published_then_channel_or_connection_is_clos
 }
 
 #[tokio::test]
-async fn given_broken_frames_when_sent_then_the_connection_is_closed_with_the_right_code() {
+async fn broken_frames_close_the_connection_with_the_right_code() {
     on_brokers(async |rig| {
         let publish = |wire: Wire| async move {
             let mut wire = wire;
@@ -320,7 +319,7 @@ fn consume_with_priority() -> AMQPClass {
 }
 
 #[tokio::test]
-async fn given_what_this_broker_lacks_when_asked_then_it_says_not_implemented_and_names_it() {
+async fn unsupported_methods_are_not_implemented_by_name() {
     let broker = crate::start().await;
     let cases = [
         (
@@ -357,7 +356,7 @@ async fn given_what_this_broker_lacks_when_asked_then_it_says_not_implemented_an
 }
 
 #[tokio::test]
-async fn given_a_closed_channel_when_agreed_then_its_number_can_be_opened_again() {
+async fn a_closed_channel_number_can_be_reopened() {
     on_brokers(async |rig| {
         let mut wire = Wire::open(&rig.uri).await;
         wire.method(1, ack(1)).await;

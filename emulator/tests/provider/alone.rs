@@ -18,7 +18,7 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn given_the_provider_alone_when_tokens_are_used_then_a_line_tells_what_became_of_each() {
+async fn the_provider_command_prints_a_line_per_token() {
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::write(
         folder.path().join("knobs.json"),

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn given_calls_without_a_good_token_when_they_come_then_the_challenge_is_that_of_rfc_6750() {
+async fn a_call_without_a_valid_token_gets_an_rfc_6750_challenge() {
     let provider = provider(Knobs::default()).await;
     let url = provider.api_url() + "/me";
     let bare = r#"Bearer realm="emulator""#;
@@ -41,7 +41,7 @@ async fn given_calls_without_a_good_token_when_they_come_then_the_challenge_is_t
 }
 
 #[tokio::test]
-async fn given_a_way_to_refuse_when_a_token_is_expired_then_the_api_refuses_in_it() {
+async fn an_expired_token_is_refused_in_the_configured_way() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue_expired();
     for (unauthorized, body) in [
@@ -74,7 +74,7 @@ async fn given_a_way_to_refuse_when_a_token_is_expired_then_the_api_refuses_in_i
 }
 
 #[tokio::test]
-async fn given_every_token_is_refused_when_a_fresh_one_comes_then_the_api_refuses_it_too() {
+async fn new_tokens_can_be_refused_too() {
     let provider = provider(Knobs {
         refuse_all: true,
         ..Knobs::default()
@@ -89,7 +89,7 @@ async fn given_every_token_is_refused_when_a_fresh_one_comes_then_the_api_refuse
 }
 
 #[tokio::test]
-async fn given_a_scheme_of_its_own_when_the_api_is_called_then_only_that_is_good() {
+async fn only_the_configured_scheme_is_accepted() {
     let provider = provider(Knobs::preset("zoho").unwrap()).await;
     let record = provider.issue();
     let request = || client().get(provider.api_url() + "/me");
@@ -110,7 +110,7 @@ async fn given_a_scheme_of_its_own_when_the_api_is_called_then_only_that_is_good
 }
 
 #[tokio::test]
-async fn given_a_request_when_it_is_echoed_then_all_of_it_comes_back_but_the_token() {
+async fn echo_returns_the_request_without_the_token() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let request = client()
@@ -138,7 +138,7 @@ async fn given_a_request_when_it_is_echoed_then_all_of_it_comes_back_but_the_tok
 }
 
 #[tokio::test]
-async fn given_calls_when_the_log_is_read_then_it_has_them_with_every_authorization() {
+async fn the_log_lists_calls_with_every_authorization() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let token = text(&record, "access_token");
@@ -187,7 +187,7 @@ async fn given_calls_when_the_log_is_read_then_it_has_them_with_every_authorizat
 }
 
 #[tokio::test]
-async fn given_resources_when_they_are_asked_for_then_they_answer_as_a_rest_api_does() {
+async fn resources_behave_like_a_rest_api() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     for (method, path, status) in [

@@ -70,7 +70,7 @@ async fn exchange(provider: &Provider, code: &str, changes: &[(&str, &str)]) -> 
 }
 
 #[tokio::test]
-async fn given_an_authorization_with_pkce_when_the_code_is_exchanged_then_there_is_a_grant() {
+async fn a_pkce_code_exchange_creates_a_grant() {
     let provider = provider(Knobs::default()).await;
     let (status, back) = authorize(&provider, &request(&[("scope", "read")])).await;
     assert_eq!(
@@ -87,8 +87,7 @@ async fn given_an_authorization_with_pkce_when_the_code_is_exchanged_then_there_
 }
 
 #[tokio::test]
-async fn given_a_code_that_was_exchanged_when_it_comes_again_then_it_is_refused_and_its_tokens_are_dead()
- {
+async fn a_reused_code_revokes_its_tokens() {
     let provider = provider(Knobs::default()).await;
     let (_, back) = authorize(&provider, &REQUEST).await;
     let (_, answer) = exchange(&provider, &back["code"], &[]).await;
@@ -98,7 +97,7 @@ async fn given_a_code_that_was_exchanged_when_it_comes_again_then_it_is_refused_
 }
 
 #[tokio::test]
-async fn given_a_code_when_it_is_exchanged_wrongly_then_it_is_refused_and_stays_good() {
+async fn a_failed_code_exchange_keeps_the_code() {
     let provider = provider(Knobs::default()).await;
     let (_, back) = authorize(&provider, &REQUEST).await;
     for (changes, error) in [
@@ -125,7 +124,7 @@ async fn given_a_code_when_it_is_exchanged_wrongly_then_it_is_refused_and_stays_
 }
 
 #[tokio::test]
-async fn given_a_code_when_its_time_is_over_then_it_is_refused() {
+async fn an_expired_code_is_refused() {
     let provider = provider(Knobs::default()).await;
     let clock = Clock::pause();
     let (_, back) = authorize(&provider, &REQUEST).await;
@@ -137,8 +136,7 @@ async fn given_a_code_when_its_time_is_over_then_it_is_refused() {
 }
 
 #[tokio::test]
-async fn given_a_request_that_is_wrong_when_the_client_is_known_then_it_is_sent_back_with_an_error()
-{
+async fn an_invalid_request_of_a_known_client_is_redirected_back() {
     let provider = provider(Knobs::default()).await;
     for (change, error) in [
         (("response_type", "token"), "unsupported_response_type"),
@@ -159,7 +157,7 @@ async fn given_a_request_that_is_wrong_when_the_client_is_known_then_it_is_sent_
 }
 
 #[tokio::test]
-async fn given_nobody_known_to_return_to_when_a_request_comes_then_it_is_refused_in_place() {
+async fn an_unknown_redirect_uri_is_refused_in_place() {
     let provider = provider(Knobs::default()).await;
     for change in [
         ("client_id", "other"),
@@ -174,7 +172,7 @@ async fn given_nobody_known_to_return_to_when_a_request_comes_then_it_is_refused
 }
 
 #[tokio::test]
-async fn given_knobs_of_the_authorization_when_they_are_turned_then_the_answer_is_as_they_say() {
+async fn the_authorization_knobs_change_the_response() {
     let provider = provider(Knobs {
         deny: Some("access_denied".into()),
         ..Knobs::default()
@@ -235,8 +233,7 @@ async fn revoke(provider: &Provider, token: &str, secret: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn given_a_token_when_it_is_revoked_then_it_is_dead_and_a_refresh_token_takes_its_grant_with_it()
- {
+async fn revoking_a_refresh_token_revokes_its_grant() {
     let provider = provider(Knobs::default()).await;
     let (record, other) = (provider.issue(), provider.issue());
     assert_eq!(
@@ -255,8 +252,7 @@ async fn given_a_token_when_it_is_revoked_then_it_is_dead_and_a_refresh_token_ta
 }
 
 #[tokio::test]
-async fn given_revocations_of_all_kinds_when_they_are_asked_for_then_unknown_tokens_are_fine_and_wrong_clients_are_not()
- {
+async fn revoking_an_unknown_token_succeeds() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     assert_eq!(revoke(&provider, "never issued", SECRET).await, 200);

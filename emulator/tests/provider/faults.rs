@@ -6,7 +6,7 @@ use reqwest::Response;
 use serde_json::json;
 
 #[tokio::test]
-async fn given_a_script_when_calls_come_then_each_takes_its_answer_and_then_all_is_as_usual() {
+async fn token_calls_take_scripted_responses_in_order() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token");
@@ -49,7 +49,7 @@ async fn given_a_script_when_calls_come_then_each_takes_its_answer_and_then_all_
 }
 
 #[tokio::test]
-async fn given_a_redirect_when_it_is_answered_then_it_is_307_and_nothing_is_done() {
+async fn a_redirect_is_307_and_does_nothing() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     provider.script_token([Scripted::Redirect("http://127.0.0.1:1/token".into())]);
@@ -64,7 +64,7 @@ async fn given_a_redirect_when_it_is_answered_then_it_is_307_and_nothing_is_done
 }
 
 #[tokio::test]
-async fn given_a_connection_that_is_cut_when_it_is_before_the_exchange_then_nothing_is_spent() {
+async fn a_cut_before_the_exchange_spends_nothing() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     provider.script_token([Scripted::DropBefore]);
@@ -78,7 +78,7 @@ async fn given_a_connection_that_is_cut_when_it_is_before_the_exchange_then_noth
 }
 
 #[tokio::test]
-async fn given_an_answer_that_is_lost_when_it_is_after_the_exchange_then_the_token_is_spent() {
+async fn a_response_lost_after_the_exchange_spends_the_token() {
     let provider = provider(Knobs::rotating()).await;
     for lost in [
         Scripted::DropAfterCommit,
@@ -104,7 +104,7 @@ async fn given_an_answer_that_is_lost_when_it_is_after_the_exchange_then_the_tok
 }
 
 #[tokio::test]
-async fn given_delays_when_they_are_ordered_then_the_exchange_is_after_or_before_them() {
+async fn delays_come_before_or_after_the_exchange() {
     let clock = Clock::pause();
     for (delay, spent) in [
         (Scripted::DelayBefore(10 * SECOND), false),
@@ -133,7 +133,7 @@ async fn given_delays_when_they_are_ordered_then_the_exchange_is_after_or_before
 }
 
 #[tokio::test]
-async fn given_held_calls_when_they_are_let_go_then_they_are_carried_out() {
+async fn released_calls_are_carried_out() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token").to_owned();
@@ -154,7 +154,7 @@ async fn given_held_calls_when_they_are_let_go_then_they_are_carried_out() {
 }
 
 #[tokio::test]
-async fn given_a_client_that_goes_away_when_its_answer_is_held_then_the_exchange_has_happened() {
+async fn a_client_that_leaves_a_held_response_has_spent_the_token() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token").to_owned();
@@ -173,8 +173,7 @@ async fn given_a_client_that_goes_away_when_its_answer_is_held_then_the_exchange
 }
 
 #[tokio::test]
-async fn given_a_client_that_goes_away_when_its_call_is_held_before_the_exchange_then_that_happens_still()
- {
+async fn a_client_that_leaves_a_held_call_still_spends_the_token() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token").to_owned();
@@ -192,8 +191,7 @@ async fn given_a_client_that_goes_away_when_its_call_is_held_before_the_exchange
 }
 
 #[tokio::test]
-async fn given_parallel_refreshes_that_fail_when_two_come_then_the_second_is_refused_and_nothing_is_lost()
- {
+async fn a_second_parallel_refresh_is_refused() {
     let provider = provider(Knobs {
         concurrent_refresh_fails: true,
         ..Knobs::default()
@@ -225,7 +223,7 @@ async fn given_parallel_refreshes_that_fail_when_two_come_then_the_second_is_ref
 }
 
 #[tokio::test]
-async fn given_latency_when_a_token_call_comes_then_it_takes_that_long() {
+async fn latency_delays_token_calls() {
     let provider = provider(Knobs {
         latency: 5 * SECOND,
         ..Knobs::default()
@@ -245,7 +243,7 @@ async fn given_latency_when_a_token_call_comes_then_it_takes_that_long() {
 }
 
 #[tokio::test]
-async fn given_a_script_of_the_api_when_calls_come_then_they_take_its_answers() {
+async fn api_calls_take_scripted_responses() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let challenge = r#"Bearer error="insufficient_claims", claims="eyJ9""#;
@@ -275,8 +273,7 @@ async fn given_a_script_of_the_api_when_calls_come_then_they_take_its_answers() 
 }
 
 #[tokio::test]
-async fn given_a_held_answer_of_the_api_when_the_token_expires_meanwhile_then_it_was_judged_before()
-{
+async fn a_held_api_response_was_decided_before_the_expiry() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let hold = provider.hold_api_answers();
@@ -292,7 +289,7 @@ async fn given_a_held_answer_of_the_api_when_the_token_expires_meanwhile_then_it
 }
 
 #[tokio::test]
-async fn given_calls_under_way_when_the_provider_stops_then_they_end() {
+async fn stopping_the_provider_ends_open_calls() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let hold = provider.hold_token_calls();

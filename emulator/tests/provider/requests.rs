@@ -12,7 +12,7 @@ async fn outcome(response: Response) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn given_a_wrong_request_when_it_is_sent_then_the_error_of_rfc_6749_says_what_is_wrong() {
+async fn an_invalid_request_gets_the_rfc_6749_error() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token");
@@ -121,7 +121,7 @@ async fn given_a_wrong_request_when_it_is_sent_then_the_error_of_rfc_6749_says_w
 }
 
 #[tokio::test]
-async fn given_requests_in_the_wrong_shape_when_they_are_sent_then_they_are_refused() {
+async fn malformed_requests_are_refused() {
     let provider = provider(Knobs::default()).await;
     let url = provider.token_url();
     let form = [("grant_type", "refresh_token")];
@@ -175,8 +175,7 @@ async fn special(client_auth: ClientAuth) -> Provider {
 }
 
 #[tokio::test]
-async fn given_each_way_to_authenticate_when_a_client_uses_one_of_them_then_only_the_wanted_one_is_good()
- {
+async fn only_the_configured_client_authentication_is_accepted() {
     use ClientAuth::{Any, Basic, BasicRaw, None, Post};
     for (wanted, good) in [
         (Any, [true, true, false, false, false]),
@@ -228,8 +227,7 @@ async fn given_each_way_to_authenticate_when_a_client_uses_one_of_them_then_only
 }
 
 #[tokio::test]
-async fn given_credentials_in_header_and_body_when_they_come_together_then_it_is_an_invalid_request()
- {
+async fn credentials_in_header_and_body_are_an_invalid_request() {
     let provider = provider(Knobs::default()).await;
     let request = client()
         .post(provider.token_url())
@@ -240,7 +238,7 @@ async fn given_credentials_in_header_and_body_when_they_come_together_then_it_is
 }
 
 #[tokio::test]
-async fn given_a_wrong_secret_by_basic_when_it_is_refused_then_the_answer_has_a_basic_challenge() {
+async fn a_wrong_basic_secret_gets_a_basic_challenge() {
     let provider = provider(Knobs::default()).await;
     let request = client()
         .post(provider.token_url())
@@ -256,7 +254,7 @@ async fn given_a_wrong_secret_by_basic_when_it_is_refused_then_the_answer_has_a_
 }
 
 #[tokio::test]
-async fn given_demands_on_scope_and_parameters_when_they_are_not_met_then_the_refresh_is_refused() {
+async fn unmet_scope_demands_refuse_the_refresh() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let base = [
@@ -310,7 +308,7 @@ async fn given_demands_on_scope_and_parameters_when_they_are_not_met_then_the_re
 }
 
 #[tokio::test]
-async fn given_other_formats_of_requests_when_they_are_used_then_only_the_wanted_one_is_read() {
+async fn only_the_configured_request_format_is_read() {
     let provider = provider(Knobs {
         body: BodyFormat::Json,
         ..Knobs::default()
@@ -360,7 +358,7 @@ async fn given_other_formats_of_requests_when_they_are_used_then_only_the_wanted
 }
 
 #[tokio::test]
-async fn given_each_form_of_expires_in_when_a_token_is_issued_then_it_is_told_that_way() {
+async fn expires_in_is_written_in_the_configured_form() {
     let provider = provider(Knobs::default()).await;
     for (expires_in, told) in [
         (ExpiresIn::Number, Some(json!(3600))),
@@ -378,7 +376,7 @@ async fn given_each_form_of_expires_in_when_a_token_is_issued_then_it_is_told_th
 }
 
 #[tokio::test]
-async fn given_each_content_type_when_a_token_is_refreshed_then_the_answer_is_written_in_it() {
+async fn token_responses_use_the_configured_content_type() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token");
@@ -408,8 +406,7 @@ async fn given_each_content_type_when_a_token_is_refreshed_then_the_answer_is_wr
 }
 
 #[tokio::test]
-async fn given_errors_in_disguise_when_a_dead_token_is_used_then_they_come_with_status_200_and_a_name_of_their_own()
- {
+async fn errors_can_be_sent_with_status_200() {
     let provider = provider(Knobs::preset("github").unwrap()).await;
     let form = [
         ("grant_type", "refresh_token"),
@@ -429,8 +426,7 @@ async fn given_errors_in_disguise_when_a_dead_token_is_used_then_they_come_with_
 }
 
 #[tokio::test]
-async fn given_further_members_when_a_token_is_issued_then_they_are_in_the_answer_with_the_providers_address()
- {
+async fn extra_members_are_added_to_the_response() {
     let provider = provider(Knobs::preset("salesforce").unwrap()).await;
     let record = provider.issue();
     assert_eq!(record["instance_url"], provider.api_url());
@@ -441,7 +437,7 @@ async fn given_further_members_when_a_token_is_issued_then_they_are_in_the_answe
 }
 
 #[tokio::test]
-async fn given_token_types_when_they_are_set_then_the_answer_has_them_or_none() {
+async fn the_token_type_is_configurable() {
     let provider = provider(Knobs {
         token_type: Some("mac".into()),
         ..Knobs::default()
@@ -453,7 +449,7 @@ async fn given_token_types_when_they_are_set_then_the_answer_has_them_or_none() 
 }
 
 #[tokio::test]
-async fn given_the_metadata_when_it_is_read_then_it_names_the_endpoints() {
+async fn the_metadata_names_the_endpoints() {
     let provider = provider(Knobs::default()).await;
     let url = provider.url() + "/.well-known/oauth-authorization-server";
     let metadata: Map<String, Value> = client()

@@ -5,8 +5,7 @@ use emulator::provider::{Kind, Knobs};
 use serde_json::json;
 
 #[tokio::test]
-async fn given_a_token_when_its_lifetime_is_over_then_the_api_refuses_it_and_a_refresh_brings_another()
- {
+async fn an_expired_access_token_is_refused_and_refreshed() {
     let provider = provider(Knobs {
         access_lifetime: 60 * SECOND,
         ..Knobs::default()
@@ -27,8 +26,7 @@ async fn given_a_token_when_its_lifetime_is_over_then_the_api_refuses_it_and_a_r
 }
 
 #[tokio::test]
-async fn given_a_grant_that_is_issued_expired_when_it_is_used_then_only_its_refresh_token_is_good()
-{
+async fn an_expired_grant_has_only_a_valid_refresh_token() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue_expired();
     assert_eq!(record["expires_in"], 3600);
@@ -38,8 +36,7 @@ async fn given_a_grant_that_is_issued_expired_when_it_is_used_then_only_its_refr
 }
 
 #[tokio::test]
-async fn given_no_rotation_when_a_refresh_token_is_used_often_then_it_stays_good_and_is_repeated_or_left_out()
- {
+async fn without_rotation_the_refresh_token_stays_valid() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token");
@@ -55,8 +52,7 @@ async fn given_no_rotation_when_a_refresh_token_is_used_often_then_it_stays_good
 }
 
 #[tokio::test]
-async fn given_rotation_when_a_refresh_token_is_spent_then_the_next_one_is_good_and_the_log_tells()
-{
+async fn rotation_replaces_the_refresh_token() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     let (_, first) = refresh(&provider, text(&record, "refresh_token")).await;
@@ -75,8 +71,7 @@ async fn given_rotation_when_a_refresh_token_is_spent_then_the_next_one_is_good_
 }
 
 #[tokio::test]
-async fn given_family_kill_when_a_spent_refresh_token_comes_again_then_all_tokens_of_its_grant_are_dead_and_no_others()
- {
+async fn family_kill_revokes_the_grant_of_a_reused_token() {
     let provider = provider(Knobs::rotating()).await;
     let (record, other) = (provider.issue(), provider.issue());
     let (_, winner) = refresh(&provider, text(&record, "refresh_token")).await;
@@ -94,7 +89,7 @@ async fn given_family_kill_when_a_spent_refresh_token_comes_again_then_all_token
 }
 
 #[tokio::test]
-async fn given_no_family_kill_when_a_spent_refresh_token_comes_again_then_only_that_is_refused() {
+async fn without_family_kill_only_the_reused_token_is_refused() {
     let provider = provider(Knobs {
         kill_family_on_reuse: false,
         ..Knobs::rotating()
@@ -110,8 +105,7 @@ async fn given_no_family_kill_when_a_spent_refresh_token_comes_again_then_only_t
 }
 
 #[tokio::test]
-async fn given_a_grace_period_when_a_spent_refresh_token_comes_again_then_both_pairs_are_good_until_it_ends()
- {
+async fn within_the_grace_period_both_token_pairs_are_valid() {
     let provider = provider(Knobs {
         grace: 30 * SECOND,
         ..Knobs::rotating()
@@ -159,7 +153,7 @@ async fn given_a_grace_period_when_a_spent_refresh_token_comes_again_then_both_p
 }
 
 #[tokio::test]
-async fn given_grace_for_ever_when_an_old_refresh_token_comes_then_it_is_good() {
+async fn with_endless_grace_an_old_refresh_token_is_valid() {
     let provider = provider(Knobs::preset("microsoft").unwrap()).await;
     let clock = Clock::pause();
     let record = provider.issue();
@@ -180,7 +174,7 @@ async fn given_grace_for_ever_when_an_old_refresh_token_comes_then_it_is_good() 
 }
 
 #[tokio::test]
-async fn given_a_lifetime_of_refresh_tokens_when_it_is_over_then_they_are_refused() {
+async fn an_expired_refresh_token_is_refused() {
     let provider = provider(Knobs {
         refresh_lifetime: Some(100 * SECOND),
         ..Knobs::default()
@@ -198,8 +192,7 @@ async fn given_a_lifetime_of_refresh_tokens_when_it_is_over_then_they_are_refuse
 }
 
 #[tokio::test]
-async fn given_tokens_that_are_out_when_a_test_expires_or_revokes_them_then_they_are_not_good_any_more()
- {
+async fn tokens_can_be_expired_and_revoked_by_a_test() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
     provider.expire_access_tokens();
@@ -216,7 +209,7 @@ async fn given_tokens_that_are_out_when_a_test_expires_or_revokes_them_then_they
 }
 
 #[tokio::test]
-async fn given_one_access_token_per_grant_when_it_is_refreshed_then_the_earlier_one_ends() {
+async fn with_one_access_token_per_grant_the_earlier_one_ends() {
     let provider = provider(Knobs {
         one_access_token: true,
         ..Knobs::default()
@@ -229,7 +222,7 @@ async fn given_one_access_token_per_grant_when_it_is_refreshed_then_the_earlier_
 }
 
 #[tokio::test]
-async fn given_no_refresh_tokens_when_a_grant_is_issued_then_it_has_none() {
+async fn a_grant_can_have_no_refresh_token() {
     let provider = provider(Knobs {
         issue_refresh_token: false,
         ..Knobs::default()
@@ -239,8 +232,7 @@ async fn given_no_refresh_tokens_when_a_grant_is_issued_then_it_has_none() {
 }
 
 #[tokio::test]
-async fn given_early_refreshes_are_refused_when_one_comes_then_nothing_is_spent_and_it_is_good_later()
- {
+async fn a_refused_early_refresh_spends_nothing() {
     let knobs = Knobs {
         access_lifetime: 600 * SECOND,
         refuse_early: Some(30 * SECOND),
@@ -260,7 +252,7 @@ async fn given_early_refreshes_are_refused_when_one_comes_then_nothing_is_spent_
 }
 
 #[tokio::test]
-async fn given_a_narrower_scope_on_refresh_when_it_is_answered_then_the_grant_has_only_that() {
+async fn a_narrower_scope_on_refresh_is_granted() {
     let provider = provider(Knobs {
         narrow_scope: Some("read".into()),
         ..Knobs::default()
@@ -275,7 +267,7 @@ async fn given_a_narrower_scope_on_refresh_when_it_is_answered_then_the_grant_ha
 }
 
 #[tokio::test]
-async fn given_everything_that_happened_when_it_is_shown_then_no_token_is_in_it() {
+async fn the_log_prints_no_token() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     me(&provider, text(&record, "access_token")).await;

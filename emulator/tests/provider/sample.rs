@@ -36,7 +36,7 @@ async fn get(provider: &Provider, path: &str) -> (u16, String, Value) {
 }
 
 #[tokio::test]
-async fn given_records_when_they_are_listed_then_each_way_of_paging_says_where_the_rest_is() {
+async fn each_paging_style_links_the_next_page() {
     let provider = provider(Knobs::default()).await;
     for (path, ids, next, link) in [
         ("/records", json!([1, 2, 3, 4, 5]), Value::Null, ""),
@@ -101,7 +101,7 @@ async fn given_records_when_they_are_listed_then_each_way_of_paging_says_where_t
 }
 
 #[tokio::test]
-async fn given_a_subscription_when_it_is_made_and_ended_then_the_provider_knows_it_meanwhile() {
+async fn subscriptions_are_known_while_they_last() {
     let provider = provider(Knobs::default()).await;
     let wanted = json!({"url": "https://hooks.example.com/1"});
     let (status, _, answer) = call(&provider, Method::POST, "/webhooks", wanted.clone()).await;
@@ -126,7 +126,7 @@ async fn given_a_subscription_when_it_is_made_and_ended_then_the_provider_knows_
 }
 
 #[tokio::test]
-async fn given_what_it_does_not_have_when_it_is_asked_for_then_the_refusal_names_it() {
+async fn missing_resources_are_named() {
     let provider = provider(Knobs::default()).await;
     for (method, path, status, reason) in [
         (

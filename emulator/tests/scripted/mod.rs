@@ -61,7 +61,7 @@ impl Component {
 
     async fn process(&self, delivery: Delivery) {
         let encoding = Encoding::of((self.env)("PROTOCOL_VERSION").parse().unwrap());
-        let plain = self.cipher.open(&delivery.data, encoding).unwrap();
+        let plain = self.cipher.decrypt(&delivery.data, encoding).unwrap();
         let message: Value = serde_json::from_slice(&plain).unwrap();
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let rebounded = headers.contains_key("reboundIteration");
@@ -73,11 +73,11 @@ impl Component {
                     headers,
                     &json!({"body": message["body"], "headers": {}}),
                 )
-                .await
+                .await;
             }
             "fail" => {
                 let body = error_body(
-                    &ErrorReport::new("as told").seal(&self.cipher),
+                    &ErrorReport::new("as told").encrypt(&self.cipher),
                     Some((&delivery.data, encoding)),
                 );
                 self.publish(&(self.env)("ERROR_ROUTING_KEY"), headers, None, &body)
@@ -86,7 +86,7 @@ impl Component {
             }
             "rebound" if rebounded => {
                 self.sealed("DATA_ROUTING_KEY", headers, &json!({"body": "again"}))
-                    .await
+                    .await;
             }
             "rebound" => {
                 let mut headers = headers;
@@ -103,11 +103,11 @@ impl Component {
             }
             "snapshot" => {
                 self.snapshot(headers, "snapshot", &json!({"a": 1, "b": 1}))
-                    .await
+                    .await;
             }
             "update snapshot" => {
                 self.snapshot(headers, "updateSnapshot", &json!({"b": 2}))
-                    .await
+                    .await;
             }
             "keys" => {
                 let keys = json!({"accountId": "acc", "keys": {"token": "fresh"}});
@@ -127,7 +127,7 @@ impl Component {
                 else {
                     panic!()
                 };
-                let body = self.cipher.seal(
+                let body = self.cipher.encrypt(
                     json!({"statusCode": 201, "body": {}}).to_string().into(),
                     encoding,
                 );
@@ -135,12 +135,12 @@ impl Component {
             }
             "garbage" => {
                 self.publish(&(self.env)("DATA_ROUTING_KEY"), headers, None, b"garbage")
-                    .await
+                    .await;
             }
             "elsewhere" => {
                 let body = self
                     .cipher
-                    .seal(json!({"body": "elsewhere"}).to_string().into(), encoding);
+                    .encrypt(json!({"body": "elsewhere"}).to_string().into(), encoding);
                 self.publish("some.other.key", headers, None, &body).await;
             }
             "crash" => panic!("crashed as told"),
@@ -170,7 +170,7 @@ impl Component {
 
     async fn sealed(&self, key: &str, headers: FieldTable, message: &Value) {
         let encoding = Encoding::of((self.env)("PROTOCOL_VERSION").parse().unwrap());
-        let body = self.cipher.seal(message.to_string().into(), encoding);
+        let body = self.cipher.encrypt(message.to_string().into(), encoding);
         self.publish(&(self.env)(key), headers, None, &body).await;
     }
 

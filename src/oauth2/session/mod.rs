@@ -2,7 +2,7 @@
 //!
 //! At most one refresh runs at a time, in a task of its own: a caller that goes away stops nothing, and everyone who
 //! needs a token waits for the same one. A request carries the generation of the token it was sent with; who comes back
-//! with a rejected one gets a later generation or an error, never the same again (O§3 F15, F16, F44).
+//! with a rejected one gets a later generation or an error, never the same again (token-failures: T15, T16, T44).
 
 mod refresh;
 mod save;
@@ -12,10 +12,10 @@ mod state;
 pub(crate) use state::Token;
 
 use super::{
-    AuthorizedClient, Error, Mode, OAuth2, Record, RefreshLock, Store, endpoint::Endpoint,
-    resolve::Resolved, token::normalised_unless,
+    AuthorizedClient, CredentialStore, Error, Mode, OAuth2, RefreshLock, TokenRecord,
+    endpoint::TokenEndpoint, resolve::ResolvedConfig, token::normalised_unless,
 };
-use crate::descriptor::Descriptor;
+use crate::settings::descriptor::Descriptor;
 use futures_util::FutureExt;
 use save::Unsaved;
 use serde_json::{Map, Value};
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// A token rejected within this time of its coming was not expired (O§3 F39).
+/// A token rejected within this time of its coming was not expired (token-failures: T39).
 const FRESH: Duration = Duration::from_secs(60);
 /// How many fresh tokens in a row may be rejected before rejected ones are not refreshed for [`FRESH`]; with each one
 /// after that twice as long.
@@ -48,7 +48,7 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a session works with.
 #[derive(Clone)]
-pub struct Tools {
+pub struct SessionConfig {
     /// For the API and the token endpoint. It must follow no redirects: it would take tokens along.
     pub direct: reqwest::Client,
     /// Where `{{NAME}}` templates look.
@@ -61,9 +61,9 @@ pub struct Tools {
     pub owner: String,
 }
 
-impl fmt::Debug for Tools {
+impl fmt::Debug for SessionConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tools")
+        f.debug_struct("SessionConfig")
             .field("mode", &self.mode)
             .field("lock", &self.lock.is_some())
             .finish_non_exhaustive()
@@ -112,14 +112,14 @@ impl fmt::Debug for Session {
 struct Inner {
     definition: OAuth2,
     descriptor: Descriptor,
-    tools: Tools,
+    tools: SessionConfig,
     /// And the configuration that it is of.
     setup: Mutex<Option<(Arc<Value>, Arc<Setup>)>>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
     /// For the one warning of a type of tokens that the profile does not know.
     strange_type: Once,
-    /// Held from the look at what is stored to the end of a saving.
+    /// LockGuard from the look at what is stored to the end of a saving.
     saving: tokio::sync::Mutex<()>,
     /// Refreshes and savings, whoever waits for them.
     tasks: TaskTracker,
@@ -130,11 +130,11 @@ struct Inner {
 /// What follows from the configuration: known with the first request, and again when the credential's other fields
 /// change.
 pub(in crate::oauth2) struct Setup {
-    pub(in crate::oauth2) resolved: Resolved,
+    pub(in crate::oauth2) resolved: ResolvedConfig,
     /// What it follows from.
     fields: Map<String, Value>,
     /// None where the platform refreshes.
-    endpoint: Option<Endpoint>,
+    endpoint: Option<TokenEndpoint>,
 }
 
 /// Why a token is wanted that is not the current one.
@@ -154,7 +154,7 @@ impl Session {
     /// A session for the credential that `definition` and component.json describe. Nothing is read or sent before the
     /// first request.
     #[must_use]
-    pub fn new(definition: OAuth2, descriptor: Descriptor, tools: Tools) -> Self {
+    pub fn new(definition: OAuth2, descriptor: Descriptor, tools: SessionConfig) -> Self {
         Self(Arc::new(Inner {
             definition,
             descriptor,
@@ -172,7 +172,7 @@ impl Session {
 
     /// A client for requests of one message or call, whose `store` is where refreshed tokens are saved.
     #[must_use]
-    pub fn client(&self, store: Arc<dyn Store>) -> AuthorizedClient {
+    pub fn client(&self, store: Arc<dyn CredentialStore>) -> AuthorizedClient {
         AuthorizedClient::new(self.clone(), store)
     }
 
@@ -217,12 +217,12 @@ impl Session {
     }
 
     /// Puts credentials that a module emits into the shape in which they are stored, whatever shape of those that
-    /// components use they have (O§1.0), and holds up other savings until the guard is dropped. Tokens among them that
+    /// components use they have (token-failures: Tokens on the platform), and holds up other savings until the guard is dropped. Tokens among them that
     /// are known do not count: since the module has read them a refresh, here or elsewhere, may have replaced them.
     pub(crate) async fn normalised(
         &self,
         keys: Map<String, Value>,
-        store: &dyn Store,
+        store: &dyn CredentialStore,
     ) -> (Map<String, Value>, Turn<'_>) {
         let inner = &self.0;
         let turn = inner.saving.lock().await;
@@ -230,7 +230,7 @@ impl Session {
             return (keys, turn);
         };
         let config = inner.latest(store, &setup).await;
-        let old = |sent: &Record| inner.state().knows(sent);
+        let old = |sent: &TokenRecord| inner.state().knows(sent);
         let keys = normalised_unless(
             old,
             keys,
@@ -241,16 +241,19 @@ impl Session {
         (keys, turn)
     }
 
-    pub(super) fn setup(&self, store: &dyn Store) -> Result<Arc<Setup>, Error> {
+    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<Setup>, Error> {
         self.0.setup(store)
     }
 
-    pub(super) fn tools(&self) -> &Tools {
+    pub(super) fn tools(&self) -> &SessionConfig {
         &self.0.tools
     }
 
     /// The token that is current as far as is known without asking anyone.
-    pub(super) fn known(&self, store: &Arc<dyn Store>) -> Result<Option<Arc<Token>>, Error> {
+    pub(super) fn known(
+        &self,
+        store: &Arc<dyn CredentialStore>,
+    ) -> Result<Option<Arc<Token>>, Error> {
         self.0.current(&**store)
     }
 
@@ -275,7 +278,10 @@ impl Session {
     }
 
     /// The token to send a request with.
-    pub(crate) async fn token(&self, store: &Arc<dyn Store>) -> Result<Arc<Token>, Error> {
+    pub(crate) async fn token(
+        &self,
+        store: &Arc<dyn CredentialStore>,
+    ) -> Result<Arc<Token>, Error> {
         let inner = &self.0;
         let mode = inner.setup(&**store)?.resolved.mode;
         let Some(current) = inner.current(&**store)? else {
@@ -302,7 +308,7 @@ impl Session {
     /// A token later than `rejected`, which the API has refused.
     pub(crate) async fn renew(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         rejected: &Token,
     ) -> Result<Arc<Token>, Error> {
         let inner = &self.0;
@@ -313,7 +319,7 @@ impl Session {
             .finish()
             .await?;
         if begun.generation <= rejected.generation {
-            return Err(Error::Rejected(
+            return Err(Error::TokenRejected(
                 "there is no other one than that which it has just refused".into(),
             ));
         }
@@ -367,7 +373,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn setup(&self, store: &dyn Store) -> Result<Arc<Setup>, Error> {
+    fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<Setup>, Error> {
         let config = store.config();
         let mut known = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, setup)) = &mut *known {
@@ -389,7 +395,7 @@ impl Inner {
                 environment(name)
             })
             .map_err(|error| Error::Config(error.to_string()))?;
-        let endpoint = Endpoint::new(self.tools.direct.clone(), &resolved);
+        let endpoint = TokenEndpoint::new(self.tools.direct.clone(), &resolved);
         let fields = self.fields(&resolved.field, &config);
         let setup = Arc::new(Setup {
             fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -425,7 +431,7 @@ impl Inner {
     }
 
     /// The current token; none where the platform keeps it and has not been asked yet.
-    fn current(&self, store: &dyn Store) -> Result<Option<Arc<Token>>, Error> {
+    fn current(&self, store: &dyn CredentialStore) -> Result<Option<Arc<Token>>, Error> {
         let setup = self.setup(store)?;
         let resolved = &setup.resolved;
         let mut state = self.state();
@@ -439,7 +445,7 @@ impl Inner {
             .is_some_and(|seen| Arc::ptr_eq(seen, &config))
         {
             // A module may have emitted new keys itself.
-            if let Some(record) = Record::find(&config, &resolved.field)
+            if let Some(record) = TokenRecord::find(&config, &resolved.field)
                 && !state.knows(&record)
             {
                 state.adopt(record, resolved.profile.margin);
@@ -458,7 +464,7 @@ impl Inner {
     /// Joins the refresh that is under way, or begins one, unless there is a token later than `known` already.
     fn begin(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         why: Why,
         known: u64,
     ) -> Result<Begun, Error> {
@@ -519,7 +525,7 @@ impl Inner {
             return Ok(());
         }
         let reason = "several that the provider has just given; check the API's address, the user's rights and the scopes";
-        let error = Error::Rejected(reason.into());
+        let error = Error::TokenRejected(reason.into());
         if state.refused_until.is_some() {
             return Err(error);
         }

@@ -2,10 +2,10 @@
 
 use super::{
     super::{
-        ErrorClass, ExchangeError, Held, LockError, Record, StoreError, TokenAnswer,
+        ErrorClass, ExchangeError, LockError, LockGuard, StoreError, TokenRecord, TokenResponse,
         endpoint::TIME_LIMIT, token::keys_for,
     },
-    Error, Inner, Mode, Setup, Store, Token, Why,
+    CredentialStore, Error, Inner, Mode, Setup, Token, Why,
     save::{self, Unsaved, is_gone},
     state::Times,
 };
@@ -40,7 +40,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// A refresh token that ends within this time is worth a word to the operator.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
-// Who waits for the lock waits longer than its holder needs for all its tries and savings (O§3 F4, F6).
+// Who waits for the lock waits longer than its holder needs for all its tries and savings (token-failures: T4, T6).
 const _: () = {
     let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs())
         + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
@@ -59,7 +59,7 @@ enum Failed {
 
 /// What a provider gave, and when it was asked.
 struct Exchanged {
-    answer: TokenAnswer,
+    answer: TokenResponse,
     asked: Instant,
     asked_at: SystemTime,
 }
@@ -67,7 +67,7 @@ struct Exchanged {
 impl Inner {
     pub(super) async fn refresh(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
         let setup = self.setup(&**store)?;
@@ -89,7 +89,7 @@ impl Inner {
 
     async fn refresh_account(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
@@ -101,10 +101,10 @@ impl Inner {
 
     async fn refresh_locked(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         why: Why,
-        held: &mut Option<Box<dyn Held>>,
+        held: &mut Option<Box<dyn LockGuard>>,
     ) -> Result<Arc<Token>, Error> {
         let mut known = self.state().token.clone();
         let mut looked = Instant::now();
@@ -148,11 +148,11 @@ impl Inner {
     /// The token that the store has now, if it is one that this process has never had.
     async fn stored(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
     ) -> Result<Option<Arc<Token>>, Error> {
         match reread(store, &setup.resolved.field).await {
-            Ok(Some(config)) => match Record::find(&config, &setup.resolved.field) {
+            Ok(Some(config)) => match TokenRecord::find(&config, &setup.resolved.field) {
                 Some(record) if self.state().knows(&record) => Ok(None),
                 Some(record) => Ok(Some(self.adopt(&**store, setup, record, &config))),
                 // Who has disconnected does not want new tokens.
@@ -182,9 +182,9 @@ impl Inner {
     /// credential's other fields in `config`.
     pub(super) fn adopt(
         &self,
-        store: &dyn Store,
+        store: &dyn CredentialStore,
         setup: &Setup,
-        record: Record,
+        record: TokenRecord,
         config: &Value,
     ) -> Arc<Token> {
         self.counters.adopted.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +198,7 @@ impl Inner {
         &self,
         config: &Value,
         setup: &Setup,
-        record: &Record,
+        record: &TokenRecord,
     ) -> Map<String, Value> {
         keys_for(
             config,
@@ -210,10 +210,10 @@ impl Inner {
 
     async fn lock(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
-    ) -> Result<Option<Box<dyn Held>>, Error> {
-        // Held since a token that is not saved yet.
+    ) -> Result<Option<Box<dyn LockGuard>>, Error> {
+        // LockGuard since a token that is not saved yet.
         if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
@@ -246,13 +246,13 @@ impl Inner {
     }
 
     /// Spends the refresh token. What passes is tried again with the same one: an answer that was lost may come again
-    /// from a provider with a grace period (O§3 F8). What is stored was `looked` at before.
+    /// from a provider with a grace period (token-failures: T8). What is stored was `looked` at before.
     async fn exchange(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
-        record: &Record,
-        held: Option<&dyn Held>,
+        record: &TokenRecord,
+        held: Option<&dyn LockGuard>,
         mut looked: Instant,
     ) -> Result<Exchanged, Failed> {
         let Some(endpoint) = &setup.endpoint else {
@@ -309,10 +309,10 @@ impl Inner {
     }
 
     /// The provider did not give a token. A refresh token that is refused may have been spent by another process, whose
-    /// token is in the store then, or soon will be (O§3 F1).
+    /// token is in the store then, or soon will be (token-failures: T1).
     async fn recover(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         base: &Arc<Token>,
         failure: ExchangeError,
@@ -354,11 +354,11 @@ impl Inner {
     /// Merges the answer, saves the whole record, and only then makes it the current one.
     async fn keep(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         base: &Arc<Token>,
         exchanged: Exchanged,
-        held: Option<Box<dyn Held>>,
+        held: Option<Box<dyn LockGuard>>,
     ) -> Result<Arc<Token>, Error> {
         let Exchanged {
             answer,
@@ -435,7 +435,10 @@ impl Inner {
 }
 
 /// What is stored. That a credential is not there any more is believed when several looks agree.
-async fn reread(store: &Arc<dyn Store>, field: &[String]) -> Result<Option<Value>, StoreError> {
+async fn reread(
+    store: &Arc<dyn CredentialStore>,
+    field: &[String],
+) -> Result<Option<Value>, StoreError> {
     let looks = async {
         let mut found = store.reread().await;
         for pause in LOOKS {

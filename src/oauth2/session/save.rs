@@ -2,8 +2,8 @@
 //! background until it is saved or superseded. A rotated refresh token that is not saved exists in this process only.
 
 use super::{
-    super::{Held, Record, StoreError, Trouble},
-    Error, Inner, Setup, Store, Token,
+    super::{CredentialWarning, LockGuard, StoreError, TokenRecord},
+    CredentialStore, Error, Inner, Setup, Token,
 };
 use serde_json::Value;
 use std::{
@@ -44,11 +44,11 @@ pub(super) const AT_MOST: Duration = Duration::from_secs(242);
 
 /// A record that the store does not have yet.
 pub(super) struct Unsaved {
-    pub(super) record: Record,
+    pub(super) record: TokenRecord,
     /// Its refresh token is another one than that which is stored.
     pub(super) rotated: bool,
     /// As long as it is unsaved no other replica may spend what is stored.
-    pub(super) held: Option<Box<dyn Held>>,
+    pub(super) held: Option<Box<dyn LockGuard>>,
 }
 
 /// What has become of a record.
@@ -62,7 +62,7 @@ enum Saved {
     /// It says so over REST, but its queue has taken the record.
     Queued(String),
     /// The store has one from elsewhere.
-    Superseded(Record, Value),
+    Superseded(TokenRecord, Value),
     /// Another one of this process has taken its place.
     Obsolete,
 }
@@ -70,9 +70,9 @@ enum Saved {
 /// A record that is to be saved.
 #[derive(Clone, Copy)]
 struct Saving<'a> {
-    store: &'a Arc<dyn Store>,
+    store: &'a Arc<dyn CredentialStore>,
     setup: &'a Setup,
-    record: &'a Record,
+    record: &'a TokenRecord,
     /// Whether the platform's queue has it already.
     taken: &'a AtomicBool,
 }
@@ -83,12 +83,12 @@ impl Inner {
     }
 
     /// The lock that came with an unsaved record, for the refresh that supersedes it.
-    pub(super) fn take_held(&self) -> Option<Box<dyn Held>> {
+    pub(super) fn take_held(&self) -> Option<Box<dyn LockGuard>> {
         self.unsaved().as_mut()?.held.take()
     }
 
     /// Lets other replicas refresh, unless a record is unsaved still.
-    pub(super) fn unlock(&self, held: Option<Box<dyn Held>>) {
+    pub(super) fn unlock(&self, held: Option<Box<dyn LockGuard>>) {
         if let Some(unsaved) = &mut *self.unsaved()
             && unsaved.held.is_none()
         {
@@ -103,7 +103,7 @@ impl Inner {
     /// When the credential was removed meanwhile: the new tokens are revoked then.
     pub(super) async fn save(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         setup: &Setup,
         mut unsaved: Unsaved,
     ) -> Result<Option<Arc<Token>>, Error> {
@@ -126,7 +126,7 @@ impl Inner {
             {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
-                    // The user has connected again, or another replica was as fast: what is stored counts (O§4.19).
+                    // The user has connected again, or another replica was as fast: what is stored counts (token-failures: T12).
                     tracing::warn!(
                         "The stored credential has changed during the refresh; the stored one is used"
                     );
@@ -210,7 +210,7 @@ impl Inner {
     }
 
     /// Whether all looks agree that the credential is gone. In a process that is stopping there is no time for that.
-    async fn stays_gone(&self, store: &Arc<dyn Store>, setup: &Setup) -> bool {
+    async fn stays_gone(&self, store: &Arc<dyn CredentialStore>, setup: &Setup) -> bool {
         let looks = async {
             for pause in [Duration::ZERO].into_iter().chain(UNTIL_GONE) {
                 let is_stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
@@ -223,7 +223,7 @@ impl Inner {
         timeout(GONE_AT_MOST, looks).await.unwrap_or(false)
     }
 
-    async fn revoke(&self, setup: &Setup, record: &Record) {
+    async fn revoke(&self, setup: &Setup, record: &TokenRecord) {
         tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
         if let Some(endpoint) = &setup.endpoint
             && let Some(token) = record.refresh_token()
@@ -234,7 +234,7 @@ impl Inner {
     }
 
     /// The platform's queue has taken a record that its REST API does not take.
-    fn leave_to_the_queue(&self, record: &Record, reason: &str) {
+    fn leave_to_the_queue(&self, record: &TokenRecord, reason: &str) {
         self.forget(record);
         tracing::warn!(
             "The refreshed credential was saved over the platform's queue only: {reason}"
@@ -261,7 +261,7 @@ impl Inner {
         }
         let latest = look(&**store).await;
         let latest = latest.unwrap_or_else(|| (*store.config()).clone());
-        let stored = Record::find(&latest, &setup.resolved.field);
+        let stored = TokenRecord::find(&latest, &setup.resolved.field);
         if let Some(theirs) =
             stored.filter(|stored| !stored.same_tokens(record) && !self.state().knows(stored))
         {
@@ -288,7 +288,7 @@ impl Inner {
 
     /// The configuration as it is stored now, with the tokens that count: those that another process has saved, or else
     /// the current ones of this process, which may not be saved yet.
-    pub(super) async fn latest(&self, store: &dyn Store, setup: &Setup) -> Value {
+    pub(super) async fn latest(&self, store: &dyn CredentialStore, setup: &Setup) -> Value {
         // What is configured is known from here on. Where that is nothing, nothing of it can be old.
         let current = self.current(store).ok().flatten();
         if setup.endpoint.is_none() {
@@ -297,7 +297,7 @@ impl Inner {
         let mut config = look(store)
             .await
             .unwrap_or_else(|| (*store.config()).clone());
-        let stored = Record::find(&config, &setup.resolved.field);
+        let stored = TokenRecord::find(&config, &setup.resolved.field);
         if stored.is_none_or(|stored| self.state().knows(&stored))
             && let Some(current) = self.state().token.clone().or(current)
         {
@@ -309,8 +309,8 @@ impl Inner {
         config
     }
 
-    /// A refreshed record that is only in memory must not stay unnoticed (O§3 F9). Nobody waits until it is.
-    fn report(&self, store: &Arc<dyn Store>, rotated: bool, reason: &str) {
+    /// A refreshed record that is only in memory must not stay unnoticed (token-failures: T9). Nobody waits until it is.
+    fn report(&self, store: &Arc<dyn CredentialStore>, rotated: bool, reason: &str) {
         if !rotated {
             tracing::warn!(
                 "A new access token could not be saved; the refresh token is still the stored one: {reason}"
@@ -326,7 +326,7 @@ impl Inner {
              goes on with it; if the process ends before it is saved, the credential has to be connected again."
         );
         let store = store.clone();
-        let trouble = Trouble {
+        let trouble = CredentialWarning {
             name: "UnsavedCredentials",
             message,
         };
@@ -345,8 +345,8 @@ impl Inner {
 
     async fn save_later(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
-        record: Record,
+        store: &Arc<dyn CredentialStore>,
+        record: TokenRecord,
         taken: AtomicBool,
     ) {
         let mut pause = PAUSE * 4;
@@ -392,7 +392,7 @@ impl Inner {
         }
     }
 
-    fn is_unsaved(&self, record: &Record) -> bool {
+    fn is_unsaved(&self, record: &TokenRecord) -> bool {
         self.unsaved()
             .as_ref()
             .is_some_and(|unsaved| unsaved.record.same_tokens(record))
@@ -400,7 +400,7 @@ impl Inner {
     }
 
     /// An unsaved record is saved, or of no use any more.
-    fn forget(&self, record: &Record) {
+    fn forget(&self, record: &TokenRecord) {
         let mut unsaved = self.unsaved();
         if unsaved
             .as_ref()
@@ -416,12 +416,12 @@ pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String
     match found {
         Ok(found) => found
             .as_ref()
-            .is_some_and(|config| Record::find(config, field).is_none()),
+            .is_some_and(|config| TokenRecord::find(config, field).is_none()),
         Err(error) => error.gone,
     }
 }
 
 /// What is stored now, where that can be known.
-pub(super) async fn look(store: &dyn Store) -> Option<Value> {
+pub(super) async fn look(store: &dyn CredentialStore) -> Option<Value> {
     timeout(LOOK, store.reread()).await.ok()?.ok()?
 }

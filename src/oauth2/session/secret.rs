@@ -1,6 +1,8 @@
-//! `platform-secret`: the platform refreshes, this process only asks (O§1.0). Nothing is exchanged or saved here.
+//! `platform-secret`: the platform refreshes, this process only asks (token-failures: Secrets of the platform). Nothing is exchanged or saved here.
 
-use super::{super::Record, Error, Inner, Store, Token, Why, refresh::LOOKS, state::Times};
+use super::{
+    super::TokenRecord, CredentialStore, Error, Inner, Token, Why, refresh::LOOKS, state::Times,
+};
 use serde_json::Value;
 use std::sync::{Arc, atomic::Ordering};
 use tokio::time::{Instant, sleep};
@@ -9,7 +11,7 @@ impl Inner {
     /// Reads the secret; when it still has the token that was rejected, has the platform refresh it, once.
     pub(super) async fn refresh_secret(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
         let config = store.config();
@@ -43,10 +45,10 @@ impl Inner {
 
     async fn read_secret(
         &self,
-        store: &Arc<dyn Store>,
+        store: &Arc<dyn CredentialStore>,
         id: &str,
         refresh: bool,
-    ) -> Result<Record, Error> {
+    ) -> Result<TokenRecord, Error> {
         let mut answer = store.secret(id, refresh).await;
         for pause in LOOKS {
             // One answer that it is not there is no verdict.
@@ -76,7 +78,7 @@ impl Inner {
                 format!("the platform marks its secret {id} as failed; its page there tells why");
             return Err(Error::ReauthRequired(reason));
         }
-        Record::find(
+        TokenRecord::find(
             &secret,
             &["attributes".to_owned(), "credentials".to_owned()],
         )

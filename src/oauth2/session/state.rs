@@ -1,7 +1,7 @@
 //! What a session knows: the current token, those before it, the refresh that is under way, and what stands in the way
 //! of the next one.
 
-use super::super::{Error, Record};
+use super::super::{Error, TokenRecord};
 use futures_util::future::{BoxFuture, Shared};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -26,13 +26,13 @@ const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 /// A credential as it was at some time. Counting generations tells whether a request was sent with the current one.
 pub(crate) struct Token {
     pub(super) generation: u64,
-    pub(crate) record: Record,
+    pub(crate) record: TokenRecord,
     pub(super) times: Times,
     /// Found in the store or the configuration, not got by a refresh of this process: it may be older than it looks.
     pub(crate) adopted: bool,
 }
 
-/// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (O§3 F52).
+/// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (token-failures: T52).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) received: Instant,
@@ -43,7 +43,7 @@ pub(super) struct Times {
 
 impl Times {
     /// A token asked for at `asked` that lives for `lifetime`, if that is known. It is refreshed `margin` ahead of its
-    /// end, but not before half of its life is over, and not by all replicas at once (O§3 F50, O§4.96).
+    /// end, but not before half of its life is over, and not by all replicas at once (token-failures: T50).
     pub(super) fn new(asked: Instant, lifetime: Option<Duration>, margin: Duration) -> Self {
         let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
         let ahead = lifetime.map(|lifetime| {
@@ -62,7 +62,7 @@ impl Times {
     }
 
     /// The times of a record that an earlier process, or another one, has stored.
-    pub(super) fn stored(record: &Record, margin: Duration) -> Self {
+    pub(super) fn stored(record: &TokenRecord, margin: Duration) -> Self {
         let left = record
             .expires_at()
             .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
@@ -115,7 +115,7 @@ pub(super) struct State {
 
 impl State {
     /// Whether these tokens are the current ones, were once, or are about to be.
-    pub(super) fn knows(&mut self, record: &Record) -> bool {
+    pub(super) fn knows(&mut self, record: &TokenRecord) -> bool {
         let mark = mark(record);
         if self.coming == Some(mark)
             || self
@@ -135,12 +135,12 @@ impl State {
     }
 
     /// These tokens are about to be saved.
-    pub(super) fn expect(&mut self, record: &Record) {
+    pub(super) fn expect(&mut self, record: &TokenRecord) {
         self.coming = Some(mark(record));
     }
 
     /// Whether these tokens were the current ones once, and are no longer.
-    pub(super) fn is_past(&self, record: &Record) -> bool {
+    pub(super) fn is_past(&self, record: &TokenRecord) -> bool {
         self.token
             .as_ref()
             .is_none_or(|token| !token.record.same_tokens(record))
@@ -148,11 +148,11 @@ impl State {
     }
 
     /// Makes a record the current one, as the next generation.
-    pub(super) fn put(&mut self, record: Record, times: Times) -> Arc<Token> {
+    pub(super) fn put(&mut self, record: TokenRecord, times: Times) -> Arc<Token> {
         self.replace(record, times, false)
     }
 
-    fn replace(&mut self, record: Record, times: Times, adopted: bool) -> Arc<Token> {
+    fn replace(&mut self, record: TokenRecord, times: Times, adopted: bool) -> Arc<Token> {
         if let Some(old) = &self.token
             && !old.record.same_tokens(&record)
         {
@@ -172,7 +172,7 @@ impl State {
     }
 
     /// A token from elsewhere: what stood in the way of refreshing the old one no longer does.
-    pub(super) fn adopt(&mut self, record: Record, margin: Duration) -> Arc<Token> {
+    pub(super) fn adopt(&mut self, record: TokenRecord, margin: Duration) -> Arc<Token> {
         self.trust();
         self.unbar();
         let times = Times::stored(&record, margin);
@@ -225,12 +225,12 @@ impl State {
     }
 
     /// The provider refuses these tokens for good.
-    pub(super) fn bury(&mut self, record: &Record, error: &Error) {
+    pub(super) fn bury(&mut self, record: &TokenRecord, error: &Error) {
         self.dead = Some((mark(record), error.clone()));
     }
 
     /// The error that these tokens were refused for good with.
-    pub(super) fn is_dead(&self, record: &Record) -> Option<Error> {
+    pub(super) fn is_dead(&self, record: &TokenRecord) -> Option<Error> {
         self.dead
             .as_ref()
             .filter(|(dead, _)| *dead == mark(record))
@@ -239,7 +239,7 @@ impl State {
 }
 
 /// Tells pairs of tokens apart without keeping them.
-fn mark(record: &Record) -> [u8; 32] {
+fn mark(record: &TokenRecord) -> [u8; 32] {
     let mut hash = Sha256::new();
     for token in [record.access_token(), record.refresh_token()] {
         let token = token.unwrap_or_default();

@@ -1,5 +1,5 @@
 use super::super::{
-    answer::{self, AnswerError, TokenAnswer},
+    answer::{self, TokenResponse, TokenResponseError},
     profile::Profile,
 };
 use proptest::proptest;
@@ -7,8 +7,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-fn read(body: &str) -> Result<TokenAnswer, AnswerError> {
-    TokenAnswer::read(body.as_bytes(), &Profile::generic())
+fn read(body: &str) -> Result<TokenResponse, TokenResponseError> {
+    TokenResponse::read(body.as_bytes(), &Profile::generic())
 }
 
 fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
@@ -16,7 +16,7 @@ fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
     if let Some(value) = expires_in {
         body["expires_in"] = value;
     }
-    TokenAnswer::read(
+    TokenResponse::read(
         body.to_string().as_bytes(),
         &Profile::from_json(profile).unwrap(),
     )
@@ -24,8 +24,9 @@ fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
     .lifetime
 }
 
+/// token-failures: T20.
 #[test]
-fn case_75_expires_in_in_all_its_forms() {
+fn expires_in_is_read_in_every_form() {
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     for (expires_in, expected) in [
         (json!(3600), seconds(3600.0)),
@@ -72,8 +73,9 @@ fn case_75_expires_in_in_all_its_forms() {
     );
 }
 
+/// token-failures: T23.
 #[test]
-fn case_77_a_200_that_holds_an_error_is_an_error() {
+fn a_200_that_holds_an_error_is_an_error() {
     for (body, code) in [
         (
             r#"{"error":"bad_refresh_token","error_description":"The refresh token passed is incorrect or expired."}"#,
@@ -103,14 +105,15 @@ fn case_77_a_200_that_holds_an_error_is_an_error() {
     ] {
         assert_eq!(
             read(body).unwrap_err(),
-            AnswerError::Refused(code.map(str::to_owned)),
+            TokenResponseError::Error(code.map(str::to_owned)),
             "{body}"
         );
     }
 }
 
+/// token-failures: T23.
 #[test]
-fn case_78_an_answer_without_a_token_and_an_error_is_malformed() {
+fn a_response_without_token_and_error_is_malformed() {
     for body in [
         "{}",
         r#"{"access_token":""}"#,
@@ -119,7 +122,7 @@ fn case_78_an_answer_without_a_token_and_an_error_is_malformed() {
     ] {
         assert_eq!(
             read(body).unwrap_err(),
-            AnswerError::NoAccessToken,
+            TokenResponseError::NoAccessToken,
             "{body}"
         );
     }
@@ -132,12 +135,17 @@ fn case_78_an_answer_without_a_token_and_an_error_is_malformed() {
         "a=b",
         "{\"access_token\":",
     ] {
-        assert_eq!(read(body).unwrap_err(), AnswerError::Unreadable, "{body}");
+        assert_eq!(
+            read(body).unwrap_err(),
+            TokenResponseError::Unreadable,
+            "{body}"
+        );
     }
 }
 
+/// token-failures: T30.
 #[test]
-fn case_79_forms_are_answers_too() {
+fn a_form_response_is_read() {
     for body in [
         "access_token=at%2F1&expires_in=60&refresh_token=a+b&scope=x%20y",
         "\u{feff}access_token=at/1&expires_in=60&refresh_token=a%20b&scope=x+y\r\n",
@@ -154,8 +162,9 @@ fn case_79_forms_are_answers_too() {
 }
 
 /// Which types are worth a word, and how they are called there.
+/// token-failures: T37.
 #[test]
-fn case_90_tokens_of_every_type_are_taken_and_unknown_types_are_named() {
+fn any_token_type_is_accepted_and_unknown_ones_named() {
     for (token_type, unknown) in [
         (json!("bearer"), None),
         (json!("Bearer"), None),
@@ -187,13 +196,15 @@ fn case_90_tokens_of_every_type_are_taken_and_unknown_types_are_named() {
     let bot = br#"{"ok":true,"access_token":"at-1","token_type":"bot"}"#;
     let slack = Profile::named("slack").unwrap();
     assert_eq!(
-        TokenAnswer::read(bot, &slack).unwrap().unknown_type(&slack),
+        TokenResponse::read(bot, &slack)
+            .unwrap()
+            .unknown_type(&slack),
         None
     );
 }
 
 #[test]
-fn an_answer_with_an_access_token_is_good_whatever_stands_beside_it() {
+fn a_response_with_an_access_token_is_a_success() {
     for beside in [
         json!({"token_type": "BearerToken", "expires_in": "1799"}),
         json!({"error": "server_error", "ok": false}),
@@ -239,7 +250,7 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
         utf16,
     ] {
         let shown = String::from_utf8_lossy(&body).into_owned();
-        let answer = TokenAnswer::read(&body, &Profile::generic())
+        let answer = TokenResponse::read(&body, &Profile::generic())
             .unwrap_or_else(|error| panic!("{error}: {shown}"));
         let tokens = (
             answer.access_token.expose_secret(),
@@ -266,7 +277,7 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
         ("access_token=at-2&refresh_token=rt-", None),
         ("", None),
     ] {
-        let answer = TokenAnswer::read_cut(body.as_bytes(), &Profile::generic());
+        let answer = TokenResponse::read_cut(body.as_bytes(), &Profile::generic());
         let read = answer.as_ref().map(|answer| {
             (
                 answer.access_token.expose_secret(),
@@ -281,7 +292,7 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
 }
 
 #[test]
-fn an_empty_refresh_token_is_none_and_the_lifetime_of_one_is_read() {
+fn an_empty_refresh_token_counts_as_absent() {
     for body in [
         r#"{"access_token":"a","refresh_token":""}"#,
         r#"{"access_token":"a","refresh_token":null}"#,
@@ -335,8 +346,9 @@ fn an_error_code_is_never_a_sentence_or_a_secret() {
     );
 }
 
+/// token-failures: T54.
 #[test]
-fn case_83_microsofts_number_is_told_and_nothing_else_of_its_description() {
+fn only_the_error_number_of_a_microsoft_description_is_shown() {
     for body in [
         json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [50076], "error_description": "AADSTS1: secret"}),
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),
@@ -370,6 +382,6 @@ fn no_token_is_in_the_debug_output() {
 proptest! {
     #[test]
     fn whatever_comes_back_can_be_read(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-        let _ = TokenAnswer::read(&body, &Profile::generic());
+        let _ = TokenResponse::read(&body, &Profile::generic());
     }
 }

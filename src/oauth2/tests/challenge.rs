@@ -1,11 +1,11 @@
 use super::super::{
-    challenge::{Judgement, read},
+    challenge::{TokenStatus, read},
     profile::Profile,
 };
 use proptest::proptest;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-fn judge(status: u16, challenges: &[&str]) -> Judgement {
+fn judge(status: u16, challenges: &[&str]) -> TokenStatus {
     let mut headers = HeaderMap::new();
     for challenge in challenges {
         headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(challenge).unwrap());
@@ -15,89 +15,94 @@ fn judge(status: u16, challenges: &[&str]) -> Judgement {
 
 #[test]
 fn a_401_is_about_the_token_unless_it_says_otherwise() {
-    let scope = |text: &str| Judgement::Scope(Some(text.to_owned()));
+    let scope = |text: &str| TokenStatus::InsufficientScope(Some(text.to_owned()));
     for (challenges, judgement) in [
-        (&[][..], Judgement::Expired),
-        (&["Bearer"], Judgement::Expired),
-        (&["Bearer realm=\"api\""], Judgement::Expired),
-        (&["Basic realm=\"api\""], Judgement::Expired),
-        (&["Token"], Judgement::Expired),
-        (&["Bearer error=\"\""], Judgement::Expired),
+        (&[][..], TokenStatus::Expired),
+        (&["Bearer"], TokenStatus::Expired),
+        (&["Bearer realm=\"api\""], TokenStatus::Expired),
+        (&["Basic realm=\"api\""], TokenStatus::Expired),
+        (&["Token"], TokenStatus::Expired),
+        (&["Bearer error=\"\""], TokenStatus::Expired),
         (
             &["Bearer error=\"invalid_token\", error_description=\"The token, sadly, expired\""],
-            Judgement::Expired,
+            TokenStatus::Expired,
         ),
-        (&["bearer ERROR=invalid_token"], Judgement::Expired),
-        (&["Bearer error = \"invalid_token\""], Judgement::Expired),
-        (&["DPoP error=\"invalid_token\""], Judgement::Expired),
+        (&["bearer ERROR=invalid_token"], TokenStatus::Expired),
+        (&["Bearer error = \"invalid_token\""], TokenStatus::Expired),
+        (&["DPoP error=\"invalid_token\""], TokenStatus::Expired),
         (
             &["Bearer error=\"insufficient_scope\", scope=\"a b\""],
             scope("a b"),
         ),
         (
             &["Bearer error=\"insufficient_scope\""],
-            Judgement::Scope(None),
+            TokenStatus::InsufficientScope(None),
         ),
         (
             &["Bearer error=\"invalid_request\""],
-            Judgement::NotAboutToken,
+            TokenStatus::Unrelated,
         ),
-        (
-            &["Bearer error=\"something_else\""],
-            Judgement::NotAboutToken,
-        ),
+        (&["Bearer error=\"something_else\""], TokenStatus::Unrelated),
         (
             &[
                 "Bearer realm=\"\", authorization_uri=\"https://x/authorize\", error=\"insufficient_claims\", claims=\"eyJh==\"",
             ],
-            Judgement::Claims("eyJh==".to_owned()),
+            TokenStatus::InsufficientClaims("eyJh==".to_owned()),
         ),
     ] {
         assert_eq!(judge(401, challenges), judgement, "{challenges:?}");
     }
 }
 
+/// token-failures: T42.
 #[test]
-fn case_26_insufficient_scope_with_401_names_the_scopes() {
+fn a_401_insufficient_scope_names_the_scopes() {
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"mail.read mail.send\"";
     assert_eq!(
         judge(401, &[challenge]),
-        Judgement::Scope(Some("mail.read mail.send".to_owned()))
+        TokenStatus::InsufficientScope(Some("mail.read mail.send".to_owned()))
     );
 }
 
+/// token-failures: T42.
 #[test]
-fn case_27_a_403_never_means_expired() {
+fn a_403_never_means_expired() {
     for challenges in [
         &[][..],
         &["Bearer error=\"invalid_token\""],
         &["Bearer error=\"insufficient_claims\""],
     ] {
-        assert_eq!(judge(403, challenges), Judgement::Fine, "{challenges:?}");
+        assert_eq!(
+            judge(403, challenges),
+            TokenStatus::Accepted,
+            "{challenges:?}"
+        );
     }
     assert_eq!(
         judge(403, &["Bearer error=\"insufficient_scope\""]),
-        Judgement::Scope(None)
+        TokenStatus::InsufficientScope(None)
     );
     for status in [200, 204, 302, 400, 404, 500] {
         assert_eq!(
             judge(status, &["Bearer error=\"invalid_token\""]),
-            Judgement::Fine,
+            TokenStatus::Accepted,
             "{status}"
         );
     }
 }
 
+/// token-failures: T41.
 #[test]
-fn case_28_invalid_request_is_not_about_the_token() {
+fn invalid_request_is_unrelated_to_the_token() {
     assert_eq!(
         judge(401, &["Bearer error=\"invalid_request\""]),
-        Judgement::NotAboutToken
+        TokenStatus::Unrelated
     );
 }
 
+/// token-failures: T41.
 #[test]
-fn case_30_the_bearer_challenge_is_found_among_others() {
+fn the_bearer_challenge_is_found_among_others() {
     for challenges in [
         &["Basic realm=\"x\", Bearer error=\"insufficient_scope\", scope=\"s\""][..],
         &[
@@ -113,7 +118,7 @@ fn case_30_the_bearer_challenge_is_found_among_others() {
     ] {
         assert_eq!(
             judge(401, challenges),
-            Judgement::Scope(Some("s".to_owned())),
+            TokenStatus::InsufficientScope(Some("s".to_owned())),
             "{challenges:?}"
         );
     }

@@ -2,7 +2,7 @@ use super::{
     super::{
         definition::{ConfigError, Mode, OAuth2},
         profile::{ClientAuth, Profile},
-        resolve::{Origin, Resolved},
+        resolve::{Origin, ResolvedConfig},
     },
     descriptor,
 };
@@ -44,11 +44,11 @@ fn resolve_with(
     author: OAuth2,
     credentials: Value,
     config: Value,
-) -> Result<Resolved, ConfigError> {
+) -> Result<ResolvedConfig, ConfigError> {
     author.resolve(&descriptor(credentials), &config, None, &env)
 }
 
-fn resolve(credentials: Value, config: Value) -> Result<Resolved, ConfigError> {
+fn resolve(credentials: Value, config: Value) -> Result<ResolvedConfig, ConfigError> {
     resolve_with(OAuth2::new(), credentials, config)
 }
 
@@ -58,7 +58,7 @@ fn with(change: impl FnOnce(&mut Value)) -> Value {
     credentials
 }
 
-fn error(result: Result<Resolved, ConfigError>) -> String {
+fn error(result: Result<ResolvedConfig, ConfigError>) -> String {
     match result {
         Ok(_) => panic!("it was accepted"),
         Err(error) => error.to_string(),
@@ -216,7 +216,7 @@ fn what_is_missing_is_named_with_its_place() {
 }
 
 #[test]
-fn scopes_and_parameters_of_the_authorisation_that_stand_for_nothing_are_left_out() {
+fn undefined_scopes_and_parameters_are_left_out() {
     let client = resolve(
         with(|o| (o["scopes"], o["prompt"]) = (json!(["a", "{{NOPE}}"]), json!("{{NOPE}}"))),
         json!({}),
@@ -284,7 +284,7 @@ fn a_field_cannot_send_the_client_secret_to_another_host() {
 }
 
 #[test]
-fn the_mode_is_the_environments_then_the_authors_and_secrets_belong_to_the_platform() {
+fn the_environment_overrides_the_mode_except_for_secrets() {
     let author = || OAuth2::new().mode(Mode::On401);
     let mode = |author: OAuth2, config, given| {
         author
@@ -334,7 +334,7 @@ fn when_the_platform_refreshes_nothing_of_a_client_is_needed() {
 }
 
 #[test]
-fn the_tokens_field_is_the_authors_or_the_one_that_is_shown_as_such() {
+fn the_token_field_is_configured_or_found_by_its_view() {
     let path = |author: OAuth2, fields: Value| {
         author
             .field_in(&descriptor(json!({"fields": fields})))
@@ -491,7 +491,7 @@ fn refreshes_can_go_to_another_address() {
 }
 
 #[test]
-fn tokens_can_be_revoked_where_component_json_says_and_a_step_does_not_need_that() {
+fn the_revocation_address_is_optional_for_a_step() {
     let revoke_url = |declared: &str| {
         let credentials = with(|o| o["revoke_uri"] = json!(declared));
         resolve(credentials, json!({}))
@@ -515,8 +515,10 @@ fn tokens_can_be_revoked_where_component_json_says_and_a_step_does_not_need_that
 #[test]
 fn scopes_can_be_a_text_and_must_be_texts() {
     let scopes = |value: Value| {
-        serde_json::from_value::<crate::descriptor::OAuth2Credentials>(json!({"scopes": value}))
-            .map(|o| o.scopes)
+        serde_json::from_value::<crate::settings::descriptor::OAuth2Credentials>(
+            json!({"scopes": value}),
+        )
+        .map(|o| o.scopes)
     };
     assert_eq!(scopes(json!("a b")).unwrap(), ["a", "b"]);
     assert_eq!(scopes(json!(null)).unwrap(), [""; 0]);
@@ -537,7 +539,7 @@ fn no_secret_is_in_the_debug_output() {
 }
 
 #[test]
-fn given_an_authors_template_that_stands_for_nothing_then_component_json_and_the_profile_hold() {
+fn an_undefined_template_falls_back_to_component_json() {
     let profile =
         Profile::from_json(r#"{"name": "own", "base_url": "https://api.own.test/"}"#).unwrap();
     let author = |base: &str, address: &str| {

@@ -1,13 +1,13 @@
 use super::{
     super::{
         definition::OAuth2,
-        endpoint::{Endpoint, TIME_LIMIT},
+        endpoint::{TIME_LIMIT, TokenEndpoint},
         profile::{ErrorClass, Profile},
         refusal::ExchangeError,
     },
     descriptor,
 };
-use crate::http::client_without_redirects;
+use crate::clients::http::client_without_redirects;
 use base64_simd::STANDARD as BASE64;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ const ID: &str = "id with +&";
 const SECRET: &str = "s:e/c%r t\u{e9}";
 
 /// An endpoint at `address` with this profile, and the scopes a and offline_access.
-fn endpoint_at(address: &str, profile: &str) -> Endpoint {
+fn endpoint_at(address: &str, profile: &str) -> TokenEndpoint {
     let profile = Profile::named(profile).unwrap_or_else(|| Profile::from_json(profile).unwrap());
     let credentials = json!({"oauth2": {
         "client_id": ID, "client_secret": SECRET, "token_uri": address, "scopes": ["a", "offline_access"]
@@ -31,7 +31,7 @@ fn endpoint_at(address: &str, profile: &str) -> Endpoint {
         .custom_profile(profile)
         .resolve(&descriptor(credentials), &json!({}), None, &|_| None)
         .unwrap();
-    Endpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
+    TokenEndpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
 }
 
 async fn server(answer: ResponseTemplate) -> MockServer {
@@ -136,7 +136,7 @@ async fn a_refresh_is_a_form_with_the_clients_credentials_in_it() {
 }
 
 #[tokio::test]
-async fn basic_credentials_are_form_encoded_unless_the_provider_wants_them_raw() {
+async fn basic_credentials_are_form_encoded_unless_raw() {
     let encoded = "id+with+%2B%26:s%3Ae%2Fc%25r+t%C3%A9".to_owned();
     for (way, expected) in [("basic", encoded), ("basic_raw", format!("{ID}:{SECRET}"))] {
         let request = sent(&json!({"client_auth": way}).to_string(), "/token", None).await;
@@ -174,8 +174,9 @@ async fn a_public_client_sends_its_id_only() {
     );
 }
 
+/// token-failures: T34.
 #[tokio::test]
-async fn case_87_scopes_are_sent_as_the_profile_says() {
+async fn scopes_are_sent_as_the_profile_says() {
     for (profile, granted, expected) in [
         ("generic", Some("a b"), None),
         ("salesforce", Some("a b"), None),
@@ -203,8 +204,9 @@ async fn case_87_scopes_are_sent_as_the_profile_says() {
     }
 }
 
+/// token-failures: Provider profiles.
 #[tokio::test]
-async fn case_89_extra_parameters_are_sent_once_and_override_nothing_of_ours() {
+async fn extra_parameters_override_no_standard_ones() {
     let profile = json!({
         "refresh_scope": "configured",
         "refresh_params": {
@@ -230,8 +232,9 @@ async fn case_89_extra_parameters_are_sent_once_and_override_nothing_of_ours() {
     );
 }
 
+/// token-failures: Provider profiles.
 #[tokio::test]
-async fn case_92_parameters_can_be_json_or_a_query() {
+async fn parameters_can_be_json_or_a_query() {
     let request = sent("notion", "/token", None).await;
     assert_eq!(header(&request, "content-type"), Some("application/json"));
     assert!(
@@ -264,7 +267,7 @@ async fn case_92_parameters_can_be_json_or_a_query() {
 }
 
 #[tokio::test]
-async fn a_code_is_exchanged_with_its_verifier_and_without_the_parameters_of_refreshes() {
+async fn a_code_exchange_sends_the_verifier_and_no_refresh_parameters() {
     let server = server(token()).await;
     let endpoint = endpoint_at(&format!("{}/token", server.uri()), "salesforce");
     endpoint
@@ -292,8 +295,9 @@ async fn a_code_is_exchanged_with_its_verifier_and_without_the_parameters_of_ref
     );
 }
 
+/// token-failures: T23.
 #[tokio::test]
-async fn case_77_a_200_with_an_error_is_classified_by_its_code() {
+async fn a_200_with_an_error_is_classified_by_its_code() {
     for (profile, body, class) in [
         (
             "github",
@@ -332,8 +336,9 @@ async fn case_77_a_200_with_an_error_is_classified_by_its_code() {
     }
 }
 
+/// token-failures: T23.
 #[tokio::test]
-async fn case_78_a_200_that_says_nothing_may_have_spent_the_token() {
+async fn an_empty_200_leaves_the_outcome_unknown() {
     for (body, class) in [
         ("{}", ErrorClass::Malformed),
         ("hidden", ErrorClass::Malformed),
@@ -349,8 +354,9 @@ async fn case_78_a_200_that_says_nothing_may_have_spent_the_token() {
     }
 }
 
+/// token-failures: T30.
 #[tokio::test]
-async fn case_79_a_form_under_any_content_type_is_read() {
+async fn a_form_under_any_content_type_is_read() {
     for content_type in [
         "application/x-www-form-urlencoded",
         "text/plain",
@@ -371,8 +377,9 @@ async fn case_79_a_form_under_any_content_type_is_read() {
     }
 }
 
+/// token-failures: Kinds of refusal.
 #[tokio::test]
-async fn case_81_refusals_say_what_they_mean_and_nothing_of_their_text() {
+async fn an_error_shows_its_class_but_not_its_text() {
     for (status, code, class, outcome_unknown) in [
         (400, "invalid_grant", ErrorClass::Reauth, false),
         (401, "invalid_client", ErrorClass::Config, false),
@@ -402,8 +409,9 @@ async fn case_81_refusals_say_what_they_mean_and_nothing_of_their_text() {
     }
 }
 
+/// token-failures: T54.
 #[tokio::test]
-async fn case_83_microsofts_number_is_shown_and_decides_nothing() {
+async fn microsoft_error_numbers_are_shown_but_decide_nothing() {
     for number in [50076, 70_0082] {
         let body = json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [number], "error_description": "hidden"});
         let error = refused("microsoft", ResponseTemplate::new(400).set_body_json(body)).await;
@@ -449,8 +457,9 @@ async fn retry_after_is_seconds_or_a_date_and_has_an_end() {
     assert_eq!(error.retry_after, None);
 }
 
+/// token-failures: T56.
 #[tokio::test]
-async fn case_86_no_redirect_is_followed() {
+async fn no_redirect_is_followed() {
     for status in [301, 302, 303, 307, 308] {
         let elsewhere = server(token()).await;
         let to = format!("{}/token?hidden=1", elsewhere.uri());
@@ -589,8 +598,9 @@ async fn a_lost_answer_leaves_open_whether_the_token_is_spent() {
     }
 }
 
+/// token-failures: T25.
 #[tokio::test]
-async fn case_85_without_a_connection_nothing_was_spent() {
+async fn without_a_connection_the_outcome_is_known() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/token", listener.local_addr().unwrap());
     drop(listener);
@@ -624,8 +634,9 @@ async fn a_provider_that_is_silent_is_given_up() {
     assert!(error.to_string().contains("in time"), "{error}");
 }
 
+/// token-failures: Revoking tokens.
 #[tokio::test]
-async fn case_103_revoking_what_is_not_known_is_revoking() {
+async fn revoking_an_unknown_token_succeeds() {
     let profile = r#"{"revoke_uri": "./revoke", "client_auth": "basic"}"#;
     for (answer, expected) in [
         (ResponseTemplate::new(200), None),

@@ -9,7 +9,7 @@ mod profile;
 mod refusal;
 mod token;
 
-use crate::descriptor::Descriptor;
+use crate::settings::descriptor::Descriptor;
 use serde_json::{Map, Value, json};
 
 /// The members of an object.

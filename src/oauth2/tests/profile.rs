@@ -1,5 +1,5 @@
 use super::super::{
-    challenge::Judgement,
+    challenge::TokenStatus,
     profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
 };
 use reqwest::{
@@ -23,7 +23,7 @@ fn every_ready_profile_can_be_read_and_bears_its_name() {
 }
 
 #[test]
-fn the_addresses_of_ready_profiles_are_https_or_below_the_token_endpoint() {
+fn built_in_addresses_are_https_or_relative_to_the_token_url() {
     for profile in Profile::names().into_iter().map(named) {
         let addresses = [
             &profile.auth_uri,
@@ -132,7 +132,7 @@ fn what_providers_want_is_in_their_profiles() {
 }
 
 #[test]
-fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
+fn an_invalid_profile_names_the_wrong_member() {
     for (json, named) in [
         (r#"{"nmae": "x"}"#, "nmae"),
         (r#"{"client_auth": "header"}"#, "client_auth"),
@@ -147,8 +147,9 @@ fn a_profile_with_a_mistake_is_refused_by_the_name_of_its_member() {
     }
 }
 
+/// token-failures: T43.
 #[test]
-fn case_31_a_profile_can_name_other_answers_that_mean_expired() {
+fn a_profile_can_define_expired_responses() {
     let salesforce = named("salesforce");
     let bulk =
         "<?xml version=\"1.0\"?><error><exceptionCode>InvalidSessionId</exceptionCode></error>";
@@ -157,23 +158,23 @@ fn case_31_a_profile_can_name_other_answers_that_mean_expired() {
         salesforce.reads_body(400) && salesforce.reads_body(403) && !salesforce.reads_body(404)
     );
     for (status, body, judgement) in [
-        (400, bulk, Judgement::Expired),
-        (400, "<error>InvalidBatch</error>", Judgement::Fine),
+        (400, bulk, TokenStatus::Expired),
+        (400, "<error>InvalidBatch</error>", TokenStatus::Accepted),
         (
             403,
             r#"[{"errorCode":"INVALID_SESSION_ID"}]"#,
-            Judgement::Expired,
+            TokenStatus::Expired,
         ),
-        (403, "Bad_OAuth_Token", Judgement::Expired),
+        (403, "Bad_OAuth_Token", TokenStatus::Expired),
         (
             403,
             r#"[{"errorCode":"INSUFFICIENT_ACCESS"}]"#,
-            Judgement::Fine,
+            TokenStatus::Accepted,
         ),
         (
             401,
             r#"[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]"#,
-            Judgement::Expired,
+            TokenStatus::Expired,
         ),
     ] {
         assert_eq!(
@@ -184,17 +185,17 @@ fn case_31_a_profile_can_name_other_answers_that_mean_expired() {
     }
     assert_eq!(
         Profile::generic().means_expired(400, &none, bulk),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
     assert!(!Profile::generic().reads_body(401));
     let slack = named("slack");
     assert_eq!(
         slack.means_expired(200, &none, r#"{"ok":false,"error":"token_expired"}"#),
-        Judgement::Expired
+        TokenStatus::Expired
     );
     assert_eq!(
         slack.means_expired(200, &none, r#"{"ok":false,"error":"channel_not_found"}"#),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
 }
 
@@ -212,20 +213,21 @@ fn a_header_can_be_what_tells_that_a_token_has_expired() {
     assert!(!profile.reads_body(403));
     assert_eq!(
         profile.means_expired(403, &with("Token Expired"), ""),
-        Judgement::Expired
+        TokenStatus::Expired
     );
     assert_eq!(
         profile.means_expired(403, &with("quota"), ""),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
     assert_eq!(
         profile.means_expired(403, &HeaderMap::new(), ""),
-        Judgement::Fine
+        TokenStatus::Accepted
     );
 }
 
+/// token-failures: T41.
 #[test]
-fn case_32_a_401_that_a_new_token_would_not_change_is_not_about_the_token() {
+fn a_profile_can_exclude_401s_that_are_unrelated_to_the_token() {
     let none = HeaderMap::new();
     for (name, body) in [
         ("salesforce", "The Connected App is not attached to Agent"),
@@ -239,12 +241,12 @@ fn case_32_a_401_that_a_new_token_would_not_change_is_not_about_the_token() {
         assert!(profile.reads_body(401), "{name}");
         assert_eq!(
             profile.means_expired(401, &none, body),
-            Judgement::NotAboutToken,
+            TokenStatus::Unrelated,
             "{name}"
         );
         assert_eq!(
             profile.means_expired(401, &none, "expired"),
-            Judgement::Expired,
+            TokenStatus::Expired,
             "{name}"
         );
     }

@@ -10,8 +10,9 @@ fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorCla
     classify(&Profile::named(profile).unwrap(), status, code, text)
 }
 
+/// token-failures: Kinds of refusal.
 #[test]
-fn case_81_codes_and_statuses_mean_what_the_rfc_says() {
+fn codes_and_statuses_are_classified_by_the_rfc() {
     for (status, code, expected) in [
         (400, Some("invalid_grant"), Reauth),
         (403, Some("Invalid_Grant"), Reauth),
@@ -51,7 +52,7 @@ fn case_81_codes_and_statuses_mean_what_the_rfc_says() {
 }
 
 #[test]
-fn a_page_from_something_before_the_provider_is_no_verdict() {
+fn an_html_error_page_is_transient() {
     for status in [400, 401, 403, 404, 503] {
         assert_eq!(
             class(
@@ -66,8 +67,9 @@ fn a_page_from_something_before_the_provider_is_no_verdict() {
     }
 }
 
+/// token-failures: T17.
 #[test]
-fn case_82_salesforce_parallel_refresh_passes_and_an_expired_token_does_not() {
+fn salesforce_parallel_refresh_is_transient() {
     for (text, expected) in [
         (
             r#"{"error":"invalid_grant","error_description":"expired authorization code"}"#,
@@ -99,8 +101,9 @@ fn case_82_salesforce_parallel_refresh_passes_and_an_expired_token_does_not() {
     );
 }
 
+/// token-failures: T54.
 #[test]
-fn case_83_microsoft_asks_for_the_user_whatever_its_number() {
+fn microsoft_invalid_grant_needs_the_user() {
     for code in [
         "interaction_required",
         "consent_required",
@@ -118,7 +121,7 @@ fn case_83_microsoft_asks_for_the_user_whatever_its_number() {
 }
 
 #[test]
-fn providers_names_for_a_dead_token_and_a_wrong_client_are_known() {
+fn provider_specific_error_codes_are_classified() {
     for (profile, status, code, text, expected) in [
         ("github", 200, Some("bad_refresh_token"), "", Reauth),
         (

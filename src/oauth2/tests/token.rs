@@ -1,8 +1,8 @@
 use super::{
     super::{
-        answer::TokenAnswer,
+        answer::TokenResponse,
         profile::Profile,
-        token::{Record, keys_for, normalised},
+        token::{TokenRecord, keys_for, normalised},
     },
     field, members,
 };
@@ -15,12 +15,12 @@ fn noon() -> SystemTime {
     UNIX_EPOCH + NOON
 }
 
-fn record(value: Value) -> Record {
-    Record::from_members(members(value))
+fn record(value: Value) -> TokenRecord {
+    TokenRecord::from_members(members(value))
 }
 
 fn merged(stored: Value, answer: Value) -> Value {
-    let answer = TokenAnswer::read(answer.to_string().as_bytes(), &Profile::generic()).unwrap();
+    let answer = TokenResponse::read(answer.to_string().as_bytes(), &Profile::generic()).unwrap();
     record(stored).merged(&answer, noon()).to_value()
 }
 
@@ -43,8 +43,8 @@ fn a_record_is_found_where_components_keep_it() {
             "oauth",
         ),
     ] {
-        let found =
-            Record::find(&config, &field(path)).unwrap_or_else(|| panic!("not found in {config}"));
+        let found = TokenRecord::find(&config, &field(path))
+            .unwrap_or_else(|| panic!("not found in {config}"));
         assert_eq!(
             (found.access_token(), found.refresh_token()),
             (Some("at"), Some("rt")),
@@ -65,10 +65,18 @@ fn what_holds_no_token_is_no_record() {
         json!({"oauth": {"keys": {"access_token": 7}}}),
         json!({"oauth2": {"access_token": "at"}}),
     ] {
-        assert_eq!(Record::find(&config, &field("oauth")), None, "{config}");
+        assert_eq!(
+            TokenRecord::find(&config, &field("oauth")),
+            None,
+            "{config}"
+        );
     }
-    assert!(Record::find(&json!({"oauth": {"access_token": "at"}}), &field("oauth")).is_some());
-    assert!(Record::find(&json!({"oauth": {"refresh_token": "rt"}}), &field("oauth")).is_some());
+    assert!(
+        TokenRecord::find(&json!({"oauth": {"access_token": "at"}}), &field("oauth")).is_some()
+    );
+    assert!(
+        TokenRecord::find(&json!({"oauth": {"refresh_token": "rt"}}), &field("oauth")).is_some()
+    );
 }
 
 #[test]
@@ -104,8 +112,9 @@ fn a_new_refresh_token_takes_the_place_of_the_old_one() {
     );
 }
 
+/// token-failures: Tokens on the platform.
 #[test]
-fn case_7_every_member_of_the_answer_is_kept_and_so_is_what_was_there() {
+fn merging_keeps_all_new_and_old_members() {
     let merged = merged(
         json!({"access_token": "at-1", "refresh_token": "rt-1", "instance_url": "https://old", "mine": {"a": [1]}}),
         json!({"access_token": "at-2", "id_token": "it", "ext_expires_in": 7, "instance_url": "https://new"}),
@@ -174,8 +183,9 @@ fn the_end_of_a_refresh_token_stays_with_it() {
     assert_eq!(record(other).refresh_expires_at(), None);
 }
 
+/// token-failures: T47.
 #[test]
-fn case_11_instance_url_is_found_in_either_shape() {
+fn instance_url_is_found_in_either_shape() {
     for stored in [
         json!({"access_token": "at", "instance_url": "https://i"}),
         json!({"access_token": "at", "undefined_params": {"instance_url": "https://i"}}),
@@ -193,8 +203,9 @@ fn case_11_instance_url_is_found_in_either_shape() {
     );
 }
 
+/// token-failures: T12.
 #[test]
-fn case_8_keys_hold_every_credential_field_and_nothing_of_the_step() {
+fn keys_contain_the_credential_fields_only() {
     let fields = ["oauth", "prodEnv", "retries", "unset"];
     let config = json!({"oauth": {"access_token": "at-1"}, "prodEnv": "test", "retries": 3, "query": "select", "_account": "a"});
     let keys = keys_for(
@@ -247,7 +258,7 @@ fn keys_put_the_record_back_where_it_was() {
         let keys = keys_for(&config, &["auth"], &field(path), &new);
         assert_eq!(Value::Object(keys.clone()), expected, "{config}");
         assert_eq!(
-            Record::find(&Value::Object(keys), &field(path)),
+            TokenRecord::find(&Value::Object(keys), &field(path)),
             Some(new.clone()),
             "{config}"
         );
@@ -289,7 +300,7 @@ fn the_four_things_that_components_send_mean_the_same() {
 }
 
 #[test]
-fn keys_that_are_not_about_tokens_go_out_with_the_tokens_that_there_are() {
+fn other_keys_are_saved_with_the_current_tokens() {
     let config = json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 3, "query": "q"});
     let keys = normalised(
         members(json!({"retries": 4, "realmId": "r"})),
@@ -345,6 +356,6 @@ fn no_token_is_in_the_debug_output() {
     );
     assert_eq!(
         shown,
-        r#"Record(["access_token", "refresh_token", "scope"])"#
+        r#"TokenRecord(["access_token", "refresh_token", "scope"])"#
     );
 }

@@ -39,7 +39,7 @@ fn nested(kind: &str, levels: usize) -> String {
 }
 
 #[test]
-fn a_thousand_levels_are_read_compared_cloned_written_and_dropped() {
+fn json_of_1000_levels_can_be_compared_cloned_and_written() {
     for kind in ["arrays", "objects", "mixed"] {
         on_a_default_stack(move || {
             let text = nested(kind, MAX_DEPTH);
@@ -133,7 +133,7 @@ fn a_value_of_a_thousand_levels_is_read_into_types() {
 }
 
 #[test]
-fn a_message_of_a_thousand_levels_is_read_and_one_of_a_level_more_is_refused() {
+fn json_of_1000_levels_is_read_and_1001_is_an_error() {
     for place in [
         r#"{"body":@}"#,
         r#"{"headers":{},"body":@}"#,
@@ -260,7 +260,7 @@ fn half_a_surrogate_pair_below_many_levels_is_read_too() {
 }
 
 #[test]
-fn bytes_that_are_not_utf8_are_read_as_the_replacement_character() {
+fn invalid_utf8_is_read_as_the_replacement_character() {
     let text = |bytes: &[u8]| [br#"{"a":""#, bytes, br#"","\ud83d":1}"#].concat();
     for (bytes, read) in [
         (&b"x\xff\xfey"[..], "x\u{fffd}\u{fffd}y"),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_service_call_tells_the_first_thing_that_is_wrong_in_the_platforms_words() {
+fn a_one_time_call_reports_the_first_invalid_variable() {
     let complete = [
         ("POST_RESULT_URL", "http://u:p@localhost/result"),
         ("CFG", r#"{"a": 1}"#),
@@ -100,15 +100,15 @@ fn a_service_call_tells_the_first_thing_that_is_wrong_in_the_platforms_words() {
         };
         let outcome = match ServiceSettings::read(method, get) {
             ServiceStart::Ready(_, settings) => format!("{:?}", settings.method),
-            ServiceStart::Refused(_, message) => format!("refused: {message}"),
-            ServiceStart::Fatal(message) => format!("fatal: {message}"),
+            ServiceStart::Invalid(_, message) => format!("refused: {message}"),
+            ServiceStart::NoResultTarget(message) => format!("fatal: {message}"),
         };
         assert_eq!(outcome, expected, "{method:?} with {change:?}");
     }
 }
 
 #[test]
-fn the_configuration_of_a_service_call_is_read_as_javascript_does() {
+fn the_configuration_is_parsed_as_javascript_does() {
     let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     for (text, expected) in [
         (r#" {"a": "\ud800!"} "#.to_owned(), Some("\u{fffd}!")),
@@ -128,11 +128,11 @@ fn the_configuration_of_a_service_call_is_read_as_javascript_does() {
         };
         let read = match ServiceSettings::read(Some("verifyCredentials"), get) {
             ServiceStart::Ready(_, settings) => settings.config["a"].as_str().map(str::to_owned),
-            ServiceStart::Refused(_, message) => {
+            ServiceStart::Invalid(_, message) => {
                 assert_eq!(message, "Unable to parse CFG");
                 None
             }
-            ServiceStart::Fatal(message) => panic!("{message}"),
+            ServiceStart::NoResultTarget(message) => panic!("{message}"),
         };
         assert_eq!(read.as_deref(), expected);
     }

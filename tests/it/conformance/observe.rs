@@ -103,7 +103,7 @@ async fn platform(scenario: &Scenario, cipher: &Cipher) -> Result<Platform> {
     for (id, object) in &scenario.objects {
         platform.set_object(
             id,
-            cipher.seal(object.to_string().into_bytes(), Encoding::Raw),
+            cipher.encrypt(object.to_string().into_bytes(), Encoding::Raw),
         );
     }
     for (pattern, statuses) in &scenario.api_fail {
@@ -123,7 +123,7 @@ fn calls(platform: &Platform, scenario: &Scenario, cipher: &Cipher) -> Vec<Call>
         .filter(|id| !scenario.objects.contains_key(*id))
         .map(|id| {
             let bytes = platform.object(id).unwrap_or_default();
-            let plain = cipher.open(&bytes, Encoding::Raw).unwrap_or_default();
+            let plain = cipher.decrypt(&bytes, Encoding::Raw).unwrap_or_default();
             serde_json::from_slice(&plain).unwrap_or_else(|_| json!("<undecodable>"))
         });
     let told = |call: emulator::platform::Call| {
@@ -409,7 +409,7 @@ fn body(key: &str, headers: &Value, bytes: &[u8], cipher: &Cipher, inputs: &[Vec
     let undecodable = || json!("<undecodable>");
     let open = |bytes: &[u8], protocol| {
         let plain = cipher
-            .open(bytes, Encoding::of(protocol))
+            .decrypt(bytes, Encoding::of(protocol))
             .unwrap_or_default();
         serde_json::from_slice(&plain).unwrap_or_else(|_| undecodable())
     };

@@ -101,7 +101,8 @@ impl Scenario {
 impl Incoming {
     /// What the broker is given.
     pub(super) fn payload(&self, cipher: &Cipher) -> Vec<u8> {
-        let seal = |value: &Value, encoding| cipher.seal(value.to_string().into_bytes(), encoding);
+        let seal =
+            |value: &Value, encoding| cipher.encrypt(value.to_string().into_bytes(), encoding);
         match self {
             Self { raw: Some(raw), .. } => raw.clone().into_bytes(),
             Self {

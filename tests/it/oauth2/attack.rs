@@ -26,7 +26,7 @@ fn was_reused(rig: &Rig) -> bool {
 }
 
 #[tokio::test]
-async fn given_a_saving_in_the_background_that_hangs_when_a_later_token_is_saved_then_it_stays() {
+async fn a_hanging_background_save_keeps_a_later_token() {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -53,8 +53,7 @@ async fn given_a_saving_in_the_background_that_hangs_when_a_later_token_is_saved
 }
 
 #[tokio::test]
-async fn given_a_look_in_the_background_that_takes_long_when_a_later_token_is_saved_then_it_stays()
-{
+async fn a_slow_background_check_keeps_a_later_token() {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -83,8 +82,7 @@ async fn given_a_look_in_the_background_that_takes_long_when_a_later_token_is_sa
 }
 
 #[tokio::test]
-async fn given_an_unsaved_token_when_a_request_finds_that_the_user_has_connected_again_then_that_stays()
- {
+async fn a_reconnected_account_wins_over_an_unsaved_token() {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -101,8 +99,7 @@ async fn given_an_unsaved_token_when_a_request_finds_that_the_user_has_connected
 }
 
 #[tokio::test]
-async fn given_a_saving_that_fails_when_the_user_connects_again_before_the_next_try_then_that_stays()
- {
+async fn a_reconnected_account_wins_over_a_pending_save() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Fail]);
     let replica = rig.replica();
@@ -118,7 +115,7 @@ async fn given_a_saving_that_fails_when_the_user_connects_again_before_the_next_
 }
 
 #[tokio::test]
-async fn given_an_unsaved_token_when_the_lock_is_lost_then_the_next_refresh_takes_it_again() {
+async fn a_lost_lock_is_acquired_again_by_the_next_refresh() {
     let broker = Broker::emulated().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let (replica, lock) = broker.watched_replica(&rig);
@@ -135,8 +132,7 @@ async fn given_an_unsaved_token_when_the_lock_is_lost_then_the_next_refresh_take
 }
 
 #[tokio::test]
-async fn given_a_token_that_does_not_rotate_when_it_cannot_be_saved_then_the_lock_is_free_for_others()
- {
+async fn a_token_that_does_not_rotate_releases_the_lock() {
     let broker = Broker::emulated().await;
     let rig = Rig::expired(Knobs::default()).await;
     rig.account.fail([Fault::Nowhere]);
@@ -151,8 +147,7 @@ async fn given_a_token_that_does_not_rotate_when_it_cannot_be_saved_then_the_loc
 }
 
 #[tokio::test]
-async fn given_no_lock_when_another_replica_refreshes_between_two_tries_then_the_token_is_not_spent_again()
- {
+async fn without_a_lock_a_token_spent_elsewhere_is_not_spent_again() {
     let rig = Rig::expired(Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()
@@ -175,8 +170,7 @@ async fn given_no_lock_when_another_replica_refreshes_between_two_tries_then_the
 
 /// As in a process that stood still for a while, and whose lock ran out without its knowing.
 #[tokio::test]
-async fn given_a_process_that_stood_still_after_its_look_when_another_one_has_refreshed_then_it_looks_again()
- {
+async fn a_stalled_process_checks_the_account_again_before_a_refresh() {
     let rig = Rig::expired(Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()

@@ -160,8 +160,7 @@ impl Engine {
 }
 
 #[tokio::test]
-async fn given_a_refresh_when_the_module_emits_the_configuration_that_it_began_with_then_the_new_token_stays()
- {
+async fn emitting_the_initial_configuration_keeps_the_new_token() {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     engine.send(json!(["request", null]));
     engine.work().await;
@@ -174,8 +173,7 @@ async fn given_a_refresh_when_the_module_emits_the_configuration_that_it_began_w
 }
 
 #[tokio::test]
-async fn given_a_token_that_is_being_saved_when_a_module_emits_other_keys_then_the_new_token_stays()
-{
+async fn other_emitted_keys_keep_a_token_that_is_being_saved() {
     let config = EmulatorConfig {
         update_keys_over_broker: true,
         ..EmulatorConfig::default()
@@ -215,8 +213,7 @@ async fn given_a_token_that_is_being_saved_when_a_module_emits_other_keys_then_t
 }
 
 #[tokio::test]
-async fn given_a_token_that_another_replica_has_saved_when_a_module_emits_other_keys_then_that_token_stays()
- {
+async fn other_emitted_keys_keep_the_token_of_another_replica() {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     let mut running = engine.run();
     engine.send(json!([]));
@@ -243,8 +240,7 @@ async fn given_a_token_that_another_replica_has_saved_when_a_module_emits_other_
 }
 
 #[tokio::test]
-async fn given_a_hook_that_fails_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved()
-{
+async fn after_a_failed_hook_a_refresh_is_still_saved() {
     let told = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(told.clone())).await;
     let hold = engine.provider.hold_token_answers();
@@ -271,8 +267,7 @@ async fn given_a_hook_that_fails_while_a_token_is_refreshed_then_the_process_end
 }
 
 #[tokio::test]
-async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved()
- {
+async fn a_stop_during_start_up_waits_for_the_refresh_to_be_saved() {
     let told = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(told.clone())).await;
     let hold = engine.provider.hold_token_answers();
@@ -302,8 +297,7 @@ async fn given_a_stop_during_start_up_while_a_token_is_refreshed_then_the_proces
 }
 
 #[tokio::test]
-async fn given_a_broker_that_refuses_for_good_while_a_token_is_refreshed_then_the_process_ends_when_it_is_saved()
- {
+async fn after_a_permanent_broker_error_a_refresh_is_still_saved() {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     let hold = engine.provider.hold_token_answers();
     let mut running = engine.run();

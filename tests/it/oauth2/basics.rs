@@ -2,12 +2,13 @@
 
 use super::rig::{Rig, text};
 use emulator::provider::Knobs;
-use sailor::oauth2::{Error, Mode, OAuth2, Store};
+use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+/// token-failures: When a token is refreshed.
 #[tokio::test]
-async fn case_01_a_valid_token_is_used_without_asking_the_token_endpoint() {
+async fn a_valid_token_needs_no_token_request() {
     let rig = Rig::new(Knobs::default()).await;
     let replica = rig.replica();
     for _ in 0..10 {
@@ -22,8 +23,9 @@ async fn case_01_a_valid_token_is_used_without_asking_the_token_endpoint() {
     );
 }
 
+/// token-failures: When a token is refreshed.
 #[tokio::test]
-async fn case_02_each_access_refreshes_with_the_token_that_the_one_before_brought() {
+async fn every_access_refreshes_with_the_latest_refresh_token() {
     let mut rig = Rig::new(Knobs::rotating()).await;
     rig.mode = Some(Mode::EveryAccess);
     let replica = rig.replica();
@@ -54,8 +56,9 @@ async fn case_02_each_access_refreshes_with_the_token_that_the_one_before_brough
     );
 }
 
+/// token-failures: When a token is refreshed.
 #[tokio::test]
-async fn case_03_an_expired_token_is_refreshed_before_the_first_request() {
+async fn an_expired_token_is_refreshed_before_the_first_request() {
     let rig = Rig::expired(Knobs::default()).await;
     rig.replica().get().await.unwrap();
     assert_eq!(rig.provider.refreshes(), 1);
@@ -68,8 +71,9 @@ async fn case_03_an_expired_token_is_refreshed_before_the_first_request() {
     assert_eq!(statuses, [Some(200)]);
 }
 
+/// token-failures: T19.
 #[tokio::test]
-async fn case_04_a_refresh_token_that_answers_leave_out_is_kept() {
+async fn an_omitted_refresh_token_is_kept() {
     for left_out in [None, Some(Value::Null), Some("".into())] {
         let rig = Rig::new(Knobs {
             omit_refresh_token: true,
@@ -80,7 +84,7 @@ async fn case_04_a_refresh_token_that_answers_leave_out_is_kept() {
         rig.provider.knobs(|knobs| {
             knobs
                 .extra
-                .extend(left_out.map(|value| ("refresh_token".to_owned(), value)))
+                .extend(left_out.map(|value| ("refresh_token".to_owned(), value)));
         });
         let replica = rig.replica();
         for _ in 0..2 {
@@ -92,8 +96,9 @@ async fn case_04_a_refresh_token_that_answers_leave_out_is_kept() {
     }
 }
 
+/// token-failures: T11.
 #[tokio::test]
-async fn case_06_a_refresh_token_that_was_replaced_is_gone_from_store_and_memory() {
+async fn a_replaced_refresh_token_is_neither_stored_nor_in_memory() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let old = text(&rig.account.oauth(), "refresh_token");
     let replica = rig.replica();
@@ -115,8 +120,9 @@ async fn case_06_a_refresh_token_that_was_replaced_is_gone_from_store_and_memory
     assert_eq!(rig.spent(), [old, new]);
 }
 
+/// token-failures: Tokens on the platform.
 #[tokio::test]
-async fn case_07_every_member_of_an_answer_can_be_read_below_the_credentials_field() {
+async fn every_member_of_the_token_response_is_stored() {
     let rig = Rig::expired(Knobs::default()).await;
     let more = json!({ "id_token": "e.y.j", "ext_expires_in": 7200, "instance_url": "https://eu1.example.com" });
     rig.provider
@@ -138,8 +144,9 @@ async fn case_07_every_member_of_an_answer_can_be_read_below_the_credentials_fie
 }
 
 /// The store of the cases takes a payload for everything there is, so what is left out of it is gone.
+/// token-failures: T12.
 #[tokio::test]
-async fn case_08_fields_beside_the_tokens_stay_as_they_are() {
+async fn other_credential_fields_are_kept() {
     let mut rig = Rig::expired(Knobs::rotating()).await;
     let stored = rig.account.oauth();
     rig.account
@@ -171,8 +178,9 @@ async fn case_08_fields_beside_the_tokens_stay_as_they_are() {
     assert_eq!(saved, before);
 }
 
+/// token-failures: T12.
 #[tokio::test]
-async fn case_08_fields_that_were_changed_during_a_refresh_stay_changed() {
+async fn fields_changed_during_a_refresh_are_kept() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let stored = rig.account.oauth();
     rig.account
@@ -197,9 +205,9 @@ async fn case_08_fields_that_were_changed_during_a_refresh_stay_changed() {
     );
 }
 
+/// token-failures: When a token is refreshed.
 #[tokio::test]
-async fn case_10_without_a_refresh_token_an_expired_token_asks_for_the_user_and_any_other_is_used()
-{
+async fn without_a_refresh_token_only_an_expired_token_needs_the_user() {
     let rig = Rig::expired(Knobs {
         issue_refresh_token: false,
         ..Knobs::default()
@@ -226,8 +234,9 @@ async fn case_10_without_a_refresh_token_an_expired_token_asks_for_the_user_and_
 }
 
 /// Where an answer brings no instance of its own, the base of the addresses is that of the record before.
+/// token-failures: T47.
 #[tokio::test]
-async fn case_11_the_instance_of_the_record_is_the_base_of_addresses_wherever_the_record_has_it() {
+async fn the_base_url_of_the_record_is_found_in_either_shape() {
     type Place = fn(&mut Value, String);
     let places: [Place; 2] = [
         |record, url| record["instance_url"] = url.into(),

@@ -27,8 +27,9 @@ fn streamed(file: File) -> Body {
     }))
 }
 
+/// token-failures: T45.
 #[tokio::test]
-async fn case_41_a_json_body_is_sent_again_byte_for_byte() {
+async fn a_json_body_is_resent_unchanged() {
     let rig = Rig::stale(Knobs::default()).await;
     let body = json!({ "name": "Zoë \u{1F980}", "nested": { "n": 1.5, "list": [null, true] } });
     let echo: Value = rig
@@ -49,8 +50,9 @@ async fn case_41_a_json_body_is_sent_again_byte_for_byte() {
     assert_eq!(echo["body"].as_str().unwrap().as_bytes(), calls[1].body);
 }
 
+/// token-failures: T45.
 #[tokio::test]
-async fn case_42_a_source_that_can_be_opened_again_is_read_from_its_start() {
+async fn a_reopened_body_is_resent_from_its_start() {
     let rig = Rig::stale(Knobs::default()).await;
     let content = (0..300_000_u32)
         .flat_map(u32::to_le_bytes)
@@ -80,8 +82,9 @@ async fn case_42_a_source_that_can_be_opened_again_is_read_from_its_start() {
     );
 }
 
+/// token-failures: T45.
 #[tokio::test]
-async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refreshed_for_the_next() {
+async fn a_consumed_stream_is_not_resent_after_a_401() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let replica = rig.replica();
     let parts = stream::iter([Ok::<_, std::io::Error>("one"), Ok("two")]);
@@ -111,8 +114,9 @@ async fn case_43_a_stream_that_is_gone_ends_with_the_401_and_the_token_is_refres
 }
 
 /// An API that repeats the token it has refused, to a request that cannot be sent again.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_the_token_that_a_stream_was_sent_with_is_not_told() {
+async fn the_token_of_a_stream_request_is_redacted() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let sent = text(&rig.account.oauth(), "access_token");
     rig.provider.script_api([Scripted::Status(
@@ -150,28 +154,31 @@ async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     }
     let error = rig.drive(request.send()).await.unwrap_err();
     assert!(
-        matches!(&error, Error::NoAnswer { reason, .. } if reason == "out of time"),
+        matches!(&error, Error::NoResponse { reason, .. } if reason == "out of time"),
         "{error}"
     );
     (error, rig.provider.api_calls().len())
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_45_a_post_that_times_out_is_not_sent_again_nor_is_its_message() {
+async fn a_post_that_times_out_is_not_resent() {
     let (error, calls) = timed_out(Method::POST, None).await;
-    assert_eq!((calls, error.passes()), (1, false));
+    assert_eq!((calls, error.is_transient()), (1, false));
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_45_a_post_that_times_out_is_sent_again_when_that_changes_nothing() {
+async fn an_idempotent_post_that_times_out_is_resent() {
     let (error, calls) = timed_out(Method::POST, Some(true)).await;
-    assert_eq!((calls, error.passes()), (4, true));
+    assert_eq!((calls, error.is_transient()), (4, true));
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_45_a_get_that_is_not_idempotent_is_sent_once() {
+async fn a_get_marked_not_idempotent_is_sent_once() {
     let (error, calls) = timed_out(Method::GET, Some(false)).await;
-    assert_eq!((calls, error.passes()), (1, false));
+    assert_eq!((calls, error.is_transient()), (1, false));
 }
 
 /// What is answered to a request that the API answers with this first.
@@ -193,32 +200,36 @@ fn unavailable() -> Scripted {
     Scripted::Status(503, json!({}))
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_46_a_get_with_503_is_sent_again() {
+async fn a_get_with_503_is_resent() {
     assert_eq!(
         answered_first(unavailable(), Method::GET, None).await,
         [503, 200]
     );
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_46_a_post_with_503_is_not_sent_again() {
+async fn a_post_with_503_is_not_resent() {
     assert_eq!(
         answered_first(unavailable(), Method::POST, None).await,
         [503]
     );
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_46_a_post_with_503_is_sent_again_when_that_changes_nothing() {
+async fn an_idempotent_post_with_503_is_resent() {
     assert_eq!(
         answered_first(unavailable(), Method::POST, Some(true)).await,
         [503, 200]
     );
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_46_a_post_with_503_is_sent_again_when_the_api_says_when() {
+async fn a_post_with_503_and_retry_after_is_resent() {
     assert_eq!(
         answered_first(Scripted::retry_after(503, "1"), Method::POST, None).await,
         [503, 200]
@@ -241,22 +252,25 @@ async fn waited(when: &str) -> Duration {
     start.elapsed()
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_47_the_pause_that_the_api_names_in_seconds_is_waited_for_and_not_much_more() {
+async fn retry_after_in_seconds_is_waited_for() {
     let waited = waited("2").await;
     assert!((2.0..4.0).contains(&waited.as_secs_f64()), "{waited:?}");
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_47_the_pause_that_the_api_names_by_a_date_is_waited_for_and_not_much_more() {
+async fn retry_after_as_a_date_is_waited_for() {
     // A date has no fractions of seconds: up to one of the four may be gone already.
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
     let waited = waited(&date).await;
     assert!((2.5..6.0).contains(&waited.as_secs_f64()), "{waited:?}");
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn case_47_a_pause_of_a_day_is_not_waited_for_but_told_as_a_minute() {
+async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
     let rig = Rig::new(Knobs::default()).await;
     rig.provider
         .script_api([Scripted::retry_after(429, "99999")]);
@@ -279,7 +293,7 @@ async fn case_47_a_pause_of_a_day_is_not_waited_for_but_told_as_a_minute() {
         (status.as_u16(), *retry_after),
         (429, Some(Duration::from_secs(60)))
     );
-    assert!(error.passes(), "the message comes again later");
+    assert!(error.is_transient(), "the message comes again later");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
 

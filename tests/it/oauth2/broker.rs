@@ -3,7 +3,7 @@
 use super::rig::{Replica, Rig};
 use futures_util::future::BoxFuture;
 use sailor::{
-    oauth2::{Held, LockError, RefreshLock, Tools},
+    oauth2::{LockError, LockGuard, RefreshLock, SessionConfig},
     testing::broker_lock,
 };
 use std::{
@@ -64,8 +64,8 @@ impl Broker {
     }
 
     /// What a process with the lock has.
-    pub fn tools(&self, rig: &Rig) -> Tools {
-        Tools {
+    pub fn tools(&self, rig: &Rig) -> SessionConfig {
+        SessionConfig {
             lock: Some(broker_lock(&self.uri).unwrap()),
             ..rig.tools()
         }
@@ -84,7 +84,7 @@ impl Broker {
             held: Mutex::default(),
             down: AtomicBool::new(false),
         });
-        let tools = Tools {
+        let tools = SessionConfig {
             lock: Some(lock.clone()),
             ..rig.tools()
         };
@@ -107,7 +107,7 @@ impl Broker {
 pub struct Watched {
     lock: Arc<dyn RefreshLock>,
     asked: watch::Sender<usize>,
-    held: Mutex<Option<Weak<dyn Held>>>,
+    held: Mutex<Option<Weak<dyn LockGuard>>>,
     down: AtomicBool,
 }
 
@@ -142,23 +142,23 @@ impl RefreshLock for Watched {
         &'a self,
         name: &'a str,
         wait: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         Box::pin(async move {
             self.asked.send_modify(|asked| *asked += 1);
             if self.down.load(Ordering::Relaxed) {
                 return Err(LockError::Unavailable("no connection to the broker".into()));
             }
-            let held: Arc<dyn Held> = self.lock.acquire(name, wait).await?.into();
+            let held: Arc<dyn LockGuard> = self.lock.acquire(name, wait).await?.into();
             *self.held.lock().unwrap() = Some(Arc::downgrade(&held));
-            Ok(Box::new(Shown(held)) as Box<dyn Held>)
+            Ok(Box::new(Shown(held)) as Box<dyn LockGuard>)
         })
     }
 }
 
 /// Holds a lock for a session; the test may only look at it.
-struct Shown(Arc<dyn Held>);
+struct Shown(Arc<dyn LockGuard>);
 
-impl Held for Shown {
+impl LockGuard for Shown {
     fn is_held(&self) -> bool {
         self.0.is_held()
     }

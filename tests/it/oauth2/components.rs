@@ -17,8 +17,9 @@ fn other_host(provider: &Provider) -> String {
     format!("localhost:{}", provider.addr().port())
 }
 
+/// token-failures: T47.
 #[tokio::test]
-async fn case_110_a_query_after_a_401_asks_the_login_host_and_goes_to_the_new_instance() {
+async fn a_refresh_follows_a_new_instance_url() {
     let rig = salesforce().await;
     let (login, instance) = (rig.provider.addr().to_string(), other_host(&rig.provider));
     rig.provider.knobs(|knobs| {
@@ -82,8 +83,9 @@ async fn case_110_a_query_after_a_401_asks_the_login_host_and_goes_to_the_new_in
     );
 }
 
+/// token-failures: T19.
 #[tokio::test]
-async fn case_112_tokens_expire_again_and_again_though_no_answer_repeats_the_refresh_token() {
+async fn tokens_expire_often_without_a_new_refresh_token() {
     let rig = salesforce().await;
     let original = text(&rig.account.oauth(), "refresh_token");
     let replica = rig.replica();

@@ -1,4 +1,4 @@
-//! No secret is ever told (case 98): failures of every kind, with everything that is said about them.
+//! No secret is ever told (token-failures: T55): failures of every kind, with everything that is said about them.
 //!
 //! What is said are log lines at every level, errors, reports to the user, figures, what `Debug` shows of public types,
 //! and panics. Each failure names something that must be among it, so that none passes for want of happening.
@@ -7,8 +7,8 @@ use super::rig::{Replica, ReplicaStore, Rig, text};
 use emulator::provider::{BodyFormat, ClientAuth, Knobs, Scripted};
 use futures_util::future::BoxFuture;
 use sailor::oauth2::{
-    Error, Held, LockError, Mode, Profile, Record, RefreshLock, Store, StoreError, TokenAnswer,
-    Trouble,
+    CredentialStore, CredentialWarning, Error, LockError, LockGuard, Mode, Profile, RefreshLock,
+    StoreError, TokenRecord, TokenResponse,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -56,11 +56,11 @@ fn answered(status: u16, header: (&str, String), body: String) -> Scripted {
 /// What a token endpoint can do to its clients.
 const ENDPOINT: &[Failure] = &[
     Failure("invalid_grant", Knobs::rotating, |rig| {
-        rig.provider.revoke_all()
+        rig.provider.revoke_all();
     }),
     Failure("status 400", Knobs::rotating, |rig| {
         rig.provider
-            .script_token([repeated_by_the_endpoint(rig, 400)])
+            .script_token([repeated_by_the_endpoint(rig, 400)]);
     }),
     Failure("status 500", Knobs::rotating, |rig| {
         rig.provider
@@ -93,10 +93,10 @@ const ENDPOINT: &[Failure] = &[
         rig.provider.script_token(vec![page; 3]);
     }),
     Failure("connection was lost", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DropAfterCommit])
+        rig.provider.script_token([Scripted::DropAfterCommit]);
     }),
     Failure("will be asked again", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DropMidAnswer])
+        rig.provider.script_token([Scripted::DropMidAnswer]);
     }),
     Failure("no answer in time", Knobs::rotating, |rig| {
         rig.provider
@@ -112,7 +112,7 @@ const ENDPOINT: &[Failure] = &[
     }),
     Failure("invalid_client", Knobs::rotating, |rig| {
         rig.provider
-            .knobs(|knobs| knobs.client_auth = ClientAuth::None)
+            .knobs(|knobs| knobs.client_auth = ClientAuth::None);
     }),
     Failure(
         "of a kind",
@@ -193,27 +193,27 @@ const API: &[Failure] = &[
         rig.provider.script_api(vec![Scripted::Redirect(to); 4]);
     }),
     Failure("has no answer", Knobs::rotating, |rig| {
-        rig.provider.script_api(vec![Scripted::DropAfterCommit; 8])
+        rig.provider.script_api(vec![Scripted::DropAfterCommit; 8]);
     }),
     Failure("not the JSON", Knobs::rotating, |rig| {
         rig.provider
             .script_api([answered(200, ("x", String::new()), stored(rig).0)]);
     }),
     Failure("is busy", Knobs::rotating, |rig| {
-        rig.provider.script_api([Scripted::retry_after(429, "1")])
+        rig.provider.script_api([Scripted::retry_after(429, "1")]);
     }),
 ];
 
 /// How a credential can be set up, and what can happen to it where it is kept.
 const KEEPING: &[Failure] = &[
     Failure("UnsavedCredentials", Knobs::rotating, |rig| {
-        *rig.account.down.lock().unwrap() = true
+        *rig.account.down.lock().unwrap() = true;
     }),
     Failure("could not be saved", Knobs::default, |rig| {
-        *rig.account.down.lock().unwrap() = true
+        *rig.account.down.lock().unwrap() = true;
     }),
     Failure("cannot be seen", Knobs::rotating, |rig| {
-        *rig.account.unreadable.lock().unwrap() = true
+        *rig.account.unreadable.lock().unwrap() = true;
     }),
     Failure("has no access token", Knobs::rotating, |rig| {
         rig.account.set(json!({ "secretId": "secret-1" }));
@@ -221,10 +221,10 @@ const KEEPING: &[Failure] = &[
             .set_secrets([json!({ "refresh_token": rig.provider.issue()["refresh_token"] })]);
     }),
     Failure("no such secret", Knobs::rotating, |rig| {
-        rig.account.set(json!({ "secretId": "secret-1" }))
+        rig.account.set(json!({ "secretId": "secret-1" }));
     }),
     Failure("no provider profile", Knobs::rotating, |rig| {
-        rig.definition = rig.definition.clone().profile("none")
+        rig.definition = rig.definition.clone().profile("none");
     }),
     Failure("a user name or a password", Knobs::rotating, |rig| {
         let address = format!("http://me:{}@127.0.0.1/token", rig.provider.client_secret());
@@ -235,10 +235,10 @@ const KEEPING: &[Failure] = &[
         rig.definition = rig.definition.clone().token_uri(address);
     }),
     Failure("was refreshed", Knobs::rotating, |rig| {
-        rig.mode = Some(Mode::EveryAccess)
+        rig.mode = Some(Mode::EveryAccess);
     }),
     Failure("held the lock", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))))
+        rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))));
     }),
     Failure("without a lock", Knobs::rotating, |rig| {
         rig.lock = Some(Arc::new(Locked(|| {
@@ -246,11 +246,11 @@ const KEEPING: &[Failure] = &[
         })));
     }),
     Failure("lock was lost", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))))
+        rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))));
     }),
 ];
 
-struct Locked(fn() -> Result<Box<dyn Held>, LockError>);
+struct Locked(fn() -> Result<Box<dyn LockGuard>, LockError>);
 
 struct Lost;
 
@@ -259,27 +259,29 @@ impl RefreshLock for Locked {
         &'a self,
         _: &'a str,
         _: Duration,
-    ) -> BoxFuture<'a, Result<Box<dyn Held>, LockError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         Box::pin(std::future::ready((self.0)()))
     }
 }
 
-impl Held for Lost {
+impl LockGuard for Lost {
     fn is_held(&self) -> bool {
         false
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_whatever_a_token_endpoint_does_no_secret_is_told() {
+async fn token_endpoint_errors_reveal_no_secret() {
     for failure in ENDPOINT {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
 }
 
 /// Where the parameters stand in the address, as some providers want it.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_whatever_a_token_endpoint_does_no_secret_in_its_address_is_told() {
+async fn no_secret_in_a_token_endpoint_address_is_revealed() {
     for failure in ENDPOINT {
         let mut rig = Rig::stale(Knobs {
             body: BodyFormat::Query,
@@ -292,15 +294,17 @@ async fn case_98_whatever_a_token_endpoint_does_no_secret_in_its_address_is_told
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_whatever_an_api_says_no_secret_is_told() {
+async fn api_errors_reveal_no_secret() {
     for failure in API {
         tells_nothing(failure, Rig::new((failure.1)()).await).await;
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_however_a_credential_is_set_up_and_kept_no_secret_is_told() {
+async fn configuration_and_storage_errors_reveal_no_secret() {
     for failure in KEEPING {
         tells_nothing(failure, Rig::stale((failure.1)()).await).await;
     }
@@ -315,7 +319,7 @@ async fn tells_nothing(Failure(said, _, arrange): &Failure, mut rig: Rig) {
 }
 
 /// A process that goes on whatever happens, and says all that it can about it.
-async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut Told) {
+async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn CredentialStore>, told: &mut Told) {
     let client = replica.session.client(store);
     for _ in 0..2 {
         let get = client.get("/me").query(&[("token", "x")]);
@@ -342,10 +346,10 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
     ));
     told.see(&replica.store.reports.lock().unwrap());
     let config = replica.store.config();
-    let record = Record::find(&config, &["oauth".to_owned()]).unwrap_or_default();
+    let record = TokenRecord::find(&config, &["oauth".to_owned()]).unwrap_or_default();
     told.see(&(
         &record,
-        TokenAnswer::read(
+        TokenResponse::read(
             record.to_value().to_string().as_bytes(),
             &Profile::generic(),
         ),
@@ -354,8 +358,9 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn Store>, told: &mut To
 }
 
 /// The account is removed while its token is refreshed, and revoking what came of it fails.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_tokens_that_cannot_be_revoked_are_not_told() {
+async fn a_failed_revocation_reveals_no_token() {
     let (mut told, mut rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
     rig.descriptor["credentials"]["oauth2"]["revoke_uri"] = "{{TEST_PROVIDER}}/revoke".into();
     rig.provider
@@ -377,8 +382,9 @@ async fn case_98_tokens_that_cannot_be_revoked_are_not_told() {
 }
 
 /// The API repeats a token that is not the current one any more when its answer comes.
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_a_token_that_was_replaced_before_the_answer_came_is_not_told() {
+async fn a_replaced_token_is_redacted() {
     let (mut told, rig) = (Told::begin(), Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     rig.provider.script_api([Scripted::StatusAfterCommit(
@@ -413,7 +419,7 @@ impl Panicking {
     }
 }
 
-impl Store for Panicking {
+impl CredentialStore for Panicking {
     fn config(&self) -> Arc<Value> {
         self.store.config()
     }
@@ -436,7 +442,7 @@ impl Store for Panicking {
         self.store.remember(keys);
     }
 
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
         self.store.report(trouble)
     }
 
@@ -449,8 +455,9 @@ impl Store for Panicking {
     }
 }
 
+/// token-failures: T55.
 #[tokio::test]
-async fn case_98_a_panic_while_a_token_is_refreshed_tells_no_secret_and_ends_no_process() {
+async fn a_panic_during_a_refresh_reveals_no_secret() {
     for at in ["reread", "save"] {
         let (mut told, rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
         let replica = rig.replica();

@@ -1,7 +1,7 @@
 //! A replica that can be killed.
 
 use super::rig::{Account, Replica, Rig};
-use sailor::oauth2::{Error, Tools};
+use sailor::oauth2::{Error, SessionConfig};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -16,7 +16,7 @@ pub struct Process {
 
 impl Process {
     /// Starts one that knows what is stored.
-    pub fn start(rig: &Rig, account: &Arc<Account>, tools: Tools) -> Arc<Self> {
+    pub fn start(rig: &Rig, account: &Arc<Account>, tools: SessionConfig) -> Arc<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -144,7 +144,7 @@ async fn whole_life(name: &str, ways: Ways) {
 
 /// Exact refuses who refreshes earlier than 30 s before the end.
 #[tokio::test]
-async fn exact_is_asked_in_the_last_half_minute_of_a_token_and_no_earlier() {
+async fn exact_is_refreshed_only_in_the_last_half_minute() {
     let mut rig = Rig::stale(Knobs::preset("exact").unwrap()).await;
     rig.definition = rig.definition.clone().profile("exact");
     let replica = rig.replica();
@@ -168,7 +168,7 @@ async fn exact_is_asked_in_the_last_half_minute_of_a_token_and_no_earlier() {
 
 /// An API that rejects a token before its end is trouble that passes: the refresh token is good.
 #[tokio::test]
-async fn exacts_refusal_of_an_early_refresh_passes_when_the_token_ends() {
+async fn an_early_refresh_error_of_exact_is_transient() {
     let mut rig = Rig::stale(Knobs::preset("exact").unwrap()).await;
     rig.definition = rig.definition.clone().profile("exact");
     let replica = rig.replica();
@@ -176,7 +176,7 @@ async fn exacts_refusal_of_an_early_refresh_passes_when_the_token_ends() {
     rig.provider.script_api([Scripted::Status(401, json!({}))]);
     let error = rig.drive(replica.get()).await.unwrap_err();
     assert!(
-        error.passes() && error.to_string().contains("invalid_request"),
+        error.is_transient() && error.to_string().contains("invalid_request"),
         "{error}"
     );
     rig.clock.advance(Duration::from_secs(600)).await;
@@ -186,7 +186,7 @@ async fn exacts_refusal_of_an_early_refresh_passes_when_the_token_ends() {
 
 /// Microsoft gives a new refresh token with each answer, and goes on taking the old ones.
 #[tokio::test]
-async fn microsofts_old_refresh_tokens_serve_a_process_that_knows_no_newer_one() {
+async fn an_old_microsoft_refresh_token_still_works() {
     let mut rig = Rig::stale(Knobs::preset("microsoft").unwrap()).await;
     rig.definition = rig.definition.clone().profile("microsoft");
     let (one, other) = (
@@ -205,7 +205,7 @@ async fn microsofts_old_refresh_tokens_serve_a_process_that_knows_no_newer_one()
 
 /// How long a refresh token lives stands in the answers of some under another name.
 #[tokio::test]
-async fn the_end_of_a_refresh_token_is_kept_where_the_provider_tells_it() {
+async fn the_refresh_token_expiry_is_stored() {
     for name in ["quickbooks", "github", "microsoft"] {
         let mut rig = Rig::stale(Knobs::preset(name).unwrap()).await;
         rig.definition = rig.definition.clone().profile(name);

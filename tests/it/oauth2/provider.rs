@@ -47,8 +47,9 @@ fn profile(json: Value) -> OAuth2 {
     OAuth2::new().custom_profile(Profile::from_json(&json.to_string()).unwrap())
 }
 
+/// token-failures: T23.
 #[tokio::test]
-async fn case_77_a_200_that_says_error_is_an_error_and_changes_nothing() {
+async fn a_200_with_an_error_changes_nothing() {
     let answers = [
         ("github", json!({ "error": "bad_refresh_token" })),
         ("generic", json!({ "error": "invalid_grant" })),
@@ -72,8 +73,9 @@ async fn case_77_a_200_that_says_error_is_an_error_and_changes_nothing() {
     }
 }
 
+/// token-failures: T23.
 #[tokio::test]
-async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
+async fn a_200_without_token_and_error_is_transient() {
     for answer in [
         json!({}),
         json!({ "ok": true }),
@@ -83,7 +85,7 @@ async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
         let rig = Rig::expired(Knobs::default()).await;
         let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
         assert_eq!(
-            (kind(&error), error.passes()),
+            (kind(&error), error.is_transient()),
             ("unavailable", true),
             "{answer}: {error}"
         );
@@ -94,8 +96,9 @@ async fn case_78_a_200_without_token_and_error_passes_and_changes_nothing() {
 }
 
 /// A gateway's empty 200s, and what else nobody understands: each costs a pause, and none a refresh token.
+/// token-failures: T23.
 #[tokio::test]
-async fn case_78_answers_that_nobody_understands_pause_and_bury_nothing() {
+async fn unknown_responses_delay_but_do_not_kill_the_credential() {
     let empty = Scripted::Answer {
         status: 200,
         headers: vec![],
@@ -113,7 +116,7 @@ async fn case_78_answers_that_nobody_understands_pause_and_bury_nothing() {
             for error in rig.drive(replica.get_at_once(5)).await {
                 let error = error.unwrap_err();
                 assert_eq!(
-                    (kind(&error), error.passes()),
+                    (kind(&error), error.is_transient()),
                     ("unavailable", true),
                     "{attempt}: {error}"
                 );
@@ -133,7 +136,7 @@ async fn case_78_answers_that_nobody_understands_pause_and_bury_nothing() {
 
 /// Without a name, which the RFC asks for, an error may come from whatever stands before the provider.
 #[tokio::test]
-async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
+async fn errors_without_a_code_are_transient_and_say_what_to_check() {
     for (status, body) in [
         (404, json!({})),
         (
@@ -148,7 +151,7 @@ async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
         let rig = Rig::expired(Knobs::rotating()).await;
         let error = refused(&rig, vec![Scripted::Status(status, body); 3]).await;
         assert_eq!(
-            (kind(&error), error.passes()),
+            (kind(&error), error.is_transient()),
             ("unavailable", true),
             "{status}: {error}"
         );
@@ -161,8 +164,9 @@ async fn refusals_without_a_name_pass_and_say_what_to_check_if_they_do_not() {
     }
 }
 
+/// token-failures: T30.
 #[tokio::test]
-async fn case_79_answers_are_read_whatever_they_are_written_in_and_call_themselves() {
+async fn token_responses_are_read_in_any_format() {
     for content in [
         Content::Form,
         Content::TextForm,
@@ -198,8 +202,9 @@ async fn case_79_answers_are_read_whatever_they_are_written_in_and_call_themselv
     }
 }
 
+/// token-failures: Kinds of refusal.
 #[tokio::test]
-async fn case_81_refusals_mean_what_the_rfc_says() {
+async fn errors_are_classified_by_the_rfc() {
     let error = |status, code: &str| {
         Scripted::Status(status, json!({ "error": code, "error_description": "no" }))
     };
@@ -227,7 +232,7 @@ async fn case_81_refusals_mean_what_the_rfc_says() {
         let rig = Rig::expired(Knobs::rotating()).await;
         let error = refused(&rig, vec![answer.clone(); calls]).await;
         assert_eq!(
-            (kind(&error), error.passes()),
+            (kind(&error), error.is_transient()),
             (expected, expected == "unavailable"),
             "{answer:?}: {error}"
         );
@@ -242,9 +247,9 @@ async fn case_81_refusals_mean_what_the_rfc_says() {
 
 /// The provider refuses who comes while another one's refresh of the same token is under way. The second process has
 /// nothing but another try: it cannot see what the first one saves.
+/// token-failures: T17.
 #[tokio::test]
-async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_expired_token_is_not()
- {
+async fn salesforce_parallel_refresh_errors_are_retried() {
     let knobs = Knobs {
         concurrent_refresh_fails: true,
         omit_refresh_token: true,
@@ -288,8 +293,9 @@ async fn case_82_salesforces_expired_authorization_code_is_tried_again_and_its_e
     assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
 }
 
+/// token-failures: T54.
 #[tokio::test]
-async fn case_83_microsoft_asks_for_the_user_and_its_number_is_told_but_decides_nothing() {
+async fn microsoft_error_numbers_are_shown_but_decide_nothing() {
     for number in ["50076", "50079", "53003", "1234567"] {
         let mut rig = Rig::expired(Knobs::default()).await;
         rig.definition = rig.definition.clone().profile("microsoft");
@@ -334,8 +340,9 @@ impl Resolve for Shared {
     }
 }
 
+/// token-failures: T25.
 #[tokio::test]
-async fn case_85_a_name_that_is_not_found_at_first_is_one_refresh_within_the_budget() {
+async fn a_transient_dns_error_costs_one_refresh() {
     let mut rig = Rig::expired(Knobs::rotating()).await;
     let addr = rig.provider.addr();
     rig.definition = rig
@@ -372,8 +379,9 @@ async fn case_85_a_name_that_is_not_found_at_first_is_one_refresh_within_the_bud
     );
 }
 
+/// token-failures: T56.
 #[tokio::test]
-async fn case_86_a_token_endpoint_that_redirects_is_an_error_and_the_secret_goes_nowhere_else() {
+async fn a_redirecting_token_endpoint_gets_no_secret() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let elsewhere = Provider::start(ProviderConfig::default()).await.unwrap();
     let error = refused(&rig, [Scripted::Redirect(elsewhere.token_url())]).await;
@@ -382,8 +390,9 @@ async fn case_86_a_token_endpoint_that_redirects_is_an_error_and_the_secret_goes
     assert!(elsewhere.log().is_empty());
 }
 
+/// token-failures: T34.
 #[tokio::test]
-async fn case_87_scopes_are_sent_to_those_who_need_them_and_to_nobody_else() {
+async fn scopes_are_sent_only_where_the_profile_says() {
     let granted = "openid offline_access User.Read";
     for (profile, scope) in [
         ("microsoft", Some(granted)),
@@ -413,8 +422,9 @@ async fn case_87_scopes_are_sent_to_those_who_need_them_and_to_nobody_else() {
     }
 }
 
+/// token-failures: Provider profiles.
 #[tokio::test]
-async fn case_89_extra_parameters_come_once_and_take_the_place_of_none_of_ours() {
+async fn extra_parameters_override_no_standard_ones() {
     let extra =
         json!({ "format": "json", "resource": "https://api.example.com/", "audience": "a b" });
     let mut wrong = json!({ "grant_type": "password", "refresh_token": "x", "client_secret": "x", "client_id": "x" });
@@ -448,8 +458,9 @@ async fn case_89_extra_parameters_come_once_and_take_the_place_of_none_of_ours()
 }
 
 /// A provider that forgives nothing has spent the old refresh token by then: the answer is all that is left.
+/// token-failures: T37.
 #[tokio::test]
-async fn case_90_a_token_of_any_type_is_saved_and_sent_and_unknown_types_are_warned_of_once() {
+async fn an_unknown_token_type_is_used_with_one_warning() {
     for (token_type, warnings) in [
         (Some("Bearer"), 0),
         (Some("bearer"), 0),
@@ -521,8 +532,9 @@ async fn an_answer_with_tokens_is_saved_whatever_else_it_says() {
 }
 
 /// What the query holds is seen in no log and no error, of those that work and those that do not.
+/// token-failures: Provider profiles.
 #[tokio::test]
-async fn case_92_parameters_go_as_json_or_as_a_query_and_the_address_is_shown_without_them() {
+async fn parameters_can_be_sent_as_json_or_query() {
     for (name, body) in [("json", BodyFormat::Json), ("query", BodyFormat::Query)] {
         let capture = Capture::begin();
         let mut rig = Rig::expired(Knobs {

@@ -111,7 +111,7 @@ fn status_of(error: &Error) -> Option<u16> {
 }
 
 #[tokio::test]
-async fn what_only_reads_goes_on_elsewhere_without_the_token_and_for_good() {
+async fn a_get_is_redirected_to_another_origin_without_the_token() {
     let hosts = Hosts::new().await;
     let chains: [(&[&str], usize); 5] = [
         (&["A/start", "B/one"], 1),
@@ -174,7 +174,7 @@ async fn what_changes_something_is_not_sent_elsewhere() {
                 hosts.chain(status, chain).await;
                 let error = hosts.request(&method).send().await.unwrap_err();
                 assert!(
-                    !error.passes() && error.to_string().contains(&hosts.other.uri()),
+                    !error.is_transient() && error.to_string().contains(&hosts.other.uri()),
                     "{what}: {error}"
                 );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");
@@ -187,7 +187,7 @@ async fn what_changes_something_is_not_sent_elsewhere() {
 
 /// 303 says that it was done: its outcome may be read anywhere, by a GET with nothing of the request.
 #[tokio::test]
-async fn the_outcome_of_what_was_done_is_read_elsewhere_without_the_token() {
+async fn after_a_303_the_result_is_read_elsewhere_without_the_token() {
     let hosts = Hosts::new().await;
     for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
         for chain in [
@@ -228,7 +228,7 @@ async fn within_the_api_a_redirect_takes_along_what_it_says() {
                 // Whether it was done is not known: a GET must not make it look so, nor another one do it twice.
                 let error = result.unwrap_err();
                 assert_eq!(
-                    (status_of(&error), error.passes(), api.len()),
+                    (status_of(&error), error.is_transient(), api.len()),
                     (Some(status), false, 1),
                     "{what}: {error}"
                 );

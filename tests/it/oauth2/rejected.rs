@@ -52,8 +52,9 @@ impl Rig {
     }
 }
 
+/// token-failures: T38.
 #[tokio::test]
-async fn case_22_a_rejected_token_costs_one_refresh_and_one_resend_and_the_second_answer_counts() {
+async fn a_rejected_token_costs_one_refresh_and_one_resend() {
     for mode in [Mode::On401, Mode::Expiry] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
@@ -72,14 +73,18 @@ async fn case_22_a_rejected_token_costs_one_refresh_and_one_resend_and_the_secon
     }
 }
 
+/// token-failures: T38.
 #[tokio::test]
-async fn case_23_a_second_401_is_the_answer_and_the_fresh_token_is_kept() {
+async fn a_second_401_is_returned_and_the_new_token_kept() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([invalid_token(), invalid_token()]);
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    assert!(!error.passes(), "the message must not come again for this");
+    assert!(
+        !error.is_transient(),
+        "the message must not come again for this"
+    );
     assert_eq!(
         (rig.provider.refreshes(), rig.statuses()),
         (1, vec![401, 401])
@@ -94,8 +99,9 @@ async fn case_23_a_second_401_is_the_answer_and_the_fresh_token_is_kept() {
     assert_eq!((rig.provider.refreshes(), rig.account.oauth()), (1, fresh));
 }
 
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_more() {
+async fn an_api_that_rejects_every_token_costs_few_refreshes() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -115,9 +121,9 @@ async fn case_24_an_api_that_rejects_every_token_costs_a_few_refreshes_and_no_mo
 }
 
 /// Others begin while a new token is being saved, which is in the configuration already.
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_it_before_it_is_saved()
- {
+async fn parallel_rejections_before_the_save_cost_few_refreshes() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -145,8 +151,9 @@ async fn case_24_an_api_that_rejects_every_token_costs_no_more_when_others_see_i
 }
 
 /// The tokens are not fresh any more when they are rejected, but the API has never taken one of them.
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_an_api_that_rejects_every_token_slowly_costs_no_more() {
+async fn slow_rejections_of_every_token_cost_few_refreshes() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
@@ -162,9 +169,9 @@ async fn case_24_an_api_that_rejects_every_token_slowly_costs_no_more() {
 }
 
 /// Some APIs answer 401 to a request that the user has no right to, whatever token it has.
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_costs_a_few_refreshes()
-{
+async fn a_request_that_is_always_rejected_costs_few_refreshes() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     for _ in 0..50 {
@@ -188,8 +195,9 @@ async fn case_24_a_request_that_is_always_rejected_among_others_that_are_not_cos
     assert_eq!(rig.provider.refreshes(), refreshes + 1);
 }
 
+/// token-failures: T39.
 #[tokio::test]
-async fn case_24_tokens_that_end_soon_after_they_were_accepted_are_refreshed_each_time() {
+async fn short_lived_tokens_are_refreshed_each_time() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     for refreshes in 1..=10 {
@@ -199,8 +207,9 @@ async fn case_24_tokens_that_end_soon_after_they_were_accepted_are_refreshed_eac
     }
 }
 
+/// token-failures: T16.
 #[tokio::test]
-async fn case_25_a_401_for_a_token_that_was_replaced_meanwhile_is_sent_again_without_a_refresh() {
+async fn a_401_for_an_outdated_token_is_resent_without_a_refresh() {
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider
         .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
@@ -225,8 +234,9 @@ async fn case_25_a_401_for_a_token_that_was_replaced_meanwhile_is_sent_again_wit
     assert_eq!(third, fourth);
 }
 
+/// token-failures: T42.
 #[tokio::test]
-async fn case_26_a_401_for_want_of_scope_names_the_scope_and_refreshes_nothing() {
+async fn insufficient_scope_costs_no_refresh_and_names_the_scope() {
     let challenge =
         r#"Bearer realm="files", error="insufficient_scope", scope="files.read files.write""#;
     let rig = Rig::new(Knobs::rotating()).await;
@@ -240,15 +250,16 @@ async fn case_26_a_401_for_want_of_scope_names_the_scope_and_refreshes_nothing()
         };
         assert_eq!(scope.as_deref(), Some("files.read files.write"));
         assert!(
-            error.to_string().contains("files.write") && !error.passes(),
+            error.to_string().contains("files.write") && !error.is_transient(),
             "{error}"
         );
     }
     rig.assert_nothing_spent(challenge);
 }
 
+/// token-failures: T42.
 #[tokio::test]
-async fn case_27_a_403_never_costs_a_refresh() {
+async fn a_403_never_costs_a_refresh() {
     let answers = [
         Scripted::Status(403, json!({ "error": "forbidden" })),
         challenged(403, r#"Bearer realm="api""#),
@@ -276,8 +287,9 @@ async fn case_27_a_403_never_costs_a_refresh() {
     }
 }
 
+/// token-failures: T41.
 #[tokio::test]
-async fn case_28_a_401_for_an_invalid_request_costs_no_refresh() {
+async fn a_401_for_an_invalid_request_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([challenged(
         401,
@@ -289,8 +301,9 @@ async fn case_28_a_401_for_an_invalid_request_costs_no_refresh() {
     rig.assert_nothing_spent("invalid_request");
 }
 
+/// token-failures: T41.
 #[tokio::test]
-async fn case_30_of_several_challenges_the_one_for_bearer_tokens_counts() {
+async fn the_bearer_challenge_counts_among_several() {
     let expired: [&[&str]; 6] = [
         &[r#"Basic realm="old clients", Bearer error="invalid_token""#],
         &[r#"Bearer realm="api", error="invalid_token", Basic realm="x""#],
@@ -334,8 +347,9 @@ async fn case_30_of_several_challenges_the_one_for_bearer_tokens_counts() {
     }
 }
 
+/// token-failures: T43.
 #[tokio::test]
-async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_that_status() {
+async fn only_what_the_profile_calls_expired_is_refreshed() {
     let soap = "<error><exceptionCode>InvalidSessionId</exceptionCode></error>";
     let marketo = json!({ "success": false, "errors": [{ "code": "602", "message": "Access token expired" }] });
     let own = |rule: Value| Profile::from_json(&json!({ "expired": [rule] }).to_string()).unwrap();
@@ -415,8 +429,9 @@ async fn case_31_what_a_profile_calls_expired_is_refreshed_and_nothing_else_of_t
     }
 }
 
+/// token-failures: T41.
 #[tokio::test]
-async fn case_32_a_401_that_a_profile_says_is_not_about_the_token_costs_no_refresh() {
+async fn a_401_that_the_profile_excludes_costs_no_refresh() {
     let body = json!([{ "errorCode": "INVALID_AUTH", "message": "This Connected App is not attached to the org" }]);
     let mut rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([
@@ -441,8 +456,9 @@ async fn case_32_a_401_that_a_profile_says_is_not_about_the_token_costs_no_refre
 
 /// The caller has its request still: nothing was taken from it. That the message is in the error event, and so with the
 /// user, is shown by the process tests.
+/// token-failures: T28.
 #[tokio::test]
-async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_not_sent_again() {
+async fn a_refused_refresh_after_a_401_is_not_repeated() {
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider.revoke_all();
     let replica = rig.replica();
@@ -456,7 +472,7 @@ async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_no
         matches!(&error, Error::ReauthRequired(reason) if reason.contains("invalid_grant")),
         "{error}"
     );
-    assert!(!error.passes());
+    assert!(!error.is_transient());
     assert_eq!(rig.statuses(), [401]);
     assert_eq!(rig.provider.api_calls()[0].body, body.to_string());
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 0));
@@ -475,8 +491,9 @@ async fn case_34_a_refused_refresh_token_after_a_401_asks_for_the_user_and_is_no
     );
 }
 
+/// token-failures: T47.
 #[tokio::test]
-async fn case_35_a_request_follows_the_instance_to_where_the_refresh_says_it_is() {
+async fn a_request_follows_the_base_url_of_the_refresh() {
     for absolute in [false, true] {
         let mut rig = Rig::new(Knobs::rotating()).await;
         let moved = Provider::start(ProviderConfig::default()).await.unwrap();
@@ -526,8 +543,9 @@ async fn case_35_a_request_follows_the_instance_to_where_the_refresh_says_it_is(
     }
 }
 
+/// token-failures: T44.
 #[tokio::test]
-async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejected() {
+async fn a_token_rejected_before_its_expiry_is_refreshed() {
     for mode in [Mode::On401, Mode::Expiry] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
@@ -542,8 +560,9 @@ async fn case_37_a_token_that_is_valid_by_its_time_is_refreshed_when_it_is_rejec
     }
 }
 
+/// token-failures: T28.
 #[tokio::test]
-async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
+async fn a_failed_platform_secret_needs_the_user() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));
     rig.account
@@ -557,9 +576,9 @@ async fn f28_a_secret_that_the_platform_marks_as_failed_asks_for_the_user() {
     assert!(rig.provider.api_calls().is_empty());
 }
 
+/// token-failures: Secrets of the platform.
 #[tokio::test]
-async fn case_38_a_rejected_secret_is_read_again_and_refreshed_by_the_platform_only_if_it_is_the_same()
- {
+async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
     // Somebody else has had it refreshed meanwhile.
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));

@@ -50,8 +50,9 @@ async fn meanwhile<F: Future<Output: Debug>>(
     }
 }
 
+/// token-failures: T1.
 #[tokio::test]
-async fn case_61_two_replicas_whose_token_expires_refresh_once() {
+async fn two_replicas_with_an_expired_token_refresh_once() {
     let broker = Broker::start().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let (one, other) = (broker.replica(&rig), broker.replica(&rig));
@@ -67,8 +68,9 @@ async fn case_61_two_replicas_whose_token_expires_refresh_once() {
     assert!(is_healthy(&rig));
 }
 
+/// token-failures: T6.
 #[tokio::test]
-async fn case_62_a_replica_that_waited_for_another_one_uses_its_token() {
+async fn a_waiting_replica_uses_the_other_ones_token() {
     let broker = Broker::start().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let (one, (other, lock)) = (broker.replica(&rig), broker.watched_replica(&rig));
@@ -89,8 +91,9 @@ async fn case_62_a_replica_that_waited_for_another_one_uses_its_token() {
     );
 }
 
+/// token-failures: T2.
 #[tokio::test]
-async fn case_63_without_the_lock_a_token_that_does_not_rotate_is_refreshed() {
+async fn without_the_lock_a_static_refresh_token_is_used() {
     let broker = Broker::start().await;
     let rig = Rig::expired(Knobs::default()).await;
     let (replica, lock) = broker.watched_replica(&rig);
@@ -102,8 +105,9 @@ async fn case_63_without_the_lock_a_token_that_does_not_rotate_is_refreshed() {
     assert_eq!(rig.provider.refreshes(), 2);
 }
 
+/// token-failures: T2.
 #[tokio::test]
-async fn case_63_without_the_lock_a_token_that_rotates_is_kept_for_later() {
+async fn without_the_lock_a_rotating_token_is_not_spent() {
     let broker = Broker::start().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let (replica, lock) = broker.watched_replica(&rig);
@@ -113,7 +117,7 @@ async fn case_63_without_the_lock_a_token_that_rotates_is_kept_for_later() {
         rig.provider.expire_access_tokens();
         let error = replica.get().await.unwrap_err();
         assert!(
-            error.passes() && error.to_string().contains("no connection to the broker"),
+            error.is_transient() && error.to_string().contains("no connection to the broker"),
             "{error}"
         );
         assert_eq!(rig.provider.refreshes(), refreshes);
@@ -125,8 +129,9 @@ async fn case_63_without_the_lock_a_token_that_rotates_is_kept_for_later() {
     }
 }
 
+/// token-failures: T4.
 #[tokio::test]
-async fn case_64_a_replica_that_lost_the_lock_while_it_stalled_sends_nothing() {
+async fn a_stalled_replica_without_its_lock_sends_nothing() {
     let broker = Broker::emulated().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let ((one, lock), other) = (broker.watched_replica(&rig), broker.replica(&rig));
@@ -147,7 +152,7 @@ async fn case_64_a_replica_that_lost_the_lock_while_it_stalled_sends_nothing() {
     rig.account.gate.0.add_permits(1);
     let error = stalled.await.unwrap_err();
     assert!(
-        error.passes() && error.to_string().contains("the lock was lost"),
+        error.is_transient() && error.to_string().contains("the lock was lost"),
         "{error}"
     );
     assert_eq!(rig.provider.token_calls().len(), 1);
@@ -160,8 +165,9 @@ async fn case_64_a_replica_that_lost_the_lock_while_it_stalled_sends_nothing() {
     );
 }
 
+/// token-failures: T5.
 #[tokio::test]
-async fn case_66_who_gives_back_a_lock_that_it_lost_takes_it_from_nobody() {
+async fn releasing_a_lost_lock_does_not_release_another() {
     let broker = Broker::emulated().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let ((one, lock), other) = (broker.watched_replica(&rig), broker.replica(&rig));
@@ -188,8 +194,9 @@ async fn case_66_who_gives_back_a_lock_that_it_lost_takes_it_from_nobody() {
     assert!(broker.is_free(&rig).await);
 }
 
+/// token-failures: T1.
 #[tokio::test]
-async fn case_67_a_token_that_another_replica_spent_is_replaced_by_what_that_one_saves() {
+async fn a_token_spent_elsewhere_is_replaced_by_the_saved_one() {
     // Each of them finds the same token before either has spent it, and there is no lock.
     let rig = Rig::expired(Knobs {
         kill_family_on_reuse: false,
@@ -222,8 +229,9 @@ async fn case_67_a_token_that_another_replica_spent_is_replaced_by_what_that_one
     assert!(is_healthy(&rig));
 }
 
+/// token-failures: T1.
 #[tokio::test]
-async fn case_67_what_another_replica_saved_long_ago_is_refreshed_when_it_is_rejected_too() {
+async fn a_rejected_token_of_another_replica_is_refreshed() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let (idle, busy) = (rig.replica(), rig.replica());
     busy.get().await.unwrap();
@@ -243,8 +251,9 @@ async fn case_67_what_another_replica_saved_long_ago_is_refreshed_when_it_is_rej
     assert_eq!((rig.statuses().len(), rig.provider.refreshes()), (8, 3));
 }
 
+/// token-failures: T28.
 #[tokio::test]
-async fn case_69_a_dead_token_is_not_sent_again_as_long_as_it_is_the_stored_one() {
+async fn a_dead_refresh_token_is_not_sent_again_while_stored() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.provider.revoke_all();
     let replica = rig.replica();
@@ -264,8 +273,9 @@ async fn case_69_a_dead_token_is_not_sent_again_as_long_as_it_is_the_stored_one(
     assert_eq!(rig.provider.token_calls().len(), 2);
 }
 
+/// token-failures: T28.
 #[tokio::test]
-async fn case_70_replicas_whose_token_is_dead_recover_when_the_user_connects_again() {
+async fn replicas_recover_when_the_user_connects_again() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.provider.revoke_all();
     let replicas = [rig.replica(), rig.replica()];
@@ -286,8 +296,9 @@ async fn case_70_replicas_whose_token_is_dead_recover_when_the_user_connects_aga
     );
 }
 
+/// token-failures: T13.
 #[tokio::test]
-async fn case_18_a_credential_that_was_disconnected_is_not_refreshed_any_more() {
+async fn a_disconnected_credential_is_not_refreshed() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
     rig.account.set(json!({ "oauth": null }));
@@ -302,8 +313,9 @@ async fn case_18_a_credential_that_was_disconnected_is_not_refreshed_any_more() 
 
 /// To another organisation at another address, say: the new tokens are used there, and nothing of them goes to the old
 /// one, nor the other way round.
+/// token-failures: T28.
 #[tokio::test]
-async fn case_70_a_credential_that_is_connected_again_elsewhere_is_used_there() {
+async fn a_reconnected_credential_is_adopted() {
     for expired in [false, true] {
         let mut rig = Rig::new(Knobs::rotating()).await;
         let elsewhere = Provider::start(ProviderConfig::default()).await.unwrap();
@@ -340,8 +352,9 @@ async fn case_70_a_credential_that_is_connected_again_elsewhere_is_used_there() 
 
 /// There is no time to live that could be too short: that those who wait do so for longer than a holder can take is
 /// asserted where the code is compiled. Here an exchange takes longer than its limit and is tried again.
+/// token-failures: T4.
 #[tokio::test]
-async fn case_71_the_lock_is_held_however_long_the_exchange_takes() {
+async fn the_lock_is_held_during_a_long_exchange() {
     let broker = Broker::start().await;
     let rig = Rig::expired(with_grace()).await;
     let (one, (other, lock)) = (broker.replica(&rig), broker.watched_replica(&rig));
@@ -368,8 +381,9 @@ async fn case_71_the_lock_is_held_however_long_the_exchange_takes() {
     assert!(is_healthy(&rig));
 }
 
+/// token-failures: T1.
 #[tokio::test]
-async fn case_73_without_a_lock_both_of_two_that_race_stay_connected_within_the_grace_period() {
+async fn two_racing_replicas_stay_connected_within_the_grace_period() {
     let rig = Rig::expired(with_grace()).await;
     let (one, other) = (rig.replica(), rig.replica());
     let hold = rig.provider.hold_token_calls();
@@ -405,9 +419,9 @@ async fn killed_before_it_could_save(rig: &Rig) {
     );
 }
 
+/// token-failures: T8.
 #[tokio::test]
-async fn case_74_after_a_crash_before_the_saving_the_next_replica_refreshes_within_the_grace_period()
- {
+async fn after_a_crash_the_next_replica_refreshes_in_the_grace_period() {
     let rig = Rig::expired(with_grace()).await;
     killed_before_it_could_save(&rig).await;
     let other = rig.replica();
@@ -417,8 +431,9 @@ async fn case_74_after_a_crash_before_the_saving_the_next_replica_refreshes_with
     assert!(is_healthy(&rig));
 }
 
+/// token-failures: T8.
 #[tokio::test]
-async fn case_74_after_the_grace_period_the_user_is_told_what_may_have_happened() {
+async fn after_the_grace_period_the_error_names_the_causes() {
     let rig = Rig::expired(with_grace()).await;
     killed_before_it_could_save(&rig).await;
     rig.clock.advance(GRACE).await;
@@ -429,8 +444,9 @@ async fn case_74_after_the_grace_period_the_user_is_told_what_may_have_happened(
     );
 }
 
+/// token-failures: T8.
 #[tokio::test]
-async fn case_74_a_replica_whose_own_answer_was_lost_says_that_the_outcome_is_unknown() {
+async fn a_replica_that_lost_the_response_reports_outcome_unknown() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.provider.script_token([Scripted::DropAfterCommit]);
     let error = rig.drive(rig.replica().get()).await.unwrap_err();

@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use sailor::{
     descriptor::Descriptor,
     oauth2::{
-        AuthorizedClient, Mode, OAuth2, RefreshLock, Session, Store, StoreError, Tools, Trouble,
+        AuthorizedClient, CredentialStore, CredentialWarning, Mode, OAuth2, RefreshLock, Session,
+        SessionConfig, StoreError,
     },
 };
 use serde_json::{Map, Value, json};
@@ -237,7 +238,7 @@ pub struct ReplicaStore {
     account: Arc<Account>,
     config: Mutex<Arc<Value>>,
     /// What the user was told of.
-    pub reports: Mutex<Vec<Trouble>>,
+    pub reports: Mutex<Vec<CredentialWarning>>,
 }
 
 impl ReplicaStore {
@@ -250,7 +251,7 @@ impl ReplicaStore {
     }
 }
 
-impl Store for ReplicaStore {
+impl CredentialStore for ReplicaStore {
     fn config(&self) -> Arc<Value> {
         self.config.lock().unwrap().clone()
     }
@@ -318,7 +319,7 @@ impl Store for ReplicaStore {
             }
             account.take_time().await;
             match &mut *account.keys.lock().unwrap() {
-                // Not merged: this is the store that takes a payload for everything there is (O§1.0).
+                // Not merged: this is the store that takes a payload for everything there is (token-failures: Tokens on the platform).
                 Some(stored) => *stored = keys.clone().into(),
                 None => return Err(gone()),
             }
@@ -334,7 +335,7 @@ impl Store for ReplicaStore {
         self.account.changed.notify_waiters();
     }
 
-    fn report(&self, trouble: Trouble) -> BoxFuture<'_, ()> {
+    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
         self.reports.lock().unwrap().push(trouble);
         self.account.changed.notify_waiters();
         if *self.account.nobody_listens.lock().unwrap() {
@@ -463,7 +464,7 @@ impl Rig {
     }
 
     /// A process that uses this account, and these tools.
-    pub fn replica_using(&self, account: Arc<Account>, tools: Tools) -> Replica {
+    pub fn replica_using(&self, account: Arc<Account>, tools: SessionConfig) -> Replica {
         let descriptor: Descriptor = serde_json::from_value(self.descriptor.clone()).unwrap();
         let mut config = account.stored();
         if let Some(id) = &account.id {
@@ -481,13 +482,13 @@ impl Rig {
     }
 
     /// What a process has: clients, and the environment with the provider's one client.
-    pub fn tools(&self) -> Tools {
+    pub fn tools(&self) -> SessionConfig {
         let values = [
             self.provider.client_id().to_owned(),
             self.provider.client_secret().to_owned(),
             self.provider.url(),
         ];
-        Tools {
+        SessionConfig {
             direct: reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .build()

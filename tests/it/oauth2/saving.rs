@@ -2,12 +2,13 @@
 
 use super::rig::{Fault, Rig, text};
 use emulator::provider::{Kind, Knobs};
-use sailor::oauth2::{Error, Mode, OAuth2, Profile, Store};
+use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2, Profile};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// token-failures: T9.
 #[tokio::test]
-async fn case_12_the_request_is_sent_again_only_when_the_new_token_is_saved() {
+async fn the_request_is_resent_after_the_token_is_saved() {
     for mode in [Mode::On401, Mode::Expiry, Mode::EveryAccess] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
@@ -34,8 +35,9 @@ async fn case_12_the_request_is_sent_again_only_when_the_new_token_is_saved() {
     }
 }
 
+/// token-failures: T9.
 #[tokio::test]
-async fn case_13_a_saving_that_fails_twice_is_tried_again_before_the_request_goes_out() {
+async fn a_failed_save_is_retried_before_the_request_is_sent() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Fail, Fault::Fail]);
     let replica = rig.replica();
@@ -62,8 +64,9 @@ async fn case_13_a_saving_that_fails_twice_is_tried_again_before_the_request_goe
 }
 
 /// A saving that does not end is one that fails.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_13_a_saving_that_hangs_is_given_up_and_tried_again() {
+async fn a_hanging_save_times_out_and_is_retried() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Hang]);
     let replica = rig.replica();
@@ -73,9 +76,9 @@ async fn case_13_a_saving_that_hangs_is_given_up_and_tried_again() {
 }
 
 /// How the trouble looks as an error event is shown by the process tests.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_saved_when_that_works()
- {
+async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let old = text(&rig.account.oauth(), "refresh_token");
     *rig.account.down.lock().unwrap() = true;
@@ -116,8 +119,9 @@ async fn case_14_a_rotated_token_that_cannot_be_saved_is_reported_used_on_and_sa
 }
 
 /// Nothing is lost where nothing rotates: the refresh token that is stored is still the one that counts.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_14_an_access_token_that_cannot_be_saved_is_no_error_event() {
+async fn an_unsaved_access_token_is_no_error_event() {
     let rig = Rig::expired(Knobs::default()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -129,8 +133,9 @@ async fn case_14_an_access_token_that_cannot_be_saved_is_no_error_event() {
 /// The store is the platform's account, which has no files that could be torn. In their stead: one payload is the whole
 /// record, with tokens of one and the same answer, so that what a process which dies while it saves leaves behind is the
 /// previous record, and a provider with a grace period still takes it.
+/// token-failures: T10.
 #[tokio::test]
-async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_whole() {
+async fn a_crash_while_saving_keeps_the_previous_record() {
     let rig = Rig::expired(Knobs {
         grace: Duration::from_secs(30),
         ..Knobs::rotating()
@@ -160,9 +165,9 @@ async fn case_16_a_process_that_dies_while_it_saves_leaves_the_previous_record_w
 
 /// The platform has no versions: that the credential is gone shows when it is read and when it is saved, each time for a
 /// while.
+/// token-failures: T13.
 #[tokio::test]
-async fn case_18_a_credential_that_is_deleted_during_its_refresh_stays_deleted_and_the_new_token_is_revoked()
- {
+async fn a_credential_deleted_during_a_refresh_stays_deleted() {
     // Seen when it is read before the saving, and not before the saving itself.
     for held_at_saving in [false, true] {
         let mut rig = Rig::expired(Knobs::rotating()).await;
@@ -236,7 +241,7 @@ fn was_revoked(rig: &Rig) -> bool {
 
 /// As from a gateway while the platform's API is started anew.
 #[tokio::test]
-async fn a_404_at_saving_that_the_account_belies_revokes_nothing() {
+async fn a_404_for_an_existing_account_revokes_nothing() {
     for missing in [1, 2, 5] {
         let rig = revoking().await;
         rig.account.fail((0..missing).map(|_| Fault::Missing));
@@ -288,7 +293,7 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
 
 /// Whoever stops has no time to be sure.
 #[tokio::test]
-async fn a_process_that_stops_while_an_account_is_missing_revokes_nothing() {
+async fn a_stopping_process_revokes_nothing() {
     let rig = revoking().await;
     let replica = rig.replica();
     let held = rig.provider.hold_token_answers();
@@ -304,7 +309,7 @@ async fn a_process_that_stops_while_an_account_is_missing_revokes_nothing() {
 }
 
 #[tokio::test]
-async fn a_404_over_rest_is_no_loss_where_the_queue_has_taken_the_keys() {
+async fn a_404_does_not_revoke_keys_that_the_queue_has_taken() {
     let rig = revoking().await;
     rig.account
         .fail([Fault::Queued, Fault::Queued, Fault::Queued, Fault::Queued]);
@@ -329,7 +334,7 @@ async fn a_404_over_rest_is_no_loss_where_the_queue_has_taken_the_keys() {
 
 /// That the queue has taken them is not forgotten when the rest of the saving is given up.
 #[tokio::test]
-async fn keys_that_the_queue_took_are_not_revoked_after_a_saving_that_was_given_up() {
+async fn keys_in_the_queue_are_not_revoked_after_an_aborted_save() {
     let rig = revoking().await;
     rig.account.fail([Fault::QueuedOnly]);
     let replica = rig.replica();
@@ -346,7 +351,7 @@ async fn keys_that_the_queue_took_are_not_revoked_after_a_saving_that_was_given_
 }
 
 #[tokio::test]
-async fn a_report_that_nobody_takes_does_not_hold_up_a_stop() {
+async fn an_unpublished_report_does_not_block_a_stop() {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.nobody_listens.lock().unwrap() = true;
     rig.account.fail([Fault::Fail, Fault::Fail, Fault::Fail]);
@@ -362,7 +367,7 @@ async fn a_report_that_nobody_takes_does_not_hold_up_a_stop() {
 
 /// The same while it is read before a refresh: one 404, and one answer without credentials.
 #[tokio::test]
-async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {
+async fn a_missing_credential_counts_only_when_checks_agree() {
     for (before, reason) in [
         (None, "removed"),
         (Some(json!({})), "taken away"),
@@ -394,8 +399,9 @@ async fn a_look_that_finds_no_credential_is_believed_when_others_agree() {
     }
 }
 
+/// token-failures: T12.
 #[tokio::test]
-async fn case_19_what_the_user_has_connected_meanwhile_is_not_overwritten_but_used() {
+async fn a_reconnected_account_is_not_overwritten() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
     let held = rig.provider.hold_token_answers();
@@ -420,8 +426,9 @@ async fn case_19_what_the_user_has_connected_meanwhile_is_not_overwritten_but_us
 }
 
 /// The same where our own tokens wait in memory because they could not be saved.
+/// token-failures: T12.
 #[tokio::test]
-async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
+async fn a_reconnected_account_replaces_an_unsaved_token() {
     let rig = Rig::expired(Knobs::rotating()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -445,8 +452,9 @@ async fn case_19_an_unsaved_token_gives_way_to_what_the_user_has_connected() {
 }
 
 /// However often that happens, the store's token is known to be an old one.
+/// token-failures: T9.
 #[tokio::test]
-async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_twice() {
+async fn unsaved_refreshes_never_spend_a_token_twice() {
     let rig = Rig::new(Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()
@@ -469,9 +477,9 @@ async fn case_21_a_hundred_refreshes_that_cannot_be_saved_never_spend_a_token_tw
     assert_eq!((spent.len(), rig.account.savings()), (100, 0));
 }
 
+/// token-failures: T9.
 #[tokio::test]
-async fn case_21_without_an_account_to_save_to_the_run_goes_on_and_the_error_says_what_is_missing()
-{
+async fn without_an_account_the_error_says_what_is_missing() {
     let rig = Rig::expired(Knobs::rotating()).await;
     rig.account.fail([Fault::Nowhere]);
     let replica = rig.replica();

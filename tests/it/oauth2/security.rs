@@ -17,8 +17,9 @@ async fn elsewhere() -> Provider {
     Provider::start(ProviderConfig::default()).await.unwrap()
 }
 
+/// token-failures: T56.
 #[tokio::test]
-async fn case_100_an_address_of_another_origin_is_refused_before_a_token_is_used() {
+async fn a_request_to_another_origin_is_not_sent() {
     let elsewhere = elsewhere().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
@@ -35,7 +36,7 @@ async fn case_100_an_address_of_another_origin_is_refused_before_a_token_is_used
         "data:text/plain,x".to_owned(),
     ] {
         let error = replica.client().get(&address).send().await.unwrap_err();
-        assert!(matches!(error, Error::Refused(_)), "{address}: {error}");
+        assert!(matches!(error, Error::NotSent(_)), "{address}: {error}");
     }
     assert!(
         rig.provider
@@ -66,8 +67,9 @@ async fn case_100_an_address_of_another_origin_is_refused_before_a_token_is_used
     );
 }
 
+/// token-failures: T56.
 #[tokio::test]
-async fn case_100_an_origin_that_is_allowed_gets_the_token() {
+async fn an_allowed_origin_gets_the_token() {
     let mut rig = Rig::new(Knobs::default()).await;
     let other = format!("http://localhost:{}", rig.provider.addr().port());
     rig.definition = rig.definition.clone().allow_origin(&other);
@@ -85,8 +87,9 @@ async fn case_100_an_origin_that_is_allowed_gets_the_token() {
 }
 
 /// A secret of the platform's is read to see where its API is, but its token is not sent.
+/// token-failures: T56.
 #[tokio::test]
-async fn case_100_with_a_secret_of_the_platforms_another_origin_is_refused_too() {
+async fn a_platform_secret_is_not_sent_to_another_origin() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::default()).await);
     rig.account
         .set_secrets([Value::Object(rig.provider.issue())]);
@@ -98,7 +101,7 @@ async fn case_100_with_a_secret_of_the_platforms_another_origin_is_refused_too()
         .send()
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert!(
         elsewhere.log().is_empty()
             && !rig
@@ -122,8 +125,9 @@ async fn verify(rig: &Rig, base: &str, token: Value) -> anyhow::Result<Verified>
     rig.drive(harness.verify()).await
 }
 
+/// token-failures: T58.
 #[tokio::test]
-async fn case_104_verifying_a_valid_token_says_yes_and_spends_nothing() {
+async fn verifying_a_valid_token_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
     let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
@@ -134,8 +138,9 @@ async fn case_104_verifying_a_valid_token_says_yes_and_spends_nothing() {
     );
 }
 
+/// token-failures: T58.
 #[tokio::test]
-async fn case_104_credentials_that_are_refused_are_not_verified_and_the_reason_is_told() {
+async fn invalid_credentials_are_not_verified_with_the_reason() {
     // An expired token is none of them: it is refreshed.
     let rig = Rig::stale(Knobs::rotating()).await;
     let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
@@ -174,8 +179,9 @@ async fn case_104_credentials_that_are_refused_are_not_verified_and_the_reason_i
     );
 }
 
+/// token-failures: T58.
 #[tokio::test]
-async fn case_104_trouble_on_the_way_is_an_error_and_no_verdict() {
+async fn a_network_error_is_no_verification_result() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api(vec![Scripted::DropBefore; 4]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
@@ -202,8 +208,9 @@ async fn case_104_trouble_on_the_way_is_an_error_and_no_verdict() {
 }
 
 /// Also F57. Two accounts, requests of both at once, and both expire again and again.
+/// token-failures: T57.
 #[tokio::test]
-async fn case_105_two_credentials_in_one_process_are_never_mixed() {
+async fn two_credentials_in_one_process_are_never_mixed() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let accounts = ["first", "second"].map(|name| {
         let account =
@@ -261,13 +268,14 @@ async fn case_105_two_credentials_in_one_process_are_never_mixed() {
     assert_eq!(rig.provider.refreshes(), 10);
 }
 
+/// token-failures: T39.
 #[tokio::test]
-async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_is_over() {
+async fn refreshing_resumes_after_the_pause_for_rejected_tokens() {
     let rig = Rig::new(Knobs::rotating()).await;
     let replica = rig.replica();
     let reject = |count| {
         rig.provider
-            .script_api(vec![Scripted::Status(401, json!({})); count])
+            .script_api(vec![Scripted::Status(401, json!({})); count]);
     };
     let mut refreshes = 0;
     for _ in 0..10 {
@@ -296,7 +304,7 @@ async fn f39_refreshing_begins_again_when_the_pause_after_rejected_fresh_tokens_
 
 /// What authors see of it in their tests.
 #[tokio::test]
-async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
+async fn keys_saved_by_calls_are_visible_in_tests() {
     let provider = Provider::start(ProviderConfig {
         knobs: Knobs::rotating(),
         ..ProviderConfig::default()
@@ -334,8 +342,9 @@ async fn given_calls_in_a_test_then_the_keys_that_they_save_can_be_looked_at() {
     );
 }
 
+/// token-failures: T48.
 #[tokio::test]
-async fn f48_a_challenge_for_claims_asks_for_the_user_with_them_and_costs_no_refresh() {
+async fn a_claims_challenge_needs_the_user_and_costs_no_refresh() {
     let rig = Rig::new(Knobs::rotating()).await;
     let claims = "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZX19fQ==";
     let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{claims}""#);
@@ -360,8 +369,9 @@ async fn f48_a_challenge_for_claims_asks_for_the_user_with_them_and_costs_no_ref
 }
 
 /// And what the other host says about a request without a token says nothing of the token.
+/// token-failures: T56.
 #[tokio::test]
-async fn f56_a_redirect_to_another_origin_does_not_take_the_token_with_it_and_costs_no_refresh() {
+async fn a_redirect_to_another_origin_drops_the_token() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     for status in [301, 302, 303, 307, 308] {
         let headers = vec![("location".to_owned(), format!("{}/me", elsewhere.api_url()))];
@@ -393,8 +403,9 @@ async fn f56_a_redirect_to_another_origin_does_not_take_the_token_with_it_and_co
     assert!(rig.provider.token_calls().is_empty());
 }
 
+/// token-failures: T56.
 #[tokio::test]
-async fn f56_a_redirect_within_the_origin_takes_the_token_with_it() {
+async fn a_redirect_within_the_origin_keeps_the_token() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider
         .script_api([Scripted::Redirect("/api/echo/moved".into())]);
@@ -406,8 +417,9 @@ async fn f56_a_redirect_within_the_origin_takes_the_token_with_it() {
 }
 
 /// Where a request that must not be done twice is redirected after it was done, nothing has it sent again.
+/// token-failures: T49.
 #[tokio::test]
-async fn f49_a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens_there() {
+async fn a_303_post_is_sent_once() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     let post = async |to: String| {
@@ -430,11 +442,11 @@ async fn f49_a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens
     assert!(
         matches!(
             error,
-            Error::NoAnswer {
+            Error::NoResponse {
                 repeatable: false,
                 ..
             }
-        ) && !error.passes(),
+        ) && !error.is_transient(),
         "{error}"
     );
     for status in [401, 429, 503] {
@@ -473,9 +485,9 @@ async fn f49_a_post_whose_outcome_stands_elsewhere_is_sent_once_whatever_happens
     assert_eq!(rig.statuses()[4..], [303, 200]);
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn f49_a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_where_the_token_may_go()
- {
+async fn a_307_post_is_resent_with_its_body_to_allowed_origins() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     let post = async |to: String| {
@@ -497,12 +509,13 @@ async fn f49_a_post_that_is_to_be_made_elsewhere_is_made_there_with_its_body_whe
     let error = post(format!("{}/echo/new", elsewhere.api_url()))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::NotSent(_)), "{error}");
     assert!(elsewhere.log().is_empty());
 }
 
+/// token-failures: T49.
 #[tokio::test]
-async fn f49_a_post_that_is_redirected_in_a_circle_comes_to_an_end() {
+async fn a_redirect_loop_ends() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider
         .script_api(vec![Scripted::Redirect("/api/echo/round".into()); 20]);
@@ -523,8 +536,9 @@ async fn f49_a_post_that_is_redirected_in_a_circle_comes_to_an_end() {
 }
 
 /// Clients take `Authorization` off when they are redirected, but no other header.
+/// token-failures: T56.
 #[tokio::test]
-async fn f56_a_token_in_a_header_of_its_own_follows_no_redirect() {
+async fn a_token_in_a_custom_header_follows_no_redirect() {
     let (elsewhere, mut rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let profile =
         json!({ "name": "own", "token_header": { "name": "x-acme-token", "scheme": "" } })
@@ -542,7 +556,7 @@ async fn f56_a_token_in_a_header_of_its_own_follows_no_redirect() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(
-        (error.status().unwrap().as_u16(), error.passes()),
+        (error.status().unwrap().as_u16(), error.is_transient()),
         (307, false),
         "{error}"
     );

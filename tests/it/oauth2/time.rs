@@ -16,8 +16,9 @@ fn refreshed_at(rig: &Rig) -> Vec<Instant> {
     calls.map(|entry| entry.at).collect()
 }
 
+/// token-failures: T50.
 #[tokio::test]
-async fn case_93_a_token_that_lives_shorter_than_the_margin_is_not_refreshed_with_every_request() {
+async fn a_lifetime_below_the_margin_does_not_refresh_every_request() {
     let knobs = Knobs {
         access_lifetime: Duration::from_secs(40),
         ..Knobs::rotating()
@@ -36,8 +37,9 @@ async fn case_93_a_token_that_lives_shorter_than_the_margin_is_not_refreshed_wit
 }
 
 /// An exchange has 15 s, so the slow one takes 12.
+/// token-failures: T52.
 #[tokio::test]
-async fn case_95_a_lifetime_counts_from_the_request_however_late_its_answer_comes() {
+async fn a_lifetime_counts_from_the_request() {
     let rig = Rig::expired(Knobs {
         access_lifetime: Duration::from_secs(60),
         ..Knobs::rotating()
@@ -61,8 +63,9 @@ async fn case_95_a_lifetime_counts_from_the_request_however_late_its_answer_come
 }
 
 /// Each with an account of its own, since who finds the other's token does not ask at all.
+/// token-failures: T50.
 #[tokio::test]
-async fn case_96_replicas_with_the_same_expiry_do_not_all_come_at_once() {
+async fn replicas_spread_their_early_refreshes() {
     const REPLICAS: usize = 50;
     let rig = Rig::expired(Knobs::default()).await;
     let replicas = (0..REPLICAS)

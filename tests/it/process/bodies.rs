@@ -21,7 +21,7 @@ impl Rig {
         let sealed = self
             .emulator
             .cipher()
-            .seal(body.to_string().into(), Encoding::Raw);
+            .encrypt(body.to_string().into(), Encoding::Raw);
         self.emulator.platform().set_object(id, sealed);
     }
 
@@ -75,7 +75,7 @@ async fn bodies_of_earlier_steps_that_nothing_reads_are_not_fetched() {
 }
 
 #[tokio::test]
-async fn references_are_handed_on_as_they_are_where_large_bodies_are_kept() {
+async fn references_are_passed_on_with_lightweight_messages() {
     let config = EmulatorConfig {
         lightweight: true,
         ..EmulatorConfig::default()
@@ -98,7 +98,7 @@ async fn references_are_handed_on_as_they_are_where_large_bodies_are_kept() {
 }
 
 #[tokio::test]
-async fn references_are_fetched_once_where_bodies_travel_with_their_messages() {
+async fn referenced_bodies_are_fetched_once_to_be_sent_inline() {
     let rig = Rig::passing_through(EmulatorConfig::default()).await;
     (0..20).for_each(|n| rig.keep(&format!("kept-{n}"), &json!({ "kept": n })));
     let component = rig.start();
@@ -148,7 +148,7 @@ async fn no_more_is_fetched_than_may_go_out() {
 }
 
 #[tokio::test]
-async fn a_body_of_an_earlier_step_that_is_too_large_to_go_out_is_not_read_on() {
+async fn an_earlier_body_too_large_to_send_is_not_read_further() {
     let rig = Rig::passing_through(EmulatorConfig::default()).await;
     let rig = rig.variable("ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT", "100000");
     rig.keep("kept-0", &json!({ "pad": "x".repeat(200_000) }));
@@ -205,8 +205,7 @@ async fn a_storage_that_is_away_for_seconds_makes_no_errors() {
 }
 
 #[tokio::test]
-async fn given_a_variable_that_counts_the_tries_then_a_storage_that_is_away_is_an_error_after_them()
-{
+async fn with_a_retry_variable_unavailable_storage_is_an_error() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("REQUEST_MAX_RETRY", "1");
@@ -224,7 +223,7 @@ async fn given_a_variable_that_counts_the_tries_then_a_storage_that_is_away_is_a
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_an_error_that_names_limit_and_setting() {
+async fn a_body_over_the_limit_is_an_error_that_names_the_setting() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", "100000");
@@ -277,7 +276,7 @@ async fn a_compressed_body_that_is_larger_than_it_looks_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_configuration_beyond_its_limit_ends_the_start_with_limit_and_setting() {
+async fn a_configuration_over_the_limit_fails_the_start() {
     let step = Step {
         config: json!({ "a": "x".repeat(200_000) }),
         ..Step::default()
@@ -322,7 +321,7 @@ async fn a_platform_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_stop_while_the_platform_is_away_ends_the_start_at_once_and_is_no_error() {
+async fn stopping_while_the_platform_is_unavailable_is_no_error() {
     let rig = Rig::with_prefetch(1).await;
     rig.emulator
         .platform()
@@ -343,7 +342,7 @@ async fn a_stop_while_the_platform_is_away_ends_the_start_at_once_and_is_no_erro
 }
 
 #[tokio::test]
-async fn attachments_go_out_as_they_came_in_and_a_wrong_one_fails_nothing() {
+async fn attachments_pass_through_unchanged() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
     let odd = [

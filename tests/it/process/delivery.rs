@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn given_an_emit_that_nobody_awaits_then_the_message_waits_for_its_confirmation() {
+async fn an_unawaited_emit_delays_the_acknowledgement() {
     let rig = Rig::with_prefetch(1).await;
     let delay = Duration::from_millis(300);
     rig.emulator.broker().delay_confirms(delay);
@@ -20,8 +20,7 @@ async fn given_an_emit_that_nobody_awaits_then_the_message_waits_for_its_confirm
 }
 
 #[tokio::test]
-async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_the_message_waits_for_its_confirmation()
- {
+async fn a_rate_limited_unawaited_emit_delays_the_acknowledgement() {
     let rig = Rig::with_prefetch(1).await;
     let rig = rig
         .variable("ELASTICIO_DATA_RATE_LIMIT", "1")
@@ -41,7 +40,7 @@ async fn given_an_emit_that_the_rate_limit_holds_up_past_the_modules_end_then_th
 }
 
 #[tokio::test]
-async fn given_a_panic_then_it_is_an_error_event_and_the_process_lives() {
+async fn a_panic_becomes_an_error_event() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
     rig.send(json!([["panic", "out of its mind"]]));
@@ -69,7 +68,7 @@ async fn given_a_panic_then_it_is_an_error_event_and_the_process_lives() {
 }
 
 #[tokio::test]
-async fn given_messages_without_an_id_then_they_are_worked_on_and_acknowledged() {
+async fn messages_without_an_id_are_acknowledged() {
     let rig = Rig::with_prefetch(2).await;
     let _component = rig.start();
     for _ in 0..3 {
@@ -87,7 +86,7 @@ async fn given_messages_without_an_id_then_they_are_worked_on_and_acknowledged()
 }
 
 #[tokio::test]
-async fn given_a_fan_out_then_every_message_has_an_id_of_its_own() {
+async fn fanned_out_messages_have_ids_of_their_own() {
     let rig = Rig::with_prefetch(1).await;
     let _component = rig.start();
     rig.send(json!([["many", 12]]));
@@ -98,8 +97,7 @@ async fn given_a_fan_out_then_every_message_has_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn given_new_keys_then_every_way_has_them_before_the_message_is_done_and_the_next_message_sees_them()
- {
+async fn the_next_message_sees_new_keys() {
     let step = Step {
         config: json!({ "_account": "acc", "oauth": { "access_token": "old" } }),
         ..Step::default()
@@ -129,7 +127,7 @@ async fn given_new_keys_then_every_way_has_them_before_the_message_is_done_and_t
 }
 
 #[tokio::test]
-async fn given_nowhere_to_save_keys_then_the_error_says_so() {
+async fn keys_without_an_account_are_an_error() {
     let rig = Rig::with_prefetch(1).await;
     let _component = rig.start();
     rig.send(json!([["updateKeys", { "oauth": {} }]]));
@@ -144,7 +142,7 @@ async fn given_nowhere_to_save_keys_then_the_error_says_so() {
 }
 
 #[tokio::test]
-async fn given_a_rebound_then_the_message_comes_back_as_it_was_and_is_done() {
+async fn a_rebound_message_comes_back_unchanged() {
     let config = EmulatorConfig {
         rebound_speed_up: 1_000,
         ..EmulatorConfig::default()
@@ -178,7 +176,7 @@ async fn given_a_rebound_then_the_message_comes_back_as_it_was_and_is_done() {
 }
 
 #[tokio::test]
-async fn given_a_rebound_that_no_queue_takes_then_it_is_reported_once_and_the_message_rejected() {
+async fn an_unroutable_rebound_is_reported_once_and_rejected() {
     let rig = Rig::with_prefetch(1).await;
     let rig = rig
         .variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where")
@@ -203,8 +201,7 @@ async fn given_a_rebound_that_no_queue_takes_then_it_is_reported_once_and_the_me
 }
 
 #[tokio::test]
-async fn given_a_rebound_past_its_limit_that_cannot_be_reported_then_the_message_is_not_acknowledged()
- {
+async fn an_unreported_rebound_limit_does_not_acknowledge() {
     let rig = Rig::with_prefetch(1).await;
     let rig = rig
         .variable("ELASTICIO_REBOUND_LIMIT", "1")
@@ -226,7 +223,7 @@ async fn given_a_rebound_past_its_limit_that_cannot_be_reported_then_the_message
 }
 
 #[tokio::test]
-async fn given_keys_that_the_platform_refuses_then_what_it_says_is_not_logged() {
+async fn the_platforms_rejection_of_keys_is_not_logged() {
     let step = Step {
         config: json!({ "_account": "acc" }),
         ..Step::default()
@@ -254,7 +251,7 @@ async fn given_keys_that_the_platform_refuses_then_what_it_says_is_not_logged() 
 }
 
 #[tokio::test]
-async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_ways() {
+async fn lightweight_bodies_go_through_object_storage() {
     let config = EmulatorConfig {
         lightweight: true,
         ..EmulatorConfig::default()
@@ -266,7 +263,7 @@ async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_w
     let sealed = rig
         .emulator
         .cipher()
-        .seal(script.to_string().into(), sailor::protocol::Encoding::Raw);
+        .encrypt(script.to_string().into(), sailor::protocol::Encoding::Raw);
     rig.emulator.platform().set_object("kept", sealed);
     let _component = rig.start();
     rig.emulator.send(
@@ -282,7 +279,7 @@ async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_w
     let kept = rig
         .emulator
         .cipher()
-        .open(&kept, sailor::protocol::Encoding::Raw)
+        .decrypt(&kept, sailor::protocol::Encoding::Raw)
         .unwrap();
     assert_eq!(
         serde_json::from_slice::<Value>(&kept).unwrap(),
@@ -291,7 +288,7 @@ async fn given_lightweight_messages_then_bodies_go_through_object_storage_both_w
 }
 
 #[tokio::test]
-async fn given_the_loudest_log_then_no_secret_and_no_content_stands_in_it() {
+async fn trace_logs_contain_no_secrets_and_no_contents() {
     let step = Step {
         config: json!({ "_account": "acc", "oauth": { "access_token": "tok-ACCESS" }, "password": "cfg-PASSWORD" }),
         ..Step::default()
@@ -330,7 +327,7 @@ async fn given_the_loudest_log_then_no_secret_and_no_content_stands_in_it() {
 }
 
 #[tokio::test]
-async fn given_a_message_then_its_log_lines_carry_its_ids() {
+async fn log_lines_carry_the_message_ids() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
     let id = rig.send_with(json!([["throw", "no"]]), json!({ "threadId": "thread-7" }));
@@ -352,8 +349,7 @@ async fn given_a_message_then_its_log_lines_carry_its_ids() {
 }
 
 #[tokio::test]
-async fn given_a_configuration_that_does_not_fit_when_the_step_starts_then_its_values_stand_nowhere_in_the_log()
- {
+async fn an_invalid_configuration_is_not_logged() {
     let step = Step {
         config: json!({ "panic": "cfg-SECRET" }),
         ..Step::default()
@@ -435,7 +431,7 @@ async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
 }
 
 #[tokio::test]
-async fn an_id_that_fills_a_frame_alone_is_left_out_of_the_error_event() {
+async fn an_id_that_fills_a_frame_is_left_out_of_the_error_event() {
     let rig = Rig::with_prefetch(1).await;
     let error = error_of(&rig, json!({ "messageId": "x".repeat(130_700) })).await;
     assert!(

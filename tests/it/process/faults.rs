@@ -21,7 +21,7 @@ fn emitted(rig: &Rig) -> BTreeMap<u64, usize> {
 }
 
 #[tokio::test]
-async fn given_connections_that_break_again_and_again_then_every_message_is_worked_on_once() {
+async fn broken_connections_process_each_message_once() {
     const MESSAGES: u64 = 60;
     let rig = Rig::with_prefetch(5).await;
     let component = rig.start();
@@ -44,7 +44,7 @@ async fn given_connections_that_break_again_and_again_then_every_message_is_work
 }
 
 #[tokio::test]
-async fn given_a_broker_that_goes_and_comes_back_then_the_work_goes_on() {
+async fn processing_continues_after_a_broker_restart() {
     let rig = Rig::with_prefetch(1).await;
     let mut component = rig.start();
     component.says("Fully initialized").await;
@@ -58,7 +58,7 @@ async fn given_a_broker_that_goes_and_comes_back_then_the_work_goes_on() {
 }
 
 #[tokio::test]
-async fn given_a_consumer_that_the_broker_cancels_then_it_consumes_again() {
+async fn a_cancelled_consumer_consumes_again() {
     let rig = Rig::with_prefetch(1).await;
     let mut component = rig.start();
     component.says("Fully initialized").await;
@@ -70,7 +70,7 @@ async fn given_a_consumer_that_the_broker_cancels_then_it_consumes_again() {
 }
 
 #[tokio::test]
-async fn given_a_full_queue_then_the_publish_is_tried_again_with_a_retry_header() {
+async fn a_publish_to_a_full_queue_is_retried_with_a_retry_header() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1");
@@ -117,7 +117,7 @@ fn returns(broker: &mut Watch) -> usize {
 
 /// A last step has done its work when its data has gone nowhere: nothing is bound to its data key on the platform.
 #[tokio::test]
-async fn a_last_step_is_done_with_each_message_and_the_flow_ends_with_its_data() {
+async fn a_last_step_acknowledges_each_message() {
     let rig = Rig::alone(EmulatorConfig {
         prefetch: 5,
         ..EmulatorConfig::default()
@@ -162,7 +162,7 @@ async fn a_last_step_is_done_with_each_message_and_the_flow_ends_with_its_data()
 }
 
 #[tokio::test]
-async fn a_key_of_its_own_and_a_snapshot_that_nobody_takes_end_the_flow_as_well() {
+async fn custom_keys_and_snapshots_without_a_queue_end_the_flow() {
     let rig = Rig::alone(EmulatorConfig {
         collector: false,
         next_step: true,
@@ -237,7 +237,7 @@ async fn a_routing_key_that_leads_nowhere_is_the_end_of_the_flow() {
 }
 
 #[tokio::test]
-async fn an_error_event_that_no_queue_takes_stands_in_the_log_and_its_message_is_rejected() {
+async fn an_unroutable_error_event_is_logged_and_its_message_rejected() {
     let rig = Rig::with_prefetch(5)
         .await
         .variable("ELASTICIO_BINDING_TIMEOUT", "1");
@@ -273,7 +273,7 @@ async fn an_error_event_that_no_queue_takes_stands_in_the_log_and_its_message_is
 }
 
 #[tokio::test]
-async fn messages_too_large_for_the_broker_fail_alone_and_their_errors_are_told() {
+async fn a_message_too_large_for_the_broker_fails_alone() {
     const MESSAGES: u64 = 60;
     let rig = Rig::with_prefetch(10).await;
     rig.emulator.broker().limit_message_size(20_000);
@@ -409,7 +409,7 @@ async fn good_messages_wait_while_their_bindings_are_away() {
 }
 
 #[tokio::test]
-async fn given_a_queue_that_is_deleted_then_the_process_ends_with_the_reason() {
+async fn a_deleted_queue_ends_the_process_with_the_reason() {
     let rig = Rig::with_prefetch(1).await;
     let mut component = rig.start();
     component.says("Fully initialized").await;
@@ -431,8 +431,7 @@ async fn given_a_queue_that_is_deleted_then_the_process_ends_with_the_reason() {
 }
 
 #[tokio::test]
-async fn given_an_exchange_that_does_not_exist_when_a_message_emits_then_the_process_ends_and_the_message_stays()
- {
+async fn a_missing_exchange_ends_the_process_and_keeps_the_message() {
     let rig = Rig::with_prefetch(5)
         .await
         .variable("ELASTICIO_PUBLISH_MESSAGES_TO", "no-such-exchange");
@@ -451,8 +450,7 @@ async fn given_an_exchange_that_does_not_exist_when_a_message_emits_then_the_pro
 }
 
 #[tokio::test]
-async fn given_modules_that_block_their_threads_when_the_connection_breaks_then_every_message_is_worked_on_once()
- {
+async fn blocking_modules_process_each_message_once() {
     const MESSAGES: u64 = 24;
     let rig = Rig::with_prefetch(12)
         .await
@@ -482,8 +480,7 @@ async fn given_modules_that_block_their_threads_when_the_connection_breaks_then_
 }
 
 #[tokio::test]
-async fn given_a_broker_that_blocks_publishers_then_the_message_waits_and_is_done_when_it_is_over()
-{
+async fn a_blocked_publisher_waits() {
     let rig = Rig::with_prefetch(1).await;
     let mut component = rig.start();
     component.says("Fully initialized").await;
@@ -532,12 +529,13 @@ async fn work_on_twins(headers: Value, emits: bool) {
     other.close(200, "".into()).await.unwrap();
     rig.emulator.broker().block_connections(false);
     rig.settled().await;
-    match emits {
-        true => assert_eq!(emitted(&rig), BTreeMap::from([(0, 1), (1, 2)])),
-        false => assert_eq!(
+    if emits {
+        assert_eq!(emitted(&rig), BTreeMap::from([(0, 1), (1, 2)]))
+    } else {
+        assert_eq!(
             (emitted(&rig), rig.so_far(EventKind::Error).len()),
             (BTreeMap::from([(0, 1)]), 2)
-        ),
+        );
     }
     assert_eq!(component.stop().await.0, 0);
 }

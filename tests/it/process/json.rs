@@ -8,7 +8,7 @@ impl Rig {
     fn send_text(&self, text: impl Into<Vec<u8>>) {
         let headers = Headers::from_iter([("protocolVersion".to_owned(), 2.into())]);
         self.emulator.send_raw(
-            self.emulator.cipher().seal(text.into(), Encoding::Raw),
+            self.emulator.cipher().encrypt(text.into(), Encoding::Raw),
             "odd",
             &headers,
         );
@@ -26,7 +26,7 @@ fn nested(levels: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_message_of_a_thousand_levels_is_worked_on_and_a_deeper_one_is_an_error_event() {
+async fn json_deeper_than_1000_levels_is_an_error_event() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
     rig.send_text(nested(1_000));
@@ -64,8 +64,7 @@ async fn a_message_of_a_thousand_levels_is_worked_on_and_a_deeper_one_is_an_erro
 }
 
 #[tokio::test]
-async fn halves_of_surrogate_pairs_and_bytes_that_are_not_utf8_are_read_as_the_replacement_character()
- {
+async fn lone_surrogates_and_invalid_utf8_are_replaced() {
     let rig = Rig::with_prefetch(1).await;
     let component = rig.start();
     rig.send_text(

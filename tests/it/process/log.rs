@@ -53,7 +53,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_neither_messages_nor_sigterm() {
+async fn an_unread_log_blocks_neither_messages_nor_sigterm() {
     const MESSAGES: usize = 400;
     let rig = wordy(Rig::with_prefetch(10).await);
     let (child, _reader) = start(&rig);
@@ -114,7 +114,7 @@ async fn a_log_whose_reader_has_gone_holds_up_nothing() {
 }
 
 #[tokio::test]
-async fn a_process_that_cannot_start_ends_though_nobody_reads_what_it_says() {
+async fn a_failed_start_exits_even_if_stderr_is_not_read() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_EXEC_ID", "");

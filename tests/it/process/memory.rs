@@ -80,7 +80,7 @@ async fn attachments_that_nobody_reads_cost_no_more_than_their_text() {
     let component = rig.start();
     let headers = Headers::from_iter([("protocolVersion".to_owned(), 2.into())]);
     rig.emulator.send_raw(
-        rig.emulator.cipher().seal(text.into(), Encoding::Raw),
+        rig.emulator.cipher().encrypt(text.into(), Encoding::Raw),
         "large",
         &headers,
     );
@@ -99,7 +99,7 @@ async fn bodies_of_many_earlier_steps_are_never_in_memory_all_at_once() {
         ..EmulatorConfig::default()
     })
     .await;
-    let body = rig.emulator.cipher().seal(
+    let body = rig.emulator.cipher().encrypt(
         json!({ "pad": "x".repeat(MIB) }).to_string().into(),
         Encoding::Raw,
     );

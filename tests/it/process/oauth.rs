@@ -147,8 +147,7 @@ impl Connected {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_one_refresh_is_saved_over_every_way_before_the_request_is_sent_once_more()
- {
+async fn a_refreshed_token_is_saved_before_the_resend() {
     let config = EmulatorConfig {
         update_keys_over_broker: true,
         ..EmulatorConfig::default()
@@ -199,8 +198,7 @@ async fn given_an_expired_token_then_one_refresh_is_saved_over_every_way_before_
 }
 
 #[tokio::test]
-async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_one_refresh_serves_all()
- {
+async fn many_messages_share_one_refresh() {
     let knobs = Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()
@@ -223,8 +221,7 @@ async fn given_many_messages_at_once_and_a_provider_that_forgives_nothing_then_o
 }
 
 #[tokio::test]
-async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_user_is_told_and_it_is_saved_later()
- {
+async fn an_unsaved_rotated_token_is_reported_and_saved_later() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     // Three tries of the session, of three requests each.
     connected
@@ -256,7 +253,7 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_the_work_goes_on_the_us
 }
 
 #[tokio::test]
-async fn the_queue_is_offered_the_keys_of_a_token_once_however_often_rest_is_tried() {
+async fn keys_are_queued_once_while_rest_is_retried() {
     let config = EmulatorConfig {
         update_keys_over_broker: true,
         ..EmulatorConfig::default()
@@ -360,7 +357,7 @@ async fn keys_that_the_queue_has_taken_are_saved_though_rest_says_404() {
 }
 
 #[tokio::test]
-async fn given_a_refused_refresh_token_then_the_error_tells_what_to_do_and_holds_the_message() {
+async fn a_refused_refresh_token_fails_the_message_with_advice() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     connected.provider.revoke_all();
     let component = connected.rig.start();
@@ -390,7 +387,7 @@ async fn given_a_refused_refresh_token_then_the_error_tells_what_to_do_and_holds
 }
 
 #[tokio::test]
-async fn given_a_provider_that_is_away_then_messages_come_again_later() {
+async fn an_unavailable_provider_rebounds_messages() {
     let config = EmulatorConfig {
         rebound_speed_up: 100,
         ..EmulatorConfig::default()
@@ -415,7 +412,7 @@ async fn given_a_provider_that_is_away_then_messages_come_again_later() {
 }
 
 #[tokio::test]
-async fn given_a_stop_while_a_token_is_being_refreshed_then_it_is_saved_first() {
+async fn a_stop_waits_for_the_refresh_to_be_saved() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     let held = connected.provider.hold_token_answers();
     let component = connected.rig.start();
@@ -435,7 +432,7 @@ async fn given_a_stop_while_a_token_is_being_refreshed_then_it_is_saved_first() 
 }
 
 #[tokio::test]
-async fn given_three_replicas_with_the_lock_then_one_of_them_refreshes() {
+async fn replicas_with_the_lock_refresh_once() {
     let knobs = Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()
@@ -467,7 +464,7 @@ async fn given_three_replicas_with_the_lock_then_one_of_them_refreshes() {
 
 /// Killed between the provider's answer and its saving, with the lock held; the provider forgives that for a while.
 #[tokio::test]
-async fn given_a_process_that_is_killed_with_the_lock_then_the_next_one_takes_it_and_refreshes() {
+async fn a_killed_lock_holder_frees_the_lock() {
     let knobs = Knobs {
         grace: Duration::from_secs(60),
         ..Knobs::rotating()
@@ -501,7 +498,7 @@ async fn given_a_process_that_is_killed_with_the_lock_then_the_next_one_takes_it
 }
 
 #[tokio::test]
-async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_keys_are_saved() {
+async fn a_platform_secret_is_refreshed_by_the_platform() {
     let provider_tokens = |provider: &Provider| provider.issue_expired();
     let connected = Connected::with(Knobs::default(), provider_tokens).await;
     let emulator = &connected.rig.emulator;
@@ -534,8 +531,9 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
 }
 
 /// Of a secret, which the platform does not want to refresh, or give.
+/// token-failures: T28.
 #[tokio::test]
-async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and_says_so() {
+async fn a_refused_platform_secret_fails_the_message() {
     for (call, told) in [
         ("POST .*refresh", "could not refresh its secret"),
         ("GET .*secrets", "may not be read"),
@@ -577,7 +575,7 @@ async fn f28_given_a_secret_that_the_platform_refuses_then_the_message_fails_and
 
 /// What the user is told of a credential is no answer to whoever waits for the message's reply.
 #[tokio::test]
-async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_gets_no_error() {
+async fn an_unsaved_rotated_token_sends_no_error_reply() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     connected
         .rig
@@ -604,8 +602,7 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_who_waits_for_a_reply_g
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_verify_credentials_refreshes_and_saves_it_and_a_valid_one_is_left_alone()
- {
+async fn verify_credentials_saves_a_refreshed_token() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     assert_eq!(
         connected.service("verifyCredentials").await["data"],
@@ -625,7 +622,7 @@ async fn given_an_expired_token_then_verify_credentials_refreshes_and_saves_it_a
 }
 
 #[tokio::test]
-async fn given_a_rotated_token_that_cannot_be_saved_then_the_result_of_a_call_is_an_error() {
+async fn an_unsaved_rotated_token_fails_a_one_time_call() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
     connected
         .rig
@@ -643,8 +640,9 @@ async fn given_a_rotated_token_that_cannot_be_saved_then_the_result_of_a_call_is
     );
 }
 
+/// token-failures: T58.
 #[tokio::test]
-async fn case_104_given_an_api_that_cannot_be_reached_then_the_result_is_an_error_and_no_verdict() {
+async fn verification_of_an_unreachable_api_is_an_error() {
     let connected = Connected::with(Knobs::default(), Provider::issue).await;
     let platform = connected.rig.emulator.platform();
     let mut step = platform.step("emulated-flow", "step_1").unwrap();

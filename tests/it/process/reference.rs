@@ -108,8 +108,7 @@ fn paged() -> Value {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_pages_are_polled_with_a_new_one_and_the_next_poll_brings_what_is_new()
- {
+async fn an_expired_token_is_refreshed_between_polls() {
     let rig = deployed(
         "pollItems",
         Provider::issue_expired,
@@ -149,8 +148,7 @@ async fn given_an_expired_token_then_pages_are_polled_with_a_new_one_and_the_nex
 }
 
 #[tokio::test]
-async fn given_a_broker_that_refuses_an_item_then_the_snapshot_does_not_move_and_the_item_comes_with_the_next_poll()
- {
+async fn an_unpublished_item_is_polled_again() {
     let mut sorted = paged();
     sorted["isSorted"] = "on".into();
     let rig = deployed(
@@ -178,7 +176,7 @@ async fn given_a_broker_that_refuses_an_item_then_the_snapshot_does_not_move_and
 }
 
 #[tokio::test]
-async fn given_a_busy_api_then_the_poll_comes_again_and_nothing_is_lost() {
+async fn a_busy_api_rebounds_the_poll() {
     let config = EmulatorConfig {
         rebound_speed_up: 100,
         ..EmulatorConfig::default()
@@ -200,7 +198,7 @@ async fn given_a_busy_api_then_the_poll_comes_again_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn given_files_then_they_go_to_the_api_and_come_from_it_through_object_storage() {
+async fn files_pass_through_object_storage() {
     let fields = json!({ "bodyType": "multipart", "idempotencyHeader": "Idempotency-Key" });
     let rig = deployed(
         "makeRequest",
@@ -242,8 +240,7 @@ async fn given_files_then_they_go_to_the_api_and_come_from_it_through_object_sto
 const SIGNATURE: &str = "sha256=212e97df374408d8177f0606154c94d34d8b4a25833f04e7e16f1df9b9dc02db";
 
 #[tokio::test]
-async fn given_a_flow_with_webhooks_then_it_subscribes_takes_what_is_signed_and_unsubscribes_when_it_ends()
- {
+async fn webhooks_subscribe_receive_and_unsubscribe() {
     let fields = json!({ "webhookSecret": "s3cret-of-the-hook", "subscribePath": "/webhooks", "replyStatus": 202 });
     let config = EmulatorConfig {
         startup: true,
@@ -315,7 +312,7 @@ async fn given_a_flow_with_webhooks_then_it_subscribes_takes_what_is_signed_and_
 }
 
 #[tokio::test]
-async fn given_next_steps_that_cannot_be_reached_then_the_api_is_not_told_that_all_is_well() {
+async fn an_unreachable_next_step_is_not_replied_as_success() {
     let rig = deployed(
         "receiveWebhooks",
         Provider::issue,
@@ -342,8 +339,7 @@ async fn given_next_steps_that_cannot_be_reached_then_the_api_is_not_told_that_a
 }
 
 #[tokio::test]
-async fn given_credentials_to_verify_then_a_verdict_is_posted_or_the_error_that_keeps_it_from_being_made()
- {
+async fn verify_credentials_posts_a_result_or_an_error() {
     for (fields, script, success, told_of) in [
         (
             json!({ "verifyPath": "/me" }),

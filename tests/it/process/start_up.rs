@@ -56,7 +56,7 @@ async fn wrong_credentials_for_the_broker_are_told() {
 }
 
 #[tokio::test]
-async fn a_queue_that_does_not_exist_is_named_and_the_platform_is_told() {
+async fn a_missing_queue_is_reported_to_the_platform() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_LISTEN_MESSAGES_ON", "no-such-queue");
@@ -96,7 +96,7 @@ async fn a_step_that_the_platform_refuses_is_told_to_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_function_is_told_to_the_platform_and_the_message_stays() {
+async fn an_unknown_function_is_reported_and_the_message_stays() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_FUNCTION", "no_such");
@@ -125,7 +125,7 @@ async fn a_failing_init_hook_ends_the_process() {
 }
 
 #[tokio::test]
-async fn a_panicking_init_hook_ends_the_process_and_is_told_to_the_platform() {
+async fn a_panicking_init_hook_ends_the_process_with_an_error_event() {
     let step = Step {
         config: json!({ "panic": true }),
         ..Step::default()
@@ -164,7 +164,7 @@ async fn a_startup_state_that_the_platform_refuses_ends_the_process() {
 }
 
 #[tokio::test]
-async fn a_start_up_error_that_cannot_be_published_does_not_keep_the_process() {
+async fn an_unpublished_start_error_does_not_block_the_exit() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_FUNCTION", "init_fails");

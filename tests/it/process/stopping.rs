@@ -4,7 +4,7 @@ use super::*;
 use emulator::platform::Fault;
 
 #[tokio::test]
-async fn given_five_messages_at_work_when_sigterm_comes_then_each_is_finished_once() {
+async fn sigterm_finishes_running_messages() {
     let rig = Rig::with_prefetch(5).await;
     let component = rig.start();
     for n in 0..5 {
@@ -27,7 +27,7 @@ async fn given_five_messages_at_work_when_sigterm_comes_then_each_is_finished_on
 }
 
 #[tokio::test]
-async fn given_messages_beyond_the_prefetch_when_sigint_comes_then_they_stay_in_the_queue() {
+async fn sigint_leaves_undelivered_messages_in_the_queue() {
     let rig = Rig::with_prefetch(2).await;
     for _ in 0..6 {
         rig.send(json!([["sleep", 300], ["data", { "body": {} }]]));
@@ -43,8 +43,7 @@ async fn given_messages_beyond_the_prefetch_when_sigint_comes_then_they_stay_in_
 }
 
 #[tokio::test]
-async fn given_a_message_that_takes_too_long_when_the_time_to_stop_is_over_then_it_goes_back_to_the_queue()
- {
+async fn a_message_past_the_shutdown_timeout_returns_to_the_queue() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
@@ -61,7 +60,7 @@ async fn given_a_message_that_takes_too_long_when_the_time_to_stop_is_over_then_
 }
 
 #[tokio::test]
-async fn given_a_message_at_work_when_a_second_signal_comes_then_the_process_ends_at_once() {
+async fn a_second_signal_stops_at_once() {
     let rig = Rig::with_prefetch(1).await;
     let mut component = rig.start();
     rig.send(json!([["sleep", 3_600_000]]));
@@ -75,8 +74,7 @@ async fn given_a_message_at_work_when_a_second_signal_comes_then_the_process_end
 }
 
 #[tokio::test]
-async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_its_message_goes_back_to_the_queue()
- {
+async fn an_unpublished_event_returns_its_message_to_the_queue() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
@@ -98,7 +96,7 @@ async fn given_a_publish_that_cannot_succeed_when_the_time_to_stop_is_over_then_
 }
 
 #[tokio::test]
-async fn given_a_broker_that_is_gone_when_sigterm_comes_then_the_process_ends_all_the_same() {
+async fn sigterm_ends_the_process_without_a_broker() {
     let rig = Rig::with_prefetch(1).await;
     let mut component = rig.start();
     component.says("Fully initialized").await;
@@ -109,8 +107,7 @@ async fn given_a_broker_that_is_gone_when_sigterm_comes_then_the_process_ends_al
 }
 
 #[tokio::test]
-async fn given_modules_that_block_every_thread_when_the_time_to_stop_is_over_then_the_process_ends_all_the_same()
- {
+async fn blocking_modules_do_not_prevent_the_exit() {
     let rig = Rig::with_prefetch(1).await;
     let rig = rig
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1")
@@ -124,8 +121,7 @@ async fn given_modules_that_block_every_thread_when_the_time_to_stop_is_over_the
 }
 
 #[tokio::test]
-async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_start_then_the_process_ends()
- {
+async fn sigterm_during_start_ends_the_process() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
@@ -141,7 +137,7 @@ async fn given_a_platform_that_does_not_answer_when_sigterm_comes_during_the_sta
 }
 
 #[tokio::test]
-async fn given_a_shutdown_hook_at_work_when_signals_come_then_it_is_not_taken_for_done() {
+async fn signals_do_not_interrupt_the_shutdown_hook() {
     let rig = Rig::with_prefetch(1)
         .await
         .variable("ELASTICIO_HOOK_SHUTDOWN", "true");

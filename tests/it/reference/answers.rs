@@ -20,7 +20,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn given_an_answer_then_it_is_taken_for_what_it_says_or_for_what_the_step_says() {
+async fn the_response_type_follows_the_header_or_the_step() {
     let rig = Rig::new().await;
     for (taken, content_type, body, emitted_body) in [
         ("auto", "application/json", r#"{"a":1}"#, json!({ "a": 1 })),
@@ -64,7 +64,7 @@ async fn given_an_answer_then_it_is_taken_for_what_it_says_or_for_what_the_step_
 }
 
 #[tokio::test]
-async fn given_a_binary_answer_then_it_is_in_object_storage_and_an_attachment() {
+async fn a_binary_response_becomes_an_attachment() {
     let rig = Rig::expired().await;
     let emitted = rig
         .request(json!({}), json!({ "path": "/files/logo.png" }))
@@ -96,7 +96,7 @@ async fn given_a_binary_answer_then_it_is_in_object_storage_and_an_attachment() 
 }
 
 #[tokio::test]
-async fn given_a_file_without_a_name_then_its_address_names_it_and_it_can_be_sent_on() {
+async fn an_unnamed_file_is_named_by_its_url() {
     let rig = Rig::new().await;
     let emitted = rig
         .answered(json!({ "answerType": "attachment" }), "text/csv", "a;b")
@@ -116,7 +116,7 @@ async fn given_a_file_without_a_name_then_its_address_names_it_and_it_can_be_sen
 }
 
 #[tokio::test]
-async fn given_a_pointer_then_each_item_of_the_list_is_a_message() {
+async fn each_item_of_a_split_list_is_a_message() {
     let rig = Rig::new().await;
     let whole = json!([{ "id": 1 }, { "id": 2 }]);
     for (pointer, answer) in [
@@ -149,7 +149,7 @@ async fn given_a_pointer_then_each_item_of_the_list_is_a_message() {
 }
 
 #[tokio::test]
-async fn given_an_answer_without_that_list_then_the_error_says_what_to_set() {
+async fn a_response_without_the_list_is_an_error_with_advice() {
     let rig = Rig::new().await;
     let fields = json!({ "splitPointer": "/items", "onError": "emit" });
     let emitted = rig.request(fields.clone(), json!({ "path": "/me" })).await;
@@ -173,7 +173,7 @@ async fn given_an_answer_without_that_list_then_the_error_says_what_to_set() {
 }
 
 #[tokio::test]
-async fn given_an_answer_that_breaks_off_then_only_what_changes_nothing_is_asked_again() {
+async fn a_broken_response_is_retried_only_for_safe_requests() {
     let rig = Rig::new().await;
     rig.provider.script_api([Scripted::DropMidAnswer]);
     let emitted = rig.request(json!({}), json!({ "path": "/me" })).await;
@@ -198,7 +198,7 @@ async fn given_an_answer_that_breaks_off_then_only_what_changes_nothing_is_asked
 }
 
 #[tokio::test]
-async fn given_an_answer_that_is_too_long_for_the_memory_then_that_is_an_error_but_not_of_a_file() {
+async fn a_response_too_large_for_memory_is_an_error() {
     let rig = Rig::new().await;
     let emitted = rig
         .answered(json!({}), "text/plain", &"a".repeat((16 << 20) + 1))

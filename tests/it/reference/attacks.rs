@@ -27,8 +27,7 @@ fn hour(id: u32) -> String {
 }
 
 #[tokio::test]
-async fn given_an_item_that_comes_to_the_front_while_pages_are_read_then_the_last_page_is_no_error()
-{
+async fn an_item_moved_to_the_front_does_not_fail_the_last_page() {
     for paging in [json!({ "paging": "page" }), json!({ "paging": "offset" })] {
         let rig = Rig::new().await;
         // The latest change first; 5 comes between the pages and moves 1 to a page of its own.
@@ -49,8 +48,7 @@ async fn given_an_item_that_comes_to_the_front_while_pages_are_read_then_the_las
 }
 
 #[tokio::test]
-async fn given_a_sorted_list_and_an_item_that_is_deleted_while_pages_are_read_then_what_moves_up_is_not_lost()
- {
+async fn a_sorted_poll_misses_nothing_when_items_are_deleted() {
     for paging in ["offset", "page"] {
         let rig = Rig::new().await;
         // 1 is deleted after the first page: 3 moves up to where that page was.
@@ -99,7 +97,7 @@ async fn given_a_sorted_list_and_an_item_that_is_deleted_while_pages_are_read_th
 
 /// The step wants pages of 500, and the API gives two at once.
 #[tokio::test]
-async fn given_an_api_that_cuts_pages_then_a_short_one_is_not_taken_for_the_last() {
+async fn a_short_page_is_not_taken_for_the_last() {
     for end in [
         page(&[]),
         Scripted::Status(404, json!({ "error": "no such page" })),
@@ -131,7 +129,7 @@ async fn given_an_api_that_cuts_pages_then_a_short_one_is_not_taken_for_the_last
 }
 
 #[tokio::test]
-async fn given_numbers_with_a_fraction_that_are_texts_then_they_are_ordered_as_numbers() {
+async fn decimal_texts_are_ordered_as_numbers() {
     let rig = Rig::new().await;
     let list = |changed: &[&str]| {
         let items = changed
@@ -148,7 +146,7 @@ async fn given_numbers_with_a_fraction_that_are_texts_then_they_are_ordered_as_n
 }
 
 #[tokio::test]
-async fn given_times_as_http_writes_them_then_later_ones_are_not_lost() {
+async fn http_dates_are_ordered_as_times() {
     let rig = Rig::new().await;
     let list = |changed: &[&str]| {
         let items = changed
@@ -169,7 +167,7 @@ async fn given_times_as_http_writes_them_then_later_ones_are_not_lost() {
 }
 
 #[tokio::test]
-async fn given_headers_that_say_where_a_request_goes_or_where_it_ends_then_it_is_not_sent() {
+async fn transport_headers_in_a_message_are_rejected() {
     for name in [
         "Host",
         "content-length",
@@ -189,7 +187,7 @@ async fn given_headers_that_say_where_a_request_goes_or_where_it_ends_then_it_is
 }
 
 #[tokio::test]
-async fn given_an_answer_without_contents_then_splitting_it_emits_nothing_and_is_no_error() {
+async fn splitting_an_empty_response_emits_nothing() {
     for status in [204, 304] {
         let rig = Rig::new().await;
         rig.provider.script_api([Scripted::Answer {
@@ -213,7 +211,7 @@ async fn given_an_answer_without_contents_then_splitting_it_emits_nothing_and_is
 }
 
 #[tokio::test]
-async fn given_members_of_a_request_that_are_null_then_they_are_as_good_as_missing() {
+async fn null_members_count_as_missing() {
     let rig = Rig::new().await;
     let body =
         json!({ "path": "/me", "method": null, "query": null, "headers": null, "body": null });
@@ -227,7 +225,7 @@ async fn given_members_of_a_request_that_are_null_then_they_are_as_good_as_missi
 }
 
 #[tokio::test]
-async fn given_an_id_of_a_subscription_that_is_a_way_up_then_nothing_else_is_deleted() {
+async fn a_path_traversal_in_a_subscription_id_deletes_nothing_else() {
     for id in [".", ".."] {
         let rig = Rig::new().await;
         rig.provider
@@ -250,7 +248,7 @@ async fn given_an_id_of_a_subscription_that_is_a_way_up_then_nothing_else_is_del
 }
 
 #[tokio::test]
-async fn given_the_address_of_another_host_in_whatever_writing_then_the_token_does_not_go_there() {
+async fn the_token_is_not_sent_to_other_hosts() {
     let thief = Rig::new().await;
     let there = thief.provider.api_url();
     let host = there.split_once("://").unwrap().1;

@@ -36,7 +36,7 @@ fn content_type(call: &ApiCall) -> &str {
 }
 
 #[tokio::test]
-async fn given_a_kind_of_body_then_it_is_sent_so_and_with_its_content_type() {
+async fn each_body_type_is_sent_with_its_content_type() {
     let form = "application/x-www-form-urlencoded";
     for (kind, body, sent, as_type) in [
         (
@@ -85,7 +85,7 @@ async fn given_a_kind_of_body_then_it_is_sent_so_and_with_its_content_type() {
 }
 
 #[tokio::test]
-async fn given_attachments_then_a_multipart_form_has_them_beside_its_fields_also_after_a_refresh() {
+async fn a_multipart_form_is_resent_after_a_refresh() {
     let rig = Rig::expired().await;
     let body = json!({ "body": { "title": "Two" }, "headers": { "content-type": "wrong" } });
     let emitted = rig.post(json!({ "bodyType": "multipart" }), body).await;
@@ -115,7 +115,7 @@ async fn given_attachments_then_a_multipart_form_has_them_beside_its_fields_also
 }
 
 #[tokio::test]
-async fn given_a_raw_body_then_it_is_the_bytes_of_the_attachment_that_is_named() {
+async fn a_raw_body_is_the_named_attachment() {
     let rig = Rig::new().await;
     rig.post(
         json!({ "bodyType": "raw" }),
@@ -127,7 +127,7 @@ async fn given_a_raw_body_then_it_is_the_bytes_of_the_attachment_that_is_named()
 }
 
 #[tokio::test]
-async fn given_a_body_that_does_not_fit_its_kind_then_the_error_says_so_and_nothing_is_sent() {
+async fn a_body_of_the_wrong_type_is_an_error_and_not_sent() {
     let rig = Rig::new().await;
     for (kind, body, told_of) in [
         (

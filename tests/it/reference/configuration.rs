@@ -17,8 +17,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn given_a_base_url_in_the_credentials_or_in_the_environment_then_paths_are_taken_from_there()
-{
+async fn the_base_url_comes_from_credentials_or_environment() {
     let rig = Rig::new().await;
     let url = rig.provider.api_url();
     let elsewhere = "http://127.0.0.1:1";
@@ -43,7 +42,7 @@ async fn given_a_base_url_in_the_credentials_or_in_the_environment_then_paths_ar
 }
 
 #[tokio::test]
-async fn given_a_provider_in_the_credentials_or_in_the_environment_then_its_ways_are_known() {
+async fn the_provider_comes_from_credentials_or_environment() {
     let rig = Rig::with(Knobs::preset("zoho").unwrap(), Provider::issue).await;
     for (field, variable) in [("zoho", "microsoft"), ("", "zoho")] {
         let emitted = rig
@@ -69,7 +68,7 @@ async fn given_a_provider_in_the_credentials_or_in_the_environment_then_its_ways
 }
 
 #[tokio::test]
-async fn given_a_provider_that_names_the_api_with_its_tokens_then_no_base_url_is_needed() {
+async fn the_base_url_can_come_from_the_token_record() {
     let rig = Rig::with(Knobs::preset("salesforce").unwrap(), |provider| {
         let mut tokens = provider.issue();
         tokens.insert("instance_url".into(), provider.api_url().into());

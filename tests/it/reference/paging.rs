@@ -63,7 +63,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn given_a_way_of_paging_then_all_pages_are_asked_for_and_no_more() {
+async fn each_paging_style_reads_all_pages() {
     for (fields, queries) in ways() {
         let rig = Rig::new().await;
         let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
@@ -78,7 +78,7 @@ async fn given_a_way_of_paging_then_all_pages_are_asked_for_and_no_more() {
 }
 
 #[tokio::test]
-async fn given_a_position_then_every_page_is_of_what_is_later() {
+async fn every_page_is_requested_from_the_position() {
     for (fields, _) in ways() {
         let rig = Rig::new().await;
         let since = with(fields.clone(), json!({ "sinceParameter": "updated_since" }));
@@ -100,7 +100,7 @@ async fn given_a_position_then_every_page_is_of_what_is_later() {
 }
 
 #[tokio::test]
-async fn given_a_token_that_expires_between_pages_then_the_page_is_asked_for_again() {
+async fn a_token_that_expires_between_pages_is_refreshed() {
     for (fields, queries) in ways() {
         let rig = Rig::new().await;
         let refused = json!({ "error": "expired" });
@@ -117,7 +117,7 @@ async fn given_a_token_that_expires_between_pages_then_the_page_is_asked_for_aga
 }
 
 #[tokio::test]
-async fn given_names_of_the_apis_own_then_they_are_used() {
+async fn custom_parameter_names_are_used() {
     let rig = Rig::new().await;
     let page = json!({ "items": [{ "id": 1, "updated_at": 1 }] }).to_string();
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
@@ -136,7 +136,7 @@ async fn given_names_of_the_apis_own_then_they_are_used() {
 }
 
 #[tokio::test]
-async fn given_pages_without_a_known_size_then_an_empty_one_is_the_last() {
+async fn without_a_page_size_an_empty_page_is_the_last() {
     let rig = Rig::new().await;
     let fields = with(
         json!({ "path": "/records/offsets", "paging": "offset" }),
@@ -150,7 +150,7 @@ async fn given_pages_without_a_known_size_then_an_empty_one_is_the_last() {
 }
 
 #[tokio::test]
-async fn given_an_item_that_moves_to_the_next_page_meanwhile_then_it_is_emitted_once() {
+async fn an_item_that_moves_between_pages_is_emitted_once() {
     let rig = Rig::new().await;
     let page = |ids: [u32; 2]| {
         let items = ids.map(|id| json!({ "id": id, "updated_at": 1 }));
@@ -173,7 +173,7 @@ async fn given_an_item_that_moves_to_the_next_page_meanwhile_then_it_is_emitted_
 }
 
 #[tokio::test]
-async fn given_an_api_that_goes_round_in_a_circle_then_that_is_an_error() {
+async fn a_paging_loop_is_an_error() {
     let rig = Rig::new().await;
     let answer = json!({ "records": [{ "id": 1, "updated_at": 1 }], "next": "/api/records" });
     let fields = |paging: &str| {
@@ -201,7 +201,7 @@ async fn given_an_api_that_goes_round_in_a_circle_then_that_is_an_error() {
 }
 
 #[tokio::test]
-async fn given_a_next_page_elsewhere_then_the_token_does_not_go_there() {
+async fn a_next_page_on_another_host_gets_no_token() {
     let rig = Rig::new().await;
     let answer = json!({ "records": [], "next": "https://example.com/records" });
     rig.provider.script_api([Scripted::Status(200, answer)]);

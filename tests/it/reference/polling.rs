@@ -41,8 +41,7 @@ fn ways() -> [Value; 4] {
 }
 
 #[tokio::test]
-async fn given_items_of_the_same_instant_then_none_is_lost_or_emitted_twice_however_since_is_meant()
-{
+async fn items_of_the_same_instant_are_emitted_exactly_once() {
     for way in ways() {
         let rig = Rig::new().await;
         let mut records = vec![record(1, TEN)];
@@ -68,7 +67,7 @@ async fn given_items_of_the_same_instant_then_none_is_lost_or_emitted_twice_howe
 }
 
 #[tokio::test]
-async fn given_a_position_then_the_api_is_asked_for_what_is_later_only() {
+async fn polling_asks_only_for_changes_since_the_position() {
     let rig = Rig::new().await;
     for (way, asked) in
         ways()
@@ -93,7 +92,7 @@ async fn given_a_position_then_the_api_is_asked_for_what_is_later_only() {
 }
 
 #[tokio::test]
-async fn given_if_modified_since_then_it_is_a_date_of_http_and_304_means_nothing_new() {
+async fn if_modified_since_is_an_http_date_and_304_is_no_change() {
     let rig = Rig::new().await;
     let way = fields(json!({ "sinceHeader": "If-Modified-Since" }));
     let first = rig.poll(way.clone(), json!({})).await;
@@ -108,7 +107,7 @@ async fn given_if_modified_since_then_it_is_a_date_of_http_and_304_means_nothing
 }
 
 #[tokio::test]
-async fn given_a_start_value_then_polling_begins_with_what_changed_then() {
+async fn polling_starts_at_the_start_value() {
     for way in ways() {
         let rig = Rig::new().await;
         let mut with_start = fields(way.clone());
@@ -131,7 +130,7 @@ async fn given_a_start_value_then_polling_begins_with_what_changed_then() {
 }
 
 #[tokio::test]
-async fn given_numbers_or_names_of_its_own_then_they_are_the_cursor() {
+async fn numbers_and_custom_fields_can_be_the_cursor() {
     let rig = Rig::new().await;
     let item = |key: &str, sequence: u64| json!({ "key": key, "meta": { "sequence": sequence } });
     rig.provider.set_records([item("b", 10), item("a", 9)]);
@@ -146,7 +145,7 @@ async fn given_numbers_or_names_of_its_own_then_they_are_the_cursor() {
 }
 
 #[tokio::test]
-async fn given_a_way_to_emit_then_items_come_each_by_page_or_all_at_once() {
+async fn items_are_emitted_singly_by_page_or_all_at_once() {
     let rig = Rig::new().await;
     let paged = |emit: &str| json!({ "path": "/records/pages", "itemsPointer": "/records", "paging": "page", "pageSize": 2, "emit": emit });
     let numbers = |message: &Value| match message["items"].as_array() {
@@ -181,8 +180,7 @@ async fn given_a_way_to_emit_then_items_come_each_by_page_or_all_at_once() {
 }
 
 #[tokio::test]
-async fn given_a_failure_on_a_later_page_then_the_snapshot_stands_still_unless_the_list_is_sorted()
-{
+async fn a_failed_page_moves_the_snapshot_only_for_sorted_lists() {
     for (is_sorted, kept) in [(Value::Null, false), (json!("on"), true)] {
         let rig = Rig::new().await;
         rig.provider
@@ -214,8 +212,7 @@ async fn given_a_failure_on_a_later_page_then_the_snapshot_stands_still_unless_t
 }
 
 #[tokio::test]
-async fn given_a_list_that_is_not_sorted_as_it_is_said_to_be_then_that_is_an_error_before_anything_is_lost()
- {
+async fn an_unsorted_list_marked_as_sorted_is_an_error() {
     let rig = Rig::new().await;
     let sorted = fields(json!({ "isSorted": "on" }));
     rig.provider
@@ -238,7 +235,7 @@ async fn given_a_list_that_is_not_sorted_as_it_is_said_to_be_then_that_is_an_err
 }
 
 #[tokio::test]
-async fn given_two_accounts_in_one_process_then_each_is_asked_with_its_own_token() {
+async fn two_accounts_in_one_process_use_their_own_tokens() {
     let (rig, other) = (Rig::new().await, Rig::new().await);
     let fields = fields(
         json!({ "_account": "other", "baseUrl": other.provider.api_url(), "oauth": other.tokens }),
@@ -257,7 +254,7 @@ async fn given_two_accounts_in_one_process_then_each_is_asked_with_its_own_token
 }
 
 #[tokio::test]
-async fn given_a_snapshot_of_an_earlier_version_then_polling_goes_on_from_there() {
+async fn a_snapshot_of_an_earlier_version_is_understood() {
     let rig = Rig::new().await;
     let emitted = rig
         .poll(fields(json!({})), json!({ "since": TEN, "seen": [4] }))
@@ -270,7 +267,7 @@ async fn given_a_snapshot_of_an_earlier_version_then_polling_goes_on_from_there(
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_it_is_refreshed_saved_and_the_list_asked_for_again() {
+async fn an_expired_token_is_refreshed_and_saved() {
     let rig = Rig::expired().await;
     let emitted = rig.poll(fields(json!({})), json!({})).await;
     rig.assert_refreshed_once(&emitted);
@@ -278,7 +275,7 @@ async fn given_an_expired_token_then_it_is_refreshed_saved_and_the_list_asked_fo
 }
 
 #[tokio::test]
-async fn given_a_busy_api_then_it_is_asked_again_or_the_poll_comes_again() {
+async fn a_busy_api_is_retried_or_rebounds_the_poll() {
     let rig = Rig::new().await;
     rig.busy_once();
     assert_eq!(
@@ -291,7 +288,7 @@ async fn given_a_busy_api_then_it_is_asked_again_or_the_poll_comes_again() {
 }
 
 #[tokio::test]
-async fn given_wrong_input_then_the_error_names_it() {
+async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
     rig.provider
         .set_records([json!({ "id": 1, "updated_at": null })]);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn given_a_request_then_method_query_and_headers_arrive_and_the_answer_is_emitted() {
+async fn method_query_and_headers_are_sent() {
     let rig = Rig::new().await;
     let request = json!({
         "method": "put", "path": "echo/a b?x=1", "query": { "y": "2 3", "z": [4, true], "none": null },
@@ -36,7 +36,7 @@ async fn given_a_request_then_method_query_and_headers_arrive_and_the_answer_is_
 }
 
 #[tokio::test]
-async fn given_an_address_then_it_must_be_on_the_host_that_the_token_is_for() {
+async fn an_address_must_be_on_an_allowed_host() {
     let rig = Rig::new().await;
     let own = rig
         .request(
@@ -57,7 +57,7 @@ async fn given_an_address_then_it_must_be_on_the_host_that_the_token_is_for() {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_it_is_refreshed_saved_and_the_request_sent_again() {
+async fn an_expired_token_is_refreshed_and_the_request_resent() {
     let rig = Rig::expired().await;
     let request = json!({ "method": "POST", "path": "/items", "body": { "name": "New" } });
     let emitted = rig.request(json!({}), request).await;
@@ -67,7 +67,7 @@ async fn given_an_expired_token_then_it_is_refreshed_saved_and_the_request_sent_
 }
 
 #[tokio::test]
-async fn given_a_busy_api_then_the_request_is_sent_again_or_the_message_comes_again() {
+async fn a_busy_api_is_retried_or_rebounds_the_message() {
     let rig = Rig::new().await;
     rig.busy_once();
     let post = json!({ "method": "POST", "path": "/items", "body": {} });
@@ -82,7 +82,7 @@ async fn given_a_busy_api_then_the_request_is_sent_again_or_the_message_comes_ag
 }
 
 #[tokio::test]
-async fn given_wrong_input_then_the_error_names_it_and_nothing_is_sent() {
+async fn invalid_input_is_named_and_nothing_is_sent() {
     let rig = Rig::new().await;
     for (fields, body, told_of) in [
         (json!({}), json!({}), "missing field `path`"),
@@ -144,7 +144,7 @@ async fn given_wrong_input_then_the_error_names_it_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn given_fields_left_empty_then_they_are_as_if_they_were_not_there() {
+async fn empty_fields_count_as_missing() {
     let rig = Rig::new().await;
     let fields = json!({
         "bodyType": "", "onError": "", "answerType": null, "expectedStatuses": " ", "splitPointer": "",
@@ -157,7 +157,7 @@ async fn given_fields_left_empty_then_they_are_as_if_they_were_not_there() {
 }
 
 #[tokio::test]
-async fn given_an_error_status_then_the_step_says_what_it_does() {
+async fn the_step_decides_on_error_statuses() {
     let rig = Rig::new().await;
     enum Outcome {
         Emitted,
@@ -206,7 +206,7 @@ async fn given_an_error_status_then_the_step_says_what_it_does() {
 }
 
 #[tokio::test]
-async fn given_an_answer_that_is_lost_then_a_post_is_sent_again_only_with_an_idempotency_key() {
+async fn a_lost_post_is_resent_only_with_an_idempotency_key() {
     let message = |body: Value| json!({ "id": "message-1", "headers": {}, "body": body });
     for (key, sent) in [(Value::Null, "message-1"), (json!("order-7"), "order-7")] {
         let rig = Rig::new().await;
@@ -239,7 +239,7 @@ async fn given_an_answer_that_is_lost_then_a_post_is_sent_again_only_with_an_ide
 }
 
 #[tokio::test]
-async fn given_a_limit_then_an_accounts_requests_are_spread_whatever_step_they_are_of() {
+async fn the_request_limit_is_shared_per_account() {
     let rig = Rig::new().await;
     let begun = Instant::now();
     for _ in 0..2 {

@@ -16,7 +16,7 @@ fn me() -> Value {
 }
 
 #[tokio::test]
-async fn given_credentials_that_work_then_they_are_verified_by_one_request_and_no_refresh() {
+async fn valid_credentials_cost_one_request() {
     let rig = Rig::new().await;
     assert_eq!(rig.verify(me()).await.unwrap(), Verified::Yes);
     assert_eq!((rig.statuses(), rig.provider.refreshes()), (vec![200], 0));
@@ -31,7 +31,7 @@ async fn given_credentials_that_work_then_they_are_verified_by_one_request_and_n
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_it_is_refreshed_once() {
+async fn an_expired_token_is_refreshed_once() {
     let rig = Rig::expired().await;
     assert_eq!(rig.verify(me()).await.unwrap(), Verified::Yes);
     assert_eq!(
@@ -41,7 +41,7 @@ async fn given_an_expired_token_then_it_is_refreshed_once() {
 }
 
 #[tokio::test]
-async fn given_credentials_that_the_api_or_the_provider_refuses_then_they_are_not_verified() {
+async fn refused_credentials_are_not_verified() {
     let rig = Rig::expired().await;
     rig.provider.revoke_all();
     let Ok(Verified::No(reason)) = rig.verify(me()).await else {
@@ -63,7 +63,7 @@ async fn given_credentials_that_the_api_or_the_provider_refuses_then_they_are_no
 }
 
 #[tokio::test]
-async fn given_a_busy_api_then_it_is_asked_again_or_there_is_no_verdict() {
+async fn a_busy_api_is_retried_or_fails_the_check() {
     let rig = Rig::new().await;
     rig.busy_once();
     assert_eq!(rig.verify(me()).await.unwrap(), Verified::Yes);
@@ -78,7 +78,7 @@ async fn given_a_busy_api_then_it_is_asked_again_or_there_is_no_verdict() {
 }
 
 #[tokio::test]
-async fn given_trouble_on_the_network_then_it_is_an_error_and_no_verdict() {
+async fn a_network_error_is_an_error_and_not_a_result() {
     let rig = Rig::new().await;
     let mut away = me();
     away["baseUrl"] = "http://127.0.0.1:1".into();
@@ -97,7 +97,7 @@ async fn given_trouble_on_the_network_then_it_is_an_error_and_no_verdict() {
 }
 
 #[tokio::test]
-async fn given_wrong_fields_then_the_error_names_them() {
+async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
     for (fields, told_of) in [
         (json!({ "verifyPath": 7 }), "verifyPath: expected a string"),

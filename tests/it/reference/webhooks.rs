@@ -37,7 +37,7 @@ fn reply(emitted: &Emitted) -> (u16, &Value) {
 }
 
 #[tokio::test]
-async fn given_the_right_signature_then_the_request_is_emitted_and_answered_after_that() {
+async fn a_signed_request_is_emitted_then_replied() {
     let rig = Rig::new().await;
     for signature in [HEX.to_owned(), format!("sha256={HEX}"), BASE64.to_owned()] {
         let headers = json!({ "X-Hub-Signature-256": signature });
@@ -66,7 +66,7 @@ async fn given_the_right_signature_then_the_request_is_emitted_and_answered_afte
 }
 
 #[tokio::test]
-async fn given_a_wrong_signature_or_none_then_the_answer_is_401_and_nothing_is_emitted() {
+async fn an_invalid_signature_is_answered_401_and_not_emitted() {
     let rig = Rig::new().await;
     let right = json!({ "x-hub-signature-256": HEX });
     for (headers, raw) in [
@@ -94,7 +94,7 @@ async fn given_a_wrong_signature_or_none_then_the_answer_is_401_and_nothing_is_e
 }
 
 #[tokio::test]
-async fn given_a_header_of_its_own_then_the_signature_is_there() {
+async fn the_signature_header_is_configurable() {
     let rig = Rig::new().await;
     let fields = json!({ "webhookSecret": SECRET, "signatureHeader": "X-Acme-Signature" });
     let emitted = rig
@@ -108,7 +108,7 @@ async fn given_a_header_of_its_own_then_the_signature_is_there() {
 }
 
 #[tokio::test]
-async fn given_a_body_that_the_platform_has_read_then_the_signature_is_of_how_it_passes_it_on() {
+async fn a_parsed_body_is_verified_as_the_platform_passes_it() {
     let rig = Rig::new().await;
     let body: Value = serde_json::from_str(RAW).unwrap();
     let compact = "02e9eb53f6a75215b84e2c25cfaa39a730b19638f9c830be3f9ecab2585b2ee2";
@@ -122,7 +122,7 @@ async fn given_a_body_that_the_platform_has_read_then_the_signature_is_of_how_it
 }
 
 #[tokio::test]
-async fn given_no_secret_then_every_request_is_taken_json_or_not() {
+async fn without_a_secret_every_request_is_accepted() {
     let rig = Rig::new().await;
     for (body, wanted) in [
         (json!({ "rawData": "a=1&b=2" }), json!("a=1&b=2")),
@@ -136,7 +136,7 @@ async fn given_no_secret_then_every_request_is_taken_json_or_not() {
 }
 
 #[tokio::test]
-async fn given_an_answer_of_its_own_then_it_is_given() {
+async fn the_reply_is_configurable() {
     let rig = Rig::new().await;
     for (body, wanted, content_type) in [
         ("{\"ok\": true}", json!({ "ok": true }), "application/json"),
@@ -153,7 +153,7 @@ async fn given_an_answer_of_its_own_then_it_is_given() {
 }
 
 #[tokio::test]
-async fn given_nobody_who_waits_then_nobody_is_answered() {
+async fn without_reply_to_no_reply_is_sent() {
     let rig = Rig::new().await;
     let harness = rig.harness("receiveWebhooks", json!({}));
     let emitted = harness
@@ -176,7 +176,7 @@ async fn given_nobody_who_waits_then_nobody_is_answered() {
 }
 
 #[tokio::test]
-async fn given_wrong_fields_then_the_error_names_them() {
+async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
     for (fields, told_of) in [
         (
@@ -206,8 +206,7 @@ fn subscribing() -> Value {
 }
 
 #[tokio::test]
-async fn given_a_path_to_subscribe_at_then_the_flow_subscribes_when_it_starts_and_ends_that_when_it_stops()
- {
+async fn the_flow_subscribes_on_start_and_unsubscribes_on_stop() {
     let rig = Rig::new().await;
     let flow = || {
         rig.harness("receiveWebhooks", subscribing())
@@ -225,7 +224,7 @@ async fn given_a_path_to_subscribe_at_then_the_flow_subscribes_when_it_starts_an
 }
 
 #[tokio::test]
-async fn given_no_path_to_subscribe_at_then_starting_and_stopping_ask_nothing() {
+async fn without_a_subscribe_path_nothing_is_requested() {
     let rig = Rig::new().await;
     let kept = rig
         .harness("receiveWebhooks", json!({}))
@@ -242,7 +241,7 @@ async fn given_no_path_to_subscribe_at_then_starting_and_stopping_ask_nothing() 
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_it_is_refreshed_and_the_subscription_made_once() {
+async fn an_expired_token_is_refreshed_before_subscribing() {
     let rig = Rig::expired().await;
     let fields = json!({ "subscribePath": "/webhooks" });
     rig.harness("receiveWebhooks", fields)
@@ -258,7 +257,7 @@ async fn given_an_expired_token_then_it_is_refreshed_and_the_subscription_made_o
 }
 
 #[tokio::test]
-async fn given_a_busy_api_then_it_is_asked_again_or_the_start_fails() {
+async fn a_busy_api_is_retried_or_fails_the_start() {
     let rig = Rig::new().await;
     rig.busy_once();
     let start = || {
@@ -278,7 +277,7 @@ async fn given_a_busy_api_then_it_is_asked_again_or_the_start_fails() {
 }
 
 #[tokio::test]
-async fn given_a_subscription_that_cannot_be_made_then_the_error_says_why() {
+async fn a_failed_subscribe_says_why() {
     let rig = Rig::new().await;
     let with = |name: &str, value: &str| {
         let mut fields = subscribing();
@@ -312,8 +311,7 @@ async fn given_a_subscription_that_cannot_be_made_then_the_error_says_why() {
 }
 
 #[tokio::test]
-async fn given_an_answer_that_names_no_subscription_then_the_flow_starts_and_ends_nothing_when_it_stops()
- {
+async fn a_subscription_without_an_id_is_not_deleted() {
     let rig = Rig::new().await;
     for (pointer, kept) in [("/data/id", "/webhooks/7%2Fa?x=1"), ("/data", "")] {
         rig.provider
@@ -330,7 +328,7 @@ async fn given_an_answer_that_names_no_subscription_then_the_flow_starts_and_end
 }
 
 #[tokio::test]
-async fn given_a_subscription_that_cannot_be_ended_then_stopping_fails() {
+async fn a_failed_unsubscribe_fails_the_stop() {
     let rig = Rig::new().await;
     rig.provider
         .script_api([Scripted::Status(403, json!({ "error": "forbidden" }))]);

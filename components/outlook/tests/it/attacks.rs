@@ -4,7 +4,7 @@ use crate::rig::{Rig, error, one};
 use serde_json::json;
 
 #[tokio::test]
-async fn given_an_id_that_is_a_way_up_then_it_is_an_error_and_nothing_but_a_message_is_moved() {
+async fn a_path_traversal_in_an_id_moves_only_a_message() {
     for id in [".", ".."] {
         let rig = Rig::new().await;
         let folder = rig.graph.add_folder("inbox", "Done");
@@ -27,7 +27,7 @@ async fn given_an_id_that_is_a_way_up_then_it_is_an_error_and_nothing_but_a_mess
 }
 
 #[tokio::test]
-async fn given_a_field_that_is_a_way_up_then_nothing_is_created_elsewhere() {
+async fn a_path_traversal_in_a_field_creates_nothing_elsewhere() {
     let rig = Rig::new().await;
     let time = |hour: &str| json!({ "dateTime": format!("2024-07-01T{hour}:00:00") });
     let body = json!({ "subject": "Talk", "start": time("09"), "end": time("10") });
@@ -43,7 +43,7 @@ async fn given_a_field_that_is_a_way_up_then_nothing_is_created_elsewhere() {
 }
 
 #[tokio::test]
-async fn given_an_event_across_the_hour_that_comes_twice_then_its_end_is_not_before_its_start() {
+async fn an_event_in_the_repeated_hour_ends_after_its_start() {
     let rig = Rig::new().await;
     let time = |time: &str| json!({ "dateTime": time });
     // An event of 20 minutes, in the night when clocks are put back.
@@ -62,7 +62,7 @@ async fn given_an_event_across_the_hour_that_comes_twice_then_its_end_is_not_bef
 }
 
 #[tokio::test]
-async fn given_minutes_as_a_text_then_they_are_a_number_and_an_empty_text_is_none() {
+async fn minutes_as_text_are_numbers_and_empty_text_is_none() {
     for (given, sent) in [
         (json!("15"), json!(15)),
         (json!(""), json!(null)),
@@ -87,7 +87,7 @@ async fn given_minutes_as_a_text_then_they_are_a_number_and_an_empty_text_is_non
 }
 
 #[tokio::test]
-async fn given_a_date_without_hyphens_then_it_is_that_day_or_an_error_but_not_in_1970() {
+async fn a_date_without_hyphens_is_not_read_as_milliseconds() {
     let rig = Rig::new().await;
     let emitted = rig
         .run(

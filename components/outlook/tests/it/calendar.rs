@@ -8,7 +8,7 @@ async fn at(rig: &Rig, action: &'static str, time: Value) -> Value {
 }
 
 #[tokio::test]
-async fn given_an_event_then_the_user_is_available_before_it_and_from_its_end_on() {
+async fn the_user_is_free_before_and_from_the_end_of_an_event() {
     let rig = Rig::new().await;
     rig.graph.add_event(
         "2024-06-03T10:00:00",
@@ -33,7 +33,7 @@ async fn given_an_event_then_the_user_is_available_before_it_and_from_its_end_on
 }
 
 #[tokio::test]
-async fn given_no_time_then_it_is_now() {
+async fn a_missing_time_means_now() {
     let rig = Rig::new().await;
     assert_eq!(
         one(&rig.run("checkAvailability", json!({}), json!({})).await),
@@ -50,7 +50,7 @@ async fn given_no_time_then_it_is_now() {
 }
 
 #[tokio::test]
-async fn given_events_that_are_free_or_cancelled_then_they_keep_nobody_busy() {
+async fn free_and_cancelled_events_do_not_block_time() {
     let rig = Rig::new().await;
     for fields in [
         json!({ "showAs": "free" }),
@@ -75,7 +75,7 @@ async fn given_events_that_are_free_or_cancelled_then_they_keep_nobody_busy() {
 }
 
 #[tokio::test]
-async fn given_busy_months_then_the_search_goes_on_and_ends_in_words_after_a_year() {
+async fn the_search_for_free_time_ends_after_a_year() {
     let rig = Rig::new().await;
     rig.graph.add_event(
         "2024-06-01T00:00:00",
@@ -109,7 +109,7 @@ async fn given_busy_months_then_the_search_goes_on_and_ends_in_words_after_a_yea
 }
 
 #[tokio::test]
-async fn given_a_time_that_is_none_then_the_error_names_the_field_and_nothing_is_asked() {
+async fn an_invalid_time_names_the_field_and_sends_nothing() {
     let rig = Rig::new().await;
     for action in ["checkAvailability", "findNextAvailableTime"] {
         for time in [

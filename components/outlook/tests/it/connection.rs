@@ -37,7 +37,7 @@ fn expected(model: &str) -> Value {
 }
 
 #[tokio::test]
-async fn given_folders_in_folders_and_calendars_then_the_models_have_all_of_them_over_all_pages() {
+async fn folder_and_calendar_models_list_all_pages() {
     for page in [1, 2, 100] {
         for name in MODELS {
             let rig = rig().await;
@@ -52,8 +52,7 @@ async fn given_folders_in_folders_and_calendars_then_the_models_have_all_of_them
 }
 
 #[tokio::test]
-async fn given_an_expired_token_or_a_429_then_models_and_verification_work_after_one_refresh_or_a_pause()
- {
+async fn models_and_verification_survive_an_expired_token_or_a_429() {
     for name in MODELS {
         let rig = rig().await;
         assert_eq!(
@@ -93,7 +92,7 @@ async fn given_an_expired_token_or_a_429_then_models_and_verification_work_after
 }
 
 #[tokio::test]
-async fn given_what_graph_refuses_then_the_error_of_a_model_has_what_graph_says() {
+async fn a_model_error_contains_graphs_message() {
     for name in MODELS {
         let rig = rig().await;
         rig.graph.fail(
@@ -113,7 +112,7 @@ async fn given_what_graph_refuses_then_the_error_of_a_model_has_what_graph_says(
 }
 
 #[tokio::test]
-async fn given_an_account_that_is_not_connected_then_the_error_of_a_model_says_what_to_do() {
+async fn a_disconnected_account_says_what_to_do() {
     for name in MODELS {
         let rig = rig().await;
         let error = format!("{:#}", model(&rig, name, Map::new()).await.unwrap_err());
@@ -123,7 +122,7 @@ async fn given_an_account_that_is_not_connected_then_the_error_of_a_model_says_w
 }
 
 #[tokio::test]
-async fn given_a_429_without_end_then_models_fail_and_verification_is_an_error_and_no_verdict() {
+async fn an_endless_429_fails_models_and_verification() {
     for name in MODELS {
         let rig = rig().await;
         rig.graph.fail(".", vec![Fault::Throttled(0); 4]);
@@ -145,7 +144,7 @@ async fn given_a_429_without_end_then_models_fail_and_verification_is_an_error_a
 }
 
 #[tokio::test]
-async fn given_credentials_that_do_not_work_then_verification_says_no_and_why() {
+async fn invalid_credentials_are_not_verified_with_the_reason() {
     let rig = rig().await;
     assert_eq!(
         verify(&rig, rig.provider.issue()).await.unwrap(),

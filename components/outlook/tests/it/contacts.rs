@@ -17,7 +17,7 @@ async fn poll(rig: &Rig, since: &mut Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn given_contacts_then_each_is_emitted_oldest_first_without_annotations_and_not_again() {
+async fn contacts_are_emitted_oldest_first_and_once() {
     let rig = Rig::new().await;
     rig.graph
         .add_contact(contact("second", "2024-05-02T10:00:00Z"));
@@ -41,7 +41,7 @@ async fn given_contacts_then_each_is_emitted_oldest_first_without_annotations_an
 }
 
 #[tokio::test]
-async fn given_an_item_that_changes_again_within_its_second_then_the_new_version_is_emitted() {
+async fn an_item_changed_twice_in_one_second_is_emitted_again() {
     let rig = Rig::new().await;
     let id = rig
         .graph
@@ -54,7 +54,7 @@ async fn given_an_item_that_changes_again_within_its_second_then_the_new_version
 }
 
 #[tokio::test]
-async fn given_a_contact_that_moves_to_the_end_while_pages_are_read_then_no_other_is_lost() {
+async fn a_contact_that_moves_while_paging_hides_no_other() {
     let rig = Rig::new().await;
     rig.graph.limit_pages(2);
     let ids: Vec<String> = (0..5)
@@ -80,7 +80,7 @@ async fn given_a_contact_that_moves_to_the_end_while_pages_are_read_then_no_othe
 }
 
 #[tokio::test]
-async fn given_a_snapshot_of_the_node_component_then_polling_goes_on_where_it_ended() {
+async fn a_snapshot_of_the_node_component_is_understood() {
     let rig = Rig::new().await;
     rig.graph
         .add_contact(contact("old", "2024-05-01T10:00:00.500Z"));
@@ -92,7 +92,7 @@ async fn given_a_snapshot_of_the_node_component_then_polling_goes_on_where_it_en
 }
 
 #[tokio::test]
-async fn given_a_snapshot_that_is_none_then_the_error_says_what_to_do() {
+async fn an_invalid_snapshot_says_what_to_do() {
     let rig = Rig::new().await;
     let emitted = rig
         .poll(
@@ -109,7 +109,7 @@ async fn given_a_snapshot_that_is_none_then_the_error_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn given_a_page_that_cannot_be_read_then_what_was_emitted_before_is_not_emitted_again() {
+async fn after_a_failed_page_emitted_items_are_not_repeated() {
     let rig = Rig::new().await;
     rig.graph.limit_pages(2);
     for n in 0..4 {
@@ -137,8 +137,7 @@ async fn given_a_page_that_cannot_be_read_then_what_was_emitted_before_is_not_em
 
 /// Graph's links count items: what moves away from before a page has one of the next pages skip as many.
 #[tokio::test]
-async fn given_a_moment_of_many_items_of_which_some_change_while_its_pages_are_read_then_no_other_is_lost()
- {
+async fn changes_within_one_second_while_paging_lose_nothing() {
     for changed_at_once in 1..=3 {
         let rig = Rig::new().await;
         rig.graph.limit_pages(2);

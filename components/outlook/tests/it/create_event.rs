@@ -29,7 +29,7 @@ async fn sent(fields: Value, body: Value) -> Value {
 }
 
 #[tokio::test]
-async fn given_an_event_then_it_is_created_with_all_that_was_said_and_emitted_with_its_calendar() {
+async fn an_event_is_created_with_all_fields_and_its_calendar() {
     let rig = Rig::new().await;
     let calendar = rig.graph.add_calendar("Team");
     let fields = step(json!({
@@ -75,8 +75,7 @@ async fn given_an_event_then_it_is_created_with_all_that_was_said_and_emitted_wi
 }
 
 #[tokio::test]
-async fn given_times_with_an_offset_or_in_milliseconds_then_they_are_converted_into_the_steps_zone()
-{
+async fn times_are_converted_to_the_steps_time_zone() {
     for (zone, given, local) in [
         (
             "Europe/Berlin",
@@ -135,7 +134,7 @@ async fn given_times_with_an_offset_or_in_milliseconds_then_they_are_converted_i
 }
 
 #[tokio::test]
-async fn given_fields_or_times_that_cannot_be_used_then_the_error_names_them_and_nothing_is_sent() {
+async fn invalid_fields_are_named_and_nothing_is_sent() {
     let rig = Rig::new().await;
     let good = || from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     let without = |name: &str| {
@@ -209,7 +208,7 @@ async fn given_fields_or_times_that_cannot_be_used_then_the_error_names_them_and
 }
 
 #[tokio::test]
-async fn given_a_refusal_of_graph_then_it_is_an_error_event_with_what_graph_says() {
+async fn an_error_event_contains_graphs_message() {
     let rig = Rig::new().await;
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     let emitted = rig
@@ -227,7 +226,7 @@ async fn given_a_refusal_of_graph_then_it_is_an_error_event_with_what_graph_says
 }
 
 #[tokio::test]
-async fn given_a_lost_answer_then_the_event_is_not_created_a_second_time() {
+async fn a_lost_response_does_not_create_the_event_twice() {
     let rig = Rig::new().await;
     rig.graph.fail("POST", [Fault::Drop]);
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
@@ -237,7 +236,7 @@ async fn given_a_lost_answer_then_the_event_is_not_created_a_second_time() {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_or_a_429_then_it_is_created_once() {
+async fn an_expired_token_or_a_429_creates_the_event_once() {
     let rig = Rig::new().await;
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     rig.given_trouble_that_passes_it_works("createEvent", step(json!({})), body)
@@ -246,7 +245,7 @@ async fn given_an_expired_token_or_a_429_then_it_is_created_once() {
 }
 
 #[tokio::test]
-async fn given_throttling_without_end_then_the_message_comes_again_later() {
+async fn endless_throttling_rebounds_the_message() {
     let rig = Rig::new().await;
     rig.graph.fail("POST", [const { Fault::Throttled(0) }; 4]);
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");

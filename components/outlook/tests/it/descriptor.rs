@@ -8,7 +8,7 @@ fn descriptor() -> Value {
 }
 
 #[test]
-fn given_the_component_then_check_finds_each_function_and_its_metadata_up_to_date() {
+fn check_finds_every_function_and_current_metadata() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outlook"));
     let output = command
         .arg("check")
@@ -29,7 +29,7 @@ fn given_the_component_then_check_finds_each_function_and_its_metadata_up_to_dat
 }
 
 #[test]
-fn given_the_time_zones_to_choose_from_then_each_is_known() {
+fn every_time_zone_choice_is_known() {
     let descriptor = descriptor();
     let zones = descriptor["actions"]["createEvent"]["fields"]["timeZone"]["model"]
         .as_object()
@@ -42,8 +42,7 @@ fn given_the_time_zones_to_choose_from_then_each_is_known() {
 }
 
 #[test]
-fn given_the_fields_then_each_has_a_label_a_view_and_an_order_of_its_own_and_choices_have_a_prompt()
-{
+fn every_field_has_a_label_a_view_and_an_order() {
     let descriptor = descriptor();
     for kind in ["triggers", "actions"] {
         for (name, function) in descriptor[kind].as_object().unwrap() {

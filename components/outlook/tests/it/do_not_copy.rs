@@ -37,7 +37,7 @@ async fn subjects(rig: &Rig, since: &mut Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn given_save_to_sent_items_is_false_then_it_is_not_sent_as_true() {
+async fn save_to_sent_items_false_is_sent_as_false() {
     for (flag, kept) in [
         (json!(false), false),
         (json!("false"), false),
@@ -70,7 +70,7 @@ async fn given_save_to_sent_items_is_false_then_it_is_not_sent_as_true() {
 }
 
 #[tokio::test]
-async fn given_an_all_day_box_that_is_checked_then_not_only_the_text_true_counts() {
+async fn all_day_accepts_every_form_of_a_check_box() {
     let sent = async |all_day: &Value| {
         let rig = Rig::new().await;
         let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin", "isAllDay": all_day });
@@ -99,7 +99,7 @@ async fn given_an_all_day_box_that_is_checked_then_not_only_the_text_true_counts
 }
 
 #[tokio::test]
-async fn given_two_credentials_in_one_process_then_neither_is_used_for_the_other() {
+async fn two_credentials_in_one_process_are_not_mixed() {
     let rig = Rig::new().await;
     let (first, second) = (rig.provider.issue(), rig.provider.issue());
     for tokens in [&first, &second, &first] {
@@ -119,7 +119,7 @@ async fn given_two_credentials_in_one_process_then_neither_is_used_for_the_other
 }
 
 #[tokio::test]
-async fn given_a_401_that_no_token_mends_then_there_is_one_refresh_and_not_five() {
+async fn a_permanent_401_costs_one_refresh() {
     for fault in [
         Fault::Unauthorized,
         Fault::Refused(401, "InvalidAuthenticationToken", "Access token is empty."),
@@ -139,7 +139,7 @@ async fn given_a_401_that_no_token_mends_then_there_is_one_refresh_and_not_five(
 }
 
 #[tokio::test]
-async fn given_a_403_then_there_is_no_refresh() {
+async fn a_403_costs_no_refresh() {
     let rig = Rig::new().await;
     rig.graph.fail(
         ".",
@@ -158,7 +158,7 @@ async fn given_a_403_then_there_is_no_refresh() {
 }
 
 #[tokio::test]
-async fn given_lists_of_several_pages_then_none_is_read_to_its_first_page_only() {
+async fn lists_are_read_to_their_last_page() {
     for page in [1, 3] {
         for same_time in [false, true] {
             let rig = Rig::new().await;
@@ -202,7 +202,7 @@ async fn given_lists_of_several_pages_then_none_is_read_to_its_first_page_only()
 }
 
 #[tokio::test]
-async fn given_ids_with_what_means_something_in_an_address_then_none_stands_in_it_as_it_is() {
+async fn ids_are_percent_encoded_in_paths() {
     let rig = Rig::new().await;
     let (folder, calendar) = (
         rig.graph.add_folder("inbox", "Done"),
@@ -259,9 +259,9 @@ async fn given_ids_with_what_means_something_in_an_address_then_none_stands_in_i
     );
 }
 
-/// O§4.106. The Node component takes the end of the last item's second for the time up to which all is done.
+/// token-failures: Mistakes of other components. The Node component takes the end of the last item's second for the time up to which all is done.
 #[tokio::test]
-async fn given_items_that_come_later_in_the_same_second_then_none_is_skipped_or_doubled() {
+async fn later_items_of_the_same_second_are_emitted_once() {
     let rig = Rig::new().await;
     for (name, fraction) in [("a", "100"), ("b", "300")] {
         rig.graph
@@ -289,7 +289,7 @@ async fn given_items_that_come_later_in_the_same_second_then_none_is_skipped_or_
 }
 
 #[tokio::test]
-async fn given_events_in_any_order_then_the_next_free_time_is_not_the_end_of_the_last_one() {
+async fn the_next_free_time_does_not_depend_on_event_order() {
     let spans = [
         ("2024-06-03T11:00:00", "2024-06-03T12:00:00"),
         ("2024-06-03T10:00:00", "2024-06-03T11:30:00"),
@@ -320,8 +320,7 @@ async fn given_events_in_any_order_then_the_next_free_time_is_not_the_end_of_the
 }
 
 #[tokio::test]
-async fn given_a_user_who_connected_again_then_the_process_does_not_go_on_with_the_first_credentials()
- {
+async fn a_reconnected_account_is_used_by_the_process() {
     let step = Step::new("checkAvailability", json!({}), Provider::issue).await;
     let component = step.start();
     step.send(json!({}));
@@ -347,8 +346,7 @@ async fn given_a_user_who_connected_again_then_the_process_does_not_go_on_with_t
 }
 
 #[tokio::test]
-async fn given_a_secret_that_cannot_be_read_then_the_error_tells_that_and_no_later_failure_hides_it()
- {
+async fn an_unreadable_secret_is_named_in_the_error() {
     let removed = Step::new(
         "checkAvailability",
         json!({ "secretId": "secret-1" }),
@@ -365,8 +363,7 @@ async fn given_a_secret_that_cannot_be_read_then_the_error_tells_that_and_no_lat
 }
 
 #[tokio::test]
-async fn given_a_platform_that_cannot_read_a_secret_now_then_the_message_comes_again_and_no_later_failure_hides_it()
- {
+async fn an_unreadable_secret_rebounds_the_message() {
     let step = Step::new(
         "checkAvailability",
         json!({ "secretId": "secret-1" }),
@@ -396,8 +393,7 @@ async fn given_a_platform_that_cannot_read_a_secret_now_then_the_message_comes_a
 }
 
 #[tokio::test]
-async fn given_a_secret_and_a_401_that_no_token_mends_then_the_platform_refreshes_it_once_and_not_five_times()
- {
+async fn a_permanent_401_refreshes_a_secret_once() {
     let step = Step::new(
         "checkAvailability",
         json!({ "secretId": "secret-1" }),
@@ -432,7 +428,7 @@ async fn given_a_secret_and_a_401_that_no_token_mends_then_the_platform_refreshe
 }
 
 #[tokio::test]
-async fn given_no_secret_then_no_secret_without_an_id_is_refreshed() {
+async fn without_a_secret_no_secret_is_refreshed() {
     let step = Step::new("checkAvailability", json!({}), Provider::issue_expired).await;
     let component = step.start();
     step.send(json!({}));
@@ -448,7 +444,7 @@ async fn given_no_secret_then_no_secret_without_an_id_is_refreshed() {
 }
 
 #[tokio::test]
-async fn given_neither_secret_nor_refresh_token_then_no_secret_without_an_id_is_refreshed() {
+async fn without_secret_and_refresh_token_nothing_is_refreshed() {
     let tokens = |provider: &Provider| {
         with(
             json!(provider.issue_expired()),

@@ -297,7 +297,7 @@ async fn rig() -> Rig {
 }
 
 #[test]
-fn given_component_json_then_each_of_its_actions_and_triggers_is_in_this_table() {
+fn the_table_covers_every_action_and_trigger() {
     let descriptor: Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
     let names = |kind: &str| {
         descriptor[kind]
@@ -322,7 +322,7 @@ fn given_component_json_then_each_of_its_actions_and_triggers_is_in_this_table()
 }
 
 #[tokio::test]
-async fn given_its_sample_then_each_function_works_and_costs_no_refresh() {
+async fn each_function_works_with_its_sample_without_a_refresh() {
     for function in FUNCTIONS {
         let rig = rig().await;
         let emitted = rig
@@ -340,7 +340,7 @@ async fn given_its_sample_then_each_function_works_and_costs_no_refresh() {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_each_function_works_after_one_refresh_that_is_saved() {
+async fn each_function_refreshes_an_expired_token_once() {
     for function in FUNCTIONS {
         let (rig, name) = (rig().await, function.name);
         let expired = json!(rig.provider.issue_expired());
@@ -387,7 +387,7 @@ async fn given_an_expired_token_then_each_function_works_after_one_refresh_that_
 }
 
 #[tokio::test]
-async fn given_a_429_then_each_function_waits_and_works() {
+async fn each_function_waits_for_a_short_429() {
     for function in FUNCTIONS {
         let (rig, name) = (rig().await, function.name);
         rig.graph
@@ -407,7 +407,7 @@ async fn given_a_429_then_each_function_waits_and_works() {
 }
 
 #[tokio::test]
-async fn given_a_429_without_end_or_for_long_then_each_function_has_its_message_come_again() {
+async fn each_function_rebounds_on_a_long_429() {
     for function in FUNCTIONS {
         for faults in [vec![Fault::Throttled(0); 4], vec![Fault::Throttled(120)]] {
             let (rig, name) = (rig().await, function.name);
@@ -429,8 +429,7 @@ async fn given_a_429_without_end_or_for_long_then_each_function_has_its_message_
 }
 
 #[tokio::test]
-async fn given_an_input_that_is_wrong_then_each_function_names_the_field_and_the_remedy_and_asks_nothing()
- {
+async fn each_function_names_the_invalid_field_and_sends_nothing() {
     for function in FUNCTIONS {
         for (fields, body, told) in function.wrong {
             let (rig, name) = (rig().await, function.name);
@@ -449,7 +448,7 @@ async fn given_an_input_that_is_wrong_then_each_function_names_the_field_and_the
 }
 
 #[tokio::test]
-async fn given_a_user_who_has_to_connect_again_then_each_function_says_so() {
+async fn each_function_says_when_the_user_must_connect_again() {
     // Side by side, for before it says so it looks several times whether the account has other tokens.
     join_all(FUNCTIONS.iter().map(async |function| {
         let (rig, name) = (rig().await, function.name);
@@ -469,7 +468,7 @@ async fn given_a_user_who_has_to_connect_again_then_each_function_says_so() {
 }
 
 #[tokio::test]
-async fn given_graph_refuses_then_the_error_of_each_function_has_what_graph_says() {
+async fn each_function_reports_graphs_message() {
     for function in FUNCTIONS {
         let (rig, name) = (rig().await, function.name);
         rig.graph.fail(

@@ -29,8 +29,7 @@ async fn three() -> (Rig, [String; 3]) {
 }
 
 #[tokio::test]
-async fn given_mail_then_that_of_the_folder_is_emitted_oldest_first_without_annotations_and_not_again()
- {
+async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
     let (rig, _) = three().await;
     rig.graph
         .add_message("inbox", message("first", "2024-04-01T10:00:00Z"));
@@ -54,7 +53,7 @@ async fn given_mail_then_that_of_the_folder_is_emitted_oldest_first_without_anno
 }
 
 #[tokio::test]
-async fn given_only_unread_mail_then_read_mail_is_left_out_however_the_box_is_checked() {
+async fn only_unread_mail_skips_read_mail() {
     for checked in [json!("on"), json!(true), json!("true")] {
         let (rig, ids) = three().await;
         let read = with(
@@ -85,7 +84,7 @@ async fn given_only_unread_mail_then_read_mail_is_left_out_however_the_box_is_ch
 }
 
 #[tokio::test]
-async fn given_a_start_time_then_older_mail_is_left_out_and_later_the_snapshot_counts() {
+async fn the_start_time_counts_until_there_is_a_snapshot() {
     for start in [
         "2024-05-01T10:00:02Z",
         "2024-05-01T12:00:02+02:00",
@@ -109,7 +108,7 @@ async fn given_a_start_time_then_older_mail_is_left_out_and_later_the_snapshot_c
 }
 
 #[tokio::test]
-async fn given_nothing_new_yet_then_no_snapshot_is_kept_and_the_start_time_still_counts() {
+async fn without_new_mail_no_snapshot_is_saved() {
     let (rig, _) = three().await;
     let mut since = json!({});
     let fields = || step(json!({ "startTime": "2024-05-01T10:00:04Z" }));
@@ -121,7 +120,7 @@ async fn given_nothing_new_yet_then_no_snapshot_is_kept_and_the_start_time_still
 }
 
 #[tokio::test]
-async fn given_emit_all_then_each_page_is_one_message_that_is_saved_before_the_next_is_read() {
+async fn emit_all_saves_after_each_page() {
     let (rig, _) = three().await;
     rig.graph.limit_pages(2);
     let mut since = json!({});
@@ -157,7 +156,7 @@ async fn given_emit_all_then_each_page_is_one_message_that_is_saved_before_the_n
 }
 
 #[tokio::test]
-async fn given_attachments_then_they_are_in_object_storage_with_their_names_types_and_sizes() {
+async fn attachments_are_stored_with_name_type_and_size() {
     for (behavior, pointer) in [
         ("emitIndividually", "/attachments"),
         ("emitAll", "/results/0/attachments"),
@@ -210,7 +209,7 @@ async fn given_attachments_then_they_are_in_object_storage_with_their_names_type
 }
 
 #[tokio::test]
-async fn given_attachments_that_nobody_wants_then_they_are_not_fetched() {
+async fn unwanted_attachments_are_not_fetched() {
     let (rig, ids) = three().await;
     rig.graph
         .attach(&ids[0], AttachmentKind::File, "a.csv", "text/csv", "x");
@@ -222,8 +221,7 @@ async fn given_attachments_that_nobody_wants_then_they_are_not_fetched() {
 }
 
 #[tokio::test]
-async fn given_an_attachment_that_cannot_be_had_then_the_mail_before_it_is_done_and_the_rest_comes_later()
- {
+async fn a_missing_attachment_keeps_the_mail_before_it() {
     let (rig, ids) = three().await;
     rig.graph
         .attach(&ids[1], AttachmentKind::File, "b.csv", "text/csv", "x");
@@ -251,8 +249,7 @@ async fn given_an_attachment_that_cannot_be_had_then_the_mail_before_it_is_done_
 }
 
 #[tokio::test]
-async fn given_a_token_that_expires_before_an_attachment_is_fetched_then_one_refresh_serves_the_rest()
- {
+async fn a_token_that_expires_before_an_attachment_is_refreshed_once() {
     let (rig, ids) = three().await;
     for id in &ids {
         rig.graph
@@ -273,7 +270,7 @@ async fn given_a_token_that_expires_before_an_attachment_is_fetched_then_one_ref
 }
 
 #[tokio::test]
-async fn given_a_folder_that_is_not_there_then_the_error_names_the_field() {
+async fn a_missing_folder_names_the_field() {
     let rig = Rig::new().await;
     let emitted = rig
         .run("readMail", json!({ "folderId": "none/such" }), json!({}))
@@ -290,7 +287,7 @@ async fn given_a_folder_that_is_not_there_then_the_error_names_the_field() {
 }
 
 #[tokio::test]
-async fn given_a_snapshot_of_the_node_component_then_polling_goes_on_where_it_ended() {
+async fn a_snapshot_of_the_node_component_is_understood() {
     let (rig, _) = three().await;
     let mut since = json!({ "lastModifiedDateTime": "2024-05-01T10:00:01.999Z" });
     assert_eq!(

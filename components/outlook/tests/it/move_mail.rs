@@ -13,8 +13,7 @@ async fn mailbox() -> (Rig, String) {
 }
 
 #[tokio::test]
-async fn given_a_destination_then_the_message_is_there_and_is_emitted_with_its_new_id_and_the_folder()
- {
+async fn a_moved_message_is_emitted_with_its_new_id() {
     let (rig, id) = mailbox().await;
     let folder = rig.graph.add_folder("inbox", "Done");
     let fields = json!({ "originalMailFolders": "inbox-id=", "destinationFolder": folder });
@@ -34,7 +33,7 @@ async fn given_a_destination_then_the_message_is_there_and_is_emitted_with_its_n
 }
 
 #[tokio::test]
-async fn given_no_destination_then_the_message_goes_to_the_deleted_items() {
+async fn without_a_destination_mail_moves_to_deleted_items() {
     for destination in [Value::Null, json!("")] {
         let (rig, id) = mailbox().await;
         let fields = json!({ "originalMailFolders": "inbox", "destinationFolder": destination });
@@ -47,8 +46,7 @@ async fn given_no_destination_then_the_message_goes_to_the_deleted_items() {
 }
 
 #[tokio::test]
-async fn given_a_folder_or_message_that_is_not_there_then_the_error_names_the_field_and_what_graph_says()
- {
+async fn a_missing_folder_or_message_names_the_field() {
     for (fields, message, told) in [
         (
             json!({ "originalMailFolders": "none" }),
@@ -89,7 +87,7 @@ async fn given_a_folder_or_message_that_is_not_there_then_the_error_names_the_fi
 }
 
 #[tokio::test]
-async fn given_a_lost_answer_then_the_message_is_not_moved_a_second_time() {
+async fn a_lost_response_does_not_move_the_message_twice() {
     let (rig, id) = mailbox().await;
     rig.graph.fail("POST", [Fault::Drop]);
     let emitted = rig

@@ -279,7 +279,7 @@ fn contact(name: &str, changed: &str) -> Value {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_a_trigger_polls_after_one_refresh_and_the_next_poll_goes_on() {
+async fn a_poll_refreshes_an_expired_token_once() {
     let step = Step::new("getContacts", json!({}), Provider::issue_expired).await;
     step.graph.limit_pages(2);
     for n in 0..5 {
@@ -317,8 +317,7 @@ async fn given_an_expired_token_then_a_trigger_polls_after_one_refresh_and_the_n
 }
 
 #[tokio::test]
-async fn given_a_429_in_the_middle_of_a_poll_then_it_goes_on_after_a_rebound_without_loss_or_doubles()
- {
+async fn a_429_during_a_poll_loses_and_repeats_nothing() {
     let step = Step::new("getContacts", json!({}), Provider::issue).await;
     step.graph.limit_pages(2);
     for n in 0..5 {
@@ -344,8 +343,7 @@ async fn given_a_429_in_the_middle_of_a_poll_then_it_goes_on_after_a_rebound_wit
 }
 
 #[tokio::test]
-async fn given_a_stop_in_the_middle_of_a_page_then_the_next_process_goes_on_without_loss_or_doubles()
- {
+async fn a_stop_within_a_page_loses_and_repeats_nothing() {
     const COUNT: usize = 60;
     let step = Step::new("getContacts", json!({}), Provider::issue).await;
     for n in 0..COUNT {
@@ -379,7 +377,7 @@ async fn given_a_stop_in_the_middle_of_a_page_then_the_next_process_goes_on_with
 }
 
 #[tokio::test]
-async fn given_files_of_a_mail_then_they_go_through_object_storage_into_another_mail() {
+async fn files_of_a_mail_can_be_sent_with_another() {
     let fields = json!({ "folderId": "inbox", "getAttachment": "on" });
     let reading = Step::new("readMail", fields, Provider::issue_expired).await;
     let contents: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
@@ -433,7 +431,7 @@ async fn given_files_of_a_mail_then_they_go_through_object_storage_into_another_
 }
 
 #[tokio::test]
-async fn given_every_access_then_each_request_has_its_own_refresh_with_the_newest_refresh_token() {
+async fn every_access_refreshes_before_each_request() {
     // The worst provider for it: each refresh token is good once, and a second use ends them all.
     let knobs = Knobs {
         kill_family_on_reuse: true,
@@ -474,8 +472,7 @@ async fn given_every_access_then_each_request_has_its_own_refresh_with_the_newes
 }
 
 #[tokio::test]
-async fn given_a_429_for_longer_than_is_waited_then_the_message_comes_again_and_the_event_is_created_once()
- {
+async fn a_long_429_rebounds_and_creates_the_event_once() {
     let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
     let step = Step::new("createEvent", fields, Provider::issue).await;
     step.graph.fail("POST", [Fault::Throttled(120)]);
@@ -492,7 +489,7 @@ async fn given_a_429_for_longer_than_is_waited_then_the_message_comes_again_and_
 }
 
 #[tokio::test]
-async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_keys_are_saved() {
+async fn a_platform_secret_is_refreshed_by_the_platform() {
     let step = Step::new(
         "checkAvailability",
         json!({ "secretId": "secret-1" }),
@@ -517,7 +514,7 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_no_ke
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_select_models_refresh_and_save_it() {
+async fn select_models_save_refreshed_tokens() {
     let step = Step::new("readMail", json!({}), Provider::issue_expired).await;
     step.graph.add_samples();
     for (model, id, name) in [
@@ -544,8 +541,7 @@ async fn given_an_expired_token_then_select_models_refresh_and_save_it() {
 }
 
 #[tokio::test]
-async fn given_credentials_then_verification_says_whether_they_work_and_trouble_on_the_way_is_no_verdict()
- {
+async fn a_network_error_is_no_verification_result() {
     let step = Step::new("readMail", json!({}), Provider::issue_expired).await;
     assert_eq!(
         step.service("verifyCredentials", &[]).await["data"],
@@ -584,7 +580,7 @@ async fn given_credentials_then_verification_says_whether_they_work_and_trouble_
 }
 
 #[tokio::test]
-async fn given_numbers_in_the_environment_then_they_are_used_or_the_process_ends_and_names_them() {
+async fn environment_numbers_are_used_or_named_in_the_error() {
     let step = Step::new("readMail", json!({ "folderId": "inbox" }), Provider::issue).await;
     let step = step
         .variable("MAIL_RETRIEVE_MAX_COUNT", "7")

@@ -15,7 +15,7 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn given_each_command_of_the_readme_then_it_works_as_written() {
+fn every_readme_command_works() {
     // As typed at the root of the repository, but for the component's command: it is built already.
     std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
     for command in commands() {
@@ -35,7 +35,7 @@ fn given_each_command_of_the_readme_then_it_works_as_written() {
 }
 
 #[test]
-fn given_the_component_then_the_readme_has_a_command_for_each_function_and_uses_each_sample() {
+fn the_readme_covers_every_function_and_sample() {
     let descriptor: serde_json::Value =
         serde_json::from_str(include_str!("../../component.json")).unwrap();
     let text = commands().join("\n") + "\n";

@@ -20,7 +20,7 @@ fn stored(rig: &Rig, id: &str, bytes: impl Into<Vec<u8>>) -> String {
 }
 
 #[tokio::test]
-async fn given_a_mail_then_it_is_sent_as_graph_wants_it_and_the_input_is_emitted() {
+async fn a_sent_mail_matches_graphs_format() {
     let rig = Rig::new().await;
     let body = mail(json!({
         "ccRecipients": [{ "emailAddress": { "address": "grace@example.com" } }],
@@ -46,7 +46,7 @@ async fn given_a_mail_then_it_is_sent_as_graph_wants_it_and_the_input_is_emitted
 }
 
 #[tokio::test]
-async fn given_no_content_type_then_the_text_is_text() {
+async fn without_a_content_type_the_body_is_text() {
     for kind in [Value::Null, json!("")] {
         let rig = Rig::new().await;
         rig.run(
@@ -63,7 +63,7 @@ async fn given_no_content_type_then_the_text_is_text() {
 }
 
 #[tokio::test]
-async fn given_files_in_object_storage_then_they_are_in_the_mail_in_their_order() {
+async fn stored_files_are_attached_in_order() {
     let rig = Rig::new().await;
     let (one_url, two_url) = (
         stored(&rig, "one", "hello"),
@@ -90,8 +90,7 @@ async fn given_files_in_object_storage_then_they_are_in_the_mail_in_their_order(
 }
 
 #[tokio::test]
-async fn given_files_that_are_larger_than_a_mail_can_carry_then_the_error_says_so_and_nothing_is_sent()
- {
+async fn oversized_files_are_an_error_and_nothing_is_sent() {
     let rig = Rig::new().await;
     let (one_url, two_url) = (
         stored(&rig, "one", vec![1; 2_000_000]),
@@ -118,7 +117,7 @@ async fn given_files_that_are_larger_than_a_mail_can_carry_then_the_error_says_s
 }
 
 #[tokio::test]
-async fn given_a_file_that_cannot_be_fetched_then_the_error_names_it_and_nothing_is_sent() {
+async fn a_file_that_cannot_be_fetched_is_named_and_nothing_is_sent() {
     let rig = Rig::new().await;
     let files = json!([{ "name": "a.csv", "url": format!("{}/objects/none", rig.platform.url()) }]);
     let emitted = rig
@@ -133,7 +132,7 @@ async fn given_a_file_that_cannot_be_fetched_then_the_error_names_it_and_nothing
 }
 
 #[tokio::test]
-async fn given_an_address_elsewhere_then_it_is_shown_no_token() {
+async fn an_attachment_on_another_host_gets_no_token() {
     let (rig, elsewhere) = (Rig::new().await, Rig::new().await);
     // The other platform's storage wants its own token, and is shown none.
     let files = json!([{ "name": "a.csv", "url": stored(&elsewhere, "a", "x") }]);
@@ -144,7 +143,7 @@ async fn given_an_address_elsewhere_then_it_is_shown_no_token() {
 }
 
 #[tokio::test]
-async fn given_recipients_that_graph_refuses_then_the_error_has_what_graph_says() {
+async fn refused_recipients_report_graphs_message() {
     let rig = Rig::new().await;
     let body = mail(json!({ "toRecipients": [{ "emailAddress": { "address": "nobody" } }] }));
     let emitted = rig.run("sendMail", json!({}), body).await;
@@ -156,7 +155,7 @@ async fn given_recipients_that_graph_refuses_then_the_error_has_what_graph_says(
 }
 
 #[tokio::test]
-async fn given_an_expired_token_a_429_or_a_lost_answer_then_it_is_not_sent_twice() {
+async fn an_error_or_lost_response_does_not_send_twice() {
     let rig = Rig::new().await;
     rig.given_trouble_that_passes_it_works("sendMail", json!({}), mail(json!({})))
         .await;

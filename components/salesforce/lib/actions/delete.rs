@@ -56,13 +56,12 @@ pub async fn delete(
     let value = message.body.value(lookup_field);
     let value = value
         .with_context(|| format!("the message has no value for `{lookup_field}` to look for"))?;
-    let id = match lookup_field.as_str().eq_ignore_ascii_case("Id") {
-        true => api::as_text("Id", Some(value))?,
-        false => {
-            let object = Object::of(&api, sobject).await?;
-            let found = lookup::only(&api, &object, lookup_field, value, "Id").await?;
-            found.and_then(|record| record.get("Id")?.as_str().map(str::to_owned))
-        }
+    let id = if lookup_field.as_str().eq_ignore_ascii_case("Id") {
+        api::as_text("Id", Some(value))?
+    } else {
+        let object = Object::of(&api, sobject).await?;
+        let found = lookup::only(&api, &object, lookup_field, value, "Id").await?;
+        found.and_then(|record| record.get("Id")?.as_str().map(str::to_owned))
     };
     let Some(id) = id else {
         return cx.data(&Deleted { response: None }).await;

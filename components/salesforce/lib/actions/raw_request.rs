@@ -40,10 +40,11 @@ pub async fn raw_request(message: Message<Input>, cx: Context<Value, Value>) -> 
     let bytes = api::bytes(answer, api::LONGEST, "Salesforce's answer")
         .await
         .context("reading Salesforce's answer")?;
-    let answer = match bytes.is_empty() {
-        true => json!({}),
-        false => serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&bytes) })),
+    let answer = if bytes.is_empty() {
+        json!({})
+    } else {
+        serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&bytes) }))
     };
     cx.data(&answer).await
 }

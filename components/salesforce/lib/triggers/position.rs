@@ -101,7 +101,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn given_a_snapshot_of_any_earlier_kind_then_it_leads_to_where_that_one_was() {
+    fn snapshots_of_earlier_versions_are_understood() {
         for (snapshot, condition) in [
             (
                 json!({ "lastModificationTime": "2024-06-01T00:00:01.000+0000", "lastSeenId": "0015" }),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_snapshot_that_somebody_has_tampered_with_then_it_cannot_change_the_query() {
+    fn a_tampered_snapshot_cannot_change_the_query() {
         let position = Position::behind("2024-06-01T00:00:01Z", "x') OR (Name != '");
         assert!(
             position

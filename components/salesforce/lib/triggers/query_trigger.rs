@@ -47,15 +47,14 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
     let mut pages = Pages::of(&api, query);
     if *output_method == OutputMethod::EmitAll {
         let records = pages.first(usize::MAX).await?;
-        return match records.is_empty() && *dont_emit_on_empty_results {
-            true => Ok(()),
-            false => {
-                cx.data(&Record::from_iter([(
-                    "records".to_owned(),
-                    records.into_iter().map(Value::Object).collect(),
-                )]))
-                .await
-            }
+        return if records.is_empty() && *dont_emit_on_empty_results {
+            Ok(())
+        } else {
+            cx.data(&Record::from_iter([(
+                "records".to_owned(),
+                records.into_iter().map(Value::Object).collect(),
+            )]))
+            .await
         };
     }
     let mut found = false;
@@ -71,10 +70,11 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
 
 /// Trouble that passes would have the poll come again, and what was emitted before it with it.
 fn final_if(emitted: bool, error: anyhow::Error) -> anyhow::Error {
-    match emitted {
-        true => anyhow::anyhow!(
+    if emitted {
+        anyhow::anyhow!(
             "{error:#}; the records of the pages before were emitted, the others were not"
-        ),
-        false => error,
+        )
+    } else {
+        error
     }
 }

@@ -5,7 +5,7 @@ use sailor::testing::{Event, Verdict};
 use serde_json::json;
 
 #[tokio::test]
-async fn given_choices_that_are_left_empty_or_null_then_they_are_the_usual_ones() {
+async fn empty_choices_use_the_defaults() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "A" }));
     org.api.pass(2);
@@ -61,7 +61,7 @@ async fn given_choices_that_are_left_empty_or_null_then_they_are_the_usual_ones(
 }
 
 #[tokio::test]
-async fn given_a_timeout_that_is_none_or_beyond_all_clocks_then_no_job_is_begun() {
+async fn an_invalid_timeout_starts_no_job() {
     for timeout in [
         json!(0),
         json!("0"),
@@ -90,7 +90,7 @@ async fn given_a_timeout_that_is_none_or_beyond_all_clocks_then_no_job_is_begun(
 }
 
 #[tokio::test]
-async fn given_a_page_far_behind_then_what_is_before_it_does_not_stay_in_memory() {
+async fn earlier_pages_are_not_kept_in_memory() {
     let org = Org::new().await;
     let fields = json!({ "sobject": "Account", "outputMethod": "emitPage", "termNumber": 0 });
     let body = json!({ "pageSize": 1000, "pageNumber": u64::MAX });
@@ -100,7 +100,7 @@ async fn given_a_page_far_behind_then_what_is_before_it_does_not_stay_in_memory(
 }
 
 #[tokio::test]
-async fn given_a_file_that_no_record_can_hold_then_it_is_an_error_before_it_fills_the_memory() {
+async fn a_file_too_large_for_a_record_is_not_read_into_memory() {
     let org = Org::new().await;
     let file = org.file("large", &"x".repeat(37 << 20));
     let fields = json!({ "sobject": "Attachment", "utilizeAttachment": "on" });

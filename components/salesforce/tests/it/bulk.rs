@@ -32,7 +32,7 @@ fn error(emitted: &Emitted) -> &str {
 }
 
 #[tokio::test]
-async fn given_rows_then_insert_creates_them_and_says_which_were_not_and_why() {
+async fn insert_reports_the_result_of_each_row() {
     let org = Org::new().await;
     org.api.set_job_pace(1);
     let csv = "Name,NumberOfEmployees\n\"A, \"\"quoted\"\"\",5\n,7\nB,many\n";
@@ -71,7 +71,7 @@ async fn given_rows_then_insert_creates_them_and_says_which_were_not_and_why() {
 }
 
 #[tokio::test]
-async fn given_ids_then_update_and_delete_change_these_records() {
+async fn update_and_delete_change_records_by_id() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Old" }));
     let updated = result(
@@ -97,7 +97,7 @@ async fn given_ids_then_update_and_delete_change_these_records() {
 }
 
 #[tokio::test]
-async fn given_an_external_id_then_upsert_creates_and_changes() {
+async fn upsert_by_external_id_creates_and_updates() {
     let org = Org::new().await;
     let id = org
         .api
@@ -116,7 +116,7 @@ async fn given_an_external_id_then_upsert_creates_and_changes() {
 }
 
 #[tokio::test]
-async fn given_an_attachment_and_no_address_then_the_attachment_is_the_file() {
+async fn an_attachment_is_the_default_csv_file() {
     let org = Org::new().await;
     let url = org.file("rows.csv", "Name\nA\nB\n");
     let message = json!({ "body": {}, "attachments": { "rows.csv": { "url": url, "content-type": "text/csv" } } });
@@ -131,7 +131,7 @@ async fn given_an_attachment_and_no_address_then_the_attachment_is_the_file() {
 }
 
 #[tokio::test]
-async fn given_a_job_that_fails_as_a_whole_then_the_error_has_salesforces_reason() {
+async fn a_failed_job_reports_salesforces_reason() {
     let org = Org::new().await;
     org.api
         .fail_jobs(Some("InvalidBatch : Field name not found : Nope"));
@@ -151,7 +151,7 @@ async fn given_a_job_that_fails_as_a_whole_then_the_error_has_salesforces_reason
 }
 
 #[tokio::test]
-async fn given_a_job_that_takes_longer_than_its_timeout_then_the_error_says_that_it_goes_on() {
+async fn a_job_past_its_timeout_is_reported_as_running() {
     let org = Org::new().await;
     org.api.set_job_pace(100);
     let url = org.file("rows.csv", "Name\nA\n");
@@ -167,7 +167,7 @@ async fn given_a_job_that_takes_longer_than_its_timeout_then_the_error_says_that
 }
 
 #[tokio::test]
-async fn given_an_upload_that_is_refused_then_the_job_is_aborted() {
+async fn a_refused_upload_aborts_the_job() {
     let org = Org::new().await;
     org.api
         .fail("PUT", [Fault::Refused(400, "INVALIDJOB", "no")]);
@@ -180,7 +180,7 @@ async fn given_an_upload_that_is_refused_then_the_job_is_aborted() {
 }
 
 #[tokio::test]
-async fn given_trouble_after_a_job_was_begun_then_its_rows_are_not_created_a_second_time() {
+async fn an_error_after_job_creation_does_not_repeat_rows() {
     let org = Org::new().await;
     org.api.set_job_pace(1);
     // Longer than a request is tried, while waiting for the job's end and for its results.
@@ -198,8 +198,7 @@ async fn given_trouble_after_a_job_was_begun_then_its_rows_are_not_created_a_sec
 }
 
 #[tokio::test]
-async fn given_a_lost_answer_to_the_end_of_the_upload_then_the_job_is_neither_begun_again_nor_aborted()
- {
+async fn a_lost_response_to_the_upload_end_restarts_no_job() {
     let org = Org::new().await;
     org.api.fail("PATCH", [Fault::DropAnswer]);
     let result = result(&change(&org, "insert", "Name\nA\n", json!({})).await);
@@ -213,8 +212,7 @@ async fn given_a_lost_answer_to_the_end_of_the_upload_then_the_job_is_neither_be
 }
 
 #[tokio::test]
-async fn given_an_end_of_the_upload_that_is_refused_then_nothing_was_done_and_the_message_comes_again()
- {
+async fn a_refused_upload_end_rebounds_the_message() {
     let org = Org::new().await;
     org.api.fail("PATCH", [const { Fault::Throttled(0) }; 4]);
     let emitted = change(&org, "insert", "Name\nA\n", json!({})).await;
@@ -239,7 +237,7 @@ async fn accounts(count: usize) -> Org {
 }
 
 #[tokio::test]
-async fn given_a_query_then_all_its_pages_become_one_csv_file_with_one_header() {
+async fn a_bulk_query_joins_its_pages_into_one_csv_file() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
     org.api.set_job_pace(1);
@@ -275,7 +273,7 @@ async fn given_a_query_then_all_its_pages_become_one_csv_file_with_one_header() 
 }
 
 #[tokio::test]
-async fn given_a_page_of_results_that_fails_then_there_is_no_file_and_no_message() {
+async fn a_failed_result_page_emits_nothing() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
     org.api.fail(
@@ -298,7 +296,7 @@ async fn given_a_page_of_results_that_fails_then_there_is_no_file_and_no_message
 }
 
 #[tokio::test]
-async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_while_the_file_is_written() {
+async fn a_token_is_refreshed_while_the_file_is_written() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
     org.api.fail(
@@ -329,7 +327,7 @@ async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_while_the
 }
 
 #[tokio::test]
-async fn given_deleted_records_then_bulk_query_finds_them_only_when_asked_to() {
+async fn deleted_records_are_included_only_on_request() {
     let org = accounts(2).await;
     let id = org.api.records("Account")[0]["Id"].clone();
     let by_id =

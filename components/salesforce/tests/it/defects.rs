@@ -18,7 +18,7 @@ fn by(field: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_refresh_does_not_drop_the_refresh_token_that_salesforce_leaves_out() {
+async fn a_refresh_keeps_the_refresh_token() {
     let org = Org::new().await;
     let tokens = org.provider.issue_expired();
     let harness = org.harness("rawRequest", json!({}), tokens.clone());
@@ -44,7 +44,7 @@ async fn a_refresh_does_not_drop_the_refresh_token_that_salesforce_leaves_out() 
 }
 
 #[tokio::test]
-async fn a_request_after_a_refresh_does_not_go_to_the_old_instance_url() {
+async fn after_a_refresh_requests_go_to_the_new_instance_url() {
     let org = Org::new().await;
     let tokens = org.provider.issue_expired();
     let moved = Salesforce::start(&org.provider).await.unwrap();
@@ -108,7 +108,7 @@ async fn an_instance_url_that_is_no_safe_address_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_204_is_not_taken_for_a_failure() {
+async fn a_204_is_a_success() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Old" }));
     let changed = org
@@ -153,7 +153,7 @@ async fn create_account_does_not_keep_the_new_id_to_itself() {
 }
 
 #[tokio::test]
-async fn a_second_401_does_not_begin_a_loop_of_refreshes() {
+async fn a_second_401_costs_no_further_refresh() {
     let org = Org::new().await;
     for function in ["rawRequest", "create", "newAccount"] {
         let (calls, refreshes) = (org.api.calls().len(), org.provider.refreshes());
@@ -180,7 +180,7 @@ async fn a_second_401_does_not_begin_a_loop_of_refreshes() {
 }
 
 #[tokio::test]
-async fn a_refused_refresh_is_not_tried_without_end() {
+async fn a_refused_refresh_is_not_repeated() {
     let org = Org::new().await;
     let tokens = org.provider.issue_expired();
     org.provider
@@ -231,7 +231,7 @@ async fn reached(org: &Org, value: &str) -> Vec<(&'static str, Vec<Value>)> {
 }
 
 #[test]
-fn a_value_does_not_become_a_part_of_the_query() {
+fn a_value_cannot_change_the_query() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let org = runtime.block_on(Org::new());
     let decoy = org.api.insert("Account", json!({ "Name": "decoy" }));
@@ -276,7 +276,7 @@ fn a_value_does_not_become_a_part_of_the_query() {
 }
 
 #[tokio::test]
-async fn a_snapshot_does_not_become_a_part_of_the_query() {
+async fn a_snapshot_cannot_change_the_query() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "older" }));
     org.api.pass(1);
@@ -302,7 +302,7 @@ async fn a_snapshot_does_not_become_a_part_of_the_query() {
 }
 
 #[tokio::test]
-async fn a_raw_request_is_not_left_without_a_refresh() {
+async fn a_raw_request_refreshes_an_expired_token() {
     let org = Org::new().await;
     let raw = json!({ "method": "POST", "path": "sobjects/Account", "body": { "Name": "Acme" } });
     let emitted = org

@@ -78,7 +78,7 @@ async fn org() -> Org {
 }
 
 #[test]
-fn given_the_tables_then_no_function_and_no_call_is_missing_in_them() {
+fn the_tables_cover_every_function_and_call() {
     let descriptor: Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
     let functions =
         ["triggers", "actions"].map(|kind| descriptor[kind].as_object().unwrap().clone());
@@ -126,8 +126,7 @@ fn given_the_tables_then_no_function_and_no_call_is_missing_in_them() {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_each_function_refreshes_once_saves_it_and_does_its_work_once()
-{
+async fn each_function_refreshes_an_expired_token_once() {
     let org = org().await;
     for (refreshes, (function, fields, body)) in every(&org).into_iter().enumerate() {
         let calls = org.api.calls().len();
@@ -163,7 +162,7 @@ async fn given_an_expired_token_then_each_function_refreshes_once_saves_it_and_d
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_each_call_refreshes_once_and_has_its_answer() {
+async fn each_one_time_call_refreshes_an_expired_token_once() {
     let org = org().await;
     for (refreshes, (call, fields)) in calls().into_iter().enumerate() {
         let answer = call
@@ -180,7 +179,7 @@ async fn given_an_expired_token_then_each_call_refreshes_once_and_has_its_answer
 }
 
 #[tokio::test]
-async fn given_a_429_then_each_function_and_each_call_waits_and_goes_on() {
+async fn a_short_429_is_waited_for() {
     let org = org().await;
     for (function, fields, body) in every(&org) {
         let before = org.api.calls().len();
@@ -201,8 +200,7 @@ async fn given_a_429_then_each_function_and_each_call_waits_and_goes_on() {
 }
 
 #[tokio::test]
-async fn given_a_429_for_longer_then_each_functions_message_comes_again_later_and_nothing_was_done()
-{
+async fn a_long_429_rebounds_each_function_without_effects() {
     let org = org().await;
     for (function, fields, body) in every(&org) {
         org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
@@ -215,7 +213,7 @@ async fn given_a_429_for_longer_then_each_functions_message_comes_again_later_an
 }
 
 #[tokio::test]
-async fn given_a_429_for_longer_then_each_call_is_an_error_that_says_so() {
+async fn a_long_429_fails_each_one_time_call() {
     let org = org().await;
     for (call, fields) in calls() {
         org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
@@ -228,8 +226,7 @@ async fn given_a_429_for_longer_then_each_call_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn given_a_limit_or_a_locked_record_then_each_functions_message_comes_again_later_and_nothing_was_done()
- {
+async fn a_reached_limit_or_locked_record_rebounds_each_function() {
     let org = org().await;
     for (status, code) in [(403, "REQUEST_LIMIT_EXCEEDED"), (400, "UNABLE_TO_LOCK_ROW")] {
         for (function, fields, body) in every(&org) {
@@ -245,8 +242,7 @@ async fn given_a_limit_or_a_locked_record_then_each_functions_message_comes_agai
 }
 
 #[tokio::test]
-async fn given_an_outage_as_salesforce_says_it_then_a_query_is_sent_again_and_what_creates_comes_again_later()
- {
+async fn an_outage_retries_queries_and_rebounds_changes() {
     let org = org().await;
     let outage = || [Fault::Refused(503, "SERVER_UNAVAILABLE", "down")];
     org.api.fail("GET", outage());
@@ -274,7 +270,7 @@ async fn given_an_outage_as_salesforce_says_it_then_a_query_is_sent_again_and_wh
 }
 
 #[tokio::test]
-async fn given_a_limit_as_salesforce_says_it_then_each_call_is_an_error_that_says_so() {
+async fn a_reached_limit_fails_each_one_time_call() {
     let org = org().await;
     for (call, fields) in calls() {
         org.api.fail(
@@ -297,7 +293,7 @@ async fn given_a_limit_as_salesforce_says_it_then_each_call_is_an_error_that_say
 }
 
 #[test]
-fn given_the_types_then_the_metadata_is_what_they_say() {
+fn the_metadata_matches_the_types() {
     let component = crate::component::component().unwrap();
     let differences = component.schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
     assert_eq!(

@@ -16,7 +16,7 @@ fn by(field: &str, more: Value) -> Value {
 
 /// As the UI sends them, where nothing was chosen.
 #[tokio::test]
-async fn given_fields_that_were_left_empty_then_their_defaults_hold() {
+async fn empty_fields_use_the_defaults() {
     let org = Org::new().await;
     let id = org
         .api
@@ -62,8 +62,7 @@ async fn given_fields_that_were_left_empty_then_their_defaults_hold() {
 }
 
 #[tokio::test]
-async fn given_a_value_then_lookup_object_emits_the_record_with_all_its_fields_and_none_of_salesforces_own()
- {
+async fn lookup_object_emits_all_fields_without_attributes() {
     let org = Org::new().await;
     let id = org
         .api
@@ -91,7 +90,7 @@ async fn given_a_value_then_lookup_object_emits_the_record_with_all_its_fields_a
 }
 
 #[tokio::test]
-async fn given_links_then_lookup_object_brings_the_parent_and_the_children_as_plain_values() {
+async fn linked_objects_are_emitted_as_plain_values() {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Holding" }));
     let id = org
@@ -132,8 +131,7 @@ async fn given_links_then_lookup_object_brings_the_parent_and_the_children_as_pl
 }
 
 #[tokio::test]
-async fn given_a_parent_of_one_of_several_objects_then_lookup_object_brings_what_these_have_in_common()
- {
+async fn a_polymorphic_parent_has_its_common_fields() {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Acme" }));
     org.api.insert(
@@ -149,8 +147,7 @@ async fn given_a_parent_of_one_of_several_objects_then_lookup_object_brings_what
 }
 
 #[tokio::test]
-async fn given_a_record_with_a_file_then_lookup_object_puts_it_into_object_storage_and_not_into_the_body()
- {
+async fn a_records_file_goes_to_object_storage() {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Acme" }));
     let file = json!({ "Name": "a.txt", "ParentId": parent, "ContentType": "text/plain", "Body": "aGVsbG8=" });
@@ -171,8 +168,7 @@ async fn given_a_record_with_a_file_then_lookup_object_puts_it_into_object_stora
 }
 
 #[tokio::test]
-async fn given_nothing_to_look_for_or_nothing_found_then_lookup_object_emits_an_empty_object_only_where_that_is_allowed()
- {
+async fn an_empty_result_is_emitted_only_when_allowed() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "Acme" }));
     for (allowed, body, told) in [
@@ -235,7 +231,7 @@ async fn names(org: &Org, fields: Value, body: Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn given_a_term_of_each_condition_then_lookup_objects_finds_what_fits() {
+async fn every_search_condition_finds_its_records() {
     let org = companies().await;
     for (field, condition, value, found) in [
         ("Name", "=", json!("Cog's"), &["Cog's"][..]),
@@ -268,8 +264,7 @@ async fn given_a_term_of_each_condition_then_lookup_objects_finds_what_fits() {
 }
 
 #[tokio::test]
-async fn given_several_terms_then_and_binds_more_strongly_than_or_and_without_terms_all_are_found()
-{
+async fn and_binds_stronger_than_or_and_no_terms_match_all() {
     let org = companies().await;
     let is = |name: &str| json!({ "fieldName": "Name", "condition": "=", "fieldValue": name });
     let large = json!({ "fieldName": "NumberOfEmployees", "condition": ">", "fieldValue": 100 });
@@ -293,7 +288,7 @@ async fn given_several_terms_then_and_binds_more_strongly_than_or_and_without_te
 }
 
 #[tokio::test]
-async fn given_many_records_then_lookup_objects_follows_the_pages_up_to_the_limit() {
+async fn lookup_objects_reads_pages_up_to_the_limit() {
     let org = companies().await;
     org.api.set_page_size(1);
     let none = json!({ "termNumber": "0" });
@@ -329,8 +324,7 @@ async fn given_many_records_then_lookup_objects_follows_the_pages_up_to_the_limi
 }
 
 #[tokio::test]
-async fn given_the_number_of_a_page_then_lookup_objects_emits_that_page_also_beyond_the_greatest_offset()
- {
+async fn a_page_beyond_the_largest_offset_is_emitted() {
     let org = Org::new().await;
     for n in 0..2010 {
         org.api.insert("Account", json!({ "Name": format!("{n}") }));
@@ -362,7 +356,7 @@ async fn given_the_number_of_a_page_then_lookup_objects_emits_that_page_also_bey
 }
 
 #[tokio::test]
-async fn given_deleted_records_then_lookup_objects_finds_them_only_when_asked_to() {
+async fn deleted_records_are_included_only_on_request() {
     let org = companies().await;
     let of_name =
         json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });

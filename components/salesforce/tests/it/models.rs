@@ -24,7 +24,7 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn given_a_function_then_object_types_has_the_objects_that_it_can_do_its_work_with() {
+async fn object_types_lists_the_objects_a_function_can_use() {
     let org = Org::new().await;
     let all = &["Account", "AccountHistory", "Attachment", "Contact"][..];
     let changeable = &["Account", "Attachment", "Contact"][..];
@@ -48,8 +48,7 @@ async fn given_a_function_then_object_types_has_the_objects_that_it_can_do_its_w
 }
 
 #[tokio::test]
-async fn given_an_object_then_linked_objects_has_its_parents_and_with_an_exclamation_mark_its_children()
- {
+async fn linked_objects_lists_parents_and_children() {
     let org = Org::new().await;
     let choices = ask(
         &org,
@@ -73,7 +72,7 @@ async fn given_an_object_then_linked_objects_has_its_parents_and_with_an_exclama
 }
 
 #[tokio::test]
-async fn given_an_object_then_object_fields_has_all_its_fields_with_their_labels() {
+async fn object_fields_lists_all_fields_with_labels() {
     let org = Org::new().await;
     let call = Call::Model("getUpdatedObjectsPolling", "getObjectFields");
     let choices = ask(&org, call, json!({ "sobject": "Contact" })).await;
@@ -85,7 +84,7 @@ async fn given_an_object_then_object_fields_has_all_its_fields_with_their_labels
 }
 
 #[tokio::test]
-async fn given_a_type_of_search_then_lookup_fields_has_the_fields_of_that_kind() {
+async fn lookup_fields_follows_the_type_of_search() {
     let org = Org::new().await;
     for function in ["upsert", "delete", "lookupObject"] {
         let fields = async |search: &str| {
@@ -111,8 +110,7 @@ async fn given_a_type_of_search_then_lookup_fields_has_the_fields_of_that_kind()
 }
 
 #[tokio::test]
-async fn given_an_object_then_the_metadata_of_create_has_what_can_be_set_and_what_a_new_record_needs()
- {
+async fn create_metadata_has_writable_and_required_fields() {
     let org = Org::new().await;
     let metadata = ask(
         &org,
@@ -145,7 +143,7 @@ async fn given_an_object_then_the_metadata_of_create_has_what_can_be_set_and_wha
 }
 
 #[tokio::test]
-async fn given_a_field_to_look_by_then_the_metadata_of_upsert_and_delete_has_it() {
+async fn upsert_and_delete_metadata_has_the_lookup_field() {
     let org = Org::new().await;
     let fields =
         json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
@@ -160,7 +158,7 @@ async fn given_a_field_to_look_by_then_the_metadata_of_upsert_and_delete_has_it(
 }
 
 #[tokio::test]
-async fn given_the_fields_so_far_then_the_metadata_of_lookup_object_follows_them() {
+async fn lookup_object_metadata_follows_the_fields() {
     let org = Org::new().await;
     let fields = json!({
         "sobject": "Account", "lookupField": "Name", "linkedObjects": ["Owner__r", "!Contacts"],
@@ -198,8 +196,7 @@ async fn given_the_fields_so_far_then_the_metadata_of_lookup_object_follows_them
 }
 
 #[tokio::test]
-async fn given_a_number_of_terms_then_the_metadata_of_lookup_objects_has_them_and_what_links_them()
-{
+async fn lookup_objects_metadata_has_the_search_terms() {
     let org = Org::new().await;
     for (method, count, input, is_record) in [
         (
@@ -238,7 +235,7 @@ async fn given_a_number_of_terms_then_the_metadata_of_lookup_objects_has_them_an
 }
 
 #[tokio::test]
-async fn given_chosen_fields_then_the_metadata_of_polling_has_these_and_what_orders_them() {
+async fn polling_metadata_has_the_selected_fields() {
     let org = Org::new().await;
     let fields =
         json!({ "sobject": "Account", "selectedFields": ["Name"], "linkedObjects": ["!Contacts"] });
@@ -260,7 +257,7 @@ async fn verified(org: &Org) -> anyhow::Result<Verified> {
 }
 
 #[tokio::test]
-async fn given_good_credentials_then_they_are_verified_with_one_cheap_call_and_no_refresh() {
+async fn valid_credentials_cost_one_call_and_no_refresh() {
     let org = Org::new().await;
     assert_eq!(verified(&org).await.unwrap(), Verified::Yes);
     let calls: Vec<String> = org.api.calls().iter().map(SentCall::line).collect();
@@ -271,7 +268,7 @@ async fn given_good_credentials_then_they_are_verified_with_one_cheap_call_and_n
 }
 
 #[tokio::test]
-async fn given_dead_tokens_or_a_second_401_then_the_credentials_are_not_verified() {
+async fn dead_tokens_are_not_verified() {
     let org = Org::new().await;
     org.api.fail(
         ".*",
@@ -288,8 +285,7 @@ async fn given_dead_tokens_or_a_second_401_then_the_credentials_are_not_verified
 }
 
 #[tokio::test]
-async fn given_no_tokens_or_none_that_can_be_used_then_each_call_says_that_the_account_must_be_connected()
- {
+async fn missing_tokens_ask_to_connect_the_account() {
     let org = Org::new().await;
     for (call, mut fields) in calls() {
         for tokens in [Value::Null, json!({ "access_token": "" })] {
@@ -319,7 +315,7 @@ async fn given_no_tokens_or_none_that_can_be_used_then_each_call_says_that_the_a
 }
 
 #[tokio::test]
-async fn given_an_organisation_without_the_rest_api_then_the_reason_says_so() {
+async fn a_disabled_rest_api_is_named_as_the_reason() {
     let org = Org::new().await;
     org.api.fail(
         ".*",
@@ -336,7 +332,7 @@ async fn given_an_organisation_without_the_rest_api_then_the_reason_says_so() {
 }
 
 #[tokio::test]
-async fn given_trouble_on_the_way_then_verification_is_an_error_and_no_verdict() {
+async fn a_transient_error_is_no_verification_result() {
     let org = Org::new().await;
     org.api.shutdown().await;
     let error = verified(&org).await.unwrap_err();

@@ -43,7 +43,7 @@ async fn until_quiet(org: &Org, fields: Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn given_new_and_changed_records_then_each_is_emitted_once_in_the_order_of_its_change() {
+async fn each_change_is_emitted_once_in_order() {
     let org = Org::new().await;
     let first = org.api.insert("Account", json!({ "Name": "first" }));
     org.api.pass(1);
@@ -64,7 +64,7 @@ async fn given_new_and_changed_records_then_each_is_emitted_once_in_the_order_of
 }
 
 #[tokio::test]
-async fn given_records_of_the_same_second_over_several_pages_then_none_is_lost_and_none_doubled() {
+async fn records_of_one_second_are_emitted_exactly_once() {
     let org = Org::new().await;
     let wanted: Vec<String> = (0..7).map(|n| n.to_string()).collect();
     for name in &wanted {
@@ -78,7 +78,7 @@ async fn given_records_of_the_same_second_over_several_pages_then_none_is_lost_a
 }
 
 #[tokio::test]
-async fn given_the_second_that_still_runs_then_its_records_wait_for_the_next_time() {
+async fn records_of_the_current_second_wait_for_the_next_poll() {
     let org = Org::new().await;
     org.api
         .insert("Account", json!({ "Name": "early in this second" }));
@@ -93,7 +93,7 @@ async fn given_the_second_that_still_runs_then_its_records_wait_for_the_next_tim
 }
 
 #[tokio::test]
-async fn given_pages_then_the_snapshot_of_each_follows_its_records() {
+async fn each_page_is_followed_by_its_snapshot() {
     let org = Org::new().await;
     for n in 0..4 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -118,7 +118,7 @@ async fn given_pages_then_the_snapshot_of_each_follows_its_records() {
 }
 
 #[tokio::test]
-async fn given_a_page_that_fails_then_the_snapshot_is_of_the_page_before_and_nothing_is_lost() {
+async fn a_failed_page_keeps_the_snapshot_of_the_page_before() {
     let org = Org::new().await;
     for n in 0..4 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -145,7 +145,7 @@ async fn given_a_page_that_fails_then_the_snapshot_is_of_the_page_before_and_not
 }
 
 #[tokio::test]
-async fn given_fetch_page_then_a_message_holds_a_page() {
+async fn fetch_page_emits_one_message_per_page() {
     let org = Org::new().await;
     for n in 0..3 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -166,7 +166,7 @@ async fn given_fetch_page_then_a_message_holds_a_page() {
 }
 
 #[tokio::test]
-async fn given_a_page_larger_than_salesforces_then_it_is_put_together_of_these() {
+async fn a_large_page_is_joined_from_salesforces_pages() {
     let org = Org::new().await;
     for n in 0..5 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -185,7 +185,7 @@ async fn given_a_page_larger_than_salesforces_then_it_is_put_together_of_these()
 }
 
 #[tokio::test]
-async fn given_fields_and_links_then_records_have_these_and_what_orders_them() {
+async fn records_have_the_selected_fields_and_links() {
     let org = Org::new().await;
     let id = org.api.insert(
         "Account",
@@ -203,7 +203,7 @@ async fn given_fields_and_links_then_records_have_these_and_what_orders_them() {
 }
 
 #[tokio::test]
-async fn given_a_start_and_an_end_then_changes_before_and_from_then_on_are_left_out() {
+async fn changes_outside_start_and_end_are_skipped() {
     let org = Org::new().await;
     for n in 0..4 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -224,7 +224,7 @@ async fn given_a_start_and_an_end_then_changes_before_and_from_then_on_are_left_
 }
 
 #[tokio::test]
-async fn given_a_snapshot_of_an_earlier_component_then_polling_goes_on_where_that_one_was() {
+async fn snapshots_of_earlier_components_are_understood() {
     let org = Org::new().await;
     for n in 0..3 {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
@@ -261,7 +261,7 @@ async fn given_a_snapshot_of_an_earlier_component_then_polling_goes_on_where_tha
 }
 
 #[tokio::test]
-async fn given_an_older_snapshot_and_a_start_then_the_snapshot_wins() {
+async fn the_snapshot_wins_over_the_start_time() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "0" }));
     org.api.pass(1);

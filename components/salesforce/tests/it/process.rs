@@ -254,8 +254,7 @@ fn bodies(events: &[Arc<Event>]) -> Vec<&Value> {
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_a_trigger_polls_saves_its_tokens_and_its_snapshot_and_goes_on_from_there()
- {
+async fn a_poll_saves_refreshed_tokens_and_its_snapshot() {
     let fields = json!({ "sobject": "Account", "selectedFields": ["Name"] });
     let deployed = Deployed::new("getUpdatedObjectsPolling", fields, Provider::issue_expired).await;
     for name in ["Acme, confidential", "Bolt, confidential"] {
@@ -289,7 +288,7 @@ async fn given_an_expired_token_then_a_trigger_polls_saves_its_tokens_and_its_sn
 }
 
 #[tokio::test]
-async fn many_messages_with_an_expired_token_do_not_refresh_more_than_once() {
+async fn many_messages_with_an_expired_token_share_one_refresh() {
     let deployed = Deployed::new(
         "create",
         json!({ "sobject": "Account" }),
@@ -307,7 +306,7 @@ async fn many_messages_with_an_expired_token_do_not_refresh_more_than_once() {
 }
 
 #[tokio::test]
-async fn a_second_refresh_in_the_same_process_does_not_lack_the_refresh_token() {
+async fn a_second_refresh_keeps_the_refresh_token() {
     let deployed = Deployed::new("rawRequest", json!({}), Provider::issue_expired).await;
     let component = deployed.start();
     let refresh_token = deployed.stored()["refresh_token"].clone();
@@ -322,7 +321,7 @@ async fn a_second_refresh_in_the_same_process_does_not_lack_the_refresh_token() 
 }
 
 #[tokio::test]
-async fn a_failure_does_not_tell_the_log_what_the_message_holds() {
+async fn a_failure_does_not_log_message_contents() {
     let deployed = Deployed::new("query", json!({}), Provider::issue).await;
     let component = deployed.start();
     deployed.send(json!({ "query": "SELECT Confidential__c FROM Account" }));
@@ -338,7 +337,7 @@ async fn a_failure_does_not_tell_the_log_what_the_message_holds() {
 }
 
 #[tokio::test]
-async fn given_a_limit_that_is_reached_then_the_message_comes_again_and_its_work_is_done_once() {
+async fn a_reached_limit_rebounds_and_the_work_is_done_once() {
     let deployed = Deployed::new("create", json!({ "sobject": "Account" }), Provider::issue).await;
     deployed.api.fail(
         "POST",
@@ -363,8 +362,7 @@ async fn given_a_limit_that_is_reached_then_the_message_comes_again_and_its_work
 }
 
 #[tokio::test]
-async fn given_a_file_in_object_storage_then_a_bulk_job_takes_it_and_says_what_became_of_its_rows()
-{
+async fn a_stored_file_is_the_input_of_a_bulk_job() {
     let fields = json!({ "operation": "insert", "sobject": "Account" });
     let deployed = Deployed::new("bulk_cud", fields, Provider::issue_expired).await;
     deployed.api.set_job_pace(1);
@@ -394,8 +392,7 @@ async fn given_a_file_in_object_storage_then_a_bulk_job_takes_it_and_says_what_b
 }
 
 #[tokio::test]
-async fn given_a_stop_while_a_bulk_job_goes_on_then_its_message_fails_and_its_rows_are_not_created_a_second_time()
- {
+async fn a_stop_during_a_bulk_job_does_not_repeat_its_rows() {
     for (operation, rejected, limit) in [("insert", true, "25"), ("upsert", false, "1")] {
         let fields = json!({ "operation": operation, "sobject": "Account" });
         let mut deployed = Deployed::new("bulk_cud", fields, Provider::issue).await;
@@ -433,7 +430,7 @@ async fn given_a_stop_while_a_bulk_job_goes_on_then_its_message_fails_and_its_ro
 }
 
 #[tokio::test]
-async fn given_a_bulk_query_then_its_result_is_a_file_in_object_storage() {
+async fn a_bulk_query_result_is_stored_as_a_file() {
     let deployed = Deployed::new("bulk_q", json!({}), Provider::issue_expired).await;
     for n in 0..5 {
         deployed
@@ -469,8 +466,7 @@ async fn given_a_bulk_query_then_its_result_is_a_file_in_object_storage() {
 }
 
 #[tokio::test]
-async fn given_an_old_version_of_the_api_then_it_is_asked_and_upsert_finds_the_id_that_it_does_not_tell()
- {
+async fn upsert_finds_the_id_with_an_old_api_version() {
     let fields =
         json!({ "sobject": "Account", "typeOfSearch": "externalIds", "lookupField": "ErpId__c" });
     let mut deployed = Deployed::new("upsert", fields, Provider::issue).await;
@@ -498,7 +494,7 @@ async fn given_an_old_version_of_the_api_then_it_is_asked_and_upsert_finds_the_i
 }
 
 #[tokio::test]
-async fn given_a_version_of_the_api_that_is_none_then_the_process_does_not_start_and_says_why() {
+async fn an_invalid_api_version_fails_the_start() {
     let mut deployed = Deployed::new("upsert", json!({}), Provider::issue).await;
     deployed
         .variables
@@ -516,8 +512,7 @@ async fn given_a_version_of_the_api_that_is_none_then_the_process_does_not_start
 }
 
 #[tokio::test]
-async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_its_instance_url_is_followed()
- {
+async fn a_platform_secret_is_refreshed_and_its_instance_url_used() {
     let deployed = Deployed::new("newAccount", json!({}), Provider::issue).await;
     let platform = deployed.emulator.platform();
     // The platform keeps what it does not know itself in a place of its own.
@@ -552,7 +547,7 @@ async fn given_a_secret_of_the_platform_then_the_platform_refreshes_it_and_its_i
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_metadata_and_select_models_refresh_it_and_save_it() {
+async fn metadata_and_select_models_save_refreshed_tokens() {
     let fields =
         json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
     let deployed = Deployed::new("lookupObject", fields, Provider::issue_expired).await;
@@ -579,7 +574,7 @@ async fn given_an_expired_token_then_metadata_and_select_models_refresh_it_and_s
 }
 
 #[tokio::test]
-async fn given_an_expired_token_then_verify_credentials_refreshes_and_saves_it() {
+async fn verify_credentials_saves_a_refreshed_token() {
     let deployed = Deployed::new("", json!({}), Provider::issue_expired).await;
     assert_eq!(
         deployed.service("verifyCredentials", None).await,
@@ -645,7 +640,7 @@ async fn asked_for_tokens(login: &str) -> (Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn a_refresh_does_not_go_to_production_for_a_sandbox_or_a_domain_of_its_own() {
+async fn a_sandbox_or_my_domain_refreshes_at_its_own_host() {
     for (login, host) in [
         ("login", "login.salesforce.com:443"),
         ("test", "test.salesforce.com:443"),
@@ -664,8 +659,7 @@ async fn a_refresh_does_not_go_to_production_for_a_sandbox_or_a_domain_of_its_ow
 }
 
 #[tokio::test]
-async fn given_a_login_host_then_an_account_is_connected_there_with_the_scopes_and_prompt_of_component_json()
- {
+async fn login_uses_the_login_host_scopes_and_prompt() {
     for (login, host) in [
         ("test", "test.salesforce.com"),
         (
@@ -710,7 +704,7 @@ async fn given_a_login_host_then_an_account_is_connected_there_with_the_scopes_a
 }
 
 #[tokio::test]
-async fn a_login_host_that_is_none_does_not_get_the_client_secret() {
+async fn an_invalid_login_host_gets_no_client_secret() {
     for login in [
         "evil.example/",
         "evil.example#",

@@ -25,7 +25,7 @@ fn names(records: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn given_a_query_then_the_action_emits_each_record_of_all_pages_or_all_of_them_as_one() {
+async fn query_emits_each_record_or_all_as_one() {
     let org = of_three().await;
     let each = org
         .data("query", json!({}), json!({ "query": QUERY }))
@@ -63,7 +63,7 @@ async fn given_a_query_then_the_action_emits_each_record_of_all_pages_or_all_of_
 }
 
 #[tokio::test]
-async fn given_a_size_of_batches_then_it_is_asked_for_within_what_salesforce_takes() {
+async fn the_batch_size_is_limited_to_salesforces_range() {
     let org = Org::new().await;
     for n in 0..250 {
         org.api.insert("Account", json!({ "Name": format!("{n}") }));
@@ -86,7 +86,7 @@ async fn given_a_size_of_batches_then_it_is_asked_for_within_what_salesforce_tak
 }
 
 #[tokio::test]
-async fn given_deleted_records_then_the_action_finds_them_only_when_asked_to() {
+async fn deleted_records_are_included_only_on_request() {
     let org = of_three().await;
     let id = org.api.records("Account")[0]["Id"].clone();
     let by_id =
@@ -111,7 +111,7 @@ async fn given_deleted_records_then_the_action_finds_them_only_when_asked_to() {
 }
 
 #[tokio::test]
-async fn given_trouble_between_pages_then_the_message_that_comes_again_emits_no_record_twice() {
+async fn a_rebound_between_pages_repeats_no_record() {
     let org = of_three().await;
     org.api
         .fail("/query/01g", [const { Fault::Throttled(0) }; 4]);
@@ -129,8 +129,7 @@ async fn given_trouble_between_pages_then_the_message_that_comes_again_emits_no_
 }
 
 #[tokio::test]
-async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_and_no_record_is_lost_or_doubled()
- {
+async fn a_refresh_between_pages_loses_and_repeats_nothing() {
     for (function, fields) in [
         ("query", json!({})),
         ("queryTrigger", json!({ "query": QUERY })),
@@ -154,7 +153,7 @@ async fn given_a_token_that_expires_between_pages_then_it_is_refreshed_and_no_re
 }
 
 #[tokio::test]
-async fn given_a_page_that_fails_then_the_query_is_an_error() {
+async fn a_failed_page_fails_the_query() {
     let org = of_three().await;
     org.api.fail(
         "/query/01g",
@@ -170,8 +169,7 @@ async fn given_a_page_that_fails_then_the_query_is_an_error() {
 }
 
 #[tokio::test]
-async fn given_a_query_then_the_trigger_emits_each_record_or_all_and_an_empty_object_where_there_is_none()
- {
+async fn query_trigger_emits_records_or_an_empty_object() {
     let org = of_three().await;
     let of = |query: &str, more: Value| {
         let mut fields = json!({ "query": query });
@@ -225,7 +223,7 @@ async fn given_a_query_then_the_trigger_emits_each_record_or_all_and_an_empty_ob
 }
 
 #[tokio::test]
-async fn given_a_query_of_several_pages_then_query_objects_emits_all_of_them_as_one_message() {
+async fn query_objects_emits_all_pages_as_one_message() {
     let org = of_three().await;
     let found = org
         .data("queryObjects", json!({ "query": QUERY }), json!({}))
@@ -241,7 +239,7 @@ async fn given_a_query_of_several_pages_then_query_objects_emits_all_of_them_as_
 }
 
 #[tokio::test]
-async fn given_accounts_then_new_account_emits_them_with_id_name_and_revenue() {
+async fn new_account_emits_id_name_and_revenue() {
     let org = of_three().await;
     let found = org.data("newAccount", json!({}), json!({})).await;
     let records = found[0]["records"].as_array().unwrap();

@@ -10,7 +10,7 @@ fn by(search: &str, field: &str) -> Value {
 }
 
 #[tokio::test]
-async fn given_fields_then_create_emits_them_with_the_new_id() {
+async fn create_emits_the_fields_with_the_new_id() {
     let org = Org::new().await;
     let created = org
         .data(
@@ -28,7 +28,7 @@ async fn given_fields_then_create_emits_them_with_the_new_id() {
 }
 
 #[tokio::test]
-async fn given_an_attachment_then_create_makes_a_file_of_it_and_does_not_emit_its_bytes() {
+async fn an_attachment_becomes_the_records_file() {
     let org = Org::new().await;
     let parent = org.api.insert("Account", json!({ "Name": "Acme" }));
     let url = org.file("letter", "Dear Sirs");
@@ -48,7 +48,7 @@ async fn given_an_attachment_then_create_makes_a_file_of_it_and_does_not_emit_it
 }
 
 #[tokio::test]
-async fn given_an_account_then_create_account_emits_it_with_the_new_id() {
+async fn create_account_emits_the_account_with_its_id() {
     let org = Org::new().await;
     let created = org
         .data(
@@ -69,7 +69,7 @@ async fn given_an_account_then_create_account_emits_it_with_the_new_id() {
 }
 
 #[tokio::test]
-async fn given_an_external_id_then_upsert_creates_or_changes_in_one_call() {
+async fn upsert_by_external_id_is_one_call() {
     let org = Org::new().await;
     let first = org
         .data(
@@ -100,7 +100,7 @@ async fn given_an_external_id_then_upsert_creates_or_changes_in_one_call() {
 
 /// As the deprecated action took them: neither a type of search nor always an external id.
 #[tokio::test]
-async fn given_a_step_of_the_earlier_upsert_then_the_id_goes_before_the_external_id() {
+async fn the_earlier_upsert_prefers_id_over_external_id() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Acme" }));
     let step = || json!({ "sobject": "Account", "extIdField": "ErpId__c" });
@@ -136,7 +136,7 @@ async fn given_a_step_of_the_earlier_upsert_then_the_id_goes_before_the_external
 }
 
 #[tokio::test]
-async fn given_a_field_that_cannot_be_written_then_upsert_looks_by_it_and_leaves_it_alone() {
+async fn a_read_only_lookup_field_is_not_written() {
     let org = Org::new().await;
     let id = org.api.insert(
         "Account",
@@ -154,7 +154,7 @@ async fn given_a_field_that_cannot_be_written_then_upsert_looks_by_it_and_leaves
 }
 
 #[tokio::test]
-async fn given_an_external_id_of_two_records_then_upsert_is_an_error() {
+async fn upsert_with_two_matches_is_an_error() {
     let org = Org::new().await;
     for _ in 0..2 {
         org.api
@@ -171,7 +171,7 @@ async fn given_an_external_id_of_two_records_then_upsert_is_an_error() {
 }
 
 #[tokio::test]
-async fn given_another_field_then_upsert_creates_changes_or_refuses_by_what_it_finds() {
+async fn upsert_by_another_field_creates_updates_or_fails() {
     let org = Org::new().await;
     let upsert = async |name: &str| {
         org.run(
@@ -197,7 +197,7 @@ async fn given_another_field_then_upsert_creates_changes_or_refuses_by_what_it_f
 }
 
 #[tokio::test]
-async fn given_an_id_then_upsert_changes_that_record_and_without_a_value_it_creates_one() {
+async fn upsert_by_id_updates_or_creates() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "One" }));
     let changed = org
@@ -220,7 +220,7 @@ async fn given_an_id_then_upsert_changes_that_record_and_without_a_value_it_crea
 }
 
 #[tokio::test]
-async fn given_the_fields_of_an_earlier_component_then_upsert_understands_them() {
+async fn upsert_understands_the_fields_of_an_earlier_component() {
     let org = Org::new().await;
     let fields = json!({ "sobject": "Account", "extIdField": "ErpId__c" });
     let upserted = org
@@ -230,7 +230,7 @@ async fn given_the_fields_of_an_earlier_component_then_upsert_understands_them()
 }
 
 #[tokio::test]
-async fn given_a_value_then_delete_deletes_the_one_record_that_has_it() {
+async fn delete_removes_the_one_matching_record() {
     let org = Org::new().await;
     let id = org.api.insert("Account", json!({ "Name": "Acme" }));
     let deleted = org
@@ -252,7 +252,7 @@ async fn given_a_value_then_delete_deletes_the_one_record_that_has_it() {
 }
 
 #[tokio::test]
-async fn given_a_value_of_two_records_then_delete_deletes_none() {
+async fn delete_with_two_matches_deletes_nothing() {
     let org = Org::new().await;
     for _ in 0..2 {
         org.api.insert("Account", json!({ "Name": "Acme" }));
@@ -265,8 +265,7 @@ async fn given_a_value_of_two_records_then_delete_deletes_none() {
 }
 
 #[tokio::test]
-async fn given_raw_requests_then_paths_may_be_relative_or_whole_and_an_empty_answer_is_an_empty_object()
- {
+async fn raw_request_paths_may_be_relative_or_absolute() {
     let org = Org::new().await;
     let raw = async |method: &str, path: &str, body: Value| {
         let body = json!({ "method": method, "path": path, "body": body });
@@ -293,7 +292,7 @@ async fn given_raw_requests_then_paths_may_be_relative_or_whole_and_an_empty_ans
 }
 
 #[tokio::test]
-async fn given_a_raw_request_that_is_refused_then_the_error_is_salesforces() {
+async fn a_refused_raw_request_returns_salesforces_error() {
     let org = Org::new().await;
     org.api.fail(
         "GET",

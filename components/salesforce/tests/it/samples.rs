@@ -56,7 +56,7 @@ fn run(command: &[&str]) -> Output {
 }
 
 #[test]
-fn given_the_commands_of_the_readme_then_each_function_has_one_and_all_samples_are_used() {
+fn the_readme_covers_every_function_and_sample() {
     let commands = commands();
     let of = |method: &str| {
         commands
@@ -105,7 +105,7 @@ fn given_the_commands_of_the_readme_then_each_function_has_one_and_all_samples_a
 }
 
 #[test]
-fn given_each_command_of_the_readme_then_it_works_as_it_stands_there() {
+fn every_readme_command_works() {
     for command in commands() {
         let output = run(&command);
         let (text, command) = (String::from_utf8(output.stdout).unwrap(), command.join(" "));

@@ -401,7 +401,7 @@ fn of_many_records() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn given_wrong_inputs_then_each_functions_error_names_what_is_wrong_and_nothing_is_changed() {
+async fn every_function_names_invalid_input_and_changes_nothing() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "Acme" }));
     let files = [
@@ -441,8 +441,7 @@ async fn given_wrong_inputs_then_each_functions_error_names_what_is_wrong_and_no
 }
 
 #[tokio::test]
-async fn given_each_field_of_component_json_then_its_function_reads_it_and_says_when_it_makes_no_sense()
- {
+async fn every_field_is_read_and_validated() {
     let org = Org::new().await;
     let descriptor: Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
     let mut fields_seen = 0;
@@ -466,7 +465,7 @@ async fn given_each_field_of_component_json_then_its_function_reads_it_and_says_
 }
 
 #[tokio::test]
-async fn given_a_list_that_makes_the_query_too_long_then_the_error_says_what_to_do() {
+async fn a_query_too_long_says_what_to_do() {
     let org = Org::new().await;
     let names: Vec<String> = (0..2000).map(|n| format!("name {n}")).collect();
     let term =
@@ -485,7 +484,7 @@ async fn given_a_list_that_makes_the_query_too_long_then_the_error_says_what_to_
 }
 
 #[tokio::test]
-async fn given_a_file_for_an_object_without_a_place_for_it_then_the_error_says_what_to_do() {
+async fn a_file_for_an_object_without_a_file_field_is_an_error() {
     let org = Org::new().await;
     let by_name =
         json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": "Name" });
@@ -509,7 +508,7 @@ async fn given_a_file_for_an_object_without_a_place_for_it_then_the_error_says_w
 }
 
 #[tokio::test]
-async fn given_a_snapshot_that_nobody_could_have_written_then_the_error_says_so() {
+async fn an_impossible_snapshot_is_an_error() {
     let org = Org::new().await;
     for snapshot in [
         json!({ "lastModificationTime": "never" }),
@@ -533,7 +532,7 @@ async fn given_a_snapshot_that_nobody_could_have_written_then_the_error_says_so(
 }
 
 #[tokio::test]
-async fn given_what_is_missing_or_wrong_then_each_calls_error_names_it() {
+async fn every_call_names_its_missing_or_invalid_field() {
     let org = Org::new().await;
     for (call, fields) in calls() {
         if fields == json!({}) {

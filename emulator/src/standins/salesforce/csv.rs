@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_quotes_commas_and_line_ends_in_cells_then_they_are_read_as_they_were_written() {
+    fn quoted_cells_are_parsed() {
         let row = ["a,b", "say \"x\"", "two\nlines", ""];
         assert_eq!(read(&line(row)), Ok(vec![row.map(str::to_owned).to_vec()]));
         assert_eq!(read("A,B\r\n1,\r\n").unwrap(), [["A", "B"], ["1", ""]]);

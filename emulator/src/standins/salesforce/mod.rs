@@ -63,7 +63,7 @@ impl Salesforce {
                 knobs
                     .extra
                     .insert("instance_url".into(), standin.url().into()),
-            )
+            );
         });
         Ok(standin)
     }

@@ -123,9 +123,10 @@ fn tokens(text: &str) -> Parsed<Vec<Token>> {
 fn word(text: &str) -> Parsed<Token> {
     let starts_a_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+');
     if !starts_a_number {
-        return match text.contains([':', '-', '+']) {
-            true => Err(unexpected(text)),
-            false => Ok(Token::Word(text.to_owned())),
+        return if text.contains([':', '-', '+']) {
+            Err(unexpected(text))
+        } else {
+            Ok(Token::Word(text.to_owned()))
         };
     }
     if let Ok(number) = text.parse() {
@@ -412,7 +413,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_queries_that_salesforce_refuses_then_they_are_refused() {
+    fn invalid_queries_are_rejected() {
         for wrong in [
             "",
             "SELECT FROM Account",
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn given_a_query_of_all_parts_then_it_is_read() {
+    fn a_complete_query_is_parsed() {
         let read = parse(
             "select Id, Account.Name, (SELECT Id FROM Contacts) FROM Contact WHERE (Name = 'O\\'Hara' OR Born < 2020-01-01) \
              AND Tags includes ('a;b') ORDER BY Name DESC, Id LIMIT 5 OFFSET 2",

@@ -1,0 +1,365 @@
+//! Locks between replicas. Each replica has its own line to the broker, which can be cut.
+
+use super::*;
+use crate::oauth2::{LockError, LockGuard, RefreshLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+/// Much longer than anything here takes.
+const LONG: Duration = SOON;
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A broker, and a name that no other test locks.
+struct Cluster {
+    uri: lapin::uri::AMQPUri,
+    name: String,
+    _broker: Option<emulator::broker::Broker>,
+}
+
+struct Replica {
+    relay: Relay,
+    amqp: Amqp,
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let (uri, broker) = broker().await;
+        Self {
+            uri,
+            name: uuid::Uuid::new_v4().to_string(),
+            _broker: broker,
+        }
+    }
+
+    /// One with the emulator's broker, for what cannot be asked of one that others use.
+    async fn emulated() -> (Self, emulator::broker::Broker) {
+        let broker = start_emulated(0).await;
+        let uri = broker.uri().parse().unwrap();
+        (
+            Self {
+                uri,
+                name: "account".into(),
+                _broker: None,
+            },
+            broker,
+        )
+    }
+
+    async fn replica(&self) -> Replica {
+        self.replica_with("").await
+    }
+
+    /// One whose URI has this query.
+    async fn replica_with(&self, query: &str) -> Replica {
+        let relay = Relay::start(format!(
+            "{}:{}",
+            self.uri.authority.host, self.uri.authority.port
+        ))
+        .await;
+        let mut settings = settings(&self.uri, relay.port, "in", "out");
+        settings.uri = SecretString::from(format!("{}{query}", settings.uri.expose_secret()));
+        Replica {
+            amqp: Amqp::connect(&settings).await.unwrap(),
+            relay,
+        }
+    }
+
+    async fn acquire(
+        &self,
+        replica: &Replica,
+        wait: Duration,
+    ) -> Result<Box<dyn LockGuard>, LockError> {
+        soon("the answer", replica.amqp.locks().acquire(&self.name, wait)).await
+    }
+
+    async fn error(&self, replica: &Replica, wait: Duration) -> LockError {
+        self.acquire(replica, wait).await.err().expect("no lock")
+    }
+
+    /// Resolves when the broker has no trace of the lock.
+    async fn released(&self) {
+        let connection = Connection::connect_uri(self.uri.clone(), ConnectionProperties::default())
+            .await
+            .unwrap();
+        let start = Instant::now();
+        loop {
+            let channel = connection.create_channel().await.unwrap();
+            let passive = QueueDeclareOptions {
+                passive: true,
+                ..Default::default()
+            };
+            let queue = format!("elasticio-sailor:oauth2:{}", self.name);
+            let found = channel
+                .queue_declare(queue.into(), passive, FieldTable::default())
+                .await;
+            if found.is_err_and(|error| failure::code(&error) == Some(404)) {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "the lock was left behind");
+        }
+    }
+}
+
+async fn start_emulated(port: u16) -> emulator::broker::Broker {
+    let config = emulator::broker::BrokerConfig {
+        port,
+        ..Default::default()
+    };
+    emulator::broker::Broker::start(config).await.unwrap()
+}
+
+async fn lost(held: &dyn LockGuard) {
+    let start = Instant::now();
+    while held.is_held() {
+        assert!(start.elapsed() < SOON, "the lock still counts as held");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_of_many_holds_the_lock_at_a_time() {
+    let cluster = Cluster::new().await;
+    let replicas = [
+        cluster.replica().await,
+        cluster.replica().await,
+        cluster.replica().await,
+    ];
+    let (held, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let work = replicas
+        .iter()
+        .flat_map(|replica| [replica; 4])
+        .map(async |replica| {
+            for _ in 0..5 {
+                let lock = replica
+                    .amqp
+                    .locks()
+                    .acquire(&cluster.name, LONG)
+                    .await
+                    .unwrap();
+                assert!(!held.swap(true, Relaxed), "two had the lock");
+                sleep(Duration::from_millis(1)).await;
+                assert!(lock.is_held());
+                held.store(false, Relaxed);
+                turns.fetch_add(1, Relaxed);
+            }
+        });
+    soon("every turn", futures_util::future::join_all(work)).await;
+    assert_eq!(turns.load(Relaxed), 60);
+    cluster.released().await;
+}
+
+#[tokio::test]
+async fn waiters_wait_as_long_as_they_asked() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let held = cluster.acquire(&one, Duration::ZERO).await.unwrap();
+    for replica in [&one, &other] {
+        let start = Instant::now();
+        assert_eq!(cluster.error(replica, SHORT).await, LockError::TimedOut);
+        assert!(
+            start.elapsed() >= SHORT && start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+    assert!(held.is_held(), "those who ask take nothing away");
+    drop(held);
+    for replica in [&one, &other] {
+        drop(cluster.acquire(replica, LONG).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn locks_of_different_names_are_independent() {
+    let cluster = Cluster::new().await;
+    let one = cluster.replica().await;
+    let _held = cluster.acquire(&one, LONG).await.unwrap();
+    let other = format!("{}-other", cluster.name);
+    assert!(
+        soon("the lock", one.amqp.locks().acquire(&other, SHORT))
+            .await
+            .unwrap()
+            .is_held()
+    );
+}
+
+#[tokio::test]
+async fn a_disconnected_holder_loses_the_lock_and_knows_it() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let held = cluster.acquire(&one, LONG).await.unwrap();
+    let (taken, ()) = tokio::join!(cluster.acquire(&other, LONG), async { one.relay.cut() });
+    let taken = taken.unwrap();
+    lost(&*held).await;
+    drop(held);
+    assert_eq!(cluster.error(&one, SHORT).await, LockError::TimedOut);
+    assert!(
+        taken.is_held(),
+        "what the first one lost it cannot give back"
+    );
+}
+
+#[tokio::test]
+async fn missed_heartbeats_free_the_lock() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (
+        cluster.replica_with("?heartbeat=1").await,
+        cluster.replica().await,
+    );
+    let held = cluster.acquire(&one, LONG).await.unwrap();
+    one.relay.silence();
+    let taken = cluster.acquire(&other, LONG).await.unwrap();
+    lost(&*held).await;
+    assert!(taken.is_held());
+}
+
+#[tokio::test]
+async fn a_cancelled_acquire_leaves_no_queue_behind() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    // With and without a connection to begin with, at any point of the way.
+    for step in 0..40 {
+        if step % 8 == 0 {
+            one.relay.cut();
+        }
+        let locks = one.amqp.locks();
+        let _ = timeout(
+            Duration::from_micros(step * 150),
+            locks.acquire(&cluster.name, LONG),
+        )
+        .await;
+        drop(cluster.acquire(&other, LONG).await.unwrap());
+    }
+    cluster.released().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_waiter_frees_its_place() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let held = cluster.acquire(&one, LONG).await.unwrap();
+    let locks = other.amqp.locks();
+    // One waits for the broker, one for its turn in the process.
+    let waiting = futures_util::future::join(
+        locks.acquire(&cluster.name, LONG),
+        locks.acquire(&cluster.name, LONG),
+    );
+    timeout(SHORT, waiting).await.err().expect("both to wait");
+    drop(held);
+    drop(cluster.acquire(&one, LONG).await.unwrap());
+    drop(cluster.acquire(&other, LONG).await.unwrap());
+    cluster.released().await;
+}
+
+#[tokio::test]
+async fn a_lock_can_be_acquired_after_the_broker_restarts() {
+    let (cluster, broker) = Cluster::emulated().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let held = cluster.acquire(&one, LONG).await.unwrap();
+    let port = broker.addr().port();
+    broker.shutdown().await;
+    lost(&*held).await;
+    assert!(matches!(
+        cluster.error(&other, SHORT).await,
+        LockError::Unavailable(_)
+    ));
+    let (taken, _broker) = tokio::join!(cluster.acquire(&other, LONG), async {
+        sleep(SHORT).await;
+        start_emulated(port).await
+    });
+    assert!(taken.unwrap().is_held());
+}
+
+#[tokio::test]
+async fn without_a_broker_acquire_times_out_and_names_the_address() {
+    let (cluster, broker) = Cluster::emulated().await;
+    let one = cluster.replica().await;
+    broker.refuse_connections(true);
+    let start = Instant::now();
+    let LockError::Unavailable(text) = cluster.error(&one, SHORT).await else {
+        panic!("another error")
+    };
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(
+        text.contains("127.0.0.1") && !text.contains("guest:"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn acquiring_from_a_silent_broker_times_out() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    // It is connected, and has nothing to give back that the silence could hold up.
+    let held = cluster.acquire(&other, LONG).await.unwrap();
+    assert_eq!(cluster.error(&one, SHORT).await, LockError::TimedOut);
+    drop(held);
+    cluster.released().await;
+    one.relay.silence();
+    let start = Instant::now();
+    assert!(matches!(
+        cluster.error(&one, SHORT).await,
+        LockError::Unavailable(_)
+    ));
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(cluster.acquire(&other, LONG).await.unwrap());
+    // On a new connection.
+    drop(cluster.acquire(&one, LONG).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_an_error_that_says_what_to_allow() {
+    let (cluster, broker) = Cluster::emulated().await;
+    let one = cluster.replica().await;
+    broker.deny_configure(true);
+    let start = Instant::now();
+    let LockError::Unsupported(text) = cluster.error(&one, LONG).await else {
+        panic!("another error")
+    };
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "waiting does not mend it: {:?}",
+        start.elapsed()
+    );
+    assert!(
+        text.contains("403") && text.contains("`elasticio-sailor:oauth2:.*`"),
+        "{text}"
+    );
+    broker.deny_configure(false);
+    cluster.acquire(&one, LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_name_that_is_no_queue_name_is_an_error() {
+    let cluster = Cluster::new().await;
+    let one = cluster.replica().await;
+    let name = "n".repeat(250);
+    let error = soon("the error", one.amqp.locks().acquire(&name, LONG))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&error, LockError::Unsupported(text) if text.contains("255")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn closing_the_adapter_releases_its_locks() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let held = cluster.acquire(&one, LONG).await.unwrap();
+    soon("closing", one.amqp.close()).await;
+    assert!(!held.is_held());
+    let _taken = cluster.acquire(&other, LONG).await.unwrap();
+    assert!(
+        matches!(cluster.error(&one, LONG).await, LockError::Unavailable(text) if text.contains("shutdown"))
+    );
+}

@@ -1,0 +1,326 @@
+//! Against the emulator's broker, or against RabbitMQ where `SAILOR_TEST_AMQP_URI` names one. Each test has its own
+//! queues, its own exchange and its own relay to the broker, which can cut its connections or go silent.
+
+mod consuming;
+mod hostile;
+mod locking;
+mod opening_and_closing;
+mod publishing;
+mod unbound;
+
+use super::*;
+use crate::{
+    broker::transport::{Delivery, Generation},
+    protocol::Headers,
+};
+use lapin::{
+    BasicProperties, Channel, ConnectionProperties, ExchangeKind,
+    message::BasicGetMessage,
+    options::{
+        BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use std::{
+    collections::{HashMap, HashSet},
+    env,
+    sync::atomic::Ordering::Relaxed,
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
+
+/// For anything that is to happen.
+const SOON: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Line {
+    Open,
+    Silent,
+}
+
+/// Stands between the adapter and the broker.
+struct Relay {
+    port: u16,
+    line: watch::Sender<Line>,
+    /// How many connections have come in.
+    accepted: watch::Receiver<usize>,
+}
+
+impl Relay {
+    async fn start(broker: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (line, state) = watch::channel(Line::Open);
+        let (count, accepted) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                count.send_modify(|n| *n += 1);
+                let (broker, mut state) = (broker.clone(), state.clone());
+                state.mark_unchanged();
+                tokio::spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(broker).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = state.changed() => {
+                            let _ = state.wait_for(|line| *line == Line::Open).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            port,
+            line,
+            accepted,
+        }
+    }
+
+    fn cut(&self) {
+        self.line.send_replace(Line::Open);
+    }
+
+    fn silence(&self) {
+        self.line.send_replace(Line::Silent);
+    }
+}
+
+/// A broker with one queue to read and one to write to, and the adapter's settings for them.
+struct World {
+    channel: Channel,
+    relay: Relay,
+    settings: AmqpSettings,
+    out: String,
+    /// Who we are to the broker.
+    user: String,
+    /// Kept for as long as it is needed.
+    _broker: Option<emulator::broker::Broker>,
+}
+
+/// RabbitMQ where one is named, else the emulator's broker.
+async fn broker() -> (lapin::uri::AMQPUri, Option<emulator::broker::Broker>) {
+    if let Ok(uri) = env::var("SAILOR_TEST_AMQP_URI") {
+        return (
+            uri.parse().expect("SAILOR_TEST_AMQP_URI to be an AMQP URI"),
+            None,
+        );
+    }
+    let broker = emulator::broker::Broker::start(emulator::broker::BrokerConfig::default())
+        .await
+        .unwrap();
+    (broker.uri().parse().unwrap(), Some(broker))
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with_out_arguments(FieldTable::default()).await
+    }
+
+    async fn with_out_arguments(arguments: FieldTable) -> Self {
+        let (uri, broker) = broker().await;
+        let relay = Relay::start(format!("{}:{}", uri.authority.host, uri.authority.port)).await;
+        let connection = Connection::connect_uri(uri.clone(), ConnectionProperties::default())
+            .await
+            .expect("the broker to answer");
+        let channel = connection.create_channel().await.unwrap();
+        let name = uuid::Uuid::new_v4().to_string();
+        let (queue, out, exchange) = (
+            format!("in-{name}"),
+            format!("out-{name}"),
+            format!("x-{name}"),
+        );
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            ..Default::default()
+        };
+        let shared = QueueDeclareOptions::default();
+        let mut expires = FieldTable::default();
+        if broker.is_none() {
+            // Leaves nothing behind on a broker that goes on.
+            expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        }
+        channel
+            .queue_declare(queue.as_str().into(), shared, expires)
+            .await
+            .unwrap();
+        channel
+            .queue_declare(out.as_str().into(), exclusive, arguments)
+            .await
+            .unwrap();
+        let auto_delete = ExchangeDeclareOptions {
+            auto_delete: true,
+            ..Default::default()
+        };
+        channel
+            .exchange_declare(
+                exchange.as_str().into(),
+                ExchangeKind::Direct,
+                auto_delete,
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+        let settings = settings(&uri, relay.port, &queue, &exchange);
+        let info = &uri.authority.userinfo;
+        let world = Self {
+            user: info.username.clone(),
+            channel,
+            relay,
+            settings,
+            out,
+            _broker: broker,
+        };
+        for key in ["data", "rebound"] {
+            world.bind(key).await;
+        }
+        world
+    }
+
+    /// What is published with this key comes out from now on.
+    async fn bind(&self, key: &str) {
+        let (queue, exchange) = (
+            self.out.as_str().into(),
+            self.settings.exchange.as_str().into(),
+        );
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        self.channel
+            .queue_bind(queue, exchange, key.into(), options, arguments)
+            .await
+            .unwrap();
+    }
+
+    async fn unbind(&self, key: &str) {
+        let (queue, exchange) = (
+            self.out.as_str().into(),
+            self.settings.exchange.as_str().into(),
+        );
+        self.channel
+            .queue_unbind(queue, exchange, key.into(), FieldTable::default())
+            .await
+            .unwrap();
+    }
+
+    async fn connect(&self) -> Amqp {
+        Amqp::connect(&self.settings).await.unwrap()
+    }
+
+    /// Puts a message into the adapter's queue.
+    async fn put(&self, properties: BasicProperties, body: &[u8]) {
+        let (queue, options) = (
+            self.settings.queue.as_str().into(),
+            BasicPublishOptions::default(),
+        );
+        self.channel
+            .basic_publish("".into(), queue, options, body, properties)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+
+    /// The next message that came out.
+    async fn take(&self) -> BasicGetMessage {
+        let start = Instant::now();
+        loop {
+            if let Some(message) = self.try_take(&self.out).await {
+                return message;
+            }
+            assert!(start.elapsed() < SOON, "no message came out");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn try_take(&self, queue: &str) -> Option<BasicGetMessage> {
+        self.channel
+            .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+            .await
+            .unwrap()
+    }
+}
+
+/// For an adapter that reaches the broker through a relay.
+fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) -> AmqpSettings {
+    let info = &uri.authority.userinfo;
+    let vhost = uri.vhost.replace('/', "%2F");
+    let near = format!(
+        "amqp://{}:{}@127.0.0.1:{relay}/{vhost}",
+        info.username, info.password
+    );
+    AmqpSettings {
+        uri: SecretString::from(near),
+        queue: queue.into(),
+        exchange: exchange.into(),
+        data_key: "data".into(),
+        error_key: "nowhere".into(),
+        rebound_key: "rebound".into(),
+        snapshot_key: "nowhere".into(),
+        update_keys_key: None,
+        prefetch: 10,
+        persistent: false,
+        rebound_initial_expiration: Duration::from_secs(15),
+        rebound_limit: 20,
+        publish_retry_delay: Duration::from_millis(10),
+        publish_max_retry_delay: Duration::from_millis(100),
+        publish_attempts: None,
+        absence_is_error: false,
+        binding_timeout: Duration::from_secs(1),
+        connect_retries: 2,
+        connect_retry_delay: Duration::from_millis(10),
+    }
+}
+
+fn event(id: &str) -> Publication {
+    let headers = Headers::from_iter([("messageId".to_owned(), json!(id))]);
+    Publication {
+        route: Route::Data,
+        headers,
+        body: Bytes::from(id.to_owned()),
+    }
+}
+
+fn error_event(id: &str) -> Publication {
+    Publication {
+        route: Route::Error,
+        ..event(id)
+    }
+}
+
+fn header(message: &BasicGetMessage, name: &str) -> Option<AMQPValue> {
+    message
+        .properties
+        .headers()
+        .as_ref()
+        .and_then(|headers| headers.inner().get(name))
+        .cloned()
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(SOON, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+async fn next(deliveries: &mut Deliveries<Origin>) -> Delivery<Origin> {
+    soon("a delivery", deliveries.recv())
+        .await
+        .expect("deliveries to go on")
+        .expect("a delivery")
+}
+
+fn full_after_one() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
+    arguments
+}

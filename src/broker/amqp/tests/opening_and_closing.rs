@@ -1,0 +1,112 @@
+//! Start and end.
+
+use super::*;
+
+#[tokio::test]
+async fn pending_events_fail_on_close() {
+    let world = World::with_out_arguments(full_after_one()).await;
+    let amqp = world.connect().await;
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    let receipts: HashMap<_, _> = (2..10)
+        .map(|n| (n, amqp.publish(event(&n.to_string()))))
+        .collect();
+    soon("closing", amqp.close()).await;
+    for (n, receipt) in receipts {
+        let error = soon("the error", receipt).await.unwrap_err();
+        assert!(error.cause.contains("closed on shutdown"), "{n}: {error}");
+    }
+    soon("the error", amqp.publish(event("late")))
+        .await
+        .unwrap_err();
+}
+
+#[tokio::test]
+async fn closing_with_a_silent_broker_is_bounded() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.relay.silence();
+    let receipt = amqp.publish(event("1"));
+    let start = Instant::now();
+    amqp.close().await;
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    soon("the error", receipt).await.unwrap_err();
+    assert!(soon("the end", deliveries.recv()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_reported_without_the_password() {
+    let mut world = World::new().await;
+    world.settings.uri = SecretString::from(format!(
+        "amqp://guest:s3cret@127.0.0.1:{}",
+        world.relay.port
+    ));
+    let error = Amqp::connect(&world.settings)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("127.0.0.1") && error.contains("ELASTICIO_AMQP_URI"),
+        "{error}"
+    );
+    assert!(
+        error.contains("403") && !error.contains("s3cret"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_virtual_host_is_an_error_that_says_what_to_check() {
+    let mut world = World::new().await;
+    let good = world.settings.uri.expose_secret();
+    let (server, _) = good.rsplit_once('/').unwrap();
+    let uri = format!("{server}/missing");
+    world.settings.uri = SecretString::from(uri);
+    let error = Amqp::connect(&world.settings)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("virtual host"), "{error}");
+}
+
+#[tokio::test]
+async fn connect_attempts_follow_the_settings() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut world = World::new().await;
+    world.settings.uri = SecretString::from(format!("amqp://guest:s3cret@127.0.0.1:{closed}"));
+    let error = Amqp::connect(&world.settings)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&format!("127.0.0.1:{closed}")) && error.contains("3 tries"),
+        "{error}"
+    );
+    assert!(!error.contains("s3cret"), "{error}");
+}
+
+#[tokio::test]
+async fn connecting_to_a_silent_broker_times_out() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut world = World::new().await;
+    world.settings.connect_retries = 0;
+    let uri = format!(
+        "amqp://127.0.0.1:{}?connection_timeout=200",
+        silent.local_addr().unwrap().port()
+    );
+    world.settings.uri = SecretString::from(uri);
+    let error = soon("the error", Amqp::connect(&world.settings))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no answer within 0.2 s"), "{error}");
+}

@@ -1,0 +1,303 @@
+//! Files that travel beside a message: read when they are asked for, handed on as they came in.
+
+use crate::protocol::{Json, Object};
+use anyhow::Context as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// A file that travels beside a message: its address, not its bytes (wire-contract: Message object).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Attachment {
+    /// Where the bytes are.
+    #[serde(default)]
+    pub url: String,
+    /// Media type, such as `application/pdf`.
+    #[serde(
+        rename = "content-type",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub content_type: Option<String>,
+    /// Size in bytes, where it is known: read from a number or from text; anything else counts as not known.
+    #[serde(
+        default,
+        deserialize_with = "lenient_size",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub size: Option<u64>,
+    /// Whatever else stands beside these.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let whole = |size: f64| {
+        (size >= 0.0 && size.fract() == 0.0 && size < u64::MAX as f64).then_some(size as u64)
+    };
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Number(size) => size.as_u64().or_else(|| size.as_f64().and_then(whole)),
+        Value::String(size) => {
+            let size = size.trim();
+            size.parse()
+                .ok()
+                .or_else(|| size.parse().ok().and_then(whole))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    })
+}
+
+/// A message's attachments by name. Those that came in stay the text they were until they are asked for, and go out as
+/// they came in; one that is wrong fails only where it is asked for.
+///
+/// ```
+/// use sailor::prelude::*;
+/// let message = serde_json::json!({"attachments": {"a.csv": {"url": "http://files/a", "size": "9"}, "b": 7}});
+/// let message = Message::try_from(message)?;
+/// assert_eq!(message.attachments.get("a.csv")?.unwrap().size, Some(9));
+/// assert!(message.attachments.get("b").is_err());
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Attachments {
+    came_in: Option<Json>,
+    /// These count before those that came in.
+    added: BTreeMap<String, Attachment>,
+}
+
+impl Attachments {
+    pub(super) fn of(came_in: Option<Json>) -> Self {
+        Self {
+            came_in,
+            added: BTreeMap::new(),
+        }
+    }
+
+    /// The attachment called `name`; none where there is none, or null.
+    ///
+    /// # Errors
+    /// When it is no attachment, or the message has something else where its attachments should be.
+    pub fn get(&self, name: &str) -> anyhow::Result<Option<Attachment>> {
+        let members = self.members()?;
+        members
+            .get(name)
+            .filter(|json| !is_null(json))
+            .map(|json| read(name, json))
+            .transpose()
+    }
+
+    /// All attachments with their names, in the order of these.
+    ///
+    /// An item is an error where it is no attachment; the only one is where the message has something else where its
+    /// attachments should be.
+    pub fn iter(&self) -> impl Iterator<Item = anyhow::Result<(String, Attachment)>> + use<> {
+        let (members, wrong) = match self.members() {
+            Ok(members) => (members, None),
+            Err(error) => (Object::new(), Some(Err(error))),
+        };
+        // Where a name stands twice, the last one counts.
+        let by_name: BTreeMap<_, _> = members
+            .iter()
+            .map(|(name, json)| (name.to_owned(), json.clone()))
+            .collect();
+        let by_name = by_name.into_iter().filter(|(_, json)| !is_null(json));
+        wrong.into_iter().chain(
+            by_name.map(|(name, json)| read(&name, &json).map(|attachment| (name, attachment))),
+        )
+    }
+
+    /// Adds an attachment, in the place of one of the same name.
+    pub fn insert(&mut self, name: impl Into<String>, attachment: Attachment) {
+        self.added.insert(name.into(), attachment);
+    }
+
+    /// The message's member: as it came in where nothing was added, none where there was none either.
+    pub(super) fn write(self) -> anyhow::Result<Option<Json>> {
+        if self.added.is_empty() {
+            Ok(self.came_in)
+        } else {
+            Ok(Some(self.members()?.to_json()))
+        }
+    }
+
+    /// What came in, and what was added. Whatever is empty (an empty list, null) is no attachments.
+    fn members(&self) -> anyhow::Result<Object> {
+        let mut members = match self.came_in.as_ref().filter(|json| !json.is_empty()) {
+            Some(json) => {
+                Object::read(json.bytes()).context("the message's attachments are no object")?
+            }
+            None => Object::new(),
+        };
+        for (name, attachment) in &self.added {
+            members.set(name, Json::of(attachment)?);
+        }
+        Ok(members)
+    }
+}
+
+fn is_null(json: &Json) -> bool {
+    json.as_bytes() == b"null"
+}
+
+fn read(name: &str, json: &Json) -> anyhow::Result<Attachment> {
+    json.parse()
+        .with_context(|| format!("reading attachment {name:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+    use serde_json::json;
+
+    fn attachments(text: &str) -> Attachments {
+        Attachments::of(Some(Json::checked(text.to_owned().into()).unwrap()))
+    }
+
+    #[test]
+    fn sizes_are_read_as_components_write_them() {
+        for (size, expected) in [
+            ("9", Some(9)),
+            (r#""9""#, Some(9)),
+            ("9.0", Some(9)),
+            (r#"" 9.0 ""#, Some(9)),
+            ("18446744073709551615", Some(u64::MAX)),
+            (r#""""#, None),
+            ("null", None),
+            (r#""9 KB""#, None),
+            ("-1", None),
+            ("9.5", None),
+            ("1e300", None),
+            ("[9]", None),
+        ] {
+            let attachment = attachments(&format!(r#"{{"a": {{"url": "u", "size": {size}}}}}"#))
+                .get("a")
+                .unwrap();
+            assert_eq!(attachment.unwrap().size, expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_empty_is_no_attachments() {
+        for text in [
+            "{}",
+            "[]",
+            "[ ]",
+            "null",
+            r#""""#,
+            "0",
+            "false",
+            r#"{"a": null}"#,
+        ] {
+            let attachments = attachments(text);
+            assert!(
+                attachments.get("a").unwrap().is_none() && attachments.iter().next().is_none(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_attachment_fails_only_where_it_is_asked_for() {
+        for wrong in ["7", r#"{"url": 7}"#, r#""http://files/b""#, "[]"] {
+            let attachments = attachments(&format!(
+                r#"{{"a": {{"url": "u"}}, "b": {wrong}, "c": {{}}}}"#
+            ));
+            assert_eq!(attachments.get("a").unwrap().unwrap().url, "u", "{wrong}");
+            let error = format!("{:#}", attachments.get("b").unwrap_err());
+            assert!(error.starts_with("reading attachment \"b\": "), "{error}");
+            assert_eq!(
+                attachments.iter().filter(Result::is_ok).count(),
+                2,
+                "{wrong}"
+            );
+        }
+        for wrong in [r#""x""#, r#"[{"url": "u"}]"#] {
+            let attachments = attachments(wrong);
+            assert!(attachments.get("a").is_err(), "{wrong}");
+            let mut all = attachments.iter();
+            assert!(
+                all.next().unwrap().is_err() && all.next().is_none(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn attachments_that_are_left_alone_go_out_as_they_came_in() {
+        for text in [
+            r#"{"a": {"size":"9" ,"url":"u"}}"#,
+            "[]",
+            "null",
+            r#""x""#,
+            r#"{"a":1,"a":2}"#,
+            "{}",
+        ] {
+            let object =
+                Object::read(format!(r#"{{"body":{{}},"attachments":{text}}}"#).into()).unwrap();
+            let message = Message::<Value>::read(object).unwrap();
+            let written = message.write().unwrap();
+            assert_eq!(
+                written.get("attachments").unwrap().as_bytes(),
+                text.as_bytes()
+            );
+        }
+        assert!(
+            Message::new(json!({}))
+                .write()
+                .unwrap()
+                .get("attachments")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn added_attachments_join_and_replace_incoming_ones() {
+        let file = |url: &str| Attachment {
+            url: url.to_owned(),
+            ..Attachment::default()
+        };
+        let mut attachments =
+            attachments(r#"{"b": {"url": "old", "size": "9"}, "c": {"url": "old"}}"#);
+        attachments.insert("c", file("new"));
+        attachments.insert("a", file("new"));
+        let all: Vec<_> = attachments
+            .iter()
+            .map(|item| item.unwrap())
+            .map(|(name, file)| (name, file.url))
+            .collect();
+        assert_eq!(
+            all,
+            [("a", "new"), ("b", "old"), ("c", "new")].map(|(name, url)| (name.into(), url.into()))
+        );
+        assert_eq!(attachments.get("c").unwrap().unwrap().url, "new");
+        let written: Value = attachments.write().unwrap().unwrap().parse().unwrap();
+        let old = json!({ "url": "old", "size": "9" });
+        assert_eq!(
+            written,
+            json!({ "b": old, "c": { "url": "new" }, "a": { "url": "new" } })
+        );
+    }
+
+    #[test]
+    fn attachments_can_be_given_to_another_message_or_taken_away() {
+        let object = Object::read(r#"{"body":{},"attachments":{"a":{"url":"u"}}}"#.into()).unwrap();
+        let mut came_in = Message::<Value>::read(object).unwrap();
+        let mut out = Message::new(json!({}));
+        out.attachments = std::mem::take(&mut came_in.attachments);
+        assert_eq!(
+            out.write().unwrap().get("attachments").unwrap().as_bytes(),
+            br#"{"a":{"url":"u"}}"#
+        );
+        assert_eq!(
+            came_in
+                .write()
+                .unwrap()
+                .get("attachments")
+                .unwrap()
+                .as_bytes(),
+            b"{}"
+        );
+    }
+}

@@ -1,0 +1,382 @@
+mod counting;
+
+use super::*;
+use crate::protocol::Headers;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+fn generation(number: u32) -> Arc<Generation> {
+    Arc::new(Generation::new(number, 0))
+}
+
+fn delivery(
+    id: &str,
+    body: &'static str,
+    generation: &Arc<Generation>,
+    redelivered: bool,
+) -> Delivery<Arc<()>> {
+    let headers = if id.is_empty() {
+        Headers::new()
+    } else {
+        Headers::from_iter([("messageId".to_owned(), json!(id))])
+    };
+    let (body, generation) = (Bytes::from_static(body.as_bytes()), generation.clone());
+    Delivery {
+        headers,
+        body,
+        redelivered,
+        generation,
+        origin: Arc::new(()),
+    }
+}
+
+fn with(mut delivery: Delivery<Arc<()>>, name: &str, value: Value) -> Delivery<Arc<()>> {
+    delivery.headers.insert(name.to_owned(), value);
+    delivery
+}
+
+fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
+    match in_flight.arrive(delivery) {
+        Arrival::New(number) => number,
+        old => panic!("a new message was taken for an old one: {old:?}"),
+    }
+}
+
+fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: SettleOutcome) {
+    let work = in_flight
+        .settling(number, verdict)
+        .expect("the work to be unsettled");
+    in_flight.settled(work, settled);
+}
+
+/// A message that is worked on, and settled on a channel that is alive.
+fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
+    let number = begin(in_flight, delivery);
+    finish(
+        in_flight,
+        number,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
+}
+
+fn answer(generation: &Generation) {
+    let question = futures_util::FutureExt::now_or_never(generation.question())
+        .expect("something to ask about");
+    generation.answered(question);
+}
+
+#[test]
+fn two_messages_with_one_id_are_both_worked_on() {
+    let in_flight = InFlight::new();
+    let one = generation(1);
+    let first = begin(&in_flight, &delivery("m", "a", &one, false));
+    let second = begin(&in_flight, &delivery("m", "b", &one, false));
+    finish(
+        &in_flight,
+        first,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
+    finish(
+        &in_flight,
+        second,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
+}
+
+#[test]
+fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
+    for id in ["m", ""] {
+        let in_flight = InFlight::new();
+        let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
+        let again = delivery(id, "a", &generation(2), true);
+        assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
+        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
+        assert!(
+            Arc::ptr_eq(&settling.origin, &again.origin),
+            "the lost delivery is settled"
+        );
+        assert!(in_flight.current(number).is_none());
+    }
+}
+
+#[test]
+fn equal_redeliveries_replace_equal_messages_one_for_one() {
+    for id in ["m", ""] {
+        let in_flight = InFlight::new();
+        let (one, two) = (generation(1), generation(2));
+        let works = [0; 2].map(|_| begin(&in_flight, &delivery(id, "a", &one, false)));
+        for _ in works {
+            assert_eq!(
+                in_flight.arrive(&delivery(id, "a", &two, true)),
+                Arrival::Adopted
+            );
+        }
+        // A third, which another consumer has had.
+        begin(&in_flight, &delivery(id, "a", &two, true));
+        assert_eq!(
+            in_flight.arrive(&delivery(id, "a", &generation(3), true)),
+            Arrival::Adopted
+        );
+    }
+}
+
+#[test]
+fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
+    for settled in [
+        SettleOutcome::Sent,
+        SettleOutcome::Unknown,
+        SettleOutcome::NotSent,
+    ] {
+        let in_flight = InFlight::new();
+        let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
+        finish(&in_flight, number, Verdict::Rejected, settled);
+        for number in 2..5 {
+            let again = in_flight.arrive(&delivery("m", "a", &generation(number), true));
+            let Arrival::Finished(number, Verdict::Rejected) = again else {
+                panic!("{settled:?}: {again:?}")
+            };
+            finish(&in_flight, number, Verdict::Rejected, settled);
+        }
+    }
+}
+
+#[test]
+fn a_redelivery_during_settling_is_settled_only_with_an_id() {
+    for (id, settled) in [
+        ("m", SettleOutcome::NotSent),
+        ("m", SettleOutcome::Unknown),
+        ("", SettleOutcome::Unknown),
+    ] {
+        let in_flight = InFlight::new();
+        let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
+        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
+        let again = in_flight.arrive(&delivery(id, "a", &generation(2), true));
+        in_flight.settled(settling, settled);
+        match again {
+            Arrival::Finished(number, _) if id == "m" => {
+                finish(
+                    &in_flight,
+                    number,
+                    Verdict::Acknowledged,
+                    SettleOutcome::Sent,
+                );
+            }
+            Arrival::New(_) if id.is_empty() => continue,
+            other => panic!("{id} {other:?}"),
+        }
+        // The first settlement, which came to nothing, does not count for one more.
+        begin(&in_flight, &delivery(id, "a", &generation(2), true));
+    }
+}
+
+#[test]
+fn the_same_message_sent_anew_is_worked_on_again() {
+    let in_flight = InFlight::new();
+    let (one, two) = (generation(1), generation(2));
+    done(&in_flight, &delivery("m", "a", &one, false));
+    begin(&in_flight, &delivery("m", "a", &one, true));
+    begin(&in_flight, &delivery("m", "a", &two, false));
+    begin(&in_flight, &delivery("other", "a", &two, true));
+    begin(&in_flight, &delivery("m", "b", &two, true));
+}
+
+#[test]
+fn an_equal_message_without_an_id_is_never_finished_before() {
+    let in_flight = InFlight::new();
+    let one = generation(1);
+    for id in [Value::Null, json!("")] {
+        done(
+            &in_flight,
+            &with(delivery("", "a", &one, false), "messageId", id.clone()),
+        );
+        let again = with(
+            delivery("", "a", &Arc::new(Generation::new(2, 1)), true),
+            "messageId",
+            id,
+        );
+        begin(&in_flight, &again);
+    }
+    done(&in_flight, &delivery("", "a", &one, false));
+    begin(&in_flight, &delivery("", "a", &generation(3), true));
+}
+
+#[test]
+fn work_that_found_nothing_to_settle_settles_what_comes_again() {
+    for id in ["m", ""] {
+        let in_flight = InFlight::new();
+        let (one, two) = (generation(1), generation(2));
+        for _ in 0..2 {
+            let number = begin(&in_flight, &delivery(id, "a", &one, false));
+            finish(
+                &in_flight,
+                number,
+                Verdict::Rejected,
+                SettleOutcome::NotSent,
+            );
+            assert!(in_flight.current(number).is_none(), "it is over");
+        }
+        for _ in 0..2 {
+            let again = in_flight.arrive(&delivery(id, "a", &two, true));
+            assert!(
+                matches!(again, Arrival::Finished(_, Verdict::Rejected)),
+                "{again:?}"
+            );
+        }
+        begin(&in_flight, &delivery(id, "a", &two, true));
+    }
+}
+
+#[test]
+fn an_equal_message_after_a_confirmed_settlement_is_processed() {
+    let in_flight = InFlight::new();
+    let one = generation(1);
+    done(&in_flight, &delivery("m", "a", &one, false));
+    answer(&one);
+    done(&in_flight, &delivery("later", "a", &one, false));
+    let two = generation(2);
+    begin(&in_flight, &delivery("m", "a", &two, true));
+    let later = in_flight.arrive(&delivery("later", "a", &two, true));
+    assert!(
+        matches!(later, Arrival::Finished(..)),
+        "of this one nothing is known"
+    );
+}
+
+#[test]
+fn messages_that_the_broker_forgot_are_settled_as_before() {
+    let in_flight = InFlight::new();
+    let one = generation(1);
+    for id in ["m", "n"] {
+        done(&in_flight, &delivery(id, "a", &one, false));
+    }
+    answer(&one);
+    let again = in_flight.arrive(&delivery("m", "a", &Arc::new(Generation::new(2, 1)), true));
+    assert!(matches!(again, Arrival::Finished(..)), "{again:?}");
+    // Another connection is lost before all have come.
+    let again = in_flight.arrive(&delivery("n", "a", &Arc::new(Generation::new(3, 1)), true));
+    assert!(matches!(again, Arrival::Finished(..)), "{again:?}");
+}
+
+#[test]
+fn ambiguous_messages_are_never_settled_from_history() {
+    let one = generation(1);
+    let message = || delivery("m", "a", &one, false);
+    // One after the other, or at once.
+    let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| done(in_flight, &message()));
+    let at_once = |in_flight: &InFlight<()>| {
+        let numbers = [0; 2].map(|_| begin(in_flight, &message()));
+        numbers.into_iter().for_each(|number| {
+            finish(
+                in_flight,
+                number,
+                Verdict::Acknowledged,
+                SettleOutcome::Sent,
+            )
+        });
+    };
+    for seen in [&apart as &dyn Fn(&InFlight<()>), &at_once] {
+        for outages in 0..2 {
+            let in_flight = InFlight::new();
+            seen(&in_flight);
+            begin(
+                &in_flight,
+                &delivery("m", "a", &Arc::new(Generation::new(2, outages)), true),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_message_that_differs_in_anything_is_another() {
+    let sent = || {
+        with(
+            delivery("m", "abcabcabc", &generation(1), false),
+            "threadId",
+            json!("t"),
+        )
+    };
+    let death = |count: u32| json!([{ "queue": "q", "reason": "rejected", "count": count }]);
+    let others: [fn(&mut Delivery<Arc<()>>); 6] = [
+        |d| d.body = Bytes::from_static(b"abcXbcabc"),
+        |d| d.body = Bytes::from_static(b"abcabcab"),
+        |d| drop(d.headers.insert("threadId".into(), json!("u"))),
+        |d| drop(d.headers.insert("retry".into(), json!(1))),
+        |d| drop(d.headers.insert("reboundIteration".into(), json!(1))),
+        |d| drop(d.headers.remove("threadId")),
+    ];
+    for change in others {
+        let in_flight = InFlight::new();
+        done(&in_flight, &sent());
+        let mut other = sent();
+        (other.generation, other.redelivered) = (generation(2), true);
+        change(&mut other);
+        begin(&in_flight, &other);
+    }
+    let in_flight = InFlight::new();
+    done(&in_flight, &with(sent(), "x-death", death(1)));
+    let mut other = with(sent(), "x-death", death(2));
+    (other.generation, other.redelivered) = (generation(2), true);
+    begin(&in_flight, &other);
+}
+
+#[test]
+fn what_a_quorum_queue_counts_does_not_make_another_message() {
+    let in_flight = InFlight::new();
+    done(&in_flight, &delivery("m", "a", &generation(1), false));
+    let again = with(
+        delivery("m", "a", &generation(2), true),
+        "x-delivery-count",
+        json!(1),
+    );
+    assert!(matches!(in_flight.arrive(&again), Arrival::Finished(..)));
+}
+
+#[test]
+fn a_redelivered_rebound_is_processed_again() {
+    let in_flight = InFlight::new();
+    done(&in_flight, &delivery("m", "a", &generation(1), false));
+    begin(
+        &in_flight,
+        &with(
+            delivery("m", "a", &generation(2), true),
+            "reboundIteration",
+            json!(1),
+        ),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn settled_messages_are_forgotten_after_a_while() {
+    for settled in [SettleOutcome::Sent, SettleOutcome::NotSent] {
+        let in_flight = InFlight::new();
+        let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
+        finish(&in_flight, number, Verdict::Acknowledged, settled);
+        begin(&in_flight, &delivery("x", "x", &generation(2), false));
+        tokio::time::advance(PATIENCE + Duration::from_secs(1)).await;
+        begin(&in_flight, &delivery("m", "a", &generation(3), true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_takes_long_is_recognised_to_its_end() {
+    let in_flight = InFlight::new();
+    let one = generation(1);
+    for id in ["m1", "m2", "m3"] {
+        done(&in_flight, &delivery(id, "a", &one, false));
+    }
+    answer(&one);
+    let two = Arc::new(Generation::new(2, 1));
+    for id in ["m1", "m2", "m3"] {
+        assert!(
+            matches!(
+                in_flight.arrive(&delivery(id, "a", &two, true)),
+                Arrival::Finished(..)
+            ),
+            "{id}"
+        );
+        tokio::time::advance(PATIENCE * 3 / 4).await;
+    }
+}

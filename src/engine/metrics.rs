@@ -1,0 +1,61 @@
+//! What the process has done, in numbers.
+
+use crate::oauth2::Counts;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts since the process began. Logged when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) received: Counter,
+    pub(crate) acknowledged: Counter,
+    pub(crate) rejected: Counter,
+    /// SettleOutcome as before without being worked on again.
+    pub(crate) repeats: Counter,
+    /// Settlements that did not reach the broker.
+    pub(crate) unsettled: Counter,
+    pub(crate) data: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) rebounds: Counter,
+    pub(crate) snapshots: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn log(&self, oauth: Option<Counts>) {
+        if let Some(oauth) = oauth {
+            tracing::info!(
+                refreshes = oauth.refreshes,
+                failures = oauth.failures,
+                adopted = oauth.adopted,
+                unsaved = oauth.unsaved,
+                narrowed = oauth.narrowed,
+                "What this process has done with access tokens"
+            );
+        }
+        tracing::info!(
+            received = self.received.get(),
+            acknowledged = self.acknowledged.get(),
+            rejected = self.rejected.get(),
+            repeats = self.repeats.get(),
+            unsettled = self.unsettled.get(),
+            data = self.data.get(),
+            errors = self.errors.get(),
+            rebounds = self.rebounds.get(),
+            snapshots = self.snapshots.get(),
+            "What this process has done"
+        );
+    }
+}
