@@ -123,7 +123,7 @@ impl Emitter {
     /// # Errors
     /// When the report cannot be delivered.
     pub async fn error(&self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
-        let report = ErrorReport::of(&error.into());
+        let report = ErrorReport::from_error(&error.into());
         self.emit(Event::Error(report)).await
     }
 

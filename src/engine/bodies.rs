@@ -4,7 +4,7 @@ use super::decode::{headers_of, object_id};
 use crate::{
     clients::{
         http::SizeLimit,
-        object_storage::{NOT_CONFIGURED, ObjectStorage, body},
+        object_storage::{NOT_CONFIGURED, ObjectStorage, fetch_body},
     },
     protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
 };
@@ -32,7 +32,7 @@ impl Bodies {
         let Some(id) = object_id(&headers) else {
             return Ok(());
         };
-        let body = body(self.0.as_ref(), id, None).await?;
+        let body = fetch_body(self.0.as_ref(), id, None).await?;
         message.set("body", body);
         headers.remove(OBJECT_ID_HEADER);
         message.set("headers", Json::of(&headers)?);
@@ -112,7 +112,7 @@ impl Bodies {
         };
         let mut bodies = stream::iter(wanted)
             .map(|(index, id)| async move {
-                anyhow::Ok((index, body(self.0.as_ref(), &id, Some(room)).await?))
+                anyhow::Ok((index, fetch_body(self.0.as_ref(), &id, Some(room)).await?))
             })
             .buffer_unordered(AT_ONCE);
         while let Some((index, body)) = bodies.next().await.transpose()? {

@@ -81,7 +81,7 @@ impl<T: Transport> Flight<T> {
         incoming: IncomingHeaders,
         body: Bytes,
     ) -> Arc<Self> {
-        let base = incoming.base_table(&engine.identity, &engine.additional_headers, now_ms());
+        let base = incoming.base_headers(&engine.identity, &engine.additional_headers, now_ms());
         Arc::new(Self {
             engine,
             number,
@@ -126,7 +126,7 @@ impl<T: Transport> Flight<T> {
 
     /// A failure that the module may not look at: it is reported where it happens.
     async fn reported(&self, error: anyhow::Error) -> anyhow::Error {
-        let report = ErrorReport::of(&error);
+        let report = ErrorReport::from_error(&error);
         // Where even this fails, it has been logged.
         let _ = self.report(&report).await;
         AlreadyReported(report.message).into()

@@ -77,7 +77,9 @@ impl<T: Transport> Engine<T> {
             Err(error) => {
                 tracing::error!("The incoming message could not be read: {error:#}");
                 // Where even this fails, it has been logged.
-                let _ = flight.report_unthrottled(&ErrorReport::of(&error)).await;
+                let _ = flight
+                    .report_unthrottled(&ErrorReport::from_error(&error))
+                    .await;
             }
         }
         flight.end().await
@@ -135,7 +137,7 @@ impl<T: Transport> Engine<T> {
                 // The text is for the user: it may tell of message contents, so it is not logged.
                 tracing::error!("The module failed; its error event says why");
                 // Where even this fails, it has been logged.
-                let _ = flight.report(&ErrorReport::of(error)).await;
+                let _ = flight.report(&ErrorReport::from_error(error)).await;
             }
             ModuleOutcome::Rebound(reason) => {
                 tracing::info!("The message is to come again later");

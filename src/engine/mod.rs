@@ -27,7 +27,7 @@ use crate::{
     component::{Component, context::Clients, module::Module},
     engine::metrics::Metrics,
     oauth2::{RefreshLock, Session, SessionConfig},
-    protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
+    protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::startup_headers},
     settings::{self, Mode, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
 };
 use anyhow::Context as _;
@@ -139,8 +139,8 @@ async fn run_gracefully(
     )?;
     let storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?;
     // Nothing is tried for long once the process is to stop.
-    let platform = platform.until(shutdown.graceful.clone());
-    let storage = storage.map(|storage| storage.until(shutdown.graceful.clone()));
+    let platform = platform.with_cancellation(shutdown.graceful.clone());
+    let storage = storage.map(|storage| storage.with_cancellation(shutdown.graceful.clone()));
     let clients = Clients {
         http,
         platform: Some(platform),
@@ -175,10 +175,7 @@ pub(crate) fn storage(
     let Some(settings) = settings else {
         return Ok(None);
     };
-    let (http, streams) = (
-        http::client_without_redirects()?,
-        http::client_for_streams()?,
-    );
+    let (http, streams) = (http::client_without_redirects()?, http::streaming_client()?);
     Ok(Some(ObjectStorage::new(
         http,
         streams,
@@ -359,10 +356,10 @@ impl Start {
 
     /// Tells the platform why the step cannot start, within bounds (wire-contract: Start-up failures).
     async fn report(&self, transport: &impl Transport, error: &anyhow::Error) {
-        let sealed = ErrorReport::of(error).encrypt(&self.cipher);
+        let sealed = ErrorReport::from_error(error).encrypt(&self.cipher);
         let publication = Publication {
             route: Route::Error,
-            headers: start_up_table(&self.identity, &self.additional_headers),
+            headers: startup_headers(&self.identity, &self.additional_headers),
             body: error_body(&sealed, None).into(),
         };
         match tokio::time::timeout(START_UP_REPORT, transport.publish(publication)).await {

@@ -81,7 +81,7 @@ impl Account {
     /// The same for a session, which tries again by itself.
     pub(super) fn quickly(&self) -> Self {
         Self {
-            platform: self.platform.clone().quickly(),
+            platform: self.platform.clone().with_few_retries(),
             step: self.step.clone(),
         }
     }
