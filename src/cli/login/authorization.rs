@@ -280,8 +280,8 @@ mod tests {
                 "denied: the provider denied the request: a",
             ),
             ("code=", "unrelated: it has neither a code nor an error"),
-            ("code=1&code=2", "unrelated: it says something twice"),
-            ("state=other&code=1", "unrelated: it says something twice"),
+            ("code=1&code=2", "unrelated: it repeats a parameter"),
+            ("state=other&code=1", "unrelated: it repeats a parameter"),
         ] {
             assert_eq!(outcome(&asked, query), expected, "{query}");
         }

@@ -107,7 +107,7 @@ type Received = (
 );
 
 /// Decides what a callback means: the page for the browser, and the response if this is the first one of the login. The
-/// response is sent after the page, because the process ends soon after it.
+/// caller sends the page first, because the process ends soon after it has the response.
 fn receive(
     url: &Url,
     authorization: &Authorization,

@@ -1,4 +1,4 @@
-//! What one-time calls are warns by variables.
+//! The variables of one-time calls.
 
 use super::*;
 

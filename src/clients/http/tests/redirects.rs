@@ -3,7 +3,7 @@
 use super::*;
 use wiremock::matchers::path;
 
-/// A server that redirects each of these paths with 307, and responses 200 to all others.
+/// A server that redirects each of these paths with 307, and responds with 200 to all others.
 async fn redirecting(ways: &[(&str, String)]) -> MockServer {
     let server = MockServer::start().await;
     for (from, to) in ways {

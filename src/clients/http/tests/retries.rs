@@ -99,7 +99,10 @@ fn retry_after_is_seconds_or_a_date_and_at_most_a_minute() {
     ] {
         assert_eq!(read(past), Some(Duration::ZERO), "{past}");
     }
-    for future in ["Saturday, 06-Nov-66 08:49:37 GMT", "Sun Nov  6 08:49:37 2101"] {
+    for future in [
+        "Saturday, 06-Nov-66 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 2101",
+    ] {
         assert_eq!(read(future), Some(Duration::from_secs(60)), "{future}");
     }
     let soon = jiff::fmt::strtime::format(
@@ -114,7 +117,7 @@ fn retry_after_is_seconds_or_a_date_and_at_most_a_minute() {
     assert_eq!(read("-1"), None);
 }
 
-/// Not is_back for this long.
+/// Sends a request to a server that is unavailable for `outage`. Returns success, the time and the number of attempts.
 async fn request_during_outage(
     policy: &RequestPolicy,
     outage: Duration,
@@ -197,7 +200,7 @@ async fn a_stopping_process_has_few_attempts_left() {
     assert!(!done && took < Duration::from_secs(1), "{took:?}");
     assert_eq!(attempts, 3);
 
-    // While a pause lasts: it is over, and what is is_back again by then is not missed.
+    // A stop ends the delay that is running, and one more attempt follows at once.
     for (outage, is_back) in [(3600, false), (5, true)] {
         let policy = with_retries(RetryPolicy::constant(Duration::from_secs(6)));
         let stop = async {
@@ -232,7 +235,7 @@ async fn a_retry_after_of_zero_causes_no_hot_loop() {
             "{asked:?}"
         );
     }
-    // Counted attempts are as they are set.
+    // With a number of attempts, any delay is allowed.
     let counted = with_retries(RetryPolicy::constant(fast).with_attempts(5));
     assert_eq!(
         request_during_outage(&counted, forever, Some(Duration::ZERO)).await,

@@ -64,7 +64,7 @@ async fn a_stream_is_sent_once_and_has_the_reported_size() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_may_take_longer_than_other_requests() {
-    // While a blocking task runs, the paused clock moves by hand only.
+    // While a blocking task runs, tokio does not advance the paused clock by itself.
     let (done, until_done) = std::sync::mpsc::channel::<()>();
     let hold = tokio::task::spawn_blocking(move || until_done.recv());
     let server = server(vec![stored("o1")]).await;

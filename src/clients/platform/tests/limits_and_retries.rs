@@ -36,7 +36,7 @@ async fn a_configuration_over_the_limit_names_the_setting() {
         let told = "larger than the limit of 4000 bytes (raise ELASTICIO_CONFIGURATION_SIZE_LIMIT";
         assert!(error.contains(told), "{error}");
     }
-    assert_eq!(requested(&server).await.len(), 5, "requested again");
+    assert_eq!(requested(&server).await.len(), 5, "retried");
     // Responses that only report a status have another limit, and ignored ones have none.
     platform.update_account("acc1", &json!({})).await.unwrap();
     platform.store_startup_data(&json!({})).await.unwrap();

@@ -37,7 +37,7 @@ fn json_response(body: &Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
 }
 
-/// `METHOD path` of everything that was requested, in order.
+/// The method and path of all requests, in order.
 async fn requested(server: &MockServer) -> Vec<String> {
     let line = |request: &Request| format!("{} {}", request.method, request.url.path());
     server
@@ -113,7 +113,7 @@ async fn an_invalid_step_response_says_what_was_read() {
         let error = platform.step().await.unwrap_err().to_string();
         assert!(
             error.starts_with(
-                "reading step step_1 of flow flow/1 failed: the respond is not the JSON"
+                "reading step step_1 of flow flow/1 failed: the response is not the expected JSON"
             ),
             "{error}"
         );
