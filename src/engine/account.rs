@@ -40,9 +40,9 @@ impl AccountClient {
     }
 
     /// The same with few retries, for a session, which retries itself.
-    pub(super) fn quickly(&self) -> Self {
+    pub(super) fn with_few_retries(&self) -> Self {
         Self {
-            platform: self.platform.clone().quickly(),
+            platform: self.platform.clone().with_few_retries(),
             step: self.step.clone(),
         }
     }
@@ -215,7 +215,7 @@ impl CredentialStore for AccountCredentials {
 
     fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
-            let account = self.account.quickly();
+            let account = self.account.with_few_retries();
             if self.has_step {
                 account.reload_config().await
             } else {
@@ -230,7 +230,7 @@ impl CredentialStore for AccountCredentials {
         _queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let saved = self.save(&self.account.quickly(), &keys).await;
+            let saved = self.save(&self.account.with_few_retries(), &keys).await;
             saved.map_err(|error| store_error(&error))
         })
     }
@@ -249,6 +249,6 @@ impl CredentialStore for AccountCredentials {
         id: &'a str,
         refresh: bool,
     ) -> BoxFuture<'a, Result<Value, StoreError>> {
-        Box::pin(async move { self.account.quickly().secret(id, refresh).await })
+        Box::pin(async move { self.account.with_few_retries().secret(id, refresh).await })
     }
 }

@@ -129,7 +129,7 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
     }
 
     fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async { self.engine.account.quickly().reload_config().await })
+        Box::pin(async { self.engine.account.with_few_retries().reload_config().await })
     }
 
     fn save<'a>(
@@ -138,7 +138,7 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let account = self.engine.account.quickly();
+            let account = self.engine.account.with_few_retries();
             let saved = self.save_over(&account, &keys, queued).await;
             saved.map_err(|error| store_error(&error))
         })
@@ -161,6 +161,12 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         id: &'a str,
         refresh: bool,
     ) -> BoxFuture<'a, Result<Value, StoreError>> {
-        Box::pin(async move { self.engine.account.quickly().secret(id, refresh).await })
+        Box::pin(async move {
+            self.engine
+                .account
+                .with_few_retries()
+                .secret(id, refresh)
+                .await
+        })
     }
 }

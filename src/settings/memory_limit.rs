@@ -1,56 +1,63 @@
-//! How much memory the container may use: what its control group says (cgroups of version 2 and 1).
+//! How much memory the container may use, as its control group says (cgroups of version 2 and 1).
 
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
-/// What one body may take where nothing bounds the memory.
+/// The limit of one body if the memory has no limit.
 const UNBOUNDED: usize = 256 << 20;
-/// Version 1 says "no limit" by a number that no machine has.
+/// Version 1 writes "no limit" as a number larger than the memory of any machine.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// How much of the memory one body may take: a quarter of what the container may use, since there are others, and a body
-/// is there twice while it is decrypted.
-pub(crate) fn share_of_one_body() -> usize {
-    static SHARE: OnceLock<usize> = OnceLock::new();
-    *SHARE.get_or_init(|| share(|path| std::fs::read_to_string(path).ok()))
+/// The largest body that is read, in bytes: a quarter of the container's memory. There are other bodies at the same
+/// time, and a body is in memory twice while it is decrypted.
+pub(crate) fn default_body_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| quarter_of_memory(|path| std::fs::read_to_string(path).ok()))
 }
 
-fn share(read: impl Fn(&Path) -> Option<String>) -> usize {
-    let limit = limit(read).and_then(|limit| usize::try_from(limit / 4).ok());
-    limit.filter(|share| *share > 0).unwrap_or(UNBOUNDED)
+fn quarter_of_memory(read: impl Fn(&Path) -> Option<String>) -> usize {
+    let quarter = memory_limit(read).and_then(|limit| usize::try_from(limit / 4).ok());
+    quarter.filter(|bytes| *bytes > 0).unwrap_or(UNBOUNDED)
 }
 
-/// The smallest limit of the process's own group and of those around it.
-fn limit(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+/// The smallest limit of the process's own group and the groups around it.
+fn memory_limit(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let groups = read(Path::new("/proc/self/cgroup"))?;
-    let files = groups.lines().filter_map(|line| {
-        // `0::/path` in version 2, `4:memory:/path` in version 1.
-        let (_, line) = line.split_once(':')?;
-        let (controllers, group) = line.split_once(':')?;
-        match controllers {
-            "" => Some(("/sys/fs/cgroup", group, "memory.max")),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                Some(("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
-            }
-            _ => None,
-        }
-    });
-    let limits = files.flat_map(|(mount, group, file)| {
-        // Inside of a container the mount may begin with its own group: a path that is not there is passed over.
-        let around = Path::new(group.trim_start_matches('/'))
-            .ancestors()
-            .map(PathBuf::from)
-            .collect::<Vec<_>>();
-        around
-            .into_iter()
-            .map(move |group| Path::new(mount).join(group).join(file))
-    });
-    limits
+    groups
+        .lines()
+        .filter_map(limit_file)
+        .flat_map(|(mount, group, file)| limit_files_around(mount, group, file))
         .filter_map(|path| read(&path)?.trim().parse().ok())
         .filter(|limit| *limit < NO_LIMIT)
         .min()
+}
+
+/// Where a line of `/proc/self/cgroup` leads: the mount, the group below it, and the name of the file with the limit.
+/// The line is `0::/path` in version 2, and `4:memory:/path` in version 1.
+fn limit_file(line: &str) -> Option<(&'static str, &str, &'static str)> {
+    let (_, line) = line.split_once(':')?;
+    let (controllers, group) = line.split_once(':')?;
+    if controllers.is_empty() {
+        Some(("/sys/fs/cgroup", group, "memory.max"))
+    } else if controllers.split(',').any(|name| name == "memory") {
+        Some(("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
+    } else {
+        None
+    }
+}
+
+/// The limit files of a group and the groups around it. Inside of a container the mount may be the group itself, so some
+/// of them do not exist.
+fn limit_files_around(
+    mount: &'static str,
+    group: &str,
+    file: &'static str,
+) -> impl Iterator<Item = PathBuf> {
+    Path::new(group.trim_start_matches('/'))
+        .ancestors()
+        .map(move |group| Path::new(mount).join(group).join(file))
 }
 
 #[cfg(test)]
@@ -58,7 +65,7 @@ mod tests {
     use super::*;
 
     fn of(files: &[(&str, &str)]) -> usize {
-        share(|path| {
+        quarter_of_memory(|path| {
             files
                 .iter()
                 .find(|(name, _)| Path::new(name) == path)

@@ -1,4 +1,4 @@
-//! What is read as JavaScript reads it, on the stack that threads have by default, in a build that optimises nothing.
+//! These tests run on the default stack of threads, in a build without optimisation.
 
 use super::{
     super::{EnvelopeError, Json, Object},
@@ -43,7 +43,7 @@ fn json_of_1000_levels_can_be_compared_cloned_and_written() {
     for kind in ["arrays", "objects", "mixed"] {
         on_a_default_stack(move || {
             let text = nested(kind, MAX_DEPTH);
-            let json = Json::checked(text.clone().into()).unwrap();
+            let json = Json::from_text(text.clone().into()).unwrap();
             let value: Value = json.parse().unwrap();
             let copy = value.clone();
             assert!(copy == value);
@@ -78,10 +78,13 @@ struct Plain {
 }
 
 #[test]
-fn a_thousand_levels_are_read_into_plain_types() {
+fn json_of_1000_levels_is_read_into_plain_types() {
     on_a_default_stack(move || {
         let text = nested("objects", MAX_DEPTH).replace('1', "null");
-        let read: Plain = Json::checked(text.clone().into()).unwrap().parse().unwrap();
+        let read: Plain = Json::from_text(text.clone().into())
+            .unwrap()
+            .parse()
+            .unwrap();
         let copy = read.clone();
         assert!(copy == read);
         drop(copy);
@@ -90,12 +93,15 @@ fn a_thousand_levels_are_read_into_plain_types() {
 }
 
 #[test]
-fn a_thousand_levels_are_read_into_flattened_types() {
+fn json_of_1000_levels_is_read_into_flattened_types() {
     on_a_default_stack(move || {
         let text = nested("objects", MAX_DEPTH).replace('1', r#"{"b":2}"#);
         let text = &text.replacen(r#"{"a":"#, "", 1)[..];
         let text = text[..text.len() - 1].to_owned();
-        let read: Tree = Json::checked(text.clone().into()).unwrap().parse().unwrap();
+        let read: Tree = Json::from_text(text.clone().into())
+            .unwrap()
+            .parse()
+            .unwrap();
         let copy = read.clone();
         assert!(copy == read);
         drop(copy);
@@ -104,11 +110,14 @@ fn a_thousand_levels_are_read_into_flattened_types() {
 }
 
 #[test]
-fn a_thousand_levels_are_read_into_untagged_types() {
+fn json_of_1000_levels_is_read_into_untagged_types() {
     for kind in ["arrays", "objects", "mixed"] {
         on_a_default_stack(move || {
             let text = nested(kind, MAX_DEPTH);
-            let read: Either = Json::checked(text.clone().into()).unwrap().parse().unwrap();
+            let read: Either = Json::from_text(text.clone().into())
+                .unwrap()
+                .parse()
+                .unwrap();
             let copy = read.clone();
             assert!(copy == read);
             drop(copy);
@@ -118,14 +127,17 @@ fn a_thousand_levels_are_read_into_untagged_types() {
 }
 
 #[test]
-fn a_value_of_a_thousand_levels_is_read_into_types() {
+fn a_value_of_1000_levels_is_read_into_types() {
     on_a_default_stack(|| {
         let within = |value| Value::from_iter([("a".to_owned(), value)]);
         let value = |levels| (0..levels).fold(json!(null), |value, _| within(value));
         for levels in [1, 127, 128, 129, MAX_DEPTH] {
             let read: Plain = read_value(&value(levels)).unwrap();
             assert!(serde_json::to_value(read).unwrap() == value(levels));
-            assert_eq!(deeper_than(&value(levels), DEEP), levels > DEEP);
+            assert_eq!(
+                exceeds_depth(&value(levels), SERDE_JSON_DEPTH),
+                levels > SERDE_JSON_DEPTH
+            );
         }
         let error = read_value::<Plain>(&json!({ "a": { "a": 1 } })).unwrap_err();
         assert_eq!(error.path().to_string(), "a.a");
@@ -157,14 +169,14 @@ fn json_of_1000_levels_is_read_and_1001_is_an_error() {
 }
 
 #[test]
-fn a_text_of_any_depth_is_refused_without_recursion() {
+fn a_text_of_any_depth_is_rejected_without_recursion() {
     for levels in [2_000, 100_000, 1_000_000] {
         on_a_default_stack(move || {
             let text = nested("mixed", levels);
             assert!(
-                matches!(Json::checked(text.into()), Err(EnvelopeError::TooDeep { depth }) if depth == levels)
+                matches!(Json::from_text(text.into()), Err(EnvelopeError::TooDeep { depth }) if depth == levels)
             );
-            assert!(Json::checked("[".repeat(levels).into()).is_err());
+            assert!(Json::from_text("[".repeat(levels).into()).is_err());
         });
     }
 }
@@ -188,7 +200,7 @@ fn brackets_in_strings_are_not_levels() {
 }
 
 #[test]
-fn a_value_that_is_too_deep_to_be_sent_is_an_error_that_says_so() {
+fn writing_a_value_that_is_too_deep_is_an_error() {
     on_a_default_stack(|| {
         let levels = |levels| (0..levels).fold(json!(1), |value, _| Value::from(vec![value]));
         assert_eq!(
@@ -201,7 +213,7 @@ fn a_value_that_is_too_deep_to_be_sent_is_an_error_that_says_so() {
 }
 
 #[test]
-fn a_value_without_end_is_an_error_and_not_the_end_of_the_stack() {
+fn writing_an_endless_value_is_an_error() {
     struct Endless;
     impl Serialize for Endless {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -211,8 +223,8 @@ fn a_value_without_end_is_an_error_and_not_the_end_of_the_stack() {
     on_a_default_stack(|| assert!(Json::of(&Endless).is_err()));
 }
 
-/// What JavaScript's `JSON.stringify("party 😀".slice(0, 7))` gives, and others of its kind; how they are read.
-const HALVES: [(&str, &str); 8] = [
+/// Texts with lone surrogates, and how they are read. The first is `JSON.stringify("party 😀".slice(0, 7))` in JavaScript.
+const LONE_SURROGATES: [(&str, &str); 8] = [
     (r#""party \ud83d""#, "party \u{fffd}"),
     (r#""\ude00 party""#, "\u{fffd} party"),
     (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
@@ -224,10 +236,10 @@ const HALVES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn half_a_surrogate_pair_is_read_as_the_replacement_character() {
-    for (written, read) in HALVES {
-        let json = Json::checked(written.into()).unwrap();
-        assert_eq!(json.as_bytes(), written.as_bytes(), "handed on as it came");
+fn a_lone_surrogate_is_read_as_the_replacement_character() {
+    for (written, read) in LONE_SURROGATES {
+        let json = Json::from_text(written.into()).unwrap();
+        assert_eq!(json.as_bytes(), written.as_bytes(), "the text changed");
         assert_eq!(json.parse::<String>().unwrap(), read, "{written}");
         let object = Object::read(
             format!(r#"{{"a":{{{written}:[{written}]}},{written}:{written}}}"#).into(),
@@ -250,9 +262,9 @@ fn half_a_surrogate_pair_is_read_as_the_replacement_character() {
 }
 
 #[test]
-fn half_a_surrogate_pair_below_many_levels_is_read_too() {
+fn a_lone_surrogate_below_many_levels_is_read_too() {
     let text = nested("arrays", 500).replace('1', r#""\ud83d""#);
-    let read: Value = Json::checked(text.into()).unwrap().parse().unwrap();
+    let read: Value = Json::from_text(text.into()).unwrap().parse().unwrap();
     assert_eq!(
         read.to_string(),
         nested("arrays", 500).replace('1', "\"\u{fffd}\"")
@@ -271,7 +283,7 @@ fn invalid_utf8_is_read_as_the_replacement_character() {
         assert_eq!(object.get("a").unwrap().parse::<String>().unwrap(), read);
         assert_eq!(object.get("\u{fffd}").unwrap().as_bytes(), b"1");
         assert_eq!(
-            Json::checked(text(bytes).into())
+            Json::from_text(text(bytes).into())
                 .unwrap()
                 .parse::<Value>()
                 .unwrap()["a"],
@@ -281,7 +293,7 @@ fn invalid_utf8_is_read_as_the_replacement_character() {
 }
 
 #[test]
-fn what_is_no_json_is_refused_however_it_is_read() {
+fn invalid_json_is_rejected_by_every_reader() {
     let broken = [
         &br#"{"a":"\ud83"}"#[..],
         br#"{"a":"\ud83d"#,
@@ -301,14 +313,14 @@ fn what_is_no_json_is_refused_however_it_is_read() {
         );
         assert!(
             matches!(
-                Json::checked(text.clone()),
+                Json::from_text(text.clone()),
                 Err(EnvelopeError::NotJson { .. })
             ),
             "{text:?}"
         );
     }
-    // The error is that of the type, not of the second look.
-    let error = Json::checked(r#"{"a":{"b":"\ud83d"}}"#.into())
+    // The error is about the type, not about the surrogate.
+    let error = Json::from_text(r#"{"a":{"b":"\ud83d"}}"#.into())
         .unwrap()
         .parse::<BTreeMap<String, u8>>()
         .unwrap_err();
@@ -352,13 +364,13 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), bound in 0..200_usize) {
         let _ = (depth(&bytes), excessive_depth(&bytes), without_lone_surrogates(&bytes[..bound.min(bytes.len())]));
-        let _ = (Object::read(bytes.clone().into()), Json::checked(bytes.into()));
+        let _ = (Object::read(bytes.clone().into()), Json::from_text(bytes.into()));
     }
 
     #[test]
-    fn any_escaped_code_units_are_read_as_javascript_reads_them(units in prop::collection::vec(prop_oneof![0xd7f0..0xe010_u16, any::<u16>()], 0..12)) {
+    fn any_escaped_code_units_are_read_as_in_javascript(units in prop::collection::vec(prop_oneof![0xd7f0..0xe010_u16, any::<u16>()], 0..12)) {
         let text: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
-        let json = Json::checked(format!("\"{text}\"").into()).unwrap();
+        let json = Json::from_text(format!("\"{text}\"").into()).unwrap();
         prop_assert_eq!(json.parse::<String>().unwrap(), String::from_utf16_lossy(&units));
     }
 }

@@ -1,66 +1,53 @@
-//! Which variables there are, what they are called and what holds when they are not set (wire-contract: Required variables, wire-contract: Optional variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
+//! The variables of a step: their names, and their defaults (wire-contract: Required variables, wire-contract: Optional
+//! variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
 
 use super::{
     AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, RateSettings, RunSettings, Settings,
     SettingsError,
+    env_reader::{EnvReader, PREFIX, full_name, is_http, without_trailing_slashes},
     parse::camel_case,
-    reader::{PREFIX, Reader, full, is_http, without_slashes},
 };
 use crate::protocol::StepIdentity;
 use secrecy::ExposeSecret;
 use std::time::Duration;
 
 impl Settings {
-    /// Reads the settings of a step from variables as `get` gives them.
+    /// Reads the settings of a step with the function `get`, and from nowhere else.
     ///
-    /// Nothing is read from anywhere else, so tests can hand in whatever they like. What is odd but can be lived with
-    /// is told in [`Settings::warnings`].
+    /// Values that are unusual but usable are reported in [`Settings::warnings`].
     ///
     /// # Errors
-    /// [`SettingsError`]: every variable that is missing or unusable, all at once.
+    /// Returns all variables that are missing or invalid.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let mut reader = Reader::new(get);
+        let mut reader = EnvReader::new(get);
         let identity = reader.required_identity();
-        let api = ApiSettings {
-            uri: reader.required_http_address("API_URI"),
-            username: reader.required("API_USERNAME"),
-            key: reader.required_secret("API_KEY"),
-            attempts: reader.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| {
-                reader.count(name, 3)
-            }),
-            retry_delay: reader.if_set("API_REQUEST_RETRY_DELAY", |reader, name| {
-                reader.millis(name, 100)
-            }),
-            configuration_limit: reader.configuration_limit(),
-        };
+        let api = reader.api();
         let object_storage = reader.object_storage();
         let additional_headers = reader.additional_headers();
         let webhook_uri = reader.text("FLOW_WEBHOOK_URI");
-        let oauth_mode = reader.checked_oauth_mode();
+        let oauth_mode = reader.oauth_mode_or_problem();
         let mode = if reader.flag("HOOK_SHUTDOWN") {
             Mode::ShutdownHook
         } else {
             Mode::Run(Box::new(reader.run(object_storage.is_some())))
         };
-        if reader.problems.is_empty() {
-            let warnings = reader.warnings;
-            Ok(Self {
-                identity,
-                api,
-                object_storage,
-                additional_headers,
-                webhook_uri,
-                oauth_mode,
-                mode,
-                warnings,
-            })
-        } else {
-            Err(SettingsError(reader.problems))
+        if !reader.problems.is_empty() {
+            return Err(SettingsError(reader.problems));
         }
+        Ok(Self {
+            identity,
+            api,
+            object_storage,
+            additional_headers,
+            webhook_uri,
+            oauth_mode,
+            mode,
+            warnings: reader.warnings,
+        })
     }
 }
 
-impl<G: Fn(&str) -> Option<String>> Reader<G> {
+impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn required_identity(&mut self) -> StepIdentity {
         StepIdentity {
             flow_id: self.required("FLOW_ID"),
@@ -74,55 +61,69 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         }
     }
 
-    /// How much is read of a step, an account or a secret.
+    fn api(&mut self) -> ApiSettings {
+        ApiSettings {
+            uri: self.required_http_url("API_URI"),
+            username: self.required("API_USERNAME"),
+            key: self.required_secret("API_KEY"),
+            attempts: self.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| {
+                reader.count(name, 3)
+            }),
+            retry_delay: self.if_set("API_REQUEST_RETRY_DELAY", |reader, name| {
+                reader.millis(name, 100)
+            }),
+            configuration_limit: self.configuration_limit(),
+        }
+    }
+
+    /// The largest step, account or secret that is read, in bytes.
     pub(super) fn configuration_limit(&mut self) -> usize {
         self.count("CONFIGURATION_SIZE_LIMIT", 32 << 20) as usize
     }
 
-    /// Object storage, when both its address and its token are set. `REQUEST_*` are the storage client's own names.
+    /// The settings of object storage, if both its URI and its token are set. The names of `REQUEST_*` come from the
+    /// platform's storage client and have no prefix.
     pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
         let retries = (self.get)("REQUEST_MAX_RETRY").filter(|text| !text.is_empty());
         let retries = retries.map(|_| self.number_within("REQUEST_MAX_RETRY", 1..=4, 2));
         let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
-        let size_limit = self.number(&full("OBJECT_STORAGE_SIZE_LIMIT"));
-        let size_limit = size_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        match (
-            self.text("OBJECT_STORAGE_URI"),
-            self.text("OBJECT_STORAGE_TOKEN"),
-        ) {
-            (Some(uri), Some(token)) if is_http(&uri) => Some(ObjectStorageSettings {
-                uri: without_slashes(&uri),
-                token: token.into(),
-                retries: retries.map(|retries| u32::try_from(retries).unwrap_or(2)),
-                timeout: Duration::from_millis(timeout),
-                size_limit,
-            }),
-            (Some(_), Some(_)) => {
-                self.warning(
-                    "OBJECT_STORAGE_URI",
-                    "is not an http or https address: object storage is not used",
-                );
-                None
-            }
-            (Some(_), None) => {
-                self.warning(
-                    "OBJECT_STORAGE_TOKEN",
-                    "is not set, the URI is: object storage is not used",
-                );
-                None
-            }
-            (None, Some(_)) => {
-                self.warning(
-                    "OBJECT_STORAGE_URI",
-                    "is not set, the token is: object storage is not used",
-                );
-                None
-            }
-            (None, None) => None,
-        }
+        let size_limit = self.number(&full_name("OBJECT_STORAGE_SIZE_LIMIT"));
+        let (uri, token) = self.object_storage_access()?;
+        Some(ObjectStorageSettings {
+            uri: without_trailing_slashes(&uri),
+            token: token.into(),
+            retries: retries.map(|retries| u32::try_from(retries).unwrap_or(2)),
+            timeout: Duration::from_millis(timeout),
+            size_limit: size_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        })
     }
 
-    /// The variables that `ADDITIONAL_VARS_FOR_HEADERS` names, under their header names; unset ones are left out.
+    /// The URI and the token of object storage. A warning says why it is not used if only one of them is usable.
+    fn object_storage_access(&mut self) -> Option<(String, String)> {
+        const URI: &str = "OBJECT_STORAGE_URI";
+        const TOKEN: &str = "OBJECT_STORAGE_TOKEN";
+        let (variable, warning) = match (self.text(URI), self.text(TOKEN)) {
+            (Some(uri), Some(token)) if is_http(&uri) => return Some((uri, token)),
+            (None, None) => return None,
+            (Some(_), Some(_)) => (
+                URI,
+                "is not an http or https URL; object storage is not used",
+            ),
+            (Some(_), None) => (
+                TOKEN,
+                "is not set although ELASTICIO_OBJECT_STORAGE_URI is; object storage is not used",
+            ),
+            (None, Some(_)) => (
+                URI,
+                "is not set although ELASTICIO_OBJECT_STORAGE_TOKEN is; object storage is not used",
+            ),
+        };
+        self.warning(variable, warning);
+        None
+    }
+
+    /// The header names and values of the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists, without those that are not
+    /// set.
     fn additional_headers(&self) -> Vec<(String, String)> {
         let list = self.text("ADDITIONAL_VARS_FOR_HEADERS").unwrap_or_default();
         let names = list
@@ -142,26 +143,14 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         let crypto_password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
         let crypto_iv = self.required_secret("MESSAGE_CRYPTO_IV");
         if !matches!(crypto_iv.expose_secret().len(), 0 | 16) {
-            self.problem(
-                "MESSAGE_CRYPTO_IV",
-                "is not 16 bytes long: an initialisation vector has 16",
-            );
+            self.problem("MESSAGE_CRYPTO_IV", "must be 16 bytes long");
         }
-        let input_format = self
-            .text("INPUT_FORMAT")
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        if !matches!(&*input_format, "" | "default" | "error") {
-            self.warning(
-                "INPUT_FORMAT",
-                "is neither `default` nor `error`: it is read as `default`",
-            );
-        }
+        let input_is_error = self.input_is_error();
         let emit_lightweight = self.flag("EMIT_LIGHTWEIGHT_MESSAGE");
         if emit_lightweight && !has_object_storage {
             self.warning(
                 "EMIT_LIGHTWEIGHT_MESSAGE",
-                "is set, but object storage is not: large messages will fail",
+                "is set but object storage is not; large messages will fail",
             );
         }
         RunSettings {
@@ -169,7 +158,7 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             crypto_password,
             crypto_iv,
             protocol_version: self.count("PROTOCOL_VERSION", 1).into(),
-            input_is_error: input_format == "error",
+            input_is_error,
             startup_required: self.flag("STARTUP_REQUIRED"),
             no_self_passthrough: self.flag("NO_SELF_PASSTRHOUGH"),
             error_replies: !self.flag("NO_ERROR_REPLIES"),
@@ -187,14 +176,22 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         }
     }
 
+    fn input_is_error(&mut self) -> bool {
+        let format = self.lowercase("INPUT_FORMAT");
+        if !matches!(&*format, "" | "default" | "error") {
+            self.warning(
+                "INPUT_FORMAT",
+                "must be `default` or `error`; using `default`",
+            );
+        }
+        format == "error"
+    }
+
     fn amqp(&mut self) -> AmqpSettings {
         let uri = self.required_secret("AMQP_URI");
         let text = uri.expose_secret();
         if !text.is_empty() && !text.starts_with("amqp://") && !text.starts_with("amqps://") {
-            self.problem(
-                "AMQP_URI",
-                "is not a broker's address: expected amqp://… or amqps://…",
-            );
+            self.problem("AMQP_URI", "must be a broker URL: amqp://… or amqps://…");
         }
         AmqpSettings {
             uri,
@@ -213,35 +210,37 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             publish_max_retry_delay: self.millis("AMQP_PUBLISH_MAX_RETRY_DELAY", 300_000),
             publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0))
                 .filter(|attempts| *attempts > 0),
-            absence_is_error: self.absence_is_error(),
+            unbound_is_error: self.unbound_is_error(),
             binding_timeout: Duration::from_secs(self.count("BINDING_TIMEOUT", 30).into()),
             connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
             connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
         }
     }
 
-    fn absence_is_error(&mut self) -> bool {
-        let meaning = self
-            .text("UNBOUND_ROUTING_KEYS")
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+    fn unbound_is_error(&mut self) -> bool {
+        let meaning = self.lowercase("UNBOUND_ROUTING_KEYS");
         if !matches!(&*meaning, "" | "end-of-flow" | "error") {
             self.warning(
                 "UNBOUND_ROUTING_KEYS",
-                "is neither `end-of-flow` nor `error`: it is read as `end-of-flow`",
+                "must be `end-of-flow` or `error`; using `end-of-flow`",
             );
         }
         meaning == "error"
     }
 
     fn prefetch(&mut self) -> u16 {
-        let wanted = self.count("RABBITMQ_PREFETCH_SAILOR", 1);
-        u16::try_from(wanted).unwrap_or_else(|_| {
+        let prefetch = self.count("RABBITMQ_PREFETCH_SAILOR", 1);
+        u16::try_from(prefetch).unwrap_or_else(|_| {
             self.warning(
                 "RABBITMQ_PREFETCH_SAILOR",
-                "is above what the protocol can say: 65535 is used",
+                "is above 65535, the protocol's maximum; using 65535",
             );
             u16::MAX
         })
+    }
+
+    /// Reads a text in lower case; the empty text if it is not set.
+    fn lowercase(&self, name: &str) -> String {
+        self.text(name).unwrap_or_default().to_ascii_lowercase()
     }
 }

@@ -1,7 +1,7 @@
-//! JSON text as JavaScript reads it, where serde_json is stricter: nested up to a thousand levels, with halves of
-//! surrogate pairs, with bytes that are not UTF-8.
+//! Reads JSON as JavaScript does where `serde_json` is stricter: it allows 1 000 levels of nesting, lone surrogates, and
+//! bytes that are not UTF-8.
 //!
-//! What most messages hold costs nothing here: a text is looked at again only when serde_json has refused it.
+//! Ordinary messages cost nothing extra: a text is examined again only after `serde_json` has rejected it.
 
 use memchr::{memchr, memchr2};
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,20 +11,20 @@ use std::{
     io::{self, Write},
 };
 
-/// How deep arrays and objects may be nested in a message, the message itself included.
+/// How many levels of arrays and objects a message may have, the message itself included.
 pub(super) const MAX_DEPTH: usize = 1_000;
 
-/// Below this, serde_json reads what it is given.
-const DEEP: usize = 127;
+/// `serde_json` reads texts of fewer levels.
+const SERDE_JSON_DEPTH: usize = 127;
 
-/// Room to read a thousand levels into any type: without optimisation, usual ones take 4 KB for each. Only what is used
-/// of it becomes memory.
+/// The stack for reading 1 000 levels into any type. Without optimisation, common types take 4 KB per level. Only the part
+/// that is used takes memory.
 const STACK: usize = 64 * 1024 * 1024;
 
-/// Writing takes less: what is left of a thread's stack will do, when it is this much.
-const ROOM_TO_WRITE: usize = 1536 * 1024;
+/// Writing takes less: if this much is left of the thread's stack, it is enough.
+const STACK_TO_WRITE: usize = 1536 * 1024;
 
-/// How deep arrays and objects are nested in `text`: 0 for a number, 2 for `[[]]`.
+/// Returns the number of levels of arrays and objects in `text`: 0 for a number, 2 for `[[]]`.
 pub(super) fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut at = 0;
@@ -43,7 +43,7 @@ pub(super) fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// Where the string ends that begins at `start`, behind its quotation mark.
+/// Returns the position of the closing quotation mark of the string whose content begins at `start`.
 fn end_of_string(text: &[u8], start: usize) -> usize {
     let mut at = start;
     while let Some(found) = text.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
@@ -56,16 +56,17 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
     text.len()
 }
 
-/// The depth of `text`, when it is more than [`MAX_DEPTH`].
+/// Returns the depth of `text` if it is more than [`MAX_DEPTH`].
 pub(super) fn excessive_depth(text: &[u8]) -> Option<usize> {
-    // Every level takes a bracket at both ends. Most texts are too short for that, or have too few, and counting is quick.
-    let may_be = text.len() > 2 * MAX_DEPTH && opening_brackets(text) > MAX_DEPTH;
-    may_be
+    // A level needs two brackets, and counting brackets is fast. This rules out almost every text.
+    let may_be_deep = text.len() > 2 * MAX_DEPTH && opening_brackets(text) > MAX_DEPTH;
+    may_be_deep
         .then(|| depth(text))
         .filter(|depth| *depth > MAX_DEPTH)
 }
 
-/// How many there are, in strings too. In chunks whose counts fit a byte, which compilers make vectors of.
+/// Counts opening brackets, those in strings included. The chunks are so short that their counts fit into a byte, which
+/// lets the compiler vectorize the loop.
 fn opening_brackets(text: &[u8]) -> usize {
     let count = |chunk: &[u8]| {
         chunk
@@ -78,38 +79,39 @@ fn opening_brackets(text: &[u8]) -> usize {
         .sum()
 }
 
-/// `text` with U+FFFD in the place of every half of a surrogate pair that stands alone; none when there is none. All
-/// else stays where it is: an escape is as long as another.
+/// Replaces every lone surrogate in `text` with U+FFFD. Returns `None` if there is none. The escapes have the same length,
+/// so all other bytes keep their positions.
 pub(crate) fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
         u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     };
-    let mut mended: Option<Vec<u8>> = None;
+    let mut replaced: Option<Vec<u8>> = None;
     let mut at = 0;
     while let Some(found) = text.get(at..).and_then(|rest| memchr(b'\\', rest)) {
         at += found;
         at += match unit(at) {
             Some(0xd800..=0xdbff) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
             Some(0xd800..=0xdfff) => {
-                mended.get_or_insert_with(|| text.to_vec())[at..at + 6].copy_from_slice(br"\ufffd");
+                replaced.get_or_insert_with(|| text.to_vec())[at..at + 6]
+                    .copy_from_slice(br"\ufffd");
                 6
             }
             _ => 2,
         };
     }
-    mended
+    replaced
 }
 
-/// `text` with U+FFFD for bytes that are not UTF-8; none when there are none.
+/// Replaces bytes of `text` that are not UTF-8 with U+FFFD. Returns `None` if there are none.
 pub(super) fn with_valid_utf8(text: &[u8]) -> Option<String> {
     match String::from_utf8_lossy(text) {
         Cow::Borrowed(_) => None,
-        Cow::Owned(mended) => Some(mended),
+        Cow::Owned(replaced) => Some(replaced),
     }
 }
 
-/// Reads a `T` from a text that is JSON, at any depth up to [`MAX_DEPTH`].
+/// Parses a JSON text of up to [`MAX_DEPTH`] levels as a `T`.
 pub(super) fn read<T: DeserializeOwned>(
     text: &[u8],
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
@@ -119,31 +121,31 @@ pub(super) fn read<T: DeserializeOwned>(
             Err(error) => error,
         };
     let depth = depth(text);
-    let mended = without_lone_surrogates(text);
-    if depth > MAX_DEPTH || (depth < DEEP && mended.is_none()) {
+    let replaced = without_lone_surrogates(text);
+    if depth > MAX_DEPTH || (depth < SERDE_JSON_DEPTH && replaced.is_none()) {
         return Err(error);
     }
     stacker::grow(STACK, || {
         let mut deserializer =
-            serde_json::Deserializer::from_slice(mended.as_deref().unwrap_or(text));
+            serde_json::Deserializer::from_slice(replaced.as_deref().unwrap_or(text));
         deserializer.disable_recursion_limit();
         serde_path_to_error::deserialize(&mut deserializer)
     })
 }
 
-/// Reads a `T` from a value that was read from such a text.
+/// Converts a value of up to [`MAX_DEPTH`] levels into a `T`.
 pub(crate) fn read_value<T: DeserializeOwned>(
     value: &Value,
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-    if !deeper_than(value, DEEP) {
-        serde_path_to_error::deserialize(value)
-    } else {
+    if exceeds_depth(value, SERDE_JSON_DEPTH) {
         stacker::grow(STACK, || serde_path_to_error::deserialize(value))
+    } else {
+        serde_path_to_error::deserialize(value)
     }
 }
 
-fn deeper_than(value: &Value, levels: usize) -> bool {
-    let deeper = |item: &Value| levels == 0 || deeper_than(item, levels - 1);
+fn exceeds_depth(value: &Value, levels: usize) -> bool {
+    let deeper = |item: &Value| levels == 0 || exceeds_depth(item, levels - 1);
     match value {
         Value::Array(items) => items.iter().any(deeper),
         Value::Object(members) => members.values().any(deeper),
@@ -151,30 +153,30 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// Writes `value` as JSON, up to [`MAX_DEPTH`].
+/// Writes `value` as JSON, up to [`MAX_DEPTH`] levels.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(128);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Shallow(0));
-    stacker::maybe_grow(ROOM_TO_WRITE, STACK, || value.serialize(&mut serializer))?;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, DepthLimiter(0));
+    stacker::maybe_grow(STACK_TO_WRITE, STACK, || value.serialize(&mut serializer))?;
     Ok(text)
 }
 
-/// Writes JSON without white space, and refuses to go too deep: a value of any depth is an error, not the end of the stack.
-struct Shallow(usize);
+/// Writes JSON without white space. A value that is too deep is an error, rather than a stack overflow.
+struct DepthLimiter(usize);
 
-impl Shallow {
+impl DepthLimiter {
     fn enter(&mut self) -> io::Result<()> {
         self.0 += 1;
         if self.0 > MAX_DEPTH {
             return Err(io::Error::other(format!(
-                "it is nested more than {MAX_DEPTH} levels deep: send it flatter"
+                "it is nested more than {MAX_DEPTH} levels deep; send it flatter"
             )));
         }
         Ok(())
     }
 }
 
-impl Formatter for Shallow {
+impl Formatter for DepthLimiter {
     fn begin_array<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
         self.enter()?;
         writer.write_all(b"[")

@@ -1,4 +1,4 @@
-//! What one-time calls are told by variables.
+//! The variables of one-time calls.
 
 use super::*;
 
@@ -13,12 +13,12 @@ fn a_one_time_call_reports_the_first_invalid_variable() {
         ("ACTION_OR_TRIGGER", "list"),
         ("GET_MODEL_METHOD", "folders"),
     ];
-    // method, what is changed, what comes of it
+    // The method, the changed variable, the outcome.
     for (method, change, expected) in [
         (
             Some("verifyCredentials"),
             ("POST_RESULT_URL", ""),
-            "fatal: ELASTICIO_POST_RESULT_URL is not provided",
+            "no target: ELASTICIO_POST_RESULT_URL is not provided",
         ),
         (
             Some("verifyCredentials"),
@@ -33,52 +33,52 @@ fn a_one_time_call_reports_the_first_invalid_variable() {
         (
             Some("doSomething"),
             ("CFG", ""),
-            r#"refused: Unknown service method "doSomething""#,
+            r#"invalid: Unknown service method "doSomething""#,
         ),
         (
             None,
             ("CFG", ""),
-            "refused: No service method given: expected verifyCredentials, getMetaModel or selectModel",
+            "invalid: No service method given: expected verifyCredentials, getMetaModel or selectModel",
         ),
         (
             Some("selectModel"),
             ("CFG", ""),
-            "refused: ELASTICIO_CFG is not provided",
+            "invalid: ELASTICIO_CFG is not provided",
         ),
         (
             Some("selectModel"),
             ("CFG", "{"),
-            "refused: Unable to parse CFG",
+            "invalid: Unable to parse CFG",
         ),
         (
             Some("selectModel"),
             ("API_URI", ""),
-            "refused: ELASTICIO_API_URI is not provided",
+            "invalid: ELASTICIO_API_URI is not provided",
         ),
         (
             Some("selectModel"),
             ("API_USERNAME", ""),
-            "refused: ELASTICIO_API_USERNAME is not provided",
+            "invalid: ELASTICIO_API_USERNAME is not provided",
         ),
         (
             Some("selectModel"),
             ("API_KEY", ""),
-            "refused: ELASTICIO_API_KEY is not provided",
+            "invalid: ELASTICIO_API_KEY is not provided",
         ),
         (
             Some("selectModel"),
             ("ACTION_OR_TRIGGER", ""),
-            "refused: ELASTICIO_ACTION_OR_TRIGGER is not provided",
+            "invalid: ELASTICIO_ACTION_OR_TRIGGER is not provided",
         ),
         (
             Some("getMetaModel"),
             ("ACTION_OR_TRIGGER", ""),
-            "refused: ELASTICIO_ACTION_OR_TRIGGER is not provided",
+            "invalid: ELASTICIO_ACTION_OR_TRIGGER is not provided",
         ),
         (
             Some("selectModel"),
             ("GET_MODEL_METHOD", ""),
-            "refused: ELASTICIO_GET_MODEL_METHOD is not provided",
+            "invalid: ELASTICIO_GET_MODEL_METHOD is not provided",
         ),
         (
             Some("getMetaModel"),
@@ -100,8 +100,8 @@ fn a_one_time_call_reports_the_first_invalid_variable() {
         };
         let outcome = match ServiceSettings::read(method, get) {
             ServiceStart::Ready(_, settings) => format!("{:?}", settings.method),
-            ServiceStart::Invalid(_, message) => format!("refused: {message}"),
-            ServiceStart::NoResultTarget(message) => format!("fatal: {message}"),
+            ServiceStart::Invalid(_, message) => format!("invalid: {message}"),
+            ServiceStart::NoResultTarget(message) => format!("no target: {message}"),
         };
         assert_eq!(outcome, expected, "{method:?} with {change:?}");
     }
@@ -135,5 +135,52 @@ fn the_configuration_is_parsed_as_javascript_does() {
             ServiceStart::NoResultTarget(message) => panic!("{message}"),
         };
         assert_eq!(read.as_deref(), expected);
+    }
+}
+
+#[test]
+fn a_one_time_call_reads_the_oauth_mode() {
+    let call = |mode: &'static str| {
+        let get = move |name: &str| match name {
+            "ELASTICIO_OAUTH_MODE" => Some(mode.to_owned()),
+            "ELASTICIO_CFG" => Some("{}".to_owned()),
+            name => name
+                .starts_with("ELASTICIO_")
+                .then(|| "http://localhost".to_owned()),
+        };
+        match ServiceSettings::read(Some("verifyCredentials"), get) {
+            ServiceStart::Ready(_, settings) => format!("{:?}", settings.oauth_mode),
+            ServiceStart::Invalid(_, message) | ServiceStart::NoResultTarget(message) => message,
+        }
+    };
+    assert_eq!(call(""), "None");
+    assert_eq!(call("on-401"), "Some(On401)");
+    assert_eq!(
+        call("top-secret"),
+        "ELASTICIO_OAUTH_MODE must be one of every-access, on-401, expiry, platform-secret"
+    );
+}
+
+#[test]
+fn one_time_calls_have_few_attempts() {
+    for (count, api, storage) in [(None, 3, 2), (Some("4"), 4, 4)] {
+        let get = |name: &str| match name {
+            "ELASTICIO_CFG" => Some("{}".to_owned()),
+            "ELASTICIO_OAUTH_MODE" => None,
+            "ELASTICIO_API_REQUEST_RETRY_ATTEMPTS" | "REQUEST_MAX_RETRY" => {
+                count.map(str::to_owned)
+            }
+            name => name
+                .starts_with("ELASTICIO_")
+                .then(|| "http://localhost".to_owned()),
+        };
+        let ServiceStart::Ready(target, settings) =
+            ServiceSettings::read(Some("verifyCredentials"), get)
+        else {
+            panic!("a variable is invalid")
+        };
+        assert_eq!((target.attempts, settings.api.attempts), (api, Some(api)));
+        assert_eq!(settings.api.retry_delay, Some(Duration::from_millis(100)));
+        assert_eq!(settings.object_storage.unwrap().retries, Some(storage));
     }
 }
