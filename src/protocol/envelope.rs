@@ -2,7 +2,7 @@
 //!
 //! A sailor passes bodies and passthrough entries on without a look at their content. So a message is parsed into the
 //! names and the texts of its members, and the texts are slices of the decrypted buffer. This is written by hand, because
-//! `serde_json` either builds every value or, with `RawValue`, copies each text.
+//! `serde_json` has no owned text that shares a buffer: its `RawValue` borrows, or copies.
 
 use super::json_text::{self, MAX_DEPTH};
 use bytes::Bytes;

@@ -125,16 +125,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             retry_delay: Some(target.retry_delay),
             configuration_limit: self.configuration_limit(),
         };
-        let method = match name {
-            MethodName::VerifyCredentials => Method::VerifyCredentials,
-            MethodName::GetMetaModel => Method::GetMetaModel {
-                function: self.provided("ACTION_OR_TRIGGER")?,
-            },
-            MethodName::SelectModel => Method::SelectModel {
-                function: self.provided("ACTION_OR_TRIGGER")?,
-                model: self.provided("GET_MODEL_METHOD")?,
-            },
-        };
+        let method = self.method(name)?;
         let oauth_mode = self
             .oauth_mode()
             .map_err(|unknown| format!("{} {unknown}", full_name(oauth::MODE)))?;
@@ -152,6 +143,19 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             oauth_mode,
             identity,
             warnings: self.warnings,
+        })
+    }
+
+    fn method(&self, name: MethodName) -> Result<Method, String> {
+        Ok(match name {
+            MethodName::VerifyCredentials => Method::VerifyCredentials,
+            MethodName::GetMetaModel => Method::GetMetaModel {
+                function: self.provided("ACTION_OR_TRIGGER")?,
+            },
+            MethodName::SelectModel => Method::SelectModel {
+                function: self.provided("ACTION_OR_TRIGGER")?,
+                model: self.provided("GET_MODEL_METHOD")?,
+            },
         })
     }
 

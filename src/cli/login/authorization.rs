@@ -211,9 +211,9 @@ mod tests {
     }
 
     /// Reads a callback with the right state and `query`.
-    fn outcome(asked: &Authorization, query: &str) -> String {
-        let callback = format!("http://127.0.0.1/callback?state={}&{query}", asked.state);
-        match asked.read_callback(&Url::parse(&callback).unwrap()) {
+    fn outcome(request: &Authorization, query: &str) -> String {
+        let callback = format!("http://127.0.0.1/callback?state={}&{query}", request.state);
+        match request.read_callback(&Url::parse(&callback).unwrap()) {
             Ok(AuthorizationResponse::Code(code)) => format!("code {}", code.expose_secret()),
             Ok(AuthorizationResponse::Denied(reason)) => format!("denied: {reason}"),
             Err(reason) => format!("unrelated: {reason}"),
@@ -222,19 +222,19 @@ mod tests {
 
     #[test]
     fn the_authorization_url_has_each_parameter_once() {
-        let asked = authorization(None);
+        let request = authorization(None);
         let client = client();
-        let address = asked.authorization_url(&client, client.auth_url.as_ref().unwrap());
+        let address = request.authorization_url(&client, client.auth_url.as_ref().unwrap());
         let pairs: Vec<_> = address.query_pairs().into_owned().collect();
         let parameters: BTreeMap<_, _> = pairs.iter().cloned().collect();
         assert_eq!(pairs.len(), parameters.len(), "{pairs:?}");
-        let challenge = BASE64URL.encode_to_string(Sha256::digest(asked.verifier()));
+        let challenge = BASE64URL.encode_to_string(Sha256::digest(request.verifier()));
         for (name, value) in [
             ("response_type", "code"),
             ("client_id", "our id"),
             ("redirect_uri", "http://127.0.0.1:5000/callback"),
             ("scope", "read write"),
-            ("state", asked.state.as_str()),
+            ("state", request.state.as_str()),
             ("code_challenge", challenge.as_str()),
             ("code_challenge_method", "S256"),
             ("access_type", "offline"),
@@ -248,7 +248,7 @@ mod tests {
         }
         assert_eq!(parameters.len(), 9);
         assert!(
-            !address.as_str().contains(asked.verifier()) && !address.as_str().contains("hidden")
+            !address.as_str().contains(request.verifier()) && !address.as_str().contains("hidden")
         );
     }
 
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn only_a_complete_callback_is_accepted() {
-        let asked = authorization(None);
+        let request = authorization(None);
         for (query, expected) in [
             ("code=c%2F1", "code c/1"),
             (
@@ -283,7 +283,7 @@ mod tests {
             ("code=1&code=2", "unrelated: it repeats a parameter"),
             ("state=other&code=1", "unrelated: it repeats a parameter"),
         ] {
-            assert_eq!(outcome(&asked, query), expected, "{query}");
+            assert_eq!(outcome(&request, query), expected, "{query}");
         }
         for query in [
             "code=1",
@@ -293,14 +293,14 @@ mod tests {
         ] {
             let callback = Url::parse(&format!("http://127.0.0.1/callback?{query}")).unwrap();
             assert!(
-                asked
+                request
                     .read_callback(&callback)
                     .is_err_and(|reason| reason.contains("another login")),
                 "{query}"
             );
         }
         let long = outcome(
-            &asked,
+            &request,
             &format!("error=e&error_description={}", "x".repeat(5000)),
         );
         assert!(long.len() < 300, "{long}");

@@ -26,7 +26,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// The error of every call if there is no object storage.
-pub(crate) const NOT_CONFIGURED: &str = "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN";
+pub(crate) const NOT_CONFIGURED: &str = "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and \
+     ELASTICIO_OBJECT_STORAGE_TOKEN";
 /// How many redirects a download follows.
 const MAX_REDIRECTS: usize = 5;
 /// How many bodies are downloaded at the same time, for all messages together.

@@ -5,14 +5,23 @@
 //! 30 seconds (wire-contract: Calls of a sailor, wire-contract: Retries of REST calls). A future may be dropped at any time,
 //! but a request that has been sent may still take effect.
 
+mod error;
+mod result;
+#[cfg(test)]
+mod tests;
+
+pub use error::PlatformError;
+pub(crate) use result::post_result;
+
 use crate::{
     clients::{
         http::{self, HttpError, RequestPolicy, ResponseBody, SizeLimit},
         retry::RetryPolicy,
     },
-    settings::{ApiSettings, ResultTarget},
+    settings::ApiSettings,
 };
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use error::platform_error;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -90,36 +99,6 @@ impl fmt::Debug for SignedUrl {
         f.debug_struct("SignedUrl")
             .field("expires", &self.expires)
             .finish_non_exhaustive()
-    }
-}
-
-/// A call of the platform's API has failed after its last attempt.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{}{cause}", operation.as_ref().map(|name| format!("{name} failed: ")).unwrap_or_default())]
-pub struct PlatformError {
-    operation: Option<String>,
-    cause: HttpError,
-}
-
-impl PlatformError {
-    /// Returns the status of the platform's response, if there was one.
-    #[must_use]
-    pub fn status(&self) -> Option<StatusCode> {
-        self.cause.status()
-    }
-
-    /// Returns true if a retry can succeed.
-    pub(crate) fn is_transient(&self) -> bool {
-        self.cause.is_transient()
-    }
-
-    /// The error without the body of the response, for the log: a server may repeat what it was sent.
-    pub(crate) fn without_contents(&self) -> String {
-        let operation = self
-            .operation
-            .as_deref()
-            .unwrap_or("a call of the platform");
-        format!("{operation} failed: {}", self.cause.without_contents())
     }
 }
 
@@ -406,39 +385,6 @@ impl Platform {
     }
 }
 
-/// Posts the result of a one-time call. `status` is `success` or `error`.
-///
-/// A failed attempt may have reached the platform, so after an error no other result may be posted.
-pub(crate) async fn post_result(
-    http: &Client,
-    target: &ResultTarget,
-    status: &str,
-    data: &Value,
-) -> Result<(), PlatformError> {
-    let body = json!({ "status": status, "data": data });
-    let url = with_complete_credentials(target.url.expose_secret());
-    let policy = policy(Some(target.attempts), Some(target.retry_delay), SHORT_DELAY);
-    let delivered = http::send_ignoring_body(&policy, || http.post(&url).json(&body)).await;
-    delivered.map_err(platform_error(|| "posting the result".to_owned()))
-}
-
-/// Removes half of a pair of credentials from a URL, because the HTTP client would send it (wire-contract: Calls of a
-/// sailor).
-fn with_complete_credentials(url: &str) -> String {
-    let Ok(mut parsed) = Url::parse(url) else {
-        return url.to_owned();
-    };
-    let is_complete =
-        !parsed.username().is_empty() && parsed.password().is_some_and(|text| !text.is_empty());
-    let is_removed =
-        !is_complete && parsed.set_username("").is_ok() && parsed.set_password(None).is_ok();
-    if is_removed {
-        parsed.into()
-    } else {
-        url.to_owned()
-    }
-}
-
 /// The policy that the variables ask for, with `default_delay` if only the number of attempts is configured. Without both
 /// variables, a call outlasts an outage of 30 seconds.
 fn policy(
@@ -464,13 +410,6 @@ fn joined(path: &[&str]) -> String {
         .join("/")
 }
 
-fn platform_error(operation: impl FnOnce() -> String) -> impl FnOnce(HttpError) -> PlatformError {
-    |cause| PlatformError {
-        operation: Some(operation()),
-        cause,
-    }
-}
-
 /// Returns the `data` of a JSON:API response. Some responses wrap the one object in a list.
 fn json_api_data(response: &ResponseBody) -> Result<Value, HttpError> {
     #[derive(Deserialize)]
@@ -486,6 +425,3 @@ fn json_api_data(response: &ResponseBody) -> Result<Value, HttpError> {
     let (OneOrMany::One(one) | OneOrMany::Many([one])) = response.json::<Document>()?.data;
     Ok(one.into())
 }
-
-#[cfg(test)]
-mod tests;

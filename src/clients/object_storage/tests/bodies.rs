@@ -51,8 +51,8 @@ async fn a_stored_body_reads_back_unchanged() {
 
 #[tokio::test]
 async fn a_transient_error_is_retried_twice() {
-    let sorry = || ResponseTemplate::new(500);
-    let server1 = server(vec![sorry(), sorry(), stored("o1")]).await;
+    let error = || ResponseTemplate::new(500);
+    let server1 = server(vec![error(), error(), stored("o1")]).await;
     assert_eq!(
         storage(&server1.uri(), None)
             .put(&Json::empty_object())
@@ -60,7 +60,7 @@ async fn a_transient_error_is_retried_twice() {
             .unwrap(),
         "o1"
     );
-    let server2 = server(vec![sorry(), sorry(), sorry(), stored("o1")]).await;
+    let server2 = server(vec![error(), error(), error(), stored("o1")]).await;
     storage(&server2.uri(), None)
         .put(&Json::empty_object())
         .await

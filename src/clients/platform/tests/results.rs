@@ -1,6 +1,7 @@
 //! Results of one-time calls.
 
 use super::*;
+use crate::settings::ResultTarget;
 
 /// Posts a result to a URL with this user info. Returns the requests that the server got.
 async fn post(user_info: &str, responses: &[u16]) -> (Result<(), PlatformError>, Vec<Request>) {
