@@ -5,12 +5,12 @@ use super::super::{
 use proptest::proptest;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-fn judge(status: u16, challenges: &[&str]) -> TokenStatus {
+fn token_status(status: u16, challenges: &[&str]) -> TokenStatus {
     let mut headers = HeaderMap::new();
     for challenge in challenges {
         headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(challenge).unwrap());
     }
-    Profile::generic().means_expired(status, &headers, "")
+    Profile::generic().token_status(status, &headers, "")
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
             TokenStatus::InsufficientClaims("eyJh==".to_owned()),
         ),
     ] {
-        assert_eq!(judge(401, challenges), judgement, "{challenges:?}");
+        assert_eq!(token_status(401, challenges), judgement, "{challenges:?}");
     }
 }
 
@@ -59,7 +59,7 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
 fn a_401_insufficient_scope_names_the_scopes() {
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"mail.read mail.send\"";
     assert_eq!(
-        judge(401, &[challenge]),
+        token_status(401, &[challenge]),
         TokenStatus::InsufficientScope(Some("mail.read mail.send".to_owned()))
     );
 }
@@ -73,18 +73,18 @@ fn a_403_never_means_expired() {
         &["Bearer error=\"insufficient_claims\""],
     ] {
         assert_eq!(
-            judge(403, challenges),
+            token_status(403, challenges),
             TokenStatus::Accepted,
             "{challenges:?}"
         );
     }
     assert_eq!(
-        judge(403, &["Bearer error=\"insufficient_scope\""]),
+        token_status(403, &["Bearer error=\"insufficient_scope\""]),
         TokenStatus::InsufficientScope(None)
     );
     for status in [200, 204, 302, 400, 404, 500] {
         assert_eq!(
-            judge(status, &["Bearer error=\"invalid_token\""]),
+            token_status(status, &["Bearer error=\"invalid_token\""]),
             TokenStatus::Accepted,
             "{status}"
         );
@@ -95,7 +95,7 @@ fn a_403_never_means_expired() {
 #[test]
 fn invalid_request_is_unrelated_to_the_token() {
     assert_eq!(
-        judge(401, &["Bearer error=\"invalid_request\""]),
+        token_status(401, &["Bearer error=\"invalid_request\""]),
         TokenStatus::Unrelated
     );
 }
@@ -117,7 +117,7 @@ fn the_bearer_challenge_is_found_among_others() {
         &["Negotiate, Bearer error=\"insufficient_scope\" , scope=\"s\", Basic realm=\"y\""],
     ] {
         assert_eq!(
-            judge(401, challenges),
+            token_status(401, challenges),
             TokenStatus::InsufficientScope(Some("s".to_owned())),
             "{challenges:?}"
         );

@@ -164,7 +164,7 @@ async fn without_a_lock_a_token_spent_elsewhere_is_not_spent_again() {
     other.get().await.unwrap();
     rig.drive(first).await.unwrap();
     assert!(!was_reused(&rig));
-    assert_eq!(one.session.counts().adopted, 1);
+    assert_eq!(one.session.metrics().adopted, 1);
     assert!(is_spendable(&rig));
 }
 

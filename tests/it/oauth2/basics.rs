@@ -2,7 +2,7 @@
 
 use super::rig::{Rig, text};
 use emulator::provider::Knobs;
-use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2};
+use sailor::oauth2::{Error, Mode, OAuth2, internals::CredentialStore};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use super::rig::{Replica, Rig};
 use futures_util::future::BoxFuture;
 use sailor::{
-    oauth2::{LockError, LockGuard, RefreshLock, SessionConfig},
+    oauth2::internals::{LockError, LockGuard, RefreshLock, SessionConfig},
     testing::broker_lock,
 };
 use std::{

@@ -13,7 +13,7 @@ use super::{
 use emulator::provider::{Entry, Kind, Knobs};
 use fastrand::Rng;
 use futures_util::future::join_all;
-use sailor::oauth2::SessionConfig;
+use sailor::oauth2::internals::SessionConfig;
 use std::{ops::Range, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,

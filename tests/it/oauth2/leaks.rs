@@ -7,8 +7,10 @@ use super::rig::{Replica, ReplicaStore, Rig, text};
 use emulator::provider::{BodyFormat, ClientAuth, Knobs, Scripted};
 use futures_util::future::BoxFuture;
 use sailor::oauth2::{
-    CredentialStore, CredentialWarning, Error, LockError, LockGuard, Mode, Profile, RefreshLock,
-    StoreError, TokenRecord, TokenResponse,
+    Error, Mode, Profile,
+    internals::{
+        CredentialStore, CredentialWarning, LockError, LockGuard, RefreshLock, StoreError,
+    },
 };
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -95,10 +97,10 @@ const ENDPOINT: &[Failure] = &[
     Failure("connection was lost", Knobs::rotating, |rig| {
         rig.provider.script_token([Scripted::DropAfterCommit]);
     }),
-    Failure("will be asked again", Knobs::rotating, |rig| {
+    Failure("is retried", Knobs::rotating, |rig| {
         rig.provider.script_token([Scripted::DropMidAnswer]);
     }),
-    Failure("no answer in time", Knobs::rotating, |rig| {
+    Failure("timed out", Knobs::rotating, |rig| {
         rig.provider
             .script_token([Scripted::DelayAfterCommit(Duration::from_secs(16))]);
     }),
@@ -115,14 +117,14 @@ const ENDPOINT: &[Failure] = &[
             .knobs(|knobs| knobs.client_auth = ClientAuth::None);
     }),
     Failure(
-        "of a kind",
+        "is not listed in",
         || Knobs {
             token_type: Some("mac".into()),
             ..Knobs::rotating()
         },
         |_| {},
     ),
-    Failure("no header can carry", Knobs::rotating, |rig| {
+    Failure("not allowed in a header", Knobs::rotating, |rig| {
         let (access, _) = stored(rig);
         rig.provider.knobs(|knobs| {
             knobs
@@ -188,14 +190,14 @@ const API: &[Failure] = &[
             String::new(),
         )]);
     }),
-    Failure("has no answer", Knobs::rotating, |rig| {
+    Failure("failed without a response", Knobs::rotating, |rig| {
         let to = format!("http://127.0.0.1:1/?access_token={}", stored(rig).0);
         rig.provider.script_api(vec![Scripted::Redirect(to); 4]);
     }),
-    Failure("has no answer", Knobs::rotating, |rig| {
+    Failure("failed without a response", Knobs::rotating, |rig| {
         rig.provider.script_api(vec![Scripted::DropAfterCommit; 8]);
     }),
-    Failure("not the JSON", Knobs::rotating, |rig| {
+    Failure("not the expected JSON", Knobs::rotating, |rig| {
         rig.provider
             .script_api([answered(200, ("x", String::new()), stored(rig).0)]);
     }),
@@ -212,7 +214,7 @@ const KEEPING: &[Failure] = &[
     Failure("could not be saved", Knobs::default, |rig| {
         *rig.account.down.lock().unwrap() = true;
     }),
-    Failure("cannot be seen", Knobs::rotating, |rig| {
+    Failure("stored credential cannot be read", Knobs::rotating, |rig| {
         *rig.account.unreadable.lock().unwrap() = true;
     }),
     Failure("has no access token", Knobs::rotating, |rig| {
@@ -230,16 +232,20 @@ const KEEPING: &[Failure] = &[
         let address = format!("http://me:{}@127.0.0.1/token", rig.provider.client_secret());
         rig.definition = rig.definition.clone().token_uri(address);
     }),
-    Failure("is not an address", Knobs::rotating, |rig| {
+    Failure("is not a valid address", Knobs::rotating, |rig| {
         let address = format!("{}:no/address", rig.provider.client_secret());
         rig.definition = rig.definition.clone().token_uri(address);
     }),
     Failure("was refreshed", Knobs::rotating, |rig| {
         rig.mode = Some(Mode::EveryAccess);
     }),
-    Failure("held the lock", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))));
-    }),
+    Failure(
+        "timed out waiting for the credential's lock",
+        Knobs::rotating,
+        |rig| {
+            rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))));
+        },
+    ),
     Failure("without a lock", Knobs::rotating, |rig| {
         rig.lock = Some(Arc::new(Locked(|| {
             Err(LockError::Unsupported("none here".into()))
@@ -340,20 +346,11 @@ async fn live(rig: &Rig, replica: &Replica, store: Arc<dyn CredentialStore>, tol
     told.see(&(
         &client,
         &replica.session,
-        replica.session.counts(),
+        replica.session.metrics(),
         rig.tools(),
         &rig.definition,
     ));
     told.see(&replica.store.reports.lock().unwrap());
-    let config = replica.store.config();
-    let record = TokenRecord::find(&config, &["oauth".to_owned()]).unwrap_or_default();
-    told.see(&(
-        &record,
-        TokenResponse::read(
-            record.to_value().to_string().as_bytes(),
-            &Profile::generic(),
-        ),
-    ));
     rig.drive(replica.session.close()).await;
 }
 
@@ -394,7 +391,7 @@ async fn a_replaced_token_is_redacted() {
     let held = rig.provider.hold_api_answers();
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
-        replica.store.remember(
+        replica.store.update_local(
             json!({ "oauth": rig.provider.issue() })
                 .as_object()
                 .unwrap(),
@@ -424,26 +421,26 @@ impl CredentialStore for Panicking {
         self.store.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        self.may_panic("reread");
-        self.store.reread()
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        self.may_panic("reload");
+        self.store.reload()
     }
 
     fn save<'a>(
         &'a self,
         keys: Map<String, Value>,
-        taken: &'a AtomicBool,
+        queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.may_panic("save");
-        self.store.save(keys, taken)
+        self.store.save(keys, queued)
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
-        self.store.remember(keys);
+    fn update_local(&self, keys: &Map<String, Value>) {
+        self.store.update_local(keys);
     }
 
-    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
-        self.store.report(trouble)
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+        self.store.warn(warning)
     }
 
     fn secret<'a>(
@@ -458,7 +455,7 @@ impl CredentialStore for Panicking {
 /// token-failures: T55.
 #[tokio::test]
 async fn a_panic_during_a_refresh_reveals_no_secret() {
-    for at in ["reread", "save"] {
+    for at in ["reload", "save"] {
         let (mut told, rig) = (Told::begin(), Rig::stale(Knobs::rotating()).await);
         let replica = rig.replica();
         let store = Arc::new(Panicking {
@@ -470,7 +467,7 @@ async fn a_panic_during_a_refresh_reveals_no_secret() {
             told.all().contains("this store is broken"),
             "the panic is heard"
         );
-        told.check(&rig, "broken off by a panic");
+        told.check(&rig, "the refresh panicked");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A replica that can be killed.
 
 use super::rig::{Account, Replica, Rig};
-use sailor::oauth2::{Error, SessionConfig};
+use sailor::oauth2::{Error, internals::SessionConfig};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};

@@ -52,7 +52,7 @@ macro_rules! ready {
         fn every_ready_profile_and_every_preset_is_here() {
             let mut here = [$(stringify!($name)),*];
             here.sort_unstable();
-            let mut ready = Profile::names();
+            let mut ready = Profile::built_in_names();
             ready.sort_unstable();
             assert_eq!(here.as_slice(), ready);
             assert!(Knobs::presets().iter().all(|preset| here.contains(&preset.as_str())));
@@ -156,7 +156,7 @@ async fn exact_is_refreshed_only_in_the_last_half_minute() {
     replica.get().await.unwrap();
     rig.account.until(|account| account.savings() == 2).await;
     assert_eq!(
-        (rig.provider.refreshes(), replica.session.counts().failures),
+        (rig.provider.refreshes(), replica.session.metrics().failures),
         (2, 0)
     );
     assert_eq!(
@@ -181,7 +181,7 @@ async fn an_early_refresh_error_of_exact_is_transient() {
     );
     rig.clock.advance(Duration::from_secs(600)).await;
     replica.get().await.unwrap();
-    assert_eq!(replica.session.counts().failures, 1);
+    assert_eq!(replica.session.metrics().failures, 1);
 }
 
 /// Microsoft gives a new refresh token with each answer, and goes on taking the old ones.
@@ -198,7 +198,7 @@ async fn an_old_microsoft_refresh_token_still_works() {
     let spent = rig.spent();
     assert!(spent.len() == 2 && spent[0] == spent[1]);
     assert_eq!(
-        one.session.counts().refreshes + other.session.counts().refreshes,
+        one.session.metrics().refreshes + other.session.metrics().refreshes,
         2
     );
 }

@@ -235,7 +235,7 @@ async fn within_the_api_a_redirect_takes_along_what_it_says() {
                 assert!(
                     error
                         .to_string()
-                        .contains(&format!("it leads to {}", hosts.api.uri())),
+                        .contains(&format!("the API redirects to {}", hosts.api.uri())),
                     "{what}: {error}"
                 );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");

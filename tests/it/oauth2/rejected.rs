@@ -353,7 +353,7 @@ async fn only_what_the_profile_calls_expired_is_refreshed() {
     let soap = "<error><exceptionCode>InvalidSessionId</exceptionCode></error>";
     let marketo = json!({ "success": false, "errors": [{ "code": "602", "message": "Access token expired" }] });
     let own = |rule: Value| Profile::from_json(&json!({ "expired": [rule] }).to_string()).unwrap();
-    let salesforce = || Profile::named("salesforce").unwrap();
+    let salesforce = || Profile::built_in("salesforce").unwrap();
     let quiet = own(json!({ "status": 419 }));
     let header = own(json!({ "status": 400, "header": { "name": "x-error", "text": "expired" } }));
     let cases: [(Profile, Scripted); 6] = [

@@ -84,7 +84,7 @@ async fn a_waiting_replica_uses_the_other_ones_token() {
     first.await.unwrap();
     second.await.unwrap();
     assert_eq!(rig.provider.token_calls().len(), 1);
-    let counts = other.session.counts();
+    let counts = other.session.metrics();
     assert_eq!(
         (counts.refreshes, counts.adopted, counts.failures),
         (0, 1, 0)
@@ -212,7 +212,7 @@ async fn a_token_spent_elsewhere_is_replaced_by_the_saved_one() {
     rig.account.gate.0.add_permits(1);
     first.await.unwrap();
     rig.drive(second).await.unwrap();
-    let counts = other.session.counts();
+    let counts = other.session.metrics();
     assert_eq!(
         (counts.refreshes, counts.adopted, counts.failures),
         (0, 1, 0)
@@ -373,8 +373,8 @@ async fn the_lock_is_held_during_a_long_exchange() {
     second.await.unwrap();
     assert_eq!(
         (
-            one.session.counts().refreshes,
-            other.session.counts().refreshes
+            one.session.metrics().refreshes,
+            other.session.metrics().refreshes
         ),
         (1, 0)
     );

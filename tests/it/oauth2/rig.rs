@@ -6,8 +6,11 @@ use futures_util::future::BoxFuture;
 use sailor::{
     descriptor::Descriptor,
     oauth2::{
-        AuthorizedClient, CredentialStore, CredentialWarning, Mode, OAuth2, RefreshLock, Session,
-        SessionConfig, StoreError,
+        AuthorizedClient, Mode, OAuth2,
+        internals::{
+            CredentialStore, CredentialWarning, RefreshLock, Session, SessionConfig, StoreError,
+            StoreErrorKind,
+        },
     },
 };
 use serde_json::{Map, Value, json};
@@ -256,10 +259,10 @@ impl CredentialStore for ReplicaStore {
         self.config.lock().unwrap().clone()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
             if *self.account.unreadable.lock().unwrap() {
-                return Err(StoreError::passing("the platform is away"));
+                return Err(StoreError::transient("the platform is away"));
             }
             self.account.take_time().await;
             let read = self.account.keys.lock().unwrap().clone();
@@ -278,7 +281,7 @@ impl CredentialStore for ReplicaStore {
     fn save<'a>(
         &'a self,
         keys: Map<String, Value>,
-        taken: &'a AtomicBool,
+        queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let account = &self.account;
@@ -286,7 +289,7 @@ impl CredentialStore for ReplicaStore {
             account.changed.notify_waiters();
             let fault = account.faults.lock().unwrap().pop_front();
             match fault {
-                Some(Fault::Fail) => return Err(StoreError::passing("the platform refuses")),
+                Some(Fault::Fail) => return Err(StoreError::transient("the platform refuses")),
                 Some(Fault::Wait) => account.gate.0.acquire().await.unwrap().forget(),
                 Some(Fault::WaitMerged) => {
                     self.merge(&keys);
@@ -296,26 +299,23 @@ impl CredentialStore for ReplicaStore {
                 Some(Fault::Queued) => {
                     *account.keys.lock().unwrap() = Some(keys.clone().into());
                     self.merge(&keys);
-                    taken.store(true, Ordering::SeqCst);
+                    queued.store(true, Ordering::SeqCst);
                     return Err(gone());
                 }
                 Some(Fault::QueuedOnly) => {
-                    taken.store(true, Ordering::SeqCst);
+                    queued.store(true, Ordering::SeqCst);
                     account.delete();
                     std::future::pending::<()>().await;
                 }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::Nowhere) => {
                     let message = "the step's configuration has no `_account`";
-                    return Err(StoreError {
-                        nowhere: true,
-                        ..StoreError::passing(message)
-                    });
+                    return Err(StoreError::new(StoreErrorKind::NoAccount, message));
                 }
                 None => {}
             }
             if *account.down.lock().unwrap() {
-                return Err(StoreError::passing("the platform is away"));
+                return Err(StoreError::transient("the platform is away"));
             }
             account.take_time().await;
             match &mut *account.keys.lock().unwrap() {
@@ -330,13 +330,13 @@ impl CredentialStore for ReplicaStore {
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.merge(keys);
         self.account.changed.notify_waiters();
     }
 
-    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
-        self.reports.lock().unwrap().push(trouble);
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+        self.reports.lock().unwrap().push(warning);
         self.account.changed.notify_waiters();
         if *self.account.nobody_listens.lock().unwrap() {
             return Box::pin(std::future::pending());
@@ -363,7 +363,7 @@ impl CredentialStore for ReplicaStore {
             let credentials = secrets
                 .front()
                 .cloned()
-                .ok_or_else(|| StoreError::passing("no such secret"))?;
+                .ok_or_else(|| StoreError::transient("no such secret"))?;
             Ok(json!({ "id": id, "attributes": { "state": state, "credentials": credentials } }))
         })
     }
@@ -379,11 +379,7 @@ pub fn text(record: &Value, name: &str) -> String {
 }
 
 fn gone() -> StoreError {
-    StoreError {
-        gone: true,
-        refused: true,
-        ..StoreError::passing("404 Not Found")
-    }
+    StoreError::new(StoreErrorKind::NotFound, "404 Not Found")
 }
 
 /// A provider, an account connected with it, and a clock that stands still.
@@ -489,7 +485,7 @@ impl Rig {
             self.provider.url(),
         ];
         SessionConfig {
-            direct: reqwest::Client::builder()
+            http: reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
                 .unwrap(),
@@ -498,7 +494,7 @@ impl Rig {
             }),
             mode: self.mode,
             lock: self.lock.clone(),
-            owner: "flow/step".into(),
+            lock_scope: "flow/step".into(),
         }
     }
 

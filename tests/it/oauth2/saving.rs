@@ -2,7 +2,7 @@
 
 use super::rig::{Fault, Rig, text};
 use emulator::provider::{Kind, Knobs};
-use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2, Profile};
+use sailor::oauth2::{Error, Mode, OAuth2, Profile, internals::CredentialStore};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_failed_save_is_retried_before_the_request_is_sent() {
     );
     assert_eq!(
         (
-            replica.session.counts().unsaved,
+            replica.session.metrics().unsaved,
             replica.store.reports.lock().unwrap().len()
         ),
         (0, 0)
@@ -88,12 +88,12 @@ async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
     assert_eq!(
         reports
             .iter()
-            .map(|trouble| trouble.name)
+            .map(|warning| warning.name)
             .collect::<Vec<_>>(),
         ["UnsavedCredentials"]
     );
     assert!(replica.session.has_unsaved_rotation());
-    assert_eq!(replica.session.counts().unsaved, 1);
+    assert_eq!(replica.session.metrics().unsaved, 1);
 
     // The next call has the new token, without another refresh, and so has the configuration of the next message.
     replica.get().await.unwrap();
@@ -282,7 +282,7 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
     answer.unwrap();
     assert!(!was_revoked(&rig));
     assert_eq!(
-        (rig.account.savings(), replica.session.counts().unsaved),
+        (rig.account.savings(), replica.session.metrics().unsaved),
         (1, 0)
     );
     assert!(
@@ -320,7 +320,7 @@ async fn a_404_does_not_revoke_keys_that_the_queue_has_taken() {
     assert_eq!(
         (
             *rig.account.begun.lock().unwrap(),
-            replica.session.counts().unsaved
+            replica.session.metrics().unsaved
         ),
         (3, 0)
     );
@@ -344,7 +344,7 @@ async fn keys_in_the_queue_are_not_revoked_after_an_aborted_save() {
     assert_eq!(
         (
             *rig.account.begun.lock().unwrap(),
-            replica.session.counts().unsaved
+            replica.session.metrics().unsaved
         ),
         (3, 0)
     );

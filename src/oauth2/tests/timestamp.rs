@@ -1,4 +1,4 @@
-use super::super::iso_time::{read, write};
+use super::super::timestamp::{read, write};
 use proptest::{prop_assert_eq, proptest};
 use std::time::{Duration, UNIX_EPOCH};
 

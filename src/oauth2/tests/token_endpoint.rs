@@ -1,9 +1,10 @@
 use super::{
     super::{
         definition::OAuth2,
-        endpoint::{TIME_LIMIT, TokenEndpoint},
+        exchange_error::ExchangeError,
         profile::{ErrorClass, Profile},
-        refusal::ExchangeError,
+        token_endpoint::TokenEndpoint,
+        token_request::TIME_LIMIT,
     },
     descriptor,
 };
@@ -23,7 +24,8 @@ const SECRET: &str = "s:e/c%r t\u{e9}";
 
 /// An endpoint at `address` with this profile, and the scopes a and offline_access.
 fn endpoint_at(address: &str, profile: &str) -> TokenEndpoint {
-    let profile = Profile::named(profile).unwrap_or_else(|| Profile::from_json(profile).unwrap());
+    let profile =
+        Profile::built_in(profile).unwrap_or_else(|| Profile::from_json(profile).unwrap());
     let credentials = json!({"oauth2": {
         "client_id": ID, "client_secret": SECRET, "token_uri": address, "scopes": ["a", "offline_access"]
     }});
@@ -50,7 +52,7 @@ async fn sent(profile: &str, path: &str, granted: Option<&str>) -> Request {
     let server = server(token()).await;
     let endpoint = endpoint_at(&format!("{}{path}", server.uri()), profile);
     let answer = endpoint.refresh("rt-1 &=", granted).await.unwrap();
-    assert_eq!(answer.access_token.expose_secret(), "at-2");
+    assert_eq!(answer.members["access_token"], "at-2");
     let [request] = server
         .received_requests()
         .await
@@ -510,7 +512,7 @@ async fn a_longer_answer_whose_beginning_holds_the_tokens_is_good() {
             .refresh("rt-1", None)
             .await
             .unwrap();
-        assert_eq!(answer.access_token.expose_secret(), "at-2", "{tokens}");
+        assert_eq!(answer.members["access_token"], "at-2", "{tokens}");
     }
 }
 
@@ -631,7 +633,7 @@ async fn a_provider_that_is_silent_is_given_up() {
         (error.class, error.status, error.outcome_unknown),
         (ErrorClass::Transient, None, true)
     );
-    assert!(error.to_string().contains("in time"), "{error}");
+    assert!(error.to_string().contains("timed out"), "{error}");
 }
 
 /// token-failures: Revoking tokens.
