@@ -392,7 +392,7 @@ impl<T: Transport> Flight<T> {
             Event::UpdateKeys(keys) => Ok(hold.spawn(async move {
                 let saved = match &flight.engine.session {
                     Some(session) => {
-                        let (keys, _turn) = session.normalised(keys, &*flight).await;
+                        let (keys, _guard) = session.normalize_keys(keys, &*flight).await;
                         flight.update_keys(&keys).await
                     }
                     None => flight.update_keys(&keys).await,
@@ -413,8 +413,8 @@ impl<T: Transport> CredentialStore for Flight<T> {
         self.engine.step.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async { self.engine.account.quickly().reread().await })
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async { self.engine.account.quickly().reload().await })
     }
 
     fn save<'a>(
@@ -430,15 +430,15 @@ impl<T: Transport> CredentialStore for Flight<T> {
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.engine.step.merge_keys(keys);
     }
 
     /// An error event without an end: the message goes on, and its own reply comes.
-    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
         let report = ErrorReport {
-            name: trouble.name.to_owned(),
-            ..ErrorReport::new(trouble.message)
+            name: warning.name.to_owned(),
+            ..ErrorReport::new(warning.message)
         };
         Box::pin(async move {
             // Where even this fails, it has been logged.

@@ -1,6 +1,6 @@
 //! What the process has done, in numbers.
 
-use crate::oauth2::Counts;
+use crate::oauth2::SessionMetrics;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows.
@@ -17,7 +17,7 @@ impl Counter {
     }
 }
 
-/// Counts since the process began. Logged when it ends.
+/// SessionMetrics since the process began. Logged when it ends.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) received: Counter,
@@ -34,7 +34,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn log(&self, oauth: Option<Counts>) {
+    pub(crate) fn log(&self, oauth: Option<SessionMetrics>) {
         if let Some(oauth) = oauth {
             tracing::info!(
                 refreshes = oauth.refreshes,

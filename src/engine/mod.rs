@@ -195,13 +195,13 @@ pub(crate) fn tools(
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
 ) -> SessionConfig {
-    let owner = format!("{}/{}", identity.flow_id, identity.step_id);
+    let lock_scope = format!("{}/{}", identity.flow_id, identity.step_id);
     SessionConfig {
-        direct,
+        http: direct,
         environment: Arc::new(settings::environment),
         mode,
         lock,
-        owner,
+        lock_scope,
     }
 }
 
@@ -544,7 +544,8 @@ impl<T: Transport> Engine<T> {
         };
         close_session(self.session.as_ref(), patience).await;
         self.transport.close().await;
-        self.metrics.log(self.session.as_ref().map(Session::counts));
+        self.metrics
+            .log(self.session.as_ref().map(Session::metrics));
         refused.map_or(Ok(()), Err)
     }
 }

@@ -3,7 +3,9 @@
 use crate::{
     clients::platform::{Platform, PlatformError, StepData},
     component::context::{BoxFuture, Clients, KeySaver, ServiceContextParts},
-    oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
+    oauth2::{
+        AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError, StoreErrorKind,
+    },
 };
 use anyhow::Context as _;
 use reqwest::StatusCode;
@@ -115,7 +117,7 @@ impl Account {
     }
 
     /// The step's configuration as the platform has it now.
-    pub(super) async fn reread(&self) -> Result<Option<Value>, StoreError> {
+    pub(super) async fn reload(&self) -> Result<Option<Value>, StoreError> {
         match self.platform.step().await {
             Ok(step) => Ok(Some(step.config)),
             Err(error) => Err(store_error(&error.into())),
@@ -124,7 +126,7 @@ impl Account {
 
     /// The configuration with the account's keys as the platform has them now, for calls that belong to no step. Not
     /// every platform lets a component read accounts.
-    async fn reread_keys(&self) -> Result<Option<Value>, StoreError> {
+    async fn reload_keys(&self) -> Result<Option<Value>, StoreError> {
         let Some(id) = self.step.account() else {
             return Ok(None);
         };
@@ -159,28 +161,25 @@ impl Account {
     }
 }
 
-/// Why credentials could not be kept or had, without the words of the platform: it may repeat what it was sent.
+/// Why credentials could not be saved or read, without the words of the platform: it may repeat what it was sent.
 pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
-    let nowhere = error.is::<Nowhere>();
-    match error.downcast_ref::<PlatformError>() {
-        Some(error) => {
-            let status = error.status();
-            StoreError {
-                message: error.without_contents(),
-                gone: status == Some(StatusCode::NOT_FOUND),
-                nowhere,
-                refused: status.is_some_and(|status| {
-                    let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS]
-                        .contains(&status);
-                    status.is_client_error() && !passes
-                }),
-            }
+    let Some(error) = error.downcast_ref::<PlatformError>() else {
+        let kind = if error.is::<Nowhere>() {
+            StoreErrorKind::NoAccount
+        } else {
+            StoreErrorKind::Transient
+        };
+        return StoreError::new(kind, error.to_string());
+    };
+    let kind = match error.status() {
+        Some(StatusCode::NOT_FOUND) => StoreErrorKind::NotFound,
+        Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) | None => {
+            StoreErrorKind::Transient
         }
-        None => StoreError {
-            nowhere,
-            ..StoreError::passing(error.to_string())
-        },
-    }
+        Some(status) if status.is_client_error() => StoreErrorKind::Refused,
+        Some(_) => StoreErrorKind::Transient,
+    };
+    StoreError::new(kind, error.without_contents())
 }
 
 /// What hooks and one-time calls save credentials with. Saving goes on in tasks of its own, whether or not anybody waits.
@@ -252,7 +251,7 @@ impl KeySaver for AccountStore {
         let saved = tasks.spawn(async move {
             match &self.session {
                 Some(session) => {
-                    let (keys, _turn) = session.normalised(keys, &*self).await;
+                    let (keys, _guard) = session.normalize_keys(keys, &*self).await;
                     self.account.save(&keys).await
                 }
                 None => self.account.save(&keys).await,
@@ -267,13 +266,13 @@ impl CredentialStore for AccountStore {
         self.account.step.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
             let account = self.account.quickly();
             if self.has_step {
-                account.reread().await
+                account.reload().await
             } else {
-                account.reread_keys().await
+                account.reload_keys().await
             }
         })
     }
@@ -293,12 +292,12 @@ impl CredentialStore for AccountStore {
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.account.step.merge_keys(keys);
     }
 
     /// There is no message that an event could belong to; it stands in the log.
-    fn report(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 

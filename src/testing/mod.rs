@@ -375,11 +375,11 @@ fn session(
     };
     let direct = http::client_without_redirects()?;
     let tools = SessionConfig {
-        direct,
+        http: direct,
         environment,
         mode: None,
         lock: None,
-        owner: String::new(),
+        lock_scope: String::new(),
     };
     Ok(component.session(tools))
 }
@@ -415,7 +415,7 @@ impl Recorder {
     async fn take_keys(&self, keys: Map<String, Value>) {
         match &self.session {
             Some(session) => {
-                let (keys, _turn) = session.normalised(keys, self).await;
+                let (keys, _guard) = session.normalize_keys(keys, self).await;
                 self.keep(keys);
             }
             None => self.keep(keys),
@@ -448,7 +448,7 @@ impl CredentialStore for Recorder {
             .clone()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
@@ -461,18 +461,18 @@ impl CredentialStore for Recorder {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.merge(keys);
     }
 
-    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
-        self.events().push(Event::Error(trouble.message));
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+        self.events().push(Event::Error(warning.message));
         Box::pin(std::future::ready(()))
     }
 
     fn secret<'a>(&'a self, id: &'a str, _: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
         let message = format!("there is no platform here that could have the secret {id}");
-        Box::pin(std::future::ready(Err(StoreError::passing(message))))
+        Box::pin(std::future::ready(Err(StoreError::transient(message))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One question to the provider, and which answers belong to it (RFC 6749 §4.1, RFC 7636, RFC 9207).
 
-use crate::oauth2::Client;
+use crate::oauth2::ClientRegistration;
 use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -35,7 +35,11 @@ pub(super) enum Answer {
 }
 
 impl Authorization {
-    pub(super) fn new(client: &Client, redirect_uri: String, issuer: Option<String>) -> Self {
+    pub(super) fn new(
+        client: &ClientRegistration,
+        redirect_uri: String,
+        issuer: Option<String>,
+    ) -> Self {
         let origin = |url: &Url| url.origin().ascii_serialization();
         let origins = || {
             client
@@ -63,7 +67,7 @@ impl Authorization {
     }
 
     /// Where the user says yes. `page` may have a query of its own, which stays.
-    pub(super) fn address(&self, client: &Client, page: &Url) -> Url {
+    pub(super) fn address(&self, client: &ClientRegistration, page: &Url) -> Url {
         let challenge = BASE64URL.encode_to_string(Sha256::digest(self.verifier().as_bytes()));
         let scope = client.scopes.join(" ");
         let ours = [
@@ -160,8 +164,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn client() -> Client {
-        Client {
+    fn client() -> ClientRegistration {
+        ClientRegistration {
             id: "our id".into(),
             secret: Some("hidden".to_owned().into()),
             token_url: Url::parse("https://token.example.com/token").unwrap(),

@@ -12,8 +12,8 @@ use crate::{
     clients::http,
     component::Component,
     oauth2::{
-        Client, ErrorClass, ExchangeError, Mode, OAuth2, ResolvedConfig, TokenEndpoint,
-        TokenRecord, keys_for,
+        ClientRegistration, ErrorClass, ExchangeError, Mode, OAuth2, ResolvedConfig, TokenEndpoint,
+        TokenRecord, keys_with_record,
     },
     settings,
 };
@@ -261,7 +261,7 @@ impl Credential {
         })
     }
 
-    fn client(&self) -> anyhow::Result<&Client> {
+    fn client(&self) -> anyhow::Result<&ClientRegistration> {
         self.resolved.client.as_ref().context(
             "the configuration names a secret of the platform (secretId), which refreshes the tokens itself; take it out \
              of the configuration to have tokens in it",
@@ -279,7 +279,7 @@ impl Credential {
 
     /// The members of a configuration that hold the credential once `record` is its one record.
     fn with(&self, config: &Map<String, Value>, record: &TokenRecord) -> Map<String, Value> {
-        keys_for(
+        keys_with_record(
             &Value::Object(config.clone()),
             &self.fields,
             &self.resolved.field,
