@@ -47,7 +47,7 @@ async fn refused_credentials_are_not_verified() {
     let Ok(Verified::No(reason)) = rig.verify(me()).await else {
         panic!("a verdict")
     };
-    assert!(reason.contains("connected again"), "{reason}");
+    assert!(reason.contains("connect the account again"), "{reason}");
     let refusing = Rig::with(
         Knobs {
             refuse_all: true,
@@ -103,7 +103,7 @@ async fn invalid_fields_are_named_in_the_error() {
         (json!({ "verifyPath": 7 }), "verifyPath: expected a string"),
         (
             json!({ "verifyPath": "/none" }),
-            "GET /none was answered 404",
+            "GET /none returned 404",
         ),
         (
             json!({ "verifyPath": "/me", "baseUrl": "ftp://example.com" }),
