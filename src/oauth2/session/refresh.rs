@@ -10,6 +10,7 @@ use super::{
     save::{self, Unsaved, is_gone},
     state::Times,
 };
+use backon::{BackoffBuilder, ExponentialBuilder};
 use serde_json::{Map, Value};
 use std::{
     sync::Arc,
@@ -20,9 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 /// Attempts of one exchange, all with the same refresh token.
 const TRIES: u32 = 3;
 /// The delay before the second attempt; it doubles, with jitter.
-const PAUSE: Duration = Duration::from_millis(250);
+const DELAY: Duration = Duration::from_millis(250);
 /// A longer delay that the provider asks for is not waited for within a refresh.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 /// Delays before checking whether another replica has saved the token that replaces ours, and before checking again
 /// whether a credential is really gone.
 pub(super) const LOOKS: [Duration; 4] = [
@@ -44,7 +45,7 @@ const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 // Waiting for the lock takes longer than its holder needs for all its attempts and saves (token-failures: T4, T6).
 const _: () = {
     let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs())
-        + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
+        + (TRIES as u64 - 1) * MAX_DELAY.as_secs();
     let looks = LOOKS.len() as u64 * (READ.as_secs() + 2);
     assert!(LOCK_WAIT.as_secs() > tries + save::AT_MOST.as_secs());
     assert!(LOCK_WAIT.as_secs() > tries + looks);
@@ -269,10 +270,14 @@ impl Inner {
             return Err(Failed::Unsent(Error::ReauthRequired(reason.into())));
         };
         let mut lost = false;
-        let mut pause = PAUSE;
-        let mut tries = 0;
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(DELAY)
+            .with_max_times(TRIES as usize - 1)
+            .with_jitter()
+            .build();
+        let mut is_retry = false;
         loop {
-            if tries > 0 || looked.elapsed() > LATE {
+            if is_retry || looked.elapsed() > LATE {
                 looked = Instant::now();
                 if let Some(theirs) = self.stored(store, setup).await.map_err(Failed::Unsent)? {
                     return Err(Failed::Superseded(theirs));
@@ -296,18 +301,19 @@ impl Inner {
                 }
                 Err(failure) => failure,
             };
-            tries += 1;
             lost |= failure.outcome_unknown;
             failure.outcome_unknown = lost;
-            let wait = failure
-                .retry_after
-                .unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()));
-            if failure.class != ErrorClass::Transient || tries == TRIES || wait > LONGEST_PAUSE {
+            let delay = delays
+                .next()
+                .filter(|_| failure.class == ErrorClass::Transient)
+                .map(|own| failure.retry_after.unwrap_or(own))
+                .filter(|delay| *delay <= MAX_DELAY);
+            let Some(delay) = delay else {
                 return Err(Failed::Refused(failure));
-            }
+            };
             tracing::warn!("The request to the token endpoint is retried: {failure}");
-            sleep(wait).await;
-            pause *= 2;
+            sleep(delay).await;
+            is_retry = true;
         }
     }
 

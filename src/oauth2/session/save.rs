@@ -5,6 +5,7 @@ use super::{
     super::{CredentialWarning, LockGuard, StoreError, StoreErrorKind, TokenRecord},
     CredentialSetup, CredentialStore, Error, Inner, Token,
 };
+use backon::{BackoffBuilder, ExponentialBuilder};
 use serde_json::Value;
 use std::{
     sync::{
@@ -16,16 +17,16 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
-/// Attempts before the work goes on without.
-const TRIES: u32 = 3;
+/// Retries before the work goes on without.
+const RETRIES: usize = 2;
 /// For one attempt, and for waiting until another save has ended.
 const TRY: Duration = Duration::from_secs(20);
 /// For reading the stored credential, with which each attempt begins.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// The delay before the second attempt; it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
+const DELAY: Duration = Duration::from_millis(500);
 /// The longest delay between attempts in the background.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// Delays before the checks that must agree that a credential is gone, before its new tokens are revoked: a proxy before
 /// an unavailable platform may return 404.
@@ -105,71 +106,45 @@ impl Inner {
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
         setup: &CredentialSetup,
-        mut unsaved: Unsaved,
+        unsaved: Unsaved,
     ) -> Result<Option<Arc<Token>>, Error> {
         let began = Instant::now();
-        let mut pause = PAUSE;
-        let mut tries = 0;
+        let mut delays = retry_delays().with_max_times(RETRIES).build();
         let queued = AtomicBool::new(false);
         let (reason, goes_on) = loop {
-            match self
-                .save_or_revoke(
-                    Saving {
-                        store,
-                        setup,
-                        record: &unsaved.record,
-                        queued: &queued,
-                    },
-                    |_| false,
-                )
-                .await?
-            {
+            let saving = Saving {
+                store,
+                setup,
+                record: &unsaved.record,
+                queued: &queued,
+            };
+            let saved = self.save_or_revoke(saving, |_| false).await?;
+            let delay = delays.next();
+            match saved {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
-                    // The user has connected again, or another replica was as fast: what is stored counts (token-failures: T12).
+                    // The user has connected again, or another replica was as fast: what is stored counts
+                    // (token-failures: T12).
                     tracing::warn!(
                         "The stored credential changed during the refresh; the stored one is used"
                     );
                     return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
-                Saved::Queued(reason) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        self.leave_to_the_queue(&unsaved.record, &reason);
-                        return Ok(None);
-                    }
+                Saved::Queued(reason) if delay.is_none() => {
+                    self.leave_to_the_queue(&unsaved.record, &reason);
+                    return Ok(None);
                 }
-                Saved::Not(reason) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        break (reason, true);
-                    }
+                Saved::Not(reason) if delay.is_none() => break (reason, true),
+                Saved::Gone(reason) if delay.is_none() || began.elapsed() > GONE_AT_MOST => {
+                    break (reason, true);
                 }
-                Saved::Gone(reason) => {
-                    tries += 1;
-                    if tries == TRIES || began.elapsed() > GONE_AT_MOST {
-                        break (reason, true);
-                    }
-                }
+                Saved::Queued(_) | Saved::Not(_) | Saved::Gone(_) => {}
             }
-            sleep(pause).await;
-            pause *= 2;
+            sleep(delay.unwrap_or_default()).await;
         };
         let record = unsaved.record.clone();
-        store.update_local(&self.keys(&store.config(), setup, &record));
-        let rotated = {
-            let mut before = self.unsaved();
-            // A refresh token that came with an unsaved record is not in the store either.
-            unsaved.rotated |= before.as_ref().is_some_and(|before| {
-                before.rotated && before.record.refresh_token() == record.refresh_token()
-            });
-            if !unsaved.rotated {
-                // The stored one is still valid, for the other replicas too.
-                unsaved.held = None;
-            }
-            before.insert(unsaved).rotated
-        };
+        let rotated = self.keep_unsaved(store, setup, unsaved);
         if goes_on {
             let (inner, store) = (self.clone(), store.clone());
             self.tasks.spawn(
@@ -178,6 +153,26 @@ impl Inner {
         }
         self.report(store, rotated, &reason);
         Ok(None)
+    }
+
+    /// Goes on with a record that is not saved. Returns whether the stored refresh token is outdated by it.
+    fn keep_unsaved(
+        &self,
+        store: &Arc<dyn CredentialStore>,
+        setup: &CredentialSetup,
+        mut unsaved: Unsaved,
+    ) -> bool {
+        store.update_local(&self.keys(&store.config(), setup, &unsaved.record));
+        let mut before = self.unsaved();
+        // A refresh token that came with an unsaved record is not in the store either.
+        unsaved.rotated |= before.as_ref().is_some_and(|before| {
+            before.rotated && before.record.refresh_token() == unsaved.record.refresh_token()
+        });
+        if !unsaved.rotated {
+            // The stored one is still valid, for the other replicas too.
+            unsaved.held = None;
+        }
+        before.insert(unsaved).rotated
     }
 
     /// Saves as [`try_to_save`](Self::try_to_save) does. The platform must say repeatedly that the credential does not exist
@@ -354,10 +349,12 @@ impl Inner {
         record: TokenRecord,
         queued: AtomicBool,
     ) {
-        let mut pause = PAUSE * 4;
-        loop {
-            let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        let delays = retry_delays()
+            .with_min_delay(DELAY * 4)
+            .without_max_times()
+            .build();
+        for delay in delays {
+            let stopping = timeout(delay, self.stopping.cancelled()).await.is_ok();
             let Ok(setup) = self.setup(&**store) else {
                 return;
             };
@@ -414,6 +411,13 @@ impl Inner {
             *unsaved = None;
         }
     }
+}
+
+/// The delays between attempts of a save; they double.
+fn retry_delays() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(DELAY)
+        .with_max_delay(MAX_DELAY)
 }
 
 /// Whether this says that the credential is gone.

@@ -14,9 +14,9 @@ fn token_status(status: u16, challenges: &[&str]) -> TokenStatus {
 }
 
 #[test]
-fn a_401_is_about_the_token_unless_it_says_otherwise() {
+fn a_401_means_expired_unless_it_says_otherwise() {
     let scope = |text: &str| TokenStatus::InsufficientScope(Some(text.to_owned()));
-    for (challenges, judgement) in [
+    for (challenges, expected) in [
         (&[][..], TokenStatus::Expired),
         (&["Bearer"], TokenStatus::Expired),
         (&["Bearer realm=\"api\""], TokenStatus::Expired),
@@ -50,18 +50,8 @@ fn a_401_is_about_the_token_unless_it_says_otherwise() {
             TokenStatus::InsufficientClaims("eyJh==".to_owned()),
         ),
     ] {
-        assert_eq!(token_status(401, challenges), judgement, "{challenges:?}");
+        assert_eq!(token_status(401, challenges), expected, "{challenges:?}");
     }
-}
-
-/// token-failures: T42.
-#[test]
-fn a_401_insufficient_scope_names_the_scopes() {
-    let challenge = "Bearer error=\"insufficient_scope\", scope=\"mail.read mail.send\"";
-    assert_eq!(
-        token_status(401, &[challenge]),
-        TokenStatus::InsufficientScope(Some("mail.read mail.send".to_owned()))
-    );
 }
 
 /// token-failures: T42.
@@ -93,15 +83,6 @@ fn a_403_never_means_expired() {
 
 /// token-failures: T41.
 #[test]
-fn invalid_request_is_unrelated_to_the_token() {
-    assert_eq!(
-        token_status(401, &["Bearer error=\"invalid_request\""]),
-        TokenStatus::Unrelated
-    );
-}
-
-/// token-failures: T41.
-#[test]
 fn the_bearer_challenge_is_found_among_others() {
     for challenges in [
         &["Basic realm=\"x\", Bearer error=\"insufficient_scope\", scope=\"s\""][..],
@@ -122,10 +103,30 @@ fn the_bearer_challenge_is_found_among_others() {
             "{challenges:?}"
         );
     }
+    for challenges in [
+        &["Basic realm=\"old clients\", Bearer error=\"invalid_token\""][..],
+        &["Bearer realm=\"api\", error=\"invalid_token\", Basic realm=\"x\""],
+        &[
+            "Negotiate, Bearer realm=\"a, b\", error=\"invalid_token\", error_description=\"it \\\"ended\\\", alas\"",
+        ],
+        &[
+            "Basic realm=\"Bearer error=\\\"insufficient_scope\\\"\", Bearer error=\"invalid_token\"",
+        ],
+        &["Basic realm=\"x\"", "bearer ERROR=invalid_token"],
+        &[
+            "Digest realm=\"x\", nonce=\"abc==\", qop=\"auth,auth-int\", Bearer error=\"invalid_token\"",
+        ],
+    ] {
+        assert_eq!(
+            token_status(401, challenges),
+            TokenStatus::Expired,
+            "{challenges:?}"
+        );
+    }
 }
 
 #[test]
-fn quoted_texts_end_where_they_end() {
+fn quoted_values_are_read_to_their_end() {
     let challenges =
         read(r#"Bearer error_description="a \"quoted\" \\ word", error="invalid_token", Basic"#);
     let told: Vec<_> = challenges
@@ -142,7 +143,7 @@ fn quoted_texts_end_where_they_end() {
 
 proptest! {
     #[test]
-    fn whatever_a_server_sends_can_be_read(header in "[ -~\u{80}-\u{ff}]{0,80}") {
+    fn reading_never_panics(header in "[ -~\u{80}-\u{ff}]{0,80}") {
         let _ = read(&header);
     }
 }

@@ -13,7 +13,7 @@ fn named(name: &str) -> Profile {
 }
 
 #[test]
-fn every_ready_profile_can_be_read_and_bears_its_name() {
+fn every_built_in_profile_is_read_and_has_its_name() {
     assert_eq!(Profile::built_in_names().len(), 14);
     for name in Profile::built_in_names() {
         assert_eq!(named(name).name, name);
@@ -87,7 +87,7 @@ fn a_token_endpoint_selects_its_providers_profile() {
 }
 
 #[test]
-fn what_providers_want_is_in_their_profiles() {
+fn built_in_profiles_know_what_providers_need() {
     let way = |name: &str| {
         (
             named(name).client_auth,
@@ -157,7 +157,7 @@ fn a_profile_can_define_expired_responses() {
     assert!(
         salesforce.reads_body(400) && salesforce.reads_body(403) && !salesforce.reads_body(404)
     );
-    for (status, body, judgement) in [
+    for (status, body, expected) in [
         (400, bulk, TokenStatus::Expired),
         (400, "<error>InvalidBatch</error>", TokenStatus::Accepted),
         (
@@ -179,7 +179,7 @@ fn a_profile_can_define_expired_responses() {
     ] {
         assert_eq!(
             salesforce.token_status(status, &none, body),
-            judgement,
+            expected,
             "{status} {body}"
         );
     }
@@ -188,6 +188,8 @@ fn a_profile_can_define_expired_responses() {
         TokenStatus::Accepted
     );
     assert!(!Profile::generic().reads_body(401));
+    let by_status = Profile::from_json(r#"{"expired": [{"status": 419}]}"#).unwrap();
+    assert_eq!(by_status.token_status(419, &none, ""), TokenStatus::Expired);
     let slack = named("slack");
     assert_eq!(
         slack.token_status(200, &none, r#"{"ok":false,"error":"token_expired"}"#),
@@ -200,7 +202,7 @@ fn a_profile_can_define_expired_responses() {
 }
 
 #[test]
-fn a_header_can_be_what_tells_that_a_token_has_expired() {
+fn a_profile_can_define_an_expired_header() {
     let json =
         r#"{"expired": [{"status": 403, "header": {"name": "X-Reason", "text": "expired"}}]}"#;
     let profile = Profile::from_json(json).unwrap();

@@ -230,7 +230,7 @@ fn a_response_with_an_access_token_is_a_success() {
 }
 
 #[test]
-fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
+fn broken_json_is_read_up_to_its_mistake() {
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     let utf16: Vec<u8> = "\u{feff}{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}"
         .encode_utf16()
@@ -267,7 +267,7 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
 }
 
 #[test]
-fn of_an_answer_without_an_end_only_whole_tokens_count() {
+fn of_a_truncated_response_only_whole_tokens_count() {
     for (body, tokens) in [
         (
             r#"{"access_token":"at-2","refresh_token":"rt-2","x"#,
@@ -314,7 +314,7 @@ fn an_empty_refresh_token_counts_as_absent() {
 }
 
 #[test]
-fn scopes_in_a_list_become_a_text() {
+fn a_list_of_scopes_becomes_a_text() {
     let answer = read(r#"{"access_token":"a","scope":["x","y"]}"#).unwrap();
     assert_eq!(
         (answer.scope.as_deref(), &answer.members["scope"]),
@@ -385,7 +385,7 @@ fn no_token_is_in_the_debug_output() {
 
 proptest! {
     #[test]
-    fn whatever_comes_back_can_be_read(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+    fn reading_never_panics(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let _ = TokenResponse::read(&body, &Profile::generic());
     }
 }

@@ -234,7 +234,10 @@ async fn a_lost_post_is_resent_only_with_an_idempotency_key() {
         .run_message(message(body))
         .await
         .unwrap();
-    assert!(told(&emitted).contains("failed without a response"), "{emitted:?}");
+    assert!(
+        told(&emitted).contains("failed without a response"),
+        "{emitted:?}"
+    );
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
 

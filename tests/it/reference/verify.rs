@@ -101,10 +101,7 @@ async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
     for (fields, told_of) in [
         (json!({ "verifyPath": 7 }), "verifyPath: expected a string"),
-        (
-            json!({ "verifyPath": "/none" }),
-            "GET /none returned 404",
-        ),
+        (json!({ "verifyPath": "/none" }), "GET /none returned 404"),
         (
             json!({ "verifyPath": "/me", "baseUrl": "ftp://example.com" }),
             "the base URL is not an address",

@@ -116,7 +116,10 @@ async fn a_disconnected_account_says_what_to_do() {
     for name in MODELS {
         let rig = rig().await;
         let error = format!("{:#}", model(&rig, name, Map::new()).await.unwrap_err());
-        assert!(error.contains("connect the account again"), "{name}: {error}");
+        assert!(
+            error.contains("connect the account again"),
+            "{name}: {error}"
+        );
         assert!(rig.graph.calls(".").is_empty());
     }
 }
