@@ -184,6 +184,21 @@ impl Bound {
 type StatusFilter = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
 
 /// A request to the API; [`send`](Self::send) sends it.
+///
+/// ```
+/// # use sailor::oauth2::{AuthorizedClient, Error};
+/// # use serde_json::{Value, json};
+/// # async fn order(client: &AuthorizedClient, key: &str) -> Result<(), Error> {
+/// let order: Value = client
+///     .post("/orders")
+///     .query(&[("dryRun", "false")])
+///     .header("Idempotency-Key", key)
+///     .idempotent(true)
+///     .json(&json!({ "amount": 4 }))
+///     .send_json()
+///     .await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "a request does nothing until it is sent"]
 pub struct AuthorizedRequest {
     client: AuthorizedClient,

@@ -4,6 +4,20 @@ use reqwest::StatusCode;
 use std::time::Duration;
 
 /// Why a request has no usable response.
+///
+/// ```
+/// use sailor::oauth2::{AuthorizedClient, Error};
+/// use serde_json::Value;
+///
+/// /// The item, or `None` if the API does not have it.
+/// async fn item(client: &AuthorizedClient, id: u64) -> Result<Option<Value>, Error> {
+///     match client.get(format!("/items/{id}")).send_json().await {
+///         Ok(item) => Ok(Some(item)),
+///         Err(error) if error.status().is_some_and(|status| status == 404) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

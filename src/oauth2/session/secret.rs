@@ -2,7 +2,7 @@
 //! the platform). Nothing is exchanged or saved here.
 
 use super::{
-    super::{StoreErrorKind, TokenRecord},
+    super::{StoreError, StoreErrorKind, TokenRecord},
     CredentialStore, Error, Inner, Token, Why,
     refresh::LOOKS,
     state::Times,
@@ -60,7 +60,7 @@ impl Inner {
         let mut answer = store.secret(id, refresh).await;
         for pause in LOOKS {
             // The platform must say it repeatedly.
-            if !answer.as_ref().is_err_and(|error| error.is_not_found()) {
+            if !answer.as_ref().is_err_and(StoreError::is_not_found) {
                 break;
             }
             sleep(pause).await;
