@@ -87,7 +87,7 @@ async fn a_network_error_is_an_error_and_not_a_result() {
             .await
             .unwrap_err()
             .to_string()
-            .contains("no answer")
+            .contains("without a response")
     );
     let expired = Rig::expired().await;
     expired
@@ -104,7 +104,7 @@ async fn invalid_fields_are_named_in_the_error() {
         (json!({ "verifyPath": "/none" }), "GET /none returned 404"),
         (
             json!({ "verifyPath": "/me", "baseUrl": "ftp://example.com" }),
-            "the base URL is not an address",
+            "the base URL is not a valid address",
         ),
     ] {
         let error = format!("{:#}", rig.verify(fields).await.unwrap_err());
