@@ -7,7 +7,9 @@ use super::{
 use crate::{
     clients::platform::{Platform, PlatformError},
     component::context::{BoxFuture, Clients, KeySaver, ServiceContextParts},
-    oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
+    oauth2::{
+        AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError, StoreErrorKind,
+    },
 };
 use anyhow::Context as _;
 use reqwest::StatusCode;
@@ -96,26 +98,23 @@ pub(super) struct NoAccount;
 
 /// Says why credentials could not be saved or read, without the platform's own text: it may repeat what it was sent.
 pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
-    let nowhere = error.is::<NoAccount>();
     let Some(error) = error.downcast_ref::<PlatformError>() else {
-        return StoreError {
-            nowhere,
-            ..StoreError::passing(error.to_string())
+        let kind = if error.is::<NoAccount>() {
+            StoreErrorKind::NoAccount
+        } else {
+            StoreErrorKind::Transient
         };
+        return StoreError::new(kind, error.to_string());
     };
-    let status = error.status();
-    StoreError {
-        message: error.without_contents(),
-        gone: status == Some(StatusCode::NOT_FOUND),
-        nowhere,
-        refused: status.is_some_and(is_refusal),
-    }
-}
-
-fn is_refusal(status: StatusCode) -> bool {
-    let is_transient =
-        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-    status.is_client_error() && !is_transient
+    let kind = match error.status() {
+        Some(StatusCode::NOT_FOUND) => StoreErrorKind::NotFound,
+        Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) | None => {
+            StoreErrorKind::Transient
+        }
+        Some(status) if status.is_client_error() => StoreErrorKind::Refused,
+        Some(_) => StoreErrorKind::Transient,
+    };
+    StoreError::new(kind, error.without_contents())
 }
 
 /// The credentials of hooks and one-time calls, which run without a message. Saving goes on in tasks of its own, whether
@@ -213,7 +212,7 @@ impl CredentialStore for AccountCredentials {
         self.account.step.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
             let account = self.account.with_few_retries();
             if self.has_step {
@@ -235,12 +234,12 @@ impl CredentialStore for AccountCredentials {
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.account.step.merge_keys(keys);
     }
 
     /// There is no message that an error event could belong to. The session has logged the warning.
-    fn report(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 

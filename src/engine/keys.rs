@@ -43,7 +43,7 @@ pub(crate) async fn update_keys(
         return store.save_keys(&keys).await;
     };
     // The guard keeps the session from saving an older token over these keys.
-    let (keys, _guard) = session.normalised(keys, store).await;
+    let (keys, _guard) = session.normalize_keys(keys, store).await;
     store.save_keys(&keys).await
 }
 
@@ -128,7 +128,7 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         self.engine.step.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async { self.engine.account.with_few_retries().reload_config().await })
     }
 
@@ -144,11 +144,11 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.engine.step.merge_keys(keys);
     }
 
-    fn report(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
         let report = ErrorReport {
             name: warning.name.to_owned(),
             ..ErrorReport::new(warning.message)

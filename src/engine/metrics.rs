@@ -1,6 +1,6 @@
 //! Counters of what the process has done. They are logged when it ends.
 
-use crate::oauth2::Counts;
+use crate::oauth2::SessionMetrics;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counter that only grows.
@@ -35,7 +35,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Logs all counters, and those of OAuth2 if the component uses it.
-    pub(crate) fn log(&self, oauth: Option<Counts>) {
+    pub(crate) fn log(&self, oauth: Option<SessionMetrics>) {
         if let Some(oauth) = oauth {
             tracing::info!(
                 refreshes = oauth.refreshes,

@@ -159,13 +159,13 @@ pub(crate) fn session_config(
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
 ) -> SessionConfig {
-    let owner = format!("{}/{}", identity.flow_id, identity.step_id);
+    let lock_scope = format!("{}/{}", identity.flow_id, identity.step_id);
     SessionConfig {
-        direct,
+        http: direct,
         environment: Arc::new(settings::environment),
         mode,
         lock,
-        owner,
+        lock_scope,
     }
 }
 

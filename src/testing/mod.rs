@@ -291,11 +291,11 @@ fn session(
     };
     let direct = http::client_without_redirects()?;
     let config = SessionConfig {
-        direct,
+        http: direct,
         environment,
         mode: None,
         lock: None,
-        owner: String::new(),
+        lock_scope: String::new(),
     };
     Ok(component.session(config))
 }

@@ -1,6 +1,6 @@
 //! One authorization request, and which responses belong to it (RFC 6749 section 4.1, RFC 7636, RFC 9207).
 
-use crate::oauth2::Client;
+use crate::oauth2::ClientRegistration;
 use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -35,7 +35,11 @@ pub(super) enum AuthorizationResponse {
 }
 
 impl Authorization {
-    pub(super) fn new(client: &Client, redirect_uri: String, issuer: Option<String>) -> Self {
+    pub(super) fn new(
+        client: &ClientRegistration,
+        redirect_uri: String,
+        issuer: Option<String>,
+    ) -> Self {
         let issuer = match issuer {
             Some(url) => ExpectedIssuer::Url(url),
             None => ExpectedIssuer::Origins(origins_of(client)),
@@ -58,7 +62,7 @@ impl Authorization {
     }
 
     /// Returns the URL that the user opens. `auth_url` may have a query, which is kept.
-    pub(super) fn authorization_url(&self, client: &Client, auth_url: &Url) -> Url {
+    pub(super) fn authorization_url(&self, client: &ClientRegistration, auth_url: &Url) -> Url {
         let challenge = BASE64URL.encode_to_string(Sha256::digest(self.verifier().as_bytes()));
         let scope = client.scopes.join(" ");
         let ours = [
@@ -115,7 +119,7 @@ impl Authorization {
 }
 
 /// The origins of the endpoints that a response may come from.
-fn origins_of(client: &Client) -> Vec<String> {
+fn origins_of(client: &ClientRegistration) -> Vec<String> {
     client
         .auth_url
         .iter()
@@ -180,8 +184,8 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn client() -> Client {
-        Client {
+    fn client() -> ClientRegistration {
+        ClientRegistration {
             id: "our id".into(),
             secret: Some("hidden".to_owned().into()),
             token_url: Url::parse("https://token.example.com/token").unwrap(),

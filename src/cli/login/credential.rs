@@ -3,7 +3,10 @@
 use crate::{
     clients::http,
     component::Component,
-    oauth2::{Client, Mode, OAuth2, ResolvedConfig, TokenEndpoint, TokenRecord, keys_for},
+    oauth2::{
+        ClientRegistration, Mode, OAuth2, ResolvedConfig, TokenEndpoint, TokenRecord,
+        keys_with_record,
+    },
     settings,
 };
 use anyhow::Context;
@@ -32,7 +35,7 @@ impl Credential {
         })
     }
 
-    pub(super) fn client(&self) -> anyhow::Result<&Client> {
+    pub(super) fn client(&self) -> anyhow::Result<&ClientRegistration> {
         self.resolved.client.as_ref().context(
             "the configuration names a secret of the platform (secretId), which refreshes the tokens itself; remove it \
              from the configuration to store tokens there",
@@ -55,7 +58,7 @@ impl Credential {
         config: &Map<String, Value>,
         record: &TokenRecord,
     ) -> Map<String, Value> {
-        keys_for(
+        keys_with_record(
             &Value::Object(config.clone()),
             &self.fields,
             &self.resolved.field,

@@ -13,7 +13,7 @@ mod file;
 use crate::{
     clients::retry::RetryPolicy,
     component::Component,
-    oauth2::{Client, ErrorClass, ExchangeError, TokenEndpoint, TokenRecord},
+    oauth2::{ClientRegistration, ErrorClass, ExchangeError, TokenEndpoint, TokenRecord},
 };
 use anyhow::{Context, anyhow, bail};
 use authorization::{Authorization, AuthorizationResponse};
@@ -129,7 +129,12 @@ pub(crate) async fn login(component: &Component, args: &LoginArgs) -> anyhow::Re
     Ok(())
 }
 
-fn ask_user(args: &LoginArgs, client: &Client, authorization: &Authorization, auth_url: &Url) {
+fn ask_user(
+    args: &LoginArgs,
+    client: &ClientRegistration,
+    authorization: &Authorization,
+    auth_url: &Url,
+) {
     let url = authorization.authorization_url(client, auth_url);
     println!("Connect the account here:\n\n  {url}\n");
     if !args.no_browser && !open_browser(url.as_str()) {

@@ -1,6 +1,6 @@
 use super::super::{
-    answer::{self, TokenResponse, TokenResponseError},
     profile::Profile,
+    token_response::{self, TokenResponse, TokenResponseError},
 };
 use proptest::proptest;
 use secrecy::ExposeSecret;
@@ -9,6 +9,10 @@ use std::time::Duration;
 
 fn read(body: &str) -> Result<TokenResponse, TokenResponseError> {
     TokenResponse::read(body.as_bytes(), &Profile::generic())
+}
+
+fn access_token(response: &TokenResponse) -> &str {
+    response.members["access_token"].as_str().unwrap()
 }
 
 fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
@@ -151,7 +155,7 @@ fn a_form_response_is_read() {
         "\u{feff}access_token=at/1&expires_in=60&refresh_token=a%20b&scope=x+y\r\n",
     ] {
         let answer = read(body).unwrap();
-        assert_eq!(answer.access_token.expose_secret(), "at/1");
+        assert_eq!(access_token(&answer), "at/1");
         assert_eq!(answer.refresh_token.unwrap().expose_secret(), "a b");
         assert_eq!(
             (answer.lifetime, answer.scope.as_deref()),
@@ -174,13 +178,13 @@ fn any_token_type_is_accepted_and_unknown_ones_named() {
         (json!("BearerToken"), Some("\"BearerToken\"")),
         (json!("mac"), Some("\"mac\"")),
         (json!("DPoP"), Some("\"DPoP\"")),
-        (json!("at-1 or so"), Some("something that is no name")),
-        (json!(["Bearer"]), Some("something that is no name")),
-        (json!(7), Some("something that is no name")),
+        (json!("at-1 or so"), Some("a token type that is not a word")),
+        (json!(["Bearer"]), Some("a token type that is not a word")),
+        (json!(7), Some("a token type that is not a word")),
     ] {
         let answer =
             read(&json!({"access_token": "at-1", "token_type": token_type}).to_string()).unwrap();
-        assert_eq!(answer.access_token.expose_secret(), "at-1");
+        assert_eq!(access_token(&answer), "at-1");
         assert_eq!(
             answer.unknown_type(&Profile::generic()).as_deref(),
             unknown,
@@ -194,7 +198,7 @@ fn any_token_type_is_accepted_and_unknown_ones_named() {
         None
     );
     let bot = br#"{"ok":true,"access_token":"at-1","token_type":"bot"}"#;
-    let slack = Profile::named("slack").unwrap();
+    let slack = Profile::built_in("slack").unwrap();
     assert_eq!(
         TokenResponse::read(bot, &slack)
             .unwrap()
@@ -218,7 +222,7 @@ fn a_response_with_an_access_token_is_a_success() {
             .extend(beside.as_object().unwrap().clone());
         let answer = read(&body.to_string()).unwrap();
         let tokens = (
-            answer.access_token.expose_secret(),
+            access_token(&answer),
             answer.refresh_token.as_ref().unwrap().expose_secret(),
         );
         assert_eq!(tokens, ("at-2", "rt-2"), "{beside}");
@@ -226,7 +230,7 @@ fn a_response_with_an_access_token_is_a_success() {
 }
 
 #[test]
-fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
+fn broken_json_is_read_up_to_its_mistake() {
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     let utf16: Vec<u8> = "\u{feff}{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}"
         .encode_utf16()
@@ -253,7 +257,7 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
         let answer = TokenResponse::read(&body, &Profile::generic())
             .unwrap_or_else(|error| panic!("{error}: {shown}"));
         let tokens = (
-            answer.access_token.expose_secret(),
+            access_token(&answer),
             answer.refresh_token.as_ref().unwrap().expose_secret(),
         );
         assert_eq!(tokens, ("at-2", "rt-2"), "{shown}");
@@ -263,7 +267,7 @@ fn what_is_not_quite_json_is_read_as_far_as_it_can_be() {
 }
 
 #[test]
-fn of_an_answer_without_an_end_only_whole_tokens_count() {
+fn of_a_truncated_response_only_whole_tokens_count() {
     for (body, tokens) in [
         (
             r#"{"access_token":"at-2","refresh_token":"rt-2","x"#,
@@ -277,10 +281,10 @@ fn of_an_answer_without_an_end_only_whole_tokens_count() {
         ("access_token=at-2&refresh_token=rt-", None),
         ("", None),
     ] {
-        let answer = TokenResponse::read_cut(body.as_bytes(), &Profile::generic());
+        let answer = TokenResponse::read_truncated(body.as_bytes(), &Profile::generic());
         let read = answer.as_ref().map(|answer| {
             (
-                answer.access_token.expose_secret(),
+                access_token(answer),
                 answer
                     .refresh_token
                     .as_ref()
@@ -310,7 +314,7 @@ fn an_empty_refresh_token_counts_as_absent() {
 }
 
 #[test]
-fn scopes_in_a_list_become_a_text() {
+fn a_list_of_scopes_becomes_a_text() {
     let answer = read(r#"{"access_token":"a","scope":["x","y"]}"#).unwrap();
     assert_eq!(
         (answer.scope.as_deref(), &answer.members["scope"]),
@@ -328,20 +332,20 @@ fn an_error_code_is_never_a_sentence_or_a_secret() {
         "",
     ] {
         assert_eq!(
-            answer::code(&super::members(json!({"error": error}))),
+            token_response::code(&super::members(json!({"error": error}))),
             None,
             "{error}"
         );
     }
     assert_eq!(
-        answer::code(&super::members(
+        token_response::code(&super::members(
             json!({"object": "error", "code": "invalid_grant", "status": 400})
         ))
         .as_deref(),
         Some("invalid_grant")
     );
     assert_eq!(
-        answer::code(&super::members(json!({"status": "BAD_REFRESH_TOKEN"}))).as_deref(),
+        token_response::code(&super::members(json!({"status": "BAD_REFRESH_TOKEN"}))).as_deref(),
         Some("BAD_REFRESH_TOKEN")
     );
 }
@@ -354,12 +358,12 @@ fn only_the_error_number_of_a_microsoft_description_is_shown() {
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),
     ] {
         assert_eq!(
-            answer::diagnostic(&super::members(body)).as_deref(),
+            token_response::diagnostic(&super::members(body)).as_deref(),
             Some("basic_action, AADSTS50076")
         );
     }
     assert_eq!(
-        answer::diagnostic(&super::members(json!({"error_description": "AADSTSx"}))),
+        token_response::diagnostic(&super::members(json!({"error_description": "AADSTSx"}))),
         None
     );
 }
@@ -381,7 +385,7 @@ fn no_token_is_in_the_debug_output() {
 
 proptest! {
     #[test]
-    fn whatever_comes_back_can_be_read(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+    fn reading_never_panics(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let _ = TokenResponse::read(&body, &Profile::generic());
     }
 }

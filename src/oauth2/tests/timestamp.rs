@@ -1,9 +1,9 @@
-use super::super::iso_time::{read, write};
+use super::super::timestamp::{read, write};
 use proptest::{prop_assert_eq, proptest};
 use std::time::{Duration, UNIX_EPOCH};
 
 #[test]
-fn times_are_written_as_javascript_writes_them() {
+fn times_are_written_as_in_javascript() {
     for (millis, text) in [
         (0, "1970-01-01T00:00:00.000Z"),
         (951_782_400_000, "2000-02-29T00:00:00.000Z"),
@@ -13,11 +13,15 @@ fn times_are_written_as_javascript_writes_them() {
     ] {
         let time = UNIX_EPOCH + Duration::from_millis(millis);
         assert_eq!((write(time).as_str(), read(text)), (text, Some(time)));
+        let later = time + Duration::from_nanos(999_999);
+        assert_eq!(write(later), text, "parts of a millisecond are cut off");
     }
+    let before_1970 = UNIX_EPOCH - Duration::from_secs(1);
+    assert_eq!(write(before_1970), "1970-01-01T00:00:00.000Z");
 }
 
 #[test]
-fn what_is_no_utc_time_is_not_read() {
+fn only_times_in_utc_are_read() {
     let unreadable = [
         "",
         "Z",
@@ -51,13 +55,13 @@ fn what_is_no_utc_time_is_not_read() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(millis in 0_u64..253_402_300_800_000) {
+    fn a_written_time_is_read_again(millis in 0_u64..253_402_207_200_000) {
         let time = UNIX_EPOCH + Duration::from_millis(millis);
         prop_assert_eq!(read(&write(time)), Some(time));
     }
 
     #[test]
-    fn nothing_that_is_read_panics(text in "[0-9TZ:.+ -]{0,30}") {
+    fn reading_never_panics(text in "[0-9TZ:.+ -]{0,30}") {
         let _ = read(&text);
     }
 }

@@ -1,23 +1,24 @@
-//! Attacks: what could spend a refresh token twice, save an old one over a newer one, or keep replicas from refreshing.
+//! What could spend a refresh token twice, save an old token over a newer one, or keep replicas from refreshing.
 
 use super::{
+    account::Fault,
     broker::Broker,
-    rig::{Fault, Rig, text},
+    rig::{Rig, text},
 };
 use emulator::provider::{Kind, Knobs, Scripted};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Longer than any pause after a failure.
+/// Longer than any delay after a failure.
 const A_WHILE: Duration = Duration::from_secs(31);
 
-/// Whether what is stored can be refreshed.
+/// Whether the stored refresh token works.
 fn is_spendable(rig: &Rig) -> bool {
     rig.provider
         .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
 }
 
-/// Whether a refresh token was used after its end.
+/// Whether a spent refresh token was used.
 fn was_reused(rig: &Rig) -> bool {
     rig.provider
         .log()
@@ -88,7 +89,7 @@ async fn a_reconnected_account_wins_over_an_unsaved_token() {
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     *rig.account.down.lock().unwrap() = false;
-    // A request finds it, before the saving in the background has its next try.
+    // A request finds it before the next attempt of the save in the background.
     rig.provider.expire_access_tokens();
     let connected = Value::Object(rig.provider.issue());
     rig.account.set(json!({ "oauth": connected.clone() }));
@@ -121,7 +122,10 @@ async fn a_lost_lock_is_acquired_again_by_the_next_refresh() {
     let (replica, lock) = broker.watched_replica(&rig);
     *rig.account.down.lock().unwrap() = true;
     rig.drive(replica.get()).await.unwrap();
-    assert!(lock.is_held(), "nobody else may spend what is stored");
+    assert!(
+        lock.is_held(),
+        "no other replica may spend the stored token"
+    );
     broker.cut();
     while lock.is_held() {
         tokio::task::yield_now().await;
@@ -135,7 +139,7 @@ async fn a_lost_lock_is_acquired_again_by_the_next_refresh() {
 async fn a_token_that_does_not_rotate_releases_the_lock() {
     let broker = Broker::emulated().await;
     let rig = Rig::expired(Knobs::default()).await;
-    rig.account.fail([Fault::Nowhere]);
+    rig.account.fail([Fault::NoAccount]);
     let replica = broker.replica(&rig);
     rig.drive(replica.get()).await.unwrap();
     for _ in 0..100 {
@@ -164,11 +168,11 @@ async fn without_a_lock_a_token_spent_elsewhere_is_not_spent_again() {
     other.get().await.unwrap();
     rig.drive(first).await.unwrap();
     assert!(!was_reused(&rig));
-    assert_eq!(one.session.counts().adopted, 1);
+    assert_eq!(one.session.metrics().adopted, 1);
     assert!(is_spendable(&rig));
 }
 
-/// As in a process that stood still for a while, and whose lock ran out without its knowing.
+/// As in a process that stalled, and lost its lock without noticing.
 #[tokio::test]
 async fn a_stalled_process_checks_the_account_again_before_a_refresh() {
     let rig = Rig::expired(Knobs {

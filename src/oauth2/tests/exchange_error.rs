@@ -1,13 +1,13 @@
 use super::super::{
+    exchange_error::classify,
     profile::{
         ErrorClass::{self, Config, Malformed, Reauth, Transient},
         Profile,
     },
-    refusal::classify,
 };
 
 fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorClass {
-    classify(&Profile::named(profile).unwrap(), status, code, text)
+    classify(&Profile::built_in(profile).unwrap(), status, code, text)
 }
 
 /// token-failures: Kinds of refusal.
