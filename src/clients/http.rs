@@ -23,7 +23,7 @@ use std::{
 
 mod retry;
 
-pub(crate) use retry::{RetryPolicy, retry};
+pub(crate) use retry::{RequestPolicy, retry};
 
 /// How much of a refusal's text is kept.
 const REFUSAL_LIMIT: usize = 2048;
@@ -243,7 +243,7 @@ impl HttpError {
 
 /// Sends what `make` makes until there is a 2xx answer, read to its end, or no try is left.
 pub(crate) async fn send_with_retry(
-    policy: &RetryPolicy,
+    policy: &RequestPolicy,
     limit: SizeLimit,
     make: impl Fn() -> RequestBuilder,
 ) -> Result<ResponseBody, HttpError> {
@@ -257,7 +257,7 @@ pub(crate) async fn send_with_retry(
 /// Sends what `make` makes until there is a 2xx answer, or no try is left. The status says all: whatever else the answer
 /// holds, and however much of it, what was sent has been taken.
 pub(crate) async fn deliver_with_retry(
-    policy: &RetryPolicy,
+    policy: &RequestPolicy,
     make: impl Fn() -> RequestBuilder,
 ) -> Result<(), HttpError> {
     retry(policy, || {

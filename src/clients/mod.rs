@@ -6,4 +6,5 @@
 pub(crate) mod http;
 pub(crate) mod object_storage;
 pub(crate) mod platform;
+pub(crate) mod retry;
 pub(crate) mod tls;

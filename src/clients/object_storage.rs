@@ -3,7 +3,10 @@
 //! A message's body is read and sent whole, in `REQUEST_TIMEOUT` for each try; attachments can be streams either way.
 
 use crate::{
-    clients::http::{self, HttpError, RetryPolicy, SizeLimit},
+    clients::{
+        http::{self, HttpError, RequestPolicy, SizeLimit},
+        retry::RetryPolicy,
+    },
     protocol::{Cipher, Encoding, EnvelopeError, Json, MAX_LOGGED_ID, StepIdentity, truncated},
     settings::{self, ObjectStorageSettings},
 };
@@ -34,7 +37,7 @@ const LONGEST_STREAM: Duration = Duration::from_secs(3600);
 pub struct ObjectStorage {
     http: Client,
     streams: Client,
-    policy: RetryPolicy,
+    policy: RequestPolicy,
     cipher: Option<Cipher>,
     /// What is read of one body.
     limit: SizeLimit,
@@ -335,17 +338,14 @@ pub(crate) async fn body(
 }
 
 /// What a variable says counts as it is; what none says is patient.
-fn policy(settings: &ObjectStorageSettings) -> RetryPolicy {
-    let patient = RetryPolicy::patient(settings.timeout);
-    match settings.retries {
-        Some(retries) => RetryPolicy {
-            attempts: Some(retries.saturating_add(1)),
-            delay: Duration::from_millis(100),
-            max_delay: Duration::from_secs(15),
-            ..patient
-        },
-        None => patient,
+fn policy(settings: &ObjectStorageSettings) -> RequestPolicy {
+    let mut policy = RequestPolicy::for_outages(settings.timeout);
+    if let Some(retries) = settings.retries {
+        policy.retry = RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(15))
+            .with_jitter()
+            .with_attempts(retries.saturating_add(1));
     }
+    policy
 }
 
 /// The storage's answer to an upload, as far as we need it.

@@ -4,7 +4,10 @@
 //! again can help (wire-contract: Calls of a sailor, wire-contract: Retries of REST calls). Futures may be dropped at any time; a request that is out may still take effect.
 
 use crate::{
-    clients::http::{self, HttpError, ResponseBody, RetryPolicy, SizeLimit},
+    clients::{
+        http::{self, HttpError, RequestPolicy, ResponseBody, SizeLimit},
+        retry::RetryPolicy,
+    },
     settings::{ApiSettings, ResultTarget},
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -27,9 +30,9 @@ const QUICK_TRIES: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct Platform {
     http: Client,
-    policy: RetryPolicy,
+    policy: RequestPolicy,
     /// For startup data.
-    hook_policy: RetryPolicy,
+    hook_policy: RequestPolicy,
     /// What is read of a step, an account, a secret or startup data; other answers only tell a state.
     limit: SizeLimit,
     access: Arc<Access>,
@@ -155,15 +158,11 @@ impl Platform {
     pub(crate) fn quickly(mut self) -> Self {
         let attempts = self
             .policy
+            .retry
             .attempts
             .map_or(QUICK_TRIES, |attempts| attempts.min(QUICK_TRIES));
-        let delay = self.policy.delay.min(SHORT_PAUSE);
-        self.policy = RetryPolicy {
-            attempts: Some(attempts),
-            delay,
-            max_delay: delay,
-            ..self.policy
-        };
+        let delay = self.policy.retry.delay.min(SHORT_PAUSE);
+        self.policy.retry = RetryPolicy::constant(delay).with_attempts(attempts);
         self
     }
 
@@ -369,7 +368,7 @@ impl Platform {
 
     async fn call(
         &self,
-        policy: &RetryPolicy,
+        policy: &RequestPolicy,
         method: Method,
         path: &[&str],
         limit: SizeLimit,
@@ -381,7 +380,7 @@ impl Platform {
     /// Sends something of whose answer only the status counts.
     async fn deliver(
         &self,
-        policy: &RetryPolicy,
+        policy: &RequestPolicy,
         method: Method,
         path: &[&str],
         body: Option<&Value>,
@@ -426,17 +425,15 @@ pub(crate) async fn post_result(
 
 /// What a variable says counts as it is, with `pause` between tries that only their number is said of; what none says is
 /// patient.
-fn policy(attempts: Option<u32>, delay: Option<Duration>, pause: Duration) -> RetryPolicy {
-    let patient = RetryPolicy::patient(TRY_TIMEOUT);
-    match delay.or(attempts.map(|_| pause)) {
-        Some(delay) => RetryPolicy {
+fn policy(attempts: Option<u32>, delay: Option<Duration>, pause: Duration) -> RequestPolicy {
+    let mut policy = RequestPolicy::for_outages(TRY_TIMEOUT);
+    if let Some(delay) = delay.or(attempts.map(|_| pause)) {
+        policy.retry = RetryPolicy {
             attempts,
-            delay,
-            max_delay: delay,
-            ..patient
-        },
-        None => patient,
+            ..RetryPolicy::constant(delay)
+        };
     }
+    policy
 }
 
 fn joined(path: &[&str]) -> String {

@@ -343,7 +343,5 @@ fn few_tries(job: Job, policy: &RetryPolicy) -> Returned {
 /// The pause after so many returns. It is none of the settings' business: what is decided after the last one is not to
 /// depend on how fast other tries are made.
 fn pause(returns: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(1 << (returns.saturating_sub(1)).min(16))
-        .min(LONGEST_PAUSE)
+    crate::clients::retry::RetryPolicy::doubling(FIRST_PAUSE, LONGEST_PAUSE).delay_after(returns)
 }

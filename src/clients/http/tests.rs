@@ -1,6 +1,7 @@
 //! What is tried again, how often, and what is told at the end.
 
 use super::*;
+use crate::clients::retry::RetryPolicy;
 use reqwest::header::HeaderValue;
 use std::sync::{
     Arc,
@@ -11,15 +12,13 @@ use wiremock::{
     matchers::{any, path},
 };
 
-/// Three tries in quick succession.
-fn quick() -> RetryPolicy {
-    let delay = Duration::from_millis(1);
-    RetryPolicy {
-        attempts: Some(3),
-        delay,
-        max_delay: delay,
-        ..RetryPolicy::patient(Duration::from_secs(5))
-    }
+/// Three attempts in quick succession.
+fn quick() -> RequestPolicy {
+    with_retries(RetryPolicy::constant(Duration::from_millis(1)).with_attempts(3))
+}
+
+fn with_retries(retry: RetryPolicy) -> RequestPolicy {
+    RequestPolicy { retry, ..patient() }
 }
 
 /// Answers with these, one after the other, then with 200 `done`.
@@ -39,7 +38,7 @@ async fn server(answers: Vec<ResponseTemplate>) -> MockServer {
     server
 }
 
-async fn get(policy: &RetryPolicy, address: &str) -> Result<String, HttpError> {
+async fn get(policy: &RequestPolicy, address: &str) -> Result<String, HttpError> {
     let client = client().unwrap();
     let answer = send_with_retry(policy, SizeLimit::STATUS, || client.get(address)).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
@@ -100,7 +99,7 @@ async fn a_body_that_never_ends_times_out_and_is_retried() {
         first
     });
     let result = get(
-        &RetryPolicy {
+        &RequestPolicy {
             timeout: Duration::from_millis(200),
             ..quick()
         },
@@ -115,10 +114,7 @@ async fn a_body_that_never_ends_times_out_and_is_retried() {
 async fn retry_after_counts_instead_of_the_policys_pause() {
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
     let server = server(vec![busy]).await;
-    let an_hour = RetryPolicy {
-        delay: Duration::from_secs(3600),
-        ..quick()
-    };
+    let an_hour = with_retries(RetryPolicy::constant(Duration::from_secs(3600)).with_attempts(3));
     let result = tokio::time::timeout(Duration::from_secs(20), get(&an_hour, &server.uri())).await;
     assert_eq!(
         result.expect("waited for the policy's pause").unwrap(),
@@ -144,35 +140,9 @@ fn retry_after_is_seconds_or_a_date_and_at_most_a_minute() {
     assert_eq!(read("-1"), None);
 }
 
-#[test]
-fn pauses_are_alike_or_double_with_jitter() {
-    let policy = |attempts, max_delay| RetryPolicy {
-        attempts,
-        delay: Duration::from_millis(100),
-        max_delay: Duration::from_millis(max_delay),
-        ..quick()
-    };
-    let pauses = |policy: RetryPolicy| -> Vec<_> {
-        policy
-            .pauses()
-            .take(8)
-            .map(|pause| pause.as_millis())
-            .collect()
-    };
-    assert_eq!(pauses(policy(Some(4), 100)), [100, 100, 100]);
-    assert_eq!(pauses(policy(Some(1), 100)), Vec::<u128>::new());
-    assert_eq!(pauses(policy(Some(0), 100)), Vec::<u128>::new());
-    assert_eq!(pauses(policy(None, 100)), [100; 8]);
-    let growing = pauses(policy(Some(6), 400));
-    for (pause, least) in growing.iter().zip([100, 200, 400, 400, 400]) {
-        assert!((least..=2 * least).contains(pause), "{growing:?}");
-    }
-    assert_eq!(growing.len(), 5);
-}
-
 /// Not there for this long.
 async fn away_for(
-    policy: &RetryPolicy,
+    policy: &RequestPolicy,
     outage: Duration,
     retry_after: Option<Duration>,
 ) -> (bool, Duration, usize) {
@@ -197,8 +167,8 @@ async fn away_for(
     (done, begin.elapsed(), tries)
 }
 
-fn patient() -> RetryPolicy {
-    RetryPolicy::patient(Duration::from_secs(5))
+fn patient() -> RequestPolicy {
+    RequestPolicy::for_outages(Duration::from_secs(5))
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,23 +189,14 @@ async fn tries_end_after_half_a_minute_unless_they_are_counted() {
     let forever = Duration::from_secs(3600);
     for policy in [
         patient(),
-        RetryPolicy {
-            delay: Duration::from_secs(7),
-            max_delay: Duration::from_secs(7),
-            ..patient()
-        },
+        with_retries(RetryPolicy::constant(Duration::from_secs(7))),
     ] {
         let (done, took, tries) = away_for(&policy, forever, None).await;
         assert_eq!((done, took), (false, Duration::from_secs(30)));
         assert!(tries > 4, "{tries}");
     }
     let delay = Duration::from_secs(20);
-    let counted = RetryPolicy {
-        attempts: Some(4),
-        delay,
-        max_delay: delay,
-        ..patient()
-    };
+    let counted = with_retries(RetryPolicy::constant(delay).with_attempts(4));
     assert_eq!(
         away_for(&counted, forever, None).await,
         (false, 3 * delay, 4)
@@ -272,11 +233,7 @@ async fn once_the_process_is_to_stop_few_tries_are_left() {
 
     // While a pause lasts: it is over, and what is there again by then is not missed.
     for (outage, there) in [(3600, false), (5, true)] {
-        let policy = RetryPolicy {
-            delay: Duration::from_secs(6),
-            max_delay: Duration::from_secs(6),
-            ..patient()
-        };
+        let policy = with_retries(RetryPolicy::constant(Duration::from_secs(6)));
         let stop = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             policy.stopping.cancel();
@@ -483,11 +440,7 @@ async fn what_is_logged_of_a_refusal_is_its_status_and_address_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_asks_for_no_pause_is_not_asked_in_a_hot_loop() {
     let fast = Duration::from_millis(1);
-    let hurried = RetryPolicy {
-        delay: fast,
-        max_delay: fast,
-        ..patient()
-    };
+    let hurried = with_retries(RetryPolicy::constant(fast));
     let forever = Duration::from_secs(3600);
     for asked in [Some(Duration::ZERO), Some(fast), None] {
         let (done, took, tries) = away_for(&patient(), forever, asked).await;
@@ -501,10 +454,7 @@ async fn a_server_that_asks_for_no_pause_is_not_asked_in_a_hot_loop() {
         );
     }
     // Counted tries are as they are set.
-    let counted = RetryPolicy {
-        attempts: Some(5),
-        ..hurried
-    };
+    let counted = with_retries(RetryPolicy::constant(fast).with_attempts(5));
     assert_eq!(
         away_for(&counted, forever, Some(Duration::ZERO)).await,
         (false, Duration::ZERO, 5)

@@ -468,8 +468,8 @@ fn without_a_variable_tries_go_on_for_half_a_minute() {
         timeout: Duration::from_secs(5),
         size_limit: None,
     };
-    assert_eq!(policy(&settings(Some(4))).attempts, Some(5));
-    assert_eq!(policy(&settings(None)).attempts, None);
+    assert_eq!(policy(&settings(Some(4))).retry.attempts, Some(5));
+    assert_eq!(policy(&settings(None)).retry.attempts, None);
 }
 
 #[tokio::test]

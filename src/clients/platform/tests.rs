@@ -442,7 +442,11 @@ fn attempts_follow_the_variable_or_last_30_seconds() {
     ] {
         let policy = policy(attempts, delay, ms(300));
         assert_eq!(
-            (policy.attempts, policy.delay, policy.max_delay),
+            (
+                policy.retry.attempts,
+                policy.retry.delay,
+                policy.retry.max_delay
+            ),
             expected,
             "{attempts:?} {delay:?}"
         );
@@ -495,7 +499,7 @@ fn without_a_delay_variable_attempts_are_a_second_apart() {
         ),
     ] {
         let platform = platform(attempts, delay);
-        let of = |policy: &RetryPolicy| (policy.attempts, policy.delay);
+        let of = |policy: &RequestPolicy| (policy.retry.attempts, policy.retry.delay);
         assert_eq!(
             (of(&platform.policy), of(&platform.hook_policy)),
             (own, hooks),
@@ -503,7 +507,7 @@ fn without_a_delay_variable_attempts_are_a_second_apart() {
         );
         let policy = platform.quickly().policy;
         assert_eq!(
-            (of(&policy), policy.max_delay),
+            (of(&policy), policy.retry.max_delay),
             (quick, quick.1),
             "{attempts:?} {delay:?}"
         );
@@ -517,7 +521,7 @@ async fn quick_calls_of_a_patient_platform_end_with_the_third_try() {
         .respond_with(ResponseTemplate::new(503))
         .mount(&server)
         .await;
-    let policy = RetryPolicy::patient(TRY_TIMEOUT);
+    let policy = RequestPolicy::for_outages(TRY_TIMEOUT);
     let quick = Platform { policy, ..platform }.quickly();
     quick.step().await.unwrap_err();
     quick.update_account("acc", &json!({})).await.unwrap_err();
