@@ -2,7 +2,7 @@
 //! lock between replicas, for those of them that have several.
 
 use crate::{
-    broker::amqp::LoneLocks,
+    broker::amqp::StandaloneBrokerLock,
     clients::http,
     component::{
         Component, Verified,
@@ -361,7 +361,9 @@ impl<'a> Harness<'a> {
 /// # Errors
 /// When `uri` is no AMQP URI, or the system has no thread left.
 pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
-    Ok(Arc::new(LoneLocks::new(&SecretString::from(uri))?))
+    Ok(Arc::new(StandaloneBrokerLock::new(&SecretString::from(
+        uri,
+    ))?))
 }
 
 fn session(

@@ -107,11 +107,11 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
                 (&json!("1"), &json!("2"))
             );
         }
-        // Such a message can also be handed on: as it came, but what was cut stays cut.
-        let receipt = amqp
+        // Such a message can also be rebounded: as it arrived, but what was cut stays cut.
+        let confirm = amqp
             .rebound(&delivery.handle, delivery.body.clone(), "later")
             .unwrap();
-        soon("the confirm", receipt).await.unwrap();
+        soon("the confirm", confirm).await.unwrap();
         let rebound = world.take().await;
         assert_eq!(rebound.data, body);
         assert_eq!(
@@ -131,9 +131,9 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
             SettleOutcome::Sent
         );
     }
-    // One to read and one to write, as from the start.
+    // One to consume and one to publish, as from the start.
     assert_eq!(
-        (relay.connections(), amqp.counters.reconnects.load(Relaxed)),
+        (relay.connections(), amqp.metrics.reconnects.load(Relaxed)),
         (2, 0)
     );
     amqp.close().await;
