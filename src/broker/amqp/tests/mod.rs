@@ -124,6 +124,7 @@ impl World {
         Self::with_out_arguments(FieldTable::default()).await
     }
 
+    /// `arguments` are those of the queue that is published to.
     async fn with_out_arguments(arguments: FieldTable) -> Self {
         let (uri, broker) = broker().await;
         let relay = Relay::start(format!("{}:{}", uri.authority.host, uri.authority.port)).await;
@@ -132,56 +133,51 @@ impl World {
             .expect("the broker to respond");
         let channel = connection.create_channel().await.unwrap();
         let name = uuid::Uuid::new_v4().to_string();
-        let (queue, out, exchange) = (
-            format!("in-{name}"),
-            format!("out-{name}"),
-            format!("x-{name}"),
-        );
-        let exclusive = QueueDeclareOptions {
-            exclusive: true,
-            ..Default::default()
-        };
-        let shared = QueueDeclareOptions::default();
-        let mut expires = FieldTable::default();
-        if broker.is_none() {
-            // Leaves nothing behind on a broker that outlives the test.
-            expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
-        }
-        channel
-            .queue_declare(queue.as_str().into(), shared, expires)
-            .await
-            .unwrap();
-        channel
-            .queue_declare(out.as_str().into(), exclusive, arguments)
-            .await
-            .unwrap();
-        let auto_delete = ExchangeDeclareOptions {
-            auto_delete: true,
-            ..Default::default()
-        };
-        channel
-            .exchange_declare(
-                exchange.as_str().into(),
-                ExchangeKind::Direct,
-                auto_delete,
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
-        let settings = settings(&uri, relay.port, &queue, &exchange);
-        let info = &uri.authority.userinfo;
+        let (queue, exchange) = (format!("in-{name}"), format!("x-{name}"));
         let world = Self {
-            user: info.username.clone(),
+            user: uri.authority.userinfo.username.clone(),
             channel,
+            settings: settings(&uri, relay.port, &queue, &exchange),
             relay,
-            settings,
-            out,
+            out: format!("out-{name}"),
             _broker: broker,
         };
+        world.declare_all(arguments).await;
         for key in ["data", "rebound"] {
             world.bind(key).await;
         }
         world
+    }
+
+    async fn declare_all(&self, out_arguments: FieldTable) {
+        let mut expires = FieldTable::default();
+        if self._broker.is_none() {
+            // Leaves nothing behind on a broker that outlives the test.
+            expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        }
+        let shared = QueueDeclareOptions::default();
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            ..Default::default()
+        };
+        for (queue, options, arguments) in [
+            (&self.settings.queue, shared, expires),
+            (&self.out, exclusive, out_arguments),
+        ] {
+            let queue = queue.as_str().into();
+            let declared = self.channel.queue_declare(queue, options, arguments);
+            declared.await.unwrap();
+        }
+        let exchange = self.settings.exchange.as_str().into();
+        let (kind, arguments) = (ExchangeKind::Direct, FieldTable::default());
+        let auto_delete = ExchangeDeclareOptions {
+            auto_delete: true,
+            ..Default::default()
+        };
+        self.channel
+            .exchange_declare(exchange, kind, auto_delete, arguments)
+            .await
+            .unwrap();
     }
 
     /// Binds the queue that is published to.
