@@ -113,7 +113,7 @@ impl PublishTask {
         );
         self.metrics.reconnects.fetch_add(1, Relaxed);
         let reopened = PublishChannel::open(lost.connection).await;
-        reopened.inspect_err(|error| warn_lost(error)).ok()
+        reopened.inspect_err(warn_lost).ok()
     }
 
     /// Connects again, without a limit on attempts. Returns `None` if the transport is closed.

@@ -40,7 +40,6 @@ pub(super) enum ReturnAction {
 }
 
 /// The messages that wait to know about a key that turns out to be unbound.
-#[derive(Default)]
 pub(super) struct UnroutableBatch {
     /// The broker has returned them.
     pub(super) returned: Vec<PendingPublish>,
