@@ -1,5 +1,10 @@
 //! What a module may touch while it works: its configuration, the events it can emit, and the runtime's clients.
 
+mod emit;
+mod hook;
+
+pub use hook::HookContext;
+
 use crate::{
     clients::{object_storage::ObjectStorage, platform::Platform},
     component::message::{HttpReply, Message},
@@ -7,10 +12,10 @@ use crate::{
     protocol::{ErrorReport, Json, Object, read_value},
 };
 use anyhow::Context as _;
-use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt, stream, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::{future::Future, marker::PhantomData, ops::Deref, pin::Pin, sync::Arc};
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -80,12 +85,25 @@ impl Emitter {
         async move { self.emit(Event::Data(message?)).await }
     }
 
-    /// Emits a message for each item, in their order, with several unconfirmed at once: as fast as the rate limit
-    /// allows.
+    /// Emits a message for each item of an iterator, in order, with up to 32 unconfirmed at once.
     ///
     /// # Errors
-    /// The first failure, as for [`data`](Self::data); items after it are not emitted.
-    pub async fn data_all<T, S>(&self, bodies: S) -> anyhow::Result<()>
+    /// Returns the first error, as [`data`](Self::data) does. Items after it are not emitted.
+    pub fn data_all<'a, I>(
+        &'a self,
+        bodies: I,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, I>
+    where
+        I: IntoIterator<Item: Serialize + Send, IntoIter: Send>,
+    {
+        self.data_stream(stream::iter(bodies))
+    }
+
+    /// Emits a message for each item of a stream, in order, with up to 32 unconfirmed at once.
+    ///
+    /// # Errors
+    /// Returns the first error, as [`data`](Self::data) does. Items after it are not emitted.
+    pub async fn data_stream<T, S>(&self, bodies: S) -> anyhow::Result<()>
     where
         T: Serialize + Send,
         S: Stream<Item = T> + Send,
@@ -234,7 +252,16 @@ pub(crate) struct ContextParts {
 
 /// Everything one run of a module may touch: `C` is the step's configuration, `O` the body of what it emits.
 ///
-/// Dereferences to its [`Emitter`], so `cx.error(..)` and `cx.snapshot(..)` read as one word.
+/// ```
+/// use sailor::prelude::*;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Config { unit: String }
+///
+/// async fn label(message: Message<f64>, cx: Context<Config, String>) -> anyhow::Result<()> {
+///     cx.data(&format!("{} {}", message.body, cx.config.unit)).await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Context<C = Value, O: ?Sized = Value> {
     /// The step's fields and credentials, as they were when this message began.
@@ -264,25 +291,7 @@ impl<C: DeserializeOwned, O: ?Sized> Context<C, O> {
     }
 }
 
-impl<C, O: Serialize + ?Sized> Context<C, O> {
-    /// Emits a message; its body is what the module's `out` metadata promises.
-    ///
-    /// # Errors
-    /// As for [`Emitter::data`].
-    pub fn data<'a>(
-        &'a self,
-        body: &O,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, C, O> {
-        self.emitter.data(body)
-    }
-}
-
 impl<C, O: ?Sized> Context<C, O> {
-    /// An emitter for other tasks.
-    pub fn emitter(&self) -> Emitter {
-        self.emitter.clone()
-    }
-
     /// The step's snapshot when this message began; none when there is none yet.
     ///
     /// # Errors
@@ -331,13 +340,6 @@ impl<C, O: ?Sized> Context<C, O> {
     }
 }
 
-impl<C, O: ?Sized> Deref for Context<C, O> {
-    type Target = Emitter;
-    fn deref(&self) -> &Emitter {
-        &self.emitter
-    }
-}
-
 /// Saves credentials outside of a message: what a [`ServiceContext`] does with `update_keys`.
 pub(crate) trait KeySaver: Send + Sync + 'static {
     fn update_keys(
@@ -357,8 +359,19 @@ pub(crate) struct ServiceContextParts {
     pub(crate) keys: Arc<dyn KeySaver>,
 }
 
-/// What hooks, select models, dynamic metadata and verifyCredentials may touch: there is no message, so nothing but
+/// What select models, dynamic metadata and verifyCredentials may touch: there is no message and no flow, so nothing but
 /// credentials can be emitted.
+///
+/// ```
+/// # use sailor::prelude::*;
+/// # use serde_json::{Value, json};
+/// async fn sheets(cx: ServiceContext<Value>) -> anyhow::Result<Value> {
+///     let sheets: Value = cx.oauth().get("/sheets").send_json().await?;
+///     Ok(json!({ "first": sheets[0]["title"] }))
+/// }
+/// # let component = Component::new(r#"{"actions": {}}"#)?.select_model("getSheets", sheets);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub struct ServiceContext<C = Value> {
     /// The step's fields and credentials.
     pub config: C,
@@ -386,11 +399,6 @@ impl<C> ServiceContext<C> {
         &self.run.function
     }
 
-    /// The flow's variables; empty outside of a flow.
-    pub fn variables(&self) -> &Map<String, Value> {
-        &self.run.variables
-    }
-
     /// Sends requests to the API that the OAuth2 credential is for, as in a step: tokens that are refreshed here are
     /// saved before the call's result is posted.
     pub fn oauth(&self) -> &AuthorizedClient {
@@ -408,15 +416,6 @@ impl<C> ServiceContext<C> {
     /// When it is not configured.
     pub fn platform(&self) -> anyhow::Result<&Platform> {
         self.run.clients.platform()
-    }
-
-    /// Where requests from outside reach the flow as messages of its first step: what a startup hook subscribes with.
-    ///
-    /// # Errors
-    /// When the platform has not set it, as outside of a flow.
-    pub fn webhook_uri(&self) -> anyhow::Result<&str> {
-        let uri = self.run.clients.webhook_uri.as_deref();
-        uri.context("the flow has no address for requests from outside: ELASTICIO_FLOW_WEBHOOK_URI is not set")
     }
 
     /// Saves new credentials with the account; resolves when the platform has taken them.
