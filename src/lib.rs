@@ -20,7 +20,7 @@
 //!
 //! fn component() -> anyhow::Result<Component> {
 //!     let component_json = r#"{"title": "Prices", "actions": {"price": {"main": "./lib/price.rs"}}}"#;
-//!     Ok(Component::new(component_json)?.action("price", price).check()?)
+//!     Component::new(component_json)?.action("price", price).check()
 //! }
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
 //! # let component = component()?;
@@ -54,20 +54,22 @@ pub use cli::main;
 pub use clients::{object_storage::ObjectStorage, platform::Platform};
 pub use component::{
     Component, Mismatch, Verified,
-    context::{Context, Emitter, ServiceContext},
+    context::{Context, Emitter, HookContext, ServiceContext},
     error::{Rebound, ReboundExt},
     fields,
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };
 pub use engine::{Shutdown, run};
+pub use schemars;
 pub use settings::descriptor;
 
 /// What most modules use.
 pub mod prelude {
     pub use crate::{
-        Action, Attachment, Component, Context, Emitter, HttpReply, Message, NoBody, Rebound,
-        ReboundExt, ServiceContext, Trigger, Verified,
+        Action, Attachment, Component, Context, Emitter, HookContext, HttpReply, Message, NoBody,
+        Rebound, ReboundExt, ServiceContext, Trigger, Verified,
     };
-    pub use schemars::JsonSchema;
+    // `derive(JsonSchema)` expands to paths that begin with `schemars`.
+    pub use schemars::{self, JsonSchema};
 }

@@ -8,7 +8,7 @@ use login::{Login, Place};
 use crate::{
     broker::amqp,
     clients::platform::PlatformError,
-    component::Component,
+    component::{Component, SchemaPair},
     engine::{self, Shutdown, service},
     settings::{self, LogSettings, Mode, ServiceSettings, ServiceStart, Settings},
 };
@@ -79,7 +79,7 @@ All commands:                                  component --help
 /// use std::process::ExitCode;
 ///
 /// fn component() -> anyhow::Result<Component> {
-///     Ok(Component::new(r#"{"title": "…"}"#)?.check()?)
+///     Component::new(r#"{"title": "…"}"#)?.check()
 /// }
 ///
 /// fn main() -> ExitCode {
@@ -308,9 +308,15 @@ fn check(component: &Component) -> anyhow::Result<()> {
 }
 
 fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
-    for (function, side, place, schema) in component.schemas() {
-        let text = serde_json::to_string_pretty(&schema)? + "\n";
-        match place {
+    for SchemaPair {
+        function,
+        side,
+        declared,
+        derived,
+    } in component.schemas()
+    {
+        let text = serde_json::to_string_pretty(&derived)? + "\n";
+        match declared {
             Value::String(path) if write => {
                 let path = Path::new(path);
                 let folder = path

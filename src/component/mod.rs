@@ -3,6 +3,7 @@
 //! Everything here is the same in a container and in a test. It knows no broker and no engine: both reach a module
 //! through the traits [`context::EventSink`] and [`module::Module`].
 
+mod check;
 pub(crate) mod context;
 pub(crate) mod error;
 pub mod fields;
@@ -11,4 +12,6 @@ pub(crate) mod module;
 mod registry;
 mod schema;
 
-pub use registry::{Component, Mismatch, Verified};
+pub use check::Mismatch;
+pub(crate) use check::SchemaPair;
+pub use registry::{Component, Verified};
