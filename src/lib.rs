@@ -1,7 +1,7 @@
 //! A sailor for elastic.io-style integration platforms: the process inside a component's container.
 //!
 //! It reads encrypted messages from the platform's broker, hands each to the component's action or trigger, and
-//! publishes what that emits. A component is a descriptor, and a module per function:
+//! publishes what that emits. A component is a component.json, and a module for each function in it:
 //!
 //! ```
 //! use sailor::prelude::*;
@@ -29,8 +29,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Its `main` function is [`main`]; [`testing::Harness`] runs it in memory. The wire format stands in [`protocol`],
-//! for anyone who wants to speak to the platform.
+//! The component's `main` function calls [`main`]. [`testing::Harness`] runs a module in memory, for tests. [`protocol`] is
+//! the wire format, for programs that talk to the platform themselves.
+//!
+//! The [`prelude`] has the derive of `JsonSchema` and what it needs: a component does not depend on the crate `schemars`.
+//! Without the prelude, name the crate at the type: `#[schemars(crate = "sailor::schemars")]`.
 
 // From the bottom up: a folder uses only what stands above it here.
 pub mod protocol;

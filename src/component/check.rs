@@ -131,6 +131,23 @@ impl Component {
 
     /// Returns where the schemas in component.json differ from the types, one sentence each. Paths in component.json are
     /// relative to `root`. Functions with dynamic metadata or without metadata in component.json are skipped.
+    ///
+    /// In the tests of a component:
+    ///
+    /// ```
+    /// # use sailor::prelude::*;
+    /// # fn component() -> anyhow::Result<Component> {
+    /// #     async fn size(message: Message<String>, cx: Context<serde_json::Value, usize>) -> anyhow::Result<()> {
+    /// #         cx.data(&message.body.len()).await
+    /// #     }
+    /// #     Component::new(r#"{"actions": {"size": {"main": "./size.rs", "metadata": {"in": {"type": "number"}}}}}"#)?
+    /// #         .action("size", size)
+    /// #         .check()
+    /// # }
+    /// let differences = component()?.schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
+    /// assert_eq!(differences, ["the in metadata of \"size\" in component.json differs from its type"]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn schema_differences(&self, root: &Path) -> Vec<String> {
         self.schemas()

@@ -99,6 +99,15 @@ impl<B> Message<B> {
     }
 
     /// Adds an attachment.
+    ///
+    /// ```
+    /// use sailor::{Attachment, Message};
+    ///
+    /// let attachment = Attachment { url: "https://files.example.com/7".to_owned(), ..Attachment::default() };
+    /// let message = Message::new("a letter").with_attachment("letter.pdf", attachment);
+    /// assert!(message.attachments.get("letter.pdf")?.is_some());
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn with_attachment(mut self, name: impl Into<String>, attachment: Attachment) -> Self {
         self.attachments.insert(name, attachment);
@@ -154,6 +163,16 @@ impl<B> Message<B> {
 
     /// Returns the members of the incoming message unchanged, with those that this type has no field for. Bodies of earlier
     /// steps in object storage are references there; [`passthrough`](Self::passthrough) fetches them.
+    ///
+    /// ```
+    /// use sailor::Message;
+    /// use serde_json::json;
+    ///
+    /// let message = Message::try_from(json!({ "body": {}, "rawData": "PHhtbC8+" }))?;
+    /// let raw_data: String = message.raw().get("rawData").unwrap().parse()?;
+    /// assert_eq!(raw_data, "PHhtbC8+");
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn raw(&self) -> &Object {
         &self.raw
     }

@@ -105,6 +105,17 @@ impl Component {
     ///
     /// # Errors
     /// Returns an error if the text is not JSON, or if a member has the wrong type. The error names the member.
+    ///
+    /// ```
+    /// use sailor::Component;
+    ///
+    /// let component = Component::new(r#"{"title": "Mail", "actions": {"send": {"main": "./send.rs"}}}"#)?;
+    /// assert_eq!(component.descriptor().title, "Mail");
+    ///
+    /// let error = Component::new(r#"{"actions": {"send": {"main": 7}}}"#).unwrap_err();
+    /// assert!(error.to_string().contains("actions.send.main"));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn new(component_json: &str) -> anyhow::Result<Self> {
         let json = &mut serde_json::Deserializer::from_str(component_json);
         let descriptor = serde_path_to_error::deserialize(json)
@@ -195,6 +206,19 @@ impl Component {
 
     /// Registers the check of credentials. An error means that they are not verified, and is the reason. A transient error
     /// of the OAuth2 client or a [`Rebound`](crate::Rebound) is no result: it is posted as the error of the call.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
+    ///     let me: Value = cx.oauth().get("/me").send_json().await?;
+    ///     Ok(if me["active"] == true { Verified::Yes } else { Verified::No("the user is inactive".to_owned()) })
+    /// }
+    /// # let json = r#"{"actions": {}}"#;
+    /// let component = Component::new(json)?.verify_credentials(verify);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn verify_credentials<C, F, Fut>(mut self, verify: F) -> Self
     where
@@ -208,6 +232,15 @@ impl Component {
     }
 
     /// Configures the OAuth2 credential beyond what component.json can say, such as the API's base URL.
+    ///
+    /// ```
+    /// use sailor::{Component, oauth2::OAuth2};
+    ///
+    /// # let json = r#"{"actions": {}}"#;
+    /// let component = Component::new(json)?
+    ///     .oauth2(OAuth2::new().profile("salesforce").base_url("{{baseUrl|API_BASE_URL}}"));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn oauth2(mut self, oauth2: OAuth2) -> Self {
         self.oauth2 = Some(oauth2);

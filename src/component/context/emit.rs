@@ -190,6 +190,16 @@ impl<C, O: ?Sized> Context<C, O> {
     /// # Errors
     /// Returns an error if the message cannot be delivered. Beyond the rebound limit the user gets an error event instead,
     /// and this succeeds.
+    ///
+    /// ```
+    /// # use sailor::prelude::*;
+    /// async fn export(message: Message<String>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+    ///     if message.body.is_empty() {
+    ///         return cx.rebound("the export is not ready").await;
+    ///     }
+    ///     cx.data(&message.body).await
+    /// }
+    /// ```
     pub async fn rebound(&self, reason: impl Into<String>) -> anyhow::Result<()> {
         self.emitter.rebound(reason).await
     }
@@ -219,6 +229,15 @@ impl<C, O: ?Sized> Context<C, O> {
     ///
     /// # Errors
     /// Returns an error if `members` does not serialize to a JSON object, or cannot be delivered.
+    ///
+    /// ```
+    /// # use sailor::prelude::*;
+    /// # use serde_json::{Value, json};
+    /// async fn remember(message: Message<String>, cx: Context<Value, String>) -> anyhow::Result<()> {
+    ///     cx.data(&message.body).await?;
+    ///     cx.update_snapshot(&json!({ "last": message.body })).await
+    /// }
+    /// ```
     pub fn update_snapshot<'a, T: Serialize + ?Sized>(
         &'a self,
         members: &T,
@@ -231,6 +250,16 @@ impl<C, O: ?Sized> Context<C, O> {
     ///
     /// # Errors
     /// Returns an error if the credentials cannot be saved. The user has been told by an error event then.
+    ///
+    /// ```
+    /// # use sailor::prelude::*;
+    /// # use serde_json::{Value, json};
+    /// async fn log_in(_: Message<NoBody>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+    ///     let login = cx.http().post("https://api.example.com/login").json(&cx.config);
+    ///     let session: Value = login.send().await?.error_for_status()?.json().await?;
+    ///     cx.update_keys(&json!({ "session": session["id"] })).await
+    /// }
+    /// ```
     pub fn update_keys<'a, T: Serialize + ?Sized>(
         &'a self,
         keys: &T,

@@ -100,6 +100,18 @@ impl Attachments {
 
     /// Returns all attachments with their names, ordered by name. Values that are not attachments are errors. If the message's
     /// `attachments` is not an object, the only item is an error.
+    ///
+    /// ```
+    /// # let message = serde_json::json!({"attachments": {"b": {"url": "http://files/b"}, "a": {"url": "http://files/a"}}});
+    /// # let message = sailor::Message::try_from(message)?;
+    /// let mut names = Vec::new();
+    /// for attachment in message.attachments.iter() {
+    ///     let (name, _) = attachment?;
+    ///     names.push(name);
+    /// }
+    /// assert_eq!(names, ["a", "b"]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = anyhow::Result<(String, Attachment)>> + use<> {
         let (members, wrong) = match self.members() {
             Ok(members) => (members, None),
