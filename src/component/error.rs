@@ -31,6 +31,16 @@ impl fmt::Display for Rebound {
 impl std::error::Error for Rebound {}
 
 /// Makes rebounds of errors that will pass.
+///
+/// ```
+/// use sailor::prelude::*;
+///
+/// async fn fetch(_: Message<NoBody>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+///     let response = cx.http().get("https://api.example.com/report").send().await;
+///     let response = response.rebound_if(|error| error.downcast_ref::<reqwest::Error>().is_some_and(|e| e.is_timeout()))?;
+///     cx.data(&response.text().await?).await
+/// }
+/// ```
 pub trait ReboundExt<T> {
     /// Rebound instead of failing when `passes` says so of the error.
     ///

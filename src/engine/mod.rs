@@ -48,6 +48,22 @@ const START_UP_REPORT: Duration = Duration::from_secs(10);
 const ABANDON: Duration = Duration::from_secs(1);
 
 /// The two ways to end a running step, in the order in which an operator uses them.
+///
+/// ```
+/// use sailor::Shutdown;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let shutdown = Shutdown::default();
+/// let graceful = shutdown.graceful.clone();
+/// tokio::spawn(async move {
+///     tokio::time::sleep(Duration::from_millis(10)).await;
+///     graceful.cancel();
+/// });
+/// // `sailor::run(settings, &component, shutdown)` now ends after its messages.
+/// shutdown.graceful.cancelled().await;
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     /// No new messages; those being worked on are finished within `SHUTDOWN_TIMEOUT`.

@@ -5,6 +5,20 @@ use reqwest::StatusCode;
 use std::time::Duration;
 
 /// Why a request has no usable answer.
+///
+/// ```
+/// use reqwest::StatusCode;
+/// use sailor::{oauth2::Error, prelude::*};
+/// use serde_json::Value;
+///
+/// async fn find(message: Message<u64>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+///     match cx.oauth().get(format!("/orders/{}", message.body)).send_json::<Value>().await {
+///         Ok(order) => cx.data(&order).await,
+///         Err(Error::Status { status: StatusCode::NOT_FOUND, .. }) => cx.data(&Value::Null).await,
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -5,6 +5,13 @@ use super::reader::Reader;
 use std::{fmt, str::FromStr};
 
 /// When access tokens are refreshed.
+///
+/// ```
+/// use sailor::oauth2::{Mode, OAuth2};
+///
+/// let oauth2 = OAuth2::new().mode(Mode::On401);
+/// assert_eq!("on-401".parse(), Ok(Mode::On401));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OAuthMode {
     /// `every-access`: before every request.

@@ -33,6 +33,22 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 /// Something that a module emitted.
+///
+/// ```
+/// use sailor::{prelude::*, testing::{Event, Harness}};
+/// use serde_json::{Value, json};
+///
+/// async fn count(_: Message<NoBody>, cx: Context<Value, u64>) -> anyhow::Result<()> {
+///     cx.data(&1).await?;
+///     cx.snapshot(&json!({ "last": 1 })).await
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"count": {"main": "./count.rs"}}}"#)?.action("count", count);
+/// let emitted = Harness::new(&component, "count").run(json!({})).await?;
+/// assert_eq!(emitted.events[0], Event::Data(json!({ "headers": {}, "body": 1 })));
+/// assert_eq!(emitted.events[1], Event::Snapshot(json!({ "last": 1 })));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A message, with all its members.
@@ -61,6 +77,21 @@ pub enum Verdict {
 }
 
 /// What a run of a module did.
+///
+/// ```
+/// use sailor::{prelude::*, testing::{Harness, Verdict}};
+/// use serde_json::{Value, json};
+///
+/// async fn fail(_: Message<NoBody>, _: Context) -> anyhow::Result<()> {
+///     anyhow::bail!("no such order")
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"fail": {"main": "./fail.rs"}}}"#)?.action("fail", fail);
+/// let emitted = Harness::new(&component, "fail").run(json!({})).await?;
+/// assert_eq!(emitted.verdict, Verdict::Rejected);
+/// assert_eq!(emitted.error.unwrap().to_string(), "no such order");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Emitted {
     /// What was emitted, in order; an error or rebound that the module returned stands last.
@@ -90,6 +121,8 @@ impl Emitted {
 
 /// Runs one function of a component.
 ///
+/// A message:
+///
 /// ```
 /// use sailor::{prelude::*, testing::{Harness, Verdict}};
 /// use serde_json::{Value, json};
@@ -104,6 +137,40 @@ impl Emitted {
 /// let emitted = Harness::new(&component, "double").run(json!({"n": 21})).await?;
 /// assert_eq!(emitted.data::<Value>(), [json!({"n": 42})]);
 /// assert_eq!(emitted.verdict, Verdict::Acknowledged);
+/// # Ok(()) }
+/// ```
+///
+/// A check of credentials, and a poll of a trigger:
+///
+/// ```
+/// use sailor::{prelude::*, testing::{Event, Harness}};
+/// use serde_json::{Value, json};
+///
+/// struct Count;
+/// impl Trigger for Count {
+///     type Config = Value;
+///     type Snapshot = u64;
+///     type Output = u64;
+///     async fn poll(&self, since: Option<u64>, cx: Context<Value, u64>) -> anyhow::Result<Option<u64>> {
+///         let next = since.unwrap_or(0) + 1;
+///         cx.data(&next).await?;
+///         Ok(Some(next))
+///     }
+/// }
+/// async fn verify(cx: ServiceContext) -> anyhow::Result<Verified> {
+///     Ok(if cx.config["key"] == "right" { Verified::Yes } else { Verified::No("wrong key".to_owned()) })
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// let component = Component::new(r#"{"triggers": {"count": {"main": "./count.rs"}}}"#)?
+///     .trigger("count", Count)
+///     .verify_credentials(verify);
+///
+/// let verified = Harness::new(&component, "count").config(json!({ "key": "right" })).verify().await?;
+/// assert_eq!(verified, Verified::Yes);
+///
+/// let emitted = Harness::new(&component, "count").snapshot(json!(4)).run(json!({})).await?;
+/// assert_eq!(emitted.events.last(), Some(&Event::Snapshot(json!(5))));
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -121,6 +188,22 @@ pub struct Harness<'a> {
 
 /// The credentials that a run or a call has saved, in order, each as it would go to the account: see
 /// [`Harness::saved_keys`].
+///
+/// ```
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::{Value, json};
+///
+/// async fn log_in(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+///     cx.update_keys(&json!({ "session": "s-1" })).await
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"logIn": {"main": "./log_in.rs"}}}"#)?.action("logIn", log_in);
+/// let harness = Harness::new(&component, "logIn");
+/// let saved = harness.saved_keys();
+/// harness.run(json!({})).await?;
+/// assert_eq!(saved.all(), [json!({ "session": "s-1" })]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct SavedKeys(Arc<Mutex<Vec<Value>>>);
 
