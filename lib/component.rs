@@ -22,11 +22,11 @@ use std::sync::Arc;
 /// The component, checked against its component.json.
 pub fn component() -> anyhow::Result<Component> {
     let limits = Arc::new(Limits::default());
-    Ok(Component::new(include_str!("../component.json"))?
+    Component::new(include_str!("../component.json"))?
         .action("makeRequest", make_request::MakeRequest(limits.clone()))
         .trigger("pollItems", poll_items::PollItems(limits))
         .trigger("receiveWebhooks", receive_webhooks::ReceiveWebhooks)
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
-        .check()?)
+        .check()
 }

@@ -1,7 +1,7 @@
 //! A sailor for elastic.io-style integration platforms: the process inside a component's container.
 //!
 //! It reads encrypted messages from the platform's broker, hands each to the component's action or trigger, and
-//! publishes what that emits. A component is a descriptor, and a module per function:
+//! publishes what that emits. A component is a component.json, and a module for each function in it:
 //!
 //! ```
 //! use sailor::prelude::*;
@@ -20,7 +20,7 @@
 //!
 //! fn component() -> anyhow::Result<Component> {
 //!     let component_json = r#"{"title": "Prices", "actions": {"price": {"main": "./lib/price.rs"}}}"#;
-//!     Ok(Component::new(component_json)?.action("price", price).check()?)
+//!     Component::new(component_json)?.action("price", price).check()
 //! }
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
 //! # let component = component()?;
@@ -29,8 +29,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Its `main` function is [`main`]; [`testing::Harness`] runs it in memory. The wire format stands in [`protocol`],
-//! for anyone who wants to speak to the platform.
+//! The component's `main` function calls [`main`]. [`testing::Harness`] runs a module in memory, for tests. [`protocol`] is
+//! the wire format, for programs that talk to the platform themselves.
+//!
+//! The [`prelude`] has the derive of `JsonSchema` and what it needs: a component does not depend on the crate `schemars`.
+//! Without the prelude, name the crate at the type: `#[schemars(crate = "sailor::schemars")]`.
 
 // From the bottom up: a folder uses only what stands above it here.
 pub mod protocol;
@@ -54,7 +57,7 @@ pub use cli::main;
 pub use clients::{object_storage::ObjectStorage, platform::Platform};
 pub use component::{
     Component, Mismatch, Verified,
-    context::{Context, ServiceContext},
+    context::{Context, HookContext, ServiceContext},
     emitter::Emitter,
     error::{Rebound, ReboundExt},
     fields,
@@ -62,13 +65,15 @@ pub use component::{
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };
 pub use engine::{Shutdown, run};
+pub use schemars;
 pub use settings::descriptor;
 
 /// What most modules use.
 pub mod prelude {
     pub use crate::{
-        Action, Attachment, Component, Context, Emitter, HttpReply, Message, NoBody, Rebound,
-        ReboundExt, ServiceContext, Trigger, Verified,
+        Action, Attachment, Component, Context, Emitter, HookContext, HttpReply, Message, NoBody,
+        Rebound, ReboundExt, ServiceContext, Trigger, Verified,
     };
-    pub use schemars::JsonSchema;
+    // `derive(JsonSchema)` expands to paths that begin with `schemars`.
+    pub use schemars::{self, JsonSchema};
 }

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
 }
 
 fn component() -> anyhow::Result<Component> {
-    Ok(Component::new(include_str!("component.json"))?
+    Component::new(include_str!("component.json"))?
         .action("script", Script)
         .trigger("script_trigger", Script)
         .action("script_raw", Script)
@@ -20,7 +20,7 @@ fn component() -> anyhow::Result<Component> {
         .select_model("colours", colours)
         .select_model("failing", failing)
         .verify_credentials(verify)
-        .check()?)
+        .check()
 }
 
 struct Script;
@@ -44,11 +44,11 @@ impl Action for Script {
         Ok(())
     }
 
-    async fn startup(&self, cx: &ServiceContext<Value>) -> anyhow::Result<Value> {
+    async fn startup(&self, cx: HookContext<Value>) -> anyhow::Result<Value> {
         Ok(json!({ "subscription": "sub-1", "cfg": cx.config }))
     }
 
-    async fn shutdown(&self, cx: &ServiceContext<Value>, _state: Value) -> anyhow::Result<()> {
+    async fn shutdown(&self, cx: HookContext<Value>, _state: Value) -> anyhow::Result<()> {
         anyhow::ensure!(
             cx.config
                 .get("failShutdown")
@@ -157,7 +157,7 @@ impl Action for InitFails {
         Ok(())
     }
 
-    async fn init(&self, cx: &ServiceContext<InitFailsConfig>) -> anyhow::Result<()> {
+    async fn init(&self, cx: HookContext<InitFailsConfig>) -> anyhow::Result<()> {
         assert!(!cx.config.panic, "a panic while initialising");
         bail!("cannot initialise")
     }

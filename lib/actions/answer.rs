@@ -3,7 +3,6 @@
 use super::{api, fields::Pointer};
 use anyhow::{Context as _, bail};
 use encoding_rs::Encoding;
-use futures_util::{StreamExt, stream};
 use percent_encoding::percent_decode_str;
 use reqwest::{
     Body, Response,
@@ -87,7 +86,7 @@ impl Emission<'_> {
             (Content::Inline(mut body), Some(split)) => {
                 let items = split.list(&mut body, "splitPointer")?;
                 let frame = whole(Value::Null);
-                cx.data_all(stream::iter(items).map(|body| Answer {
+                cx.data_all(items.into_iter().map(|body| Answer {
                     body,
                     ..frame.clone()
                 }))

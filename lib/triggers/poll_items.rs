@@ -14,7 +14,6 @@ use super::{
     limit::Limits,
 };
 use anyhow::{Context as _, ensure};
-use futures_util::stream;
 use moment::{compare, http_date, text_of};
 use paging::{Answered, Page, Paging};
 use position::Position;
@@ -87,7 +86,7 @@ impl Trigger for PollItems {
     async fn poll(
         &self,
         since: Option<Position>,
-        cx: &Context<Config, Value>,
+        cx: Context<Config, Value>,
     ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
@@ -99,7 +98,7 @@ impl Trigger for PollItems {
             self.0
                 .turn(&config.account, config.requests_per_minute)
                 .await?;
-            let Some(mut answered) = ask(cx, &page, since.as_ref(), was_short).await? else {
+            let Some(mut answered) = ask(&cx, &page, since.as_ref(), was_short).await? else {
                 break;
             };
             let items = config
@@ -142,7 +141,7 @@ impl Trigger for PollItems {
                 .for_each(|(changed, id, _)| position.pass(changed, id));
             let new: Vec<_> = new.into_iter().map(|(.., item)| item).collect();
             match config.emit {
-                Emit::Each => cx.data_all(stream::iter(new)).await?,
+                Emit::Each => cx.data_all(new).await?,
                 Emit::Page if new.is_empty() => {}
                 Emit::Page => cx.data(&json!({ "items": new })).await?,
                 Emit::All => all.extend(new),

@@ -18,7 +18,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// Has the API send what happens to the flow.
-    pub async fn make(cx: &ServiceContext<Config>) -> anyhow::Result<Self> {
+    pub async fn make(cx: &HookContext<Config>) -> anyhow::Result<Self> {
         let config = &cx.config;
         let Some(path) = config.subscribe_path.as_deref() else {
             return Ok(Self::default());
@@ -77,7 +77,7 @@ impl Subscription {
     }
 
     /// Has the API send nothing any more.
-    pub async fn end(self, cx: &ServiceContext<Config>) -> anyhow::Result<()> {
+    pub async fn end(self, cx: &HookContext<Config>) -> anyhow::Result<()> {
         let Some(path) = self.path else { return Ok(()) };
         // One that is gone already is none any more.
         let is_over = |status: reqwest::StatusCode| {

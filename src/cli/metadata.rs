@@ -1,6 +1,6 @@
 //! `component check` and `component schema`: component.json compared with the modules and their types.
 
-use crate::component::Component;
+use crate::component::{Component, SchemaPair};
 use anyhow::Context as _;
 use serde_json::Value;
 use std::{fs, path::Path};
@@ -25,9 +25,15 @@ pub(super) fn check(component: &Component) -> anyhow::Result<()> {
 
 /// Prints the metadata that is derived from the types, or writes it to the files that component.json names.
 pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
-    for (function, side, place, schema) in component.schemas() {
-        let text = serde_json::to_string_pretty(&schema)? + "\n";
-        match place {
+    for pair in component.schemas() {
+        let SchemaPair {
+            function,
+            side,
+            declared,
+            derived,
+        } = pair;
+        let text = serde_json::to_string_pretty(&derived)? + "\n";
+        match declared {
             Value::String(path) if write => write_schema(Path::new(path), &text)?,
             _ if write => println!(
                 "{function}, {side}: is defined in component.json itself; compare it with `component check`"

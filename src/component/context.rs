@@ -1,5 +1,10 @@
 //! What a module can use while it runs: its configuration, its emitter, and the runtime's clients.
 
+mod emit;
+mod hook;
+
+pub use hook::HookContext;
+
 use crate::{
     clients::{object_storage::ObjectStorage, platform::Platform},
     component::emitter::{Emitter, to_json_object},
@@ -9,7 +14,7 @@ use crate::{
 use anyhow::Context as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::{future::Future, marker::PhantomData, ops::Deref, sync::Arc};
+use std::{marker::PhantomData, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use futures_util::future::BoxFuture;
@@ -51,7 +56,16 @@ pub(crate) struct ContextParts {
 /// What a module can use while it processes one message. `C` is the type of the step's configuration, `O` the type of the
 /// bodies that it emits.
 ///
-/// It dereferences to its [`Emitter`], so a module can call `cx.error(..)` and `cx.snapshot(..)`.
+/// ```
+/// use sailor::prelude::*;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Config { unit: String }
+///
+/// async fn label(message: Message<f64>, cx: Context<Config, String>) -> anyhow::Result<()> {
+///     cx.data(&format!("{} {}", message.body, cx.config.unit)).await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Context<C = Value, O: ?Sized = Value> {
     /// The step's fields and credentials, as they were when this message started.
@@ -82,25 +96,7 @@ impl<C: DeserializeOwned, O: ?Sized> Context<C, O> {
     }
 }
 
-impl<C, O: Serialize + ?Sized> Context<C, O> {
-    /// Emits a message with a body of the type that the module's `out` metadata describes.
-    ///
-    /// # Errors
-    /// As for [`Emitter::data`].
-    pub fn data<'a>(
-        &'a self,
-        body: &O,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, C, O> {
-        self.emitter.data(body)
-    }
-}
-
 impl<C, O: ?Sized> Context<C, O> {
-    /// Returns an emitter that other tasks can use.
-    pub fn emitter(&self) -> Emitter {
-        self.emitter.clone()
-    }
-
     /// Returns the step's snapshot as it was when this message started, or `None` if there is no snapshot yet.
     ///
     /// # Errors
@@ -149,13 +145,6 @@ impl<C, O: ?Sized> Context<C, O> {
     }
 }
 
-impl<C, O: ?Sized> Deref for Context<C, O> {
-    type Target = Emitter;
-    fn deref(&self) -> &Emitter {
-        &self.emitter
-    }
-}
-
 /// Saves keys outside of a message, for [`ServiceContext::update_keys`].
 pub(crate) trait KeySaver: Send + Sync + 'static {
     fn update_keys(
@@ -177,6 +166,17 @@ pub(crate) struct ServiceContextParts {
 
 /// What hooks, select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can
 /// save credentials but emit nothing else.
+///
+/// ```
+/// # use sailor::prelude::*;
+/// # use serde_json::{Value, json};
+/// async fn sheets(cx: ServiceContext<Value>) -> anyhow::Result<Value> {
+///     let sheets: Value = cx.oauth().get("/sheets").send_json().await?;
+///     Ok(json!({ "first": sheets[0]["title"] }))
+/// }
+/// # let component = Component::new(r#"{"actions": {}}"#)?.select_model("getSheets", sheets);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub struct ServiceContext<C = Value> {
     /// The step's fields and credentials.
     pub config: C,
@@ -204,11 +204,6 @@ impl<C> ServiceContext<C> {
         &self.parts.function
     }
 
-    /// Returns the flow's variables. Empty outside of a flow.
-    pub fn variables(&self) -> &Map<String, Value> {
-        &self.parts.variables
-    }
-
     /// Returns a client for the API that the OAuth2 credential belongs to, as in a step. Tokens that it refreshes are
     /// saved before the result of the call is posted.
     pub fn oauth(&self) -> &AuthorizedClient {
@@ -226,16 +221,6 @@ impl<C> ServiceContext<C> {
     /// Returns an error if the API is not configured.
     pub fn platform(&self) -> anyhow::Result<&Platform> {
         self.parts.clients.platform()
-    }
-
-    /// Returns the flow's webhook address: requests to it become messages of the first step. A startup hook passes it
-    /// to the API that it subscribes to.
-    ///
-    /// # Errors
-    /// Returns an error if the platform has not set it, as outside of a flow.
-    pub fn webhook_uri(&self) -> anyhow::Result<&str> {
-        let uri = self.parts.clients.webhook_uri.as_deref();
-        uri.context("the flow has no webhook address: ELASTICIO_FLOW_WEBHOOK_URI is not set")
     }
 
     /// Saves new credentials in the account. Resolves when the platform has them.

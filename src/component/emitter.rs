@@ -9,7 +9,7 @@ use crate::{
     protocol::{ErrorReport, Json, Object},
 };
 use anyhow::Context as _;
-use futures_util::{Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{future::Future, sync::Arc};
@@ -34,7 +34,7 @@ pub(crate) trait EventSink: Send + Sync + 'static {
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
 }
 
-/// How many unconfirmed events [`Emitter::data_all`] allows at once.
+/// How many unconfirmed events [`Emitter::data_stream`] allows at once.
 const MAX_UNCONFIRMED: usize = 32;
 
 /// Emits events. It is cheap to clone, so a module can emit from several tasks.
@@ -76,12 +76,25 @@ impl Emitter {
         async move { self.emit(Event::Data(message?)).await }
     }
 
-    /// Emits a message for each item, in order, with up to 32 of them unconfirmed at once: as fast as the rate limit
-    /// allows.
+    /// Emits a message for each item of an iterator, in order, with up to 32 unconfirmed at once.
     ///
     /// # Errors
-    /// Returns the first error, as for [`data`](Self::data). Items after it are not emitted.
-    pub async fn data_all<T, S>(&self, bodies: S) -> anyhow::Result<()>
+    /// Returns the first error, as [`data`](Self::data) does. Items after it are not emitted.
+    pub fn data_all<'a, I>(
+        &'a self,
+        bodies: I,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, I>
+    where
+        I: IntoIterator<Item: Serialize + Send, IntoIter: Send>,
+    {
+        self.data_stream(stream::iter(bodies))
+    }
+
+    /// Emits a message for each item of a stream, in order, with up to 32 unconfirmed at once.
+    ///
+    /// # Errors
+    /// Returns the first error, as [`data`](Self::data) does. Items after it are not emitted.
+    pub async fn data_stream<T, S>(&self, bodies: S) -> anyhow::Result<()>
     where
         T: Serialize + Send,
         S: Stream<Item = T> + Send,

@@ -31,6 +31,16 @@ impl fmt::Display for Rebound {
 impl std::error::Error for Rebound {}
 
 /// Turns transient errors into rebounds.
+///
+/// ```
+/// use sailor::prelude::*;
+///
+/// async fn fetch(_: Message<NoBody>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+///     let response = cx.http().get("https://api.example.com/report").send().await;
+///     let response = response.rebound_if(|error| error.downcast_ref::<reqwest::Error>().is_some_and(|e| e.is_timeout()))?;
+///     cx.data(&response.text().await?).await
+/// }
+/// ```
 pub trait ReboundExt<T> {
     /// Marks the error as a [`Rebound`] if `is_transient` returns true for it.
     ///

@@ -1,7 +1,6 @@
-//! The step's fields as the platform's UI sends them: a box that is ticked says `"on"`, numbers and lists may be text, and
-//! what is left empty may be an empty text (wire-contract: Fields).
-//!
-//! For configurations, with serde:
+//! Reads the fields of a step as the platform's UI sends them: a ticked box is `"on"`, numbers and lists can be text, and an
+//! empty field can be an empty text (wire-contract: Fields). The functions are for serde's `deserialize_with`; with
+//! `default`, a missing field counts as an empty one.
 //!
 //! ```
 //! use sailor::fields;
@@ -30,18 +29,40 @@ use serde::{
 };
 use serde_json::Value;
 
-/// A CheckBoxView: true when it is ticked.
+/// Reads a CheckBoxView: true if it is ticked.
 ///
 /// # Errors
-/// When it is neither `"on"`, `"off"` nor another way to write yes and no.
+/// Returns an error if the value is not a boolean and not one of `on`, `true`, `yes`, `off`, `false` and `no`.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::checked")]
+///     value: bool,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"value": "on"}"#)?;
+/// assert_eq!(config.value, true);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn checked<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
     flag(field).map(|flag| flag.unwrap_or(false))
 }
 
-/// Yes or no; none when nothing was said.
+/// Reads a choice of yes and no; `None` if nothing was chosen.
 ///
 /// # Errors
 /// As [`checked`].
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::flag")]
+///     value: Option<bool>,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"value": "no"}"#)?;
+/// assert_eq!(config.value, Some(false));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<Option<bool>, D::Error> {
     let wrong = || D::Error::custom("not usable, expected true or false");
     match Value::deserialize(field)? {
@@ -57,20 +78,42 @@ pub fn flag<'de, D: Deserializer<'de>>(field: D) -> Result<Option<bool>, D::Erro
     }
 }
 
-/// A text without spaces around it; none when there is nothing else.
+/// Reads a text and trims it; `None` if it is empty.
 ///
 /// # Errors
-/// When it is no text.
+/// Returns an error if the value is not a text.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::text")]
+///     value: Option<String>,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"value": " Inbox "}"#)?;
+/// assert_eq!(config.value, Some("Inbox".to_owned()));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(field)?
         .map(|text| text.trim().to_owned())
         .filter(|text| !text.is_empty()))
 }
 
-/// A number from 0 on, or its text; none when nothing was entered.
+/// Reads a whole number from 0 on, or its text; `None` if nothing was entered.
 ///
 /// # Errors
-/// When it is no such number, or too large for `T`.
+/// Returns an error if the value is not such a number, or is too large for `T`.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::count")]
+///     value: Option<u32>,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"value": "50"}"#)?;
+/// assert_eq!(config.value, Some(50));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(field: D) -> Result<Option<T>, D::Error> {
     let number = match Value::deserialize(field)? {
         Value::Null => return Ok(None),
@@ -84,10 +127,24 @@ pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(field: D) -> Result<Opt
         .ok_or_else(|| D::Error::custom("not such a number, expected a whole number from 0 on"))
 }
 
-/// A SelectView: one of several choices; the default where none is made.
+/// Reads a SelectView: one of several choices, or the default if nothing was chosen.
 ///
 /// # Errors
-/// When it is none of the choices.
+/// Returns an error if the value is not one of the choices.
+///
+/// ```
+/// #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+/// #[serde(rename_all = "camelCase")]
+/// enum Emit { #[default] Each, All }
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::choice")]
+///     emit: Emit,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"emit": ""}"#)?;
+/// assert_eq!(config.emit, Emit::Each);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn choice<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     field: D,
 ) -> Result<T, D::Error> {
@@ -98,10 +155,21 @@ pub fn choice<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     }
 }
 
-/// A MultiSelectView, or texts with commas between them; what is empty is left out.
+/// Reads a MultiSelectView, or a text with commas. Empty items are left out.
 ///
 /// # Errors
-/// When it is neither a list of texts nor a text.
+/// Returns an error if the value is neither a list of texts nor a text.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::list")]
+///     value: Vec<String>,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"value": "to, cc,"}"#)?;
+/// assert_eq!(config.value, ["to", "cc"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn list<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<String>, D::Error> {
     let texts: Vec<String> = match Value::deserialize(field)? {
         Value::Null => vec![],

@@ -1,4 +1,4 @@
-//! Messages as component authors see them.
+//! Messages, as component authors see them.
 
 mod attachments;
 
@@ -13,7 +13,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// Accepts any body and keeps nothing of it: for modules that only need to be started.
+/// A body that accepts any JSON and keeps nothing of it, for modules that only need to be started.
+///
+/// ```
+/// use sailor::prelude::*;
+/// use serde_json::Value;
+///
+/// async fn tick(_: Message<NoBody>, cx: Context<Value, String>) -> anyhow::Result<()> {
+///     cx.data(&"tick".to_owned()).await
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, JsonSchema)]
 pub struct NoBody {}
 
@@ -23,42 +32,43 @@ impl<'de> Deserialize<'de> for NoBody {
     }
 }
 
-/// A message: incoming with a body of the module's input type, or outgoing with whatever can be written as JSON.
+/// A message. An incoming message has a body of the module's input type, an outgoing one a body of its output type.
 ///
-/// Webhook triggers receive the request as a message and find [`method`](Self::method), [`url`](Self::url),
-/// [`original_url`](Self::original_url) and [`query`](Self::query) set.
+/// A webhook trigger gets the request as a message, in which [`method`](Self::method), [`url`](Self::url),
+/// [`original_url`](Self::original_url) and [`query`](Self::query) are set.
 ///
 /// ```
 /// use sailor::prelude::*;
 /// use serde_json::json;
+///
 /// let message = Message::new(json!({"name": "Rex"})).with_id("pet-1").with_header("x-eio-routing-key", "pets");
 /// assert_eq!(message.id.as_deref(), Some("pet-1"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Message<B = Value> {
-    /// The message's own id; an outgoing message without one gets a new uuid on the wire.
+    /// The message's id. An outgoing message without one gets a new UUID on the wire.
     pub id: Option<String>,
-    /// The message's headers (not those of the transport).
+    /// The headers of the message, not those of the transport.
     pub headers: Map<String, Value>,
-    /// What the message says.
+    /// The content of the message.
     pub body: B,
     /// Files by name.
     pub attachments: Attachments,
-    /// HTTP method of a webhook request.
+    /// The HTTP method of a webhook request.
     pub method: Option<String>,
-    /// URL of a webhook request.
+    /// The URL of a webhook request.
     pub url: Option<String>,
-    /// URL of a webhook request before the platform rewrote it.
+    /// The URL of a webhook request before the platform rewrote it.
     pub original_url: Option<String>,
-    /// Query parameters of a webhook request.
+    /// The query parameters of a webhook request.
     pub query: Map<String, Value>,
     raw: Object,
-    /// Where bodies of earlier steps may be kept.
+    /// Holds the bodies of earlier steps that are too large for a message.
     storage: Option<ObjectStorage>,
 }
 
 impl<B> Message<B> {
-    /// A message to send, with this body.
+    /// Creates a message with this body.
     pub fn new(body: B) -> Self {
         Self {
             id: None,
@@ -74,44 +84,68 @@ impl<B> Message<B> {
         }
     }
 
-    /// The same message with an id: it becomes the id on the wire too, so that a receiver can tell repeats.
+    /// Sets the id. It is the id on the wire too, so that a receiver can recognise repeats.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The same message with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// The same message with one more attachment.
+    /// Adds an attachment.
+    ///
+    /// ```
+    /// use sailor::{Attachment, Message};
+    ///
+    /// let attachment = Attachment { url: "https://files.example.com/7".to_owned(), ..Attachment::default() };
+    /// let message = Message::new("a letter").with_attachment("letter.pdf", attachment);
+    /// assert!(message.attachments.get("letter.pdf")?.is_some());
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn with_attachment(mut self, name: impl Into<String>, attachment: Attachment) -> Self {
         self.attachments.insert(name, attachment);
         self
     }
 
-    /// What an earlier step emitted, where the flow passes it through. It is read only when asked for, and a body that is
-    /// kept in object storage is fetched then, each time.
+    /// Returns what an earlier step emitted, or `None` if the flow does not pass it through. A body in object storage is
+    /// fetched, each time that this is called.
     ///
     /// # Errors
-    /// When the body cannot be fetched, or the entry does not fit `P`; names the member.
+    /// Returns an error if the body cannot be fetched, or if the entry does not deserialize to `P`. The error names the
+    /// member.
+    ///
+    /// ```
+    /// # use sailor::prelude::*;
+    /// # use serde_json::Value;
+    /// #[derive(serde::Deserialize)]
+    /// struct Order { id: u64 }
+    ///
+    /// async fn order_id(message: Message<NoBody>, cx: Context<Value, u64>) -> anyhow::Result<()> {
+    ///     match message.passthrough::<Order>("step_1").await? {
+    ///         Some(order) => cx.data(&order.body.id).await,
+    ///         None => anyhow::bail!("step_1 is not passed through"),
+    ///     }
+    /// }
+    /// ```
     pub fn passthrough<P: DeserializeOwned>(
         &self,
         step_id: &str,
     ) -> impl Future<Output = anyhow::Result<Option<Message<P>>>> + Send + use<B, P> {
-        // Found before the future exists: it holds no `&B`, so `B` need not be `Sync`.
+        // Outside of the future, which then holds no `&B`: `B` need not be `Sync`.
         let reading = format!("reading passthrough entry {step_id}");
         let (entry, storage) = (self.passthrough_entry(step_id), self.storage.clone());
         async move {
             let Some(entry) = entry.context(reading.clone())? else {
                 return Ok(None);
             };
-            let entry = with_body(entry, storage.as_ref()).await?;
+            let entry = with_fetched_body(entry, storage.as_ref()).await?;
             Message::read(entry).context(reading).map(Some)
         }
     }
@@ -127,15 +161,28 @@ impl<B> Message<B> {
             .transpose()?)
     }
 
-    /// The message's members as they came in, among them such as this type does not name. Bodies of earlier steps that are
-    /// kept in object storage stand there as references; [`passthrough`](Self::passthrough) fetches them.
+    /// Returns the members of the incoming message unchanged, with those that this type has no field for. Bodies of earlier
+    /// steps in object storage are references there; [`passthrough`](Self::passthrough) fetches them.
+    ///
+    /// ```
+    /// use sailor::Message;
+    /// use serde_json::json;
+    ///
+    /// let message = Message::try_from(json!({ "body": {}, "rawData": "PHhtbC8+" }))?;
+    /// let raw_data: String = message.raw().get("rawData").unwrap().parse()?;
+    /// assert_eq!(raw_data, "PHhtbC8+");
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn raw(&self) -> &Object {
         &self.raw
     }
 }
 
-/// An earlier step's message with its body, which may be kept in object storage.
-async fn with_body(mut entry: Object, storage: Option<&ObjectStorage>) -> anyhow::Result<Object> {
+/// Fetches the body of an earlier step's message, if it is in object storage.
+async fn with_fetched_body(
+    mut entry: Object,
+    storage: Option<&ObjectStorage>,
+) -> anyhow::Result<Object> {
     let headers = entry
         .get("headers")
         .and_then(|headers| headers.parse::<Map<String, Value>>().ok());
@@ -153,49 +200,46 @@ async fn with_body(mut entry: Object, storage: Option<&ObjectStorage>) -> anyhow
 }
 
 impl<B: DeserializeOwned> Message<B> {
-    /// Types a message's members; a missing body is `null`.
+    /// Reads the members of a message into fields. A missing body is `null`.
     pub(crate) fn read(raw: Object) -> anyhow::Result<Self> {
-        fn member<T: DeserializeOwned + Default>(raw: &Object, name: &str) -> anyhow::Result<T> {
-            let value: Option<T> = match raw.get(name) {
-                Some(json) => json
-                    .parse()
-                    .with_context(|| format!("the message's {name}"))?,
-                None => None,
-            };
-            Ok(value.unwrap_or_default())
-        }
         let body = match raw.get("body") {
             Some(body) => body.parse(),
             None => Json::from(&Value::Null).parse(),
         };
+        let query = raw.get("query").and_then(|query| query.parse().ok());
         Ok(Self {
-            id: match raw.get("id") {
-                Some(id) => id.parse::<String>().ok(),
-                None => None,
-            },
+            id: raw.get("id").and_then(|id| id.parse().ok()),
             headers: member(&raw, "headers")?,
-            body: body.context("the message's body is not what this function takes")?,
-            attachments: Attachments::of(raw.get("attachments").cloned()),
+            body: body.context("the message's body does not match this function")?,
+            attachments: Attachments::from_incoming(raw.get("attachments").cloned()),
             method: member(&raw, "method")?,
             url: member(&raw, "url")?,
             original_url: member(&raw, "originalUrl")?,
-            query: raw
-                .get("query")
-                .and_then(|query| query.parse().ok())
-                .unwrap_or_default(),
+            query: query.unwrap_or_default(),
             raw,
             storage: None,
         })
     }
 
-    /// The same, with where bodies of earlier steps may be kept.
+    /// Sets where bodies of earlier steps are fetched from.
     pub(crate) fn with_storage(self, storage: Option<ObjectStorage>) -> Self {
         Self { storage, ..self }
     }
 }
 
+/// Reads a member that may be missing or null.
+fn member<T: DeserializeOwned + Default>(raw: &Object, name: &str) -> anyhow::Result<T> {
+    let Some(json) = raw.get(name) else {
+        return Ok(T::default());
+    };
+    let value: Option<T> = json
+        .parse()
+        .with_context(|| format!("the message's {name}"))?;
+    Ok(value.unwrap_or_default())
+}
+
 impl<B: Serialize> Message<B> {
-    /// The members to send: those that came in, overwritten by what the fields say.
+    /// Returns the members to send: the incoming ones, overwritten by the fields.
     pub(crate) fn write(self) -> anyhow::Result<Object> {
         let mut object = self.raw;
         let body = Json::of(&self.body).context("writing the message's body as JSON")?;
@@ -232,31 +276,44 @@ impl<B: Serialize> Message<B> {
 impl TryFrom<Value> for Message<Value> {
     type Error = anyhow::Error;
 
-    /// A message from one JSON object, with whatever members it has.
+    /// Reads a message from a JSON object.
+    ///
+    /// # Errors
+    /// Returns an error if `message` is not an object, or if a member has the wrong type.
     fn try_from(message: Value) -> anyhow::Result<Self> {
         Self::read(Object::read(Json::from(&message).bytes())?)
     }
 }
 
-/// The answer to the request that started a flow (wire-contract: HTTP replies).
+/// The response to the HTTP request that started the flow (wire-contract: HTTP replies).
+///
+/// ```
+/// use sailor::HttpReply;
+/// use serde_json::json;
+///
+/// let reply = HttpReply::json(201, &json!({ "id": 7 }))?;
+/// assert_eq!(reply.headers["content-type"], "application/json");
+/// let text = HttpReply { status_code: 200, headers: Default::default(), body: "done".into() };
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpReply {
-    /// Status to answer with, such as 200.
+    /// The status code, such as 200.
     pub status_code: u16,
-    /// Headers to answer with.
+    /// The headers.
     #[serde(default)]
     pub headers: Map<String, Value>,
-    /// What to answer.
+    /// The body.
     #[serde(default)]
     pub body: Value,
 }
 
 impl HttpReply {
-    /// An answer in JSON.
+    /// Creates a reply with a JSON body and its content type.
     ///
     /// # Errors
-    /// When `body` cannot be written as JSON.
+    /// Returns an error if `body` does not serialize to JSON.
     pub fn json<T: Serialize + ?Sized>(status_code: u16, body: &T) -> serde_json::Result<Self> {
         let headers =
             Map::from_iter([("content-type".to_owned(), Value::from("application/json"))]);

@@ -3,6 +3,7 @@
 //! Everything here is the same in a container and in a test. It knows no engine, and of the broker only the confirm of a publish. The engine reaches a module
 //! through the traits [`emitter::EventSink`] and [`module::Module`].
 
+mod check;
 pub(crate) mod context;
 pub(crate) mod emitter;
 pub(crate) mod error;
@@ -12,4 +13,6 @@ pub(crate) mod module;
 mod registry;
 mod schema;
 
-pub use registry::{Component, Mismatch, Verified};
+pub use check::Mismatch;
+pub(crate) use check::SchemaPair;
+pub use registry::{Component, Verified};

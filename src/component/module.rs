@@ -1,23 +1,24 @@
 //! Actions and triggers: what a component author implements.
 
-use crate::{
-    component::{
-        context::{BoxFuture, Context, ContextParts, ServiceContext, ServiceContextParts},
-        message::Message,
-        schema::schema_of,
-    },
-    protocol::Object,
+mod erased;
+
+pub(crate) use erased::{Module, crate_of};
+
+use crate::component::{
+    context::{Context, HookContext},
+    message::Message,
 };
+use erased::{ActionModule, TriggerModule};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{future::Future, marker::PhantomData, sync::Arc};
 
-/// Answers messages, one call each; up to prefetch calls run at once.
+/// Processes messages, one call for each. Up to prefetch calls run at the same time.
 ///
-/// What `process` returns decides about the message: `Ok` acknowledges it; an error is reported to the user and the
-/// message rejected; a [`Rebound`](crate::Rebound) in the error's chain has it come again later. A panic counts as an
-/// error. An `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>` is an action too.
+/// The result of `process` decides what becomes of the message. `Ok` acknowledges it. An error is reported to the user, and
+/// the message is rejected. A [`Rebound`](crate::Rebound) in the error's chain makes the message come again later. A panic
+/// counts as an error. An `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>` is an action too.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -35,6 +36,7 @@ use std::{future::Future, marker::PhantomData, sync::Arc};
 ///     type Config = Config;
 ///     type Input = Guest;
 ///     type Output = Greeting;
+///
 ///     async fn process(&self, message: Message<Guest>, cx: Context<Config, Greeting>) -> anyhow::Result<()> {
 ///         cx.data(&Greeting { text: format!("{}, {}!", cx.config.greeting, message.body.name) }).await
 ///     }
@@ -43,12 +45,12 @@ use std::{future::Future, marker::PhantomData, sync::Arc};
 pub trait Action: Send + Sync + 'static {
     /// The step's fields and credentials.
     type Config: DeserializeOwned + Send + Sync + 'static;
-    /// The body of what comes in: the `in` metadata.
+    /// The body of incoming messages. Its schema is the `in` metadata.
     type Input: DeserializeOwned + JsonSchema + Send + 'static;
-    /// The body of what goes out: the `out` metadata.
+    /// The body of emitted messages. Its schema is the `out` metadata.
     type Output: Serialize + JsonSchema + 'static;
 
-    /// Works on one message.
+    /// Processes one message.
     fn process(
         &self,
         message: Message<Self::Input>,
@@ -58,16 +60,16 @@ pub trait Action: Send + Sync + 'static {
     /// Runs once in each process, before the first message. An error ends the process.
     fn init(
         &self,
-        _cx: &ServiceContext<Self::Config>,
+        _cx: HookContext<Self::Config>,
     ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
     }
 
-    /// Runs once when the flow is started; what it returns is stored and given to [`shutdown`](Self::shutdown). Only
-    /// for the first step of a flow (wire-contract: Startup hook).
+    /// Runs once when the flow is started. Its result is stored and passed to [`shutdown`](Self::shutdown). Only for the
+    /// first step of a flow (wire-contract: Startup hook).
     fn startup(
         &self,
-        _cx: &ServiceContext<Self::Config>,
+        _cx: HookContext<Self::Config>,
     ) -> impl Future<Output = anyhow::Result<Value>> + Send {
         async { Ok(Value::Null) }
     }
@@ -75,14 +77,14 @@ pub trait Action: Send + Sync + 'static {
     /// Runs once when the flow is stopped, in a process of its own (wire-contract: Shutdown hook).
     fn shutdown(
         &self,
-        _cx: &ServiceContext<Self::Config>,
+        _cx: HookContext<Self::Config>,
         _state: Value,
     ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
     }
 }
 
-/// Starts a flow by asking for what is new since the last time.
+/// Starts a flow: polls an API for what is new since the last poll.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -98,7 +100,8 @@ pub trait Action: Send + Sync + 'static {
 ///     type Config = serde_json::Value;
 ///     type Snapshot = Last;
 ///     type Output = Tick;
-///     async fn poll(&self, since: Option<Last>, cx: &Context<Self::Config, Tick>) -> anyhow::Result<Option<Last>> {
+///
+///     async fn poll(&self, since: Option<Last>, cx: Context<Self::Config, Tick>) -> anyhow::Result<Option<Last>> {
 ///         let number = since.map_or(1, |last| last.number + 1);
 ///         cx.data(&Tick { number }).await?;
 ///         Ok(Some(Last { number }))
@@ -110,20 +113,21 @@ pub trait Trigger: Send + Sync + 'static {
     type Config: DeserializeOwned + Send + Sync + 'static;
     /// What is kept from one poll to the next.
     type Snapshot: DeserializeOwned + Serialize + Send + 'static;
-    /// The body of what goes out: the `out` metadata.
+    /// The body of emitted messages. Its schema is the `out` metadata.
     type Output: Serialize + JsonSchema + 'static;
 
-    /// Emits what is new since `since` and returns what to keep: it is saved once all data is confirmed.
+    /// Emits what is new since `since`. Returns the next snapshot, which is saved after all data is confirmed; `None` keeps
+    /// the snapshot that there is.
     fn poll(
         &self,
         since: Option<Self::Snapshot>,
-        cx: &Context<Self::Config, Self::Output>,
+        cx: Context<Self::Config, Self::Output>,
     ) -> impl Future<Output = anyhow::Result<Option<Self::Snapshot>>> + Send;
 
     /// As [`Action::init`].
     fn init(
         &self,
-        _cx: &ServiceContext<Self::Config>,
+        _cx: HookContext<Self::Config>,
     ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
     }
@@ -131,7 +135,7 @@ pub trait Trigger: Send + Sync + 'static {
     /// As [`Action::startup`].
     fn startup(
         &self,
-        _cx: &ServiceContext<Self::Config>,
+        _cx: HookContext<Self::Config>,
     ) -> impl Future<Output = anyhow::Result<Value>> + Send {
         async { Ok(Value::Null) }
     }
@@ -139,108 +143,37 @@ pub trait Trigger: Send + Sync + 'static {
     /// As [`Action::shutdown`].
     fn shutdown(
         &self,
-        _cx: &ServiceContext<Self::Config>,
+        _cx: HookContext<Self::Config>,
         _state: Value,
     ) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
     }
 }
 
-/// The one object-safe shape that the engine knows.
-pub(crate) trait Module: Send + Sync {
-    fn process(&self, message: Object, run: ContextParts) -> BoxFuture<'_, anyhow::Result<()>>;
-    fn init(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<()>>;
-    fn startup(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<Value>>;
-    fn shutdown(&self, run: ServiceContextParts, state: Value)
-    -> BoxFuture<'_, anyhow::Result<()>>;
-    /// The `in` and `out` metadata; a polling trigger takes nothing.
-    fn metadata(&self) -> Metadata;
-    /// The crate that the module stands in: its log lines are the component's.
-    fn crate_name(&self) -> &'static str;
-}
-
-/// What goes into a function and what comes out, as JSON schemas in the platform's dialect.
+/// The schemas of a function's input and output, in the platform's dialect of JSON Schema.
+///
+/// ```
+/// use sailor::prelude::*;
+/// use serde_json::{Value, json};
+///
+/// async fn length(message: Message<String>, cx: Context<Value, usize>) -> anyhow::Result<()> {
+///     cx.data(&message.body.len()).await
+/// }
+/// let component = Component::new(r#"{"actions": {"length": {"main": "./length.rs"}}}"#)?.action("length", length);
+/// let metadata = component.metadata_of("length").unwrap();
+/// assert_eq!(metadata.input.unwrap()["type"], "string");
+/// assert_eq!(metadata.output["type"], "integer");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
-    /// The body of incoming messages; none for polling triggers.
+    /// The body of incoming messages; `None` for polling triggers.
     pub input: Option<Value>,
-    /// The body of outgoing messages.
+    /// The body of emitted messages.
     pub output: Value,
 }
 
-pub(crate) fn crate_of<T>() -> &'static str {
-    std::any::type_name::<T>()
-        .trim_start_matches('&')
-        .split("::")
-        .next()
-        .unwrap_or_default()
-}
-
-/// The hooks are the same for both kinds of module.
-macro_rules! hooks {
-    () => {
-        fn init(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
-            Box::pin(async move { self.0.init(&ServiceContext::typed(run)?).await })
-        }
-        fn startup(&self, run: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<Value>> {
-            Box::pin(async move { self.0.startup(&ServiceContext::typed(run)?).await })
-        }
-        fn shutdown(
-            &self,
-            run: ServiceContextParts,
-            state: Value,
-        ) -> BoxFuture<'_, anyhow::Result<()>> {
-            Box::pin(async move { self.0.shutdown(&ServiceContext::typed(run)?, state).await })
-        }
-    };
-}
-
-struct ActionModule<A>(A);
-
-impl<A: Action> Module for ActionModule<A> {
-    fn process(&self, message: Object, run: ContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async move {
-            let message = Message::read(message)?.with_storage(run.clients.object_storage.clone());
-            self.0.process(message, Context::typed(run)?).await
-        })
-    }
-    fn metadata(&self) -> Metadata {
-        Metadata {
-            input: Some(schema_of::<A::Input>()),
-            output: schema_of::<A::Output>(),
-        }
-    }
-    fn crate_name(&self) -> &'static str {
-        crate_of::<A>()
-    }
-    hooks!();
-}
-
-struct TriggerModule<T>(T);
-
-impl<T: Trigger> Module for TriggerModule<T> {
-    fn process(&self, _message: Object, run: ContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async move {
-            let cx = Context::typed(run)?;
-            if let Some(next) = self.0.poll(cx.stored_snapshot()?, &cx).await? {
-                cx.snapshot(&next).await?;
-            }
-            Ok(())
-        })
-    }
-    fn metadata(&self) -> Metadata {
-        Metadata {
-            input: None,
-            output: schema_of::<T::Output>(),
-        }
-    }
-    fn crate_name(&self) -> &'static str {
-        crate_of::<T>()
-    }
-    hooks!();
-}
-
-/// An async function used as an action.
+/// An async function used as an action. [`Component::action`](crate::Component::action) makes it.
 pub struct FnAction<F, C, I, O>(F, PhantomData<fn(C, I) -> O>);
 
 impl<F, C, I, O> std::fmt::Debug for FnAction<F, C, I, O> {
@@ -269,20 +202,50 @@ where
     }
 }
 
-/// What [`Component::action`](crate::Component::action) takes. `Kind` only tells the two implementations apart.
+/// What [`Component::action`](crate::Component::action) takes: a type that implements [`Action`], or an async function.
+/// `Kind` only tells these two apart.
+///
+/// ```
+/// use sailor::{IntoAction, prelude::*};
+/// use serde_json::Value;
+///
+/// /// Registers the same action under two names.
+/// fn twice<K>(component: Component, action: impl IntoAction<K> + Clone) -> Component {
+///     component.action("copy", action.clone()).action("clone", action)
+/// }
+///
+/// async fn copy(message: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+///     cx.data(&message.body).await
+/// }
+/// # let json = r#"{"actions": {"copy": {"main": "./copy.rs"}, "clone": {"main": "./copy.rs"}}}"#;
+/// twice(Component::new(json)?, copy).check()?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an action",
     note = "an action is a type that implements `Action`, or an `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>`"
 )]
 pub trait IntoAction<Kind> {
-    /// The action it becomes.
+    /// The action that this becomes.
     type Action: Action;
-    /// Makes it one.
+    /// Converts this into an action.
     fn into_action(self) -> Self::Action;
 }
 
-/// What [`Component::trigger`](crate::Component::trigger) takes: polling triggers, and actions, which is what webhook
-/// triggers are: the incoming request is their message.
+/// What [`Component::trigger`](crate::Component::trigger) takes: a [`Trigger`], which polls, or any action. An action is a
+/// webhook trigger: the incoming request is its message.
+///
+/// ```
+/// use sailor::prelude::*;
+/// use serde_json::Value;
+///
+/// async fn webhook(request: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+///     cx.data(&request.body).await
+/// }
+/// # let json = r#"{"triggers": {"webhook": {"main": "./webhook.rs"}}}"#;
+/// Component::new(json)?.trigger("webhook", webhook).check()?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a trigger",
     note = "a trigger is a type that implements `Trigger` (polling), or anything that is an action (webhooks)"
@@ -292,7 +255,8 @@ pub trait IntoTrigger<Kind> {
     fn into_module(self) -> RegisteredModule;
 }
 
-/// A module in the shape that the engine knows.
+/// A module without its types, for [`IntoTrigger`] only.
+#[doc(hidden)]
 pub struct RegisteredModule(pub(crate) Arc<dyn Module>);
 
 impl std::fmt::Debug for RegisteredModule {
@@ -301,14 +265,14 @@ impl std::fmt::Debug for RegisteredModule {
     }
 }
 
-/// Marks types that implement [`Action`] themselves.
+/// Marks types that implement [`Action`].
 #[derive(Debug)]
-pub enum IsType {}
+pub enum ActionMarker {}
 /// Marks types that implement [`Trigger`].
 #[derive(Debug)]
-pub enum IsPolling {}
+pub enum PollingMarker {}
 
-impl<A: Action> IntoAction<IsType> for A {
+impl<A: Action> IntoAction<ActionMarker> for A {
     type Action = A;
     fn into_action(self) -> A {
         self
@@ -329,7 +293,7 @@ where
     }
 }
 
-impl<T: Trigger> IntoTrigger<IsPolling> for T {
+impl<T: Trigger> IntoTrigger<PollingMarker> for T {
     fn into_module(self) -> RegisteredModule {
         RegisteredModule(Arc::new(TriggerModule(self)))
     }

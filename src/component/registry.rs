@@ -1,4 +1,4 @@
-//! A component: its descriptor, and the modules that do what the descriptor promises.
+//! A component: its descriptor, and the modules and functions that are registered for it.
 
 use crate::{
     component::{
@@ -14,28 +14,44 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
-    path::Path,
     sync::Arc,
 };
 
-/// What verifyCredentials found.
+/// The result of `verifyCredentials`.
+///
+/// ```
+/// use sailor::prelude::*;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Credentials { url: String, key: String }
+///
+/// async fn verify(cx: ServiceContext<Credentials>) -> anyhow::Result<Verified> {
+///     let request = cx.http().get(&cx.config.url).bearer_auth(&cx.config.key);
+///     let status = request.send().await?.status();
+///     Ok(if status.is_success() { Verified::Yes } else { Verified::No(format!("the API returned {status}")) })
+/// }
+/// # let json = r#"{"actions": {}}"#;
+/// let component = Component::new(json)?.verify_credentials(verify);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verified {
-    /// They work.
+    /// The credentials work.
     Yes,
-    /// They work, and there is something to tell.
+    /// The credentials work. The members are added to the result.
     With(Map<String, Value>),
-    /// They do not work, for this reason.
+    /// The credentials do not work, for this reason.
     No(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum FunctionKind {
     Action,
     Trigger,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FunctionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Action => "action",
@@ -47,7 +63,7 @@ impl fmt::Display for Kind {
 type ServiceFn<T> =
     Arc<dyn Fn(ServiceContextParts) -> BoxFuture<'static, anyhow::Result<T>> + Send + Sync>;
 
-/// A component: one line per module of component.json.
+/// A component: its component.json, and one registered module for each function in it.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -58,17 +74,17 @@ type ServiceFn<T> =
 /// }
 ///
 /// fn component() -> anyhow::Result<Component> {
-///     Ok(Component::new(r#"{"title": "Echo", "actions": {"echo": {"main": "./lib/echo.rs"}}}"#)?
+///     Component::new(r#"{"title": "Echo", "actions": {"echo": {"main": "./lib/echo.rs"}}}"#)?
 ///         .action("echo", echo)
-///         .check()?)
+///         .check()
 /// }
 /// # component().unwrap();
 /// ```
 pub struct Component {
-    descriptor: Descriptor,
-    modules: Vec<(&'static str, Kind, Arc<dyn Module>)>,
-    models: BTreeMap<&'static str, ServiceFn<Value>>,
-    metadata: BTreeMap<&'static str, ServiceFn<Value>>,
+    pub(super) descriptor: Descriptor,
+    pub(super) modules: Vec<(&'static str, FunctionKind, Arc<dyn Module>)>,
+    pub(super) models: BTreeMap<&'static str, ServiceFn<Value>>,
+    pub(super) metadata: BTreeMap<&'static str, ServiceFn<Value>>,
     verify: Option<ServiceFn<Verified>>,
     oauth2: Option<OAuth2>,
     crates: BTreeSet<&'static str>,
@@ -76,43 +92,34 @@ pub struct Component {
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modules: Vec<_> = self.modules.iter().map(|(name, ..)| name).collect();
         f.debug_struct("Component")
             .field("title", &self.descriptor.title)
-            .field(
-                "modules",
-                &self
-                    .modules
-                    .iter()
-                    .map(|(name, ..)| name)
-                    .collect::<Vec<_>>(),
-            )
+            .field("modules", &modules)
             .finish_non_exhaustive()
     }
 }
 
-/// Every difference between component.json and the registered modules, not just the first.
-#[derive(Debug, thiserror::Error)]
-#[error("component.json and the registered modules disagree:\n{}", .0.join("\n"))]
-pub struct Mismatch(Vec<String>);
-
-impl Mismatch {
-    /// The differences, a sentence each.
-    #[must_use]
-    pub fn differences(&self) -> &[String] {
-        &self.0
-    }
-}
-
 impl Component {
-    /// A component with this component.json, and no modules yet.
+    /// Creates a component from the text of its component.json, with nothing registered yet.
     ///
     /// # Errors
-    /// When the text is not JSON, or a member has another shape than the platform's (names it).
+    /// Returns an error if the text is not JSON, or if a member has the wrong type. The error names the member.
+    ///
+    /// ```
+    /// use sailor::Component;
+    ///
+    /// let component = Component::new(r#"{"title": "Mail", "actions": {"send": {"main": "./send.rs"}}}"#)?;
+    /// assert_eq!(component.descriptor().title, "Mail");
+    ///
+    /// let error = Component::new(r#"{"actions": {"send": {"main": 7}}}"#).unwrap_err();
+    /// assert!(error.to_string().contains("actions.send.main"));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn new(component_json: &str) -> anyhow::Result<Self> {
-        let descriptor = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(
-            component_json,
-        ))
-        .map_err(|e| anyhow::anyhow!("component.json: {e}"))?;
+        let json = &mut serde_json::Deserializer::from_str(component_json);
+        let descriptor = serde_path_to_error::deserialize(json)
+            .map_err(|error| anyhow::anyhow!("component.json: {error}"))?;
         Ok(Self {
             descriptor,
             modules: vec![],
@@ -124,23 +131,38 @@ impl Component {
         })
     }
 
-    /// Registers the action that component.json calls `name`: a type that implements [`Action`](crate::Action), or
+    /// Registers the action that is called `name` in component.json: a type that implements [`Action`](crate::Action), or
     /// an async function.
     #[must_use]
     pub fn action<K>(mut self, name: &'static str, module: impl IntoAction<K>) -> Self {
-        self.modules.push((name, Kind::Action, action(module)));
+        self.modules
+            .push((name, FunctionKind::Action, action(module)));
         self
     }
 
-    /// Registers the trigger that component.json calls `name`: polling, or an action that takes webhook requests.
+    /// Registers the trigger that is called `name` in component.json: a [`Trigger`](crate::Trigger), which polls, or an
+    /// action, which gets webhook requests as messages.
     #[must_use]
     pub fn trigger<K>(mut self, name: &'static str, module: impl IntoTrigger<K>) -> Self {
         self.modules
-            .push((name, Kind::Trigger, module.into_module().0));
+            .push((name, FunctionKind::Trigger, module.into_module().0));
         self
     }
 
-    /// Registers the select model `name`: a function from the step's configuration to values and labels.
+    /// Registers the select model `name`: a function from the step's configuration to values and their labels.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    /// use std::collections::BTreeMap;
+    ///
+    /// async fn folders(cx: ServiceContext<Value>) -> anyhow::Result<BTreeMap<String, String>> {
+    ///     Ok(cx.oauth().get("/folders").send_json().await?)
+    /// }
+    /// # let json = r#"{"actions": {}}"#;
+    /// let component = Component::new(json)?.select_model("getFolders", folders);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn select_model<C, T, F, Fut>(mut self, name: &'static str, model: F) -> Self
     where
@@ -150,15 +172,25 @@ impl Component {
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.models.insert(
-            name,
-            service(model, |labels| Ok(serde_json::to_value(labels)?)),
-        );
+        self.models.insert(name, erase_types(model, to_json));
         self
     }
 
     /// Registers dynamic metadata for the function `name`: a function from the step's configuration to its schemas,
-    /// `{"in": …, "out": …}`.
+    /// `{"in": …, "out": …}`. In component.json the function has `"dynamicMetadata": true`.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn row(cx: ServiceContext<Value>) -> anyhow::Result<Value> {
+    ///     let table = &cx.config["table"];
+    ///     Ok(json!({ "in": { "type": "object", "title": table }, "out": { "type": "object" } }))
+    /// }
+    /// # let json = r#"{"actions": {}}"#;
+    /// let component = Component::new(json)?.metadata("insertRow", row);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn metadata<C, T, F, Fut>(mut self, name: &'static str, metadata: F) -> Self
     where
@@ -168,16 +200,25 @@ impl Component {
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.metadata.insert(
-            name,
-            service(metadata, |schemas| Ok(serde_json::to_value(schemas)?)),
-        );
+        self.metadata.insert(name, erase_types(metadata, to_json));
         self
     }
 
-    /// Registers the check of credentials. An error counts as "not verified", with the error as the reason; one that may
-    /// pass (trouble on the network, a busy API, a [`Rebound`](crate::Rebound)) says nothing of them and is posted as
-    /// the call's error.
+    /// Registers the check of credentials. An error means that they are not verified, and is the reason. A transient error
+    /// of the OAuth2 client or a [`Rebound`](crate::Rebound) is no result: it is posted as the error of the call.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
+    ///     let me: Value = cx.oauth().get("/me").send_json().await?;
+    ///     Ok(if me["active"] == true { Verified::Yes } else { Verified::No("the user is inactive".to_owned()) })
+    /// }
+    /// # let json = r#"{"actions": {}}"#;
+    /// let component = Component::new(json)?.verify_credentials(verify);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn verify_credentials<C, F, Fut>(mut self, verify: F) -> Self
     where
@@ -186,23 +227,32 @@ impl Component {
         Fut: Future<Output = anyhow::Result<Verified>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.verify = Some(service(verify, Ok));
+        self.verify = Some(erase_types(verify, Ok));
         self
     }
 
-    /// Says of the OAuth2 credential what component.json cannot say: where the API is, how its provider behaves.
+    /// Configures the OAuth2 credential beyond what component.json can say, such as the API's base URL.
+    ///
+    /// ```
+    /// use sailor::{Component, oauth2::OAuth2};
+    ///
+    /// # let json = r#"{"actions": {}}"#;
+    /// let component = Component::new(json)?
+    ///     .oauth2(OAuth2::new().profile("salesforce").base_url("{{baseUrl|API_BASE_URL}}"));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn oauth2(mut self, oauth2: OAuth2) -> Self {
         self.oauth2 = Some(oauth2);
         self
     }
 
-    /// What the author says of the OAuth2 credential, if anything.
+    /// What the author configures for the OAuth2 credential; the defaults if nothing.
     pub(crate) fn oauth2_definition(&self) -> OAuth2 {
         self.oauth2.clone().unwrap_or_default()
     }
 
-    /// A session for the component's OAuth2 credential; none when it has no such credential.
+    /// A session for the component's OAuth2 credential; `None` if it has no such credential.
     pub(crate) fn session(&self, tools: SessionConfig) -> Option<Session> {
         let declared = self
             .descriptor
@@ -213,104 +263,7 @@ impl Component {
             .then(|| Session::new(self.oauth2_definition(), self.descriptor.clone(), tools))
     }
 
-    /// Compares component.json with what is registered, both ways.
-    ///
-    /// # Errors
-    /// [`Mismatch`] with every difference.
-    pub fn check(self) -> Result<Self, Mismatch> {
-        let differences = self.differences();
-        if differences.is_empty() {
-            Ok(self)
-        } else {
-            Err(Mismatch(differences))
-        }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let declared = self.declared().collect::<Vec<_>>();
-        if declared.is_empty() {
-            found.push("component.json has neither triggers nor actions".to_owned());
-        }
-        for (kind, name, function) in &declared {
-            let registered = self
-                .modules
-                .iter()
-                .filter(|(n, k, _)| n == name && k == kind)
-                .count();
-            match (&function.main, registered) {
-                (None, _) => found.push(format!("{kind} \"{name}\" has no `main`")),
-                (Some(main), 0) => found.push(format!(
-                    "{kind} \"{name}\" ({main}) has no module: register it"
-                )),
-                (Some(_), 1) => {}
-                (Some(_), n) => found.push(format!("{kind} \"{name}\" is registered {n} times")),
-            }
-            let dynamic = function
-                .dynamic_metadata
-                .as_ref()
-                .is_some_and(|d| *d != Value::Bool(false));
-            if dynamic && !self.metadata.contains_key(name.as_str()) {
-                found.push(format!(
-                    "{kind} \"{name}\" has dynamic metadata, but no function for it is registered"
-                ));
-            }
-        }
-        for (name, kind, _) in &self.modules {
-            if !declared
-                .iter()
-                .any(|(k, n, _)| n.as_str() == *name && k == kind)
-            {
-                found.push(format!(
-                    "{kind} \"{name}\" is registered, but not in component.json"
-                ));
-            }
-        }
-        for name in self
-            .metadata
-            .keys()
-            .filter(|name| self.descriptor.function(name).is_none())
-        {
-            found.push(format!(
-                "metadata for \"{name}\" is registered, but no function of that name is in component.json"
-            ));
-        }
-        for (place, model) in self
-            .descriptor
-            .models()
-            .filter(|(_, model)| !self.models.contains_key(model))
-        {
-            found.push(format!(
-                "{place} asks for select model \"{model}\", which is not registered"
-            ));
-        }
-        for model in self
-            .models
-            .keys()
-            .filter(|model| !self.descriptor.models().any(|(_, m)| m == **model))
-        {
-            found.push(format!(
-                "select model \"{model}\" is registered, but no field asks for it"
-            ));
-        }
-        found
-    }
-
-    fn declared(&self) -> impl Iterator<Item = (Kind, &String, &Function)> {
-        let triggers = self
-            .descriptor
-            .triggers
-            .iter()
-            .map(|(name, f)| (Kind::Trigger, name, f));
-        triggers.chain(
-            self.descriptor
-                .actions
-                .iter()
-                .map(|(name, f)| (Kind::Action, name, f)),
-        )
-    }
-
-    /// component.json.
+    /// Returns the content of component.json.
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
@@ -319,15 +272,15 @@ impl Component {
     /// The module of a function: the trigger of that name, or else the action.
     ///
     /// # Errors
-    /// With the text that the platform's other sailors give.
+    /// The first text is the one of the platform's other sailors.
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
-        let not_found =
-            || anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!");
-        let function = self.descriptor.function(name).ok_or_else(not_found)?;
+        let function = self.descriptor.function(name).ok_or_else(|| {
+            anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!")
+        })?;
         let kind = if self.descriptor.triggers.contains_key(name) {
-            Kind::Trigger
+            FunctionKind::Trigger
         } else {
-            Kind::Action
+            FunctionKind::Action
         };
         let registered = self
             .modules
@@ -354,67 +307,27 @@ impl Component {
         self.verify.as_ref()
     }
 
-    /// The metadata that follows from a function's types.
+    /// Returns the metadata that is derived from a function's types; `None` if the function has no module.
     #[must_use]
     pub fn metadata_of(&self, function: &str) -> Option<Metadata> {
-        self.module(function)
-            .ok()
-            .map(|(module, _)| module.metadata())
+        let (module, _) = self.module(function).ok()?;
+        Some(module.metadata())
     }
 
-    /// Where component.json's schemas differ from the types, a sentence each; paths in it are relative to `root`. A
-    /// function with dynamic metadata, or with none in component.json, has nothing to differ from.
-    #[must_use]
-    pub fn schema_differences(&self, root: &Path) -> Vec<String> {
-        self.schemas()
-            .filter_map(|(function, side, place, schema)| {
-                let stands = match place {
-                    Value::String(path) => match std::fs::read_to_string(root.join(path)) {
-                        Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
-                        Err(e) => return Some(format!("{path}, the {side} metadata of \"{function}\": {e}")),
-                    },
-                    inline => inline.clone(),
-                };
-                (stands != schema).then(|| match place {
-                    Value::String(path) => format!("{path} differs from the {side} type of \"{function}\""),
-                    _ => format!("the {side} metadata of \"{function}\" in component.json differs from its type"),
-                })
-            })
-            .collect()
-    }
-
-    /// Each schema that component.json has: function, side, where it stands, and what the type says.
-    pub(crate) fn schemas(&self) -> impl Iterator<Item = (&str, &'static str, &Value, Value)> {
-        self.declared()
-            .filter(|(_, name, _)| !self.metadata.contains_key(name.as_str()))
-            .flat_map(|(_, name, function)| {
-                let types = self.metadata_of(name);
-                let places = function.metadata.as_ref();
-                let input = places
-                    .and_then(|p| p.input.as_ref())
-                    .zip(types.as_ref().and_then(|t| t.input.clone()));
-                let output = places
-                    .and_then(|p| p.output.as_ref())
-                    .zip(types.map(|t| t.output));
-                let input = input.map(|(place, schema)| (name.as_str(), "in", place, schema));
-                let output = output.map(|(place, schema)| (name.as_str(), "out", place, schema));
-                [input, output].into_iter().flatten()
-            })
-    }
-
-    /// The crates that the modules and functions stand in: their log lines are the component's.
+    /// The crates that define the modules and functions. Their log lines are logged as the component's.
     pub(crate) fn crate_names(&self) -> Vec<&'static str> {
         let modules = self.modules.iter().map(|(.., module)| module.crate_name());
-        modules
-            .chain(self.crates.iter().copied())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect()
+        let names: BTreeSet<_> = modules.chain(self.crates.iter().copied()).collect();
+        names.into_iter().collect()
     }
 }
 
-/// Erases a service function's types.
-fn service<C, T, R, F, Fut>(function: F, result: fn(T) -> anyhow::Result<R>) -> ServiceFn<R>
+fn to_json<T: Serialize>(value: T) -> anyhow::Result<Value> {
+    Ok(serde_json::to_value(value)?)
+}
+
+/// Wraps a function of an author, so that functions of any types can be kept together.
+fn erase_types<C, T, R, F, Fut>(function: F, result: fn(T) -> anyhow::Result<R>) -> ServiceFn<R>
 where
     C: DeserializeOwned + Send + Sync + 'static,
     T: 'static,
@@ -423,8 +336,8 @@ where
     Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
 {
     let function = Arc::new(function);
-    Arc::new(move |run| {
+    Arc::new(move |parts| {
         let function = function.clone();
-        Box::pin(async move { result(function(ServiceContext::typed(run)?).await?) })
+        Box::pin(async move { result(function(ServiceContext::typed(parts)?).await?) })
     })
 }

@@ -1,52 +1,50 @@
 //! Metadata from types: JSON schemas in the dialect that the platform's mapper reads.
 
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::transform_subschemas};
 use serde_json::{Map, Value};
 
-/// The schema of `T`, complete in itself: draft 7 without references, `required` as a flag on each property instead
-/// of a list, no formats that only programmers know.
+/// The members that say what a value is. The mapper takes a schema with none of them for no schema.
+const TYPE_MEMBERS: [&str; 6] = ["type", "anyOf", "oneOf", "allOf", "enum", "const"];
+
+/// Returns the schema of `T`: draft 7 without references, with `required` as a flag on each property instead of a list, and
+/// without formats that only programmers know.
 pub(crate) fn schema_of<T: JsonSchema + ?Sized>() -> Value {
-    let settings = SchemaSettings::draft07().with(|s| {
-        s.inline_subschemas = true;
-        s.meta_schema = None;
-    });
-    let mut schema = settings
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value();
-    to_platform_dialect(&mut schema);
-    // The schema of anything is no schema for the mapper.
-    let mut schema = if let Value::Object(members) = schema {
-        members
-    } else {
-        Map::new()
-    };
-    if !["type", "anyOf", "oneOf", "allOf", "enum", "const"]
-        .iter()
-        .any(|kind| schema.contains_key(*kind))
-    {
-        schema.insert("type".to_owned(), "object".into());
+    let mut settings = SchemaSettings::draft07().with_transform(to_platform_dialect);
+    settings.inline_subschemas = true;
+    settings.meta_schema = None;
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    // `true`, the schema of anything, becomes an object too.
+    let members = schema.ensure_object();
+    if !TYPE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
+        members.insert("type".to_owned(), "object".into());
     }
-    Value::Object(schema)
+    schema.to_value()
 }
 
-fn to_platform_dialect(schema: &mut Value) {
-    let Value::Object(members) = schema else {
-        return;
-    };
-    if members
-        .get("format")
-        .and_then(Value::as_str)
-        .is_some_and(|f| f.starts_with("uint") || f.starts_with("int"))
-    {
+fn to_platform_dialect(schema: &mut Schema) {
+    // Subschemas first: the flag that a property gets has the same name as the list that it loses.
+    transform_subschemas(&mut to_platform_dialect, schema);
+    if let Some(members) = schema.as_object_mut() {
+        remove_integer_format(members);
+        remove_null(members);
+        flag_required_properties(members);
+    }
+}
+
+fn remove_integer_format(members: &mut Map<String, Value>) {
+    let format = members.get("format").and_then(Value::as_str);
+    if format.is_some_and(|format| format.starts_with("uint") || format.starts_with("int")) {
         members.remove("format");
     }
-    // What may be left out may be null to Rust; to the mapper it is of its one type.
+}
+
+/// An `Option` may be null in Rust. The mapper only knows its one type.
+fn remove_null(members: &mut Map<String, Value>) {
     if let Some(Value::Array(types)) = members.get_mut("type") {
         types.retain(|name| name != "null");
-        if let [one] = types.as_slice() {
-            let one = one.clone();
-            members.insert("type".to_owned(), one);
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            members.insert("type".to_owned(), only);
         }
     }
     if let Some(Value::Array(choices)) = members.get_mut("enum") {
@@ -55,29 +53,18 @@ fn to_platform_dialect(schema: &mut Value) {
     if members.get("default").is_some_and(Value::is_null) {
         members.remove("default");
     }
-    let required = members.remove("required");
-    if let Some(Value::Object(properties)) = members.get_mut("properties") {
-        // Their own lists first: the flag of their parent takes the same place.
-        properties.values_mut().for_each(to_platform_dialect);
-        for name in required
-            .iter()
-            .flat_map(Value::as_array)
-            .flatten()
-            .filter_map(Value::as_str)
-        {
-            if let Some(Value::Object(property)) = properties.get_mut(name) {
-                property.insert("required".to_owned(), true.into());
-            }
-        }
-    }
-    for name in ["items", "additionalProperties"] {
-        if let Some(inner) = members.get_mut(name) {
-            to_platform_dialect(inner);
-        }
-    }
-    for name in ["anyOf", "oneOf", "allOf"] {
-        if let Some(Value::Array(inner)) = members.get_mut(name) {
-            inner.iter_mut().for_each(to_platform_dialect);
+}
+
+fn flag_required_properties(members: &mut Map<String, Value>) {
+    let Some(Value::Array(required)) = members.remove("required") else {
+        return;
+    };
+    let Some(Value::Object(properties)) = members.get_mut("properties") else {
+        return;
+    };
+    for name in required.iter().filter_map(Value::as_str) {
+        if let Some(Value::Object(property)) = properties.get_mut(name) {
+            property.insert("required".to_owned(), true.into());
         }
     }
 }
@@ -107,12 +94,12 @@ mod tests {
     #[expect(dead_code, reason = "only its schema is wanted")]
     struct Buyer {
         name: String,
-        kind: Option<Kind>,
+        legal_form: Option<LegalForm>,
     }
 
     #[derive(JsonSchema)]
     #[expect(dead_code, reason = "only its schema is wanted")]
-    enum Kind {
+    enum LegalForm {
         Person,
         Company,
     }
@@ -135,7 +122,7 @@ mod tests {
             [&json!(true); 2]
         );
         assert_eq!(
-            buyer["properties"]["kind"],
+            buyer["properties"]["legal_form"],
             json!({ "type": "string", "enum": ["Person", "Company"] })
         );
         assert_eq!(schema["properties"]["note"], json!({ "type": "string" }));

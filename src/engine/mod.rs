@@ -45,6 +45,22 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The two ways to stop a running step, in the order in which an operator uses them.
+///
+/// ```
+/// use sailor::Shutdown;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let shutdown = Shutdown::default();
+/// let graceful = shutdown.graceful.clone();
+/// tokio::spawn(async move {
+///     tokio::time::sleep(Duration::from_millis(10)).await;
+///     graceful.cancel();
+/// });
+/// // `sailor::run(settings, &component, shutdown)` now ends after its messages.
+/// shutdown.graceful.cancelled().await;
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     /// Takes no new messages; running ones are finished within `SHUTDOWN_TIMEOUT`.

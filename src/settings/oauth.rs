@@ -8,6 +8,13 @@ use std::{fmt, str::FromStr};
 pub(super) const MODE: &str = "OAUTH_MODE";
 
 /// When access tokens are refreshed.
+///
+/// ```
+/// use sailor::oauth2::{Mode, OAuth2};
+///
+/// let oauth2 = OAuth2::new().mode(Mode::On401);
+/// assert_eq!("on-401".parse(), Ok(Mode::On401));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OAuthMode {
     /// `every-access`: before every request.

@@ -6,6 +6,22 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Something that a module emitted.
+///
+/// ```
+/// use sailor::{prelude::*, testing::{Event, Harness}};
+/// use serde_json::{Value, json};
+///
+/// async fn count(_: Message<NoBody>, cx: Context<Value, u64>) -> anyhow::Result<()> {
+///     cx.data(&1).await?;
+///     cx.snapshot(&json!({ "last": 1 })).await
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"count": {"main": "./count.rs"}}}"#)?.action("count", count);
+/// let emitted = Harness::new(&component, "count").run(json!({})).await?;
+/// assert_eq!(emitted.events[0], Event::Data(json!({ "headers": {}, "body": 1 })));
+/// assert_eq!(emitted.events[1], Event::Snapshot(json!({ "last": 1 })));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A message, with all its members.
@@ -25,6 +41,21 @@ pub enum Event {
 }
 
 /// The result of running a module.
+///
+/// ```
+/// use sailor::{prelude::*, testing::{Harness, Verdict}};
+/// use serde_json::{Value, json};
+///
+/// async fn fail(_: Message<NoBody>, _: Context) -> anyhow::Result<()> {
+///     anyhow::bail!("no such order")
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"fail": {"main": "./fail.rs"}}}"#)?.action("fail", fail);
+/// let emitted = Harness::new(&component, "fail").run(json!({})).await?;
+/// assert_eq!(emitted.verdict, Verdict::Rejected);
+/// assert_eq!(emitted.error.unwrap().to_string(), "no such order");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Emitted {
     /// What the module emitted, in order. An error or rebound that it returned is the last event.

@@ -64,6 +64,22 @@ pub struct Harness<'a> {
 
 /// The credentials that a run or a call has saved, in order, each as it would be saved in the account. See
 /// [`Harness::saved_keys`].
+///
+/// ```
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::{Value, json};
+///
+/// async fn log_in(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+///     cx.update_keys(&json!({ "session": "s-1" })).await
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"logIn": {"main": "./log_in.rs"}}}"#)?.action("logIn", log_in);
+/// let harness = Harness::new(&component, "logIn");
+/// let saved = harness.saved_keys();
+/// harness.run(json!({})).await?;
+/// assert_eq!(saved.all(), [json!({ "session": "s-1" })]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct SavedKeys(Arc<Mutex<Vec<Value>>>);
 

@@ -2,6 +2,7 @@
 
 use emulator::platform::{Platform, PlatformConfig};
 use sailor::{
+    Mismatch,
     prelude::*,
     testing::{Event, Harness, Verdict},
 };
@@ -70,11 +71,11 @@ impl Trigger for Count {
     async fn poll(
         &self,
         since: Option<Last>,
-        cx: &Context<Value, Last>,
+        cx: Context<Value, Last>,
     ) -> anyhow::Result<Option<Last>> {
         let n = since.map_or(0, |last| last.n);
         let next = (n + 1..=n + 3).map(|n| Last { n });
-        cx.data_all(futures_util::stream::iter(next)).await?;
+        cx.data_all(next).await?;
         Ok(Some(Last { n: n + 3 }))
     }
 }
@@ -308,12 +309,14 @@ fn check_reports_every_difference_at_once() {
         }
     }"#;
     let component = Component::new(descriptor).unwrap();
-    let mismatch = component
+    let error = component
         .action("name", Name)
         .trigger("count", Count)
         .select_model("other", sizes)
-        .check();
-    let told = mismatch.unwrap_err().differences().join("\n");
+        .check()
+        .unwrap_err();
+    let mismatch: &Mismatch = error.downcast_ref().unwrap();
+    let told = mismatch.differences().join("\n");
     for difference in [
         "action \"name\" has dynamic metadata",
         "action \"missing\" (./missing.rs) has no module",

@@ -37,7 +37,7 @@ use sailor::prelude::*;
 pub fn component() -> anyhow::Result<Component> {
     let messages_per_page = fields::count_from_env("MAIL_RETRIEVE_MAX_COUNT", 1000)?;
     let folders_per_page = fields::count_from_env("TOP_LIST_MAIL_FOLDER", 100)?;
-    Ok(Component::new(include_str!("../component.json"))?
+    Component::new(include_str!("../component.json"))?
         .trigger("getContacts", get_contacts::GetContacts)
         .trigger("readMail", read_mail::ReadMail { messages_per_page })
         .action("checkAvailability", check_availability::check_availability)
@@ -54,5 +54,5 @@ pub fn component() -> anyhow::Result<Component> {
         .select_model("getCalendars", models::get_calendars)
         .oauth2(graph::oauth2())
         .verify_credentials(verify_credentials::verify)
-        .check()?)
+        .check()
 }

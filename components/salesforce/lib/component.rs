@@ -62,7 +62,7 @@ use sailor::prelude::*;
 /// The component, checked against its component.json.
 pub fn component() -> anyhow::Result<Component> {
     api::version()?;
-    Ok(Component::new(include_str!("../component.json"))?
+    Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .trigger(
@@ -92,5 +92,5 @@ pub fn component() -> anyhow::Result<Component> {
         .metadata("lookupObject", metadata::lookup_object)
         .metadata("lookupObjects", metadata::lookup_objects)
         .metadata("getUpdatedObjectsPolling", metadata::updated_objects)
-        .check()?)
+        .check()
 }

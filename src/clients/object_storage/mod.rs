@@ -38,6 +38,17 @@ const BUDGET_UNIT: usize = 1024;
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Object storage with this step's token. Clones are cheap and share connections.
+///
+/// ```
+/// use anyhow::Context as _;
+/// use sailor::prelude::*;
+///
+/// async fn count_lines(message: Message<NoBody>, cx: Context<serde_json::Value, usize>) -> anyhow::Result<()> {
+///     let file = message.attachments.get("rows.csv")?.context("the message has no rows.csv")?;
+///     let csv = cx.attachments()?.download(&file.url).await?.text().await?;
+///     cx.data(&csv.lines().count()).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ObjectStorage {
     http: Client,
@@ -61,6 +72,16 @@ struct StorageCredentials {
 }
 
 /// A file in object storage, as an attachment of a message refers to it.
+///
+/// ```
+/// use sailor::prelude::*;
+///
+/// async fn store(message: Message<String>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+///     let file = cx.attachments()?.upload(message.body.into_bytes(), "text/plain").await?;
+///     tracing::info!(size = file.size, "Stored a file");
+///     cx.data(&file.url).await
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {
     /// The URL for [`ObjectStorage::download`].

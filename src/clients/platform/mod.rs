@@ -38,6 +38,18 @@ const SHORT_DELAY: Duration = Duration::from_millis(100);
 const FEW_ATTEMPTS: u32 = 3;
 
 /// The platform's REST API with this step's credentials. Clones are cheap and share connections.
+///
+/// ```
+/// use reqwest::Method;
+/// use sailor::prelude::*;
+/// use serde_json::Value;
+///
+/// async fn flows(_: Message<NoBody>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+///     let request = cx.platform()?.request(Method::GET, "/v2/flows");
+///     let flows: Value = request.send().await?.error_for_status()?.json().await?;
+///     cx.data(&flows["data"]).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Platform {
     http: Client,

@@ -1,4 +1,4 @@
-//! Files that travel beside a message: read when they are asked for, handed on as they came in.
+//! The attachments of a message: read on demand, and sent on unchanged.
 
 use crate::protocol::{Json, Object};
 use anyhow::Context as _;
@@ -7,27 +7,37 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A file that travels beside a message: its address, not its bytes (wire-contract: Message object).
+/// A file that belongs to a message: its address, not its bytes (wire-contract: Message object).
+///
+/// ```
+/// use sailor::prelude::*;
+///
+/// async fn report(_: Message<NoBody>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+///     let file = cx.attachments()?.upload("a;b\n1;2\n", "text/csv").await?;
+///     let attachment = Attachment { url: file.url, content_type: Some(file.content_type), ..Attachment::default() };
+///     cx.message(Message::new("report".to_owned()).with_attachment("report.csv", attachment)).await
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attachment {
-    /// Where the bytes are.
+    /// The address of the bytes.
     #[serde(default)]
     pub url: String,
-    /// Media type, such as `application/pdf`.
+    /// The media type, such as `application/pdf`.
     #[serde(
         rename = "content-type",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub content_type: Option<String>,
-    /// Size in bytes, where it is known: read from a number or from text; anything else counts as not known.
+    /// The size in bytes. It is read from a number or from text; anything else counts as unknown.
     #[serde(
         default,
         deserialize_with = "lenient_size",
         skip_serializing_if = "Option::is_none"
     )]
     pub size: Option<u64>,
-    /// Whatever else stands beside these.
+    /// All other members.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -48,11 +58,12 @@ fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     })
 }
 
-/// A message's attachments by name. Those that came in stay the text they were until they are asked for, and go out as
-/// they came in; one that is wrong fails only where it is asked for.
+/// A message's attachments, by name. Incoming attachments are parsed only when they are read, and are sent on unchanged. An
+/// invalid one is an error only where it is read.
 ///
 /// ```
 /// use sailor::prelude::*;
+///
 /// let message = serde_json::json!({"attachments": {"a.csv": {"url": "http://files/a", "size": "9"}, "b": 7}});
 /// let message = Message::try_from(message)?;
 /// assert_eq!(message.attachments.get("a.csv")?.unwrap().size, Some(9));
@@ -61,23 +72,23 @@ fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Attachments {
-    came_in: Option<Json>,
-    /// These count before those that came in.
+    incoming: Option<Json>,
+    /// These replace incoming ones of the same name.
     added: BTreeMap<String, Attachment>,
 }
 
 impl Attachments {
-    pub(super) fn of(came_in: Option<Json>) -> Self {
+    pub(super) fn from_incoming(incoming: Option<Json>) -> Self {
         Self {
-            came_in,
+            incoming,
             added: BTreeMap::new(),
         }
     }
 
-    /// The attachment called `name`; none where there is none, or null.
+    /// Returns the attachment called `name`, or `None` if it is missing or null.
     ///
     /// # Errors
-    /// When it is no attachment, or the message has something else where its attachments should be.
+    /// Returns an error if the value is not an attachment, or if the message's `attachments` is not an object.
     pub fn get(&self, name: &str) -> anyhow::Result<Option<Attachment>> {
         let members = self.members()?;
         members
@@ -87,16 +98,26 @@ impl Attachments {
             .transpose()
     }
 
-    /// All attachments with their names, in the order of these.
+    /// Returns all attachments with their names, ordered by name. Values that are not attachments are errors. If the message's
+    /// `attachments` is not an object, the only item is an error.
     ///
-    /// An item is an error where it is no attachment; the only one is where the message has something else where its
-    /// attachments should be.
+    /// ```
+    /// # let message = serde_json::json!({"attachments": {"b": {"url": "http://files/b"}, "a": {"url": "http://files/a"}}});
+    /// # let message = sailor::Message::try_from(message)?;
+    /// let mut names = Vec::new();
+    /// for attachment in message.attachments.iter() {
+    ///     let (name, _) = attachment?;
+    ///     names.push(name);
+    /// }
+    /// assert_eq!(names, ["a", "b"]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = anyhow::Result<(String, Attachment)>> + use<> {
         let (members, wrong) = match self.members() {
             Ok(members) => (members, None),
             Err(error) => (Object::new(), Some(Err(error))),
         };
-        // Where a name stands twice, the last one counts.
+        // If a name occurs twice, the last one counts.
         let by_name: BTreeMap<_, _> = members
             .iter()
             .map(|(name, json)| (name.to_owned(), json.clone()))
@@ -107,25 +128,25 @@ impl Attachments {
         )
     }
 
-    /// Adds an attachment, in the place of one of the same name.
+    /// Adds an attachment. It replaces one of the same name.
     pub fn insert(&mut self, name: impl Into<String>, attachment: Attachment) {
         self.added.insert(name.into(), attachment);
     }
 
-    /// The message's member: as it came in where nothing was added, none where there was none either.
+    /// Returns the message's member, unchanged if nothing was added; `None` if there is neither.
     pub(super) fn write(self) -> anyhow::Result<Option<Json>> {
         if self.added.is_empty() {
-            Ok(self.came_in)
+            Ok(self.incoming)
         } else {
             Ok(Some(self.members()?.to_json()))
         }
     }
 
-    /// What came in, and what was added. Whatever is empty (an empty list, null) is no attachments.
+    /// The incoming attachments and the added ones. Any empty JSON (an empty list, null) counts as no attachments.
     fn members(&self) -> anyhow::Result<Object> {
-        let mut members = match self.came_in.as_ref().filter(|json| !json.is_empty()) {
+        let mut members = match self.incoming.as_ref().filter(|json| !json.is_empty()) {
             Some(json) => {
-                Object::read(json.bytes()).context("the message's attachments are no object")?
+                Object::read(json.bytes()).context("the message's attachments are not an object")?
             }
             None => Object::new(),
         };
@@ -152,7 +173,7 @@ mod tests {
     use serde_json::json;
 
     fn attachments(text: &str) -> Attachments {
-        Attachments::of(Some(Json::from_text(text.to_owned().into()).unwrap()))
+        Attachments::from_incoming(Some(Json::from_text(text.to_owned().into()).unwrap()))
     }
 
     #[test]
@@ -225,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn attachments_that_are_left_alone_go_out_as_they_came_in() {
+    fn attachments_that_are_left_alone_go_out_unchanged() {
         for text in [
             r#"{"a": {"size":"9" ,"url":"u"}}"#,
             "[]",
@@ -283,15 +304,15 @@ mod tests {
     #[test]
     fn attachments_can_be_given_to_another_message_or_taken_away() {
         let object = Object::read(r#"{"body":{},"attachments":{"a":{"url":"u"}}}"#.into()).unwrap();
-        let mut came_in = Message::<Value>::read(object).unwrap();
+        let mut received = Message::<Value>::read(object).unwrap();
         let mut out = Message::new(json!({}));
-        out.attachments = std::mem::take(&mut came_in.attachments);
+        out.attachments = std::mem::take(&mut received.attachments);
         assert_eq!(
             out.write().unwrap().get("attachments").unwrap().as_bytes(),
             br#"{"a":{"url":"u"}}"#
         );
         assert_eq!(
-            came_in
+            received
                 .write()
                 .unwrap()
                 .get("attachments")

@@ -7,8 +7,7 @@ use emulator::{
     provider::{Knobs, Provider, ProviderConfig},
 };
 use sailor::{
-    Action, Component, Context, Message, ServiceContext, Shutdown, oauth2::OAuth2,
-    settings::Settings,
+    Action, Component, Context, HookContext, Message, Shutdown, oauth2::OAuth2, settings::Settings,
 };
 use serde_json::{Map, Value, json};
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -28,7 +27,7 @@ impl Action for Script {
     type Input = Value;
     type Output = Value;
 
-    async fn init(&self, cx: &ServiceContext<Value>) -> anyhow::Result<()> {
+    async fn init(&self, cx: HookContext<Value>) -> anyhow::Result<()> {
         let Some(fail) = &self.init_fails else {
             return Ok(());
         };

@@ -23,7 +23,7 @@ impl Trigger for GetContacts {
     async fn poll(
         &self,
         since: Option<Position>,
-        cx: &Context<Value, Contact>,
+        cx: Context<Value, Contact>,
     ) -> anyhow::Result<Option<Position>> {
         let path = graph::path(&["me", "contacts"])?;
         let mut changes = Changes::new(cx.oauth(), path, PER_PAGE, since.unwrap_or_default());
@@ -31,7 +31,7 @@ impl Trigger for GetContacts {
             && let Some(page) = changes.next().await.context("reading the contacts")?
         {
             let before = changes.position().clone();
-            let emitted = emit(cx, &mut changes, page).await;
+            let emitted = emit(&cx, &mut changes, page).await;
             if *changes.position() != before {
                 cx.snapshot(changes.position()).await?;
             }

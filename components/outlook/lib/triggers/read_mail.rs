@@ -56,7 +56,7 @@ impl Trigger for ReadMail {
     async fn poll(
         &self,
         since: Option<Position>,
-        cx: &Context<Config, Received>,
+        cx: Context<Config, Received>,
     ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let folder = fields::required(
@@ -88,7 +88,7 @@ impl Trigger for ReadMail {
                 .context("reading the mail folder (`folderId` of the step)")?
         {
             let before = changes.position().clone();
-            let emitted = emit(cx, &mut changes, page).await;
+            let emitted = emit(&cx, &mut changes, page).await;
             if *changes.position() != before {
                 cx.snapshot(changes.position()).await?;
             }

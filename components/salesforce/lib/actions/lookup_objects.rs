@@ -9,7 +9,6 @@ use super::{
     terms,
 };
 use anyhow::Context as _;
-use futures_util::stream;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -117,7 +116,7 @@ pub async fn lookup_objects(
     let pages = Pages::of(&api, query).with_deleted(*include_deleted);
     let results = pages.range(left_out, take).await?;
     match output_method {
-        OutputMethod::Individually => cx.data_all(stream::iter(results)).await,
+        OutputMethod::Individually => cx.data_all(results.into_iter().map(Value::Object)).await,
         OutputMethod::All | OutputMethod::Page => cx.data(&json!({ "results": results })).await,
     }
 }

@@ -5,7 +5,6 @@ use super::{
     fields,
     pages::Pages,
 };
-use futures_util::stream;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
@@ -58,5 +57,5 @@ pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyh
             .data(&Record::from_iter([("result".to_owned(), result)]))
             .await;
     }
-    cx.data_all(stream::iter(records)).await
+    cx.data_all(records).await
 }

@@ -12,7 +12,6 @@ use super::{
     soql::{self, Name},
 };
 use anyhow::Context as _;
-use futures_util::stream;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,7 +63,7 @@ impl Trigger for UpdatedObjects {
     async fn poll(
         &self,
         since: Option<Position>,
-        cx: &Context<Config, Value>,
+        cx: Context<Config, Value>,
     ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let page_size = config.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
@@ -117,7 +116,9 @@ impl Trigger for UpdatedObjects {
             };
             position = behind(last)?;
             match config.emit_behavior {
-                EmitBehavior::EmitIndividually => cx.data_all(stream::iter(records)).await?,
+                EmitBehavior::EmitIndividually => {
+                    cx.data_all(records.into_iter().map(Value::Object)).await?
+                }
                 EmitBehavior::FetchPage => cx.data(&json!({ "results": records })).await?,
             }
             if count < page_size || config.single_page_per_interval || cx.cancelled.is_cancelled() {

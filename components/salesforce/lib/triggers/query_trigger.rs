@@ -5,7 +5,6 @@ use super::{
     fields,
     pages::Pages,
 };
-use futures_util::stream;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
@@ -60,7 +59,7 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
     let mut found = false;
     while let Some(page) = pages.next().await.map_err(|error| final_if(found, error))? {
         found |= !page.records.is_empty();
-        cx.data_all(stream::iter(page.records)).await?;
+        cx.data_all(page.records).await?;
     }
     if !found && !dont_emit_on_empty_results {
         cx.data(&Record::new()).await?;

@@ -1,0 +1,213 @@
+//! Compares component.json with the registered modules, and its schemas with their types.
+
+use super::registry::{Component, FunctionKind};
+use crate::settings::descriptor::Function;
+use serde_json::Value;
+use std::path::Path;
+
+/// Every difference between component.json and the registered modules, not just the first.
+///
+/// ```
+/// use sailor::{Component, Mismatch};
+///
+/// let component = Component::new(r#"{"actions": {"send": {"main": "./send.rs"}}}"#)?;
+/// let error = component.check().unwrap_err();
+/// let mismatch: &Mismatch = error.downcast_ref().unwrap();
+/// assert_eq!(mismatch.differences(), ["action \"send\" (./send.rs) has no module: register it"]);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error("component.json does not match the registered modules:\n{}", .0.join("\n"))]
+pub struct Mismatch(Vec<String>);
+
+impl Mismatch {
+    /// Returns the differences, one sentence each.
+    #[must_use]
+    pub fn differences(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// A schema that component.json has for a function, and the one that follows from its type.
+pub(crate) struct SchemaPair<'a> {
+    pub(crate) function: &'a str,
+    /// `in` or `out`.
+    pub(crate) side: &'static str,
+    /// What component.json has: the path of a file, or the schema itself.
+    pub(crate) declared: &'a Value,
+    pub(crate) derived: Value,
+}
+
+impl Component {
+    /// Checks that component.json and the registered modules match, in both directions. This is the last call of the
+    /// function that [`main`](crate::main) takes.
+    ///
+    /// # Errors
+    /// Returns a [`Mismatch`] with every difference.
+    pub fn check(self) -> anyhow::Result<Self> {
+        let mut found = Vec::new();
+        self.check_functions(&mut found);
+        self.check_modules(&mut found);
+        self.check_models(&mut found);
+        if found.is_empty() {
+            Ok(self)
+        } else {
+            Err(Mismatch(found).into())
+        }
+    }
+
+    /// What component.json declares must be registered.
+    fn check_functions(&self, found: &mut Vec<String>) {
+        let declared: Vec<_> = self.declared().collect();
+        if declared.is_empty() {
+            found.push("component.json has neither triggers nor actions".to_owned());
+        }
+        for (kind, name, function) in declared {
+            let registered = self
+                .modules
+                .iter()
+                .filter(|(n, k, _)| n == name && *k == kind)
+                .count();
+            match (&function.main, registered) {
+                (None, _) => found.push(format!("{kind} \"{name}\" has no `main`")),
+                (Some(main), 0) => found.push(format!(
+                    "{kind} \"{name}\" ({main}) has no module: register it"
+                )),
+                (Some(_), 1) => {}
+                (Some(_), n) => found.push(format!("{kind} \"{name}\" is registered {n} times")),
+            }
+            if has_dynamic_metadata(function) && !self.metadata.contains_key(name.as_str()) {
+                found.push(format!(
+                    "{kind} \"{name}\" has dynamic metadata, but no function for it is registered"
+                ));
+            }
+        }
+    }
+
+    /// What is registered must be declared in component.json.
+    fn check_modules(&self, found: &mut Vec<String>) {
+        for (name, kind, _) in &self.modules {
+            if !self.declared().any(|(k, n, _)| n == name && k == *kind) {
+                found.push(format!(
+                    "{kind} \"{name}\" is registered, but not in component.json"
+                ));
+            }
+        }
+        for name in self.metadata.keys() {
+            if self.descriptor.function(name).is_none() {
+                found.push(format!(
+                    "metadata for \"{name}\" is registered, but no function of that name is in component.json"
+                ));
+            }
+        }
+    }
+
+    /// Fields and registered select models must name each other.
+    fn check_models(&self, found: &mut Vec<String>) {
+        for (place, model) in self.descriptor.models() {
+            if !self.models.contains_key(model) {
+                found.push(format!(
+                    "{place} asks for select model \"{model}\", which is not registered"
+                ));
+            }
+        }
+        for model in self.models.keys() {
+            if !self.descriptor.models().any(|(_, m)| m == *model) {
+                found.push(format!(
+                    "select model \"{model}\" is registered, but no field asks for it"
+                ));
+            }
+        }
+    }
+
+    /// Every function in component.json.
+    fn declared(&self) -> impl Iterator<Item = (FunctionKind, &String, &Function)> {
+        let triggers = self.descriptor.triggers.iter();
+        let actions = self.descriptor.actions.iter();
+        triggers
+            .map(|(name, function)| (FunctionKind::Trigger, name, function))
+            .chain(actions.map(|(name, function)| (FunctionKind::Action, name, function)))
+    }
+
+    /// Returns where the schemas in component.json differ from the types, one sentence each. Paths in component.json are
+    /// relative to `root`. Functions with dynamic metadata or without metadata in component.json are skipped.
+    ///
+    /// In the tests of a component:
+    ///
+    /// ```
+    /// # use sailor::prelude::*;
+    /// # fn component() -> anyhow::Result<Component> {
+    /// #     async fn size(message: Message<String>, cx: Context<serde_json::Value, usize>) -> anyhow::Result<()> {
+    /// #         cx.data(&message.body.len()).await
+    /// #     }
+    /// #     Component::new(r#"{"actions": {"size": {"main": "./size.rs", "metadata": {"in": {"type": "number"}}}}}"#)?
+    /// #         .action("size", size)
+    /// #         .check()
+    /// # }
+    /// let differences = component()?.schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
+    /// assert_eq!(differences, ["the in metadata of \"size\" in component.json differs from its type"]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    #[must_use]
+    pub fn schema_differences(&self, root: &Path) -> Vec<String> {
+        self.schemas()
+            .filter_map(|pair| schema_difference(&pair, root))
+            .collect()
+    }
+
+    /// Every schema that component.json has.
+    pub(crate) fn schemas(&self) -> impl Iterator<Item = SchemaPair<'_>> {
+        self.declared()
+            .filter(|(_, name, _)| !self.metadata.contains_key(name.as_str()))
+            .flat_map(|(_, name, function)| self.schemas_of(name, function))
+    }
+
+    fn schemas_of<'a>(&self, name: &'a str, function: &'a Function) -> Vec<SchemaPair<'a>> {
+        let (Some(declared), Some(types)) = (&function.metadata, self.metadata_of(name)) else {
+            return Vec::new();
+        };
+        let input = declared.input.as_ref().zip(types.input);
+        let output = declared.output.as_ref().zip(Some(types.output));
+        let sides = [("in", input), ("out", output)];
+        sides
+            .into_iter()
+            .filter_map(|(side, schemas)| {
+                schemas.map(|(declared, derived)| SchemaPair {
+                    function: name,
+                    side,
+                    declared,
+                    derived,
+                })
+            })
+            .collect()
+    }
+}
+
+fn has_dynamic_metadata(function: &Function) -> bool {
+    let dynamic = function.dynamic_metadata.as_ref();
+    dynamic.is_some_and(|dynamic| *dynamic != Value::Bool(false))
+}
+
+fn schema_difference(pair: &SchemaPair<'_>, root: &Path) -> Option<String> {
+    let SchemaPair {
+        function,
+        side,
+        declared,
+        derived,
+    } = pair;
+    let Value::String(path) = declared else {
+        return (*declared != derived).then(|| {
+            format!("the {side} metadata of \"{function}\" in component.json differs from its type")
+        });
+    };
+    match std::fs::read_to_string(root.join(path)) {
+        Ok(text) => {
+            let stored: Value = serde_json::from_str(&text).unwrap_or_default();
+            (stored != *derived)
+                .then(|| format!("{path} differs from the {side} type of \"{function}\""))
+        }
+        Err(error) => Some(format!(
+            "{path}, the {side} metadata of \"{function}\": {error}"
+        )),
+    }
+}

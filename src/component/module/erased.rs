@@ -1,0 +1,104 @@
+//! Modules without their types: the one shape that the engine runs.
+
+use super::{Action, Metadata, Trigger};
+use crate::{
+    component::{
+        context::{BoxFuture, Context, ContextParts, HookContext, ServiceContextParts},
+        message::Message,
+        schema::schema_of,
+    },
+    protocol::Object,
+};
+use serde_json::Value;
+
+/// A module as the engine sees it.
+pub(crate) trait Module: Send + Sync {
+    fn process(&self, message: Object, parts: ContextParts) -> BoxFuture<'_, anyhow::Result<()>>;
+    fn init(&self, parts: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<()>>;
+    fn startup(&self, parts: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<Value>>;
+    fn shutdown(
+        &self,
+        parts: ServiceContextParts,
+        state: Value,
+    ) -> BoxFuture<'_, anyhow::Result<()>>;
+    /// The `in` and `out` metadata. A polling trigger has no input.
+    fn metadata(&self) -> Metadata;
+    /// The crate that the module is defined in. Its log lines are logged as the component's.
+    fn crate_name(&self) -> &'static str;
+}
+
+/// The name of the crate that defines `T`.
+pub(crate) fn crate_of<T>() -> &'static str {
+    std::any::type_name::<T>()
+        .trim_start_matches('&')
+        .split("::")
+        .next()
+        .unwrap_or_default()
+}
+
+/// The hooks are the same for actions and triggers.
+macro_rules! hooks {
+    () => {
+        fn init(&self, parts: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
+            Box::pin(async move { self.0.init(HookContext::typed(parts)?).await })
+        }
+        fn startup(&self, parts: ServiceContextParts) -> BoxFuture<'_, anyhow::Result<Value>> {
+            Box::pin(async move { self.0.startup(HookContext::typed(parts)?).await })
+        }
+        fn shutdown(
+            &self,
+            parts: ServiceContextParts,
+            state: Value,
+        ) -> BoxFuture<'_, anyhow::Result<()>> {
+            Box::pin(async move { self.0.shutdown(HookContext::typed(parts)?, state).await })
+        }
+    };
+}
+
+pub(super) struct ActionModule<A>(pub(super) A);
+
+impl<A: Action> Module for ActionModule<A> {
+    fn process(&self, message: Object, parts: ContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async move {
+            let storage = parts.clients.object_storage.clone();
+            let message = Message::read(message)?.with_storage(storage);
+            self.0.process(message, Context::typed(parts)?).await
+        })
+    }
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            input: Some(schema_of::<A::Input>()),
+            output: schema_of::<A::Output>(),
+        }
+    }
+    fn crate_name(&self) -> &'static str {
+        crate_of::<A>()
+    }
+    hooks!();
+}
+
+pub(super) struct TriggerModule<T>(pub(super) T);
+
+impl<T: Trigger> Module for TriggerModule<T> {
+    fn process(&self, _message: Object, parts: ContextParts) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async move {
+            let emitter = parts.emitter.clone();
+            let cx = Context::typed(parts)?;
+            let since = cx.stored_snapshot()?;
+            if let Some(next) = self.0.poll(since, cx).await? {
+                emitter.snapshot(&next).await?;
+            }
+            Ok(())
+        })
+    }
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            input: None,
+            output: schema_of::<T::Output>(),
+        }
+    }
+    fn crate_name(&self) -> &'static str {
+        crate_of::<T>()
+    }
+    hooks!();
+}
