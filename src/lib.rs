@@ -56,7 +56,7 @@ pub use component::{
     Component, Mismatch, Verified,
     context::{Context, Emitter, ServiceContext},
     error::{Rebound, ReboundExt},
-    fields,
+    fields, http,
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };

@@ -6,6 +6,7 @@
 pub(crate) mod context;
 pub(crate) mod error;
 pub mod fields;
+pub mod http;
 pub(crate) mod message;
 pub(crate) mod module;
 mod registry;

@@ -1,6 +1,9 @@
 //! Files that travel beside a message: read when they are asked for, handed on as they came in.
 
-use crate::protocol::{Json, Object};
+use crate::{
+    clients::object_storage::StoredFile,
+    protocol::{Json, Object},
+};
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -30,6 +33,18 @@ pub struct Attachment {
     /// Whatever else stands beside these.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// A file that was uploaded to object storage, as an attachment of the message that is emitted.
+impl From<StoredFile> for Attachment {
+    fn from(file: StoredFile) -> Self {
+        Self {
+            url: file.url,
+            content_type: Some(file.content_type),
+            size: file.size,
+            more: Map::new(),
+        }
+    }
 }
 
 fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

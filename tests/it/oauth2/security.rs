@@ -1,11 +1,10 @@
 //! I. Where tokens go and where they do not, and what verifying costs.
 
 use super::rig::{Account, Rig, text};
-use crate::component::component;
 use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
 use futures_util::future::join_all;
 use sailor::{
-    Verified,
+    Component, Context, Message, ServiceContext, Verified, http,
     oauth2::{Error, OAuth2, Profile},
     testing::Harness,
 };
@@ -113,11 +112,26 @@ async fn a_platform_secret_is_not_sent_to_another_origin() {
     );
 }
 
-/// The reference component's verifyCredentials.
+/// A component that asks the API who the user is, as verifyCredentials and as an action.
+fn component() -> Component {
+    async fn make_request(_: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+        let me: Value = cx.oauth().get("/me").send_json().await?;
+        cx.data(&me).await
+    }
+    async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
+        Ok(http::verify(cx.oauth().get("/me").send().await)?)
+    }
+    Component::new(include_str!("../../../component.json"))
+        .unwrap()
+        .oauth2(OAuth2::new().base_url("{{baseUrl}}"))
+        .verify_credentials(verify)
+        .action("makeRequest", make_request)
+}
+
 async fn verify(rig: &Rig, base: &str, token: Value) -> anyhow::Result<Verified> {
-    let component = component().unwrap();
+    let component = component();
     let harness = Harness::new(&component, "makeRequest")
-        .config(json!({ "baseUrl": base, "oauth": token, "verifyPath": "/me" }))
+        .config(json!({ "baseUrl": base, "oauth": token }))
         .environment("OAUTH_CLIENT_ID", rig.provider.client_id())
         .environment("OAUTH_CLIENT_SECRET", rig.provider.client_secret())
         .environment("OAUTH_AUTH_URI", &rig.provider.authorize_url())
@@ -311,10 +325,10 @@ async fn keys_saved_by_calls_are_visible_in_tests() {
     })
     .await
     .unwrap();
-    let component = component().unwrap();
+    let component = component();
     let harness = || {
         Harness::new(&component, "makeRequest")
-            .config(json!({ "baseUrl": provider.api_url(), "oauth": provider.issue_expired(), "verifyPath": "/me" }))
+            .config(json!({ "baseUrl": provider.api_url(), "oauth": provider.issue_expired() }))
             .environment("OAUTH_CLIENT_ID", provider.client_id())
             .environment("OAUTH_CLIENT_SECRET", provider.client_secret())
             .environment("OAUTH_AUTH_URI", &provider.authorize_url())
@@ -328,10 +342,7 @@ async fn keys_saved_by_calls_are_visible_in_tests() {
 
     let run = harness();
     let saved = run.saved_keys();
-    let emitted = run
-        .run(json!({ "method": "GET", "path": "/me" }))
-        .await
-        .unwrap();
+    let emitted = run.run(json!({})).await.unwrap();
     assert_eq!(
         (
             saved.all().len(),

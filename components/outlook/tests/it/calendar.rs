@@ -118,7 +118,7 @@ async fn an_invalid_time_names_the_field_and_sends_nothing() {
             json!("99999999999999999999"),
         ] {
             let emitted = rig.run(action, json!({}), json!({ "time": time })).await;
-            assert!(error(&emitted).contains("`time` is no time"), "{emitted:?}");
+            assert!(error(&emitted).contains("`time` is not a time"), "{emitted:?}");
         }
     }
     assert!(rig.graph.calls(".").is_empty());

@@ -158,7 +158,7 @@ async fn invalid_fields_are_named_and_nothing_is_sent() {
         (
             step(json!({ "timeZone": "Mars/Olympus" })),
             good(),
-            "no IANA time zone",
+            "not an IANA time zone",
         ),
         (
             step(json!({ "importance": "Urgent" })),
@@ -188,12 +188,12 @@ async fn invalid_fields_are_named_and_nothing_is_sent() {
         (
             step(json!({})),
             from_to("soon", "2024-07-01"),
-            "`start.dateTime` is no time",
+            "`start.dateTime` is not a time",
         ),
         (
             step(json!({})),
             from_to("2024-07-01", ""),
-            "`end.dateTime` is no time",
+            "`end.dateTime` is not a time",
         ),
         (
             step(json!({})),

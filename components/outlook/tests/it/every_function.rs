@@ -1,12 +1,10 @@
 //! What holds for each action and trigger: it works on its sample, with a token that has expired, after it was told to
 //! wait, and says what is wrong with an input.
 
-use crate::{
-    component::component,
-    rig::{Rig, error, sample, sample_body, with},
-};
+use crate::rig::{Rig, error, sample, sample_body, with};
 use emulator::standins::graph::Fault;
 use futures_util::future::join_all;
+use outlook::component;
 use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -56,7 +54,7 @@ const FUNCTIONS: [Function; 7] = [
             (
                 r#"{"startTime": "soon"}"#,
                 "{}",
-                &["`startTime` is no time", "2024-07-01T09:30:00 (in UTC)"],
+                &["`startTime` is not a time", "2024-07-01T09:30:00 (in UTC)"],
             ),
             (
                 r#"{"pollOnlyUnreadMail": "perhaps"}"#,
@@ -84,12 +82,12 @@ const FUNCTIONS: [Function; 7] = [
             (
                 "{}",
                 r#"{"time": "tomorrow"}"#,
-                &["`time` is no time", "2024-07-01T09:30:00 (in UTC)"],
+                &["`time` is not a time", "2024-07-01T09:30:00 (in UTC)"],
             ),
             (
                 "{}",
                 r#"{"time": "2024-13-01T00:00:00Z"}"#,
-                &["`time` is no time"],
+                &["`time` is not a time"],
             ),
             (
                 "{}",
@@ -107,12 +105,12 @@ const FUNCTIONS: [Function; 7] = [
             (
                 "{}",
                 r#"{"time": "tomorrow"}"#,
-                &["`time` is no time", "2024-07-01T09:30:00 (in UTC)"],
+                &["`time` is not a time", "2024-07-01T09:30:00 (in UTC)"],
             ),
             (
                 "{}",
                 r#"{"time": "99999999999999999999"}"#,
-                &["`time` is no time", "out of range"],
+                &["`time` is not a time", "out of range"],
             ),
         ],
     },
@@ -173,7 +171,7 @@ const FUNCTIONS: [Function; 7] = [
                 "{}",
                 r#"{"end": {"dateTime": ""}}"#,
                 &[
-                    "`end.dateTime` is no time",
+                    "`end.dateTime` is not a time",
                     "(local to the step's time zone)",
                 ],
             ),

@@ -1,9 +1,6 @@
 //! The Outlook component on the emulator: its functions in memory against the stand-in for Graph, and as processes with a
 //! broker and a platform.
 
-#[path = "../../lib/component.rs"]
-mod component;
-
 mod attacks;
 mod calendar;
 mod connection;

@@ -1,11 +1,11 @@
 //! A mailbox behind a provider, and the component's functions on it.
 
-use crate::component::component;
 use emulator::{
     platform::{Platform, PlatformConfig},
     provider::{Knobs, Provider, ProviderConfig},
     standins::graph::{Fault, Graph},
 };
+use outlook::component;
 use sailor::{
     Component,
     testing::{Emitted, Event, Harness},

@@ -294,7 +294,7 @@ async fn a_reached_limit_fails_each_one_time_call() {
 
 #[test]
 fn the_metadata_matches_the_types() {
-    let component = crate::component::component().unwrap();
+    let component = salesforce::component().unwrap();
     let differences = component.schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
     assert_eq!(
         differences, [""; 0],

@@ -1,8 +1,5 @@
 //! Every function of the component against the emulator's stand-in for Salesforce.
 
-#[path = "../../lib/component.rs"]
-mod component;
-
 mod attacks;
 mod bulk;
 mod calls;

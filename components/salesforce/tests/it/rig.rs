@@ -1,6 +1,5 @@
 //! An organisation, its provider, and a platform with object storage; the component runs in memory.
 
-use crate::component::component;
 use emulator::{
     platform::{Platform, PlatformConfig},
     provider::{Knobs, Provider, ProviderConfig},
@@ -10,6 +9,7 @@ use sailor::{
     Component,
     testing::{Emitted, Event, Harness, Verdict},
 };
+use salesforce::component;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 

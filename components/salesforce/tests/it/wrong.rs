@@ -160,7 +160,7 @@ fn of_one_record() -> Vec<Case> {
             "upsert",
             external(),
             json!({ "ErpId__c": ".." }),
-            "\"..\"|address",
+            "\"..\"|path",
         ),
         (
             "upsert",

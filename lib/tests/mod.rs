@@ -7,11 +7,10 @@ mod configuration;
 mod paging;
 mod polling;
 mod requests;
-mod samples;
 mod verify;
 mod webhooks;
 
-use crate::component::component;
+use crate::component;
 use emulator::{
     platform::{Platform, PlatformConfig},
     provider::{Knobs, Provider, ProviderConfig, Scripted},
