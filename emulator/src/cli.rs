@@ -2,6 +2,7 @@
 
 use crate::{
     broker::BrokerConfig,
+    cargo,
     config::EmulatorConfig,
     demo,
     input::{InputError, read_as, read_json, read_message, read_object},
@@ -147,7 +148,7 @@ struct ProviderAlone {
     issue: Option<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct OutputArgs {
     /// One JSON object per line on standard output, everything else on standard error
     #[arg(long)]
@@ -181,13 +182,13 @@ struct Run {
     /// Seconds from the first delivery until all messages must be settled
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// Seconds until the component must take a message; building it counts
+    /// Seconds until the component must take a message
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     start_timeout: u64,
     /// How many processes of the component share the messages
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     replicas: u16,
-    /// The component's command [default: cargo run --quiet]
+    /// The component's command [default: cargo run]
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -208,7 +209,7 @@ struct Demo {
     /// Show what the component prints too
     #[arg(long)]
     log: bool,
-    /// The component's command [default: cargo run --quiet]
+    /// The component's command [default: cargo run]
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -268,11 +269,11 @@ struct Service {
     /// Another environment variable for the component; may be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// Seconds until the component must have ended; building it counts
+    /// Seconds until the component must have ended
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// The component's command, to which `service METHOD` is added; or with {METHOD} in it
-    /// [default: cargo run --quiet --]
+    /// [default: cargo run --]
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -329,12 +330,14 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 async fn execute(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Run(arguments) => {
-            let timeline = arguments.output.timeline();
-            run::run(arguments.plan()?, &timeline).await
+            let output = arguments.output.clone();
+            let mut plan = arguments.plan()?;
+            plan.command = cargo::built(plan.command)?;
+            run::run(plan, &output.timeline()).await
         }
         Command::Demo(arguments) => {
+            let command = cargo::built(arguments.command)?;
             let timeline = Timeline::new(arguments.json, !arguments.log);
-            let command = command_or(arguments.command, "cargo run --quiet");
             let (provider, profile) = (
                 arguments.provider.config()?,
                 arguments.provider.preset.map(|preset| preset.name),
@@ -383,8 +386,10 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
                 .map(|()| true)
         }
         Command::Service(arguments) => {
-            let timeline = arguments.output.timeline();
-            service::service(arguments.plan()?, &timeline).await
+            let output = arguments.output.clone();
+            let mut plan = arguments.plan()?;
+            plan.command = cargo::built(plan.command)?;
+            service::service(plan, &output.timeline()).await
         }
     }
 }
@@ -474,14 +479,6 @@ fn config(path: Option<&PathBuf>) -> Result<Value, InputError> {
     Ok(config.into())
 }
 
-fn command_or(command: Vec<String>, default: &str) -> Vec<String> {
-    if command.is_empty() {
-        default.split(' ').map(str::to_owned).collect()
-    } else {
-        command
-    }
-}
-
 impl Run {
     fn plan(self) -> Result<Plan, InputError> {
         let mut messages: Vec<Value> = self
@@ -505,7 +502,7 @@ impl Run {
                 .into_iter()
                 .map(|(name, value)| (name, value.into()))
                 .collect::<Headers>(),
-            command: command_or(self.command, "cargo run --quiet"),
+            command: self.command,
             replicas: self.replicas.into(),
             story: None,
             env: self.env,
@@ -525,7 +522,7 @@ impl Service {
             method: self.method,
             function: self.function,
             model: self.model,
-            command: command_or(self.command, "cargo run --quiet --"),
+            command: self.command,
             env: self.env,
             timeout: Duration::from_secs(self.timeout),
         })

@@ -10,8 +10,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The first may have to be built.
-const START_TIMEOUT: Duration = Duration::from_secs(600);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One step whose stored access token is expired, and `concurrent` messages that each want to ask the API something.

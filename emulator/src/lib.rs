@@ -5,6 +5,7 @@
 //! machine, and all state is in memory.
 
 pub mod broker;
+mod cargo;
 mod child;
 mod cli;
 mod collector;

@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     /// Tells what happens instead of the bare time line.
     pub(crate) story: Option<Story>,
     pub(crate) env: Vec<(String, String)>,
-    /// Until the component takes the first message: it may have to be built first.
+    /// Until the component takes the first message.
     pub(crate) start_timeout: Duration,
     /// From then on until all messages are settled.
     pub(crate) timeout: Duration,

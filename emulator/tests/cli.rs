@@ -810,3 +810,52 @@ fn a_named_stand_in_sets_addresses_and_provider() {
         );
     }
 }
+
+/// A package that needs nothing but the compiler, with this in its `main`.
+fn package(main: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let manifest = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";
+    std::fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    let main = format!("fn main() {{ {main} }}");
+    std::fs::write(folder.path().join("src/main.rs"), main).unwrap();
+    folder
+}
+
+#[test]
+fn what_cargo_runs_is_built_in_sight_and_started_as_a_binary() {
+    let package = package("std::process::exit(3)");
+    for command in [&["--"][..], &["--", "cargo", "run", "-q", "--bin", "tiny"]] {
+        let arguments = [&["run", "--function", "f"], command].concat();
+        let outcome = emulator(package.path(), arguments);
+        assert_eq!(outcome.status, 1, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("Finished"), "{}", outcome.stderr);
+        assert!(
+            outcome.stdout.contains("debug/tiny\n"),
+            "{}",
+            outcome.stdout
+        );
+        assert!(
+            outcome.stdout.contains("ended with status 3"),
+            "{}",
+            outcome.stdout
+        );
+    }
+}
+
+#[test]
+fn a_component_that_cannot_be_built_ends_the_run_with_cargos_errors() {
+    let package = package("no_such_function()");
+    let outcome = emulator(package.path(), ["demo"]);
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome.stderr.contains("no_such_function"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("the component cannot be built"),
+        "{}",
+        outcome.stderr
+    );
+}

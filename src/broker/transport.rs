@@ -1,8 +1,8 @@
-//! The seam between the engine and whatever carries the platform's messages.
+//! The interface between the engine and a broker.
 //!
-//! The engine asks for deliveries, publishes events and settles deliveries; routing keys, properties, retries,
-//! reconnects and rebound arithmetic are the adapter's. `amqp` is the one adapter there is; the platform's next
-//! protocol is to fit as a second one.
+//! The engine asks for deliveries, publishes events and settles deliveries. Routing keys, properties, retries,
+//! reconnects and rebound delays are the adapter's work. [`amqp`](super::amqp) is the adapter for RabbitMQ, and
+//! `memory` the one for the engine's tests.
 
 use crate::protocol::{Headers, MAX_LOGGED_ID, truncated};
 use bytes::Bytes;
@@ -18,18 +18,31 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-/// One message as it came in. `O` is what the adapter needs to settle it.
-pub(crate) struct Delivery<O> {
+/// One message as the broker delivered it. `H` is the adapter's handle to settle it.
+pub(crate) struct Delivery<H> {
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
-    /// Somebody has had this message before: this process on an earlier connection, or another one.
+    /// The broker has delivered this message before: to this process on an earlier connection, or to another one.
     pub(crate) redelivered: bool,
     pub(crate) generation: Arc<Generation>,
-    pub(crate) origin: O,
+    pub(crate) handle: H,
 }
 
-impl<O> fmt::Debug for Delivery<O> {
-    /// Nothing of the contents.
+impl<H> Delivery<H> {
+    /// The same delivery with a handle that can be shared.
+    pub(crate) fn shared(self) -> Delivery<Arc<H>> {
+        Delivery {
+            headers: self.headers,
+            body: self.body,
+            redelivered: self.redelivered,
+            generation: self.generation,
+            handle: Arc::new(self.handle),
+        }
+    }
+}
+
+impl<H> fmt::Debug for Delivery<H> {
+    /// Prints nothing of the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -40,19 +53,20 @@ impl<O> fmt::Debug for Delivery<O> {
     }
 }
 
-/// Deliveries that can be settled for as long as the next generation has not begun.
+/// All deliveries of one channel. They can be settled until the next generation begins.
 ///
-/// That a settlement was sent does not mean that the broker has it. So the adapter asks the broker something on the way
-/// that settlements take, again and again: an answer proves that everything sent before the question has arrived.
+/// A settlement that was sent has not necessarily arrived, and the broker does not confirm it. So the adapter makes
+/// round trips on the channel that carries the settlements: the response to one proves that everything sent before it
+/// has arrived.
 #[derive(Debug)]
 pub(crate) struct Generation {
     /// Counts up.
     pub(crate) number: u32,
-    /// How often the broker itself has been away so far: it may have forgotten even what it is known to have had.
+    /// How often the broker itself has been unavailable so far. It may then have forgotten settlements that had arrived.
     pub(crate) outages: u32,
-    asked: AtomicU32,
-    answered: AtomicU32,
-    sent: Notify,
+    started: AtomicU32,
+    completed: AtomicU32,
+    pending: Notify,
 }
 
 impl Generation {
@@ -60,42 +74,43 @@ impl Generation {
         Self {
             number,
             outages,
-            asked: AtomicU32::new(0),
-            answered: AtomicU32::new(0),
-            sent: Notify::new(),
+            started: AtomicU32::new(0),
+            completed: AtomicU32::new(0),
+            pending: Notify::new(),
         }
     }
 
-    /// For the engine: a settlement was sent, and whether it has arrived will be asked. Returns what [`Self::has`] takes.
-    pub(crate) fn sent(&self) -> u32 {
-        // Before the notice: it brings about a question that is later than this number.
-        let asked = self.asked.load(SeqCst);
-        self.sent.notify_one();
-        asked
+    /// For the engine: notes that a settlement was sent. Returns the argument for [`has_received`](Self::has_received).
+    pub(crate) fn settlement_sent(&self) -> u32 {
+        // Read before the notification, which starts a round trip with a later number.
+        let started = self.started.load(SeqCst);
+        self.pending.notify_one();
+        started
     }
 
-    /// Whether the broker is known to have a settlement. Only a question that began after it was sent proves that.
-    pub(crate) fn has(&self, sent: u32) -> bool {
-        sent < self.answered.load(SeqCst)
+    /// Returns whether the broker is known to have a settlement. Only a round trip that started after it proves that.
+    pub(crate) fn has_received(&self, sent: u32) -> bool {
+        sent < self.completed.load(SeqCst)
     }
 
-    /// For the adapter: waits until there is something to ask about, and begins a question. From here on it may go out.
-    pub(crate) async fn question(&self) -> u32 {
-        self.sent.notified().await;
-        self.asked.fetch_add(1, SeqCst) + 1
+    /// For the adapter: waits until a settlement needs proof, and returns the number of the round trip to start.
+    pub(crate) async fn next_roundtrip(&self) -> u32 {
+        self.pending.notified().await;
+        self.started.fetch_add(1, SeqCst) + 1
     }
 
-    /// The broker has answered a question.
-    pub(crate) fn answered(&self, question: u32) {
-        self.answered.fetch_max(question, SeqCst);
+    /// For the adapter: the broker has responded to this round trip.
+    pub(crate) fn roundtrip_done(&self, roundtrip: u32) {
+        self.completed.fetch_max(roundtrip, SeqCst);
     }
 }
 
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// The message is processed, and the broker removes it.
     Acknowledged,
-    /// Rejected without requeue: the queue's dead-letter policy decides.
+    /// The message failed, and an error event says why. The queue's dead-letter policy decides what becomes of it.
     Rejected,
 }
 
@@ -103,9 +118,9 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SettleOutcome {
     Sent,
-    /// Nothing was sent, since the delivery's generation is over: the broker will deliver the message again.
+    /// Nothing was sent, because the delivery's generation is over. The broker will deliver the message again.
     NotSent,
-    /// The generation ended, or the broker fell silent, while it was sent: it may have arrived.
+    /// The generation ended, or the broker stopped responding, while the verdict was sent. It may have arrived.
     Unknown,
 }
 
@@ -114,17 +129,17 @@ pub(crate) enum SettleOutcome {
 pub(crate) enum Route {
     /// The next step.
     Data,
-    /// A routing key of the module's own choice.
+    /// A routing key that the module chose.
     Custom(String),
     Error,
     Snapshot,
     UpdateKeys,
-    /// Who waits for an answer: the incoming `reply_to`.
+    /// The `reply_to` of the incoming message.
     Reply(String),
 }
 
-/// An event on its way out: encrypted, with its complete header table. It cannot be printed: snapshots are not
-/// encrypted.
+/// An event ready to be published: encrypted, with all its headers. It does not implement `Debug`, because snapshots
+/// are not encrypted.
 #[derive(Clone)]
 pub(crate) struct Publication {
     pub(crate) route: Route,
@@ -132,113 +147,132 @@ pub(crate) struct Publication {
     pub(crate) body: Bytes,
 }
 
-/// Why an event did not go out. Tries and waits are over when this is returned.
+/// Why an event was not published. All attempts and waits are over when this is returned.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "Failed on publishing {} message to MQ: {cause}",
+    "Failed on publishing {} message to MQ: {reason}",
     truncated(message_id, MAX_LOGGED_ID)
 )]
 pub(crate) struct PublishError {
     pub(crate) message_id: String,
-    pub(crate) cause: String,
-    pub(crate) fault: PublishErrorKind,
+    pub(crate) reason: String,
+    pub(crate) kind: PublishErrorKind,
 }
 
-/// What kind of thing keeps an event from going out.
+/// What prevented a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PublishErrorKind {
-    /// No queue is bound to its routing key.
+    /// No queue is bound to the routing key.
     Unbound,
-    /// Its headers do not fit in one frame.
+    /// The headers do not fit in one frame.
     HeadersTooLarge,
-    /// The broker takes no such message: it is too large, or malformed.
+    /// The broker rejects the message: it is too large, or malformed.
     Rejected,
-    /// The transport is closed: the process stops.
+    /// The transport is closed because the process stops.
     Closed,
-    /// Anything else, such as the end of its tries.
+    /// Anything else, such as the last attempt having failed.
     Other,
 }
 
-/// The rebound limit is reached.
+/// A message has been rebounded as often as the settings allow.
 #[derive(Debug, thiserror::Error)]
 #[error("Rebound limit exceeded")]
 pub(crate) struct ReboundLimitExceeded;
 
-/// The transport is down for good: nothing that waiting would mend.
+/// The transport has failed permanently: waiting would not help.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct TransportError(pub(crate) String);
 
-/// Resolves when the broker has taken the event, or will not. Dropping it changes nothing about the event.
+/// Resolves when the broker has confirmed a publish, or when it is certain that it will not.
+///
+/// Dropping it does not cancel the publish.
 #[derive(Debug)]
-pub(crate) struct Receipt(pub(crate) oneshot::Receiver<Result<(), PublishError>>);
+pub(crate) struct Confirm(oneshot::Receiver<Result<(), PublishError>>);
 
-impl Future for Receipt {
+/// Resolves the [`Confirm`] that it was made with.
+pub(crate) type ConfirmSender = oneshot::Sender<Result<(), PublishError>>;
+
+impl Confirm {
+    pub(crate) fn channel() -> (ConfirmSender, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+
+    /// A confirm that has resolved already.
+    pub(crate) fn ready(result: Result<(), PublishError>) -> Self {
+        let (sender, confirm) = Self::channel();
+        let _ = sender.send(result);
+        confirm
+    }
+}
+
+impl Future for Confirm {
     type Output = Result<(), PublishError>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|result| {
             result.unwrap_or_else(|_| {
-                let cause = "the connection was closed on shutdown".into();
                 Err(PublishError {
                     message_id: String::new(),
-                    cause,
-                    fault: PublishErrorKind::Closed,
+                    reason: "the connection was closed on shutdown".into(),
+                    kind: PublishErrorKind::Closed,
                 })
             })
         })
     }
 }
 
-/// Deliveries in the order of the queue; an error is the last thing that comes.
-pub(crate) type Deliveries<O> = mpsc::UnboundedReceiver<Result<Delivery<O>, TransportError>>;
+/// Deliveries in the order of the queue. An error is the last item.
+pub(crate) type Deliveries<H> = mpsc::UnboundedReceiver<Result<Delivery<H>, TransportError>>;
 
-/// Carries messages in and events out.
+/// Delivers messages and publishes events.
 pub(crate) trait Transport: Send + Sync + 'static {
-    /// What is needed to settle or rebound a delivery.
-    type Origin: Send + Sync + 'static;
+    /// What the adapter needs to settle or rebound a delivery.
+    type Handle: Send + Sync + 'static;
 
-    /// Starts deliveries, at most prefetch of them unsettled at once. Connection losses are mended inside, without
-    /// end; only what waiting cannot mend comes out as an error. Called once.
+    /// Starts deliveries, at most `prefetch` of them unsettled at once. The adapter reconnects without limit; only an
+    /// error that waiting cannot fix ends the deliveries. Called once.
     fn consume(
         &self,
-    ) -> impl Future<Output = Result<Deliveries<Self::Origin>, TransportError>> + Send;
+    ) -> impl Future<Output = Result<Deliveries<Self::Handle>, TransportError>> + Send;
 
-    /// Queues an event. Events go out in the order of these calls; one that has to be retried goes out later.
-    fn publish(&self, publication: Publication) -> Receipt;
+    /// Queues an event. Events are published in the order of these calls; a retried one is published later.
+    fn publish(&self, publication: Publication) -> Confirm;
 
-    /// Queues the message itself to come again later, with its own bytes and headers (wire-contract: Rebounds, wire-contract: Rebound expiration).
+    /// Queues the message itself to be delivered again later, with its own bytes and headers (wire-contract: Rebounds,
+    /// wire-contract: Rebound expiration).
     fn rebound(
         &self,
-        origin: &Self::Origin,
+        handle: &Self::Handle,
         body: Bytes,
         reason: &str,
-    ) -> Result<Receipt, ReboundLimitExceeded>;
+    ) -> Result<Confirm, ReboundLimitExceeded>;
 
-    /// Tells the broker what became of a delivery.
+    /// Tells the broker the verdict on a delivery.
     fn settle(
         &self,
-        origin: &Self::Origin,
+        handle: &Self::Handle,
         verdict: Verdict,
     ) -> impl Future<Output = SettleOutcome> + Send;
 
-    /// No new deliveries from here on; those that are out can still be settled. Waits for the broker's answer for a
-    /// bounded time.
+    /// Stops new deliveries; earlier ones can still be settled. Waits a limited time for the broker's response.
     fn stop_consuming(&self) -> impl Future<Output = ()> + Send;
 
-    /// Closes everything in bounded time. What is unsettled goes back to the queue, what is unpublished fails.
+    /// Closes everything in limited time. Unsettled messages return to the queue, unpublished events fail.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[test]
     fn a_publish_error_truncates_a_long_id() {
         let error = |id: &str| PublishError {
             message_id: id.to_owned(),
-            cause: "x".into(),
-            fault: PublishErrorKind::Other,
+            reason: "x".into(),
+            kind: PublishErrorKind::Other,
         };
         assert_eq!(
             error("m1").to_string(),
@@ -256,28 +290,28 @@ mod tests {
     #[tokio::test]
     async fn only_a_later_roundtrip_confirms_a_settlement() {
         let generation = Generation::new(1, 0);
-        let first = generation.sent();
-        let question = generation.question().await;
-        let second = generation.sent();
-        assert!(!generation.has(first), "asked is not answered");
-        generation.answered(question);
-        assert!(generation.has(first) && !generation.has(second));
-        let question = generation.question().await;
-        generation.answered(question);
-        assert!(generation.has(second));
+        let first = generation.settlement_sent();
+        let roundtrip = generation.next_roundtrip().await;
+        let second = generation.settlement_sent();
+        assert!(!generation.has_received(first), "it is not completed yet");
+        generation.roundtrip_done(roundtrip);
+        assert!(generation.has_received(first) && !generation.has_received(second));
+        let roundtrip = generation.next_roundtrip().await;
+        generation.roundtrip_done(roundtrip);
+        assert!(generation.has_received(second));
     }
 
     #[tokio::test]
     async fn no_roundtrip_starts_before_a_settlement() {
         let generation = Generation::new(1, 0);
-        assert!(futures_util::FutureExt::now_or_never(generation.question()).is_none());
+        assert!(generation.next_roundtrip().now_or_never().is_none());
         for _ in 0..3 {
-            generation.sent();
+            generation.settlement_sent();
         }
-        assert!(futures_util::FutureExt::now_or_never(generation.question()).is_some());
+        assert!(generation.next_roundtrip().now_or_never().is_some());
         assert!(
-            futures_util::FutureExt::now_or_never(generation.question()).is_none(),
-            "one question is for all"
+            generation.next_roundtrip().now_or_never().is_none(),
+            "one round trip is for all"
         );
     }
 }

@@ -5,7 +5,7 @@ use super::{
     step::{Account, Nowhere, store_error},
 };
 use crate::{
-    broker::transport::{Publication, Receipt, Route, Transport},
+    broker::transport::{Confirm, Publication, Route, Transport},
     component::{
         context::{BoxFuture, Event, EventSink, Taken},
         error::AlreadyReported,
@@ -151,7 +151,7 @@ impl<T: Transport> Flight<T> {
     }
 
     /// Waits for a confirmation. Where there is none, the message has failed.
-    fn confirm(self: &Arc<Self>, hold: &Hold, receipt: Receipt) -> Taken {
+    fn confirm(self: &Arc<Self>, hold: &Hold, receipt: Confirm) -> Taken {
         let flight = self.clone();
         hold.spawn(async move {
             match receipt.await {
@@ -173,7 +173,7 @@ impl<T: Transport> Flight<T> {
         }
     }
 
-    fn publish(&self, route: Route, headers: Headers, body: impl Into<Bytes>) -> Receipt {
+    fn publish(&self, route: Route, headers: Headers, body: impl Into<Bytes>) -> Confirm {
         self.engine.transport.publish(Publication {
             route,
             headers,
@@ -181,7 +181,7 @@ impl<T: Transport> Flight<T> {
         })
     }
 
-    async fn data(&self, mut message: Object) -> anyhow::Result<Receipt> {
+    async fn data(&self, mut message: Object) -> anyhow::Result<Confirm> {
         let engine = &self.engine;
         let mut own_headers = decode::headers_of(&message);
         let mut passthrough = self.passthrough.get().cloned().unwrap_or_default();
@@ -252,7 +252,7 @@ impl<T: Transport> Flight<T> {
         Ok(body.into())
     }
 
-    async fn snapshot(&self, kind: &str, body: Json, apply: impl FnOnce(&mut Value)) -> Receipt {
+    async fn snapshot(&self, kind: &str, body: Json, apply: impl FnOnce(&mut Value)) -> Confirm {
         self.engine.throttles.snapshot.turn().await;
         let mut headers = self.headers();
         headers.insert("snapshotEvent".into(), kind.into());
@@ -315,7 +315,7 @@ impl<T: Transport> Flight<T> {
         rest.and(queue)
     }
 
-    fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Receipt> {
+    fn http_reply(&self, reply: &HttpReply) -> anyhow::Result<Confirm> {
         let key = self.incoming.reply_to.clone().context(
             "Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers",
         )?;
@@ -330,7 +330,7 @@ impl<T: Transport> Flight<T> {
     }
 
     fn rebound(self: &Arc<Self>, hold: &Hold, reason: &str) -> anyhow::Result<Taken> {
-        let origin = self
+        let handle = self
             .engine
             .in_flight
             .current(self.number)
@@ -339,7 +339,7 @@ impl<T: Transport> Flight<T> {
             match self
                 .engine
                 .transport
-                .rebound(&origin, self.body.clone(), reason)
+                .rebound(&handle, self.body.clone(), reason)
             {
                 Ok(receipt) => {
                     self.engine.metrics.rebounds.add(1);

@@ -8,7 +8,7 @@ use super::{
     now_ms,
 };
 use crate::{
-    broker::transport::{Publication, PublishError, PublishErrorKind, Receipt, Route, Transport},
+    broker::transport::{Confirm, Publication, PublishError, PublishErrorKind, Route, Transport},
     protocol::{Encoding, ErrorReport, Headers, error_body, truncated},
 };
 use std::sync::atomic::Ordering;
@@ -179,7 +179,7 @@ impl<T: Transport> Flight<T> {
                 // Of a failure that nobody could be told of, the message at least is not acknowledged.
                 self.failed.store(true, Ordering::SeqCst);
             }
-            if error.fault == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {
+            if error.kind == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {
                 tracing::info!(
                     "An error event was not published before the stop; its message comes again"
                 );
@@ -191,7 +191,7 @@ impl<T: Transport> Flight<T> {
     }
 
     /// The error for who waits under the message's `reply_to`.
-    fn copy(&self, report: &ErrorReport, headers: &Headers, fate: Fate) -> Option<Receipt> {
+    fn copy(&self, report: &ErrorReport, headers: &Headers, fate: Fate) -> Option<Confirm> {
         let replies = fate == Fate::Fails && self.engine.settings.error_replies;
         let key = self.incoming.reply_to.clone().filter(|_| replies)?;
         let mut headers = headers.clone();
@@ -229,7 +229,7 @@ impl<T: Transport> Flight<T> {
                 body: body.into(),
             };
             match self.engine.transport.publish(publication).await {
-                Err(error) if cuts.cut(error.fault) => {
+                Err(error) if cuts.cut(error.kind) => {
                     tracing::warn!(%error, "An error event is too large for the broker; a smaller one is sent");
                 }
                 result => return result,

@@ -26,7 +26,7 @@ impl<T: Transport> Engine<T> {
     /// delivers the message again.
     pub(super) async fn execute(
         self: Arc<Self>,
-        delivery: Delivery<Arc<T::Origin>>,
+        delivery: Delivery<Arc<T::Handle>>,
         arrival: Arrival,
     ) {
         self.metrics.received.add(1);
@@ -68,7 +68,7 @@ impl<T: Transport> Engine<T> {
     }
 
     /// True when the message has failed.
-    async fn work(&self, flight: &Arc<Flight<T>>, delivery: &Delivery<Arc<T::Origin>>) -> bool {
+    async fn work(&self, flight: &Arc<Flight<T>>, delivery: &Delivery<Arc<T::Handle>>) -> bool {
         match self.read(flight, delivery).await {
             Ok(message) => {
                 let result = self.process(flight, message).await;
@@ -86,7 +86,7 @@ impl<T: Transport> Engine<T> {
     async fn read(
         &self,
         flight: &Flight<T>,
-        delivery: &Delivery<Arc<T::Origin>>,
+        delivery: &Delivery<Arc<T::Handle>>,
     ) -> anyhow::Result<Object> {
         let mut message = if self.settings.input_is_error {
             decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?
@@ -149,7 +149,7 @@ impl<T: Transport> Engine<T> {
         let Some(work) = self.in_flight.settling(number, verdict) else {
             return;
         };
-        let settled = self.transport.settle(&work.origin, verdict).await;
+        let settled = self.transport.settle(&work.handle, verdict).await;
         self.in_flight.settled(work, settled);
         match (settled, verdict) {
             (SettleOutcome::Sent, Verdict::Acknowledged) => self.metrics.acknowledged.add(1),

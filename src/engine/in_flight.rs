@@ -61,7 +61,7 @@ enum Stage<O> {
 
 /// A work that settles its delivery.
 pub(crate) struct Settling<O> {
-    pub(crate) origin: Arc<O>,
+    pub(crate) handle: Arc<O>,
     number: u64,
     mark: Mark,
     generation: Arc<Generation>,
@@ -105,12 +105,12 @@ impl<O> InFlight<O> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a delivery in. `origin` is what settles it.
+    /// Takes a delivery in. `handle` is what settles it.
     pub(crate) fn arrive(&self, delivery: &Delivery<Arc<O>>) -> Arrival {
         let mark = self.marks.of(delivery);
         let (generation, stage) = (
             delivery.generation.clone(),
-            Stage::Held(delivery.origin.clone()),
+            Stage::Held(delivery.handle.clone()),
         );
         let mut state = self.state();
         if state.past.begins(&generation) {
@@ -142,7 +142,7 @@ impl<O> InFlight<O> {
     /// What settles the delivery that stands for this work now: the one it began with, or one that was adopted since.
     pub(crate) fn current(&self, number: u64) -> Option<Arc<O>> {
         match &self.state().works.get(&number)?.stage {
-            Stage::Held(origin) => Some(origin.clone()),
+            Stage::Held(handle) => Some(handle.clone()),
             Stage::Done(..) => None,
         }
     }
@@ -153,7 +153,7 @@ impl<O> InFlight<O> {
         let Work {
             mark,
             generation,
-            stage: Stage::Held(origin),
+            stage: Stage::Held(handle),
         } = state.take(number)?
         else {
             return None;
@@ -172,7 +172,7 @@ impl<O> InFlight<O> {
         }
         state.settling.insert(number, (mark, generation.number));
         Some(Settling {
-            origin,
+            handle,
             number,
             mark,
             generation,

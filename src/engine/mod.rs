@@ -438,7 +438,7 @@ pub(crate) struct Engine<T: Transport> {
     session: Option<Session>,
     bodies: Bodies,
     throttles: Throttles,
-    in_flight: InFlight<T::Origin>,
+    in_flight: InFlight<T::Handle>,
     /// Events emitted after the end of their messages.
     late: TaskTracker,
     /// Fires when the process is asked to stop.
@@ -452,26 +452,26 @@ impl<T: Transport> Engine<T> {
     /// Works on deliveries until there are no more or the process is to stop, each in a task of its own.
     async fn work_until(
         self: Arc<Self>,
-        mut deliveries: Deliveries<T::Origin>,
+        mut deliveries: Deliveries<T::Handle>,
         shutdown: &Shutdown,
     ) -> Result<(), TransportError> {
         let tasks = TaskTracker::new();
         let abandoned = self.abandoned.clone();
         let _abandon = abandoned.clone().drop_guard();
-        let accept = |delivery: Delivery<T::Origin>| {
+        let accept = |delivery: Delivery<T::Handle>| {
             let Delivery {
                 headers,
                 body,
                 redelivered,
                 generation,
-                origin,
+                handle,
             } = delivery;
             let delivery = Delivery {
                 headers,
                 body,
                 redelivered,
                 generation,
-                origin: Arc::new(origin),
+                handle: Arc::new(handle),
             };
             let (engine, abandoned) = (self.clone(), abandoned.clone());
             // Here and not in the task: tasks do not begin in their order, and a redelivery must not overtake the

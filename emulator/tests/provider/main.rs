@@ -26,6 +26,8 @@ async fn provider(knobs: Knobs) -> Provider {
 }
 
 fn client() -> Client {
+    // For tests whose emulator is another process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().redirect(Policy::none()).build().unwrap()
 }
 

@@ -98,7 +98,7 @@ impl Subscription {
 /// that is set already, which counts for later consumers of the channel only: there are none.
 async fn ask(channel: Channel, prefetch: u16, generation: &Generation) -> Infallible {
     loop {
-        let question = generation.question().await;
+        let question = generation.next_roundtrip().await;
         if channel
             .basic_qos(prefetch, BasicQosOptions { global: false })
             .await
@@ -107,7 +107,7 @@ async fn ask(channel: Channel, prefetch: u16, generation: &Generation) -> Infall
             // The channel is gone, which the consumer hears as well.
             return std::future::pending().await;
         }
-        generation.answered(question);
+        generation.roundtrip_done(question);
         tracing::trace!(
             generation = generation.number,
             question,

@@ -55,7 +55,7 @@ pub(super) fn receive(
         body: Bytes::from(delivery.data),
         redelivered: delivery.redelivered,
         generation,
-        origin: Origin {
+        handle: Origin {
             acker: delivery.acker,
             properties: delivery.properties,
         },

@@ -26,7 +26,7 @@ pub(crate) use lock::{BrokerLocks, LoneLocks};
 
 use crate::{
     broker::transport::{
-        Deliveries, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Receipt,
+        Confirm, Deliveries, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded,
         Route, SettleOutcome, Transport, TransportError, Verdict,
     },
     settings::AmqpSettings,
@@ -209,7 +209,7 @@ fn purpose(route: &Route) -> Purpose {
 }
 
 impl Transport for Amqp {
-    type Origin = Origin;
+    type Handle = Origin;
 
     async fn consume(&self) -> Result<Deliveries<Origin>, TransportError> {
         // With the connection of the start, an answer that is final is known before the process begins its work.
@@ -252,7 +252,7 @@ impl Transport for Amqp {
             headers,
             body,
         }: Publication,
-    ) -> Receipt {
+    ) -> Confirm {
         let purpose = purpose(&route);
         let outgoing = self
             .routing_key(route)
@@ -270,17 +270,17 @@ impl Transport for Amqp {
             });
         match outgoing {
             Ok(outgoing) => self.publisher.send(outgoing),
-            Err((fault, cause)) => {
+            Err((kind, reason)) => {
                 let message_id = headers
                     .get("messageId")
                     .and_then(|id| id.as_str())
                     .unwrap_or_default()
                     .to_owned();
-                publisher::refused(PublishError {
+                Confirm::ready(Err(PublishError {
                     message_id,
-                    cause,
-                    fault,
-                })
+                    reason,
+                    kind,
+                }))
             }
         }
     }
@@ -290,7 +290,7 @@ impl Transport for Amqp {
         origin: &Origin,
         body: Bytes,
         reason: &str,
-    ) -> Result<Receipt, ReboundLimitExceeded> {
+    ) -> Result<Confirm, ReboundLimitExceeded> {
         let outgoing = origin.rebound(&self.settings, self.connector.user(), body, reason)?;
         Ok(self.publisher.send(outgoing))
     }

@@ -4,17 +4,14 @@ use super::{
     confirms::{Mark, message_id},
     table,
 };
-use crate::broker::transport::{PublishError, PublishErrorKind, Receipt};
+use crate::broker::transport::{Confirm, ConfirmSender, PublishError, PublishErrorKind};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
     types::{FieldTable, ShortShortUInt},
 };
 use std::time::Duration;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 /// How long a message that may be refused is waited for alone, at first. Nothing else is published meanwhile.
 const ALONE: Duration = Duration::from_secs(5);
@@ -86,19 +83,19 @@ impl Publisher {
     }
 
     /// Queues a message; the receipt tells what became of it.
-    pub(super) fn send(&self, outgoing: Outgoing) -> Receipt {
+    pub(super) fn send(&self, outgoing: Outgoing) -> Confirm {
         let message_id = message_id(&outgoing.properties);
         let routing_key = match table::short(&outgoing.routing_key, "the routing key") {
             Ok(routing_key) => routing_key,
-            Err(cause) => {
-                return refused(PublishError {
+            Err(reason) => {
+                return Confirm::ready(Err(PublishError {
                     message_id,
-                    cause,
-                    fault: PublishErrorKind::Other,
-                });
+                    reason,
+                    kind: PublishErrorKind::Other,
+                }));
             }
         };
-        let (receipt, outcome) = oneshot::channel();
+        let (receipt, confirm) = Confirm::channel();
         let job = Job {
             mark: Mark {
                 routing_key,
@@ -118,15 +115,8 @@ impl Publisher {
         };
         // When the task has ended, the job is dropped with its sender, and the receipt says that all is closed.
         let _ = self.jobs.send(job);
-        Receipt(outcome)
+        confirm
     }
-}
-
-/// The receipt of a message that cannot go out at all.
-pub(super) fn refused(error: PublishError) -> Receipt {
-    let (receipt, outcome) = oneshot::channel();
-    let _ = receipt.send(Err(error));
-    Receipt(outcome)
 }
 
 /// One message with all its tries.
@@ -148,7 +138,7 @@ pub(super) struct Job {
     alone: bool,
     /// How often it was suspected, and not answered while it was alone.
     acquittals: u32,
-    receipt: oneshot::Sender<Result<(), PublishError>>,
+    receipt: ConfirmSender,
 }
 
 /// Why a try failed.
@@ -269,8 +259,8 @@ impl Job {
     pub(super) fn fail(self, fault: PublishErrorKind, cause: String) {
         let _ = self.receipt.send(Err(PublishError {
             message_id: self.mark.message_id,
-            cause,
-            fault,
+            reason: cause,
+            kind: fault,
         }));
     }
 }
@@ -307,7 +297,7 @@ mod tests {
     }
 
     fn job() -> Job {
-        let (receipt, _) = oneshot::channel();
+        let (receipt, _) = Confirm::channel();
         Job {
             mark: Mark {
                 routing_key: "k".into(),

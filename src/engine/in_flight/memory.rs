@@ -133,7 +133,7 @@ impl Memory {
             }) = set.entries.get_mut(&mark)
                 && *generation == by.number
             {
-                *sent = by.sent();
+                *sent = by.settlement_sent();
             }
         }
     }
@@ -190,7 +190,7 @@ impl Past {
         let unproven = || {
             self.generations
                 .iter()
-                .any(|g| g.number == generation && !g.has(sent))
+                .any(|g| g.number == generation && !g.has_received(sent))
         };
         let in_doubt = generation < self.away_after || unproven();
         if in_doubt {

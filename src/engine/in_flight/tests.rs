@@ -26,7 +26,7 @@ fn delivery(
         body,
         redelivered,
         generation,
-        origin: Arc::new(()),
+        handle: Arc::new(()),
     }
 }
 
@@ -61,9 +61,9 @@ fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
 }
 
 fn answer(generation: &Generation) {
-    let question = futures_util::FutureExt::now_or_never(generation.question())
+    let question = futures_util::FutureExt::now_or_never(generation.next_roundtrip())
         .expect("something to ask about");
-    generation.answered(question);
+    generation.roundtrip_done(question);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
         assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
         let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
         assert!(
-            Arc::ptr_eq(&settling.origin, &again.origin),
+            Arc::ptr_eq(&settling.handle, &again.handle),
             "the lost delivery is settled"
         );
         assert!(in_flight.current(number).is_none());

@@ -29,11 +29,11 @@ async fn a_settled_delivery_is_gone_from_the_broker() {
     );
     assert_eq!((second.body.len(), second.headers.len()), (0, 0));
     assert_eq!(
-        amqp.settle(&first.origin, Verdict::Acknowledged).await,
+        amqp.settle(&first.handle, Verdict::Acknowledged).await,
         SettleOutcome::Sent
     );
     assert_eq!(
-        amqp.settle(&second.origin, Verdict::Rejected).await,
+        amqp.settle(&second.handle, Verdict::Rejected).await,
         SettleOutcome::Sent
     );
     amqp.close().await;
@@ -58,11 +58,11 @@ async fn after_a_lost_connection_only_the_new_generation_settles() {
         (1, 2, true)
     );
     assert_eq!(
-        amqp.settle(&old.origin, Verdict::Acknowledged).await,
+        amqp.settle(&old.handle, Verdict::Acknowledged).await,
         SettleOutcome::NotSent
     );
     assert_eq!(
-        amqp.settle(&new.origin, Verdict::Acknowledged).await,
+        amqp.settle(&new.handle, Verdict::Acknowledged).await,
         SettleOutcome::Sent
     );
     amqp.close().await;
@@ -120,7 +120,7 @@ async fn deliveries_in_flight_can_be_settled_after_stop() {
     }
     for delivery in &rest {
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
             SettleOutcome::Sent
         );
     }
@@ -183,7 +183,7 @@ async fn a_rebound_keeps_properties_types_and_bytes() {
     let reason = "ü".repeat(32 * 1024);
     soon(
         "the confirm",
-        amqp.rebound(&delivery.origin, delivery.body.clone(), &reason)
+        amqp.rebound(&delivery.handle, delivery.body.clone(), &reason)
             .unwrap(),
     )
     .await
@@ -220,7 +220,7 @@ async fn a_rebound_past_the_limit_is_reported() {
     world.put(incoming().0, b"bytes").await;
     let delivery = next(&mut deliveries).await;
     assert!(
-        amqp.rebound(&delivery.origin, delivery.body.clone(), "why")
+        amqp.rebound(&delivery.handle, delivery.body.clone(), "why")
             .is_err()
     );
     amqp.close().await;
@@ -236,7 +236,7 @@ async fn a_connection_lost_before_consuming_is_reopened() {
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
     assert_eq!(
-        amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+        amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
         SettleOutcome::Sent
     );
     amqp.close().await;
@@ -245,7 +245,7 @@ async fn a_connection_lost_before_consuming_is_reopened() {
 /// Until the broker is known to have what was sent.
 async fn proof(generation: &Generation, sent: u32) {
     let proven = async {
-        while !generation.has(sent) {
+        while !generation.has_received(sent) {
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -272,10 +272,10 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
                 continue;
             }
             assert_eq!(
-                amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+                amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
                 SettleOutcome::Sent
             );
-            sent = delivery.generation.sent();
+            sent = delivery.generation.settlement_sent();
         }
         proof(&held[0].generation, sent).await;
         for delivery in &held {
@@ -285,11 +285,11 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
                 Verdict::Acknowledged
             };
             assert_eq!(
-                amqp.settle(&delivery.origin, verdict).await,
+                amqp.settle(&delivery.handle, verdict).await,
                 SettleOutcome::Sent
             );
         }
-        proof(&held[0].generation, held[0].generation.sent()).await;
+        proof(&held[0].generation, held[0].generation.settlement_sent()).await;
     }
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
@@ -304,17 +304,17 @@ async fn a_silent_broker_confirms_no_settlement() {
     world.put(BasicProperties::default(), b"2").await;
     let (known, lost) = (next(&mut deliveries).await, next(&mut deliveries).await);
     assert_eq!(
-        amqp.settle(&known.origin, Verdict::Acknowledged).await,
+        amqp.settle(&known.handle, Verdict::Acknowledged).await,
         SettleOutcome::Sent
     );
-    let known = known.generation.sent();
+    let known = known.generation.settlement_sent();
     proof(&lost.generation, known).await;
     world.relay.silence();
     assert_eq!(
-        amqp.settle(&lost.origin, Verdict::Acknowledged).await,
+        amqp.settle(&lost.handle, Verdict::Acknowledged).await,
         SettleOutcome::Sent
     );
-    let sent = lost.generation.sent();
+    let sent = lost.generation.settlement_sent();
     world.relay.cut();
     let again = next(&mut deliveries).await;
     assert_eq!(
@@ -325,7 +325,7 @@ async fn a_silent_broker_confirms_no_settlement() {
         ),
         (b"2".as_slice(), true, 2)
     );
-    assert!(lost.generation.has(known) && !lost.generation.has(sent));
+    assert!(lost.generation.has_received(known) && !lost.generation.has_received(sent));
     amqp.close().await;
 }
 
@@ -350,7 +350,7 @@ async fn a_refused_reconnect_counts_as_an_outage() {
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.generation.outages, outages);
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
             SettleOutcome::Sent
         );
     }

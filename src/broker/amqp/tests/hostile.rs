@@ -109,7 +109,7 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
         }
         // Such a message can also be handed on: as it came, but what was cut stays cut.
         let receipt = amqp
-            .rebound(&delivery.origin, delivery.body.clone(), "later")
+            .rebound(&delivery.handle, delivery.body.clone(), "later")
             .unwrap();
         soon("the confirm", receipt).await.unwrap();
         let rebound = world.take().await;
@@ -127,7 +127,7 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
             assert_eq!(header(&rebound, "h"), Some(mark));
         }
         assert_eq!(
-            amqp.settle(&delivery.origin, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
             SettleOutcome::Sent
         );
     }

@@ -13,7 +13,7 @@ async fn pending_events_fail_on_close() {
     soon("closing", amqp.close()).await;
     for (n, receipt) in receipts {
         let error = soon("the error", receipt).await.unwrap_err();
-        assert!(error.cause.contains("closed on shutdown"), "{n}: {error}");
+        assert!(error.reason.contains("closed on shutdown"), "{n}: {error}");
     }
     soon("the error", amqp.publish(event("late")))
         .await

@@ -204,7 +204,7 @@ async fn headers_beyond_a_frame_fail_only_their_event() {
         let error = soon("the error", amqp.publish(publication))
             .await
             .unwrap_err();
-        assert!(error.cause.contains(cause), "{error}");
+        assert!(error.reason.contains(cause), "{error}");
     }
     soon("the confirm", amqp.publish(event("4"))).await.unwrap();
     assert_eq!(amqp.counters.reconnects.load(Relaxed), 0);
@@ -232,7 +232,7 @@ async fn an_invalid_message_does_not_fail_the_others() {
         .collect();
     let error = soon("the error", invalid).await.unwrap_err();
     assert!(
-        error.cause.contains("406") && error.fault == PublishErrorKind::Rejected,
+        error.reason.contains("406") && error.kind == PublishErrorKind::Rejected,
         "{error}"
     );
     for receipt in good.into_iter().chain(more) {

@@ -199,8 +199,10 @@ async fn absence_can_be_made_an_error() {
             .await
             .unwrap_err();
         assert!(
-            error.cause.starts_with("no queue is bound for routing key")
-                && error.fault == PublishErrorKind::Unbound,
+            error
+                .reason
+                .starts_with("no queue is bound for routing key")
+                && error.kind == PublishErrorKind::Unbound,
             "{error}"
         );
     }
@@ -218,7 +220,7 @@ async fn only_the_first_error_event_waits_for_a_binding() {
     );
     for receipt in [first, second] {
         let error = soon("the error", receipt).await.unwrap_err();
-        assert_eq!(error.fault, PublishErrorKind::Unbound, "{error}");
+        assert_eq!(error.kind, PublishErrorKind::Unbound, "{error}");
     }
     let before = returns(&amqp);
     assert!(before >= 4, "it has waited for {before} tries only");
@@ -263,7 +265,7 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     world.put(BasicProperties::default(), b"1").await;
-    let origin = next(&mut deliveries).await.origin;
+    let origin = next(&mut deliveries).await.handle;
     let rebound = || {
         amqp.rebound(&origin, Bytes::from_static(b"1"), "busy")
             .unwrap()
@@ -271,7 +273,7 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
     for _ in 0..2 {
         let before = returns(&amqp);
         let error = soon("the error", rebound()).await.unwrap_err();
-        assert_eq!(error.fault, PublishErrorKind::Unbound, "{error}");
+        assert_eq!(error.kind, PublishErrorKind::Unbound, "{error}");
         assert!(returns(&amqp) >= before + 4, "it has not waited");
     }
     let waiting = rebound();

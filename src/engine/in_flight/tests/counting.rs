@@ -119,7 +119,7 @@ impl World {
                     return;
                 }
                 let (of, work) = self.settling.swap_remove(n % self.settling.len());
-                let message = *work.origin;
+                let message = *work.handle;
                 let alive = of == self.generation.number;
                 let settled = match how % 8 {
                     0 => SettleOutcome::Unknown,
@@ -143,7 +143,7 @@ impl World {
             }
             Step::Ask => {
                 if let Some(question) =
-                    futures_util::FutureExt::now_or_never(self.generation.question())
+                    futures_util::FutureExt::now_or_never(self.generation.next_roundtrip())
                 {
                     self.wire.push_back(Frame::Question(question));
                 }
@@ -156,7 +156,7 @@ impl World {
                     self.unknown |= self.messages[message].0 == Kind::Shared;
                 }
                 Some(Frame::Question(question)) => {
-                    self.generation.answered(question);
+                    self.generation.roundtrip_done(question);
                     self.unknown = false;
                 }
                 None => {}
@@ -213,7 +213,7 @@ impl World {
             body: Bytes::from_static(b"tick"),
             redelivered,
             generation: self.generation.clone(),
-            origin: Arc::new(message),
+            handle: Arc::new(message),
         };
         match self.in_flight.arrive(&delivery) {
             Arrival::New(number) => {

@@ -1,0 +1,271 @@
+//! The queues that the contestants work on.
+
+use crate::sample;
+use anyhow::Context as _;
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
+    ExchangeKind,
+    options::{
+        BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+use serde_json::Value;
+use std::time::Duration;
+
+/// The exchange that everything is published to.
+pub const EXCHANGE: &str = "bench:ex";
+/// The queue that contestants consume.
+pub const INPUT: &str = "bench:in";
+/// The queue for what they emit.
+pub const OUTPUT: &str = "bench:out";
+/// The queue for error events.
+pub const ERRORS: &str = "bench:err";
+
+/// The routing key of [`INPUT`].
+pub const INPUT_KEY: &str = "in";
+/// The routing key of [`OUTPUT`].
+pub const OUTPUT_KEY: &str = "data";
+/// The routing key of [`ERRORS`].
+pub const ERROR_KEY: &str = "error";
+/// The routing key of the queue for snapshots.
+pub const SNAPSHOT_KEY: &str = "snapshot";
+/// The routing key of the queue for rebounds.
+pub const REBOUND_KEY: &str = "rebound";
+
+const QUEUES: [(&str, &str); 5] = [
+    (INPUT, INPUT_KEY),
+    (OUTPUT, OUTPUT_KEY),
+    (ERRORS, ERROR_KEY),
+    ("bench:snap", SNAPSHOT_KEY),
+    ("bench:rebound", REBOUND_KEY),
+];
+
+/// How many messages are on their way to the broker at once while a queue is filled.
+const UNCONFIRMED: usize = 500;
+
+/// How many bytes of them, about.
+const UNCONFIRMED_BYTES: usize = 16 << 20;
+
+/// How often a queue is looked at.
+pub(crate) const POLL: Duration = Duration::from_millis(5);
+
+const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
+    passive: false,
+    durable: true,
+    exclusive: false,
+    auto_delete: false,
+    nowait: false,
+};
+
+/// Connects to the broker at `uri`.
+///
+/// # Errors
+/// When it does not answer, or refuses.
+pub async fn connect(uri: &str) -> anyhow::Result<Connection> {
+    let connected = Connection::connect(uri, ConnectionProperties::default()).await;
+    connected.context("connecting to the broker")
+}
+
+/// The exchange and the queues, over a channel of their own.
+pub struct Queues {
+    channel: Channel,
+}
+
+/// How full a queue is, and who reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    /// Messages that are ready for a consumer.
+    pub messages: usize,
+    /// Consumers of the queue.
+    pub consumers: usize,
+}
+
+impl Queues {
+    /// Opens a channel for the queues.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn open(connection: &Connection) -> anyhow::Result<Self> {
+        let channel = connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(Self { channel })
+    }
+
+    /// Creates whatever is missing of exchange and queues.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn declare(&self) -> anyhow::Result<()> {
+        let none = FieldTable::default;
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        let kind = ExchangeKind::Direct;
+        self.channel
+            .exchange_declare(EXCHANGE.into(), kind, durable, none())
+            .await?;
+        for (queue, key) in QUEUES {
+            self.channel
+                .queue_declare(queue.into(), DURABLE, none())
+                .await?;
+            let bind = QueueBindOptions::default();
+            self.channel
+                .queue_bind(queue.into(), EXCHANGE.into(), key.into(), bind, none())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Drops all ready messages.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn purge(&self) -> anyhow::Result<()> {
+        self.declare().await?;
+        for (queue, _) in QUEUES {
+            self.channel
+                .queue_purge(queue.into(), QueuePurgeOptions::default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the queues with new ones. Unlike a purge, this also drops what a process that was killed had not
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn renew(&self) -> anyhow::Result<()> {
+        for (queue, _) in QUEUES {
+            self.channel
+                .queue_delete(queue.into(), QueueDeleteOptions::default())
+                .await?;
+        }
+        self.declare().await
+    }
+
+    /// Puts `messages` encrypted messages with bodies of about `bytes` bytes into [`INPUT`].
+    ///
+    /// # Errors
+    /// When the broker does not take one.
+    pub async fn prefill(
+        &self,
+        messages: usize,
+        bytes: usize,
+        protocol: i64,
+    ) -> anyhow::Result<()> {
+        let cipher = sample::cipher();
+        let at_once = (UNCONFIRMED_BYTES / bytes.max(1)).clamp(1, UNCONFIRMED);
+        let mut confirms = Vec::with_capacity(at_once);
+        for number in 0..messages {
+            let payload = sample::message(&cipher, number, bytes, protocol);
+            let properties = BasicProperties::default()
+                .with_content_type("application/json".into())
+                .with_headers(table(number, protocol));
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..Default::default()
+            };
+            let key = INPUT_KEY.into();
+            let publish =
+                self.channel
+                    .basic_publish(EXCHANGE.into(), key, options, &payload, properties);
+            confirms.push(publish.await?);
+            if confirms.len() == at_once || number + 1 == messages {
+                for confirm in confirms.drain(..) {
+                    taken(&confirm.await?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the ready messages of [`INPUT`] once nobody consumes it: what a killed process has not acknowledged is ready
+    /// then.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn drain_input(&self) -> anyhow::Result<()> {
+        while self.fill(INPUT).await?.consumers > 0 {
+            tokio::time::sleep(POLL).await;
+        }
+        self.channel
+            .queue_purge(INPUT.into(), QueuePurgeOptions::default())
+            .await?;
+        Ok(())
+    }
+
+    /// Closes the channel.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn close(self) -> anyhow::Result<()> {
+        Ok(self.channel.close(200, "done".into()).await?)
+    }
+
+    /// How full `queue` is.
+    ///
+    /// # Errors
+    /// When there is no such queue; the channel is closed then.
+    pub async fn fill(&self, queue: &str) -> anyhow::Result<Fill> {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..DURABLE
+        };
+        let state = self
+            .channel
+            .queue_declare(queue.into(), passive, FieldTable::default())
+            .await;
+        let state = state.with_context(|| format!("asking the broker for queue {queue}"))?;
+        Ok(Fill {
+            messages: state.message_count() as usize,
+            consumers: state.consumer_count() as usize,
+        })
+    }
+
+    /// Consumes `queue`. Messages are acknowledged as the broker sends them.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn consume(&self, queue: &str) -> anyhow::Result<Consumer> {
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..Default::default()
+        };
+        let none = FieldTable::default();
+        Ok(self
+            .channel
+            .basic_consume(queue.into(), "".into(), options, none)
+            .await?)
+    }
+}
+
+/// Checks that the broker has taken a message and had a queue for it.
+///
+/// # Errors
+/// When it has not.
+pub fn taken(confirmation: &Confirmation) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        matches!(confirmation, Confirmation::Ack(None)),
+        "the broker did not take a message, or had no queue for it"
+    );
+    Ok(())
+}
+
+fn table(number: usize, protocol: i64) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in sample::headers(number, protocol) {
+        let value = match value {
+            Value::Number(number) => AMQPValue::LongLongInt(number.as_i64().unwrap_or_default()),
+            Value::String(text) => AMQPValue::LongString(text.into()),
+            _ => continue,
+        };
+        table.insert(name.into(), value);
+    }
+    table
+}

@@ -1,0 +1,174 @@
+//! Components that cargo runs: they are built first, in sight and before any clock runs.
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use std::process::{Command, Stdio};
+
+/// This package, whose binary is built already.
+const EMULATOR: &str = env!("CARGO_PKG_NAME");
+
+/// What cargo tells about a file that it has made.
+#[derive(Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Turns the component's command into one that starts at once: in place of `cargo run`, the binary that it would run.
+/// Other commands stay as they are; without any, it is `cargo run`.
+///
+/// Cargo chooses the features of dependencies for the packages that are built together. So the component is built
+/// together with the emulator, and what was built for the emulator is not built again.
+pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
+    if command.is_empty() {
+        command = vec!["cargo".to_owned(), "run".to_owned()];
+    }
+    let Some((options, arguments)) = split(&command) else {
+        return Ok(command);
+    };
+    let mut build = cargo();
+    build
+        .arg("build")
+        .args(options.iter().filter(|option| !is_quiet(option)))
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    if let Some(emulator) = package_id(&[EMULATOR]) {
+        build.args(["--package", &emulator]);
+        if let Some(current) = package_id(&[]).filter(|_| !names_a_package(options)) {
+            build.args(["--package", &current]);
+        }
+    }
+    let output = build
+        .output()
+        .context("cargo cannot be started; is it installed?")?;
+    ensure!(
+        output.status.success(),
+        "the component cannot be built: cargo's errors stand above"
+    );
+    let started = match &executables(&output.stdout)[..] {
+        [executable] => vec![executable.clone()],
+        // Cargo knows which of several it would run, or what to say.
+        _ => [
+            &["cargo", "run"].map(str::to_owned),
+            options,
+            &["--".to_owned()],
+        ]
+        .concat(),
+    };
+    Ok([&started, arguments].concat())
+}
+
+/// Cargo, without what an outer `cargo run` has told the emulator about itself: ring is built again when that changes.
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
+/// The options and the component's arguments of a `cargo run`; nothing for other commands, and for packages elsewhere.
+fn split(command: &[String]) -> Option<(&[String], &[String])> {
+    let ["cargo", "run" | "r"] = [command.first()?.as_str(), command.get(1)?.as_str()] else {
+        return None;
+    };
+    let rest = &command[2..];
+    let end = rest.iter().position(|word| word == "--");
+    let options = &rest[..end.unwrap_or(rest.len())];
+    let arguments = end.map_or(&[][..], |end| &rest[end + 1..]);
+    let elsewhere = |option: &String| option.starts_with("--manifest-path");
+    (!options.iter().any(elsewhere)).then_some((options, arguments))
+}
+
+/// What keeps cargo from telling how far it is.
+fn is_quiet(option: &str) -> bool {
+    option == "-q" || option == "--quiet"
+}
+
+fn names_a_package(options: &[String]) -> bool {
+    options
+        .iter()
+        .any(|option| option.starts_with("-p") || option.starts_with("--package"))
+}
+
+/// The id of a package that can be built from the current folder; without a name, of the folder's own.
+fn package_id(name: &[&str]) -> Option<String> {
+    let output = cargo()
+        .arg("pkgid")
+        .args(name)
+        .stdin(Stdio::null())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
+/// The component's executables among what cargo tells, a JSON object per line.
+fn executables(told: &[u8]) -> Vec<String> {
+    told.split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
+        .filter(|artifact| artifact.target.name != EMULATOR)
+        .filter_map(|artifact| artifact.executable)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn only_cargo_run_in_this_folder_is_built_first() {
+        for command in [
+            "node run.js",
+            "cargo",
+            "cargo test",
+            "cargo run --manifest-path a/Cargo.toml",
+        ] {
+            assert!(split(&words(command)).is_none(), "{command}");
+            assert_eq!(built(words(command)).unwrap(), words(command));
+        }
+    }
+
+    #[test]
+    fn arguments_after_two_dashes_are_the_components() {
+        for (command, options, arguments) in [
+            ("cargo run", "", ""),
+            ("cargo run --", "", ""),
+            (
+                "cargo r -q -p outlook -- check -- x",
+                "-q -p outlook",
+                "check -- x",
+            ),
+        ] {
+            let (options, arguments) = (words(options), words(arguments));
+            assert_eq!(
+                split(&words(command)),
+                Some((&options[..], &arguments[..])),
+                "{command}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_emulators_own_binary_is_not_the_component() {
+        let told = br#"{"reason":"compiler-artifact","target":{"name":"sailor"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"emulator"},"executable":"/target/debug/emulator"}
+{"reason":"compiler-artifact","target":{"name":"component"},"executable":"/target/debug/component"}
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(executables(told), ["/target/debug/component"]);
+    }
+}

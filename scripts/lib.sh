@@ -1,0 +1,161 @@
+# Functions that several scripts share: a private RabbitMQ, clients of other languages, processes that end with the script.
+# It is sourced from the root of the repository, under `set -euo pipefail`.
+# shellcheck shell=bash
+
+readonly NODE_SAILOR=2.7.8 AMQPLIB=0.8.0
+clients=$PWD/target/test-clients
+runner_pid='' node_pid='' node_dir=''
+# The broker's address, once start_rabbitmq has returned.
+rabbitmq_uri=''
+
+say() { printf 'scripts/%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+usage() {
+  # The comment at the head of the script, without its marks.
+  sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "scripts/${0##*/}"
+}
+
+# --- A private RabbitMQ ----------------------------------------------------------------------------------------------
+
+# Prints the program that starts a node. Debian's /usr/sbin wrapper insists on its own user and folders, so the script
+# that it wraps is taken.
+rabbitmq_server() {
+  local candidate
+  for candidate in /usr/lib/rabbitmq/bin/rabbitmq-server "$(command -v rabbitmq-server || true)"; do
+    if [[ -x $candidate ]]; then echo "$candidate"; return; fi
+  done
+  return 1
+}
+
+install_rabbitmq() { # VARIABLE
+  if [[ $(id -u) != 0 ]] || ! have apt-get; then
+    die "RabbitMQ is missing. Install it (Debian and Ubuntu: apt-get install rabbitmq-server), or set $1 to one that may be used for it."
+  fi
+  say 'installing RabbitMQ'
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  # The package would start a node of the machine's own, which nobody asked for: a policy of 101 forbids that.
+  local policy=/usr/sbin/policy-rc.d made='' status=0
+  if [[ ! -e $policy ]]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; made=yes; fi
+  apt-get install -qq -y --no-install-recommends rabbitmq-server >/dev/null || status=$?
+  if [[ $made ]]; then rm -f $policy; fi
+  [[ $status == 0 ]] || die 'apt-get could not install rabbitmq-server, see above.'
+}
+
+port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Prints a port below the range from which the kernel gives ports to outgoing connections.
+free_port() {
+  local port
+  for _ in {1..100}; do
+    port=$((20000 + RANDOM % 10000))
+    if ! port_answers "$port"; then echo "$port"; return; fi
+  done
+  die 'no free port found between 20000 and 29999 on 127.0.0.1.'
+}
+
+# start_rabbitmq VARIABLE: starts a node and sets rabbitmq_uri. VARIABLE names the one that a caller sets to an address of
+# their own, for the message that RabbitMQ is missing.
+start_rabbitmq() {
+  local server port dist_port
+  server=$(rabbitmq_server) || { install_rabbitmq "$1"; server=$(rabbitmq_server); } || die 'rabbitmq-server was installed but is not found.'
+  node_dir=$(mktemp -d "${TMPDIR:-/tmp}/sailor-rabbitmq.XXXXXX")
+  : >"$node_dir/empty"
+  echo '[].' >"$node_dir/enabled_plugins"
+  port=$(free_port)
+  dist_port=$(free_port)
+  # Job control gives the node a process group of its own, so that Ctrl-C reaches it only through this script.
+  set -m
+  env HOME="$node_dir" \
+    RABBITMQ_NODENAME="sailor-test-$$@localhost" \
+    RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$port" RABBITMQ_DIST_PORT="$dist_port" ERL_EPMD_ADDRESS=127.0.0.1 \
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
+    RABBITMQ_MNESIA_BASE="$node_dir/data" RABBITMQ_LOG_BASE="$node_dir/log" RABBITMQ_PID_FILE="$node_dir/pid" \
+    RABBITMQ_CONF_ENV_FILE="$node_dir/empty" RABBITMQ_CONFIG_FILE="$node_dir/none" RABBITMQ_ENABLED_PLUGINS_FILE="$node_dir/enabled_plugins" \
+    "$server" >"$node_dir/output" 2>&1 </dev/null &
+  node_pid=$!
+  set +m
+  # A node listens only after everything else of it has started.
+  for _ in {1..600}; do
+    if port_answers "$port"; then
+      rabbitmq_uri="amqp://guest:guest@127.0.0.1:$port"
+      say "RabbitMQ is ready on port $port"
+      return
+    fi
+    kill -0 "$node_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  tail -n 30 "$node_dir/output" >&2
+  die 'RabbitMQ did not start within a minute, its last lines stand above.'
+}
+
+# --- Clients of other languages ----------------------------------------------------------------------------------------
+
+# install_once NAME COMMAND…: runs COMMAND unless it has succeeded before with the same words; its output shows only
+# when it fails.
+install_once() {
+  local name=$1 stamp="$clients/$1.installed"
+  shift
+  if [[ -f $stamp && $(<"$stamp") == "$*" ]]; then return; fi
+  mkdir -p "$clients"
+  rm -f "$stamp"
+  say "installing $name into target/test-clients"
+  if ! "$@" >"$clients/$name.log" 2>&1 </dev/null; then tail -n 5 "$clients/$name.log" >&2; return 1; fi
+  echo "$*" >"$stamp"
+}
+
+# Nothing that a package brings along is run, and bunyan's optional native part is left out.
+node_clients() { # VERSIONS…
+  rm -rf "$clients/node"
+  mkdir -p "$clients/node"
+  npm install --prefix "$clients/node" --ignore-scripts --omit=optional --no-audit --no-fund "$@"
+}
+
+# Sets node_modules to the folder that has the Node sailor, installed if need be. Fails where that is not possible.
+install_node_sailor() {
+  install_once node node_clients "elasticio-sailor-nodejs@$NODE_SAILOR" "amqplib@$AMQPLIB" || return 1
+  node_modules=$clients/node/node_modules
+}
+
+# --- Processes ---------------------------------------------------------------------------------------------------------
+
+# Runs a command that a signal to this script ends as well: in its own process group, awaited in the background, since
+# bash runs no trap while a command is in the foreground.
+run() {
+  set -m
+  "$@" </dev/null &
+  runner_pid=$!
+  set +m
+  local status=0
+  wait "$runner_pid" || status=$?
+  runner_pid=''
+  return "$status"
+}
+
+# Ends a process that was started with job control, and all that it started: politely, after ten seconds for good.
+end_group() {
+  kill -TERM -- "-$1" 2>/dev/null || return 0
+  for _ in {1..100}; do
+    kill -0 -- "-$1" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  kill -KILL -- "-$1" 2>/dev/null || true
+}
+
+# Ends what the script has started. It is the trap for EXIT of each script.
+cleanup() {
+  local status=$?
+  trap - EXIT INT TERM HUP
+  if [[ -n $runner_pid ]]; then end_group "$runner_pid"; fi
+  if [[ -n $node_pid ]]; then end_group "$node_pid"; fi
+  if [[ -n $node_dir ]]; then rm -rf "$node_dir"; fi
+  exit "$status"
+}
+
+end_with_the_script() {
+  trap cleanup EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+}
