@@ -1,9 +1,6 @@
-//! A component without any sailor: plain AMQP, as the tests of the command line start it.
+//! The component of `plain-component` as a process, for the tests of the command line.
 
-#[path = "../tests/scripted/mod.rs"]
-mod scripted;
-
-use scripted::Component;
+use plain_component::Component;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
