@@ -1,7 +1,7 @@
 //! makeRequest: what becomes of the answer.
 
 use super::{Rig, told};
-use emulator::provider::Scripted;
+use emulator::provider::Fault;
 use sailor::testing::{Emitted, Event};
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ impl Rig {
     /// A request that is answered with this body.
     async fn answered(&self, fields: Value, content_type: &str, body: &str) -> Emitted {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        self.provider.script_api([Scripted::Answer {
+        self.provider.script_api([Fault::Response {
             status: 200,
             headers,
             body: body.to_owned(),
@@ -175,14 +175,14 @@ async fn a_response_without_the_list_is_an_error_with_advice() {
 #[tokio::test]
 async fn a_broken_response_is_retried_only_for_safe_requests() {
     let rig = Rig::new().await;
-    rig.provider.script_api([Scripted::DropMidAnswer]);
+    rig.provider.script_api([Fault::DropMidBody]);
     let emitted = rig.request(json!({}), json!({ "path": "/me" })).await;
     // At once or later: it may break off before it has begun.
     assert!(
         matches!(&emitted.events[..], [Event::Data(_) | Event::Rebound(_)]),
         "{emitted:?}"
     );
-    rig.provider.script_api([Scripted::DropMidAnswer]);
+    rig.provider.script_api([Fault::DropMidBody]);
     let calls = rig.provider.api_calls().len();
     let post = rig
         .request(

@@ -1,7 +1,7 @@
 //! What an API, a message or a neighbour may do to the component.
 
 use super::{Rig, snapshot, told};
-use emulator::provider::Scripted;
+use emulator::provider::Fault;
 use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 
@@ -14,12 +14,12 @@ fn ids(emitted: &Emitted) -> Vec<u64> {
 }
 
 /// A page of items, which changed at the hour of their id.
-fn page(ids: &[u32]) -> Scripted {
+fn page(ids: &[u32]) -> Fault {
     let items: Vec<_> = ids
         .iter()
         .map(|id| json!({ "id": id, "updated_at": hour(*id) }))
         .collect();
-    Scripted::Status(200, json!(items))
+    Fault::Json(200, json!(items))
 }
 
 fn hour(id: u32) -> String {
@@ -100,7 +100,7 @@ async fn a_sorted_poll_misses_nothing_when_items_are_deleted() {
 async fn a_short_page_is_not_taken_for_the_last() {
     for end in [
         page(&[]),
-        Scripted::Status(404, json!({ "error": "no such page" })),
+        Fault::Json(404, json!({ "error": "no such page" })),
     ] {
         for paging in ["offset", "page"] {
             let rig = Rig::new().await;
@@ -116,7 +116,7 @@ async fn a_short_page_is_not_taken_for_the_last() {
     // What is no page after a short one is no end.
     let rig = Rig::new().await;
     rig.provider
-        .script_api([page(&[2, 1]), Scripted::Status(404, json!({}))]);
+        .script_api([page(&[2, 1]), Fault::Json(404, json!({}))]);
     let fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 2, "paging": "page" });
     let emitted = rig.poll(fields, json!({})).await;
     assert!(
@@ -136,7 +136,7 @@ async fn decimal_texts_are_ordered_as_numbers() {
             .iter()
             .enumerate()
             .map(|(id, changed)| json!({ "id": id, "updated_at": changed }));
-        Scripted::Status(200, items.collect())
+        Fault::Json(200, items.collect())
     };
     rig.provider
         .script_api([list(&["9.5"]), list(&["9.5", "10.5"])]);
@@ -153,7 +153,7 @@ async fn http_dates_are_ordered_as_times() {
             .iter()
             .enumerate()
             .map(|(id, changed)| json!({ "id": id, "updated_at": changed }));
-        Scripted::Status(200, items.collect())
+        Fault::Json(200, items.collect())
     };
     let (thursday, friday) = (
         "Thu, 29 Jan 2026 10:00:00 GMT",
@@ -190,7 +190,7 @@ async fn transport_headers_in_a_message_are_rejected() {
 async fn splitting_an_empty_response_emits_nothing() {
     for status in [204, 304] {
         let rig = Rig::new().await;
-        rig.provider.script_api([Scripted::Answer {
+        rig.provider.script_api([Fault::Response {
             status,
             headers: vec![],
             body: String::new(),
@@ -229,7 +229,7 @@ async fn a_path_traversal_in_a_subscription_id_deletes_nothing_else() {
     for id in [".", ".."] {
         let rig = Rig::new().await;
         rig.provider
-            .script_api([Scripted::Status(200, json!({ "id": id }))]);
+            .script_api([Fault::Json(200, json!({ "id": id }))]);
         let fields = json!({ "subscribePath": "/webhooks/all" });
         let flow = || {
             rig.harness("receiveWebhooks", fields.clone())

@@ -1,7 +1,7 @@
 //! makeRequest: every kind of body.
 
 use super::{Rig, told};
-use emulator::provider::ApiCall;
+use emulator::provider::RecordedCall;
 use sailor::testing::Emitted;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ impl Rig {
     }
 }
 
-fn content_type(call: &ApiCall) -> &str {
+fn content_type(call: &RecordedCall) -> &str {
     call.headers
         .get("content-type")
         .map(|value| value.to_str().unwrap())

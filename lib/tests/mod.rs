@@ -13,7 +13,7 @@ mod webhooks;
 use crate::component;
 use emulator::{
     platform::{Platform, PlatformConfig},
-    provider::{Knobs, Provider, ProviderConfig, Scripted},
+    provider::{Fault, Knobs, Provider, ProviderConfig},
 };
 use sailor::{
     Component,
@@ -126,13 +126,13 @@ impl Rig {
 
     /// The API is busy with the next request, once.
     fn busy_once(&self) {
-        self.provider.script_api([Scripted::retry_after(429, "0")]);
+        self.provider.script_api([Fault::retry_after(429, "0")]);
     }
 
     /// The API is busy for longer than anybody waits.
     fn busy_for_long(&self) {
         self.provider
-            .script_api((0..10).map(|_| Scripted::retry_after(429, "3600")));
+            .script_api((0..10).map(|_| Fault::retry_after(429, "3600")));
     }
 }
 

@@ -1,7 +1,7 @@
 //! pollItems: every way in which a list goes on.
 
 use super::{Rig, snapshot, told};
-use emulator::provider::Scripted;
+use emulator::provider::Fault;
 use serde_json::{Value, json};
 
 /// The step's fields for each way of paging, and the queries of its pages, of two records each. Where only numbers tell
@@ -105,7 +105,7 @@ async fn a_token_that_expires_between_pages_is_refreshed() {
         let rig = Rig::new().await;
         let refused = json!({ "error": "expired" });
         rig.provider
-            .script_api([Scripted::Normal, Scripted::Status(401, refused)]);
+            .script_api([Fault::Normal, Fault::Json(401, refused)]);
         let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
         assert_eq!(emitted.data::<Value>().len(), 5, "{fields}");
         assert_eq!(
@@ -121,7 +121,7 @@ async fn custom_parameter_names_are_used() {
     let rig = Rig::new().await;
     let page = json!({ "items": [{ "id": 1, "updated_at": 1 }] }).to_string();
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    rig.provider.script_api([Scripted::Answer {
+    rig.provider.script_api([Fault::Response {
         status: 200,
         headers,
         body: page,
@@ -154,12 +154,12 @@ async fn an_item_that_moves_between_pages_is_emitted_once() {
     let rig = Rig::new().await;
     let page = |ids: [u32; 2]| {
         let items = ids.map(|id| json!({ "id": id, "updated_at": 1 }));
-        Scripted::Status(200, json!({ "records": items }))
+        Fault::Json(200, json!({ "records": items }))
     };
     rig.provider.script_api([
         page([1, 2]),
         page([2, 3]),
-        Scripted::Status(200, json!({ "records": [] })),
+        Fault::Json(200, json!({ "records": [] })),
     ]);
     let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
     let emitted = rig.poll(fields, json!({})).await;
@@ -186,7 +186,7 @@ async fn a_paging_loop_is_an_error() {
         // One page of what was there before may be the doing of items that have come to the front.
         let pages = if paging == "page" { 3 } else { 2 };
         rig.provider
-            .script_api((0..pages).map(|_| Scripted::Status(200, answer.clone())));
+            .script_api((0..pages).map(|_| Fault::Json(200, answer.clone())));
         let emitted = rig.poll(fields(paging), json!({})).await;
         let error = emitted.events.iter().find_map(|event| match event {
             sailor::testing::Event::Error(text) => Some(text.as_str()),
@@ -204,7 +204,7 @@ async fn a_paging_loop_is_an_error() {
 async fn a_next_page_on_another_host_gets_no_token() {
     let rig = Rig::new().await;
     let answer = json!({ "records": [], "next": "https://example.com/records" });
-    rig.provider.script_api([Scripted::Status(200, answer)]);
+    rig.provider.script_api([Fault::Json(200, answer)]);
     let fields = with(
         json!({ "path": "/records", "paging": "nextLink", "nextPointer": "/next" }),
         json!({}),

@@ -1,7 +1,7 @@
 //! pollItems: what is new, each once, whatever the API means by "since"; and when the snapshot moves.
 
 use super::{Rig, rebound, snapshot, told};
-use emulator::provider::Scripted;
+use emulator::provider::Fault;
 use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 
@@ -96,8 +96,7 @@ async fn if_modified_since_is_an_http_date_and_304_is_no_change() {
     let rig = Rig::new().await;
     let way = fields(json!({ "sinceHeader": "If-Modified-Since" }));
     let first = rig.poll(way.clone(), json!({})).await;
-    rig.provider
-        .script_api([Scripted::Status(304, Value::Null)]);
+    rig.provider.script_api([Fault::Json(304, Value::Null)]);
     let second = rig.poll(way, snapshot(&first)).await;
     assert_eq!(
         rig.provider.api_calls()[1].headers["if-modified-since"],
@@ -184,7 +183,7 @@ async fn a_failed_page_moves_the_snapshot_only_for_sorted_lists() {
     for (is_sorted, kept) in [(Value::Null, false), (json!("on"), true)] {
         let rig = Rig::new().await;
         rig.provider
-            .script_api([Scripted::Normal, Scripted::Status(404, Value::Null)]);
+            .script_api([Fault::Normal, Fault::Json(404, Value::Null)]);
         let paged = json!({
             "path": "/records/pages", "itemsPointer": "/records", "paging": "page", "isSorted": is_sorted,
         });

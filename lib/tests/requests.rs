@@ -1,7 +1,7 @@
 //! makeRequest: what is sent, what a status means, and what is sent again.
 
 use super::{Rig, rebound, told};
-use emulator::provider::Scripted;
+use emulator::provider::Fault;
 use sailor::testing::{Event, Verdict};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ async fn method_query_and_headers_are_sent() {
     );
     assert!(
         rig.provider
-            .is_good(rig.provider.api_calls()[0].token.as_deref().unwrap())
+            .is_valid(rig.provider.api_calls()[0].token.as_deref().unwrap())
     );
 }
 
@@ -210,7 +210,7 @@ async fn a_lost_post_is_resent_only_with_an_idempotency_key() {
     let message = |body: Value| json!({ "id": "message-1", "headers": {}, "body": body });
     for (key, sent) in [(Value::Null, "message-1"), (json!("order-7"), "order-7")] {
         let rig = Rig::new().await;
-        rig.provider.script_api([Scripted::DropAfterCommit]);
+        rig.provider.script_api([Fault::DropAfter]);
         let headers = json!({ "idempotency-key": "not this" });
         let body = json!({ "method": "POST", "path": "/items", "body": {}, "headers": headers, "idempotencyKey": key });
         let harness = rig.harness(
@@ -227,7 +227,7 @@ async fn a_lost_post_is_resent_only_with_an_idempotency_key() {
         assert_eq!(keys.collect::<Vec<_>>(), [sent, sent]);
     }
     let rig = Rig::new().await;
-    rig.provider.script_api([Scripted::DropAfterCommit]);
+    rig.provider.script_api([Fault::DropAfter]);
     let body = json!({ "method": "POST", "path": "/items", "body": {} });
     let emitted = rig
         .harness("makeRequest", json!({}))

@@ -92,7 +92,7 @@ async fn a_network_error_is_an_error_and_not_a_result() {
     let expired = Rig::expired().await;
     expired
         .provider
-        .script_token((0..10).map(|_| emulator::provider::Scripted::retry_after(503, "0")));
+        .script_token((0..10).map(|_| emulator::provider::Fault::retry_after(503, "0")));
     assert!(expired.verify(me()).await.is_err());
 }
 

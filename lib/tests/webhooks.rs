@@ -1,7 +1,7 @@
 //! receiveWebhooks: signatures, answers, and the subscription that comes and goes with the flow.
 
 use super::{Rig, told};
-use emulator::provider::Scripted;
+use emulator::provider::Fault;
 use sailor::testing::{Emitted, Event, Harness, Verdict};
 use serde_json::{Value, json};
 
@@ -315,7 +315,7 @@ async fn a_subscription_without_an_id_is_not_deleted() {
     let rig = Rig::new().await;
     for (pointer, kept) in [("/data/id", "/webhooks/7%2Fa?x=1"), ("/data", "")] {
         rig.provider
-            .script_api([Scripted::Status(201, json!({ "data": { "id": "7/a" } }))]);
+            .script_api([Fault::Json(201, json!({ "data": { "id": "7/a" } }))]);
         let fields = json!({ "subscribePath": "/webhooks/?x=1", "subscriptionPointer": pointer });
         let state = rig
             .harness("receiveWebhooks", fields)
@@ -331,7 +331,7 @@ async fn a_subscription_without_an_id_is_not_deleted() {
 async fn a_failed_unsubscribe_fails_the_stop() {
     let rig = Rig::new().await;
     rig.provider
-        .script_api([Scripted::Status(403, json!({ "error": "forbidden" }))]);
+        .script_api([Fault::Json(403, json!({ "error": "forbidden" }))]);
     let stop = rig
         .harness("receiveWebhooks", subscribing())
         .shutdown(json!({ "path": "/webhooks/1" }));

@@ -243,7 +243,7 @@ async fn other_emitted_keys_keep_the_token_of_another_replica() {
 async fn after_a_failed_hook_a_refresh_is_still_saved() {
     let told = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(told.clone())).await;
-    let hold = engine.provider.hold_token_answers();
+    let hold = engine.provider.hold_token_responses();
     let mut running = engine.run();
     let events = async {
         hold.held(1).await;
@@ -270,7 +270,7 @@ async fn after_a_failed_hook_a_refresh_is_still_saved() {
 async fn a_stop_during_start_up_waits_for_the_refresh_to_be_saved() {
     let told = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(told.clone())).await;
-    let hold = engine.provider.hold_token_answers();
+    let hold = engine.provider.hold_token_responses();
     let variables = engine.emulator.env();
     let short = |name: &str| match name {
         "ELASTICIO_SHUTDOWN_TIMEOUT" => Some("1".into()),
@@ -299,7 +299,7 @@ async fn a_stop_during_start_up_waits_for_the_refresh_to_be_saved() {
 #[tokio::test]
 async fn after_a_permanent_broker_error_a_refresh_is_still_saved() {
     let engine = Engine::new(EmulatorConfig::default(), None).await;
-    let hold = engine.provider.hold_token_answers();
+    let hold = engine.provider.hold_token_responses();
     let mut running = engine.run();
     engine.send(json!(["request"]));
     let events = async {

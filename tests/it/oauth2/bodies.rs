@@ -1,7 +1,7 @@
 //! D. Bodies, and what may be sent twice.
 
 use super::rig::{Rig, text};
-use emulator::provider::{Knobs, Scripted};
+use emulator::provider::{Fault, Knobs};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
 use sailor::oauth2::Error;
@@ -119,7 +119,7 @@ async fn a_consumed_stream_is_not_resent_after_a_401() {
 async fn the_token_of_a_stream_request_is_redacted() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let sent = text(&rig.account.oauth(), "access_token");
-    rig.provider.script_api([Scripted::Status(
+    rig.provider.script_api([Fault::Json(
         401,
         json!({ "error": "invalid_token", "token": sent }),
     )]);
@@ -143,7 +143,7 @@ async fn the_token_of_a_stream_request_is_redacted() {
 /// often the API was sent it.
 async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     let rig = Rig::new(Knobs::default()).await;
-    let _hold = rig.provider.hold_api_answers();
+    let _hold = rig.provider.hold_api_responses();
     let mut request = rig
         .replica()
         .client()
@@ -182,7 +182,7 @@ async fn a_get_marked_not_idempotent_is_sent_once() {
 }
 
 /// What is answered to a request that the API answers with this first.
-async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool>) -> Vec<u16> {
+async fn answered_first(first: Fault, method: Method, idempotent: Option<bool>) -> Vec<u16> {
     let rig = Rig::new(Knobs::default()).await;
     rig.provider.script_api([first]);
     let mut request = rig.replica().client().request(method, "/echo/orders");
@@ -196,8 +196,8 @@ async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool
     statuses
 }
 
-fn unavailable() -> Scripted {
-    Scripted::Status(503, json!({}))
+fn unavailable() -> Fault {
+    Fault::Json(503, json!({}))
 }
 
 /// token-failures: T49.
@@ -231,7 +231,7 @@ async fn an_idempotent_post_with_503_is_resent() {
 #[tokio::test]
 async fn a_post_with_503_and_retry_after_is_resent() {
     assert_eq!(
-        answered_first(Scripted::retry_after(503, "1"), Method::POST, None).await,
+        answered_first(Fault::retry_after(503, "1"), Method::POST, None).await,
         [503, 200]
     );
 }
@@ -239,7 +239,7 @@ async fn a_post_with_503_and_retry_after_is_resent() {
 /// How long the client waits when a POST is answered 429 with this `Retry-After`, by the clock that both have.
 async fn waited(when: &str) -> Duration {
     let rig = Rig::new(Knobs::default()).await;
-    rig.provider.script_api([Scripted::retry_after(429, when)]);
+    rig.provider.script_api([Fault::retry_after(429, when)]);
     let replica = rig.replica();
     let start = Instant::now();
     let posting = replica.client().post("/echo/orders").send();
@@ -272,8 +272,7 @@ async fn retry_after_as_a_date_is_waited_for() {
 #[tokio::test]
 async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
     let rig = Rig::new(Knobs::default()).await;
-    rig.provider
-        .script_api([Scripted::retry_after(429, "99999")]);
+    rig.provider.script_api([Fault::retry_after(429, "99999")]);
     let error = rig
         .replica()
         .client()
@@ -311,14 +310,14 @@ async fn an_answer_is_read_as_javascript_does() {
         (&*deep, "deep"),
     ] {
         let body = body.to_owned();
-        rig.provider.script_api([Scripted::Answer {
+        rig.provider.script_api([Fault::Response {
             status: 200,
             headers: vec![],
             body,
         }]);
         assert_eq!(rig.replica().get().await.unwrap()["a"], expected);
     }
-    rig.provider.script_api([Scripted::Answer {
+    rig.provider.script_api([Fault::Response {
         status: 200,
         headers: vec![],
         body: r#"{"a": secret}"#.to_owned(),

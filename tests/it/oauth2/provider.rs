@@ -5,7 +5,7 @@ use super::{
     rig::{Account, Rig, text},
 };
 use emulator::provider::{
-    BodyFormat, Content, Credentials, Knobs, Provider, ProviderConfig, Scripted,
+    BodyFormat, Content, Credentials, Fault, Knobs, Provider, ProviderConfig,
 };
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sailor::oauth2::{Error, OAuth2, Profile};
@@ -31,7 +31,7 @@ fn kind(error: &Error) -> &'static str {
 }
 
 /// The error of a request whose refresh is answered so; nothing that is stored may change by it.
-async fn refused(rig: &Rig, answers: impl IntoIterator<Item = Scripted>) -> Error {
+async fn refused(rig: &Rig, answers: impl IntoIterator<Item = Fault>) -> Error {
     let stored = rig.account.stored();
     rig.provider.script_token(answers);
     let error = rig
@@ -58,7 +58,7 @@ async fn a_200_with_an_error_changes_nothing() {
     for (profile, answer) in answers {
         let mut rig = Rig::expired(Knobs::rotating()).await;
         rig.definition = rig.definition.clone().profile(profile);
-        let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
+        let error = refused(&rig, [Fault::Json(200, answer.clone())]).await;
         assert_eq!(kind(&error), "reauth", "{profile}: {error}");
         assert!(
             error
@@ -83,7 +83,7 @@ async fn a_200_without_token_and_error_is_transient() {
         json!({ "access_token": null }),
     ] {
         let rig = Rig::expired(Knobs::default()).await;
-        let error = refused(&rig, [Scripted::Status(200, answer.clone())]).await;
+        let error = refused(&rig, [Fault::Json(200, answer.clone())]).await;
         assert_eq!(
             (kind(&error), error.is_transient()),
             ("unavailable", true),
@@ -99,15 +99,15 @@ async fn a_200_without_token_and_error_is_transient() {
 /// token-failures: T23.
 #[tokio::test]
 async fn unknown_responses_delay_but_do_not_kill_the_credential() {
-    let empty = Scripted::Answer {
+    let empty = Fault::Response {
         status: 200,
         headers: vec![],
         body: String::new(),
     };
     for answer in [
         empty,
-        Scripted::error("no_such_thing"),
-        Scripted::Status(200, json!({ "ok": true })),
+        Fault::oauth_error("no_such_thing"),
+        Fault::Json(200, json!({ "ok": true })),
     ] {
         let rig = Rig::expired(Knobs::default()).await;
         rig.provider.script_token(vec![answer.clone(); 8]);
@@ -149,7 +149,7 @@ async fn errors_without_a_code_are_transient_and_say_what_to_check() {
         (403, json!({ "message": "Forbidden" })),
     ] {
         let rig = Rig::expired(Knobs::rotating()).await;
-        let error = refused(&rig, vec![Scripted::Status(status, body); 3]).await;
+        let error = refused(&rig, vec![Fault::Json(status, body); 3]).await;
         assert_eq!(
             (kind(&error), error.is_transient()),
             ("unavailable", true),
@@ -186,7 +186,7 @@ async fn token_responses_are_read_in_any_format() {
             "{content:?}"
         );
         assert!(
-            rig.provider.is_good(&text(&stored, "access_token")),
+            rig.provider.is_valid(&text(&stored, "access_token")),
             "{content:?}"
         );
         // The lifetime is understood as well: the token is used up to its end, and no longer.
@@ -206,9 +206,9 @@ async fn token_responses_are_read_in_any_format() {
 #[tokio::test]
 async fn errors_are_classified_by_the_rfc() {
     let error = |status, code: &str| {
-        Scripted::Status(status, json!({ "error": code, "error_description": "no" }))
+        Fault::Json(status, json!({ "error": code, "error_description": "no" }))
     };
-    let page = |status| Scripted::Answer {
+    let page = |status| Fault::Response {
         status,
         headers: vec![],
         body: "<html>busy</html>".into(),
@@ -222,8 +222,8 @@ async fn errors_are_classified_by_the_rfc() {
         (error(400, "unauthorized_client"), "config", 1),
         (error(400, "temporarily_unavailable"), "unavailable", 3),
         (error(500, "server_error"), "unavailable", 3),
-        (Scripted::Status(408, json!({})), "unavailable", 3),
-        (Scripted::Status(429, json!({})), "unavailable", 3),
+        (Fault::Json(408, json!({})), "unavailable", 3),
+        (Fault::Json(429, json!({})), "unavailable", 3),
         (page(502), "unavailable", 3),
         (page(503), "unavailable", 3),
         (page(403), "unavailable", 3),
@@ -278,7 +278,7 @@ async fn salesforce_parallel_refresh_errors_are_retried() {
         .provider
         .token_calls()
         .iter()
-        .map(|call| call.status.unwrap())
+        .map(|call| call.request.status.unwrap())
         .collect::<Vec<_>>();
     assert!(
         statuses.len() > 2 && statuses.iter().filter(|status| **status == 200).count() == 2,
@@ -289,7 +289,7 @@ async fn salesforce_parallel_refresh_errors_are_retried() {
     rig.definition = rig.definition.clone().profile("salesforce");
     let answer =
         json!({ "error": "invalid_grant", "error_description": "expired access/refresh token" });
-    let error = refused(&rig, [Scripted::Status(400, answer)]).await;
+    let error = refused(&rig, [Fault::Json(400, answer)]).await;
     assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
 }
 
@@ -304,7 +304,7 @@ async fn microsoft_error_numbers_are_shown_but_decide_nothing() {
             "error_description": format!("AADSTS{number}: Due to a configuration change, the user must sign in."),
             "suberror": "basic_action",
         });
-        let error = refused(&rig, [Scripted::Status(400, answer)]).await;
+        let error = refused(&rig, [Fault::Json(400, answer)]).await;
         assert_eq!((kind(&error), rig.provider.refreshes()), ("reauth", 1));
         let text = error.to_string();
         let told = [
@@ -384,7 +384,7 @@ async fn a_transient_dns_error_costs_one_refresh() {
 async fn a_redirecting_token_endpoint_gets_no_secret() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let elsewhere = Provider::start(ProviderConfig::default()).await.unwrap();
-    let error = refused(&rig, [Scripted::Redirect(elsewhere.token_url())]).await;
+    let error = refused(&rig, [Fault::Redirect(elsewhere.token_url())]).await;
     assert_eq!((kind(&error), rig.provider.refreshes()), ("config", 1));
     assert!(error.to_string().contains("redirect"), "{error}");
     assert!(elsewhere.log().is_empty());
@@ -545,7 +545,7 @@ async fn parameters_can_be_sent_as_json_or_query() {
         rig.definition =
             profile(json!({ "name": "own", "body": name })).base_url(rig.provider.api_url());
         let spent = text(&rig.account.oauth(), "refresh_token");
-        let error = refused(&rig, vec![Scripted::DropBefore; 3]).await;
+        let error = refused(&rig, vec![Fault::DropBefore; 3]).await;
         let told = format!("{error} {error:?}");
         rig.replica().get().await.unwrap();
         let calls = rig.provider.token_calls();
@@ -556,13 +556,11 @@ async fn parameters_can_be_sent_as_json_or_query() {
         );
         match body {
             BodyFormat::Query => assert!(
-                call.body.is_empty() && call.query.contains("%2B%2F%3D"),
+                call.request.body.is_empty() && call.request.query.contains("%2B%2F%3D"),
                 "{}",
-                call.query
+                call.request.query
             ),
-            _ => assert!(
-                call.query.is_empty() && serde_json::from_slice::<Value>(&call.body).is_ok()
-            ),
+            _ => assert!(call.request.query.is_empty() && call.request.json().is_some()),
         }
         let log = capture.text();
         assert!(

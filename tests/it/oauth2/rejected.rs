@@ -1,23 +1,23 @@
 //! C. Answers of the API that refuse the token, or seem to.
 
 use super::rig::{Fault, Rig, text};
-use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted, Unauthorized};
+use emulator::provider::{ApiErrorStyle, Fault as HttpFault, Knobs, Provider, ProviderConfig};
 use reqwest::StatusCode;
 use sailor::oauth2::{Error, Mode, OAuth2, Profile};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// An answer with this status and this challenge.
-fn challenged(status: u16, challenge: &str) -> Scripted {
+fn challenged(status: u16, challenge: &str) -> HttpFault {
     let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
-    Scripted::Answer {
+    HttpFault::Response {
         status,
         headers,
         body: r#"{"error":"no"}"#.into(),
     }
 }
 
-fn invalid_token() -> Scripted {
+fn invalid_token() -> HttpFault {
     challenged(401, r#"Bearer error="invalid_token""#)
 }
 
@@ -27,7 +27,7 @@ fn refusing(status: u16, challenges: &[&str], body: impl Into<Value>) -> Knobs {
         .iter()
         .map(|&challenge| challenge.to_owned())
         .collect();
-    let unauthorized = Unauthorized {
+    let unauthorized = ApiErrorStyle {
         status,
         challenges,
         body: body.into(),
@@ -45,8 +45,7 @@ impl Rig {
         assert_eq!(self.provider.token_calls().len(), 0, "{what}");
         let refresh_token = text(&self.account.oauth(), "refresh_token");
         assert!(
-            self.provider.is_spendable(&refresh_token)
-                && self.provider.presented(&refresh_token) == 0,
+            self.provider.is_spendable(&refresh_token) && self.provider.uses(&refresh_token) == 0,
             "{what}"
         );
     }
@@ -90,7 +89,7 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
         (1, vec![401, 401])
     );
     let fresh = rig.account.oauth();
-    assert!(rig.provider.is_good(&text(&fresh, "access_token")));
+    assert!(rig.provider.is_valid(&text(&fresh, "access_token")));
     replica.get().await.unwrap();
     assert_eq!(
         rig.provider.authorizations().last(),
@@ -212,7 +211,7 @@ async fn short_lived_tokens_are_refreshed_each_time() {
 async fn a_401_for_an_outdated_token_is_resent_without_a_refresh() {
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider
-        .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
+        .script_api([HttpFault::DelayAfter(Duration::from_secs(10))]);
     let replica = rig.replica();
     let (slow, ()) = tokio::join!(replica.get(), async {
         rig.provider.api_called(1).await;
@@ -261,10 +260,10 @@ async fn insufficient_scope_costs_no_refresh_and_names_the_scope() {
 #[tokio::test]
 async fn a_403_never_costs_a_refresh() {
     let answers = [
-        Scripted::Status(403, json!({ "error": "forbidden" })),
+        HttpFault::Json(403, json!({ "error": "forbidden" })),
         challenged(403, r#"Bearer realm="api""#),
         challenged(403, r#"Bearer error="invalid_token""#),
-        Scripted::Status(
+        HttpFault::Json(
             403,
             json!({ "error": "invalid_token", "message": "The access token expired" }),
         ),
@@ -356,10 +355,10 @@ async fn only_what_the_profile_calls_expired_is_refreshed() {
     let salesforce = || Profile::named("salesforce").unwrap();
     let quiet = own(json!({ "status": 419 }));
     let header = own(json!({ "status": 400, "header": { "name": "x-error", "text": "expired" } }));
-    let cases: [(Profile, Scripted); 6] = [
+    let cases: [(Profile, HttpFault); 6] = [
         (
             salesforce(),
-            Scripted::Answer {
+            HttpFault::Response {
                 status: 400,
                 headers: vec![],
                 body: soap.into(),
@@ -367,20 +366,20 @@ async fn only_what_the_profile_calls_expired_is_refreshed() {
         ),
         (
             salesforce(),
-            Scripted::Status(403, json!([{ "errorCode": "INVALID_SESSION_ID" }])),
+            HttpFault::Json(403, json!([{ "errorCode": "INVALID_SESSION_ID" }])),
         ),
         (
             own(json!({ "status": 403 })),
-            Scripted::Status(403, json!({})),
+            HttpFault::Json(403, json!({})),
         ),
         (
             own(json!({ "status": 200, "text": r#""code":"602""# })),
-            Scripted::Status(200, marketo),
+            HttpFault::Json(200, marketo),
         ),
-        (quiet, Scripted::Status(419, json!({}))),
+        (quiet, HttpFault::Json(419, json!({}))),
         (
             header,
-            Scripted::Answer {
+            HttpFault::Response {
                 status: 400,
                 headers: vec![("X-Error".into(), "Token Expired".into())],
                 body: "{}".into(),
@@ -414,8 +413,8 @@ async fn only_what_the_profile_calls_expired_is_refreshed() {
         .base_url(rig.provider.api_url())
         .custom_profile(salesforce());
     rig.provider.script_api([
-        Scripted::Status(400, json!([{ "errorCode": "MALFORMED_QUERY" }])),
-        Scripted::Status(403, json!([{ "errorCode": "REQUEST_LIMIT_EXCEEDED" }])),
+        HttpFault::Json(400, json!([{ "errorCode": "MALFORMED_QUERY" }])),
+        HttpFault::Json(403, json!([{ "errorCode": "REQUEST_LIMIT_EXCEEDED" }])),
     ]);
     let replica = rig.replica();
     for status in [400, 403] {
@@ -435,8 +434,8 @@ async fn a_401_that_the_profile_excludes_costs_no_refresh() {
     let body = json!([{ "errorCode": "INVALID_AUTH", "message": "This Connected App is not attached to the org" }]);
     let mut rig = Rig::new(Knobs::rotating()).await;
     rig.provider.script_api([
-        Scripted::Status(401, body.clone()),
-        Scripted::Status(401, json!({})),
+        HttpFault::Json(401, body.clone()),
+        HttpFault::Json(401, json!({})),
     ]);
     rig.definition = OAuth2::new()
         .base_url(rig.provider.api_url())
@@ -497,7 +496,7 @@ async fn a_request_follows_the_base_url_of_the_refresh() {
     for absolute in [false, true] {
         let mut rig = Rig::new(Knobs::rotating()).await;
         let moved = Provider::start(ProviderConfig::default()).await.unwrap();
-        moved.script_api([Scripted::Status(200, json!({ "moved": true }))]);
+        moved.script_api([HttpFault::Json(200, json!({ "moved": true }))]);
         rig.definition = OAuth2::new().profile("salesforce");
         let mut record = rig.provider.issue_expired();
         record.insert("instance_url".into(), rig.provider.api_url().into());

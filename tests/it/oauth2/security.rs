@@ -1,7 +1,7 @@
 //! I. Where tokens go and where they do not, and what verifying costs.
 
 use super::rig::{Account, Rig, text};
-use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault, Knobs, Provider, ProviderConfig, ProviderEventKind};
 use futures_util::future::join_all;
 use sailor::{
     Component, Context, Message, ServiceContext, Verified, http,
@@ -41,7 +41,7 @@ async fn a_request_to_another_origin_is_not_sent() {
         rig.provider
             .log()
             .iter()
-            .all(|entry| matches!(entry.kind, Kind::Issued { .. })),
+            .all(|entry| matches!(entry.kind, ProviderEventKind::Issued { .. })),
         "{:?}",
         rig.provider.log()
     );
@@ -162,7 +162,7 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
         .unwrap();
     assert_eq!((verified, rig.provider.refreshes()), (Verified::Yes, 1));
 
-    let refusal = |status| Scripted::Status(status, json!({ "error": "no such user" }));
+    let refusal = |status| Fault::Json(status, json!({ "error": "no such user" }));
     for (answers, refreshes, reason) in [
         (vec![refusal(401), refusal(401)], 1, "401 Unauthorized"),
         (vec![refusal(403)], 0, "403 Forbidden"),
@@ -197,13 +197,13 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
 #[tokio::test]
 async fn a_network_error_is_no_verification_result() {
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![Scripted::DropBefore; 4]);
+    rig.provider.script_api(vec![Fault::DropBefore; 4]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("has no answer"), "{error}");
     rig.provider
-        .script_api(vec![Scripted::Status(503, json!({})); 4]);
+        .script_api(vec![Fault::Json(503, json!({})); 4]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
         .unwrap_err();
@@ -211,7 +211,7 @@ async fn a_network_error_is_no_verification_result() {
     // The token endpoint is away.
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider
-        .script_token(vec![Scripted::Status(503, json!({})); 3]);
+        .script_token(vec![Fault::Json(503, json!({})); 3]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
         .unwrap_err();
@@ -243,35 +243,35 @@ async fn two_credentials_in_one_process_are_never_mixed() {
         assert!(join_all(requests).await.iter().all(Result::is_ok));
         rig.provider.expire_access_tokens();
     }
-    let mut family_of = BTreeMap::new();
+    let mut grant_of = BTreeMap::new();
     for entry in rig.provider.log() {
-        if let Kind::Issued {
+        if let ProviderEventKind::Issued {
             access,
             refresh,
-            family,
+            grant,
         } = entry.kind
         {
-            family_of.extend(
+            grant_of.extend(
                 [Some(access), refresh]
                     .into_iter()
                     .flatten()
-                    .map(|token| (token, family)),
+                    .map(|token| (token, grant)),
             );
         }
     }
     for (name, replica, account) in &accounts {
-        let own = family_of[&text(&account.oauth(), "refresh_token")];
+        let own = grant_of[&text(&account.oauth(), "refresh_token")];
         let calls = rig
             .provider
             .api_calls()
             .into_iter()
             .filter(|call| call.path.contains(name));
-        let families = calls
-            .map(|call| family_of[&call.token.unwrap()])
+        let grants = calls
+            .map(|call| grant_of[&call.token.unwrap()])
             .collect::<Vec<_>>();
         assert!(
-            families.len() > 50 && families.iter().all(|family| *family == own),
-            "{name}: {families:?}"
+            grants.len() > 50 && grants.iter().all(|grant| *grant == own),
+            "{name}: {grants:?}"
         );
         assert_eq!(
             (replica.session.counts().refreshes, account.savings()),
@@ -289,7 +289,7 @@ async fn refreshing_resumes_after_the_pause_for_rejected_tokens() {
     let replica = rig.replica();
     let reject = |count| {
         rig.provider
-            .script_api(vec![Scripted::Status(401, json!({})); count]);
+            .script_api(vec![Fault::Json(401, json!({})); count]);
     };
     let mut refreshes = 0;
     for _ in 0..10 {
@@ -360,7 +360,7 @@ async fn a_claims_challenge_needs_the_user_and_costs_no_refresh() {
     let claims = "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZX19fQ==";
     let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{claims}""#);
     let headers = vec![("www-authenticate".to_owned(), challenge)];
-    rig.provider.script_api([Scripted::Answer {
+    rig.provider.script_api([Fault::Response {
         status: 401,
         headers,
         body: String::new(),
@@ -386,7 +386,7 @@ async fn a_redirect_to_another_origin_drops_the_token() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     for status in [301, 302, 303, 307, 308] {
         let headers = vec![("location".to_owned(), format!("{}/me", elsewhere.api_url()))];
-        rig.provider.script_api([Scripted::Answer {
+        rig.provider.script_api([Fault::Response {
             status,
             headers,
             body: String::new(),
@@ -419,7 +419,7 @@ async fn a_redirect_to_another_origin_drops_the_token() {
 async fn a_redirect_within_the_origin_keeps_the_token() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider
-        .script_api([Scripted::Redirect("/api/echo/moved".into())]);
+        .script_api([Fault::Redirect("/api/echo/moved".into())]);
     let answer = rig.replica().get().await.unwrap();
     assert_eq!(
         (&answer["path"], rig.statuses()),
@@ -435,7 +435,7 @@ async fn a_303_post_is_sent_once() {
     let replica = rig.replica();
     let post = async |to: String| {
         let headers = vec![("location".to_owned(), to)];
-        rig.provider.script_api([Scripted::Answer {
+        rig.provider.script_api([Fault::Response {
             status: 303,
             headers,
             body: String::new(),
@@ -461,7 +461,7 @@ async fn a_303_post_is_sent_once() {
         "{error}"
     );
     for status in [401, 429, 503] {
-        elsewhere.script_api([Scripted::retry_after(status, "1")]);
+        elsewhere.script_api([Fault::retry_after(status, "1")]);
         let error = post(format!("{}/x", elsewhere.api_url()))
             .await
             .unwrap_err();
@@ -502,7 +502,7 @@ async fn a_307_post_is_resent_with_its_body_to_allowed_origins() {
     let (elsewhere, rig) = (elsewhere().await, Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
     let post = async |to: String| {
-        rig.provider.script_api([Scripted::Redirect(to)]);
+        rig.provider.script_api([Fault::Redirect(to)]);
         replica
             .client()
             .post("/echo/old")
@@ -529,7 +529,7 @@ async fn a_307_post_is_resent_with_its_body_to_allowed_origins() {
 async fn a_redirect_loop_ends() {
     let rig = Rig::new(Knobs::rotating()).await;
     rig.provider
-        .script_api(vec![Scripted::Redirect("/api/echo/round".into()); 20]);
+        .script_api(vec![Fault::Redirect("/api/echo/round".into()); 20]);
     let error = rig
         .replica()
         .client()
@@ -558,10 +558,7 @@ async fn a_token_in_a_custom_header_follows_no_redirect() {
         .base_url(rig.provider.api_url())
         .custom_profile(Profile::from_json(&profile).unwrap());
     rig.provider.script_api(vec![
-        Scripted::Redirect(format!(
-            "{}/me",
-            elsewhere.api_url()
-        ));
+        Fault::Redirect(format!("{}/me", elsewhere.api_url()));
         2
     ]);
     let replica = rig.replica();
@@ -579,5 +576,5 @@ async fn a_token_in_a_custom_header_follows_no_redirect() {
         call.headers["x-acme-token"].to_str().unwrap(),
         text(&rig.account.oauth(), "access_token")
     );
-    assert_eq!(call.authorization, None);
+    assert_eq!(call.authorization(), None);
 }

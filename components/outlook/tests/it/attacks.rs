@@ -15,9 +15,9 @@ async fn a_path_traversal_in_an_id_moves_only_a_message() {
         assert!(error(&emitted).contains("messageId"), "{emitted:?}");
         let moves: Vec<_> = rig
             .graph
-            .calls("POST")
+            .calls_matching("POST")
             .iter()
-            .map(emulator::standins::graph::Call::line)
+            .map(graph_standin::RecordedCall::line)
             .collect();
         assert!(
             moves.is_empty(),
@@ -39,7 +39,7 @@ async fn a_path_traversal_in_a_field_creates_nothing_elsewhere() {
         )
         .await;
     assert!(error(&emitted).contains("calendar"), "{emitted:?}");
-    assert!(rig.graph.calls("POST").is_empty());
+    assert!(rig.graph.calls_matching("POST").is_empty());
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn an_event_in_the_repeated_hour_ends_after_its_start() {
     let body = json!({ "start": time("2024-10-27T02:50:00+02:00"), "end": time("2024-10-27T02:10:00+01:00") });
     let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
     one(&rig.run("createEvent", fields, body).await);
-    let sent = rig.graph.calls("POST").remove(0).body;
+    let sent = rig.graph.calls_matching("POST").remove(0).content();
     assert_eq!(
         sent["start"],
         json!({ "dateTime": "2024-10-27T00:50:00", "timeZone": "UTC" })
@@ -80,7 +80,7 @@ async fn minutes_as_text_are_numbers_and_empty_text_is_none() {
             )
             .await);
         assert_eq!(
-            rig.graph.calls("POST").remove(0).body["reminderMinutesBeforeStart"],
+            rig.graph.calls_matching("POST").remove(0).content()["reminderMinutesBeforeStart"],
             sent
         );
     }
@@ -96,7 +96,7 @@ async fn a_date_without_hyphens_is_not_read_as_milliseconds() {
             json!({ "time": "20240701" }),
         )
         .await;
-    let calls = rig.graph.calls("calendarView");
+    let calls = rig.graph.calls_matching("calendarView");
     assert!(
         !calls.iter().any(|call| call.line().contains("1970")),
         "{emitted:?} {calls:?}"

@@ -1,7 +1,7 @@
 //! Trigger getContacts.
 
 use crate::rig::{Rig, each, error, snapshots};
-use emulator::standins::graph::Fault;
+use graph_standin::Fault;
 use sailor::testing::Verdict;
 use serde_json::{Value, json};
 
@@ -64,9 +64,9 @@ async fn a_contact_that_moves_while_paging_hides_no_other() {
         })
         .collect();
     // The second page fails; meanwhile the first contact changes, and all others move up by one.
-    rig.graph.fail(
+    rig.graph.inject_faults(
         "GET .*/contacts.*10:00:01Z",
-        [Fault::Refused(400, "ErrorInternal", "not now")],
+        [Fault::Error(400, "ErrorInternal", "not now")],
     );
     let mut since = json!({});
     let first = rig.poll("getContacts", json!({}), &mut since).await;
@@ -105,7 +105,7 @@ async fn an_invalid_snapshot_says_what_to_do() {
         error(&emitted).contains("reset it on the platform"),
         "{emitted:?}"
     );
-    assert!(rig.graph.calls(".").is_empty());
+    assert!(rig.graph.calls_matching(".").is_empty());
 }
 
 #[tokio::test]
@@ -116,13 +116,9 @@ async fn after_a_failed_page_emitted_items_are_not_repeated() {
         rig.graph
             .add_contact(contact(&format!("{n}"), &format!("2024-05-01T10:00:0{n}Z")));
     }
-    rig.graph.fail(
+    rig.graph.inject_faults(
         "GET .*/contacts.*10:00:01Z",
-        [Fault::Refused(
-            403,
-            "ErrorAccessDenied",
-            "Access is denied.",
-        )],
+        [Fault::Error(403, "ErrorAccessDenied", "Access is denied.")],
     );
     let mut since = json!({});
     let broken = rig.poll("getContacts", json!({}), &mut since).await;
@@ -149,7 +145,7 @@ async fn changes_within_one_second_while_paging_lose_nothing() {
             .collect();
         rig.graph
             .add_contact(contact("later", "2024-05-01T10:00:05Z"));
-        rig.graph.meanwhile("skip=4", move |graph| {
+        rig.graph.before_response("skip=4", move |graph| {
             for (n, id) in ids.iter().enumerate().take(changed_at_once) {
                 let change = contact(&format!("{n} again"), "2024-05-01T10:00:09Z");
                 assert!(graph.change(id, change.as_object().unwrap().clone()));

@@ -1,7 +1,7 @@
 //! Action createEvent.
 
 use crate::rig::{Rig, error, one};
-use emulator::standins::graph::Fault;
+use graph_standin::Fault;
 use sailor::testing::{Event, Verdict};
 use serde_json::{Value, json};
 
@@ -25,7 +25,10 @@ async fn sent(fields: Value, body: Value) -> Value {
     let rig = Rig::new().await;
     let emitted = rig.run("createEvent", fields, body).await;
     assert_eq!(emitted.verdict, Verdict::Acknowledged, "{emitted:?}");
-    rig.graph.calls("POST .*/events").remove(0).body
+    rig.graph
+        .calls_matching("POST .*/events")
+        .remove(0)
+        .content()
 }
 
 #[tokio::test]
@@ -56,7 +59,7 @@ async fn an_event_is_created_with_all_fields_and_its_calendar() {
             .all(|name| !name.starts_with("@odata.")),
         "{created}"
     );
-    let sent = rig.graph.calls("POST").remove(0).body;
+    let sent = rig.graph.calls_matching("POST").remove(0).content();
     assert_eq!(
         sent,
         json!({
@@ -204,7 +207,7 @@ async fn invalid_fields_are_named_and_nothing_is_sent() {
         let emitted = rig.run("createEvent", fields, body).await;
         assert!(error(&emitted).contains(told), "{told}: {emitted:?}");
     }
-    assert!(rig.graph.calls(".").is_empty());
+    assert!(rig.graph.calls_matching(".").is_empty());
 }
 
 #[tokio::test]
@@ -220,7 +223,7 @@ async fn an_error_event_contains_graphs_message() {
         .await;
     assert!(error(&emitted).contains("ErrorItemNotFound"), "{emitted:?}");
     assert_eq!(
-        rig.graph.calls("POST")[0].path,
+        rig.graph.calls_matching("POST")[0].path,
         "/v1.0/me/calendars/none%2Fsuch/events"
     );
 }
@@ -228,11 +231,11 @@ async fn an_error_event_contains_graphs_message() {
 #[tokio::test]
 async fn a_lost_response_does_not_create_the_event_twice() {
     let rig = Rig::new().await;
-    rig.graph.fail("POST", [Fault::Drop]);
+    rig.graph.inject_faults("POST", [Fault::DropBefore]);
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     let emitted = rig.run("createEvent", step(json!({})), body).await;
     assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
-    assert_eq!(rig.graph.calls("POST").len(), 1);
+    assert_eq!(rig.graph.calls_matching("POST").len(), 1);
 }
 
 #[tokio::test]
@@ -247,7 +250,8 @@ async fn an_expired_token_or_a_429_creates_the_event_once() {
 #[tokio::test]
 async fn endless_throttling_rebounds_the_message() {
     let rig = Rig::new().await;
-    rig.graph.fail("POST", [const { Fault::Throttled(0) }; 4]);
+    rig.graph
+        .inject_faults("POST", [const { Fault::Throttled(0) }; 4]);
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
     let emitted = rig.run("createEvent", step(json!({})), body).await;
     assert!(

@@ -4,12 +4,8 @@ use crate::{
     process::Step,
     rig::{Rig, each, error, one, with},
 };
-use emulator::{
-    EventKind,
-    platform::Fault as PlatformFault,
-    provider::Provider,
-    standins::graph::{AttachmentKind, Fault},
-};
+use emulator::{EventKind, platform::Fault as PlatformFault, provider::Provider};
+use graph_standin::{AttachmentKind, Fault};
 use sailor::testing::Emitted;
 use serde_json::{Value, json};
 
@@ -78,7 +74,10 @@ async fn all_day_accepts_every_form_of_a_check_box() {
             "start": { "dateTime": "2024-07-21T15:00:00" }, "end": { "dateTime": "2024-07-22T23:30:00Z" },
         });
         one(&rig.run("createEvent", fields, body).await);
-        rig.graph.calls("POST .*/events").remove(0).body
+        rig.graph
+            .calls_matching("POST .*/events")
+            .remove(0)
+            .content()
     };
     for checked in [json!("on"), json!("true"), json!(true)] {
         let sent = sent(&checked).await;
@@ -103,12 +102,12 @@ async fn two_credentials_in_one_process_are_not_mixed() {
     let rig = Rig::new().await;
     let (first, second) = (rig.provider.issue(), rig.provider.issue());
     for tokens in [&first, &second, &first] {
-        let before = rig.graph.calls(".").len();
+        let before = rig.graph.calls_matching(".").len();
         rig.connected("checkAvailability", json!({}), json!(tokens))
             .run(json!({}))
             .await
             .unwrap();
-        let calls = rig.graph.calls(".").split_off(before);
+        let calls = rig.graph.calls_matching(".").split_off(before);
         assert!(!calls.is_empty());
         assert!(
             calls
@@ -122,17 +121,20 @@ async fn two_credentials_in_one_process_are_not_mixed() {
 async fn a_permanent_401_costs_one_refresh() {
     for fault in [
         Fault::Unauthorized,
-        Fault::Refused(401, "InvalidAuthenticationToken", "Access token is empty."),
+        Fault::Error(401, "InvalidAuthenticationToken", "Access token is empty."),
     ] {
         let rig = Rig::new().await;
-        rig.graph.fail(".", vec![fault; 10]);
+        rig.graph.inject_faults(".", vec![fault; 10]);
         let emitted = rig.run("getContacts", json!({}), json!({})).await;
         assert!(
             error(&emitted).contains("InvalidAuthenticationToken"),
             "{emitted:?}"
         );
         assert_eq!(
-            (rig.provider.refreshes(), rig.graph.calls(".").len()),
+            (
+                rig.provider.refreshes(),
+                rig.graph.calls_matching(".").len()
+            ),
             (1, 2)
         );
     }
@@ -141,18 +143,17 @@ async fn a_permanent_401_costs_one_refresh() {
 #[tokio::test]
 async fn a_403_costs_no_refresh() {
     let rig = Rig::new().await;
-    rig.graph.fail(
+    rig.graph.inject_faults(
         ".",
-        [Fault::Refused(
-            403,
-            "ErrorAccessDenied",
-            "Access is denied.",
-        )],
+        [Fault::Error(403, "ErrorAccessDenied", "Access is denied.")],
     );
     let emitted = rig.run("getContacts", json!({}), json!({})).await;
     assert!(error(&emitted).contains("ErrorAccessDenied"), "{emitted:?}");
     assert_eq!(
-        (rig.provider.refreshes(), rig.graph.calls(".").len()),
+        (
+            rig.provider.refreshes(),
+            rig.graph.calls_matching(".").len()
+        ),
         (0, 1)
     );
 }
@@ -185,7 +186,9 @@ async fn lists_are_read_to_their_last_page() {
             if page > 1 {
                 // Within one moment only Graph's link goes on; otherwise the next page is asked for by time.
                 assert_eq!(
-                    rig.graph.calls("(contacts|messages).*skip").is_empty(),
+                    rig.graph
+                        .calls_matching("(contacts|messages).*skip")
+                        .is_empty(),
                     !same_time
                 );
             }
@@ -245,17 +248,17 @@ async fn ids_are_percent_encoded_in_paths() {
         .select_model("getFolders")
         .await
         .unwrap();
-    for call in rig.graph.calls(".") {
+    for call in rig.graph.calls_matching(".") {
         assert!(
             !call.path.contains("AAMk/") && !call.path.contains(['+', '=']),
             "{call:?}"
         );
     }
     assert_eq!(
-        rig.graph.calls("AAMk%2F").len(),
+        rig.graph.calls_matching("AAMk%2F").len(),
         7,
         "{:?}",
-        rig.graph.calls(".")
+        rig.graph.calls_matching(".")
     );
 }
 
@@ -334,7 +337,7 @@ async fn a_reconnected_account_is_used_by_the_process() {
     component.stop().await;
     let tokens: Vec<Value> = step
         .graph
-        .calls(".")
+        .calls_matching(".")
         .into_iter()
         .map(|call| json!(call.token))
         .collect();
@@ -359,7 +362,7 @@ async fn an_unreadable_secret_is_named_in_the_error() {
         message.contains("its secret was removed") && message.contains("404"),
         "{message}"
     );
-    assert!(removed.graph.calls(".").is_empty());
+    assert!(removed.graph.calls_matching(".").is_empty());
 }
 
 #[tokio::test]
@@ -379,7 +382,7 @@ async fn an_unreadable_secret_rebounds_the_message() {
     );
     step.emulator
         .platform()
-        .fail("GET .*/secrets/", [const { PlatformFault::Status(500) }; 3]);
+        .inject_faults("GET .*/secrets/", [const { PlatformFault::Status(500) }; 3]);
     let component = step.start();
     step.send(json!({}));
     let rebounds = step.events(EventKind::Rebound, 1).await;
@@ -389,7 +392,10 @@ async fn an_unreadable_secret_rebounds_the_message() {
         reason.contains("secret") && reason.contains("500"),
         "{reason}"
     );
-    assert_eq!((step.errors(), step.graph.calls(".").len()), (vec![], 0));
+    assert_eq!(
+        (step.errors(), step.graph.calls_matching(".").len()),
+        (vec![], 0)
+    );
 }
 
 #[tokio::test]
@@ -408,7 +414,8 @@ async fn a_permanent_401_refreshes_a_secret_once() {
         provider.issue().into(),
         fresh,
     );
-    step.graph.fail(".", [const { Fault::Unauthorized }; 10]);
+    step.graph
+        .inject_faults(".", [const { Fault::Unauthorized }; 10]);
     let component = step.start();
     step.send(json!({}));
     step.settled().await;
@@ -421,7 +428,7 @@ async fn a_permanent_401_refreshes_a_secret_once() {
     assert_eq!(
         (
             step.platform_calls("/secrets/secret-1/refresh"),
-            step.graph.calls(".").len()
+            step.graph.calls_matching(".").len()
         ),
         (1, 2)
     );

@@ -2,8 +2,8 @@
 //! wait, and says what is wrong with an input.
 
 use crate::rig::{Rig, error, sample, sample_body, with};
-use emulator::standins::graph::Fault;
 use futures_util::future::join_all;
+use graph_standin::Fault;
 use outlook::component;
 use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
@@ -330,7 +330,7 @@ async fn each_function_works_with_its_sample_without_a_refresh() {
         assert_eq!(rig.provider.refreshes(), 0, "{}", function.name);
         assert!(
             rig.graph
-                .calls(".")
+                .calls_matching(".")
                 .iter()
                 .all(|call| call.status.is_some_and(|status| status < 300))
         );
@@ -358,7 +358,7 @@ async fn each_function_refreshes_an_expired_token_once() {
         };
         assert!(
             rig.provider
-                .is_good(saved["access_token"].as_str().unwrap()),
+                .is_valid(saved["access_token"].as_str().unwrap()),
             "{name}"
         );
         assert!(
@@ -370,7 +370,7 @@ async fn each_function_refreshes_an_expired_token_once() {
             saved["id_token"].is_string(),
             "{name}: the whole answer is kept"
         );
-        let calls = rig.graph.calls(".");
+        let calls = rig.graph.calls_matching(".");
         let refused: Vec<bool> = calls.iter().map(|call| call.status == Some(401)).collect();
         assert_eq!(
             refused.iter().filter(|refused| **refused).count(),
@@ -389,14 +389,14 @@ async fn each_function_waits_for_a_short_429() {
     for function in FUNCTIONS {
         let (rig, name) = (rig().await, function.name);
         rig.graph
-            .fail(".", [Fault::Throttled(0), Fault::Throttled(0)]);
+            .inject_faults(".", [Fault::Throttled(0), Fault::Throttled(0)]);
         let emitted = rig
             .run(name, function.config(&rig), function.body(&rig))
             .await;
         function.assert_works(&emitted);
         let throttled = rig
             .graph
-            .calls(".")
+            .calls_matching(".")
             .iter()
             .filter(|call| call.status == Some(429))
             .count();
@@ -410,7 +410,7 @@ async fn each_function_rebounds_on_a_long_429() {
         for faults in [vec![Fault::Throttled(0); 4], vec![Fault::Throttled(120)]] {
             let (rig, name) = (rig().await, function.name);
             let tries = faults.len();
-            rig.graph.fail(".", faults);
+            rig.graph.inject_faults(".", faults);
             let emitted = rig
                 .run(name, function.config(&rig), function.body(&rig))
                 .await;
@@ -421,7 +421,7 @@ async fn each_function_rebounds_on_a_long_429() {
                 reason.contains("429") && reason.contains("TooManyRequests"),
                 "{name}: {reason}"
             );
-            assert_eq!(rig.graph.calls(".").len(), tries, "{name}");
+            assert_eq!(rig.graph.calls_matching(".").len(), tries, "{name}");
         }
     }
 }
@@ -440,7 +440,7 @@ async fn each_function_names_the_invalid_field_and_sends_nothing() {
                 told.iter().all(|told| error.contains(told)),
                 "{name}: {told:?} in {error}"
             );
-            assert!(rig.graph.calls(".").is_empty(), "{name}: {told:?}");
+            assert!(rig.graph.calls_matching(".").is_empty(), "{name}: {told:?}");
         }
     }
 }
@@ -469,9 +469,9 @@ async fn each_function_says_when_the_user_must_connect_again() {
 async fn each_function_reports_graphs_message() {
     for function in FUNCTIONS {
         let (rig, name) = (rig().await, function.name);
-        rig.graph.fail(
+        rig.graph.inject_faults(
             ".",
-            [Fault::Refused(
+            [Fault::Error(
                 403,
                 "ErrorAccessDenied",
                 "Access is denied. Check credentials.",
@@ -486,7 +486,10 @@ async fn each_function_reports_graphs_message() {
             "{name}: {error}"
         );
         assert_eq!(
-            (rig.graph.calls(".").len(), rig.provider.refreshes()),
+            (
+                rig.graph.calls_matching(".").len(),
+                rig.provider.refreshes()
+            ),
             (1, 0),
             "{name}"
         );

@@ -1,7 +1,7 @@
 //! Trigger readMail.
 
 use crate::rig::{Rig, each, error, one, snapshots, with};
-use emulator::standins::graph::{AttachmentKind, Fault};
+use graph_standin::{AttachmentKind, Fault};
 use sailor::testing::Verdict;
 use serde_json::{Value, json};
 
@@ -46,9 +46,10 @@ async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
     );
     assert_eq!(poll(&rig, step(json!({})), &mut since).await, [""; 0]);
     assert!(
-        rig.graph.calls("top=100&").len() + rig.graph.calls("top=100$").len() >= 1,
+        rig.graph.calls_matching("top=100&").len() + rig.graph.calls_matching("top=100$").len()
+            >= 1,
         "{:?}",
-        rig.graph.calls(".")
+        rig.graph.calls_matching(".")
     );
 }
 
@@ -217,7 +218,7 @@ async fn unwanted_attachments_are_not_fetched() {
         poll(&rig, step(json!({ "getAttachment": "" })), &mut json!({})).await,
         ["a", "b", "c"]
     );
-    assert!(rig.graph.calls("attachments").is_empty());
+    assert!(rig.graph.calls_matching("attachments").is_empty());
 }
 
 #[tokio::test]
@@ -225,13 +226,9 @@ async fn a_missing_attachment_keeps_the_mail_before_it() {
     let (rig, ids) = three().await;
     rig.graph
         .attach(&ids[1], AttachmentKind::File, "b.csv", "text/csv", "x");
-    rig.graph.fail(
+    rig.graph.inject_faults(
         "value",
-        [Fault::Refused(
-            403,
-            "ErrorAccessDenied",
-            "Access is denied.",
-        )],
+        [Fault::Error(403, "ErrorAccessDenied", "Access is denied.")],
     );
     let fields = || step(json!({ "getAttachment": "on" }));
     let mut since = json!({});
@@ -257,7 +254,7 @@ async fn a_token_that_expires_before_an_attachment_is_refreshed_once() {
     }
     // All of them are asked for at once, and refused at once.
     rig.graph
-        .fail("attachments", [const { Fault::Unauthorized }; 3]);
+        .inject_faults("attachments", [const { Fault::Unauthorized }; 3]);
     let emitted = rig
         .poll(
             "readMail",
@@ -281,7 +278,7 @@ async fn a_missing_folder_names_the_field() {
         "{error}"
     );
     assert_eq!(
-        rig.graph.calls(".")[0].path,
+        rig.graph.calls_matching(".")[0].path,
         "/v1.0/me/mailFolders/none%2Fsuch/messages"
     );
 }

@@ -1,7 +1,7 @@
 //! Action moveMail.
 
 use crate::rig::{Rig, error, one};
-use emulator::standins::graph::Fault;
+use graph_standin::Fault;
 use serde_json::{Value, json};
 
 async fn mailbox() -> (Rig, String) {
@@ -89,7 +89,7 @@ async fn a_missing_folder_or_message_names_the_field() {
 #[tokio::test]
 async fn a_lost_response_does_not_move_the_message_twice() {
     let (rig, id) = mailbox().await;
-    rig.graph.fail("POST", [Fault::Drop]);
+    rig.graph.inject_faults("POST", [Fault::DropBefore]);
     let emitted = rig
         .run(
             "moveMail",
@@ -98,5 +98,5 @@ async fn a_lost_response_does_not_move_the_message_twice() {
         )
         .await;
     assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
-    assert_eq!(rig.graph.calls("POST").len(), 1);
+    assert_eq!(rig.graph.calls_matching("POST").len(), 1);
 }

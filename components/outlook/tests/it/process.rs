@@ -4,8 +4,8 @@ use crate::rig::sample_body;
 use emulator::{
     Emulator, EmulatorConfig, Event, EventKind, platform,
     provider::{Knobs, Provider, ProviderConfig},
-    standins::graph::{AttachmentKind, Fault, Graph},
 };
+use graph_standin::{AttachmentKind, Fault, Graph};
 use sailor::protocol::Headers;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, process::Stdio, sync::Arc, time::Duration};
@@ -324,7 +324,8 @@ async fn a_429_during_a_poll_loses_and_repeats_nothing() {
         step.graph
             .add_contact(contact(&n.to_string(), &format!("2024-05-01T10:00:0{n}Z")));
     }
-    step.graph.fail("10:00:01Z", [Fault::Throttled(120)]);
+    step.graph
+        .inject_faults("10:00:01Z", [Fault::Throttled(120)]);
     let component = step.start();
     step.send(json!({}));
     step.events(EventKind::CameBack, 1).await;
@@ -451,13 +452,13 @@ async fn every_access_refreshes_before_each_request() {
     component.stop().await;
     let tokens: BTreeSet<_> = step
         .graph
-        .calls(".")
+        .calls_matching(".")
         .into_iter()
         .map(|call| call.token)
         .collect();
     assert_eq!(
         (
-            step.graph.calls(".").len(),
+            step.graph.calls_matching(".").len(),
             tokens.len(),
             step.emulator.provider().refreshes()
         ),
@@ -475,7 +476,7 @@ async fn every_access_refreshes_before_each_request() {
 async fn a_long_429_rebounds_and_creates_the_event_once() {
     let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
     let step = Step::new("createEvent", fields, Provider::issue).await;
-    step.graph.fail("POST", [Fault::Throttled(120)]);
+    step.graph.inject_faults("POST", [Fault::Throttled(120)]);
     let component = step.start();
     step.send(sample_body("create-event.json", step.emulator.platform()));
     step.events(EventKind::Rebound, 1).await;
@@ -591,8 +592,16 @@ async fn environment_numbers_are_used_or_named_in_the_error() {
         ("ELASTICIO_GET_MODEL_METHOD", "getFolders"),
     ];
     step.service("selectModel", &variables).await;
-    assert_eq!(step.graph.calls(r"messages\?.*top=7(&|$)").len(), 1);
-    assert_eq!(step.graph.calls(r"mailFolders\?.*top=8(&|$)").len(), 1);
+    assert_eq!(
+        step.graph.calls_matching(r"messages\?.*top=7(&|$)").len(),
+        1
+    );
+    assert_eq!(
+        step.graph
+            .calls_matching(r"mailFolders\?.*top=8(&|$)")
+            .len(),
+        1
+    );
     for name in ["MAIL_RETRIEVE_MAX_COUNT", "TOP_LIST_MAIL_FOLDER"] {
         for text in ["0", "1001", "many"] {
             let mut command = step.command();

@@ -3,8 +3,8 @@
 use emulator::{
     platform::{Platform, PlatformConfig},
     provider::{Knobs, Provider, ProviderConfig},
-    standins::graph::{Fault, Graph},
 };
+use graph_standin::{Fault, Graph};
 use outlook::component;
 use sailor::{
     Component,
@@ -103,7 +103,7 @@ impl Rig {
         };
         assert!(
             self.provider
-                .is_good(keys["oauth"]["access_token"].as_str().unwrap())
+                .is_valid(keys["oauth"]["access_token"].as_str().unwrap())
         );
         assert!(
             self.provider
@@ -115,7 +115,7 @@ impl Rig {
         );
         let refused = self
             .graph
-            .calls(".")
+            .calls_matching(".")
             .into_iter()
             .filter(|call| call.status == Some(401))
             .count();
@@ -124,12 +124,12 @@ impl Rig {
             "the request is sent once more, and nothing else is refused"
         );
 
-        self.graph.fail(".", [Fault::Throttled(0)]);
+        self.graph.inject_faults(".", [Fault::Throttled(0)]);
         let throttled = self.run(name, fields, body).await;
         assert!(throttled.error.is_none(), "{throttled:?}");
         assert!(
             self.graph
-                .calls(".")
+                .calls_matching(".")
                 .iter()
                 .any(|call| call.status == Some(429))
         );

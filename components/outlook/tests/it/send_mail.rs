@@ -1,7 +1,7 @@
 //! Action sendMail.
 
 use crate::rig::{Rig, error, one, with};
-use emulator::standins::graph::Fault;
+use graph_standin::Fault;
 use serde_json::{Value, json};
 
 fn mail(more: Value) -> Value {
@@ -106,7 +106,7 @@ async fn oversized_files_are_an_error_and_nothing_is_sent() {
         error.contains("`attachments[1]` (two.bin)") && error.contains("3000000 bytes together"),
         "{error}"
     );
-    assert!(rig.graph.calls(".").is_empty());
+    assert!(rig.graph.calls_matching(".").is_empty());
     // One byte less, and it fits.
     let two_url = stored(&rig, "two", vec![2; 1_000_000]);
     let files =
@@ -128,7 +128,7 @@ async fn a_file_that_cannot_be_fetched_is_named_and_nothing_is_sent() {
         error.contains("`attachments[0]` (a.csv)") && error.contains("404"),
         "{error}"
     );
-    assert!(rig.graph.calls(".").is_empty());
+    assert!(rig.graph.calls_matching(".").is_empty());
 }
 
 #[tokio::test]
@@ -160,12 +160,12 @@ async fn an_error_or_lost_response_does_not_send_twice() {
     rig.given_trouble_that_passes_it_works("sendMail", json!({}), mail(json!({})))
         .await;
     assert_eq!(rig.graph.sent().len(), 2, "one for each run");
-    rig.graph.fail("POST", [Fault::Drop]);
+    rig.graph.inject_faults("POST", [Fault::DropBefore]);
     let emitted = rig.run("sendMail", json!({}), mail(json!({}))).await;
     assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
     assert_eq!(
         rig.graph
-            .calls("POST")
+            .calls_matching("POST")
             .iter()
             .filter(|call| call.status.is_none())
             .count(),

@@ -82,7 +82,7 @@ async fn an_invalid_timeout_starts_no_job() {
                 emitted.events
             );
             assert!(
-                org.api.calls_like("POST .*jobs").is_empty(),
+                org.api.calls_matching("POST .*jobs").is_empty(),
                 "{function} {timeout}"
             );
         }
@@ -96,7 +96,7 @@ async fn earlier_pages_are_not_kept_in_memory() {
     let body = json!({ "pageSize": 1000, "pageNumber": u64::MAX });
     let text = org.error("lookupObjects", fields, body).await;
     assert!(text.contains("pageNumber"), "{text}");
-    assert!(org.api.calls_like("GET .*query").is_empty());
+    assert!(org.api.calls_matching("GET .*query").is_empty());
 }
 
 #[tokio::test]
@@ -116,5 +116,5 @@ async fn a_file_too_large_for_a_record_is_not_read_into_memory() {
         "{:?}",
         emitted.events
     );
-    assert!(org.api.calls_like("POST .*Attachment").is_empty());
+    assert!(org.api.calls_matching("POST .*Attachment").is_empty());
 }

@@ -2,16 +2,13 @@
 //! `process`.
 
 use crate::{calls::Call, rig::Org};
-use emulator::{
-    provider::Scripted,
-    standins::salesforce::{Fault, Salesforce},
-};
 use futures_util::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};
 use sailor::testing::{Event, Verdict};
+use salesforce_standin::{Fault, Salesforce};
 use serde_json::{Value, json};
 
-const EXPIRED: Fault = Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid");
+const EXPIRED: Fault = Fault::Error(401, "INVALID_SESSION_ID", "Session expired or invalid");
 
 fn by(field: &str) -> Value {
     json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": field })
@@ -157,7 +154,7 @@ async fn a_second_401_costs_no_further_refresh() {
     let org = Org::new().await;
     for function in ["rawRequest", "create", "newAccount"] {
         let (calls, refreshes) = (org.api.calls().len(), org.provider.refreshes());
-        org.api.fail(".*", [EXPIRED; 2]);
+        org.api.inject_faults(".*", [EXPIRED; 2]);
         let fields = json!({ "sobject": "Account" });
         let error = org
             .error(
@@ -184,7 +181,7 @@ async fn a_refused_refresh_is_not_repeated() {
     let org = Org::new().await;
     let tokens = org.provider.issue_expired();
     org.provider
-        .script_token((0..10).map(|_| Scripted::error("invalid_client")));
+        .script_token((0..10).map(|_| Fault::oauth_error("invalid_client")));
     let emitted = org
         .harness("newAccount", json!({}), tokens)
         .run(json!({}))
@@ -331,7 +328,7 @@ async fn delete_does_not_take_an_error_for_nothing_to_delete() {
         // A server's error is asked again some times.
         let times = if status == 500 { 4 } else { 1 };
         org.api
-            .fail("DELETE", vec![Fault::Refused(status, code, "no"); times]);
+            .inject_faults("DELETE", vec![Fault::Error(status, code, "no"); times]);
         let emitted = org.run("delete", by("Id"), json!({ "Id": id })).await;
         let told = match &emitted.events[..] {
             [Event::Error(text)] => text.contains(code),
@@ -386,7 +383,7 @@ async fn what_one_object_is_like_is_not_kept_for_another() {
             );
         }
     }
-    assert_eq!(org.api.calls_like("describe").len(), 8);
+    assert_eq!(org.api.calls_matching("describe").len(), 8);
 }
 
 #[tokio::test]
@@ -431,9 +428,9 @@ async fn what_creates_is_not_sent_a_second_time_after_an_error() {
     let new = || json!({ "Name": "New" });
     let raw = json!({ "method": "POST", "path": "sobjects/Account", "body": new() });
     for fault in [
-        Fault::DropAnswer,
-        Fault::Drop,
-        Fault::Refused(500, "UNKNOWN_EXCEPTION", "an error"),
+        Fault::DropAfter,
+        Fault::DropBefore,
+        Fault::Error(500, "UNKNOWN_EXCEPTION", "an error"),
     ] {
         for (function, fields, body) in [
             ("create", json!({ "sobject": "Account" }), new()),
@@ -442,18 +439,18 @@ async fn what_creates_is_not_sent_a_second_time_after_an_error() {
             ("rawRequest", json!({}), raw.clone()),
         ] {
             let (posts, records) = (
-                org.api.calls_like("POST").len(),
+                org.api.calls_matching("POST").len(),
                 org.api.records("Account").len(),
             );
-            org.api.fail("POST", [fault.clone()]);
+            org.api.inject_faults("POST", [fault.clone()]);
             let emitted = org.run(function, fields, body).await;
             assert!(
                 matches!(&emitted.events[..], [Event::Error(_)]),
                 "{function} {fault:?}: {emitted:?}"
             );
-            let done = usize::from(fault == Fault::DropAnswer);
+            let done = usize::from(fault == Fault::DropAfter);
             assert_eq!(
-                org.api.calls_like("POST").len() - posts,
+                org.api.calls_matching("POST").len() - posts,
                 1,
                 "{function} {fault:?}"
             );

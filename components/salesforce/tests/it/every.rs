@@ -4,8 +4,8 @@ use crate::{
     calls::{Call, calls},
     rig::Org,
 };
-use emulator::standins::salesforce::Fault;
 use sailor::testing::{Event, Verdict};
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -183,7 +183,7 @@ async fn a_short_429_is_waited_for() {
     let org = org().await;
     for (function, fields, body) in every(&org) {
         let before = org.api.calls().len();
-        org.api.fail(".*", [Fault::Throttled(0)]);
+        org.api.inject_faults(".*", [Fault::Throttled(0)]);
         org.data(function, fields, body).await;
         let calls = &org.api.calls()[before..];
         assert_eq!(
@@ -193,7 +193,7 @@ async fn a_short_429_is_waited_for() {
         );
     }
     for (call, fields) in calls() {
-        org.api.fail(".*", [Fault::Throttled(0)]);
+        org.api.inject_faults(".*", [Fault::Throttled(0)]);
         let answer = call.make(&org, fields, org.provider.issue()).await;
         answer.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
     }
@@ -203,7 +203,8 @@ async fn a_short_429_is_waited_for() {
 async fn a_long_429_rebounds_each_function_without_effects() {
     let org = org().await;
     for (function, fields, body) in every(&org) {
-        org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
+        org.api
+            .inject_faults(".*", [const { Fault::Throttled(0) }; 4]);
         let emitted = org.run(function, fields, body).await;
         let is_rebound =
             matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("429"));
@@ -216,7 +217,8 @@ async fn a_long_429_rebounds_each_function_without_effects() {
 async fn a_long_429_fails_each_one_time_call() {
     let org = org().await;
     for (call, fields) in calls() {
-        org.api.fail(".*", [const { Fault::Throttled(0) }; 4]);
+        org.api
+            .inject_faults(".*", [const { Fault::Throttled(0) }; 4]);
         let error = call
             .make(&org, fields, org.provider.issue())
             .await
@@ -231,7 +233,7 @@ async fn a_reached_limit_or_locked_record_rebounds_each_function() {
     for (status, code) in [(403, "REQUEST_LIMIT_EXCEEDED"), (400, "UNABLE_TO_LOCK_ROW")] {
         for (function, fields, body) in every(&org) {
             org.api
-                .fail(".*", [Fault::Refused(status, code, "not now")]);
+                .inject_faults(".*", [Fault::Error(status, code, "not now")]);
             let emitted = org.run(function, fields, body).await;
             let is_rebound =
                 matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains(code));
@@ -244,8 +246,8 @@ async fn a_reached_limit_or_locked_record_rebounds_each_function() {
 #[tokio::test]
 async fn an_outage_retries_queries_and_rebounds_changes() {
     let org = org().await;
-    let outage = || [Fault::Refused(503, "SERVER_UNAVAILABLE", "down")];
-    org.api.fail("GET", outage());
+    let outage = || [Fault::Error(503, "SERVER_UNAVAILABLE", "down")];
+    org.api.inject_faults("GET", outage());
     assert_eq!(
         org.data(
             "query",
@@ -256,7 +258,7 @@ async fn an_outage_retries_queries_and_rebounds_changes() {
         .len(),
         1
     );
-    org.api.fail("POST", outage());
+    org.api.inject_faults("POST", outage());
     let emitted = org
         .run(
             "create",
@@ -266,16 +268,16 @@ async fn an_outage_retries_queries_and_rebounds_changes() {
         .await;
     let is_rebound = matches!(&emitted.events[..], [Event::Rebound(reason)] if reason.contains("SERVER_UNAVAILABLE"));
     assert!(is_rebound, "{emitted:?}");
-    assert_eq!(org.api.calls_like("POST").len(), 1);
+    assert_eq!(org.api.calls_matching("POST").len(), 1);
 }
 
 #[tokio::test]
 async fn a_reached_limit_fails_each_one_time_call() {
     let org = org().await;
     for (call, fields) in calls() {
-        org.api.fail(
+        org.api.inject_faults(
             ".*",
-            [Fault::Refused(
+            [Fault::Error(
                 403,
                 "REQUEST_LIMIT_EXCEEDED",
                 "TotalRequests Limit exceeded.",

@@ -296,7 +296,7 @@ async fn lookup_objects_reads_pages_up_to_the_limit() {
         names(&org, none.clone(), json!({})).await,
         ["Acme", "Bolt", "Cog's", "Drum"]
     );
-    assert_eq!(org.api.calls_like("/query/01g").len(), 3);
+    assert_eq!(org.api.calls_matching("/query/01g").len(), 3);
     assert_eq!(
         names(&org, none.clone(), json!({ "limit": "2" })).await,
         ["Acme", "Bolt"]

@@ -4,8 +4,8 @@ use crate::{
     calls::{Call, calls},
     rig::Org,
 };
-use emulator::standins::salesforce::{Call as SentCall, Fault};
 use sailor::Verified;
+use salesforce_standin::{Fault, RecordedCall as SentCall};
 use serde_json::{Value, json};
 
 async fn ask(org: &Org, call: Call, fields: Value) -> Value {
@@ -270,9 +270,9 @@ async fn valid_credentials_cost_one_call_and_no_refresh() {
 #[tokio::test]
 async fn dead_tokens_are_not_verified() {
     let org = Org::new().await;
-    org.api.fail(
+    org.api.inject_faults(
         ".*",
-        [const { Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid") }; 2],
+        [const { Fault::Error(401, "INVALID_SESSION_ID", "Session expired or invalid") }; 2],
     );
     assert!(matches!(verified(&org).await.unwrap(), Verified::No(_)));
     let tokens = org.provider.issue_expired();
@@ -317,9 +317,9 @@ async fn missing_tokens_ask_to_connect_the_account() {
 #[tokio::test]
 async fn a_disabled_rest_api_is_named_as_the_reason() {
     let org = Org::new().await;
-    org.api.fail(
+    org.api.inject_faults(
         ".*",
-        [Fault::Refused(
+        [Fault::Error(
             403,
             "API_DISABLED_FOR_ORG",
             "API is not enabled for this Organization",

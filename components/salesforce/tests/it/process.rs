@@ -5,9 +5,9 @@ use emulator::{
     Emulator, EmulatorConfig, Event, EventKind,
     platform::Step,
     provider::{Knobs, Provider, ProviderConfig},
-    standins::salesforce::{Fault, Salesforce},
 };
 use sailor::protocol::Headers;
+use salesforce_standin::{Fault, Salesforce};
 use serde_json::{Map, Value, json};
 use std::{
     process::Stdio,
@@ -276,7 +276,7 @@ async fn a_poll_saves_refreshed_tokens_and_its_snapshot() {
     assert!(
         deployed
             .provider()
-            .is_good(deployed.stored()["access_token"].as_str().unwrap())
+            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
     );
 
     deployed.api.insert("Account", json!({ "Name": "Cog" }));
@@ -339,9 +339,9 @@ async fn a_failure_does_not_log_message_contents() {
 #[tokio::test]
 async fn a_reached_limit_rebounds_and_the_work_is_done_once() {
     let deployed = Deployed::new("create", json!({ "sobject": "Account" }), Provider::issue).await;
-    deployed.api.fail(
+    deployed.api.inject_faults(
         "POST",
-        [Fault::Refused(
+        [Fault::Error(
             403,
             "REQUEST_LIMIT_EXCEEDED",
             "TotalRequests Limit exceeded.",
@@ -557,7 +557,7 @@ async fn metadata_and_select_models_save_refreshed_tokens() {
     assert!(
         deployed
             .provider()
-            .is_good(deployed.stored()["access_token"].as_str().unwrap())
+            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
     );
     assert_eq!(deployed.provider().refreshes(), 1);
     deployed.provider().expire_access_tokens();
@@ -568,7 +568,7 @@ async fn metadata_and_select_models_save_refreshed_tokens() {
     assert!(
         deployed
             .provider()
-            .is_good(deployed.stored()["access_token"].as_str().unwrap())
+            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
     );
     assert_eq!(deployed.provider().refreshes(), 2);
 }
@@ -583,12 +583,12 @@ async fn verify_credentials_saves_a_refreshed_token() {
     assert!(
         deployed
             .provider()
-            .is_good(deployed.stored()["access_token"].as_str().unwrap())
+            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
     );
     assert_eq!(deployed.provider().refreshes(), 1);
     deployed
         .api
-        .fail(".*", [Fault::Refused(403, "API_DISABLED_FOR_ORG", "no")]);
+        .inject_faults(".*", [Fault::Error(403, "API_DISABLED_FOR_ORG", "no")]);
     let (success, verdict) = deployed.service("verifyCredentials", None).await;
     assert!(success && verdict["verified"] == false, "{verdict}");
     assert!(

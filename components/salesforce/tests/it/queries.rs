@@ -1,8 +1,8 @@
 //! Queries of the user's own, as action and as triggers.
 
 use crate::rig::Org;
-use emulator::standins::salesforce::Fault;
 use sailor::testing::Event;
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 
 const QUERY: &str = "SELECT Id, Name FROM Account ORDER BY Id";
@@ -69,7 +69,7 @@ async fn the_batch_size_is_limited_to_salesforces_range() {
         org.api.insert("Account", json!({ "Name": format!("{n}") }));
     }
     for (size, pages) in [("200", 2), ("50", 2), ("9999", 1)] {
-        let before = org.api.calls_like("/query").len();
+        let before = org.api.calls_matching("/query").len();
         let found = org
             .data(
                 "query",
@@ -78,7 +78,7 @@ async fn the_batch_size_is_limited_to_salesforces_range() {
             )
             .await;
         assert_eq!(
-            (found.len(), org.api.calls_like("/query").len() - before),
+            (found.len(), org.api.calls_matching("/query").len() - before),
             (250, pages),
             "{size}"
         );
@@ -114,7 +114,7 @@ async fn deleted_records_are_included_only_on_request() {
 async fn a_rebound_between_pages_repeats_no_record() {
     let org = of_three().await;
     org.api
-        .fail("/query/01g", [const { Fault::Throttled(0) }; 4]);
+        .inject_faults("/query/01g", [const { Fault::Throttled(0) }; 4]);
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
     assert!(
         matches!(&emitted.events[..], [Event::Rebound(_)]),
@@ -135,9 +135,9 @@ async fn a_refresh_between_pages_loses_and_repeats_nothing() {
         ("queryTrigger", json!({ "query": QUERY })),
     ] {
         let org = of_three().await;
-        org.api.fail(
+        org.api.inject_faults(
             "/query/01g",
-            [Fault::Refused(
+            [Fault::Error(
                 401,
                 "INVALID_SESSION_ID",
                 "Session expired or invalid",
@@ -155,9 +155,9 @@ async fn a_refresh_between_pages_loses_and_repeats_nothing() {
 #[tokio::test]
 async fn a_failed_page_fails_the_query() {
     let org = of_three().await;
-    org.api.fail(
+    org.api.inject_faults(
         "/query/01g",
-        [Fault::Refused(
+        [Fault::Error(
             400,
             "INVALID_QUERY_LOCATOR",
             "invalid query locator",

@@ -1,8 +1,8 @@
 //! Creating, changing and deleting records, and raw requests.
 
 use crate::rig::Org;
-use emulator::standins::salesforce::Fault;
 use sailor::testing::Event;
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 
 fn by(search: &str, field: &str) -> Value {
@@ -294,9 +294,9 @@ async fn raw_request_paths_may_be_relative_or_absolute() {
 #[tokio::test]
 async fn a_refused_raw_request_returns_salesforces_error() {
     let org = Org::new().await;
-    org.api.fail(
+    org.api.inject_faults(
         "GET",
-        [Fault::Refused(400, "INVALID_FIELD", "No such column 'x'")],
+        [Fault::Error(400, "INVALID_FIELD", "No such column 'x'")],
     );
     let error = org
         .error(

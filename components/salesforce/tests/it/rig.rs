@@ -3,13 +3,13 @@
 use emulator::{
     platform::{Platform, PlatformConfig},
     provider::{Knobs, Provider, ProviderConfig},
-    standins::salesforce::Salesforce,
 };
 use sailor::{
     Component,
     testing::{Emitted, Event, Harness, Verdict},
 };
 use salesforce::component;
+use salesforce_standin::Salesforce;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
