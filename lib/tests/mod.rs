@@ -1,12 +1,12 @@
 //! The reference component in memory, against the emulator's provider and its API.
 
-mod answers;
-mod attacks;
 mod bodies;
+mod changing_lists;
 mod configuration;
 mod paging;
 mod polling;
 mod requests;
+mod responses;
 mod verify;
 mod webhooks;
 
@@ -136,7 +136,7 @@ impl Rig {
     }
 }
 
-/// The one error that was emitted.
+/// The text of the one error.
 #[track_caller]
 fn told(emitted: &Emitted) -> &str {
     match &emitted.events[..] {
@@ -145,7 +145,7 @@ fn told(emitted: &Emitted) -> &str {
     }
 }
 
-/// Why the message is to come again.
+/// The reason of the one rebound.
 #[track_caller]
 fn rebound(emitted: &Emitted) -> &str {
     match &emitted.events[..] {
@@ -172,4 +172,13 @@ fn its_metadata_is_what_its_types_say() {
         differences, [""; 0],
         "mend with: cargo run -- schema --write"
     );
+}
+
+/// The ids of the emitted items.
+fn ids(emitted: &Emitted) -> Vec<u64> {
+    emitted
+        .data::<Value>()
+        .iter()
+        .map(|item| item["id"].as_u64().unwrap())
+        .collect()
 }

@@ -1,8 +1,8 @@
 //! pollItems: what is new, each once, whatever the API means by "since"; and when the snapshot moves.
 
-use super::{Rig, rebound, snapshot, told};
+use super::{Rig, ids, rebound, snapshot, told};
 use emulator::provider::Fault;
-use sailor::testing::{Emitted, Event, Verdict};
+use sailor::testing::{Event, Verdict};
 use serde_json::{Value, json};
 
 const TEN: &str = "2026-01-31T10:00:00Z";
@@ -20,14 +20,6 @@ fn fields(more: Value) -> Value {
 
 fn record(id: u32, updated_at: &str) -> Value {
     json!({ "id": id, "updated_at": updated_at })
-}
-
-fn ids(emitted: &Emitted) -> Vec<u64> {
-    emitted
-        .data::<Value>()
-        .iter()
-        .map(|item| item["id"].as_u64().unwrap())
-        .collect()
 }
 
 /// The ways to ask for what is later: by nothing, a parameter that means later, one that means not earlier, a header.
@@ -345,4 +337,42 @@ async fn invalid_fields_are_named_in_the_error() {
         told(&strange).contains("reset it on the platform"),
         "{strange:?}"
     );
+}
+
+#[tokio::test]
+async fn decimal_texts_are_ordered_as_numbers() {
+    let rig = Rig::new().await;
+    let list = |changed: &[&str]| {
+        let items = changed
+            .iter()
+            .enumerate()
+            .map(|(id, changed)| json!({ "id": id, "updated_at": changed }));
+        Fault::Json(200, items.collect())
+    };
+    rig.provider
+        .script_api([list(&["9.5"]), list(&["9.5", "10.5"])]);
+    let fields = json!({ "path": "/list", "itemsPointer": "#" });
+    let first = rig.poll(fields.clone(), json!({})).await;
+    assert_eq!(ids(&rig.poll(fields, snapshot(&first)).await), [1]);
+}
+
+#[tokio::test]
+async fn http_dates_are_ordered_as_times() {
+    let rig = Rig::new().await;
+    let list = |changed: &[&str]| {
+        let items = changed
+            .iter()
+            .enumerate()
+            .map(|(id, changed)| json!({ "id": id, "updated_at": changed }));
+        Fault::Json(200, items.collect())
+    };
+    let (thursday, friday) = (
+        "Thu, 29 Jan 2026 10:00:00 GMT",
+        "Fri, 30 Jan 2026 10:00:00 GMT",
+    );
+    rig.provider
+        .script_api([list(&[thursday]), list(&[thursday, friday])]);
+    let fields = json!({ "path": "/list", "itemsPointer": "#" });
+    let first = rig.poll(fields.clone(), json!({})).await;
+    assert_eq!(ids(&rig.poll(fields, snapshot(&first)).await), [1]);
 }

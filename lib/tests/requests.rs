@@ -265,3 +265,59 @@ async fn the_request_limit_is_shared_per_account() {
         [Event::Data(_)]
     ));
 }
+
+#[tokio::test]
+async fn transport_headers_in_a_message_are_rejected() {
+    for name in [
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "Connection",
+        "Upgrade",
+    ] {
+        let rig = Rig::new().await;
+        let body = json!({ "path": "/me", "method": "POST", "headers": { name: "5" }, "body": { "a": 1 } });
+        let emitted = rig.request(json!({}), body).await;
+        assert!(
+            told(&emitted).contains(&format!("`headers.{name}`")),
+            "{emitted:?}"
+        );
+        assert!(rig.provider.api_calls().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn null_members_count_as_missing() {
+    let rig = Rig::new().await;
+    let body =
+        json!({ "path": "/me", "method": null, "query": null, "headers": null, "body": null });
+    let emitted = rig.request(json!({}), body).await;
+    assert_eq!(
+        emitted.verdict,
+        Verdict::Acknowledged,
+        "{:?}",
+        emitted.events
+    );
+}
+
+#[tokio::test]
+async fn the_token_is_not_sent_to_other_hosts() {
+    let thief = Rig::new().await;
+    let there = thief.provider.api_url();
+    let host = there.split_once("://").unwrap().1;
+    for path in [
+        there.clone(),
+        format!("//{host}"),
+        format!("/\\{host}"),
+        format!("@{host}"),
+        format!("http:\\\\{host}/me"),
+    ] {
+        let rig = Rig::new().await;
+        let emitted = rig.request(json!({}), json!({ "path": path })).await;
+        assert!(thief.provider.api_calls().is_empty(), "{path}");
+        assert!(
+            matches!(emitted.events[..], [Event::Error(_)]),
+            "{path}: {emitted:?}"
+        );
+    }
+}

@@ -341,3 +341,26 @@ async fn a_failed_unsubscribe_fails_the_stop() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_path_traversal_in_a_subscription_id_deletes_nothing_else() {
+    for id in [".", ".."] {
+        let rig = Rig::new().await;
+        rig.provider
+            .script_api([Fault::Json(200, json!({ "id": id }))]);
+        let fields = json!({ "subscribePath": "/webhooks/all" });
+        let flow = || {
+            rig.harness("receiveWebhooks", fields.clone())
+                .webhook_uri("https://example.com/hook")
+        };
+        let state = flow().startup().await.unwrap();
+        let _ = flow().shutdown(state).await;
+        assert!(
+            rig.provider
+                .api_calls()
+                .iter()
+                .all(|call| call.method != "DELETE"),
+            "{id}"
+        );
+    }
+}

@@ -1,13 +1,9 @@
 //! Trigger getContacts.
 
-use crate::rig::{Rig, each, error, snapshots};
+use crate::rig::{Rig, contact, each, error, snapshots};
 use graph_standin::Fault;
 use sailor::testing::Verdict;
 use serde_json::{Value, json};
-
-fn contact(name: &str, changed: &str) -> Value {
-    json!({ "displayName": name, "lastModifiedDateTime": changed, "emailAddresses": [{ "address": "a@example.com" }] })
-}
 
 async fn poll(rig: &Rig, since: &mut Value) -> Vec<Value> {
     each(

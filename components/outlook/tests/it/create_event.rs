@@ -242,7 +242,7 @@ async fn a_lost_response_does_not_create_the_event_twice() {
 async fn an_expired_token_or_a_429_creates_the_event_once() {
     let rig = Rig::new().await;
     let body = from_to("2024-07-01T09:30:00", "2024-07-01T10:00:00");
-    rig.given_trouble_that_passes_it_works("createEvent", step(json!({})), body)
+    rig.assert_works_after_401_and_429("createEvent", step(json!({})), body)
         .await;
     assert_eq!(rig.graph.events(CALENDAR).len(), 2, "one for each run");
 }
@@ -259,4 +259,96 @@ async fn endless_throttling_rebounds_the_message() {
         "{emitted:?}"
     );
     assert!(rig.graph.events(CALENDAR).is_empty());
+}
+
+#[tokio::test]
+async fn all_day_accepts_every_form_of_a_check_box() {
+    let sent = async |all_day: &Value| {
+        let rig = Rig::new().await;
+        let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin", "isAllDay": all_day });
+        let body = json!({
+            "start": { "dateTime": "2024-07-21T15:00:00" }, "end": { "dateTime": "2024-07-22T23:30:00Z" },
+        });
+        one(&rig.run("createEvent", fields, body).await);
+        rig.graph
+            .calls_matching("POST .*/events")
+            .remove(0)
+            .content()
+    };
+    for checked in [json!("on"), json!("true"), json!(true)] {
+        let sent = sent(&checked).await;
+        assert_eq!(sent["isAllDay"], json!(true), "{checked}");
+        assert_eq!(sent["start"]["dateTime"], "2024-07-21T00:00:00");
+        assert_eq!(
+            sent["end"]["dateTime"], "2024-07-24T00:00:00",
+            "the 23rd in Berlin, and that day as well"
+        );
+    }
+    for unchecked in [json!(null), json!(""), json!(false), json!("false")] {
+        let sent = sent(&unchecked).await;
+        assert_eq!(
+            (sent.get("isAllDay"), &sent["end"]["dateTime"]),
+            (None, &json!("2024-07-23T01:30:00"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_path_traversal_in_a_field_creates_nothing_elsewhere() {
+    let rig = Rig::new().await;
+    let time = |hour: &str| json!({ "dateTime": format!("2024-07-01T{hour}:00:00") });
+    let body = json!({ "subject": "Talk", "start": time("09"), "end": time("10") });
+    let emitted = rig
+        .run(
+            "createEvent",
+            json!({ "calendarId": "..", "timeZone": "UTC" }),
+            body,
+        )
+        .await;
+    assert!(error(&emitted).contains("calendar"), "{emitted:?}");
+    assert!(rig.graph.calls_matching("POST").is_empty());
+}
+
+#[tokio::test]
+async fn an_event_in_the_repeated_hour_ends_after_its_start() {
+    let rig = Rig::new().await;
+    let time = |time: &str| json!({ "dateTime": time });
+    // An event of 20 minutes, in the night when clocks are put back.
+    let body = json!({ "start": time("2024-10-27T02:50:00+02:00"), "end": time("2024-10-27T02:10:00+01:00") });
+    let fields = json!({ "calendarId": "calendar-id=", "timeZone": "Europe/Berlin" });
+    one(&rig.run("createEvent", fields, body).await);
+    let sent = rig.graph.calls_matching("POST").remove(0).content();
+    assert_eq!(
+        sent["start"],
+        json!({ "dateTime": "2024-10-27T00:50:00", "timeZone": "UTC" })
+    );
+    assert_eq!(
+        sent["end"],
+        json!({ "dateTime": "2024-10-27T01:10:00", "timeZone": "UTC" })
+    );
+}
+
+#[tokio::test]
+async fn minutes_as_text_are_numbers_and_empty_text_is_none() {
+    for (given, sent) in [
+        (json!("15"), json!(15)),
+        (json!(""), json!(null)),
+        (json!(5), json!(5)),
+    ] {
+        let rig = Rig::new().await;
+        let time = |hour: &str| json!({ "dateTime": format!("2024-07-01T{hour}:00:00") });
+        let body =
+            json!({ "reminderMinutesBeforeStart": given, "start": time("09"), "end": time("10") });
+        one(&rig
+            .run(
+                "createEvent",
+                json!({ "calendarId": "calendar-id=", "timeZone": "UTC" }),
+                body,
+            )
+            .await);
+        assert_eq!(
+            rig.graph.calls_matching("POST").remove(0).content()["reminderMinutesBeforeStart"],
+            sent
+        );
+    }
 }

@@ -1,16 +1,12 @@
 //! Trigger readMail.
 
-use crate::rig::{Rig, each, error, one, snapshots, with};
+use crate::rig::{Rig, each, error, mail, one, snapshots, with};
 use graph_standin::{AttachmentKind, Fault};
 use sailor::testing::Verdict;
 use serde_json::{Value, json};
 
 fn step(more: Value) -> Value {
     with(json!({ "folderId": "inbox" }), more)
-}
-
-fn message(subject: &str, changed: &str) -> Value {
-    json!({ "subject": subject, "lastModifiedDateTime": changed, "isRead": false, "hasAttachments": false })
 }
 
 async fn poll(rig: &Rig, fields: Value, since: &mut Value) -> Vec<Value> {
@@ -23,7 +19,7 @@ async fn three() -> (Rig, [String; 3]) {
     let ids = [("a", 1), ("b", 2), ("c", 3)];
     let ids = ids.map(|(name, n)| {
         rig.graph
-            .add_message("inbox", message(name, &format!("2024-05-01T10:00:0{n}Z")))
+            .add_message("inbox", mail(name, &format!("2024-05-01T10:00:0{n}Z")))
     });
     (rig, ids)
 }
@@ -32,9 +28,9 @@ async fn three() -> (Rig, [String; 3]) {
 async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
     let (rig, _) = three().await;
     rig.graph
-        .add_message("inbox", message("first", "2024-04-01T10:00:00Z"));
+        .add_message("inbox", mail("first", "2024-04-01T10:00:00Z"));
     rig.graph
-        .add_message("sentitems", message("other", "2024-05-01T10:00:00Z"));
+        .add_message("sentitems", mail("other", "2024-05-01T10:00:00Z"));
     let mut since = json!({});
     let emitted = rig.poll("readMail", step(json!({})), &mut since).await;
     assert_eq!(each(&emitted, "subject"), ["first", "a", "b", "c"]);
@@ -57,10 +53,7 @@ async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
 async fn only_unread_mail_skips_read_mail() {
     for checked in [json!("on"), json!(true), json!("true")] {
         let (rig, ids) = three().await;
-        let read = with(
-            message("b", "2024-05-01T10:00:02Z"),
-            json!({ "isRead": true }),
-        );
+        let read = with(mail("b", "2024-05-01T10:00:02Z"), json!({ "isRead": true }));
         assert!(rig.graph.change(&ids[1], read.as_object().unwrap().clone()));
         let mut since = json!({});
         assert_eq!(
@@ -100,7 +93,7 @@ async fn the_start_time_counts_until_there_is_a_snapshot() {
             "{start}"
         );
         rig.graph
-            .add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
+            .add_message("inbox", mail("d", "2024-05-01T10:00:04Z"));
         assert_eq!(
             poll(&rig, step(json!({ "startTime": "2000-01-01" })), &mut since).await,
             ["d"]
@@ -116,7 +109,7 @@ async fn without_new_mail_no_snapshot_is_saved() {
     assert_eq!(poll(&rig, fields(), &mut since).await, [""; 0]);
     assert_eq!(since, json!({}));
     rig.graph
-        .add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
+        .add_message("inbox", mail("d", "2024-05-01T10:00:04Z"));
     assert_eq!(poll(&rig, fields(), &mut since).await, ["d"]);
 }
 
@@ -166,7 +159,7 @@ async fn attachments_are_stored_with_name_type_and_size() {
         rig.graph.limit_pages(1);
         let id = rig
             .graph
-            .add_message("inbox", message("a", "2024-05-01T10:00:01Z"));
+            .add_message("inbox", mail("a", "2024-05-01T10:00:01Z"));
         rig.graph.attach(
             &id,
             AttachmentKind::File,

@@ -100,3 +100,26 @@ async fn a_lost_response_does_not_move_the_message_twice() {
     assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
     assert_eq!(rig.graph.calls_matching("POST").len(), 1);
 }
+
+#[tokio::test]
+async fn a_path_traversal_in_an_id_moves_only_a_message() {
+    for id in [".", ".."] {
+        let rig = Rig::new().await;
+        let folder = rig.graph.add_folder("inbox", "Done");
+        let fields = json!({ "originalMailFolders": folder });
+        let emitted = rig
+            .run("moveMail", fields, json!({ "messageId": id }))
+            .await;
+        assert!(error(&emitted).contains("messageId"), "{emitted:?}");
+        let moves: Vec<_> = rig
+            .graph
+            .calls_matching("POST")
+            .iter()
+            .map(graph_standin::RecordedCall::line)
+            .collect();
+        assert!(
+            moves.is_empty(),
+            "Graph moves a folder by this request: {moves:?}"
+        );
+    }
+}

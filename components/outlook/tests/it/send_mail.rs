@@ -157,7 +157,7 @@ async fn refused_recipients_report_graphs_message() {
 #[tokio::test]
 async fn an_error_or_lost_response_does_not_send_twice() {
     let rig = Rig::new().await;
-    rig.given_trouble_that_passes_it_works("sendMail", json!({}), mail(json!({})))
+    rig.assert_works_after_401_and_429("sendMail", json!({}), mail(json!({})))
         .await;
     assert_eq!(rig.graph.sent().len(), 2, "one for each run");
     rig.graph.inject_faults("POST", [Fault::DropBefore]);
@@ -171,4 +171,37 @@ async fn an_error_or_lost_response_does_not_send_twice() {
             .count(),
         1
     );
+}
+
+#[tokio::test]
+async fn save_to_sent_items_false_is_sent_as_false() {
+    for (flag, kept) in [
+        (json!(false), false),
+        (json!("false"), false),
+        (json!("off"), false),
+        (json!(true), true),
+        (json!("true"), true),
+        (json!("on"), true),
+        (json!(""), true),
+        (Value::Null, true),
+    ] {
+        let rig = Rig::new().await;
+        let body = json!({
+            "subject": "Hello",
+            "toRecipients": [{ "emailAddress": { "address": "ada@example.com" } }],
+            "body": { "content": "x" },
+            "saveToSentItems": flag,
+        });
+        one(&rig.run("sendMail", json!({}), body).await);
+        assert_eq!(
+            rig.graph.sent()[0]["saveToSentItems"],
+            json!(kept),
+            "{flag}"
+        );
+        assert_eq!(
+            rig.graph.messages("sentitems").len(),
+            usize::from(kept),
+            "{flag}"
+        );
+    }
 }

@@ -350,3 +350,32 @@ async fn deleted_records_are_included_only_on_request() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_invalid_timeout_starts_no_job() {
+    for timeout in [
+        json!(0),
+        json!("0"),
+        json!(u64::MAX),
+        json!("18446744073709551615"),
+    ] {
+        let org = Org::new().await;
+        let body = json!({ "attachmentUrl": org.file("rows.csv", "Name\nA\n") });
+        let fields = json!({ "operation": "insert", "sobject": "Account", "timeout": timeout });
+        for (function, body) in [
+            ("bulk_cud", body),
+            ("bulk_q", json!({ "query": "SELECT Id FROM Account" })),
+        ] {
+            let emitted = org.run(function, fields.clone(), body).await;
+            assert!(
+                matches!(&emitted.events[..], [Event::Error(text)] if text.contains("timeout")),
+                "{function} {timeout}: {:?}",
+                emitted.events
+            );
+            assert!(
+                org.api.calls_matching("POST .*jobs").is_empty(),
+                "{function} {timeout}"
+            );
+        }
+    }
+}

@@ -370,3 +370,13 @@ async fn deleted_records_are_included_only_on_request() {
     let all = json!({ "termNumber": "0", "includeDeleted": "on" });
     assert_eq!(names(&org, all, json!({})).await.len(), 4);
 }
+
+#[tokio::test]
+async fn earlier_pages_are_not_kept_in_memory() {
+    let org = Org::new().await;
+    let fields = json!({ "sobject": "Account", "outputMethod": "emitPage", "termNumber": 0 });
+    let body = json!({ "pageSize": 1000, "pageNumber": u64::MAX });
+    let text = org.error("lookupObjects", fields, body).await;
+    assert!(text.contains("pageNumber"), "{text}");
+    assert!(org.api.calls_matching("GET .*query").is_empty());
+}

@@ -341,3 +341,37 @@ async fn a_transient_error_is_no_verification_result() {
         "{error:#}"
     );
 }
+
+#[tokio::test]
+async fn descriptions_of_objects_are_not_mixed() {
+    let org = Org::new().await;
+    org.api.insert("Account", json!({ "Name": "Acme" }));
+    org.api.insert("Contact", json!({ "LastName": "Ada" }));
+    let find = |object: &'static str, field: &'static str, value: &'static str| {
+        org.run(
+            "lookupObject",
+            json!({ "sobject": object, "lookupField": field }),
+            json!({ field: value }),
+        )
+    };
+    for _ in 0..2 {
+        let (account, contact) = tokio::join!(
+            find("Account", "Name", "Acme"),
+            find("Contact", "LastName", "Ada")
+        );
+        assert_eq!(account.data::<Value>()[0]["Name"], "Acme");
+        assert_eq!(contact.data::<Value>()[0]["LastName"], "Ada");
+        for (object, own) in [("Account", "Name"), ("Contact", "LastName")] {
+            let call = Call::Metadata("create");
+            let metadata = call
+                .make(&org, json!({ "sobject": object }), org.provider.issue())
+                .await
+                .unwrap();
+            assert_eq!(
+                metadata["in"]["properties"][own]["required"], true,
+                "{object}"
+            );
+        }
+    }
+    assert_eq!(org.api.calls_matching("describe").len(), 8);
+}

@@ -310,3 +310,127 @@ async fn a_refused_raw_request_returns_salesforces_error() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_204_is_a_success() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Old" }));
+    let changed = org
+        .data(
+            "upsert",
+            by("allFields", "Id"),
+            json!({ "Id": id, "Name": "New" }),
+        )
+        .await;
+    assert_eq!(changed[0]["success"], true);
+    let raw = json!({ "method": "PATCH", "path": format!("sobjects/Account/{id}"), "body": { "Name": "Newer" } });
+    assert_eq!(org.data("rawRequest", json!({}), raw).await, [json!({})]);
+    assert_eq!(
+        org.data("delete", by("allFields", "Id"), json!({ "Id": id }))
+            .await[0]["response"]["success"],
+        true
+    );
+    let statuses: Vec<Option<u16>> = org.api.calls().iter().map(|call| call.status).collect();
+    assert_eq!(statuses, [Some(204); 3]);
+}
+
+#[tokio::test]
+async fn a_failed_delete_is_an_error() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Acme" }));
+    for (status, code) in [
+        (400, "DELETE_FAILED"),
+        (400, "MALFORMED_ID"),
+        (403, "INSUFFICIENT_ACCESS_OR_READONLY"),
+        (404, "ENTITY_IS_LOCKED"),
+        (500, "UNKNOWN_EXCEPTION"),
+    ] {
+        // A server's error is asked again some times.
+        let times = if status == 500 { 4 } else { 1 };
+        org.api
+            .inject_faults("DELETE", vec![Fault::Error(status, code, "no"); times]);
+        let emitted = org
+            .run("delete", by("allFields", "Id"), json!({ "Id": id }))
+            .await;
+        let told = match &emitted.events[..] {
+            [Event::Error(text)] => text.contains(code),
+            [Event::Rebound(reason)] => status == 500 && reason.contains("500"),
+            _ => false,
+        };
+        assert!(told, "{code}: {emitted:?}");
+    }
+    let history = org.api.insert("AccountHistory", json!({ "AccountId": id }));
+    let of = |object: &str| json!({ "sobject": object, "lookupField": "Id" });
+    let error = org
+        .error("delete", of("AccountHistory"), json!({ "Id": history }))
+        .await;
+    assert!(error.contains("does not support delete"), "{error}");
+    let error = org.error("delete", of("Acount"), json!({ "Id": id })).await;
+    assert!(error.contains("no object Acount"), "{error}");
+    assert_eq!(
+        org.data("delete", of("Account"), json!({ "Id": "001nobody" }))
+            .await,
+        [json!({})]
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_creates_is_not_retried_after_an_error() {
+    let org = Org::new().await;
+    let new = || json!({ "Name": "New" });
+    let raw = json!({ "method": "POST", "path": "sobjects/Account", "body": new() });
+    for fault in [
+        Fault::DropAfter,
+        Fault::DropBefore,
+        Fault::Error(500, "UNKNOWN_EXCEPTION", "an error"),
+    ] {
+        for (function, fields, body) in [
+            ("create", json!({ "sobject": "Account" }), new()),
+            ("createAccount", json!({}), new()),
+            ("upsert", by("allFields", "ErpId__c"), new()),
+            ("rawRequest", json!({}), raw.clone()),
+        ] {
+            let (posts, records) = (
+                org.api.calls_matching("POST").len(),
+                org.api.records("Account").len(),
+            );
+            org.api.inject_faults("POST", [fault.clone()]);
+            let emitted = org.run(function, fields, body).await;
+            assert!(
+                matches!(&emitted.events[..], [Event::Error(_)]),
+                "{function} {fault:?}: {emitted:?}"
+            );
+            let done = usize::from(fault == Fault::DropAfter);
+            assert_eq!(
+                org.api.calls_matching("POST").len() - posts,
+                1,
+                "{function} {fault:?}"
+            );
+            assert_eq!(
+                org.api.records("Account").len() - records,
+                done,
+                "{function} {fault:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_too_large_for_a_record_is_not_read_into_memory() {
+    let org = Org::new().await;
+    let file = org.file("large", &"x".repeat(37 << 20));
+    let fields = json!({ "sobject": "Attachment", "utilizeAttachment": "on" });
+    let message =
+        json!({ "body": { "Name": "large" }, "attachments": { "large": { "url": file } } });
+    let emitted = org
+        .harness("create", fields, org.provider.issue())
+        .run_message(message)
+        .await
+        .unwrap();
+    assert!(
+        matches!(&emitted.events[..], [Event::Error(text)] if text.contains("larger than 36 MB")),
+        "{:?}",
+        emitted.events
+    );
+    assert!(org.api.calls_matching("POST .*Attachment").is_empty());
+}

@@ -2,7 +2,7 @@
 
 use super::{Rig, told};
 use emulator::provider::Fault;
-use sailor::testing::{Emitted, Event};
+use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 
 impl Rig {
@@ -214,4 +214,28 @@ async fn a_response_too_large_for_memory_is_an_error() {
         panic!("{:?}", file.error)
     };
     assert_eq!(message["attachments"]["report.csv"]["size"], 9 << 20);
+}
+
+#[tokio::test]
+async fn splitting_an_empty_response_emits_nothing() {
+    for status in [204, 304] {
+        let rig = Rig::new().await;
+        rig.provider.script_api([Fault::Response {
+            status,
+            headers: vec![],
+            body: String::new(),
+        }]);
+        let emitted = rig
+            .request(
+                json!({ "splitPointer": "/items" }),
+                json!({ "path": "/list" }),
+            )
+            .await;
+        assert_eq!(
+            (emitted.verdict, emitted.events.len()),
+            (Verdict::Acknowledged, 0),
+            "{:?}",
+            emitted.events
+        );
+    }
 }

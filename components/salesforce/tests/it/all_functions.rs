@@ -303,3 +303,59 @@ fn the_metadata_matches_the_types() {
         "mend with: cargo run -p salesforce -- schema --write"
     );
 }
+
+#[tokio::test]
+async fn empty_choices_use_the_defaults() {
+    let org = Org::new().await;
+    org.api.insert("Account", json!({ "Name": "A" }));
+    org.api.pass(2);
+    for none in [json!(""), json!(null)] {
+        for (function, fields, body) in [
+            (
+                "getUpdatedObjectsPolling",
+                json!({ "sobject": "Account", "emitBehavior": none }),
+                json!({}),
+            ),
+            (
+                "queryTrigger",
+                json!({ "query": "SELECT Id FROM Account", "outputMethod": none }),
+                json!({}),
+            ),
+            (
+                "lookupObjects",
+                json!({ "sobject": "Account", "outputMethod": none, "termNumber": 0 }),
+                json!({}),
+            ),
+            (
+                "lookupObject",
+                json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Name" }),
+                json!({ "Name": "A" }),
+            ),
+            (
+                "upsert",
+                json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Id" }),
+                json!({ "Name": "B" }),
+            ),
+            (
+                "delete",
+                json!({ "sobject": "Account", "typeOfSearch": none, "lookupField": "Name" }),
+                json!({ "Name": "none" }),
+            ),
+        ] {
+            let emitted = org.run(function, fields, body).await;
+            assert_eq!(
+                emitted.verdict,
+                Verdict::Acknowledged,
+                "{function} {none}: {:?}",
+                emitted.events
+            );
+            assert!(
+                !emitted
+                    .events
+                    .iter()
+                    .any(|event| matches!(event, Event::Error(_))),
+                "{function}: {emitted:?}"
+            );
+        }
+    }
+}

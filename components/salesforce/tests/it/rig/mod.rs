@@ -1,4 +1,6 @@
-//! An organisation, its provider, and a platform with object storage; the component runs in memory.
+//! An organisation, its provider, and a platform with object storage; the component in memory, and as a process.
+
+pub mod process;
 
 use emulator::{
     platform::{Platform, PlatformConfig},

@@ -1,4 +1,6 @@
-//! A mailbox behind a provider, and the component's functions on it.
+//! A mailbox behind a provider, and the component's functions on it, in memory and as a process.
+
+pub mod process;
 
 use emulator::{
     platform::{Platform, PlatformConfig},
@@ -20,7 +22,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// With a provider that behaves as Microsoft's.
+    /// With a provider that behaves like Microsoft's.
     pub async fn new() -> Self {
         let knobs = Knobs::preset("microsoft").unwrap();
         let provider = Provider::start(ProviderConfig {
@@ -39,7 +41,7 @@ impl Rig {
         }
     }
 
-    /// The function on a configuration with these fields and an access token that is good.
+    /// The function with these fields and a valid access token.
     pub fn function(&self, name: &'static str, fields: Value) -> Harness<'_> {
         self.connected(name, fields, json!(self.provider.issue()))
     }
@@ -77,9 +79,9 @@ impl Rig {
         emitted
     }
 
-    /// The function does the same with an access token that has expired, which costs one refresh that is saved, and after
-    /// having been told to wait, which costs none.
-    pub async fn given_trouble_that_passes_it_works(
+    /// Asserts that the function works with an expired access token, after one refresh that is saved, and after a 429,
+    /// without a refresh.
+    pub async fn assert_works_after_401_and_429(
         &self,
         name: &'static str,
         fields: Value,
@@ -137,20 +139,20 @@ impl Rig {
     }
 }
 
-/// A file of `samples/`, as the emulator gives it to a component: with addresses in it.
+/// A file of `samples/`, with the addresses that the emulator fills in.
 pub fn sample(file: &str, platform: &Platform) -> Value {
     let path = format!("{}/samples/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text.replace("{{EMULATOR_URL}}", &platform.url())).unwrap()
 }
 
-/// The body of a message of `samples/`: as the emulator has it, what is no message with a `body` is one.
+/// The body of a message of `samples/`. Like the emulator, it takes an object without a `body` for one.
 pub fn sample_body(file: &str, platform: &Platform) -> Value {
     let message = sample(file, platform);
     message.get("body").cloned().unwrap_or(message)
 }
 
-/// These members over those.
+/// The object with these members.
 pub fn with(mut object: Value, members: Value) -> Value {
     object
         .as_object_mut()
@@ -191,4 +193,17 @@ pub fn one(emitted: &Emitted) -> Value {
     let mut bodies = emitted.data::<Value>();
     assert_eq!(bodies.len(), 1, "{emitted:?}");
     bodies.remove(0)
+}
+
+/// A contact with its name and the time of its last change.
+pub fn contact(name: &str, changed: &str) -> Value {
+    let addresses = json!([{ "address": "a@example.com" }]);
+    json!({ "displayName": name, "lastModifiedDateTime": changed, "emailAddresses": addresses })
+}
+
+/// An unread mail with its subject and the time of its last change.
+pub fn mail(subject: &str, changed: &str) -> Value {
+    json!({
+        "subject": subject, "lastModifiedDateTime": changed, "isRead": false, "hasAttachments": false,
+    })
 }
