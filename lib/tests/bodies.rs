@@ -1,6 +1,6 @@
-//! makeRequest: every kind of body.
+//! makeRequest: every body type.
 
-use super::{Rig, told};
+use super::{Rig, error_text};
 use emulator::provider::RecordedCall;
 use sailor::testing::Emitted;
 use serde_json::{Value, json};
@@ -129,11 +129,11 @@ async fn a_raw_body_is_the_named_attachment() {
 #[tokio::test]
 async fn a_body_of_the_wrong_type_is_an_error_and_not_sent() {
     let rig = Rig::new().await;
-    for (kind, body, told_of) in [
+    for (kind, body, expected) in [
         (
             "form",
             json!({ "body": ["a"] }),
-            "`body` must be an object to be sent as a form",
+            "`body` must be an object: its members",
         ),
         (
             "form",
@@ -143,7 +143,7 @@ async fn a_body_of_the_wrong_type_is_an_error_and_not_sent() {
         (
             "text",
             json!({ "body": { "a": 1 } }),
-            "`body` must be a text",
+            "`body` is a list or an object",
         ),
         (
             "multipart",
@@ -155,15 +155,18 @@ async fn a_body_of_the_wrong_type_is_an_error_and_not_sent() {
             json!({ "body": "text" }),
             "`body` must be an object",
         ),
-        ("raw", json!({}), "bytes of one attachment, not of 2"),
+        ("raw", json!({}), "one attachment, and there are 2"),
         (
             "raw",
             json!({ "attachments": [] }),
-            "bytes of one attachment, not of 0",
+            "one attachment, and there are 0",
         ),
     ] {
         let emitted = rig.post(json!({ "bodyType": kind }), body).await;
-        assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
+        assert!(
+            error_text(&emitted).contains(expected),
+            "{expected}: {emitted:?}"
+        );
     }
     let missing = json!({ "gone": { "url": format!("{}/objects/none", rig.platform.url()) } });
     let message = json!({ "body": { "method": "POST", "path": "/echo" }, "attachments": missing });
@@ -173,7 +176,7 @@ async fn a_body_of_the_wrong_type_is_an_error_and_not_sent() {
         .await
         .unwrap();
     assert!(
-        told(&emitted).contains("reading attachment \"gone\""),
+        error_text(&emitted).contains("reading attachment \"gone\""),
         "{emitted:?}"
     );
     assert!(rig.provider.api_calls().is_empty());

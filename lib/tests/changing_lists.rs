@@ -5,7 +5,7 @@ use emulator::provider::Fault;
 use sailor::testing::Verdict;
 use serde_json::json;
 
-/// A page of items, which changed at the hour of their id.
+/// A page of items; each changed at the hour of its id.
 fn page(ids: &[u32]) -> Fault {
     let items: Vec<_> = ids
         .iter()
@@ -22,7 +22,7 @@ fn hour(id: u32) -> String {
 async fn an_item_moved_to_the_front_does_not_fail_the_last_page() {
     for paging in [json!({ "paging": "page" }), json!({ "paging": "offset" })] {
         let rig = Rig::new().await;
-        // The latest change first; 5 comes between the pages and moves 1 to a page of its own.
+        // The latest change comes first. Between the pages, 5 is added and moves 1 to a page of its own.
         rig.provider
             .script_api([page(&[4, 3]), page(&[2, 1]), page(&[1])]);
         let mut fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 2 });
@@ -87,7 +87,7 @@ async fn a_sorted_poll_misses_nothing_when_items_are_deleted() {
     }
 }
 
-/// The step wants pages of 500, and the API gives two at once.
+/// The step requests pages of 500 items, and the API returns two.
 #[tokio::test]
 async fn a_short_page_is_not_taken_for_the_last() {
     for end in [
@@ -105,7 +105,7 @@ async fn a_short_page_is_not_taken_for_the_last() {
             assert_eq!(emitted, [1, 2, 3, 4, 5]);
         }
     }
-    // What is no page after a short one is no end.
+    // A 404 that follows a full page is not the end of the list.
     let rig = Rig::new().await;
     rig.provider
         .script_api([page(&[2, 1]), Fault::Json(404, json!({}))]);

@@ -1,6 +1,6 @@
 //! One image for any provider: base URL and profile by field or by environment.
 
-use super::{Rig, told};
+use super::{Rig, error_text};
 use emulator::provider::{Knobs, Provider};
 use sailor::{oauth2::Profile, testing::Emitted};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn the_base_url_comes_from_credentials_or_environment() {
     let none = rig.deployed(json!({ "baseUrl": "" }), &[]).await;
     let remedy =
         "fill in the credential field \"baseUrl\" (or set the environment variable API_BASE_URL)";
-    assert!(told(&none).contains(remedy), "{none:?}");
+    assert!(error_text(&none).contains(remedy), "{none:?}");
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn the_provider_comes_from_credentials_or_environment() {
     );
     let unknown = rig.deployed(json!({ "provider": "acme" }), &[]).await;
     assert!(
-        told(&unknown).contains("there is no provider profile \"acme\"; there are:"),
+        error_text(&unknown).contains("there is no provider profile \"acme\"; there are:"),
         "{unknown:?}"
     );
 }

@@ -21,7 +21,7 @@ use sailor::{
 };
 use serde_json::{Map, Value, json};
 
-/// The API behind its provider, an account there, object storage, and the component.
+/// The API and its provider, an account, object storage, and the component.
 struct Rig {
     provider: Provider,
     platform: Platform,
@@ -34,7 +34,7 @@ impl Rig {
         Self::with(Knobs::default(), Provider::issue).await
     }
 
-    /// The stored access token is expired, and the refresh token good once.
+    /// The stored access token is expired, and the refresh token is valid once.
     async fn expired() -> Self {
         Self::with(Knobs::rotating(), Provider::issue_expired).await
     }
@@ -77,7 +77,7 @@ impl Rig {
         self.harness("makeRequest", fields).run(body).await.unwrap()
     }
 
-    /// Polls with these fields of the step, since this snapshot.
+    /// Polls with these fields of the step and this snapshot.
     async fn poll(&self, fields: Value, snapshot: Value) -> Emitted {
         self.harness("pollItems", fields)
             .snapshot(snapshot)
@@ -86,7 +86,7 @@ impl Rig {
             .unwrap()
     }
 
-    /// The statuses with which the API has answered.
+    /// The statuses of the API's responses.
     fn statuses(&self) -> Vec<u16> {
         self.provider
             .api_calls()
@@ -95,7 +95,7 @@ impl Rig {
             .collect()
     }
 
-    /// The access token was refreshed once, that was saved, and what was refused was sent again as it was.
+    /// Asserts that the access token was refreshed and saved once, and the refused request repeated unchanged.
     #[track_caller]
     fn assert_refreshed_once(&self, emitted: &Emitted) {
         let calls = self.provider.api_calls();
@@ -124,12 +124,12 @@ impl Rig {
         );
     }
 
-    /// The API is busy with the next request, once.
+    /// The API is busy for one request.
     fn busy_once(&self) {
         self.provider.script_api([Fault::retry_after(429, "0")]);
     }
 
-    /// The API is busy for longer than anybody waits.
+    /// The API is busy for longer than a request is retried.
     fn busy_for_long(&self) {
         self.provider
             .script_api((0..10).map(|_| Fault::retry_after(429, "3600")));
@@ -138,7 +138,7 @@ impl Rig {
 
 /// The text of the one error.
 #[track_caller]
-fn told(emitted: &Emitted) -> &str {
+fn error_text(emitted: &Emitted) -> &str {
     match &emitted.events[..] {
         [Event::Error(text)] => text,
         events => panic!("not one error: {events:?}"),

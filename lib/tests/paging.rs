@@ -1,11 +1,11 @@
-//! pollItems: every way in which a list goes on.
+//! pollItems: every style of paging.
 
-use super::{Rig, snapshot, told};
+use super::{Rig, error_text, snapshot};
 use emulator::provider::Fault;
 use serde_json::{Value, json};
 
-/// The step's fields for each way of paging, and the queries of its pages, of two records each. Where only numbers tell
-/// pages, a last one is asked for that there is not: a short page may be one that the API has cut.
+/// The step's fields for each style of paging, and the queries of its pages of two records. With numbered pages, a page
+/// after the last one is requested: a short page need not be the last.
 fn ways() -> [(Value, Vec<&'static str>); 5] {
     [
         (
@@ -51,7 +51,7 @@ fn with(mut fields: Value, more: Value) -> Value {
 }
 
 impl Rig {
-    /// What the API was asked so far, and forgets nothing.
+    /// The queries so far.
     fn queries(&self) -> Vec<String> {
         self.provider
             .api_calls()
@@ -183,7 +183,7 @@ async fn a_paging_loop_is_an_error() {
         )
     };
     for paging in ["page", "cursor", "nextLink"] {
-        // One page of what was there before may be the doing of items that have come to the front.
+        // One repeated page is normal: items may have moved to the front.
         let pages = if paging == "page" { 3 } else { 2 };
         rig.provider
             .script_api((0..pages).map(|_| Fault::Json(200, answer.clone())));
@@ -194,7 +194,7 @@ async fn a_paging_loop_is_an_error() {
         });
         let error = error.unwrap_or_else(|| panic!("{paging}: {emitted:?}"));
         assert!(
-            error.contains("items of earlier pages") || error.contains("as the next one"),
+            error.contains("items of earlier pages") || error.contains("as the next page"),
             "{error}"
         );
     }
@@ -211,7 +211,7 @@ async fn a_next_page_on_another_host_gets_no_token() {
     );
     let emitted = rig.poll(fields, json!({})).await;
     assert!(
-        told(&emitted).contains("no origin that the credential's token may go to"),
+        error_text(&emitted).contains("no origin that the credential's token may go to"),
         "{emitted:?}"
     );
 }

@@ -1,6 +1,6 @@
-//! pollItems: what is new, each once, whatever the API means by "since"; and when the snapshot moves.
+//! pollItems: what is new is emitted once, whatever the API means by "since"; and when the snapshot moves.
 
-use super::{Rig, ids, rebound, snapshot, told};
+use super::{Rig, error_text, ids, rebound, snapshot};
 use emulator::provider::Fault;
 use sailor::testing::{Event, Verdict};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const TEN: &str = "2026-01-31T10:00:00Z";
 const ELEVEN: &str = "2026-01-31T11:00:00Z";
 
-/// The step's fields for the list of records, and these.
+/// The step's fields for the list of records, with these.
 fn fields(more: Value) -> Value {
     let mut fields = json!({ "path": "/records", "itemsPointer": "/records" });
     fields
@@ -22,7 +22,7 @@ fn record(id: u32, updated_at: &str) -> Value {
     json!({ "id": id, "updated_at": updated_at })
 }
 
-/// The ways to ask for what is later: by nothing, a parameter that means later, one that means not earlier, a header.
+/// The ways to request later changes: none, a parameter that means "later", one that means "not earlier", a header.
 fn ways() -> [Value; 4] {
     [
         json!({}),
@@ -41,12 +41,12 @@ async fn items_of_the_same_instant_are_emitted_exactly_once() {
         for (added, wanted) in [
             (vec![], vec![1]),
             (vec![], vec![]),
-            // The same instant again, when the first of it has been emitted.
+            // The same time again, after the first change of it was emitted.
             (vec![record(2, TEN)], vec![2]),
             (vec![record(3, ELEVEN), record(4, ELEVEN)], vec![3, 4]),
             (vec![record(5, ELEVEN)], vec![5]),
             (vec![], vec![]),
-            // A change of what was emitted.
+            // An emitted item changes.
             (vec![record(1, "2026-01-31T12:00:00+00:00")], vec![1]),
         ] {
             records.extend(added);
@@ -104,7 +104,7 @@ async fn polling_starts_at_the_start_value() {
         let mut with_start = fields(way.clone());
         with_start["startValue"] = TEN.into();
         let emitted = rig.poll(with_start.clone(), json!({})).await;
-        // An API that takes it for "later than" leaves out that very instant.
+        // An API to which it means "later" leaves out that time.
         let from_api = if way["sinceParameter"] == "updated_since" || way["sinceHeader"].is_string()
         {
             vec![5]
@@ -208,7 +208,7 @@ async fn an_unsorted_list_marked_as_sorted_is_an_error() {
     let sorted = fields(json!({ "isSorted": "on" }));
     rig.provider
         .set_records([record(1, ELEVEN), record(2, TEN)]);
-    assert!(told(&rig.poll(sorted, json!({})).await).contains("untick `isSorted`"));
+    assert!(error_text(&rig.poll(sorted, json!({})).await).contains("untick `isSorted`"));
     rig.provider.set_records([
         record(1, TEN),
         record(2, ELEVEN),
@@ -283,7 +283,7 @@ async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
     rig.provider
         .set_records([json!({ "id": 1, "updated_at": null })]);
-    for (more, told_of) in [
+    for (more, expected) in [
         (json!({ "path": null }), "path: expected a string"),
         (json!({ "path": "/none" }), "GET /none was answered 404"),
         (
@@ -322,19 +322,22 @@ async fn invalid_fields_are_named_in_the_error() {
         ),
     ] {
         let emitted = rig.poll(fields(more), json!({})).await;
-        assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
+        assert!(
+            error_text(&emitted).contains(expected),
+            "{expected}: {emitted:?}"
+        );
     }
     let no_time = fields(json!({ "sinceHeader": "If-Modified-Since" }));
     let emitted = rig
         .poll(no_time, json!({ "before": "soon", "since": "soon" }))
         .await;
     assert!(
-        told(&emitted).contains("If-Modified-Since needs times"),
+        error_text(&emitted).contains("If-Modified-Since needs times"),
         "{emitted:?}"
     );
     let strange = rig.poll(fields(json!({})), json!({ "page": 3 })).await;
     assert!(
-        told(&strange).contains("reset it on the platform"),
+        error_text(&strange).contains("reset it on the platform"),
         "{strange:?}"
     );
 }

@@ -1,6 +1,6 @@
-//! makeRequest: what is sent, what a status means, and what is sent again.
+//! makeRequest: what is sent, what a status means, and what is retried.
 
-use super::{Rig, rebound, told};
+use super::{Rig, error_text, rebound};
 use emulator::provider::Fault;
 use sailor::testing::{Event, Verdict};
 use serde_json::{Value, json};
@@ -48,12 +48,18 @@ async fn an_address_must_be_on_an_allowed_host() {
     let elsewhere = rig
         .request(json!({}), json!({ "path": "https://example.com/" }))
         .await;
-    assert!(told(&elsewhere).contains("no origin"), "{elsewhere:?}");
-    // Not another host, but a path of this one.
+    assert!(
+        error_text(&elsewhere).contains("no origin"),
+        "{elsewhere:?}"
+    );
+    // Not another host: a path of this one.
     let below = rig
         .request(json!({}), json!({ "path": "//example.com/" }))
         .await;
-    assert!(told(&below).contains("/api/example.com/"), "{below:?}");
+    assert!(
+        error_text(&below).contains("/api/example.com/"),
+        "{below:?}"
+    );
 }
 
 #[tokio::test]
@@ -84,12 +90,12 @@ async fn a_busy_api_is_retried_or_rebounds_the_message() {
 #[tokio::test]
 async fn invalid_input_is_named_and_nothing_is_sent() {
     let rig = Rig::new().await;
-    for (fields, body, told_of) in [
+    for (fields, body, expected) in [
         (json!({}), json!({}), "missing field `path`"),
         (
             json!({}),
             json!({ "path": "/me", "method": "G ET" }),
-            "`method` is no HTTP method: \"G ET\"",
+            "`method` is not an HTTP method: \"G ET\"",
         ),
         (
             json!({}),
@@ -138,7 +144,10 @@ async fn invalid_input_is_named_and_nothing_is_sent() {
         ),
     ] {
         let emitted = rig.request(fields, body).await;
-        assert!(told(&emitted).contains(told_of), "{told_of}: {emitted:?}");
+        assert!(
+            error_text(&emitted).contains(expected),
+            "{expected}: {emitted:?}"
+        );
     }
     assert!(rig.provider.api_calls().is_empty());
 }
@@ -174,10 +183,10 @@ async fn the_step_decides_on_error_statuses() {
         ("GET", 201, "200", "rebound", Rebound),
         ("GET", 503, "", "emit", Emitted),
         ("GET", 304, "", "error", Emitted),
-        // A redirect that leads nowhere is no success.
+        // A redirect without a target is not a success.
         ("GET", 302, "", "error", Error),
         ("GET", 302, "3xx", "error", Emitted),
-        // What may pass comes again by itself, but not what may have changed something.
+        // A transient error rebounds by itself, but not if the request may have changed something.
         ("GET", 500, "", "error", Rebound),
         ("POST", 500, "", "error", Error),
         ("POST", 500, "", "rebound", Rebound),
@@ -191,7 +200,7 @@ async fn the_step_decides_on_error_statuses() {
         match outcome {
             Emitted => assert_eq!(emitted.data::<Value>()[0]["status"], status, "{case}"),
             Error => assert!(
-                told(&emitted).contains(&format!("/status/{status} was answered {status}")),
+                error_text(&emitted).contains(&format!("/status/{status} was answered {status}")),
                 "{case}"
             ),
             Rebound => assert!(rebound(&emitted).contains(&status.to_string()), "{case}"),
@@ -234,7 +243,10 @@ async fn a_lost_post_is_resent_only_with_an_idempotency_key() {
         .run_message(message(body))
         .await
         .unwrap();
-    assert!(told(&emitted).contains("has no answer"), "{emitted:?}");
+    assert!(
+        error_text(&emitted).contains("has no answer"),
+        "{emitted:?}"
+    );
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
 
@@ -279,7 +291,7 @@ async fn transport_headers_in_a_message_are_rejected() {
         let body = json!({ "path": "/me", "method": "POST", "headers": { name: "5" }, "body": { "a": 1 } });
         let emitted = rig.request(json!({}), body).await;
         assert!(
-            told(&emitted).contains(&format!("`headers.{name}`")),
+            error_text(&emitted).contains(&format!("`headers.{name}`")),
             "{emitted:?}"
         );
         assert!(rig.provider.api_calls().is_empty(), "{name}");

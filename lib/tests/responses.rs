@@ -1,12 +1,12 @@
-//! makeRequest: what becomes of the answer.
+//! makeRequest: what becomes of the response.
 
-use super::{Rig, told};
+use super::{Rig, error_text};
 use emulator::provider::Fault;
 use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 
 impl Rig {
-    /// A request that is answered with this body.
+    /// A request whose response has this body.
     async fn answered(&self, fields: Value, content_type: &str, body: &str) -> Emitted {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
         self.provider.script_api([Fault::Response {
@@ -58,8 +58,8 @@ async fn the_response_type_follows_the_header_or_the_step() {
         .answered(json!({ "answerType": "json" }), "text/plain", "secret")
         .await;
     assert_eq!(
-        told(&broken),
-        "the answer to GET /files/report.csv is no JSON: line 1, column 1"
+        error_text(&broken),
+        "the response to GET /files/report.csv is not JSON: line 1, column 1"
     );
 }
 
@@ -154,17 +154,17 @@ async fn a_response_without_the_list_is_an_error_with_advice() {
     let fields = json!({ "splitPointer": "/items", "onError": "emit" });
     let emitted = rig.request(fields.clone(), json!({ "path": "/me" })).await;
     assert_eq!(
-        told(&emitted),
-        "the answer has no list at \"/items\": set `splitPointer` to the JSON pointer of its list"
+        error_text(&emitted),
+        "the response has no list at \"/items\": set `splitPointer` to the JSON pointer of its list"
     );
     let file = rig
         .request(fields.clone(), json!({ "path": "/files/a" }))
         .await;
     assert!(
-        told(&file).contains("the answer is a file and has no list to split"),
+        error_text(&file).contains("the response is a file and cannot be split"),
         "{file:?}"
     );
-    // An answer that was not expected has no list either, and is emitted as it is.
+    // An unexpected response has no list, and is emitted whole.
     let unexpected = rig.request(fields, json!({ "path": "/status/404" })).await;
     assert_eq!(
         unexpected.data::<Value>()[0]["body"],
@@ -177,7 +177,7 @@ async fn a_broken_response_is_retried_only_for_safe_requests() {
     let rig = Rig::new().await;
     rig.provider.script_api([Fault::DropMidBody]);
     let emitted = rig.request(json!({}), json!({ "path": "/me" })).await;
-    // At once or later: it may break off before it has begun.
+    // The response may break off before its first byte, or later.
     assert!(
         matches!(&emitted.events[..], [Event::Data(_) | Event::Rebound(_)]),
         "{emitted:?}"
@@ -191,7 +191,7 @@ async fn a_broken_response_is_retried_only_for_safe_requests() {
         )
         .await;
     assert!(
-        told(&post).contains("POST /items has no answer"),
+        error_text(&post).contains("POST /items has no answer"),
         "{post:?}"
     );
     assert_eq!(rig.provider.api_calls().len(), calls + 1);
@@ -204,8 +204,8 @@ async fn a_response_too_large_for_memory_is_an_error() {
         .answered(json!({}), "text/plain", &"a".repeat((16 << 20) + 1))
         .await;
     assert_eq!(
-        told(&emitted),
-        "the answer to GET /files/report.csv is longer than 16 MB"
+        error_text(&emitted),
+        "the response to GET /files/report.csv is longer than 16 MB"
     );
     let file = rig
         .answered(json!({}), "application/zip", &"a".repeat(9 << 20))

@@ -1,4 +1,4 @@
-//! verifyCredentials: a verdict where the API gives one, an error where it cannot be had now.
+//! verifyCredentials: whether the credentials work, or an error if that cannot be checked.
 
 use super::Rig;
 use emulator::provider::{Knobs, Provider};
@@ -24,7 +24,7 @@ async fn valid_credentials_cost_one_request() {
         assert_eq!(
             rig.verify(empty).await.unwrap(),
             Verified::Yes,
-            "a token that can be had will do"
+            "an available token is enough"
         );
     }
     assert_eq!(rig.statuses(), [200]);
@@ -45,7 +45,7 @@ async fn refused_credentials_are_not_verified() {
     let rig = Rig::expired().await;
     rig.provider.revoke_all();
     let Ok(Verified::No(reason)) = rig.verify(me()).await else {
-        panic!("a verdict")
+        panic!("refused credentials are verified")
     };
     assert!(reason.contains("connected again"), "{reason}");
     let refusing = Rig::with(
@@ -99,7 +99,7 @@ async fn a_network_error_is_an_error_and_not_a_result() {
 #[tokio::test]
 async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
-    for (fields, told_of) in [
+    for (fields, expected) in [
         (json!({ "verifyPath": 7 }), "verifyPath: expected a string"),
         (
             json!({ "verifyPath": "/none" }),
@@ -111,6 +111,6 @@ async fn invalid_fields_are_named_in_the_error() {
         ),
     ] {
         let error = format!("{:#}", rig.verify(fields).await.unwrap_err());
-        assert!(error.contains(told_of), "{told_of}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
 }

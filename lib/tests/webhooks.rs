@@ -1,6 +1,6 @@
-//! receiveWebhooks: signatures, answers, and the subscription that comes and goes with the flow.
+//! receiveWebhooks: signatures, replies, and the flow's subscription.
 
-use super::{Rig, told};
+use super::{Rig, error_text};
 use emulator::provider::Fault;
 use sailor::testing::{Emitted, Event, Harness, Verdict};
 use serde_json::{Value, json};
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 const SECRET: &str = "Jefe";
 /// Spaces and order matter to a signature.
 const RAW: &str = r#"{"z": 1, "a": "ä"}"#;
-/// HMAC-SHA-256 of it, by another implementation.
+/// Its HMAC-SHA-256, by another implementation.
 const HEX: &str = "e3ddb4db9031e354930b24478c39c16ae57e2c5b43a8b5a6849730c4b79c652f";
 const BASE64: &str = "492025Ax41STCyRHjDnBauV+LFtDqLWmhJcwxLecZS8=";
 const ADDRESS: &str = "https://hooks.example.com/hook/flow-1";
 
 impl Rig {
-    /// A request from outside, with somebody waiting for the answer.
+    /// A webhook request that waits for a reply.
     async fn receive(&self, fields: Value, headers: Value, body: Value) -> Emitted {
         let mut all = json!({ "reply_to": "waiting", "Content-Type": "application/json" });
         all.as_object_mut()
@@ -178,7 +178,7 @@ async fn without_reply_to_no_reply_is_sent() {
 #[tokio::test]
 async fn invalid_fields_are_named_in_the_error() {
     let rig = Rig::new().await;
-    for (fields, told_of) in [
+    for (fields, expected) in [
         (
             json!({ "replyStatus": "fine" }),
             "replyStatus: expected a status",
@@ -193,11 +193,11 @@ async fn invalid_fields_are_named_in_the_error() {
         ),
     ] {
         let emitted = rig.receive(fields, json!({}), json!({})).await;
-        assert!(told(&emitted).contains(told_of), "{emitted:?}");
+        assert!(error_text(&emitted).contains(expected), "{emitted:?}");
     }
 }
 
-/// A subscription as the sample API wants it.
+/// A subscription as the sample API takes it.
 fn subscribing() -> Value {
     json!({
         "subscribePath": "/webhooks", "webhookSecret": SECRET,
@@ -218,7 +218,7 @@ async fn the_flow_subscribes_on_start_and_unsubscribes_on_stop() {
     assert_eq!(rig.provider.subscriptions(), [subscription]);
     flow().shutdown(kept.clone()).await.unwrap();
     assert!(rig.provider.subscriptions().is_empty());
-    // One that is gone already is no trouble.
+    // A subscription that is gone already is not an error.
     flow().shutdown(kept).await.unwrap();
     assert_eq!(rig.statuses(), [201, 204, 404]);
 }
@@ -284,11 +284,11 @@ async fn a_failed_subscribe_says_why() {
         fields[name] = value.into();
         fields
     };
-    for (fields, address, told_of) in [
+    for (fields, address, expected) in [
         (
             with("subscribeBody", "{secret"),
             Some(ADDRESS),
-            "`subscribeBody` is no JSON: line 1, column 2",
+            "`subscribeBody` is not JSON: line 1, column 2",
         ),
         (subscribing(), None, "ELASTICIO_FLOW_WEBHOOK_URI is not set"),
         (
@@ -305,7 +305,7 @@ async fn a_failed_subscribe_says_why() {
         let harness = rig.harness("receiveWebhooks", fields);
         let harness = address.into_iter().fold(harness, Harness::webhook_uri);
         let error = format!("{:#}", harness.startup().await.unwrap_err());
-        assert!(error.contains(told_of), "{told_of}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
     assert!(rig.provider.subscriptions().is_empty());
 }

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_type_names_field_and_type() {
-        for (kind, value, told) in [
+        for (kind, value, expected) in [
             ("int", json!("5 OR Id != null"), "a number"),
             ("double", json!("NaN"), "a number"),
             ("boolean", json!("yes"), "true or false"),
@@ -171,7 +171,7 @@ mod tests {
             ("base64", json!("x"), "cannot be searched"),
         ] {
             let error = literal(&field(kind), &value).unwrap_err().to_string();
-            assert!(error.contains("F__c") && error.contains(told), "{error}");
+            assert!(error.contains("F__c") && error.contains(expected), "{error}");
         }
     }
 }

@@ -153,25 +153,28 @@ async fn each_function_rebounds_on_a_long_429() {
 #[tokio::test]
 async fn each_function_names_the_invalid_field_and_sends_nothing() {
     for function in FUNCTIONS {
-        for (fields, body, told) in function.wrong {
+        for (fields, body, expected) in function.wrong {
             let (rig, name) = (rig().await, function.name);
             let fields = with(function.config(&rig), serde_json::from_str(fields).unwrap());
             let body = with(function.body(&rig), serde_json::from_str(body).unwrap());
             let emitted = rig.run(name, fields, body).await;
-            assert_eq!(emitted.verdict, Verdict::Rejected, "{name}: {told:?}");
+            assert_eq!(emitted.verdict, Verdict::Rejected, "{name}: {expected:?}");
             let error = error(&emitted);
             assert!(
-                told.iter().all(|told| error.contains(told)),
-                "{name}: {told:?} in {error}"
+                expected.iter().all(|expected| error.contains(expected)),
+                "{name}: {expected:?} in {error}"
             );
-            assert!(rig.graph.calls_matching(".").is_empty(), "{name}: {told:?}");
+            assert!(
+                rig.graph.calls_matching(".").is_empty(),
+                "{name}: {expected:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn each_function_says_when_the_user_must_connect_again() {
-    // Side by side, for before it says so it looks several times whether the account has other tokens.
+    // At the same time: each waits while it checks several times whether the account has other tokens.
     join_all(FUNCTIONS.iter().map(async |function| {
         let (rig, name) = (rig().await, function.name);
         let tokens = json!(rig.provider.issue_expired());

@@ -127,7 +127,7 @@ async fn after_a_failed_page_emitted_items_are_not_repeated() {
     assert_eq!(poll(&rig, &mut since).await, ["2", "3"]);
 }
 
-/// Graph's links count items: what moves away from before a page has one of the next pages skip as many.
+/// Graph's links count items: if an item before a page moves to the end, a later page skips one item.
 #[tokio::test]
 async fn changes_within_one_second_while_paging_lose_nothing() {
     for changed_at_once in 1..=3 {

@@ -250,7 +250,7 @@ async fn a_platform_secret_is_refreshed_by_the_platform() {
 
 #[tokio::test]
 async fn every_access_refreshes_before_each_request() {
-    // The worst provider for it: each refresh token is good once, and a second use ends them all.
+    // The strictest provider: each refresh token is valid once, and a second use revokes them all.
     let knobs = Knobs {
         kill_family_on_reuse: true,
         grace: Duration::ZERO,

@@ -86,6 +86,11 @@ pub const FUNCTIONS: [Function; 7] = [
             ),
             (
                 "{}",
+                r#"{"time": "99999999999999999999"}"#,
+                &["`time` is not a time", "out of range"],
+            ),
+            (
+                "{}",
                 r#"{"time": {"dateTime": "2024-06-03"}}"#,
                 &["time", "expected ISO 8601"],
             ),
@@ -97,6 +102,11 @@ pub const FUNCTIONS: [Function; 7] = [
         message: Some("find-next-available-time.json"),
         emits: (1, "/time", || json!("2024-06-03T11:00:00Z")),
         wrong: &[
+            (
+                "{}",
+                r#"{"time": "2024-13-01T00:00:00Z"}"#,
+                &["`time` is not a time"],
+            ),
             (
                 "{}",
                 r#"{"time": "tomorrow"}"#,
@@ -162,6 +172,12 @@ pub const FUNCTIONS: [Function; 7] = [
             ),
             ("{}", r#"{"start": null}"#, &["start"]),
             ("{}", r#"{"start": {}}"#, &["start", "dateTime"]),
+            (
+                "{}",
+                r#"{"start": {"dateTime": "soon"}}"#,
+                &["`start.dateTime` is not a time"],
+            ),
+            ("{}", r#"{"end": null}"#, &["end"]),
             (
                 "{}",
                 r#"{"end": {"dateTime": ""}}"#,

@@ -46,7 +46,7 @@ async fn lists_are_read_to_their_last_page() {
             assert_eq!(subjects(&rig, &mut mail_since).await, names);
             assert_eq!(subjects(&rig, &mut mail_since).await, [""; 0]);
             if page > 1 {
-                // Within one moment only Graph's link goes on; otherwise the next page is asked for by time.
+                // Within one second only Graph's link leads on; otherwise the next page is requested by time.
                 assert_eq!(
                     rig.graph
                         .calls_matching("(contacts|messages).*skip")
@@ -66,7 +66,7 @@ async fn lists_are_read_to_their_last_page() {
     }
 }
 
-/// token-failures: Mistakes of other components. The Node component takes the end of the last item's second for the time up to which all is done.
+/// token-failures: Mistakes of other components. The Node component continues after the second of the last item.
 #[tokio::test]
 async fn later_items_of_the_same_second_are_emitted_once() {
     let rig = Rig::new().await;

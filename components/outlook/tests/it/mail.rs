@@ -13,7 +13,7 @@ async fn poll(rig: &Rig, fields: Value, since: &mut Value) -> Vec<Value> {
     each(&rig.poll("readMail", fields, since).await, "subject")
 }
 
-/// Messages a, b and c, each a second after the other.
+/// Messages a, b and c, one second apart.
 async fn three() -> (Rig, [String; 3]) {
     let rig = Rig::new().await;
     let ids = [("a", 1), ("b", 2), ("c", 3)];
@@ -245,7 +245,7 @@ async fn a_token_that_expires_before_an_attachment_is_refreshed_once() {
         rig.graph
             .attach(id, AttachmentKind::File, "x.csv", "text/csv", "x");
     }
-    // All of them are asked for at once, and refused at once.
+    // All of them are requested and refused at the same time.
     rig.graph
         .inject_faults("attachments", [const { Fault::Unauthorized }; 3]);
     let emitted = rig

@@ -47,7 +47,7 @@ async fn without_a_destination_mail_moves_to_deleted_items() {
 
 #[tokio::test]
 async fn a_missing_folder_or_message_names_the_field() {
-    for (fields, message, told) in [
+    for (fields, message, expected) in [
         (
             json!({ "originalMailFolders": "none" }),
             None,
@@ -79,7 +79,7 @@ async fn a_missing_folder_or_message_names_the_field() {
             .await;
         let error = error(&emitted);
         assert!(
-            error.contains(told) && error.contains("ErrorItemNotFound"),
+            error.contains(expected) && error.contains("ErrorItemNotFound"),
             "{error}"
         );
         assert_eq!(rig.graph.messages("inbox").len(), 1);

@@ -152,15 +152,15 @@ async fn files_of_a_mail_can_be_sent_with_another() {
         .decode_to_vec(sent["contentBytes"].as_str().unwrap())
         .unwrap();
     assert!(bytes == contents);
-    // Logs at their most talkative have nothing of it.
-    for told in [
+    // Not even the most verbose log has message contents.
+    for content in [
         "Figures",
         "report.bin",
         "ada@example.com",
         "See the file",
         &mail,
     ] {
-        assert!(!logs.contains(told), "{told}");
+        assert!(!logs.contains(content), "{content}");
     }
 }
 
@@ -204,17 +204,17 @@ async fn environment_numbers_are_used_or_named_in_the_error() {
         1
     );
     for name in ["MAIL_RETRIEVE_MAX_COUNT", "TOP_LIST_MAIL_FOLDER"] {
-        for text in ["0", "1001", "many"] {
+        for value in ["0", "1001", "many"] {
             let mut command = step.command();
-            let output = timeout(PATIENCE, command.env(name, text).output())
+            let output = timeout(PATIENCE, command.env(name, value).output())
                 .await
                 .expect("it does not end")
                 .unwrap();
-            let told =
+            let text =
                 String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
             assert!(
-                !output.status.success() && told.contains(name) && told.contains("from 1 to 1000"),
-                "{told}"
+                !output.status.success() && text.contains(name) && text.contains("from 1 to 1000"),
+                "{text}"
             );
         }
     }

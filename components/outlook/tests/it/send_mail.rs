@@ -13,7 +13,7 @@ fn mail(more: Value) -> Value {
     with(mail, more)
 }
 
-/// Puts a file into object storage and gives its address.
+/// Puts a file into object storage and returns its URL.
 fn stored(rig: &Rig, id: &str, bytes: impl Into<Vec<u8>>) -> String {
     rig.platform.set_object(id, bytes.into());
     format!("{}/objects/{id}?storage_type=maester", rig.platform.url())
@@ -134,7 +134,7 @@ async fn a_file_that_cannot_be_fetched_is_named_and_nothing_is_sent() {
 #[tokio::test]
 async fn an_attachment_on_another_host_gets_no_token() {
     let (rig, elsewhere) = (Rig::new().await, Rig::new().await);
-    // The other platform's storage wants its own token, and is shown none.
+    // The storage of the other platform requires its own token, and gets none.
     let files = json!([{ "name": "a.csv", "url": stored(&elsewhere, "a", "x") }]);
     let emitted = rig
         .run("sendMail", json!({}), mail(json!({ "attachments": files })))
@@ -157,7 +157,7 @@ async fn refused_recipients_report_graphs_message() {
 #[tokio::test]
 async fn an_error_or_lost_response_does_not_send_twice() {
     let rig = Rig::new().await;
-    rig.assert_works_after_401_and_429("sendMail", json!({}), mail(json!({})))
+    rig.run_after_401_and_after_429("sendMail", json!({}), mail(json!({})))
         .await;
     assert_eq!(rig.graph.sent().len(), 2, "one for each run");
     rig.graph.inject_faults("POST", [Fault::DropBefore]);

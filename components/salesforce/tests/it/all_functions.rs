@@ -1,4 +1,4 @@
-//! What holds for every function and every call alike: an expired token, a busy API, trouble that passes.
+//! What holds for every function and every call alike: an expired token, a busy API, a transient error.
 
 use crate::{
     calls::{Call, calls},
@@ -9,7 +9,7 @@ use salesforce_standin::Fault;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Every function with what it can work with: its fields, and a message's body.
+/// Every function with fields and a body that work.
 fn every(org: &Org) -> Vec<(&'static str, Value, Value)> {
     let account = |search: &str, field: &str| json!({ "sobject": "Account", "typeOfSearch": search, "lookupField": field });
     let query = json!({ "query": "SELECT Id, Name FROM Account" });
@@ -157,7 +157,7 @@ async fn each_function_refreshes_an_expired_token_once() {
             "{function}: {calls:?}"
         );
     }
-    // Created by create, createAccount, upsert and bulk_cud, once each; Acme is deleted at last.
+    // Created by create, createAccount, upsert and bulk_cud, once each; Acme is deleted at the end.
     assert_eq!(org.api.records("Account").len(), 4);
 }
 

@@ -1,4 +1,4 @@
-//! Bulk jobs, with files through object storage both ways.
+//! Bulk jobs, with files from and to object storage.
 
 use crate::rig::Org;
 use sailor::testing::{Emitted, Event, Verdict};
@@ -183,7 +183,7 @@ async fn a_refused_upload_aborts_the_job() {
 async fn an_error_after_job_creation_does_not_repeat_rows() {
     let org = Org::new().await;
     org.api.set_job_pace(1);
-    // Longer than a request is tried, while waiting for the job's end and for its results.
+    // More errors than a request is retried, while waiting for the job's end and for its results.
     org.api.inject_faults(
         "GET .*/jobs/ingest/[^/]*$",
         [const { Fault::Throttled(0) }; 5],

@@ -15,7 +15,7 @@ use tokio::{
 async fn a_platform_secret_is_refreshed_and_its_instance_url_used() {
     let deployed = Deployed::new("newAccount", json!({}), Provider::issue).await;
     let platform = deployed.emulator.platform();
-    // The platform keeps what it does not know itself in a place of its own.
+    // The platform keeps members that it does not know apart.
     let as_secret = |mut tokens: Map<String, Value>| {
         let instance_url = tokens.remove("instance_url").unwrap();
         tokens.insert(
@@ -100,8 +100,8 @@ async fn verify_credentials_saves_a_refreshed_token() {
     assert!(!success && error.get("verified").is_none(), "{error}");
 }
 
-/// Runs verification with an expired token where component.json alone says where tokens come from; gives the hosts that
-/// a proxy was asked for, and what came of it.
+/// Runs verifyCredentials with an expired token, and the token endpoint of component.json. Returns the hosts that a
+/// proxy was asked for, and the result.
 async fn asked_for_tokens(login: &str) -> (Vec<String>, String) {
     let mut deployed = Deployed::new("", json!({}), Provider::issue_expired).await;
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -150,10 +150,10 @@ async fn a_sandbox_or_my_domain_refreshes_at_its_own_host() {
             "acme--dev.sandbox.my.salesforce.com:443",
         ),
     ] {
-        let (hosts, told) = asked_for_tokens(login).await;
+        let (hosts, text) = asked_for_tokens(login).await;
         assert!(
             !hosts.is_empty() && hosts.iter().all(|asked| asked == host),
-            "{login}: {hosts:?} {told}"
+            "{login}: {hosts:?} {text}"
         );
     }
 }
@@ -211,10 +211,10 @@ async fn an_invalid_login_host_gets_no_client_secret() {
         "evil.example?",
         "user@evil.example/",
     ] {
-        let (hosts, told) = asked_for_tokens(login).await;
+        let (hosts, text) = asked_for_tokens(login).await;
         assert!(
-            hosts.is_empty() && told.contains("prodEnv"),
-            "{login}: {hosts:?} {told}"
+            hosts.is_empty() && text.contains("prodEnv"),
+            "{login}: {hosts:?} {text}"
         );
     }
 }

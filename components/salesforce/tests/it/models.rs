@@ -1,4 +1,4 @@
-//! Select models, dynamic metadata and verification: what they answer.
+//! The results of select models, dynamic metadata and verifyCredentials.
 
 use crate::{
     calls::{Call, calls},
@@ -130,7 +130,7 @@ async fn create_metadata_has_writable_and_required_fields() {
     );
     assert_eq!(input["NumberOfEmployees"]["type"], "integer");
     assert_eq!(input["AnnualRevenue"]["type"], "number");
-    // Not null, but Salesforce sets it where it is left out.
+    // Not null, but Salesforce has a default.
     assert_eq!(
         input["Priority__c"],
         json!({ "type": "boolean", "title": "Priority", "required": false })
@@ -290,8 +290,8 @@ async fn missing_tokens_ask_to_connect_the_account() {
     for (call, mut fields) in calls() {
         for tokens in [Value::Null, json!({ "access_token": "" })] {
             fields["oauth"] = tokens;
-            let told = match call {
-                // Credentials that are not there are not verified, which is no failure.
+            let text = match call {
+                // Missing credentials are not verified, which is not an error.
                 Call::Verify => match org
                     .harness("", fields.clone(), org.provider.issue())
                     .verify()
@@ -308,7 +308,7 @@ async fn missing_tokens_ask_to_connect_the_account() {
                         .unwrap_err()
                 ),
             };
-            assert!(told.contains("connect"), "{call:?}: {told}");
+            assert!(text.contains("connect"), "{call:?}: {text}");
         }
     }
     assert!(org.api.calls().is_empty());
@@ -326,8 +326,8 @@ async fn a_disabled_rest_api_is_named_as_the_reason() {
         )],
     );
     let verdict = verified(&org).await.unwrap();
-    let told = matches!(&verdict, Verified::No(reason) if reason.contains("REST API is not enabled") && reason.contains("API Enabled"));
-    assert!(told, "{verdict:?}");
+    let is_reason = matches!(&verdict, Verified::No(reason) if reason.contains("REST API is not enabled") && reason.contains("API Enabled"));
+    assert!(is_reason, "{verdict:?}");
     assert_eq!(org.provider.refreshes(), 0);
 }
 

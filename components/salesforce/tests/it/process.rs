@@ -80,7 +80,7 @@ async fn a_failure_does_not_log_message_contents() {
     let component = deployed.start();
     deployed.send(json!({ "query": "SELECT Confidential__c FROM Account" }));
     let errors = deployed.events(EventKind::Error, 1).await;
-    // Its user is told.
+    // The error event has them, for the user.
     assert!(
         errors[0].body["error"]["message"]
             .as_str()
@@ -159,17 +159,22 @@ async fn a_stop_during_a_bulk_job_does_not_repeat_its_rows() {
         let url = format!("{}/objects/rows?storage_type=maester", platform.url());
         let component = deployed.start();
         deployed.send(json!({ "attachmentUrl": url, "extIdField": "ErpId__c" }));
-        // It is created, filled, begun, and looked at.
+        // The job is created, filled, started and checked.
         timeout(PATIENCE, deployed.provider().api_called(4))
             .await
             .expect("no job is looked at");
         deployed.stop(component, &[]).await;
-        let told = deployed.errors();
-        assert_eq!(told.len(), usize::from(rejected), "{operation}: {told:?}");
+        let errors = deployed.errors();
+        assert_eq!(
+            errors.len(),
+            usize::from(rejected),
+            "{operation}: {errors:?}"
+        );
         assert!(
-            told.iter()
+            errors
+                .iter()
                 .all(|error| error.contains("goes on at Salesforce")),
-            "{told:?}"
+            "{errors:?}"
         );
         let depth = deployed
             .emulator
@@ -257,10 +262,10 @@ async fn an_invalid_api_version_fails_the_start() {
         .await
         .expect("no end")
         .unwrap();
-    let told =
+    let text =
         String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     assert!(
-        !output.status.success() && told.contains("SALESFORCE_API_VERSION"),
-        "{told}"
+        !output.status.success() && text.contains("SALESFORCE_API_VERSION"),
+        "{text}"
     );
 }

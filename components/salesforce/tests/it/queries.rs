@@ -1,4 +1,4 @@
-//! Queries of the user's own, as action and as triggers.
+//! Users' queries, as an action and as triggers, and values in queries.
 
 use crate::rig::Org;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -165,8 +165,8 @@ async fn a_failed_page_fails_the_query() {
         )],
     );
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
-    let told = matches!(&emitted.events[..], [Event::Error(text)] if text.contains("INVALID_QUERY_LOCATOR"));
-    assert!(told, "{emitted:?}");
+    let is_error = matches!(&emitted.events[..], [Event::Error(text)] if text.contains("INVALID_QUERY_LOCATOR"));
+    assert!(is_error, "{emitted:?}");
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ fn by(field: &str) -> Value {
     json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": field })
 }
 
-/// Every way that a value takes into a query.
+/// The results of every function that puts a value into a query.
 async fn reached(org: &Org, value: &str) -> Vec<(&'static str, Vec<Value>)> {
     let term = |condition: &str, value: Value| json!({ "sTerm_1": { "fieldName": "Name", "condition": condition, "fieldValue": value } });
     let all = json!({ "sobject": "Account", "outputMethod": "emitIndividually" });

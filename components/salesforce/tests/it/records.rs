@@ -98,7 +98,7 @@ async fn upsert_by_external_id_is_one_call() {
     assert_eq!(org.api.calls().len(), 2);
 }
 
-/// As the deprecated action took them: neither a type of search nor always an external id.
+/// The deprecated action has no type of search, and not always an external id.
 #[tokio::test]
 async fn the_earlier_upsert_prefers_id_over_external_id() {
     let org = Org::new().await;
@@ -345,19 +345,19 @@ async fn a_failed_delete_is_an_error() {
         (404, "ENTITY_IS_LOCKED"),
         (500, "UNKNOWN_EXCEPTION"),
     ] {
-        // A server's error is asked again some times.
+        // An error of the server is retried.
         let times = if status == 500 { 4 } else { 1 };
         org.api
             .inject_faults("DELETE", vec![Fault::Error(status, code, "no"); times]);
         let emitted = org
             .run("delete", by("allFields", "Id"), json!({ "Id": id }))
             .await;
-        let told = match &emitted.events[..] {
+        let is_expected = match &emitted.events[..] {
             [Event::Error(text)] => text.contains(code),
             [Event::Rebound(reason)] => status == 500 && reason.contains("500"),
             _ => false,
         };
-        assert!(told, "{code}: {emitted:?}");
+        assert!(is_expected, "{code}: {emitted:?}");
     }
     let history = org.api.insert("AccountHistory", json!({ "AccountId": id }));
     let of = |object: &str| json!({ "sobject": object, "lookupField": "Id" });

@@ -22,7 +22,7 @@ async fn a_refresh_keeps_the_refresh_token() {
     };
     assert_eq!(keys["oauth"]["refresh_token"], tokens["refresh_token"]);
     assert_ne!(keys["oauth"]["access_token"], tokens["access_token"]);
-    // What is saved can be refreshed once more.
+    // The saved tokens can be refreshed again.
     org.provider.expire_access_tokens();
     let saved = keys["oauth"].as_object().unwrap().clone();
     let emitted = org
@@ -40,7 +40,7 @@ async fn after_a_refresh_requests_go_to_the_new_instance_url() {
     let tokens = org.provider.issue_expired();
     let moved = Salesforce::start(&org.provider).await.unwrap();
     let id = moved.insert("Account", json!({ "Name": "Acme" }));
-    // An address of the old instance is one of the new instance now.
+    // A URL of the old instance is one of the new instance now.
     for path in [
         "sobjects/Account/{id}",
         "{old}/services/data/v60.0/sobjects/Account/{id}",
@@ -184,7 +184,7 @@ async fn two_credentials_in_one_process_are_not_mixed() {
         org.api
             .insert("Account", json!({ "Name": format!("of {n}") }));
     }
-    // One component works for all of them, as one process does for several steps.
+    // One component serves all of them, like one process several steps.
     let component = orgs[0].component.clone();
     orgs.iter_mut()
         .for_each(|org| org.component = component.clone());

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 pub type Case = (&'static str, Value, Value, &'static str);
 
 pub fn triggers() -> Vec<Case> {
-    let poll =
-        |fields: Value, told: &'static str| ("getUpdatedObjectsPolling", fields, json!({}), told);
+    let poll = |fields: Value, expected: &'static str| {
+        ("getUpdatedObjectsPolling", fields, json!({}), expected)
+    };
     let account = |name: &str, value: Value| json!({ "sobject": "Account", name: value });
     vec![
         poll(json!({}), "sobject"),
@@ -78,7 +79,7 @@ pub fn triggers() -> Vec<Case> {
             json!({}),
             "No such column 'Nope'",
         ),
-        // It takes nothing but the credentials.
+        // It has no fields but the credentials.
         (
             "newAccount",
             json!({ "oauth": null }),
@@ -252,12 +253,12 @@ pub fn of_one_record() -> Vec<Case> {
 }
 
 pub fn of_many_records() -> Vec<Case> {
-    let lookup = |fields: Value, body: Value, told: &'static str| {
+    let lookup = |fields: Value, body: Value, expected: &'static str| {
         let mut all = json!({ "sobject": "Account", "outputMethod": "emitAll" });
         all.as_object_mut()
             .unwrap()
             .extend(fields.as_object().unwrap().clone());
-        ("lookupObjects", all, body, told)
+        ("lookupObjects", all, body, expected)
     };
     let term = |field: &str, condition: &str, value: Value| json!({ "sTerm_1": { "fieldName": field, "condition": condition, "fieldValue": value } });
     let insert = || json!({ "operation": "insert", "sobject": "Account" });

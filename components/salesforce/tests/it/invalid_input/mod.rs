@@ -21,7 +21,7 @@ async fn every_function_names_invalid_input_and_changes_nothing() {
     ];
     let cases = [triggers(), of_one_record(), of_many_records()].concat();
     let mut tested = BTreeSet::new();
-    for (function, fields, mut body, told) in cases {
+    for (function, fields, mut body, expected) in cases {
         for (name, url) in &files {
             if body["attachmentUrl"] == *name {
                 body["attachmentUrl"] = url.as_str().into();
@@ -32,7 +32,7 @@ async fn every_function_names_invalid_input_and_changes_nothing() {
             panic!("{function} {fields} {body}: {emitted:?}")
         };
         assert!(
-            told.split('|').all(|part| text.contains(part)),
+            expected.split('|').all(|part| text.contains(part)),
             "{function} {fields} {body}: {text}"
         );
         assert_eq!(emitted.verdict, Verdict::Rejected, "{function}");
@@ -149,7 +149,7 @@ async fn every_call_names_its_missing_or_invalid_field() {
         if fields == json!({}) {
             continue;
         }
-        for (wrong, told) in [
+        for (wrong, expected) in [
             (json!({}), &["choose an object first", "`sobject`"][..]),
             (
                 json!({ "sobject": "Nope" }),
@@ -166,13 +166,13 @@ async fn every_call_names_its_missing_or_invalid_field() {
                 .expect_err(&format!("{call:?}"));
             let error = format!("{error:#}");
             assert!(
-                told.iter().all(|part| error.contains(part)),
+                expected.iter().all(|part| error.contains(part)),
                 "{call:?}: {error}"
             );
         }
     }
     for function in ["delete", "lookupObject"] {
-        for (fields, told) in [
+        for (fields, expected) in [
             (json!({ "sobject": "Account" }), "`lookupField`"),
             (
                 json!({ "sobject": "Account", "lookupField": "Nope" }),
@@ -183,7 +183,10 @@ async fn every_call_names_its_missing_or_invalid_field() {
                 .make(&org, fields, org.provider.issue())
                 .await
                 .unwrap_err();
-            assert!(format!("{error:#}").contains(told), "{function}: {error:#}");
+            assert!(
+                format!("{error:#}").contains(expected),
+                "{function}: {error:#}"
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ impl Org {
             .unwrap()
     }
 
-    /// What the function emits; it must not fail.
+    /// The emitted bodies of a function that must not fail.
     pub async fn data(&self, function: &str, fields: Value, body: Value) -> Vec<Value> {
         let emitted = self.run(function, fields, body).await;
         assert_eq!(emitted.verdict, Verdict::Acknowledged, "{emitted:?}");
@@ -84,7 +84,7 @@ impl Org {
         text.clone()
     }
 
-    /// Puts a file into object storage and gives its address.
+    /// Puts a file into object storage and returns its URL.
     pub fn file(&self, name: &str, bytes: &str) -> String {
         self.platform.set_object(name, bytes.to_owned());
         format!(
@@ -93,7 +93,7 @@ impl Org {
         )
     }
 
-    /// What object storage has at an attachment's address.
+    /// The content of an attachment in object storage.
     pub fn stored(&self, attachment: &Value) -> String {
         let url = attachment["url"].as_str().unwrap();
         let id = url
