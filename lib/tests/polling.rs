@@ -305,7 +305,7 @@ async fn invalid_fields_are_named_in_the_error() {
         (json!({ "paging": "forever" }), "paging: expected one of"),
         (
             json!({ "paging": "nextLink", "changedField": "id" }),
-            "`nextPointer` has to say",
+            "set `nextPointer`",
         ),
         (
             json!({ "pageSize": "many" }),
