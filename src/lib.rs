@@ -54,7 +54,8 @@ pub use cli::main;
 pub use clients::{object_storage::ObjectStorage, platform::Platform};
 pub use component::{
     Component, Mismatch, Verified,
-    context::{Context, Emitter, ServiceContext},
+    context::{Context, ServiceContext},
+    emitter::Emitter,
     error::{Rebound, ReboundExt},
     fields, http,
     message::{Attachment, Attachments, HttpReply, Message, NoBody},

@@ -1,7 +1,8 @@
-//! How messages come in and go out: the seam that the engine works against, and what fills it.
+//! How messages are delivered and events are published: the interface that the engine uses, and its adapters.
 //!
-//! An adapter knows routing keys, properties, retries, reconnects and the arithmetic of rebounds. It knows no components
-//! and no engine.
+//! An adapter knows routing keys, properties, retries, reconnects and rebound delays. It knows no components and no engine.
 
 pub(crate) mod amqp;
+#[cfg(test)]
+pub(crate) mod memory;
 pub(crate) mod transport;

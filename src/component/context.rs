@@ -1,204 +1,20 @@
-//! What a module may touch while it works: its configuration, the events it can emit, and the runtime's clients.
+//! What a module can use while it runs: its configuration, its emitter, and the runtime's clients.
 
 use crate::{
     clients::{object_storage::ObjectStorage, platform::Platform},
-    component::message::{HttpReply, Message},
+    component::emitter::{Emitter, to_json_object},
     oauth2::AuthorizedClient,
-    protocol::{ErrorReport, Json, Object, read_value},
+    protocol::read_value,
 };
 use anyhow::Context as _;
-use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::{future::Future, marker::PhantomData, ops::Deref, pin::Pin, sync::Arc};
+use std::{future::Future, marker::PhantomData, ops::Deref, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) use futures_util::future::BoxFuture;
 
-/// One thing a module tells the platform.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    Data(Object),
-    Error(ErrorReport),
-    Rebound(String),
-    Snapshot(Json),
-    UpdateSnapshot(Map<String, Value>),
-    UpdateKeys(Map<String, Value>),
-    HttpReply(HttpReply),
-}
-
-/// Resolves when the platform has taken an event.
-pub(crate) type Taken = BoxFuture<'static, anyhow::Result<()>>;
-
-/// Where events go: the engine in a container, a list in a [`Harness`](crate::testing::Harness).
-pub(crate) trait EventSink: Send + Sync + 'static {
-    /// Sends the event on its way, in the order of the calls that have resolved; what comes back waits for its
-    /// confirmation.
-    fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Taken>>;
-}
-
-/// How many events [`Emitter::data_all`] keeps unconfirmed at once.
-const DATA_IN_FLIGHT: usize = 32;
-
-/// Emits events. Cheap to clone, so that a module can emit from several tasks.
-///
-/// Every method resolves when the broker has confirmed the event: awaiting it is the back-pressure. A message is
-/// acknowledged only when everything emitted for it is confirmed, awaited or not.
-///
-/// A clone may outlive its message, as in a streaming trigger: what it emits later carries the same headers, and
-/// nobody waits for it.
-///
-/// # Cancel safety
-/// Dropping one of these futures before it resolves does not call an event back that is on its way. Data or a snapshot
-/// that still waited for its turn (a rate limit, an upload) is not sent; an error or new credentials are, from the first
-/// poll on.
-#[derive(Clone)]
-pub struct Emitter(pub(crate) Arc<dyn EventSink>);
-
-impl std::fmt::Debug for Emitter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Emitter")
-    }
-}
-
-impl Emitter {
-    async fn emit(&self, event: Event) -> anyhow::Result<()> {
-        self.0.emit(event).await?.await
-    }
-
-    /// Emits a message with this body.
-    ///
-    /// # Errors
-    /// When the body cannot be written as JSON, is too large or cannot be delivered. Other than the first, the user
-    /// has been told by an error event when this returns.
-    pub fn data<'a, T: Serialize + ?Sized>(
-        &'a self,
-        body: &T,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        // Written before the future exists: it holds no `&T`, so `T` need not be `Sync`.
-        let message = message_with(body);
-        async move { self.emit(Event::Data(message?)).await }
-    }
-
-    /// Emits a message for each item, in their order, with several unconfirmed at once: as fast as the rate limit
-    /// allows.
-    ///
-    /// # Errors
-    /// The first failure, as for [`data`](Self::data); items after it are not emitted.
-    pub async fn data_all<T, S>(&self, bodies: S) -> anyhow::Result<()>
-    where
-        T: Serialize + Send,
-        S: Stream<Item = T> + Send,
-    {
-        let mut bodies = std::pin::pin!(bodies);
-        let mut unconfirmed = FuturesUnordered::new();
-        while let Some(body) = bodies.next().await {
-            let message = message_with(&body);
-            if unconfirmed.len() == DATA_IN_FLIGHT {
-                unconfirmed.next().await.transpose()?;
-            }
-            let taken = self.0.emit(Event::Data(message?)).await?;
-            unconfirmed.push(taken);
-        }
-        while let Some(taken) = unconfirmed.next().await {
-            taken?;
-        }
-        Ok(())
-    }
-
-    /// Emits a whole message, with id, headers and attachments.
-    ///
-    /// # Errors
-    /// As for [`data`](Self::data).
-    pub fn message<'a, B: Serialize>(
-        &'a self,
-        message: Message<B>,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, B> {
-        let message = message.write();
-        async move { self.emit(Event::Data(message?)).await }
-    }
-
-    /// Reports an error to the user and goes on; the message will be rejected at its end.
-    ///
-    /// # Errors
-    /// When the report cannot be delivered.
-    pub async fn error(&self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
-        let report = ErrorReport::of(&error.into());
-        self.emit(Event::Error(report)).await
-    }
-
-    /// Has the message come again later: after 15 s the first time, then twice as long each time.
-    ///
-    /// # Errors
-    /// When it cannot be delivered. Past the rebound limit the user is told by an error event, and this succeeds.
-    pub async fn rebound(&self, reason: impl Into<String>) -> anyhow::Result<()> {
-        self.emit(Event::Rebound(reason.into())).await
-    }
-
-    /// Replaces the step's snapshot.
-    ///
-    /// # Errors
-    /// When the state cannot be written as JSON or delivered.
-    pub fn snapshot<'a, T: Serialize + ?Sized>(
-        &'a self,
-        state: &T,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        let state = Json::of(state).context("writing the snapshot as JSON");
-        async move { self.emit(Event::Snapshot(state?)).await }
-    }
-
-    /// Merges members into the step's snapshot, one level deep.
-    ///
-    /// # Errors
-    /// When `members` is not written as a JSON object, or not delivered.
-    pub fn update_snapshot<'a, T: Serialize + ?Sized>(
-        &'a self,
-        members: &T,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        let members = object_of(members, "a snapshot update");
-        async move { self.emit(Event::UpdateSnapshot(members?)).await }
-    }
-
-    /// Saves new credentials, such as `{"oauth": {…}}`, with the account that the step uses. Resolves when every
-    /// configured way has taken them; messages that come after see them in their configuration.
-    ///
-    /// # Errors
-    /// When a way refuses them, or none is configured; the user has been told by an error event then.
-    pub fn update_keys<'a, T: Serialize + ?Sized>(
-        &'a self,
-        keys: &T,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        let keys = object_of(keys, "updateKeys");
-        async move { self.emit(Event::UpdateKeys(keys?)).await }
-    }
-
-    /// Answers the HTTP request that started the flow.
-    ///
-    /// # Errors
-    /// When nobody waits for an answer, or it is too large, or cannot be delivered.
-    pub async fn http_reply(&self, reply: HttpReply) -> anyhow::Result<()> {
-        self.emit(Event::HttpReply(reply)).await
-    }
-}
-
-fn message_with<T: Serialize + ?Sized>(body: &T) -> anyhow::Result<Object> {
-    let mut message = Object::new();
-    message.set("headers", Json::empty_object());
-    message.set(
-        "body",
-        Json::of(body).context("writing the message's body as JSON")?,
-    );
-    Ok(message)
-}
-
-fn object_of<T: Serialize + ?Sized>(value: &T, what: &str) -> anyhow::Result<Map<String, Value>> {
-    match serde_json::to_value(value).with_context(|| format!("writing {what} as JSON"))? {
-        Value::Object(members) => Ok(members),
-        _ => anyhow::bail!("{what} must be a JSON object"),
-    }
-}
-
-/// The clients a module can use. What is not configured says so when it is asked for.
+/// The clients that a module can use. Each accessor returns an error if its client is not configured.
 #[derive(Clone, Debug)]
 pub(crate) struct Clients {
     pub(crate) http: reqwest::Client,
@@ -221,7 +37,7 @@ impl Clients {
     }
 }
 
-/// What the engine gives to one run of a module, before it is typed.
+/// What a [`Context`] is made from, before it is typed.
 pub(crate) struct ContextParts {
     pub(crate) config: Arc<Value>,
     pub(crate) snapshot: Value,
@@ -232,14 +48,16 @@ pub(crate) struct ContextParts {
     pub(crate) oauth: AuthorizedClient,
 }
 
-/// Everything one run of a module may touch: `C` is the step's configuration, `O` the body of what it emits.
+/// What a module can use while it processes one message. `C` is the type of the step's configuration, `O` the type of the
+/// bodies that it emits.
 ///
-/// Dereferences to its [`Emitter`], so `cx.error(..)` and `cx.snapshot(..)` read as one word.
+/// It dereferences to its [`Emitter`], so a module can call `cx.error(..)` and `cx.snapshot(..)`.
 #[derive(Debug)]
 pub struct Context<C = Value, O: ?Sized = Value> {
-    /// The step's fields and credentials, as they were when this message began.
+    /// The step's fields and credentials, as they were when this message started.
     pub config: C,
-    /// Fires when the process is asked to stop: wind up within the time that is left (25 s unless configured).
+    /// Is cancelled when the process is asked to stop. The module should then finish within `SHUTDOWN_TIMEOUT`, which is
+    /// 25 seconds by default.
     pub cancelled: CancellationToken,
     emitter: Emitter,
     snapshot: Value,
@@ -250,22 +68,22 @@ pub struct Context<C = Value, O: ?Sized = Value> {
 }
 
 impl<C: DeserializeOwned, O: ?Sized> Context<C, O> {
-    pub(crate) fn typed(run: ContextParts) -> anyhow::Result<Self> {
+    pub(crate) fn typed(parts: ContextParts) -> anyhow::Result<Self> {
         Ok(Self {
-            config: typed_config(&run.config)?,
-            cancelled: run.cancelled,
-            emitter: run.emitter,
-            snapshot: run.snapshot,
-            variables: run.variables,
-            clients: run.clients,
-            oauth: run.oauth,
+            config: typed_config(&parts.config)?,
+            cancelled: parts.cancelled,
+            emitter: parts.emitter,
+            snapshot: parts.snapshot,
+            variables: parts.variables,
+            clients: parts.clients,
+            oauth: parts.oauth,
             output: PhantomData,
         })
     }
 }
 
 impl<C, O: Serialize + ?Sized> Context<C, O> {
-    /// Emits a message; its body is what the module's `out` metadata promises.
+    /// Emits a message with a body of the type that the module's `out` metadata describes.
     ///
     /// # Errors
     /// As for [`Emitter::data`].
@@ -278,54 +96,54 @@ impl<C, O: Serialize + ?Sized> Context<C, O> {
 }
 
 impl<C, O: ?Sized> Context<C, O> {
-    /// An emitter for other tasks.
+    /// Returns an emitter that other tasks can use.
     pub fn emitter(&self) -> Emitter {
         self.emitter.clone()
     }
 
-    /// The step's snapshot when this message began; none when there is none yet.
+    /// Returns the step's snapshot as it was when this message started, or `None` if there is no snapshot yet.
     ///
     /// # Errors
-    /// When it does not fit `S`.
+    /// Returns an error if the snapshot does not deserialize to `S`.
     pub fn stored_snapshot<S: DeserializeOwned>(&self) -> anyhow::Result<Option<S>> {
         match &self.snapshot {
             Value::Null => Ok(None),
             Value::Object(members) if members.is_empty() => Ok(None),
             snapshot => read_value(snapshot)
                 .context(
-                    "the step's snapshot is not what this function keeps; reset it on the platform",
+                    "the step's snapshot does not match this function; reset it on the platform",
                 )
                 .map(Some),
         }
     }
 
-    /// The flow's variables.
+    /// Returns the flow's variables.
     pub fn variables(&self) -> &Map<String, Value> {
         &self.variables
     }
 
-    /// Sends requests to the API that the step's OAuth2 credential is for. Tokens are attached, refreshed and saved.
+    /// Returns a client for the API that the step's OAuth2 credential belongs to. It attaches, refreshes and saves tokens.
     pub fn oauth(&self) -> &AuthorizedClient {
         &self.oauth
     }
 
-    /// An HTTP client with time limits and kept-alive connections, shared by the whole process.
+    /// Returns the process's shared HTTP client, with timeouts and kept-alive connections.
     pub fn http(&self) -> &reqwest::Client {
         &self.clients.http
     }
 
-    /// The platform's REST API.
+    /// Returns a client for the platform's REST API.
     ///
     /// # Errors
-    /// When it is not configured.
+    /// Returns an error if the API is not configured.
     pub fn platform(&self) -> anyhow::Result<&Platform> {
         self.clients.platform()
     }
 
-    /// Uploads and downloads attachments through object storage.
+    /// Returns the object storage, for attachments.
     ///
     /// # Errors
-    /// When it is not configured.
+    /// Returns an error if object storage is not configured.
     pub fn attachments(&self) -> anyhow::Result<&ObjectStorage> {
         self.clients.attachments()
     }
@@ -338,7 +156,7 @@ impl<C, O: ?Sized> Deref for Context<C, O> {
     }
 }
 
-/// Saves credentials outside of a message: what a [`ServiceContext`] does with `update_keys`.
+/// Saves keys outside of a message, for [`ServiceContext::update_keys`].
 pub(crate) trait KeySaver: Send + Sync + 'static {
     fn update_keys(
         self: Arc<Self>,
@@ -346,7 +164,7 @@ pub(crate) trait KeySaver: Send + Sync + 'static {
     ) -> BoxFuture<'static, anyhow::Result<()>>;
 }
 
-/// What the engine gives to hooks and one-time calls, before it is typed.
+/// What a [`ServiceContext`] is made from, before it is typed.
 #[derive(Clone)]
 pub(crate) struct ServiceContextParts {
     pub(crate) function: String,
@@ -357,77 +175,78 @@ pub(crate) struct ServiceContextParts {
     pub(crate) keys: Arc<dyn KeySaver>,
 }
 
-/// What hooks, select models, dynamic metadata and verifyCredentials may touch: there is no message, so nothing but
-/// credentials can be emitted.
+/// What hooks, select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can
+/// save credentials but emit nothing else.
 pub struct ServiceContext<C = Value> {
     /// The step's fields and credentials.
     pub config: C,
-    run: ServiceContextParts,
+    parts: ServiceContextParts,
 }
 
 impl<C> std::fmt::Debug for ServiceContext<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ServiceContext({:?})", self.run.function)
+        write!(f, "ServiceContext({:?})", self.parts.function)
     }
 }
 
 impl<C: DeserializeOwned> ServiceContext<C> {
-    pub(crate) fn typed(run: ServiceContextParts) -> anyhow::Result<Self> {
+    pub(crate) fn typed(parts: ServiceContextParts) -> anyhow::Result<Self> {
         Ok(Self {
-            config: typed_config(&run.config)?,
-            run,
+            config: typed_config(&parts.config)?,
+            parts,
         })
     }
 }
 
 impl<C> ServiceContext<C> {
-    /// The trigger or action this is asked for; empty when verifying credentials.
+    /// Returns the name of the trigger or action that this call is for. Empty for `verifyCredentials`.
     pub fn function(&self) -> &str {
-        &self.run.function
+        &self.parts.function
     }
 
-    /// The flow's variables; empty outside of a flow.
+    /// Returns the flow's variables. Empty outside of a flow.
     pub fn variables(&self) -> &Map<String, Value> {
-        &self.run.variables
+        &self.parts.variables
     }
 
-    /// Sends requests to the API that the OAuth2 credential is for, as in a step: tokens that are refreshed here are
-    /// saved before the call's result is posted.
+    /// Returns a client for the API that the OAuth2 credential belongs to, as in a step. Tokens that it refreshes are
+    /// saved before the result of the call is posted.
     pub fn oauth(&self) -> &AuthorizedClient {
-        &self.run.oauth
+        &self.parts.oauth
     }
 
-    /// An HTTP client with time limits and kept-alive connections.
+    /// Returns an HTTP client with timeouts and kept-alive connections.
     pub fn http(&self) -> &reqwest::Client {
-        &self.run.clients.http
+        &self.parts.clients.http
     }
 
-    /// The platform's REST API.
+    /// Returns a client for the platform's REST API.
     ///
     /// # Errors
-    /// When it is not configured.
+    /// Returns an error if the API is not configured.
     pub fn platform(&self) -> anyhow::Result<&Platform> {
-        self.run.clients.platform()
+        self.parts.clients.platform()
     }
 
-    /// Where requests from outside reach the flow as messages of its first step: what a startup hook subscribes with.
+    /// Returns the flow's webhook address: requests to it become messages of the first step. A startup hook passes it
+    /// to the API that it subscribes to.
     ///
     /// # Errors
-    /// When the platform has not set it, as outside of a flow.
+    /// Returns an error if the platform has not set it, as outside of a flow.
     pub fn webhook_uri(&self) -> anyhow::Result<&str> {
-        let uri = self.run.clients.webhook_uri.as_deref();
-        uri.context("the flow has no address for requests from outside: ELASTICIO_FLOW_WEBHOOK_URI is not set")
+        let uri = self.parts.clients.webhook_uri.as_deref();
+        uri.context("the flow has no webhook address: ELASTICIO_FLOW_WEBHOOK_URI is not set")
     }
 
-    /// Saves new credentials with the account; resolves when the platform has taken them.
+    /// Saves new credentials in the account. Resolves when the platform has them.
     ///
     /// # Errors
-    /// When it refuses them, or the configuration names no account.
+    /// Returns an error if the platform refuses them, or if the configuration names no account.
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
-        self.run
+        self.parts
             .keys
             .clone()
-            .update_keys(object_of(keys, "updateKeys")?)
+            .update_keys(to_json_object(keys, "updateKeys")?)
             .await
     }
 }
@@ -435,26 +254,26 @@ impl<C> ServiceContext<C> {
 fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
     read_value(config).map_err(|error| {
         let (path, what) = (error.path().to_string(), error.into_inner().to_string());
-        // A dot is the configuration itself.
+        // serde_path_to_error writes a dot for the value itself.
         let place = if path == "." {
             String::new()
         } else {
             format!("{path}: ")
         };
         anyhow::anyhow!(
-            "the step's configuration is not what this function takes: {place}{}",
+            "the step's configuration does not match this function: {place}{}",
             without_values(&what)
         )
     })
 }
 
-/// What serde says of a value, without the value: it may be a password.
+/// Cuts the value out of serde's error text: it may be a password.
 fn without_values(text: &str) -> &str {
     let expected = text.rfind(", expected ").map(|at| &text[at + 2..]);
     let named = ["missing field `", "duplicate field `"]
         .iter()
         .any(|start| text.starts_with(start));
-    expected.unwrap_or(if named { text } else { "it does not fit" })
+    expected.unwrap_or(if named { text } else { "it does not match" })
 }
 
 #[cfg(test)]

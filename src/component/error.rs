@@ -1,9 +1,9 @@
-//! How a failure steers the runtime.
+//! How a module's error decides what becomes of its message.
 
 use crate::oauth2;
 use std::fmt;
 
-/// Turns a failure into a rebound: the message comes again later. Found anywhere in an error's chain.
+/// Turns an error into a rebound: the message is delivered again later. It counts anywhere in an error's chain.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -16,7 +16,7 @@ use std::fmt;
 pub struct Rebound(String);
 
 impl Rebound {
-    /// A rebound for this reason; the platform shows it to the user.
+    /// Creates a rebound with a reason, which the platform shows to the user.
     pub fn because(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
@@ -30,20 +30,20 @@ impl fmt::Display for Rebound {
 
 impl std::error::Error for Rebound {}
 
-/// Makes rebounds of errors that will pass.
+/// Turns transient errors into rebounds.
 pub trait ReboundExt<T> {
-    /// Rebound instead of failing when `passes` says so of the error.
+    /// Marks the error as a [`Rebound`] if `is_transient` returns true for it.
     ///
     /// # Errors
-    /// The error itself, marked as a rebound or not.
-    fn rebound_if(self, passes: impl FnOnce(&anyhow::Error) -> bool) -> anyhow::Result<T>;
+    /// Returns the error itself, marked or not.
+    fn rebound_if(self, is_transient: impl FnOnce(&anyhow::Error) -> bool) -> anyhow::Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> ReboundExt<T> for Result<T, E> {
-    fn rebound_if(self, passes: impl FnOnce(&anyhow::Error) -> bool) -> anyhow::Result<T> {
+    fn rebound_if(self, is_transient: impl FnOnce(&anyhow::Error) -> bool) -> anyhow::Result<T> {
         self.map_err(|error| {
             let error = error.into();
-            if passes(&error) {
+            if is_transient(&error) {
                 let reason = format!("{error:#}");
                 error.context(Rebound(reason))
             } else {
@@ -53,7 +53,7 @@ impl<T, E: Into<anyhow::Error>> ReboundExt<T> for Result<T, E> {
     }
 }
 
-/// Marks an error that the user has been told of already: it went out as an error event where it happened.
+/// An error that the user knows of already: an error event was published where it happened.
 #[derive(Debug)]
 pub(crate) struct AlreadyReported(pub(crate) String);
 
@@ -65,13 +65,13 @@ impl fmt::Display for AlreadyReported {
 
 impl std::error::Error for AlreadyReported {}
 
-/// What a module's result asks for. The only place that decides.
+/// What a module's result asks for. Nothing else decides that.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ModuleOutcome {
     Done,
     Rebound(String),
     Failed,
-    /// Failed, and reported already.
+    /// The module failed after an error that was reported where it happened.
     AlreadyReported,
 }
 
@@ -80,28 +80,22 @@ impl From<&anyhow::Result<()>> for ModuleOutcome {
         let Err(error) = result else {
             return Self::Done;
         };
-        if error.is::<AlreadyReported>()
-            || error
-                .chain()
-                .find_map(|cause| cause.downcast_ref::<AlreadyReported>())
-                .is_some()
-        {
+        if find::<AlreadyReported>(error).is_some() {
             return Self::AlreadyReported;
         }
-        let rebound = error.downcast_ref::<Rebound>();
-        if let Some(Rebound(reason)) = rebound.or_else(|| {
-            error
-                .chain()
-                .find_map(|cause| cause.downcast_ref::<Rebound>())
-        }) {
+        if let Some(Rebound(reason)) = find(error) {
             return Self::Rebound(reason.clone());
         }
-        match error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<oauth2::Error>())
-        {
+        match find::<oauth2::Error>(error) {
             Some(cause) if cause.is_transient() => Self::Rebound(format!("{error:#}")),
             _ => Self::Failed,
         }
     }
+}
+
+/// Finds a marker in an error: as a context that was added to it, or as one of its causes.
+fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error
+        .downcast_ref()
+        .or_else(|| error.chain().find_map(|cause| cause.downcast_ref()))
 }

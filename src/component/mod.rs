@@ -1,9 +1,10 @@
 //! What component authors write against: a [`Component`], its modules, and what a module receives and emits.
 //!
-//! Everything here is the same in a container and in a test. It knows no broker and no engine: both reach a module
-//! through the traits [`context::EventSink`] and [`module::Module`].
+//! Everything here is the same in a container and in a test. It knows no engine, and of the broker only the confirm of a publish. The engine reaches a module
+//! through the traits [`emitter::EventSink`] and [`module::Module`].
 
 pub(crate) mod context;
+pub(crate) mod emitter;
 pub(crate) mod error;
 pub mod fields;
 pub mod http;

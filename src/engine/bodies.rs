@@ -1,10 +1,11 @@
-//! Lightweight messages: large bodies kept in object storage, with only their id in the message (wire-contract: Passthrough and lightweight messages).
+//! Lightweight messages: large bodies are in object storage, and the message has only their ids
+//! (wire-contract: Passthrough and lightweight messages).
 
 use super::decode::{headers_of, object_id};
 use crate::{
     clients::{
         http::SizeLimit,
-        object_storage::{NOT_CONFIGURED, ObjectStorage, body},
+        object_storage::{NOT_CONFIGURED, ObjectStorage, fetch_body},
     },
     protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
 };
@@ -12,36 +13,36 @@ use anyhow::Context as _;
 use futures_util::{StreamExt, future::try_join_all, stream};
 use serde_json::{Map, Value};
 
-/// How many bodies are fetched at once for one event.
-const AT_ONCE: usize = 4;
-/// How much longer a body is when it is encrypted, at most.
+/// How many bodies are downloaded at once for one event.
+const CONCURRENT_DOWNLOADS: usize = 4;
+/// How many bytes encryption adds at most.
 const CIPHER_BLOCK: usize = 16;
 const OUTGOING_LIMIT: &str = "ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT";
 
 /// A message's passthrough: what earlier steps emitted, by step.
 type Entries = Vec<(String, Object)>;
 
-/// Where bodies are kept, if anywhere.
-pub(super) struct Bodies(pub(super) Option<ObjectStorage>);
+/// Where bodies are stored, if it is configured.
+pub(super) struct BodyStorage(pub(super) Option<ObjectStorage>);
 
-impl Bodies {
-    /// Fetches the body of an incoming message. Its id goes: what stands in the message now is the body, and an echo must
-    /// not bring an old one back. Bodies of the passthrough stay where they are until somebody wants them.
-    pub(super) async fn resolve(&self, message: &mut Object) -> anyhow::Result<()> {
+impl BodyStorage {
+    /// Downloads the body of an incoming message, and removes its id: a module that emits the headers again must not bring
+    /// an old body back. Bodies of the passthrough are not downloaded here.
+    pub(super) async fn fetch_body(&self, message: &mut Object) -> anyhow::Result<()> {
         let mut headers = headers_of(message);
         let Some(id) = object_id(&headers) else {
             return Ok(());
         };
-        let body = body(self.0.as_ref(), id, None).await?;
+        let body = fetch_body(self.0.as_ref(), id, None).await?;
         message.set("body", body);
         headers.remove(OBJECT_ID_HEADER);
         message.set("headers", Json::of(&headers)?);
         Ok(())
     }
 
-    /// Uploads the bodies of an outgoing message when together they are larger than `threshold` bytes. Passthrough
-    /// bodies that are kept already keep their ids. True when they were uploaded.
-    pub(super) async fn externalize(
+    /// Uploads the bodies of an outgoing message if together they are larger than `threshold` bytes. Passthrough bodies
+    /// that are stored already keep their ids. Returns true if bodies were uploaded.
+    pub(super) async fn upload_bodies(
         &self,
         message: &mut Object,
         passthrough: &mut Object,
@@ -69,18 +70,17 @@ impl Bodies {
             }
         }));
         tokio::try_join!(main, others).map_err(|cause| {
-            tracing::error!("Object storage did not take a message body: {cause:#}");
+            tracing::error!("A message body could not be uploaded to object storage: {cause:#}");
             anyhow::anyhow!("Lightweight message/passthrough body upload error")
         })?;
         *passthrough = object_from(&entries);
         Ok(true)
     }
 
-    /// Makes a passthrough whole again: bodies that are only ids are fetched, and ids of bodies that are there go. True
-    /// when there were any.
+    /// Downloads the bodies of a passthrough that are only ids, and removes all ids. Returns true if there were any.
     ///
-    /// What goes out has at most `limit` bytes, so no more than that is fetched.
-    pub(super) async fn internalize(
+    /// An event has at most `limit` bytes, so no more than that is downloaded.
+    pub(super) async fn inline_bodies(
         &self,
         passthrough: &mut Object,
         limit: usize,
@@ -112,22 +112,24 @@ impl Bodies {
         };
         let mut bodies = stream::iter(wanted)
             .map(|(index, id)| async move {
-                anyhow::Ok((index, body(self.0.as_ref(), &id, Some(room)).await?))
+                anyhow::Ok((index, fetch_body(self.0.as_ref(), &id, Some(room)).await?))
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENT_DOWNLOADS);
         while let Some((index, body)) = bodies.next().await.transpose()? {
             size += body.as_bytes().len();
-            fits(size, limit)?;
+            check_size(size, limit)?;
             entries[index].1.set("body", body);
         }
         drop(bodies);
-        entries.iter_mut().for_each(|(_, entry)| forget_id(entry));
+        entries
+            .iter_mut()
+            .for_each(|(_, entry)| remove_object_id(entry));
         *passthrough = object_from(&entries);
         Ok(true)
     }
 
-    /// The same for a passthrough that the module hands on itself.
-    pub(super) async fn internalize_own(
+    /// The same for a passthrough that the module itself has put into the message.
+    pub(super) async fn inline_own_passthrough(
         &self,
         message: &mut Object,
         limit: usize,
@@ -135,7 +137,7 @@ impl Bodies {
         let Some(mut passthrough) = passthrough_of(message) else {
             return Ok(());
         };
-        if self.internalize(&mut passthrough, limit).await? {
+        if self.inline_bodies(&mut passthrough, limit).await? {
             message.set("passthrough", passthrough.to_json());
         }
         Ok(())
@@ -147,7 +149,7 @@ impl Bodies {
             .cloned()
             .unwrap_or_else(|| Json::from(&Value::Null));
         if body.is_empty() && object_id(&headers_of(object)).is_some() {
-            return Ok(()); // A reference that was not resolved: its body is stored already.
+            return Ok(()); // A reference whose body is stored already.
         }
         let id = self.storage()?.put(&body).await?;
         let mut headers = headers_of(object);
@@ -162,8 +164,8 @@ impl Bodies {
     }
 }
 
-/// What goes out is at most this large.
-pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
+/// Returns an error if an event is larger than the limit.
+pub(super) fn check_size(size: usize, limit: usize) -> anyhow::Result<()> {
     anyhow::ensure!(
         size <= limit,
         "Outgoing message size {size} exceeds limit of {limit}."
@@ -171,17 +173,21 @@ pub(super) fn fits(size: usize, limit: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same for a message that is not put together yet: one that is far too large shall not take its size once more.
-pub(super) fn fits_whole(message: &Object, encoding: Encoding, limit: usize) -> anyhow::Result<()> {
+/// The same before the message is serialized, so that one that is far too large is not copied.
+pub(super) fn check_size_before_encoding(
+    message: &Object,
+    encoding: Encoding,
+    limit: usize,
+) -> anyhow::Result<()> {
     let least: usize = message.iter().map(|(_, json)| json.as_bytes().len()).sum();
     if least > limit {
-        fits(encoding.encrypted_len(message.text_len()), limit)
+        check_size(encoding.encrypted_len(message.text_len()), limit)
     } else {
         Ok(())
     }
 }
 
-/// What a message says of earlier steps.
+/// Returns a message's passthrough: what earlier steps emitted.
 pub(super) fn passthrough_of(message: &Object) -> Option<Object> {
     message
         .get("passthrough")
@@ -202,7 +208,7 @@ fn object_from(entries: &Entries) -> Object {
     object
 }
 
-fn forget_id(entry: &mut Object) {
+fn remove_object_id(entry: &mut Object) {
     let mut headers: Map<String, Value> = headers_of(entry);
     if headers.remove(OBJECT_ID_HEADER).is_some()
         && let Ok(headers) = Json::of(&headers)

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-/// Decrypts a message. Its `headers` are an object afterwards, with the transport's `reply_to` among them; what it holds
-/// besides stays the text that came in.
+/// Decrypts a message. Its `headers` become an object that contains the transport's `reply_to`; all other members stay
+/// the text that came in.
 pub(super) fn message(
     cipher: &Cipher,
     incoming: &IncomingHeaders,
@@ -30,8 +30,8 @@ pub(super) fn message(
     Ok(message)
 }
 
-/// Reads an error event as the input of an error handler step (wire-contract: Error events as input): `error` and `errorInput` are
-/// decrypted, other members stay, and the transport's headers become the message's.
+/// Reads an error event as the input of an error handler step (wire-contract: Error events as input). `error` and
+/// `errorInput` are decrypted, other members stay, and the transport's headers become the message's.
 pub(super) fn error_event(
     cipher: &Cipher,
     headers: &Headers,
@@ -42,14 +42,14 @@ pub(super) fn error_event(
         let Some(sealed) = event.get(name).filter(|json| !json.is_empty()) else {
             continue;
         };
-        // Without serde's own words: they repeat the value.
+        // Serde's own error text would contain the value.
         let Ok(sealed) = sealed.parse::<String>() else {
-            anyhow::bail!("`{name}` of the incoming error event is no text")
+            anyhow::bail!("`{name}` of the incoming error event is not a text")
         };
         let plain = cipher
             .decrypt(sealed.as_bytes(), Encoding::Base64)
             .with_context(|| format!("`{name}` of the incoming error event"))?;
-        let plain = Json::checked(plain.into())
+        let plain = Json::from_text(plain.into())
             .with_context(|| format!("`{name}` of the incoming error event"))?;
         event.set(name, plain);
     }
@@ -59,7 +59,7 @@ pub(super) fn error_event(
     Ok(message)
 }
 
-/// A message's own headers; whatever is no object counts as none.
+/// Returns a message's own headers. Headers that are not an object count as none.
 pub(super) fn headers_of(message: &Object) -> Map<String, Value> {
     message
         .get("headers")
@@ -67,7 +67,7 @@ pub(super) fn headers_of(message: &Object) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-/// The id of a body that is kept in object storage.
+/// Returns the id of a body in object storage.
 pub(super) fn object_id(headers: &Map<String, Value>) -> Option<&str> {
     headers
         .get(OBJECT_ID_HEADER)
@@ -75,7 +75,7 @@ pub(super) fn object_id(headers: &Map<String, Value>) -> Option<&str> {
         .filter(|id| !id.is_empty())
 }
 
-/// Takes the module's own routing key out of a message's headers, whatever its letter case.
+/// Removes the module's own routing key from a message's headers and returns it. Its name is not case-sensitive.
 pub(super) fn take_routing_key(headers: &mut Map<String, Value>) -> Option<String> {
     let names: Vec<_> = headers
         .keys()
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_are_no_object_count_as_none() {
+    fn headers_that_are_not_an_object_count_as_none() {
         for headers in ["[1]", "null", "7", r#""x""#] {
             let message = decoded(&format!(r#"{{"headers":{headers}}}"#), Some("key"));
             assert_eq!(
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_input_in_an_error_event_is_read_as_any_message_is() {
+    fn the_input_in_an_error_event_is_read_like_a_message() {
         let deep = |levels: usize| {
             format!(
                 r#"{{"a":"\ud83d","b":{}{}}}"#,

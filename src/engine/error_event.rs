@@ -1,27 +1,25 @@
-//! Error events: what the platform hears of a message that has failed.
+//! Error events: what the user learns about a message that has failed.
 //!
-//! A message whose error event cannot go out is rejected, and then nobody would know why. So an event that the broker does
-//! not take is cut until it does, and one that no queue is bound for is written to the log.
+//! An error event that cannot be published would leave nobody knowing why the message was rejected. So an event that is
+//! too large for the broker is truncated until it fits, and one that no queue is bound for is logged.
 
-use super::{
-    emit::{Fate, Flight},
-    now_ms,
-};
+use super::{emit::InFlightMessage, now_ms};
 use crate::{
-    broker::transport::{Confirm, Publication, PublishError, PublishErrorKind, Route, Transport},
+    broker::transport::{
+        Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,
+        Transport,
+    },
     protocol::{Encoding, ErrorReport, Headers, error_body, truncated},
 };
-use std::sync::atomic::Ordering;
 
-/// Error events up to this size carry their input whatever the limit for data is: 16 MiB, which is what current brokers
-/// take.
-const LARGEST_ERROR: usize = 16 * 1024 * 1024;
-/// The longest text of a report that is cut.
-const CUT_TEXT: usize = 1024;
-/// The longest text that the log takes in place of an error event; longer ones find no room there.
-const LOGGED_TEXT: usize = 64 * 1024;
-/// The headers that an error event always has; the two ids are cut only where they alone are too long.
-const KEPT: [&str; 13] = [
+/// Error events up to this size contain the input whatever the limit for data is. Current brokers accept 16 MiB.
+const MAX_EVENT_WITH_INPUT: usize = 16 * 1024 * 1024;
+/// The length to which the texts of a report are truncated.
+const TRUNCATED_TEXT: usize = 1024;
+/// The longest text that is logged in place of an error event.
+const MAX_LOGGED_TEXT: usize = 64 * 1024;
+/// The headers that an error event always has. Its two ids are replaced or removed only if they alone are too long.
+const REQUIRED_HEADERS: [&str; 13] = [
     "execId",
     "taskId",
     "workspaceId",
@@ -37,19 +35,28 @@ const KEPT: [&str; 13] = [
     "end",
 ];
 
-/// What can be left out of an error event, in the order in which it goes.
+/// What an error event means for its message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorEventKind {
+    /// The message fails. Whoever waits for a reply is told as well.
+    MessageFailed,
+    /// The message continues.
+    Warning,
+}
+
+/// What can be left out of an error event, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum ErrorEventPart {
     Input,
     Texts,
     Meta,
-    /// The address for replies, the headers of `ADDITIONAL_VARS_FOR_HEADERS`, and whatever else is not [`KEPT`].
+    /// `reply_to`, the headers of `ADDITIONAL_VARS_FOR_HEADERS`, and whatever else is not [required](REQUIRED_HEADERS).
     Others,
     Thread,
     Parent,
 }
 
-impl Part {
+impl ErrorEventPart {
     const ALL: [Self; 6] = [
         Self::Input,
         Self::Texts,
@@ -70,150 +77,174 @@ impl Part {
         }
     }
 
-    /// Whether leaving it out can help.
-    fn helps(self, fault: PublishErrorKind) -> bool {
-        match fault {
+    /// Returns whether leaving this out can help against such an error.
+    fn can_reduce(self, kind: PublishErrorKind) -> bool {
+        match kind {
             PublishErrorKind::HeadersTooLarge => !matches!(self, Self::Input | Self::Texts),
-            // Only one that fills a frame alone is worth its loss.
+            // A parentMessageId matters here only if it fills a frame alone, and that is the other kind of error.
             PublishErrorKind::Rejected => self != Self::Parent,
             PublishErrorKind::Unbound | PublishErrorKind::Closed | PublishErrorKind::Other => false,
         }
     }
 }
 
-/// What is left out of an error event, and what still could be.
-struct Cuts {
-    made: Vec<Part>,
-    left: Vec<Part>,
+/// What is left out of an error event, and what still can be.
+struct Truncation {
+    removed: Vec<ErrorEventPart>,
+    remaining: Vec<ErrorEventPart>,
 }
 
-impl Cuts {
-    /// Nothing is left out so far. Parts that the event does not have cannot be cut.
+impl Truncation {
+    /// Leaves nothing out yet. Parts that the event does not have cannot be left out.
     fn none(report: &ErrorReport, headers: &Headers, meta: &Headers) -> Self {
-        let is_there = |part: &Part| match part {
-            Part::Input | Part::Thread => true,
-            Part::Texts => [&report.name, &report.message, &report.stack]
+        let is_there = |part: &ErrorEventPart| match part {
+            ErrorEventPart::Input | ErrorEventPart::Thread => true,
+            ErrorEventPart::Texts => [&report.name, &report.message, &report.stack]
                 .iter()
-                .any(|text| text.len() > CUT_TEXT),
-            Part::Meta => !meta.is_empty(),
-            Part::Others => headers
+                .any(|text| text.len() > TRUNCATED_TEXT),
+            ErrorEventPart::Meta => !meta.is_empty(),
+            ErrorEventPart::Others => headers
                 .keys()
-                .any(|name| !KEPT.contains(&name.as_str()) && !meta.contains_key(name)),
-            Part::Parent => headers.contains_key("parentMessageId"),
+                .any(|name| !is_required(name) && !meta.contains_key(name)),
+            ErrorEventPart::Parent => headers.contains_key("parentMessageId"),
         };
         Self {
-            made: Vec::new(),
-            left: Part::ALL.into_iter().filter(is_there).collect(),
+            removed: Vec::new(),
+            remaining: ErrorEventPart::ALL.into_iter().filter(is_there).collect(),
         }
     }
 
-    /// Leaves out the next part that can help; false when there is none.
-    fn cut(&mut self, fault: PublishErrorKind) -> bool {
-        let next = self.left.iter().position(|part| part.helps(fault));
+    /// Leaves out the next part that can help. Returns false if there is none.
+    fn truncate_next(&mut self, kind: PublishErrorKind) -> bool {
+        let next = self.remaining.iter().position(|part| part.can_reduce(kind));
         if let Some(next) = next {
-            self.made.push(self.left.remove(next));
+            self.removed.push(self.remaining.remove(next));
         }
         next.is_some()
     }
 
-    fn are(&self, part: Part) -> bool {
-        self.made.contains(&part)
+    fn contains(&self, part: ErrorEventPart) -> bool {
+        self.removed.contains(&part)
     }
 
-    /// The report without what is cut, which it names.
+    /// Returns the report with truncated texts, and with a list of what the event lacks.
     fn report(&self, report: &ErrorReport) -> ErrorReport {
         let mut report = report.clone();
-        if self.are(Part::Texts) {
+        if self.contains(ErrorEventPart::Texts) {
             for text in [&mut report.name, &mut report.message, &mut report.stack] {
-                *text = truncated(text, CUT_TEXT).into_owned();
+                *text = truncated(text, TRUNCATED_TEXT).into_owned();
             }
         }
-        if !self.made.is_empty() {
+        if !self.removed.is_empty() {
             let names = self
-                .made
+                .removed
                 .iter()
                 .map(|part| part.name())
                 .collect::<Vec<_>>()
                 .join(", ");
             report.message.push_str(&format!(
-                " (too large for the broker, so this event lacks: {names})"
+                " (shortened because it was too large for the broker; left out: {names})"
             ));
         }
         report
     }
 }
 
-impl<T: Transport> Flight<T> {
-    /// Publishes an error event, and its copy to who waits for an answer; the message will be rejected.
+impl<T: Transport> InFlightMessage<T> {
+    /// Publishes an error event, and a copy as the reply. The message will be rejected.
     pub(super) async fn report(&self, report: &ErrorReport) -> anyhow::Result<()> {
-        self.failed.store(true, Ordering::SeqCst);
-        self.engine.throttles.error.turn().await;
-        self.report_unthrottled(report).await
+        self.mark_failed();
+        self.engine.rate_limiters.error.acquire().await;
+        self.report_without_rate_limit(report).await
     }
 
-    /// The same without waiting for a turn: for errors of the runtime's own.
-    pub(super) async fn report_unthrottled(&self, report: &ErrorReport) -> anyhow::Result<()> {
-        self.failed.store(true, Ordering::SeqCst);
-        let mut headers = self.headers();
+    /// The same without the rate limit, for errors of the runtime itself.
+    pub(super) async fn report_without_rate_limit(
+        &self,
+        report: &ErrorReport,
+    ) -> anyhow::Result<()> {
+        self.mark_failed();
+        let mut headers = self.new_headers();
         headers.insert("end".into(), now_ms().into());
-        self.publish_error(report, headers, Fate::Fails).await
+        self.publish_error(report, headers, ErrorEventKind::MessageFailed)
+            .await
     }
 
-    pub(super) async fn publish_error(
+    /// The platform expects an error event without `end` here, and the message is still acknowledged
+    /// (wire-contract: Rebounds).
+    pub(super) async fn report_rebound_limit(
+        &self,
+        limit: &ReboundLimitExceeded,
+    ) -> anyhow::Result<()> {
+        let report = ErrorReport::new(limit.to_string());
+        let headers = self.new_headers();
+        self.publish_error(&report, headers, ErrorEventKind::MessageFailed)
+            .await
+    }
+
+    /// Publishes an error event without `end`, as the message continues and has a reply of its own. An event that cannot
+    /// be published has been logged.
+    pub(super) async fn report_warning(&self, report: &ErrorReport) {
+        let headers = self.new_headers();
+        let _ = self
+            .publish_error(report, headers, ErrorEventKind::Warning)
+            .await;
+    }
+
+    async fn publish_error(
         &self,
         report: &ErrorReport,
         headers: Headers,
-        fate: Fate,
+        kind: ErrorEventKind,
     ) -> anyhow::Result<()> {
         self.engine.metrics.errors.add(1);
-        let copy = self.copy(report, &headers, fate);
-        let (event, ()) = tokio::join!(self.publish_cut(report, &headers), async {
-            if let Some(copy) = copy
-                && let Err(error) = copy.await
-            {
-                tracing::warn!(%error, "Nobody could be told of the error under its reply_to");
-            }
-        });
+        let reply = self.publish_reply_copy(report, &headers, kind);
+        let (event, ()) = tokio::join!(
+            self.publish_truncating(report, &headers),
+            wait_for_reply(reply)
+        );
         if let Err(error) = &event {
-            if fate == Fate::Fails {
-                // Of a failure that nobody could be told of, the message at least is not acknowledged.
-                self.failed.store(true, Ordering::SeqCst);
+            if kind == ErrorEventKind::MessageFailed {
+                // Nobody was told of the failure, so at least the message must not be acknowledged.
+                self.mark_failed();
             }
             if error.kind == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {
                 tracing::info!(
-                    "An error event was not published before the stop; its message comes again"
+                    "An error event was not published before the stop; its message will be redelivered"
                 );
             } else {
-                log_instead(report, error, fate)
+                log_unpublished(report, error, kind);
             }
         }
         event.map_err(Into::into)
     }
 
-    /// The error for who waits under the message's `reply_to`.
-    fn copy(&self, report: &ErrorReport, headers: &Headers, fate: Fate) -> Option<Confirm> {
-        let replies = fate == Fate::Fails && self.engine.settings.error_replies;
+    /// Publishes a copy of the error under the message's `reply_to`, if somebody waits there.
+    fn publish_reply_copy(
+        &self,
+        report: &ErrorReport,
+        headers: &Headers,
+        kind: ErrorEventKind,
+    ) -> Option<Confirm> {
+        let replies = kind == ErrorEventKind::MessageFailed && self.engine.settings.error_replies;
         let key = self.incoming.reply_to.clone().filter(|_| replies)?;
         let mut headers = headers.clone();
         headers.insert("x-eio-error-response".into(), true.into());
-        let body = report.encrypt(&self.engine.cipher).into();
-        Some(self.engine.transport.publish(Publication {
-            route: Route::Reply(key),
-            headers,
-            body,
-        }))
+        let body = report.encrypt(&self.engine.cipher);
+        Some(self.publish(Route::Reply(key), headers, body))
     }
 
-    /// Publishes an error event, with less and less of it until the broker takes it.
-    async fn publish_cut(
+    /// Publishes an error event, leaving out more and more of it until the broker takes it.
+    async fn publish_truncating(
         &self,
         report: &ErrorReport,
         headers: &Headers,
     ) -> Result<(), PublishError> {
-        let mut cuts = Cuts::none(report, headers, &self.incoming.meta);
+        let mut truncation = Truncation::none(report, headers, &self.incoming.meta);
         let input = self.incoming_encoding().text_len(self.body.len());
-        if input > self.engine.settings.outgoing_size_limit.max(LARGEST_ERROR)
-            && cuts.cut(PublishErrorKind::Rejected)
+        let limit = self.engine.settings.outgoing_size_limit;
+        if input > limit.max(MAX_EVENT_WITH_INPUT)
+            && truncation.truncate_next(PublishErrorKind::Rejected)
         {
             tracing::warn!(
                 size = input,
@@ -221,61 +252,69 @@ impl<T: Transport> Flight<T> {
             );
         }
         loop {
-            let body = self.error_body(&cuts.report(report), cuts.are(Part::Input));
-            let headers = self.cut_headers(headers, &cuts);
             let publication = Publication {
                 route: Route::Error,
-                headers,
-                body: body.into(),
+                headers: self.truncated_headers(headers, &truncation),
+                body: self.error_body(report, &truncation).into(),
             };
             match self.engine.transport.publish(publication).await {
-                Err(error) if cuts.cut(error.kind) => {
-                    tracing::warn!(%error, "An error event is too large for the broker; a smaller one is sent");
+                Err(error) if truncation.truncate_next(error.kind) => {
+                    tracing::warn!(%error, "An error event is too large for the broker; a smaller one is published");
                 }
                 result => return result,
             }
         }
     }
 
-    fn error_body(&self, report: &ErrorReport, without_input: bool) -> Vec<u8> {
-        let input = (!without_input).then_some((&*self.body, self.incoming_encoding()));
-        error_body(&report.encrypt(&self.engine.cipher), input)
+    fn error_body(&self, report: &ErrorReport, truncation: &Truncation) -> Vec<u8> {
+        let report = truncation.report(report).encrypt(&self.engine.cipher);
+        let has_input = !truncation.contains(ErrorEventPart::Input);
+        let input = has_input.then_some((&*self.body, self.incoming_encoding()));
+        error_body(&report, input)
     }
 
     fn incoming_encoding(&self) -> Encoding {
         Encoding::of(self.incoming.protocol_version)
     }
 
-    fn cut_headers(&self, headers: &Headers, cuts: &Cuts) -> Headers {
+    fn truncated_headers(&self, headers: &Headers, truncation: &Truncation) -> Headers {
+        let meta = &self.incoming.meta;
         let mut headers = headers.clone();
-        if cuts.are(Part::Meta) {
-            self.incoming
-                .meta
-                .keys()
-                .for_each(|name| drop(headers.remove(name)));
+        if truncation.contains(ErrorEventPart::Meta) {
+            headers.retain(|name, _| !meta.contains_key(name));
         }
-        if cuts.are(Part::Others) {
-            headers.retain(|name, _| {
-                KEPT.contains(&name.as_str()) || self.incoming.meta.contains_key(name)
-            });
+        if truncation.contains(ErrorEventPart::Others) {
+            headers.retain(|name, _| is_required(name) || meta.contains_key(name));
         }
-        if cuts.are(Part::Thread) {
+        if truncation.contains(ErrorEventPart::Thread) {
             headers.insert("threadId".into(), uuid::Uuid::new_v4().to_string().into());
         }
-        if cuts.are(Part::Parent) {
+        if truncation.contains(ErrorEventPart::Parent) {
             headers.remove("parentMessageId");
         }
         headers
     }
 }
 
-/// The error in full, since it is told nowhere else.
-fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
+async fn wait_for_reply(reply: Option<Confirm>) {
+    if let Some(confirm) = reply
+        && let Err(error) = confirm.await
+    {
+        tracing::warn!(%error, "The error could not be published under reply_to");
+    }
+}
+
+fn is_required(header: &str) -> bool {
+    REQUIRED_HEADERS.contains(&header)
+}
+
+/// Logs the whole error, because the user is told nowhere else.
+fn log_unpublished(report: &ErrorReport, error: &PublishError, kind: ErrorEventKind) {
     let [name, message, stack] =
-        [&report.name, &report.message, &report.stack].map(|text| truncated(text, LOGGED_TEXT));
-    let end = match fate {
-        Fate::Fails => "its message is rejected",
-        Fate::GoesOn => "its message goes on",
+        [&report.name, &report.message, &report.stack].map(|text| truncated(text, MAX_LOGGED_TEXT));
+    let consequence = match kind {
+        ErrorEventKind::MessageFailed => "its message is rejected",
+        ErrorEventKind::Warning => "its message continues",
     };
     tracing::error!(
         fatal = true,
@@ -283,6 +322,6 @@ fn log_instead(report: &ErrorReport, error: &PublishError, fate: Fate) {
         reported_name = &*name,
         reported_message = &*message,
         reported_stack = &*stack,
-        "An error event could not be published, so the error stands here; {end}"
+        "An error event could not be published, so the error is logged here; {consequence}"
     );
 }

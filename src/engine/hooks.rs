@@ -13,10 +13,10 @@ use std::{any::Any, panic::AssertUnwindSafe};
 /// Runs the startup hook and stores what it returns; an empty result is stored as `{}`.
 pub(super) async fn startup(
     module: &dyn Module,
-    run: ServiceContextParts,
+    context: ServiceContextParts,
     platform: &Platform,
 ) -> anyhow::Result<()> {
-    let state = caught(async { module.startup(run).await })
+    let state = catch_panic(async { module.startup(context).await })
         .await
         .context("the startup hook failed")?;
     let state = if Json::from(&state).is_empty() {
@@ -30,17 +30,17 @@ pub(super) async fn startup(
         .context("storing what the startup hook returned")
 }
 
-/// Runs the shutdown hook with what the startup hook stored, and forgets that.
+/// Runs the shutdown hook with what the startup hook stored, and deletes that.
 pub(super) async fn shutdown(
     module: &dyn Module,
-    run: ServiceContextParts,
+    context: ServiceContextParts,
     platform: &Platform,
 ) -> anyhow::Result<()> {
     let state = platform
         .startup_data()
         .await
         .context("reading what the startup hook stored")?;
-    caught(async { module.shutdown(run, state).await })
+    catch_panic(async { module.shutdown(context, state).await })
         .await
         .context("the shutdown hook failed")?;
     platform
@@ -49,9 +49,11 @@ pub(super) async fn shutdown(
         .context("deleting what the startup hook stored")
 }
 
-/// Runs the module's code; a panic is an error like any other. The call itself may panic, before there is a future, so
-/// `work` has to make it.
-pub(super) async fn caught<R>(work: impl Future<Output = anyhow::Result<R>>) -> anyhow::Result<R> {
+/// Runs the module's code, and turns a panic into an error. `work` has to contain the call of the module: the call can
+/// panic before it returns a future.
+pub(super) async fn catch_panic<R>(
+    work: impl Future<Output = anyhow::Result<R>>,
+) -> anyhow::Result<R> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|panic| {
         Err(anyhow::anyhow!(

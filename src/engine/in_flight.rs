@@ -1,29 +1,32 @@
-//! Which deliveries are being worked on, and which were finished but may come again.
+//! Recognises redeliveries: of messages that are being processed, and of processed ones.
 //!
-//! When a channel dies, the broker delivers what was unsettled on it once more, marked as redelivered, on a later
-//! generation. But messages that are equal in everything are ordinary: ticks without an id, or what a step fans out under
-//! one id. So what is redelivered may be such a twin, which another consumer has had.
+//! When a channel is lost, the broker redelivers what was unsettled on it, on a later generation. But equal messages are
+//! ordinary: ticks without an id, or what a step fans out under one id. So a redelivery may be an equal message that
+//! another consumer has had before.
 //!
-//! The rule is: **a message is settled only by a work, and a work settles only one message.** Then no message goes
-//! without having been worked on, whichever of the equal ones a work began with.
+//! The rule: **a message is settled only after processing, and one processing settles only one message.** Then every
+//! message is processed, whichever of the equal ones a processing started with.
 //!
-//! - **A work whose verdict was not sent** still has its one message to settle. An equal redelivery takes its place, with
-//!   or without an id: the broker has the work's own message as well, delivers it again, and then it is taken for itself.
-//!   This holds while the work goes on, and when it is done but its channel was dead before the verdict.
-//! - **A work whose verdict was sent** has settled its message, unless the verdict was lost on the way; then the message
-//!   comes again. That cannot be told from a twin, so it is worked on, with one exception to the rule: a message with an id
-//!   of which no two were ever seen apart counts as finished, until the broker is known to have the verdict
-//!   ([`Generation::has`]). A broker that has been away may have forgotten what it had: then those that were known count as
-//!   in doubt again.
+//! - **If no verdict was sent**, the processing still has its one message to settle. An equal redelivery takes the place
+//!   of the lost delivery, with or without an id: the broker also has the original message, redelivers it, and then that
+//!   one is processed. This holds while the module runs, and also when it has finished but the channel was lost before
+//!   the verdict.
+//! - **If a verdict was sent**, the message is settled, unless the verdict was lost on the way; then the message is
+//!   redelivered. That looks the same as another equal message, so it is processed again. There is one exception: a
+//!   message with an id, of which no two were seen separately, gets the same verdict without processing until the broker
+//!   is known to have the verdict ([`Generation::has_received`]). A broker that was unavailable may have forgotten what
+//!   it had, so then earlier verdicts are unknown again.
 //!
-//! What is left of the danger is in that exception. A message is swallowed if a twin with its id, its headers and its body
-//! was settled here less than a question before the connection broke, or not long before the broker was away, and no two
-//! of them had come here before. Messages of this runtime have ids of their own.
+//! The exception leaves one risk. A message is settled without processing if another message with the same id, headers
+//! and body was settled here less than a round trip before the connection was lost, or shortly before the broker was
+//! unavailable, and no two of them had been seen before. Messages of this runtime have unique ids.
 
-mod memory;
+mod settled_history;
 
 use crate::broker::transport::{Delivery, Generation, SettleOutcome, Verdict};
-use memory::{Mark, Marks, Memory, Past, Remembered, UNSENT};
+use settled_history::{
+    Fingerprint, Fingerprinter, GenerationHistory, NOT_SENT, Remembered, SettledHistory,
+};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,180 +34,194 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long after a new generation's first delivery, or after the last repeat, those of before may still come again.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long redeliveries are expected after the first delivery of a generation, or after the last redelivery.
+const REDELIVERY_WINDOW: Duration = Duration::from_secs(300);
 
 /// What a delivery turns out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// To be worked on, and settled under this number.
+    /// It has to be processed, and settled under this number.
     New(u64),
-    /// Being worked on already: whoever does will settle this delivery instead of the lost one.
+    /// It is being processed already. That processing will settle this delivery instead of the lost one.
     Adopted,
-    /// Finished before: to be settled under this number, like this.
-    Finished(u64, Verdict),
+    /// It was processed before. It has to be settled under this number, with this verdict.
+    AlreadySettled(u64, Verdict),
 }
 
-/// A work whose verdict was not sent, and the delivery that it is to settle.
-struct Work<O> {
-    mark: Mark,
+/// A message that is not settled: no verdict was sent.
+struct TrackedMessage<H> {
+    fingerprint: Fingerprint,
     generation: Arc<Generation>,
-    stage: Stage<O>,
+    stage: Stage<H>,
 }
 
-enum Stage<O> {
-    /// Somebody is at it, and will settle this.
-    Held(Arc<O>),
-    /// It was done at that time, when there was nothing left to settle. The message has to come again.
-    Done(Verdict, Instant),
+enum Stage<H> {
+    /// It is being processed, and will be settled with this handle.
+    Processing(Arc<H>),
+    /// It was processed by then, but its channel was lost. The broker has to redeliver it.
+    AwaitingRedelivery(Verdict, Instant),
 }
 
-/// A work that settles its delivery.
-pub(crate) struct Settling<O> {
-    pub(crate) handle: Arc<O>,
+impl<H> Stage<H> {
+    fn is_expired(&self) -> bool {
+        match self {
+            Self::Processing(_) => false,
+            Self::AwaitingRedelivery(_, since) => since.elapsed() > REDELIVERY_WINDOW,
+        }
+    }
+}
+
+/// A message whose verdict is being sent.
+pub(crate) struct Settling<H> {
+    pub(crate) handle: Arc<H>,
     number: u64,
-    mark: Mark,
+    fingerprint: Fingerprint,
     generation: Arc<Generation>,
     verdict: Verdict,
 }
 
-pub(crate) struct InFlight<O> {
-    marks: Marks,
-    state: Mutex<State<O>>,
+pub(crate) struct InFlight<H> {
+    fingerprinter: Fingerprinter,
+    state: Mutex<State<H>>,
 }
 
-struct State<O> {
+struct State<H> {
     next: u64,
-    works: HashMap<u64, Work<O>>,
-    /// The same works by what they look like, and among equal ones those of the oldest generation first.
-    alike: BTreeSet<(Mark, u32, u64)>,
-    /// Works whose verdict is being sent. One that is not here any more has had its message come again meanwhile.
-    settling: HashMap<u64, (Mark, u32)>,
-    memory: Memory,
-    past: Past,
+    messages: HashMap<u64, TrackedMessage<H>>,
+    /// The same messages by fingerprint; equal ones with the oldest generation first.
+    by_fingerprint: BTreeSet<(Fingerprint, u32, u64)>,
+    /// Messages whose verdict is being sent. A redelivery that arrives before removes its message from here.
+    settling: HashMap<u64, (Fingerprint, u32)>,
+    history: SettledHistory,
+    generations: GenerationHistory,
 }
 
-impl<O> InFlight<O> {
+impl<H> InFlight<H> {
     pub(crate) fn new() -> Self {
-        let (works, alike, settling) = (HashMap::new(), BTreeSet::new(), HashMap::new());
         let state = State {
             next: 0,
-            works,
-            alike,
-            settling,
-            memory: Memory::new(),
-            past: Past::new(),
+            messages: HashMap::new(),
+            by_fingerprint: BTreeSet::new(),
+            settling: HashMap::new(),
+            history: SettledHistory::new(),
+            generations: GenerationHistory::new(),
         };
         Self {
-            marks: Marks::new(),
+            fingerprinter: Fingerprinter::new(),
             state: Mutex::new(state),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<O>> {
+    fn state(&self) -> MutexGuard<'_, State<H>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a delivery in. `handle` is what settles it.
-    pub(crate) fn arrive(&self, delivery: &Delivery<Arc<O>>) -> Arrival {
-        let mark = self.marks.of(delivery);
+    /// Registers a delivery, and says whether it has to be processed.
+    pub(crate) fn arrive(&self, delivery: &Delivery<Arc<H>>) -> Arrival {
+        let fingerprint = self.fingerprinter.of(delivery);
         let (generation, stage) = (
             delivery.generation.clone(),
-            Stage::Held(delivery.handle.clone()),
+            Stage::Processing(delivery.handle.clone()),
         );
         let mut state = self.state();
-        if state.past.begins(&generation) {
-            state.forget_the_done();
+        if state.generations.observe(&generation) {
+            state.expire_awaiting();
         }
         let own = generation.number;
-        let work = Work {
-            mark,
+        let message = TrackedMessage {
+            fingerprint,
             generation,
             stage,
         };
         if delivery.redelivered {
-            if let Some(number) = state.of_before(mark, own) {
-                return match state.put(number, work).map(|before| before.stage) {
-                    Some(Stage::Done(verdict, _)) => Arrival::Finished(number, verdict),
+            if let Some(number) = state.find_lost(fingerprint, own) {
+                return match state.put(number, message).map(|before| before.stage) {
+                    Some(Stage::AwaitingRedelivery(verdict, _)) => {
+                        Arrival::AlreadySettled(number, verdict)
+                    }
                     _ => Arrival::Adopted,
                 };
             }
-            if let Some(verdict) = state.finished_before(mark, own) {
-                return Arrival::Finished(state.add(work), verdict);
+            if let Some(verdict) = state.take_settled(fingerprint, own) {
+                return Arrival::AlreadySettled(state.add(message), verdict);
             }
         }
-        if state.memory.get(mark).is_some() {
-            state.memory.put(mark, Remembered::Twins);
+        if state.history.get(fingerprint).is_some() {
+            state.history.put(fingerprint, Remembered::Ambiguous);
         }
-        Arrival::New(state.add(work))
+        Arrival::New(state.add(message))
     }
 
-    /// What settles the delivery that stands for this work now: the one it began with, or one that was adopted since.
-    pub(crate) fn current(&self, number: u64) -> Option<Arc<O>> {
-        match &self.state().works.get(&number)?.stage {
-            Stage::Held(handle) => Some(handle.clone()),
-            Stage::Done(..) => None,
+    /// Returns the handle of the delivery that this message will settle: the one it started with, or a redelivery.
+    pub(crate) fn current(&self, number: u64) -> Option<Arc<H>> {
+        match &self.state().messages.get(&number)?.stage {
+            Stage::Processing(handle) => Some(handle.clone()),
+            Stage::AwaitingRedelivery(..) => None,
         }
     }
 
-    /// Ends a work: no redelivery takes its place while its verdict is sent. Then [`Self::settled`] is to be told.
-    pub(crate) fn settling(&self, number: u64, verdict: Verdict) -> Option<Settling<O>> {
+    /// Ends the processing of a message: no redelivery is adopted while its verdict is sent. Call
+    /// [`end_settle`](Self::end_settle) afterwards.
+    pub(crate) fn begin_settle(&self, number: u64, verdict: Verdict) -> Option<Settling<H>> {
         let mut state = self.state();
-        let Work {
-            mark,
+        let TrackedMessage {
+            fingerprint,
             generation,
-            stage: Stage::Held(handle),
+            stage: Stage::Processing(handle),
         } = state.take(number)?
         else {
             return None;
         };
-        if mark.has_id() {
-            let remembered = if state.memory.get(mark).is_some() || state.is_worked_on(mark) {
-                Remembered::Twins
-            } else {
-                Remembered::Finished {
-                    generation: generation.number,
-                    sent: UNSENT,
-                    verdict,
-                }
-            };
-            state.memory.put(mark, remembered);
+        if fingerprint.has_id() {
+            let remembered =
+                if state.history.get(fingerprint).is_some() || state.is_processing(fingerprint) {
+                    Remembered::Ambiguous
+                } else {
+                    Remembered::Settled {
+                        generation: generation.number,
+                        sent: NOT_SENT,
+                        verdict,
+                    }
+                };
+            state.history.put(fingerprint, remembered);
         }
-        state.settling.insert(number, (mark, generation.number));
+        state
+            .settling
+            .insert(number, (fingerprint, generation.number));
         Some(Settling {
             handle,
             number,
-            mark,
+            fingerprint,
             generation,
             verdict,
         })
     }
 
-    pub(crate) fn settled(&self, work: Settling<O>, settled: SettleOutcome) {
+    pub(crate) fn end_settle(&self, message: Settling<H>, settled: SettleOutcome) {
         let Settling {
             number,
-            mark,
+            fingerprint,
             generation,
             verdict,
             ..
-        } = work;
+        } = message;
         let mut state = self.state();
         let is_open = state.settling.remove(&number).is_some();
         match settled {
-            SettleOutcome::Sent => state.memory.sent(mark, &generation),
+            SettleOutcome::Sent => state.history.sent(fingerprint, &generation),
             SettleOutcome::Unknown => {}
-            // A redelivery was quicker, and has counted as this work already.
+            // A redelivery has arrived before, and has taken this verdict.
             SettleOutcome::NotSent if !is_open => {}
             SettleOutcome::NotSent => {
-                if let Some(Remembered::Finished { .. }) = state.memory.get(mark) {
-                    state.memory.remove(mark);
+                if let Some(Remembered::Settled { .. }) = state.history.get(fingerprint) {
+                    state.history.remove(fingerprint);
                 }
                 state.put(
                     number,
-                    Work {
-                        mark,
+                    TrackedMessage {
+                        fingerprint,
                         generation,
-                        stage: Stage::Done(verdict, Instant::now()),
+                        stage: Stage::AwaitingRedelivery(verdict, Instant::now()),
                     },
                 );
             }
@@ -212,71 +229,73 @@ impl<O> InFlight<O> {
     }
 }
 
-impl<O> State<O> {
-    fn add(&mut self, work: Work<O>) -> u64 {
+impl<H> State<H> {
+    fn add(&mut self, message: TrackedMessage<H>) -> u64 {
         self.next += 1;
-        self.put(self.next, work);
+        self.put(self.next, message);
         self.next
     }
 
-    /// Puts a work in, and gives what stood in its place.
-    fn put(&mut self, number: u64, work: Work<O>) -> Option<Work<O>> {
+    /// Inserts a message, and returns what had this number before.
+    fn put(&mut self, number: u64, message: TrackedMessage<H>) -> Option<TrackedMessage<H>> {
         let before = self.take(number);
-        self.alike
-            .insert((work.mark, work.generation.number, number));
-        self.works.insert(number, work);
+        self.by_fingerprint
+            .insert((message.fingerprint, message.generation.number, number));
+        self.messages.insert(number, message);
         before
     }
 
-    fn take(&mut self, number: u64) -> Option<Work<O>> {
-        let work = self.works.remove(&number)?;
-        self.alike
-            .remove(&(work.mark, work.generation.number, number));
-        Some(work)
+    fn take(&mut self, number: u64) -> Option<TrackedMessage<H>> {
+        let message = self.messages.remove(&number)?;
+        self.by_fingerprint
+            .remove(&(message.fingerprint, message.generation.number, number));
+        Some(message)
     }
 
-    /// An equal work whose delivery is of an earlier generation, and so lost.
-    fn of_before(&self, mark: Mark, generation: u32) -> Option<u64> {
-        self.alike
-            .range((mark, 0, 0)..(mark, generation, 0))
+    /// Finds an equal message whose delivery belongs to an earlier generation, and so is lost.
+    fn find_lost(&self, fingerprint: Fingerprint, generation: u32) -> Option<u64> {
+        self.by_fingerprint
+            .range((fingerprint, 0, 0)..(fingerprint, generation, 0))
             .next()
             .map(|(_, _, number)| *number)
     }
 
-    fn is_worked_on(&self, mark: Mark) -> bool {
-        self.alike
-            .range((mark, 0, 0)..=(mark, u32::MAX, u64::MAX))
+    fn is_processing(&self, fingerprint: Fingerprint) -> bool {
+        self.by_fingerprint
+            .range((fingerprint, 0, 0)..=(fingerprint, u32::MAX, u64::MAX))
             .next()
             .is_some()
     }
 
-    /// How an equal message of an earlier generation was settled, if this is to count as the same one. It is no longer
-    /// remembered then, since it has to be settled once more.
-    fn finished_before(&mut self, mark: Mark, generation: u32) -> Option<Verdict> {
-        match self.memory.get(mark)? {
-            Remembered::Finished {
+    /// Returns the verdict on an equal message of an earlier generation if this counts as the same message. It is
+    /// forgotten then, because it has to be settled once more.
+    fn take_settled(&mut self, fingerprint: Fingerprint, generation: u32) -> Option<Verdict> {
+        match self.history.get(fingerprint)? {
+            Remembered::Settled {
                 generation: of,
                 sent,
                 verdict,
-            } if of < generation && self.past.is_in_doubt(of, sent) => {
-                self.memory.remove(mark);
-                self.settling.retain(|_, settling| *settling != (mark, of));
+            } if of < generation && self.generations.may_be_unknown(of, sent) => {
+                self.history.remove(fingerprint);
+                self.settling
+                    .retain(|_, settling| *settling != (fingerprint, of));
                 Some(verdict)
             }
             _ => None,
         }
     }
 
-    /// Works that were done long ago: another consumer has had their messages.
-    fn forget_the_done(&mut self) {
-        let late = |work: &Work<O>| matches!(work.stage, Stage::Done(_, since) if since.elapsed() > PATIENCE);
-        let gone: Vec<_> = self
-            .works
+    /// Forgets messages that were processed long ago and not redelivered: another consumer has had them.
+    fn expire_awaiting(&mut self) {
+        let expired: Vec<_> = self
+            .messages
             .iter()
-            .filter(|(_, work)| late(work))
+            .filter(|(_, message)| message.stage.is_expired())
             .map(|(number, _)| *number)
             .collect();
-        gone.into_iter().for_each(|number| drop(self.take(number)));
+        for number in expired {
+            self.take(number);
+        }
     }
 }
 

@@ -1,39 +1,42 @@
-//! One-time calls: verifyCredentials, getMetaModel, selectModel (wire-contract: One-time calls). One result is posted per run.
+//! One-time calls: `verifyCredentials`, `getMetaModel`, `selectModel` (wire-contract: One-time calls). A process makes one
+//! call and posts one result.
 
 use crate::{
     clients::{
         http,
-        platform::{Platform, StepData, post_result},
+        platform::{StepData, post_result},
     },
     component::{
         Component, Verified,
         context::{Clients, ServiceContextParts},
         error::ModuleOutcome,
     },
-    engine::{Account, AccountStore, Step, storage, tools},
+    engine::{
+        AccountClient, AccountCredentials, Step, session_config, start::platform_client, storage,
+    },
     settings::{Method, ServiceSettings, ServiceStart},
 };
 use anyhow::Context as _;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::panic::AssertUnwindSafe;
 
-/// Answers the call and posts the result. Once that is delivered this is `Ok`, whatever the result says.
+/// Runs the call and posts its result. Returns `Ok` once the result is delivered, even if it is an error.
 ///
 /// # Errors
-/// When there is no address to post to, or it does not take the result.
-pub(crate) async fn serve(
+/// Returns an error if there is no address to post to, or if it does not accept the result.
+pub(crate) async fn run_call(
     start: ServiceStart,
     component: anyhow::Result<Component>,
 ) -> anyhow::Result<()> {
-    // Redirects would make a GET of the result's POST.
+    // Following a redirect would turn the result's POST into a GET.
     let direct = http::client_without_redirects()?;
     let (target, result) = match start {
         ServiceStart::Ready(target, settings) => {
             for warning in &settings.warnings {
                 tracing::warn!("{warning}");
             }
-            (target, answer(*settings, component, &direct).await)
+            (target, call_component(*settings, component, &direct).await)
         }
         ServiceStart::Invalid(target, problem) => (target, Err(anyhow::anyhow!(problem))),
         ServiceStart::NoResultTarget(problem) => anyhow::bail!(problem),
@@ -47,7 +50,7 @@ pub(crate) async fn serve(
         .context("posting the result of the call")
 }
 
-async fn answer(
+async fn call_component(
     settings: ServiceSettings,
     component: anyhow::Result<Component>,
     direct: &reqwest::Client,
@@ -61,13 +64,7 @@ async fn answer(
         oauth_mode,
         ..
     } = settings;
-    let platform = Platform::new(
-        direct.clone(),
-        &api,
-        &identity.flow_id,
-        &identity.step_id,
-        &identity.workspace_id,
-    );
+    let platform = platform_client(direct.clone(), &api, &identity);
     let object_storage = storage(object_storage.as_ref(), None, &identity)?;
     let clients = Clients {
         http: http::client()?,
@@ -75,41 +72,38 @@ async fn answer(
         object_storage,
         webhook_uri: None,
     };
-    let step = Arc::new(Step::new(StepData {
+    let step = Step::new(StepData {
         config,
         ..StepData::default()
-    }));
-    // A component that does not agree with its component.json is a result like any other.
+    });
+    // A component that does not match its component.json is reported as the result.
     let component = component?;
-    let session = component.session(tools(&identity, direct.clone(), oauth_mode, None));
-    let store = AccountStore::outside_of_a_flow(Account { platform, step }, session.clone());
-    let run = |function: &str| store.service_run(function, &clients);
-    let answered = AssertUnwindSafe(dispatch(&component, &method, run))
+    let session = component.session(session_config(&identity, direct.clone(), oauth_mode, None));
+    let account = AccountClient::new(platform, step);
+    let credentials = AccountCredentials::for_one_time_call(account, session.clone());
+    let context = |function: &str| credentials.service_context(function, &clients);
+    let result = AssertUnwindSafe(dispatch(&component, &method, context))
         .catch_unwind()
         .await;
-    store.close().await;
+    credentials.close().await;
     if session.is_some_and(|session| session.has_unsaved_rotation()) {
         anyhow::bail!(
             "the provider has replaced the refresh token, and the new one could not be saved: connect the credential \
-             again, and see the component's log for why the platform did not take it"
+             again, and see the component's log for the reason"
         );
     }
-    answered.unwrap_or_else(|_| {
-        Err(anyhow::anyhow!(
-            "the component panicked; its log has the place"
-        ))
-    })
+    result.unwrap_or_else(|_| Err(anyhow::anyhow!("the component panicked; see its log")))
 }
 
 async fn dispatch(
     component: &Component,
     method: &Method,
-    run: impl Fn(&str) -> ServiceContextParts,
+    context: impl Fn(&str) -> ServiceContextParts,
 ) -> anyhow::Result<Value> {
     match method {
         Method::VerifyCredentials => {
             let verified = match component.verify_function() {
-                Some(verify) => verify(run("")).await,
+                Some(verify) => verify(context("")).await,
                 None => Ok(Verified::Yes),
             };
             Ok(match verified {
@@ -119,13 +113,13 @@ async fn dispatch(
                     Value::Object(details)
                 }
                 Ok(Verified::No(reason)) => json!({ "verified": false, "reason": reason }),
-                Err(error) => not_verified(error)?,
+                Err(error) => verification_error(error)?,
             })
         }
         Method::GetMetaModel { function } => match component.metadata_function(function) {
-            Some(metadata) => metadata(run(function)).await,
+            Some(metadata) => metadata(context(function)).await,
             None => {
-                // What is static is known here too: better than a refusal.
+                // Without dynamic metadata, the static metadata is a useful result.
                 let metadata = component.module(function)?.0.metadata();
                 Ok(json!({ "in": metadata.input, "out": metadata.output }))
             }
@@ -135,14 +129,14 @@ async fn dispatch(
             let select = component.model_function(model).with_context(|| {
                 format!("Method \"{model}\" is not found in \"{function}\" action or trigger")
             })?;
-            select(run(function)).await
+            select(context(function)).await
         }
     }
 }
 
-/// A failure is a verdict on the credentials, with the error as its reason, as the platform's Node sailor has it. One
-/// that may pass is none: trouble on the network must not have users connect again.
-fn not_verified(error: anyhow::Error) -> anyhow::Result<Value> {
+/// Turns a failed check into a result: the credentials do not work, with the error as the reason, as in the platform's
+/// Node sailor. A transient error says nothing about the credentials, so it fails the call.
+fn verification_error(error: anyhow::Error) -> anyhow::Result<Value> {
     let result = Err(error);
     match ModuleOutcome::from(&result) {
         ModuleOutcome::Rebound(reason) => {

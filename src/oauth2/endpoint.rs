@@ -383,7 +383,7 @@ impl Call<'_> {
             retry_after: answer.and_then(|answer| answer.retry_after),
             outcome_unknown: false,
             doing: self.doing,
-            address: http::shown(self.url),
+            address: http::redacted_url(self.url),
             reason: reason.into(),
         }
     }

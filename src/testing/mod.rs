@@ -1,92 +1,35 @@
-//! Runs a component's modules in memory, with no broker and no platform, for the tests of component authors; and the
-//! lock between replicas, for those of them that have several.
+//! Runs a component's modules in memory, with no broker and no platform, for the tests of component authors. Also the lock
+//! between replicas, for tests of several of them.
+
+mod emitted;
+mod recorder;
+
+pub use crate::broker::transport::Verdict;
+pub use emitted::{Emitted, Event};
 
 use crate::{
     broker::amqp::LoneLocks,
     clients::http,
     component::{
         Component, Verified,
-        context::{
-            self, BoxFuture, Clients, ContextParts, Emitter, EventSink, KeySaver,
-            ServiceContextParts, Taken,
-        },
-        error::ModuleOutcome,
-        message::HttpReply,
+        context::{Clients, ContextParts, ServiceContextParts},
+        emitter::Emitter,
     },
     engine::storage,
-    oauth2::{
-        AuthorizedClient, CredentialStore, CredentialWarning, Environment, RefreshLock, Session,
-        SessionConfig, StoreError,
-    },
+    oauth2::{CredentialStore, Environment, RefreshLock, Session, SessionConfig},
     protocol::{Json, Object, StepIdentity},
     settings::{self, ObjectStorageSettings},
 };
 use anyhow::Context as _;
+use recorder::Recorder;
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
-
-/// Something that a module emitted.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A message, with all its members.
-    Data(Value),
-    /// The text of an error.
-    Error(String),
-    /// The reason of a rebound.
-    Rebound(String),
-    /// A new snapshot.
-    Snapshot(Value),
-    /// Members merged into the snapshot.
-    UpdateSnapshot(Value),
-    /// New credentials.
-    UpdateKeys(Value),
-    /// The answer to an HTTP request.
-    HttpReply(HttpReply),
-}
-
-/// What becomes of the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is done with.
-    Acknowledged,
-    /// It failed: there was an error event.
-    Rejected,
-}
-
-/// What a run of a module did.
-#[derive(Debug)]
-pub struct Emitted {
-    /// What was emitted, in order; an error or rebound that the module returned stands last.
-    pub events: Vec<Event>,
-    /// What becomes of the message.
-    pub verdict: Verdict,
-    /// What the module returned, when it failed.
-    pub error: Option<anyhow::Error>,
-}
-
-impl Emitted {
-    /// The bodies of all messages, typed.
-    ///
-    /// # Panics
-    /// When one does not fit `T`.
-    #[track_caller]
-    pub fn data<T: DeserializeOwned>(&self) -> Vec<T> {
-        let bodies = self.events.iter().filter_map(|event| match event {
-            Event::Data(message) => Some(message["body"].clone()),
-            _ => None,
-        });
-        bodies
-            .map(|body| serde_json::from_value(body).expect("the body of an emitted message"))
-            .collect()
-    }
-}
 
 /// Runs one function of a component.
 ///
@@ -119,13 +62,13 @@ pub struct Harness<'a> {
     saved: SavedKeys,
 }
 
-/// The credentials that a run or a call has saved, in order, each as it would go to the account: see
+/// The credentials that a run or a call has saved, in order, each as it would be saved in the account. See
 /// [`Harness::saved_keys`].
 #[derive(Clone, Debug, Default)]
 pub struct SavedKeys(Arc<Mutex<Vec<Value>>>);
 
 impl SavedKeys {
-    /// All of them so far.
+    /// Returns all that were saved so far.
     #[must_use]
     pub fn all(&self) -> Vec<Value> {
         self.lock().clone()
@@ -137,7 +80,7 @@ impl SavedKeys {
 }
 
 impl<'a> Harness<'a> {
-    /// A harness for the function that component.json calls `function`, with an empty configuration.
+    /// Creates a harness for a function of component.json, with an empty configuration.
     #[must_use]
     pub fn new(component: &'a Component, function: &'a str) -> Self {
         Self {
@@ -160,7 +103,7 @@ impl<'a> Harness<'a> {
         self
     }
 
-    /// Sets the snapshot that the module finds.
+    /// Sets the snapshot that the module starts with.
     #[must_use]
     pub fn snapshot(mut self, snapshot: Value) -> Self {
         self.snapshot = snapshot;
@@ -174,15 +117,15 @@ impl<'a> Harness<'a> {
         self
     }
 
-    /// Sets a variable of the environment for the templates of the OAuth2 credential, such as the client's id. Without
-    /// any, it is the environment of the test.
+    /// Sets an environment variable for the templates of the OAuth2 credential, such as the client id. If none is set, the
+    /// environment of the test is used.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Sets the address for requests from outside that hooks find.
+    /// Sets the flow's webhook address for hooks.
     #[must_use]
     pub fn webhook_uri(mut self, uri: &str) -> Self {
         self.webhook_uri = Some(uri.to_owned());
@@ -202,8 +145,8 @@ impl<'a> Harness<'a> {
         self
     }
 
-    /// What the run or the call saves of credentials, to look at when it is over; the only way to see it for calls and
-    /// hooks, which give back what the module does.
+    /// Returns a handle to the credentials that the run or call saves. Calls and hooks return the module's own result, so
+    /// for them this is the only way to see saved credentials.
     #[must_use]
     pub fn saved_keys(&self) -> SavedKeys {
         self.saved.clone()
@@ -212,7 +155,7 @@ impl<'a> Harness<'a> {
     /// Runs the function on a message with this body.
     ///
     /// # Errors
-    /// When the component has no such function; what goes wrong inside it stands in [`Emitted`].
+    /// Returns an error if the component has no such function. The function's own error is in [`Emitted`].
     pub async fn run(self, body: Value) -> anyhow::Result<Emitted> {
         self.run_message(json!({ "headers": {}, "body": body }))
             .await
@@ -221,14 +164,14 @@ impl<'a> Harness<'a> {
     /// Runs the function on a whole message.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and when `message` is no object.
+    /// As for [`run`](Self::run), and if `message` is not an object.
     pub async fn run_message(self, message: Value) -> anyhow::Result<Emitted> {
         let (module, _) = self.component.module(self.function)?;
         let message = Object::read(Json::from(&message).bytes())?;
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
-        let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
-        let run = ContextParts {
+        let recorder = Recorder::new(self.config, self.saved, session);
+        let parts = ContextParts {
             config: recorder.config(),
             snapshot: self.snapshot,
             variables: Arc::new(self.variables),
@@ -237,86 +180,61 @@ impl<'a> Harness<'a> {
             clients,
             oauth: recorder.oauth(),
         };
-        let result = module.process(message, run).await;
-        if let Some(session) = session {
-            // What is refreshed in the background belongs to the run as well.
-            session.close().await;
-        }
-        let mut events = std::mem::take(&mut *recorder.events());
-        match ModuleOutcome::from(&result) {
-            ModuleOutcome::Done | ModuleOutcome::AlreadyReported => {}
-            ModuleOutcome::Rebound(reason) => events.push(Event::Rebound(reason)),
-            ModuleOutcome::Failed => events.extend(
-                result
-                    .as_ref()
-                    .err()
-                    .map(|error| Event::Error(format!("{error:#}"))),
-            ),
-        }
-        let failed = events.iter().any(|event| matches!(event, Event::Error(_)));
-        let verdict = if failed {
-            Verdict::Rejected
-        } else {
-            Verdict::Acknowledged
-        };
-        Ok(Emitted {
-            events,
-            verdict,
-            error: result.err(),
-        })
+        let result = module.process(message, parts).await;
+        Ok(Emitted::new(recorder.finish().await, result))
     }
 
     /// Runs a select model with the harness's configuration.
     ///
     /// # Errors
-    /// When there is no such model, or it fails.
+    /// Returns an error if there is no such model, or if it fails.
     pub async fn select_model(self, name: &str) -> anyhow::Result<Value> {
         let model = self
             .component
             .model_function(name)
             .with_context(|| format!("no select model \"{name}\""))?;
-        self.call(async |run| model(run).await).await
+        self.call(async |parts| model(parts).await).await
     }
 
-    /// Asks for the function's dynamic metadata with the harness's configuration.
+    /// Runs the function's dynamic metadata with the harness's configuration.
     ///
     /// # Errors
-    /// When the function has none, or it fails.
+    /// Returns an error if the function has none, or if it fails.
     pub async fn metadata(self) -> anyhow::Result<Value> {
         let metadata = self.component.metadata_function(self.function);
         let metadata =
             metadata.with_context(|| format!("\"{}\" has no dynamic metadata", self.function))?;
-        self.call(async |run| metadata(run).await).await
+        self.call(async |parts| metadata(parts).await).await
     }
 
-    /// Checks the harness's configuration with the component's verifyCredentials.
+    /// Checks the harness's configuration with the component's `verifyCredentials`.
     ///
     /// # Errors
-    /// When the check fails, as opposed to finding that they do not work.
+    /// Returns an error if the check itself fails. Credentials that do not work are [`Verified::No`].
     pub async fn verify(self) -> anyhow::Result<Verified> {
         let verify = self
             .component
             .verify_function()
             .context("the component has no verifyCredentials")?;
-        self.call(async |run| verify(run).await).await
+        self.call(async |parts| verify(parts).await).await
     }
 
-    /// Runs the function's startup hook and gives what it wants kept.
+    /// Runs the function's startup hook and returns the state that it wants stored.
     ///
     /// # Errors
-    /// When the component has no such function, or the hook fails.
+    /// Returns an error if the component has no such function, or if the hook fails.
     pub async fn startup(self) -> anyhow::Result<Value> {
         let (module, _) = self.component.module(self.function)?;
-        self.call(async |run| module.startup(run).await).await
+        self.call(async |parts| module.startup(parts).await).await
     }
 
-    /// Runs the function's shutdown hook with what the startup hook wanted kept.
+    /// Runs the function's shutdown hook with the state that the startup hook returned.
     ///
     /// # Errors
-    /// When the component has no such function, or the hook fails.
+    /// Returns an error if the component has no such function, or if the hook fails.
     pub async fn shutdown(self, state: Value) -> anyhow::Result<()> {
         let (module, _) = self.component.module(self.function)?;
-        self.call(async |run| module.shutdown(run, state).await)
+        self.call(async |parts| module.shutdown(parts, state).await)
             .await
     }
 
@@ -337,29 +255,27 @@ impl<'a> Harness<'a> {
     ) -> anyhow::Result<T> {
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
-        let recorder = Arc::new(Recorder::new(self.config, self.saved, session.clone()));
-        let answer = call(ServiceContextParts {
+        let recorder = Recorder::new(self.config, self.saved, session);
+        let parts = ServiceContextParts {
             function: self.function.to_owned(),
             config: recorder.config(),
             variables: Arc::new(self.variables),
             clients,
             oauth: recorder.oauth(),
-            keys: recorder,
-        })
-        .await;
-        if let Some(session) = session {
-            session.close().await;
-        }
-        answer
+            keys: recorder.clone(),
+        };
+        let result = call(parts).await;
+        recorder.finish().await;
+        result
     }
 }
 
-/// The lock that replicas take turns with under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several of them: each replica
-/// needs one of its own, with the same `uri`. It connects when it is first asked for, and dropping it cuts its
-/// connection, as the end of a process does.
+/// Creates the lock that replicas use under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several replicas. Each needs a lock
+/// of its own, with the same `uri`. It connects when it is first acquired. Dropping it cuts its connection, as the end of a
+/// process does.
 ///
 /// # Errors
-/// When `uri` is no AMQP URI, or the system has no thread left.
+/// Returns an error if `uri` is not an AMQP URI, or if no thread can be started.
 pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
     Ok(Arc::new(LoneLocks::new(&SecretString::from(uri))?))
 }
@@ -374,142 +290,12 @@ fn session(
         Arc::new(move |name| environment.get(name).cloned())
     };
     let direct = http::client_without_redirects()?;
-    let tools = SessionConfig {
+    let config = SessionConfig {
         direct,
         environment,
         mode: None,
         lock: None,
         owner: String::new(),
     };
-    Ok(component.session(tools))
-}
-
-/// Takes every event at once.
-struct Recorder {
-    events: Mutex<Vec<Event>>,
-    config: Mutex<Arc<Value>>,
-    saved: SavedKeys,
-    session: Option<Session>,
-}
-
-impl Recorder {
-    fn new(config: Value, saved: SavedKeys, session: Option<Session>) -> Self {
-        Self {
-            events: Mutex::default(),
-            config: Mutex::new(Arc::new(config)),
-            saved,
-            session,
-        }
-    }
-
-    /// The component's OAuth2 client, with credentials that live as long as the run.
-    fn oauth(self: &Arc<Self>) -> AuthorizedClient {
-        self.session
-            .as_ref()
-            .map_or_else(AuthorizedClient::unconfigured, |session| {
-                session.client(self.clone())
-            })
-    }
-
-    /// Takes credentials that the module emits, in the shape in which they are stored.
-    async fn take_keys(&self, keys: Map<String, Value>) {
-        match &self.session {
-            Some(session) => {
-                let (keys, _turn) = session.normalised(keys, self).await;
-                self.keep(keys);
-            }
-            None => self.keep(keys),
-        }
-    }
-
-    fn keep(&self, keys: Map<String, Value>) {
-        self.merge(&keys);
-        self.saved.lock().push(keys.clone().into());
-        self.events().push(Event::UpdateKeys(keys.into()));
-    }
-
-    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn merge(&self, keys: &Map<String, Value>) {
-        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Value::Object(members) = Arc::make_mut(&mut config) {
-            members.extend(keys.clone());
-        }
-    }
-}
-
-impl CredentialStore for Recorder {
-    fn config(&self) -> Arc<Value> {
-        self.config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn save<'a>(
-        &'a self,
-        keys: Map<String, Value>,
-        _: &'a AtomicBool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.keep(keys);
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn remember(&self, keys: &Map<String, Value>) {
-        self.merge(keys);
-    }
-
-    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()> {
-        self.events().push(Event::Error(trouble.message));
-        Box::pin(std::future::ready(()))
-    }
-
-    fn secret<'a>(&'a self, id: &'a str, _: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
-        let message = format!("there is no platform here that could have the secret {id}");
-        Box::pin(std::future::ready(Err(StoreError::passing(message))))
-    }
-}
-
-impl EventSink for Recorder {
-    fn emit(&self, event: context::Event) -> BoxFuture<'_, anyhow::Result<Taken>> {
-        let recorded = match event {
-            context::Event::UpdateKeys(keys) => {
-                return Box::pin(async {
-                    self.take_keys(keys).await;
-                    Ok(Box::pin(std::future::ready(Ok(()))) as Taken)
-                });
-            }
-            context::Event::Data(message) => message.to_json().parse().map(Event::Data),
-            context::Event::Error(report) => Ok(Event::Error(report.message)),
-            context::Event::Rebound(reason) => Ok(Event::Rebound(reason)),
-            context::Event::Snapshot(state) => state.parse().map(Event::Snapshot),
-            context::Event::UpdateSnapshot(members) => Ok(Event::UpdateSnapshot(members.into())),
-            context::Event::HttpReply(reply) => Ok(Event::HttpReply(reply)),
-        };
-        let recorded = recorded
-            .map(|event| self.events().push(event))
-            .map_err(anyhow::Error::from);
-        Box::pin(async move {
-            recorded?;
-            Ok(Box::pin(std::future::ready(Ok(()))) as Taken)
-        })
-    }
-}
-
-impl KeySaver for Recorder {
-    fn update_keys(
-        self: Arc<Self>,
-        keys: Map<String, Value>,
-    ) -> BoxFuture<'static, anyhow::Result<()>> {
-        Box::pin(async move {
-            self.take_keys(keys).await;
-            Ok(())
-        })
-    }
+    Ok(component.session(config))
 }

@@ -142,7 +142,7 @@ impl Amqp {
             keys: RoutingKeys::new(
                 exchange.clone(),
                 own_keys,
-                settings.absence_is_error,
+                settings.unbound_is_error,
                 settings.binding_timeout,
             ),
             exchange,

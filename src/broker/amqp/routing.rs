@@ -72,7 +72,7 @@ enum State {
 pub(super) struct RoutingKeys {
     exchange: ShortString,
     /// A missing binding is an error for data and snapshots too.
-    absence_is_error: bool,
+    unbound_is_error: bool,
     /// How long a binding for rebounds and error events is waited for, where there has been none.
     wait: Duration,
     /// Those of the step itself, which are never forgotten.
@@ -89,13 +89,13 @@ impl RoutingKeys {
     pub(super) fn new(
         exchange: ShortString,
         configured: [ShortString; 4],
-        absence_is_error: bool,
+        unbound_is_error: bool,
         wait: Duration,
     ) -> Self {
         Self {
             configured,
             exchange,
-            absence_is_error,
+            unbound_is_error,
             wait,
             carried: HashSet::new(),
             others: HashMap::new(),
@@ -169,7 +169,7 @@ impl RoutingKeys {
         match job.purpose {
             Purpose::Answer => few_tries(job, policy),
             Purpose::Rebound => self.wait_for(job),
-            Purpose::Data | Purpose::Snapshot if self.absence_is_error => few_tries(job, policy),
+            Purpose::Data | Purpose::Snapshot if self.unbound_is_error => few_tries(job, policy),
             Purpose::Data | Purpose::Snapshot | Purpose::Error => self.probe(job),
         }
     }
@@ -343,7 +343,5 @@ fn few_tries(job: Job, policy: &RetryPolicy) -> Returned {
 /// The pause after so many returns. It is none of the settings' business: what is decided after the last one is not to
 /// depend on how fast other tries are made.
 fn pause(returns: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(1 << (returns.saturating_sub(1)).min(16))
-        .min(LONGEST_PAUSE)
+    crate::clients::retry::RetryPolicy::doubling(FIRST_PAUSE, LONGEST_PAUSE).delay_after(returns)
 }

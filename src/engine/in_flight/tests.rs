@@ -38,19 +38,19 @@ fn with(mut delivery: Delivery<Arc<()>>, name: &str, value: Value) -> Delivery<A
 fn begin(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) -> u64 {
     match in_flight.arrive(delivery) {
         Arrival::New(number) => number,
-        old => panic!("a new message was taken for an old one: {old:?}"),
+        other => panic!("a new message was recognised as another: {other:?}"),
     }
 }
 
 fn finish(in_flight: &InFlight<()>, number: u64, verdict: Verdict, settled: SettleOutcome) {
-    let work = in_flight
-        .settling(number, verdict)
-        .expect("the work to be unsettled");
-    in_flight.settled(work, settled);
+    let settling = in_flight
+        .begin_settle(number, verdict)
+        .expect("the message is unsettled");
+    in_flight.end_settle(settling, settled);
 }
 
-/// A message that is worked on, and settled on a channel that is alive.
-fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
+/// Processes a message, and settles it on an open channel.
+fn process(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
     let number = begin(in_flight, delivery);
     finish(
         in_flight,
@@ -60,14 +60,14 @@ fn done(in_flight: &InFlight<()>, delivery: &Delivery<Arc<()>>) {
     );
 }
 
-fn answer(generation: &Generation) {
-    let question = futures_util::FutureExt::now_or_never(generation.next_roundtrip())
-        .expect("something to ask about");
-    generation.roundtrip_done(question);
+fn complete_roundtrip(generation: &Generation) {
+    let roundtrip = futures_util::FutureExt::now_or_never(generation.next_roundtrip())
+        .expect("a settlement needs proof");
+    generation.roundtrip_done(roundtrip);
 }
 
 #[test]
-fn two_messages_with_one_id_are_both_worked_on() {
+fn two_messages_with_one_id_are_both_processed() {
     let in_flight = InFlight::new();
     let one = generation(1);
     let first = begin(&in_flight, &delivery("m", "a", &one, false));
@@ -87,13 +87,15 @@ fn two_messages_with_one_id_are_both_worked_on() {
 }
 
 #[test]
-fn a_redelivery_of_running_work_takes_the_lost_deliverys_place() {
+fn a_redelivery_takes_the_place_of_the_lost_delivery() {
     for id in ["m", ""] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
         let again = delivery(id, "a", &generation(2), true);
         assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
-        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
+        let settling = in_flight
+            .begin_settle(number, Verdict::Acknowledged)
+            .unwrap();
         assert!(
             Arc::ptr_eq(&settling.handle, &again.handle),
             "the lost delivery is settled"
@@ -107,8 +109,8 @@ fn equal_redeliveries_replace_equal_messages_one_for_one() {
     for id in ["m", ""] {
         let in_flight = InFlight::new();
         let (one, two) = (generation(1), generation(2));
-        let works = [0; 2].map(|_| begin(&in_flight, &delivery(id, "a", &one, false)));
-        for _ in works {
+        let numbers = [0; 2].map(|_| begin(&in_flight, &delivery(id, "a", &one, false)));
+        for _ in numbers {
             assert_eq!(
                 in_flight.arrive(&delivery(id, "a", &two, true)),
                 Arrival::Adopted
@@ -135,7 +137,7 @@ fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
         finish(&in_flight, number, Verdict::Rejected, settled);
         for number in 2..5 {
             let again = in_flight.arrive(&delivery("m", "a", &generation(number), true));
-            let Arrival::Finished(number, Verdict::Rejected) = again else {
+            let Arrival::AlreadySettled(number, Verdict::Rejected) = again else {
                 panic!("{settled:?}: {again:?}")
             };
             finish(&in_flight, number, Verdict::Rejected, settled);
@@ -152,11 +154,13 @@ fn a_redelivery_during_settling_is_settled_only_with_an_id() {
     ] {
         let in_flight = InFlight::new();
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
-        let settling = in_flight.settling(number, Verdict::Acknowledged).unwrap();
+        let settling = in_flight
+            .begin_settle(number, Verdict::Acknowledged)
+            .unwrap();
         let again = in_flight.arrive(&delivery(id, "a", &generation(2), true));
-        in_flight.settled(settling, settled);
+        in_flight.end_settle(settling, settled);
         match again {
-            Arrival::Finished(number, _) if id == "m" => {
+            Arrival::AlreadySettled(number, _) if id == "m" => {
                 finish(
                     &in_flight,
                     number,
@@ -167,16 +171,16 @@ fn a_redelivery_during_settling_is_settled_only_with_an_id() {
             Arrival::New(_) if id.is_empty() => continue,
             other => panic!("{id} {other:?}"),
         }
-        // The first settlement, which came to nothing, does not count for one more.
+        // The first settlement, which was not sent, does not count for another message.
         begin(&in_flight, &delivery(id, "a", &generation(2), true));
     }
 }
 
 #[test]
-fn the_same_message_sent_anew_is_worked_on_again() {
+fn the_same_message_sent_again_is_processed_again() {
     let in_flight = InFlight::new();
     let (one, two) = (generation(1), generation(2));
-    done(&in_flight, &delivery("m", "a", &one, false));
+    process(&in_flight, &delivery("m", "a", &one, false));
     begin(&in_flight, &delivery("m", "a", &one, true));
     begin(&in_flight, &delivery("m", "a", &two, false));
     begin(&in_flight, &delivery("other", "a", &two, true));
@@ -184,11 +188,11 @@ fn the_same_message_sent_anew_is_worked_on_again() {
 }
 
 #[test]
-fn an_equal_message_without_an_id_is_never_finished_before() {
+fn an_equal_message_without_an_id_is_always_processed() {
     let in_flight = InFlight::new();
     let one = generation(1);
     for id in [Value::Null, json!("")] {
-        done(
+        process(
             &in_flight,
             &with(delivery("", "a", &one, false), "messageId", id.clone()),
         );
@@ -199,12 +203,12 @@ fn an_equal_message_without_an_id_is_never_finished_before() {
         );
         begin(&in_flight, &again);
     }
-    done(&in_flight, &delivery("", "a", &one, false));
+    process(&in_flight, &delivery("", "a", &one, false));
     begin(&in_flight, &delivery("", "a", &generation(3), true));
 }
 
 #[test]
-fn work_that_found_nothing_to_settle_settles_what_comes_again() {
+fn a_verdict_without_a_channel_settles_the_redelivery() {
     for id in ["m", ""] {
         let in_flight = InFlight::new();
         let (one, two) = (generation(1), generation(2));
@@ -216,12 +220,12 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
                 Verdict::Rejected,
                 SettleOutcome::NotSent,
             );
-            assert!(in_flight.current(number).is_none(), "it is over");
+            assert!(in_flight.current(number).is_none(), "it is processed");
         }
         for _ in 0..2 {
             let again = in_flight.arrive(&delivery(id, "a", &two, true));
             assert!(
-                matches!(again, Arrival::Finished(_, Verdict::Rejected)),
+                matches!(again, Arrival::AlreadySettled(_, Verdict::Rejected)),
                 "{again:?}"
             );
         }
@@ -233,39 +237,39 @@ fn work_that_found_nothing_to_settle_settles_what_comes_again() {
 fn an_equal_message_after_a_confirmed_settlement_is_processed() {
     let in_flight = InFlight::new();
     let one = generation(1);
-    done(&in_flight, &delivery("m", "a", &one, false));
-    answer(&one);
-    done(&in_flight, &delivery("later", "a", &one, false));
+    process(&in_flight, &delivery("m", "a", &one, false));
+    complete_roundtrip(&one);
+    process(&in_flight, &delivery("later", "a", &one, false));
     let two = generation(2);
     begin(&in_flight, &delivery("m", "a", &two, true));
     let later = in_flight.arrive(&delivery("later", "a", &two, true));
     assert!(
-        matches!(later, Arrival::Finished(..)),
-        "of this one nothing is known"
+        matches!(later, Arrival::AlreadySettled(..)),
+        "no round trip has proved this one"
     );
 }
 
 #[test]
-fn messages_that_the_broker_forgot_are_settled_as_before() {
+fn messages_that_the_broker_forgot_get_the_same_verdict() {
     let in_flight = InFlight::new();
     let one = generation(1);
     for id in ["m", "n"] {
-        done(&in_flight, &delivery(id, "a", &one, false));
+        process(&in_flight, &delivery(id, "a", &one, false));
     }
-    answer(&one);
+    complete_roundtrip(&one);
     let again = in_flight.arrive(&delivery("m", "a", &Arc::new(Generation::new(2, 1)), true));
-    assert!(matches!(again, Arrival::Finished(..)), "{again:?}");
-    // Another connection is lost before all have come.
+    assert!(matches!(again, Arrival::AlreadySettled(..)), "{again:?}");
+    // Another connection is lost before all are redelivered.
     let again = in_flight.arrive(&delivery("n", "a", &Arc::new(Generation::new(3, 1)), true));
-    assert!(matches!(again, Arrival::Finished(..)), "{again:?}");
+    assert!(matches!(again, Arrival::AlreadySettled(..)), "{again:?}");
 }
 
 #[test]
 fn ambiguous_messages_are_never_settled_from_history() {
     let one = generation(1);
     let message = || delivery("m", "a", &one, false);
-    // One after the other, or at once.
-    let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| done(in_flight, &message()));
+    // One after the other, or at the same time.
+    let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| process(in_flight, &message()));
     let at_once = |in_flight: &InFlight<()>| {
         let numbers = [0; 2].map(|_| begin(in_flight, &message()));
         numbers.into_iter().for_each(|number| {
@@ -309,35 +313,38 @@ fn a_message_that_differs_in_anything_is_another() {
     ];
     for change in others {
         let in_flight = InFlight::new();
-        done(&in_flight, &sent());
+        process(&in_flight, &sent());
         let mut other = sent();
         (other.generation, other.redelivered) = (generation(2), true);
         change(&mut other);
         begin(&in_flight, &other);
     }
     let in_flight = InFlight::new();
-    done(&in_flight, &with(sent(), "x-death", death(1)));
+    process(&in_flight, &with(sent(), "x-death", death(1)));
     let mut other = with(sent(), "x-death", death(2));
     (other.generation, other.redelivered) = (generation(2), true);
     begin(&in_flight, &other);
 }
 
 #[test]
-fn what_a_quorum_queue_counts_does_not_make_another_message() {
+fn a_delivery_counter_does_not_make_another_message() {
     let in_flight = InFlight::new();
-    done(&in_flight, &delivery("m", "a", &generation(1), false));
+    process(&in_flight, &delivery("m", "a", &generation(1), false));
     let again = with(
         delivery("m", "a", &generation(2), true),
         "x-delivery-count",
         json!(1),
     );
-    assert!(matches!(in_flight.arrive(&again), Arrival::Finished(..)));
+    assert!(matches!(
+        in_flight.arrive(&again),
+        Arrival::AlreadySettled(..)
+    ));
 }
 
 #[test]
 fn a_redelivered_rebound_is_processed_again() {
     let in_flight = InFlight::new();
-    done(&in_flight, &delivery("m", "a", &generation(1), false));
+    process(&in_flight, &delivery("m", "a", &generation(1), false));
     begin(
         &in_flight,
         &with(
@@ -355,28 +362,28 @@ async fn settled_messages_are_forgotten_after_a_while() {
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
         finish(&in_flight, number, Verdict::Acknowledged, settled);
         begin(&in_flight, &delivery("x", "x", &generation(2), false));
-        tokio::time::advance(PATIENCE + Duration::from_secs(1)).await;
+        tokio::time::advance(REDELIVERY_WINDOW + Duration::from_secs(1)).await;
         begin(&in_flight, &delivery("m", "a", &generation(3), true));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_that_takes_long_is_recognised_to_its_end() {
+async fn a_long_replay_is_recognised_to_its_end() {
     let in_flight = InFlight::new();
     let one = generation(1);
     for id in ["m1", "m2", "m3"] {
-        done(&in_flight, &delivery(id, "a", &one, false));
+        process(&in_flight, &delivery(id, "a", &one, false));
     }
-    answer(&one);
+    complete_roundtrip(&one);
     let two = Arc::new(Generation::new(2, 1));
     for id in ["m1", "m2", "m3"] {
         assert!(
             matches!(
                 in_flight.arrive(&delivery(id, "a", &two, true)),
-                Arrival::Finished(..)
+                Arrival::AlreadySettled(..)
             ),
             "{id}"
         );
-        tokio::time::advance(PATIENCE * 3 / 4).await;
+        tokio::time::advance(REDELIVERY_WINDOW * 3 / 4).await;
     }
 }

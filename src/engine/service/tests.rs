@@ -89,7 +89,7 @@ async fn call(method: &str, config: &Value, api: &str, result_url: &str, compone
             .find(|(known, _)| *known == name)
             .map(|(_, value)| (*value).to_owned())
     });
-    serve(start, Ok(component)).await.unwrap();
+    run_call(start, Ok(component)).await.unwrap();
 }
 
 struct Connected {

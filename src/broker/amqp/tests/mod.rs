@@ -270,7 +270,7 @@ fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) 
         publish_retry_delay: Duration::from_millis(10),
         publish_max_retry_delay: Duration::from_millis(100),
         publish_attempts: None,
-        absence_is_error: false,
+        unbound_is_error: false,
         binding_timeout: Duration::from_secs(1),
         connect_retries: 2,
         connect_retry_delay: Duration::from_millis(10),

@@ -192,7 +192,7 @@ async fn a_late_binding_is_used_and_its_loss_is_waited_out() {
 #[tokio::test]
 async fn absence_can_be_made_an_error() {
     let mut world = World::new().await;
-    world.settings.absence_is_error = true;
+    world.settings.unbound_is_error = true;
     let amqp = world.connect().await;
     for publication in [custom("data"), snapshot("snapshot")] {
         let error = soon("the error", amqp.publish(publication))

@@ -1,19 +1,19 @@
-//! Whatever happens, as many works as messages: a broker with its queue, this process, another consumer, and
-//! everything that can come between them, in any order.
+//! Every message is processed, and as few as possible twice: a model of a broker with its queue, this process and another
+//! consumer, in which everything that can go wrong happens in any order.
 
 use super::*;
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    /// With an id of its own: its number.
+enum ModelKind {
+    /// Has a unique id: its number.
     Own(usize),
     Shared,
     WithoutId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+enum ModelPlace {
     Ready { redelivered: bool },
     Ours,
     Others,
@@ -21,105 +21,106 @@ enum Place {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum ModelStep {
     Publish(u8),
     Deliver(usize),
     End(usize),
-    /// The verdict goes out, or it stays unclear whether it does, and then it may arrive or not.
+    /// The verdict is sent, or the outcome is unknown, and then it may arrive or not.
     Send(usize, u8),
-    Ask,
-    /// The broker processes the next of what was sent.
+    StartRoundtrip,
+    /// The broker handles the next frame.
     Process,
     Lose,
-    /// The broker is killed: the verdicts that it had last are forgotten.
+    /// The broker is killed, and forgets the last verdicts.
     Kill(usize),
     OtherTakes(usize),
     OtherSettles(usize),
     OtherDies,
 }
 
-enum Frame {
+enum ModelFrame {
     Settle(usize),
-    Question(u32),
+    Roundtrip(u32),
 }
 
-struct World {
+struct Model {
     in_flight: InFlight<usize>,
     generation: Arc<Generation>,
-    messages: Vec<(Kind, Place)>,
-    /// The work on each, whoever did it.
-    works: Vec<Kind>,
+    messages: Vec<(ModelKind, ModelPlace)>,
+    /// One entry for each time that a message was processed, here or elsewhere.
+    processed: Vec<ModelKind>,
     running: Vec<(u64, Verdict)>,
     settling: Vec<(u32, Settling<usize>)>,
-    wire: std::collections::VecDeque<Frame>,
+    wire: std::collections::VecDeque<ModelFrame>,
     gone: Vec<usize>,
-    /// Something was sent that did not arrive, or its fate is unclear, or somebody else was at work.
+    /// A verdict did not arrive, or its outcome is unknown, or another consumer has had a message.
     doubt: bool,
     others: bool,
-    /// The danger that is left: the broker has a verdict on a shared id, unknown to us, and the connection goes.
-    unknown: bool,
-    hole: bool,
+    /// The risk that is left: the broker has a verdict on a shared id, no round trip has proved that, and the connection is
+    /// lost.
+    unproven: bool,
+    may_be_lost: bool,
 }
 
-impl World {
+impl Model {
     fn new() -> Self {
         Self {
             in_flight: InFlight::new(),
             generation: generation(1),
             messages: vec![],
-            works: vec![],
+            processed: vec![],
             running: vec![],
             settling: vec![],
             wire: Default::default(),
             gone: vec![],
             doubt: false,
             others: false,
-            unknown: false,
-            hole: false,
+            unproven: false,
+            may_be_lost: false,
         }
     }
 
-    fn nth(&self, n: usize, wanted: impl Fn(Place) -> bool) -> Option<usize> {
+    fn nth(&self, n: usize, wanted: impl Fn(ModelPlace) -> bool) -> Option<usize> {
         let found: Vec<_> = (0..self.messages.len())
             .filter(|m| wanted(self.messages[*m].1))
             .collect();
         (!found.is_empty()).then(|| found[n % found.len()])
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: ModelStep) {
         match step {
-            Step::Publish(kind) => {
+            ModelStep::Publish(kind) => {
                 let kind = match kind % 3 {
-                    0 => Kind::Own(self.messages.len()),
-                    1 => Kind::Shared,
-                    _ => Kind::WithoutId,
+                    0 => ModelKind::Own(self.messages.len()),
+                    1 => ModelKind::Shared,
+                    _ => ModelKind::WithoutId,
                 };
                 self.messages
-                    .push((kind, Place::Ready { redelivered: false }));
+                    .push((kind, ModelPlace::Ready { redelivered: false }));
             }
-            Step::Deliver(n) => {
-                let Some(message) = self.nth(n, |p| matches!(p, Place::Ready { .. })) else {
+            ModelStep::Deliver(n) => {
+                let Some(message) = self.nth(n, |p| matches!(p, ModelPlace::Ready { .. })) else {
                     return;
                 };
                 self.deliver(message);
             }
-            Step::End(n) => {
+            ModelStep::End(n) => {
                 if self.running.is_empty() {
                     return;
                 }
                 let (number, verdict) = self.running.swap_remove(n % self.running.len());
-                let work = self
+                let settling = self
                     .in_flight
-                    .settling(number, verdict)
-                    .expect("works end once");
-                self.settling.push((work.generation.number, work));
+                    .begin_settle(number, verdict)
+                    .expect("processing ends once");
+                self.settling.push((settling.generation.number, settling));
             }
-            Step::Send(n, how) => {
+            ModelStep::Send(n, how) => {
                 if self.settling.is_empty() {
                     return;
                 }
-                let (of, work) = self.settling.swap_remove(n % self.settling.len());
-                let message = *work.handle;
+                let (of, settling) = self.settling.swap_remove(n % self.settling.len());
+                let message = *settling.handle;
                 let alive = of == self.generation.number;
                 let settled = match how % 8 {
                     0 => SettleOutcome::Unknown,
@@ -131,82 +132,82 @@ impl World {
                 }
                 let arrives = alive && (settled == SettleOutcome::Sent || how > 100);
                 if arrives {
-                    self.wire.push_back(Frame::Settle(message));
-                    // No question is about what is unclear.
-                    self.hole |= settled == SettleOutcome::Unknown
-                        && self.messages[message].0 == Kind::Shared;
+                    self.wire.push_back(ModelFrame::Settle(message));
+                    // No round trip proves an unknown outcome.
+                    self.may_be_lost |= settled == SettleOutcome::Unknown
+                        && self.messages[message].0 == ModelKind::Shared;
                 } else if alive {
-                    // It stays with us until the connection goes.
-                    assert_eq!(self.messages[message].1, Place::Ours);
+                    // It stays unsettled until the connection is lost.
+                    assert_eq!(self.messages[message].1, ModelPlace::Ours);
                 }
-                self.in_flight.settled(work, settled);
+                self.in_flight.end_settle(settling, settled);
             }
-            Step::Ask => {
-                if let Some(question) =
+            ModelStep::StartRoundtrip => {
+                if let Some(roundtrip) =
                     futures_util::FutureExt::now_or_never(self.generation.next_roundtrip())
                 {
-                    self.wire.push_back(Frame::Question(question));
+                    self.wire.push_back(ModelFrame::Roundtrip(roundtrip));
                 }
             }
-            Step::Process => match self.wire.pop_front() {
-                Some(Frame::Settle(message)) => {
-                    assert_eq!(self.messages[message].1, Place::Ours, "settled twice");
-                    self.messages[message].1 = Place::Gone;
+            ModelStep::Process => match self.wire.pop_front() {
+                Some(ModelFrame::Settle(message)) => {
+                    assert_eq!(self.messages[message].1, ModelPlace::Ours, "settled twice");
+                    self.messages[message].1 = ModelPlace::Gone;
                     self.gone.push(message);
-                    self.unknown |= self.messages[message].0 == Kind::Shared;
+                    self.unproven |= self.messages[message].0 == ModelKind::Shared;
                 }
-                Some(Frame::Question(question)) => {
-                    self.generation.roundtrip_done(question);
-                    self.unknown = false;
+                Some(ModelFrame::Roundtrip(roundtrip)) => {
+                    self.generation.roundtrip_done(roundtrip);
+                    self.unproven = false;
                 }
                 None => {}
             },
-            Step::Lose => self.lose(0),
-            Step::Kill(n) => {
-                (self.hole, self.doubt) = (true, true);
+            ModelStep::Lose => self.lose(0),
+            ModelStep::Kill(n) => {
+                (self.may_be_lost, self.doubt) = (true, true);
                 let kept = self.gone.len() - n % (self.gone.len() + 1);
                 for message in self.gone.split_off(kept) {
-                    self.messages[message].1 = Place::Ready { redelivered: true };
+                    self.messages[message].1 = ModelPlace::Ready { redelivered: true };
                 }
                 for (_, place) in &mut self.messages {
-                    if *place != Place::Gone {
-                        *place = Place::Ready { redelivered: true };
+                    if *place != ModelPlace::Gone {
+                        *place = ModelPlace::Ready { redelivered: true };
                     }
                 }
                 self.lose(1);
             }
-            Step::OtherTakes(n) => {
-                if let Some(message) = self.nth(n, |p| matches!(p, Place::Ready { .. })) {
+            ModelStep::OtherTakes(n) => {
+                if let Some(message) = self.nth(n, |p| matches!(p, ModelPlace::Ready { .. })) {
                     (self.others, self.doubt) = (true, true);
-                    self.messages[message].1 = Place::Others;
+                    self.messages[message].1 = ModelPlace::Others;
                 }
             }
-            Step::OtherSettles(n) => {
-                if let Some(message) = self.nth(n, |p| p == Place::Others) {
-                    self.works.push(self.messages[message].0);
-                    self.messages[message].1 = Place::Gone;
+            ModelStep::OtherSettles(n) => {
+                if let Some(message) = self.nth(n, |p| p == ModelPlace::Others) {
+                    self.processed.push(self.messages[message].0);
+                    self.messages[message].1 = ModelPlace::Gone;
                     self.gone.push(message);
                 }
             }
-            Step::OtherDies => self.give_back(Place::Others),
+            ModelStep::OtherDies => self.give_back(ModelPlace::Others),
         }
     }
 
     fn deliver(&mut self, message: usize) {
         let (kind, place) = self.messages[message];
-        let Place::Ready { redelivered } = place else {
+        let ModelPlace::Ready { redelivered } = place else {
             panic!("it is not ready")
         };
-        self.messages[message].1 = Place::Ours;
-        // Quicker than the news that a verdict found no channel.
+        self.messages[message].1 = ModelPlace::Ours;
+        // Delivered before it is known that a verdict was not sent.
         self.doubt |= self
             .settling
             .iter()
             .any(|(of, _)| *of < self.generation.number);
         let id = match kind {
-            Kind::Own(n) => json!(n),
-            Kind::Shared => json!("shared"),
-            Kind::WithoutId => Value::Null,
+            ModelKind::Own(n) => json!(n),
+            ModelKind::Shared => json!("shared"),
+            ModelKind::WithoutId => Value::Null,
         };
         let delivery = Delivery {
             headers: Headers::from_iter([("messageId".to_owned(), id)]),
@@ -217,17 +218,17 @@ impl World {
         };
         match self.in_flight.arrive(&delivery) {
             Arrival::New(number) => {
-                self.works.push(kind);
+                self.processed.push(kind);
                 self.running.push((number, Verdict::Acknowledged));
             }
-            Arrival::Finished(number, verdict) => self.running.push((number, verdict)),
+            Arrival::AlreadySettled(number, verdict) => self.running.push((number, verdict)),
             Arrival::Adopted => {}
         }
     }
 
-    fn give_back(&mut self, from: Place) {
+    fn give_back(&mut self, from: ModelPlace) {
         for (_, place) in self.messages.iter_mut().filter(|(_, place)| *place == from) {
-            *place = Place::Ready { redelivered: true };
+            *place = ModelPlace::Ready { redelivered: true };
         }
     }
 
@@ -235,10 +236,10 @@ impl World {
         self.doubt |= self
             .wire
             .iter()
-            .any(|frame| matches!(frame, Frame::Settle(_)));
-        self.hole |= std::mem::take(&mut self.unknown);
+            .any(|frame| matches!(frame, ModelFrame::Settle(_)));
+        self.may_be_lost |= std::mem::take(&mut self.unproven);
         self.wire.clear();
-        self.give_back(Place::Ours);
+        self.give_back(ModelPlace::Ours);
         let Generation {
             number,
             outages: before,
@@ -247,31 +248,41 @@ impl World {
         self.generation = Arc::new(Generation::new(number + 1, before + outages));
     }
 
-    /// Lets everything come to its end.
+    /// Runs until every message is settled.
     fn drain(&mut self) {
-        self.step(Step::OtherDies);
+        self.step(ModelStep::OtherDies);
         for round in 0.. {
             assert!(round < 1000, "messages stay unsettled: {:?}", self.messages);
-            if self.messages.iter().all(|(_, place)| *place == Place::Gone) {
+            if self
+                .messages
+                .iter()
+                .all(|(_, place)| *place == ModelPlace::Gone)
+            {
                 return;
             }
             if self.wire.is_empty() && self.running.is_empty() && self.settling.is_empty() {
-                // What is with us still was unclear, and comes only with the end of the connection.
-                if self.nth(0, |p| matches!(p, Place::Ready { .. })).is_none() {
-                    self.step(Step::Lose);
+                // What is still unsettled had an unknown outcome. It is redelivered when the connection is lost.
+                if self
+                    .nth(0, |p| matches!(p, ModelPlace::Ready { .. }))
+                    .is_none()
+                {
+                    self.step(ModelStep::Lose);
                 }
             }
-            while self.nth(0, |p| matches!(p, Place::Ready { .. })).is_some() {
-                self.step(Step::Deliver(0));
+            while self
+                .nth(0, |p| matches!(p, ModelPlace::Ready { .. }))
+                .is_some()
+            {
+                self.step(ModelStep::Deliver(0));
             }
-            self.step(Step::End(0));
-            self.step(Step::Send(0, 1));
-            self.step(Step::Process);
+            self.step(ModelStep::End(0));
+            self.step(ModelStep::Send(0, 1));
+            self.step(ModelStep::Process);
         }
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
-        let of = |wanted: Kind| {
+        let of = |wanted: ModelKind| {
             let messages = self
                 .messages
                 .iter()
@@ -279,40 +290,43 @@ impl World {
                 .count();
             (
                 messages,
-                self.works.iter().filter(|kind| **kind == wanted).count(),
+                self.processed
+                    .iter()
+                    .filter(|kind| **kind == wanted)
+                    .count(),
             )
         };
         for (kind, _) in &self.messages {
-            let (messages, works) = of(*kind);
+            let (messages, processed) = of(*kind);
             prop_assert!(
-                works >= messages || (*kind == Kind::Shared && self.hole),
+                processed >= messages || (*kind == ModelKind::Shared && self.may_be_lost),
                 "{kind:?}: lost"
             );
-            // Of what may be another message, and where somebody else was at work.
-            let repeats = self.doubt && (self.others || !matches!(kind, Kind::Own(_)));
+            // An equal message may be another one, and another consumer may have had it.
+            let repeats = self.doubt && (self.others || !matches!(kind, ModelKind::Own(_)));
             prop_assert!(
-                works == messages || repeats,
-                "{kind:?}: {works} works, {messages} messages"
+                processed == messages || repeats,
+                "{kind:?}: {processed} processed, {messages} messages"
             );
         }
         Ok(())
     }
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<ModelStep>> {
     let n = || 0..64_usize;
     let step = prop_oneof![
-        6 => any::<u8>().prop_map(Step::Publish),
-        10 => n().prop_map(Step::Deliver),
-        8 => n().prop_map(Step::End),
-        8 => (n(), any::<u8>()).prop_map(|(n, how)| Step::Send(n, how)),
-        3 => Just(Step::Ask),
-        10 => Just(Step::Process),
-        3 => Just(Step::Lose),
-        1 => n().prop_map(Step::Kill),
-        2 => n().prop_map(Step::OtherTakes),
-        1 => n().prop_map(Step::OtherSettles),
-        1 => Just(Step::OtherDies),
+        6 => any::<u8>().prop_map(ModelStep::Publish),
+        10 => n().prop_map(ModelStep::Deliver),
+        8 => n().prop_map(ModelStep::End),
+        8 => (n(), any::<u8>()).prop_map(|(n, how)| ModelStep::Send(n, how)),
+        3 => Just(ModelStep::StartRoundtrip),
+        10 => Just(ModelStep::Process),
+        3 => Just(ModelStep::Lose),
+        1 => n().prop_map(ModelStep::Kill),
+        2 => n().prop_map(ModelStep::OtherTakes),
+        1 => n().prop_map(ModelStep::OtherSettles),
+        1 => Just(ModelStep::OtherDies),
     ];
     proptest::collection::vec(step, 1..80)
 }
@@ -321,29 +335,29 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn there_are_as_many_works_as_messages_whatever_happens(steps in steps()) {
-        let mut world = World::new();
-        steps.into_iter().for_each(|step| world.step(step));
-        world.drain();
-        world.check()?;
+    fn every_message_is_processed_whatever_happens(steps in steps()) {
+        let mut model = Model::new();
+        steps.into_iter().for_each(|step| model.step(step));
+        model.drain();
+        model.check()?;
     }
 
     #[test]
     fn without_lost_verdicts_each_message_is_processed_once(steps in steps()) {
-        let mut world = World::new();
-        for step in steps.into_iter().chain([Step::Lose]) {
+        let mut model = Model::new();
+        for step in steps.into_iter().chain([ModelStep::Lose]) {
             match step {
-                // Everything sent arrives before a connection goes.
-                Step::Lose => while !world.wire.is_empty() { world.step(Step::Process) },
-                Step::Send(..) | Step::Kill(_) | Step::OtherTakes(_) => continue,
+                // Everything sent arrives before the connection is lost.
+                ModelStep::Lose => while !model.wire.is_empty() { model.step(ModelStep::Process) },
+                ModelStep::Send(..) | ModelStep::Kill(_) | ModelStep::OtherTakes(_) => continue,
                 _ => {}
             }
-            world.step(step);
-            // Whether a verdict found its channel is known at once.
-            world.step(Step::Send(0, 1));
+            model.step(step);
+            // The outcome of a settlement is known at once.
+            model.step(ModelStep::Send(0, 1));
         }
-        world.drain();
-        prop_assert!(!world.doubt);
-        world.check()?;
+        model.drain();
+        prop_assert!(!model.doubt);
+        model.check()?;
     }
 }

@@ -1,0 +1,238 @@
+//! A transport in memory, for the engine's tests of verdicts and order.
+//!
+//! A [`MemoryBroker`] is the test's side: it delivers messages, sees publishes in order and confirms or fails each of
+//! them, and sees settlements. It has no routing keys, retries or round trips: those belong to the AMQP adapter, and are
+//! tested with a broker.
+
+use super::transport::{
+    Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication, PublishError,
+    PublishErrorKind, ReboundLimitExceeded, SettleOutcome, Transport, TransportError, Verdict,
+};
+use crate::protocol::Headers;
+use bytes::Bytes;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::timeout,
+};
+
+/// How long a test waits for the engine, on a paused clock.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The engine's side.
+pub(crate) struct MemoryTransport {
+    state: Arc<Mutex<State>>,
+    deliveries: Mutex<Option<Deliveries<Handle>>>,
+    published: UnboundedSender<Published>,
+    settled: UnboundedSender<(u64, Verdict)>,
+}
+
+/// The test's side.
+pub(crate) struct MemoryBroker {
+    state: Arc<Mutex<State>>,
+    published: UnboundedReceiver<Published>,
+    settled: UnboundedReceiver<(u64, Verdict)>,
+}
+
+/// A delivery's number, and the generation that it belongs to.
+pub(crate) struct Handle {
+    delivery: u64,
+    generation: u32,
+}
+
+struct State {
+    /// None once consuming has stopped.
+    sender: Option<UnboundedSender<Result<Delivery<Handle>, TransportError>>>,
+    generation: Arc<Generation>,
+    deliveries: u64,
+    rebounds_left: u32,
+}
+
+/// Something that the engine has published and that the test has to confirm or fail.
+pub(crate) struct Published {
+    pub(crate) what: What,
+    confirm: ConfirmSender,
+}
+
+#[derive(Clone)]
+pub(crate) enum What {
+    Event(Publication),
+    /// A rebound of this delivery, with its reason.
+    Rebound(u64, String),
+}
+
+impl Published {
+    pub(crate) fn confirm(self) {
+        // The engine may have stopped waiting.
+        let _ = self.confirm.send(Ok(()));
+    }
+
+    pub(crate) fn fail(self, kind: PublishErrorKind) {
+        let _ = self.confirm.send(Err(PublishError {
+            message_id: "id".into(),
+            reason: "the test says so".into(),
+            kind,
+        }));
+    }
+
+    /// The published event. Panics if this is a rebound.
+    pub(crate) fn event(&self) -> &Publication {
+        match &self.what {
+            What::Event(publication) => publication,
+            What::Rebound(..) => panic!("a rebound was published, not an event"),
+        }
+    }
+}
+
+/// Creates both sides. Messages can be rebounded `rebounds` times in all.
+pub(crate) fn channel(rebounds: u32) -> (MemoryTransport, MemoryBroker) {
+    let (delivery_sender, deliveries) = mpsc::unbounded_channel();
+    let (publish_sender, published) = mpsc::unbounded_channel();
+    let (settle_sender, settled) = mpsc::unbounded_channel();
+    let state = Arc::new(Mutex::new(State {
+        sender: Some(delivery_sender),
+        generation: Arc::new(Generation::new(1, 0)),
+        deliveries: 0,
+        rebounds_left: rebounds,
+    }));
+    let transport = MemoryTransport {
+        state: state.clone(),
+        deliveries: Mutex::new(Some(deliveries)),
+        published: publish_sender,
+        settled: settle_sender,
+    };
+    let broker = MemoryBroker {
+        state,
+        published,
+        settled,
+    };
+    (transport, broker)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryBroker {
+    /// Delivers a message, and returns the number of the delivery.
+    pub(crate) fn deliver(&self, headers: Headers, body: Bytes) -> u64 {
+        self.send(headers, body, false)
+    }
+
+    /// Delivers a message that was delivered before.
+    pub(crate) fn redeliver(&self, headers: Headers, body: Bytes) -> u64 {
+        self.send(headers, body, true)
+    }
+
+    fn send(&self, headers: Headers, body: Bytes, redelivered: bool) -> u64 {
+        let mut state = lock(&self.state);
+        state.deliveries += 1;
+        let delivery = Delivery {
+            headers,
+            body,
+            redelivered,
+            generation: state.generation.clone(),
+            handle: Handle {
+                delivery: state.deliveries,
+                generation: state.generation.number,
+            },
+        };
+        if let Some(sender) = &state.sender {
+            // The engine may have stopped.
+            let _ = sender.send(Ok(delivery));
+        }
+        state.deliveries
+    }
+
+    /// Loses the connection: earlier deliveries can no longer be settled.
+    pub(crate) fn lose_connection(&self) {
+        let mut state = lock(&self.state);
+        let number = state.generation.number + 1;
+        state.generation = Arc::new(Generation::new(number, 0));
+    }
+
+    /// Fails permanently, as after a refusal.
+    pub(crate) fn fail(&self, reason: &str) {
+        if let Some(sender) = lock(&self.state).sender.take() {
+            let _ = sender.send(Err(TransportError(reason.into())));
+        }
+    }
+
+    /// The next publish. Panics if there is none.
+    pub(crate) async fn published(&mut self) -> Published {
+        let next = timeout(PATIENCE, self.published.recv()).await;
+        next.expect("nothing was published")
+            .expect("the engine runs")
+    }
+
+    /// The next settlement: which delivery, and its verdict. Panics if there is none.
+    pub(crate) async fn settled(&mut self) -> (u64, Verdict) {
+        let next = timeout(PATIENCE, self.settled.recv()).await;
+        next.expect("nothing was settled").expect("the engine runs")
+    }
+
+    /// Returns whether every publish and settlement so far has been received by the test.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.published.is_empty() && self.settled.is_empty()
+    }
+}
+
+impl Transport for MemoryTransport {
+    type Handle = Handle;
+
+    async fn consume(&self) -> Result<Deliveries<Handle>, TransportError> {
+        Ok(lock(&self.deliveries)
+            .take()
+            .expect("consume is called once"))
+    }
+
+    fn publish(&self, publication: Publication) -> Confirm {
+        self.send(What::Event(publication))
+    }
+
+    fn rebound(
+        &self,
+        handle: &Handle,
+        _body: Bytes,
+        reason: &str,
+    ) -> Result<Confirm, ReboundLimitExceeded> {
+        let mut state = lock(&self.state);
+        if state.rebounds_left == 0 {
+            return Err(ReboundLimitExceeded);
+        }
+        state.rebounds_left -= 1;
+        Ok(self.send(What::Rebound(handle.delivery, reason.to_owned())))
+    }
+
+    async fn settle(&self, handle: &Handle, verdict: Verdict) -> SettleOutcome {
+        if handle.generation < lock(&self.state).generation.number {
+            return SettleOutcome::NotSent;
+        }
+        let _ = self.settled.send((handle.delivery, verdict));
+        SettleOutcome::Sent
+    }
+
+    async fn stop_consuming(&self) {
+        lock(&self.state).sender = None;
+    }
+
+    async fn close(&self) {
+        self.stop_consuming().await;
+    }
+}
+
+impl MemoryTransport {
+    fn send(&self, what: What) -> Confirm {
+        let (sender, confirm) = Confirm::channel();
+        let published = Published {
+            what,
+            confirm: sender,
+        };
+        // Without a broker the sender is dropped, and the confirm resolves as closed.
+        let _ = self.published.send(published);
+        confirm
+    }
+}

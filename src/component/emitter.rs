@@ -1,0 +1,209 @@
+//! What a module emits, and the interface to whoever takes it.
+
+use crate::{
+    broker::transport::Confirm,
+    component::{
+        error::AlreadyReported,
+        message::{HttpReply, Message},
+    },
+    protocol::{ErrorReport, Json, Object},
+};
+use anyhow::Context as _;
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::{future::Future, sync::Arc};
+
+/// One thing that a module emits.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Data(Object),
+    Error(ErrorReport),
+    Rebound(String),
+    Snapshot(Json),
+    UpdateSnapshot(Map<String, Value>),
+    UpdateKeys(Map<String, Value>),
+    HttpReply(HttpReply),
+}
+
+/// Where events go: the engine in a container, a list in a [`Harness`](crate::testing::Harness).
+pub(crate) trait EventSink: Send + Sync + 'static {
+    /// Takes an event; events are published in the order in which these calls resolve.
+    ///
+    /// A publish that fails has been reported to the user by the time its confirm resolves.
+    fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
+}
+
+/// How many unconfirmed events [`Emitter::data_all`] allows at once.
+const MAX_UNCONFIRMED: usize = 32;
+
+/// Emits events. It is cheap to clone, so a module can emit from several tasks.
+///
+/// Every method resolves when the broker has confirmed the event, so awaiting it applies back-pressure. A message is
+/// acknowledged only after everything emitted for it is confirmed, whether the module awaits that or not.
+///
+/// A clone may outlive its message, as in a streaming trigger. What it emits later carries the same headers, and no
+/// acknowledgement waits for it.
+///
+/// # Cancel safety
+/// Dropping one of these futures does not cancel an event that is already queued. Data or a snapshot that still waits
+/// for a rate limit or an upload is not sent. An error or new credentials are sent once the future has been polled.
+#[derive(Clone)]
+pub struct Emitter(pub(crate) Arc<dyn EventSink>);
+
+impl std::fmt::Debug for Emitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Emitter")
+    }
+}
+
+impl Emitter {
+    async fn emit(&self, event: Event) -> anyhow::Result<()> {
+        confirmed(self.0.emit(event).await?).await
+    }
+
+    /// Emits a message with this body.
+    ///
+    /// # Errors
+    /// Returns an error if the body cannot be serialized, is too large, or cannot be published. Except for the first,
+    /// the user has been told by an error event when this returns.
+    pub fn data<'a, T: Serialize + ?Sized>(
+        &'a self,
+        body: &T,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
+        // Serialized before the future exists: it holds no `&T`, so `T` need not be `Sync`.
+        let message = message_from_body(body);
+        async move { self.emit(Event::Data(message?)).await }
+    }
+
+    /// Emits a message for each item, in order, with up to 32 of them unconfirmed at once: as fast as the rate limit
+    /// allows.
+    ///
+    /// # Errors
+    /// Returns the first error, as for [`data`](Self::data). Items after it are not emitted.
+    pub async fn data_all<T, S>(&self, bodies: S) -> anyhow::Result<()>
+    where
+        T: Serialize + Send,
+        S: Stream<Item = T> + Send,
+    {
+        let mut bodies = std::pin::pin!(bodies);
+        let mut unconfirmed = FuturesUnordered::new();
+        while let Some(body) = bodies.next().await {
+            let message = message_from_body(&body);
+            if unconfirmed.len() == MAX_UNCONFIRMED {
+                unconfirmed.next().await.transpose()?;
+            }
+            let confirm = self.0.emit(Event::Data(message?)).await?;
+            unconfirmed.push(confirmed(confirm));
+        }
+        while let Some(result) = unconfirmed.next().await {
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Emits a whole message, with its id, headers and attachments.
+    ///
+    /// # Errors
+    /// As for [`data`](Self::data).
+    pub fn message<'a, B: Serialize>(
+        &'a self,
+        message: Message<B>,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, B> {
+        let message = message.write();
+        async move { self.emit(Event::Data(message?)).await }
+    }
+
+    /// Reports an error to the user and continues. The message will be rejected when it ends.
+    ///
+    /// # Errors
+    /// Returns an error if the report cannot be published.
+    pub async fn error(&self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
+        let report = ErrorReport::from_error(&error.into());
+        self.emit(Event::Error(report)).await
+    }
+
+    /// Sends the message back to be delivered again later: after 15 seconds the first time, then after twice as long
+    /// each time.
+    ///
+    /// # Errors
+    /// Returns an error if the rebound cannot be published. Past the rebound limit an error event tells the user, and
+    /// this returns `Ok`.
+    pub async fn rebound(&self, reason: impl Into<String>) -> anyhow::Result<()> {
+        self.emit(Event::Rebound(reason.into())).await
+    }
+
+    /// Replaces the step's snapshot.
+    ///
+    /// # Errors
+    /// Returns an error if the state cannot be serialized or published.
+    pub fn snapshot<'a, T: Serialize + ?Sized>(
+        &'a self,
+        state: &T,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
+        let state = Json::of(state).context("writing the snapshot as JSON");
+        async move { self.emit(Event::Snapshot(state?)).await }
+    }
+
+    /// Merges members into the step's snapshot, one level deep.
+    ///
+    /// # Errors
+    /// Returns an error if `members` does not serialize to a JSON object, or cannot be published.
+    pub fn update_snapshot<'a, T: Serialize + ?Sized>(
+        &'a self,
+        members: &T,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
+        let members = to_json_object(members, "a snapshot update");
+        async move { self.emit(Event::UpdateSnapshot(members?)).await }
+    }
+
+    /// Saves new credentials, such as `{"oauth": {…}}`, in the account that the step uses. Resolves when the platform
+    /// has them over every configured way; later messages see them in their configuration.
+    ///
+    /// # Errors
+    /// Returns an error if the platform refuses them, or if there is no way to save them. An error event has told the
+    /// user by then.
+    pub fn update_keys<'a, T: Serialize + ?Sized>(
+        &'a self,
+        keys: &T,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
+        let keys = to_json_object(keys, "updateKeys");
+        async move { self.emit(Event::UpdateKeys(keys?)).await }
+    }
+
+    /// Replies to the HTTP request that started the flow.
+    ///
+    /// # Errors
+    /// Returns an error if the message has no `reply_to`, or if the reply is too large or cannot be published.
+    pub async fn http_reply(&self, reply: HttpReply) -> anyhow::Result<()> {
+        self.emit(Event::HttpReply(reply)).await
+    }
+}
+
+/// Waits for a confirm. The user knows of a failure by then, so the module's own error must not report it again.
+async fn confirmed(confirm: Confirm) -> anyhow::Result<()> {
+    match confirm.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(AlreadyReported(error.to_string()).into()),
+    }
+}
+
+fn message_from_body<T: Serialize + ?Sized>(body: &T) -> anyhow::Result<Object> {
+    let mut message = Object::new();
+    message.set("headers", Json::empty_object());
+    message.set(
+        "body",
+        Json::of(body).context("writing the message's body as JSON")?,
+    );
+    Ok(message)
+}
+
+pub(super) fn to_json_object<T: Serialize + ?Sized>(
+    value: &T,
+    what: &str,
+) -> anyhow::Result<Map<String, Value>> {
+    match serde_json::to_value(value).with_context(|| format!("writing {what} as JSON"))? {
+        Value::Object(members) => Ok(members),
+        _ => anyhow::bail!("{what} must be a JSON object"),
+    }
+}

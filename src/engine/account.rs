@@ -1,0 +1,254 @@
+//! The step's account on the platform, over REST.
+
+use super::{
+    Step,
+    keys::{self, KeyStore},
+};
+use crate::{
+    clients::platform::{Platform, PlatformError},
+    component::context::{BoxFuture, Clients, KeySaver, ServiceContextParts},
+    oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
+};
+use anyhow::Context as _;
+use reqwest::StatusCode;
+use serde_json::{Map, Value};
+use std::sync::{Arc, atomic::AtomicBool};
+use tokio_util::task::TaskTracker;
+
+/// Reads and writes the step's account.
+#[derive(Clone)]
+pub(crate) struct AccountClient {
+    pub(super) platform: Platform,
+    pub(crate) step: Arc<Step>,
+}
+
+impl AccountClient {
+    pub(crate) fn new(platform: Platform, step: Step) -> Self {
+        Self {
+            platform,
+            step: Arc::new(step),
+        }
+    }
+
+    /// Asks the platform for the step.
+    pub(super) async fn of_step(platform: Platform) -> anyhow::Result<Self> {
+        let step = platform
+            .step()
+            .await
+            .context("asking the platform for the step")?;
+        Ok(Self::new(platform, Step::new(step)))
+    }
+
+    /// The same with few retries, for a session, which retries itself.
+    pub(super) fn with_few_retries(&self) -> Self {
+        Self {
+            platform: self.platform.clone().with_few_retries(),
+            step: self.step.clone(),
+        }
+    }
+
+    /// Returns the step's configuration as the platform has it now.
+    pub(super) async fn reload_config(&self) -> Result<Option<Value>, StoreError> {
+        match self.platform.step().await {
+            Ok(step) => Ok(Some(step.config)),
+            Err(error) => Err(store_error(&error.into())),
+        }
+    }
+
+    /// Returns the configuration with the account's keys as the platform has them now, for calls that belong to no step.
+    /// Returns none if the platform does not let components read accounts.
+    async fn reload_account(&self) -> Result<Option<Value>, StoreError> {
+        let Some(id) = self.step.account_id() else {
+            return Ok(None);
+        };
+        let account = match self.platform.account(&id).await {
+            Ok(account) => account,
+            Err(error) if error.status().is_some_and(|s| s.is_client_error()) => return Ok(None),
+            Err(error) => return Err(store_error(&error.into())),
+        };
+        let Some(Value::Object(keys)) = account.get("keys") else {
+            return Ok(None);
+        };
+        let mut config = (*self.step.config()).clone();
+        if let Value::Object(members) = &mut config {
+            members.extend(keys.clone());
+        }
+        Ok(Some(config))
+    }
+
+    pub(super) async fn secret(&self, id: &str, refresh: bool) -> Result<Value, StoreError> {
+        let secret = if refresh {
+            self.platform.refresh_secret(id).await
+        } else {
+            self.platform.secret(id).await
+        };
+        secret.map_err(|error| store_error(&error.into()))
+    }
+}
+
+/// The configuration names no account, and there is no other way to save keys.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the keys cannot be saved: the step's configuration has no `_account`, and they can go to a queue only from a \
+     message, and only if ELASTICIO_UPDATE_KEYS_ROUTING_KEY is set"
+)]
+pub(super) struct NoAccount;
+
+/// Says why credentials could not be saved or read, without the platform's own text: it may repeat what it was sent.
+pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
+    let nowhere = error.is::<NoAccount>();
+    let Some(error) = error.downcast_ref::<PlatformError>() else {
+        return StoreError {
+            nowhere,
+            ..StoreError::passing(error.to_string())
+        };
+    };
+    let status = error.status();
+    StoreError {
+        message: error.without_contents(),
+        gone: status == Some(StatusCode::NOT_FOUND),
+        nowhere,
+        refused: status.is_some_and(is_refusal),
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    let is_transient =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    status.is_client_error() && !is_transient
+}
+
+/// The credentials of hooks and one-time calls, which run without a message. Saving goes on in tasks of its own, whether
+/// or not anybody waits.
+pub(crate) struct AccountCredentials {
+    account: AccountClient,
+    session: Option<Session>,
+    /// The platform can be asked for the step. A one-time call may belong to none.
+    has_step: bool,
+    tasks: TaskTracker,
+}
+
+impl AccountCredentials {
+    /// For a hook.
+    pub(crate) fn new(account: AccountClient, session: Option<Session>) -> Arc<Self> {
+        Arc::new(Self {
+            account,
+            session,
+            has_step: true,
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// For a one-time call, which belongs to no step.
+    pub(crate) fn for_one_time_call(account: AccountClient, session: Option<Session>) -> Arc<Self> {
+        Arc::new(Self {
+            account,
+            session,
+            has_step: false,
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// The context of a hook or call of `function`.
+    pub(crate) fn service_context(
+        self: &Arc<Self>,
+        function: &str,
+        clients: &Clients,
+    ) -> ServiceContextParts {
+        ServiceContextParts {
+            function: function.to_owned(),
+            config: self.account.step.config(),
+            variables: self.account.step.variables.clone(),
+            clients: clients.clone(),
+            oauth: match &self.session {
+                Some(session) => session.client(self.clone()),
+                None => AuthorizedClient::unconfigured(),
+            },
+            keys: self.clone(),
+        }
+    }
+
+    /// Waits until everything is saved that can be.
+    pub(crate) async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(session) = &self.session {
+            session.close().await;
+        }
+    }
+
+    async fn save(&self, account: &AccountClient, keys: &Map<String, Value>) -> anyhow::Result<()> {
+        account.save_keys(keys, None).await.inspect_err(|error| {
+            if let Some(error) = error.downcast_ref::<PlatformError>() {
+                let error = error.without_contents();
+                tracing::error!("New credentials could not be saved: {error}");
+            }
+        })
+    }
+}
+
+impl KeyStore for AccountCredentials {
+    fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    async fn save_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
+        self.save(&self.account, keys).await
+    }
+}
+
+impl KeySaver for AccountCredentials {
+    fn update_keys(
+        self: Arc<Self>,
+        keys: Map<String, Value>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        let tasks = self.tasks.clone();
+        let saved = tasks.spawn(async move { keys::update_keys(&*self, keys).await });
+        Box::pin(async move { saved.await.context("saving credentials")? })
+    }
+}
+
+impl CredentialStore for AccountCredentials {
+    fn config(&self) -> Arc<Value> {
+        self.account.step.config()
+    }
+
+    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async {
+            let account = self.account.with_few_retries();
+            if self.has_step {
+                account.reload_config().await
+            } else {
+                account.reload_account().await
+            }
+        })
+    }
+
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        _queued: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let saved = self.save(&self.account.with_few_retries(), &keys).await;
+            saved.map_err(|error| store_error(&error))
+        })
+    }
+
+    fn remember(&self, keys: &Map<String, Value>) {
+        self.account.step.merge_keys(keys);
+    }
+
+    /// There is no message that an error event could belong to. The session has logged the warning.
+    fn report(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn secret<'a>(
+        &'a self,
+        id: &'a str,
+        refresh: bool,
+    ) -> BoxFuture<'a, Result<Value, StoreError>> {
+        Box::pin(async move { self.account.with_few_retries().secret(id, refresh).await })
+    }
+}

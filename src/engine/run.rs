@@ -1,0 +1,209 @@
+//! One delivery, from its arrival to its settlement.
+
+use super::{
+    Engine, Shutdown, decode,
+    emit::{InFlightMessage, MessageSink},
+    hooks,
+    in_flight::Arrival,
+};
+use crate::{
+    broker::transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
+    component::{
+        context::ContextParts,
+        emitter::{Emitter, Event},
+        error::ModuleOutcome,
+    },
+    oauth2::AuthorizedClient,
+    protocol::{ErrorReport, IncomingHeaders, Object},
+};
+use std::{sync::Arc, time::Duration};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// A module that takes longer is worth a warning: RabbitMQ takes a message back after 30 minutes.
+const SLOW_MODULE_WARNING: Duration = Duration::from_secs(300);
+
+impl<T: Transport> Engine<T> {
+    /// Processes deliveries, each in a task of its own, until there are no more or the process is to stop.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        mut deliveries: Deliveries<T::Handle>,
+        shutdown: &Shutdown,
+    ) -> Result<(), TransportError> {
+        let tasks = TaskTracker::new();
+        // Dropping this future abandons the tasks too.
+        let _abandon = self.abandoned.clone().drop_guard();
+        let broker_error = loop {
+            tokio::select! {
+                biased;
+                () = shutdown.graceful.cancelled() => break None,
+                delivery = deliveries.recv() => match delivery {
+                    Some(Ok(delivery)) => self.accept(delivery, &tasks),
+                    Some(Err(error)) => break Some(error),
+                    None => break None,
+                },
+            }
+        };
+        self.stop(deliveries, tasks, broker_error).await
+    }
+
+    /// Starts a task for a delivery.
+    pub(super) fn accept(self: &Arc<Self>, delivery: Delivery<T::Handle>, tasks: &TaskTracker) {
+        let delivery = delivery.shared();
+        // Not in the task: tasks start in any order, and a redelivery must not overtake the delivery that it repeats.
+        let arrival = self.in_flight.arrive(&delivery);
+        let engine = self.clone();
+        tasks.spawn(async move {
+            let abandoned = engine.abandoned.clone();
+            // Biased: once abandoned, no verdict is reached any more.
+            tokio::select! {
+                biased;
+                () = abandoned.cancelled() => {}
+                () = engine.execute(delivery, arrival) => {}
+            }
+        });
+    }
+
+    /// Takes a delivery to its verdict, and settles it exactly once. If it is dropped before, it settles nothing, and the
+    /// broker delivers the message again.
+    async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Handle>>, arrival: Arrival) {
+        self.metrics.received.add(1);
+        let incoming = IncomingHeaders::read(&delivery.headers);
+        let span = tracing::info_span!(
+            "message",
+            threadId = incoming.thread_id,
+            messageId = incoming.message_id,
+            parentMessageId = incoming.parent_message_id,
+        );
+        async {
+            match arrival {
+                Arrival::New(number) => {
+                    let body = delivery.body.clone();
+                    let message = InFlightMessage::new(self.clone(), number, incoming, body);
+                    let verdict = self.process_message(&message, &delivery).await;
+                    self.settle(number, verdict).await;
+                }
+                Arrival::Adopted => tracing::info!(
+                    "A message that is being processed was delivered again; processing continues"
+                ),
+                Arrival::AlreadySettled(number, verdict) => {
+                    self.metrics.repeats.add(1);
+                    tracing::info!(
+                        "A message that is already processed was delivered again; it gets the same verdict"
+                    );
+                    self.settle(number, verdict).await;
+                }
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Runs the module on a message, and waits until everything that was emitted for it is confirmed.
+    async fn process_message(
+        &self,
+        message: &Arc<InFlightMessage<T>>,
+        delivery: &Delivery<Arc<T::Handle>>,
+    ) -> Verdict {
+        match self.read(message, delivery).await {
+            Ok(input) => {
+                let result = self.run_module(message, input).await;
+                self.handle_result(message, result).await;
+            }
+            Err(error) => {
+                tracing::error!("The incoming message could not be read: {error:#}");
+                let report = ErrorReport::from_error(&error);
+                // An error event that cannot be published has been logged.
+                let _ = message.report_without_rate_limit(&report).await;
+            }
+        }
+        message.finish().await
+    }
+
+    async fn read(
+        &self,
+        message: &InFlightMessage<T>,
+        delivery: &Delivery<Arc<T::Handle>>,
+    ) -> anyhow::Result<Object> {
+        let mut input = if self.settings.input_is_error {
+            decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?
+        } else {
+            decode::message(&self.cipher, &message.incoming, &delivery.body)?
+        };
+        if self.resolves_references {
+            self.bodies.fetch_body(&mut input).await?;
+        }
+        message.set_passthrough(&input);
+        Ok(input)
+    }
+
+    /// Runs the module. A panic becomes an error.
+    async fn run_module(
+        &self,
+        message: &Arc<InFlightMessage<T>>,
+        input: Object,
+    ) -> anyhow::Result<()> {
+        let parts = ContextParts {
+            config: self.step.config(),
+            snapshot: self.step.snapshot(),
+            variables: self.step.variables.clone(),
+            emitter: Emitter(Arc::new(MessageSink(message.clone()))),
+            cancelled: self.stopping.child_token(),
+            clients: self.clients.clone(),
+            oauth: match &self.session {
+                Some(session) => session.client(message.clone()),
+                None => AuthorizedClient::unconfigured(),
+            },
+        };
+        let module = hooks::catch_panic(async { self.module.process(input, parts).await });
+        let mut module = std::pin::pin!(module);
+        loop {
+            match tokio::time::timeout(SLOW_MODULE_WARNING, &mut module).await {
+                Ok(result) => break result,
+                Err(_) => tracing::warn!("The module has been processing this message for minutes"),
+            }
+        }
+    }
+
+    /// Publishes what the module's result asks for: nothing, an error event or a rebound.
+    async fn handle_result(&self, message: &Arc<InFlightMessage<T>>, result: anyhow::Result<()>) {
+        let Err(error) = &result else { return };
+        match ModuleOutcome::from(&result) {
+            ModuleOutcome::Done => {}
+            ModuleOutcome::AlreadyReported => {
+                tracing::error!("The module failed after an error that is already reported");
+            }
+            ModuleOutcome::Failed => {
+                // The text is for the user. It may contain parts of the message, so it is not logged.
+                tracing::error!("The module failed; its error event says why");
+                // An error event that cannot be published has been logged.
+                let _ = message.report(&ErrorReport::from_error(error)).await;
+            }
+            ModuleOutcome::Rebound(reason) => {
+                tracing::info!("The message is rebounded");
+                // A rebound that cannot be published has been reported.
+                if let Ok(confirm) = message.emit(Event::Rebound(reason)).await {
+                    let _ = confirm.await;
+                }
+            }
+        }
+    }
+
+    async fn settle(&self, number: u64, verdict: Verdict) {
+        let Some(settling) = self.in_flight.begin_settle(number, verdict) else {
+            return;
+        };
+        let outcome = self.transport.settle(&settling.handle, verdict).await;
+        self.in_flight.end_settle(settling, outcome);
+        match (outcome, verdict) {
+            (SettleOutcome::Sent, Verdict::Acknowledged) => self.metrics.acknowledged.add(1),
+            (SettleOutcome::Sent, Verdict::Rejected) => self.metrics.rejected.add(1),
+            (SettleOutcome::NotSent | SettleOutcome::Unknown, _) => {
+                self.metrics.unsettled.add(1);
+                tracing::info!(
+                    "The connection was lost before the message was settled; the broker will redeliver it"
+                );
+            }
+        }
+    }
+}

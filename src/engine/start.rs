@@ -1,0 +1,334 @@
+//! Start-up: connects to the broker, asks the platform for the step, runs its hooks, and begins to consume
+//! (wire-contract: Start-up order).
+
+use super::{
+    AccountClient, AccountCredentials, Engine, Shutdown,
+    bodies::BodyStorage,
+    hooks,
+    in_flight::InFlight,
+    metrics::Metrics,
+    rate_limit::RateLimiters,
+    stop::{ABANDON_TIMEOUT, close_session},
+};
+use crate::{
+    broker::{
+        amqp::Amqp,
+        transport::{Publication, Route, Transport},
+    },
+    clients::{
+        http,
+        object_storage::ObjectStorage,
+        platform::{Platform, PlatformError},
+    },
+    component::{Component, context::Clients, module::Module},
+    oauth2::{RefreshLock, Session, SessionConfig},
+    protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::startup_headers},
+    settings::{self, ApiSettings, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
+};
+use anyhow::Context as _;
+use secrecy::ExposeSecret;
+use std::{sync::Arc, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long a process that cannot start tries to publish the reason.
+const START_ERROR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the module's shutdown hook: all that a process does when `HOOK_SHUTDOWN` is set.
+pub(super) async fn run_shutdown_hook(
+    settings: Settings,
+    component: &Component,
+) -> anyhow::Result<()> {
+    let Settings {
+        identity,
+        api,
+        object_storage,
+        oauth_mode,
+        webhook_uri,
+        ..
+    } = settings;
+    // Following a redirect would turn a PUT or POST to the platform into a GET.
+    let direct = http::client_without_redirects()?;
+    let platform = platform_client(direct.clone(), &api, &identity);
+    let clients = Clients {
+        http: http::client()?,
+        platform: Some(platform.clone()),
+        object_storage: storage(object_storage.as_ref(), None, &identity)?,
+        webhook_uri,
+    };
+    let session = component.session(session_config(&identity, direct, oauth_mode, None));
+    let account = AccountClient::of_step(platform.clone()).await?;
+    let (module, _) = component.module(&identity.function)?;
+    let credentials = AccountCredentials::new(account, session);
+    let context = credentials.service_context(&identity.function, &clients);
+    let result = hooks::shutdown(&*module, context, &platform).await;
+    credentials.close().await;
+    result
+}
+
+/// Connects to the broker, then starts the step and runs it until it is told to stop.
+pub(super) async fn run_step(
+    settings: Settings,
+    run: RunSettings,
+    component: anyhow::Result<&Component>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let Settings {
+        identity,
+        api,
+        object_storage,
+        additional_headers,
+        oauth_mode,
+        webhook_uri,
+        ..
+    } = settings;
+    // Following a redirect would turn a PUT or POST to the platform into a GET.
+    let direct = http::client_without_redirects()?;
+    let cipher = Cipher::new(
+        run.crypto_password.expose_secret(),
+        run.crypto_iv.expose_secret(),
+    )?;
+    // Once the process is to stop, requests are retried only a few times.
+    let stopping = &shutdown.graceful;
+    let platform =
+        platform_client(direct.clone(), &api, &identity).with_cancellation(stopping.clone());
+    let object_storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?
+        .map(|storage| storage.with_cancellation(stopping.clone()));
+    let clients = Clients {
+        http: http::client()?,
+        platform: Some(platform.clone()),
+        object_storage,
+        webhook_uri,
+    };
+    let transport = tokio::select! {
+        connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
+        () = stopping.cancelled() => return Ok(()),
+    };
+    let lock = run
+        .oauth_lock
+        .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
+    let session_config = session_config(&identity, direct, oauth_mode, lock);
+    let start = StepStart {
+        identity,
+        additional_headers,
+        run,
+        cipher,
+        platform,
+        clients,
+        session_config,
+    };
+    start.run(component, Arc::new(transport), shutdown).await
+}
+
+pub(super) fn platform_client(
+    http: reqwest::Client,
+    api: &ApiSettings,
+    identity: &StepIdentity,
+) -> Platform {
+    let StepIdentity {
+        flow_id,
+        step_id,
+        workspace_id,
+        ..
+    } = identity;
+    Platform::new(http, api, flow_id, step_id, workspace_id)
+}
+
+/// Returns object storage if it is configured. Without a cipher it serves attachments only.
+pub(crate) fn storage(
+    settings: Option<&ObjectStorageSettings>,
+    cipher: Option<&Cipher>,
+    identity: &StepIdentity,
+) -> anyhow::Result<Option<ObjectStorage>> {
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let (http, streams) = (http::client_without_redirects()?, http::streaming_client()?);
+    Ok(Some(ObjectStorage::new(
+        http,
+        streams,
+        settings,
+        cipher.cloned(),
+        identity,
+    )))
+}
+
+/// Returns the configuration of sessions in a process that the platform has started.
+pub(crate) fn session_config(
+    identity: &StepIdentity,
+    direct: reqwest::Client,
+    mode: Option<OAuthMode>,
+    lock: Option<Arc<dyn RefreshLock>>,
+) -> SessionConfig {
+    let owner = format!("{}/{}", identity.flow_id, identity.step_id);
+    SessionConfig {
+        direct,
+        environment: Arc::new(settings::environment),
+        mode,
+        lock,
+        owner,
+    }
+}
+
+/// What is known before the platform has been asked for the step.
+pub(super) struct StepStart {
+    pub(super) identity: StepIdentity,
+    pub(super) additional_headers: Vec<(String, String)>,
+    pub(super) run: RunSettings,
+    pub(super) cipher: Cipher,
+    pub(super) platform: Platform,
+    pub(super) clients: Clients,
+    pub(super) session_config: SessionConfig,
+}
+
+/// What is known after the platform has been asked for the step.
+pub(super) struct PreparedStep {
+    pub(super) module: Arc<dyn Module>,
+    pub(super) resolves_references: bool,
+    pub(super) account: AccountClient,
+}
+
+impl StepStart {
+    async fn run<T: Transport>(
+        self,
+        component: anyhow::Result<&Component>,
+        transport: Arc<T>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
+        let session = component
+            .as_ref()
+            .ok()
+            .and_then(|component| component.session(self.session_config.clone()));
+        let timeout = self.run.shutdown_timeout;
+        let prepared = tokio::select! {
+            prepared = self.prepare(component, session.as_ref()) => prepared,
+            // A signal during start-up lets the hooks finish within the time that running messages have.
+            () = cancelled_for(&shutdown.graceful, timeout) => {
+                tracing::warn!("Asked to stop before the step had started");
+                close(session.as_ref(), ABANDON_TIMEOUT, &*transport).await;
+                return Ok(());
+            }
+        };
+        let is_stopping = shutdown.graceful.is_cancelled();
+        let started = match prepared {
+            // The platform was waited for until the process was to stop.
+            Err(error) if is_stopping && is_unavailable(&error) => {
+                tracing::warn!(
+                    "Asked to stop while the platform's API was unavailable and the step had not started"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(_) if is_stopping => Ok(None),
+            Ok(prepared) => match transport.consume().await {
+                Ok(deliveries) => Ok(Some((prepared, deliveries))),
+                Err(error) => Err(error.into()),
+            },
+        };
+        match started {
+            Ok(Some((prepared, deliveries))) => {
+                tracing::info!("Fully initialized and waiting for messages");
+                let engine = Arc::new(self.into_engine(transport, prepared, session));
+                Ok(engine.run(deliveries, &shutdown).await?)
+            }
+            Ok(None) => {
+                close(session.as_ref(), timeout, &*transport).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.publish_start_error(&*transport, &error).await;
+                close(session.as_ref(), timeout, &*transport).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks for the step, finds its module and runs its hooks.
+    async fn prepare(
+        &self,
+        component: anyhow::Result<&Component>,
+        session: Option<&Session>,
+    ) -> anyhow::Result<PreparedStep> {
+        let account = AccountClient::of_step(self.platform.clone()).await?;
+        let (module, function) = component?.module(&self.identity.function)?;
+        let credentials = AccountCredentials::new(account.clone(), session.cloned());
+        let context = || credentials.service_context(&self.identity.function, &self.clients);
+        if self.run.startup_required {
+            hooks::startup(&*module, context(), &self.platform).await?;
+        }
+        hooks::catch_panic(async { module.init(context()).await }).await?;
+        Ok(PreparedStep {
+            module,
+            resolves_references: function.resolves_references(),
+            account,
+        })
+    }
+
+    /// Publishes why the step cannot start, in limited time (wire-contract: Start-up failures).
+    async fn publish_start_error(&self, transport: &impl Transport, error: &anyhow::Error) {
+        let report = ErrorReport::from_error(error).encrypt(&self.cipher);
+        let publication = Publication {
+            route: Route::Error,
+            headers: startup_headers(&self.identity, &self.additional_headers),
+            body: error_body(&report, None).into(),
+        };
+        match tokio::time::timeout(START_ERROR_TIMEOUT, transport.publish(publication)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!("The start error could not be reported to the platform: {error}");
+            }
+            Err(_) => tracing::error!("Timed out reporting the start error to the platform"),
+        }
+    }
+
+    pub(super) fn into_engine<T: Transport>(
+        self,
+        transport: Arc<T>,
+        prepared: PreparedStep,
+        session: Option<Session>,
+    ) -> Engine<T> {
+        let PreparedStep {
+            module,
+            resolves_references,
+            account,
+        } = prepared;
+        Engine {
+            rate_limiters: RateLimiters::new(&self.run.rates),
+            bodies: BodyStorage(self.clients.object_storage.clone()),
+            transport,
+            module,
+            resolves_references,
+            step: account.step.clone(),
+            account,
+            session,
+            cipher: self.cipher,
+            identity: self.identity,
+            additional_headers: self.additional_headers,
+            settings: self.run,
+            clients: self.clients,
+            in_flight: InFlight::new(),
+            late_events: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+/// Resolves when `token` has been cancelled for this long.
+async fn cancelled_for(token: &CancellationToken, time: Duration) {
+    token.cancelled().await;
+    tokio::time::sleep(time).await;
+}
+
+/// Saves what hooks have had refreshed, and closes the transport.
+async fn close(session: Option<&Session>, timeout: Duration, transport: &impl Transport) {
+    close_session(session, timeout).await;
+    transport.close().await;
+}
+
+/// Returns whether the platform's API may work again later.
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<PlatformError>()
+        .is_some_and(PlatformError::is_transient)
+}

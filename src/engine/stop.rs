@@ -1,0 +1,86 @@
+//! The end of a running step: finishes what it can in time, and abandons the rest.
+
+use super::Engine;
+use crate::{
+    broker::transport::{Deliveries, Transport, TransportError},
+    oauth2::Session,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// How long abandoned tasks may take to end: each ends at its next await.
+pub(super) const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl<T: Transport> Engine<T> {
+    /// Stops the step. Unless the broker has failed, running messages are finished first, within `SHUTDOWN_TIMEOUT`.
+    pub(super) async fn stop(
+        self: Arc<Self>,
+        deliveries: Deliveries<T::Handle>,
+        tasks: TaskTracker,
+        broker_error: Option<TransportError>,
+    ) -> Result<(), TransportError> {
+        self.stopping.cancel();
+        let shutdown_timeout = self.settings.shutdown_timeout;
+        // Nobody has asked for a stop if the broker has failed, so there is time to save a refreshed token.
+        let mut session_timeout = shutdown_timeout;
+        if broker_error.is_none() {
+            session_timeout = ABANDON_TIMEOUT;
+            tracing::info!(
+                messages = tasks.len(),
+                seconds = shutdown_timeout.as_secs(),
+                "Stopping: running messages are finished"
+            );
+            let finished = timeout(shutdown_timeout, self.finish(deliveries, &tasks));
+            if finished.await.is_err() {
+                tracing::warn!("The time to finish running messages is over");
+            }
+        }
+        self.abandon(&tasks).await;
+        close_session(self.session.as_ref(), session_timeout).await;
+        self.transport.close().await;
+        self.metrics.log(self.session.as_ref().map(Session::counts));
+        broker_error.map_or(Ok(()), Err)
+    }
+
+    /// Finishes the messages that were delivered, and the events that were emitted for earlier ones.
+    async fn finish(self: &Arc<Self>, mut deliveries: Deliveries<T::Handle>, tasks: &TaskTracker) {
+        self.transport.stop_consuming().await;
+        while let Some(Ok(delivery)) = deliveries.recv().await {
+            self.accept(delivery, tasks);
+        }
+        tasks.close();
+        tasks.wait().await;
+        self.late_events.close();
+        self.late_events.wait().await;
+        close_session(self.session.as_ref(), self.settings.shutdown_timeout).await;
+    }
+
+    /// Ends the tasks that are left. Nothing is settled any more: unfinished messages return to the queue when the
+    /// channel closes.
+    async fn abandon(&self, tasks: &TaskTracker) {
+        self.abandoned.cancel();
+        if !tasks.is_empty() || !self.late_events.is_empty() {
+            tracing::warn!(
+                messages = tasks.len(),
+                events = self.late_events.len(),
+                "Unfinished messages return to the queue; events emitted after their message was settled are dropped"
+            );
+        }
+        tasks.close();
+        if timeout(ABANDON_TIMEOUT, tasks.wait()).await.is_err() {
+            tracing::warn!("A module computes without awaiting; the process ends anyway");
+        }
+    }
+}
+
+/// Saves a token that has been refreshed before the process ends.
+pub(super) async fn close_session(session: Option<&Session>, limit: Duration) {
+    if let Some(session) = session
+        && timeout(limit, session.close()).await.is_err()
+    {
+        tracing::error!(
+            "A token was being refreshed when the time to stop was over; it may be lost"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! The engine on a transport in memory: verdicts, the order of events, redeliveries and the stop.
+//!
+//! The clock is paused. It moves only while every task waits, so an elapsed timeout proves that nothing more happens.
+
+mod errors;
+mod order;
+mod redelivery;
+mod stopping;
+mod verdicts;
+
+use super::{
+    AccountClient, Engine, Shutdown, Step, session_config,
+    start::{PreparedStep, StepStart, platform_client},
+};
+use crate::{
+    broker::{
+        memory::{self, MemoryBroker, MemoryTransport, Published, What},
+        transport::{Publication, PublishErrorKind, Route, Transport, TransportError, Verdict},
+    },
+    clients::{http, platform::StepData},
+    component::{
+        Component,
+        context::{Clients, Context},
+        message::Message,
+    },
+    protocol::{Cipher, Encoding, Headers},
+    settings::{Mode, Settings},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::task::TaskTracker;
+
+/// Longer than the engine waits for anything here, and shorter than it waits for redeliveries.
+const LONG: Duration = Duration::from_secs(60);
+
+const DESCRIPTOR: &str = r#"{ "title": "T", "actions": { "act": { "main": "./act.rs" } } }"#;
+
+/// A component with one action, `act`.
+fn acts<F, Fut>(act: F) -> Component
+where
+    F: Fn(Message<Value>, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    Component::new(DESCRIPTOR).unwrap().action("act", act)
+}
+
+/// A running engine, and the broker that it is connected to.
+struct Rig {
+    broker: MemoryBroker,
+    shutdown: Shutdown,
+    cipher: Cipher,
+    running: JoinHandle<Result<(), TransportError>>,
+}
+
+impl Rig {
+    async fn start(component: Component) -> Self {
+        Self::with(component, &[], 0).await
+    }
+
+    /// Starts with additional variables and a number of rebounds that are allowed.
+    async fn with(component: Component, variables: &[(&str, &str)], rebounds: u32) -> Self {
+        let (transport, broker) = memory::channel(rebounds);
+        let deliveries = transport.consume().await.unwrap();
+        let engine = engine(component, variables, transport);
+        let (shutdown, cipher) = (Shutdown::default(), engine.cipher.clone());
+        let stop = shutdown.clone();
+        let running =
+            TaskTracker::new().spawn(async move { Arc::new(engine).run(deliveries, &stop).await });
+        Self {
+            broker,
+            shutdown,
+            cipher,
+            running,
+        }
+    }
+
+    fn body(&self, body: Value) -> bytes::Bytes {
+        let plain = json!({ "headers": {}, "body": body }).to_string();
+        self.cipher.encrypt(plain.into(), Encoding::Raw).into()
+    }
+
+    /// Delivers a message with this id.
+    fn deliver(&self, id: &str, body: Value) -> u64 {
+        self.broker.deliver(headers(id), self.body(body))
+    }
+
+    /// Delivers the same again, on a new connection.
+    fn redeliver(&self, id: &str, body: Value) -> u64 {
+        self.broker.redeliver(headers(id), self.body(body))
+    }
+
+    /// Confirms the next event, and returns its body.
+    async fn confirm(&mut self, route: Route) -> Value {
+        let published = self.broker.published().await;
+        assert_eq!(published.event().route, route);
+        let body = self.read(published.event());
+        published.confirm();
+        body
+    }
+
+    /// The body of an event. That of an error event is its report.
+    fn read(&self, event: &Publication) -> Value {
+        let plain = match event.route {
+            Route::Data | Route::Custom(_) => {
+                let plain = self.cipher.decrypt(&event.body, Encoding::Raw).unwrap();
+                return serde_json::from_slice::<Value>(&plain).unwrap()["body"].take();
+            }
+            Route::Error => {
+                let body: Value = serde_json::from_slice(&event.body).unwrap();
+                let report = body["error"].as_str().unwrap();
+                self.cipher.decrypt(report.as_bytes(), Encoding::Base64)
+            }
+            Route::UpdateKeys => self.cipher.decrypt(&event.body, Encoding::Raw),
+            Route::Reply(_) => self.cipher.decrypt(&event.body, Encoding::Base64),
+            Route::Snapshot => Ok(event.body.to_vec()),
+        };
+        serde_json::from_slice(&plain.unwrap()).unwrap()
+    }
+
+    /// Waits until every task waits, and asserts that nothing was published or settled.
+    async fn assert_idle(&mut self) {
+        tokio::time::sleep(LONG).await;
+        assert!(self.broker.is_idle(), "something was published or settled");
+    }
+
+    async fn assert_settled(&mut self, delivery: u64, verdict: Verdict) {
+        assert_eq!(self.broker.settled().await, (delivery, verdict));
+    }
+
+    /// Stops the engine, and asserts that nothing else is published or settled.
+    async fn stop(self) -> Result<(), TransportError> {
+        self.shutdown.graceful.cancel();
+        let result = timeout(LONG, self.running).await.expect("the engine stops");
+        assert!(self.broker.is_idle(), "something was published or settled");
+        result.unwrap()
+    }
+}
+
+fn headers(id: &str) -> Headers {
+    Headers::from_iter([
+        ("messageId".to_owned(), json!(id)),
+        ("threadId".to_owned(), json!("thread")),
+        ("protocolVersion".to_owned(), json!(2)),
+    ])
+}
+
+fn engine(
+    component: Component,
+    variables: &[(&str, &str)],
+    transport: MemoryTransport,
+) -> Engine<MemoryTransport> {
+    let settings = settings(variables);
+    let Mode::Run(run) = settings.mode else {
+        panic!("these are the settings of a step")
+    };
+    let direct = http::client_without_redirects().unwrap();
+    let platform = platform_client(direct.clone(), &settings.api, &settings.identity);
+    let start = StepStart {
+        cipher: Cipher::new("password", "iv=any16_symbols").unwrap(),
+        clients: Clients {
+            http: direct.clone(),
+            platform: Some(platform.clone()),
+            object_storage: None,
+            webhook_uri: None,
+        },
+        session_config: session_config(&settings.identity, direct, None, None),
+        identity: settings.identity,
+        additional_headers: Vec::new(),
+        platform: platform.clone(),
+        run: *run,
+    };
+    let (module, _) = component.module("act").unwrap();
+    let step = Step::new(StepData {
+        config: json!({}),
+        snapshot: json!({}),
+        ..StepData::default()
+    });
+    let prepared = PreparedStep {
+        module,
+        resolves_references: true,
+        account: AccountClient::new(platform, step),
+    };
+    start.into_engine(Arc::new(transport), prepared, None)
+}
+
+fn settings(variables: &[(&str, &str)]) -> Settings {
+    let step = [
+        ("FLOW_ID", "flow"),
+        ("EXEC_ID", "exec"),
+        ("STEP_ID", "step_1"),
+        ("CONTAINER_ID", "container"),
+        ("WORKSPACE_ID", "workspace"),
+        ("USER_ID", "user"),
+        ("COMP_ID", "component"),
+        ("FUNCTION", "act"),
+        ("API_URI", "http://localhost:1"),
+        ("API_USERNAME", "user"),
+        ("API_KEY", "key"),
+        ("AMQP_URI", "amqp://localhost"),
+        ("LISTEN_MESSAGES_ON", "queue"),
+        ("PUBLISH_MESSAGES_TO", "exchange"),
+        ("DATA_ROUTING_KEY", "data"),
+        ("ERROR_ROUTING_KEY", "error"),
+        ("REBOUND_ROUTING_KEY", "rebound"),
+        ("SNAPSHOT_ROUTING_KEY", "snapshot"),
+        ("MESSAGE_CRYPTO_PASSWORD", "password"),
+        ("MESSAGE_CRYPTO_IV", "iv=any16_symbols"),
+        ("PROTOCOL_VERSION", "2"),
+        ("DATA_RATE_LIMIT", "100000"),
+    ];
+    Settings::read(|name| {
+        let name = name.strip_prefix("ELASTICIO_")?;
+        let set = variables.iter().chain(&step);
+        let (_, value) = set.into_iter().find(|(known, _)| *known == name)?;
+        Some((*value).to_owned())
+    })
+    .unwrap()
+}

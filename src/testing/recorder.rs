@@ -1,0 +1,133 @@
+//! Takes the place of the engine and the account in a run: it records every event, and saves credentials in memory.
+
+use super::{Event, SavedKeys};
+use crate::{
+    broker::transport::Confirm,
+    component::{
+        context::{BoxFuture, KeySaver},
+        emitter::{self, EventSink},
+    },
+    engine::{KeyStore, update_keys},
+    oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
+};
+use serde_json::{Map, Value};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
+
+pub(super) struct Recorder {
+    events: Mutex<Vec<Event>>,
+    config: Mutex<Arc<Value>>,
+    saved: SavedKeys,
+    session: Option<Session>,
+}
+
+impl Recorder {
+    pub(super) fn new(config: Value, saved: SavedKeys, session: Option<Session>) -> Arc<Self> {
+        Arc::new(Self {
+            events: Mutex::default(),
+            config: Mutex::new(Arc::new(config)),
+            saved,
+            session,
+        })
+    }
+
+    /// Returns the component's OAuth2 client. Its credentials live as long as the run.
+    pub(super) fn oauth(self: &Arc<Self>) -> AuthorizedClient {
+        self.session
+            .as_ref()
+            .map_or_else(AuthorizedClient::unconfigured, |session| {
+                session.client(self.clone())
+            })
+    }
+
+    /// Returns all events, once what the session does in the background is over: it belongs to the run as well.
+    pub(super) async fn finish(&self) -> Vec<Event> {
+        if let Some(session) = &self.session {
+            session.close().await;
+        }
+        std::mem::take(&mut *self.events())
+    }
+
+    fn record_keys(&self, keys: Map<String, Value>) {
+        self.remember(&keys);
+        self.saved.lock().push(keys.clone().into());
+        self.events().push(Event::UpdateKeys(keys.into()));
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyStore for Recorder {
+    fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    async fn save_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
+        self.record_keys(keys.clone());
+        Ok(())
+    }
+}
+
+impl KeySaver for Recorder {
+    fn update_keys(
+        self: Arc<Self>,
+        keys: Map<String, Value>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(async move { update_keys(&*self, keys).await })
+    }
+}
+
+impl EventSink for Recorder {
+    fn emit(&self, event: emitter::Event) -> BoxFuture<'_, anyhow::Result<Confirm>> {
+        Box::pin(async move {
+            match event {
+                emitter::Event::UpdateKeys(keys) => update_keys(self, keys).await?,
+                event => {
+                    let event = Event::try_from(event)?;
+                    self.events().push(event);
+                }
+            }
+            Ok(Confirm::ready(Ok(())))
+        })
+    }
+}
+
+impl CredentialStore for Recorder {
+    fn config(&self) -> Arc<Value> {
+        self.config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn save<'a>(
+        &'a self,
+        keys: Map<String, Value>,
+        _queued: &'a AtomicBool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.record_keys(keys);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn remember(&self, keys: &Map<String, Value>) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Value::Object(members) = Arc::make_mut(&mut config) {
+            members.extend(keys.clone());
+        }
+    }
+
+    fn report(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+        self.events().push(Event::Error(warning.message));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn secret<'a>(&'a self, id: &'a str, _: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
+        let message = format!("the harness has no platform, so it has no secret {id}");
+        Box::pin(std::future::ready(Err(StoreError::passing(message))))
+    }
+}
