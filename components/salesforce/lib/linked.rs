@@ -84,7 +84,7 @@ pub async fn select(
                 );
             }
             Relationship::AnyParent(fields) => {
-                items.extend(fields.map(|field| format!("{name}.{field}")))
+                items.extend(fields.map(|field| format!("{name}.{field}")));
             }
             Relationship::Children(child) => {
                 let fields = child.queried_fields().collect::<Vec<_>>().join(", ");
