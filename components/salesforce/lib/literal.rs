@@ -171,7 +171,10 @@ mod tests {
             ("base64", json!("x"), "cannot be searched"),
         ] {
             let error = literal(&field(kind), &value).unwrap_err().to_string();
-            assert!(error.contains("F__c") && error.contains(expected), "{error}");
+            assert!(
+                error.contains("F__c") && error.contains(expected),
+                "{error}"
+            );
         }
     }
 }

@@ -70,7 +70,10 @@ impl Component {
     }
 
     async fn process(&self, delivery: Delivery) {
-        let plain = self.cipher.decrypt(&delivery.data, self.encoding()).unwrap();
+        let plain = self
+            .cipher
+            .decrypt(&delivery.data, self.encoding())
+            .unwrap();
         let message: Value = serde_json::from_slice(&plain).unwrap();
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let op = message["body"]["op"].as_str().unwrap_or("echo");
