@@ -1,17 +1,17 @@
-//! The step's fields: those of the platform, JSON pointers, and lists of statuses.
+//! The step's fields: those of the runtime, JSON pointers, and lists of statuses.
 
 pub use sailor::fields::{checked, choice, count, text};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// A number above zero, or its text.
+/// A number above zero, or its text; none if the field is empty.
 pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
 where
     T: FromStr + PartialOrd + Default,
 {
     let number =
-        written(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
+        as_text(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
     number
         .map(|number| {
             number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))
@@ -19,9 +19,9 @@ where
         .transpose()
 }
 
-/// An HTTP status.
+/// An HTTP status; none if the field is empty.
 pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
-    let status = written(field)?.map(|text| {
+    let status = as_text(field)?.map(|text| {
         text.parse()
             .ok()
             .filter(|status| (200..600).contains(status))
@@ -33,8 +33,8 @@ pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Err
         .transpose()
 }
 
-/// What a field says, as text; none where nothing is said.
-fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+/// A field's value as text; none if the field is empty.
+fn as_text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
     let text = match Value::deserialize(field)? {
         Value::Null => return Ok(None),
         Value::String(text) => text.trim().to_owned(),
@@ -43,14 +43,14 @@ fn written<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Err
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// What may be missing, or null.
-pub fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+/// A value; the default if it is `null`.
+pub fn or_default_if_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     field: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(field)?.unwrap_or_default())
 }
 
-/// A JSON pointer (RFC 6901), with or without `#` before it; the empty one is the whole document.
+/// A JSON pointer (RFC 6901), with or without `#` before it. The empty one points to the whole document.
 #[derive(Clone, Debug, Default)]
 pub struct Pointer(String);
 
@@ -59,15 +59,15 @@ impl Pointer {
         document.pointer(&self.0)
     }
 
-    /// Takes the list that it points to out of the document. `field` is the step's field that holds the pointer, for
-    /// the error.
-    pub fn list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
+    /// Takes the list at the pointer out of the document; no items for `null`. `field` is the step's field with the
+    /// pointer, for the error.
+    pub fn take_list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
         match document.pointer_mut(&self.0).map(Value::take) {
             Some(Value::Array(items)) => Ok(items),
             Some(Value::Null) => Ok(vec![]),
             _ => {
                 anyhow::bail!(
-                    "the answer has no list at {:?}: set `{field}` to the JSON pointer of its list",
+                    "the response has no list at {:?}: set `{field}` to the JSON pointer of its list",
                     self.0
                 )
             }
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Pointer {
     }
 }
 
-/// A pointer that may be left out, which is not the same as one to the whole document (`#`).
+/// A pointer; none if the field is empty, which is not the same as `#`.
 pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
     let Some(text) = text(field)? else {
         return Ok(None);
@@ -95,7 +95,7 @@ pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D
     ))
 }
 
-/// Statuses, as `200, 404, 5xx, 420-429`.
+/// A list of statuses such as `200, 404, 5xx, 420-429`.
 #[derive(Clone, Debug)]
 pub struct Statuses(Vec<RangeInclusive<u16>>);
 
@@ -128,9 +128,9 @@ impl FromStr for Statuses {
     }
 }
 
-/// Statuses, where any are named.
+/// A list of statuses; none if the field is empty.
 pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>, D::Error> {
-    let statuses = written(field)?.map(|text| text.parse());
+    let statuses = as_text(field)?.map(|text| text.parse());
     let wrong =
         |()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429");
     statuses.transpose().map_err(wrong)

@@ -1,9 +1,31 @@
-//! The reference component: any REST API.
+//! The reference component: one action and two triggers for any REST API.
 
-mod component;
+mod actions;
+mod api;
+mod fields;
+mod rate_limit;
+#[cfg(test)]
+mod tests;
+mod triggers;
+#[path = "../verifyCredentials/mod.rs"]
+mod verify_credentials;
 
-use std::process::ExitCode;
+use rate_limit::AccountRateLimiter;
+use sailor::prelude::*;
+use std::{process::ExitCode, sync::Arc};
 
 fn main() -> ExitCode {
-    sailor::main(component::component)
+    sailor::main(component)
+}
+
+/// The component: one line for each function of component.json.
+fn component() -> anyhow::Result<Component> {
+    let limiter = Arc::new(AccountRateLimiter::default());
+    Ok(Component::new(include_str!("../component.json"))?
+        .oauth2(api::oauth2())
+        .verify_credentials(verify_credentials::verify)
+        .action("makeRequest", actions::MakeRequest(limiter.clone()))
+        .trigger("pollItems", triggers::PollItems(limiter))
+        .trigger("receiveWebhooks", triggers::ReceiveWebhooks)
+        .check()?)
 }

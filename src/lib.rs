@@ -60,7 +60,7 @@ pub use component::{
     context::{Context, HookContext, ServiceContext},
     emitter::Emitter,
     error::{Rebound, ReboundExt},
-    fields,
+    fields, http,
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };

@@ -1,14 +1,11 @@
-//! A component without any sailor: plain AMQP, as the tests of the command line start it.
+//! The component of `plain-component` as a process, for the tests of the command line.
 
-#[path = "../tests/scripted/mod.rs"]
-mod scripted;
-
-use scripted::Component;
+use plain_component::Component;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     // What the sailor does for a component that has one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    http_double::choose_cryptography();
     let env = |name: &str| std::env::var(format!("ELASTICIO_{name}")).expect(name);
     Component::connect(Box::new(env)).await.work().await;
 }

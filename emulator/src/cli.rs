@@ -126,7 +126,7 @@ struct ApiArgs {
     /// unless told otherwise, and the component finds both in the variables that this repository's component for the
     /// service reads
     #[arg(long, value_name = "NAME")]
-    standin: Option<standins::Name>,
+    standin: Option<standins::StandinName>,
 }
 
 #[derive(Args)]

@@ -4,8 +4,8 @@ use crate::{
     broker,
     event::{Decoder, Event, EventKind},
     log::Log,
-    platform::{Call, Platform},
-    provider,
+    platform::{Platform, RecordedCall},
+    provider::ProviderEvent,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Instant};
@@ -18,8 +18,8 @@ pub(crate) struct Collector {
     pub(crate) step: String,
     pub(crate) decoder: Decoder,
     pub(crate) broker: broadcast::Receiver<broker::Event>,
-    pub(crate) calls: broadcast::Receiver<Call>,
-    pub(crate) provider: broadcast::Receiver<provider::Entry>,
+    pub(crate) calls: broadcast::Receiver<RecordedCall>,
+    pub(crate) provider: broadcast::Receiver<ProviderEvent>,
     pub(crate) platform: Platform,
     pub(crate) log: Arc<Log>,
 }

@@ -6,11 +6,12 @@ use crate::{
     config::{EmulatorConfig, StartError},
     event::Decoder,
     log::{Events, Log},
-    platform::{Platform, percent_encoded},
+    platform::Platform,
     provider::Provider,
     topology::Topology,
     webhook, wire,
 };
+use http_double::percent_encoded;
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde_json::{Map, Value};
 use std::{fmt, sync::Arc, time::Instant};

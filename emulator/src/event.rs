@@ -2,8 +2,8 @@
 
 use crate::{
     broker::{self, Message},
-    platform::Call,
-    provider,
+    platform::RecordedCall,
+    provider::{ProviderEvent, ProviderEventKind},
     topology::Topology,
     wire,
 };
@@ -161,16 +161,16 @@ impl Event {
     }
 
     /// What happened at the provider. Tokens are known by their numbers.
-    pub(crate) fn of_provider(entry: &provider::Entry) -> Self {
-        use provider::Kind as K;
-        let (kind, status) = match &entry.kind {
-            K::TokenCall(call) => (EventKind::TokenCall, call.status),
+    pub(crate) fn of_provider(happened: &ProviderEvent) -> Self {
+        use ProviderEventKind as K;
+        let (kind, status) = match &happened.kind {
+            K::TokenCall(call) => (EventKind::TokenCall, call.request.status),
             K::RevokeCall { status, .. } => (EventKind::TokenCall, *status),
             K::AuthorizeCall { .. } => (EventKind::TokenCall, None),
             K::ApiCall(call) => (EventKind::ApiCall, call.status),
             _ => (EventKind::Token, None),
         };
-        let body = json!({"text": entry.kind.to_string(), "status": status});
+        let body = json!({"text": happened.kind.to_string(), "status": status});
         Self {
             body,
             ..Self::bare(kind, "")
@@ -178,19 +178,20 @@ impl Event {
     }
 
     /// A call that the component made. Changed keys are an event of their own.
-    pub(crate) fn of_call(call: &Call) -> Self {
+    pub(crate) fn of_call(call: &RecordedCall) -> Self {
         let account = call
             .path
             .strip_prefix("/v1/accounts/")
             .filter(|_| call.method == "PUT" && call.status == Some(200));
-        if let (Some(account), Some(Value::Object(body))) = (account, &call.body) {
+        if let (Some(account), Some(Value::Object(body))) = (account, call.json()) {
             let body = json!({"accountId": account, "keys": body.get("keys")});
             return Self {
                 body,
                 ..Self::bare(EventKind::UpdateKeys, "")
             };
         }
-        let body = json!({"method": call.method, "path": call.path, "status": call.status});
+        let body =
+            json!({"method": call.method, "path": call.path_and_query(), "status": call.status});
         Self {
             body,
             ..Self::bare(EventKind::Call, "")

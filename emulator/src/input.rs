@@ -3,7 +3,7 @@
 use crate::{
     platform::{Platform, kind_of},
     provider::Provider,
-    standins::Standin,
+    standins::RunningStandin,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -84,7 +84,7 @@ pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
 pub(crate) struct Places<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) provider: &'a Provider,
-    pub(crate) standin: Option<&'a Standin>,
+    pub(crate) standin: Option<&'a RunningStandin>,
 }
 
 /// Puts into these files what is known only once everything runs: addresses wherever a text holds them, tokens where it

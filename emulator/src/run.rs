@@ -8,7 +8,7 @@ use crate::{
     keep::Keeper,
     log::Events,
     stage::Stage,
-    standins::Name,
+    standins::StandinName,
     story::Story,
     tally::Tally,
     timeline::Timeline,
@@ -31,7 +31,7 @@ const STRAGGLERS: Duration = Duration::from_secs(2);
 pub(crate) struct Plan {
     pub(crate) emulator: EmulatorConfig,
     /// The API beside it.
-    pub(crate) standin: Option<Name>,
+    pub(crate) standin: Option<StandinName>,
     pub(crate) messages: Vec<Value>,
     pub(crate) headers: Headers,
     /// Where changed keys go.

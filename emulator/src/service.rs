@@ -8,7 +8,7 @@ use crate::{
     platform::{Platform, PlatformConfig, ServiceResult, Step},
     provider::{Provider, ProviderConfig},
     stage::{provider_env, start_standin},
-    standins::Name,
+    standins::StandinName,
     timeline::Timeline,
 };
 use anyhow::{Context, bail};
@@ -31,7 +31,7 @@ pub(crate) struct ServicePlan {
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) provider: ProviderConfig,
-    pub(crate) standin: Option<Name>,
+    pub(crate) standin: Option<StandinName>,
     pub(crate) timeout: Duration,
 }
 

@@ -5,21 +5,21 @@ use crate::{
     emulator::Emulator,
     input::{Places, fill_in},
     provider::Provider,
-    standins::{Name, Standin},
+    standins::{RunningStandin, StandinName},
 };
 use anyhow::Context;
 use serde_json::Value;
 
 pub(crate) struct Stage {
     pub(crate) emulator: Emulator,
-    standin: Option<Standin>,
+    standin: Option<RunningStandin>,
 }
 
 impl Stage {
     /// Starts everything; the step knows the addresses.
     pub(crate) async fn start(
         config: EmulatorConfig,
-        standin: Option<Name>,
+        standin: Option<StandinName>,
     ) -> anyhow::Result<Self> {
         let (flow, mut step) = (config.flow.clone(), config.step.clone());
         let emulator = Emulator::start(config).await?;
@@ -79,9 +79,9 @@ impl Stage {
 }
 
 pub(crate) async fn start_standin(
-    standin: Option<Name>,
+    standin: Option<StandinName>,
     provider: &Provider,
-) -> anyhow::Result<Option<Standin>> {
+) -> anyhow::Result<Option<RunningStandin>> {
     let Some(name) = standin else { return Ok(None) };
     Ok(Some(
         name.start(provider)
@@ -94,7 +94,7 @@ pub(crate) async fn start_standin(
 /// stand-in's, where there is one.
 pub(crate) fn provider_env(
     provider: &Provider,
-    standin: Option<&Standin>,
+    standin: Option<&RunningStandin>,
 ) -> Vec<(String, String)> {
     let mut env = vec![
         ("PROVIDER_URL".into(), provider.url()),

@@ -1,7 +1,7 @@
 //! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
 
 use crate::{
-    config::EmulatorConfig, keep::Keeper, stage::Stage, standins::Name, timeline::Timeline,
+    config::EmulatorConfig, keep::Keeper, stage::Stage, standins::StandinName, timeline::Timeline,
 };
 use anyhow::Context;
 use std::{
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Starts everything, tells how to reach it, and shows what happens until SIGINT or SIGTERM.
 pub(crate) async fn up(
     config: EmulatorConfig,
-    standin: Option<Name>,
+    standin: Option<StandinName>,
     env_file: Option<PathBuf>,
     keeper: &Keeper,
     timeline: &Timeline,

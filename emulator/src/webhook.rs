@@ -19,7 +19,7 @@ pub(crate) async fn serve(
 ) {
     let Webhook {
         message,
-        mut answer,
+        mut respond,
     } = webhook;
     let thread = Uuid::new_v4().to_string();
     let headers = [("threadId", thread.as_str()), ("reply_to", reply_key)];
@@ -31,12 +31,12 @@ pub(crate) async fn serve(
             .collect(),
     );
     let outcome = tokio::select! {
-        () = answer.closed() => None,
+        () = respond.closed() => None,
         outcome = outcome(&mut events, &thread) => outcome,
     };
     if let Some(outcome) = outcome {
         // The caller may go away at any time.
-        let _ = answer.send(outcome);
+        let _ = respond.send(outcome);
     }
 }
 

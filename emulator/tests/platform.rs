@@ -307,7 +307,7 @@ async fn a_refreshed_secret_merges_its_next_credentials() {
         merged
     );
     assert_eq!(platform.secret("ws", "s"), Some(merged));
-    platform.answer_refreshed_secrets_bare(true);
+    platform.return_bare_refreshed_secrets(true);
     let bare = json_of(refresh().await.unwrap()).await;
     assert_eq!(
         bare["data"]["attributes"]["credentials"]["access_token"],
@@ -437,8 +437,8 @@ async fn calls_are_recorded_in_order() {
         .map(|c| {
             (
                 c.line(),
-                c.auth.clone().unwrap_or_default(),
-                c.body.clone(),
+                c.credentials().unwrap_or_default(),
+                c.json(),
                 c.status,
             )
         })
@@ -465,9 +465,9 @@ async fn calls_are_recorded_in_order() {
 #[tokio::test]
 async fn ordered_faults_are_used_once_each() {
     let (platform, client) = platform().await;
-    platform.fail(
+    platform.inject_faults(
         "GET /v1/accounts",
-        [Fault::Status(503), Fault::Drop, Fault::Status(429)],
+        [Fault::Status(503), Fault::DropBefore, Fault::Status(429)],
     );
     let get = |path: &str| basic(client.get(platform.url() + path)).send();
 
@@ -497,7 +497,7 @@ async fn ordered_faults_are_used_once_each() {
 #[tokio::test]
 async fn a_hanging_call_gets_no_response() {
     let (platform, client) = platform().await;
-    platform.fail("GET /v1/accounts", [Fault::Hang]);
+    platform.inject_faults("GET /v1/accounts", [Fault::Hang]);
     let request =
         basic(client.get(platform.url() + "/v1/accounts/acc")).timeout(Duration::from_secs(30));
     let call = tokio::spawn(request.send());
@@ -521,7 +521,7 @@ async fn called_waits_for_the_call_and_its_status() {
         .unwrap();
     let calls = waiting.await.unwrap();
     assert_eq!(
-        (calls[0].status, calls[0].body.clone()),
+        (calls[0].status, calls[0].json()),
         (Some(200), Some(json!({"keys": {"k": 1}})))
     );
 }

@@ -1,14 +1,12 @@
 //! The emulated step as a whole, used from Rust.
 
-mod scripted;
-
 use emulator::{
     Emulator, EmulatorConfig, Event, EventKind,
     broker::{AMQPValue, BasicProperties, BrokerConfig, FieldTable, QueueOptions},
     platform::{PlatformConfig, Step},
 };
+use plain_component::Component;
 use sailor::protocol::{Encoding, Headers};
-use scripted::Component;
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::timeout};

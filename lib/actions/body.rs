@@ -1,9 +1,15 @@
-//! The body of a request: JSON, a form, text, a multipart form, or a file as it is. Files are read before the request is
-//! sent, so that it can be sent again after a refresh of the token.
+//! The body of a request: JSON, a form, text, a multipart form, or the content of a file. Files are read before the
+//! request is sent: it can be sent again after a refresh of the token.
 
+use super::multipart::Multipart;
 use anyhow::{Context as _, bail};
 use reqwest::header::CONTENT_TYPE;
-use sailor::{Attachments, ObjectStorage, oauth2::AuthorizedRequest, prelude::*};
+use sailor::{
+    Attachments, ObjectStorage,
+    http::{BodyError, read_body},
+    oauth2::AuthorizedRequest,
+    prelude::*,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -20,18 +26,18 @@ pub enum BodyType {
     Text,
     /// The members of an object, and the message's attachments.
     Multipart,
-    /// The bytes of one attachment.
+    /// The content of one attachment.
     Raw,
 }
 
-/// What the files of one request may have together: they are in memory twice while it is sent.
-const LONGEST: usize = 50 << 20;
+/// The most that the files of one request may have together, in bytes: they are in memory twice while it is sent.
+const MAX_FILES: usize = 50 << 20;
 
-/// The files that go into a request.
+/// The files that a request sends, by name.
 pub type Files = Vec<(String, Attachment)>;
 
-/// Those of the message's attachments that `names` lists, or all of them.
-pub fn chosen(attachments: &Attachments, names: Option<&[String]>) -> anyhow::Result<Files> {
+/// The attachments of these names, or all of them.
+pub fn select_files(attachments: &Attachments, names: Option<&[String]>) -> anyhow::Result<Files> {
     let Some(names) = names else {
         return attachments.iter().collect();
     };
@@ -45,102 +51,125 @@ pub fn chosen(attachments: &Attachments, names: Option<&[String]>) -> anyhow::Re
     names.iter().map(find).collect()
 }
 
-/// Gives the request its body. `has_type` says that its headers name a content type already.
-pub async fn put(
-    request: AuthorizedRequest,
-    kind: BodyType,
-    body: Option<Value>,
-    files: Files,
-    has_type: bool,
-    storage: impl FnOnce() -> anyhow::Result<ObjectStorage>,
-) -> anyhow::Result<AuthorizedRequest> {
-    let typed = |request: AuthorizedRequest, content_type: &str| {
-        if has_type {
+/// What a request sends.
+pub struct RequestBody {
+    pub kind: BodyType,
+    pub value: Option<Value>,
+    pub files: Files,
+    /// Whether the message's headers set a content type.
+    pub has_content_type: bool,
+}
+
+impl RequestBody {
+    /// Gives the request this body. `storage` is called if there are files.
+    pub async fn apply_to(
+        self,
+        request: AuthorizedRequest,
+        storage: impl FnOnce() -> anyhow::Result<ObjectStorage>,
+    ) -> anyhow::Result<AuthorizedRequest> {
+        match self.kind {
+            BodyType::Json => Ok(match &self.value {
+                Some(value) => request.json(value),
+                None => request,
+            }),
+            BodyType::Form => Ok(request.form(&pairs(self.value)?)),
+            BodyType::Text => {
+                let request = self.typed(request, "text/plain; charset=utf-8");
+                Ok(request.body(text(self.value)?))
+            }
+            BodyType::Raw => {
+                let (name, file) = self.only_file()?;
+                let content = read(&storage()?, name, file, MAX_FILES).await?;
+                let content_type = file.content_type.as_deref();
+                let content_type = content_type.unwrap_or("application/octet-stream");
+                Ok(self.typed(request, content_type).body(content))
+            }
+            BodyType::Multipart => {
+                let form = multipart(self.value, &self.files, storage).await?;
+                Ok(request
+                    .header(CONTENT_TYPE.as_str(), &form.content_type())
+                    .body(form.finish()))
+            }
+        }
+    }
+
+    /// Sets the content type, unless the message sets one.
+    fn typed(&self, request: AuthorizedRequest, content_type: &str) -> AuthorizedRequest {
+        if self.has_content_type {
             request
         } else {
             request.header(CONTENT_TYPE.as_str(), content_type)
         }
-    };
-    Ok(match kind {
-        BodyType::Json => match body {
-            Some(body) => request.json(&body),
-            None => request,
-        },
-        BodyType::Form => request.form(&pairs(body)?),
-        BodyType::Text => typed(request, "text/plain; charset=utf-8").body(match body {
-            None => String::new(),
-            Some(body) => scalar(&body)
-                .context("`body` must be a text to be sent as one; it is a list or an object")?,
-        }),
-        BodyType::Raw => {
-            let [(name, file)] = &files[..] else {
-                let count = files.len();
-                bail!(
-                    "a raw body is the bytes of one attachment, not of {count}: name it in `attachments`"
-                );
-            };
-            let content_type = file
-                .content_type
-                .as_deref()
-                .unwrap_or("application/octet-stream");
-            typed(request, content_type).body(read(&storage()?, name, file, LONGEST).await?)
+    }
+
+    fn only_file(&self) -> anyhow::Result<&(String, Attachment)> {
+        match &self.files[..] {
+            [file] => Ok(file),
+            files => bail!(
+                "a raw body is the content of one attachment, and there are {}: name one in `attachments`",
+                files.len()
+            ),
         }
-        BodyType::Multipart => {
-            let boundary = format!("part-{}", uuid::Uuid::new_v4().simple());
-            let mut form = Multipart {
-                boundary: &boundary,
-                bytes: Vec::new(),
-            };
-            for (name, value) in pairs(body)? {
-                form.part(&name, None, value.as_bytes());
-            }
-            let storage = if files.is_empty() {
-                None
-            } else {
-                Some(storage()?)
-            };
-            for (name, file) in &files {
-                let Some(storage) = &storage else { break };
-                let room = LONGEST.saturating_sub(form.bytes.len());
-                let bytes = read(storage, name, file, room).await?;
-                form.part(name, Some(file), &bytes);
-            }
-            request
-                .header(
-                    CONTENT_TYPE.as_str(),
-                    &format!("multipart/form-data; boundary={boundary}"),
-                )
-                .body(form.finished())
-        }
-    })
+    }
 }
 
-/// The members of a form; lists are sent as several.
-fn pairs(body: Option<Value>) -> anyhow::Result<Vec<(String, String)>> {
-    let members = match body {
+async fn multipart(
+    value: Option<Value>,
+    files: &Files,
+    storage: impl FnOnce() -> anyhow::Result<ObjectStorage>,
+) -> anyhow::Result<Multipart> {
+    let mut form = Multipart::new();
+    for (name, value) in pairs(value)? {
+        form.field(&name, &value);
+    }
+    if !files.is_empty() {
+        let storage = storage()?;
+        for (name, file) in files {
+            let room = MAX_FILES.saturating_sub(form.len());
+            let content = read(&storage, name, file, room).await?;
+            form.file(name, file, &content);
+        }
+    }
+    Ok(form)
+}
+
+fn text(value: Option<Value>) -> anyhow::Result<String> {
+    match value {
+        None => Ok(String::new()),
+        Some(value) => scalar(&value)
+            .context("`body` is a list or an object: as a text, it must be a single value"),
+    }
+}
+
+/// The fields of a form; a list is several fields.
+fn pairs(value: Option<Value>) -> anyhow::Result<Vec<(String, String)>> {
+    let members = match value {
         None => Map::new(),
         Some(Value::Object(members)) => members,
-        Some(_) => bail!(
-            "`body` must be an object to be sent as a form: its members are the form's fields"
-        ),
+        Some(_) => bail!("`body` must be an object: its members are the form's fields"),
     };
     let mut pairs = Vec::new();
     for (name, value) in members {
-        let values = match value {
-            Value::Array(values) => values,
-            Value::Null => vec![],
-            value => vec![value],
-        };
-        for value in &values {
-            let value = scalar(value)
-                .with_context(|| format!("`body.{name}` is an object: a form has texts only"))?;
+        for value in values(&value) {
+            let value = scalar(value).with_context(|| {
+                format!("`body.{name}` is an object: a form has only single values")
+            })?;
             pairs.push((name.clone(), value));
         }
     }
     Ok(pairs)
 }
 
-/// A value that a form, a query or a text can hold.
+/// The values of a form's field or a parameter: those of a list, or the only one, or none for `null`.
+pub fn values(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(values) => values,
+        Value::Null => &[],
+        value => std::slice::from_ref(value),
+    }
+}
+
+/// The text of a value that is neither `null`, a list nor an object.
 pub fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -149,70 +178,21 @@ pub fn scalar(value: &Value) -> Option<String> {
     }
 }
 
+/// Reads a file of at most `room` bytes.
 async fn read(
     storage: &ObjectStorage,
     name: &str,
     file: &Attachment,
     room: usize,
 ) -> anyhow::Result<Vec<u8>> {
-    let mut answer = storage
-        .download(&file.url)
-        .await
-        .with_context(|| format!("reading attachment {name:?}"))?;
-    let mut bytes = Vec::new();
-    loop {
-        let chunk = answer.chunk().await.map_err(reqwest::Error::without_url);
-        let Some(chunk) = chunk.with_context(|| format!("reading attachment {name:?}"))? else {
-            return Ok(bytes);
-        };
-        if bytes.len() + chunk.len() > room {
-            bail!(
-                "the attachments are too large for one request, at {name:?}: it takes {} MB",
-                LONGEST >> 20
-            );
-        }
-        bytes.extend_from_slice(&chunk);
+    let reading = || format!("reading attachment {name:?}");
+    let response = storage.download(&file.url).await.with_context(reading)?;
+    match read_body(response, room).await {
+        Ok(content) => Ok(content),
+        Err(BodyError::TooLarge { .. }) => bail!(
+            "the attachments are too large for one request, at {name:?}: it takes {} MB",
+            MAX_FILES >> 20
+        ),
+        Err(error) => Err(error).with_context(reading),
     }
-}
-
-/// `multipart/form-data` (RFC 7578), put together in memory.
-struct Multipart<'a> {
-    boundary: &'a str,
-    bytes: Vec<u8>,
-}
-
-impl Multipart<'_> {
-    fn part(&mut self, name: &str, file: Option<&Attachment>, content: &[u8]) {
-        let mut head = format!(
-            "--{}\r\nContent-Disposition: form-data; name=\"{}\"",
-            self.boundary,
-            escaped(name)
-        );
-        if let Some(file) = file {
-            let plain = |kind: &&str| kind.bytes().all(|byte| (b' '..0x7f).contains(&byte));
-            let kind = file
-                .content_type
-                .as_deref()
-                .filter(plain)
-                .unwrap_or("application/octet-stream");
-            head += &format!("; filename=\"{}\"\r\nContent-Type: {kind}", escaped(name));
-        }
-        self.bytes.extend_from_slice(head.as_bytes());
-        self.bytes.extend_from_slice(b"\r\n\r\n");
-        self.bytes.extend_from_slice(content);
-        self.bytes.extend_from_slice(b"\r\n");
-    }
-
-    fn finished(mut self) -> Vec<u8> {
-        self.bytes
-            .extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
-        self.bytes
-    }
-}
-
-/// A name as browsers write it between quotes.
-fn escaped(name: &str) -> String {
-    name.replace('"', "%22")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
 }

@@ -1,25 +1,22 @@
-//! Action "Make a request": one HTTP request, and its answer as messages.
-
-#[path = "answer.rs"]
-mod answer;
-#[path = "body.rs"]
-mod body;
+//! Action "Make a request": sends one HTTP request, and emits its response.
 
 use super::{
+    body::{self, BodyType, RequestBody},
+    response::{AnswerType, EmitOptions, EmittedResponse},
+};
+use crate::{
     api,
     fields::{self, Pointer, Statuses},
-    limit::Limits,
+    rate_limit::AccountRateLimiter,
 };
-use answer::{Answer, AnswerType, Emission};
 use anyhow::Context as _;
-use body::BodyType;
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use sailor::{oauth2::AuthorizedRequest, prelude::*};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The step's fields, and what of the credentials is not the runtime's.
+/// The step's fields, and the fields of the credentials that the runtime does not read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
@@ -42,16 +39,16 @@ pub struct Config {
     idempotency_header: Option<String>,
 }
 
-/// What an answer with another status than those expected does.
+/// What the step does with a response of an unexpected status.
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 enum OnError {
-    /// It is an error; what passes by itself (429, and 5xx where sending again changes nothing) comes again later.
+    /// It is an error. If it is transient (429, and 5xx of a repeatable request), the message comes again later.
     #[default]
     Error,
     /// The message comes again later.
     Rebound,
-    /// It is emitted like any other.
+    /// The response is emitted like any other.
     Emit,
 }
 
@@ -59,62 +56,75 @@ enum OnError {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
-    /// HTTP method, GET unless said otherwise.
+    /// HTTP method. The default is GET.
     #[serde(default)]
     method: Option<String>,
-    /// Path below the base URL of the credentials, or an address on the same host.
+    /// Path below the base URL of the credentials, or a URL on the same host.
     path: String,
-    /// Query parameters; a list is sent as several.
-    #[serde(default, deserialize_with = "fields::or_nothing")]
+    /// Query parameters. A list is sent as several parameters.
+    #[serde(default, deserialize_with = "fields::or_default_if_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     query: BTreeMap<String, Value>,
     /// Headers of the request.
-    #[serde(default, deserialize_with = "fields::or_nothing")]
+    #[serde(default, deserialize_with = "fields::or_default_if_empty")]
     headers: BTreeMap<String, String>,
-    /// What to send, in the way that the step's field says.
+    /// The body to send, in the format of the step's body type.
     #[serde(default)]
     body: Option<Value>,
-    /// Names of the message's attachments to send, where the body has files; all of them unless said otherwise.
+    /// Names of the message's attachments to send, if the body type has files. The default is all of them.
     #[serde(default)]
     attachments: Option<Vec<String>>,
-    /// The value of the idempotency header, where the step has one; the message's id unless said otherwise.
+    /// Value of the idempotency header, if the step has one. The default is the message's id.
     #[serde(default)]
     idempotency_key: Option<String>,
 }
 
 impl Request {
-    fn pairs(&self) -> anyhow::Result<Vec<(&str, String)>> {
+    fn method(&self) -> anyhow::Result<Method> {
+        let method = self.method.as_deref().filter(|method| !method.is_empty());
+        let method = method.unwrap_or("GET").to_uppercase();
+        method
+            .parse()
+            .with_context(|| format!("`method` is not an HTTP method: {method:?}"))
+    }
+
+    fn query(&self) -> anyhow::Result<Vec<(&str, String)>> {
         let mut pairs = Vec::new();
         for (name, value) in &self.query {
-            let values = match value {
-                Value::Null => &[][..],
-                Value::Array(values) => values,
-                value => std::slice::from_ref(value),
-            };
-            for value in values {
-                let value = body::scalar(value);
-                pairs.push((
-                    &**name,
-                    value.with_context(|| format!("`query.{name}` must be a text or a number"))?,
-                ));
+            for value in body::values(value) {
+                let value = body::scalar(value)
+                    .with_context(|| format!("`query.{name}` must be a text or a number"))?;
+                pairs.push((&**name, value));
             }
         }
         Ok(pairs)
     }
+
+    fn has_content_type(&self) -> bool {
+        self.headers.keys().any(|name| is_content_type(name))
+    }
+
+    /// The value of the idempotency header. `id` is the message's.
+    fn key<'a>(&'a self, id: Option<&'a str>) -> anyhow::Result<&'a str> {
+        let key = self.idempotency_key.as_deref().or(id);
+        key.filter(|key| !key.is_empty()).context(
+            "the message has no id, which is the default idempotency key: map `idempotencyKey`",
+        )
+    }
 }
 
-/// Sends requests; accounts keep to their limits.
-pub struct MakeRequest(pub Arc<Limits>);
+/// Sends requests within the limits of their accounts.
+pub struct MakeRequest(pub Arc<AccountRateLimiter>);
 
 impl Action for MakeRequest {
     type Config = Config;
     type Input = Request;
-    type Output = Answer;
+    type Output = EmittedResponse;
 
     async fn process(
         &self,
         message: Message<Request>,
-        cx: Context<Config, Answer>,
+        cx: Context<Config, EmittedResponse>,
     ) -> anyhow::Result<()> {
         let config = &cx.config;
         let Message {
@@ -123,86 +133,75 @@ impl Action for MakeRequest {
             attachments,
             ..
         } = message;
-        let method = input
-            .method
-            .as_deref()
-            .filter(|method| !method.is_empty())
-            .unwrap_or("GET")
-            .to_uppercase();
-        let method: reqwest::Method = method
-            .parse()
-            .with_context(|| format!("`method` is no HTTP method: {method:?}"))?;
-        let shown = format!("{method} {}", api::shown(&input.path));
-        let mut repeatable = method.is_idempotent();
-        if let Some(name) = input.headers.keys().find(|name| is_of_transport(name)) {
-            anyhow::bail!(
-                "`headers.{name}` is not for a message to set: it is told by the address and the body"
-            );
-        }
+        let method = input.method()?;
+        let is_repeatable = method.is_idempotent() || config.idempotency_header.is_some();
+        let shown = format!("{method} {}", api::without_query(&input.path));
 
         let mut request = cx
             .oauth()
             .request(method, input.path.as_str())
-            .query(&input.pairs()?);
-        // A multipart form names the boundary between its parts, and there is one key.
-        let is_ours = |name: &str| match &config.idempotency_header {
-            Some(header) if header.eq_ignore_ascii_case(name) => true,
-            _ => config.body_type == BodyType::Multipart && is_content_type(name),
-        };
-        for (name, value) in input.headers.iter().filter(|(name, _)| !is_ours(name)) {
+            .query(&input.query()?);
+        for (name, value) in config.own_headers(&input)? {
             request = request.header(name, value);
         }
         if let Some(header) = &config.idempotency_header {
-            let key = input
-                .idempotency_key
-                .as_deref()
-                .or(id.as_deref())
-                .filter(|key| !key.is_empty());
-            let key =
-                key.context("the message has no id to tell it from others: map `idempotencyKey`")?;
+            let key = input.key(id.as_deref())?;
             request = request.header(header, key).idempotent(true);
-            repeatable = true;
         }
-        let has_type = input.headers.keys().any(|name| is_content_type(name));
         let files = match config.body_type {
             BodyType::Multipart | BodyType::Raw => {
-                body::chosen(&attachments, input.attachments.as_deref())?
+                body::select_files(&attachments, input.attachments.as_deref())?
             }
             BodyType::Json | BodyType::Form | BodyType::Text => vec![],
         };
-        let storage = || cx.attachments().cloned();
-        let request = body::put(
-            request,
-            config.body_type,
-            input.body,
+        let body = RequestBody {
+            kind: config.body_type,
+            has_content_type: input.has_content_type(),
+            value: input.body,
             files,
-            has_type,
-            storage,
-        )
-        .await?;
+        };
+        let request = body.apply_to(request, || cx.attachments().cloned()).await?;
 
-        self.0
-            .turn(&config.account, config.requests_per_minute)
-            .await?;
-        let answer = config.send(request).await?;
-        // An unexpected answer has no list where the expected ones have it.
-        let split = config
-            .split_pointer
-            .as_ref()
-            .filter(|_| is_expected(&config.expected_statuses, answer.status()));
-        Emission {
+        let limit = config.requests_per_minute;
+        self.0.acquire(&config.account, limit).await?;
+        let response = config.send(request).await?;
+        // An unexpected response does not have the list of the expected ones.
+        let is_expected = is_expected(&config.expected_statuses, response.status());
+        let options = EmitOptions {
             request: &shown,
-            repeatable,
+            is_repeatable,
             kind: config.answer_type,
-            split,
-        }
-        .emit(answer, &cx)
-        .await
+            split: config.split_pointer.as_ref().filter(|_| is_expected),
+        };
+        options.emit(response, &cx).await
     }
 }
 
 impl Config {
-    /// The answer, if it is expected or to be emitted anyway.
+    /// The message's headers, without those that this step sets itself.
+    fn own_headers<'a>(&self, input: &'a Request) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
+        let mut headers = Vec::new();
+        for (name, value) in &input.headers {
+            anyhow::ensure!(
+                !is_of_transport(name),
+                "`headers.{name}` cannot be set by a message: it follows from the address and the body"
+            );
+            if !self.sets(name) {
+                headers.push((&**name, &**value));
+            }
+        }
+        Ok(headers)
+    }
+
+    /// Whether the step sets this header: a multipart form names the boundary between its parts, and there is one
+    /// idempotency key.
+    fn sets(&self, header: &str) -> bool {
+        let key_header = self.idempotency_header.as_deref();
+        let is_key = key_header.is_some_and(|name| name.eq_ignore_ascii_case(header));
+        is_key || (self.body_type == BodyType::Multipart && is_content_type(header))
+    }
+
+    /// The response, if its status is expected or emitted anyway.
     async fn send(&self, request: AuthorizedRequest) -> anyhow::Result<Response> {
         let expected = self.expected_statuses.clone();
         let request = request.accept(move |status| is_expected(&expected, status));
@@ -213,7 +212,7 @@ impl Config {
                 Err(error) if error.status().is_some() => {
                     Err(Rebound::because(error.to_string()).into())
                 }
-                answer => Ok(answer?),
+                result => Ok(result?),
             },
         }
     }
@@ -226,8 +225,8 @@ fn is_expected(expected: &Option<Statuses>, status: StatusCode) -> bool {
     }
 }
 
-/// What says whom a request is for and where it ends: with another, the token would be told to another host, or the body
-/// be taken for a request of its own.
+/// Whether a header says which host a request is for, or where it ends. A message that sets one could send the token to
+/// another host, or smuggle in a second request.
 fn is_of_transport(header: &str) -> bool {
     const NAMES: [&str; 8] = [
         "host",

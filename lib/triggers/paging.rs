@@ -1,6 +1,6 @@
-//! How a list goes on: page after page, in the ways that APIs have for it.
+//! The pages of a list, in the styles that APIs have.
 
-use super::{Config, moment::text_of};
+use super::{poll_items::Config, timestamp::text_of};
 use anyhow::Context as _;
 use reqwest::{
     Url,
@@ -9,37 +9,37 @@ use reqwest::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Where the next page is.
+/// How the next page is found.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum Paging {
-    /// There is only one.
+    /// There is only one page.
     #[default]
     None,
-    /// The answer's body has its address.
+    /// The body of the response has its URL.
     NextLink,
-    /// The `Link` header has its address (RFC 8288).
+    /// The `Link` header has its URL (RFC 8288).
     LinkHeader,
-    /// Pages have numbers.
+    /// The request has the number of the page.
     Page,
-    /// Items have numbers.
+    /// The request has the number of items before the page.
     Offset,
-    /// The answer's body has a text to send with the next request.
+    /// The body of the response has a text for the next request.
     Cursor,
 }
 
-/// A page to ask for.
+/// A page to request.
 #[derive(PartialEq)]
 pub enum Page {
     First,
-    /// Of pages or items.
+    /// The number of the page, or of its first item.
     Number(u64),
     Cursor(String),
-    At(Url),
+    Url(Url),
 }
 
-/// An answer with one page of the list.
-pub struct Answered {
+/// A response with one page of the list.
+pub struct PageResponse {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Value,
@@ -54,7 +54,7 @@ impl Page {
         }
     }
 
-    /// Its address and query. The address that an API gives is complete: nothing is added to it, `since` neither.
+    /// Its path and query. A URL that the API returned is complete: nothing is added to it, not even `since`.
     pub fn address<'a>(
         &self,
         config: &'a Config,
@@ -66,8 +66,8 @@ impl Page {
             _ => "cursor",
         };
         let parameter = config.page_parameter.as_deref().unwrap_or(usual);
-        let own = match self {
-            Self::At(url) => return (url.to_string(), vec![]),
+        let number = match self {
+            Self::Url(url) => return (url.to_string(), vec![]),
             Self::First => None,
             Self::Number(number) => Some((parameter, number.to_string())),
             Self::Cursor(cursor) => Some((parameter, cursor.clone())),
@@ -81,27 +81,27 @@ impl Page {
         let since = config.since_parameter.as_deref().zip(since.map(text_of));
         (
             config.path.clone(),
-            since.into_iter().chain(size).chain(own).collect(),
+            since.into_iter().chain(size).chain(number).collect(),
         )
     }
 
-    /// The page after this one, which was answered with `items` items; none when it is the last.
+    /// The page after this one, which has `items` items; none if it is the last.
     pub fn after(
         &self,
         config: &Config,
-        answered: &Answered,
+        response: &PageResponse,
         items: u64,
     ) -> anyhow::Result<Option<Self>> {
         let is_last = items == 0;
         let next = match (config.paging, self) {
             (Paging::NextLink, _) => config
-                .next(answered)?
-                .map(|link| answered.page_at(&link))
+                .next(response)?
+                .map(|link| response.page_at(&link))
                 .transpose()?,
-            (Paging::LinkHeader, _) => next_of(&answered.headers)
-                .map(|link| answered.page_at(&link))
+            (Paging::LinkHeader, _) => next_link(&response.headers)
+                .map(|link| response.page_at(&link))
                 .transpose()?,
-            (Paging::Cursor, _) => config.next(answered)?.map(Self::Cursor),
+            (Paging::Cursor, _) => config.next(response)?.map(Self::Cursor),
             (Paging::Page, Self::Number(page)) if !is_last => Some(Self::Number(page + 1)),
             (Paging::Offset, Self::Number(offset)) if !is_last => {
                 Some(Self::Number(offset + items))
@@ -110,37 +110,38 @@ impl Page {
         };
         anyhow::ensure!(
             next.as_ref() != Some(self),
-            "the API names the page that it has answered as the next one"
+            "the API returned the current page as the next page"
         );
         Ok(next)
     }
 }
 
-impl Answered {
-    /// The page at an address, which may be relative.
+impl PageResponse {
+    /// The page at a URL, which may be relative.
     fn page_at(&self, link: &str) -> anyhow::Result<Page> {
         self.url
             .join(link)
-            .map(Page::At)
-            .context("what the API names as the next page is no address")
+            .map(Page::Url)
+            .context("the next page that the API returned is not a valid address")
     }
 }
 
 impl Config {
-    /// What the answer names as the next page.
-    fn next(&self, answered: &Answered) -> anyhow::Result<Option<String>> {
+    /// The next page that a response names.
+    fn next(&self, response: &PageResponse) -> anyhow::Result<Option<String>> {
         let pointer = self.next_pointer.as_ref();
-        let pointer = pointer
-            .context("with this `paging`, `nextPointer` has to say where the next page is named")?;
+        let pointer = pointer.context(
+            "with this `paging`, set `nextPointer` to the JSON pointer of the next page",
+        )?;
         let next = pointer
-            .find(&answered.body)
+            .find(&response.body)
             .filter(|next| next.is_string() || next.is_number());
         Ok(next.map(text_of).filter(|text| !text.is_empty()))
     }
 }
 
-/// The address with the relation `next`.
-fn next_of(headers: &HeaderMap) -> Option<String> {
+/// The URL with the relation `next`.
+fn next_link(headers: &HeaderMap) -> Option<String> {
     let mut links = headers
         .get_all(LINK)
         .iter()
@@ -156,14 +157,14 @@ fn next_of(headers: &HeaderMap) -> Option<String> {
         .map(|(address, _)| address)
 }
 
-/// The addresses of one `Link` header, with their relations.
+/// The URLs of one `Link` header, with their relations.
 fn links(header: &str) -> Vec<(String, String)> {
     let mut links = Vec::new();
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<')
         && let Some((address, after)) = after.split_once('>')
     {
-        // Up to the comma before the next address: commas between quotes belong to a parameter.
+        // The parameters end at the comma before the next URL. Commas between quotes belong to a parameter.
         let mut quoted = false;
         let end = after.find(|c| {
             quoted ^= c == '"';

@@ -1,29 +1,25 @@
-//! Trigger "Poll for new and changed items": asks for a list, page by page, and emits what is new in it. The snapshot is
-//! the [`Position`]; it moves when everything before it is confirmed.
-
-#[path = "moment.rs"]
-mod moment;
-#[path = "paging.rs"]
-mod paging;
-#[path = "position.rs"]
-mod position;
+//! Trigger "Poll for new and changed items": requests a list page by page, and emits what is new in it. The snapshot is the
+//! [`Position`]; it moves after everything before it is confirmed.
 
 use super::{
+    paging::{Page, PageResponse, Paging},
+    position::Position,
+    timestamp::{compare, http_date, text_of},
+};
+use crate::{
     api,
     fields::{self, Pointer},
-    limit::Limits,
+    rate_limit::AccountRateLimiter,
 };
 use anyhow::{Context as _, ensure};
-use moment::{compare, http_date, text_of};
-use paging::{Answered, Page, Paging};
-use position::Position;
+use futures_util::stream;
 use reqwest::{StatusCode, header::IF_MODIFIED_SINCE};
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::HashSet, sync::Arc};
 
-/// The step's fields, and what of the credentials is not the runtime's.
+/// The step's fields, and the fields of the credentials that the runtime does not read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
@@ -31,7 +27,7 @@ pub struct Config {
     account: String,
     #[serde(default, deserialize_with = "fields::number")]
     requests_per_minute: Option<f64>,
-    path: String,
+    pub(super) path: String,
     #[serde(default)]
     items_pointer: Pointer,
     #[serde(default, deserialize_with = "fields::text")]
@@ -39,23 +35,23 @@ pub struct Config {
     #[serde(default, deserialize_with = "fields::text")]
     changed_field: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
-    since_parameter: Option<String>,
+    pub(super) since_parameter: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
     since_header: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
     start_value: Option<String>,
     #[serde(default, deserialize_with = "fields::choice")]
-    paging: Paging,
+    pub(super) paging: Paging,
     #[serde(default, deserialize_with = "fields::pointer")]
-    next_pointer: Option<Pointer>,
+    pub(super) next_pointer: Option<Pointer>,
     #[serde(default, deserialize_with = "fields::text")]
-    page_parameter: Option<String>,
+    pub(super) page_parameter: Option<String>,
     #[serde(default, deserialize_with = "fields::count")]
-    first_page: Option<u64>,
+    pub(super) first_page: Option<u64>,
     #[serde(default, deserialize_with = "fields::number")]
-    page_size: Option<u64>,
+    pub(super) page_size: Option<u64>,
     #[serde(default, deserialize_with = "fields::text")]
-    page_size_parameter: Option<String>,
+    pub(super) page_size_parameter: Option<String>,
     #[serde(default, deserialize_with = "fields::checked")]
     is_sorted: bool,
     #[serde(default, deserialize_with = "fields::choice")]
@@ -66,17 +62,17 @@ pub struct Config {
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 enum Emit {
-    /// One message for each.
+    /// One message for each item.
     #[default]
     Each,
-    /// One message for the new items of each page, in the member `items`.
+    /// One message for the new items of each page, as the member `items`.
     Page,
-    /// One message for all new items, in the member `items`.
+    /// One message for all new items, as the member `items`.
     All,
 }
 
-/// Asks for lists; accounts keep to their limits.
-pub struct PollItems(pub Arc<Limits>);
+/// Polls within the limits of accounts.
+pub struct PollItems(pub Arc<AccountRateLimiter>);
 
 impl Trigger for PollItems {
     type Config = Config;
@@ -86,147 +82,221 @@ impl Trigger for PollItems {
     async fn poll(
         &self,
         since: Option<Position>,
-        cx: Context<Config, Value>,
+        cx: &Context<Config, Value>,
     ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
-        let start = since.unwrap_or_else(|| Position::starting(config.start_value.as_deref()));
-        let (mut position, mut met, mut all) = (start.clone(), HashSet::new(), Vec::new());
-        let mut since = start.asked().cloned();
+        let limit = config.requests_per_minute;
+        let mut poll = Poll::new(config, since);
         let mut next = Some(Page::first(config));
-        let (mut was_old, mut was_short) = (false, false);
         while let Some(page) = next {
-            self.0
-                .turn(&config.account, config.requests_per_minute)
-                .await?;
-            let Some(mut answered) = ask(&cx, &page, since.as_ref(), was_short).await? else {
+            self.0.acquire(&config.account, limit).await?;
+            let Some(mut response) = poll.request(cx, &page).await? else {
                 break;
             };
             let items = config
                 .items_pointer
-                .list(&mut answered.body, "itemsPointer")?;
-            next = page.after(config, &answered, items.len() as u64)?;
-            was_short = config
-                .page_size
-                .is_some_and(|size| (items.len() as u64) < size);
-
-            let (count, met_before) = (items.len(), met.len());
-            let mut new = Vec::new();
-            for item in items {
-                let (changed, id) = config.mark(&item)?;
-                if met.insert(format!("{changed} {id}")) && start.is_behind(&changed, &id) {
-                    new.push((changed, id, item));
-                }
+                .take_list(&mut response.body, "itemsPointer")?;
+            let following = page.after(config, &response, items.len() as u64)?;
+            let new = poll.take_new(&page, items)?;
+            poll.emit(cx, new).await?;
+            if following.is_some() && config.saves_each_page() {
+                cx.snapshot(&poll.position).await?;
             }
-            // An API that does not know the parameter answers the first page for ever. A single page of what was there
-            // before is one that items which have come to the front have moved back.
-            let is_old = count > 0 && met.len() == met_before;
-            ensure!(
-                !(is_old && was_old),
-                "two pages have only items of earlier pages: set `paging` anew"
-            );
-            was_old = is_old && page != Page::first(config);
-            if config.is_sorted {
-                // What is earlier than the position that was kept would be lost when a later page fails.
-                let in_order = new.is_sorted_by(|(a, ..), (b, ..)| compare(a, b).is_le());
-                let goes_on = new
-                    .iter()
-                    .all(|(changed, id, _)| position.is_behind(changed, id));
-                ensure!(
-                    in_order && goes_on,
-                    "the list does not begin with the earliest change: untick `isSorted`"
-                );
-            }
-            new.sort_by(|(a, ..), (b, ..)| compare(a, b));
-            new.iter()
-                .for_each(|(changed, id, _)| position.pass(changed, id));
-            let new: Vec<_> = new.into_iter().map(|(.., item)| item).collect();
-            match config.emit {
-                Emit::Each => cx.data_all(new).await?,
-                Emit::Page if new.is_empty() => {}
-                Emit::Page => cx.data(&json!({ "items": new })).await?,
-                Emit::All => all.extend(new),
-            }
-            if config.is_sorted && config.emit != Emit::All && next.is_some() {
-                cx.snapshot(&position).await?;
-            }
-            if config.pages_by_time() && next.is_some() && position.asked() != since.as_ref() {
-                // Where items leave a page meanwhile, the next one would begin too late: it is asked for by time.
-                since = position.asked().cloned();
-                next = Some(Page::first(config));
-            }
+            next = following.map(|following| poll.by_time(following));
         }
-        if !all.is_empty() {
-            cx.data(&json!({ "items": all })).await?;
-        }
-        Ok(Some(position))
+        poll.finish(cx).await
     }
 }
 
-/// One page of the list; none when nothing has changed, or the list has ended. Whether it has is known of a page `after`
-/// a short one only by asking: it may be short because the API gives no more at once.
-async fn ask(
-    cx: &Context<Config, Value>,
-    page: &Page,
-    since: Option<&Value>,
-    after_short: bool,
-) -> anyhow::Result<Option<Answered>> {
-    let config = &cx.config;
-    let (path, query) = page.address(config, since);
-    let mut request = cx.oauth().get(&path).query(&query);
-    if let Some((header, since)) = config.since_header.as_deref().zip(since) {
-        let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
-        request = request.header(
-            header,
-            &if is_date {
+/// One poll: the pages of a list, from the first to the last.
+struct Poll<'a> {
+    config: &'a Config,
+    /// Where the last poll ended.
+    start: Position,
+    position: Position,
+    /// The time in the query of the next request.
+    since: Option<Value>,
+    /// The changes on the pages so far.
+    met: HashSet<String>,
+    /// The new items so far, if one message holds all of them.
+    collected: Vec<Value>,
+    /// The last page had fewer items than requested.
+    after_short_page: bool,
+    /// The last page had only items of pages before it.
+    after_repeated_page: bool,
+}
+
+/// An item with the time of its change and its id.
+struct Change {
+    changed: Value,
+    id: Value,
+    item: Value,
+}
+
+impl<'a> Poll<'a> {
+    fn new(config: &'a Config, since: Option<Position>) -> Self {
+        let start =
+            since.unwrap_or_else(|| Position::from_start_value(config.start_value.as_deref()));
+        Self {
+            config,
+            position: start.clone(),
+            since: start.query_value().cloned(),
+            start,
+            met: HashSet::new(),
+            collected: Vec::new(),
+            after_short_page: false,
+            after_repeated_page: false,
+        }
+    }
+
+    /// Requests a page; none if nothing has changed, or the list has ended. An API may return fewer items than requested
+    /// on any page, so only the request for the page after it shows whether a short page was the last one.
+    async fn request(
+        &self,
+        cx: &Context<Config, Value>,
+        page: &Page,
+    ) -> anyhow::Result<Option<PageResponse>> {
+        let since = self.since.as_ref();
+        let (path, query) = page.address(self.config, since);
+        let mut request = cx.oauth().get(&path).query(&query);
+        if let Some((header, since)) = self.config.since_header.as_deref().zip(since) {
+            let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
+            let value = if is_date {
                 http_date(since)?
             } else {
                 text_of(since)
-            },
+            };
+            request = request.header(header, &value);
+        }
+        let after_short_page = self.after_short_page;
+        let is_end = move |status: StatusCode| {
+            let is_beyond = matches!(status.as_u16(), 400 | 404 | 416 | 422);
+            status == StatusCode::NOT_MODIFIED || (after_short_page && is_beyond)
+        };
+        let response = request
+            .accept(move |status| status.is_success() || is_end(status))
+            .send()
+            .await?;
+        if is_end(response.status()) {
+            return Ok(None);
+        }
+        let (url, headers) = (response.url().clone(), response.headers().clone());
+        let shown = format!("GET {}", api::without_query(&path));
+        let body = api::json(response, &shown, true).await?;
+        Ok(Some(PageResponse { url, headers, body }))
+    }
+
+    /// The new items of a page, in the order of their changes. Moves the position past them.
+    fn take_new(&mut self, page: &Page, items: Vec<Value>) -> anyhow::Result<Vec<Value>> {
+        let (count, met_before) = (items.len(), self.met.len());
+        let size = self.config.page_size;
+        self.after_short_page = size.is_some_and(|size| (count as u64) < size);
+        let mut new = Vec::new();
+        for item in items {
+            let (changed, id) = self.config.change_of(&item)?;
+            let is_first = self.met.insert(format!("{changed} {id}"));
+            if is_first && self.start.is_after(&changed, &id) {
+                new.push(Change { changed, id, item });
+            }
+        }
+        let is_repeated = count > 0 && self.met.len() == met_before;
+        self.check_repeated(is_repeated, page)?;
+        if self.config.is_sorted {
+            self.check_sorted(&new)?;
+        }
+        new.sort_by(|a, b| compare(&a.changed, &b.changed));
+        for change in &new {
+            self.position.advance(&change.changed, &change.id);
+        }
+        Ok(new.into_iter().map(|change| change.item).collect())
+    }
+
+    /// An API that does not know the paging parameter returns the first page for ever. A single repeated page is normal:
+    /// items that moved to the front have moved its items back.
+    fn check_repeated(&mut self, is_repeated: bool, page: &Page) -> anyhow::Result<()> {
+        ensure!(
+            !(is_repeated && self.after_repeated_page),
+            "two pages contain only items of earlier pages: check the field `paging`"
         );
+        self.after_repeated_page = is_repeated && *page != Page::first(self.config);
+        Ok(())
     }
-    let is_beyond =
-        move |status: StatusCode| after_short && matches!(status.as_u16(), 400 | 404 | 416 | 422);
-    let is_end = move |status: StatusCode| status == StatusCode::NOT_MODIFIED || is_beyond(status);
-    let answer = request
-        .accept(move |status| status.is_success() || is_end(status))
-        .send()
-        .await?;
-    if is_end(answer.status()) {
-        return Ok(None);
+
+    /// The position is saved after each page of a sorted list: a change before it would be lost if a later page fails.
+    fn check_sorted(&self, new: &[Change]) -> anyhow::Result<()> {
+        let is_ordered = new.is_sorted_by(|a, b| compare(&a.changed, &b.changed).is_le());
+        let follows = new
+            .iter()
+            .all(|change| self.position.is_after(&change.changed, &change.id));
+        ensure!(
+            is_ordered && follows,
+            "the list does not begin with the earliest change: untick `isSorted`"
+        );
+        Ok(())
     }
-    let (url, headers) = (answer.url().clone(), answer.headers().clone());
-    let body = api::json(answer, &format!("GET {}", api::shown(&path)), true).await?;
-    Ok(Some(Answered { url, headers, body }))
+
+    async fn emit(&mut self, cx: &Context<Config, Value>, new: Vec<Value>) -> anyhow::Result<()> {
+        match self.config.emit {
+            Emit::Each => cx.data_all(stream::iter(new)).await,
+            Emit::Page if new.is_empty() => Ok(()),
+            Emit::Page => cx.data(&json!({ "items": new })).await,
+            Emit::All => {
+                self.collected.extend(new);
+                Ok(())
+            }
+        }
+    }
+
+    /// The next page. If the API can be asked by time, that is the first page since the position: when items leave a page
+    /// meanwhile, a page by number would begin too late.
+    fn by_time(&mut self, next: Page) -> Page {
+        if !self.config.pages_by_time() || self.position.query_value() == self.since.as_ref() {
+            return next;
+        }
+        self.since = self.position.query_value().cloned();
+        Page::first(self.config)
+    }
+
+    async fn finish(self, cx: &Context<Config, Value>) -> anyhow::Result<Option<Position>> {
+        if !self.collected.is_empty() {
+            cx.data(&json!({ "items": self.collected })).await?;
+        }
+        Ok(Some(self.position))
+    }
 }
 
 impl Config {
-    /// Whether each page can be asked for by the time that the one before has come to: then nothing that moves while
-    /// pages are read is missed.
-    fn pages_by_time(&self) -> bool {
-        let can_ask = self.since_parameter.is_some() || self.since_header.is_some();
-        self.is_sorted && can_ask && matches!(self.paging, Paging::Page | Paging::Offset)
+    /// Whether the position is saved after each page.
+    fn saves_each_page(&self) -> bool {
+        self.is_sorted && self.emit != Emit::All
     }
 
-    /// When an item changed, and which one it is.
-    fn mark(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
-        let find = |field: &'static str, name: &str| {
-            let value = if name.starts_with('/') {
-                item.pointer(name)
-            } else {
-                item.get(name)
-            };
-            let value = value.filter(|value| value.is_string() || value.is_number());
-            value.cloned().with_context(|| {
-                format!("an item has neither text nor number in {name:?}: set `{field}`")
-            })
-        };
-        let changed = find(
-            "changedField",
-            self.changed_field.as_deref().unwrap_or("updated_at"),
-        )?;
+    /// Whether each page can be requested by the time of the last change on the page before.
+    fn pages_by_time(&self) -> bool {
+        let has_since = self.since_parameter.is_some() || self.since_header.is_some();
+        self.is_sorted && has_since && matches!(self.paging, Paging::Page | Paging::Offset)
+    }
+
+    /// When an item changed, and its id.
+    fn change_of(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
+        let changed = self.changed_field.as_deref().unwrap_or("updated_at");
+        let id = self.id_field.as_deref().unwrap_or("id");
         Ok((
-            changed,
-            find("idField", self.id_field.as_deref().unwrap_or("id"))?,
+            member(item, "changedField", changed)?,
+            member(item, "idField", id)?,
         ))
     }
+}
+
+/// The text or number in a member of an item. `name` is its name, or a JSON pointer, from the step's `field`.
+fn member(item: &Value, field: &str, name: &str) -> anyhow::Result<Value> {
+    let value = if name.starts_with('/') {
+        item.pointer(name)
+    } else {
+        item.get(name)
+    };
+    value
+        .filter(|value| value.is_string() || value.is_number())
+        .cloned()
+        .with_context(|| format!("an item has neither text nor number in {name:?}: set `{field}`"))
 }

@@ -1,15 +1,15 @@
-//! How far the polling has come.
+//! How far polling has come.
 
-use super::moment::compare;
+use super::timestamp::compare;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cmp::Ordering;
 
-/// The time of the last change, the items that changed at that very time, and the time of the last change before them.
+/// The time of the last change, the items that changed at that time, and the time of the change before it.
 ///
-/// The API is asked for what changed after the one before: it lists the items of the last time again, whether it takes
-/// "since" to be later than or not earlier than, and with them such as have come to that time since then. Those that were
-/// seen are left out.
+/// The API is asked for changes since the time before. So it returns the items of the last time again, whether its
+/// "since" includes that time or not, and with them items that have got the same time meanwhile. The items that were
+/// emitted are left out.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Position {
     #[serde(default)]
@@ -21,7 +21,7 @@ pub struct Position {
 
 impl Position {
     /// Before everything that changed at `start` or later.
-    pub fn starting(start: Option<&str>) -> Self {
+    pub fn from_start_value(start: Option<&str>) -> Self {
         Self {
             before: start.into(),
             since: start.into(),
@@ -29,13 +29,13 @@ impl Position {
         }
     }
 
-    /// What to ask the API for changes since; none for all it has.
-    pub fn asked(&self) -> Option<&Value> {
-        given(&self.before)
+    /// The time to send in the query; none for all items.
+    pub fn query_value(&self) -> Option<&Value> {
+        non_empty(&self.before)
     }
 
-    /// Whether an item that changed then has not been emitted yet.
-    pub fn is_behind(&self, changed: &Value, id: &Value) -> bool {
+    /// Whether a change comes after this position.
+    pub fn is_after(&self, changed: &Value, id: &Value) -> bool {
         match self.order(changed) {
             Ordering::Greater => true,
             Ordering::Equal => !self.seen.contains(id),
@@ -43,8 +43,8 @@ impl Position {
         }
     }
 
-    /// Counts an item as emitted.
-    pub fn pass(&mut self, changed: &Value, id: &Value) {
+    /// Moves the position past a change.
+    pub fn advance(&mut self, changed: &Value, id: &Value) {
         match self.order(changed) {
             Ordering::Greater => {
                 let before = std::mem::replace(&mut self.since, changed.clone());
@@ -56,11 +56,11 @@ impl Position {
     }
 
     fn order(&self, changed: &Value) -> Ordering {
-        given(&self.since).map_or(Ordering::Greater, |since| compare(changed, since))
+        non_empty(&self.since).map_or(Ordering::Greater, |since| compare(changed, since))
     }
 }
 
-/// Snapshots of earlier versions may hold an empty text.
-fn given(value: &Value) -> Option<&Value> {
+/// Snapshots of earlier versions can hold an empty text.
+fn non_empty(value: &Value) -> Option<&Value> {
     Some(value).filter(|value| !value.is_null() && value.as_str() != Some(""))
 }

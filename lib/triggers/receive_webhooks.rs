@@ -1,20 +1,11 @@
-//! Trigger "Receive webhooks": a request from outside becomes a message, if its signature is right, and is answered when
-//! the next step has the message for sure. The API is subscribed to where the step says how.
+//! Trigger "Receive webhooks": emits a webhook request as a message if its signature is valid, and replies after the
+//! message is confirmed. If the step says how, it subscribes to the webhooks when the flow starts.
 
-#[path = "signature.rs"]
-mod signature;
-#[path = "subscription.rs"]
-mod subscription;
-
-use super::{
-    api,
-    fields::{self, Pointer},
-};
+use super::{signature::is_signed, subscription::Subscription};
+use crate::fields::{self, Pointer};
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use signature::is_signed;
-use subscription::Subscription;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -22,7 +13,7 @@ use subscription::Subscription;
 #[derive(Default)]
 pub struct Config {
     #[serde(deserialize_with = "fields::text")]
-    webhook_secret: Option<String>,
+    pub(super) webhook_secret: Option<String>,
     #[serde(deserialize_with = "fields::text")]
     signature_header: Option<String>,
     #[serde(deserialize_with = "fields::status")]
@@ -30,23 +21,23 @@ pub struct Config {
     #[serde(deserialize_with = "fields::text")]
     reply_body: Option<String>,
     #[serde(deserialize_with = "fields::text")]
-    subscribe_path: Option<String>,
+    pub(super) subscribe_path: Option<String>,
     #[serde(deserialize_with = "fields::text")]
-    subscribe_body: Option<String>,
+    pub(super) subscribe_body: Option<String>,
     #[serde(deserialize_with = "fields::pointer")]
-    subscription_pointer: Option<Pointer>,
+    pub(super) subscription_pointer: Option<Pointer>,
 }
 
-/// A request from outside.
+/// A webhook request.
 #[derive(Serialize, JsonSchema)]
 pub struct Received {
     /// HTTP method.
     method: String,
-    /// Headers of the request, their names in small letters.
+    /// Request headers, with names in lower case.
     headers: Map<String, Value>,
     /// Query parameters.
     query: Map<String, Value>,
-    /// JSON where the request is JSON, text otherwise.
+    /// The body as JSON if it is JSON, otherwise as text.
     body: Value,
 }
 
@@ -57,13 +48,13 @@ impl Action for ReceiveWebhooks {
     type Input = Value;
     type Output = Received;
 
-    async fn startup(&self, cx: HookContext<Config>) -> anyhow::Result<Value> {
-        Ok(serde_json::to_value(Subscription::make(&cx).await?)?)
+    async fn startup(&self, cx: &ServiceContext<Config>) -> anyhow::Result<Value> {
+        Ok(serde_json::to_value(Subscription::create(cx).await?)?)
     }
 
-    async fn shutdown(&self, cx: HookContext<Config>, state: Value) -> anyhow::Result<()> {
+    async fn shutdown(&self, cx: &ServiceContext<Config>, state: Value) -> anyhow::Result<()> {
         serde_json::from_value::<Subscription>(state)?
-            .end(&cx)
+            .delete(cx)
             .await
     }
 
@@ -72,75 +63,78 @@ impl Action for ReceiveWebhooks {
         message: Message<Value>,
         cx: Context<Config, Received>,
     ) -> anyhow::Result<()> {
-        let config = &cx.config;
         let raw = raw_body(&message);
-        let mut headers: Map<String, Value> = message
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_lowercase(), value.clone()))
-            .collect();
-        // The platform puts it there for whoever answers.
-        let is_awaited = headers.remove("reply_to").is_some();
-        let reply = async |reply| {
-            if is_awaited {
-                cx.http_reply(reply).await
-            } else {
-                Ok(())
-            }
-        };
-        if let Some(secret) = &config.webhook_secret {
-            let name = config
-                .signature_header
-                .as_deref()
-                .unwrap_or("x-hub-signature-256")
-                .to_lowercase();
-            let signature = headers
-                .get(&name)
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if !is_signed(&raw, signature, secret) {
-                // Nothing for the flow's owner to do: anybody can send anything.
-                tracing::warn!("A request without the right signature in {name} is refused");
-                let error = format!("the signature in {name} is missing or wrong");
-                return reply(HttpReply::json(401, &json!({ "error": error }))?).await;
-            }
-        }
-        let text = || String::from_utf8_lossy(&raw).into_owned();
-        let received = Received {
+        let mut received = Received {
             method: message.method.unwrap_or_else(|| "POST".to_owned()),
-            headers,
+            headers: lowercase_names(&message.headers),
             query: message.query,
-            body: serde_json::from_slice(&raw).unwrap_or_else(|_| text().into()),
+            body: Value::Null,
         };
-        cx.data(&received).await?;
-        reply(config.reply()?).await
+        // The platform adds it if somebody waits for a reply.
+        let is_awaited = received.headers.remove("reply_to").is_some();
+        let reply = match cx.config.invalid_signature(&raw, &received.headers) {
+            Some(header) => {
+                // Not an error of the flow: anybody can send a request.
+                tracing::warn!("A request without a valid signature in {header} is refused");
+                let error = format!("the signature in {header} is missing or wrong");
+                HttpReply::json(401, &json!({ "error": error }))?
+            }
+            None => {
+                received.body = parse(&raw);
+                cx.data(&received).await?;
+                cx.config.reply()?
+            }
+        };
+        if is_awaited {
+            cx.http_reply(reply).await?;
+        }
+        Ok(())
     }
 }
 
 impl Config {
-    /// What a request that was taken is answered.
+    /// The header that should have a valid signature, if it has none.
+    fn invalid_signature(&self, body: &[u8], headers: &Map<String, Value>) -> Option<String> {
+        let secret = self.webhook_secret.as_deref()?;
+        let header = self.signature_header.as_deref();
+        let header = header.unwrap_or("x-hub-signature-256").to_lowercase();
+        let signature = headers.get(&header).and_then(Value::as_str);
+        let is_valid = is_signed(body, signature.unwrap_or_default(), secret);
+        (!is_valid).then_some(header)
+    }
+
+    /// The reply to a request that was emitted.
     fn reply(&self) -> anyhow::Result<HttpReply> {
         let status = self.reply_status.unwrap_or(200);
         let text = self.reply_body.as_deref().unwrap_or("{}");
-        match serde_json::from_str::<Value>(text) {
-            Ok(json) => Ok(HttpReply::json(status, &json)?),
-            Err(_) => {
-                let headers = Map::from_iter([(
-                    "content-type".to_owned(),
-                    "text/plain; charset=utf-8".into(),
-                )]);
-                Ok(HttpReply {
-                    status_code: status,
-                    headers,
-                    body: text.into(),
-                })
-            }
+        if let Ok(json) = serde_json::from_str::<Value>(text) {
+            return Ok(HttpReply::json(status, &json)?);
         }
+        let content_type = (
+            "content-type".to_owned(),
+            "text/plain; charset=utf-8".into(),
+        );
+        Ok(HttpReply {
+            status_code: status,
+            headers: Map::from_iter([content_type]),
+            body: text.into(),
+        })
     }
 }
 
-/// The body as it was sent, which is what is signed: the platform passes it on in `rawData` when component.json says
-/// `consumesRawData`. Otherwise it is the message's body, which only may be written as it was sent.
+fn lowercase_names(headers: &Map<String, Value>) -> Map<String, Value> {
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| (name.to_lowercase(), value.clone()))
+        .collect()
+}
+
+fn parse(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into())
+}
+
+/// The body as it was sent, which the signature is for. The platform passes it on as `rawData` if component.json says
+/// `consumesRawData`. Otherwise it is the message's body, which may be written differently.
 fn raw_body(message: &Message<Value>) -> Vec<u8> {
     match message.body.get("rawData") {
         Some(Value::String(text)) => text.clone().into_bytes(),

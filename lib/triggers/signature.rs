@@ -1,9 +1,9 @@
-//! The signature of a webhook request: HMAC-SHA-256 of its body, with a secret that the API shares.
+//! The signature of a webhook request: HMAC-SHA-256 of its body, with a secret that the API knows.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Whether `header` is the signature of `body`, in hexadecimal digits or Base64, with or without `sha256=` before it.
+/// Whether `header` is the signature of `body`, in hexadecimal or Base64, with or without `sha256=` before it.
 pub fn is_signed(body: &[u8], header: &str, secret: &str) -> bool {
     let signature = header.trim();
     let signature = signature.strip_prefix("sha256=").unwrap_or(signature);
@@ -12,12 +12,12 @@ pub fn is_signed(body: &[u8], header: &str, secret: &str) -> bool {
     else {
         return false;
     };
-    // A key may have any length.
+    // HMAC accepts a key of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
         return false;
     };
     mac.update(body);
-    // Takes the same time wherever they differ.
+    // Compares in constant time.
     mac.verify_slice(&signature).is_ok()
 }
 

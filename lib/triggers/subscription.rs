@@ -1,91 +1,70 @@
-//! The subscription that an API wants before it sends webhooks: made when the flow starts, ended when it stops.
+//! The subscription that an API wants before it sends webhooks: created when the flow starts, deleted when it stops.
 
-use super::{Config, api};
+use super::receive_webhooks::Config;
+use crate::api;
 use anyhow::Context as _;
-use sailor::prelude::*;
+use reqwest::StatusCode;
+use sailor::{http::path_segment, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What to send where the step does not say.
-const USUAL_BODY: &str = r#"{ "url": "{{webhookUri}}" }"#;
+/// The body of the request if the step has none.
+const DEFAULT_BODY: &str = r#"{ "url": "{{webhookUri}}" }"#;
 
-/// What the shutdown hook has to know.
+/// What the shutdown hook needs.
 #[derive(Default, Deserialize, Serialize)]
 pub struct Subscription {
-    /// What to delete; none where nothing was subscribed to.
+    /// The path to delete; none if nothing is to be deleted.
     path: Option<String>,
 }
 
 impl Subscription {
-    /// Has the API send what happens to the flow.
-    pub async fn make(cx: &HookContext<Config>) -> anyhow::Result<Self> {
+    /// Has the API send its webhooks to the flow, if the step has a path for this.
+    pub async fn create(cx: &ServiceContext<Config>) -> anyhow::Result<Self> {
         let config = &cx.config;
         let Some(path) = config.subscribe_path.as_deref() else {
             return Ok(Self::default());
         };
-        let body = config.subscribe_body.as_deref().unwrap_or(USUAL_BODY);
-        let mut body: Value = serde_json::from_str(body).map_err(|e| {
-            anyhow::anyhow!(
-                "`subscribeBody` is no JSON: line {}, column {}",
-                e.line(),
-                e.column()
-            )
-        })?;
-        fill_in(
-            &mut body,
-            cx.webhook_uri()?,
-            config.webhook_secret.as_deref().unwrap_or_default(),
-        );
-        let answer = cx
+        let response = cx
             .oauth()
             .post(path)
-            .json(&body)
+            .json(&body(cx)?)
             .send()
             .await
             .context("subscribing to webhooks")?;
-        // It is made, whatever the answer looks like: an error would have the flow start again, and subscribe again.
-        let answer = api::json(answer, &format!("POST {}", api::shown(path)), false)
+        // The subscription exists, whatever the response is. After an error the flow would start again, and subscribe
+        // again.
+        let request = format!("POST {}", api::without_query(path));
+        let response = api::json(response, &request, false)
             .await
             .unwrap_or_default();
         let id = match &config.subscription_pointer {
-            Some(pointer) => pointer.find(&answer),
-            None => answer.get("id"),
+            Some(pointer) => pointer.find(&response),
+            None => response.get("id"),
         };
-        // A way up would have something else deleted.
-        let is_usable = |id: &&Value| {
-            id.is_number() || id.as_str().is_some_and(|id| !matches!(id, "" | "." | ".."))
-        };
-        let Some(id) = id.filter(is_usable) else {
+        // An id such as `..` would have something else deleted.
+        let Some(id) = id.and_then(as_segment) else {
             tracing::warn!(
                 "The subscription has no id and will outlive the flow: set `subscriptionPointer`"
             );
             return Ok(Self::default());
         };
-        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        let (path, query) = path
-            .split_once('?')
-            .map_or((path, String::new()), |(path, query)| {
-                (path, format!("?{query}"))
-            });
-        Ok(Self {
-            path: Some(format!(
-                "{}/{}{query}",
-                path.trim_end_matches('/'),
-                api::segment(&id)
-            )),
-        })
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (path, String::new()),
+        };
+        let path = format!("{}/{id}{query}", path.trim_end_matches('/'));
+        Ok(Self { path: Some(path) })
     }
 
-    /// Has the API send nothing any more.
-    pub async fn end(self, cx: &HookContext<Config>) -> anyhow::Result<()> {
+    /// Has the API send no more webhooks.
+    pub async fn delete(self, cx: &ServiceContext<Config>) -> anyhow::Result<()> {
         let Some(path) = self.path else { return Ok(()) };
-        // One that is gone already is none any more.
-        let is_over = |status: reqwest::StatusCode| {
-            status.is_success() || matches!(status.as_u16(), 404 | 410)
-        };
+        let is_deleted =
+            |status: StatusCode| status.is_success() || matches!(status.as_u16(), 404 | 410);
         cx.oauth()
             .delete(path)
-            .accept(is_over)
+            .accept(is_deleted)
             .send()
             .await
             .context("ending the subscription to webhooks")?;
@@ -93,7 +72,31 @@ impl Subscription {
     }
 }
 
-/// Puts address and secret into the texts of a body.
+/// The request's body, with the flow's URL and the secret.
+fn body(cx: &ServiceContext<Config>) -> anyhow::Result<Value> {
+    let text = cx.config.subscribe_body.as_deref().unwrap_or(DEFAULT_BODY);
+    let mut body: Value = serde_json::from_str(text).map_err(|error| {
+        anyhow::anyhow!(
+            "`subscribeBody` is not JSON: line {}, column {}",
+            error.line(),
+            error.column()
+        )
+    })?;
+    let secret = cx.config.webhook_secret.as_deref().unwrap_or_default();
+    fill_in(&mut body, cx.webhook_uri()?, secret);
+    Ok(body)
+}
+
+/// An id as a segment of a path.
+fn as_segment(id: &Value) -> Option<String> {
+    match id {
+        Value::String(id) => path_segment(id).ok(),
+        Value::Number(id) => path_segment(&id.to_string()).ok(),
+        _ => None,
+    }
+}
+
+/// Replaces the placeholders in the texts of a body.
 fn fill_in(body: &mut Value, webhook_uri: &str, secret: &str) {
     match body {
         Value::String(text) => {

@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod emitter;
 pub(crate) mod error;
 pub mod fields;
+pub mod http;
 pub(crate) mod message;
 pub(crate) mod module;
 mod registry;

@@ -1,6 +1,6 @@
 //! `component login` and `component logout` as processes, against the emulator's provider. The test is the browser.
 
-use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault, Knobs, Provider, ProviderConfig, ProviderEventKind};
 use reqwest::{Client, StatusCode, Url, redirect::Policy};
 use serde_json::{Value, json};
 use std::{
@@ -243,7 +243,7 @@ async fn a_login_saves_the_whole_record_for_the_owner_only() {
     assert!(
         world
             .provider
-            .is_good(record["access_token"].as_str().unwrap())
+            .is_valid(record["access_token"].as_str().unwrap())
     );
     assert!(
         world
@@ -342,7 +342,7 @@ async fn a_second_callback_is_rejected() {
     let world = World::new().await;
     let waiting = world.login(&[]).await;
     let callback = world.agree(&waiting).await;
-    let hold = world.provider.hold_token_answers();
+    let hold = world.provider.hold_token_responses();
     assert_eq!(world.get(callback.clone()).await.status(), StatusCode::OK);
     soon(world.provider.token_called(1)).await;
     assert_eq!(world.get(callback).await.status(), StatusCode::GONE);
@@ -526,7 +526,7 @@ async fn a_refused_code_keeps_the_file() {
     let before = world.stored();
     world
         .provider
-        .script_token([Scripted::error("invalid_grant")]);
+        .script_token([Fault::oauth_error("invalid_grant")]);
     let waiting = world.login(&[]).await;
     world.get(world.agree(&waiting).await).await;
     let end = waiting.end(&world).await;
@@ -622,10 +622,9 @@ async fn an_unknown_token_counts_as_revoked() {
 async fn revocation_is_retried_after_retry_after() {
     let world = World::new().await;
     let refresh_token = world.connected();
-    world.provider.script_revoke([
-        Scripted::retry_after(503, "1"),
-        Scripted::retry_after(503, "0"),
-    ]);
+    world
+        .provider
+        .script_revoke([Fault::retry_after(503, "1"), Fault::retry_after(503, "0")]);
     let end = world.logout().await;
     assert!(
         end.status.success() && end.said.contains("trying again in 1 s"),
@@ -640,16 +639,16 @@ async fn revocation_is_retried_after_retry_after() {
 #[tokio::test]
 async fn logout_deletes_the_tokens_in_any_case() {
     for (answers, shown) in [
-        (vec![Scripted::retry_after(503, "0"); 3], "503"),
+        (vec![Fault::retry_after(503, "0"); 3], "503"),
         (
-            vec![Scripted::error("unsupported_token_type")],
+            vec![Fault::oauth_error("unsupported_token_type")],
             "unsupported_token_type",
         ),
         (
             vec![
-                Scripted::DropBefore,
-                Scripted::retry_after(503, "0"),
-                Scripted::retry_after(503, "0"),
+                Fault::DropBefore,
+                Fault::retry_after(503, "0"),
+                Fault::retry_after(503, "0"),
             ],
             "503",
         ),
@@ -696,7 +695,7 @@ fn revocations(provider: &Provider) -> Vec<String> {
         .log()
         .into_iter()
         .filter_map(|entry| match entry.kind {
-            Kind::RevokeCall { token, .. } => Some(token),
+            ProviderEventKind::RevokeCall { token, .. } => Some(token),
             _ => None,
         });
     calls.collect()

@@ -1,9 +1,6 @@
 //! The integration tests, one binary. What needs a broker runs on the emulator's, and on the RabbitMQ that
 //! `SAILOR_TEST_AMQP_URI` names, which `scripts/test` starts.
 
-#[path = "../../lib/component.rs"]
-mod component;
-
 mod architecture;
 mod author_api;
 mod cli;
@@ -14,5 +11,5 @@ mod login;
 mod oauth2;
 mod process;
 mod protocol;
-mod reference;
 mod references;
+mod samples;

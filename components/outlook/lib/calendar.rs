@@ -1,27 +1,27 @@
 //! When the user's default calendar is busy.
 //!
-//! Asked of the calendar view, which has every occurrence of a series, not only its first. An event that is shown as
-//! free, or was cancelled, keeps nobody busy; an event's end is free again.
+//! The times come from Graph's calendar view, which lists every occurrence of a series. An event that is shown as free
+//! or was cancelled does not count. The end of an event is free again.
 
-use super::graph;
+use crate::graph;
 use anyhow::Context as _;
-use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use sailor::oauth2::AuthorizedClient;
 use serde::Deserialize;
 use std::ops::Range;
 
-/// How much of the calendar is asked for at once when looking for a gap.
+/// How much of the calendar one search reads.
 const WINDOW: SignedDuration = SignedDuration::from_hours(31 * 24);
-/// How often: about a year in all.
+/// How many windows a search reads: about a year.
 const WINDOWS: usize = 12;
 
-/// Whether no event covers this moment.
+/// Whether no event covers this time.
 pub async fn is_free(client: &AuthorizedClient, at: Timestamp) -> anyhow::Result<bool> {
     let busy = busy(client, at, SignedDuration::from_secs(1)).await?;
     Ok(!busy.iter().any(|span| span.contains(&at)))
 }
 
-/// The first moment from `from` on that no event covers.
+/// The first time, not before `from`, that no event covers.
 pub async fn next_free(client: &AuthorizedClient, from: Timestamp) -> anyhow::Result<Timestamp> {
     let mut free = from;
     for _ in 0..WINDOWS {
@@ -41,7 +41,7 @@ pub async fn next_free(client: &AuthorizedClient, from: Timestamp) -> anyhow::Re
     )
 }
 
-/// The events that overlap with the time from `from` on, by their beginning.
+/// The events that overlap with the time from `from` on, in the order of their start.
 async fn busy(
     client: &AuthorizedClient,
     from: Timestamp,
@@ -57,13 +57,12 @@ async fn busy(
         ("$orderby", "start/dateTime".to_owned()),
         ("$top", "100".to_owned()),
     ];
-    let events =
-        graph::all::<Event, _>(client, &graph::path(&["me", "calendarView"])?, &query).await;
-    let events = events.context("reading the calendar")?;
+    let path = graph::path(&["me", "calendarView"])?;
+    let events: Vec<Event> = graph::all_pages(client, &path, &query)
+        .await
+        .context("reading the calendar")?;
     let busy = events.iter().filter(|event| event.is_busy());
-    let mut spans = busy
-        .map(|event| Ok(event.start.point()?..event.end.point()?))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut spans = busy.map(Event::span).collect::<anyhow::Result<Vec<_>>>()?;
     spans.sort_by_key(|span| span.start);
     Ok(spans)
 }
@@ -71,8 +70,8 @@ async fn busy(
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    start: Moment,
-    end: Moment,
+    start: graph::ZonedTime,
+    end: graph::ZonedTime,
     #[serde(default)]
     show_as: Option<String>,
     #[serde(default)]
@@ -83,28 +82,8 @@ impl Event {
     fn is_busy(&self) -> bool {
         self.show_as.as_deref() != Some("free") && self.is_cancelled != Some(true)
     }
-}
 
-/// A time as Graph has it: local, and the zone beside it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Moment {
-    date_time: String,
-    time_zone: String,
-}
-
-impl Moment {
-    fn point(&self) -> anyhow::Result<Timestamp> {
-        let local: DateTime = self
-            .date_time
-            .parse()
-            .context("Graph gave an event with a time that is none")?;
-        let zone = match self.time_zone.as_str() {
-            "UTC" | "" => TimeZone::UTC,
-            // Only when Graph does not keep to the zone it was asked for.
-            name => TimeZone::get(name)
-                .context("Graph gave an event in a time zone that is not known here")?,
-        };
-        Ok(local.to_zoned(zone)?.timestamp())
+    fn span(&self) -> anyhow::Result<Range<Timestamp>> {
+        Ok(self.start.timestamp()?..self.end.timestamp()?)
     }
 }

@@ -1,14 +1,15 @@
-//! The step's fields: those of the platform, choices as Graph writes them, and what must not be missing.
+//! The step's fields: those of the runtime, choices as Graph spells them, and required values.
 
 use anyhow::Context as _;
 pub use sailor::fields::{checked, flag, text};
+use sailor::settings;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, IntoDeserializer, value},
 };
 use serde_json::Value;
 
-/// A whole number, or its text; none when nothing was said.
+/// A whole number, or its text; none if the field is empty.
 pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<i32>, D::Error> {
     let number = match Option::<Value>::deserialize(field)? {
         None | Some(Value::Null) => return Ok(None),
@@ -18,22 +19,24 @@ pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<i32>, D::Erro
     };
     number
         .map(Some)
-        .ok_or_else(|| D::Error::custom("no whole number"))
+        .ok_or_else(|| D::Error::custom("not usable, expected a whole number"))
 }
 
-/// One of several names in any case of its first letter, as Graph writes them; none when nothing was chosen.
+/// One of several names; none if nothing was chosen. The first letter may have any case, and a name of capital letters
+/// only may be all lower case: component.json has `HTML` and `WorkingElsewhere`, Graph has `html` and
+/// `workingElsewhere`.
 pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     field: D,
 ) -> Result<Option<T>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(field)?.filter(|text| !text.trim().is_empty())
-    else {
+    let text = Option::<String>::deserialize(field)?.unwrap_or_default();
+    let text = text.trim();
+    let Some(first) = text.chars().next() else {
         return Ok(None);
     };
-    let text = text.trim();
-    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
     let name = if text.chars().all(|c| c.is_ascii_uppercase()) {
         text.to_ascii_lowercase()
     } else {
+        let (first, rest) = text.split_at(first.len_utf8());
         first.to_ascii_lowercase() + rest
     };
     T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name))
@@ -44,7 +47,7 @@ pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 /// The value of a field that must have one.
 ///
 /// # Errors
-/// When it has none; names the field and says what to do.
+/// Returns an error that names the field and says what to do if there is none.
 pub fn required<'a>(
     field: Option<&'a String>,
     name: &str,
@@ -55,19 +58,14 @@ pub fn required<'a>(
         .with_context(|| format!("`{name}` is empty: {remedy}"))
 }
 
-/// A number of items from the environment of the component.
+/// A number of items from an environment variable.
 pub fn count_from_env(name: &str, default: u32) -> anyhow::Result<u32> {
-    match std::env::var(name) {
-        Ok(text) if !text.trim().is_empty() => {
-            let count = text
-                .trim()
-                .parse()
-                .ok()
-                .filter(|count| (1..=1000).contains(count));
-            count.with_context(|| {
-                format!("the environment variable {name} must be a number from 1 to 1000")
-            })
-        }
-        _ => Ok(default),
+    let text = settings::environment(name).unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(default);
     }
+    let count = text.trim().parse().ok();
+    count
+        .filter(|count| (1..=1000).contains(count))
+        .with_context(|| format!("the environment variable {name} must be a number from 1 to 1000"))
 }

@@ -1,50 +1,43 @@
-//! Microsoft Graph: where it is, how its addresses are written, and how its lists are read.
+//! Microsoft Graph: its address, its paths, and how its lists are read.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sailor::oauth2::{AuthorizedClient, Error, OAuth2, Profile};
+use anyhow::Context as _;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use sailor::{
+    http::{InvalidSegment, path_segment},
+    oauth2::{AuthorizedClient, AuthorizedRequest, Error, OAuth2, Profile},
+};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// An item as Graph gives it.
+/// An item as Graph returns it.
 pub type Item = Map<String, Value>;
 
-const ADDRESS: &str = "https://graph.microsoft.com/v1.0";
-/// What may stand in a segment of a path as it is; the ids of Exchange hold `/`, `+` and `=`.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-/// More pages than any list here has; a server that never ends is not followed for ever.
-pub const MOST_PAGES: usize = 10_000;
+const BASE_URL: &str = "https://graph.microsoft.com/v1.0";
+/// More pages than any list has: a server that always names a next page is not followed for ever.
+pub const MAX_PAGES: usize = 10_000;
 
-/// What component.json cannot say of the credential. The addresses can be others in a national cloud, or in a test.
+/// What component.json cannot say about the credential. National clouds and tests have other addresses.
 pub fn oauth2() -> OAuth2 {
-    let profile = Profile::built_in("microsoft").unwrap_or_default();
+    let mut profile = Profile::built_in("microsoft").unwrap_or_default();
+    profile.base_url = Some(BASE_URL.to_owned());
     OAuth2::new()
-        .custom_profile(profile.base_url(ADDRESS))
+        .custom_profile(profile)
         .base_url("{{GRAPH_BASE_URL}}")
         .auth_uri("{{MSAPP_AUTH_URI}}")
         .token_uri("{{MSAPP_TOKEN_URI}}")
 }
 
-/// A path of these segments, each written so that it stays one segment.
+/// A path of these segments. Ids of Exchange have `/`, `+` and `=` in them.
 ///
 /// # Errors
-/// When one is a way up or down: the path would lead to something else, such as from a message to its folder.
-pub fn path(segments: &[&str]) -> anyhow::Result<String> {
-    let wrong = segments
+/// Returns an error if a segment is empty, `.` or `..`: the path would lead to something else, such as from a message
+/// to its folder.
+pub fn path(segments: &[&str]) -> Result<String, InvalidSegment> {
+    segments
         .iter()
-        .find(|segment| matches!(**segment, "" | "." | ".."));
-    anyhow::ensure!(
-        wrong.is_none(),
-        "{:?} cannot be an id",
-        wrong.unwrap_or(&"")
-    );
-    Ok(segments
-        .iter()
-        .map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT)))
-        .collect())
+        .map(|segment| Ok(format!("/{}", path_segment(segment)?)))
+        .collect()
 }
 
 /// One page of a list.
@@ -62,54 +55,75 @@ pub async fn first_page<T: DeserializeOwned, Q: Serialize + ?Sized>(
     path: &str,
     query: &Q,
 ) -> Result<Page<T>, Error> {
-    in_utc(client, path).query(query).send_json().await
+    get_in_utc(client, path).query(query).send_json().await
 }
 
-/// The page that another one names as its next.
+/// The page at a next link.
 pub async fn next_page<T: DeserializeOwned>(
     client: &AuthorizedClient,
     link: &str,
 ) -> Result<Page<T>, Error> {
-    in_utc(client, link).send_json().await
+    get_in_utc(client, link).send_json().await
 }
 
-/// A list to its end, over all its pages.
-pub async fn all<T: DeserializeOwned, Q: Serialize + ?Sized>(
+/// All items of a list.
+pub async fn all_pages<T: DeserializeOwned, Q: Serialize + ?Sized>(
     client: &AuthorizedClient,
     path: &str,
     query: &Q,
 ) -> anyhow::Result<Vec<T>> {
     let mut page: Page<T> = first_page(client, path, query).await?;
     let mut items = page.value;
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let Some(link) = page.next else {
             return Ok(items);
         };
         page = next_page(client, &link).await?;
         items.append(&mut page.value);
     }
-    anyhow::bail!("GET {path} has no end: Graph named a next page {MOST_PAGES} times")
+    Err(too_many_pages(path))
 }
 
-/// A GET request whose answer tells times in UTC.
-fn in_utc(client: &AuthorizedClient, address: &str) -> sailor::oauth2::AuthorizedRequest {
+/// The error for a list that has always one more page.
+pub fn too_many_pages(path: &str) -> anyhow::Error {
+    anyhow::anyhow!("GET {path} does not end: Graph named a next page {MAX_PAGES} times")
+}
+
+/// A GET request whose response has its times in UTC.
+fn get_in_utc(client: &AuthorizedClient, address: &str) -> AuthorizedRequest {
     client
         .get(address)
         .header("Prefer", "outlook.timezone=\"UTC\"")
 }
 
-/// Takes off what Graph says about an item, beside what the item is.
+/// Removes Graph's annotations from an item.
 pub fn without_annotations(mut item: Item) -> Item {
     item.retain(|name, _| !name.starts_with("@odata."));
     item
 }
 
-/// Whether Graph has refused the credentials, as opposed to trouble that says nothing of them.
-pub fn refuses_credentials(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::ReauthRequired(_) | Error::InsufficientScope { .. }
-    ) || error
-        .status()
-        .is_some_and(|status| matches!(status.as_u16(), 401 | 403))
+// A local time and its zone. (A doc comment would be a description in the metadata.)
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ZonedTime {
+    pub date_time: String,
+    pub time_zone: String,
+}
+
+impl ZonedTime {
+    /// The instant that is meant.
+    pub fn timestamp(&self) -> anyhow::Result<Timestamp> {
+        let local: DateTime = self
+            .date_time
+            .parse()
+            .context("Graph returned an event with an invalid time")?;
+        let zone = match self.time_zone.as_str() {
+            "UTC" | "" => TimeZone::UTC,
+            // Graph has not used the zone that the request prefers.
+            name => {
+                TimeZone::get(name).context("Graph returned an event in an unknown time zone")?
+            }
+        };
+        Ok(local.to_zoned(zone)?.timestamp())
+    }
 }

@@ -1,11 +1,8 @@
-//! What Graph's items are made of, for the metadata. The items themselves are passed on as Graph gives them, so that
-//! nothing is lost that is not named here.
-#![expect(
-    dead_code,
-    reason = "only the schemas of the structs with fields are wanted"
-)]
+//! The members of Graph's items, for the metadata. The items are emitted as Graph returns them, with members that are not
+//! named here.
+#![expect(dead_code, reason = "most of the structs are only schemas")]
 
-use super::graph::Item;
+use crate::graph::{Item, ZonedTime};
 use sailor::prelude::*;
 use serde::Serialize;
 
@@ -39,7 +36,7 @@ pub struct MailAttachment {
     pub content_type: Option<String>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// Where its contents are in the platform's object storage; none of a link to a file elsewhere.
+    /// URL of its content in the platform's object storage. A link to a file elsewhere has none.
     pub url: Option<String>,
 }
 
@@ -134,7 +131,7 @@ struct MailFields {
 struct ReceivedMailFields {
     #[serde(flatten)]
     mail: MailFields,
-    /// The files, where the step asks for them.
+    /// The files, if the step fetches them.
     attachments: Option<Vec<MailAttachment>>,
 }
 
@@ -143,7 +140,7 @@ struct ReceivedMailFields {
 struct ReceivedFields {
     #[serde(flatten)]
     mail: ReceivedMailFields,
-    /// With the emit behaviour "Emit All", the messages; nothing else is there then.
+    /// With the emit behavior "Emit All": the messages of the page, and nothing beside them.
     results: Option<Vec<ReceivedMailFields>>,
 }
 
@@ -209,13 +206,6 @@ struct EventFields {
     is_reminder_on: Option<bool>,
     reminder_minutes_before_start: Option<i32>,
     web_link: Option<String>,
-}
-
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct ZonedTime {
-    date_time: String,
-    time_zone: String,
 }
 
 #[derive(JsonSchema)]

@@ -1,9 +1,7 @@
-//! Microsoft Outlook.
-
-mod component;
+//! The process of the Microsoft Outlook component.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sailor::main(component::component)
+    sailor::main(outlook::component)
 }

@@ -1,6 +1,6 @@
-//! The choices of fields: mail folders and calendars.
+//! Select models: the mail folders and calendars to choose from.
 
-use super::graph;
+use crate::graph;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +15,7 @@ struct Folder {
     child_folder_count: u32,
 }
 
-/// All mail folders, also those in others, with their names.
+/// The names of all mail folders, including folders in folders, by id.
 pub async fn get_folders(
     cx: ServiceContext<Value>,
     per_page: u32,
@@ -27,7 +27,8 @@ pub async fn get_folders(
     let mut lists = vec![graph::path(&["me", "mailFolders"])?];
     let mut folders = BTreeMap::new();
     while let Some(list) = lists.pop() {
-        for folder in graph::all::<Folder, _>(cx.oauth(), &list, &query).await? {
+        let listed: Vec<Folder> = graph::all_pages(cx.oauth(), &list, &query).await?;
+        for folder in listed {
             let is_new = folders
                 .insert(folder.id.clone(), folder.display_name)
                 .is_none();
@@ -50,11 +51,11 @@ struct Calendar {
     name: String,
 }
 
-/// All calendars, with their names.
+/// The names of all calendars, by id.
 pub async fn get_calendars(cx: ServiceContext<Value>) -> anyhow::Result<BTreeMap<String, String>> {
     let query = [("$top", "100"), ("$select", "id,name")];
-    let calendars =
-        graph::all::<Calendar, _>(cx.oauth(), &graph::path(&["me", "calendars"])?, &query).await?;
+    let path = graph::path(&["me", "calendars"])?;
+    let calendars: Vec<Calendar> = graph::all_pages(cx.oauth(), &path, &query).await?;
     Ok(calendars
         .into_iter()
         .map(|calendar| (calendar.id, calendar.name))

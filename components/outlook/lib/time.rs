@@ -1,4 +1,4 @@
-//! Times as users give them, and as Graph takes them.
+//! Times as users write them.
 
 use anyhow::Context as _;
 use jiff::{
@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(
     untagged,
-    expecting = "no time, expected ISO 8601 or milliseconds since 1970"
+    expecting = "not a time, expected ISO 8601 or milliseconds since 1970"
 )]
 #[schemars(with = "String")]
 pub enum Time {
@@ -33,32 +33,39 @@ impl fmt::Display for Time {
     }
 }
 
+/// A time as its text says it.
+enum ParsedTime {
+    /// With an offset, or in milliseconds.
+    Instant(Timestamp),
+    /// Without an offset.
+    Local(DateTime),
+}
+
 impl Time {
     /// Whether nothing was given.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Text(text) if text.trim().is_empty())
     }
 
-    /// The local time in `zone`. What has an offset, or counts milliseconds, is a point in time and is converted; what
-    /// has none is local already.
+    /// The local time in `zone`. An instant is converted; a time without an offset is local already.
     ///
     /// # Errors
-    /// When it is no time; names the field.
+    /// Returns an error that names the field if the text is not a time.
     pub fn local(&self, field: &str, zone: &TimeZone) -> anyhow::Result<DateTime> {
-        match self.read(field, "local to the step's time zone")? {
-            Read::Point(point) => Ok(zone.to_datetime(point)),
-            Read::Local(local) => Ok(local),
+        match self.parse(field, "local to the step's time zone")? {
+            ParsedTime::Instant(instant) => Ok(zone.to_datetime(instant)),
+            ParsedTime::Local(local) => Ok(local),
         }
     }
 
-    /// The point in time; without an offset it is taken for UTC.
+    /// The instant that is meant. A time without an offset is in UTC.
     ///
     /// # Errors
-    /// When it is no time; names the field.
-    pub fn point(&self, field: &str) -> anyhow::Result<Timestamp> {
-        match self.read(field, "in UTC")? {
-            Read::Point(point) => Ok(point),
-            Read::Local(local) => {
+    /// Returns an error that names the field if the text is not a time.
+    pub fn timestamp(&self, field: &str) -> anyhow::Result<Timestamp> {
+        match self.parse(field, "in UTC")? {
+            ParsedTime::Instant(instant) => Ok(instant),
+            ParsedTime::Local(local) => {
                 let zoned = local.to_zoned(TimeZone::UTC);
                 Ok(zoned
                     .with_context(|| format!("`{field}` is out of the range of times"))?
@@ -67,72 +74,57 @@ impl Time {
         }
     }
 
-    /// The point in time that it says by itself; none without an offset.
-    pub fn exact(&self) -> Option<Timestamp> {
-        match self.read("", "") {
-            Ok(Read::Point(point)) => Some(point),
+    /// The instant; none for a time without an offset.
+    pub fn instant(&self) -> Option<Timestamp> {
+        match self.parse("", "") {
+            Ok(ParsedTime::Instant(instant)) => Some(instant),
             _ => None,
         }
     }
 
-    /// `meant` is how a time without an offset is understood.
-    fn read(&self, field: &str, meant: &str) -> anyhow::Result<Read> {
+    /// `meaning` says how a time without an offset is understood.
+    fn parse(&self, field: &str, meaning: &str) -> anyhow::Result<ParsedTime> {
         let text = match self {
             Self::Millis(millis) => return from_millis(*millis, field),
             Self::Text(text) => text.trim(),
         };
-        // Eight digits are a date, which has no hyphens.
-        if !text.is_empty()
-            && text.len() != 8
-            && text
-                .strip_prefix('-')
-                .unwrap_or(text)
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-        {
+        // Eight digits are a date without hyphens.
+        if is_whole_number(text) && text.len() != 8 {
             return from_millis(text.parse().unwrap_or(i64::MAX), field);
         }
-        if let Ok(point) = text.parse() {
-            return Ok(Read::Point(point));
+        if let Ok(instant) = text.parse() {
+            return Ok(ParsedTime::Instant(instant));
         }
-        let local = text
-            .parse()
-            .ok()
-            .or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)));
-        local.map(Read::Local).with_context(|| {
-            format!(
-                "`{field}` is no time: give it as 2024-07-01T09:30:00 ({meant}), with an offset as \
+        let midnight = |date: Date| date.at(0, 0, 0, 0);
+        let local = text.parse().or_else(|_| text.parse::<Date>().map(midnight));
+        local.map(ParsedTime::Local).map_err(|_| {
+            anyhow::anyhow!(
+                "`{field}` is not a time: give it as 2024-07-01T09:30:00 ({meaning}), with an offset as \
                  2024-07-01T09:30:00+02:00 or …Z, or in milliseconds since 1970"
             )
         })
     }
 }
 
-enum Read {
-    Point(Timestamp),
-    Local(DateTime),
+fn is_whole_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !text.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn from_millis(millis: i64, field: &str) -> anyhow::Result<Read> {
-    let point = Timestamp::from_millisecond(millis);
-    point
-        .map(Read::Point)
-        .with_context(|| format!("`{field}` is no time: {millis} ms since 1970 is out of range"))
+fn from_millis(millis: i64, field: &str) -> anyhow::Result<ParsedTime> {
+    Timestamp::from_millisecond(millis)
+        .map(ParsedTime::Instant)
+        .with_context(|| format!("`{field}` is not a time: {millis} ms since 1970 is out of range"))
 }
 
 /// The zone of this IANA name.
 ///
 /// # Errors
-/// When there is none; names the field.
+/// Returns an error that names the field if there is none.
 pub fn zone(name: &str, field: &str) -> anyhow::Result<TimeZone> {
     TimeZone::get(name).with_context(|| {
         format!(
-            "`{field}` is {name:?}, which is no IANA time zone: choose one such as Europe/Berlin"
+            "`{field}` is {name:?}, which is not an IANA time zone: choose one such as Europe/Berlin"
         )
     })
-}
-
-/// `2024-07-01T07:30:00Z`, with fractions where there are any.
-pub fn written(point: Timestamp) -> String {
-    point.to_string()
 }

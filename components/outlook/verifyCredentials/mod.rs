@@ -1,14 +1,9 @@
-//! Do the credentials work? Asks Graph who the user is.
+//! Checks whether the credentials work: asks Graph who the user is.
 
-use super::graph;
-use sailor::prelude::*;
+use sailor::{http, prelude::*};
 use serde_json::Value;
 
-/// Trouble on the way is an error, not a verdict on the credentials.
+/// Any other failure than refused credentials is an error: it says nothing about them.
 pub async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
-    match cx.oauth().get("/me").send().await {
-        Ok(_) => Ok(Verified::Yes),
-        Err(error) if graph::refuses_credentials(&error) => Ok(Verified::No(error.to_string())),
-        Err(error) => Err(error.into()),
-    }
+    Ok(http::verify(cx.oauth().get("/me").send().await)?)
 }

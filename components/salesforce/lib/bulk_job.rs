@@ -1,22 +1,25 @@
-//! Jobs of Bulk API 2.0: waiting for their end.
+//! Jobs of Bulk API 2.0: waiting for their end, and reading their results.
 //!
-//! A job that was begun goes on whatever becomes of this process, so trouble on the way to it must not have the message
-//! come again: that would do everything a second time.
+//! A job that was started goes on whatever happens to this process. So an error while waiting for it must not make the
+//! message come again: that would start a second job.
 
-use super::api::{self, Api};
+use crate::api::{self, Api};
 use anyhow::Context as _;
-use bytes::Bytes;
-use sailor::oauth2::AuthorizedRequest;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use sailor::{
+    http::{path_segment, read_body},
+    oauth2::AuthorizedRequest,
+};
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// The first pause between two looks at a job; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest of these pauses.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// For how long the results of a job that is done are asked for.
-const FOR_RESULTS: Duration = Duration::from_secs(120);
+/// The first delay between two checks of a job; it doubles.
+const MIN_DELAY: Duration = Duration::from_millis(500);
+/// The longest of these delays.
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// How long the results of a finished job are requested.
+const RESULTS_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A job at Salesforce.
 #[derive(Debug, Deserialize)]
@@ -29,87 +32,108 @@ pub struct Job {
 }
 
 impl Job {
-    /// Where it is.
+    /// The job's path; `kind` is `ingest` or `query`.
     pub fn path(&self, kind: &str) -> anyhow::Result<String> {
-        Ok(format!("jobs/{kind}/{}", api::segment(&self.id)?))
+        Ok(format!("jobs/{kind}/{}", path_segment(&self.id)?))
     }
 
-    /// Looks at the job below `jobs/{kind}` until it is done, for so long.
-    pub async fn done(self, api: &Api, kind: &str, limit: Duration) -> anyhow::Result<Self> {
-        let end = Instant::now() + limit;
-        let (mut job, mut pause) = (self, FIRST_PAUSE);
-        loop {
-            match job.state.as_str() {
-                "JobComplete" => return Ok(job),
-                "Failed" | "Aborted" => {
-                    let reason = job
-                        .error_message
-                        .unwrap_or_else(|| "no reason is given".into());
-                    anyhow::bail!("bulk job {} has ended as {}: {reason}", job.id, job.state);
-                }
-                _ => {}
-            }
+    /// Checks the job until it is done, for at most `limit`.
+    pub async fn wait_until_done(
+        self,
+        api: &Api,
+        kind: &str,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
+        let deadline = Instant::now() + limit;
+        let (mut job, mut delays) = (self, delays());
+        while !job.is_done()? {
             anyhow::ensure!(
-                Instant::now() < end,
+                Instant::now() < deadline,
                 "bulk job {} is not done after {} s; it goes on at Salesforce: see Setup, Bulk Data Load Jobs, or set a \
                  longer `timeout`",
                 job.id,
                 limit.as_secs()
             );
-            pause_for(&mut pause).await;
-            job = job.now(api, kind, end).await?;
+            wait(&mut delays).await;
+            job = job.reload(api, kind, deadline).await?;
         }
+        Ok(job)
     }
 
-    /// The job as it is now.
-    pub async fn now(&self, api: &Api, kind: &str, end: Instant) -> anyhow::Result<Self> {
-        let path = self.path(kind)?;
-        api::read(&self.insistently(end, || api.get(&path)).await?)
-    }
-
-    /// What a resource of the job holds.
-    pub async fn results(&self, api: &Api, path: &str) -> anyhow::Result<String> {
-        let bytes = self
-            .insistently(Instant::now() + FOR_RESULTS, || api.get(path))
-            .await?;
-        String::from_utf8(bytes.into())
-            .with_context(|| format!("the results of bulk job {} are no text", self.id))
-    }
-
-    /// Asks until there is an answer, trouble that does not pass, or no time left.
-    async fn insistently(
-        &self,
-        end: Instant,
-        ask: impl Fn() -> AuthorizedRequest,
-    ) -> anyhow::Result<Bytes> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let answer = match api::send(ask()).await {
-                Ok(answer) => answer
-                    .bytes()
-                    .await
-                    .map_err(|error| (true, error.without_url().into())),
-                Err(error) => Err((api::passes(&error), error)),
-            };
-            match answer {
-                Ok(bytes) => return Ok(bytes),
-                Err((true, _)) if Instant::now() < end => pause_for(&mut pause).await,
-                Err((_, error)) => return Err(self.unknown(&error)),
+    fn is_done(&self) -> anyhow::Result<bool> {
+        match self.state.as_str() {
+            "JobComplete" => Ok(true),
+            "Failed" | "Aborted" => {
+                let reason = self.error_message.as_deref();
+                anyhow::bail!(
+                    "bulk job {} has ended as {}: {}",
+                    self.id,
+                    self.state,
+                    reason.unwrap_or("no reason is given")
+                )
             }
+            _ => Ok(false),
         }
     }
 
-    /// The text of an error alone: some causes would have the message come again.
-    fn unknown(&self, error: &anyhow::Error) -> anyhow::Error {
+    /// The job in its current state.
+    pub async fn reload(&self, api: &Api, kind: &str, deadline: Instant) -> anyhow::Result<Self> {
+        let path = self.path(kind)?;
+        let body = self.read(deadline, || api.get(&path)).await?;
+        api::parse(&body)
+    }
+
+    /// The text of one of the job's results.
+    pub async fn results(&self, api: &Api, path: &str) -> anyhow::Result<String> {
+        let deadline = Instant::now() + RESULTS_TIMEOUT;
+        let body = self.read(deadline, || api.get(path)).await?;
+        String::from_utf8(body)
+            .with_context(|| format!("the results of bulk job {} are not text", self.id))
+    }
+
+    /// Repeats the request until there is a response, a permanent error, or no time left.
+    async fn read(
+        &self,
+        deadline: Instant,
+        request: impl Fn() -> AuthorizedRequest,
+    ) -> anyhow::Result<Vec<u8>> {
+        let mut delays = delays();
+        loop {
+            let (error, is_transient) = match api::send(request()).await {
+                Ok(response) => match read_body(response, usize::MAX).await {
+                    Ok(body) => return Ok(body),
+                    Err(error) => (error.into(), true),
+                },
+                Err(error) => {
+                    let is_transient = api::is_transient(&error);
+                    (error, is_transient)
+                }
+            };
+            if !is_transient || Instant::now() >= deadline {
+                return Err(self.unknown_state(&error));
+            }
+            wait(&mut delays).await;
+        }
+    }
+
+    /// Only the text of `error`: the error itself could make the message come again.
+    fn unknown_state(&self, error: &anyhow::Error) -> anyhow::Error {
         anyhow::anyhow!(
-            "bulk job {} was begun, but what became of it cannot be read ({error:#}): see Setup, Bulk Data Load Jobs, \
-             before this message is sent again",
+            "bulk job {} was started, but its state cannot be read ({error:#}): see Setup, Bulk Data Load Jobs, before \
+             this message is sent again",
             self.id
         )
     }
 }
 
-async fn pause_for(pause: &mut Duration) {
-    sleep(*pause).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(MIN_DELAY)
+        .with_max_delay(MAX_DELAY)
+        .without_max_times()
+        .build()
+}
+
+async fn wait(delays: &mut ExponentialBackoff) {
+    sleep(delays.next().unwrap_or(MAX_DELAY)).await;
 }

@@ -1,10 +1,12 @@
-//! What Salesforce tells of an object and its fields, for this user. Asked anew each time: users differ, objects change.
+//! Objects and their fields as this user sees them. They are requested each time: users differ, and objects change.
 
-use super::{
-    api::{self, Api, Refusal},
-    soql::Name,
+use crate::{
+    api::{self, Api, ApiError},
+    soql::{self, Name},
 };
 use anyhow::Context as _;
+use jiff::fmt::rfc2822;
+use sailor::{http::path_segment, oauth2::AuthorizedClient};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -51,26 +53,31 @@ pub struct Child {
 }
 
 impl Object {
-    pub async fn of(api: &Api, name: &Name) -> anyhow::Result<Self> {
-        Ok(Self::with_date(api, name).await?.0)
+    /// The object that a step has chosen.
+    pub async fn chosen(oauth: &AuthorizedClient, name: Option<&Name>) -> anyhow::Result<Self> {
+        let name = name.context("choose an object first (the field `sobject`)")?;
+        Self::describe(&Api::new(oauth), name).await
     }
 
-    /// The object, and Salesforce's own time when it answered, as a literal of SOQL.
-    pub async fn with_date(api: &Api, name: &Name) -> anyhow::Result<(Self, Option<String>)> {
-        let request = api.get(&format!(
-            "sobjects/{}/describe",
-            api::segment(name.as_str())?
-        ));
-        let response = api::send(request).await.map_err(|error| match Refusal::of(&error) {
-            Some(refusal) if refusal.has_code("NOT_FOUND") => {
-                anyhow::anyhow!("Salesforce has no object {name} that this user may see: check the field `sobject`")
-            }
+    pub async fn describe(api: &Api, name: &Name) -> anyhow::Result<Self> {
+        Ok(Self::describe_with_date(api, name).await?.0)
+    }
+
+    /// The object, and the time of the response by Salesforce's clock, as a literal of SOQL.
+    pub async fn describe_with_date(
+        api: &Api,
+        name: &Name,
+    ) -> anyhow::Result<(Self, Option<String>)> {
+        let path = format!("sobjects/{}/describe", path_segment(name.as_str())?);
+        let response = api::send(api.get(&path)).await;
+        let response = response.map_err(|error| match ApiError::find(&error) {
+            Some(api_error) if api_error.has_code("NOT_FOUND") => anyhow::anyhow!(
+                "Salesforce has no object {name} that this user may see: check the field `sobject`"
+            ),
             _ => error,
         })?;
-        let date = response
-            .headers()
-            .get("date")
-            .and_then(|date| instant(date.to_str().ok()?));
+        let date = response.headers().get("date");
+        let date = date.and_then(|date| date_literal(date.to_str().ok()?));
         let object = response.json().await.map_err(reqwest::Error::without_url);
         Ok((
             object.with_context(|| format!("reading the description of {name}"))?,
@@ -86,13 +93,13 @@ impl Object {
         found.with_context(|| format!("{} has no field {name} that this user may see", self.name))
     }
 
-    /// The field with a file's bytes.
-    pub fn blob(&self) -> Option<&Field> {
+    /// The field with the content of a file.
+    pub fn file_field(&self) -> Option<&Field> {
         self.fields.iter().find(|field| field.kind == "base64")
     }
 
-    /// All fields that a query can show well: all but files.
-    pub fn shown(&self) -> impl Iterator<Item = &str> {
+    /// The fields that a query selects: all but files.
+    pub fn queried_fields(&self) -> impl Iterator<Item = &str> {
         self.fields
             .iter()
             .filter(|field| field.kind != "base64")
@@ -101,24 +108,20 @@ impl Object {
 }
 
 /// `Tue, 15 Nov 1994 08:12:31 GMT` → `1994-11-15T08:12:31.000Z`
-fn instant(http_date: &str) -> Option<String> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let parts: Vec<&str> = http_date.split(' ').collect();
-    let [_, day, month, year, time, "GMT"] = parts.as_slice() else {
-        return None;
-    };
-    let month = MONTHS.find(month).filter(|_| month.len() == 3)? / 3 + 1;
-    super::soql::instant(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
+fn date_literal(http_date: &str) -> Option<String> {
+    let parser = rfc2822::DateTimeParser::new();
+    let date = parser.parse_timestamp(http_date).ok()?;
+    Some(soql::timestamp(date))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::instant;
+    use super::date_literal;
 
     #[test]
     fn a_date_header_becomes_a_soql_literal() {
         assert_eq!(
-            instant("Tue, 15 Nov 1994 08:12:31 GMT").as_deref(),
+            date_literal("Tue, 15 Nov 1994 08:12:31 GMT").as_deref(),
             Some("1994-11-15T08:12:31.000Z")
         );
         for odd in [
@@ -126,7 +129,7 @@ mod tests {
             "Tuesday, 15-Nov-94 08:12:31 GMT",
             "Tue, 15 Nvo 1994 08:12:31 GMT",
         ] {
-            assert_eq!(instant(odd), None, "{odd}");
+            assert_eq!(date_literal(odd), None, "{odd}");
         }
     }
 }

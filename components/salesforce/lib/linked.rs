@@ -1,29 +1,24 @@
-//! What an object is linked with: parents by the name of the relationship, and lists of children, whose names begin
-//! with `!`.
+//! Linked objects: parents by the name of the relationship, and lists of children, whose names begin with `!`.
 
-use super::{
-    api::Api,
-    describe::{Field, Object},
-    soql::Name,
-};
+use crate::{api::Api, describe::Object, soql::Name};
 use anyhow::Context as _;
 
 /// A link that a step has chosen.
 pub struct Link {
     /// The relationship's name, as records have it.
     pub name: Name,
-    pub kind: Kind,
+    pub relationship: Relationship,
 }
 
-/// What is at its other end.
-pub enum Kind {
+/// The other end of a link.
+pub enum Relationship {
     Parent(Object),
     /// One of several objects, which have only these fields in common.
     AnyParent([&'static str; 2]),
     Children(Object),
 }
 
-/// The links that are chosen, described.
+/// The chosen links, with their objects.
 pub async fn links(api: &Api, object: &Object, linked: &[String]) -> anyhow::Result<Vec<Link>> {
     let mut links = vec![];
     for link in linked {
@@ -33,36 +28,42 @@ pub async fn links(api: &Api, object: &Object, linked: &[String]) -> anyhow::Res
                 object.name
             )
         };
-        let relationship = link.strip_prefix('!');
-        let name = Name::new(relationship.unwrap_or(link)).with_context(unknown)?;
-        let kind = match relationship {
-            Some(relationship) => {
-                let mut children = object.child_relationships.iter();
-                let child =
-                    children.find(|child| child.relationship_name.as_deref() == Some(relationship));
-                Kind::Children(related(api, &child.with_context(unknown)?.object).await?)
-            }
-            None => {
-                let is_it = |field: &&Field| field.relationship_name.as_deref() == Some(link);
-                match object
-                    .fields
-                    .iter()
-                    .find(is_it)
-                    .with_context(unknown)?
-                    .reference_to
-                    .as_slice()
-                {
-                    [one] => Kind::Parent(related(api, one).await?),
-                    _ => Kind::AnyParent(["Id", "Name"]),
-                }
-            }
+        let (name, relationship) = match link.strip_prefix('!') {
+            Some(name) => (name, children(api, object, name).await?),
+            None => (&**link, parent(api, object, link).await?),
         };
-        links.push(Link { name, kind });
+        links.push(Link {
+            name: Name::new(name).with_context(unknown)?,
+            relationship: relationship.with_context(unknown)?,
+        });
     }
     Ok(links)
 }
 
-/// What stands between SELECT and FROM: these fields (all, where none are named), and those of the linked objects.
+/// The objects that name `object` as their parent; none if there is no such relationship.
+async fn children(api: &Api, object: &Object, name: &str) -> anyhow::Result<Option<Relationship>> {
+    let mut children = object.child_relationships.iter();
+    match children.find(|child| child.relationship_name.as_deref() == Some(name)) {
+        Some(child) => {
+            let child = related(api, &child.object).await?;
+            Ok(Some(Relationship::Children(child)))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The parent of `object`; none if there is no such relationship.
+async fn parent(api: &Api, object: &Object, name: &str) -> anyhow::Result<Option<Relationship>> {
+    let mut fields = object.fields.iter();
+    let field = fields.find(|field| field.relationship_name.as_deref() == Some(name));
+    match field.map(|field| field.reference_to.as_slice()) {
+        Some([one]) => Ok(Some(Relationship::Parent(related(api, one).await?))),
+        Some(_) => Ok(Some(Relationship::AnyParent(["Id", "Name"]))),
+        None => Ok(None),
+    }
+}
+
+/// The fields between SELECT and FROM: these (all, if there are none), and those of the linked objects.
 pub async fn select(
     api: &Api,
     object: &Object,
@@ -70,17 +71,23 @@ pub async fn select(
     linked: &[String],
 ) -> anyhow::Result<String> {
     let mut items: Vec<String> = match fields {
-        [] => object.shown().map(str::to_owned).collect(),
+        [] => object.queried_fields().map(str::to_owned).collect(),
         fields => fields.iter().map(ToString::to_string).collect(),
     };
-    for Link { name, kind } in links(api, object, linked).await? {
-        match kind {
-            Kind::Parent(parent) => {
-                items.extend(parent.shown().map(|field| format!("{name}.{field}")));
+    for Link { name, relationship } in links(api, object, linked).await? {
+        match relationship {
+            Relationship::Parent(parent) => {
+                items.extend(
+                    parent
+                        .queried_fields()
+                        .map(|field| format!("{name}.{field}")),
+                );
             }
-            Kind::AnyParent(fields) => items.extend(fields.map(|field| format!("{name}.{field}"))),
-            Kind::Children(child) => {
-                let fields = child.shown().collect::<Vec<_>>().join(", ");
+            Relationship::AnyParent(fields) => {
+                items.extend(fields.map(|field| format!("{name}.{field}")));
+            }
+            Relationship::Children(child) => {
+                let fields = child.queried_fields().collect::<Vec<_>>().join(", ");
                 items.push(format!("(SELECT {fields} FROM {name})"));
             }
         }
@@ -89,6 +96,6 @@ pub async fn select(
 }
 
 async fn related(api: &Api, object: &str) -> anyhow::Result<Object> {
-    let name = Name::new(object).with_context(|| format!("{object:?} is no API name"))?;
-    Object::of(api, &name).await
+    let name = Name::new(object).with_context(|| format!("{object:?} is not an API name"))?;
+    Object::describe(api, &name).await
 }

@@ -1,12 +1,16 @@
 //! Values as literals of SOQL: always of their field's type, and never more than one literal.
 
-use super::{
+use crate::{
     describe::Field,
-    soql::{instant, is_date, is_shaped, text},
+    soql::{instant, is_date, text},
 };
+use jiff::civil;
 use serde_json::Value;
 
 /// A value as a literal that this field can be compared with.
+///
+/// # Errors
+/// Returns an error that names the field if its type has no such value.
 pub fn literal(field: &Field, value: &Value) -> anyhow::Result<String> {
     let given = match value {
         Value::Null => return Ok("null".to_owned()),
@@ -16,49 +20,67 @@ pub fn literal(field: &Field, value: &Value) -> anyhow::Result<String> {
             anyhow::bail!("`{}` must be a single value", field.name)
         }
     };
-    let given = match field.kind.as_str() {
-        "base64" | "address" | "location" => {
-            anyhow::bail!(
-                "`{}` is of type {}, which cannot be searched",
-                field.name,
-                field.kind
-            )
-        }
+    ensure_searchable(field)?;
+    let trimmed = given.trim();
+    let (literal, expected) = match field.kind.as_str() {
+        "boolean" => (boolean(trimmed), "true or false"),
+        "date" => (date(trimmed), "a date such as 2024-01-31"),
+        "time" => (time(trimmed), "a time of day such as 12:00:00Z"),
+        "datetime" => (datetime(trimmed), "a time such as 2024-01-31T12:00:00Z"),
+        "int" | "long" | "double" | "currency" | "percent" => (number(trimmed), "a number"),
+        _ => return Ok(text(&given)),
+    };
+    literal.ok_or_else(|| {
+        anyhow::anyhow!(
+            "`{}` is of type {}: it must be {expected}",
+            field.name,
+            field.kind
+        )
+    })
+}
+
+fn ensure_searchable(field: &Field) -> anyhow::Result<()> {
+    match field.kind.as_str() {
+        "base64" | "address" | "location" => anyhow::bail!(
+            "`{}` is of type {}, which cannot be searched",
+            field.name,
+            field.kind
+        ),
         "textarea" if !field.filterable => {
             anyhow::bail!("`{}` is a long text, which cannot be searched", field.name)
         }
-        "boolean" | "int" | "long" | "double" | "currency" | "percent" | "date" | "datetime"
-        | "time" => given.trim().to_owned(),
-        _ => return Ok(text(&given)),
-    };
-    let (fits, example) = match field.kind.as_str() {
-        "boolean" => (matches!(given.as_str(), "true" | "false"), "true or false"),
-        "date" => (
-            is_date(&given) || is_relative(&given),
-            "a date such as 2024-01-31",
-        ),
-        "time" => (is_time_of_day(&given), "a time of day such as 12:00:00Z"),
-        "datetime" => (
-            instant(&given).is_ok() || is_relative(&given),
-            "a time such as 2024-01-31T12:00:00Z",
-        ),
-        _ => (is_number(&given), "a number"),
-    };
-    anyhow::ensure!(
-        fits,
-        "`{}` is of type {}: it must be {example}",
-        field.name,
-        field.kind
-    );
-    if field.kind == "datetime" && !is_relative(&given) {
-        return instant(&given);
+        _ => Ok(()),
     }
-    Ok(given)
 }
 
-fn is_time_of_day(text: &str) -> bool {
-    let time = text.strip_suffix('Z').unwrap_or_default();
-    is_shaped(time, "00:00:00") || is_shaped(time, "00:00:00.000")
+fn boolean(text: &str) -> Option<String> {
+    matches!(text, "true" | "false").then(|| text.to_owned())
+}
+
+fn date(text: &str) -> Option<String> {
+    (is_date(text) || is_relative(text)).then(|| text.to_owned())
+}
+
+fn datetime(text: &str) -> Option<String> {
+    if is_relative(text) {
+        Some(text.to_owned())
+    } else {
+        instant(text).ok()
+    }
+}
+
+fn time(text: &str) -> Option<String> {
+    let time = text.strip_suffix('Z')?;
+    civil::Time::strptime("%H:%M:%S%.f", time).ok()?;
+    Some(text.to_owned())
+}
+
+fn number(text: &str) -> Option<String> {
+    let is_plain = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+    let is_number = is_plain && text.parse::<f64>().is_ok_and(f64::is_finite);
+    is_number.then(|| text.to_owned())
 }
 
 /// TODAY, LAST_N_DAYS:5
@@ -69,12 +91,6 @@ fn is_relative(text: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
         && !number.is_empty()
         && number.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn is_number(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'))
-        && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 #[cfg(test)]
@@ -140,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_type_names_field_and_type() {
-        for (kind, value, told) in [
+        for (kind, value, expected) in [
             ("int", json!("5 OR Id != null"), "a number"),
             ("double", json!("NaN"), "a number"),
             ("boolean", json!("yes"), "true or false"),
@@ -155,7 +171,10 @@ mod tests {
             ("base64", json!("x"), "cannot be searched"),
         ] {
             let error = literal(&field(kind), &value).unwrap_err().to_string();
-            assert!(error.contains("F__c") && error.contains(told), "{error}");
+            assert!(
+                error.contains("F__c") && error.contains(expected),
+                "{error}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Finding the one record that has a value in a field.
+//! The search for the one record that has a value in a field.
 
-use super::{
+use crate::{
     api::{Api, Record},
     describe::Object,
     literal::literal,
@@ -11,26 +11,26 @@ use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// By which fields users look for a record; what they can choose from depends on it.
+/// The fields that the field `lookupField` offers.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum TypeOfSearch {
-    /// Those that at most one record has a value of.
+    /// Fields of which at most one record has the same value.
     UniqueFields,
     /// External ids.
     ExternalIds,
-    /// All that can be searched.
+    /// All fields that can be searched.
     #[default]
     AllFields,
 }
 
-/// A body with the value to look for, by the field's name.
+/// The value to search for, by the field's name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Criteria(pub Record);
 
 impl Criteria {
-    /// The value, in any case of the name; none where it is missing, empty or null.
+    /// The value of the field, whose name may have any case; none if it is missing, empty or `null`.
     pub fn value(&self, field: &Name) -> Option<&Value> {
         let found = self
             .0
@@ -42,8 +42,8 @@ impl Criteria {
     }
 }
 
-/// The only record that has this value; an error when there are more.
-pub async fn only(
+/// The record that has this value in a field; an error if there are more.
+pub async fn find_one(
     api: &Api,
     object: &Object,
     field: &Name,
@@ -55,10 +55,10 @@ pub async fn only(
         "SELECT {select} FROM {} WHERE {field} = {literal} LIMIT 2",
         object.name
     );
-    let mut found = Pages::of(api, query).first(2).await?;
+    let mut found = Pages::query(api, query).first(2).await?;
     anyhow::ensure!(
         found.len() < 2,
-        "more than one {} has this value in {field}: look for one by a field with unique values",
+        "more than one {} has this value in {field}: search by a field with unique values",
         object.name
     );
     Ok(found.pop())

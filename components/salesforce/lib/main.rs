@@ -1,9 +1,7 @@
-//! Salesforce over its REST API.
-
-mod component;
+//! The process of the Salesforce component.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sailor::main(component::component)
+    sailor::main(salesforce::component)
 }

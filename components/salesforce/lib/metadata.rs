@@ -1,10 +1,10 @@
-//! Metadata that depends on the chosen object: JSON schemas from describe, in the platform's dialect.
+//! Metadata that depends on the chosen object: JSON schemas in the platform's dialect.
 
-use super::{
+use crate::{
     api::Api,
     describe::{Field, Object},
     fields,
-    linked::{self, Kind},
+    linked::{self, Relationship},
     soql::Name,
     terms::CONDITIONS,
 };
@@ -13,7 +13,7 @@ use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// What the step's fields say so far.
+/// The step's fields as far as they are filled in.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
@@ -37,12 +37,12 @@ pub struct Config {
 
 type Cx = ServiceContext<Config>;
 
-/// In: what can be set. Out: the same, and the id.
+/// In: the fields that can be set. Out: the same, and the id.
 pub async fn create(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let input = properties(
         object.fields.iter().filter(|field| field.createable),
-        is_needed,
+        is_required,
     );
     let mut output = input.clone();
     output.insert(
@@ -52,7 +52,7 @@ pub async fn create(cx: Cx) -> anyhow::Result<Value> {
     Ok(json!({ "in": schema(input), "out": schema(output) }))
 }
 
-/// In: what can be set, and what to look for.
+/// In: the fields that can be set, and the one to search by. Out: the result.
 pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let key = cx
@@ -65,7 +65,7 @@ pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
         .fields
         .iter()
         .filter(|f| f.createable || f.updateable || f.name == key);
-    // What a new record needs, a change may leave out.
+    // An update may leave out what a new record needs.
     let output = json!({
         "id": { "type": "string", "required": true },
         "success": { "type": "boolean", "required": true },
@@ -77,7 +77,7 @@ pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
     )
 }
 
-/// In: the value to look for.
+/// In: the value to search for. Out: the result.
 pub async fn delete(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let response = json!({
@@ -91,14 +91,14 @@ pub async fn delete(cx: Cx) -> anyhow::Result<Value> {
     )
 }
 
-/// In: the value to look for. Out: the record.
+/// In: the value to search for. Out: the record.
 pub async fn lookup_object(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let is_needed = !cx.config.allow_criteria_to_be_omitted;
     Ok(json!({ "in": criteria(&cx, &object, is_needed)?, "out": record(&cx, &object).await? }))
 }
 
-/// In: search terms, and how much is wanted. Out: records.
+/// In: the search terms and limits. Out: the records.
 pub async fn lookup_objects(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let names: Vec<&str> = object
@@ -149,12 +149,7 @@ pub async fn updated_objects(cx: Cx) -> anyhow::Result<Value> {
 }
 
 async fn described(cx: &Cx) -> anyhow::Result<Object> {
-    let name = cx
-        .config
-        .sobject
-        .as_ref()
-        .context("choose an object first (the field `sobject`)")?;
-    Object::of(&Api::new(cx.oauth()), name).await
+    Object::chosen(cx.oauth(), cx.config.sobject.as_ref()).await
 }
 
 fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> {
@@ -162,12 +157,12 @@ fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> 
         .config
         .lookup_field
         .as_ref()
-        .context("choose a field to look by first (the field `lookupField`)")?;
+        .context("choose a field to search by first (the field `lookupField`)")?;
     let field = object.field(name.as_str())?;
     Ok(schema(properties([field], |_| is_needed)))
 }
 
-/// A record with the fields that are chosen (all, where none is), and what it is linked with.
+/// A record with the chosen fields (all, if none are chosen), and its linked objects.
 async fn record(cx: &Cx, object: &Object) -> anyhow::Result<Value> {
     let selected = &cx.config.selected_fields;
     let is_chosen = |field: &&Field| {
@@ -178,14 +173,14 @@ async fn record(cx: &Cx, object: &Object) -> anyhow::Result<Value> {
         selected.is_empty() || chosen.any(|name| name.eq_ignore_ascii_case(&field.name))
     };
     let mut record = properties(
-        object.fields.iter().filter(is_chosen).filter(is_shown),
+        object.fields.iter().filter(is_chosen).filter(is_queried),
         |_| false,
     );
     for link in linked::links(&Api::new(cx.oauth()), object, &cx.config.linked_objects).await? {
-        let schema = match link.kind {
-            Kind::Parent(parent) => whole(&parent),
-            Kind::AnyParent(fields) => texts(&fields),
-            Kind::Children(child) => json!({ "type": "array", "items": whole(&child) }),
+        let schema = match link.relationship {
+            Relationship::Parent(parent) => whole(&parent),
+            Relationship::AnyParent(fields) => texts(&fields),
+            Relationship::Children(child) => json!({ "type": "array", "items": whole(&child) }),
         };
         record.insert(link.name.to_string(), schema);
     }
@@ -193,11 +188,13 @@ async fn record(cx: &Cx, object: &Object) -> anyhow::Result<Value> {
 }
 
 fn whole(object: &Object) -> Value {
-    schema(properties(object.fields.iter().filter(is_shown), |_| false))
+    schema(properties(object.fields.iter().filter(is_queried), |_| {
+        false
+    }))
 }
 
-/// Queries do not show files.
-fn is_shown(field: &&Field) -> bool {
+/// Queries do not select files.
+fn is_queried(field: &&Field) -> bool {
     field.kind != "base64"
 }
 
@@ -205,8 +202,8 @@ fn results(record: &Value) -> Value {
     json!({ "type": "object", "properties": { "results": { "type": "array", "required": true, "items": record } } })
 }
 
-/// A new record has to have it.
-fn is_needed(field: &Field) -> bool {
+/// Whether a new record must have a value.
+fn is_required(field: &Field) -> bool {
     !field.nillable && !field.defaulted_on_create && field.kind != "boolean"
 }
 
@@ -219,7 +216,7 @@ fn properties<'a>(
     needed: impl Fn(&Field) -> bool,
 ) -> Map<String, Value> {
     let property = |field: &Field| {
-        let mut property = kind(field);
+        let mut property = value_type(field);
         property["title"] = field.label.clone().into();
         property["required"] = needed(field).into();
         (field.name.clone(), property)
@@ -227,7 +224,8 @@ fn properties<'a>(
     fields.into_iter().map(property).collect()
 }
 
-fn kind(field: &Field) -> Value {
+/// The type of a field's values.
+fn value_type(field: &Field) -> Value {
     match field.kind.as_str() {
         "boolean" => json!({ "type": "boolean" }),
         "int" | "long" => json!({ "type": "integer" }),

@@ -1,18 +1,17 @@
-//! Select models: what users choose from, as describe tells it. Names are the values, labels what is shown.
+//! Select models: the objects and fields to choose from. The value of a choice is the API name, its text the label.
 
-use super::{
+use crate::{
     api::{self, Api},
     describe::Object,
     fields,
     lookup::TypeOfSearch,
     soql::Name,
 };
-use anyhow::Context as _;
 use sailor::prelude::*;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What the step's fields say so far.
+/// The step's fields as far as they are filled in.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
@@ -45,7 +44,7 @@ struct Summary {
     deletable: bool,
 }
 
-/// The objects that the function can do its work with.
+/// The objects that the function can be used with.
 pub async fn object_types(cx: ServiceContext<Config>) -> anyhow::Result<Choices> {
     let objects: Objects = api::json(Api::new(cx.oauth()).get("sobjects")).await?;
     let operation = cx.config.operation.as_deref().unwrap_or("insert");
@@ -91,7 +90,7 @@ pub async fn object_fields(cx: ServiceContext<Config>) -> anyhow::Result<Choices
         .collect())
 }
 
-/// The fields to look for a record by.
+/// The fields to search by.
 pub async fn lookup_fields(cx: ServiceContext<Config>) -> anyhow::Result<Choices> {
     let object = described(&cx).await?;
     let fields = object
@@ -106,10 +105,5 @@ pub async fn lookup_fields(cx: ServiceContext<Config>) -> anyhow::Result<Choices
 }
 
 async fn described(cx: &ServiceContext<Config>) -> anyhow::Result<Object> {
-    let name = cx
-        .config
-        .sobject
-        .as_ref()
-        .context("choose an object first (the field `sobject`)")?;
-    Object::of(&Api::new(cx.oauth()), name).await
+    Object::chosen(cx.oauth(), cx.config.sobject.as_ref()).await
 }

@@ -1,6 +1,6 @@
-//! Results of queries, page by page, and records as messages show them.
+//! The results of queries, page by page, and their records as messages have them.
 
-use super::api::{self, Api, Record};
+use crate::api::{self, Api, Record};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ pub struct Page {
 pub struct Pages<'a> {
     api: &'a Api,
     next: Next,
-    deleted: bool,
+    include_deleted: bool,
     page_size: Option<usize>,
 }
 
@@ -29,33 +29,37 @@ enum Next {
 }
 
 impl<'a> Pages<'a> {
-    pub fn of(api: &'a Api, soql: impl Into<String>) -> Self {
+    pub fn query(api: &'a Api, soql: impl Into<String>) -> Self {
         Self {
             api,
             next: Next::Query(soql.into()),
-            deleted: false,
+            include_deleted: false,
             page_size: None,
         }
     }
 
-    /// Deleted and archived records too.
-    pub fn with_deleted(mut self, deleted: bool) -> Self {
-        self.deleted = deleted;
+    /// With deleted and archived records.
+    pub fn include_deleted(mut self, include_deleted: bool) -> Self {
+        self.include_deleted = include_deleted;
         self
     }
 
-    /// How many records Salesforce shall give at once; it takes 200 to 2000 and sees this as a wish.
-    pub fn of_size(mut self, records: Option<usize>) -> Self {
+    /// How many records a page should have. Salesforce accepts 200 to 2000, and may return another number.
+    pub fn page_size(mut self, records: Option<usize>) -> Self {
         self.page_size = records;
         self
     }
 
-    /// The next page, its records tidied; none after the last.
+    /// The next page; none after the last one.
     pub async fn next(&mut self) -> anyhow::Result<Option<Page>> {
         let request = match &self.next {
             Next::Query(soql) => self
                 .api
-                .get(if self.deleted { "queryAll" } else { "query" })
+                .get(if self.include_deleted {
+                    "queryAll"
+                } else {
+                    "query"
+                })
                 .query(&[("q", soql)]),
             Next::More(path) => self.api.get(path),
             Next::End => return Ok(None),
@@ -69,18 +73,18 @@ impl<'a> Pages<'a> {
         };
         let mut page: Page = api::json(request).await?;
         for record in &mut page.records {
-            tidy(self.api, record).await?;
+            simplify(self.api, record).await?;
         }
         self.next = page.next_records_url.take().map_or(Next::End, Next::More);
         Ok(Some(page))
     }
 
-    /// The first records, as many as there are up to `limit`.
+    /// The first records, at most `limit`.
     pub async fn first(self, limit: usize) -> anyhow::Result<Vec<Record>> {
         self.range(0, limit).await
     }
 
-    /// The records behind the first `skip`, which are forgotten as they come; as many as there are up to `limit`.
+    /// The records behind the first `skip`, at most `limit`. Skipped records are dropped as they arrive.
     pub async fn range(mut self, mut skip: usize, limit: usize) -> anyhow::Result<Vec<Record>> {
         let mut records = Vec::new();
         while records.len() < limit
@@ -95,8 +99,8 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Takes off what is Salesforce's own (`attributes`), and makes plain lists of child records, all of them.
-async fn tidy(api: &Api, record: &mut Record) -> anyhow::Result<()> {
+/// Removes `attributes`, and turns child records into plain lists of all their pages.
+async fn simplify(api: &Api, record: &mut Record) -> anyhow::Result<()> {
     for children in record
         .values_mut()
         .filter(|value| value.get("records").is_some())

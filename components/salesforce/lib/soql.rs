@@ -1,6 +1,11 @@
-//! SOQL that says what it is meant to say: names that are checked, texts and times as literals.
+//! SOQL that no value can change: checked names, and texts and times as literals.
 
-use anyhow::Context as _;
+use jiff::{
+    Timestamp,
+    civil::Date,
+    fmt::temporal::Pieces,
+    tz::{Offset, TimeZone},
+};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::fmt;
 
@@ -9,7 +14,7 @@ use std::fmt;
 pub struct Name(String);
 
 impl Name {
-    /// None when no name can look like this.
+    /// None if the text is not a name.
     pub fn new(text: &str) -> Option<Self> {
         let is_name = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -38,7 +43,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// A text literal, with everything escaped that could end it.
+/// A text as a literal: what could end it is escaped.
 pub fn text(value: &str) -> String {
     let mut literal = String::with_capacity(value.len() + 2);
     literal.push('\'');
@@ -58,50 +63,45 @@ pub fn text(value: &str) -> String {
     literal
 }
 
-/// A point in time as a literal. A date alone means its beginning in UTC.
+/// An instant as a literal, with the offset that it is given with. A date means its start in UTC.
+///
+/// # Errors
+/// Returns an error if the text is neither a date nor a time with an offset.
 pub fn instant(text: &str) -> anyhow::Result<String> {
-    let text = text.trim();
-    if is_date(text) {
-        return Ok(format!("{text}T00:00:00.000Z"));
+    literal(text.trim()).ok_or_else(|| {
+        anyhow::anyhow!(
+            "{:?} is not a time such as 2024-01-31T12:00:00Z or 2024-01-31T12:00:00.000+02:00",
+            text.trim()
+        )
+    })
+}
+
+fn literal(text: &str) -> Option<String> {
+    let pieces = Pieces::parse(text).ok()?;
+    let offset = match (pieces.time(), pieces.to_numeric_offset()) {
+        (Some(_), Some(offset)) => offset,
+        (None, None) => Offset::UTC,
+        _ => return None,
+    };
+    let local = pieces.date().to_datetime(pieces.time().unwrap_or_default());
+    let local_text = local.strftime("%Y-%m-%dT%H:%M:%S%.3f");
+    if offset == Offset::UTC {
+        Some(format!("{local_text}Z"))
+    } else {
+        let zoned = local.to_zoned(TimeZone::fixed(offset)).ok()?;
+        Some(zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string())
     }
-    let wrong = || {
-        format!("{text:?} is no time such as 2024-01-31T12:00:00Z or 2024-01-31T12:00:00.000+02:00")
-    };
-    let (date, time) = text.split_once('T').with_context(wrong)?;
-    let (time, zone) = time.split_at(time.find(['Z', '+', '-']).with_context(wrong)?);
-    let (seconds, millis) = time.split_once('.').unwrap_or((time, "000"));
-    let zone = match zone {
-        "Z" | "+0000" | "+00:00" | "-00:00" => "Z".to_owned(),
-        zone if is_shaped(&zone[1..], "00:00") => zone.to_owned(),
-        zone if is_shaped(&zone[1..], "0000") => format!("{}:{}", &zone[..3], &zone[3..]),
-        _ => anyhow::bail!(wrong()),
-    };
-    let fits = is_date(date)
-        && is_shaped(seconds, "00:00:00")
-        && !millis.is_empty()
-        && millis.bytes().all(|b| b.is_ascii_digit());
-    anyhow::ensure!(fits, wrong());
-    Ok(format!(
-        "{date}T{seconds}.{}{zone}",
-        &format!("{millis}00")[..3]
-    ))
+}
+
+/// A timestamp as a literal.
+pub fn timestamp(timestamp: Timestamp) -> String {
+    timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// Whether it is a date such as 2024-01-31.
 pub fn is_date(text: &str) -> bool {
-    is_shaped(text, "0000-00-00")
-}
-
-/// Whether a text is the pattern, whose zeros are digits.
-pub fn is_shaped(text: &str, pattern: &str) -> bool {
-    text.len() == pattern.len()
-        && text.bytes().zip(pattern.bytes()).all(|(t, p)| {
-            if p == b'0' {
-                t.is_ascii_digit()
-            } else {
-                t == p
-            }
-        })
+    let date = Date::strptime("%Y-%m-%d", text);
+    date.is_ok_and(|date| date.to_string() == text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Search terms of a message, as a condition of SOQL: `sTerm_1`, `link_1_2`, `sTerm_2`, …
+//! The search terms of a message as a condition of SOQL: `sTerm_1`, `link_1_2`, `sTerm_2`, …
 
-use super::{
+use crate::{
     api::Record,
     describe::{Field, Object},
     literal::literal,
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The comparisons that a term can make, as SOQL writes them.
+/// The operators of a term, as SOQL writes them.
 pub const CONDITIONS: [&str; 11] = [
     "=", "!=", "<", "<=", ">", ">=", "LIKE", "IN", "NOT IN", "INCLUDES", "EXCLUDES",
 ];
@@ -24,7 +24,7 @@ struct Term {
     field_value: Value,
 }
 
-/// What stands after WHERE; none without terms. AND binds more strongly than OR.
+/// The condition for WHERE; none without terms. AND binds more strongly than OR.
 pub fn condition(
     object: &Object,
     message: &Record,

@@ -1,28 +1,26 @@
-//! Do the credentials work? The platform asks with `salesforce service verifyCredentials`.
+//! Checks whether the credentials work: asks for the list of objects.
 
-use super::api::Api;
+use crate::api::{self, Api};
 use reqwest::StatusCode;
-use sailor::{oauth2::Error, prelude::*};
+use sailor::{http, oauth2::Error, prelude::*};
 use serde_json::Value;
 
-/// Asks for the list of objects. Trouble on the way is an error, not a verdict on the credentials.
+/// Any other failure than refused credentials is an error: it says nothing about them.
 pub async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
-    let Err(error) = Api::new(cx.oauth()).get("sobjects").send().await else {
-        return Ok(Verified::Yes);
-    };
-    match (&error, error.status()) {
-        (
-            Error::ReauthRequired(_) | Error::TokenRejected(_) | Error::InsufficientScope { .. },
-            _,
-        )
-        | (_, Some(StatusCode::UNAUTHORIZED)) => Ok(Verified::No(error.to_string())),
-        // A limit that is reached says nothing of the credentials.
-        (Error::Status { body, .. }, Some(StatusCode::FORBIDDEN))
-            if !body.contains("REQUEST_LIMIT_EXCEEDED") =>
-        {
-            let reason = "the REST API is not enabled for this user or organisation: the permission \"API Enabled\" is needed";
-            Ok(Verified::No(format!("{reason} ({error})")))
+    match Api::new(cx.oauth()).get("sobjects").send().await {
+        Err(error) if error.status() == Some(StatusCode::FORBIDDEN) => forbidden(error),
+        result => http::verify(result).map_err(api::with_api_error),
+    }
+}
+
+/// Salesforce says 403 if a limit is reached, too.
+fn forbidden(error: Error) -> anyhow::Result<Verified> {
+    match &error {
+        Error::Status { body, .. } if body.contains("REQUEST_LIMIT_EXCEEDED") => {
+            Err(api::with_api_error(error))
         }
-        _ => Err(super::api::explained(error)),
+        _ => Ok(Verified::No(format!(
+            "the REST API is not enabled for this user or organisation: the permission \"API Enabled\" is needed ({error})"
+        ))),
     }
 }

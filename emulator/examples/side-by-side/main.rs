@@ -6,7 +6,7 @@ use clap::Parser;
 use emulator::{
     Emulator, EmulatorConfig, EventKind,
     platform::Step,
-    provider::{Kind, Knobs},
+    provider::{Knobs, ProviderEventKind},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use sailor::protocol::Headers;
@@ -289,10 +289,10 @@ fn counted(emulator: &Emulator) -> Counts {
     }
     for entry in emulator.provider().log() {
         match entry.kind {
-            Kind::ApiCall(_) => counts.requests += 1,
-            Kind::TokenCall(call) => {
+            ProviderEventKind::ApiCall(_) => counts.requests += 1,
+            ProviderEventKind::TokenCall(call) => {
                 counts.refreshes += 1;
-                counts.refused += usize::from(call.status != Some(200));
+                counts.refused += usize::from(call.request.status != Some(200));
             }
             _ => {}
         }

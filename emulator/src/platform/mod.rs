@@ -1,35 +1,40 @@
-//! The platform's REST API and object storage on loopback, as far as a component sees them (wire-contract: Object storage, wire-contract: REST API).
+//! The platform: its REST API and its object storage, as far as a component sees them (wire-contract: REST API,
+//! wire-contract: Object storage).
 //!
-//! It is strict: wrong credentials, unknown endpoints and malformed bodies are refused with a readable reason. What it
-//! was asked is remembered ([`Platform::calls`]), and faults can be ordered ([`Platform::fail`]). All state is in
-//! memory and ends with the last [`Platform`] handle.
+//! It has what a component calls: steps with their accounts, startup data, secrets, results of one-time calls, objects,
+//! signed addresses, and the flow's webhook address. It is as strict as the real platform: wrong credentials, unknown
+//! endpoints and malformed bodies are refused with a readable reason. It leaves out everything that only users and
+//! other services see: workspaces, flows and their versions, logs, quotas, and any limit on size or rate. Signed
+//! addresses do not expire. All state is in memory and ends with the last [`Platform`] handle.
+//!
+//! For tests it records its calls ([`Platform::calls`]) and injects faults ([`Platform::inject_faults`]). For a first
+//! component it also serves a small sample API below `/sample`.
 
-mod calls;
-mod faults;
+mod body;
+mod error;
 mod hook;
 mod items;
 mod objects;
-mod reply;
+mod routes;
 mod sample;
 mod secrets;
-mod server;
 mod shared;
 mod state;
 mod steps;
 
-pub use calls::Call;
-pub use faults::Fault;
-pub(crate) use reply::kind_of;
+pub(crate) use body::kind_of;
+pub use http_double::{Fault, RecordedCall};
 pub(crate) use shared::Webhook;
 pub use state::{ServiceResult, Step};
 
 use bytes::Bytes;
+use http_double::{Server, percent_encoded};
 use serde_json::{Map, Value};
 use shared::Shared;
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 use tokio::sync::{broadcast, mpsc};
 
-/// Where the platform listens and whom it lets in.
+/// Where the platform listens, and the credentials that it accepts.
 #[derive(Clone)]
 pub struct PlatformConfig {
     /// The port on 127.0.0.1; 0 takes a free one.
@@ -62,9 +67,16 @@ impl std::fmt::Debug for PlatformConfig {
 }
 
 /// A running platform. Clones are handles to the same one; it stops with [`Platform::shutdown`] or the last handle.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Platform {
-    server: std::sync::Arc<server::Running>,
+    shared: Arc<Shared>,
+    server: Arc<Server>,
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.server.fmt(f)
+    }
 }
 
 impl Platform {
@@ -73,31 +85,27 @@ impl Platform {
     /// # Errors
     /// When the port is taken.
     pub async fn start(config: PlatformConfig) -> io::Result<Self> {
-        Ok(Self {
-            server: server::start(config).await?.into(),
-        })
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.server.shared
+        let (shared, server) = routes::start(config).await?;
+        let server = server.into();
+        Ok(Self { shared, server })
     }
 
     /// 127.0.0.1 and the port.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.shared().addr
+        self.shared.addr
     }
 
-    /// `http://127.0.0.1:PORT`, without a slash at its end: the base of everything, object storage as well.
+    /// `http://127.0.0.1:PORT`, without a slash at its end. Object storage has the same base.
     #[must_use]
     pub fn url(&self) -> String {
-        self.shared().url()
+        self.shared.url()
     }
 
-    /// The address for the result of a one-time execution, with credentials: `ELASTICIO_POST_RESULT_URL`.
+    /// The address for the result of a one-time call, with credentials: `ELASTICIO_POST_RESULT_URL`.
     #[must_use]
     pub fn result_url(&self, exec: &str) -> String {
-        let Shared { config, addr, .. } = self.shared();
+        let Shared { config, addr, .. } = &*self.shared;
         let (user, key) = (
             percent_encoded(&config.username),
             percent_encoded(&config.key),
@@ -108,83 +116,77 @@ impl Platform {
         )
     }
 
-    /// Everything that was asked so far, in order of arrival.
+    /// All calls so far, in order of arrival.
     #[must_use]
-    pub fn calls(&self) -> Vec<Call> {
-        self.shared().calls.all()
+    pub fn calls(&self) -> Vec<RecordedCall> {
+        self.shared.calls.all()
     }
 
-    /// Waits until `count` calls that match `pattern` were answered (or cut off, or left hanging), and gives all of
-    /// these. The pattern is a regular expression on `METHOD /path?query`. Cancel safe.
+    /// Waits until `count` calls that match `pattern`, a regular expression on [`RecordedCall::line`], are finished, and
+    /// returns all of these. A call that hangs is finished. Cancel safe.
     ///
     /// # Panics
     /// When the pattern is no regular expression.
-    pub async fn called(&self, pattern: &str, count: usize) -> Vec<Call> {
-        self.shared()
-            .calls
-            .wait(&faults::regex(pattern), count)
-            .await
+    pub async fn called(&self, pattern: &str, count: usize) -> Vec<RecordedCall> {
+        self.shared.calls.finished(pattern, count).await
     }
 
-    /// Calls as they are answered. A slow reader loses the oldest and is told so.
+    /// Calls from now on, each when it is finished. A slow reader loses the oldest, and its `recv` says so.
     #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Call> {
-        self.shared().calls.watch()
+    pub fn watch(&self) -> broadcast::Receiver<RecordedCall> {
+        self.shared.calls.watch()
     }
 
-    /// Orders faults for calls that match `pattern`, a regular expression on `METHOD /path?query`: one fault for each
-    /// such call, then calls succeed again.
+    /// Injects faults into calls that match `pattern`, a regular expression on [`RecordedCall::line`]: one fault for
+    /// each such call, then calls succeed again.
     ///
     /// # Panics
     /// When the pattern is no regular expression.
-    pub fn fail(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
-        self.shared()
-            .faults
-            .order(faults::regex(pattern), faults.into_iter().collect());
+    pub fn inject_faults(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.calls.inject_faults(pattern, faults);
     }
 
-    /// Adds a step to a flow, or replaces it. An account that its configuration names comes into being with it.
+    /// Adds a step to a flow, or replaces it. Creates the account that its configuration names.
     pub fn set_step(&self, flow: &str, step: Step) {
-        self.shared().state().set_step(flow, step);
+        self.shared.state().set_step(flow, step);
     }
 
-    /// A step as `GET` gives it: the account's keys are in its configuration.
+    /// A step as a component gets it: its configuration contains the account's keys.
     #[must_use]
     pub fn step(&self, flow: &str, step: &str) -> Option<Step> {
-        self.shared().state().step(flow, step)
+        self.shared.state().step(flow, step)
     }
 
-    /// Changes a step's snapshot, as the platform does when a snapshot event reaches it. False when there is no such
+    /// Replaces a step's snapshot, as the platform does when it receives a snapshot event. False when there is no such
     /// step.
     pub fn set_snapshot(&self, flow: &str, step: &str, snapshot: Value) -> bool {
-        self.shared().state().set_snapshot(flow, step, snapshot)
+        self.shared.state().set_snapshot(flow, step, snapshot)
     }
 
-    /// Gives an account these keys and no others.
+    /// Replaces all keys of an account.
     pub fn set_account(&self, id: &str, keys: Map<String, Value>) {
-        self.shared().state().accounts.insert(id.to_owned(), keys);
+        self.shared.state().accounts.insert(id.to_owned(), keys);
     }
 
-    /// Puts new keys among those of an account, as `updateKeys` does. False when there is no such account.
+    /// Merges keys into those of an account, as `updateKeys` does. False when there is no such account.
     pub fn merge_account(&self, id: &str, keys: Map<String, Value>) -> bool {
-        self.shared().state().merge_account(id, keys)
+        self.shared.state().merge_account(id, keys)
     }
 
-    /// Removes an account, as when a user deletes a credential: from then on it is answered 404. False when there was
-    /// none.
+    /// Removes an account, as when a user deletes a credential: from then on it is a 404. False when there was none.
     pub fn delete_account(&self, id: &str) -> bool {
-        self.shared().state().accounts.remove(id).is_some()
+        self.shared.state().accounts.remove(id).is_some()
     }
 
     /// An account's keys.
     #[must_use]
     pub fn account(&self, id: &str) -> Option<Map<String, Value>> {
-        self.shared().state().accounts.get(id).cloned()
+        self.shared.state().accounts.get(id).cloned()
     }
 
     /// Sets or removes what a flow's startup hook stored.
     pub fn set_startup_data(&self, flow: &str, data: Option<Value>) {
-        let mut state = self.shared().state();
+        let mut state = self.shared.state();
         match data {
             Some(data) => state.startup.insert(flow.to_owned(), data),
             None => state.startup.remove(flow),
@@ -194,12 +196,12 @@ impl Platform {
     /// What a flow's startup hook stored.
     #[must_use]
     pub fn startup_data(&self, flow: &str) -> Option<Value> {
-        self.shared().state().startup.get(flow).cloned()
+        self.shared.state().startup.get(flow).cloned()
     }
 
-    /// Keeps an object under an id of the caller's choice. Bodies of lightweight messages are raw ciphertext.
+    /// Stores an object under this id. Bodies of lightweight messages are raw ciphertext.
     pub fn set_object(&self, id: &str, bytes: impl Into<Bytes>) {
-        self.shared()
+        self.shared
             .state()
             .set_object(id, bytes.into(), "application/octet-stream");
     }
@@ -207,7 +209,7 @@ impl Platform {
     /// An object's bytes.
     #[must_use]
     pub fn object(&self, id: &str) -> Option<Bytes> {
-        self.shared()
+        self.shared
             .state()
             .objects
             .get(id)
@@ -217,57 +219,44 @@ impl Platform {
     /// The ids of all objects.
     #[must_use]
     pub fn object_ids(&self) -> Vec<String> {
-        self.shared().state().objects.keys().cloned().collect()
+        self.shared.state().objects.keys().cloned().collect()
     }
 
-    /// Adds a secret to a workspace, or replaces it. `refreshed` are the credentials that refreshes will bring, one
-    /// after another, each put over those before; when none is left a refresh is refused.
+    /// Adds a secret to a workspace, or replaces it. `refreshed` are the credentials of the refreshes to come, one after
+    /// another, each merged into those before. When none are left, a refresh is refused.
     pub fn set_secret(&self, workspace: &str, id: &str, credentials: Value, refreshed: Vec<Value>) {
-        self.shared()
+        self.shared
             .state()
             .set_secret(workspace, id, credentials, refreshed);
     }
 
-    /// Whether refreshed secrets are answered bare from now on, as clients of the platform expect them, or in a list, as
-    /// its documentation shows them. They are in a list at first.
-    pub fn answer_refreshed_secrets_bare(&self, bare: bool) {
-        self.shared().state().bare_refreshes = bare;
+    /// Whether refreshed secrets are returned bare from now on, as clients of the platform expect them, or in a list, as
+    /// its documentation shows them. At first they are in a list.
+    pub fn return_bare_refreshed_secrets(&self, bare: bool) {
+        self.shared.state().bare_refreshes = bare;
     }
 
     /// A secret's current credentials.
     #[must_use]
     pub fn secret(&self, workspace: &str, id: &str) -> Option<Value> {
-        self.shared().state().secret(workspace, id)
+        self.shared.state().secret(workspace, id)
     }
 
-    /// Results of one-time executions, in order of arrival.
+    /// Results of one-time calls, in order of arrival.
     #[must_use]
     pub fn results(&self) -> Vec<ServiceResult> {
-        self.shared().state().results.clone()
+        self.shared.state().results.clone()
     }
 
-    /// Requests to `/hook/{flow}` from now on. Each must be answered.
+    /// Requests to `/hook/{flow}` from now on. Each needs a response.
     pub(crate) fn webhooks(&self, flow: &str) -> mpsc::UnboundedReceiver<Webhook> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.shared().hooks() = Some((flow.to_owned(), sender));
+        *self.shared.hooks() = Some((flow.to_owned(), sender));
         receiver
     }
 
-    /// Stops listening and ends calls that are under way, hanging ones too.
+    /// Stops listening and ends open calls, hanging ones too.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;
     }
-}
-
-/// Letters, digits and `-._~` as they are, everything else as `%XX`.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }

@@ -1,6 +1,6 @@
 //! Object storage and signed addresses (wire-contract: Object storage, wire-contract: Other endpoints). Bytes are kept as they come.
 
-use super::{reply::Refusal, shared::Shared, state::Object};
+use super::{error::ErrorResponse, shared::Shared, state::Object};
 use axum::{
     Json,
     extract::{Path, State},
@@ -31,7 +31,7 @@ pub(super) async fn put_object(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     if !shared.state().objects.contains_key(&id) {
         return Err(unknown(&id));
     }
@@ -41,7 +41,7 @@ pub(super) async fn put_object(
 pub(super) async fn get_object(
     State(shared): Platform,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     shared
         .state()
         .objects
@@ -53,7 +53,7 @@ pub(super) async fn get_object(
 pub(super) async fn delete_object(
     State(shared): Platform,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ErrorResponse> {
     shared
         .state()
         .objects
@@ -62,8 +62,8 @@ pub(super) async fn delete_object(
         .ok_or_else(|| unknown(&id))
 }
 
-fn unknown(id: &str) -> Refusal {
-    Refusal::not_found(format!("object {id:?}"))
+fn unknown(id: &str) -> ErrorResponse {
+    ErrorResponse::not_found(format!("object {id:?}"))
 }
 
 fn store(shared: &Shared, id: &str, headers: &HeaderMap, body: Bytes) -> Json<Value> {
@@ -102,7 +102,7 @@ pub(super) async fn put_signed(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ErrorResponse> {
     match shared.state().signed.get_mut(&id) {
         Some(object) => {
             *object = Some(Object {
@@ -118,18 +118,18 @@ pub(super) async fn put_signed(
 pub(super) async fn get_signed(
     State(shared): Platform,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     match shared.state().signed.get(&id) {
         Some(Some(object)) => Ok(object.to_response()),
-        Some(None) => Err(Refusal::not_found(
+        Some(None) => Err(ErrorResponse::not_found(
             "object at this address: nothing was put there",
         )),
         None => Err(not_signed()),
     }
 }
 
-fn not_signed() -> Refusal {
-    Refusal::new(
+fn not_signed() -> ErrorResponse {
+    ErrorResponse::new(
         StatusCode::FORBIDDEN,
         "this address was not signed by the emulator",
     )

@@ -2,8 +2,9 @@
 //! and any status one asks for. The same after every start.
 
 use super::{
+    body::object_body,
+    error::{ErrorResponse, unauthorized},
     items::Item,
-    reply::{Refusal, object_body},
     shared::Shared,
 };
 use axum::{
@@ -30,7 +31,10 @@ pub(super) fn router() -> Router<Arc<Shared>> {
 }
 
 /// Items in the order of their change; `updated_since` leaves out what did not change after it.
-async fn list(State(shared): Platform, RawQuery(query): RawQuery) -> Result<Json<Value>, Refusal> {
+async fn list(
+    State(shared): Platform,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ErrorResponse> {
     let query = query.unwrap_or_default();
     let (mut since, mut limit, mut page) = (String::new(), 10, 1);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -40,14 +44,14 @@ async fn list(State(shared): Platform, RawQuery(query): RawQuery) -> Result<Json
             "limit" => limit = number(name, value)?,
             "page" => page = number(name, value)?,
             _ => {
-                return Err(Refusal::bad_request(format!(
+                return Err(ErrorResponse::bad_request(format!(
                     "{name:?} is none of updated_since, limit, page"
                 )));
             }
         }
     }
     if limit > MAX_LIMIT {
-        return Err(Refusal::bad_request(format!(
+        return Err(ErrorResponse::bad_request(format!(
             "limit must not be over {MAX_LIMIT}"
         )));
     }
@@ -65,15 +69,15 @@ async fn list(State(shared): Platform, RawQuery(query): RawQuery) -> Result<Json
     ))
 }
 
-fn number(name: &str, value: &str) -> Result<usize, Refusal> {
+fn number(name: &str, value: &str) -> Result<usize, ErrorResponse> {
     let number = value.parse().ok().filter(|&number| number > 0);
     number.ok_or_else(|| {
-        Refusal::bad_request(format!("{name} must be a number from 1, it is {value:?}"))
+        ErrorResponse::bad_request(format!("{name} must be a number from 1, it is {value:?}"))
     })
 }
 
 /// A date, or date and time in UTC as ISO 8601 writes them. Its order as text is its order in time.
-fn date(value: &str) -> Result<String, Refusal> {
+fn date(value: &str) -> Result<String, ErrorResponse> {
     let text = value.replace("%3A", ":").replace("%3a", ":");
     let shape: String = text
         .chars()
@@ -87,13 +91,16 @@ fn date(value: &str) -> Result<String, Refusal> {
                 text
             })
         }
-        _ => Err(Refusal::bad_request(format!(
+        _ => Err(ErrorResponse::bad_request(format!(
             "updated_since must look like 2026-01-31T12:00:00Z, it is {value:?}"
         ))),
     }
 }
 
-async fn item(State(shared): Platform, Path(id): Path<String>) -> Result<Json<Item>, Refusal> {
+async fn item(
+    State(shared): Platform,
+    Path(id): Path<String>,
+) -> Result<Json<Item>, ErrorResponse> {
     let found = shared
         .state()
         .items
@@ -102,19 +109,19 @@ async fn item(State(shared): Platform, Path(id): Path<String>) -> Result<Json<It
         .cloned();
     found
         .map(Json)
-        .ok_or_else(|| Refusal::not_found(format!("item {id:?}")))
+        .ok_or_else(|| ErrorResponse::not_found(format!("item {id:?}")))
 }
 
 async fn create(
     State(shared): Platform,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<(StatusCode, Json<Item>), Refusal> {
+) -> Result<(StatusCode, Json<Item>), ErrorResponse> {
     let Some(Value::String(name)) = object_body(&headers, &body)?
         .remove("name")
         .filter(|name| name != "")
     else {
-        return Err(Refusal::bad_request(
+        return Err(ErrorResponse::bad_request(
             "an item needs a \"name\", a text that is not empty",
         ));
     };
@@ -137,9 +144,12 @@ async fn me(headers: HeaderMap) -> Response {
         .unwrap_or_default();
     let api_key = value(header::HeaderName::from_static("x-api-key"));
     let kind = match (bearer, api_key) {
-        ("expired", _) => return unauthorized("the token is expired"),
+        ("expired", _) => return unauthorized(CHALLENGE, "the token is expired"),
         ("", "") => {
-            return unauthorized("this resource wants a bearer token or an x-api-key header");
+            return unauthorized(
+                CHALLENGE,
+                "this resource needs a bearer token or an x-api-key header",
+            );
         }
         ("", _) => "api key",
         _ => "bearer token",
@@ -147,13 +157,8 @@ async fn me(headers: HeaderMap) -> Response {
     Json(json!({"id": "user-1", "name": "Sample User", "credentials": kind})).into_response()
 }
 
-fn unauthorized(reason: &str) -> Response {
-    let challenge = [(
-        header::WWW_AUTHENTICATE,
-        "Bearer realm=\"sample\", error=\"invalid_token\"",
-    )];
-    (challenge, Refusal::new(StatusCode::UNAUTHORIZED, reason)).into_response()
-}
+/// What the API says to a missing or expired token (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"sample\", error=\"invalid_token\"";
 
 async fn status(Path(code): Path<String>) -> Response {
     match code
@@ -166,6 +171,7 @@ async fn status(Path(code): Path<String>) -> Response {
             status.into_response()
         }
         Some(Ok(status)) => (status, Json(json!({"status": status.as_u16()}))).into_response(),
-        _ => Refusal::bad_request(format!("{code:?} is no status from 200 to 599")).into_response(),
+        _ => ErrorResponse::bad_request(format!("{code:?} is no status from 200 to 599"))
+            .into_response(),
     }
 }

@@ -1,6 +1,6 @@
 //! Secrets: credentials that the platform keeps fresh, in JSON:API (wire-contract: Secrets).
 
-use super::{reply::Refusal, shared::Shared};
+use super::{error::ErrorResponse, shared::Shared};
 use axum::{
     Json,
     extract::{Path, State},
@@ -15,7 +15,7 @@ type SecretPath = Path<(String, String)>;
 pub(super) async fn get_secret(
     State(shared): Platform,
     Path((workspace, id)): SecretPath,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     let credentials = shared
         .state()
         .secret(&workspace, &id)
@@ -29,7 +29,7 @@ pub(super) async fn get_secret(
 pub(super) async fn refresh_secret(
     State(shared): Platform,
     Path((workspace, id)): SecretPath,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     let mut state = shared.state();
     let bare = state.bare_refreshes;
     let secret = state
@@ -37,7 +37,7 @@ pub(super) async fn refresh_secret(
         .ok_or_else(|| unknown(&workspace, &id))?;
     secret.refresh().ok_or_else(|| {
         let reason = format!("secret {id:?} cannot be refreshed: the emulator was given no further credentials for it");
-        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason)
+        ErrorResponse::new(StatusCode::UNPROCESSABLE_ENTITY, reason)
     })?;
     let resource = resource(&workspace, &id, &secret.credentials);
     Ok(Json(if bare {
@@ -47,8 +47,8 @@ pub(super) async fn refresh_secret(
     }))
 }
 
-fn unknown(workspace: &str, id: &str) -> Refusal {
-    Refusal::not_found(format!("secret {id:?} in workspace {workspace:?}"))
+fn unknown(workspace: &str, id: &str) -> ErrorResponse {
+    ErrorResponse::not_found(format!("secret {id:?} in workspace {workspace:?}"))
 }
 
 fn resource(workspace: &str, id: &str, credentials: &Value) -> Value {

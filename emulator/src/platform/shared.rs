@@ -1,34 +1,32 @@
 //! What all requests share.
 
-use super::{PlatformConfig, calls::Calls, faults::Faults, state::State as PlatformState};
+use super::{PlatformConfig, state::State as PlatformState};
+use http_double::Calls;
 use serde_json::Value;
 use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
-/// A request to a flow's webhook address, waiting for its answer.
+/// A request to a flow's webhook address that waits for its response.
 pub(crate) struct Webhook {
-    /// The message that it makes: `body`, `headers`, `method`, `originalUrl`, `url` and `query`.
+    /// The message that is made of it: `body`, `headers`, `method`, `originalUrl`, `url` and `query`.
     pub(crate) message: Value,
-    /// Where the answer goes. Closed when the caller has gone away.
-    pub(crate) answer: oneshot::Sender<(u16, Value)>,
+    /// Takes status and body of the response. Closed when the caller has gone away.
+    pub(crate) respond: oneshot::Sender<(u16, Value)>,
 }
 
-/// The flow that has a webhook, and who takes its requests.
+/// The flow that has a webhook, and where its requests go.
 pub(super) type Hooks = (String, mpsc::UnboundedSender<Webhook>);
 
 /// What all requests share.
 pub(super) struct Shared {
     pub(super) config: PlatformConfig,
     pub(super) addr: SocketAddr,
-    pub(super) calls: Calls,
-    pub(super) faults: Faults,
     pub(super) state: Mutex<PlatformState>,
     pub(super) hooks: Mutex<Option<Hooks>>,
-    pub(super) stop: CancellationToken,
+    pub(super) calls: Calls,
 }
 
 impl Shared {

@@ -1,7 +1,8 @@
 //! Steps, accounts, what startup hooks store, and results of one-time executions.
 
 use super::{
-    reply::{Refusal, json_body, kind_of, object_body},
+    body::{json_body, kind_of, object_body},
+    error::ErrorResponse,
     shared::Shared,
     state::{ServiceResult, Step},
 };
@@ -19,20 +20,20 @@ type Platform = State<Arc<Shared>>;
 pub(super) async fn get_step(
     State(shared): Platform,
     Path((flow, step)): Path<(String, String)>,
-) -> Result<Json<Step>, Refusal> {
+) -> Result<Json<Step>, ErrorResponse> {
     let found = shared.state().step(&flow, &step);
     found
         .map(Json)
-        .ok_or_else(|| Refusal::not_found(format!("step {step:?} in flow {flow:?}")))
+        .ok_or_else(|| ErrorResponse::not_found(format!("step {step:?} in flow {flow:?}")))
 }
 
 pub(super) async fn get_account(
     State(shared): Platform,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     let keys = shared.state().accounts.get(&id).cloned();
     keys.map(|keys| account(&id, &keys))
-        .ok_or_else(|| Refusal::not_found(format!("account {id:?}")))
+        .ok_or_else(|| ErrorResponse::not_found(format!("account {id:?}")))
 }
 
 pub(super) async fn put_account(
@@ -40,20 +41,24 @@ pub(super) async fn put_account(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     let keys = match object_body(&headers, &body)?.remove("keys") {
         Some(Value::Object(keys)) => keys,
         Some(other) => {
-            return Err(Refusal::bad_request(format!(
+            return Err(ErrorResponse::bad_request(format!(
                 "\"keys\" must be an object, it is {}",
                 kind_of(&other)
             )));
         }
-        None => return Err(Refusal::bad_request("the body has no member \"keys\"")),
+        None => {
+            return Err(ErrorResponse::bad_request(
+                "the body has no member \"keys\"",
+            ));
+        }
     };
     let mut state = shared.state();
     if !state.merge_account(&id, keys) {
-        return Err(Refusal::not_found(format!("account {id:?}")));
+        return Err(ErrorResponse::not_found(format!("account {id:?}")));
     }
     Ok(account(&id, &state.accounts[&id]))
 }
@@ -67,12 +72,12 @@ pub(super) async fn post_startup(
     Path(flow): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<(StatusCode, Json<Value>), ErrorResponse> {
     let data = json_body(&headers, &body)?;
     let mut state = shared.state();
     if state.startup.contains_key(&flow) {
         let reason = format!("startup data of flow {flow:?} exists already: delete it first");
-        return Err(Refusal::new(StatusCode::CONFLICT, reason));
+        return Err(ErrorResponse::new(StatusCode::CONFLICT, reason));
     }
     state.startup.insert(flow, data.clone());
     Ok((StatusCode::CREATED, Json(data)))
@@ -103,13 +108,13 @@ pub(super) async fn post_result(
     Path(exec): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, ErrorResponse> {
     let mut result = object_body(&headers, &body)?;
     let success = match result.get("status").and_then(Value::as_str) {
         Some("success") => true,
         Some("error") => false,
         _ => {
-            return Err(Refusal::bad_request(
+            return Err(ErrorResponse::bad_request(
                 "\"status\" must be \"success\" or \"error\"",
             ));
         }

@@ -1,101 +1,83 @@
-//! The API that the tokens are for: `/api/me`, `/api/items`, and `/api/echo/…`, which answers what it was asked; the rest
-//! is the sample API's.
+//! The API that the tokens are for: `/api/me`, `/api/items`, and `/api/echo/…`, which returns the request; the rest is the
+//! sample API's.
 
 use super::{
+    event::ProviderEventKind,
     form,
-    knobs::Knobs,
-    log::{ApiCall, Kind},
-    script::Target,
-    shared::{MAX_BODY, Shared},
+    hold::Endpoint,
+    knobs::{ApiErrorStyle, Knobs},
+    response::ProviderErrors,
+    shared::{Shared, State as ProviderState},
 };
-use crate::cut::Switch;
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use http_double::{Disconnect, RecordedCall, read_call};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 pub(super) async fn api(
     State(shared): State<Arc<Shared>>,
-    ConnectInfo(switch): ConnectInfo<Switch>,
+    ConnectInfo(disconnect): ConnectInfo<Disconnect>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
-    let authorization = parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let scheme = shared.state().knobs.api_scheme.clone();
-    let token = authorization.as_deref().and_then(|value| {
-        let (found, token) = value.split_once(' ')?;
-        found
-            .eq_ignore_ascii_case(&scheme)
-            .then(|| token.trim().to_owned())
-    });
-    token.iter().for_each(|token| shared.secret(token));
-    let call = ApiCall {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: parts.headers,
-        body,
-        authorization,
-        token,
-        status: None,
+    let call = match read_call::<ProviderErrors>(request, &scheme).await {
+        Ok(call) => call,
+        Err(response) => return response,
     };
-    let place = shared.log.arrived(Kind::ApiCall(call.clone()));
-    shared
-        .perform(switch, Target::Api, place, move |shared| {
-            (answer(shared, &call), ())
-        })
-        .await
+    if let Some(token) = &call.token {
+        shared.secret(token);
+    }
+    let event = ProviderEventKind::ApiCall(call.clone());
+    let arrival = shared.arrived(Endpoint::Api, call.line(), event);
+    let act = move |shared: &Shared| (respond(&mut shared.state(), &call), ());
+    shared.perform(disconnect, arrival, act).await
 }
 
-fn answer(shared: &Shared, call: &ApiCall) -> Response {
-    let mut state = shared.state();
-    let in_query = form::read(&call.query)
-        .is_ok_and(|pairs| pairs.iter().any(|(name, _)| name == "access_token"));
-    if in_query {
-        let challenge = format!(
-            r#"{} realm="emulator", error="invalid_request""#,
-            state.knobs.api_scheme
-        );
-        return refused(
-            400,
-            &[challenge],
-            &json!({"error": "a token must not be in the query (RFC 6750 §2.3)"}),
-        );
+fn respond(state: &mut ProviderState, call: &RecordedCall) -> Response {
+    if has_token_in_query(call) {
+        return token_in_query(&state.knobs);
     }
     match &call.token {
-        // Without a token there is no error code in the challenge (RFC 6750 §3.1).
-        None => {
-            let challenge = format!(r#"{} realm="emulator""#, state.knobs.api_scheme);
-            refused(
-                401,
-                &[challenge],
-                &json!({"error": format!("{} token wanted", state.knobs.api_scheme)}),
-            )
+        None => token_missing(&state.knobs),
+        Some(token) if state.knobs.refuse_all || !state.grants.is_valid(token) => {
+            let ApiErrorStyle {
+                status,
+                challenges,
+                body,
+            } = &state.knobs.unauthorized;
+            error(*status, challenges, body)
         }
-        Some(token) if state.knobs.refuse_all || !state.grants.is_good(token) => {
-            let Knobs { unauthorized, .. } = &state.knobs;
-            refused(
-                unauthorized.status,
-                &unauthorized.challenges,
-                &unauthorized.body,
-            )
-        }
-        Some(_) => state.sample.answer(call).unwrap_or_else(|| resource(call)),
+        Some(_) => state.sample.respond(call).unwrap_or_else(|| resource(call)),
     }
 }
 
-fn refused(status: u16, challenges: &[String], body: &Value) -> Response {
+fn has_token_in_query(call: &RecordedCall) -> bool {
+    form::read(&call.query).is_ok_and(|pairs| pairs.iter().any(|(name, _)| name == "access_token"))
+}
+
+fn token_in_query(knobs: &Knobs) -> Response {
+    let challenge = format!(
+        r#"{} realm="emulator", error="invalid_request""#,
+        knobs.api_scheme
+    );
+    let reason = "a token must not be in the query (RFC 6750 §2.3)";
+    error(400, &[challenge], &json!({"error": reason}))
+}
+
+/// Without a token there is no error code in the challenge (RFC 6750 §3.1).
+fn token_missing(knobs: &Knobs) -> Response {
+    let challenge = format!(r#"{} realm="emulator""#, knobs.api_scheme);
+    let reason = format!("a {} token is missing", knobs.api_scheme);
+    error(401, &[challenge], &json!({"error": reason}))
+}
+
+fn error(status: u16, challenges: &[String], body: &Value) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
     let mut response = match body {
         Value::String(text) => (status, text.clone()).into_response(),
@@ -111,7 +93,7 @@ fn refused(status: u16, challenges: &[String], body: &Value) -> Response {
     response
 }
 
-fn resource(call: &ApiCall) -> Response {
+fn resource(call: &RecordedCall) -> Response {
     match (
         call.method.as_str(),
         call.path.strip_prefix("/api/").unwrap_or_default(),
@@ -126,14 +108,14 @@ fn resource(call: &ApiCall) -> Response {
                 item.insert("id".into(), "item-4".into());
                 (StatusCode::CREATED, Json(item)).into_response()
             }
-            Err(_) => refused(400, &[], &json!({"error": "an item must be a JSON object"})),
+            Err(_) => error(400, &[], &json!({"error": "an item must be a JSON object"})),
         },
         ("DELETE", path) if path.starts_with("items/") => StatusCode::NO_CONTENT.into_response(),
         ("HEAD", "echo") => Body::empty().into_response(),
         (_, path) if path == "echo" || path.starts_with("echo/") => {
             Json(echo(call)).into_response()
         }
-        (method, path) => refused(
+        (method, path) => error(
             404,
             &[],
             &json!({"error": format!("the emulated provider has no {method} /api/{path}")}),
@@ -141,8 +123,8 @@ fn resource(call: &ApiCall) -> Response {
     }
 }
 
-/// What was asked, without the token: an answer may be shown.
-fn echo(call: &ApiCall) -> Value {
+/// The request without its token: a response may be printed.
+fn echo(call: &RecordedCall) -> Value {
     json!({
         "method": call.method,
         "path": call.path,

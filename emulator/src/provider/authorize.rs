@@ -1,9 +1,9 @@
-//! The authorization endpoint: approves at once, as a user who is signed in already and always says yes.
+//! The authorization endpoint. It approves at once, as a user who is signed in and always says yes.
 
 use super::{
+    event::ProviderEventKind,
     form,
     grants::{Code, after},
-    log::Kind,
     shared::Shared,
 };
 use axum::{
@@ -23,13 +23,13 @@ pub(super) async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Re
         Err(reason) => return refuse(&reason),
     };
     let parameters: BTreeMap<String, String> = pairs.iter().cloned().collect();
-    shared.log.happened(Kind::AuthorizeCall {
+    shared.happened(ProviderEventKind::AuthorizeCall {
         parameters: parameters.clone(),
     });
     if parameters.len() < pairs.len() {
         return refuse("a parameter came twice");
     }
-    // Whoever is not known is not sent back: that would make this an open redirector (RFC 6749 §4.1.2.1).
+    // An unknown client is not redirected: that would make this an open redirector (RFC 6749 §4.1.2.1).
     if parameters.get("client_id") != Some(&shared.config.client_id) {
         return refuse("this client is unknown");
     }
@@ -41,7 +41,7 @@ pub(super) async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Re
             "redirect_uri must be http://127.0.0.1:PORT/…, http://[::1]:PORT/… or https://…, without a fragment",
         );
     };
-    let mut answer = match decide(&shared, &parameters, redirect_uri) {
+    let mut response = match decide(&shared, &parameters, redirect_uri) {
         Ok(code) => vec![("code", code)],
         Err((error, description)) => vec![
             ("error", error),
@@ -49,20 +49,20 @@ pub(super) async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Re
         ],
     };
     let knobs = shared.state().knobs.clone();
-    answer.extend(
+    response.extend(
         knobs
             .state
             .or_else(|| parameters.get("state").cloned())
             .map(|state| ("state", state)),
     );
     let iss = knobs.iss.unwrap_or_else(|| shared.url());
-    answer.extend(
+    response.extend(
         Some(iss)
             .filter(|iss| !iss.is_empty())
             .map(|iss| ("iss", iss)),
     );
     let separator = if redirect_uri.contains('?') { '&' } else { '?' };
-    let location = format!("{redirect_uri}{separator}{}", form::write(answer));
+    let location = format!("{redirect_uri}{separator}{}", form::write(response));
     (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
 
@@ -126,7 +126,7 @@ fn decide(
     Ok(code)
 }
 
-/// Loopback by its number, whatever the port (RFC 8252 §7.3), or an encrypted address.
+/// A loopback address with any port (RFC 8252 §7.3), or HTTPS.
 fn may_return_to(uri: &str) -> bool {
     if uri.contains('#') {
         return false;
@@ -148,11 +148,11 @@ fn may_return_to(uri: &str) -> bool {
     }
 }
 
-/// Shown in the browser instead of a way back.
+/// Shown in the browser instead of a redirect.
 fn refuse(reason: &str) -> Response {
     (
         StatusCode::BAD_REQUEST,
-        format!("The emulated provider cannot go on: {reason}.\n"),
+        format!("The emulated provider cannot continue: {reason}.\n"),
     )
         .into_response()
 }

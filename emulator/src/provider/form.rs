@@ -1,6 +1,8 @@
-//! Forms: `a=1&b=two+words`, strictly read.
+//! Forms: `a=1&b=two+words`, read strictly.
 
-/// The pairs in their order; why it is none otherwise.
+use http_double::percent_encoded;
+
+/// The pairs in their order; a reason when the text is not a form.
 pub(super) fn read(text: &str) -> Result<Vec<(String, String)>, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -11,7 +13,7 @@ pub(super) fn read(text: &str) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-/// Reads `%XX` and `+`.
+/// Decodes `%XX` and `+`.
 pub(super) fn decoded(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -33,7 +35,7 @@ pub(super) fn decoded(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn write<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let encode = crate::platform::percent_encoded;
+    let encode = percent_encoded;
     let pairs = pairs
         .into_iter()
         .map(|(name, value)| format!("{}={}", encode(name), encode(&value)));

@@ -1,42 +1,42 @@
-//! Grants and their tokens: what is good, what is spent, what is dead. No HTTP here.
+//! Grants and their tokens: which are valid, spent, or revoked. No HTTP here.
 
 use super::knobs::Knobs;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// All grants. A grant (or family) is what one authorization brought, with all tokens that came of it since.
+/// All grants. A grant is what one authorization gave, with all tokens that descend from it.
 #[derive(Default)]
 pub(super) struct Grants {
-    families: Vec<Family>,
-    access: HashMap<String, Access>,
-    refresh: HashMap<String, Refresh>,
+    grants: Vec<Grant>,
+    access: HashMap<String, AccessToken>,
+    refresh: HashMap<String, RefreshToken>,
     codes: HashMap<String, Code>,
-    minted: usize,
+    issued: usize,
 }
 
-struct Family {
-    dead: bool,
+struct Grant {
+    revoked: bool,
     scope: String,
 }
 
-struct Access {
-    family: usize,
+struct AccessToken {
+    grant: usize,
     expires: Option<Instant>,
-    dead: bool,
+    revoked: bool,
 }
 
-struct Refresh {
-    family: usize,
+struct RefreshToken {
+    grant: usize,
     expires: Option<Instant>,
     first_used: Option<Instant>,
-    /// Another one has taken its place.
+    /// Another refresh token has replaced it.
     rotated: bool,
-    dead: bool,
-    presented: usize,
+    revoked: bool,
+    uses: usize,
 }
 
-/// What an authorization brought, to be exchanged once.
+/// An authorization code, to be exchanged once.
 pub(super) struct Code {
     pub(super) redirect_uri: String,
     /// The S256 challenge of PKCE.
@@ -48,111 +48,108 @@ pub(super) struct Code {
 }
 
 /// New tokens.
-pub(super) struct Minted {
-    pub(super) family: usize,
+pub(super) struct NewTokens {
+    pub(super) grant: usize,
     pub(super) access: String,
-    /// The refresh token that is good from now on.
+    /// The refresh token that is valid from now on.
     pub(super) refresh: Option<String>,
     /// Whether it is a new one.
     pub(super) rotated: bool,
     pub(super) scope: String,
 }
 
-/// What comes of using a refresh token.
-pub(super) enum Redeemed {
-    Good { family: usize, grace: bool },
-    Dead(&'static str),
-    Reused { family: usize },
+/// The result of using a refresh token.
+pub(super) enum RedeemResult {
+    Valid { grant: usize, grace: bool },
+    Invalid(&'static str),
+    Reused { grant: usize },
 }
 
 impl Grants {
     pub(super) fn authorize(&mut self, scope: &str) -> usize {
-        self.families.push(Family {
-            dead: false,
+        self.grants.push(Grant {
+            revoked: false,
             scope: scope.to_owned(),
         });
-        self.families.len() - 1
+        self.grants.len() - 1
     }
 
-    pub(super) fn scope(&self, family: usize) -> &str {
-        &self.families[family].scope
+    pub(super) fn scope(&self, grant: usize) -> &str {
+        &self.grants[grant].scope
     }
 
-    pub(super) fn family_of(&self, refresh: &str) -> Option<usize> {
-        self.refresh.get(refresh).map(|token| token.family)
+    pub(super) fn grant_of(&self, refresh: &str) -> Option<usize> {
+        self.refresh.get(refresh).map(|token| token.grant)
     }
 
     /// The first tokens of a grant.
-    pub(super) fn first(&mut self, family: usize, knobs: &Knobs) -> Minted {
+    pub(super) fn first(&mut self, grant: usize, knobs: &Knobs) -> NewTokens {
         let refresh = knobs
             .issue_refresh_token
-            .then(|| self.mint_refresh(family, knobs));
-        self.minted(family, refresh, true, knobs)
+            .then(|| self.new_refresh_token(grant, knobs));
+        self.new_tokens(grant, refresh, true, knobs)
     }
 
-    /// Uses a refresh token. Whoever is answered that it is good must be given the tokens of [`Self::refreshed`].
-    pub(super) fn redeem(&mut self, token: &str, knobs: &Knobs) -> Redeemed {
+    /// Uses a refresh token. When it is valid, [`Self::refreshed`] must follow.
+    pub(super) fn redeem(&mut self, token: &str, knobs: &Knobs) -> RedeemResult {
         let Some(refresh) = self.refresh.get_mut(token) else {
-            return Redeemed::Dead("this refresh token was never issued here");
+            return RedeemResult::Invalid("this refresh token was never issued here");
         };
-        refresh.presented += 1;
-        if refresh.dead || self.families[refresh.family].dead {
-            return Redeemed::Dead("this refresh token is revoked");
+        refresh.uses += 1;
+        if refresh.revoked || self.grants[refresh.grant].revoked {
+            return RedeemResult::Invalid("this refresh token is revoked");
         }
-        if is_past(refresh.expires) {
-            return Redeemed::Dead("this refresh token is expired");
+        if is_expired(refresh.expires) {
+            return RedeemResult::Invalid("this refresh token is expired");
         }
-        let family = refresh.family;
+        let grant = refresh.grant;
         match refresh.first_used.filter(|_| refresh.rotated) {
-            Some(used) if used.elapsed() >= knobs.grace => Redeemed::Reused { family },
-            Some(_) => Redeemed::Good {
-                family,
-                grace: true,
-            },
+            Some(used) if used.elapsed() >= knobs.grace => RedeemResult::Reused { grant },
+            Some(_) => RedeemResult::Valid { grant, grace: true },
             None => {
                 refresh.first_used = Some(Instant::now());
-                Redeemed::Good {
-                    family,
+                RedeemResult::Valid {
+                    grant,
                     grace: false,
                 }
             }
         }
     }
 
-    /// The tokens that a good refresh token brings.
-    pub(super) fn refreshed(&mut self, token: &str, family: usize, knobs: &Knobs) -> Minted {
+    /// The tokens that a valid refresh token gives.
+    pub(super) fn refreshed(&mut self, token: &str, grant: usize, knobs: &Knobs) -> NewTokens {
         if let Some(scope) = &knobs.narrow_scope {
-            self.families[family].scope.clone_from(scope);
+            self.grants[grant].scope.clone_from(scope);
         }
         if !knobs.rotate {
-            return self.minted(family, Some(token.to_owned()), false, knobs);
+            return self.new_tokens(grant, Some(token.to_owned()), false, knobs);
         }
         if let Some(old) = self.refresh.get_mut(token) {
             old.rotated = true;
         }
-        let new = self.mint_refresh(family, knobs);
-        self.minted(family, Some(new), true, knobs)
+        let new = self.new_refresh_token(grant, knobs);
+        self.new_tokens(grant, Some(new), true, knobs)
     }
 
-    pub(super) fn kill(&mut self, family: usize) {
-        self.families[family].dead = true;
+    pub(super) fn revoke_grant(&mut self, grant: usize) {
+        self.grants[grant].revoked = true;
     }
 
-    pub(super) fn kill_all(&mut self) {
-        self.families
+    pub(super) fn revoke_all(&mut self) {
+        self.grants
             .iter_mut()
-            .for_each(|family| family.dead = true);
+            .for_each(|grant| grant.revoked = true);
     }
 
-    /// Ends a token; a refresh token takes all of its grant with it (RFC 7009 §2.1). False when it is unknown.
+    /// Revokes a token, and with a refresh token its whole grant (RFC 7009 §2.1). False when it is unknown.
     pub(super) fn revoke(&mut self, token: &str) -> bool {
-        if let Some(family) = self.family_of(token) {
-            self.kill(family);
+        if let Some(grant) = self.grant_of(token) {
+            self.revoke_grant(grant);
             return true;
         }
         self.access
             .get_mut(token)
-            .map(|access| access.dead = true)
+            .map(|access| access.revoked = true)
             .is_some()
     }
 
@@ -168,9 +165,9 @@ impl Grants {
             .for_each(|access| access.expires = Some(Instant::now()));
     }
 
-    pub(super) fn is_good(&self, access: &str) -> bool {
+    pub(super) fn is_valid(&self, access: &str) -> bool {
         self.access.get(access).is_some_and(|access| {
-            !access.dead && !is_past(access.expires) && !self.families[access.family].dead
+            !access.revoked && !is_expired(access.expires) && !self.grants[access.grant].revoked
         })
     }
 
@@ -180,32 +177,36 @@ impl Grants {
                 && token
                     .first_used
                     .is_some_and(|used| used.elapsed() >= knobs.grace);
-            !token.dead && !is_past(token.expires) && !spent && !self.families[token.family].dead
+            !token.revoked
+                && !is_expired(token.expires)
+                && !spent
+                && !self.grants[token.grant].revoked
         })
     }
 
-    /// How often a refresh token was used or tried.
-    pub(super) fn presented(&self, refresh: &str) -> usize {
-        self.refresh.get(refresh).map_or(0, |token| token.presented)
+    /// How often a refresh token was used, valid or not.
+    pub(super) fn uses(&self, refresh: &str) -> usize {
+        self.refresh.get(refresh).map_or(0, |token| token.uses)
     }
 
-    /// For how long the best access token of a grant is still good; none for ever.
-    pub(super) fn remaining(&self, family: usize) -> Option<Duration> {
-        let is_dead = self.families[family].dead;
-        let good = self
+    /// How long the latest access token of a grant remains valid; none when it has no valid one.
+    pub(super) fn remaining(&self, grant: usize) -> Option<Duration> {
+        let is_revoked = self.grants[grant].revoked;
+        let valid = self
             .access
             .values()
-            .filter(|access| access.family == family && !access.dead && !is_dead);
-        good.map(|access| {
-            access.expires.map_or(Duration::MAX, |at| {
-                at.saturating_duration_since(Instant::now())
+            .filter(|access| access.grant == grant && !access.revoked && !is_revoked);
+        valid
+            .map(|access| {
+                access.expires.map_or(Duration::MAX, |at| {
+                    at.saturating_duration_since(Instant::now())
+                })
             })
-        })
-        .max()
+            .max()
     }
 
     pub(super) fn add_code(&mut self, code: Code) -> String {
-        let text = self.next("code", "");
+        let text = self.new_text("code", "");
         self.codes.insert(text.clone(), code);
         text
     }
@@ -214,56 +215,56 @@ impl Grants {
         self.codes.get_mut(code)
     }
 
-    fn minted(
+    fn new_tokens(
         &mut self,
-        family: usize,
+        grant: usize,
         refresh: Option<String>,
         rotated: bool,
         knobs: &Knobs,
-    ) -> Minted {
+    ) -> NewTokens {
         if knobs.one_access_token {
             self.access
                 .values_mut()
-                .filter(|access| access.family == family)
-                .for_each(|access| access.dead = true);
+                .filter(|access| access.grant == grant)
+                .for_each(|access| access.revoked = true);
         }
-        let access = self.next("at", "");
+        let access = self.new_text("at", "");
         self.access.insert(
             access.clone(),
-            Access {
-                family,
+            AccessToken {
+                grant,
                 expires: after(knobs.access_lifetime),
-                dead: false,
+                revoked: false,
             },
         );
-        Minted {
-            family,
+        NewTokens {
+            grant,
             access,
             refresh,
             rotated,
-            scope: self.families[family].scope.clone(),
+            scope: self.grants[grant].scope.clone(),
         }
     }
 
-    fn mint_refresh(&mut self, family: usize, knobs: &Knobs) -> String {
-        // Its end must be encoded in a form: a client that forgets to do so is found out.
-        let token = self.next("rt", "+/=");
+    fn new_refresh_token(&mut self, grant: usize, knobs: &Knobs) -> String {
+        // Its end must be encoded in a form: this finds a client that forgets to.
+        let token = self.new_text("rt", "+/=");
         let expires = knobs.refresh_lifetime.and_then(after);
-        let refresh = Refresh {
-            family,
+        let refresh = RefreshToken {
+            grant,
             expires,
             first_used: None,
             rotated: false,
-            dead: false,
-            presented: 0,
+            revoked: false,
+            uses: 0,
         };
         self.refresh.insert(token.clone(), refresh);
         token
     }
 
-    fn next(&mut self, kind: &str, end: &str) -> String {
-        self.minted += 1;
-        format!("{kind}-{}.{}{end}", self.minted, Uuid::new_v4().simple())
+    fn new_text(&mut self, kind: &str, end: &str) -> String {
+        self.issued += 1;
+        format!("{kind}-{}.{}{end}", self.issued, Uuid::new_v4().simple())
     }
 }
 
@@ -272,6 +273,6 @@ pub(super) fn after(lifetime: Duration) -> Option<Instant> {
     Instant::now().checked_add(lifetime)
 }
 
-pub(super) fn is_past(expires: Option<Instant>) -> bool {
+pub(super) fn is_expired(expires: Option<Instant>) -> bool {
     expires.is_some_and(|at| at <= Instant::now())
 }

@@ -1,65 +1,64 @@
-//! How the provider behaves: everything in which providers differ, or are wrong.
+//! How the provider behaves: everything in which providers differ or break the rules.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// How the provider behaves, changed at any time with [`Provider::knobs`](super::Provider::knobs). The default is a
-/// provider by the book that does not rotate. In a file every member may be left out; durations are seconds, or
-/// `"forever"`.
+/// How the provider behaves. [`Provider::knobs`](super::Provider::knobs) changes it at any time. The default follows the
+/// RFCs and does not rotate. In a file every member is optional; durations are seconds, or `"forever"`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Knobs {
-    /// A refresh brings a new refresh token, and the old one is spent.
+    /// A refresh returns a new refresh token, and the old one is spent.
     pub rotate: bool,
-    /// For how long after its first use a spent refresh token may be used again; each use brings a pair of its own, and
-    /// all of them are good.
+    /// How long after its first use a spent refresh token can be used again. Each use returns another pair of tokens, and
+    /// all of them are valid.
     #[serde(deserialize_with = "duration")]
     pub grace: Duration,
-    /// A spent refresh token that is used after the grace period ends all tokens of its grant.
+    /// The use of a spent refresh token after the grace period revokes all tokens of its grant.
     pub kill_family_on_reuse: bool,
-    /// For how long an access token is good.
+    /// How long an access token is valid.
     #[serde(deserialize_with = "duration")]
     pub access_lifetime: Duration,
-    /// For how long a refresh token is good; none for ever. It is told as `refresh_token_expires_in`.
+    /// How long a refresh token is valid; none is forever. Responses state it as `refresh_token_expires_in`.
     #[serde(deserialize_with = "some_duration")]
     pub refresh_lifetime: Option<Duration>,
-    /// New access tokens end the earlier ones of their grant.
+    /// A new access token revokes the earlier ones of its grant.
     pub one_access_token: bool,
-    /// Whether an authorization brings a refresh token at all.
+    /// Whether an authorization returns a refresh token at all.
     pub issue_refresh_token: bool,
-    /// Where nothing rotates: refresh answers do not repeat the refresh token.
+    /// Without rotation: refresh responses do not repeat the refresh token.
     pub omit_refresh_token: bool,
-    /// The scope that is granted when none is asked for.
+    /// The scope that is granted when the request has none.
     pub scope: String,
-    /// Refresh answers grant this scope instead of the one before.
+    /// A refresh grants this scope instead of the one before.
     pub narrow_scope: Option<String>,
-    /// How token answers tell the lifetime.
+    /// How token responses write the lifetime.
     pub expires_in: ExpiresIn,
-    /// Further members of token answers. `{{PROVIDER_URL}}` in a text stands for the provider's address.
+    /// Additional members of token responses. `{{PROVIDER_URL}}` in a text stands for the provider's address.
     pub extra: Map<String, Value>,
-    /// `token_type` of token answers; null leaves it out.
+    /// `token_type` of token responses; null leaves it out.
     pub token_type: Option<String>,
-    /// What token answers are written in, errors too.
+    /// The content type of token responses, errors too.
     pub content: Content,
-    /// How a refresh token that is dead is refused.
-    pub dead_token: Refused,
-    /// Errors come with status 200.
+    /// How an invalid refresh token is refused.
+    pub dead_token: TokenErrorStyle,
+    /// Errors have status 200.
     pub errors_as_200: bool,
-    /// Requests without a scope are refused on refresh.
+    /// A refresh without a scope is refused.
     pub require_scope: bool,
-    /// Requests with a scope are refused on refresh.
+    /// A refresh with a scope is refused.
     pub forbid_scope: bool,
     /// Parameters that a token request must have.
     pub require_param: Vec<(String, String)>,
     /// How the client must authenticate.
     pub client_auth: ClientAuth,
-    /// What token requests must be written in.
+    /// The content type that token requests must have.
     pub body: BodyFormat,
-    /// A refresh that comes while another one of the same token is under way is refused, as Salesforce does: it says
-    /// `invalid_grant`, but the token stays good.
+    /// A refresh is refused while another one of the same token is in progress, as at Salesforce: the error is
+    /// `invalid_grant`, but the token stays valid.
     pub concurrent_refresh_fails: bool,
-    /// A refresh is refused while the access token is good for longer than this.
+    /// A refresh is refused while the access token remains valid for longer than this.
     #[serde(deserialize_with = "some_duration")]
     pub refuse_early: Option<Duration>,
     /// Every token call takes this long before anything is done.
@@ -67,24 +66,24 @@ pub struct Knobs {
     pub latency: Duration,
     /// The scheme of the API's `Authorization` header.
     pub api_scheme: String,
-    /// The API refuses every token, fresh ones too.
+    /// The API refuses every token, new ones too.
     pub refuse_all: bool,
     /// How the API refuses a token that is expired, revoked or unknown.
-    pub unauthorized: Unauthorized,
-    /// Whether the authorization endpoint wants PKCE (S256 it is in any case).
+    pub unauthorized: ApiErrorStyle,
+    /// Whether the authorization endpoint requires PKCE. Only S256 is accepted.
     pub require_pkce: bool,
-    /// For how long a code is good.
+    /// How long a code is valid.
     #[serde(deserialize_with = "duration")]
     pub code_lifetime: Duration,
-    /// The authorization endpoint comes back with this error instead of a code.
+    /// The authorization endpoint redirects with this error instead of a code.
     pub deny: Option<String>,
-    /// `iss` of the authorization answer: null is the provider's own address, empty leaves it out.
+    /// `iss` of the authorization response: null is the provider's own address, an empty text leaves it out.
     pub iss: Option<String>,
-    /// The authorization endpoint comes back with this state instead of the client's.
+    /// The authorization endpoint redirects with this state instead of the client's.
     pub state: Option<String>,
 }
 
-/// How token answers tell the lifetime.
+/// How token responses write the lifetime.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExpiresIn {
@@ -106,19 +105,19 @@ pub enum ExpiresIn {
     Raw(Value),
 }
 
-/// What token answers are written in.
+/// The content type of token responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
     /// JSON.
     Json,
-    /// JSON that says it is `text/plain`.
+    /// JSON with the content type `text/plain`.
     TextJson,
     /// `application/x-www-form-urlencoded`.
     Form,
-    /// The same that says it is `text/plain`.
+    /// A form with the content type `text/plain`.
     TextForm,
-    /// JSON for those whose `Accept` header asks for it, otherwise a form.
+    /// JSON when the `Accept` header asks for it, otherwise a form.
     AsAccepted,
 }
 
@@ -126,56 +125,56 @@ pub enum Content {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAuth {
-    /// By parameters or HTTP Basic as RFC 6749 §2.3.1 has it.
+    /// By parameters or HTTP Basic (RFC 6749 §2.3.1).
     Any,
     /// By parameters.
     Post,
-    /// By HTTP Basic, id and secret form-encoded first.
+    /// By HTTP Basic, with id and secret form-encoded.
     Basic,
-    /// By HTTP Basic, id and secret as they are.
+    /// By HTTP Basic, with id and secret as they are.
     BasicRaw,
     /// Not at all: a public client, whose id is a parameter.
     None,
 }
 
-/// What token requests must be written in.
+/// The content type that token requests must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BodyFormat {
-    /// `application/x-www-form-urlencoded`, the only one that RFC 6749 knows.
+    /// `application/x-www-form-urlencoded`, the only one in RFC 6749.
     Form,
     /// JSON.
     Json,
-    /// The query of the address.
+    /// Not the body: the query of the URL.
     Query,
 }
 
-/// How a token endpoint refuses.
+/// How the token endpoint writes the error for an invalid refresh token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refused {
+pub struct TokenErrorStyle {
     /// The status.
     pub status: u16,
     /// The member `error`.
     pub error: String,
-    /// The member `error_description`; null is a text of the provider's own.
+    /// The member `error_description`; null is the emulator's own text.
     #[serde(default)]
     pub description: Option<String>,
-    /// Further members, such as `suberror`.
+    /// Additional members, such as `suberror`.
     #[serde(default)]
     pub extra: Map<String, Value>,
 }
 
-/// How the API refuses a token.
+/// How the API writes the error for an invalid token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Unauthorized {
+pub struct ApiErrorStyle {
     /// The status.
     pub status: u16,
     /// The `WWW-Authenticate` headers.
     #[serde(default)]
     pub challenges: Vec<String>,
-    /// The body; a text is sent as it is, everything else as JSON.
+    /// The body: a text as it is, anything else as JSON.
     #[serde(default)]
     pub body: Value,
 }
@@ -197,7 +196,7 @@ impl Default for Knobs {
             extra: Map::new(),
             token_type: Some("Bearer".into()),
             content: Content::Json,
-            dead_token: Refused {
+            dead_token: TokenErrorStyle {
                 status: 400,
                 error: "invalid_grant".into(),
                 description: None,
@@ -214,7 +213,7 @@ impl Default for Knobs {
             latency: Duration::ZERO,
             api_scheme: "Bearer".into(),
             refuse_all: false,
-            unauthorized: Unauthorized {
+            unauthorized: ApiErrorStyle {
                 status: 401,
                 challenges: vec![
                     r#"Bearer realm="emulator", error="invalid_token", error_description="the access token is expired, revoked or unknown""#.into(),
@@ -243,7 +242,7 @@ impl Knobs {
         }
     }
 
-    /// The ways of a well-known provider; none when it is not among [`Self::presets`]. The lifetimes are its usual ones.
+    /// The behavior of a well-known provider; none when it is not among [`Self::presets`]. The lifetimes are its usual ones.
     #[must_use]
     pub fn preset(name: &str) -> Option<Self> {
         // A unit test reads all of them.

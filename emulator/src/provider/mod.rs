@@ -1,32 +1,39 @@
-//! An OAuth2 provider on loopback, with an API that its tokens are for: by the book, and as wrong as one wants it.
+//! An OAuth2 provider, and an API that its tokens are for: by the RFCs, or as wrong as a test wants it.
 //!
-//! [`Knobs`] say how it behaves, [`Scripted`] what goes wrong with the next calls, [`Hold`] stops calls until a test
-//! lets go, and [`Provider::log`] tells every call, and every token issued, spent and reused. Time is tokio's, so that
-//! tests can stop and move it. A call is carried out to its end even when its client does not wait for it.
+//! It has the endpoints of a real provider (authorization, token, revocation, metadata), codes with PKCE, grants, and
+//! refresh tokens with or without rotation, grace periods and reuse detection. [`Knobs`] set everything in which providers
+//! differ. It leaves out users and their consent (every authorization is approved at once), registration (there is one
+//! client), other grant types, signed tokens and TLS. Tokens are random texts with a number, such as `at-2.…`.
+//!
+//! For tests it injects [`Fault`]s, holds calls ([`Hold`]), and keeps a log of every call and of every token issued, spent
+//! and reused ([`Provider::log`]). Time is tokio's, so that tests can pause and move it. A call is carried out to its end
+//! even when its client goes away.
 
-mod answer;
 mod api;
 mod authorize;
+mod event;
 mod form;
 mod grants;
+mod hold;
 mod knobs;
-mod log;
 mod request;
+mod response;
 mod revoke;
+mod routes;
 mod sample;
-mod script;
-mod server;
 mod shared;
 mod token;
 
-pub use knobs::{BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, Refused, Unauthorized};
-pub use log::{ApiCall, Credentials, Entry, Kind, TokenCall};
-pub use script::{Hold, Scripted};
+pub use event::{Credentials, ProviderEvent, ProviderEventKind, TokenCall};
+pub use hold::Hold;
+pub use http_double::{Fault, RecordedCall};
+pub use knobs::{
+    ApiErrorStyle, BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, TokenErrorStyle,
+};
 
-use axum::http::{Method, Uri};
-use script::{Stage, Target};
+use hold::{Endpoint, HoldPoint};
+use http_double::{Server, TokenIssuer};
 use serde_json::{Map, Value};
-use server::Running;
 use shared::Shared;
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 use tokio::sync::broadcast;
@@ -77,9 +84,16 @@ impl fmt::Debug for ProviderConfig {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Provider {
-    server: Arc<Running>,
+    shared: Arc<Shared>,
+    server: Arc<Server>,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.server.fmt(f)
+    }
 }
 
 impl Provider {
@@ -88,25 +102,21 @@ impl Provider {
     /// # Errors
     /// When the port is taken.
     pub async fn start(config: ProviderConfig) -> io::Result<Self> {
-        Ok(Self {
-            server: server::start(config).await?.into(),
-        })
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.server.shared
+        let (shared, server) = routes::start(config).await?;
+        let server = server.into();
+        Ok(Self { shared, server })
     }
 
     /// 127.0.0.1 and the port.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.shared().addr
+        self.shared.addr
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at its end. This is also the issuer.
     #[must_use]
     pub fn url(&self) -> String {
-        self.shared().url()
+        self.shared.url()
     }
 
     /// The token endpoint.
@@ -136,21 +146,21 @@ impl Provider {
     /// The one client's id.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.shared().config.client_id
+        &self.shared.config.client_id
     }
 
     /// The one client's secret.
     #[must_use]
     pub fn client_secret(&self) -> &str {
-        &self.shared().config.client_secret
+        &self.shared.config.client_secret
     }
 
-    /// Changes how the provider behaves from now on. Tokens that are out keep their lifetime.
+    /// Changes how the provider behaves from now on. Tokens that were issued keep their lifetime.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
-        change(&mut self.shared().state().knobs);
+        change(&mut self.shared.state().knobs);
     }
 
-    /// A new grant: the token answer as after an authorization.
+    /// Issues a new grant: the token response as after an authorization.
     #[must_use]
     pub fn issue(&self) -> Map<String, Value> {
         self.grant(false)
@@ -163,96 +173,96 @@ impl Provider {
     }
 
     fn grant(&self, expired: bool) -> Map<String, Value> {
-        let shared = self.shared();
+        let shared = &self.shared;
         let mut state = shared.state();
         let knobs = state.knobs.clone();
-        let family = state.grants.authorize(&knobs.scope);
-        let minted = state.grants.first(family, &knobs);
+        let grant = state.grants.authorize(&knobs.scope);
+        let tokens = state.grants.first(grant, &knobs);
         if expired {
-            state.grants.expire(&minted.access);
+            state.grants.expire(&tokens.access);
         }
-        token::issued(shared, &minted);
-        answer::members(&minted, true, &knobs, &shared.url())
+        token::issued(shared, &tokens);
+        response::members(&tokens, true, &knobs, &shared.url())
     }
 
-    /// All access tokens that are out are expired now.
+    /// Expires all access tokens that were issued.
     pub fn expire_access_tokens(&self) {
-        self.shared().state().grants.expire_all();
+        self.shared.state().grants.expire_all();
     }
 
-    /// All tokens that are out are dead now, as when users take their consent back.
+    /// Revokes all tokens that were issued, as when users withdraw their consent.
     pub fn revoke_all(&self) {
-        self.shared().state().grants.kill_all();
+        self.shared.state().grants.revoke_all();
     }
 
-    /// What happens to the next calls of the token endpoint, one by one; then all is as usual.
-    pub fn script_token(&self, answers: impl IntoIterator<Item = Scripted>) {
-        self.shared().orders.script(Target::Token, answers);
+    /// Injects faults into the next calls of the token endpoint, one for each call.
+    pub fn script_token(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.faults.add(Endpoint::Token.pattern(), faults);
     }
 
-    /// What happens to the next calls of the revocation endpoint.
-    pub fn script_revoke(&self, answers: impl IntoIterator<Item = Scripted>) {
-        self.shared().orders.script(Target::Revoke, answers);
+    /// Injects faults into the next calls of the revocation endpoint, one for each call.
+    pub fn script_revoke(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.faults.add(Endpoint::Revoke.pattern(), faults);
     }
 
-    /// What happens to the next calls of the API.
-    pub fn script_api(&self, answers: impl IntoIterator<Item = Scripted>) {
-        self.shared().orders.script(Target::Api, answers);
+    /// Injects faults into the next calls of the API, one for each call.
+    pub fn script_api(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.faults.add(Endpoint::Api.pattern(), faults);
     }
 
-    /// From now on token calls wait before anything is done: nothing is spent while they are held.
+    /// Holds token calls from now on, before anything is done: no token is spent while they wait.
     #[must_use = "calls are held only while the hold lives"]
     pub fn hold_token_calls(&self) -> Hold {
-        self.shared().orders.hold(Target::Token, Stage::Before)
+        self.shared.holds.add(Endpoint::Token, HoldPoint::Before)
     }
 
-    /// From now on token calls are done, tokens issued and spent, but their answers wait.
+    /// Holds the responses of token calls from now on: tokens are issued and spent at once.
     #[must_use = "calls are held only while the hold lives"]
-    pub fn hold_token_answers(&self) -> Hold {
-        self.shared().orders.hold(Target::Token, Stage::After)
+    pub fn hold_token_responses(&self) -> Hold {
+        self.shared.holds.add(Endpoint::Token, HoldPoint::After)
     }
 
-    /// From now on API calls are judged when they come, but their answers wait.
+    /// Holds the responses of API calls from now on: their tokens are checked at once.
     #[must_use = "calls are held only while the hold lives"]
-    pub fn hold_api_answers(&self) -> Hold {
-        self.shared().orders.hold(Target::Api, Stage::After)
+    pub fn hold_api_responses(&self) -> Hold {
+        self.shared.holds.add(Endpoint::Api, HoldPoint::After)
     }
 
     /// Everything that happened, in order. Calls stand where they arrived.
     #[must_use]
-    pub fn log(&self) -> Vec<Entry> {
-        self.shared().log.all()
+    pub fn log(&self) -> Vec<ProviderEvent> {
+        self.shared.log.all()
     }
 
-    /// What happens from now on; calls come when they are answered. A slow reader loses the oldest and is told so.
+    /// What happens from now on; calls come when they are finished. A slow reader loses the oldest, and its `recv` says so.
     #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Entry> {
-        self.shared().log.watch()
+    pub fn watch(&self) -> broadcast::Receiver<ProviderEvent> {
+        self.shared.log.watch()
     }
 
     /// All calls of the token endpoint so far.
     #[must_use]
     pub fn token_calls(&self) -> Vec<TokenCall> {
         let calls = self.log().into_iter().filter_map(|entry| match entry.kind {
-            Kind::TokenCall(call) => Some(call),
+            ProviderEventKind::TokenCall(call) => Some(call),
             _ => None,
         });
         calls.collect()
     }
 
-    /// How many calls of the token endpoint asked for a refresh, whatever came of it.
+    /// How many calls of the token endpoint asked for a refresh, successful or not.
     #[must_use]
     pub fn refreshes(&self) -> usize {
-        self.shared()
+        self.shared
             .log
-            .count(|kind| matches!(kind, Kind::TokenCall(call) if call.grant == "refresh_token"))
+            .count(|event| matches!(&event.kind, ProviderEventKind::TokenCall(call) if call.grant_type == "refresh_token"))
     }
 
-    /// All calls of the API so far, and of stand-ins for others that take its tokens, those without headers and bodies.
+    /// All calls of the API so far. Calls of stand-ins that take these tokens are among them, without headers and bodies.
     #[must_use]
-    pub fn api_calls(&self) -> Vec<ApiCall> {
+    pub fn api_calls(&self) -> Vec<RecordedCall> {
         let calls = self.log().into_iter().filter_map(|entry| match entry.kind {
-            Kind::ApiCall(call) => Some(call),
+            ProviderEventKind::ApiCall(call) => Some(call),
             _ => None,
         });
         calls.collect()
@@ -263,7 +273,7 @@ impl Provider {
     pub fn authorizations(&self) -> Vec<String> {
         self.api_calls()
             .into_iter()
-            .filter_map(|call| call.authorization)
+            .filter_map(|call| call.authorization())
             .collect()
     }
 
@@ -271,60 +281,38 @@ impl Provider {
     /// random parts of tokens, which no encoding changes.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
-        self.shared().secrets()
+        self.shared.secrets()
     }
 
     /// Whether a refresh with this token would succeed.
     #[must_use]
     pub fn is_spendable(&self, refresh_token: &str) -> bool {
-        let state = self.shared().state();
+        let state = self.shared.state();
         state.grants.is_spendable(refresh_token, &state.knobs)
     }
 
-    /// Whether the API would take this access token.
+    /// Whether the API accepts this access token now.
     #[must_use]
-    pub fn is_good(&self, access_token: &str) -> bool {
-        self.shared().state().grants.is_good(access_token)
+    pub fn is_valid(&self, access_token: &str) -> bool {
+        self.shared.state().grants.is_valid(access_token)
     }
 
-    /// How often this refresh token reached the exchange, whether it was good or not.
+    /// How often this refresh token was used, valid or not.
     #[must_use]
-    pub fn presented(&self, refresh_token: &str) -> usize {
-        self.shared().state().grants.presented(refresh_token)
-    }
-
-    /// Writes down a call of another API that takes this provider's tokens, without headers and body.
-    pub(crate) fn log_api_call(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        token: Option<String>,
-        status: u16,
-    ) {
-        token.iter().for_each(|token| self.shared().secret(token));
-        let call = ApiCall {
-            method: method.to_string(),
-            path: uri.path().to_owned(),
-            query: uri.query().unwrap_or_default().to_owned(),
-            headers: Default::default(),
-            body: Default::default(),
-            authorization: token.as_ref().map(|token| format!("Bearer {token}")),
-            token,
-            status: Some(status),
-        };
-        self.shared().log.happened(Kind::ApiCall(call));
+    pub fn uses(&self, refresh_token: &str) -> usize {
+        self.shared.state().grants.uses(refresh_token)
     }
 
     /// What `/api/records` lists from now on: objects with `id` and `updated_at`. The list is paged below `pages`,
     /// `offsets`, `cursors`, `links` and `headers` there.
     pub fn set_records(&self, records: impl IntoIterator<Item = Value>) {
-        self.shared().state().sample.records = records.into_iter().collect();
+        self.shared.state().sample.records = records.into_iter().collect();
     }
 
-    /// The subscriptions to webhooks that were made at `/api/webhooks` and have not ended.
+    /// The subscriptions to webhooks that were created at `/api/webhooks` and not deleted.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Value> {
-        self.shared()
+        self.shared
             .state()
             .sample
             .subscriptions
@@ -335,22 +323,45 @@ impl Provider {
 
     /// Waits until `count` calls of the token endpoint have arrived; they may still be held. Cancel safe.
     pub async fn token_called(&self, count: usize) {
-        self.shared()
+        self.shared
             .log
-            .wait(count, |kind| matches!(kind, Kind::TokenCall(_)))
+            .wait_for(count, |event| {
+                matches!(event.kind, ProviderEventKind::TokenCall(_))
+            })
             .await;
     }
 
     /// Waits until `count` calls of the API have arrived; they may still be held. Cancel safe.
     pub async fn api_called(&self, count: usize) {
-        self.shared()
+        self.shared
             .log
-            .wait(count, |kind| matches!(kind, Kind::ApiCall(_)))
+            .wait_for(count, |event| {
+                matches!(event.kind, ProviderEventKind::ApiCall(_))
+            })
             .await;
     }
 
-    /// Stops listening and ends calls that are under way, held ones too.
+    /// Stops listening and ends open calls, held ones too.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;
+    }
+}
+
+impl TokenIssuer for Provider {
+    fn is_valid(&self, access_token: &str) -> bool {
+        Self::is_valid(self, access_token)
+    }
+
+    fn record_call(&self, call: &RecordedCall) {
+        if let Some(token) = &call.token {
+            self.shared.secret(token);
+        }
+        let call = call.clone();
+        self.shared.happened(ProviderEventKind::ApiCall(call));
+    }
+
+    fn add_token_member(&self, name: &str, value: Value) {
+        let mut state = self.shared.state();
+        state.knobs.extra.insert(name.to_owned(), value);
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{
     ProviderConfig,
-    answer::OAuthError,
+    event::Credentials,
     form,
     knobs::{BodyFormat, ClientAuth, Knobs},
-    log::Credentials,
+    response::OAuthError,
 };
 use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ impl Parameters {
         let mut map = BTreeMap::new();
         for (name, value) in self.pairs? {
             if map.contains_key(&name) {
-                return Err(OAuthError::request(format!(
+                return Err(OAuthError::invalid_request(format!(
                     "the parameter {name} came twice"
                 )));
             }
@@ -58,7 +58,7 @@ fn pairs(
 ) -> Result<Vec<(String, String)>, OAuthError> {
     let query = parts.uri.query().unwrap_or_default();
     if format == BodyFormat::Query {
-        return form::read(query).map_err(OAuthError::request);
+        return form::read(query).map_err(OAuthError::invalid_request);
     }
     if parts.method != Method::POST {
         let reason = format!("the method must be POST, it is {}", parts.method);
@@ -69,7 +69,7 @@ fn pairs(
         ));
     }
     if !query.is_empty() {
-        return Err(OAuthError::request(
+        return Err(OAuthError::invalid_request(
             "the address must not have a query: parameters belong in the body",
         ));
     }
@@ -90,26 +90,26 @@ fn pairs(
         "application/x-www-form-urlencoded"
     };
     if kind != wanted {
-        return Err(OAuthError::request(format!(
+        return Err(OAuthError::invalid_request(format!(
             "the content type must be {wanted}, it is {content_type:?}"
         )));
     }
     if format == BodyFormat::Form {
-        let text =
-            std::str::from_utf8(body).map_err(|_| OAuthError::request("the body is not UTF-8"))?;
-        return form::read(text).map_err(OAuthError::request);
+        let text = std::str::from_utf8(body)
+            .map_err(|_| OAuthError::invalid_request("the body is not UTF-8"))?;
+        return form::read(text).map_err(OAuthError::invalid_request);
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(members)) => members
             .into_iter()
             .map(|(name, value)| match value {
                 Value::String(value) => Ok((name, value)),
-                _ => Err(OAuthError::request(format!(
+                _ => Err(OAuthError::invalid_request(format!(
                     "the member {name} must be a text"
                 ))),
             })
             .collect(),
-        _ => Err(OAuthError::request("the body is not a JSON object")),
+        _ => Err(OAuthError::invalid_request("the body is not a JSON object")),
     }
 }
 
@@ -159,7 +159,7 @@ impl Client {
         };
         let id = parameters.get("client_id");
         if self.credentials == Came::Both {
-            return Err(OAuthError::request(
+            return Err(OAuthError::invalid_request(
                 "the client's credentials came in the header and in the parameters",
             ));
         }
@@ -169,7 +169,9 @@ impl Client {
         match (knobs.client_auth, self.credentials) {
             (Wanted::None, Came::None) if id.is_some() => return Ok(()),
             (Wanted::None, Came::None) => {
-                return Err(OAuthError::request("the parameter client_id is missing"));
+                return Err(OAuthError::invalid_request(
+                    "the parameter client_id is missing",
+                ));
             }
             (Wanted::None, _) => {
                 return Err(client("this is a public client, which has no secret"));
@@ -197,9 +199,9 @@ impl Client {
             },
             None => {
                 let secret = parameters.get("client_secret").cloned().unwrap_or_default();
-                let id = id
-                    .cloned()
-                    .ok_or_else(|| OAuthError::request("the parameter client_id is missing"))?;
+                let id = id.cloned().ok_or_else(|| {
+                    OAuthError::invalid_request("the parameter client_id is missing")
+                })?;
                 (id, secret)
             }
         };
@@ -221,5 +223,5 @@ pub(super) fn required<'a>(
     let value = parameters.get(name).filter(|value| !value.is_empty());
     value
         .map(String::as_str)
-        .ok_or_else(|| OAuthError::request(format!("the parameter {name} is missing")))
+        .ok_or_else(|| OAuthError::invalid_request(format!("the parameter {name} is missing")))
 }

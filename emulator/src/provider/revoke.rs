@@ -1,55 +1,63 @@
-//! The revocation endpoint (RFC 7009): tokens that are unknown are revoked as well as others.
+//! The revocation endpoint (RFC 7009). Revoking an unknown token succeeds too.
 
 use super::{
-    answer::OAuthError,
-    log::Kind,
+    event::ProviderEventKind,
+    hold::Endpoint,
+    knobs::Knobs,
     request::{Client, Parameters, required},
-    script::Target,
-    shared::{MAX_BODY, Shared},
+    response::{OAuthError, ProviderErrors},
+    shared::Shared,
 };
-use crate::cut::Switch;
 use axum::{
-    body::to_bytes,
     extract::{ConnectInfo, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
+use http_double::{Disconnect, RecordedCall, read_request};
 use std::sync::Arc;
 
 pub(super) async fn revoke(
     State(shared): State<Arc<Shared>>,
-    ConnectInfo(switch): ConnectInfo<Switch>,
+    ConnectInfo(disconnect): ConnectInfo<Disconnect>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return StatusCode::BAD_REQUEST.into_response();
+    let (parts, body) = match read_request::<ProviderErrors>(request).await {
+        Ok(request) => request,
+        Err(response) => return response,
     };
     let knobs = shared.state().knobs.clone();
     let parameters = Parameters::read(&parts, &body, knobs.body);
     let form = parameters.map();
     shared.remember(&parts.headers, &form);
-    let token = form.get("token").cloned().unwrap_or_default();
-    let place = shared.log.arrived(Kind::RevokeCall {
-        token,
+    let line = RecordedCall::new(&parts, body, "").line();
+    let call = ProviderEventKind::RevokeCall {
+        token: form.get("token").cloned().unwrap_or_default(),
         status: None,
-    });
+    };
+    let arrival = shared.arrived(Endpoint::Revoke, line, call);
     let act = move |shared: &Shared| {
-        let revoked = parameters.once().and_then(|form| {
-            Client::read(&parts.headers, &form).check(&form, &shared.config, &knobs)?;
-            let token = required(&form, "token")?;
-            if shared.state().grants.revoke(token) {
-                shared.log.happened(Kind::Revoked {
-                    token: token.to_owned(),
-                });
-            }
-            Ok::<_, OAuthError>(())
-        });
-        let response = match revoked {
+        let response = match revoke_token(shared, parameters, &parts.headers, &knobs) {
             Ok(()) => StatusCode::OK.into_response(),
             Err(error) => error.response(&knobs, &parts.headers),
         };
         (response, ())
     };
-    shared.perform(switch, Target::Revoke, place, act).await
+    shared.perform(disconnect, arrival, act).await
+}
+
+fn revoke_token(
+    shared: &Shared,
+    parameters: Parameters,
+    headers: &HeaderMap,
+    knobs: &Knobs,
+) -> Result<(), OAuthError> {
+    let form = parameters.once()?;
+    Client::read(headers, &form).check(&form, &shared.config, knobs)?;
+    let token = required(&form, "token")?;
+    let is_known = shared.state().grants.revoke(token);
+    if is_known {
+        let token = token.to_owned();
+        shared.happened(ProviderEventKind::Revoked { token });
+    }
+    Ok(())
 }

@@ -1,18 +1,19 @@
-//! What the API has beside what shows tokens at work: records that change, listed in every way of paging; subscriptions
-//! to webhooks; a file; any status.
+//! The rest of the API: records that change, listed with every kind of paging; subscriptions to webhooks; a file; any
+//! status.
 
-use super::{form, log::ApiCall};
+use super::form;
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use http_double::RecordedCall;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// How many records a page has where the request does not say.
+/// How many records a page has unless the request says otherwise.
 const LIMIT: usize = 2;
-/// What no text holds.
+/// Bytes that are no text.
 const FILE: &[u8] = b"\x89PNG\r\n\x1a\n\x00\xff";
 
 pub(super) struct Sample {
@@ -37,16 +38,16 @@ impl Default for Sample {
 }
 
 impl Sample {
-    /// None for what this API does not have.
-    pub(super) fn answer(&mut self, call: &ApiCall) -> Option<Response> {
+    /// None when this API has no such resource.
+    pub(super) fn respond(&mut self, call: &RecordedCall) -> Option<Response> {
         let path: Vec<&str> = call.path.strip_prefix("/api/")?.split('/').collect();
-        let answer = match (call.method.as_str(), &*path) {
+        let response = match (call.method.as_str(), &*path) {
             ("GET", ["records"]) => self.list(call, None),
-            ("GET", ["records", "pages"]) => self.list(call, Some(Style::Page)),
-            ("GET", ["records", "offsets"]) => self.list(call, Some(Style::Offset)),
-            ("GET", ["records", "cursors"]) => self.list(call, Some(Style::Cursor)),
-            ("GET", ["records", "links"]) => self.list(call, Some(Style::Link)),
-            ("GET", ["records", "headers"]) => self.list(call, Some(Style::Header)),
+            ("GET", ["records", "pages"]) => self.list(call, Some(Paging::Page)),
+            ("GET", ["records", "offsets"]) => self.list(call, Some(Paging::Offset)),
+            ("GET", ["records", "cursors"]) => self.list(call, Some(Paging::Cursor)),
+            ("GET", ["records", "links"]) => self.list(call, Some(Paging::Link)),
+            ("GET", ["records", "headers"]) => self.list(call, Some(Paging::Header)),
             ("POST", ["webhooks"]) => self.subscribe(call),
             ("DELETE", ["webhooks", id]) => match self.subscriptions.remove(*id) {
                 Some(_) => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -72,7 +73,7 @@ impl Sample {
             },
             _ => return None,
         };
-        Some(answer.unwrap_or_else(|(status, reason)| {
+        Some(response.unwrap_or_else(|(status, reason)| {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
             (status, Json(json!({"error": reason}))).into_response()
         }))
@@ -80,15 +81,15 @@ impl Sample {
 
     /// Records in the order in which they stand: `updated_since` gives those that changed later, `updated_from` those
     /// that did not change earlier, and the header `x-updated-since` is like the first.
-    fn list(&self, call: &ApiCall, style: Option<Style>) -> Result<Response, (u16, String)> {
+    fn list(&self, call: &RecordedCall, paging: Option<Paging>) -> Result<Response, (u16, String)> {
         let mut query: BTreeMap<String, String> = form::read(&call.query)
             .map_err(|reason| (400, reason))?
             .into_iter()
             .collect();
-        let place = style
-            .map(|style| number(query.remove(style.parameter()), style.first()))
+        let place = paging
+            .map(|paging| number(query.remove(paging.parameter()), paging.first()))
             .transpose()?;
-        let limit = match style {
+        let limit = match paging {
             Some(_) => number(query.get("limit").cloned(), LIMIT)?,
             None => usize::MAX,
         };
@@ -107,21 +108,21 @@ impl Sample {
             later.is_none_or(|later| changed > later) && from.is_none_or(|from| changed >= from)
         };
         let found: Vec<&Value> = self.records.iter().filter(is_asked).collect();
-        let start = match (style, place) {
-            (Some(Style::Page), Some(page)) => page.saturating_sub(1).saturating_mul(limit),
+        let start = match (paging, place) {
+            (Some(Paging::Page), Some(page)) => page.saturating_sub(1).saturating_mul(limit),
             (_, place) => place.unwrap_or_default(),
         };
         let records: Vec<&&Value> = found.iter().skip(start).take(limit).collect();
         let end = start.saturating_add(records.len());
         let mut body = json!({"records": records});
         let mut headers = HeaderMap::new();
-        if let Some(style) = style.filter(|_| end < found.len()) {
-            style.name_next(end, &call.path, query, &mut body, &mut headers);
+        if let Some(paging) = paging.filter(|_| end < found.len()) {
+            paging.name_next(end, &call.path, query, &mut body, &mut headers);
         }
         Ok((headers, Json(body)).into_response())
     }
 
-    fn subscribe(&mut self, call: &ApiCall) -> Result<Response, (u16, String)> {
+    fn subscribe(&mut self, call: &RecordedCall) -> Result<Response, (u16, String)> {
         let mut subscription: Map<String, Value> = serde_json::from_slice(&call.body)
             .map_err(|_| (400, "a subscription must be a JSON object".to_owned()))?;
         if !subscription.get("url").is_some_and(Value::is_string) {
@@ -136,9 +137,9 @@ impl Sample {
     }
 }
 
-/// A way of paging.
+/// A kind of paging.
 #[derive(Clone, Copy)]
-enum Style {
+enum Paging {
     Page,
     Offset,
     Cursor,
@@ -146,7 +147,7 @@ enum Style {
     Header,
 }
 
-impl Style {
+impl Paging {
     fn parameter(self) -> &'static str {
         match self {
             Self::Page => "page",
@@ -160,7 +161,7 @@ impl Style {
         usize::from(matches!(self, Self::Page))
     }
 
-    /// Says where the next page is, which begins with the record `at`.
+    /// Adds the address of the next page, which begins with the record `at`.
     fn name_next(
         self,
         at: usize,

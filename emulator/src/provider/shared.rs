@@ -1,50 +1,58 @@
-//! What all requests share, and what happens to every call besides what it is for.
+//! What all requests share, and how every call is carried out.
 
 use super::{
     ProviderConfig,
+    event::{ProviderEvent, ProviderEventKind},
     grants::Grants,
+    hold::{Endpoint, HoldPoint, Holds},
     knobs::Knobs,
-    log::{Log, Place},
+    response::ProviderErrors,
     sample::Sample,
-    script::{Orders, Scripted, Stage, Target, cut_in_the_middle, status_answer},
 };
-use crate::cut::Switch;
 use axum::{
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, header},
+    response::Response,
 };
+use http_double::{Disconnect, EntryId, Fault, Log, OpenCalls, Rules};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
+    ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::time::{Instant, sleep_until};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Bodies of requests may be as large as this.
-pub(super) const MAX_BODY: usize = 64 * 1024 * 1024;
-/// Shorter texts would be found where they are not meant.
+/// Shorter texts would be found where they mean something else.
 const SHORTEST_SECRET: usize = 8;
 
 /// What all requests share.
 pub(super) struct Shared {
     pub(super) config: ProviderConfig,
     pub(super) addr: SocketAddr,
-    pub(super) log: Log,
-    pub(super) orders: Orders,
+    pub(super) log: Log<ProviderEvent>,
+    pub(super) faults: Rules<Fault>,
+    pub(super) holds: Holds,
     pub(super) state: Mutex<State>,
     pub(super) secrets: Mutex<BTreeSet<String>>,
-    pub(super) stop: CancellationToken,
-    pub(super) tasks: TaskTracker,
+    pub(super) calls: OpenCalls,
 }
 
 /// What changes.
 pub(super) struct State {
     pub(super) knobs: Knobs,
     pub(super) grants: Grants,
-    /// How many refreshes of a token are under way.
-    pub(super) under_way: HashMap<String, usize>,
+    /// How many refreshes of a token are in progress.
+    pub(super) in_progress: HashMap<String, usize>,
     pub(super) sample: Sample,
+}
+
+/// A call that has arrived and is not carried out yet.
+pub(super) struct Arrival {
+    id: EntryId,
+    at: Instant,
+    endpoint: Endpoint,
+    /// `METHOD /path?query`
+    line: String,
 }
 
 impl Shared {
@@ -56,7 +64,37 @@ impl Shared {
         format!("http://{}", self.addr)
     }
 
-    /// Remembers a text that must not turn up anywhere.
+    /// Records something that is complete as soon as it happens.
+    pub(super) fn happened(&self, kind: ProviderEventKind) {
+        self.log.push(ProviderEvent::now(kind));
+    }
+
+    /// Records a call that has arrived.
+    pub(super) fn arrived(
+        &self,
+        endpoint: Endpoint,
+        line: String,
+        kind: ProviderEventKind,
+    ) -> Arrival {
+        let event = ProviderEvent::now(kind);
+        let at = event.at;
+        let id = self.log.open(event);
+        Arrival {
+            id,
+            at,
+            endpoint,
+            line,
+        }
+    }
+
+    /// Records the end of a call; no response when the connection is cut.
+    pub(super) fn finished(&self, arrival: &Arrival, response: Option<&Response>) {
+        let status = response.map(|response| response.status().as_u16());
+        self.log
+            .finish(arrival.id, |event| event.kind.finish(status));
+    }
+
+    /// Remembers a text that must not be found in any output.
     pub(super) fn secret(&self, text: &str) {
         if text.len() >= SHORTEST_SECRET {
             self.secrets
@@ -79,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// Everything in a request that must not turn up in a log.
+    /// Remembers everything in a request that must not be found in any output.
     pub(super) fn remember(&self, headers: &HeaderMap, form: &BTreeMap<String, String>) {
         for name in [
             "refresh_token",
@@ -112,72 +150,45 @@ impl Shared {
             .collect()
     }
 
-    /// Carries a call out as it is ordered, to its end even when the client goes away: `act` is what the endpoint does.
-    /// What `act` returns beside the answer lives until the call is over.
+    /// Carries a call out with the fault that was injected for it, to its end even when the client goes away. `act` is
+    /// what the endpoint does; what it returns beside the response lives until the call is finished.
     pub(super) async fn perform<T: Send + 'static>(
         self: Arc<Self>,
-        switch: Switch,
-        target: Target,
-        place: Place,
+        disconnect: Disconnect,
+        arrival: Arrival,
         act: impl FnOnce(&Self) -> (Response, T) + Send + 'static,
     ) -> Response {
         let shared = self.clone();
-        let order = self.orders.take(target);
-        let task = self
-            .tasks
-            .spawn(self.stop.clone().run_until_cancelled_owned(async move {
-                let response = shared
-                    .ordered(target, order, shared.log.at(place), act)
-                    .await;
-                shared.log.answered(
-                    place,
-                    response.as_ref().map(|response| response.status().as_u16()),
-                );
-                response
-            }));
-        match task.await {
-            Ok(Some(Some(response))) => response,
-            _ => {
-                switch.cut();
-                StatusCode::SERVICE_UNAVAILABLE.into_response()
-            }
-        }
+        let fault = self.faults.next(&arrival.line).unwrap_or(Fault::Normal);
+        let call = async move {
+            let response = shared.carry_out(&arrival, fault, act).await;
+            shared.finished(&arrival, response.as_ref());
+            response
+        };
+        disconnect.unless(self.calls.run_to_end(call).await.flatten())
     }
 
-    /// None: the connection is to be cut. Delays count from the call's arrival or its exchange, which tests can see, so that
-    /// a test that then moves the clock is never too early.
-    async fn ordered<T>(
+    /// Returns no response when the connection is to be cut. Delays count from the arrival or from the exchange: tests see
+    /// both, so a test that then moves the clock is never too early.
+    async fn carry_out<T>(
         &self,
-        target: Target,
-        order: Scripted,
-        arrival: Instant,
+        arrival: &Arrival,
+        fault: Fault,
         act: impl FnOnce(&Self) -> (Response, T),
     ) -> Option<Response> {
-        if let Some(response) = order.instead() {
-            return Some(response);
+        if let ControlFlow::Break(response) = fault.before::<ProviderErrors>(arrival.at).await {
+            return response;
         }
-        match &order {
-            Scripted::DropBefore => return None,
-            Scripted::DelayBefore(time) => sleep_until(arrival + *time).await,
-            _ => {}
-        }
-        if target == Target::Token {
+        if arrival.endpoint == Endpoint::Token {
             let latency = self.state().knobs.latency;
             if !latency.is_zero() {
-                sleep_until(arrival + latency).await;
+                sleep_until(arrival.at + latency).await;
             }
         }
-        self.orders.pass(target, Stage::Before).await;
-        let exchange = Instant::now();
+        self.holds.pass(arrival.endpoint, HoldPoint::Before).await;
+        let exchanged = Instant::now();
         let (response, _guard) = act(self);
-        self.orders.pass(target, Stage::After).await;
-        match order {
-            Scripted::DelayAfterCommit(time) => sleep_until(exchange + time).await,
-            Scripted::DropAfterCommit => return None,
-            Scripted::DropMidAnswer => return Some(cut_in_the_middle(response).await),
-            Scripted::StatusAfterCommit(status, body) => return Some(status_answer(status, &body)),
-            _ => {}
-        }
-        Some(response)
+        self.holds.pass(arrival.endpoint, HoldPoint::After).await;
+        fault.after(exchanged, response).await
     }
 }

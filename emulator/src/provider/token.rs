@@ -1,139 +1,139 @@
 //! The token endpoint: codes and refresh tokens become access tokens (RFC 6749 §4.1.3, §6).
 
 use super::{
-    answer::{self, OAuthError},
-    grants::{Minted, Redeemed, is_past},
+    event::{ProviderEventKind, TokenCall},
+    grants::{Code, NewTokens, RedeemResult, is_expired},
+    hold::Endpoint,
     knobs::Knobs,
-    log::{Kind, TokenCall},
     request::{Client, Parameters, required},
-    script::Target,
-    shared::{MAX_BODY, Shared, State},
+    response::{self, OAuthError, ProviderErrors},
+    shared::{Shared, State},
 };
-use crate::cut::Switch;
 use axum::{
-    body::to_bytes,
     extract::{ConnectInfo, Request, State as Extracted},
-    http::StatusCode,
-    response::{IntoResponse, Response},
+    http::{HeaderMap, StatusCode},
+    response::Response,
 };
+use http_double::{Disconnect, RecordedCall, read_request};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 
 type Form = BTreeMap<String, String>;
 
+/// New tokens, and whether they are the first of their grant.
+type Exchanged = Result<(NewTokens, bool), OAuthError>;
+
 pub(super) async fn token(
     Extracted(shared): Extracted<Arc<Shared>>,
-    ConnectInfo(switch): ConnectInfo<Switch>,
+    ConnectInfo(disconnect): ConnectInfo<Disconnect>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return StatusCode::BAD_REQUEST.into_response();
+    let (parts, body) = match read_request::<ProviderErrors>(request).await {
+        Ok(request) => request,
+        Err(response) => return response,
     };
     let knobs = shared.state().knobs.clone();
     let parameters = Parameters::read(&parts, &body, knobs.body);
     let form = parameters.map();
     let client = Client::read(&parts.headers, &form);
     shared.remember(&parts.headers, &form);
-    let headers = parts.headers.clone();
-    let place = shared.log.arrived(Kind::TokenCall(TokenCall {
-        grant: form.get("grant_type").cloned().unwrap_or_default(),
+    let request = RecordedCall::new(&parts, body, "Bearer");
+    let (line, headers) = (request.line(), parts.headers);
+    let call = TokenCall {
+        grant_type: form.get("grant_type").cloned().unwrap_or_default(),
         names: parameters.names(),
         form,
         credentials: client.credentials,
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: parts.headers,
-        body,
-        status: None,
-    }));
+        request,
+    };
+    let arrival = shared.arrived(Endpoint::Token, line, ProviderEventKind::TokenCall(call));
     let parameters = parameters.once();
     let refresh = parameters
         .as_ref()
         .ok()
         .and_then(|form| form.get("refresh_token"))
         .cloned();
-    let (under_way, alone) = UnderWay::begin(&shared, refresh);
+    let (in_progress, alone) = RefreshInProgress::begin(&shared, refresh);
     if knobs.concurrent_refresh_fails && !alone {
-        let response = OAuthError::bad("invalid_grant", "expired authorization code")
-            .response(&knobs, &headers);
-        shared.log.answered(place, Some(response.status().as_u16()));
+        let error = OAuthError::bad_request("invalid_grant", "expired authorization code");
+        let response = error.response(&knobs, &headers);
+        shared.finished(&arrival, Some(&response));
         return response;
     }
     let act = move |shared: &Shared| {
-        // Not the knobs of the arrival: they may have been changed while the call was held.
-        let mut state = shared.state();
-        let knobs = state.knobs.clone();
-        let exchanged = parameters.and_then(|form| {
-            client.check(&form, &shared.config, &knobs)?;
-            exchange(shared, &mut state, &knobs, &form)
-        });
-        let response = match exchanged {
-            Ok((minted, first)) => {
-                let members = answer::members(&minted, first, &knobs, &shared.url());
-                answer::write(StatusCode::OK, &members, knobs.content, &headers)
-            }
-            Err(error) => error.response(&knobs, &headers),
-        };
-        (response, under_way)
+        let response = respond(shared, &client, parameters, &headers);
+        (response, in_progress)
     };
-    shared.perform(switch, Target::Token, place, act).await
+    shared.perform(disconnect, arrival, act).await
 }
 
-/// A refresh that is under way, up to when this is dropped.
-struct UnderWay {
+fn respond(
+    shared: &Shared,
+    client: &Client,
+    parameters: Result<Form, OAuthError>,
+    headers: &HeaderMap,
+) -> Response {
+    // Not the knobs of the arrival: they may have been changed while the call was held.
+    let mut state = shared.state();
+    let knobs = state.knobs.clone();
+    let exchanged = parameters.and_then(|form| {
+        client.check(&form, &shared.config, &knobs)?;
+        exchange(shared, &mut state, &knobs, &form)
+    });
+    match exchanged {
+        Ok((tokens, first)) => {
+            let members = response::members(&tokens, first, &knobs, &shared.url());
+            response::write(StatusCode::OK, &members, knobs.content, headers)
+        }
+        Err(error) => error.response(&knobs, headers),
+    }
+}
+
+/// A refresh in progress; it ends when this is dropped.
+struct RefreshInProgress {
     shared: Arc<Shared>,
     refresh: Option<String>,
 }
 
-impl UnderWay {
-    /// Also whether it is the only one of its token.
+impl RefreshInProgress {
+    /// Also returns whether it is the only one of its token.
     fn begin(shared: &Arc<Shared>, refresh: Option<String>) -> (Self, bool) {
         let mut alone = true;
         if let Some(refresh) = &refresh {
             let mut state = shared.state();
-            let count = state.under_way.entry(refresh.clone()).or_default();
+            let count = state.in_progress.entry(refresh.clone()).or_default();
             *count += 1;
             alone = *count == 1;
         }
-        (
-            Self {
-                shared: shared.clone(),
-                refresh,
-            },
-            alone,
-        )
+        let shared = shared.clone();
+        (Self { shared, refresh }, alone)
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RefreshInProgress {
     fn drop(&mut self) {
         if let Some(refresh) = &self.refresh {
             let mut state = self.shared.state();
-            if let Some(count) = state.under_way.get_mut(refresh) {
+            if let Some(count) = state.in_progress.get_mut(refresh) {
                 *count -= 1;
             }
-            state.under_way.retain(|_, count| *count > 0);
+            state.in_progress.retain(|_, count| *count > 0);
         }
     }
 }
 
-fn exchange(
-    shared: &Shared,
-    state: &mut State,
-    knobs: &Knobs,
-    form: &Form,
-) -> Result<(Minted, bool), OAuthError> {
+fn exchange(shared: &Shared, state: &mut State, knobs: &Knobs, form: &Form) -> Exchanged {
     for (name, value) in &knobs.require_param {
         if form.get(name) != Some(value) {
-            return Err(OAuthError::request(format!(
+            return Err(OAuthError::invalid_request(format!(
                 "the parameter {name} must be {value:?}"
             )));
         }
     }
     match required(form, "grant_type")? {
-        "refresh_token" => refresh(shared, state, knobs, form).map(|minted| (minted, false)),
-        "authorization_code" => code(shared, state, knobs, form).map(|minted| (minted, true)),
-        other => Err(OAuthError::bad(
+        "refresh_token" => refresh(shared, state, knobs, form).map(|tokens| (tokens, false)),
+        "authorization_code" => code(shared, state, knobs, form).map(|tokens| (tokens, true)),
+        other => Err(OAuthError::bad_request(
             "unsupported_grant_type",
             format!("there is no grant type {other:?} here"),
         )),
@@ -145,71 +145,69 @@ fn refresh(
     state: &mut State,
     knobs: &Knobs,
     form: &Form,
-) -> Result<Minted, OAuthError> {
+) -> Result<NewTokens, OAuthError> {
     let token = required(form, "refresh_token")?;
     let grants = &mut state.grants;
-    match form
-        .get("scope")
-        .map(|scope| scope.split_whitespace().collect::<Vec<_>>())
-    {
-        None if knobs.require_scope => {
-            return Err(OAuthError::request("the parameter scope is missing"));
-        }
-        Some(_) if knobs.forbid_scope => {
-            return Err(OAuthError::bad(
-                "invalid_scope",
-                "the parameter scope must not be there on refresh",
-            ));
-        }
-        Some(asked) => {
-            let granted = grants
-                .family_of(token)
-                .map(|family| grants.scope(family))
-                .unwrap_or_default();
-            let granted: Vec<&str> = granted.split_whitespace().collect();
-            if grants.family_of(token).is_some()
-                && !asked.iter().all(|scope| granted.contains(scope))
-            {
-                return Err(OAuthError::bad(
-                    "invalid_scope",
-                    "more scope is asked for than was granted",
-                ));
-            }
-        }
-        None => {}
-    }
-    if let (Some(limit), Some(family)) = (knobs.refuse_early, grants.family_of(token))
+    let grant = grants.grant_of(token);
+    let granted = grant.map(|grant| grants.scope(grant));
+    check_scope(knobs, form.get("scope").map(String::as_str), granted)?;
+    if let (Some(limit), Some(grant)) = (knobs.refuse_early, grant)
         && grants
-            .remaining(family)
+            .remaining(grant)
             .is_some_and(|remaining| remaining > limit)
     {
-        return Err(OAuthError::request("access_token not expired"));
+        return Err(OAuthError::invalid_request("access_token not expired"));
     }
-    let refresh = || token.to_owned();
+    let refresh = token.to_owned();
     match grants.redeem(token, knobs) {
-        Redeemed::Good { family, grace } => {
-            let refresh = refresh();
-            shared.log.happened(if grace {
-                Kind::GraceUsed { refresh }
+        RedeemResult::Valid { grant, grace } => {
+            shared.happened(if grace {
+                ProviderEventKind::GraceUsed { refresh }
             } else {
-                Kind::Spent { refresh }
+                ProviderEventKind::Spent { refresh }
             });
-            let minted = grants.refreshed(token, family, knobs);
-            issued(shared, &minted);
-            Ok(minted)
+            let tokens = grants.refreshed(token, grant, knobs);
+            issued(shared, &tokens);
+            Ok(tokens)
         }
-        Redeemed::Reused { family } => {
-            shared.log.happened(Kind::Reused { refresh: refresh() });
+        RedeemResult::Reused { grant } => {
+            shared.happened(ProviderEventKind::Reused { refresh });
             if knobs.kill_family_on_reuse {
-                grants.kill(family);
-                shared.log.happened(Kind::FamilyKilled { family });
+                grants.revoke_grant(grant);
+                shared.happened(ProviderEventKind::GrantRevoked { grant });
             }
-            Err(OAuthError::dead(
-                &knobs.dead_token,
-                "this refresh token was used already",
-            ))
+            let reason = "this refresh token was used already";
+            Err(OAuthError::invalid_token(&knobs.dead_token, reason))
         }
-        Redeemed::Dead(reason) => Err(OAuthError::dead(&knobs.dead_token, reason)),
+        RedeemResult::Invalid(reason) => Err(OAuthError::invalid_token(&knobs.dead_token, reason)),
+    }
+}
+
+/// Whether a refresh may ask for this scope. `granted` is that of the grant, when the refresh token is known.
+fn check_scope(
+    knobs: &Knobs,
+    asked: Option<&str>,
+    granted: Option<&str>,
+) -> Result<(), OAuthError> {
+    let invalid = |reason: &str| Err(OAuthError::bad_request("invalid_scope", reason));
+    let Some(asked) = asked else {
+        if knobs.require_scope {
+            return Err(OAuthError::invalid_request(
+                "the parameter scope is missing",
+            ));
+        }
+        return Ok(());
+    };
+    if knobs.forbid_scope {
+        return invalid("the parameter scope is not allowed on refresh");
+    }
+    let is_granted = |scope: &str| {
+        granted.is_none_or(|granted| granted.split_whitespace().any(|known| known == scope))
+    };
+    if asked.split_whitespace().all(is_granted) {
+        Ok(())
+    } else {
+        invalid("the scope is larger than what was granted")
     }
 }
 
@@ -218,74 +216,83 @@ fn code(
     state: &mut State,
     knobs: &Knobs,
     form: &Form,
-) -> Result<Minted, OAuthError> {
+) -> Result<NewTokens, OAuthError> {
     let text = required(form, "code")?;
     let redirect_uri = required(form, "redirect_uri")?;
-    let invalid = |reason: &str| OAuthError::bad("invalid_grant", reason);
     let code = state
         .grants
         .code(text)
-        .ok_or_else(|| invalid("this code was never issued here"))?;
-    if let Some(family) = code.exchanged {
-        // Somebody has stolen it, or is about to: what it brought is not safe any more (RFC 6749 §4.1.2).
-        state.grants.kill(family);
-        shared.log.happened(Kind::FamilyKilled { family });
-        return Err(invalid("this code was exchanged already"));
+        .ok_or_else(|| invalid_grant("this code was never issued here"))?;
+    if let Some(grant) = code.exchanged {
+        // Somebody may have stolen the code: its tokens are not safe any more (RFC 6749 §4.1.2).
+        state.grants.revoke_grant(grant);
+        shared.happened(ProviderEventKind::GrantRevoked { grant });
+        return Err(invalid_grant("this code was exchanged already"));
     }
-    if is_past(code.expires) {
-        return Err(invalid("this code is expired"));
+    if is_expired(code.expires) {
+        return Err(invalid_grant("this code is expired"));
     }
     if code.redirect_uri != redirect_uri {
-        return Err(invalid("redirect_uri is not the one of the authorization"));
+        return Err(invalid_grant(
+            "redirect_uri is not the one of the authorization",
+        ));
     }
-    match (&code.challenge, form.get("code_verifier")) {
-        (None, None) => {}
+    check_verifier(code, form.get("code_verifier"))?;
+    let scope = code.scope.clone();
+    let grant = state.grants.authorize(&scope);
+    if let Some(code) = state.grants.code(text) {
+        code.exchanged = Some(grant);
+    }
+    let tokens = state.grants.first(grant, knobs);
+    issued(shared, &tokens);
+    Ok(tokens)
+}
+
+/// PKCE (RFC 7636 §4.6).
+fn check_verifier(code: &Code, verifier: Option<&String>) -> Result<(), OAuthError> {
+    let (challenge, verifier) = match (&code.challenge, verifier) {
+        (Some(challenge), Some(verifier)) => (challenge, verifier),
+        (None, None) => return Ok(()),
         (None, Some(_)) => {
-            return Err(invalid(
+            return Err(invalid_grant(
                 "there is a code_verifier, but there was no code_challenge",
             ));
         }
         (Some(_), None) => {
-            return Err(OAuthError::request(
+            return Err(OAuthError::invalid_request(
                 "the parameter code_verifier is missing",
             ));
         }
-        (Some(challenge), Some(verifier)) => {
-            let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-            if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
-                return Err(OAuthError::request(
-                    "code_verifier must be 43 to 128 letters, digits or -._~",
-                ));
-            }
-            if base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(verifier)) != *challenge
-            {
-                return Err(invalid(
-                    "code_verifier does not belong to the code_challenge",
-                ));
-            }
-        }
+    };
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
+        return Err(OAuthError::invalid_request(
+            "code_verifier must be 43 to 128 letters, digits or -._~",
+        ));
     }
-    let scope = code.scope.clone();
-    let family = state.grants.authorize(&scope);
-    if let Some(code) = state.grants.code(text) {
-        code.exchanged = Some(family);
+    let hash = base64_simd::URL_SAFE_NO_PAD.encode_to_string(Sha256::digest(verifier));
+    if hash == *challenge {
+        Ok(())
+    } else {
+        Err(invalid_grant(
+            "code_verifier does not match the code_challenge",
+        ))
     }
-    let minted = state.grants.first(family, knobs);
-    issued(shared, &minted);
-    Ok(minted)
 }
 
-/// Writes down that tokens were issued.
-pub(super) fn issued(shared: &Shared, minted: &Minted) {
-    shared.secret(&minted.access);
-    minted
-        .refresh
-        .iter()
-        .for_each(|refresh| shared.secret(refresh));
-    let refresh = minted.refresh.clone().filter(|_| minted.rotated);
-    shared.log.happened(Kind::Issued {
-        access: minted.access.clone(),
-        refresh,
-        family: minted.family,
+fn invalid_grant(reason: &str) -> OAuthError {
+    OAuthError::bad_request("invalid_grant", reason)
+}
+
+/// Records that tokens were issued.
+pub(super) fn issued(shared: &Shared, tokens: &NewTokens) {
+    shared.secret(&tokens.access);
+    if let Some(refresh) = &tokens.refresh {
+        shared.secret(refresh);
+    }
+    shared.happened(ProviderEventKind::Issued {
+        access: tokens.access.clone(),
+        refresh: tokens.refresh.clone().filter(|_| tokens.rotated),
+        grant: tokens.grant,
     });
 }

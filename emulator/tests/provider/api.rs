@@ -1,7 +1,7 @@
 //! The API that the tokens are for.
 
 use crate::{client, provider, text};
-use emulator::provider::{Knobs, Unauthorized};
+use emulator::provider::{ApiErrorStyle, Knobs};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ async fn an_expired_token_is_refused_in_the_configured_way() {
     let record = provider.issue_expired();
     for (unauthorized, body) in [
         (
-            Unauthorized {
+            ApiErrorStyle {
                 status: 400,
                 challenges: vec![],
                 body: "<x>InvalidSessionId</x>".into(),
@@ -54,7 +54,7 @@ async fn an_expired_token_is_refused_in_the_configured_way() {
             "<x>InvalidSessionId</x>",
         ),
         (
-            Unauthorized {
+            ApiErrorStyle {
                 status: 403,
                 challenges: vec![],
                 body: json!({"code": 602}),
@@ -85,7 +85,7 @@ async fn new_tokens_can_be_refused_too() {
         crate::me(&provider, text(&record, "access_token")).await,
         401
     );
-    assert!(provider.is_good(text(&record, "access_token")));
+    assert!(provider.is_valid(text(&record, "access_token")));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::{
     Clock, ID, SECOND, SECRET, access_token, client, me, provider, refresh, refresh_token, text,
     token_call,
 };
-use emulator::provider::{Knobs, Provider, Scripted};
+use emulator::provider::{Fault, Knobs, Provider};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -261,7 +261,7 @@ async fn revoking_an_unknown_token_succeeds() {
         401
     );
     assert_eq!(revoke(&provider, "", SECRET).await, 400);
-    provider.script_revoke([Scripted::retry_after(503, "1")]);
+    provider.script_revoke([Fault::retry_after(503, "1")]);
     assert_eq!(
         revoke(&provider, text(&record, "refresh_token"), SECRET).await,
         503

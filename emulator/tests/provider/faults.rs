@@ -1,7 +1,7 @@
 //! What goes wrong on order: scripts, and calls that are held.
 
 use crate::{Clock, SECOND, client, me, provider, refresh, send_refresh, story, text};
-use emulator::provider::{Knobs, Scripted};
+use emulator::provider::{Fault, Knobs};
 use reqwest::Response;
 use serde_json::json;
 
@@ -11,11 +11,11 @@ async fn token_calls_take_scripted_responses_in_order() {
     let record = provider.issue();
     let token = text(&record, "refresh_token");
     provider.script_token([
-        Scripted::Status(503, json!({"down": true})),
-        Scripted::Normal,
-        Scripted::retry_after(429, "7"),
-        Scripted::error("temporarily_unavailable"),
-        Scripted::Answer {
+        Fault::Json(503, json!({"down": true})),
+        Fault::Normal,
+        Fault::retry_after(429, "7"),
+        Fault::oauth_error("temporarily_unavailable"),
+        Fault::Response {
             status: 200,
             headers: vec![("content-type".into(), "text/html".into())],
             body: "<p>".into(),
@@ -39,11 +39,11 @@ async fn token_calls_take_scripted_responses_in_order() {
     assert_eq!(page.headers()["content-type"], "text/html");
     assert_eq!(page.text().await.unwrap(), "<p>");
     assert_eq!(refresh(&provider, token).await.0, 200);
-    assert_eq!((provider.refreshes(), provider.presented(token)), (6, 2));
+    assert_eq!((provider.refreshes(), provider.uses(token)), (6, 2));
     let statuses: Vec<_> = provider
         .token_calls()
         .iter()
-        .map(|call| call.status)
+        .map(|call| call.request.status)
         .collect();
     assert_eq!(statuses, [503, 200, 429, 400, 200, 200].map(Some));
 }
@@ -52,7 +52,7 @@ async fn token_calls_take_scripted_responses_in_order() {
 async fn a_redirect_is_307_and_does_nothing() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
-    provider.script_token([Scripted::Redirect("http://127.0.0.1:1/token".into())]);
+    provider.script_token([Fault::Redirect("http://127.0.0.1:1/token".into())]);
     let response = send_refresh(&provider, text(&record, "refresh_token"))
         .await
         .unwrap();
@@ -67,23 +67,23 @@ async fn a_redirect_is_307_and_does_nothing() {
 async fn a_cut_before_the_exchange_spends_nothing() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
-    provider.script_token([Scripted::DropBefore]);
+    provider.script_token([Fault::DropBefore]);
     assert!(
         send_refresh(&provider, text(&record, "refresh_token"))
             .await
             .is_err()
     );
     assert!(provider.is_spendable(text(&record, "refresh_token")));
-    assert_eq!(provider.token_calls()[0].status, None);
+    assert_eq!(provider.token_calls()[0].request.status, None);
 }
 
 #[tokio::test]
 async fn a_response_lost_after_the_exchange_spends_the_token() {
     let provider = provider(Knobs::rotating()).await;
     for lost in [
-        Scripted::DropAfterCommit,
-        Scripted::DropMidAnswer,
-        Scripted::StatusAfterCommit(504, json!({})),
+        Fault::DropAfter,
+        Fault::DropMidBody,
+        Fault::JsonAfter(504, json!({})),
     ] {
         let record = provider.issue();
         provider.script_token([lost.clone()]);
@@ -107,8 +107,8 @@ async fn a_response_lost_after_the_exchange_spends_the_token() {
 async fn delays_come_before_or_after_the_exchange() {
     let clock = Clock::pause();
     for (delay, spent) in [
-        (Scripted::DelayBefore(10 * SECOND), false),
-        (Scripted::DelayAfterCommit(10 * SECOND), true),
+        (Fault::DelayBefore(10 * SECOND), false),
+        (Fault::DelayAfter(10 * SECOND), true),
     ] {
         let provider = provider(Knobs::rotating()).await;
         let record = provider.issue();
@@ -158,7 +158,7 @@ async fn a_client_that_leaves_a_held_response_has_spent_the_token() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     let token = text(&record, "refresh_token").to_owned();
-    let hold = provider.hold_token_answers();
+    let hold = provider.hold_token_responses();
     let refreshing = tokio::spawn({
         let (provider, token) = (provider.clone(), token.clone());
         async move { refresh(&provider, &token).await }
@@ -199,7 +199,7 @@ async fn a_second_parallel_refresh_is_refused() {
     .await;
     let (record, other) = (provider.issue(), provider.issue());
     let token = text(&record, "refresh_token").to_owned();
-    let hold = provider.hold_token_answers();
+    let hold = provider.hold_token_responses();
     let first = tokio::spawn({
         let (provider, token) = (provider.clone(), token.clone());
         async move { refresh(&provider, &token).await.0 }
@@ -248,8 +248,8 @@ async fn api_calls_take_scripted_responses() {
     let record = provider.issue();
     let challenge = r#"Bearer error="insufficient_claims", claims="eyJ9""#;
     provider.script_api([
-        Scripted::retry_after(429, "2"),
-        Scripted::Answer {
+        Fault::retry_after(429, "2"),
+        Fault::Response {
             status: 401,
             headers: vec![
                 ("www-authenticate".into(), "Basic realm=\"x\"".into()),
@@ -276,7 +276,7 @@ async fn api_calls_take_scripted_responses() {
 async fn a_held_api_response_was_decided_before_the_expiry() {
     let provider = provider(Knobs::default()).await;
     let record = provider.issue();
-    let hold = provider.hold_api_answers();
+    let hold = provider.hold_api_responses();
     let asking = tokio::spawn({
         let (provider, token) = (provider.clone(), text(&record, "access_token").to_owned());
         async move { me(&provider, &token).await }

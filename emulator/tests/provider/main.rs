@@ -26,8 +26,8 @@ async fn provider(knobs: Knobs) -> Provider {
 }
 
 fn client() -> Client {
-    // For tests whose emulator is another process.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    // For tests that start the provider as a process.
+    http_double::choose_cryptography();
     Client::builder().redirect(Policy::none()).build().unwrap()
 }
 
@@ -82,13 +82,13 @@ fn access_token(answer: &Value) -> &str {
 fn story(provider: &Provider) -> Vec<String> {
     let entries = provider.log().into_iter().map(|entry| entry.kind);
     let tokens = entries.filter(|kind| {
-        use emulator::provider::Kind;
+        use emulator::provider::ProviderEventKind;
         !matches!(
             kind,
-            Kind::TokenCall(_)
-                | Kind::ApiCall(_)
-                | Kind::AuthorizeCall { .. }
-                | Kind::RevokeCall { .. }
+            ProviderEventKind::TokenCall(_)
+                | ProviderEventKind::ApiCall(_)
+                | ProviderEventKind::AuthorizeCall { .. }
+                | ProviderEventKind::RevokeCall { .. }
         )
     });
     tokens.map(|kind| kind.to_string()).collect()

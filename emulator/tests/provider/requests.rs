@@ -70,7 +70,7 @@ async fn an_invalid_request_gets_the_rfc_6749_error() {
             ]),
             400,
             "invalid_scope",
-            "more scope is asked for than was granted",
+            "the scope is larger than what was granted",
         ),
         (
             with(&[
@@ -117,7 +117,7 @@ async fn an_invalid_request_gets_the_rfc_6749_error() {
             )
         );
     }
-    assert_eq!(provider.presented(token), 0, "nothing of it was spent");
+    assert_eq!(provider.uses(token), 0, "nothing of it was spent");
 }
 
 #[tokio::test]
@@ -302,7 +302,7 @@ async fn unmet_scope_demands_refuse_the_refresh() {
         ]
     );
     assert_eq!(
-        (last.form["format"].as_str(), last.status),
+        (last.form["format"].as_str(), last.request.status),
         ("json", Some(200))
     );
 }

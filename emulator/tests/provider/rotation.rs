@@ -1,7 +1,7 @@
 //! Tokens: how long they live, how often they are good, and what the log says of it.
 
 use crate::{Clock, SECOND, access_token, me, provider, refresh, refresh_token, story, text};
-use emulator::provider::{Kind, Knobs};
+use emulator::provider::{Knobs, ProviderEventKind};
 use serde_json::json;
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn an_expired_grant_has_only_a_valid_refresh_token() {
     let record = provider.issue_expired();
     assert_eq!(record["expires_in"], 3600);
     assert_eq!(me(&provider, text(&record, "access_token")).await, 401);
-    assert!(!provider.is_good(text(&record, "access_token")));
+    assert!(!provider.is_valid(text(&record, "access_token")));
     assert!(provider.is_spendable(text(&record, "refresh_token")));
 }
 
@@ -48,7 +48,7 @@ async fn without_rotation_the_refresh_token_stays_valid() {
         provider.issue().contains_key("refresh_token"),
         "an authorization brings one in any case"
     );
-    assert_eq!((provider.presented(token), provider.refreshes()), (2, 2));
+    assert_eq!((provider.uses(token), provider.refreshes()), (2, 2));
 }
 
 #[tokio::test]
@@ -80,7 +80,10 @@ async fn family_kill_revokes_the_grant_of_a_reused_token() {
     assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")));
     assert_eq!(
         story(&provider)[4..],
-        ["reuse of rt-1: refused", "all tokens of grant 0 are dead"]
+        [
+            "reuse of rt-1: refused",
+            "all tokens of grant 0 are revoked"
+        ]
     );
     assert_eq!(refresh(&provider, refresh_token(&winner)).await.0, 400);
     assert_eq!(me(&provider, access_token(&winner)).await, 401);
@@ -149,7 +152,7 @@ async fn within_the_grace_period_both_token_pairs_are_valid() {
             .count(),
         1
     );
-    assert_eq!(provider.presented(token), 3);
+    assert_eq!(provider.uses(token), 3);
 }
 
 #[tokio::test]
@@ -296,7 +299,8 @@ async fn the_log_prints_no_token() {
     secrets
         .iter()
         .for_each(|secret| assert!(!shown.contains(secret.as_str()), "{shown}"));
-    let Some(Kind::Issued { access, .. }) = provider.log().first().map(|entry| entry.kind.clone())
+    let Some(ProviderEventKind::Issued { access, .. }) =
+        provider.log().first().map(|entry| entry.kind.clone())
     else {
         panic!()
     };

@@ -1,6 +1,9 @@
 //! The attachments of a message: read on demand, and sent on unchanged.
 
-use crate::protocol::{Json, Object};
+use crate::{
+    clients::object_storage::StoredFile,
+    protocol::{Json, Object},
+};
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -40,6 +43,18 @@ pub struct Attachment {
     /// All other members.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// A file that was uploaded to object storage, as an attachment of the message that is emitted.
+impl From<StoredFile> for Attachment {
+    fn from(file: StoredFile) -> Self {
+        Self {
+            url: file.url,
+            content_type: Some(file.content_type),
+            size: file.size,
+            more: Map::new(),
+        }
+    }
 }
 
 fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

@@ -182,7 +182,7 @@ async fn an_unsaved_rotated_token_fails_the_one_time_call() {
     let connected = connected().await;
     connected
         .platform
-        .fail("PUT /v1/accounts", vec![Fault::Status(400); 20]);
+        .inject_faults("PUT /v1/accounts", vec![Fault::Status(400); 20]);
     let result = connected.call("selectModel").await;
     assert!(
         !result.success && result.data.to_string().contains("could not be saved"),

@@ -27,8 +27,7 @@ async fn events_are_published_in_the_order_of_emission() {
 #[tokio::test(start_paused = true)]
 async fn data_all_publishes_in_order_with_32_unconfirmed() {
     let mut rig = Rig::start(acts(|_message, cx| async move {
-        cx.data_all((0..40).map(Value::from))
-            .await
+        cx.data_all((0..40).map(Value::from)).await
     }))
     .await;
     let delivery = rig.deliver("m", json!(null));

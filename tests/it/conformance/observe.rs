@@ -107,7 +107,7 @@ async fn platform(scenario: &Scenario, cipher: &Cipher) -> Result<Platform> {
         );
     }
     for (pattern, statuses) in &scenario.api_fail {
-        platform.fail(
+        platform.inject_faults(
             pattern,
             statuses.iter().map(|status| Fault::Status(*status)),
         );
@@ -126,7 +126,7 @@ fn calls(platform: &Platform, scenario: &Scenario, cipher: &Cipher) -> Vec<Call>
             let plain = cipher.decrypt(&bytes, Encoding::Raw).unwrap_or_default();
             serde_json::from_slice(&plain).unwrap_or_else(|_| json!("<undecodable>"))
         });
-    let told = |call: emulator::platform::Call| {
+    let told = |call: emulator::platform::RecordedCall| {
         // The recordings were made with an address for results that wants no credentials.
         let is_result = call.path == "/result/exec1";
         Call {
@@ -138,15 +138,15 @@ fn calls(platform: &Platform, scenario: &Scenario, cipher: &Cipher) -> Vec<Call>
             auth: if is_result {
                 String::new()
             } else {
-                call.auth.unwrap_or_default()
+                call.credentials().unwrap_or_default()
             },
             path: if is_result {
                 "/result".into()
             } else {
-                call.path
+                call.path_and_query()
             },
+            body: call.json().unwrap_or_default(),
             method: call.method,
-            body: call.body.unwrap_or_default(),
             status: call.status,
         }
     };

@@ -76,7 +76,7 @@ fn normalise(name: &str, value: &mut Value) {
         Value::Number(_) if ["start", "end"].contains(&name) => "<ms>".into(),
         Value::String(_) if name == "stack" => "<stack>".into(),
         // How a platform words its refusal is its own matter.
-        Value::String(text) if text.contains("was ordered for this call") => {
+        Value::String(text) if text.contains("was injected for this call") => {
             r#"{"error":"failed"}"#.into()
         }
         Value::String(text) if text.chars().count() > 200 => {

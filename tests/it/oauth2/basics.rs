@@ -126,7 +126,7 @@ async fn fields_changed_during_a_refresh_are_kept() {
     rig.account
         .set(json!({ "oauth": stored.clone(), "retries": "3" }));
     let replica = rig.replica();
-    let held = rig.provider.hold_token_answers();
+    let held = rig.provider.hold_token_responses();
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         rig.account

@@ -1,7 +1,7 @@
 //! Bodies, and which requests may be sent twice.
 
 use super::rig::{Rig, text};
-use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
 use sailor::oauth2::Error;
@@ -119,7 +119,7 @@ async fn a_consumed_stream_is_not_resent_after_a_401() {
 async fn the_token_of_a_stream_request_is_redacted() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let sent = text(&rig.account.oauth(), "access_token");
-    rig.provider.script_api([Scripted::Status(
+    rig.provider.script_api([Fault::Json(
         401,
         json!({ "error": "invalid_token", "token": sent }),
     )]);
@@ -142,7 +142,7 @@ async fn the_token_of_a_stream_request_is_redacted() {
 /// The error of a request with a time limit to an API that responds too late, and how often the API got the request.
 async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     let rig = Rig::new(Knobs::default()).await;
-    let _hold = rig.provider.hold_api_answers();
+    let _hold = rig.provider.hold_api_responses();
     let mut request = rig
         .replica()
         .client()
@@ -181,7 +181,7 @@ async fn a_get_marked_not_idempotent_is_sent_once() {
 }
 
 /// The statuses of a request whose first response is this one.
-async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool>) -> Vec<u16> {
+async fn answered_first(first: Fault, method: Method, idempotent: Option<bool>) -> Vec<u16> {
     let rig = Rig::new(Knobs::default()).await;
     rig.provider.script_api([first]);
     let mut request = rig.replica().client().request(method, "/echo/orders");
@@ -195,8 +195,8 @@ async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool
     statuses
 }
 
-fn unavailable() -> Scripted {
-    Scripted::Status(503, json!({}))
+fn unavailable() -> Fault {
+    Fault::Json(503, json!({}))
 }
 
 /// token-failures: T49.
@@ -230,7 +230,7 @@ async fn an_idempotent_post_with_503_is_resent() {
 #[tokio::test]
 async fn a_post_with_503_and_retry_after_is_resent() {
     assert_eq!(
-        answered_first(Scripted::retry_after(503, "1"), Method::POST, None).await,
+        answered_first(Fault::retry_after(503, "1"), Method::POST, None).await,
         [503, 200]
     );
 }
@@ -238,7 +238,7 @@ async fn a_post_with_503_and_retry_after_is_resent() {
 /// How long the client waits after a 429 with this `Retry-After`.
 async fn waited(when: &str) -> Duration {
     let rig = Rig::new(Knobs::default()).await;
-    rig.provider.script_api([Scripted::retry_after(429, when)]);
+    rig.provider.script_api([Fault::retry_after(429, when)]);
     let replica = rig.replica();
     let start = Instant::now();
     let posting = replica.client().post("/echo/orders").send();
@@ -271,8 +271,7 @@ async fn retry_after_as_a_date_is_waited_for() {
 #[tokio::test]
 async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
     let rig = Rig::new(Knobs::default()).await;
-    rig.provider
-        .script_api([Scripted::retry_after(429, "99999")]);
+    rig.provider.script_api([Fault::retry_after(429, "99999")]);
     let error = rig
         .replica()
         .client()
@@ -310,14 +309,14 @@ async fn a_json_response_is_read_as_in_javascript() {
         (&*deep, "deep"),
     ] {
         let body = body.to_owned();
-        rig.provider.script_api([Scripted::Answer {
+        rig.provider.script_api([Fault::Response {
             status: 200,
             headers: vec![],
             body,
         }]);
         assert_eq!(rig.replica().get().await.unwrap()["a"], expected);
     }
-    rig.provider.script_api([Scripted::Answer {
+    rig.provider.script_api([Fault::Response {
         status: 200,
         headers: vec![],
         body: r#"{"a": secret}"#.to_owned(),
@@ -338,7 +337,7 @@ async fn a_303_post_is_sent_once() {
     let replica = rig.replica();
     let post = async |to: String| {
         let headers = vec![("location".to_owned(), to)];
-        rig.provider.script_api([Scripted::Answer {
+        rig.provider.script_api([Fault::Response {
             status: 303,
             headers,
             body: String::new(),
@@ -364,7 +363,7 @@ async fn a_303_post_is_sent_once() {
         "{error}"
     );
     for status in [401, 429, 503] {
-        elsewhere.script_api([Scripted::retry_after(status, "1")]);
+        elsewhere.script_api([Fault::retry_after(status, "1")]);
         let error = post(format!("{}/x", elsewhere.api_url()))
             .await
             .unwrap_err();

@@ -9,7 +9,7 @@ use super::{
     process::Process,
     rig::{Rig, text},
 };
-use emulator::provider::{Entry, Kind, Knobs};
+use emulator::provider::{Knobs, ProviderEvent, ProviderEventKind};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use sailor::oauth2::internals::SessionConfig;
@@ -99,24 +99,24 @@ impl Kill {
 /// The result of a run.
 struct Shown {
     rig: Rig,
-    log: Vec<Entry>,
+    log: Vec<ProviderEvent>,
     /// Without a kill.
     quiet: Vec<Range<Instant>>,
     kills: usize,
 }
 
 impl Shown {
-    fn count(&self, of: impl Fn(&Kind) -> bool) -> usize {
+    fn count(&self, of: impl Fn(&ProviderEventKind) -> bool) -> usize {
         self.log.iter().filter(|entry| of(&entry.kind)).count()
     }
 
     fn refreshes(&self) -> usize {
-        self.count(|kind| matches!(kind, Kind::TokenCall(_)))
+        self.count(|kind| matches!(kind, ProviderEventKind::TokenCall(_)))
     }
 
     /// Reuses of refresh tokens within their grace period.
     fn second_uses(&self) -> usize {
-        self.count(|kind| matches!(kind, Kind::GraceUsed { .. }))
+        self.count(|kind| matches!(kind, ProviderEventKind::GraceUsed { .. }))
     }
 }
 
@@ -181,7 +181,10 @@ async fn chaos(config: impl Fn(&Rig) -> SessionConfig) -> Shown {
 /// What must be true with the lock and without it.
 async fn stays_connected(shown: &Shown) {
     assert_eq!(
-        shown.count(|kind| matches!(kind, Kind::Reused { .. } | Kind::FamilyKilled { .. })),
+        shown.count(|kind| matches!(
+            kind,
+            ProviderEventKind::Reused { .. } | ProviderEventKind::GrantRevoked { .. }
+        )),
         0
     );
     let Shown { rig, .. } = shown;
@@ -207,7 +210,7 @@ async fn with_the_lock_each_expiry_costs_one_refresh() {
     for entry in shown
         .log
         .iter()
-        .filter(|entry| matches!(entry.kind, Kind::GraceUsed { .. }))
+        .filter(|entry| matches!(entry.kind, ProviderEventKind::GraceUsed { .. }))
     {
         let nobody_was_killed = shown.quiet.iter().any(|round| round.contains(&entry.at));
         assert!(!nobody_was_killed, "{entry:?}, though nobody was killed");

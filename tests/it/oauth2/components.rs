@@ -60,7 +60,7 @@ async fn a_refresh_follows_a_new_instance_url() {
     let call = rig.provider.token_calls().remove(0);
     assert_eq!(
         (
-            call.headers["host"].to_str().unwrap(),
+            call.request.headers["host"].to_str().unwrap(),
             call.form["format"].as_str()
         ),
         (login.as_str(), "json")
@@ -76,7 +76,7 @@ async fn a_refresh_follows_a_new_instance_url() {
         .unwrap();
     assert_eq!((none, rig.statuses().pop()), (Value::Null, Some(204)));
     assert_eq!(
-        rig.provider.token_calls()[1].headers["host"]
+        rig.provider.token_calls()[1].request.headers["host"]
             .to_str()
             .unwrap(),
         login

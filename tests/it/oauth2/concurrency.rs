@@ -4,7 +4,7 @@ use super::{
     account::{Account, Fault},
     rig::{Replica, Rig, text},
 };
-use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault, Knobs, Provider, ProviderConfig, ProviderEventKind};
 use futures_util::{FutureExt, future::join_all};
 use sailor::oauth2::{OAuth2, Profile};
 use serde_json::json;
@@ -25,7 +25,7 @@ async fn a_hundred_requests_with_an_expired_token_refresh_once() {
 async fn a_hundred_rejected_requests_refresh_once() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let replica = rig.replica();
-    let hold = rig.provider.hold_api_answers();
+    let hold = rig.provider.hold_api_responses();
     let (results, ()) = tokio::join!(replica.get_at_once(100), async {
         // All of them are rejected before one of them gets its response.
         hold.held(100).await;
@@ -46,7 +46,7 @@ async fn a_late_rejection_costs_no_second_refresh() {
     let rig = Rig::stale(Knobs::rotating()).await;
     let replica = rig.replica();
     rig.provider
-        .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
+        .script_api([Fault::DelayAfter(Duration::from_secs(10))]);
     let mut late = Box::pin(replica.get());
     assert!((&mut late).now_or_never().is_none());
     tokio::select! {
@@ -72,7 +72,7 @@ async fn a_late_rejection_costs_no_second_refresh() {
 async fn a_cancelled_waiter_does_not_cancel_the_refresh() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
-    let hold = rig.provider.hold_token_answers();
+    let hold = rig.provider.hold_token_responses();
     let mut first = Box::pin(replica.get());
     tokio::select! {
         result = &mut first => panic!("{result:?}"),
@@ -98,7 +98,7 @@ async fn a_cancelled_waiter_does_not_cancel_the_refresh() {
 async fn a_refresh_without_waiters_is_saved() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
-    let hold = rig.provider.hold_token_answers();
+    let hold = rig.provider.hold_token_responses();
     tokio::select! {
         result = replica.get() => panic!("{result:?}"),
         () = hold.held(1) => {}
@@ -115,7 +115,7 @@ async fn closing_waits_for_exchange_and_save() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
     rig.account.fail([Fault::Wait]);
-    let hold = rig.provider.hold_token_answers();
+    let hold = rig.provider.hold_token_responses();
     tokio::select! {
         result = replica.get() => panic!("{result:?}"),
         () = hold.held(1) => {}
@@ -218,7 +218,7 @@ async fn three_minutes_before_the_end() -> (Rig, Replica) {
 async fn a_valid_token_is_used_while_refreshes_fail() {
     let (rig, replica) = three_minutes_before_the_end().await;
     rig.provider
-        .script_token(vec![Scripted::Status(503, json!({})); 3]);
+        .script_token(vec![Fault::Json(503, json!({})); 3]);
     replica.get().await.unwrap();
     rig.drive(rig.provider.token_called(4)).await;
     for _ in 0..10 {
@@ -280,7 +280,7 @@ async fn two_credentials_in_one_process_are_never_mixed() {
     }
     let mut family_of = BTreeMap::new();
     for entry in rig.provider.log() {
-        if let Kind::Issued {
+        if let ProviderEventKind::Issued {
             access,
             refresh,
             family,

@@ -5,7 +5,7 @@ use super::{
     broker::Broker,
     rig::{Rig, text},
 };
-use emulator::provider::{Kind, Knobs, Scripted};
+use emulator::provider::{Fault as HttpFault, Knobs, ProviderEventKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -20,10 +20,12 @@ fn is_spendable(rig: &Rig) -> bool {
 
 /// Whether a spent refresh token was used.
 fn was_reused(rig: &Rig) -> bool {
-    rig.provider
-        .log()
-        .iter()
-        .any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
+    rig.provider.log().iter().any(|entry| {
+        matches!(
+            entry.kind,
+            ProviderEventKind::Reused { .. } | ProviderEventKind::GrantRevoked { .. }
+        )
+    })
 }
 
 #[tokio::test]
@@ -158,7 +160,8 @@ async fn without_a_lock_a_token_spent_elsewhere_is_not_spent_again() {
     })
     .await;
     let (one, other) = (rig.replica(), rig.replica());
-    rig.provider.script_token([Scripted::retry_after(503, "3")]);
+    rig.provider
+        .script_token([HttpFault::retry_after(503, "3")]);
     let mut first = Box::pin(one.get());
     tokio::select! {
         biased;

@@ -25,7 +25,7 @@ async fn after_a_failed_hook_a_refresh_is_still_saved() {
     let clock = Clock::paused();
     let fail = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(fail.clone())).await;
-    let hold = engine.provider.hold_token_answers();
+    let hold = engine.provider.hold_token_responses();
     let mut running = engine.run();
     while_running(&clock, &mut running, async {
         hold.held(1).await;
@@ -45,7 +45,7 @@ async fn a_stop_during_start_up_waits_for_the_refresh_to_be_saved() {
     let clock = Clock::paused();
     let fail = Arc::new(Notify::new());
     let engine = Engine::new(EmulatorConfig::default(), Some(fail)).await;
-    let hold = engine.provider.hold_token_answers();
+    let hold = engine.provider.hold_token_responses();
     let mut running = engine.run_with(&[("ELASTICIO_SHUTDOWN_TIMEOUT", "1")]);
     while_running(&clock, &mut running, async {
         hold.held(1).await;
@@ -63,7 +63,7 @@ async fn a_stop_during_start_up_waits_for_the_refresh_to_be_saved() {
 async fn after_a_permanent_broker_error_a_refresh_is_still_saved() {
     let clock = Clock::paused();
     let engine = Engine::new(EmulatorConfig::default(), None).await;
-    let hold = engine.provider.hold_token_answers();
+    let hold = engine.provider.hold_token_responses();
     let mut running = engine.run();
     engine.send(json!(["request"]));
     while_running(&clock, &mut running, async {

@@ -8,7 +8,7 @@ use super::{
     reports::Reports,
     rig::{Replica, Rig, text},
 };
-use emulator::provider::{BodyFormat, ClientAuth, Knobs, Scripted};
+use emulator::provider::{BodyFormat, ClientAuth, Fault, Knobs};
 use futures_util::future::BoxFuture;
 use sailor::oauth2::{
     Mode, Profile,
@@ -35,15 +35,15 @@ fn stored(rig: &Rig) -> (String, String) {
 }
 
 /// A response of the token endpoint that repeats every secret.
-fn repeated_by_the_endpoint(rig: &Rig, status: u16) -> Scripted {
+fn repeated_by_the_endpoint(rig: &Rig, status: u16) -> Fault {
     let (access, refresh) = stored(rig);
     let secret = rig.provider.client_secret();
     let body = json!({ "error": refresh, "error_description": access, "code": secret, "suberror": refresh, "x": access });
-    Scripted::Status(status, body)
+    Fault::Json(status, body)
 }
 
-fn response(status: u16, header: (&str, String), body: String) -> Scripted {
-    Scripted::Answer {
+fn response(status: u16, header: (&str, String), body: String) -> Fault {
+    Fault::Response {
         status,
         headers: vec![(header.0.into(), header.1)],
         body,
@@ -69,7 +69,7 @@ const ENDPOINT: &[Failure] = &[
     }),
     Failure("holds no access token", Knobs::rotating, |rig| {
         let (access, refresh) = stored(rig);
-        rig.provider.script_token([Scripted::Status(
+        rig.provider.script_token([Fault::Json(
             200,
             json!({ "accessToken": access, "refreshToken": refresh }),
         )]);
@@ -90,14 +90,14 @@ const ENDPOINT: &[Failure] = &[
         rig.provider.script_token(vec![page; 3]);
     }),
     Failure("connection was lost", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DropAfterCommit]);
+        rig.provider.script_token([Fault::DropAfter]);
     }),
     Failure("is retried", Knobs::rotating, |rig| {
-        rig.provider.script_token([Scripted::DropMidAnswer]);
+        rig.provider.script_token([Fault::DropMidBody]);
     }),
     Failure("timed out", Knobs::rotating, |rig| {
         rig.provider
-            .script_token([Scripted::DelayAfterCommit(Duration::from_secs(16))]);
+            .script_token([Fault::DelayAfter(Duration::from_secs(16))]);
     }),
     Failure("redirects", Knobs::rotating, |rig| {
         let to = format!(
@@ -105,7 +105,7 @@ const ENDPOINT: &[Failure] = &[
             rig.provider.token_url(),
             stored(rig).1
         );
-        rig.provider.script_token([Scripted::Redirect(to)]);
+        rig.provider.script_token([Fault::Redirect(to)]);
     }),
     Failure("invalid_client", Knobs::rotating, |rig| {
         rig.provider
@@ -187,17 +187,17 @@ const API: &[Failure] = &[
     }),
     Failure("failed without a response", Knobs::rotating, |rig| {
         let to = format!("http://127.0.0.1:1/?access_token={}", stored(rig).0);
-        rig.provider.script_api(vec![Scripted::Redirect(to); 4]);
+        rig.provider.script_api(vec![Fault::Redirect(to); 4]);
     }),
     Failure("failed without a response", Knobs::rotating, |rig| {
-        rig.provider.script_api(vec![Scripted::DropAfterCommit; 8]);
+        rig.provider.script_api(vec![Fault::DropAfter; 8]);
     }),
     Failure("not the expected JSON", Knobs::rotating, |rig| {
         rig.provider
             .script_api([response(200, ("x", String::new()), stored(rig).0)]);
     }),
     Failure("is busy", Knobs::rotating, |rig| {
-        rig.provider.script_api([Scripted::retry_after(429, "1")]);
+        rig.provider.script_api([Fault::retry_after(429, "1")]);
     }),
 ];
 
@@ -363,7 +363,7 @@ async fn a_failed_revocation_reveals_no_token() {
     rig.provider
         .script_revoke([repeated_by_the_endpoint(&rig, 400)]);
     let replica = rig.replica();
-    let held = rig.provider.hold_token_answers();
+    let held = rig.provider.hold_token_responses();
     let (answer, ()) = rig
         .drive(async {
             tokio::join!(replica.get(), async {
@@ -384,11 +384,9 @@ async fn a_failed_revocation_reveals_no_token() {
 async fn a_replaced_token_is_redacted() {
     let (mut reports, rig) = (Reports::begin(), Rig::new(Knobs::rotating()).await);
     let replica = rig.replica();
-    rig.provider.script_api([Scripted::StatusAfterCommit(
-        400,
-        json!({ "sent": stored(&rig).0 }),
-    )]);
-    let held = rig.provider.hold_api_answers();
+    rig.provider
+        .script_api([Fault::JsonAfter(400, json!({ "sent": stored(&rig).0 }))]);
+    let held = rig.provider.hold_api_responses();
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         replica.store.update_local(

@@ -7,7 +7,7 @@ use super::{
     account::Account,
     rig::{Rig, text},
 };
-use emulator::provider::{Credentials, Knobs, Scripted};
+use emulator::provider::{Credentials, Fault, Knobs};
 use sailor::oauth2::{Error, OAuth2, Profile};
 use serde_json::json;
 use std::time::Duration;
@@ -116,7 +116,7 @@ async fn whole_life(name: &str, ways: Ways) {
             ways.credentials
         )
     );
-    assert_eq!(calls[0].headers["content-type"], ways.content_type);
+    assert_eq!(calls[0].request.headers["content-type"], ways.content_type);
     let new = text(&rig.account.oauth(), "refresh_token");
     assert!(rig.provider.is_spendable(&new) && (new == old) == ways.keeps);
 
@@ -176,7 +176,7 @@ async fn an_early_refresh_error_of_exact_is_transient() {
     rig.definition = rig.definition.clone().profile("exact");
     let replica = rig.replica();
     replica.get().await.unwrap();
-    rig.provider.script_api([Scripted::Status(401, json!({}))]);
+    rig.provider.script_api([Fault::Json(401, json!({}))]);
     let error = rig.drive(replica.get()).await.unwrap_err();
     assert!(
         error.is_transient() && error.to_string().contains("invalid_request"),

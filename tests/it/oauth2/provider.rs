@@ -5,7 +5,7 @@ use super::{
     capture::Capture,
     rig::{Rig, text},
 };
-use emulator::provider::{Knobs, Scripted};
+use emulator::provider::{Fault, Knobs};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sailor::oauth2::Error;
 use serde_json::json;
@@ -30,7 +30,7 @@ fn kind(error: &Error) -> &'static str {
 }
 
 /// The error of a request whose refresh gets these responses. It must not change what is stored.
-async fn refresh_error(rig: &Rig, answers: impl IntoIterator<Item = Scripted>) -> Error {
+async fn refresh_error(rig: &Rig, answers: impl IntoIterator<Item = Fault>) -> Error {
     let stored = rig.account.stored();
     rig.provider.script_token(answers);
     let error = rig
@@ -45,7 +45,7 @@ async fn refresh_error(rig: &Rig, answers: impl IntoIterator<Item = Scripted>) -
 /// token-failures: Kinds of refusal.
 #[tokio::test]
 async fn each_error_class_has_its_own_error_and_attempts() {
-    let error = |status, code: &str| Scripted::Status(status, json!({ "error": code }));
+    let error = |status, code: &str| Fault::Json(status, json!({ "error": code }));
     let cases = [
         (error(400, "invalid_grant"), "reauth", 1),
         (error(401, "invalid_client"), "config", 1),
@@ -102,7 +102,7 @@ async fn salesforce_parallel_refresh_errors_are_retried() {
         .provider
         .token_calls()
         .iter()
-        .map(|call| call.status.unwrap())
+        .map(|call| call.request.status.unwrap())
         .collect::<Vec<_>>();
     assert!(
         statuses.len() > 2 && statuses.iter().filter(|status| **status == 200).count() == 2,
@@ -147,15 +147,15 @@ async fn an_unknown_token_type_is_used_with_one_warning() {
 /// token-failures: T23.
 #[tokio::test]
 async fn unknown_responses_delay_but_do_not_kill_the_credential() {
-    let empty = Scripted::Answer {
+    let empty = Fault::Response {
         status: 200,
         headers: vec![],
         body: String::new(),
     };
     for answer in [
         empty,
-        Scripted::error("no_such_thing"),
-        Scripted::Status(200, json!({ "ok": true })),
+        Fault::oauth_error("no_such_thing"),
+        Fault::Json(200, json!({ "ok": true })),
     ] {
         let rig = Rig::expired(Knobs::default()).await;
         rig.provider.script_token(vec![answer.clone(); 8]);

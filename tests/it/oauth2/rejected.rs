@@ -1,23 +1,23 @@
 //! Responses of the API that reject the token, or seem to.
 
 use super::rig::{Rig, text};
-use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
 use reqwest::StatusCode;
 use sailor::oauth2::{Error, Mode, OAuth2};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A response with this status and this challenge.
-fn challenged(status: u16, challenge: &str) -> Scripted {
+fn challenged(status: u16, challenge: &str) -> Fault {
     let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
-    Scripted::Answer {
+    Fault::Response {
         status,
         headers,
         body: r#"{"error":"no"}"#.into(),
     }
 }
 
-pub fn invalid_token() -> Scripted {
+pub fn invalid_token() -> Fault {
     challenged(401, r#"Bearer error="invalid_token""#)
 }
 
@@ -28,8 +28,7 @@ impl Rig {
         assert_eq!(self.provider.token_calls().len(), 0, "{what}");
         let refresh_token = text(&self.account.oauth(), "refresh_token");
         assert!(
-            self.provider.is_spendable(&refresh_token)
-                && self.provider.presented(&refresh_token) == 0,
+            self.provider.is_spendable(&refresh_token) && self.provider.uses(&refresh_token) == 0,
             "{what}"
         );
     }
@@ -70,7 +69,7 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
         (1, vec![401, 401])
     );
     let fresh = rig.account.oauth();
-    assert!(rig.provider.is_good(&text(&fresh, "access_token")));
+    assert!(rig.provider.is_valid(&text(&fresh, "access_token")));
     replica.get().await.unwrap();
     assert_eq!(
         rig.provider.authorizations().last(),
@@ -84,7 +83,7 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
 async fn a_401_for_an_outdated_token_is_resent_without_a_refresh() {
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider
-        .script_api([Scripted::DelayAfterCommit(Duration::from_secs(10))]);
+        .script_api([Fault::DelayAfter(Duration::from_secs(10))]);
     let replica = rig.replica();
     let (slow, ()) = tokio::join!(replica.get(), async {
         rig.provider.api_called(1).await;
@@ -136,15 +135,15 @@ async fn only_what_the_profile_calls_expired_is_refreshed() {
     rig.definition = rig.definition.clone().profile("salesforce");
     let replica = rig.replica();
     rig.provider.script_api([
-        Scripted::Status(400, json!([{ "errorCode": "MALFORMED_QUERY" }])),
-        Scripted::Status(403, json!([{ "errorCode": "REQUEST_LIMIT_EXCEEDED" }])),
+        Fault::Json(400, json!([{ "errorCode": "MALFORMED_QUERY" }])),
+        Fault::Json(403, json!([{ "errorCode": "REQUEST_LIMIT_EXCEEDED" }])),
     ]);
     for status in [400, 403] {
         let error = replica.get().await.unwrap_err();
         assert_eq!(error.status().map(|s| s.as_u16()), Some(status), "{error}");
         rig.assert_nothing_spent("another error with that status");
     }
-    rig.provider.script_api([Scripted::Status(
+    rig.provider.script_api([Fault::Json(
         403,
         json!([{ "errorCode": "INVALID_SESSION_ID" }]),
     )]);
@@ -164,10 +163,8 @@ async fn only_what_the_profile_calls_expired_is_refreshed() {
 async fn a_401_that_the_profile_excludes_costs_no_refresh() {
     let body = json!([{ "errorCode": "INVALID_AUTH", "message": "This Connected App is not attached to the org" }]);
     let mut rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api([
-        Scripted::Status(401, body.clone()),
-        Scripted::Status(401, json!({})),
-    ]);
+    rig.provider
+        .script_api([Fault::Json(401, body.clone()), Fault::Json(401, json!({}))]);
     rig.definition = OAuth2::new()
         .base_url(rig.provider.api_url())
         .profile("salesforce");
@@ -226,7 +223,7 @@ async fn a_request_follows_the_base_url_of_the_refresh() {
     for absolute in [false, true] {
         let mut rig = Rig::new(Knobs::rotating()).await;
         let moved = Provider::start(ProviderConfig::default()).await.unwrap();
-        moved.script_api([Scripted::Status(200, json!({ "moved": true }))]);
+        moved.script_api([Fault::Json(200, json!({ "moved": true }))]);
         rig.definition = OAuth2::new().profile("salesforce");
         let mut record = rig.provider.issue_expired();
         record.insert("instance_url".into(), rig.provider.api_url().into());
@@ -369,7 +366,7 @@ async fn a_claims_challenge_needs_the_user_and_costs_no_refresh() {
     let claims = "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZX19fQ==";
     let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{claims}""#);
     let headers = vec![("www-authenticate".to_owned(), challenge)];
-    rig.provider.script_api([Scripted::Answer {
+    rig.provider.script_api([Fault::Response {
         status: 401,
         headers,
         body: String::new(),

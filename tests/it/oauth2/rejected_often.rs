@@ -1,7 +1,7 @@
 //! APIs that reject new tokens as well: a refresh does not help, and must not happen again and again.
 
 use super::{account::Fault, rejected::invalid_token, rig::Rig};
-use emulator::provider::{Knobs, Scripted};
+use emulator::provider::{Fault, Knobs};
 use reqwest::StatusCode;
 use serde_json::json;
 use std::time::Duration;
@@ -121,7 +121,7 @@ async fn refreshing_resumes_after_the_pause_for_rejected_tokens() {
     let replica = rig.replica();
     let reject = |count| {
         rig.provider
-            .script_api(vec![Scripted::Status(401, json!({})); count]);
+            .script_api(vec![Fault::Json(401, json!({})); count]);
     };
     let mut refreshes = 0;
     for _ in 0..10 {

@@ -7,7 +7,7 @@ use super::{
     process::Process,
     rig::{Rig, text},
 };
-use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault as HttpFault, Knobs, Provider, ProviderConfig, ProviderEventKind};
 use sailor::oauth2::{Error, OAuth2};
 use serde_json::{Value, json};
 use std::{fmt::Debug, pin::Pin, time::Duration};
@@ -26,10 +26,12 @@ fn with_grace() -> Knobs {
 
 /// Whether a spent refresh token was used after its grace period.
 fn was_reused(rig: &Rig) -> bool {
-    rig.provider
-        .log()
-        .iter()
-        .any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
+    rig.provider.log().iter().any(|entry| {
+        matches!(
+            entry.kind,
+            ProviderEventKind::Reused { .. } | ProviderEventKind::GrantRevoked { .. }
+        )
+    })
 }
 
 /// Whether the stored refresh token works without a grace period.
@@ -75,7 +77,7 @@ async fn a_waiting_replica_uses_the_other_ones_token() {
     let broker = Broker::start().await;
     let rig = Rig::expired(Knobs::rotating()).await;
     let (one, (other, lock)) = (broker.replica(&rig), broker.watched_replica(&rig));
-    let hold = rig.provider.hold_token_answers();
+    let hold = rig.provider.hold_token_responses();
     let mut first = Box::pin(one.get());
     meanwhile(&mut first, hold.held(1)).await;
     let mut second = Box::pin(other.get());
@@ -181,7 +183,7 @@ async fn releasing_a_lost_lock_does_not_release_another() {
     )
     .await;
     broker.cut();
-    let hold = rig.provider.hold_token_answers();
+    let hold = rig.provider.hold_token_responses();
     let mut refreshing = Box::pin(other.get());
     meanwhile(&mut refreshing, hold.held(1)).await;
     while lock.is_held() {
@@ -222,7 +224,7 @@ async fn a_token_spent_elsewhere_is_replaced_by_the_saved_one() {
         rig.provider
             .token_calls()
             .iter()
-            .map(|call| call.status)
+            .map(|call| call.request.status)
             .collect::<Vec<_>>(),
         [Some(200), Some(400)]
     );
@@ -247,7 +249,7 @@ async fn a_rejected_token_of_another_replica_is_refreshed() {
 
     // There are no further attempts.
     rig.provider
-        .script_api(vec![Scripted::Status(401, json!({})); 5]);
+        .script_api(vec![HttpFault::Json(401, json!({})); 5]);
     busy.get().await.unwrap_err();
     assert_eq!((rig.statuses().len(), rig.provider.refreshes()), (8, 3));
 }
@@ -358,7 +360,7 @@ async fn the_lock_is_held_during_a_long_exchange() {
     let broker = Broker::start().await;
     let rig = Rig::expired(with_grace()).await;
     let (one, (other, lock)) = (broker.replica(&rig), broker.watched_replica(&rig));
-    let hold = rig.provider.hold_token_answers();
+    let hold = rig.provider.hold_token_responses();
     let mut first = Box::pin(one.get());
     meanwhile(&mut first, hold.held(1)).await;
     let mut second = Box::pin(other.get());
@@ -448,7 +450,7 @@ async fn after_the_grace_period_the_error_names_the_causes() {
 #[tokio::test]
 async fn a_replica_that_lost_the_response_reports_outcome_unknown() {
     let rig = Rig::expired(Knobs::rotating()).await;
-    rig.provider.script_token([Scripted::DropAfterCommit]);
+    rig.provider.script_token([HttpFault::DropAfter]);
     let error = rig.drive(rig.replica().get()).await.unwrap_err();
     assert!(
         matches!(&error, Error::ReauthRequired(text) if text.contains("(outcome unknown)")),

@@ -4,7 +4,7 @@ use super::{
     account::Fault,
     rig::{Rig, text},
 };
-use emulator::provider::{Kind, Knobs};
+use emulator::provider::{Knobs, ProviderEventKind};
 use sailor::oauth2::{Error, Mode, OAuth2, Profile, internals::CredentialStore};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -160,7 +160,7 @@ async fn a_crash_while_saving_keeps_the_previous_record() {
     );
     let saved = rig.account.oauth();
     let pair = (text(&saved, "access_token"), text(&saved, "refresh_token"));
-    let is_pair = |kind: &Kind| matches!(kind, Kind::Issued { access, refresh: Some(refresh), .. } if (access, refresh) == (&pair.0, &pair.1));
+    let is_pair = |kind: &ProviderEventKind| matches!(kind, ProviderEventKind::Issued { access, refresh: Some(refresh), .. } if (access, refresh) == (&pair.0, &pair.1));
     assert!(rig.provider.log().iter().any(|entry| is_pair(&entry.kind)));
     assert!(rig.provider.is_spendable(&pair.1));
 }
@@ -187,7 +187,7 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
             });
             answer.unwrap_err()
         } else {
-            let held = rig.provider.hold_token_answers();
+            let held = rig.provider.hold_token_responses();
             let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
                 held.held(1).await;
                 rig.account.delete();
@@ -202,11 +202,11 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
         assert!(!rig.account.exists());
         let log = rig.provider.log();
         let issued = log.iter().filter_map(|entry| match &entry.kind {
-            Kind::Issued { refresh, .. } => refresh.clone(),
+            ProviderEventKind::Issued { refresh, .. } => refresh.clone(),
             _ => None,
         });
         let revoked = log.iter().filter_map(|entry| match &entry.kind {
-            Kind::Revoked { token } => Some(token.clone()),
+            ProviderEventKind::Revoked { token } => Some(token.clone()),
             _ => None,
         });
         assert_eq!(
@@ -237,7 +237,7 @@ fn was_revoked(rig: &Rig) -> bool {
     rig.provider
         .log()
         .iter()
-        .any(|entry| matches!(entry.kind, Kind::Revoked { .. }))
+        .any(|entry| matches!(entry.kind, ProviderEventKind::Revoked { .. }))
 }
 
 /// As from a gateway while the platform's API restarts.
@@ -272,7 +272,7 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
     let rig = revoking().await;
     let replica = rig.replica();
     let before = rig.account.stored();
-    let held = rig.provider.hold_token_answers();
+    let held = rig.provider.hold_token_responses();
     let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
         held.held(1).await;
         rig.account.delete();
@@ -297,7 +297,7 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
 async fn a_stopping_process_revokes_nothing() {
     let rig = revoking().await;
     let replica = rig.replica();
-    let held = rig.provider.hold_token_answers();
+    let held = rig.provider.hold_token_responses();
     let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
         held.held(1).await;
         rig.account.delete();
@@ -405,7 +405,7 @@ async fn a_missing_credential_counts_only_when_checks_agree() {
 async fn a_reconnected_account_is_not_overwritten() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
-    let held = rig.provider.hold_token_answers();
+    let held = rig.provider.hold_token_responses();
     let connected = Value::Object(rig.provider.issue());
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;

@@ -1,7 +1,7 @@
 //! Where a token goes, and where it does not.
 
 use super::rig::Rig;
-use emulator::provider::{Kind, Knobs, Provider, ProviderConfig};
+use emulator::provider::{Knobs, Provider, ProviderConfig, ProviderEventKind};
 use sailor::oauth2::Error;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ async fn a_request_to_another_origin_is_not_sent() {
         rig.provider
             .log()
             .iter()
-            .all(|entry| matches!(entry.kind, Kind::Issued { .. })),
+            .all(|entry| matches!(entry.kind, ProviderEventKind::Issued { .. })),
         "{:?}",
         rig.provider.log()
     );

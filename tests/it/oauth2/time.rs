@@ -4,7 +4,7 @@ use super::{
     account::Account,
     rig::{Replica, Rig},
 };
-use emulator::provider::{Kind, Knobs};
+use emulator::provider::{Knobs, ProviderEventKind};
 use futures_util::future::join_all;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ fn refreshed_at(rig: &Rig) -> Vec<Instant> {
         .provider
         .log()
         .into_iter()
-        .filter(|entry| matches!(entry.kind, Kind::TokenCall(_)));
+        .filter(|entry| matches!(entry.kind, ProviderEventKind::TokenCall(_)));
     calls.map(|entry| entry.at).collect()
 }
 
@@ -49,7 +49,7 @@ async fn a_lifetime_counts_from_the_request() {
     })
     .await;
     let replica = rig.replica();
-    let held = rig.provider.hold_token_answers();
+    let held = rig.provider.hold_token_responses();
     let (answer, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         rig.clock.advance(Duration::from_secs(12)).await;

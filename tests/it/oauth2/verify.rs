@@ -2,7 +2,7 @@
 
 use super::rig::{Rig, text};
 use crate::component::component;
-use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted};
+use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
 use sailor::{Verified, testing::Harness};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
         .unwrap();
     assert_eq!((verified, rig.provider.refreshes()), (Verified::Yes, 1));
 
-    let refusal = |status| Scripted::Status(status, json!({ "error": "no such user" }));
+    let refusal = |status| Fault::Json(status, json!({ "error": "no such user" }));
     for (answers, refreshes, reason) in [
         (vec![refusal(401), refusal(401)], 1, "401 Unauthorized"),
         (vec![refusal(403)], 0, "403 Forbidden"),
@@ -76,7 +76,7 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
 #[tokio::test]
 async fn a_network_error_is_no_verification_result() {
     let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![Scripted::DropBefore; 4]);
+    rig.provider.script_api(vec![Fault::DropBefore; 4]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
         .unwrap_err();
@@ -85,7 +85,7 @@ async fn a_network_error_is_no_verification_result() {
         "{error}"
     );
     rig.provider
-        .script_api(vec![Scripted::Status(503, json!({})); 4]);
+        .script_api(vec![Fault::Json(503, json!({})); 4]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
         .unwrap_err();
@@ -93,7 +93,7 @@ async fn a_network_error_is_no_verification_result() {
     // The token endpoint is unavailable.
     let rig = Rig::stale(Knobs::rotating()).await;
     rig.provider
-        .script_token(vec![Scripted::Status(503, json!({})); 3]);
+        .script_token(vec![Fault::Json(503, json!({})); 3]);
     let error = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
         .await
         .unwrap_err();

@@ -177,14 +177,14 @@ async fn a_storage_that_is_away_for_seconds_makes_no_errors() {
     // More than were tried before, of every kind that passes.
     let faults = [
         Fault::Status(503),
-        Fault::Drop,
+        Fault::DropBefore,
         Fault::Status(429),
         Fault::Status(500),
         Fault::Status(408),
     ];
     rig.emulator
         .platform()
-        .fail("GET /objects/", faults.into_iter().cycle().take(15));
+        .inject_faults("GET /objects/", faults.into_iter().cycle().take(15));
     let component = rig.start();
     for n in 0..5 {
         rig.emulator.send(
@@ -211,7 +211,7 @@ async fn with_a_retry_variable_unavailable_storage_is_an_error() {
         .variable("REQUEST_MAX_RETRY", "1");
     rig.emulator
         .platform()
-        .fail("GET /objects/", [const { Fault::Status(503) }; 2]);
+        .inject_faults("GET /objects/", [const { Fault::Status(503) }; 2]);
     rig.keep("kept", &json!({ "script": [["data", { "body": {} }]] }));
     let _component = rig.start();
     rig.emulator.send(
@@ -307,11 +307,13 @@ async fn a_platform_that_is_away_at_the_start_is_waited_for() {
     let rig = Rig::with_prefetch(1).await;
     let faults = [
         Fault::Status(503),
-        Fault::Drop,
+        Fault::DropBefore,
         Fault::Status(502),
         Fault::Status(429),
     ];
-    rig.emulator.platform().fail("GET .*/steps/", faults);
+    rig.emulator
+        .platform()
+        .inject_faults("GET .*/steps/", faults);
     let component = rig.start();
     rig.send(json!([["data", { "body": { "n": 1 } }]]));
     rig.events(EventKind::Data, 1).await;
@@ -325,7 +327,7 @@ async fn stopping_while_the_platform_is_unavailable_is_no_error() {
     let rig = Rig::with_prefetch(1).await;
     rig.emulator
         .platform()
-        .fail("GET .*/steps/", [const { Fault::Status(503) }; 1000]);
+        .inject_faults("GET .*/steps/", [const { Fault::Status(503) }; 1000]);
     let component = rig.start();
     timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 2))
         .await

@@ -235,7 +235,7 @@ async fn the_platforms_rejection_of_keys_is_not_logged() {
     .await;
     rig.emulator
         .platform()
-        .fail("PUT .*accounts", [emulator::platform::Fault::Status(400)]);
+        .inject_faults("PUT .*accounts", [emulator::platform::Fault::Status(400)]);
     let component = rig.start();
     rig.send(json!([["updateKeys", { "oauth": { "access_token": "tok-NEW" } }]]));
     let said = rig.events(EventKind::Error, 1).await[0].body["error"]["message"]

@@ -4,7 +4,7 @@ use super::{PATIENCE, Rig, Running};
 use emulator::{
     Emulator, EmulatorConfig, EventKind,
     platform::{Fault, Step},
-    provider::{Knobs, Provider, ProviderConfig, Scripted},
+    provider::{Knobs, Provider, ProviderConfig},
 };
 use sailor::protocol::Headers;
 use serde_json::{Map, Value, json};
@@ -228,7 +228,7 @@ async fn an_unsaved_rotated_token_is_reported_and_saved_later() {
         .rig
         .emulator
         .platform()
-        .fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
+        .inject_faults("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
@@ -264,7 +264,7 @@ async fn keys_are_queued_once_while_rest_is_retried() {
         .rig
         .emulator
         .platform()
-        .fail("PUT .*accounts", [const { Fault::Status(503) }; 6]);
+        .inject_faults("PUT .*accounts", [const { Fault::Status(503) }; 6]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
@@ -292,7 +292,7 @@ async fn a_404_at_saving_is_tried_again_and_takes_no_tokens_away() {
             .rig
             .emulator
             .platform()
-            .fail("PUT .*accounts", [Fault::Status(404)]);
+            .inject_faults("PUT .*accounts", [Fault::Status(404)]);
         let component = connected.rig.start();
         connected.send("/echo/x");
         connected.rig.events(EventKind::Data, 1).await;
@@ -328,7 +328,7 @@ async fn keys_that_the_queue_has_taken_are_saved_though_rest_says_404() {
         .rig
         .emulator
         .platform()
-        .fail("PUT .*accounts", [const { Fault::Status(404) }; 9]);
+        .inject_faults("PUT .*accounts", [const { Fault::Status(404) }; 9]);
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
@@ -395,7 +395,7 @@ async fn an_unavailable_provider_rebounds_messages() {
     let connected = Connected::configured(Knobs::rotating(), Provider::issue_expired, config).await;
     connected
         .provider
-        .script_token((0..3).map(|_| Scripted::retry_after(503, "1")));
+        .script_token((0..3).map(|_| Fault::retry_after(503, "1")));
     let component = connected.rig.start();
     connected.send("/echo/x");
     connected.rig.events(EventKind::Rebound, 1).await;
@@ -414,7 +414,7 @@ async fn an_unavailable_provider_rebounds_messages() {
 #[tokio::test]
 async fn a_stop_waits_for_the_refresh_to_be_saved() {
     let connected = Connected::with(Knobs::rotating(), Provider::issue_expired).await;
-    let held = connected.provider.hold_token_answers();
+    let held = connected.provider.hold_token_responses();
     let component = connected.rig.start();
     connected.send("/echo/x");
     held.held(1).await;
@@ -471,7 +471,7 @@ async fn a_killed_lock_holder_frees_the_lock() {
     };
     let mut connected = Connected::with(knobs, Provider::issue_expired).await;
     connected.rig = connected.rig.variable("ELASTICIO_OAUTH_LOCK", "broker");
-    let held = connected.provider.hold_token_answers();
+    let held = connected.provider.hold_token_responses();
     let killed = connected.rig.start();
     connected.send("/echo/x");
     held.held(1).await;
@@ -546,7 +546,7 @@ async fn a_refused_platform_secret_fails_the_message() {
             connected.provider.issue_expired().into(),
             vec![],
         );
-        platform.fail(call, [const { Fault::Status(403) }; 9]);
+        platform.inject_faults(call, [const { Fault::Status(403) }; 9]);
         let mut step = platform.step("emulated-flow", "step_1").unwrap();
         step.config["secretId"] = "secret-1".into();
         platform.set_step("emulated-flow", step);
@@ -581,7 +581,7 @@ async fn an_unsaved_rotated_token_sends_no_error_reply() {
         .rig
         .emulator
         .platform()
-        .fail("PUT .*accounts", [const { Fault::Status(503) }; 9]);
+        .inject_faults("PUT .*accounts", [const { Fault::Status(503) }; 9]);
     let component = connected.rig.start();
     let message =
         json!({ "headers": {}, "body": { "method": "POST", "path": "/echo/x", "body": {} } });
@@ -628,7 +628,7 @@ async fn an_unsaved_rotated_token_fails_a_one_time_call() {
         .rig
         .emulator
         .platform()
-        .fail("PUT .*accounts", [const { Fault::Status(400) }; 10]);
+        .inject_faults("PUT .*accounts", [const { Fault::Status(400) }; 10]);
     let result = connected.service("verifyCredentials").await;
     assert_eq!(result["success"], json!(false), "{result}");
     assert!(

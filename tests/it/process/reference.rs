@@ -4,7 +4,7 @@ use super::{PATIENCE, Rig};
 use emulator::{
     Emulator, EmulatorConfig, Event, EventKind,
     platform::Step,
-    provider::{Provider, Scripted},
+    provider::{Fault, Provider},
 };
 use sailor::protocol::Headers;
 use serde_json::{Map, Value, json};
@@ -184,7 +184,7 @@ async fn a_busy_api_rebounds_the_poll() {
     let rig = deployed("pollItems", Provider::issue, paged(), config).await;
     rig.emulator
         .provider()
-        .script_api([Scripted::Normal, Scripted::retry_after(429, "3600")]);
+        .script_api([Fault::Normal, Fault::retry_after(429, "3600")]);
     let component = rig.start();
     rig.message(json!({ "body": {} }));
     rig.events(EventKind::Rebound, 1).await;
@@ -361,13 +361,13 @@ async fn verify_credentials_posts_a_result_or_an_error() {
         ),
         (
             json!({ "verifyPath": "/me" }),
-            vec![Scripted::retry_after(429, "0")],
+            vec![Fault::retry_after(429, "0")],
             true,
             r#"{"verified":true}"#,
         ),
         (
             json!({ "verifyPath": "/me" }),
-            vec![Scripted::retry_after(429, "3600")],
+            vec![Fault::retry_after(429, "3600")],
             false,
             "could not be checked now",
         ),

@@ -76,7 +76,7 @@ async fn a_step_that_the_platform_refuses_is_told_to_it() {
     let rig = Rig::with_prefetch(1).await;
     rig.emulator
         .platform()
-        .fail("GET .*/steps/", [Fault::Status(404)]);
+        .inject_faults("GET .*/steps/", [Fault::Status(404)]);
     let output = rig.run().await;
     let (reason, log) = (
         String::from_utf8(output.stderr).unwrap(),
@@ -155,7 +155,7 @@ async fn a_startup_state_that_the_platform_refuses_ends_the_process() {
     .await;
     rig.emulator
         .platform()
-        .fail("POST .*startup/data", [Fault::Status(400)]);
+        .inject_faults("POST .*startup/data", [Fault::Status(400)]);
     assert!(
         fails(&rig)
             .await

@@ -127,7 +127,7 @@ async fn sigterm_during_start_ends_the_process() {
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
     rig.emulator
         .platform()
-        .fail("GET .*/steps/", [Fault::Hang; 3]);
+        .inject_faults("GET .*/steps/", [const { Fault::Hang }; 3]);
     let component = rig.start();
     timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 1))
         .await
@@ -144,7 +144,7 @@ async fn signals_do_not_interrupt_the_shutdown_hook() {
     let rig = rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
     rig.emulator
         .platform()
-        .fail("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
+        .inject_faults("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
     let component = rig.start();
     timeout(
         PATIENCE,

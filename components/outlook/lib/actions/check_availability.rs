@@ -1,22 +1,22 @@
-//! Action "Check availability": is there an event in the calendar at a time?
+//! Action "Check availability": whether the calendar has no event at a time.
 
-use super::{calendar, time::Time};
+use crate::{calendar, time::Time};
 use jiff::Timestamp;
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The time to look at.
+/// The time to check.
 #[derive(Deserialize, JsonSchema)]
-pub struct Moment {
-    /// ISO 8601 or milliseconds since 1970; now, when left out. Without an offset it is UTC.
+pub struct At {
+    /// ISO 8601, or milliseconds since 1970. Without an offset it is UTC. The default is now.
     #[serde(default)]
-    pub time: Option<Time>,
+    time: Option<Time>,
 }
 
-impl Moment {
-    /// The time that is given; none for now.
-    pub fn given(self) -> Option<Time> {
+impl At {
+    /// The time of the message; none for now.
+    pub fn time(self) -> Option<Time> {
         self.time.filter(|time| !time.is_empty())
     }
 }
@@ -24,21 +24,19 @@ impl Moment {
 /// Whether the user is available.
 #[derive(Serialize, JsonSchema)]
 pub struct Availability {
-    /// True when no event covers this time.
+    /// True if no event covers this time.
     available: bool,
 }
 
-/// Looks into the user's default calendar.
+/// Checks the user's default calendar.
 pub async fn check_availability(
-    message: Message<Moment>,
+    message: Message<At>,
     cx: Context<Value, Availability>,
 ) -> anyhow::Result<()> {
-    let at = message
-        .body
-        .given()
-        .map_or_else(|| Ok(Timestamp::now()), |time| time.point("time"))?;
-    cx.data(&Availability {
-        available: calendar::is_free(cx.oauth(), at).await?,
-    })
-    .await
+    let at = match message.body.time() {
+        Some(time) => time.timestamp("time")?,
+        None => Timestamp::now(),
+    };
+    let available = calendar::is_free(cx.oauth(), at).await?;
+    cx.data(&Availability { available }).await
 }

@@ -1,13 +1,17 @@
-//! Action "Create event": an event in one of the user's calendars.
+//! Action "Create event": creates an event in one of the user's calendars.
 
-use super::{
-    fields, graph,
-    graph::Item,
+use crate::{
+    fields,
+    graph::{self, Item},
     items::CreatedEvent,
     time::{self, Time},
 };
 use anyhow::Context as _;
-use jiff::{ToSpan, civil::DateTime, tz::TimeZone};
+use jiff::{
+    ToSpan,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -60,7 +64,7 @@ enum Sensitivity {
     Confidential,
 }
 
-/// How the text of a mail or an event is written.
+/// The format of the text of a mail or an event.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum BodyType {
@@ -69,7 +73,7 @@ pub enum BodyType {
     Html,
 }
 
-/// The event to create. Whatever else Graph knows of events, such as `attendees`, may stand beside these.
+/// The event to create. Other members that Graph accepts, such as `attendees`, are passed on.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewEvent {
@@ -79,14 +83,14 @@ pub struct NewEvent {
     /// Description of the event.
     #[serde(default)]
     body: Option<EventBody>,
-    /// When it begins.
+    /// When the event begins.
     start: EventTime,
-    /// When it ends; of an all-day event the last day.
+    /// When the event ends. For an all-day event: its last day.
     end: EventTime,
-    /// Where it takes place.
+    /// Where the event takes place.
     #[serde(default)]
     location: Option<Location>,
-    /// How many minutes before its start the user is reminded.
+    /// How many minutes before the start the user is reminded.
     #[serde(default, deserialize_with = "fields::whole")]
     reminder_minutes_before_start: Option<i32>,
     #[serde(flatten)]
@@ -104,7 +108,7 @@ struct EventBody {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct EventTime {
-    /// ISO 8601 or milliseconds since 1970. Without an offset it is local to the step's time zone, otherwise it is
+    /// ISO 8601, or milliseconds since 1970. Without an offset it is local to the step's time zone; otherwise it is
     /// converted.
     date_time: Time,
 }
@@ -138,7 +142,7 @@ struct Address {
     postal_code: Option<String>,
 }
 
-/// Emits the event as Graph has created it, with the calendar's id.
+/// Emits the event as Graph created it, and the calendar's id.
 pub async fn create_event(
     message: Message<NewEvent>,
     cx: Context<Config, CreatedEvent>,
@@ -168,89 +172,86 @@ pub async fn create_event(
 /// The event as Graph takes it.
 fn event(config: &Config, zone: &str, event: NewEvent) -> anyhow::Result<Item> {
     let (start, end) = times(&event, zone, config.is_all_day)?;
-    let mut fields = event.more;
-    let mut set = |name: &str, value: Value| {
-        if !value.is_null() {
-            fields.insert(name.to_owned(), value);
-        }
-    };
-    set("subject", json!(event.subject));
-    match (
-        event
-            .body
-            .and_then(|body| body.content)
-            .filter(|content| !content.is_empty()),
-        config.body_content_type,
-    ) {
-        (Some(content), kind) => set(
-            "body",
-            json!({ "contentType": kind.unwrap_or_default(), "content": content }),
+    let content = event.body.and_then(|body| body.content);
+    let members = [
+        ("subject", json!(event.subject)),
+        ("body", body(config.body_content_type, content)?),
+        ("start", start),
+        ("end", end),
+        ("location", json!(event.location)),
+        (
+            "reminderMinutesBeforeStart",
+            json!(event.reminder_minutes_before_start),
         ),
-        (None, None) => {}
-        (None, Some(_)) => anyhow::bail!(
+        ("importance", json!(config.importance)),
+        ("showAs", json!(config.show_as)),
+        ("sensitivity", json!(config.sensitivity)),
+        ("isAllDay", json!(config.is_all_day.then_some(true))),
+    ];
+    let mut item = event.more;
+    for (name, value) in members {
+        if !value.is_null() {
+            item.insert(name.to_owned(), value);
+        }
+    }
+    Ok(item)
+}
+
+/// The event's text as Graph takes it; `null` if there is none.
+fn body(content_type: Option<BodyType>, content: Option<String>) -> anyhow::Result<Value> {
+    match content.filter(|content| !content.is_empty()) {
+        Some(content) => Ok(json!({
+            "contentType": content_type.unwrap_or_default(),
+            "content": content,
+        })),
+        None if content_type.is_none() => Ok(Value::Null),
+        None => anyhow::bail!(
             "`body.content` is empty, but the step has a body content type: give a text, or choose no content type"
         ),
     }
-    set("start", start);
-    set("end", end);
-    set("location", json!(event.location));
-    set(
-        "reminderMinutesBeforeStart",
-        json!(event.reminder_minutes_before_start),
-    );
-    set("importance", json!(config.importance));
-    set("showAs", json!(config.show_as));
-    set("sensitivity", json!(config.sensitivity));
-    if config.is_all_day {
-        set("isAllDay", true.into());
-    }
-    Ok(fields)
 }
 
-/// Begin and end as Graph takes them. Of an all-day event, midnight before the first and after the last day.
+/// Start and end as Graph takes them. For an all-day event: midnight before the first and after the last day.
 fn times(event: &NewEvent, name: &str, is_all_day: bool) -> anyhow::Result<(Value, Value)> {
     let zone = time::zone(name, "timeZone")?;
-    let start = event.start.date_time.local("start.dateTime", &zone)?;
-    let end = event.end.date_time.local("end.dateTime", &zone)?;
-    // Where clocks are put back, a later time may look earlier.
-    let points = event
-        .start
-        .date_time
-        .exact()
-        .zip(event.end.date_time.exact());
+    let (from, until) = (&event.start.date_time, &event.end.date_time);
+    let start = from.local("start.dateTime", &zone)?;
+    let end = until.local("end.dateTime", &zone)?;
+    // When clocks go back, a later time can have an earlier local time.
+    let is_ordered = match from.instant().zip(until.instant()) {
+        Some((from, until)) => until >= from,
+        None => end >= start,
+    };
     anyhow::ensure!(
-        points.map_or(end >= start, |(start, end)| end >= start),
+        is_ordered,
         "`end.dateTime` ({end}) is before `start.dateTime` ({start}): give an end that is not before the start"
     );
     if is_all_day {
         let after = end.date().checked_add(1.day())?;
-        return Ok((
-            in_zone(start.date().at(0, 0, 0, 0), name),
-            in_zone(after.at(0, 0, 0, 0), name),
-        ));
+        let midnight = |date: Date| in_zone(date.at(0, 0, 0, 0), name);
+        return Ok((midnight(start.date()), midnight(after)));
     }
-    // Of the hour that comes twice a local time means the first: what is in the second is told in UTC.
-    let is_told = |time: &Time, local: DateTime| {
-        time.exact().is_none_or(|point| {
-            local
-                .to_zoned(zone.clone())
-                .is_ok_and(|zoned| zoned.timestamp() == point)
-        })
-    };
-    if is_told(&event.start.date_time, start) && is_told(&event.end.date_time, end) {
+    if is_unambiguous(from, start, &zone) && is_unambiguous(until, end, &zone) {
         return Ok((in_zone(start, name), in_zone(end, name)));
     }
-    let in_utc = |time: &Time, local: DateTime| {
-        let point = time.exact().map_or_else(
-            || local.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()),
-            Ok,
-        )?;
-        anyhow::Ok(in_zone(TimeZone::UTC.to_datetime(point), "UTC"))
+    Ok((in_utc(from, start, &zone)?, in_utc(until, end, &zone)?))
+}
+
+/// Whether the local time says which instant is meant. In the hour that comes twice, a local time means the first one.
+fn is_unambiguous(time: &Time, local: DateTime, zone: &TimeZone) -> bool {
+    let Some(instant) = time.instant() else {
+        return true;
     };
-    Ok((
-        in_utc(&event.start.date_time, start)?,
-        in_utc(&event.end.date_time, end)?,
-    ))
+    let zoned = local.to_zoned(zone.clone());
+    zoned.is_ok_and(|zoned| zoned.timestamp() == instant)
+}
+
+fn in_utc(time: &Time, local: DateTime, zone: &TimeZone) -> anyhow::Result<Value> {
+    let instant = match time.instant() {
+        Some(instant) => instant,
+        None => local.to_zoned(zone.clone())?.timestamp(),
+    };
+    Ok(in_zone(TimeZone::UTC.to_datetime(instant), "UTC"))
 }
 
 fn in_zone(local: DateTime, zone: &str) -> Value {

@@ -1,6 +1,7 @@
 //! Action "Find next available time": the first gap in the calendar.
 
-use super::{calendar, check_availability::Moment, time};
+use super::check_availability::At;
+use crate::calendar;
 use jiff::Timestamp;
 use sailor::prelude::*;
 use serde::Serialize;
@@ -9,23 +10,24 @@ use serde_json::Value;
 /// When the user is available.
 #[derive(Serialize, JsonSchema)]
 pub struct NextTime {
-    /// The time that was asked for when it is free, otherwise the end of the events that follow it without a gap.
+    /// The time of the message if it is free, otherwise the end of the events that follow it without a gap.
     time: String,
 }
 
-/// Looks into the user's default calendar.
+/// Searches the user's default calendar.
 pub async fn find_next_available_time(
-    message: Message<Moment>,
+    message: Message<At>,
     cx: Context<Value, NextTime>,
 ) -> anyhow::Result<()> {
-    let given = message.body.given();
-    let from = given
-        .as_ref()
-        .map_or_else(|| Ok(Timestamp::now()), |time| time.point("time"))?;
+    let given = message.body.time();
+    let from = match &given {
+        Some(time) => time.timestamp("time")?,
+        None => Timestamp::now(),
+    };
     let free = calendar::next_free(cx.oauth(), from).await?;
     let time = match given {
         Some(given) if free == from => given.to_string(),
-        _ => time::written(free),
+        _ => free.to_string(),
     };
     cx.data(&NextTime { time }).await
 }

@@ -1,6 +1,6 @@
 //! Action "Move mail": moves a message to another folder, or to the deleted items.
 
-use super::{
+use crate::{
     fields,
     graph::{self, Item},
     items::MovedMail,
@@ -24,56 +24,58 @@ pub struct Config {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailId {
-    /// Id of the message, as the trigger "Poll for New Mail" gives it.
+    /// Id of the message, as the trigger "Poll for New Mail" emits it.
     message_id: String,
 }
 
-/// Emits the message as it is after the move: it has another id there.
+/// Emits the moved message, which has a new id, and its folder.
 pub async fn move_mail(
     message: Message<MailId>,
     cx: Context<Config, MovedMail>,
 ) -> anyhow::Result<()> {
-    let (config, id) = (&cx.config, message.body.message_id.trim());
+    let id = message.body.message_id.trim();
+    let source = source(&cx.config, id)?;
+    let destination = destination(&cx).await?;
+    let destination_id = destination
+        .get("id")
+        .and_then(|id| id.as_str())
+        .context("Graph returned a mail folder without `id`")?;
+    let moved: Item = cx
+        .oauth()
+        .post(source)
+        .json(&json!({ "destinationId": destination_id }))
+        .send_json()
+        .await
+        .context("moving the message (`messageId`) out of its folder (`originalMailFolders` of the step)")?;
+    let mut moved = graph::without_annotations(moved);
+    let folder = graph::without_annotations(destination);
+    moved.insert("currentFolder".to_owned(), folder.into());
+    cx.data(&MovedMail(moved)).await
+}
+
+/// The path of the request that moves the message.
+fn source(config: &Config, id: &str) -> anyhow::Result<String> {
     anyhow::ensure!(
         !id.is_empty(),
-        "`messageId` is empty: map the id of the message that is to be moved"
+        "`messageId` is empty: map the id of the message to move"
     );
     let folder = fields::required(
         config.original_mail_folders.as_ref(),
         "originalMailFolders",
         "choose the folder that the message is in",
     )?;
-    let path = graph::path(&["me", "mailFolders", folder, "messages", id, "move"]);
-    let path = path
-        .context("the message (`messageId`) or its folder (`originalMailFolders` of the step)")?;
-    let wanted = config
-        .destination_folder
-        .as_deref()
-        .unwrap_or("deleteditems");
-    let destination: Item = cx
-        .oauth()
-        .get(
-            graph::path(&["me", "mailFolders", wanted])
-                .context("the destination folder (`destinationFolder` of the step)")?,
-        )
+    graph::path(&["me", "mailFolders", folder, "messages", id, "move"])
+        .context("the message (`messageId`) or its folder (`originalMailFolders` of the step)")
+}
+
+/// The folder that the message goes to.
+async fn destination(cx: &Context<Config, MovedMail>) -> anyhow::Result<Item> {
+    let wanted = cx.config.destination_folder.as_deref();
+    let path = graph::path(&["me", "mailFolders", wanted.unwrap_or("deleteditems")])
+        .context("the destination folder (`destinationFolder` of the step)")?;
+    cx.oauth()
+        .get(path)
         .send_json()
         .await
-        .context("looking up the destination folder (`destinationFolder` of the step)")?;
-    let destination_id = destination
-        .get("id")
-        .and_then(|id| id.as_str())
-        .context("Graph gave a mail folder without `id`")?;
-    let moved: Item = cx
-        .oauth()
-        .post(path)
-        .json(&json!({ "destinationId": destination_id }))
-        .send_json()
-        .await
-        .context("moving the message (`messageId`) out of its folder (`originalMailFolders` of the step)")?;
-    let mut moved = graph::without_annotations(moved);
-    moved.insert(
-        "currentFolder".to_owned(),
-        graph::without_annotations(destination).into(),
-    );
-    cx.data(&MovedMail(moved)).await
+        .context("looking up the destination folder (`destinationFolder` of the step)")
 }

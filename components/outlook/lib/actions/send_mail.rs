@@ -1,14 +1,19 @@
-//! Action "Send mail": a message from the user's mailbox, with files from addresses such as object storage's.
+//! Action "Send mail": sends a message from the user's mailbox, with files from object storage or other URLs.
 
-use super::{create_event::BodyType, fields, graph};
+use super::create_event::BodyType;
+use crate::{fields, graph};
 use anyhow::Context as _;
 use base64_simd::STANDARD as BASE64;
-use sailor::prelude::*;
+use sailor::{
+    http::{BodyError, read_body},
+    prelude::*,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What all files of a message may have together, in bytes: Graph takes requests of 4 MB, and base64 adds a third.
-const MOST_BYTES: usize = 3_000_000;
+/// The most that the files of one message may have together, in bytes: Graph accepts requests of 4 MB, and base64 adds a
+/// third.
+const MAX_BYTES: usize = 3_000_000;
 
 /// The message to send.
 #[derive(Deserialize, Serialize, JsonSchema)]
@@ -16,14 +21,14 @@ const MOST_BYTES: usize = 3_000_000;
 pub struct Mail {
     /// Subject.
     subject: String,
-    /// Whom it is for.
+    /// Recipients.
     to_recipients: Vec<Recipient>,
-    /// Who gets a copy.
+    /// Recipients of a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cc_recipients: Vec<Recipient>,
     /// Text of the message.
     body: MailBody,
-    /// Whether it is kept among the sent items; it is unless this is false.
+    /// Whether a copy is kept in the sent items. The default is true.
     #[serde(
         default,
         deserialize_with = "fields::flag",
@@ -45,7 +50,7 @@ struct Recipient {
 struct Address {
     /// Mail address.
     address: String,
-    /// Name to show.
+    /// Display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
 }
@@ -53,9 +58,9 @@ struct Address {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct MailBody {
-    /// The text itself.
+    /// The text.
     content: String,
-    /// `text` or `html`; `text` when left out.
+    /// `text` or `html`. The default is `text`.
     #[serde(
         default,
         deserialize_with = "fields::choice",
@@ -68,12 +73,11 @@ struct MailBody {
 struct File {
     /// Name of the file.
     name: String,
-    /// Where its contents are, such as the `url` of an attachment of an earlier step.
+    /// URL of its content, such as the `url` of an attachment of an earlier step.
     url: String,
 }
 
-/// Sends the message once, and emits what was given. An answer that is lost is an error: a second try could send it
-/// twice.
+/// Sends the message once, and emits its input. A lost response is an error: a retry could send the message twice.
 pub async fn send_mail(message: Message<Mail>, cx: Context<Value, Mail>) -> anyhow::Result<()> {
     let mail = message.body;
     check(&mail)?;
@@ -87,7 +91,7 @@ pub async fn send_mail(message: Message<Mail>, cx: Context<Value, Mail>) -> anyh
         "saveToSentItems": mail.save_to_sent_items.unwrap_or(true),
     });
     if !mail.attachments.is_empty() {
-        request["message"]["attachments"] = attached(&mail.attachments, &cx).await?.into();
+        request["message"]["attachments"] = encoded_files(&mail.attachments, &cx).await?.into();
     }
     let sent = cx
         .oauth()
@@ -118,51 +122,48 @@ fn check(mail: &Mail) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files in the message itself.
-async fn attached(files: &[File], cx: &Context<Value, Mail>) -> anyhow::Result<Vec<Value>> {
-    let mut left = MOST_BYTES;
-    let mut attached = Vec::with_capacity(files.len());
+/// The files as Graph takes them: within the request.
+async fn encoded_files(files: &[File], cx: &Context<Value, Mail>) -> anyhow::Result<Vec<Value>> {
+    let mut room = MAX_BYTES;
+    let mut encoded = Vec::with_capacity(files.len());
     for (at, file) in files.iter().enumerate() {
         anyhow::ensure!(
             !file.name.trim().is_empty(),
             "`attachments[{at}].name` is empty: give the file's name"
         );
-        let fetched = fetch(file, cx, &mut left).await;
-        let (content_type, contents) =
+        let fetched = fetch(file, cx, &mut room).await;
+        let (content_type, content) =
             fetched.with_context(|| format!("`attachments[{at}]` ({})", file.name))?;
-        attached.push(json!({
+        encoded.push(json!({
             "@odata.type": "#microsoft.graph.fileAttachment",
             "name": file.name,
             "contentType": content_type,
-            "contentBytes": BASE64.encode_to_string(&contents),
+            "contentBytes": BASE64.encode_to_string(&content),
         }));
     }
-    Ok(attached)
+    Ok(encoded)
 }
 
-/// A file's type and contents; `left` is what it may have, and less what it has afterwards.
+/// Fetches the media type and the content of a file. `room` is how many bytes it may have, and shrinks by its size.
 async fn fetch(
     file: &File,
     cx: &Context<Value, Mail>,
-    left: &mut usize,
+    room: &mut usize,
 ) -> anyhow::Result<(String, Vec<u8>)> {
-    let mut answer = cx.attachments()?.download(&file.url).await?;
-    let told = answer
+    let response = cx.attachments()?.download(&file.url).await?;
+    let content_type = response
         .headers()
         .get("content-type")
-        .and_then(|value| value.to_str().ok());
-    let content_type = told.unwrap_or("application/octet-stream").to_owned();
-    let mut contents = Vec::new();
-    while let Some(chunk) = answer
-        .chunk()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .context("reading its contents")?
-    {
-        *left = left.checked_sub(chunk.len()).with_context(|| {
-            format!("the attachments have more than {MOST_BYTES} bytes together, which is all that one mail can carry")
-        })?;
-        contents.extend_from_slice(&chunk);
-    }
-    Ok((content_type, contents))
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("application/octet-stream")
+        .to_owned();
+    let content = match read_body(response, *room).await {
+        Ok(content) => content,
+        Err(BodyError::TooLarge { .. }) => anyhow::bail!(
+            "the attachments have more than {MAX_BYTES} bytes together, which is the most that one mail can carry"
+        ),
+        Err(error) => return Err(error.into()),
+    };
+    *room -= content.len();
+    Ok((content_type, content))
 }

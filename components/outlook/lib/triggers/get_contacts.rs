@@ -1,15 +1,12 @@
 //! Trigger "Poll for new and changed contacts".
 
-use super::{
-    graph,
-    items::Contact,
-    poll::{Change, Changes, Position},
-};
+use super::changes::{Change, Changes, Position};
+use crate::{graph, items::Contact};
 use anyhow::Context as _;
 use sailor::prelude::*;
 use serde_json::Value;
 
-const PER_PAGE: u32 = 900;
+const PAGE_SIZE: u32 = 900;
 
 /// Emits each contact that is new or has changed since the last poll.
 pub struct GetContacts;
@@ -19,16 +16,16 @@ impl Trigger for GetContacts {
     type Snapshot = Position;
     type Output = Contact;
 
-    /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
+    /// Saves the position after each page, and before an error: what was emitted is not emitted again.
     async fn poll(
         &self,
         since: Option<Position>,
         cx: Context<Value, Contact>,
     ) -> anyhow::Result<Option<Position>> {
         let path = graph::path(&["me", "contacts"])?;
-        let mut changes = Changes::new(cx.oauth(), path, PER_PAGE, since.unwrap_or_default());
+        let mut changes = Changes::new(cx.oauth(), path, PAGE_SIZE, since.unwrap_or_default());
         while !cx.cancelled.is_cancelled()
-            && let Some(page) = changes.next().await.context("reading the contacts")?
+            && let Some(page) = changes.next_page().await.context("reading the contacts")?
         {
             let before = changes.position().clone();
             let emitted = emit(&cx, &mut changes, page).await;
@@ -41,7 +38,7 @@ impl Trigger for GetContacts {
     }
 }
 
-/// Emits a page, as far as there is time; each contact counts as done when it is confirmed.
+/// Emits a page until the process stops. A contact counts as emitted when its message is confirmed.
 async fn emit(
     cx: &Context<Value, Contact>,
     changes: &mut Changes<'_>,
@@ -52,7 +49,7 @@ async fn emit(
             break;
         }
         cx.data(&Contact(std::mem::take(&mut change.item))).await?;
-        changes.done(&change);
+        changes.mark_emitted(&change);
     }
     Ok(())
 }

@@ -1,22 +1,23 @@
-//! Trigger "Poll for new mail": messages of a folder, with their files in the platform's object storage.
+//! Trigger "Poll for new mail": the messages of a folder, with their files in the platform's object storage.
 
-use super::{
+use super::changes::{Change, Changes, Position};
+use crate::{
     fields,
     graph::{self, Item},
     items::{MailAttachment, Received},
-    poll::{Change, Changes, Position},
     time::Time,
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sailor::{oauth2::AuthorizedClient, prelude::*};
+use reqwest::Body;
+use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many messages have their files fetched at once.
-const MESSAGES_AT_ONCE: usize = 4;
-/// How many messages are read at once where each is emitted by itself: a thousand with their texts may fill the memory.
-const AT_ONCE: u32 = 100;
+/// How many messages fetch their files at the same time.
+const CONCURRENT_DOWNLOADS: usize = 4;
+/// The largest page if each message is emitted by itself: a thousand messages with their texts can fill the memory.
+const MAX_PAGE_SIZE: u32 = 100;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -42,7 +43,7 @@ enum EmitBehavior {
     EmitAll,
 }
 
-/// Emits each message that is new or has changed since the last poll, or a page of them in one.
+/// Emits each message that is new or has changed since the last poll, or each page of them as one.
 pub struct ReadMail {
     pub messages_per_page: u32,
 }
@@ -52,7 +53,7 @@ impl Trigger for ReadMail {
     type Snapshot = Position;
     type Output = Received;
 
-    /// The position is saved after each page, and when something fails: what was emitted is not emitted again.
+    /// Saves the position after each page, and before an error: what was emitted is not emitted again.
     async fn poll(
         &self,
         since: Option<Position>,
@@ -64,26 +65,23 @@ impl Trigger for ReadMail {
             "folderId",
             "choose a mail folder in the step",
         )?;
-        let start = || match &config.start_time {
-            Some(start) => Time::Text(start.clone())
-                .point("startTime")
-                .map(Position::from),
-            None => Ok(Position::default()),
+        let position = match since {
+            Some(position) => position,
+            None => config.start()?,
         };
-        let position = since.map_or_else(start, Ok)?;
         let path = graph::path(&["me", "mailFolders", folder, "messages"])
             .context("the mail folder (`folderId` of the step)")?;
-        let at_once = match config.emit_behavior {
-            Some(EmitBehavior::EmitAll) => self.messages_per_page,
-            _ => self.messages_per_page.min(AT_ONCE),
+        let page_size = match config.emit_behavior.unwrap_or_default() {
+            EmitBehavior::EmitAll => self.messages_per_page,
+            EmitBehavior::EmitIndividually => self.messages_per_page.min(MAX_PAGE_SIZE),
         };
-        let mut changes = Changes::new(cx.oauth(), path, at_once, position);
+        let mut changes = Changes::new(cx.oauth(), path, page_size, position);
         if config.poll_only_unread_mail {
-            changes = changes.only("isRead eq false");
+            changes = changes.filtered("isRead eq false");
         }
         while !cx.cancelled.is_cancelled()
             && let Some(page) = changes
-                .next()
+                .next_page()
                 .await
                 .context("reading the mail folder (`folderId` of the step)")?
         {
@@ -98,7 +96,20 @@ impl Trigger for ReadMail {
     }
 }
 
-/// Emits a page, as far as there is time; each message counts as done when what it stands in is confirmed.
+impl Config {
+    /// Where polling starts without a snapshot.
+    fn start(&self) -> anyhow::Result<Position> {
+        match &self.start_time {
+            Some(start) => {
+                let start = Time::Text(start.clone()).timestamp("startTime")?;
+                Ok(Position::from(start))
+            }
+            None => Ok(Position::default()),
+        }
+    }
+}
+
+/// Emits a page until the process stops. A message counts as emitted when the event that holds it is confirmed.
 async fn emit(
     cx: &Context<Config, Received>,
     changes: &mut Changes<'_>,
@@ -106,31 +117,30 @@ async fn emit(
 ) -> anyhow::Result<()> {
     let mut complete = stream::iter(page)
         .map(|change| with_files(cx, change))
-        .buffered(MESSAGES_AT_ONCE);
+        .buffered(CONCURRENT_DOWNLOADS);
     match cx.config.emit_behavior.unwrap_or_default() {
         EmitBehavior::EmitIndividually => {
             while !cx.cancelled.is_cancelled()
                 && let Some(mut change) = complete.try_next().await?
             {
                 cx.data(&Received(std::mem::take(&mut change.item))).await?;
-                changes.done(&change);
+                changes.mark_emitted(&change);
             }
         }
         EmitBehavior::EmitAll => {
             let page: Vec<Change> = complete.try_collect().await?;
             let items: Vec<&Item> = page.iter().map(|change| &change.item).collect();
-            cx.data(&Received(Item::from_iter([(
-                "results".to_owned(),
-                json!(items),
-            )])))
-            .await?;
-            page.iter().for_each(|change| changes.done(change));
+            let results = Item::from_iter([("results".to_owned(), json!(items))]);
+            cx.data(&Received(results)).await?;
+            for change in &page {
+                changes.mark_emitted(change);
+            }
         }
     }
     Ok(())
 }
 
-/// A message with its files under `attachments`, where they are wanted and there are any.
+/// Adds a message's files as `attachments`, if the step fetches them and the message has any.
 async fn with_files(cx: &Context<Config, Received>, mut change: Change) -> anyhow::Result<Change> {
     if cx.config.get_attachment && change.item.get("hasAttachments") == Some(&Value::Bool(true)) {
         let files = files(cx, &change.id).await;
@@ -143,10 +153,10 @@ async fn with_files(cx: &Context<Config, Received>, mut change: Change) -> anyho
     Ok(change)
 }
 
-/// What Graph lists of an attachment.
+/// An attachment as Graph lists it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+struct ListedAttachment {
     #[serde(rename = "@odata.type", default)]
     kind: String,
     id: String,
@@ -163,38 +173,24 @@ async fn files(
     cx: &Context<Config, Received>,
     message: &str,
 ) -> anyhow::Result<Vec<MailAttachment>> {
-    let list = graph::path(&["me", "messages", message, "attachments"])?;
-    let listed: Vec<Listed> = graph::all(
-        cx.oauth(),
-        &list,
-        &[("$select", "id,name,contentType,size")],
-    )
-    .await?;
+    let path = graph::path(&["me", "messages", message, "attachments"])?;
+    let query = [("$select", "id,name,contentType,size")];
+    let listed: Vec<ListedAttachment> = graph::all_pages(cx.oauth(), &path, &query).await?;
     let mut files = Vec::with_capacity(listed.len());
-    for Listed {
-        kind,
-        id,
-        name,
-        content_type,
-        size,
-    } in listed
-    {
+    for attachment in listed {
         let mut file = MailAttachment {
-            name: name.unwrap_or_default(),
-            content_type,
-            size,
+            name: attachment.name.unwrap_or_default(),
+            content_type: attachment.content_type,
+            size: attachment.size,
             url: None,
         };
-        // A link to a file elsewhere has no contents in the mailbox.
-        if kind != "#microsoft.graph.referenceAttachment" {
-            copy(
-                cx,
-                cx.oauth(),
-                &graph::path(&["me", "messages", message, "attachments", &id, "$value"])?,
-                &mut file,
-            )
-            .await
-            .with_context(|| format!("attachment {:?}", file.name))?;
+        // A link to a file elsewhere has no content in the mailbox.
+        if attachment.kind != "#microsoft.graph.referenceAttachment" {
+            let id = &attachment.id;
+            let path = graph::path(&["me", "messages", message, "attachments", id, "$value"])?;
+            copy(cx, &path, &mut file)
+                .await
+                .with_context(|| format!("attachment {:?}", file.name))?;
         }
         files.push(file);
     }
@@ -204,30 +200,21 @@ async fn files(
 /// Streams a file from Graph to object storage.
 async fn copy(
     cx: &Context<Config, Received>,
-    client: &AuthorizedClient,
     path: &str,
     file: &mut MailAttachment,
 ) -> anyhow::Result<()> {
-    let contents = client.get(path).send().await?;
-    let content_type = match &file.content_type {
-        Some(given) => given.clone(),
-        None => {
-            let told = contents
-                .headers()
-                .get("content-type")
-                .and_then(|value| value.to_str().ok());
-            told.unwrap_or("application/octet-stream").to_owned()
-        }
-    };
-    let stored = cx
-        .attachments()?
-        .upload(
-            reqwest::Body::wrap_stream(contents.bytes_stream()),
-            &content_type,
-        )
-        .await?;
+    let response = cx.oauth().get(path).send().await?;
+    let content_type = file.content_type.take().unwrap_or_else(|| {
+        let header = response.headers().get("content-type");
+        header
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("application/octet-stream")
+            .to_owned()
+    });
+    let content = Body::wrap_stream(response.bytes_stream());
+    let stored = cx.attachments()?.upload(content, &content_type).await?;
     file.url = Some(stored.url);
-    // Graph counts its own wrapping in.
+    // Graph's size includes its own encoding.
     file.size = stored.size.or(file.size);
     file.content_type = Some(content_type);
     Ok(())

@@ -1,4 +1,4 @@
-//! component.json, beside what `outlook check` says of it.
+//! component.json: what `outlook check` says, and what it does not check.
 
 use serde_json::Value;
 use std::process::Command;
@@ -16,15 +16,15 @@ fn check_finds_every_function_and_current_metadata() {
         .env_clear()
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.success(),
-        "{told}{}",
+        "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(
-        told.contains("2 triggers, 5 actions, all with their modules; metadata is up to date"),
-        "{told}"
+        text.contains("2 triggers, 5 actions, all with their modules; metadata is up to date"),
+        "{text}"
     );
 }
 

@@ -1,7 +1,7 @@
 //! Trigger readMail.
 
-use crate::rig::{Rig, each, error, one, snapshots, with};
-use emulator::standins::graph::{AttachmentKind, Fault};
+use crate::rig::{Rig, each, error, mail, one, snapshots, with};
+use graph_standin::{AttachmentKind, Fault};
 use sailor::testing::Verdict;
 use serde_json::{Value, json};
 
@@ -9,21 +9,17 @@ fn step(more: Value) -> Value {
     with(json!({ "folderId": "inbox" }), more)
 }
 
-fn message(subject: &str, changed: &str) -> Value {
-    json!({ "subject": subject, "lastModifiedDateTime": changed, "isRead": false, "hasAttachments": false })
-}
-
 async fn poll(rig: &Rig, fields: Value, since: &mut Value) -> Vec<Value> {
     each(&rig.poll("readMail", fields, since).await, "subject")
 }
 
-/// Messages a, b and c, each a second after the other.
+/// Messages a, b and c, one second apart.
 async fn three() -> (Rig, [String; 3]) {
     let rig = Rig::new().await;
     let ids = [("a", 1), ("b", 2), ("c", 3)];
     let ids = ids.map(|(name, n)| {
         rig.graph
-            .add_message("inbox", message(name, &format!("2024-05-01T10:00:0{n}Z")))
+            .add_message("inbox", mail(name, &format!("2024-05-01T10:00:0{n}Z")))
     });
     (rig, ids)
 }
@@ -32,9 +28,9 @@ async fn three() -> (Rig, [String; 3]) {
 async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
     let (rig, _) = three().await;
     rig.graph
-        .add_message("inbox", message("first", "2024-04-01T10:00:00Z"));
+        .add_message("inbox", mail("first", "2024-04-01T10:00:00Z"));
     rig.graph
-        .add_message("sentitems", message("other", "2024-05-01T10:00:00Z"));
+        .add_message("sentitems", mail("other", "2024-05-01T10:00:00Z"));
     let mut since = json!({});
     let emitted = rig.poll("readMail", step(json!({})), &mut since).await;
     assert_eq!(each(&emitted, "subject"), ["first", "a", "b", "c"]);
@@ -46,9 +42,10 @@ async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
     );
     assert_eq!(poll(&rig, step(json!({})), &mut since).await, [""; 0]);
     assert!(
-        rig.graph.calls("top=100&").len() + rig.graph.calls("top=100$").len() >= 1,
+        rig.graph.calls_matching("top=100&").len() + rig.graph.calls_matching("top=100$").len()
+            >= 1,
         "{:?}",
-        rig.graph.calls(".")
+        rig.graph.calls_matching(".")
     );
 }
 
@@ -56,10 +53,7 @@ async fn mail_of_the_folder_is_emitted_oldest_first_and_once() {
 async fn only_unread_mail_skips_read_mail() {
     for checked in [json!("on"), json!(true), json!("true")] {
         let (rig, ids) = three().await;
-        let read = with(
-            message("b", "2024-05-01T10:00:02Z"),
-            json!({ "isRead": true }),
-        );
+        let read = with(mail("b", "2024-05-01T10:00:02Z"), json!({ "isRead": true }));
         assert!(rig.graph.change(&ids[1], read.as_object().unwrap().clone()));
         let mut since = json!({});
         assert_eq!(
@@ -99,7 +93,7 @@ async fn the_start_time_counts_until_there_is_a_snapshot() {
             "{start}"
         );
         rig.graph
-            .add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
+            .add_message("inbox", mail("d", "2024-05-01T10:00:04Z"));
         assert_eq!(
             poll(&rig, step(json!({ "startTime": "2000-01-01" })), &mut since).await,
             ["d"]
@@ -115,7 +109,7 @@ async fn without_new_mail_no_snapshot_is_saved() {
     assert_eq!(poll(&rig, fields(), &mut since).await, [""; 0]);
     assert_eq!(since, json!({}));
     rig.graph
-        .add_message("inbox", message("d", "2024-05-01T10:00:04Z"));
+        .add_message("inbox", mail("d", "2024-05-01T10:00:04Z"));
     assert_eq!(poll(&rig, fields(), &mut since).await, ["d"]);
 }
 
@@ -165,7 +159,7 @@ async fn attachments_are_stored_with_name_type_and_size() {
         rig.graph.limit_pages(1);
         let id = rig
             .graph
-            .add_message("inbox", message("a", "2024-05-01T10:00:01Z"));
+            .add_message("inbox", mail("a", "2024-05-01T10:00:01Z"));
         rig.graph.attach(
             &id,
             AttachmentKind::File,
@@ -217,7 +211,7 @@ async fn unwanted_attachments_are_not_fetched() {
         poll(&rig, step(json!({ "getAttachment": "" })), &mut json!({})).await,
         ["a", "b", "c"]
     );
-    assert!(rig.graph.calls("attachments").is_empty());
+    assert!(rig.graph.calls_matching("attachments").is_empty());
 }
 
 #[tokio::test]
@@ -225,13 +219,9 @@ async fn a_missing_attachment_keeps_the_mail_before_it() {
     let (rig, ids) = three().await;
     rig.graph
         .attach(&ids[1], AttachmentKind::File, "b.csv", "text/csv", "x");
-    rig.graph.fail(
+    rig.graph.inject_faults(
         "value",
-        [Fault::Refused(
-            403,
-            "ErrorAccessDenied",
-            "Access is denied.",
-        )],
+        [Fault::Error(403, "ErrorAccessDenied", "Access is denied.")],
     );
     let fields = || step(json!({ "getAttachment": "on" }));
     let mut since = json!({});
@@ -255,9 +245,9 @@ async fn a_token_that_expires_before_an_attachment_is_refreshed_once() {
         rig.graph
             .attach(id, AttachmentKind::File, "x.csv", "text/csv", "x");
     }
-    // All of them are asked for at once, and refused at once.
+    // All of them are requested and refused at the same time.
     rig.graph
-        .fail("attachments", [const { Fault::Unauthorized }; 3]);
+        .inject_faults("attachments", [const { Fault::Unauthorized }; 3]);
     let emitted = rig
         .poll(
             "readMail",
@@ -281,7 +271,7 @@ async fn a_missing_folder_names_the_field() {
         "{error}"
     );
     assert_eq!(
-        rig.graph.calls(".")[0].path,
+        rig.graph.calls_matching(".")[0].path,
         "/v1.0/me/mailFolders/none%2Fsuch/messages"
     );
 }

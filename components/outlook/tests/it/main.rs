@@ -1,17 +1,15 @@
 //! The Outlook component on the emulator: its functions in memory against the stand-in for Graph, and as processes with a
 //! broker and a platform.
 
-#[path = "../../lib/component.rs"]
-mod component;
-
-mod attacks;
+mod all_functions;
 mod calendar;
 mod connection;
 mod contacts;
 mod create_event;
+mod credentials;
 mod descriptor;
-mod do_not_copy;
-mod every_function;
+mod functions;
+mod lists;
 mod mail;
 mod move_mail;
 mod process;

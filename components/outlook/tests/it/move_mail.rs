@@ -1,7 +1,7 @@
 //! Action moveMail.
 
 use crate::rig::{Rig, error, one};
-use emulator::standins::graph::Fault;
+use graph_standin::Fault;
 use serde_json::{Value, json};
 
 async fn mailbox() -> (Rig, String) {
@@ -47,7 +47,7 @@ async fn without_a_destination_mail_moves_to_deleted_items() {
 
 #[tokio::test]
 async fn a_missing_folder_or_message_names_the_field() {
-    for (fields, message, told) in [
+    for (fields, message, expected) in [
         (
             json!({ "originalMailFolders": "none" }),
             None,
@@ -79,7 +79,7 @@ async fn a_missing_folder_or_message_names_the_field() {
             .await;
         let error = error(&emitted);
         assert!(
-            error.contains(told) && error.contains("ErrorItemNotFound"),
+            error.contains(expected) && error.contains("ErrorItemNotFound"),
             "{error}"
         );
         assert_eq!(rig.graph.messages("inbox").len(), 1);
@@ -89,7 +89,7 @@ async fn a_missing_folder_or_message_names_the_field() {
 #[tokio::test]
 async fn a_lost_response_does_not_move_the_message_twice() {
     let (rig, id) = mailbox().await;
-    rig.graph.fail("POST", [Fault::Drop]);
+    rig.graph.inject_faults("POST", [Fault::DropBefore]);
     let emitted = rig
         .run(
             "moveMail",
@@ -97,9 +97,29 @@ async fn a_lost_response_does_not_move_the_message_twice() {
             json!({ "messageId": id }),
         )
         .await;
-    assert!(
-        error(&emitted).contains("failed without a response"),
-        "{emitted:?}"
-    );
-    assert_eq!(rig.graph.calls("POST").len(), 1);
+    assert!(error(&emitted).contains("has no answer"), "{emitted:?}");
+    assert_eq!(rig.graph.calls_matching("POST").len(), 1);
+}
+
+#[tokio::test]
+async fn a_path_traversal_in_an_id_moves_only_a_message() {
+    for id in [".", ".."] {
+        let rig = Rig::new().await;
+        let folder = rig.graph.add_folder("inbox", "Done");
+        let fields = json!({ "originalMailFolders": folder });
+        let emitted = rig
+            .run("moveMail", fields, json!({ "messageId": id }))
+            .await;
+        assert!(error(&emitted).contains("messageId"), "{emitted:?}");
+        let moves: Vec<_> = rig
+            .graph
+            .calls_matching("POST")
+            .iter()
+            .map(graph_standin::RecordedCall::line)
+            .collect();
+        assert!(
+            moves.is_empty(),
+            "Graph moves a folder by this request: {moves:?}"
+        );
+    }
 }

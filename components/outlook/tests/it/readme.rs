@@ -1,4 +1,4 @@
-//! README.md: what it tells to type works as it is written.
+//! README.md: its commands work as written.
 
 use std::{collections::BTreeSet, path::Path, process::ExitCode};
 
@@ -16,7 +16,7 @@ fn commands() -> Vec<String> {
 
 #[test]
 fn every_readme_command_works() {
-    // As typed at the root of the repository, but for the component's command: it is built already.
+    // In the root of the repository, with the binary in place of the component's command: it is built already.
     std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
     for command in commands() {
         let (arguments, component) = command

@@ -1,7 +1,7 @@
 //! Action sendMail.
 
 use crate::rig::{Rig, error, one, with};
-use emulator::standins::graph::Fault;
+use graph_standin::Fault;
 use serde_json::{Value, json};
 
 fn mail(more: Value) -> Value {
@@ -13,7 +13,7 @@ fn mail(more: Value) -> Value {
     with(mail, more)
 }
 
-/// Puts a file into object storage and gives its address.
+/// Puts a file into object storage and returns its URL.
 fn stored(rig: &Rig, id: &str, bytes: impl Into<Vec<u8>>) -> String {
     rig.platform.set_object(id, bytes.into());
     format!("{}/objects/{id}?storage_type=maester", rig.platform.url())
@@ -106,7 +106,7 @@ async fn oversized_files_are_an_error_and_nothing_is_sent() {
         error.contains("`attachments[1]` (two.bin)") && error.contains("3000000 bytes together"),
         "{error}"
     );
-    assert!(rig.graph.calls(".").is_empty());
+    assert!(rig.graph.calls_matching(".").is_empty());
     // One byte less, and it fits.
     let two_url = stored(&rig, "two", vec![2; 1_000_000]);
     let files =
@@ -128,13 +128,13 @@ async fn a_file_that_cannot_be_fetched_is_named_and_nothing_is_sent() {
         error.contains("`attachments[0]` (a.csv)") && error.contains("404"),
         "{error}"
     );
-    assert!(rig.graph.calls(".").is_empty());
+    assert!(rig.graph.calls_matching(".").is_empty());
 }
 
 #[tokio::test]
 async fn an_attachment_on_another_host_gets_no_token() {
     let (rig, elsewhere) = (Rig::new().await, Rig::new().await);
-    // The other platform's storage wants its own token, and is shown none.
+    // The storage of the other platform requires its own token, and gets none.
     let files = json!([{ "name": "a.csv", "url": stored(&elsewhere, "a", "x") }]);
     let emitted = rig
         .run("sendMail", json!({}), mail(json!({ "attachments": files })))
@@ -157,10 +157,10 @@ async fn refused_recipients_report_graphs_message() {
 #[tokio::test]
 async fn an_error_or_lost_response_does_not_send_twice() {
     let rig = Rig::new().await;
-    rig.given_trouble_that_passes_it_works("sendMail", json!({}), mail(json!({})))
+    rig.run_after_401_and_after_429("sendMail", json!({}), mail(json!({})))
         .await;
     assert_eq!(rig.graph.sent().len(), 2, "one for each run");
-    rig.graph.fail("POST", [Fault::Drop]);
+    rig.graph.inject_faults("POST", [Fault::DropBefore]);
     let emitted = rig.run("sendMail", json!({}), mail(json!({}))).await;
     assert!(
         error(&emitted).contains("failed without a response"),
@@ -168,10 +168,43 @@ async fn an_error_or_lost_response_does_not_send_twice() {
     );
     assert_eq!(
         rig.graph
-            .calls("POST")
+            .calls_matching("POST")
             .iter()
             .filter(|call| call.status.is_none())
             .count(),
         1
     );
+}
+
+#[tokio::test]
+async fn save_to_sent_items_false_is_sent_as_false() {
+    for (flag, kept) in [
+        (json!(false), false),
+        (json!("false"), false),
+        (json!("off"), false),
+        (json!(true), true),
+        (json!("true"), true),
+        (json!("on"), true),
+        (json!(""), true),
+        (Value::Null, true),
+    ] {
+        let rig = Rig::new().await;
+        let body = json!({
+            "subject": "Hello",
+            "toRecipients": [{ "emailAddress": { "address": "ada@example.com" } }],
+            "body": { "content": "x" },
+            "saveToSentItems": flag,
+        });
+        one(&rig.run("sendMail", json!({}), body).await);
+        assert_eq!(
+            rig.graph.sent()[0]["saveToSentItems"],
+            json!(kept),
+            "{flag}"
+        );
+        assert_eq!(
+            rig.graph.messages("sentitems").len(),
+            usize::from(kept),
+            "{flag}"
+        );
+    }
 }

@@ -1,6 +1,6 @@
-//! Action "Bulk query": a query whose results become a CSV file in object storage, by a job of Bulk API 2.0.
+//! Action "Bulk query": stores the results of a query as a CSV file in object storage, with a job of Bulk API 2.0.
 
-use super::{
+use crate::{
     api::{self, Api},
     bulk_job::Job,
     fields,
@@ -11,11 +11,11 @@ use futures_util::{Stream, stream};
 use reqwest::{Body, Response};
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::json;
 use std::time::Duration;
 
-const FILE: &str = "bulk_query.csv";
-const TIMEOUT: Duration = Duration::from_secs(600);
+const FILE_NAME: &str = "bulk_query.csv";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -27,21 +27,21 @@ pub struct Config {
     timeout: Option<Duration>,
 }
 
-/// What to ask.
+/// The query.
 #[derive(Deserialize, JsonSchema)]
 pub struct Input {
     /// SOQL, such as SELECT Id, Name FROM Account
     query: String,
 }
 
-/// Where the results are.
+/// The file with the results.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
-    /// The address of the CSV file, which is the message's attachment too.
+    /// URL of the CSV file, which is also the message's attachment.
     url: String,
 }
 
-/// The results are streamed: they may be larger than the memory.
+/// Streams the results: they may be larger than the memory.
 pub async fn bulk_query(
     message: Message<Input>,
     cx: Context<Config, Output>,
@@ -59,25 +59,19 @@ pub async fn bulk_query(
     let job = json!({ "operation": operation, "query": message.body.query, "contentType": "CSV" });
     let storage = cx.attachments()?;
     let job: Job = api::json(api.post("jobs/query").json(&job)).await?;
-    let limit = cx.config.timeout.unwrap_or(TIMEOUT);
-    let job = job.done(&api, "query", limit).await?;
+    let limit = cx.config.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let job = job.wait_until_done(&api, "query", limit).await?;
 
     let path = format!("{}/results", job.path("query")?);
-    // The first page is asked for here, where its refusal can be told.
-    let first = Page::of(api::send(api.get(&path)).await?, false);
+    // The first page is requested before the upload starts: its error is an error of the step.
+    let first = Page::new(api::send(api.get(&path)).await?, false);
     let rows = rows(api, path, first);
     let stored = storage
         .upload(Body::wrap_stream(rows), "text/csv")
         .await
         .context("the results")?;
     let url = stored.url.clone();
-    let attachment = Attachment {
-        url: stored.url,
-        content_type: Some(stored.content_type),
-        size: stored.size,
-        more: Map::new(),
-    };
-    cx.message(Message::new(Output { url }).with_attachment(FILE, attachment))
+    cx.message(Message::new(Output { url }).with_attachment(FILE_NAME, stored.into()))
         .await
 }
 
@@ -85,12 +79,12 @@ pub async fn bulk_query(
 struct Page {
     response: Response,
     next: Option<String>,
-    /// Still within a header row that was written with an earlier page.
+    /// Whether the header row is still to be skipped: it was written with the first page.
     in_header: bool,
 }
 
 impl Page {
-    fn of(response: Response, in_header: bool) -> Self {
+    fn new(response: Response, in_header: bool) -> Self {
         let locator = response
             .headers()
             .get("sforce-locator")
@@ -106,7 +100,7 @@ impl Page {
     }
 }
 
-/// The bytes of all pages, the header row once.
+/// The bytes of all pages, with one header row.
 fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
     stream::try_unfold((api, path, first), async |(api, path, mut page)| {
         loop {
@@ -119,7 +113,7 @@ fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Resul
                 (Some(mut chunk), next) => {
                     page.next = next;
                     if page.in_header {
-                        // Names of fields hold no line end.
+                        // There is no line end within the names of fields.
                         let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else {
                             continue;
                         };
@@ -130,7 +124,7 @@ fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Resul
                 }
                 (None, Some(locator)) => {
                     let request = api.get(&path).query(&[("locator", &locator)]);
-                    page = Page::of(api::send(request).await?, true);
+                    page = Page::new(api::send(request).await?, true);
                 }
                 (None, None) => return Ok(None),
             }

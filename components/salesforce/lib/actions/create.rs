@@ -1,18 +1,18 @@
-//! Action "Create object": one record, with a file's bytes from an attachment where the object has a place for them.
+//! Action "Create object": creates one record, and its file from an attachment.
 
-use super::{
+use crate::{
     api::{self, Api, Record},
     describe::Object,
     fields,
     soql::Name,
 };
 use anyhow::Context as _;
-use sailor::prelude::*;
+use sailor::{http::path_segment, prelude::*};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Salesforce takes 50 MB of base64 in a record.
-const LARGEST: usize = 36 << 20;
+/// Salesforce accepts 50 MB of base64 in a record.
+const MAX_FILE: usize = 36 << 20;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -23,7 +23,8 @@ pub struct Config {
     utilize_attachment: bool,
 }
 
-/// Emits the fields that came in, and the new record's id. What fails is not sent again: it may have been done.
+/// Emits the fields of the message, and the new record's id. A request that fails is not sent again: the record may have
+/// been created.
 pub async fn create(message: Message<Record>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config {
@@ -47,16 +48,16 @@ pub async fn create(message: Message<Record>, cx: Context<Config, Record>) -> an
     cx.data(&record).await
 }
 
-/// Creates a record and gives its id.
+/// Creates a record and returns its id.
 pub async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Value> {
     let request = api
-        .post(&format!("sobjects/{}", api::segment(object.as_str())?))
+        .post(&format!("sobjects/{}", path_segment(object.as_str())?))
         .json(record);
     let mut created: Value = api::json(request).await?;
     Ok(created.get_mut("id").map(Value::take).unwrap_or_default())
 }
 
-/// Puts the bytes of the first attachment into the object's field for files, and gives that field's name.
+/// Puts the first attachment into the object's file field, and returns the name of that field.
 pub async fn attach<C, O>(
     api: &Api,
     object: &Name,
@@ -67,13 +68,13 @@ pub async fn attach<C, O>(
     let Some((name, attachment)) = message.attachments.iter().next().transpose()? else {
         return Ok(None);
     };
-    let described = Object::of(api, object).await?;
-    let field = described.blob().with_context(|| {
+    let described = Object::describe(api, object).await?;
+    let field = described.file_field().with_context(|| {
         format!("{object} has no field for a file: uncheck \"Utilize data attachment\" or choose another object")
     })?;
     let file = cx.attachments()?.download(&attachment.url).await;
     let file = file.with_context(|| format!("the attachment {name:?}"))?;
-    let bytes = api::bytes(file, LARGEST, &format!("the attachment {name:?}")).await?;
+    let bytes = api::read(file, MAX_FILE, &format!("the attachment {name:?}")).await?;
     record.insert(
         field.name.clone(),
         base64_simd::STANDARD.encode_to_string(&bytes).into(),

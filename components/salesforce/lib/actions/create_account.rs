@@ -1,6 +1,6 @@
-//! Action "Create account": an Account with its name and billing address.
+//! Action "Create account": creates an Account with its name and billing address.
 
-use super::api::{self, Api};
+use crate::api::{self, Api};
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub struct Account {
     billing_country: Option<String>,
 }
 
-/// The account as it came in, with its id.
+/// The account of the message, and its id.
 #[derive(Serialize, JsonSchema)]
 pub struct Created {
     /// The new record's id.
@@ -37,7 +37,7 @@ pub struct Created {
     account: Account,
 }
 
-/// Emits what came in, and the id.
+/// Emits the account and its id.
 pub async fn create_account(
     message: Message<Account>,
     cx: Context<Value, Created>,

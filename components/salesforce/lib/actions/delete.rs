@@ -1,7 +1,7 @@
-//! Action "Delete object": the record that a field's value leads to.
+//! Action "Delete object": deletes the record that has a value in a field.
 
-use super::{
-    api::{self, Api, Refusal},
+use crate::{
+    api::{self, Api, ApiError},
     describe::Object,
     fields,
     lookup::{self, Criteria, TypeOfSearch},
@@ -9,7 +9,7 @@ use super::{
 };
 use anyhow::Context as _;
 use reqwest::StatusCode;
-use sailor::prelude::*;
+use sailor::{http::path_segment, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub struct Config {
     lookup_field: Name,
 }
 
-/// What was deleted; nothing where there was nothing to delete.
+/// The deleted record; nothing if there was none.
 #[derive(Serialize, JsonSchema)]
 pub struct Deleted {
     /// The record.
@@ -36,13 +36,13 @@ pub struct Deleted {
 pub struct Response {
     /// Its id.
     id: String,
-    /// Always true: what fails is an error.
+    /// Always true: a failure is an error.
     success: bool,
     /// Always empty.
     errors: Vec<Value>,
 }
 
-/// More than one record found is an error, and nothing is deleted.
+/// If more than one record has the value, that is an error, and nothing is deleted.
 pub async fn delete(
     message: Message<Criteria>,
     cx: Context<Config, Deleted>,
@@ -55,27 +55,27 @@ pub async fn delete(
     } = &cx.config;
     let value = message.body.value(lookup_field);
     let value = value
-        .with_context(|| format!("the message has no value for `{lookup_field}` to look for"))?;
+        .with_context(|| format!("the message has no value for `{lookup_field}` to search for"))?;
     let id = if lookup_field.as_str().eq_ignore_ascii_case("Id") {
         api::as_text("Id", Some(value))?
     } else {
-        let object = Object::of(&api, sobject).await?;
-        let found = lookup::only(&api, &object, lookup_field, value, "Id").await?;
+        let object = Object::describe(&api, sobject).await?;
+        let found = lookup::find_one(&api, &object, lookup_field, value, "Id").await?;
         found.and_then(|record| record.get("Id")?.as_str().map(str::to_owned))
     };
     let Some(id) = id else {
         return cx.data(&Deleted { response: None }).await;
     };
-    let path = format!("sobjects/{sobject}/{}", api::segment(&id)?);
+    let path = format!("sobjects/{sobject}/{}", path_segment(&id)?);
     let response = match api::send(api.delete(&path)).await {
         Ok(_) => Some(Response {
             id,
             success: true,
             errors: vec![],
         }),
-        Err(error) if Refusal::of(&error).is_some_and(is_gone) => {
-            // The same is said where there is no such object at all, which is an error.
-            Object::of(&api, sobject).await?;
+        Err(error) if ApiError::find(&error).is_some_and(is_gone) => {
+            // Salesforce responds the same if the object does not exist, which is an error.
+            Object::describe(&api, sobject).await?;
             None
         }
         Err(error) => return Err(error),
@@ -83,8 +83,8 @@ pub async fn delete(
     cx.data(&Deleted { response }).await
 }
 
-/// There is no such record, or no longer.
-fn is_gone(refusal: &Refusal) -> bool {
-    refusal.status == StatusCode::NOT_FOUND
-        && (refusal.has_code("NOT_FOUND") || refusal.has_code("ENTITY_IS_DELETED"))
+/// Whether there is no such record, or no longer.
+fn is_gone(error: &ApiError) -> bool {
+    error.status == StatusCode::NOT_FOUND
+        && (error.has_code("NOT_FOUND") || error.has_code("ENTITY_IS_DELETED"))
 }

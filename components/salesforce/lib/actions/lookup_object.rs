@@ -1,6 +1,6 @@
-//! Action "Lookup object": the one record that a field's value leads to, with what it is linked with, and its file.
+//! Action "Lookup object": finds the one record that has a value in a field, with its linked objects and its file.
 
-use super::{
+use crate::{
     api::{self, Api, Record},
     describe::Object,
     fields, linked,
@@ -9,9 +9,9 @@ use super::{
 };
 use anyhow::Context as _;
 use reqwest::Body;
-use sailor::prelude::*;
+use sailor::{http::path_segment, prelude::*};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ pub struct Config {
     pass_binary_data: bool,
 }
 
-/// Emits the record, or an empty object where none is found or looked for and that is allowed.
+/// Emits the record; an empty object if the step allows no result or no value to search for.
 pub async fn lookup_object(
     message: Message<Criteria>,
     cx: Context<Config, Record>,
@@ -41,57 +41,44 @@ pub async fn lookup_object(
     let Some(value) = message.body.value(field) else {
         anyhow::ensure!(
             config.allow_criteria_to_be_omitted,
-            "the message has no value for `{field}` to look for; \"Allow criteria to be omitted\" makes that no error"
+            "the message has no value for `{field}` to search for: give one, or check \"Allow criteria to be omitted\""
         );
         return cx.data(&Record::new()).await;
     };
     let api = Api::new(cx.oauth());
-    let described = Object::of(&api, object).await?;
+    let described = Object::describe(&api, object).await?;
     let select = linked::select(&api, &described, &[], &config.linked_objects).await?;
-    let Some(record) = lookup::only(&api, &described, field, value, &select).await? else {
+    let Some(record) = lookup::find_one(&api, &described, field, value, &select).await? else {
         anyhow::ensure!(
             config.allow_zero_results,
-            "no {object} has this value in {field}; \"Allow zero results\" makes that no error"
+            "no {object} has this value in {field}: check the value, or check \"Allow zero results\""
         );
         return cx.data(&Record::new()).await;
     };
-    let mut found = Message::new(record);
+    let mut message = Message::new(record);
     if config.pass_binary_data
-        && let Some(blob) = described.blob()
+        && let Some(field) = described.file_field()
     {
-        let id = found
-            .body
-            .get("Id")
-            .and_then(Value::as_str)
-            .context("the record has no Id")?;
-        let request = api.get(&format!(
-            "sobjects/{object}/{}/{}",
-            api::segment(id)?,
-            blob.name
-        ));
-        let file = api::send(request).await?;
-        let name = found
-            .body
-            .get("Name")
-            .and_then(Value::as_str)
-            .unwrap_or(&blob.name)
-            .to_owned();
-        let kind = found
-            .body
-            .get("ContentType")
-            .and_then(Value::as_str)
-            .unwrap_or("application/octet-stream");
-        let stored = cx
-            .attachments()?
-            .upload(Body::wrap_stream(file.bytes_stream()), kind)
-            .await?;
-        let attachment = Attachment {
-            url: stored.url,
-            content_type: Some(stored.content_type),
-            size: stored.size,
-            more: Map::new(),
-        };
-        found = found.with_attachment(name, attachment);
+        let (name, file) = store_file(&api, &cx, &message.body, &field.name).await?;
+        message = message.with_attachment(name, file);
     }
-    cx.message(found).await
+    cx.message(message).await
+}
+
+/// Copies the record's file to object storage; returns its name and the attachment.
+async fn store_file(
+    api: &Api,
+    cx: &Context<Config, Record>,
+    record: &Record,
+    field: &str,
+) -> anyhow::Result<(String, Attachment)> {
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    let id = path_segment(text("Id").context("the record has no Id")?)?;
+    let path = format!("sobjects/{}/{id}/{field}", cx.config.sobject);
+    let file = api::send(api.get(&path)).await?;
+    let content_type = text("ContentType").unwrap_or("application/octet-stream");
+    let content = Body::wrap_stream(file.bytes_stream());
+    let stored = cx.attachments()?.upload(content, content_type).await?;
+    let name = text("Name").unwrap_or(field).to_owned();
+    Ok((name, stored.into()))
 }

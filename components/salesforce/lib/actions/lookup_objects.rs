@@ -1,6 +1,6 @@
-//! Action "Lookup objects": all records that search terms fit, as one message, page by page, or one by one.
+//! Action "Lookup objects": finds the records that match search terms, as one message, by page, or one by one.
 
-use super::{
+use crate::{
     api::{Api, Record},
     describe::Object,
     fields,
@@ -9,15 +9,16 @@ use super::{
     terms,
 };
 use anyhow::Context as _;
+use futures_util::stream;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many records one message or page holds unless said otherwise.
+/// The default number of records in a message or page.
 const DEFAULT_SIZE: usize = 1000;
-/// The greatest OFFSET that Salesforce takes.
+/// The largest OFFSET that Salesforce accepts.
 const MAX_OFFSET: usize = 2000;
-/// How many records are read for the sake of those behind them.
+/// The most records that are read only to get to those behind them.
 const MAX_SKIPPED: usize = 1_000_000;
 
 /// The step's fields.
@@ -35,14 +36,14 @@ pub struct Config {
     max_fetch: Option<usize>,
 }
 
-/// What becomes a message.
+/// What a message holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum OutputMethod {
     /// All records.
     #[default]
     #[serde(rename = "emitAll")]
     All,
-    /// The records of the page that the message asks for.
+    /// The records of the page that the message names.
     #[serde(rename = "emitPage")]
     Page,
     /// Each record.
@@ -50,10 +51,10 @@ pub enum OutputMethod {
     Individually,
 }
 
-/// How much of what is found is wanted.
+/// Which of the records are emitted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Range {
+struct Limits {
     #[serde(default, deserialize_with = "fields::number")]
     limit: Option<usize>,
     #[serde(default, deserialize_with = "fields::number")]
@@ -67,61 +68,55 @@ pub async fn lookup_objects(
     message: Message<Record>,
     cx: Context<Config, Value>,
 ) -> anyhow::Result<()> {
-    let Config {
-        sobject,
-        include_deleted,
-        output_method,
-        term_number,
-        max_fetch,
-    } = &cx.config;
-    let terms = term_number.unwrap_or(1);
+    let config = &cx.config;
+    let terms = config.term_number.unwrap_or(1);
     anyhow::ensure!(terms <= 99, "the field `termNumber` must be from 0 to 99");
     let api = Api::new(cx.oauth());
-    let object = Object::of(&api, sobject).await?;
+    let object = Object::describe(&api, &config.sobject).await?;
     let condition = terms::condition(&object, &message.body, terms)?;
-    let range = range(&message.body)?;
-    let limit = range.limit.or(*max_fetch).unwrap_or(DEFAULT_SIZE);
-    let (skip, take) = match output_method {
-        OutputMethod::Page => {
-            let size = range.page_size.unwrap_or(DEFAULT_SIZE);
-            anyhow::ensure!(size > 0, "`pageSize` must be at least 1");
-            let skip = size
-                .checked_mul(range.page_number.unwrap_or(0))
-                .filter(|skip| *skip <= MAX_SKIPPED);
-            let skip = skip.context("`pageNumber` is too far behind: search for fewer records")?;
-            (skip, size)
-        }
-        _ => (0, limit),
-    };
-    let mut query = format!(
-        "SELECT {} FROM {}",
-        object.shown().collect::<Vec<_>>().join(", "),
-        object.name
-    );
-    if let Some(condition) = condition {
-        query += &format!(" WHERE {condition}");
-    }
-    // Pages have to fit together.
-    query += " ORDER BY Id";
-    // What OFFSET cannot skip is read and left out.
-    let (offset, left_out) = if skip > MAX_OFFSET {
+    let (skip, take) = range(config, &message.body)?;
+    // What OFFSET cannot skip is read and dropped.
+    let (offset, dropped) = if skip > MAX_OFFSET {
         (0, skip)
     } else {
         (skip, 0)
     };
-    query += &format!(" LIMIT {}", take.saturating_add(left_out).max(1));
-    if offset > 0 {
-        query += &format!(" OFFSET {offset}");
-    }
-    let pages = Pages::of(&api, query).with_deleted(*include_deleted);
-    let results = pages.range(left_out, take).await?;
-    match output_method {
-        OutputMethod::Individually => cx.data_all(results.into_iter().map(Value::Object)).await,
+    let query = query(&object, condition, take.saturating_add(dropped), offset);
+    let pages = Pages::query(&api, query).include_deleted(config.include_deleted);
+    let results = pages.range(dropped, take).await?;
+    match config.output_method {
+        OutputMethod::Individually => cx.data_all(stream::iter(results)).await,
         OutputMethod::All | OutputMethod::Page => cx.data(&json!({ "results": results })).await,
     }
 }
 
-fn range(body: &Record) -> anyhow::Result<Range> {
-    Range::deserialize(Value::Object(body.clone()))
-        .context("`limit`, `pageSize` and `pageNumber` of the message must be numbers")
+fn query(object: &Object, condition: Option<String>, limit: usize, offset: usize) -> String {
+    let fields: Vec<&str> = object.queried_fields().collect();
+    let mut query = format!("SELECT {} FROM {}", fields.join(", "), object.name);
+    if let Some(condition) = condition {
+        query += &format!(" WHERE {condition}");
+    }
+    // The pages of several messages need the same order.
+    query += &format!(" ORDER BY Id LIMIT {}", limit.max(1));
+    if offset > 0 {
+        query += &format!(" OFFSET {offset}");
+    }
+    query
+}
+
+/// How many records are skipped, and how many are emitted at most.
+fn range(config: &Config, body: &Record) -> anyhow::Result<(usize, usize)> {
+    let limits = Limits::deserialize(Value::Object(body.clone()))
+        .context("`limit`, `pageSize` and `pageNumber` of the message must be numbers")?;
+    if config.output_method != OutputMethod::Page {
+        let limit = limits.limit.or(config.max_fetch);
+        return Ok((0, limit.unwrap_or(DEFAULT_SIZE)));
+    }
+    let size = limits.page_size.unwrap_or(DEFAULT_SIZE);
+    anyhow::ensure!(size > 0, "`pageSize` must be at least 1");
+    let skip = size
+        .checked_mul(limits.page_number.unwrap_or(0))
+        .filter(|skip| *skip <= MAX_SKIPPED)
+        .context("`pageNumber` is too large: search for fewer records")?;
+    Ok((skip, size))
 }

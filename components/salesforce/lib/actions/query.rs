@@ -1,6 +1,6 @@
-//! Action "Query": the records that a query of the user's own finds.
+//! Action "Query": emits the records that the message's query finds.
 
-use super::{
+use crate::{
     api::{Api, Record},
     fields,
     pages::Pages,
@@ -9,8 +9,8 @@ use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How many records are emitted at most unless said otherwise.
-const MAX_FETCH: usize = 1000;
+/// The default of the field `maxFetch`.
+const DEFAULT_MAX_FETCH: usize = 1000;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -26,15 +26,15 @@ pub struct Config {
     max_fetch: Option<usize>,
 }
 
-/// What to ask.
+/// The query.
 #[derive(Deserialize, JsonSchema)]
 pub struct Input {
     /// SOQL, such as SELECT Id, Name FROM Account
     query: String,
 }
 
-/// Emits a message per record, or `{"result": […]}` with all of them. All are there before the first is emitted: trouble
-/// between pages, which has the message come again, must not double any.
+/// Emits a message for each record, or `{"result": […]}` with all of them. All pages are read before the first record is
+/// emitted: a transient error between pages makes the message come again, and must not repeat records.
 pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config {
@@ -47,10 +47,10 @@ pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyh
         !message.body.query.trim().is_empty(),
         "`query` is empty: it must be SOQL"
     );
-    let pages = Pages::of(&api, message.body.query)
-        .with_deleted(include_deleted)
-        .of_size(batch_size);
-    let records = pages.first(max_fetch.unwrap_or(MAX_FETCH)).await?;
+    let pages = Pages::query(&api, message.body.query)
+        .include_deleted(include_deleted)
+        .page_size(batch_size);
+    let records = pages.first(max_fetch.unwrap_or(DEFAULT_MAX_FETCH)).await?;
     if allow_result_as_set {
         let result = records.into_iter().map(Value::Object).collect();
         return cx

@@ -1,26 +1,26 @@
-//! Action "Raw request": any call of Salesforce's REST APIs.
+//! Action "Raw request": sends any request to Salesforce's REST APIs.
 
-use super::api::{self, Api};
+use crate::api::{self, Api};
 use anyhow::Context as _;
 use reqwest::Method;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The call.
+/// The request.
 #[derive(Deserialize, JsonSchema)]
 pub struct Input {
     /// GET, POST, PUT, PATCH or DELETE
     method: String,
-    /// Below /services/data/vXX.0/ such as sobjects/Account; with a slash at its beginning, from the organisation's own
-    /// address on, such as /services/apexrest/orders
+    /// Path below /services/data/vXX.0/, such as sobjects/Account. With a slash at its start, path of the organisation's
+    /// host, such as /services/apexrest/orders
     path: String,
     /// Sent as JSON
     #[serde(default)]
     body: Option<Value>,
 }
 
-/// Emits the answer; an empty object where it is empty. An error status is an error.
+/// Emits the response; an empty object if it is empty. An error status is an error.
 pub async fn raw_request(message: Message<Input>, cx: Context<Value, Value>) -> anyhow::Result<()> {
     let Input { method, path, body } = message.body;
     let method: Method = match method.trim().to_uppercase().as_str() {
@@ -36,15 +36,15 @@ pub async fn raw_request(message: Message<Input>, cx: Context<Value, Value>) -> 
     if let Some(body) = body.filter(|body| !body.is_null()) {
         request = request.json(&body);
     }
-    let answer = api::send(request).await?;
-    let bytes = api::bytes(answer, api::LONGEST, "Salesforce's answer")
+    let response = api::send(request).await?;
+    let body = api::read(response, api::MAX_RESPONSE, "Salesforce's response")
         .await
-        .context("reading Salesforce's answer")?;
-    let answer = if bytes.is_empty() {
+        .context("reading Salesforce's response")?;
+    let output = if body.is_empty() {
         json!({})
     } else {
-        serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&bytes) }))
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&body) }))
     };
-    cx.data(&answer).await
+    cx.data(&output).await
 }

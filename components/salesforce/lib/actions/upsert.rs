@@ -1,15 +1,15 @@
-//! Action "Upsert object": changes the record that a field's value leads to, or creates it.
+//! Action "Upsert object": updates the record that has a value in a field, or creates one.
 
-use super::{
+use super::create;
+use crate::{
     api::{self, Api, Record},
-    create,
     describe::Object,
     fields,
     lookup::{self, TypeOfSearch},
     soql::Name,
 };
 use anyhow::Context as _;
-use sailor::prelude::*;
+use sailor::{http::path_segment, prelude::*};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,14 +26,14 @@ pub struct Config {
     utilize_attachment: bool,
 }
 
-/// What became of the record.
+/// The result.
 #[derive(Deserialize, Serialize, JsonSchema)]
 pub struct Upserted {
-    /// Its id.
+    /// The record's id.
     id: String,
-    /// Always true: what fails is an error.
+    /// Always true: a failure is an error.
     success: bool,
-    /// Whether it is new.
+    /// Whether the record was created.
     #[serde(default)]
     created: bool,
     /// Always empty.
@@ -52,80 +52,87 @@ impl Upserted {
     }
 }
 
-/// Without a value to look for it creates; more than one record found is an error.
+/// Creates a record if there is no value to search for. If more than one record has the value, that is an error.
 pub async fn upsert(message: Message<Record>, cx: Context<Config, Upserted>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config {
-        sobject,
-        type_of_search,
-        lookup_field,
-        utilize_attachment,
-    } = &cx.config;
+    let config = &cx.config;
     let mut record = message.body.clone();
-    if *utilize_attachment {
-        create::attach(&api, sobject, &message, &cx, &mut record).await?;
+    if config.utilize_attachment {
+        create::attach(&api, &config.sobject, &message, &cx, &mut record).await?;
     }
     anyhow::ensure!(
         !record.is_empty(),
-        "there are no fields for {sobject}: the message's body is empty"
+        "there are no fields for {}: the message's body is empty",
+        config.sobject
     );
-    let named = |record: &Record, wanted: &str| {
-        record
-            .keys()
-            .find(|name| name.eq_ignore_ascii_case(wanted))
-            .cloned()
-    };
-    if type_of_search.is_none()
-        && let Some(own) = named(&record, "Id")
-        && let id = record.remove(&own)
-        && let Some(id) = api::as_text("Id", id.as_ref())?
-    {
-        // Steps of the earlier action, which had no type of search, give the id where they know it.
-        return cx.data(&update(&api, sobject, &id, &record).await?).await;
-    }
-    let key = named(&record, lookup_field.as_str());
-    let value = key.as_ref().and_then(|key| record.get(key)).cloned();
-    let text = api::as_text(lookup_field.as_str(), value.as_ref())?;
-    let is_id = lookup_field.as_str().eq_ignore_ascii_case("Id");
-    let upserted = match (text, value) {
-        (None, _) => {
-            key.iter().for_each(|key| drop(record.remove(key)));
-            insert(&api, sobject, &record).await?
-        }
-        (Some(id), _) if is_id => {
-            key.iter().for_each(|key| drop(record.remove(key)));
-            update(&api, sobject, &id, &record).await?
-        }
-        (Some(text), _) if type_of_search.is_none_or(|kind| kind == TypeOfSearch::ExternalIds) => {
-            // The address has the value; the body must not have it as well.
-            key.iter().for_each(|key| drop(record.remove(key)));
-            by_external_id(&api, sobject, lookup_field, &text, &record).await?
-        }
-        (Some(_), value) => {
-            let object = Object::of(&api, sobject).await?;
-            let value = value.unwrap_or_default();
-            let found = lookup::only(&api, &object, lookup_field, &value, "Id").await?;
-            let field = object.field(lookup_field.as_str())?;
-            let may_be_written = if found.is_some() {
-                field.updateable
-            } else {
-                field.createable
-            };
-            if !may_be_written {
-                // It was for looking only.
-                key.iter().for_each(|key| drop(record.remove(key)));
-            }
-            match found
-                .as_ref()
-                .and_then(|found| found.get("Id"))
-                .and_then(Value::as_str)
-            {
-                Some(id) => update(&api, sobject, id, &record).await?,
-                None => insert(&api, sobject, &record).await?,
-            }
-        }
-    };
+    let upserted = upsert_record(&api, config, record).await?;
     cx.data(&upserted).await
+}
+
+async fn upsert_record(api: &Api, config: &Config, mut record: Record) -> anyhow::Result<Upserted> {
+    let (object, field) = (&config.sobject, &config.lookup_field);
+    if config.type_of_search.is_none()
+        && let Some(name) = name_in(&record, "Id")
+        && let Some(id) = api::as_text("Id", record.remove(&name).as_ref())?
+    {
+        // Steps of the earlier action, which has no type of search, give the id if they know it.
+        return update(api, object, &id, &record).await;
+    }
+    let name = name_in(&record, field.as_str());
+    let value = name.as_ref().and_then(|name| record.get(name)).cloned();
+    let text = api::as_text(field.as_str(), value.as_ref())?;
+    let (Some(name), Some(value), Some(text)) = (&name, &value, text) else {
+        record.retain(|key, _| Some(key) != name.as_ref());
+        return insert(api, object, &record).await;
+    };
+    if field.as_str().eq_ignore_ascii_case("Id") {
+        record.remove(name);
+        return update(api, object, &text, &record).await;
+    }
+    match config.type_of_search {
+        None | Some(TypeOfSearch::ExternalIds) => {
+            // The path has the value; the body must not have it, too.
+            record.remove(name);
+            upsert_by_external_id(api, object, field, &text, &record).await
+        }
+        Some(TypeOfSearch::UniqueFields | TypeOfSearch::AllFields) => {
+            upsert_by_search(api, config, name, value, record).await
+        }
+    }
+}
+
+/// The record's own spelling of a field's name.
+fn name_in(record: &Record, field: &str) -> Option<String> {
+    let mut names = record.keys();
+    names.find(|name| name.eq_ignore_ascii_case(field)).cloned()
+}
+
+/// Searches for the record, then updates or creates it. `name` is the field's name in the record.
+async fn upsert_by_search(
+    api: &Api,
+    config: &Config,
+    name: &str,
+    value: &Value,
+    mut record: Record,
+) -> anyhow::Result<Upserted> {
+    let (object, field) = (&config.sobject, &config.lookup_field);
+    let described = Object::describe(api, object).await?;
+    let found = lookup::find_one(api, &described, field, value, "Id").await?;
+    let description = described.field(field.as_str())?;
+    let is_writable = if found.is_some() {
+        description.updateable
+    } else {
+        description.createable
+    };
+    if !is_writable {
+        // The value was only for the search.
+        record.remove(name);
+    }
+    let found = found.as_ref().and_then(|found| found.get("Id"));
+    match found.and_then(Value::as_str) {
+        Some(id) => update(api, object, id, &record).await,
+        None => insert(api, object, &record).await,
+    }
 }
 
 async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Upserted> {
@@ -133,32 +140,29 @@ async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Ups
     Ok(Upserted::new(id.as_str().unwrap_or_default(), true))
 }
 
-/// Changing a record twice in the same way is changing it once.
+/// The request is idempotent: a second update with the same fields has no further effect.
 async fn update(api: &Api, object: &Name, id: &str, record: &Record) -> anyhow::Result<Upserted> {
-    let path = format!("sobjects/{object}/{}", api::segment(id)?);
+    let path = format!("sobjects/{object}/{}", path_segment(id)?);
     api::send(api.patch(&path).json(record).idempotent(true)).await?;
     Ok(Upserted::new(id, false))
 }
 
-async fn by_external_id(
+async fn upsert_by_external_id(
     api: &Api,
     object: &Name,
     field: &Name,
     value: &str,
     record: &Record,
 ) -> anyhow::Result<Upserted> {
-    let path = format!("sobjects/{object}/{field}/{}", api::segment(value)?);
-    let answer: Option<Upserted> =
-        api::json(api.patch(&path).json(record).idempotent(true)).await?;
-    match answer {
-        Some(upserted) => Ok(upserted),
-        // Old versions of the API do not tell the id of a record that they have changed.
-        None => {
-            let found: Value = api::json(api.get(&path).query(&[("fields", "Id")])).await?;
-            let id = found["Id"]
-                .as_str()
-                .context("Salesforce does not tell the id of the changed record")?;
-            Ok(Upserted::new(id, false))
-        }
+    let path = format!("sobjects/{object}/{field}/{}", path_segment(value)?);
+    let request = api.patch(&path).json(record).idempotent(true);
+    if let Some(upserted) = api::json(request).await? {
+        return Ok(upserted);
     }
+    // Old versions of the API do not return the id of an updated record.
+    let found: Value = api::json(api.get(&path).query(&[("fields", "Id")])).await?;
+    let id = found["Id"]
+        .as_str()
+        .context("Salesforce does not return the id of the updated record")?;
+    Ok(Upserted::new(id, false))
 }

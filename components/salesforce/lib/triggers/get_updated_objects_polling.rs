@@ -1,14 +1,14 @@
-//! Trigger "Get updated objects polling": each record that is new or has changed, in the order of its change.
+//! Trigger "Get updated objects polling": emits each record that is new or has changed, in the order of the changes.
 //!
-//! Pages follow each other by time and id, so that records of the same instant are neither lost nor doubled. Salesforce
-//! stamps whole seconds: the second that still runs is left for the next poll.
+//! Pages follow each other by time and id, so that records of the same time are neither lost nor repeated. Salesforce's
+//! times are whole seconds: records of the current second wait for the next poll.
 
-use super::{
+use super::position::Position;
+use crate::{
     api::{Api, Record},
     describe::Object,
     fields, linked,
     pages::Pages,
-    position::Position,
     soql::{self, Name},
 };
 use anyhow::Context as _;
@@ -40,7 +40,7 @@ pub struct Config {
     single_page_per_interval: bool,
 }
 
-/// What becomes a message.
+/// What a message holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum EmitBehavior {
@@ -71,50 +71,19 @@ impl Trigger for UpdatedObjects {
             (1..=10_000).contains(&page_size),
             "the field `pageSize` must be from 1 to 10000"
         );
-        let time = |field: &str, text: &str| {
-            soql::instant(text).with_context(|| format!("the field `{field}`"))
-        };
-        let start = time("startTime", config.start_time.as_deref().unwrap_or(EPOCH))?;
+        let start = config.start_time.as_deref().unwrap_or(EPOCH);
+        let start = soql::instant(start).context("the field `startTime`")?;
         let mut position = since.unwrap_or_else(|| Position::from_start(start));
 
         let api = Api::new(cx.oauth());
-        let (object, now) = Object::with_date(&api, &config.sobject).await?;
-        anyhow::ensure!(
-            object.field("LastModifiedDate").is_ok(),
-            "{} does not keep the time of its last change: it cannot be polled for changes",
-            object.name
-        );
-        let mut conditions = vec![];
-        conditions.extend(now.map(|now| format!("LastModifiedDate < {now}")));
-        if let Some(end) = &config.end_time {
-            conditions.push(format!("LastModifiedDate < {}", time("endTime", end)?));
-        }
-        let select = linked::select(
-            &api,
-            &object,
-            &selected(&config.selected_fields)?,
-            &config.linked_objects,
-        )
-        .await?;
+        let list = List::prepare(&api, config, page_size).await?;
         loop {
-            let mut conditions = conditions.clone();
-            conditions.insert(
-                0,
-                position
-                    .condition()
-                    .context("the step's snapshot; reset it on the platform")?,
-            );
-            let query = format!(
-                "SELECT {select} FROM {} WHERE {} ORDER BY LastModifiedDate, Id LIMIT {page_size}",
-                object.name,
-                conditions.join(" AND ")
-            );
-            let records = Pages::of(&api, query).first(page_size).await?;
+            let records = list.after(&api, &position).await?;
             let count = records.len();
             let Some(last) = records.last() else {
                 return Ok(None);
             };
-            position = behind(last)?;
+            position = position_after(last)?;
             match config.emit_behavior {
                 EmitBehavior::EmitIndividually => {
                     cx.data_all(records.into_iter().map(Value::Object)).await?
@@ -129,35 +98,81 @@ impl Trigger for UpdatedObjects {
     }
 }
 
-/// What orders the records is always among the fields.
+/// The records of an object in the order of their changes.
+struct List {
+    object: String,
+    /// The fields to select.
+    select: String,
+    /// Conditions beside the position.
+    conditions: Vec<String>,
+    page_size: usize,
+}
+
+impl List {
+    async fn prepare(api: &Api, config: &Config, page_size: usize) -> anyhow::Result<Self> {
+        let (object, now) = Object::describe_with_date(api, &config.sobject).await?;
+        anyhow::ensure!(
+            object.field("LastModifiedDate").is_ok(),
+            "{} does not keep the time of its last change: it cannot be polled for changes",
+            object.name
+        );
+        let mut conditions = vec![];
+        conditions.extend(now.map(|now| format!("LastModifiedDate < {now}")));
+        if let Some(end) = &config.end_time {
+            let end = soql::instant(end).context("the field `endTime`")?;
+            conditions.push(format!("LastModifiedDate < {end}"));
+        }
+        let selected = selected(&config.selected_fields)?;
+        let select = linked::select(api, &object, &selected, &config.linked_objects).await?;
+        Ok(Self {
+            object: object.name,
+            select,
+            conditions,
+            page_size,
+        })
+    }
+
+    /// The next page behind a position.
+    async fn after(&self, api: &Api, position: &Position) -> anyhow::Result<Vec<Record>> {
+        let position = position
+            .condition()
+            .context("the step's snapshot; reset it on the platform")?;
+        let conditions = [&[position], &*self.conditions].concat();
+        let query = format!(
+            "SELECT {} FROM {} WHERE {} ORDER BY LastModifiedDate, Id LIMIT {}",
+            self.select,
+            self.object,
+            conditions.join(" AND "),
+            self.page_size
+        );
+        Pages::query(api, query).first(self.page_size).await
+    }
+}
+
+/// The selected fields, always with those that order the records. None stands for all fields.
 fn selected(fields: &[String]) -> anyhow::Result<Vec<Name>> {
     if fields.is_empty() {
         return Ok(vec![]);
     }
-    let mut names = Vec::new();
-    for field in fields
-        .iter()
-        .map(String::as_str)
-        .chain(["Id", "LastModifiedDate"])
-    {
+    let mut names: Vec<Name> = Vec::new();
+    let ordering = ["Id", "LastModifiedDate"];
+    for field in fields.iter().map(String::as_str).chain(ordering) {
         let name = Name::new(field)
-            .with_context(|| format!("the field `selectedFields`: {field:?} is no API name"))?;
-        if !names
-            .iter()
-            .any(|known: &Name| known.as_str().eq_ignore_ascii_case(field))
-        {
+            .with_context(|| format!("the field `selectedFields`: {field:?} is not an API name"))?;
+        let is_known = |known: &Name| known.as_str().eq_ignore_ascii_case(field);
+        if !names.iter().any(is_known) {
             names.push(name);
         }
     }
     Ok(names)
 }
 
-fn behind(record: &Record) -> anyhow::Result<Position> {
+fn position_after(record: &Record) -> anyhow::Result<Position> {
     let text = |name: &str| {
         record
             .get(name)
             .and_then(Value::as_str)
             .with_context(|| format!("a record has no {name}"))
     };
-    Ok(Position::behind(text("LastModifiedDate")?, text("Id")?))
+    Ok(Position::after(text("LastModifiedDate")?, text("Id")?))
 }

@@ -1,16 +1,16 @@
-//! How far polling has come: the last change that was seen, in the order of time and id.
+//! How far polling has come, in the order of time and id.
 
-use super::soql;
+use crate::soql;
 use serde::{Deserialize, Serialize};
 
-/// The step's snapshot. Those of earlier components are understood too.
+/// The step's snapshot: the last change that was emitted. Snapshots of earlier components are understood.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[serde(from = "StoredSnapshot")]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
-    /// The time of that change.
+    /// The time of the change.
     pub last_modification_time: String,
-    /// The record; without one, whether records of this very time are still to come is said by `inclusive`.
+    /// The record. If there is none, `inclusive` says whether records of that time are still to be emitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen_id: Option<String>,
     #[serde(skip)]
@@ -19,7 +19,7 @@ pub struct Position {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Stored {
+enum StoredSnapshot {
     #[serde(rename_all = "camelCase")]
     Current {
         last_modification_time: String,
@@ -37,10 +37,10 @@ enum Stored {
     Time(String),
 }
 
-impl From<Stored> for Position {
-    fn from(stored: Stored) -> Self {
+impl From<StoredSnapshot> for Position {
+    fn from(stored: StoredSnapshot) -> Self {
         match stored {
-            Stored::Current {
+            StoredSnapshot::Current {
                 last_modification_time,
                 last_seen_id,
             } => Self {
@@ -48,11 +48,11 @@ impl From<Stored> for Position {
                 last_seen_id,
                 inclusive: true,
             },
-            Stored::NextStart { next_start_time } => Self::from_start(next_start_time),
-            Stored::Previous {
+            StoredSnapshot::NextStart { next_start_time } => Self::from_start(next_start_time),
+            StoredSnapshot::Previous {
                 previous_last_modified: time,
             }
-            | Stored::Time(time) => Self {
+            | StoredSnapshot::Time(time) => Self {
                 inclusive: false,
                 ..Self::from_start(time)
             },
@@ -61,7 +61,7 @@ impl From<Stored> for Position {
 }
 
 impl Position {
-    /// Before everything that was changed at this time or later.
+    /// Before everything that changed at this time or later.
     pub fn from_start(time: impl Into<String>) -> Self {
         Self {
             last_modification_time: time.into(),
@@ -70,8 +70,8 @@ impl Position {
         }
     }
 
-    /// Behind this record.
-    pub fn behind(time: impl Into<String>, id: impl Into<String>) -> Self {
+    /// After this record.
+    pub fn after(time: impl Into<String>, id: impl Into<String>) -> Self {
         Self {
             last_modification_time: time.into(),
             last_seen_id: Some(id.into()),
@@ -79,7 +79,7 @@ impl Position {
         }
     }
 
-    /// What comes after it, as a condition of SOQL.
+    /// The condition of SOQL for what comes after it.
     pub fn condition(&self) -> anyhow::Result<String> {
         let time = soql::instant(&self.last_modification_time)?;
         Ok(match &self.last_seen_id {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_tampered_snapshot_cannot_change_the_query() {
-        let position = Position::behind("2024-06-01T00:00:01Z", "x') OR (Name != '");
+        let position = Position::after("2024-06-01T00:00:01Z", "x') OR (Name != '");
         assert!(
             position
                 .condition()

@@ -1,6 +1,6 @@
-//! Triggers "Query objects" and "New account": the whole result of a query in one message, each time the flow runs.
+//! Triggers "Query objects" and "New account": emit the whole result of a query as one message, each time the flow runs.
 
-use super::{
+use crate::{
     api::{Api, Record},
     pages::Pages,
 };
@@ -16,13 +16,13 @@ pub struct Config {
     query: String,
 }
 
-/// All that a query finds, of all its pages.
+/// The result of a query, with all its pages.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
-    /// How many records there are.
+    /// The number of records.
     total_size: u64,
-    /// Always true: all pages are here.
+    /// Always true: the result is complete.
     done: bool,
     /// The records.
     records: Vec<Record>,
@@ -45,7 +45,7 @@ pub async fn new_account(_: Message<NoBody>, cx: Context<Value, Found>) -> anyho
 }
 
 async fn all(api: &Api, query: &str) -> anyhow::Result<Found> {
-    let mut pages = Pages::of(api, query);
+    let mut pages = Pages::query(api, query);
     let (mut total_size, mut records) = (0, vec![]);
     while let Some(page) = pages.next().await? {
         total_size = page.total_size;

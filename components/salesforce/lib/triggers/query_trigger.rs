@@ -1,6 +1,6 @@
-//! Trigger "Query": what a query finds, each time the flow runs.
+//! Trigger "Query": emits what a query finds, each time the flow runs.
 
-use super::{
+use crate::{
     api::{Api, Record},
     fields,
     pages::Pages,
@@ -20,7 +20,7 @@ pub struct Config {
     dont_emit_on_empty_results: bool,
 }
 
-/// What becomes a message.
+/// What a message holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub enum OutputMethod {
@@ -31,7 +31,7 @@ pub enum OutputMethod {
     EmitAll,
 }
 
-/// Emits each record as pages come, or `{"records": […]}` with all of them; where nothing is found, an empty object.
+/// Emits each record as the pages arrive, or `{"records": […]}` with all of them. An empty result is an empty object.
 pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config {
@@ -43,7 +43,7 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
         !query.trim().is_empty(),
         "the field `query` is empty: it must be SOQL"
     );
-    let mut pages = Pages::of(&api, query);
+    let mut pages = Pages::query(&api, query);
     if *output_method == OutputMethod::EmitAll {
         let records = pages.first(usize::MAX).await?;
         return if records.is_empty() && *dont_emit_on_empty_results {
@@ -67,12 +67,10 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
     Ok(())
 }
 
-/// Trouble that passes would have the poll come again, and what was emitted before it with it.
+/// Makes an error permanent if records were emitted before it: with a transient one, the poll would emit them again.
 fn final_if(emitted: bool, error: anyhow::Error) -> anyhow::Error {
     if emitted {
-        anyhow::anyhow!(
-            "{error:#}; the records of the pages before were emitted, the others were not"
-        )
+        anyhow::anyhow!("{error:#}; the records of earlier pages were emitted, the others were not")
     } else {
         error
     }

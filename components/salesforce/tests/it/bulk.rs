@@ -1,8 +1,8 @@
-//! Bulk jobs, with files through object storage both ways.
+//! Bulk jobs, with files from and to object storage.
 
 use crate::rig::Org;
-use emulator::standins::salesforce::Fault;
 use sailor::testing::{Emitted, Event, Verdict};
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 
 async fn change(org: &Org, operation: &str, csv: &str, body: Value) -> Emitted {
@@ -170,11 +170,11 @@ async fn a_job_past_its_timeout_is_reported_as_running() {
 async fn a_refused_upload_aborts_the_job() {
     let org = Org::new().await;
     org.api
-        .fail("PUT", [Fault::Refused(400, "INVALIDJOB", "no")]);
+        .inject_faults("PUT", [Fault::Error(400, "INVALIDJOB", "no")]);
     assert!(error(&change(&org, "insert", "Name\nA\n", json!({})).await).contains("INVALIDJOB"));
-    let aborts = org.api.calls_like("PATCH");
+    let aborts = org.api.calls_matching("PATCH");
     assert_eq!(
-        (aborts.len(), &aborts[0].body["state"]),
+        (aborts.len(), &aborts[0].content()["state"]),
         (1, &json!("Aborted"))
     );
 }
@@ -183,38 +183,39 @@ async fn a_refused_upload_aborts_the_job() {
 async fn an_error_after_job_creation_does_not_repeat_rows() {
     let org = Org::new().await;
     org.api.set_job_pace(1);
-    // Longer than a request is tried, while waiting for the job's end and for its results.
-    org.api.fail(
+    // More errors than a request is retried, while waiting for the job's end and for its results.
+    org.api.inject_faults(
         "GET .*/jobs/ingest/[^/]*$",
         [const { Fault::Throttled(0) }; 5],
     );
-    org.api.fail(
+    org.api.inject_faults(
         "GET .*/failedResults",
-        [const { Fault::Refused(503, "SERVER_UNAVAILABLE", "busy") }; 4],
+        [const { Fault::Error(503, "SERVER_UNAVAILABLE", "busy") }; 4],
     );
     let result = result(&change(&org, "insert", "Name\nA\n", json!({})).await);
     assert_eq!((result.len(), org.api.records("Account").len()), (1, 1));
-    assert_eq!(org.api.calls_like("POST").len(), 1);
+    assert_eq!(org.api.calls_matching("POST").len(), 1);
 }
 
 #[tokio::test]
 async fn a_lost_response_to_the_upload_end_restarts_no_job() {
     let org = Org::new().await;
-    org.api.fail("PATCH", [Fault::DropAnswer]);
+    org.api.inject_faults("PATCH", [Fault::DropAfter]);
     let result = result(&change(&org, "insert", "Name\nA\n", json!({})).await);
     assert_eq!((result.len(), org.api.records("Account").len()), (1, 1));
     assert!(
         org.api
-            .calls_like("PATCH")
+            .calls_matching("PATCH")
             .iter()
-            .all(|call| call.body["state"] == "UploadComplete")
+            .all(|call| call.content()["state"] == "UploadComplete")
     );
 }
 
 #[tokio::test]
 async fn a_refused_upload_end_rebounds_the_message() {
     let org = Org::new().await;
-    org.api.fail("PATCH", [const { Fault::Throttled(0) }; 4]);
+    org.api
+        .inject_faults("PATCH", [const { Fault::Throttled(0) }; 4]);
     let emitted = change(&org, "insert", "Name\nA\n", json!({})).await;
     assert!(
         matches!(&emitted.events[..], [Event::Rebound(_)]),
@@ -222,7 +223,7 @@ async fn a_refused_upload_end_rebounds_the_message() {
     );
     assert!(org.api.records("Account").is_empty());
     assert_eq!(
-        org.api.calls_like("PATCH").last().unwrap().body["state"],
+        org.api.calls_matching("PATCH").last().unwrap().content()["state"],
         "Aborted"
     );
 }
@@ -276,9 +277,9 @@ async fn a_bulk_query_joins_its_pages_into_one_csv_file() {
 async fn a_failed_result_page_emits_nothing() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
-    org.api.fail(
+    org.api.inject_faults(
         "results.*locator",
-        [Fault::Refused(
+        [Fault::Error(
             400,
             "INVALID_QUERY_LOCATOR",
             "invalid locator",
@@ -299,9 +300,9 @@ async fn a_failed_result_page_emits_nothing() {
 async fn a_token_is_refreshed_while_the_file_is_written() {
     let org = accounts(5).await;
     org.api.set_page_size(2);
-    org.api.fail(
+    org.api.inject_faults(
         "results.*locator=4",
-        [Fault::Refused(
+        [Fault::Error(
             401,
             "INVALID_SESSION_ID",
             "Session expired or invalid",
@@ -347,5 +348,34 @@ async fn deleted_records_are_included_only_on_request() {
             lines,
             "{include_deleted:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_timeout_starts_no_job() {
+    for timeout in [
+        json!(0),
+        json!("0"),
+        json!(u64::MAX),
+        json!("18446744073709551615"),
+    ] {
+        let org = Org::new().await;
+        let body = json!({ "attachmentUrl": org.file("rows.csv", "Name\nA\n") });
+        let fields = json!({ "operation": "insert", "sobject": "Account", "timeout": timeout });
+        for (function, body) in [
+            ("bulk_cud", body),
+            ("bulk_q", json!({ "query": "SELECT Id FROM Account" })),
+        ] {
+            let emitted = org.run(function, fields.clone(), body).await;
+            assert!(
+                matches!(&emitted.events[..], [Event::Error(text)] if text.contains("timeout")),
+                "{function} {timeout}: {:?}",
+                emitted.events
+            );
+            assert!(
+                org.api.calls_matching("POST .*jobs").is_empty(),
+                "{function} {timeout}"
+            );
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! What the platform asks outside of messages: select models, dynamic metadata, verification.
+//! The one-time calls: select models, dynamic metadata, verifyCredentials.
 
 use crate::rig::Org;
 use sailor::{Verified, testing::Harness};
 use serde_json::{Map, Value, json};
 
-/// One such call.
+/// A one-time call.
 #[derive(Clone, Copy, Debug)]
 pub enum Call {
     Model(&'static str, &'static str),
@@ -38,7 +38,7 @@ impl Call {
     }
 }
 
-/// Every one, with fields that it can work with.
+/// Every one-time call, with fields that work.
 pub fn calls() -> Vec<(Call, Value)> {
     let account = || json!({ "sobject": "Account" });
     let lookup =

@@ -1,4 +1,4 @@
-//! Looking for one record, and for many by search terms.
+//! The lookups: for one record, and for many by search terms.
 
 use crate::rig::Org;
 use sailor::testing::Event;
@@ -14,7 +14,7 @@ fn by(field: &str, more: Value) -> Value {
     fields
 }
 
-/// As the UI sends them, where nothing was chosen.
+/// The UI sends empty texts if nothing was chosen.
 #[tokio::test]
 async fn empty_fields_use_the_defaults() {
     let org = Org::new().await;
@@ -171,7 +171,7 @@ async fn a_records_file_goes_to_object_storage() {
 async fn an_empty_result_is_emitted_only_when_allowed() {
     let org = Org::new().await;
     org.api.insert("Account", json!({ "Name": "Acme" }));
-    for (allowed, body, told) in [
+    for (allowed, body, expected) in [
         (
             "allowCriteriaToBeOmitted",
             json!({ "Name": "" }),
@@ -193,7 +193,7 @@ async fn an_empty_result_is_emitted_only_when_allowed() {
             [json!({})]
         );
         let error = org.error("lookupObject", by("Name", json!({})), body).await;
-        assert!(error.contains(told), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
     org.api.insert("Account", json!({ "Name": "Acme" }));
     let both = json!({ "allowCriteriaToBeOmitted": "on", "allowZeroResults": "on" });
@@ -296,7 +296,7 @@ async fn lookup_objects_reads_pages_up_to_the_limit() {
         names(&org, none.clone(), json!({})).await,
         ["Acme", "Bolt", "Cog's", "Drum"]
     );
-    assert_eq!(org.api.calls_like("/query/01g").len(), 3);
+    assert_eq!(org.api.calls_matching("/query/01g").len(), 3);
     assert_eq!(
         names(&org, none.clone(), json!({ "limit": "2" })).await,
         ["Acme", "Bolt"]
@@ -369,4 +369,14 @@ async fn deleted_records_are_included_only_on_request() {
     );
     let all = json!({ "termNumber": "0", "includeDeleted": "on" });
     assert_eq!(names(&org, all, json!({})).await.len(), 4);
+}
+
+#[tokio::test]
+async fn earlier_pages_are_not_kept_in_memory() {
+    let org = Org::new().await;
+    let fields = json!({ "sobject": "Account", "outputMethod": "emitPage", "termNumber": 0 });
+    let body = json!({ "pageSize": 1000, "pageNumber": u64::MAX });
+    let text = org.error("lookupObjects", fields, body).await;
+    assert!(text.contains("pageNumber"), "{text}");
+    assert!(org.api.calls_matching("GET .*query").is_empty());
 }

@@ -1,19 +1,16 @@
 //! Every function of the component against the emulator's stand-in for Salesforce.
 
-#[path = "../../lib/component.rs"]
-mod component;
-
-mod attacks;
+mod all_functions;
 mod bulk;
 mod calls;
-mod defects;
-mod every;
+mod connection;
+mod invalid_input;
 mod lookups;
 mod models;
 mod polling;
 mod process;
 mod queries;
 mod records;
+mod refresh;
 mod rig;
 mod samples;
-mod wrong;

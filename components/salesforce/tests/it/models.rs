@@ -1,11 +1,11 @@
-//! Select models, dynamic metadata and verification: what they answer.
+//! The results of select models, dynamic metadata and verifyCredentials.
 
 use crate::{
     calls::{Call, calls},
     rig::Org,
 };
-use emulator::standins::salesforce::{Call as SentCall, Fault};
 use sailor::Verified;
+use salesforce_standin::{Fault, RecordedCall as SentCall};
 use serde_json::{Value, json};
 
 async fn ask(org: &Org, call: Call, fields: Value) -> Value {
@@ -130,7 +130,7 @@ async fn create_metadata_has_writable_and_required_fields() {
     );
     assert_eq!(input["NumberOfEmployees"]["type"], "integer");
     assert_eq!(input["AnnualRevenue"]["type"], "number");
-    // Not null, but Salesforce sets it where it is left out.
+    // Not null, but Salesforce has a default.
     assert_eq!(
         input["Priority__c"],
         json!({ "type": "boolean", "title": "Priority", "required": false })
@@ -270,9 +270,9 @@ async fn valid_credentials_cost_one_call_and_no_refresh() {
 #[tokio::test]
 async fn dead_tokens_are_not_verified() {
     let org = Org::new().await;
-    org.api.fail(
+    org.api.inject_faults(
         ".*",
-        [const { Fault::Refused(401, "INVALID_SESSION_ID", "Session expired or invalid") }; 2],
+        [const { Fault::Error(401, "INVALID_SESSION_ID", "Session expired or invalid") }; 2],
     );
     assert!(matches!(verified(&org).await.unwrap(), Verified::No(_)));
     let tokens = org.provider.issue_expired();
@@ -290,8 +290,8 @@ async fn missing_tokens_ask_to_connect_the_account() {
     for (call, mut fields) in calls() {
         for tokens in [Value::Null, json!({ "access_token": "" })] {
             fields["oauth"] = tokens;
-            let told = match call {
-                // Credentials that are not there are not verified, which is no failure.
+            let text = match call {
+                // Missing credentials are not verified, which is not an error.
                 Call::Verify => match org
                     .harness("", fields.clone(), org.provider.issue())
                     .verify()
@@ -308,7 +308,7 @@ async fn missing_tokens_ask_to_connect_the_account() {
                         .unwrap_err()
                 ),
             };
-            assert!(told.contains("connect"), "{call:?}: {told}");
+            assert!(text.contains("connect"), "{call:?}: {text}");
         }
     }
     assert!(org.api.calls().is_empty());
@@ -317,17 +317,17 @@ async fn missing_tokens_ask_to_connect_the_account() {
 #[tokio::test]
 async fn a_disabled_rest_api_is_named_as_the_reason() {
     let org = Org::new().await;
-    org.api.fail(
+    org.api.inject_faults(
         ".*",
-        [Fault::Refused(
+        [Fault::Error(
             403,
             "API_DISABLED_FOR_ORG",
             "API is not enabled for this Organization",
         )],
     );
     let verdict = verified(&org).await.unwrap();
-    let told = matches!(&verdict, Verified::No(reason) if reason.contains("REST API is not enabled") && reason.contains("API Enabled"));
-    assert!(told, "{verdict:?}");
+    let is_reason = matches!(&verdict, Verified::No(reason) if reason.contains("REST API is not enabled") && reason.contains("API Enabled"));
+    assert!(is_reason, "{verdict:?}");
     assert_eq!(org.provider.refreshes(), 0);
 }
 
@@ -340,4 +340,38 @@ async fn a_transient_error_is_no_verification_result() {
         format!("{error:#}").contains("GET /services/data/v60.0/sobjects"),
         "{error:#}"
     );
+}
+
+#[tokio::test]
+async fn descriptions_of_objects_are_not_mixed() {
+    let org = Org::new().await;
+    org.api.insert("Account", json!({ "Name": "Acme" }));
+    org.api.insert("Contact", json!({ "LastName": "Ada" }));
+    let find = |object: &'static str, field: &'static str, value: &'static str| {
+        org.run(
+            "lookupObject",
+            json!({ "sobject": object, "lookupField": field }),
+            json!({ field: value }),
+        )
+    };
+    for _ in 0..2 {
+        let (account, contact) = tokio::join!(
+            find("Account", "Name", "Acme"),
+            find("Contact", "LastName", "Ada")
+        );
+        assert_eq!(account.data::<Value>()[0]["Name"], "Acme");
+        assert_eq!(contact.data::<Value>()[0]["LastName"], "Ada");
+        for (object, own) in [("Account", "Name"), ("Contact", "LastName")] {
+            let call = Call::Metadata("create");
+            let metadata = call
+                .make(&org, json!({ "sobject": object }), org.provider.issue())
+                .await
+                .unwrap();
+            assert_eq!(
+                metadata["in"]["properties"][own]["required"], true,
+                "{object}"
+            );
+        }
+    }
+    assert_eq!(org.api.calls_matching("describe").len(), 8);
 }

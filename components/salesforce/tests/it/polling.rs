@@ -1,8 +1,8 @@
-//! Trigger "Get new and updated objects": nothing lost, nothing doubled, and a snapshot that never runs ahead.
+//! Trigger "Get new and updated objects": nothing is lost or repeated, and the snapshot never runs ahead.
 
 use crate::rig::{Org, snapshot_of};
-use emulator::standins::salesforce::Fault;
 use sailor::testing::{Emitted, Event, Verdict};
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 
 const FUNCTION: &str = "getUpdatedObjectsPolling";
@@ -28,7 +28,7 @@ fn names(emitted: &Emitted) -> Vec<String> {
         .collect()
 }
 
-/// Polls until nothing is new, and gives the names that were emitted.
+/// Polls until nothing is new, and returns the emitted names.
 async fn until_quiet(org: &Org, fields: Value) -> Vec<String> {
     let (mut all, mut snapshot) = (vec![], json!({}));
     loop {
@@ -124,9 +124,9 @@ async fn a_failed_page_keeps_the_snapshot_of_the_page_before() {
         org.api.insert("Account", json!({ "Name": n.to_string() }));
     }
     org.api.pass(1);
-    org.api.fail(
+    org.api.inject_faults(
         "Id > ",
-        [Fault::Refused(
+        [Fault::Error(
             400,
             "QUERY_TIMEOUT",
             "Your query request was running for too long.",
@@ -181,7 +181,7 @@ async fn a_large_page_is_joined_from_salesforces_pages() {
             .len(),
         5
     );
-    assert_eq!(org.api.calls_like("/query/01g").len(), 2);
+    assert_eq!(org.api.calls_matching("/query/01g").len(), 2);
 }
 
 #[tokio::test]

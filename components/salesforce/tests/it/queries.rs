@@ -1,8 +1,9 @@
-//! Queries of the user's own, as action and as triggers.
+//! Users' queries, as an action and as triggers, and values in queries.
 
 use crate::rig::Org;
-use emulator::standins::salesforce::Fault;
+use proptest::{prelude::*, test_runner::TestRunner};
 use sailor::testing::Event;
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 
 const QUERY: &str = "SELECT Id, Name FROM Account ORDER BY Id";
@@ -69,7 +70,7 @@ async fn the_batch_size_is_limited_to_salesforces_range() {
         org.api.insert("Account", json!({ "Name": format!("{n}") }));
     }
     for (size, pages) in [("200", 2), ("50", 2), ("9999", 1)] {
-        let before = org.api.calls_like("/query").len();
+        let before = org.api.calls_matching("/query").len();
         let found = org
             .data(
                 "query",
@@ -78,7 +79,7 @@ async fn the_batch_size_is_limited_to_salesforces_range() {
             )
             .await;
         assert_eq!(
-            (found.len(), org.api.calls_like("/query").len() - before),
+            (found.len(), org.api.calls_matching("/query").len() - before),
             (250, pages),
             "{size}"
         );
@@ -114,7 +115,7 @@ async fn deleted_records_are_included_only_on_request() {
 async fn a_rebound_between_pages_repeats_no_record() {
     let org = of_three().await;
     org.api
-        .fail("/query/01g", [const { Fault::Throttled(0) }; 4]);
+        .inject_faults("/query/01g", [const { Fault::Throttled(0) }; 4]);
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
     assert!(
         matches!(&emitted.events[..], [Event::Rebound(_)]),
@@ -135,9 +136,9 @@ async fn a_refresh_between_pages_loses_and_repeats_nothing() {
         ("queryTrigger", json!({ "query": QUERY })),
     ] {
         let org = of_three().await;
-        org.api.fail(
+        org.api.inject_faults(
             "/query/01g",
-            [Fault::Refused(
+            [Fault::Error(
                 401,
                 "INVALID_SESSION_ID",
                 "Session expired or invalid",
@@ -155,17 +156,17 @@ async fn a_refresh_between_pages_loses_and_repeats_nothing() {
 #[tokio::test]
 async fn a_failed_page_fails_the_query() {
     let org = of_three().await;
-    org.api.fail(
+    org.api.inject_faults(
         "/query/01g",
-        [Fault::Refused(
+        [Fault::Error(
             400,
             "INVALID_QUERY_LOCATOR",
             "invalid query locator",
         )],
     );
     let emitted = org.run("query", json!({}), json!({ "query": QUERY })).await;
-    let told = matches!(&emitted.events[..], [Event::Error(text)] if text.contains("INVALID_QUERY_LOCATOR"));
-    assert!(told, "{emitted:?}");
+    let is_error = matches!(&emitted.events[..], [Event::Error(text)] if text.contains("INVALID_QUERY_LOCATOR"));
+    assert!(is_error, "{emitted:?}");
 }
 
 #[tokio::test]
@@ -249,4 +250,112 @@ async fn new_account_emits_id_name_and_revenue() {
     );
     assert_eq!(records[0]["AnnualRevenue"], 5);
     assert!(records[0]["Id"].is_string());
+}
+
+fn by(field: &str) -> Value {
+    json!({ "sobject": "Account", "typeOfSearch": "allFields", "lookupField": field })
+}
+
+/// The results of every function that puts a value into a query.
+async fn reached(org: &Org, value: &str) -> Vec<(&'static str, Vec<Value>)> {
+    let term = |condition: &str, value: Value| json!({ "sTerm_1": { "fieldName": "Name", "condition": condition, "fieldValue": value } });
+    let all = json!({ "sobject": "Account", "outputMethod": "emitIndividually" });
+    let zero = json!({ "sobject": "Account", "lookupField": "Name", "allowZeroResults": "on" });
+    vec![
+        (
+            "lookupObject",
+            org.data("lookupObject", zero, json!({ "Name": value }))
+                .await,
+        ),
+        (
+            "=",
+            org.data("lookupObjects", all.clone(), term("=", json!(value)))
+                .await,
+        ),
+        (
+            "IN",
+            org.data("lookupObjects", all.clone(), term("IN", json!([value])))
+                .await,
+        ),
+        (
+            "upsert",
+            org.data(
+                "upsert",
+                by("Name"),
+                json!({ "Name": value, "Website": "found" }),
+            )
+            .await,
+        ),
+    ]
+}
+
+#[test]
+fn a_value_cannot_change_the_query() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let org = runtime.block_on(Org::new());
+    let decoy = org.api.insert("Account", json!({ "Name": "decoy" }));
+    let hostile = prop_oneof![
+        r#"['"\\%_)( =a-z\n\t-]{1,14}"#,
+        Just("x' OR Name != '".to_owned()),
+        Just(r"\' OR Name != \'".to_owned()),
+        Just("x') OR (Name LIKE '%".to_owned()),
+        "[^\u{0}]{1,10}",
+    ];
+    let hostile = hostile.prop_filter("no value for a name", |value| {
+        value.trim() == value
+            && !value.is_empty()
+            && !value.eq_ignore_ascii_case("decoy")
+            && value.len() <= 255
+    });
+    let config = ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let outcome = TestRunner::new(config).run(&hostile, |value| {
+        runtime.block_on(async {
+            let id = org.api.insert("Account", json!({ "Name": value }));
+            for (way, found) in reached(&org, &value).await {
+                prop_assert_eq!(found.len(), 1, "{} {:?}", way, &value);
+                let found = found[0].get("Id").or(found[0].get("id"));
+                prop_assert_eq!(found, Some(&json!(id)), "{} {:?}", way, &value);
+            }
+            org.data("delete", by("Name"), json!({ "Name": value }))
+                .await;
+            prop_assert_eq!(org.api.record("Account", &id), None);
+            let left = org.api.record("Account", &decoy).unwrap();
+            prop_assert_eq!(
+                (&left["Name"], &left["Website"]),
+                (&json!("decoy"), &Value::Null)
+            );
+            Ok(())
+        })
+    });
+    outcome.unwrap();
+}
+
+#[tokio::test]
+async fn a_snapshot_cannot_change_the_query() {
+    let org = Org::new().await;
+    org.api.insert("Account", json!({ "Name": "older" }));
+    org.api.pass(1);
+    let poll = |snapshot: Value| {
+        let fields = json!({ "sobject": "Account" });
+        org.harness("getUpdatedObjectsPolling", fields, org.provider.issue())
+            .snapshot(snapshot)
+            .run(json!({}))
+    };
+    let id = "x') OR (Name != '";
+    let emitted =
+        poll(json!({ "lastModificationTime": "2024-06-01T12:00:00.000Z", "lastSeenId": id }))
+            .await
+            .unwrap();
+    assert!(emitted.events.is_empty(), "{emitted:?}");
+    let emitted = poll(json!({ "lastModificationTime": "2024-06-01T12:00:00Z OR Name != null" }))
+        .await
+        .unwrap();
+    assert!(
+        matches!(&emitted.events[..], [Event::Error(text)] if text.contains("snapshot")),
+        "{emitted:?}"
+    );
 }

@@ -1,8 +1,8 @@
 //! Creating, changing and deleting records, and raw requests.
 
 use crate::rig::Org;
-use emulator::standins::salesforce::Fault;
 use sailor::testing::Event;
+use salesforce_standin::Fault;
 use serde_json::{Value, json};
 
 fn by(search: &str, field: &str) -> Value {
@@ -98,7 +98,7 @@ async fn upsert_by_external_id_is_one_call() {
     assert_eq!(org.api.calls().len(), 2);
 }
 
-/// As the deprecated action took them: neither a type of search nor always an external id.
+/// The deprecated action has no type of search, and not always an external id.
 #[tokio::test]
 async fn the_earlier_upsert_prefers_id_over_external_id() {
     let org = Org::new().await;
@@ -294,9 +294,9 @@ async fn raw_request_paths_may_be_relative_or_absolute() {
 #[tokio::test]
 async fn a_refused_raw_request_returns_salesforces_error() {
     let org = Org::new().await;
-    org.api.fail(
+    org.api.inject_faults(
         "GET",
-        [Fault::Refused(400, "INVALID_FIELD", "No such column 'x'")],
+        [Fault::Error(400, "INVALID_FIELD", "No such column 'x'")],
     );
     let error = org
         .error(
@@ -309,4 +309,128 @@ async fn a_refused_raw_request_returns_salesforces_error() {
         error.contains("No such column 'x' (INVALID_FIELD)"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_204_is_a_success() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Old" }));
+    let changed = org
+        .data(
+            "upsert",
+            by("allFields", "Id"),
+            json!({ "Id": id, "Name": "New" }),
+        )
+        .await;
+    assert_eq!(changed[0]["success"], true);
+    let raw = json!({ "method": "PATCH", "path": format!("sobjects/Account/{id}"), "body": { "Name": "Newer" } });
+    assert_eq!(org.data("rawRequest", json!({}), raw).await, [json!({})]);
+    assert_eq!(
+        org.data("delete", by("allFields", "Id"), json!({ "Id": id }))
+            .await[0]["response"]["success"],
+        true
+    );
+    let statuses: Vec<Option<u16>> = org.api.calls().iter().map(|call| call.status).collect();
+    assert_eq!(statuses, [Some(204); 3]);
+}
+
+#[tokio::test]
+async fn a_failed_delete_is_an_error() {
+    let org = Org::new().await;
+    let id = org.api.insert("Account", json!({ "Name": "Acme" }));
+    for (status, code) in [
+        (400, "DELETE_FAILED"),
+        (400, "MALFORMED_ID"),
+        (403, "INSUFFICIENT_ACCESS_OR_READONLY"),
+        (404, "ENTITY_IS_LOCKED"),
+        (500, "UNKNOWN_EXCEPTION"),
+    ] {
+        // An error of the server is retried.
+        let times = if status == 500 { 4 } else { 1 };
+        org.api
+            .inject_faults("DELETE", vec![Fault::Error(status, code, "no"); times]);
+        let emitted = org
+            .run("delete", by("allFields", "Id"), json!({ "Id": id }))
+            .await;
+        let is_expected = match &emitted.events[..] {
+            [Event::Error(text)] => text.contains(code),
+            [Event::Rebound(reason)] => status == 500 && reason.contains("500"),
+            _ => false,
+        };
+        assert!(is_expected, "{code}: {emitted:?}");
+    }
+    let history = org.api.insert("AccountHistory", json!({ "AccountId": id }));
+    let of = |object: &str| json!({ "sobject": object, "lookupField": "Id" });
+    let error = org
+        .error("delete", of("AccountHistory"), json!({ "Id": history }))
+        .await;
+    assert!(error.contains("does not support delete"), "{error}");
+    let error = org.error("delete", of("Acount"), json!({ "Id": id })).await;
+    assert!(error.contains("no object Acount"), "{error}");
+    assert_eq!(
+        org.data("delete", of("Account"), json!({ "Id": "001nobody" }))
+            .await,
+        [json!({})]
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_creates_is_not_retried_after_an_error() {
+    let org = Org::new().await;
+    let new = || json!({ "Name": "New" });
+    let raw = json!({ "method": "POST", "path": "sobjects/Account", "body": new() });
+    for fault in [
+        Fault::DropAfter,
+        Fault::DropBefore,
+        Fault::Error(500, "UNKNOWN_EXCEPTION", "an error"),
+    ] {
+        for (function, fields, body) in [
+            ("create", json!({ "sobject": "Account" }), new()),
+            ("createAccount", json!({}), new()),
+            ("upsert", by("allFields", "ErpId__c"), new()),
+            ("rawRequest", json!({}), raw.clone()),
+        ] {
+            let (posts, records) = (
+                org.api.calls_matching("POST").len(),
+                org.api.records("Account").len(),
+            );
+            org.api.inject_faults("POST", [fault.clone()]);
+            let emitted = org.run(function, fields, body).await;
+            assert!(
+                matches!(&emitted.events[..], [Event::Error(_)]),
+                "{function} {fault:?}: {emitted:?}"
+            );
+            let done = usize::from(fault == Fault::DropAfter);
+            assert_eq!(
+                org.api.calls_matching("POST").len() - posts,
+                1,
+                "{function} {fault:?}"
+            );
+            assert_eq!(
+                org.api.records("Account").len() - records,
+                done,
+                "{function} {fault:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_too_large_for_a_record_is_not_read_into_memory() {
+    let org = Org::new().await;
+    let file = org.file("large", &"x".repeat(37 << 20));
+    let fields = json!({ "sobject": "Attachment", "utilizeAttachment": "on" });
+    let message =
+        json!({ "body": { "Name": "large" }, "attachments": { "large": { "url": file } } });
+    let emitted = org
+        .harness("create", fields, org.provider.issue())
+        .run_message(message)
+        .await
+        .unwrap();
+    assert!(
+        matches!(&emitted.events[..], [Event::Error(text)] if text.contains("larger than 36 MB")),
+        "{:?}",
+        emitted.events
+    );
+    assert!(org.api.calls_matching("POST .*Attachment").is_empty());
 }

@@ -1,4 +1,4 @@
-//! The commands of README.md: each works as it stands there, and no function is without one.
+//! README.md: its commands work as written, and there is one for each function.
 
 use serde_json::Value;
 use std::{
@@ -31,7 +31,7 @@ fn after<'a>(command: &[&'a str], option: &str) -> Option<&'a str> {
         .map(|at| command[at + 1])
 }
 
-/// The emulator's command, which cargo builds with its tests.
+/// The emulator's binary, which cargo builds with the emulator's tests.
 fn emulator() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_salesforce")).with_file_name("emulator");
     assert!(
@@ -42,7 +42,7 @@ fn emulator() -> PathBuf {
     binary
 }
 
-/// Runs one of them in this folder, as a user would but for building.
+/// Runs a command in this folder, without building the component.
 fn run(command: &[&str]) -> Output {
     let words =
         command

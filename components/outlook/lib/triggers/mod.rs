@@ -1,0 +1,8 @@
+//! The triggers: each polls a list for what is new or has changed.
+
+mod changes;
+mod get_contacts;
+mod read_mail;
+
+pub use get_contacts::GetContacts;
+pub use read_mail::ReadMail;

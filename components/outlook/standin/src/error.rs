@@ -1,0 +1,68 @@
+//! Errors as Graph writes them: `{"error": {"code", "message", "innerError"}}`.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// An error.
+#[derive(Debug)]
+pub(super) struct ErrorResponse {
+    status: u16,
+    code: String,
+    message: String,
+}
+
+impl ErrorResponse {
+    pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    pub(super) fn no_item() -> Self {
+        Self::new(
+            404,
+            "ErrorItemNotFound",
+            "The specified object was not found in the store.",
+        )
+    }
+
+    /// Graph has it, but the stand-in does not.
+    pub(super) fn not_here(what: impl std::fmt::Display) -> Self {
+        Self::new(
+            501,
+            "NotImplemented",
+            format!("the stand-in for Graph has no {what}"),
+        )
+    }
+
+    pub(super) fn unauthorized() -> Response {
+        let error = Self::new(
+            401,
+            "InvalidAuthenticationToken",
+            "Lifetime validation failed, the token is expired.",
+        );
+        let challenge = "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
+                         client_id=\"00000003-0000-0000-c000-000000000000\"";
+        ([(header::WWW_AUTHENTICATE, challenge)], error).into_response()
+    }
+}
+
+impl IntoResponse for ErrorResponse {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let inner =
+            json!({ "date": "2024-06-01T08:00:00", "request-id": "0", "client-request-id": "0" });
+        let error = json!({ "code": self.code, "message": self.message, "innerError": inner });
+        (status, Json(json!({ "error": error }))).into_response()
+    }
+}

@@ -1,0 +1,171 @@
+//! The query parameters of lists: `$filter`, `$orderby`, `$select`, `$top`, `$skip`; and the pages of a list.
+
+use super::{
+    error::ErrorResponse,
+    state::{Item, instant},
+};
+use http_double::percent_encoded;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The page size of Graph without `$top`.
+const USUAL_PAGE: usize = 10;
+/// The largest page size.
+const MOST: usize = 1000;
+
+/// The query of a request, by name.
+pub(super) type Query = BTreeMap<String, String>;
+
+/// One condition of a filter.
+enum Condition {
+    From {
+        property: String,
+        also_equal: bool,
+        time: String,
+    },
+    Is {
+        property: String,
+        value: bool,
+    },
+}
+
+/// One page of a list: the items that match, in order. `url` is that of the list, for the link to the next page;
+/// `largest` is the page size that this mailbox does not exceed.
+pub(super) fn list(
+    items: Vec<&Item>,
+    query: &Query,
+    url: &str,
+    largest: usize,
+) -> Result<Value, ErrorResponse> {
+    let known = [
+        "$filter",
+        "$orderby",
+        "$select",
+        "$top",
+        "$skip",
+        "startDateTime",
+        "endDateTime",
+    ];
+    if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(ErrorResponse::not_here(format!("query parameter {name}")));
+    }
+    let conditions = query
+        .get("$filter")
+        .map_or_else(|| Ok(vec![]), |filter| conditions(filter))?;
+    let mut items: Vec<&Item> = items
+        .into_iter()
+        .filter(|item| conditions.iter().all(|c| c.fits(item)))
+        .collect();
+    if let Some(order) = query.get("$orderby") {
+        let property = order.strip_suffix(" asc").unwrap_or(order);
+        if !["lastModifiedDateTime", "start/dateTime"].contains(&property) {
+            return Err(ErrorResponse::not_here(format!("$orderby={order}")));
+        }
+        // What a list is ordered by must come first in its filter.
+        if conditions
+            .first()
+            .is_some_and(|first| first.property() != property)
+        {
+            let message = "The restriction or sort order is too complex for this operation.";
+            return Err(ErrorResponse::new(400, "InefficientFilter", message));
+        }
+        items.sort_by_key(|item| item.time(property));
+    }
+    let number = |name: &str, otherwise: usize, least: usize| match query.get(name) {
+        None => Ok(otherwise),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|number| *number >= least)
+            .ok_or_else(|| {
+                ErrorResponse::bad_request(format!(
+                    "Invalid value '{text}' for {name} query option found."
+                ))
+            }),
+    };
+    let (top, skip) = (number("$top", USUAL_PAGE, 1)?, number("$skip", 0, 0)?);
+    if top > MOST {
+        return Err(ErrorResponse::bad_request(format!(
+            "The limit of '{MOST}' for Top query has been exceeded."
+        )));
+    }
+    let (page, end) = (top.min(largest), items.len());
+    let shown: Vec<Value> = items
+        .iter()
+        .skip(skip)
+        .take(page)
+        .map(|item| selected(item, query))
+        .collect();
+    let mut response = json!({ "@odata.context": format!("{url}/$metadata"), "value": shown });
+    if skip + page < end {
+        let mut next = query.clone();
+        next.insert("$skip".to_owned(), (skip + page).to_string());
+        let query: Vec<String> = next
+            .iter()
+            .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
+            .collect();
+        response["@odata.nextLink"] = format!("{url}?{}", query.join("&")).into();
+    }
+    Ok(response)
+}
+
+/// An item with what `$select` asks for; its id and annotations are always there.
+fn selected(item: &Item, query: &Query) -> Value {
+    let mut shown = item.shown();
+    if let (Some(select), Value::Object(members)) = (query.get("$select"), &mut shown) {
+        let wanted: Vec<&str> = select.split(',').map(str::trim).collect();
+        members.retain(|name, _| {
+            name == "id" || name.starts_with("@odata.") || wanted.contains(&name.as_str())
+        });
+    }
+    shown
+}
+
+fn conditions(filter: &str) -> Result<Vec<Condition>, ErrorResponse> {
+    let condition = |text: &str| {
+        let [property, operator, value] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let property = property.to_owned();
+        match (property.as_str(), operator, value) {
+            ("isRead", "eq", "true" | "false") => Some(Condition::Is {
+                property,
+                value: value == "true",
+            }),
+            ("lastModifiedDateTime", "gt" | "ge", time) => Some(Condition::From {
+                property,
+                also_equal: operator == "ge",
+                time: instant(time)?,
+            }),
+            _ => None,
+        }
+    };
+    let unknown = |text: &str| ErrorResponse::bad_request(format!("Invalid filter clause: {text}"));
+    filter
+        .split(" and ")
+        .map(|text| condition(text).ok_or_else(|| unknown(text)))
+        .collect()
+}
+
+impl Condition {
+    fn property(&self) -> &str {
+        match self {
+            Self::From { property, .. } | Self::Is { property, .. } => property,
+        }
+    }
+
+    fn fits(&self, item: &Item) -> bool {
+        match self {
+            Self::From {
+                property,
+                also_equal,
+                time,
+            } => match item.time(property) {
+                Some(at) if *also_equal => at >= *time,
+                Some(at) => at > *time,
+                None => false,
+            },
+            Self::Is { property, value } => item.fields.get(property) == Some(&Value::Bool(*value)),
+        }
+    }
+}

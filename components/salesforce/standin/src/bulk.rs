@@ -1,0 +1,356 @@
+//! Bulk API 2.0: jobs that take CSV, and jobs that give it.
+
+use super::{
+    csv,
+    error::ErrorResponse,
+    evaluate,
+    job::Job,
+    records,
+    response::{Request, SalesforceResult, json_response, no_content},
+    schema::Object,
+    soql::{self, Item},
+    state::State,
+};
+use axum::{http::StatusCode, response::IntoResponse};
+use serde_json::{Map, Value, json};
+
+fn wrong_job(message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse::new(400, "INVALIDJOB", message)
+}
+
+fn job<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Job, ErrorResponse> {
+    state
+        .jobs
+        .get_mut(id)
+        .ok_or_else(ErrorResponse::no_resource)
+}
+
+pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> SalesforceResult {
+    match (request.method.as_str(), path) {
+        ("POST", []) => create(state, request),
+        ("PUT", [id, "batches"]) => {
+            let job = job(state, id)?;
+            if job.info["state"] != "Open" || job.upload.is_some() {
+                return Err(wrong_job("a job takes data once, while it is open"));
+            }
+            if request
+                .headers
+                .get("content-type")
+                .is_none_or(|kind| !kind.as_bytes().starts_with(b"text/csv"))
+            {
+                return Err(ErrorResponse::new(
+                    415,
+                    "UNSUPPORTED_MEDIA_TYPE",
+                    "Content-Type must be text/csv",
+                ));
+            }
+            job.upload = Some(request.text());
+            Ok(StatusCode::CREATED.into_response())
+        }
+        ("PATCH", [id]) => match request.json()?["state"].as_str() {
+            Some("UploadComplete") => {
+                complete(state, id)?;
+                let mut info = job(state, id)?.info.clone();
+                info["state"] = "UploadComplete".into();
+                json_response(info)
+            }
+            Some("Aborted") => {
+                let job = job(state, id)?;
+                job.info["state"] = "Aborted".into();
+                json_response(job.info.clone())
+            }
+            _ => Err(wrong_job("state must be UploadComplete or Aborted")),
+        },
+        ("GET", [id]) => json_response(job(state, id)?.told()),
+        ("GET", [id, "successfulResults"]) => text(job(state, id)?.successful.clone()),
+        ("GET", [id, "failedResults"]) => text(job(state, id)?.failed.clone()),
+        ("GET", [id, "unprocessedrecords"]) => text(job(state, id)?.unprocessed.clone()),
+        ("DELETE", [id]) => {
+            state
+                .jobs
+                .remove(*id)
+                .ok_or_else(ErrorResponse::no_resource)?;
+            no_content()
+        }
+        (method, _) => Err(ErrorResponse::not_here(format!(
+            "{method} of /jobs/ingest/{}",
+            path.join("/")
+        ))),
+    }
+}
+
+fn text(csv: String) -> SalesforceResult {
+    Ok(([("content-type", "text/csv")], csv).into_response())
+}
+
+fn create(state: &mut State, request: &Request) -> SalesforceResult {
+    let asked = request.json()?;
+    let (object, operation) = (
+        asked["object"].as_str().unwrap_or_default(),
+        asked["operation"].as_str().unwrap_or_default(),
+    );
+    let described = state
+        .schema
+        .object(object)
+        .map_err(|_| wrong_job(format!("Unable to find object: {object}")))?;
+    match operation {
+        "insert" | "update" | "delete" => {}
+        "upsert" => {
+            let name = asked["externalIdFieldName"].as_str().unwrap_or_default();
+            if described
+                .field(name)
+                .is_none_or(|field| !field.external_id && field.kind != "id")
+            {
+                return Err(wrong_job(format!(
+                    "InvalidJob : Field name provided, {name} does not match an External ID"
+                )));
+            }
+        }
+        other => {
+            return Err(wrong_job(format!(
+                "operation {other:?} is none of insert, update, upsert, delete"
+            )));
+        }
+    }
+    let id = state.new_id("750");
+    let info = json!({
+        "id": id, "object": object, "operation": operation, "contentType": "CSV", "state": "Open", "apiVersion": request.version,
+        "externalIdFieldName": asked["externalIdFieldName"], "lineEnding": asked["lineEnding"].as_str().unwrap_or("LF"),
+        "columnDelimiter": asked["columnDelimiter"].as_str().unwrap_or("COMMA"),
+        "contentUrl": format!("services/data/v{}/jobs/ingest/{id}/batches", request.version),
+    });
+    let polls = state.job_pace;
+    state.jobs.insert(id, Job::new(info.clone(), polls));
+    json_response(info)
+}
+
+/// Does all of a job at once.
+fn complete(state: &mut State, id: &str) -> Result<(), ErrorResponse> {
+    let failure = state.job_failure.clone();
+    let found = job(state, id)?;
+    if found.info["state"] != "Open" {
+        return Err(wrong_job("the job is not open"));
+    }
+    let info = found.info.clone();
+    let upload = found.upload.clone().unwrap_or_default();
+    let fails = |job: &mut Job, reason: String| {
+        job.info["state"] = "Failed".into();
+        job.info["errorMessage"] = reason.into();
+    };
+    if let Some(reason) = failure {
+        fails(found, reason);
+        return Ok(());
+    }
+    let uses_crlf = upload
+        .split_once('\n')
+        .is_some_and(|(line, _)| line.ends_with('\r'));
+    if uses_crlf != (info["lineEnding"] == "CRLF") {
+        fails(
+            found,
+            "ClientInputError : LineEnding is invalid on user data".into(),
+        );
+        return Ok(());
+    }
+    let rows = match csv::read(&upload) {
+        Ok(rows) if rows.len() > 1 => rows,
+        Ok(_) => {
+            found.info["state"] = "JobComplete".into();
+            return Ok(());
+        }
+        Err(reason) => {
+            fails(found, format!("InvalidBatch : {reason}"));
+            return Ok(());
+        }
+    };
+    let object = state
+        .schema
+        .object(info["object"].as_str().unwrap_or_default())?
+        .clone();
+    let header = &rows[0];
+    let with =
+        |first: [&str; 2]| csv::line(first.into_iter().chain(header.iter().map(String::as_str)));
+    let (mut successful, mut failed) = (
+        with(["sf__Id", "sf__Created"]),
+        with(["sf__Id", "sf__Error"]),
+    );
+    let (mut processed, mut failures) = (0, 0);
+    for row in &rows[1..] {
+        processed += 1;
+        let fields = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        let fields = fields.map(|(name, cell)| {
+            (
+                name.clone(),
+                Value::from(if cell == "#N/A" { "" } else { cell }),
+            )
+        });
+        let line =
+            |first: [&str; 2]| csv::line(first.into_iter().chain(row.iter().map(String::as_str)));
+        match one(state, &object, &info, fields.collect()) {
+            Ok((id, created)) => successful += &line([&id, if created { "true" } else { "false" }]),
+            Err(refusal) => {
+                failures += 1;
+                failed += &line(["", &format!("{}:{}:--", refusal.code(), refusal.message())]);
+            }
+        }
+    }
+    let job = job(state, id)?;
+    (job.successful, job.failed, job.unprocessed) = (successful, failed, csv::line(header));
+    job.info["state"] = "JobComplete".into();
+    (
+        job.info["numberRecordsProcessed"],
+        job.info["numberRecordsFailed"],
+    ) = (processed.into(), failures.into());
+    Ok(())
+}
+
+/// One row: the id, and whether it is new.
+fn one(
+    state: &mut State,
+    object: &Object,
+    info: &Value,
+    mut row: Map<String, Value>,
+) -> Result<(String, bool), ErrorResponse> {
+    let taken = |row: &mut Map<String, Value>, name: &str| match row.remove(name) {
+        Some(Value::String(value)) => Ok(value),
+        _ => Err(ErrorResponse::new(
+            400,
+            "MISSING_ARGUMENT",
+            format!("{name} not specified"),
+        )),
+    };
+    match info["operation"].as_str().unwrap_or_default() {
+        "insert" => Ok((records::insert(state, object, row.into())?, true)),
+        "update" => {
+            let id = taken(&mut row, "Id")?;
+            records::change(state, object, &id, row.into())?;
+            Ok((id, false))
+        }
+        "delete" => {
+            let id = taken(&mut row, "Id")?;
+            records::remove(state, object, &id)?;
+            Ok((id, false))
+        }
+        _ => {
+            let name = info["externalIdFieldName"].as_str().unwrap_or_default();
+            let value = taken(&mut row, name)?;
+            match state.having(&object.name, name, &value).as_slice() {
+                [] => {
+                    row.insert(name.to_owned(), value.into());
+                    Ok((records::insert(state, object, row.into())?, true))
+                }
+                [id] => {
+                    records::change(state, object, id, row.into())?;
+                    Ok((id.clone(), false))
+                }
+                _ => Err(ErrorResponse::new(
+                    400,
+                    "DUPLICATE_EXTERNAL_ID",
+                    format!("{name}: more than one record found"),
+                )),
+            }
+        }
+    }
+}
+
+pub(super) fn query(state: &mut State, path: &[&str], request: &Request) -> SalesforceResult {
+    match (request.method.as_str(), path) {
+        ("POST", []) => start_query(state, request),
+        ("GET", [id]) => json_response(job(state, id)?.told()),
+        ("GET", [id, "results"]) => results(state, id, request),
+        ("PATCH", [id]) => {
+            let job = job(state, id)?;
+            job.info["state"] = "Aborted".into();
+            json_response(job.info.clone())
+        }
+        ("DELETE", [id]) => {
+            state
+                .jobs
+                .remove(*id)
+                .ok_or_else(ErrorResponse::no_resource)?;
+            no_content()
+        }
+        (method, _) => Err(ErrorResponse::not_here(format!(
+            "{method} of /jobs/query/{}",
+            path.join("/")
+        ))),
+    }
+}
+
+fn start_query(state: &mut State, request: &Request) -> SalesforceResult {
+    let asked = request.json()?;
+    let text = asked["query"].as_str().unwrap_or_default();
+    let select = soql::parse(text)?;
+    let fields = select.items.iter().map(|item| match item {
+        Item::Field(path) => Ok(path.as_str()),
+        Item::Count | Item::Children(_) => Err(ErrorResponse::new(
+            400,
+            "API_ERROR",
+            "Aggregate Relationships not supported in Bulk Query",
+        )),
+    });
+    let fields = fields.collect::<Result<Vec<_>, _>>()?;
+    let found = evaluate::run(
+        state,
+        &select,
+        asked["operation"] == "queryAll",
+        &request.version,
+    )?;
+    let cell = |record: &Value, path: &str| match path
+        .split('.')
+        .try_fold(record, |value, part| value.get(part))
+    {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let rows = found
+        .iter()
+        .map(|record| csv::line(fields.iter().map(|path| cell(record, path))))
+        .collect();
+    let header = csv::line(&fields);
+    let id = state.new_id("750");
+    let told = json!({ "id": id, "operation": asked["operation"], "query": text, "state": "UploadComplete", "contentType": "CSV" });
+    let mut info = told.clone();
+    match &state.job_failure {
+        None => info["state"] = "JobComplete".into(),
+        Some(reason) => {
+            info["state"] = "Failed".into();
+            info["errorMessage"] = reason.clone().into();
+        }
+    }
+    let job = Job {
+        header,
+        rows,
+        ..Job::new(info, state.job_pace)
+    };
+    state.jobs.insert(id, job);
+    json_response(told)
+}
+
+/// A page of rows. The locator is the number of the next row, or `null`.
+fn results(state: &mut State, id: &str, request: &Request) -> SalesforceResult {
+    let size = state.page_size;
+    let job = job(state, id)?;
+    let first: usize = match request.query.get("locator") {
+        None => 0,
+        Some(locator) => locator
+            .parse()
+            .map_err(|_| ErrorResponse::new(400, "INVALID_QUERY_LOCATOR", "invalid locator"))?,
+    };
+    let asked = request
+        .query
+        .get("maxRecords")
+        .and_then(|asked| asked.parse().ok());
+    let end = (first + asked.unwrap_or(size).min(size)).min(job.rows.len());
+    let locator = if end < job.rows.len() {
+        end.to_string()
+    } else {
+        "null".to_owned()
+    };
+    let csv = job.header.clone() + &job.rows[first.min(end)..end].concat();
+    let headers = [
+        ("content-type", "text/csv".to_owned()),
+        ("sforce-locator", locator),
+    ];
+    Ok((headers, csv).into_response())
+}

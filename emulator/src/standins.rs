@@ -1,0 +1,100 @@
+//! Stand-ins for the APIs of well-known services, by name, for the command line. Each is a crate beside its component.
+
+use crate::provider::Provider;
+use graph_standin::Graph;
+use salesforce_standin::Salesforce;
+use std::io;
+
+/// The names of the stand-ins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StandinName {
+    /// Microsoft Graph: one user's mailbox
+    Graph,
+    /// Salesforce: one organisation
+    Salesforce,
+}
+
+impl StandinName {
+    /// The provider preset whose tokens the service accepts.
+    pub(crate) fn preset(self) -> &'static str {
+        match self {
+            Self::Graph => "microsoft",
+            Self::Salesforce => "salesforce",
+        }
+    }
+
+    /// Starts it with sample data.
+    pub(crate) async fn start(self, provider: &Provider) -> io::Result<RunningStandin> {
+        Ok(match self {
+            Self::Graph => {
+                let graph = Graph::start(provider).await?;
+                graph.add_samples();
+                RunningStandin::Graph(graph)
+            }
+            Self::Salesforce => {
+                let salesforce = Salesforce::start(provider).await?;
+                salesforce.add_samples();
+                RunningStandin::Salesforce(salesforce)
+            }
+        })
+    }
+}
+
+/// A running stand-in.
+pub(crate) enum RunningStandin {
+    Graph(Graph),
+    Salesforce(Salesforce),
+}
+
+impl RunningStandin {
+    /// The base of its paths.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Graph(graph) => graph.url(),
+            Self::Salesforce(salesforce) => salesforce.url(),
+        }
+    }
+
+    /// The service that it stands for.
+    pub(crate) fn title(&self) -> &'static str {
+        match self {
+            Self::Graph(_) => "Microsoft Graph",
+            Self::Salesforce(_) => "Salesforce",
+        }
+    }
+
+    /// Environment variables: its address, and those from which this repository's component for the service reads the
+    /// addresses of the API and of the provider.
+    pub(crate) fn env(&self, provider: &Provider) -> Vec<(String, String)> {
+        let (id, secret) = (
+            provider.client_id().to_owned(),
+            provider.client_secret().to_owned(),
+        );
+        let (authorize, token) = (provider.authorize_url(), provider.token_url());
+        let own = match self {
+            Self::Graph(graph) => vec![
+                ("GRAPH_BASE_URL", graph.url()),
+                ("MSAPP_CLIENT_ID", id),
+                ("MSAPP_CLIENT_SECRET", secret),
+                ("MSAPP_AUTH_URI", authorize),
+                ("MSAPP_TOKEN_URI", token),
+            ],
+            // The tokens contain the address of the API.
+            Self::Salesforce(_) => vec![
+                ("SALESFORCE_KEY", id),
+                ("SALESFORCE_SECRET", secret),
+                ("SALESFORCE_AUTH_URI", authorize),
+                ("SALESFORCE_TOKEN_URI", token),
+            ],
+        };
+        let all = std::iter::once(("STANDIN_URL", self.url())).chain(own);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        match self {
+            Self::Graph(graph) => graph.shutdown().await,
+            Self::Salesforce(salesforce) => salesforce.shutdown().await,
+        }
+    }
+}

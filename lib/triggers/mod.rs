@@ -1,0 +1,12 @@
+//! The triggers: one polls, one takes webhook requests.
+
+mod paging;
+mod poll_items;
+mod position;
+mod receive_webhooks;
+mod signature;
+mod subscription;
+mod timestamp;
+
+pub use poll_items::PollItems;
+pub use receive_webhooks::ReceiveWebhooks;

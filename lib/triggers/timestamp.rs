@@ -1,0 +1,186 @@
+//! The values that say when an item changed: times of ISO 8601 or HTTP, or numbers that grow.
+//!
+//! They are compared by their meaning: APIs leave out zeros, and have time zones of their own. Other texts are compared as
+//! texts.
+
+use anyhow::Context as _;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde_json::Value;
+use std::{borrow::Cow, cmp::Ordering};
+
+/// A second, and the one of a number, in nanoseconds.
+const ONE: i128 = 1_000_000_000;
+/// The most decimals that jiff reads.
+const MAX_DECIMALS: usize = 9;
+
+/// The order of two values of one field.
+pub fn compare(a: &Value, b: &Value) -> Ordering {
+    match (nanoseconds(a), nanoseconds(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => text_of(a).cmp(&text_of(b)),
+    }
+}
+
+/// A value as text for a query or a header.
+pub fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A time for `If-Modified-Since`. It is the second before, because the header counts whole seconds and asks for later
+/// ones.
+pub fn http_date(value: &Value) -> anyhow::Result<String> {
+    let since = nanoseconds(value).and_then(|nanos| Timestamp::from_nanosecond(nanos - ONE).ok());
+    let since = since
+        .filter(|since| *since >= Timestamp::UNIX_EPOCH)
+        .context("If-Modified-Since needs times such as 2026-01-31T12:00:00Z in `changedField`")?;
+    Ok(httpdate::fmt_http_date(since.into()))
+}
+
+/// A time in nanoseconds since 1970, or a number in billionths; none for other texts.
+fn nanoseconds(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(number) => match number.as_i128() {
+            Some(whole) => whole.checked_mul(ONE),
+            None => number.as_f64().map(|number| (number * ONE as f64) as i128),
+        },
+        Value::String(text) => decimal(text).or_else(|| Some(time(text)?.as_nanosecond())),
+        _ => None,
+    }
+}
+
+/// A number as text, to nine decimals.
+fn decimal(text: &str) -> Option<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let nanos: i128 = format!("{fraction:0<9.9}")
+        .parse()
+        .ok()
+        .filter(|_| is_fraction)?;
+    let whole: i64 = whole.parse().ok()?;
+    Some(i128::from(whole) * ONE + if text.starts_with('-') { -nanos } else { nanos })
+}
+
+/// A time of ISO 8601, which is in UTC without an offset, or of HTTP (`Sat, 31 Jan 2026 12:00:00 GMT`).
+fn time(text: &str) -> Option<Timestamp> {
+    let iso = with_max_decimals(text);
+    if let Ok(instant) = iso.parse() {
+        return Some(instant);
+    }
+    if let Ok(local) = iso.parse::<DateTime>() {
+        return TimeZone::UTC.to_timestamp(local).ok();
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Timestamp::try_from(date).ok()
+}
+
+/// The text without the digits of a fraction that nothing reads.
+fn with_max_decimals(text: &str) -> Cow<'_, str> {
+    let Some(point) = text.find(['.', ',']) else {
+        return text.into();
+    };
+    let fraction = &text[point + 1..];
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= MAX_DECIMALS {
+        return text.into();
+    }
+    let kept = &text[..=point + MAX_DECIMALS];
+    format!("{kept}{}", &fraction[digits..]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_ordered_by_their_meaning() {
+        for (earlier, later) in [
+            (
+                json!("2026-01-31T12:00:00Z"),
+                json!("2026-01-31T12:00:00.500Z"),
+            ),
+            (
+                json!("2026-01-31T12:00:00+02:00"),
+                json!("2026-01-31T11:00:00Z"),
+            ),
+            (
+                json!("2026-01-31T12:00:00.000+0000"),
+                json!("2026-01-31T12:00:00.001+0000"),
+            ),
+            (json!("2026-01-31"), json!("2026-02-01")),
+            (json!("2024-02-29"), json!("2024-03-01")),
+            (json!("2025-12-31T23:59:59"), json!("2026-01-01 00:00:00")),
+            (json!("1969-12-31"), json!("1970-01-01")),
+            (
+                json!("2026-01-31t12:00:00z"),
+                json!("2026-01-31 12:00:00,5-0730"),
+            ),
+            (
+                json!("2026-01-31T12:00:00.1234567890123Z"),
+                json!("2026-01-31T12:00:00.124-00:00"),
+            ),
+            (
+                json!("Saturday, 31-Jan-26 12:00:00 GMT"),
+                json!("Sat, 31 Jan 2026 12:00:01 GMT"),
+            ),
+            (
+                json!("Sat Jan 31 12:00:00 2026"),
+                json!("2026-01-31T12:00:01Z"),
+            ),
+            (json!(9), json!(10)),
+            (json!(1), json!(1.5)),
+            (json!("9"), json!("10")),
+            (
+                json!(9_007_199_254_740_992_u64),
+                json!(9_007_199_254_740_993_u64),
+            ),
+            (json!("etag-a"), json!("etag-b")),
+        ] {
+            assert_eq!(
+                compare(&earlier, &later),
+                Ordering::Less,
+                "{earlier} {later}"
+            );
+            assert_eq!(
+                compare(&later, &earlier),
+                Ordering::Greater,
+                "{earlier} {later}"
+            );
+        }
+        assert_eq!(
+            compare(
+                &json!("2026-01-31T12:00:00Z"),
+                &json!("2026-01-31T13:00:00.000+01:00")
+            ),
+            Ordering::Equal
+        );
+    }
+
+    #[test]
+    fn http_dates_are_rounded_down_one_second() {
+        assert_eq!(
+            http_date(&json!("1994-11-06T08:49:37.900Z")).unwrap(),
+            "Sun, 06 Nov 1994 08:49:36 GMT"
+        );
+        for none in [
+            json!("yesterday"),
+            json!("1960-01-01"),
+            json!(1_700_000_000_000_u64),
+            json!(null),
+        ] {
+            assert!(http_date(&none).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn parsing_any_text_as_a_time_never_panics() {
+        proptest::proptest!(|(text in "[0-9T:.Zé+ -]{0,32}")| {
+            let value = Value::String(text);
+            compare(&value, &json!("2026-01-01"));
+            let _ = http_date(&value);
+        });
+    }
+}
