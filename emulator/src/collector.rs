@@ -3,7 +3,7 @@
 use crate::{
     broker,
     event::{Decoder, Event, EventKind},
-    log::Log,
+    event_log::EventLog,
     platform::{Platform, RecordedCall},
     provider::ProviderEvent,
 };
@@ -21,7 +21,7 @@ pub(crate) struct Collector {
     pub(crate) calls: broadcast::Receiver<RecordedCall>,
     pub(crate) provider: broadcast::Receiver<ProviderEvent>,
     pub(crate) platform: Platform,
-    pub(crate) log: Arc<Log>,
+    pub(crate) log: Arc<EventLog>,
 }
 
 impl Collector {
@@ -30,12 +30,12 @@ impl Collector {
             let event = tokio::select! {
                 biased;
                 call = self.calls.recv() => match call {
-                    Ok(call) => Some(Event::of_call(&call)),
+                    Ok(call) => Some(Event::from_call(&call)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },
                 entry = self.provider.recv() => match entry {
-                    Ok(entry) => Some(Event::of_provider(&entry)),
+                    Ok(entry) => Some(Event::from_provider(&entry)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },

@@ -4,12 +4,13 @@ use crate::{
     broker::{BasicProperties, Broker},
     collector::Collector,
     config::{EmulatorConfig, StartError},
+    decode,
     event::Decoder,
-    log::{Events, Log},
+    event_log::{EventLog, Events},
     platform::Platform,
     provider::Provider,
     topology::Topology,
-    webhook, wire,
+    webhook,
 };
 use http_double::percent_encoded;
 use sailor::protocol::{Cipher, Encoding, Headers};
@@ -54,7 +55,7 @@ struct Inner {
     provider: Provider,
     topology: Topology,
     cipher: Cipher,
-    log: Arc<Log>,
+    log: Arc<EventLog>,
     _stop: DropGuard,
 }
 
@@ -104,7 +105,7 @@ impl Emulator {
         );
         topology.declare(&broker, &config);
 
-        let log = Arc::<Log>::default();
+        let log = Arc::<EventLog>::default();
         let stop = CancellationToken::new();
         let collector = Collector {
             start,
@@ -301,7 +302,7 @@ impl Emulator {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf8".into())
-            .with_headers(wire::table(&table));
+            .with_headers(decode::table(&table));
         broker.publish(&topology.exchange, &topology.input_key, properties, payload);
         table
             .get("messageId")

@@ -2,10 +2,10 @@
 
 use crate::{
     broker::{self, Message},
+    decode,
     platform::RecordedCall,
     provider::{ProviderEvent, ProviderEventKind},
     topology::Topology,
-    wire,
 };
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde::Serialize;
@@ -123,7 +123,7 @@ impl Event {
             .unwrap_or_default()
     }
 
-    pub(crate) fn bare(kind: EventKind, routing_key: &str) -> Self {
+    pub(crate) fn new(kind: EventKind, routing_key: &str) -> Self {
         let (at, headers) = (Duration::ZERO, Headers::new());
         let (problem, end_of_flow) = (None, None);
         Self {
@@ -140,8 +140,8 @@ impl Event {
     /// An event about a message whose content does not matter.
     fn about(kind: EventKind, message: &Message) -> Self {
         Self {
-            headers: wire::headers_of(&message.properties),
-            ..Self::bare(kind, &message.routing_key)
+            headers: decode::headers_of(&message.properties),
+            ..Self::new(kind, &message.routing_key)
         }
     }
 
@@ -156,12 +156,12 @@ impl Event {
     pub(crate) fn lost(count: u64) -> Self {
         Self {
             body: count.into(),
-            ..Self::bare(EventKind::Lost, "")
+            ..Self::new(EventKind::Lost, "")
         }
     }
 
     /// What happened at the provider. Tokens are known by their numbers.
-    pub(crate) fn of_provider(happened: &ProviderEvent) -> Self {
+    pub(crate) fn from_provider(happened: &ProviderEvent) -> Self {
         use ProviderEventKind as K;
         let (kind, status) = match &happened.kind {
             K::TokenCall(call) => (EventKind::TokenCall, call.request.status),
@@ -173,12 +173,12 @@ impl Event {
         let body = json!({"text": happened.kind.to_string(), "status": status});
         Self {
             body,
-            ..Self::bare(kind, "")
+            ..Self::new(kind, "")
         }
     }
 
     /// A call that the component made. Changed keys are an event of their own.
-    pub(crate) fn of_call(call: &RecordedCall) -> Self {
+    pub(crate) fn from_call(call: &RecordedCall) -> Self {
         let account = call
             .path
             .strip_prefix("/v1/accounts/")
@@ -187,14 +187,14 @@ impl Event {
             let body = json!({"accountId": account, "keys": body.get("keys")});
             return Self {
                 body,
-                ..Self::bare(EventKind::UpdateKeys, "")
+                ..Self::new(EventKind::UpdateKeys, "")
             };
         }
         let body =
             json!({"method": call.method, "path": call.path_and_query(), "status": call.status});
         Self {
             body,
-            ..Self::bare(EventKind::Call, "")
+            ..Self::new(EventKind::Call, "")
         }
     }
 }
@@ -227,17 +227,17 @@ impl Decoder {
         }
         let input = |queue: &str| *queue == self.topology.input;
         Some(match event {
-            E::Connected { name, .. } => Event::bare(EventKind::Connected, name),
-            E::Disconnected { name, .. } => Event::bare(EventKind::Disconnected, name),
+            E::Connected { name, .. } => Event::new(EventKind::Connected, name),
+            E::Disconnected { name, .. } => Event::new(EventKind::Disconnected, name),
             E::Published { message, .. } if message.exchange != self.topology.exchange => {
                 return None;
             }
             E::Published { message, queues } if queues.iter().any(|queue| input(queue)) => {
                 let event = Event::about(EventKind::Sent, message);
-                let body = wire::open(
+                let body = decode::open(
                     &self.cipher,
                     &message.body,
-                    wire::encoding_of(&event.headers),
+                    decode::encoding_of(&event.headers),
                 );
                 event.with(body)
             }
@@ -273,17 +273,17 @@ impl Decoder {
     }
 
     fn emitted(&self, message: &Message) -> Event {
-        let headers = wire::headers_of(&message.properties);
+        let headers = decode::headers_of(&message.properties);
         let kind = self.kind(&message.routing_key, &headers);
         let body = match kind {
-            EventKind::Error => wire::open_error(&self.cipher, &message.body),
-            EventKind::Snapshot | EventKind::SnapshotUpdate => wire::plain_json(&message.body),
-            EventKind::ErrorReply => wire::open(&self.cipher, &message.body, Encoding::Base64),
-            _ => wire::open(&self.cipher, &message.body, wire::encoding_of(&headers)),
+            EventKind::Error => decode::open_error(&self.cipher, &message.body),
+            EventKind::Snapshot | EventKind::SnapshotUpdate => decode::plain_json(&message.body),
+            EventKind::ErrorReply => decode::open(&self.cipher, &message.body, Encoding::Base64),
+            _ => decode::open(&self.cipher, &message.body, decode::encoding_of(&headers)),
         };
         Event {
             headers,
-            ..Event::bare(kind, &message.routing_key)
+            ..Event::new(kind, &message.routing_key)
         }
         .with(body)
     }
@@ -313,7 +313,7 @@ impl Decoder {
         if !self.may_end(message) {
             return None;
         }
-        let headers = wire::headers_of(&message.properties);
+        let headers = decode::headers_of(&message.properties);
         let text = |name: &str| {
             headers
                 .get(name)
@@ -346,7 +346,10 @@ impl Decoder {
     /// Whether nobody misses the message when nothing is bound for it.
     fn may_end(&self, message: &Message) -> bool {
         use EventKind::{Data, Snapshot, SnapshotUpdate};
-        let kind = self.kind(&message.routing_key, &wire::headers_of(&message.properties));
+        let kind = self.kind(
+            &message.routing_key,
+            &decode::headers_of(&message.properties),
+        );
         message.exchange == self.topology.exchange
             && matches!(kind, Data | Snapshot | SnapshotUpdate)
     }

@@ -81,7 +81,7 @@ pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
 }
 
 /// What files may want to know of.
-pub(crate) struct Places<'a> {
+pub(crate) struct Placeholders<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) provider: &'a Provider,
     pub(crate) standin: Option<&'a RunningStandin>,
@@ -89,8 +89,8 @@ pub(crate) struct Places<'a> {
 
 /// Puts into these files what is known only once everything runs: addresses wherever a text holds them, tokens where it
 /// is nothing else.
-pub(crate) fn fill_in(value: &mut Value, places: &Places<'_>) {
-    let Places {
+pub(crate) fn fill_in(value: &mut Value, places: &Placeholders<'_>) {
+    let Placeholders {
         platform,
         provider,
         standin,

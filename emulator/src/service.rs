@@ -2,12 +2,12 @@
 //! select models (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 
 use crate::{
-    child::{Process, in_words},
-    input::{Places, fill_in},
-    keep::Keeper,
+    child::{Process, exit_description},
+    input::{Placeholders, fill_in},
+    local_platform::{provider_env, start_standin},
     platform::{Platform, PlatformConfig, ServiceResult, Step},
     provider::{Provider, ProviderConfig},
-    stage::{provider_env, start_standin},
+    save_keys::KeyFile,
     standins::StandinName,
     timeline::Timeline,
 };
@@ -27,7 +27,7 @@ pub(crate) struct ServicePlan {
     pub(crate) model: Option<String>,
     pub(crate) config: Value,
     /// Where changed keys go.
-    pub(crate) keeper: Keeper,
+    pub(crate) key_file: KeyFile,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) provider: ProviderConfig,
@@ -47,7 +47,7 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
     let standin = start_standin(plan.standin, &provider).await?;
     fill_in(
         &mut plan.config,
-        &Places {
+        &Placeholders {
             platform: &platform,
             provider: &provider,
             standin: standin.as_ref(),
@@ -79,11 +79,11 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
             }
         }
     };
-    output.rest(|line| timeline.component(line)).await;
+    output.remaining(|line| timeline.component(line)).await;
     let account = plan.config["_account"]
         .as_str()
         .and_then(|account| platform.account(account));
-    if let Err(error) = plan.keeper.keep(&account.unwrap_or_default()) {
+    if let Err(error) = plan.key_file.save(&account.unwrap_or_default()) {
         timeline.note(&error);
     }
     let results = platform.results();
@@ -94,9 +94,9 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
     }
     let Some(result) = results.last() else {
         timeline.note("the component printed at last:");
-        timeline.tail(output.tail());
+        timeline.last_lines(output.last_lines());
         timeline.note("it called:");
-        timeline.tail(
+        timeline.last_lines(
             platform
                 .calls()
                 .iter()
@@ -107,7 +107,7 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
         );
         bail!(
             "the component ended with {} without posting a result that was accepted",
-            in_words(status)
+            exit_description(status)
         );
     };
     timeline.answer(result);

@@ -71,7 +71,7 @@ impl Timeline {
     }
 
     /// The last lines that the component printed, to explain its end: also when it is not to be heard otherwise.
-    pub(crate) fn tail<'a>(&self, lines: impl Iterator<Item = &'a str>) {
+    pub(crate) fn last_lines<'a>(&self, lines: impl Iterator<Item = &'a str>) {
         for line in lines {
             self.plain(&format!("              │ {}", readable(line)));
         }

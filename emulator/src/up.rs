@@ -1,7 +1,8 @@
 //! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
 
 use crate::{
-    config::EmulatorConfig, keep::Keeper, stage::Stage, standins::StandinName, timeline::Timeline,
+    config::EmulatorConfig, local_platform::LocalPlatform, save_keys::KeyFile,
+    standins::StandinName, timeline::Timeline,
 };
 use anyhow::Context;
 use std::{
@@ -17,14 +18,14 @@ pub(crate) async fn up(
     config: EmulatorConfig,
     standin: Option<StandinName>,
     env_file: Option<PathBuf>,
-    keeper: &Keeper,
+    key_file: &KeyFile,
     timeline: &Timeline,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let stage = Stage::start(config, standin).await?;
-    timeline.plain(&stage.banner());
-    let exports: String = stage
+    let local = LocalPlatform::start(config, standin).await?;
+    timeline.plain(&local.banner());
+    let exports: String = local
         .component_env()
         .iter()
         .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
@@ -42,12 +43,12 @@ pub(crate) async fn up(
         None => timeline.plain(exports.trim_end()),
     }
     timeline.plain("Ctrl-C ends it.");
-    let mut events = stage.emulator.events();
+    let mut events = local.emulator.events();
     loop {
         tokio::select! {
             Some(event) = events.next() => {
                 timeline.event(&event);
-                if let Err(error) = keeper.take(&event) {
+                if let Err(error) = key_file.record(&event) {
                     timeline.note(&error);
                 }
             }
@@ -55,7 +56,7 @@ pub(crate) async fn up(
             _ = terminate.recv() => break,
         }
     }
-    stage.shutdown().await;
+    local.shutdown().await;
     Ok(())
 }
 

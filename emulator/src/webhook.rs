@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Event, EventKind},
-    log::Events,
+    event_log::Events,
     platform::Webhook,
 };
 use sailor::protocol::Headers;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 #[derive(Default)]
-pub(crate) struct Log {
+pub(crate) struct EventLog {
     events: Mutex<Vec<Arc<Event>>>,
     progress: watch::Sender<Progress>,
 }
@@ -15,7 +15,7 @@ struct Progress {
     ended: bool,
 }
 
-impl Log {
+impl EventLog {
     pub(crate) fn push(&self, event: Event) {
         self.lock().push(event.into());
         self.progress.send_modify(|_| ());
@@ -52,7 +52,7 @@ impl Log {
 pub struct Events {
     next: usize,
     progress: watch::Receiver<Progress>,
-    log: Arc<Log>,
+    log: Arc<EventLog>,
 }
 
 impl std::fmt::Debug for Events {

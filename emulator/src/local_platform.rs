@@ -3,19 +3,19 @@
 use crate::{
     config::EmulatorConfig,
     emulator::Emulator,
-    input::{Places, fill_in},
+    input::{Placeholders, fill_in},
     provider::Provider,
     standins::{RunningStandin, StandinName},
 };
 use anyhow::Context;
 use serde_json::Value;
 
-pub(crate) struct Stage {
+pub(crate) struct LocalPlatform {
     pub(crate) emulator: Emulator,
     standin: Option<RunningStandin>,
 }
 
-impl Stage {
+impl LocalPlatform {
     /// Starts everything; the step knows the addresses.
     pub(crate) async fn start(
         config: EmulatorConfig,
@@ -24,11 +24,11 @@ impl Stage {
         let (flow, mut step) = (config.flow.clone(), config.step.clone());
         let emulator = Emulator::start(config).await?;
         let standin = start_standin(standin, emulator.provider()).await?;
-        let stage = Self { emulator, standin };
-        stage.fill_in(&mut step.config);
-        stage.fill_in(&mut step.snapshot);
-        stage.emulator.platform().set_step(&flow, step);
-        Ok(stage)
+        let local = Self { emulator, standin };
+        local.fill_in(&mut step.config);
+        local.fill_in(&mut step.snapshot);
+        local.emulator.platform().set_step(&flow, step);
+        Ok(local)
     }
 
     /// Puts addresses and tokens into a value from a file.
@@ -36,7 +36,7 @@ impl Stage {
         let (platform, provider) = (self.emulator.platform(), self.emulator.provider());
         fill_in(
             value,
-            &Places {
+            &Placeholders {
                 platform,
                 provider,
                 standin: self.standin.as_ref(),

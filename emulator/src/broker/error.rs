@@ -4,14 +4,14 @@ use amq_protocol::protocol::AMQPHardError;
 
 /// Closes the channel, or the connection when the code is one of the hard errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct AmqpError {
     pub(super) code: u16,
     pub(super) text: String,
 }
 
-pub(super) type Outcome<T = ()> = Result<T, Fault>;
+pub(super) type Outcome<T = ()> = Result<T, AmqpError>;
 
-impl Fault {
+impl AmqpError {
     pub(super) fn is_hard(&self) -> bool {
         AMQPHardError::from_id(self.code).is_some()
     }
