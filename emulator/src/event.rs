@@ -1,4 +1,4 @@
-//! What a component did, decoded: one [`Event`] for everything it published, settled or asked of the platform.
+//! What a component did, decoded: one [`Event`] for everything that it published, settled, or called.
 
 use crate::{
     broker::{self, Message},
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::HashSet, fmt, time::Duration};
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -29,9 +29,9 @@ pub enum EventKind {
     Data,
     /// It emitted an error. The body is `{error, errorInput}`, both decrypted.
     Error,
-    /// It told who waits for a reply of an error. The body is the error.
+    /// It replied with an error to the request that started the flow. The body is the error.
     ErrorReply,
-    /// It wants to have the message again later. The body is the message.
+    /// It sent the message back, to come again later. The body is the message.
     Rebound,
     /// A rebound is in the input queue again.
     CameBack,
@@ -39,7 +39,7 @@ pub enum EventKind {
     Snapshot,
     /// It changed members of its snapshot; the platform merges them.
     SnapshotUpdate,
-    /// It answered who waits for a reply.
+    /// It replied to the request that started the flow.
     HttpReply,
     /// It changed its account's keys, over REST or over the broker. The body is `{accountId, keys}`.
     UpdateKeys,
@@ -47,25 +47,25 @@ pub enum EventKind {
     Acked,
     /// It rejected a message of the input queue.
     Rejected,
-    /// A message of the input queue went back there: the component's channel ended, or it asked for that.
+    /// A message went back into the input queue: the component's channel ended, or it asked for that.
     Requeued,
-    /// A rejected message has left the input queue for good. Nothing is bound to the routing key that it gets.
+    /// A rejected message was dead-lettered. Nothing is bound to its new routing key.
     DeadLettered,
-    /// What the component published was returned, and somebody misses it: an error, a rebound, a reply. Data and
-    /// snapshots that lead nowhere are told as what they are, with [`Event::end_of_flow`].
+    /// The broker returned what the component published, and it is needed: an error, a rebound, a reply. Unbound data and
+    /// snapshots are events of their own kind, with [`Event::end_of_flow`].
     Returned,
-    /// The broker did not take what the component published.
+    /// The broker refused what the component published.
     Refused,
     /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
     Call,
-    /// Somebody called the OAuth2 provider: its token endpoint, or another one that is about tokens. The body has the
-    /// status, and tokens by their numbers.
+    /// The token, authorization or revocation endpoint of the OAuth2 provider was called. The body has the status, and the
+    /// numbers of tokens.
     TokenCall,
-    /// Something became of a token at the provider: issued, spent, reused, …
+    /// The provider issued, spent or revoked a token, or one was reused.
     Token,
-    /// Somebody called the provider's API.
+    /// The provider's API was called.
     ApiCall,
-    /// Events were lost: more happened at once than could be watched. The body is how many.
+    /// Events were lost, because too many happened at once. The body is their number.
     Lost,
 }
 
@@ -75,7 +75,7 @@ pub struct Event {
     /// Since the emulator started.
     #[serde(rename = "at_ms", serialize_with = "milliseconds")]
     pub at: Duration,
-    /// What kind of thing.
+    /// What kind.
     #[serde(rename = "event")]
     pub kind: EventKind,
     /// The routing key of what was published.
@@ -84,10 +84,10 @@ pub struct Event {
     pub headers: Headers,
     /// The message, decrypted; null where there is none.
     pub body: Value,
-    /// Why the body could not be read, or what else is wrong.
+    /// Why the body cannot be read, or what else is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Where the flow ends with what was published: why it went nowhere. A publish that is tried again is told once.
+    /// Why the flow ends here: nothing is bound to the routing key. A retried publish is reported once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_of_flow: Option<String>,
 }
@@ -97,7 +97,7 @@ fn milliseconds<S: serde::Serializer>(at: &Duration, serializer: S) -> Result<S:
 }
 
 impl fmt::Debug for Event {
-    /// Not what is in the message.
+    /// Without the contents of the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut event = f.debug_struct("Event");
         event
@@ -137,7 +137,7 @@ impl Event {
         }
     }
 
-    /// An event about a message whose content does not matter.
+    /// An event without the content of its message.
     fn about(kind: EventKind, message: &Message) -> Self {
         Self {
             headers: decode::headers_of(&message.properties),
@@ -160,7 +160,7 @@ impl Event {
         }
     }
 
-    /// What happened at the provider. Tokens are known by their numbers.
+    /// An event of the provider, with the numbers of tokens.
     pub(crate) fn from_provider(happened: &ProviderEvent) -> Self {
         use ProviderEventKind as K;
         let (kind, status) = match &happened.kind {
@@ -177,7 +177,7 @@ impl Event {
         }
     }
 
-    /// A call that the component made. Changed keys are an event of their own.
+    /// A call of the platform. A call that changes keys becomes an update of the keys.
     pub(crate) fn from_call(call: &RecordedCall) -> Self {
         let account = call
             .path
@@ -199,11 +199,11 @@ impl Event {
     }
 }
 
-/// Reads the broker's events in the light of one step's topology.
+/// Decodes the broker's events with the topology of one step.
 pub(crate) struct Decoder {
     cipher: Cipher,
     topology: Topology,
-    /// Routing key and id of each message that has been told as the end of the flow.
+    /// Routing key and id of each message that was reported as the end of the flow.
     ended: HashSet<(String, String)>,
 }
 
@@ -216,7 +216,7 @@ impl Decoder {
         }
     }
 
-    /// None for what is of no interest: traffic of other queues, and what has been told already.
+    /// None for other queues, and for what was reported already.
     pub(crate) fn decode(&mut self, event: &broker::Event) -> Option<Event> {
         use broker::Event as E;
         if let E::Published { message, queues } = event
@@ -308,7 +308,7 @@ impl Decoder {
         }
     }
 
-    /// What went nowhere, when it is of a kind that the flow may end with. The others are told when they are returned.
+    /// An unbound message, when the flow may end with its kind. Others are reported when they are returned.
     fn end_of_flow(&mut self, message: &Message) -> Option<Event> {
         if !self.may_end(message) {
             return None;
@@ -323,18 +323,16 @@ impl Decoder {
         let is_new = self
             .ended
             .insert((message.routing_key.clone(), text("messageId").to_owned()));
-        // Sailors count their tries here; the platform has `true` in it for what a user has started again.
-        let is_tried_again = headers.get("retry").is_some_and(Value::is_number);
-        if is_tried_again && !is_new {
+        // Sailors count their attempts here. The platform sets it to `true` when a user restarts something.
+        let is_retry = headers.get("retry").is_some_and(Value::is_number);
+        if is_retry && !is_new {
             return None;
         }
         let event = self.emitted(message);
         let key = &message.routing_key;
         let hint = match event.kind {
-            EventKind::Data if *key == self.topology.keys.data => {
-                " (--next-step gives it somewhere to go)"
-            }
-            EventKind::Data => " (--routing-key gives it somewhere to go)",
+            EventKind::Data if *key == self.topology.keys.data => " (--next-step binds a queue)",
+            EventKind::Data => " (--routing-key binds a queue)",
             _ => ", so the platform does not keep it",
         };
         Some(Event {
@@ -343,7 +341,7 @@ impl Decoder {
         })
     }
 
-    /// Whether nobody misses the message when nothing is bound for it.
+    /// Whether the flow may end with this message when nothing is bound for it.
     fn may_end(&self, message: &Message) -> bool {
         use EventKind::{Data, Snapshot, SnapshotUpdate};
         let kind = self.kind(

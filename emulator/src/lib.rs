@@ -1,7 +1,7 @@
 //! A local platform for components: AMQP broker, REST API, object storage and OAuth2 provider on loopback.
 //!
-//! [`Emulator`] is one step of a flow with all that its component needs; the command `emulator` runs a component
-//! against it and prints what happens. [`broker`], [`platform`] and [`provider`] can be used on their own. Nothing leaves the
+//! [`Emulator`] is one step of a flow with everything that its component needs. The command `emulator` runs a component
+//! on it and prints what happens. [`broker`], [`platform`] and [`provider`] can be used on their own. Nothing leaves the
 //! machine, and all state is in memory.
 
 pub mod broker;

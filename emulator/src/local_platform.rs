@@ -1,4 +1,4 @@
-//! What a component runs on from the command line: the emulator, and a stand-in for the API that it works with.
+//! The local platform of the command line: the emulator, and a stand-in for the API that the component uses.
 
 use crate::{
     config::EmulatorConfig,
@@ -16,7 +16,7 @@ pub(crate) struct LocalPlatform {
 }
 
 impl LocalPlatform {
-    /// Starts everything; the step knows the addresses.
+    /// Starts everything, and fills the addresses into the step.
     pub(crate) async fn start(
         config: EmulatorConfig,
         standin: Option<StandinName>,
@@ -31,7 +31,7 @@ impl LocalPlatform {
         Ok(local)
     }
 
-    /// Puts addresses and tokens into a value from a file.
+    /// Fills addresses and tokens into a value from a file.
     pub(crate) fn fill_in(&self, value: &mut Value) {
         let (platform, provider) = (self.emulator.platform(), self.emulator.provider());
         fill_in(
@@ -44,7 +44,7 @@ impl LocalPlatform {
         );
     }
 
-    /// Where it listens.
+    /// The addresses.
     pub(crate) fn banner(&self) -> String {
         let emulator = &self.emulator;
         let (broker, platform) = (emulator.broker().addr(), emulator.platform().url());
@@ -59,7 +59,7 @@ impl LocalPlatform {
         )
     }
 
-    /// What the platform sets, and for samples the addresses and how to reach the provider.
+    /// The variables that the platform sets, and the addresses for samples.
     pub(crate) fn component_env(&self) -> Vec<(String, String)> {
         let mut env = self.emulator.env();
         env.push(("EMULATOR_URL".into(), self.emulator.platform().url()));
@@ -90,8 +90,8 @@ pub(crate) async fn start_standin(
     ))
 }
 
-/// The provider's address, and the variables by which the reference component's component.json knows a provider; the
-/// stand-in's, where there is one.
+/// The provider's address, and the variables from which the reference component's component.json reads a provider; with
+/// a stand-in, its variables too.
 pub(crate) fn provider_env(
     provider: &Provider,
     standin: Option<&RunningStandin>,

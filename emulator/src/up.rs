@@ -1,4 +1,4 @@
-//! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
+//! `emulator up`: a platform that keeps running, for a component that is started by hand or in a debugger.
 
 use crate::{
     config::EmulatorConfig, local_platform::LocalPlatform, save_keys::KeyFile,
@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Starts everything, tells how to reach it, and shows what happens until SIGINT or SIGTERM.
+/// Starts everything, prints how to reach it, and shows what happens until SIGINT or SIGTERM.
 pub(crate) async fn up(
     config: EmulatorConfig,
     standin: Option<StandinName>,
@@ -60,7 +60,7 @@ pub(crate) async fn up(
     Ok(())
 }
 
-/// Only for the user's own eyes: there are passwords in it, if only the emulator's.
+/// Writes a file that only its owner can read: it contains passwords, if only the emulator's.
 pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     OpenOptions::new()
         .write(true)

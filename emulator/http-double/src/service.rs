@@ -159,7 +159,6 @@ impl<S: Service> ServiceDouble<S> {
     }
 
     /// The service's state. Calls wait while the guard lives.
-    #[must_use]
     pub fn service(&self) -> MutexGuard<'_, S> {
         self.shared.service()
     }

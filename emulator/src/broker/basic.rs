@@ -205,7 +205,7 @@ impl ClientConnection {
             return Err(AmqpError::not_implemented("immediate=true"));
         }
         let headers = content.properties.headers().as_ref();
-        let has_header = |name: &&str| headers.is_some_and(|table| table.contains_key(*name));
+        let has_header = |name: &&str| headers.is_some_and(|table| table.contains_key(name));
         if let Some(name) = ["CC", "BCC"].into_iter().find(has_header) {
             return Err(AmqpError::not_implemented(format!(
                 "message header '{name}': this broker has no such feature"
