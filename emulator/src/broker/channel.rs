@@ -1,4 +1,4 @@
-//! What a client may ask on a channel, except for messages: the classes channel, exchange, queue, confirm and tx.
+//! Channels: the classes `channel`, `exchange`, `queue`, `confirm` and `tx`.
 
 use super::{
     codec::{Frame, short},
@@ -10,7 +10,7 @@ use super::{
 };
 use amq_protocol::{
     protocol::{AMQPClass, access, channel as wire, confirm, exchange, queue, tx},
-    types::AMQPValue,
+    types::{AMQPValue, FieldTable},
 };
 
 impl ClientConnection {
@@ -281,34 +281,14 @@ impl ClientConnection {
                 declare.nowait,
             ),
             Method::Bind(bind) => {
-                let name = self.queue_name(state, number, bind.queue.as_str())?;
-                let key = self.binding_key(
-                    state,
-                    number,
-                    bind.queue.as_str(),
-                    bind.routing_key.as_str(),
-                )?;
-                let binding = Binding {
-                    key,
-                    destination: Destination::Queue(name.into()),
-                    arguments: bind.arguments,
-                };
+                let (queue, key) = (bind.queue.as_str(), bind.routing_key.as_str());
+                let binding = self.queue_binding(state, number, queue, key, bind.arguments)?;
                 state.bind(self.id, bind.exchange.as_str(), binding)?;
                 (Method::BindOk(queue::BindOk {}), bind.nowait)
             }
             Method::Unbind(unbind) => {
-                let name = self.queue_name(state, number, unbind.queue.as_str())?;
-                let key = self.binding_key(
-                    state,
-                    number,
-                    unbind.queue.as_str(),
-                    unbind.routing_key.as_str(),
-                )?;
-                let binding = Binding {
-                    key,
-                    destination: Destination::Queue(name.into()),
-                    arguments: unbind.arguments,
-                };
+                let (queue, key) = (unbind.queue.as_str(), unbind.routing_key.as_str());
+                let binding = self.queue_binding(state, number, queue, key, unbind.arguments)?;
                 state.unbind(self.id, unbind.exchange.as_str(), &binding)?;
                 (Method::UnbindOk(queue::UnbindOk {}), false)
             }
@@ -370,19 +350,25 @@ impl ClientConnection {
         })
     }
 
-    /// An empty key with an empty queue name is that queue's name (AMQP 0-9-1).
-    fn binding_key(
+    /// A binding of a queue. An empty key with an empty queue name is that queue's name (AMQP 0-9-1).
+    fn queue_binding(
         &self,
         state: &mut State,
         number: u16,
         queue: &str,
         key: &str,
-    ) -> Outcome<String> {
-        if queue.is_empty() && key.is_empty() {
-            self.queue_name(state, number, queue)
-        } else {
-            Ok(key.to_owned())
-        }
+        arguments: FieldTable,
+    ) -> Outcome<Binding> {
+        let name = self.queue_name(state, number, queue)?;
+        let key = match (queue, key) {
+            ("", "") => name.clone(),
+            (_, key) => key.to_owned(),
+        };
+        Ok(Binding {
+            key,
+            destination: Destination::Queue(name.into()),
+            arguments,
+        })
     }
 }
 

@@ -1,8 +1,8 @@
-//! A refusal as AMQP knows it: a reply code, and a text that says what was refused.
+//! An AMQP error: a reply code, and a text that says what was refused.
 
 use amq_protocol::protocol::AMQPHardError;
 
-/// Closes the channel, or the connection when the code is one of the hard errors.
+/// An error that closes the channel, or the connection when its code is a hard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AmqpError {
     pub(super) code: u16,

@@ -2,9 +2,9 @@
 //!
 //! It behaves like RabbitMQ as far as components and their clients (lapin, amqplib, pika) can tell: direct, topic and
 //! fanout exchanges, exchange bindings, classic queues with TTL, length limits and dead-lettering, prefetch, publisher
-//! confirms, returns, heartbeats, and flow control. It leaves out what components do not use: persistence, clusters,
-//! quorum queues and streams, priorities, transactions, headers exchanges, permissions, more than one user and virtual
-//! host, and TLS. Whatever it leaves out it refuses, with RabbitMQ's reply code.
+//! confirms, returns, heartbeats, and flow control. It leaves out what components do not use: disks and clusters, quorum
+//! queues and streams, priorities, transactions, headers exchanges, permissions, TLS, and more than one user and virtual
+//! host. A client that asks for such a feature is refused with RabbitMQ's reply code. All state is in memory.
 //!
 //! Tests also have a direct way in: [`Broker`] declares, publishes, inspects and takes messages, and it injects faults:
 //! cut connections, late or negative confirms, refused connections, low memory.

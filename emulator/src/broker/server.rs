@@ -1,4 +1,4 @@
-//! Listens, and does what is due.
+//! The tasks of the broker: one accepts clients, one does what is due.
 
 use super::{BrokerConfig, Shared, connection, lock, state::State};
 use std::{

@@ -114,7 +114,7 @@ fn an_unreadable_or_returned_event_exits_with_1() {
 #[test]
 fn an_unbound_data_key_is_shown_as_end_of_flow() {
     let data = "end of the flow: nothing is bound to emulated-workspace.emulated-flow/ordinary.step_1.message";
-    let other = "end of the flow: nothing is bound to some.other.key (--routing-key gives it somewhere to go)";
+    let other = "end of the flow: nothing is bound to some.other.key (--routing-key binds a queue)";
     for (op, arguments, said) in [
         ("echo", &[][..], Some(data)),
         ("echo", &["--next-step"], None),

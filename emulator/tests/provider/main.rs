@@ -1,4 +1,4 @@
-//! The OAuth2 provider as a client meets it.
+//! The OAuth2 provider as a client sees it.
 
 mod api;
 mod authorize;

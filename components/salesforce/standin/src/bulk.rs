@@ -61,7 +61,7 @@ pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> Sal
             }
             _ => Err(wrong_job("state must be UploadComplete or Aborted")),
         },
-        ("GET", [id]) => json_response(job(state, id)?.told()),
+        ("GET", [id]) => json_response(job(state, id)?.status()),
         ("GET", [id, "successfulResults"]) => text(job(state, id)?.successful.clone()),
         ("GET", [id, "failedResults"]) => text(job(state, id)?.failed.clone()),
         ("GET", [id, "unprocessedrecords"]) => text(job(state, id)?.unprocessed.clone()),
@@ -256,7 +256,7 @@ fn one(
 pub(super) fn query(state: &mut State, path: &[&str], request: &Request) -> SalesforceResult {
     match (request.method.as_str(), path) {
         ("POST", []) => start_query(state, request),
-        ("GET", [id]) => json_response(job(state, id)?.told()),
+        ("GET", [id]) => json_response(job(state, id)?.status()),
         ("GET", [id, "results"]) => results(state, id, request),
         ("PATCH", [id]) => {
             let job = job(state, id)?;
