@@ -358,7 +358,7 @@ async fn login_times_out() {
     let end = world.login(&["--timeout", "1"]).await.end(&world).await;
     assert_eq!(end.status.code(), Some(1));
     assert!(
-        end.said.contains("nobody came back within 1 s"),
+        end.said.contains("the browser did not return within 1 s"),
         "{}",
         end.said
     );

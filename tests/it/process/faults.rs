@@ -486,7 +486,7 @@ async fn a_blocked_publisher_waits() {
     component.says("Fully initialized").await;
     rig.emulator.broker().block_connections(true);
     rig.send(json!([["data", { "body": { "n": 1 } }]]));
-    component.says("takes no messages").await;
+    component.says("blocks publishing").await;
     assert_eq!(rig.so_far(EventKind::Acked).len(), 0);
     rig.emulator.broker().block_connections(false);
     rig.settled().await;
@@ -506,7 +506,9 @@ async fn work_on_twins(headers: Value, emits: bool) {
     rig.send_with(script.clone(), headers.clone());
     rig.settled().await;
     if !headers["messageId"].is_null() {
-        component.says("The broker has what was settled").await;
+        component
+            .says("The broker has received all earlier settlements")
+            .await;
     }
     rig.emulator.broker().drop_connections();
     // A message that cannot end keeps the component from taking the next one.

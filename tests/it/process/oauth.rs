@@ -368,7 +368,7 @@ async fn a_refused_refresh_token_fails_the_message_with_advice() {
     for error in &errors {
         let message = error.body["error"]["message"].as_str().unwrap();
         assert!(
-            message.contains("connected again") && message.contains("invalid_grant"),
+            message.contains("connect the account again") && message.contains("invalid_grant"),
             "{message}"
         );
         assert_eq!(
@@ -535,8 +535,8 @@ async fn a_platform_secret_is_refreshed_by_the_platform() {
 #[tokio::test]
 async fn a_refused_platform_secret_fails_the_message() {
     for (call, told) in [
-        ("POST .*refresh", "could not refresh its secret"),
-        ("GET .*secrets", "may not be read"),
+        ("POST .*refresh", "could not refresh the secret"),
+        ("GET .*secrets", "does not allow reading the secret"),
     ] {
         let connected = Connected::with(Knobs::default(), Provider::issue_expired).await;
         let platform = connected.rig.emulator.platform();
