@@ -169,7 +169,7 @@ async fn a_configuration_that_does_not_fit_is_named_with_its_member() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_does_not_fit_is_told_without_its_value() {
+async fn an_invalid_configuration_is_reported_without_its_value() {
     let config = json!({ "prefix": 98765 });
     let emitted = Harness::new(&component(), "name")
         .config(config)
@@ -270,7 +270,7 @@ async fn a_stored_body_of_an_earlier_step_is_fetched_on_demand() {
     let look = async |step: &str| {
         let message = json!({ "body": { "step": step }, "passthrough": {
             "reference": { "headers": { ID: "kept", "own": "h" }, "body": {} },
-            // Bodies that are there are not asked for, whatever else is said of them.
+            // A body that is in the message is not fetched.
             "whole": { "headers": { ID: "gone" }, "body": { "name": "Ada" } },
             "lost": { "headers": { ID: "gone" }, "body": {} },
         } });
@@ -313,7 +313,7 @@ fn check_reports_every_difference_at_once() {
         .trigger("count", Count)
         .select_model("other", sizes)
         .check();
-    let told = mismatch.unwrap_err().differences().join("\n");
+    let reported = mismatch.unwrap_err().differences().join("\n");
     for difference in [
         "action \"name\" has dynamic metadata",
         "action \"missing\" (./missing.rs) has no module",
@@ -322,7 +322,10 @@ fn check_reports_every_difference_at_once() {
         "field \"size\" of \"name\" asks for select model \"sizes\"",
         "select model \"other\" is registered, but no field asks for it",
     ] {
-        assert!(told.contains(difference), "{difference} is not in:\n{told}");
+        assert!(
+            reported.contains(difference),
+            "{difference} is not in:\n{reported}"
+        );
     }
 }
 

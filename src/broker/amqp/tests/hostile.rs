@@ -1,12 +1,8 @@
 //! Messages whose headers the client library cannot read.
 
 use super::*;
-
-#[path = "../../../../tests/it/process/interfering.rs"]
-mod interfering;
-
-use interfering::{
-    Instead, Interfering,
+use test_rig::tampering_proxy::{
+    Replacement, TamperingProxy,
     wire::{HEADERS, name, nested, sized, table, text},
 };
 
@@ -63,8 +59,8 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
     let mut world = World::new().await;
     let instead = hostile
         .iter()
-        .map(|(mark, flags, bytes)| Instead::new(*mark, *flags, bytes.clone()));
-    let relay = Interfering::start(
+        .map(|(mark, flags, bytes)| Replacement::new(*mark, *flags, bytes.clone()));
+    let relay = TamperingProxy::start(
         format!("127.0.0.1:{}", world.relay.port),
         None,
         instead.collect(),

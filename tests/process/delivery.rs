@@ -1,10 +1,11 @@
-//! One message: what is published, what becomes of it, and what stands in the log.
+//! One message: what is published, its verdict, and what is logged.
 
 use super::*;
+use std::time::Duration;
 
 #[tokio::test]
 async fn an_unawaited_emit_delays_the_acknowledgement() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let delay = Duration::from_millis(300);
     rig.emulator.broker().delay_confirms(delay);
     let _component = rig.start();
@@ -21,7 +22,7 @@ async fn an_unawaited_emit_delays_the_acknowledgement() {
 
 #[tokio::test]
 async fn a_rate_limited_unawaited_emit_delays_the_acknowledgement() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let rig = rig
         .variable("ELASTICIO_DATA_RATE_LIMIT", "1")
         .variable("ELASTICIO_RATE_INTERVAL", "400");
@@ -41,7 +42,7 @@ async fn a_rate_limited_unawaited_emit_delays_the_acknowledgement() {
 
 #[tokio::test]
 async fn a_panic_becomes_an_error_event() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let component = rig.start();
     rig.send(json!([["panic", "out of its mind"]]));
     rig.send(json!([["data", { "body": {} }]]));
@@ -63,13 +64,13 @@ async fn a_panic_becomes_an_error_event() {
     assert!(
         !log.iter()
             .any(|line| line.to_string().contains("out of its mind")),
-        "panic texts may hold contents"
+        "a panic's text may contain message contents"
     );
 }
 
 #[tokio::test]
 async fn messages_without_an_id_are_acknowledged() {
-    let rig = Rig::with_prefetch(2).await;
+    let rig = scripted(2).await;
     let _component = rig.start();
     for _ in 0..3 {
         rig.send_with(
@@ -87,7 +88,7 @@ async fn messages_without_an_id_are_acknowledged() {
 
 #[tokio::test]
 async fn fanned_out_messages_have_ids_of_their_own() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let _component = rig.start();
     rig.send(json!([["many", 12]]));
     rig.settled().await;
@@ -102,7 +103,7 @@ async fn the_next_message_sees_new_keys() {
         config: json!({ "_account": "acc", "oauth": { "access_token": "old" } }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         step,
         update_keys_over_broker: true,
         ..EmulatorConfig::default()
@@ -128,7 +129,7 @@ async fn the_next_message_sees_new_keys() {
 
 #[tokio::test]
 async fn keys_without_an_account_are_an_error() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let _component = rig.start();
     rig.send(json!([["updateKeys", { "oauth": {} }]]));
     let errors = rig.events(EventKind::Error, 1).await;
@@ -138,7 +139,7 @@ async fn keys_without_an_account_are_an_error() {
         "{message}"
     );
     rig.settled().await;
-    assert_eq!(rig.so_far(EventKind::Error).len(), 1, "told once");
+    assert_eq!(rig.so_far(EventKind::Error).len(), 1, "reported once");
 }
 
 #[tokio::test]
@@ -147,7 +148,7 @@ async fn a_rebound_message_comes_back_unchanged() {
         rebound_speed_up: 1_000,
         ..EmulatorConfig::default()
     };
-    let rig = Rig::new(config)
+    let rig = scripted_with(config)
         .await
         .variable("ELASTICIO_REBOUND_LIMIT", "2");
     let _component = rig.start();
@@ -166,18 +167,12 @@ async fn a_rebound_message_comes_back_unchanged() {
             .iter()
             .all(|event| event.headers["reboundReason"].as_str().unwrap().len() <= 1024)
     );
-    assert_eq!(
-        (
-            rig.so_far(EventKind::Acked).len(),
-            rig.so_far(EventKind::Rejected).len()
-        ),
-        (3, 0)
-    );
+    assert_eq!(acked_and_rejected(&rig), (3, 0));
 }
 
 #[tokio::test]
 async fn an_unroutable_rebound_is_reported_once_and_rejected() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let rig = rig
         .variable("ELASTICIO_REBOUND_ROUTING_KEY", "no.where")
         .variable("ELASTICIO_BINDING_TIMEOUT", "1");
@@ -202,7 +197,7 @@ async fn an_unroutable_rebound_is_reported_once_and_rejected() {
 
 #[tokio::test]
 async fn an_unreported_rebound_limit_does_not_acknowledge() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let rig = rig
         .variable("ELASTICIO_REBOUND_LIMIT", "1")
         .variable("ELASTICIO_ERROR_ROUTING_KEY", "no.where")
@@ -213,13 +208,7 @@ async fn an_unreported_rebound_limit_does_not_acknowledge() {
         json!({ "reboundIteration": 1 }),
     );
     rig.settled().await;
-    assert_eq!(
-        (
-            rig.so_far(EventKind::Acked).len(),
-            rig.so_far(EventKind::Rejected).len()
-        ),
-        (0, 1)
-    );
+    assert_eq!(acked_and_rejected(&rig), (0, 1));
 }
 
 #[tokio::test]
@@ -228,7 +217,7 @@ async fn the_platforms_rejection_of_keys_is_not_logged() {
         config: json!({ "_account": "acc" }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         step,
         ..EmulatorConfig::default()
     })
@@ -256,7 +245,7 @@ async fn lightweight_bodies_go_through_object_storage() {
         lightweight: true,
         ..EmulatorConfig::default()
     };
-    let rig = Rig::new(config)
+    let rig = scripted_with(config)
         .await
         .variable("ELASTICIO_OBJECT_STORAGE_SIZE_THRESHOLD", "100");
     let script = json!({ "script": [["big", 200]] });
@@ -293,7 +282,7 @@ async fn trace_logs_contain_no_secrets_and_no_contents() {
         config: json!({ "_account": "acc", "oauth": { "access_token": "tok-ACCESS" }, "password": "cfg-PASSWORD" }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         step,
         ..EmulatorConfig::default()
     })
@@ -318,17 +307,14 @@ async fn trace_logs_contain_no_secrets_and_no_contents() {
     let secrets = ["tok-", "cfg-PASSWORD", "-CONTENT", "-TEXT", "guest:guest"].map(str::to_owned);
     for secret in secrets.into_iter().chain(key.map(|(_, secret)| secret)) {
         for line in &log {
-            assert!(
-                !line.to_string().contains(&secret),
-                "{secret} stands in {line}"
-            );
+            assert!(!line.to_string().contains(&secret), "{secret} is in {line}");
         }
     }
 }
 
 #[tokio::test]
 async fn log_lines_carry_the_message_ids() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let component = rig.start();
     let id = rig.send_with(json!([["throw", "no"]]), json!({ "threadId": "thread-7" }));
     rig.settled().await;
@@ -354,13 +340,13 @@ async fn an_invalid_configuration_is_not_logged() {
         config: json!({ "panic": "cfg-SECRET" }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         step,
         ..EmulatorConfig::default()
     })
     .await;
     let output = rig.variable("ELASTICIO_FUNCTION", "init_fails").run().await;
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let said = output.output();
     assert!(!said.contains("cfg-SECRET"), "{said}");
 }
 
@@ -398,7 +384,7 @@ async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
             true,
         ),
     ] {
-        let rig = Rig::with_prefetch(1).await;
+        let rig = scripted(1).await;
         let rig = rig
             .variable("ELASTICIO_ADDITIONAL_VARS_FOR_HEADERS", "LONG")
             .variable("LONG", additional);
@@ -411,10 +397,7 @@ async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
             message.starts_with("no (") && message.contains(lacks),
             "{message}"
         );
-        assert!(
-            error.body.get("errorInput").is_some(),
-            "the input is not at fault"
-        );
+        assert!(error.body.get("errorInput").is_some(), "the input fits");
         for name in [
             "stepId",
             "execId",
@@ -432,7 +415,7 @@ async fn headers_that_fill_a_frame_are_left_out_of_the_error_event() {
 
 #[tokio::test]
 async fn an_id_that_fills_a_frame_is_left_out_of_the_error_event() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let error = error_of(&rig, json!({ "messageId": "x".repeat(130_700) })).await;
     assert!(
         error.body["error"]["message"]

@@ -1,4 +1,4 @@
-//! Where we mean to differ from the peer, since what it does there is a fault (`tests/conformance/README.md` tells why).
+//! Where our sailor differs from the Node sailor on purpose. `tests/conformance/README.md` says why.
 
 use super::{
     compare,
@@ -6,7 +6,7 @@ use super::{
 };
 use serde_json::Value;
 
-/// What must hold instead of the peer's record.
+/// What must hold instead of what was recorded.
 pub(super) struct Wanted {
     /// The routing keys of what is published, in any order.
     keys: &'static [&'static str],
@@ -18,7 +18,7 @@ pub(super) struct Wanted {
 /// A rule for a record, and what to call it.
 type Rule = (&'static str, fn(&Record) -> bool);
 
-/// None: the scenario must end as it did for the peer.
+/// None if the scenario must end as it did for the Node sailor.
 pub(super) fn instead(scenario: &str) -> Option<Wanted> {
     let (keys, dead_lettered): (&'static [_], _) = match scenario {
         "payload that cannot be decrypted" | "lightweight object is missing" => (&["error.key"], 1),
@@ -49,7 +49,7 @@ pub(super) fn instead(scenario: &str) -> Option<Wanted> {
 }
 
 impl Wanted {
-    /// The record to wait for: as far as it is known, since bodies are not compared.
+    /// The record to wait for. It has no bodies, since they are not compared.
     pub(super) fn goal(&self, peer: &Record) -> Record {
         let published = |key: &&str| Published {
             key: (*key).to_owned(),

@@ -1,11 +1,11 @@
-//! Signals: nothing is lost, nothing is done twice, and every wait ends.
+//! Signals: nothing is lost or processed twice, and every wait ends.
 
 use super::*;
 use emulator::platform::Fault;
 
 #[tokio::test]
 async fn sigterm_finishes_running_messages() {
-    let rig = Rig::with_prefetch(5).await;
+    let rig = scripted(5).await;
     let component = rig.start();
     for n in 0..5 {
         rig.send(json!([["sleep", 300], ["data", { "body": { "n": n } }]]));
@@ -28,7 +28,7 @@ async fn sigterm_finishes_running_messages() {
 
 #[tokio::test]
 async fn sigint_leaves_undelivered_messages_in_the_queue() {
-    let rig = Rig::with_prefetch(2).await;
+    let rig = scripted(2).await;
     for _ in 0..6 {
         rig.send(json!([["sleep", 300], ["data", { "body": {} }]]));
     }
@@ -44,7 +44,7 @@ async fn sigint_leaves_undelivered_messages_in_the_queue() {
 
 #[tokio::test]
 async fn a_message_past_the_shutdown_timeout_returns_to_the_queue() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
     let component = rig.start();
@@ -61,7 +61,7 @@ async fn a_message_past_the_shutdown_timeout_returns_to_the_queue() {
 
 #[tokio::test]
 async fn a_second_signal_stops_at_once() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let mut component = rig.start();
     rig.send(json!([["sleep", 3_600_000]]));
     rig.events(EventKind::Delivered, 1).await;
@@ -75,7 +75,7 @@ async fn a_second_signal_stops_at_once() {
 
 #[tokio::test]
 async fn an_unpublished_event_returns_its_message_to_the_queue() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
     rig.emulator.broker().nack_publishes(usize::MAX);
@@ -97,7 +97,7 @@ async fn an_unpublished_event_returns_its_message_to_the_queue() {
 
 #[tokio::test]
 async fn sigterm_ends_the_process_without_a_broker() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let mut component = rig.start();
     component.says("Fully initialized").await;
     rig.emulator.broker().refuse_connections(true);
@@ -108,7 +108,7 @@ async fn sigterm_ends_the_process_without_a_broker() {
 
 #[tokio::test]
 async fn blocking_modules_do_not_prevent_the_exit() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let rig = rig
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1")
         .variable("TOKIO_WORKER_THREADS", "1");
@@ -122,23 +122,22 @@ async fn blocking_modules_do_not_prevent_the_exit() {
 
 #[tokio::test]
 async fn sigterm_during_start_ends_the_process() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1");
     rig.emulator
         .platform()
         .fail("GET .*/steps/", [Fault::Hang; 3]);
     let component = rig.start();
-    timeout(PATIENCE, rig.emulator.platform().called("GET .*/steps/", 1))
-        .await
-        .unwrap();
+    let asked = rig.emulator.platform().called("GET .*/steps/", 1);
+    soon("the request for the step", asked).await;
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
 }
 
 #[tokio::test]
 async fn signals_do_not_interrupt_the_shutdown_hook() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_HOOK_SHUTDOWN", "true");
     let rig = rig.variable("ELASTICIO_API_REQUEST_RETRY_ATTEMPTS", "3");
@@ -146,12 +145,8 @@ async fn signals_do_not_interrupt_the_shutdown_hook() {
         .platform()
         .fail("GET .*startup/data", [Fault::Hang, Fault::Status(400)]);
     let component = rig.start();
-    timeout(
-        PATIENCE,
-        rig.emulator.platform().called("GET .*startup/data", 1),
-    )
-    .await
-    .unwrap();
+    let asked = rig.emulator.platform().called("GET .*startup/data", 1);
+    soon("the request for the startup data", asked).await;
     component.signal("TERM");
     component.signal("INT");
     rig.emulator.platform().shutdown().await;

@@ -1,21 +1,16 @@
-//! Messages whose JSON is odd, as JavaScript writes it.
+//! JSON that JavaScript writes and strict parsers refuse: lone surrogates, invalid UTF-8, many levels.
 
 use super::*;
 use sailor::protocol::{Encoding, Json};
 
-impl Rig {
-    /// Puts a message of this text into the queue.
-    fn send_text(&self, text: impl Into<Vec<u8>>) {
-        let headers = Headers::from_iter([("protocolVersion".to_owned(), 2.into())]);
-        self.emulator.send_raw(
-            self.emulator.cipher().encrypt(text.into(), Encoding::Raw),
-            "odd",
-            &headers,
-        );
-    }
+/// Sends a message whose JSON is this text.
+fn send_text(rig: &Rig, text: impl Into<Vec<u8>>) {
+    let headers = Headers::from_iter([("protocolVersion".to_owned(), 2.into())]);
+    let sealed = rig.emulator.cipher().encrypt(text.into(), Encoding::Raw);
+    rig.emulator.send_raw(sealed, "odd", &headers);
 }
 
-/// A message of so many levels whose script has it emit all of them but four.
+/// A message of this many levels of JSON. Its script emits all of them but the outer five.
 fn nested(levels: usize) -> String {
     let levels = levels - 5;
     format!(
@@ -27,9 +22,9 @@ fn nested(levels: usize) -> String {
 
 #[tokio::test]
 async fn json_deeper_than_1000_levels_is_an_error_event() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let component = rig.start();
-    rig.send_text(nested(1_000));
+    send_text(&rig, nested(1_000));
     let data = rig.events(EventKind::Data, 1).await;
     let expected: Value = Json::checked(
         ["[".repeat(995), "1".into(), "]".repeat(995)]
@@ -44,7 +39,7 @@ async fn json_deeper_than_1000_levels_is_an_error_event() {
         "what is nested is not what was sent"
     );
     for levels in [1_001, 100_000, 1_000_000] {
-        rig.send_text(nested(levels));
+        send_text(&rig, nested(levels));
     }
     let errors = rig.events(EventKind::Error, 3).await;
     for (error, levels) in errors.iter().zip([1_001, 100_000, 1_000_000]) {
@@ -65,12 +60,14 @@ async fn json_deeper_than_1000_levels_is_an_error_event() {
 
 #[tokio::test]
 async fn lone_surrogates_and_invalid_utf8_are_replaced() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let component = rig.start();
-    rig.send_text(
+    send_text(
+        &rig,
         r#"{"headers":{"kept":1,"odd":"\ude00"},"body":{"party \ud83d":["party \ud83d"]}}"#,
     );
-    rig.send_text(
+    send_text(
+        &rig,
         b"{\"headers\":{\"kept\":1,\"odd\":\"\xff\"},\"body\":{\"party \xff\":[\"party \xed\"]}}",
     );
     for event in rig.events(EventKind::Data, 2).await {

@@ -1,5 +1,5 @@
-//! A component that does what each message tells it to: `body.script` is a list of `[operation, argument]`, carried
-//! out in turn, each awaited. Without a script it echoes what it was given. The conformance scenarios drive it.
+//! A component that does what each message tells it to: `body.script` is a list of `[operation, argument]`. They are
+//! carried out one after another. Without a script it echoes what it was given. The tests drive it.
 
 use anyhow::{Context as _, bail};
 use sailor::prelude::*;
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
 }
 
 fn component() -> anyhow::Result<Component> {
-    Ok(Component::new(include_str!("component.json"))?
+    Ok(Component::new(include_str!("../component.json"))?
         .action("script", Script)
         .trigger("script_trigger", Script)
         .action("script_raw", Script)
@@ -91,14 +91,14 @@ async fn carry_out(
             Ok(())
         }
         "block" => {
-            // As a badly behaved component does it: the thread is gone for that long.
+            // Blocks the thread, as a module must not.
             std::thread::sleep(Duration::from_millis(number()));
             Ok(())
         }
         "throw" => bail!(text()),
         "panic" => panic!("{}", text()),
         "spawn" => {
-            // Begins to emit and does not wait: the message must wait for it all the same.
+            // Starts to emit and does not await it. The message must wait for it.
             let emitter = cx.emitter();
             let mut emitted = Box::pin(async move { emitter.data(&argument).await });
             tokio::select! {
@@ -113,7 +113,7 @@ async fn carry_out(
     }
 }
 
-/// What the function was given; the message's members stay the text that they are.
+/// What the function was given. The message's members keep their JSON text.
 #[derive(serde::Serialize)]
 struct Echo<'a> {
     msg: BTreeMap<&'a str, &'a RawValue>,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// One entry of `scenarios.json`; `tests/conformance/README.md` tells what the members mean.
+/// One entry of `scenarios.json`; `tests/conformance/README.md` explains the members.
 #[derive(Deserialize)]
 pub(super) struct Scenario {
     pub(super) name: String,
@@ -44,7 +44,8 @@ impl Scenario {
         self.env.contains_key("RABBITMQ_PREFETCH_SAILOR")
     }
 
-    /// The environment, complete with the platform's variables. `queue` is read, `exchange` is published to.
+    /// The component's environment: the platform's variables, with the scenario's own. It reads `queue` and publishes to
+    /// `exchange`.
     pub(super) fn environment(
         &self,
         broker: &str,
@@ -99,7 +100,7 @@ impl Scenario {
 }
 
 impl Incoming {
-    /// What the broker is given.
+    /// The payload that is sent.
     pub(super) fn payload(&self, cipher: &Cipher) -> Vec<u8> {
         let seal =
             |value: &Value, encoding| cipher.encrypt(value.to_string().into_bytes(), encoding);
@@ -121,7 +122,7 @@ impl Incoming {
         }
     }
 
-    /// Its header table: that of the platform, with the scenario's own over it; null takes a header away.
+    /// Its header table: the platform's, with the scenario's own headers. Null removes one.
     pub(super) fn headers(&self) -> Map<String, Value> {
         let table = json!({
             "execId": "exec1", "taskId": "flow1", "userId": "user1", "stepId": "step_0",

@@ -1,18 +1,19 @@
-//! What happens when a component cannot start: exit status 1, and a reason that one can act on.
+//! A component that cannot start: exit status 1, and a reason that says what to do.
 
 use super::*;
 use emulator::platform::Fault;
+use test_rig::{Process, command};
 
 async fn fails(rig: &Rig) -> String {
     let output = rig.run().await;
-    let reason = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{reason}");
+    let reason = output.stderr;
+    assert_eq!(output.status, 1, "{reason}");
     reason
 }
 
 #[tokio::test]
-async fn wrong_settings_are_all_told_at_once() {
-    let rig = Rig::with_prefetch(1)
+async fn all_invalid_settings_are_reported_at_once() {
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_EXEC_ID", "")
         .variable("ELASTICIO_AMQP_URI", "")
@@ -29,8 +30,8 @@ async fn wrong_settings_are_all_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_is_named_without_its_password() {
-    let rig = Rig::with_prefetch(1)
+async fn an_unreachable_broker_is_named_without_its_password() {
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_AMQP_URI", "amqp://guest:s3cret@127.0.0.1:1/%2f");
     let reason = fails(&rig).await;
@@ -41,8 +42,8 @@ async fn a_broker_that_is_not_there_is_named_without_its_password() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_for_the_broker_are_told() {
-    let rig = Rig::with_prefetch(1).await;
+async fn wrong_broker_credentials_are_reported() {
+    let rig = scripted(1).await;
     let uri = rig
         .emulator
         .broker()
@@ -57,7 +58,7 @@ async fn wrong_credentials_for_the_broker_are_told() {
 
 #[tokio::test]
 async fn a_missing_queue_is_reported_to_the_platform() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_LISTEN_MESSAGES_ON", "no-such-queue");
     let reason = fails(&rig).await;
@@ -72,34 +73,29 @@ async fn a_missing_queue_is_reported_to_the_platform() {
 }
 
 #[tokio::test]
-async fn a_step_that_the_platform_refuses_is_told_to_it() {
-    let rig = Rig::with_prefetch(1).await;
+async fn a_step_that_the_platform_refuses_is_reported_to_it() {
+    let rig = scripted(1).await;
     rig.emulator
         .platform()
         .fail("GET .*/steps/", [Fault::Status(404)]);
     let output = rig.run().await;
-    let (reason, log) = (
-        String::from_utf8(output.stderr).unwrap(),
-        String::from_utf8(output.stdout).unwrap(),
-    );
-    assert_eq!(output.status.code(), Some(1), "{reason}");
-    let told = &rig.events(EventKind::Error, 1).await[0].body["error"]["message"];
-    // What the platform says is for the user; whoever reads the log gets its status and the address.
-    let (_, said) = told.as_str().unwrap().rsplit_once("failed: ").unwrap();
-    for told in [reason, log] {
+    let (reason, log) = (output.stderr, output.stdout);
+    assert_eq!(output.status, 1, "{reason}");
+    let reported = &rig.events(EventKind::Error, 1).await[0].body["error"]["message"];
+    // The platform's text is for the user. The log gets its status and the address.
+    let (_, text_of_platform) = reported.as_str().unwrap().rsplit_once("failed: ").unwrap();
+    for text in [reason, log] {
         let known = ["asking the platform for the step", "404", "/steps/"];
         assert!(
-            known.iter().all(|part| told.contains(part)) && !told.contains(said),
-            "{told}"
+            known.iter().all(|part| text.contains(part)) && !text.contains(text_of_platform),
+            "{text}"
         );
     }
 }
 
 #[tokio::test]
 async fn an_unknown_function_is_reported_and_the_message_stays() {
-    let rig = Rig::with_prefetch(1)
-        .await
-        .variable("ELASTICIO_FUNCTION", "no_such");
+    let rig = scripted(1).await.variable("ELASTICIO_FUNCTION", "no_such");
     rig.send(json!([]));
     let reason = fails(&rig).await;
     assert!(
@@ -116,7 +112,7 @@ async fn an_unknown_function_is_reported_and_the_message_stays() {
 
 #[tokio::test]
 async fn a_failing_init_hook_ends_the_process() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_FUNCTION", "init_fails");
     assert!(fails(&rig).await.contains("cannot initialise"));
@@ -130,7 +126,7 @@ async fn a_panicking_init_hook_ends_the_process_with_an_error_event() {
         config: json!({ "panic": true }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         step,
         ..EmulatorConfig::default()
     })
@@ -148,7 +144,7 @@ async fn a_panicking_init_hook_ends_the_process_with_an_error_event() {
 
 #[tokio::test]
 async fn a_startup_state_that_the_platform_refuses_ends_the_process() {
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         startup: true,
         ..EmulatorConfig::default()
     })
@@ -165,7 +161,7 @@ async fn a_startup_state_that_the_platform_refuses_ends_the_process() {
 
 #[tokio::test]
 async fn an_unpublished_start_error_does_not_block_the_exit() {
-    let rig = Rig::with_prefetch(1)
+    let rig = scripted(1)
         .await
         .variable("ELASTICIO_FUNCTION", "init_fails");
     rig.emulator.broker().nack_publishes(usize::MAX);
@@ -173,10 +169,10 @@ async fn an_unpublished_start_error_does_not_block_the_exit() {
 }
 
 #[tokio::test]
-async fn without_a_platform_the_component_explains_itself() {
-    let output = command().output().await.unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{text}");
+async fn without_a_platform_the_component_says_how_to_run_it() {
+    let output = Process::run(command(SCRIPTED)).await;
+    let text = output.stderr;
+    assert_eq!(output.status, 2, "{text}");
     assert!(text.contains("emulator -- run"), "{text}");
 }
 
@@ -186,7 +182,7 @@ async fn a_shutdown_hook_that_fails_keeps_the_stored_state() {
         config: json!({ "failShutdown": true }),
         ..Step::default()
     };
-    let rig = Rig::new(EmulatorConfig {
+    let rig = scripted_with(EmulatorConfig {
         step,
         ..EmulatorConfig::default()
     })
@@ -208,7 +204,7 @@ async fn a_shutdown_hook_that_fails_keeps_the_stored_state() {
 
 #[tokio::test]
 async fn the_platforms_node_command_line_starts_the_step() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     rig.send(json!([["data", { "body": { "n": 1 } }]]));
     let mut child = rig
         .command()

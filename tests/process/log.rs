@@ -1,15 +1,20 @@
-//! The log is for who reads it: nobody has to, and nothing waits for it.
+//! The log: nothing waits until it is read.
 
 use super::*;
-use std::io::{BufRead, PipeReader, PipeWriter, Read, Write, pipe};
+use std::{
+    io::{BufRead, PipeReader, PipeWriter, Read, Write, pipe},
+    process::Stdio,
+};
+use test_rig::signal;
+use tokio::process::Child;
 
-/// Lines of 32 KB, so that some hundreds of them are more than a pipe and the process hold.
-fn wordy(rig: Rig) -> Rig {
+/// Lines of 32 KB, so that some hundreds of them are more than a pipe and the process can hold.
+fn with_long_lines(rig: Rig) -> Rig {
     rig.variable("ELASTICIO_COMP_NAME", "x".repeat(32_000))
         .variable("ELASTICIO_ERROR_RATE_LIMIT", "1000")
 }
 
-fn fails(rig: &Rig, messages: usize) {
+fn send_failing(rig: &Rig, messages: usize) {
     (0..messages).for_each(|_| drop(rig.send(json!([["throw", "no"]]))));
 }
 
@@ -27,27 +32,17 @@ fn start(rig: &Rig) -> (Child, PipeReader) {
 }
 
 async fn stopped(mut child: Child) -> Option<i32> {
-    let id = child.id().unwrap().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-s", "TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    timeout(PATIENCE, child.wait())
-        .await
-        .expect("no end")
-        .unwrap()
-        .code()
+    signal(&child, "TERM");
+    let status = soon("the end of the process", child.wait()).await;
+    status.unwrap().code()
 }
 
-/// A pipe that is full and stays so, for as long as the reader lives: its other end waits to write more.
+/// A pipe that is full and stays full, as long as the reader lives.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (mut reader, writer) = pipe().unwrap();
     let mut filler = writer.try_clone().unwrap();
     std::thread::spawn(move || filler.write_all(&vec![b'\n'; 4 * 1024 * 1024]));
-    // What is read tells that the filling has begun; far more follows at once.
+    // Once one byte is read, the filling has begun. Far more follows at once.
     reader.read_exact(&mut [0]).unwrap();
     (reader, writer)
 }
@@ -55,9 +50,9 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
 #[tokio::test]
 async fn an_unread_log_blocks_neither_messages_nor_sigterm() {
     const MESSAGES: usize = 400;
-    let rig = wordy(Rig::with_prefetch(10).await);
+    let rig = with_long_lines(scripted(10).await);
     let (child, _reader) = start(&rig);
-    fails(&rig, MESSAGES);
+    send_failing(&rig, MESSAGES);
     rig.settled().await;
     assert_eq!(rig.so_far(EventKind::Rejected).len(), MESSAGES);
     assert_eq!(stopped(child).await, Some(0));
@@ -66,9 +61,9 @@ async fn an_unread_log_blocks_neither_messages_nor_sigterm() {
 #[tokio::test]
 async fn a_log_that_is_read_late_says_how_many_lines_are_missing() {
     const MESSAGES: usize = 400;
-    let rig = wordy(Rig::with_prefetch(10).await);
+    let rig = with_long_lines(scripted(10).await);
     let (child, reader) = start(&rig);
-    fails(&rig, MESSAGES);
+    send_failing(&rig, MESSAGES);
     rig.settled().await;
     let lines = std::io::BufReader::new(reader).lines();
     let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
@@ -102,12 +97,12 @@ async fn a_log_that_is_read_late_says_how_many_lines_are_missing() {
 }
 
 #[tokio::test]
-async fn a_log_whose_reader_has_gone_holds_up_nothing() {
+async fn a_log_whose_reader_has_gone_blocks_nothing() {
     const MESSAGES: usize = 30;
-    let rig = wordy(Rig::with_prefetch(10).await);
+    let rig = with_long_lines(scripted(10).await);
     let (child, reader) = start(&rig);
     drop(reader);
-    fails(&rig, MESSAGES);
+    send_failing(&rig, MESSAGES);
     rig.settled().await;
     assert_eq!(rig.so_far(EventKind::Rejected).len(), MESSAGES);
     assert_eq!(stopped(child).await, Some(0));
@@ -115,9 +110,7 @@ async fn a_log_whose_reader_has_gone_holds_up_nothing() {
 
 #[tokio::test]
 async fn a_failed_start_exits_even_if_stderr_is_not_read() {
-    let rig = Rig::with_prefetch(1)
-        .await
-        .variable("ELASTICIO_EXEC_ID", "");
+    let rig = scripted(1).await.variable("ELASTICIO_EXEC_ID", "");
     for service in [false, true] {
         let (_reader, writer) = full_pipe();
         let mut command = rig.command();
@@ -127,20 +120,14 @@ async fn a_failed_start_exits_even_if_stderr_is_not_read() {
         }
         let mut child = command.spawn().unwrap();
         drop(command);
-        assert_eq!(
-            timeout(PATIENCE, child.wait())
-                .await
-                .expect("no end")
-                .unwrap()
-                .code(),
-            Some(1)
-        );
+        let status = soon("the end of the process", child.wait()).await;
+        assert_eq!(status.unwrap().code(), Some(1));
     }
 }
 
 #[tokio::test]
 async fn an_id_of_many_kilobytes_does_not_make_every_line_as_long() {
-    let rig = Rig::with_prefetch(1).await;
+    let rig = scripted(1).await;
     let component = rig.start();
     rig.send_with(
         json!([["throw", "no"]]),
