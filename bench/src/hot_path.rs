@@ -120,7 +120,7 @@ impl Run {
             steps.set(&self.identity.step_id, event.to_json());
             event.set("passthrough", steps.to_json());
         }
-        let mut headers = incoming.base_table(&self.identity, &[], 1_700_000_000_000);
+        let mut headers = incoming.base_headers(&self.identity, &[], 1_700_000_000_000);
         headers.insert(
             "messageId".to_owned(),
             "0b4e5b0e-8c1d-4a57-9d0e-5f6a7b8c9d0e".into(),

@@ -96,7 +96,7 @@ pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<V
 
 /// Reads JSON that is not encrypted.
 pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
-    let json = Json::checked(text.to_vec().into()).map_err(|error| error.to_string())?;
+    let json = Json::from_text(text.to_vec().into()).map_err(|error| error.to_string())?;
     json.parse().map_err(|error| error.to_string())
 }
 

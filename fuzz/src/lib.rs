@@ -67,7 +67,7 @@ pub fn pass(bytes: &[u8]) {
         frames.filled(count);
         while frames.take(&mut into) > 0 {}
     }
-    assert!(frames.mended().is_empty());
+    assert!(frames.repaired().is_empty());
 }
 
 fn guarded(bytes: &[u8], pieces: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
@@ -90,7 +90,7 @@ fn guarded(bytes: &[u8], pieces: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
         space[..count].copy_from_slice(&rest[..count]);
         rest = &rest[count..];
         frames.filled(count);
-        reasons.extend(frames.mended());
+        reasons.extend(frames.repaired());
         loop {
             let count = frames.take(&mut into);
             if count == 0 {

@@ -119,7 +119,7 @@ impl Emitter {
     /// # Errors
     /// Returns an error if the report cannot be published.
     pub async fn error(&self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
-        let report = ErrorReport::of(&error.into());
+        let report = ErrorReport::from_error(&error.into());
         self.emit(Event::Error(report)).await
     }
 

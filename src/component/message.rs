@@ -146,7 +146,7 @@ async fn with_body(mut entry: Object, storage: Option<&ObjectStorage>) -> anyhow
     if let Some(id) = id.as_str().filter(|id| !id.is_empty())
         && entry.get("body").is_none_or(Json::is_empty)
     {
-        entry.set("body", object_storage::body(storage, id, None).await?);
+        entry.set("body", object_storage::fetch_body(storage, id, None).await?);
     }
     entry.set("headers", Json::of(&headers)?);
     Ok(entry)

@@ -7,7 +7,9 @@ use super::{
 use crate::{
     clients::platform::{Platform, PlatformError},
     component::context::{BoxFuture, Clients, KeySaver, ServiceContextParts},
-    oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
+    oauth2::{
+        AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError, StoreErrorKind,
+    },
 };
 use anyhow::Context as _;
 use reqwest::StatusCode;
@@ -40,9 +42,9 @@ impl AccountClient {
     }
 
     /// The same with few retries, for a session, which retries itself.
-    pub(super) fn quickly(&self) -> Self {
+    pub(super) fn with_few_retries(&self) -> Self {
         Self {
-            platform: self.platform.clone().quickly(),
+            platform: self.platform.clone().with_few_retries(),
             step: self.step.clone(),
         }
     }
@@ -96,26 +98,23 @@ pub(super) struct NoAccount;
 
 /// Says why credentials could not be saved or read, without the platform's own text: it may repeat what it was sent.
 pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
-    let nowhere = error.is::<NoAccount>();
     let Some(error) = error.downcast_ref::<PlatformError>() else {
-        return StoreError {
-            nowhere,
-            ..StoreError::passing(error.to_string())
+        let kind = if error.is::<NoAccount>() {
+            StoreErrorKind::NoAccount
+        } else {
+            StoreErrorKind::Transient
         };
+        return StoreError::new(kind, error.to_string());
     };
-    let status = error.status();
-    StoreError {
-        message: error.without_contents(),
-        gone: status == Some(StatusCode::NOT_FOUND),
-        nowhere,
-        refused: status.is_some_and(is_refusal),
-    }
-}
-
-fn is_refusal(status: StatusCode) -> bool {
-    let is_transient =
-        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-    status.is_client_error() && !is_transient
+    let kind = match error.status() {
+        Some(StatusCode::NOT_FOUND) => StoreErrorKind::NotFound,
+        Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) | None => {
+            StoreErrorKind::Transient
+        }
+        Some(status) if status.is_client_error() => StoreErrorKind::Refused,
+        Some(_) => StoreErrorKind::Transient,
+    };
+    StoreError::new(kind, error.without_contents())
 }
 
 /// The credentials of hooks and one-time calls, which run without a message. Saving goes on in tasks of its own, whether
@@ -213,9 +212,9 @@ impl CredentialStore for AccountCredentials {
         self.account.step.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(async {
-            let account = self.account.quickly();
+            let account = self.account.with_few_retries();
             if self.has_step {
                 account.reload_config().await
             } else {
@@ -230,17 +229,17 @@ impl CredentialStore for AccountCredentials {
         _queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let saved = self.save(&self.account.quickly(), &keys).await;
+            let saved = self.save(&self.account.with_few_retries(), &keys).await;
             saved.map_err(|error| store_error(&error))
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.account.step.merge_keys(keys);
     }
 
     /// There is no message that an error event could belong to. The session has logged the warning.
-    fn report(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 
@@ -249,6 +248,6 @@ impl CredentialStore for AccountCredentials {
         id: &'a str,
         refresh: bool,
     ) -> BoxFuture<'a, Result<Value, StoreError>> {
-        Box::pin(async move { self.account.quickly().secret(id, refresh).await })
+        Box::pin(async move { self.account.with_few_retries().secret(id, refresh).await })
     }
 }

@@ -5,7 +5,7 @@ use super::decode::{headers_of, object_id};
 use crate::{
     clients::{
         http::SizeLimit,
-        object_storage::{NOT_CONFIGURED, ObjectStorage, body},
+        object_storage::{NOT_CONFIGURED, ObjectStorage, fetch_body},
     },
     protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
 };
@@ -33,7 +33,7 @@ impl BodyStorage {
         let Some(id) = object_id(&headers) else {
             return Ok(());
         };
-        let body = body(self.0.as_ref(), id, None).await?;
+        let body = fetch_body(self.0.as_ref(), id, None).await?;
         message.set("body", body);
         headers.remove(OBJECT_ID_HEADER);
         message.set("headers", Json::of(&headers)?);
@@ -112,7 +112,7 @@ impl BodyStorage {
         };
         let mut bodies = stream::iter(wanted)
             .map(|(index, id)| async move {
-                anyhow::Ok((index, body(self.0.as_ref(), &id, Some(room)).await?))
+                anyhow::Ok((index, fetch_body(self.0.as_ref(), &id, Some(room)).await?))
             })
             .buffer_unordered(CONCURRENT_DOWNLOADS);
         while let Some((index, body)) = bodies.next().await.transpose()? {

@@ -49,7 +49,7 @@ pub(super) fn error_event(
         let plain = cipher
             .decrypt(sealed.as_bytes(), Encoding::Base64)
             .with_context(|| format!("`{name}` of the incoming error event"))?;
-        let plain = Json::checked(plain.into())
+        let plain = Json::from_text(plain.into())
             .with_context(|| format!("`{name}` of the incoming error event"))?;
         event.set(name, plain);
     }

@@ -53,7 +53,7 @@ impl<T: Transport> InFlightMessage<T> {
         body: Bytes,
     ) -> Arc<Self> {
         let base_headers =
-            incoming.base_table(&engine.identity, &engine.additional_headers, now_ms());
+            incoming.base_headers(&engine.identity, &engine.additional_headers, now_ms());
         Arc::new(Self {
             engine,
             number,
@@ -168,7 +168,7 @@ impl<T: Transport> InFlightMessage<T> {
 
     /// Publishes an error event where the error happens: the module may ignore the error.
     async fn report_error(&self, error: anyhow::Error) -> anyhow::Error {
-        let report = ErrorReport::of(&error);
+        let report = ErrorReport::from_error(&error);
         // An error event that cannot be published has been logged.
         let _ = self.report(&report).await;
         AlreadyReported(report.message).into()

@@ -43,7 +43,7 @@ pub(crate) async fn update_keys(
         return store.save_keys(&keys).await;
     };
     // The guard keeps the session from saving an older token over these keys.
-    let (keys, _guard) = session.normalised(keys, store).await;
+    let (keys, _guard) = session.normalize_keys(keys, store).await;
     store.save_keys(&keys).await
 }
 
@@ -128,8 +128,8 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         self.engine.step.config()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
-        Box::pin(async { self.engine.account.quickly().reload_config().await })
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+        Box::pin(async { self.engine.account.with_few_retries().reload_config().await })
     }
 
     fn save<'a>(
@@ -138,17 +138,17 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let account = self.engine.account.quickly();
+            let account = self.engine.account.with_few_retries();
             let saved = self.save_over(&account, &keys, queued).await;
             saved.map_err(|error| store_error(&error))
         })
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         self.engine.step.merge_keys(keys);
     }
 
-    fn report(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
         let report = ErrorReport {
             name: warning.name.to_owned(),
             ..ErrorReport::new(warning.message)
@@ -161,6 +161,12 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
         id: &'a str,
         refresh: bool,
     ) -> BoxFuture<'a, Result<Value, StoreError>> {
-        Box::pin(async move { self.engine.account.quickly().secret(id, refresh).await })
+        Box::pin(async move {
+            self.engine
+                .account
+                .with_few_retries()
+                .secret(id, refresh)
+                .await
+        })
     }
 }

@@ -1,9 +1,9 @@
-//! What the process has done, in numbers.
+//! Counters of what the process has done. They are logged when it ends.
 
-use crate::oauth2::Counts;
+use crate::oauth2::SessionMetrics;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that only grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -17,15 +17,15 @@ impl Counter {
     }
 }
 
-/// Counts since the process began. Logged when it ends.
+/// The counters of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) received: Counter,
     pub(crate) acknowledged: Counter,
     pub(crate) rejected: Counter,
-    /// SettleOutcome as before without being worked on again.
+    /// Redeliveries that were settled as before, without being processed again.
     pub(crate) repeats: Counter,
-    /// Settlements that did not reach the broker.
+    /// Verdicts that did not reach the broker.
     pub(crate) unsettled: Counter,
     pub(crate) data: Counter,
     pub(crate) errors: Counter,
@@ -34,7 +34,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn log(&self, oauth: Option<Counts>) {
+    /// Logs all counters, and those of OAuth2 if the component uses it.
+    pub(crate) fn log(&self, oauth: Option<SessionMetrics>) {
         if let Some(oauth) = oauth {
             tracing::info!(
                 refreshes = oauth.refreshes,
@@ -42,7 +43,7 @@ impl Metrics {
                 adopted = oauth.adopted,
                 unsaved = oauth.unsaved,
                 narrowed = oauth.narrowed,
-                "What this process has done with access tokens"
+                "Counters of access tokens"
             );
         }
         tracing::info!(
@@ -55,7 +56,7 @@ impl Metrics {
             errors = self.errors.get(),
             rebounds = self.rebounds.get(),
             snapshots = self.snapshots.get(),
-            "What this process has done"
+            "Counters of messages and events"
         );
     }
 }

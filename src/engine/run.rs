@@ -112,7 +112,7 @@ impl<T: Transport> Engine<T> {
             }
             Err(error) => {
                 tracing::error!("The incoming message could not be read: {error:#}");
-                let report = ErrorReport::of(&error);
+                let report = ErrorReport::from_error(&error);
                 // An error event that cannot be published has been logged.
                 let _ = message.report_without_rate_limit(&report).await;
             }
@@ -177,7 +177,7 @@ impl<T: Transport> Engine<T> {
                 // The text is for the user. It may contain parts of the message, so it is not logged.
                 tracing::error!("The module failed; its error event says why");
                 // An error event that cannot be published has been logged.
-                let _ = message.report(&ErrorReport::of(error)).await;
+                let _ = message.report(&ErrorReport::from_error(error)).await;
             }
             ModuleOutcome::Rebound(reason) => {
                 tracing::info!("The message is rebounded");

@@ -22,7 +22,7 @@ use crate::{
     },
     component::{Component, context::Clients, module::Module},
     oauth2::{RefreshLock, Session, SessionConfig},
-    protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::start_up_table},
+    protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::startup_headers},
     settings::{self, ApiSettings, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
 };
 use anyhow::Context as _;
@@ -89,9 +89,10 @@ pub(super) async fn run_step(
     )?;
     // Once the process is to stop, requests are retried only a few times.
     let stopping = &shutdown.graceful;
-    let platform = platform_client(direct.clone(), &api, &identity).until(stopping.clone());
+    let platform =
+        platform_client(direct.clone(), &api, &identity).with_cancellation(stopping.clone());
     let object_storage = storage(object_storage.as_ref(), Some(&cipher), &identity)?
-        .map(|storage| storage.until(stopping.clone()));
+        .map(|storage| storage.with_cancellation(stopping.clone()));
     let clients = Clients {
         http: http::client()?,
         platform: Some(platform.clone()),
@@ -141,10 +142,7 @@ pub(crate) fn storage(
     let Some(settings) = settings else {
         return Ok(None);
     };
-    let (http, streams) = (
-        http::client_without_redirects()?,
-        http::client_for_streams()?,
-    );
+    let (http, streams) = (http::client_without_redirects()?, http::streaming_client()?);
     Ok(Some(ObjectStorage::new(
         http,
         streams,
@@ -161,13 +159,13 @@ pub(crate) fn session_config(
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
 ) -> SessionConfig {
-    let owner = format!("{}/{}", identity.flow_id, identity.step_id);
+    let lock_scope = format!("{}/{}", identity.flow_id, identity.step_id);
     SessionConfig {
-        direct,
+        http: direct,
         environment: Arc::new(settings::environment),
         mode,
         lock,
-        owner,
+        lock_scope,
     }
 }
 
@@ -267,10 +265,10 @@ impl StepStart {
 
     /// Publishes why the step cannot start, in limited time (wire-contract: Start-up failures).
     async fn publish_start_error(&self, transport: &impl Transport, error: &anyhow::Error) {
-        let report = ErrorReport::of(error).encrypt(&self.cipher);
+        let report = ErrorReport::from_error(error).encrypt(&self.cipher);
         let publication = Publication {
             route: Route::Error,
-            headers: start_up_table(&self.identity, &self.additional_headers),
+            headers: startup_headers(&self.identity, &self.additional_headers),
             body: error_body(&report, None).into(),
         };
         match tokio::time::timeout(START_ERROR_TIMEOUT, transport.publish(publication)).await {

@@ -39,7 +39,8 @@ impl<T: Transport> Engine<T> {
         self.abandon(&tasks).await;
         close_session(self.session.as_ref(), session_timeout).await;
         self.transport.close().await;
-        self.metrics.log(self.session.as_ref().map(Session::counts));
+        self.metrics
+            .log(self.session.as_ref().map(Session::metrics));
         broker_error.map_or(Ok(()), Err)
     }
 

@@ -1,22 +1,22 @@
-//! `WWW-Authenticate`: what a resource server says about the token it was sent (RFC 6750 §3, RFC 9110 §11.6.1).
+//! `WWW-Authenticate`: what the API says about the token that it got (RFC 6750 section 3, RFC 9110 section 11.6.1).
 //!
-//! A header can hold several challenges and an answer several headers, with commas between challenges as well as
-//! between the parameters of one, so they are read as a list of words.
+//! A header can hold several challenges, and a response several headers. Commas separate challenges as well as the
+//! parameters of one, so the header is read as a list of words.
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// What an answer of the API says about the token it was sent.
+/// What a response of the API says about the token that the request carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TokenStatus {
-    /// Nothing.
+pub(crate) enum TokenStatus {
+    /// Nothing against it.
     Accepted,
-    /// It has to be renewed.
+    /// It must be refreshed.
     Expired,
-    /// It is good, but not for this. The scopes that it would take, when the API names them.
+    /// It is valid but lacks a scope. Holds the required scopes, if the API names them.
     InsufficientScope(Option<String>),
-    /// The provider wants the user to do more; the claims it asks for, as sent (base64).
+    /// The provider requires more of the user. Holds the claims that it asks for, as sent (base64).
     InsufficientClaims(String),
-    /// The API refused for another reason; a new token would not help.
+    /// The API refused the request for another reason; a new token would not help.
     Unrelated,
 }
 
@@ -33,57 +33,52 @@ impl Challenge {
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn is_about_tokens(&self) -> bool {
+        matches!(self.scheme.as_str(), "bearer" | "dpop")
     }
 }
 
-/// What the answer says about the token, by the RFC alone. A 401 that gives no reason is taken for an expired token:
-/// that costs one refresh, whereas the other way round a credential would be dead.
-pub(super) fn judge(status: u16, headers: &HeaderMap) -> TokenStatus {
+/// What the response says about the token, by the RFC alone. A 401 without a reason counts as an expired token: that
+/// costs one refresh, while the opposite mistake would leave the credential dead.
+pub(super) fn token_status(status: u16, headers: &HeaderMap) -> TokenStatus {
     if !matches!(status, 401 | 403) {
         return TokenStatus::Accepted;
     }
-    let challenges = headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .flat_map(|value| read(&String::from_utf8_lossy(value.as_bytes())));
-    let bearer =
-        challenges.filter(|challenge| matches!(challenge.scheme.as_str(), "bearer" | "dpop"));
-    let reason = bearer.into_iter().find(|challenge| {
-        challenge
-            .param("error")
-            .is_some_and(|code| !code.is_empty())
-    });
-    let Some(reason) = reason else {
+    let Some(challenge) = challenge_with_error(headers) else {
         return if status == 401 {
             TokenStatus::Expired
         } else {
             TokenStatus::Accepted
         };
     };
-    match (
-        status,
-        reason
-            .param("error")
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .as_str(),
-    ) {
-        (_, "insufficient_scope") => TokenStatus::InsufficientScope(
-            reason
-                .param("scope")
-                .filter(|s| !s.is_empty())
-                .map(str::to_owned),
-        ),
+    let error = challenge.param("error").unwrap_or_default();
+    match (status, error.to_ascii_lowercase().as_str()) {
+        (_, "insufficient_scope") => {
+            TokenStatus::InsufficientScope(challenge.param("scope").map(str::to_owned))
+        }
         (403, _) => TokenStatus::Accepted,
         (_, "invalid_token") => TokenStatus::Expired,
         (_, "insufficient_claims") => {
-            TokenStatus::InsufficientClaims(reason.param("claims").unwrap_or_default().to_owned())
+            let claims = challenge.param("claims").unwrap_or_default();
+            TokenStatus::InsufficientClaims(claims.to_owned())
         }
         _ => TokenStatus::Unrelated,
     }
 }
 
-/// The challenges of one header. What cannot be read is passed over.
+/// The first challenge for tokens that names an error.
+fn challenge_with_error(headers: &HeaderMap) -> Option<Challenge> {
+    headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .flat_map(|value| read(&String::from_utf8_lossy(value.as_bytes())))
+        .find(|challenge| challenge.is_about_tokens() && challenge.param("error").is_some())
+}
+
+/// The challenges of one header. What cannot be read is skipped.
 pub(super) fn read(header: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = vec![];
     let mut rest = header;
@@ -98,7 +93,7 @@ pub(super) fn read(header: &str) -> Vec<Challenge> {
                 challenge.params.push((word.to_ascii_lowercase(), text));
                 rest = after;
             }
-            // `Negotiate oYGs…==`: what belongs to a scheme without names is of no use here.
+            // `Negotiate oYGs…==`: a value without a name is of no use here.
             (Some(value), _) => rest = value.trim_start_matches('='),
             (None, _) => {
                 challenges.push(Challenge {

@@ -1,8 +1,9 @@
-//! `cx.oauth()`: how a module puts a request to the API together.
+//! `cx.oauth()`: how a module builds a request to the API.
 
 use super::{
     CredentialStore, Error,
-    sending::{Reopen, SHOWN, Sending, is_redirect, reason, target},
+    redirects::{is_redirect, target},
+    send::{BodyFactory, ERROR_BODY_LIMIT, PreparedRequest, can_repeat, reason},
     session::{Session, Token},
 };
 use crate::clients::http;
@@ -12,18 +13,28 @@ use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Stands in for the API's address until a request is sent.
-const NO_ADDRESS: &str = "http://address.invalid/";
+/// Stands in for the API's URL until a request is sent.
+const PLACEHOLDER_URL: &str = "http://address.invalid/";
 
-/// Sends requests to the API that the step's credential is for, with its access token: `cx.oauth()`.
+/// Sends requests to the API of the step's credential, with its access token: `cx.oauth()`.
 ///
-/// Addresses are paths below the API's base URL (the token record's, such as Salesforce's `instance_url`, the
-/// component's, or the provider's), or absolute ones of an allowed origin; the token goes nowhere else.
+/// A request names a path below the API's base URL (that of the token record, such as Salesforce's `instance_url`, of the
+/// component, or of the provider), or an absolute URL of an allowed origin. The token goes nowhere else.
 ///
-/// When the API says that the token is not valid, it is refreshed, saved with the account, and the request is sent once
-/// more; other messages that had the same answer wait for the same refresh. With 429, and 503 with `Retry-After`, a
-/// request is sent again after the pause that the API names; other failures only where sending it twice changes
-/// nothing. A module that fails with what is left of these errors has its message come again later.
+/// If the API says that the token is invalid, the token is refreshed and saved with the account, and the request is sent
+/// once more. Other messages with the same problem wait for the same refresh. After a 429, and a 503 with `Retry-After`,
+/// a request is sent again after the delay that the API names; after other failures only if sending it twice changes
+/// nothing. If a module fails with one of the remaining [transient](Error::is_transient) errors, its message comes again
+/// later.
+///
+/// ```
+/// # use sailor::{oauth2::Error, prelude::*};
+/// # use serde_json::{Value, json};
+/// async fn create(message: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {
+///     let created: Value = cx.oauth().post("/items").json(&message.body).send_json().await?;
+///     cx.data(&json!({ "id": created["id"] })).await
+/// }
+/// ```
 #[derive(Clone)]
 pub struct AuthorizedClient(Option<Bound>);
 
@@ -44,7 +55,7 @@ impl AuthorizedClient {
         Self(Some(Bound { session, store }))
     }
 
-    /// The client of a component without OAuth2: every request says so.
+    /// The client of a component without OAuth2: every request fails and says so.
     pub(crate) fn unconfigured() -> Self {
         Self(None)
     }
@@ -52,44 +63,44 @@ impl AuthorizedClient {
     fn bound(&self) -> Result<&Bound, Error> {
         self.0.as_ref().ok_or_else(|| {
             Error::Config(
-                "component.json has no `credentials.oauth2` and no credential field for OAuth2, and the component \
+                "component.json has neither `credentials.oauth2` nor a credential field for OAuth2, and the component \
                  does not call `Component::oauth2`"
                     .into(),
             )
         })
     }
 
-    /// A GET request.
+    /// Starts a GET request.
     pub fn get(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::GET, path)
     }
 
-    /// A POST request.
+    /// Starts a POST request.
     pub fn post(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::POST, path)
     }
 
-    /// A PUT request.
+    /// Starts a PUT request.
     pub fn put(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::PUT, path)
     }
 
-    /// A PATCH request.
+    /// Starts a PATCH request.
     pub fn patch(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::PATCH, path)
     }
 
-    /// A DELETE request.
+    /// Starts a DELETE request.
     pub fn delete(&self, path: impl Into<String>) -> AuthorizedRequest {
         self.request(Method::DELETE, path)
     }
 
-    /// A request to a path below the API's base URL, or to an address of an allowed origin.
+    /// Starts a request to a path below the API's base URL, or to a URL of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
         let http = self.0.as_ref().map_or_else(http::idle_client, |bound| {
-            bound.session.tools().direct.clone()
+            bound.session.config().http.clone()
         });
-        let request = http.request(method.clone(), NO_ADDRESS);
+        let request = http.request(method.clone(), PLACEHOLDER_URL);
         let idempotent = method.is_idempotent();
         AuthorizedRequest {
             client: self.clone(),
@@ -102,7 +113,8 @@ impl AuthorizedClient {
         }
     }
 
-    async fn refusal(
+    /// The error that a response with a status of failure stands for.
+    async fn status_error(
         &self,
         request: String,
         response: Response,
@@ -110,18 +122,13 @@ impl AuthorizedClient {
         idempotent: bool,
     ) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
-        let repeatable = match status {
-            StatusCode::TOO_MANY_REQUESTS => true,
-            StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
-            status => idempotent && status != StatusCode::NOT_IMPLEMENTED,
-        };
         let body = match target(&response) {
-            Some(to) => format!(
-                "it leads to {}, where the request was not sent again; if the API is there, give that address \
+            Some(target) => format!(
+                "the API redirects to {}; the request was not repeated there. If that is the API, set this address \
                  (`OAuth2::base_url`)",
-                to.origin().ascii_serialization()
+                target.origin().ascii_serialization()
             ),
-            None => http::peek(response, SHOWN).await.1,
+            None => http::peek(response, ERROR_BODY_LIMIT).await.1,
         };
         // Some APIs repeat what they were sent.
         let body = self
@@ -133,58 +140,78 @@ impl AuthorizedClient {
             status,
             body,
             retry_after,
-            repeatable,
+            repeatable: can_repeat(status, retry_after, idempotent),
         }
     }
 
-    /// The access token, for what cannot be sent by this client (a library of the API's, a socket). It is current when
-    /// this returns; ask again for each use.
+    /// Returns the access token, for a client of another kind (a library of the API's, a socket). It is valid when this
+    /// returns; call it again for each use.
     ///
     /// # Errors
-    /// When there is none and none can be had.
+    /// Returns an error if no access token is available.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a refresh goes on and is saved.
     pub async fn access_token(&self) -> Result<SecretString, Error> {
-        let Bound { session, store } = self.bound()?;
-        Ok(session
-            .token(store)
-            .await?
-            .record
-            .access_token()
-            .unwrap_or_default()
-            .into())
+        let token = self.bound()?.token().await?;
+        Ok(token.record.access_token().unwrap_or_default().into())
     }
 
-    /// A member of the token record that is text, such as `instance_url` or `id_token`.
+    /// Returns a text member of the token record, such as `instance_url` or `id_token`.
     ///
     /// # Errors
     /// As for [`access_token`](Self::access_token).
+    ///
+    /// # Cancel safety
+    /// As for [`access_token`](Self::access_token).
     pub async fn token_member(&self, name: &str) -> Result<Option<SecretString>, Error> {
-        let Bound { session, store } = self.bound()?;
-        Ok(session
-            .token(store)
-            .await?
-            .record
-            .member(name)
-            .map(SecretString::from))
+        let token = self.bound()?.token().await?;
+        Ok(token.record.member(name).map(SecretString::from))
     }
 }
 
-/// Which statuses are no errors.
-type Accepted = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
+impl Bound {
+    async fn token(&self) -> Result<Arc<Token>, Error> {
+        let Self { session, store } = self;
+        let setup = session.setup(&**store)?;
+        let current = session.current_token(store, &setup)?;
+        let access = session.usable_token(store, setup, current).await?;
+        Ok(access.token)
+    }
+}
 
-/// A request that is being put together; [`send`](Self::send) sends it.
+/// Which statuses are not errors.
+type StatusFilter = Box<dyn Fn(StatusCode) -> bool + Send + Sync>;
+
+/// A request to the API; [`send`](Self::send) sends it.
+///
+/// ```
+/// # use sailor::oauth2::{AuthorizedClient, Error};
+/// # use serde_json::{Value, json};
+/// # async fn order(client: &AuthorizedClient, key: &str) -> Result<(), Error> {
+/// let order: Value = client
+///     .post("/orders")
+///     .query(&[("dryRun", "false")])
+///     .header("Idempotency-Key", key)
+///     .idempotent(true)
+///     .json(&json!({ "amount": 4 }))
+///     .send_json()
+///     .await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "a request does nothing until it is sent"]
 pub struct AuthorizedRequest {
     client: AuthorizedClient,
     method: Method,
     path: String,
     request: reqwest::RequestBuilder,
-    body: Option<Reopen>,
+    body: Option<BodyFactory>,
     idempotent: bool,
-    accepted: Option<Accepted>,
+    accepted: Option<StatusFilter>,
 }
 
 impl fmt::Debug for AuthorizedRequest {
-    /// Nothing of the contents; a path may hold some too.
+    /// Not derived: it shows no contents, and a path can hold some too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AuthorizedRequest")
     }
@@ -204,29 +231,28 @@ impl AuthorizedRequest {
         self.map(|request| request.query(parameters))
     }
 
-    /// Adds a header. `Authorization` is the client's own and is replaced.
+    /// Adds a header. `Authorization` is replaced by the client's own.
     pub fn header(self, name: &str, value: &str) -> Self {
         self.map(|request| request.header(name, value))
     }
 
-    /// Sends this as JSON.
+    /// Sets a JSON body.
     pub fn json<T: Serialize + ?Sized>(self, body: &T) -> Self {
         self.map(|request| request.json(body))
     }
 
-    /// Sends this as a form.
+    /// Sets a form as the body.
     pub fn form<T: Serialize + ?Sized>(self, fields: &T) -> Self {
         self.map(|request| request.form(fields))
     }
 
-    /// Sends this body. Bytes and text can be sent again after a refresh; a stream cannot, and such a request fails with
-    /// the API's first answer (see [`reopen`](Self::reopen)).
+    /// Sets the body. Bytes and text can be sent again after a refresh. A stream cannot: such a request returns the API's
+    /// first response (see [`reopen`](Self::reopen)).
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.map(|request| request.body(body))
     }
 
-    /// Sends the body that `open` gives, and asks for it anew each time the request is sent: for streams that can be
-    /// read from their start again.
+    /// Sets a body that `open` makes again for each attempt: for streams that can be read again from their start.
     pub fn reopen<B: Into<reqwest::Body>>(
         mut self,
         open: impl Fn() -> B + Send + Sync + 'static,
@@ -235,122 +261,116 @@ impl AuthorizedRequest {
         self
     }
 
-    /// Sends a multipart form. It cannot be sent again; give its bytes with [`body`](Self::body) where that matters.
+    /// Sets a multipart form as the body. It cannot be sent again; pass its bytes to [`body`](Self::body) if that matters.
     pub fn multipart(self, form: reqwest::multipart::Form) -> Self {
         self.map(|request| request.multipart(form))
     }
 
-    /// Limits the time of one try, from connecting to the last byte of the answer; after a redirect it begins again.
+    /// Limits the time of one attempt, from connecting to the last byte of the response. After a redirect it starts again.
     pub fn timeout(self, limit: Duration) -> Self {
         self.map(|request| request.timeout(limit))
     }
 
-    /// Says that sending this request twice changes nothing more than sending it once: true of GET, PUT and DELETE
-    /// unless said otherwise, and of requests with an idempotency key.
+    /// Sets whether sending this request twice changes no more than sending it once. The default is true for GET, PUT and
+    /// DELETE; set it for a request with an idempotency key.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
         self
     }
 
-    /// Says which statuses are no errors to [`send`](Self::send): the successful ones, and 304, unless said otherwise.
+    /// Sets which statuses are not errors for [`send`](Self::send). By default these are the successful ones and 304.
     pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
         self.accepted = Some(Box::new(accepted));
         self
     }
 
-    /// Sends the request and follows redirects; an error status is an error, and so is a redirect that cannot be
-    /// followed.
+    /// Sends the request and follows redirects. An error status is an error, and so is a redirect that cannot be followed.
     ///
     /// # Errors
-    /// [`Error`], with the start of what the API says. Those that [pass](Error::is_transient) have the message come again
-    /// later when the module fails with them.
+    /// Returns an [`Error`] with the start of the API's response. If the module fails with a
+    /// [transient](Error::is_transient) one, the message comes again later.
     ///
     /// # Cancel safety
-    /// A request that is out may take effect. A refresh goes on and is saved.
+    /// The API may process a request that was sent. A refresh goes on and is saved.
     pub async fn send(mut self) -> Result<Response, Error> {
-        let (what, client, idempotent) = (self.shown(), self.client.clone(), self.idempotent);
-        let accepted = self.accepted.take();
-        let (response, token) = self.answer().await?;
+        let (label, client, idempotent) = (self.label(), self.client.clone(), self.idempotent);
+        let filter = self.accepted.take();
+        let (response, token) = self.execute().await?;
         let status = response.status();
-        let is_accepted = accepted.map_or_else(
-            || status.as_u16() < 400 && !is_redirect(status),
-            |accepted| accepted(status),
-        );
-        if !is_accepted {
-            return Err(client.refusal(what, response, &token, idempotent).await);
+        let is_accepted = match filter {
+            Some(filter) => filter(status),
+            None => status.as_u16() < 400 && !is_redirect(status),
+        };
+        if is_accepted {
+            return Ok(response);
         }
-        Ok(response)
+        Err(client
+            .status_error(label, response, &token, idempotent)
+            .await)
     }
 
-    /// Sends the request and reads a JSON answer; an empty one is `null`.
+    /// Sends the request and reads a JSON response. An empty one is `null`.
     ///
     /// # Errors
-    /// As for [`send`](Self::send), and when the answer does not fit `T`.
+    /// As for [`send`](Self::send), and if the response does not fit `T`.
+    ///
+    /// # Cancel safety
+    /// As for [`send`](Self::send).
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let request = self.shown();
-        let repeatable = self.idempotent;
-        let no_answer = |reason, repeatable| Error::NoResponse {
-            request,
-            reason,
-            repeatable,
-        };
-        let response = self.send().await?;
-        let body = match response.bytes().await {
+        let (request, idempotent) = (self.label(), self.idempotent);
+        let body = match self.send().await?.bytes().await {
+            Ok(body) if body.is_empty() => Bytes::from_static(b"null"),
             Ok(body) => body,
-            Err(error) => return Err(no_answer(reason(&error), repeatable)),
+            Err(error) => {
+                return Err(Error::NoResponse {
+                    request,
+                    reason: reason(&error),
+                    repeatable: idempotent,
+                });
+            }
         };
-        let body = if body.is_empty() {
-            Bytes::from_static(b"null")
-        } else {
-            body
-        };
-        http::json(body).map_err(|place| {
-            no_answer(
-                format!("it is not the JSON that was expected ({place})"),
-                false,
-            )
+        http::json(body).map_err(|place| Error::NoResponse {
+            request,
+            reason: format!("the response is not the expected JSON ({place})"),
+            repeatable: false,
         })
     }
 
-    /// Sends the request and gives the answer whatever its status is, after refresh and resends.
+    /// Sends the request and returns the response whatever its status is, after refreshes and resends.
     ///
     /// # Errors
-    /// When there is no answer, or no token, or the API asks for a scope that the token does not have.
+    /// Returns an error if there is no response or no token, or if the API asks for a scope that the token lacks.
+    ///
+    /// # Cancel safety
+    /// As for [`send`](Self::send).
     pub async fn send_any_status(self) -> Result<Response, Error> {
-        self.answer().await.map(|(response, _)| response)
+        self.execute().await.map(|(response, _)| response)
     }
 
-    /// The answer, and the token that the request was sent with.
-    async fn answer(self) -> Result<(Response, Arc<Token>), Error> {
-        let what = self.shown();
-        let Self {
-            client,
-            path,
-            request,
-            body,
-            idempotent,
-            ..
-        } = self;
-        let Bound { session, store } = client.bound()?;
-        let request = request.build().map_err(|e| Error::NotSent(reason(&e)))?;
-        let setup = session.setup(&**store)?;
-        let sending = Sending {
+    /// The response, and the token that the request was sent with.
+    async fn execute(self) -> Result<(Response, Arc<Token>), Error> {
+        let label = self.label();
+        let Bound { session, store } = self.client.bound()?;
+        let request = self
+            .request
+            .build()
+            .map_err(|e| Error::NotSent(reason(&e)))?;
+        let prepared = PreparedRequest {
             session,
             store,
-            setup,
-            what,
-            path,
+            label,
+            path: self.path,
             request: Some(request),
-            body,
-            idempotent,
+            body: self.body,
+            idempotent: self.idempotent,
         };
         // Boxed: modules hold this future in theirs.
-        Box::pin(sending.run()).await
+        Box::pin(prepared.send()).await
     }
 
-    fn shown(&self) -> String {
+    /// Method and path, without query and user-info.
+    fn label(&self) -> String {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
-        // User-info of an absolute address is not shown either.
         let path = path.split_once("://").map_or(path, |(_, rest)| {
             rest.rsplit_once('@').map_or(path, |(_, rest)| rest)
         });

@@ -1,71 +1,84 @@
-//! What can go wrong between a module and an API behind OAuth2. Nothing here holds a token or an answer of the token
-//! endpoint.
+//! The errors of requests to an API behind OAuth2. They hold no token, and nothing that a token endpoint sent.
 
 use reqwest::StatusCode;
 use std::time::Duration;
 
-/// Why a request has no usable answer.
+/// Why a request has no usable response.
+///
+/// ```
+/// use sailor::oauth2::{AuthorizedClient, Error};
+/// use serde_json::Value;
+///
+/// /// The item, or `None` if the API does not have it.
+/// async fn item(client: &AuthorizedClient, id: u64) -> Result<Option<Value>, Error> {
+///     match client.get(format!("/items/{id}")).send_json().await {
+///         Ok(item) => Ok(Some(item)),
+///         Err(error) if error.status().is_some_and(|status| status == 404) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The component, its environment or the credential's fields are set up wrongly: for its operator.
-    #[error("OAuth2 is not set up: {0}")]
+    /// The component, its environment or the credential's fields are configured wrongly; the operator must act.
+    #[error("OAuth2 is not configured: {0}")]
     Config(String),
-    /// The user has to connect again: no token can be had without them.
-    #[error("the credential has to be connected again on the platform: {0}")]
+    /// No access token is available until the user connects the account again.
+    #[error("connect the account again on the platform: {0}")]
     ReauthRequired(String),
-    /// No token can be had now; it may be possible later.
-    #[error("no access token could be had: {reason}")]
+    /// No access token is available at the moment; one may be later.
+    #[error("no access token is available: {reason}")]
     Unavailable {
-        /// What stands in the way.
+        /// Why.
         reason: String,
-        /// When to try again, where the provider says so.
+        /// When to try again, if the provider says so.
         retry_after: Option<Duration>,
     },
-    /// The API rejects every token there is, new ones too: another token would not mend it.
-    #[error("the API rejects valid tokens: {0}")]
+    /// The API rejects every token, new ones too; another token would not help.
+    #[error("the API rejects new access tokens: {0}")]
     TokenRejected(String),
     /// The request was not sent.
     #[error("the request was not sent: {0}")]
     NotSent(String),
-    /// The token is valid, but not for this.
-    #[error("{request} needs a scope that the credential does not have{}: connect it again with that scope",
+    /// The token is valid but lacks a scope (RFC 6750 section 3.1).
+    #[error("{request} needs a scope that the credential lacks{}: connect the account again with that scope",
         scope.as_ref().map(|scope| format!(" ({scope})")).unwrap_or_default())]
     InsufficientScope {
-        /// Method and address.
+        /// Method and path.
         request: String,
-        /// The scopes that the API names (RFC 6750 §3).
+        /// The scopes that the API names.
         scope: Option<String>,
     },
-    /// The API gave an error status.
-    #[error("{request} was answered {status}{}", if body.is_empty() { String::new() } else { format!(": {body}") })]
+    /// The API returned an error status.
+    #[error("{request} returned {status}{}", if body.is_empty() { String::new() } else { format!(": {body}") })]
     Status {
-        /// Method and address.
+        /// Method and path.
         request: String,
         /// The status.
         status: StatusCode,
-        /// The start of the answer's body; of a redirect, where it leads.
+        /// The start of the response's body; for a redirect, its target.
         body: String,
-        /// When to try again, where the API says so.
+        /// When to try again, if the API says so.
         retry_after: Option<Duration>,
-        /// Sending it again later can do no harm: it changes nothing, or the API has not looked at it.
+        /// Whether the request can be sent again without harm: it changes nothing, or the API did not process it.
         repeatable: bool,
     },
-    /// No answer came.
-    #[error("{request} has no answer: {reason}")]
+    /// No response came.
+    #[error("{request} failed without a response: {reason}")]
     NoResponse {
-        /// Method and address.
+        /// Method and path.
         request: String,
         /// What happened.
         reason: String,
-        /// Sending it again later can do no harm: nothing was sent, or it changes nothing.
+        /// Whether the request can be sent again without harm: it was not sent, or it changes nothing.
         repeatable: bool,
     },
 }
 
 impl Error {
-    /// True when the same request may work later and can be sent again without harm. A module that fails with such an
-    /// error has its message come again later.
+    /// Returns true if a later attempt of the same request can succeed and does no harm. A message whose module fails
+    /// with such an error comes again later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -81,7 +94,7 @@ impl Error {
         }
     }
 
-    /// The API's status, where it answered.
+    /// Returns the status of the API's response, if [`Status`](Self::Status) is the error.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match self {

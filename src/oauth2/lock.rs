@@ -1,19 +1,19 @@
-//! The lock between replicas: a refresh token that rotates is spent by one process only (token-failures: T1, T2).
+//! The lock between replicas: only one process at a time spends a refresh token that rotates (token-failures: T1, T2).
 //!
-//! What a session needs of it, and no more. The implementation is the adapter's to whatever the replicas share.
+//! This is the interface that a session needs; the broker adapter implements it.
 
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 
-/// Locks by name, among all processes of the platform that ask for them.
+/// Locks by name, shared by all processes of the platform that ask for them.
 pub trait RefreshLock: Send + Sync + 'static {
-    /// Waits for the lock `name`, for at most about `wait`. Who waits is served in no particular order.
+    /// Waits for the lock `name`, for about `wait` at most. Waiting processes get the lock in no particular order.
     ///
     /// # Errors
-    /// [`LockError`]: the lock was not obtained.
+    /// Returns a [`LockError`] if the lock was not obtained.
     ///
     /// # Cancel safety
-    /// When the future is dropped the lock is not held, or is released soon after.
+    /// If the future is dropped, the lock is not held, or it is released soon after.
     fn acquire<'a>(
         &'a self,
         name: &'a str,
@@ -23,21 +23,21 @@ pub trait RefreshLock: Send + Sync + 'static {
 
 /// A lock that is held. Dropping it releases it.
 pub trait LockGuard: Send + Sync {
-    /// False from when it is known that the lock is lost, though nobody has released it. Who has to be sure asks right
-    /// before the step that the lock protects.
+    /// Returns false once the lock is known to be lost, although nobody released it. Check it right before the step that
+    /// the lock protects.
     fn is_held(&self) -> bool;
 }
 
 /// Why a lock was not obtained.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
-    /// Another one held it all the time.
-    #[error("another process has held the lock for the credential all the time")]
+    /// Another process held it for the whole time.
+    #[error("timed out waiting for the credential's lock, which another process holds")]
     TimedOut,
-    /// Nobody could be asked; a later try may have more luck.
-    #[error("the lock for the credential is out of reach: {0}")]
+    /// The broker did not respond; a later attempt can succeed.
+    #[error("the credential's lock is not available: {0}")]
     Unavailable(String),
-    /// There are no locks here, and waiting does not mend that. The text says what would.
-    #[error("there is no lock for the credential: {0}")]
+    /// There are no locks here, and waiting does not help. The text says what does.
+    #[error("locks are not supported here: {0}")]
     Unsupported(String),
 }

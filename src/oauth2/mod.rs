@@ -1,47 +1,60 @@
-//! OAuth2 credentials that stay alive: kept, saved whole, and never shown.
+//! OAuth2 credentials: tokens are refreshed, saved with the account, and never shown.
 //!
-//! A component asks for nothing of this: `cx.oauth()` sends its requests with the access token, and when the token
-//! expires or is rejected it is refreshed, saved with the account by updateKeys, and the request is sent once more. What
-//! is behind it can be used on its own: a [`Session`] per credential, a [`CredentialStore`] where it is kept, a [`Profile`] with
-//! a provider's ways.
+//! A component only calls `cx.oauth()`. Its requests carry the access token. When the token expires or is rejected, it is
+//! refreshed, saved with updateKeys, and the request is sent once more. [`OAuth2`] and [`Profile`] configure what
+//! component.json cannot say.
 //!
-//! The rules come from RFC 6749, 6750 and 7009 and from what providers do beside them. No type in here prints a token, a
-//! code, a verifier or a client secret.
+//! The rules come from RFC 6749, 6750 and 7009, and from what providers do beyond them. No type in here prints a token, a
+//! code, a verifier or a client secret. This folder knows neither the broker nor the platform's API: the credential's
+//! store and the lock between replicas are interfaces that others implement.
 
-mod answer;
+mod access;
 mod challenge;
 mod client;
+mod client_registration;
 mod definition;
-mod endpoint;
 mod error;
-mod iso_time;
+mod exchange_error;
 mod lock;
 mod profile;
-mod refusal;
+mod redirects;
 mod resolve;
-mod sending;
+mod send;
 mod session;
 mod store;
 mod template;
-mod token;
+mod timestamp;
+mod token_endpoint;
+mod token_record;
+mod token_request;
+mod token_response;
 
-pub use answer::{TokenResponse, TokenResponseError};
-pub use challenge::TokenStatus;
 pub use client::{AuthorizedClient, AuthorizedRequest};
-pub use definition::{ConfigError, Mode, OAuth2};
+pub use definition::{Mode, OAuth2};
 pub use error::Error;
-pub use lock::{LockError, LockGuard, RefreshLock};
-pub use profile::{
-    AnswerRule, BodyFormat, ClientAuth, ErrorClass, ErrorRule, ExpiresUnit, HeaderRule, Profile,
-    ProfileError, ScopePolicy, TokenHeader,
-};
-pub use refusal::ExchangeError;
-pub use session::{Counts, Environment, Session, SessionConfig};
-pub use store::{CredentialStore, CredentialWarning, StoreError};
-pub use token::{TokenRecord, keys_for, normalised};
+pub use profile::{Profile, ProfileError};
 
-pub(crate) use endpoint::TokenEndpoint;
-pub(crate) use resolve::{Client, ResolvedConfig};
+pub(crate) use challenge::TokenStatus;
+pub(crate) use client_registration::ClientRegistration;
+pub(crate) use exchange_error::ExchangeError;
+pub(crate) use lock::{LockError, LockGuard, RefreshLock};
+pub(crate) use profile::ErrorClass;
+pub(crate) use resolve::ResolvedConfig;
+pub(crate) use session::{Environment, Session, SessionConfig, SessionMetrics};
+pub(crate) use store::{CredentialStore, CredentialWarning, StoreError, StoreErrorKind};
+pub(crate) use token_endpoint::TokenEndpoint;
+pub(crate) use token_record::{TokenRecord, keys_with_record};
+
+/// Sessions without a component, for this project's own integration tests. It is not part of the public interface and can
+/// change in any version.
+#[doc(hidden)]
+pub mod internals {
+    pub use super::{
+        lock::{LockError, LockGuard, RefreshLock},
+        session::{Environment, Session, SessionConfig, SessionMetrics},
+        store::{CredentialStore, CredentialWarning, StoreError, StoreErrorKind},
+    };
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,7 @@
-//! What one provider does differently, as data: how a client shows who it is, what a refresh carries, and what answers
-//! mean.
+//! Provider profiles: how one provider differs from the RFCs, as data.
 //!
-//! The ready profiles are the JSON files in `profiles/`. A profile says only where its provider departs from the
-//! generic one, which keeps to the RFCs.
+//! The built-in profiles are the JSON files in `profiles/`. A profile holds only the differences from the generic one,
+//! which follows the RFCs.
 
 use super::challenge::{self, TokenStatus};
 use reqwest::{
@@ -12,8 +11,8 @@ use reqwest::{
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, time::Duration};
 
-/// The ready profiles, by name.
-const READY: [(&str, &str); 14] = [
+/// The built-in profiles, by name.
+const BUILT_IN: [(&str, &str); 14] = [
     ("generic", include_str!("profiles/generic.json")),
     ("microsoft", include_str!("profiles/microsoft.json")),
     ("salesforce", include_str!("profiles/salesforce.json")),
@@ -30,87 +29,89 @@ const READY: [(&str, &str); 14] = [
     ("notion", include_str!("profiles/notion.json")),
 ];
 
-/// One provider's ways. Made from JSON, where each member may be left out.
+/// How one provider differs from the RFCs. It is read from JSON, where every member may be left out.
+///
+/// A profile for a provider that is not built in:
 ///
 /// ```
-/// use sailor::oauth2::{ClientAuth, Profile};
+/// use sailor::oauth2::{OAuth2, Profile};
 ///
 /// let profile = Profile::from_json(r#"{"name": "acme", "client_auth": "basic", "margin": 120}"#)?;
-/// assert_eq!(profile.client_auth, ClientAuth::Basic);
-/// assert_eq!(Profile::named("xero").unwrap().client_auth, ClientAuth::Basic);
+/// let oauth2 = OAuth2::new().custom_profile(profile);
 /// # Ok::<(), sailor::oauth2::ProfileError>(())
 /// ```
+///
+/// | member | value | default |
+/// |---|---|---|
+/// | `name` | the profile's name in logs | `generic` |
+/// | `hosts` | hosts of token endpoints that select a built-in profile; subdomains count too | none |
+/// | `client_auth` | how the client authenticates at the token endpoint: `post`, `basic`, `basic_raw` (not form-encoded), `none` | `post` |
+/// | `body` | how parameters are sent to the token endpoint: `form`, `json`, `query` | `form` |
+/// | `refresh_scope` | scopes that a refresh names: `none`, `granted` (those granted last), `configured` | `none` |
+/// | `refresh_params` | further parameters of a refresh; standard ones cannot be overridden | none |
+/// | `auth_uri`, `token_uri`, `refresh_uri`, `revoke_uri` | the provider's endpoints; `./` is relative to the token endpoint | none |
+/// | `authorize_params` | further parameters of the authorization request | none |
+/// | `margin` | seconds before its expiry at which a token is refreshed; at most half of its lifetime | 60 |
+/// | `default_lifetime` | lifetime in seconds if the response has no `expires_in` | unknown |
+/// | `expires_unit` | unit of `expires_in`: `seconds`, `millis` | `seconds` |
+/// | `token_types` | token types that are expected | `bearer` |
+/// | `token_header` | `name` and `scheme` of the header that carries the token | `authorization`, `Bearer` |
+/// | `base_url` | the API's base URL, if all customers have the same | none |
+/// | `base_url_field` | member of the token response that holds the customer's base URL | none |
+/// | `errors` | rules for errors of the token endpoint: `status`, `code`, `text`, and the `class` that they mean (`reauth`, `config`, `transient`, `malformed`) | none |
+/// | `expired` | rules for responses of the API, besides 401, that mean an expired token: `status`, `header`, `text` | none |
+/// | `not_about_token` | the same for a 401 that a new token would not change | none |
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
 pub struct Profile {
-    /// What it is called in logs and in [`OAuth2::profile`](super::OAuth2::profile).
-    pub name: String,
-    /// Hosts of token endpoints that select this profile; a host's subdomains count too.
-    pub hosts: Vec<String>,
-    /// How the client shows who it is at the token endpoint (RFC 6749 §2.3).
-    pub client_auth: ClientAuth,
-    /// How parameters are written for the token endpoint.
-    pub body: BodyFormat,
-    /// Whether a refresh names scopes, and which.
-    pub refresh_scope: ScopePolicy,
-    /// What a refresh carries beside the standard parameters, which it cannot override.
-    pub refresh_params: BTreeMap<String, String>,
-    /// Where users authorise. A template, as all addresses here; those that begin with `./` are reckoned from the token
-    /// endpoint, for providers with a host per region or customer.
-    pub auth_uri: Option<String>,
-    /// Where codes are exchanged.
-    pub token_uri: Option<String>,
-    /// Where tokens are refreshed, when that is elsewhere.
-    pub refresh_uri: Option<String>,
-    /// Where tokens are revoked (RFC 7009).
-    pub revoke_uri: Option<String>,
-    /// What the authorisation request carries beside the standard parameters.
-    pub authorize_params: BTreeMap<String, String>,
-    /// How long before its end a token is renewed; in JSON seconds. Never more than half of a token's life.
+    pub(super) name: String,
+    pub(super) hosts: Vec<String>,
+    pub(super) client_auth: ClientAuth,
+    pub(super) body: BodyFormat,
+    pub(super) refresh_scope: ScopePolicy,
+    pub(super) refresh_params: BTreeMap<String, String>,
+    /// A template, like all addresses here.
+    pub(super) auth_uri: Option<String>,
+    pub(super) token_uri: Option<String>,
+    pub(super) refresh_uri: Option<String>,
+    pub(super) revoke_uri: Option<String>,
+    pub(super) authorize_params: BTreeMap<String, String>,
     #[serde(deserialize_with = "seconds")]
-    pub margin: Duration,
-    /// How long a token lives when the answer does not say; in JSON seconds.
-    #[serde(deserialize_with = "some_seconds")]
-    pub default_lifetime: Option<Duration>,
-    /// What `expires_in` counts.
-    pub expires_unit: ExpiresUnit,
-    /// The `token_type`s that are sent in [`token_header`](Self::token_header), in any case.
-    pub token_types: Vec<String>,
-    /// How a request carries the token.
-    pub token_header: TokenHeader,
-    /// Where the API is, when every customer's is there.
-    pub base_url: Option<String>,
-    /// The member of the token answer that says where the API is for this customer.
-    pub base_url_field: Option<String>,
-    /// What errors of the token endpoint mean, where it is not what the RFC says. The first that fits decides.
-    pub errors: Vec<ErrorRule>,
-    /// Answers of the API that mean "token expired", beside 401.
-    pub expired: Vec<AnswerRule>,
-    /// Answers of the API with status 401 that a new token would not change.
-    pub not_about_token: Vec<AnswerRule>,
+    pub(super) margin: Duration,
+    #[serde(deserialize_with = "optional_seconds")]
+    pub(super) default_lifetime: Option<Duration>,
+    pub(super) expires_unit: ExpiresUnit,
+    /// In any case.
+    pub(super) token_types: Vec<String>,
+    pub(super) token_header: TokenHeader,
+    pub(super) base_url: Option<String>,
+    pub(super) base_url_field: Option<String>,
+    /// The first rule that matches decides.
+    pub(super) errors: Vec<ErrorRule>,
+    pub(super) expired: Vec<ResponseRule>,
+    pub(super) not_about_token: Vec<ResponseRule>,
 }
 
-/// How a client shows who it is at the token endpoint: always by exactly one of these.
+/// How a client authenticates at the token endpoint (RFC 6749 section 2.3): always in exactly one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ClientAuth {
+pub(crate) enum ClientAuth {
     /// `client_id` and `client_secret` among the parameters.
     #[default]
     Post,
-    /// HTTP Basic, each half form-encoded first (RFC 6749 §2.3.1).
+    /// HTTP Basic, both parts form-encoded first (RFC 6749 section 2.3.1).
     Basic,
-    /// HTTP Basic as it is, for providers that do not decode.
+    /// HTTP Basic without that encoding, for providers that do not decode.
     BasicRaw,
     /// `client_id` among the parameters and no secret: a public client.
     None,
 }
 
-/// How parameters are written for the token endpoint.
+/// How parameters are sent to the token endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BodyFormat {
-    /// A form, as the RFC says.
+pub(crate) enum BodyFormat {
+    /// A form, as in the RFC.
     #[default]
     Form,
     /// A JSON object.
@@ -119,38 +120,37 @@ pub enum BodyFormat {
     Query,
 }
 
-/// Whether a refresh names scopes, and which.
+/// The scopes that a refresh names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ScopePolicy {
+pub(crate) enum ScopePolicy {
     /// None: the provider grants what it granted before.
     #[default]
     None,
-    /// What was granted last (with `offline_access` where that is configured), or else what is configured.
+    /// Those granted last (with `offline_access` if that is configured), or else the configured ones.
     Granted,
-    /// What is configured.
+    /// The configured ones.
     Configured,
 }
 
-/// What `expires_in` counts.
+/// The unit of `expires_in`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExpiresUnit {
-    /// As the RFC says.
+pub(crate) enum ExpiresUnit {
+    /// As in the RFC.
     #[default]
     Seconds,
-    /// Milliseconds.
     Millis,
 }
 
 /// The header that carries the token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TokenHeader {
-    /// Its name, in lower case.
-    pub name: String,
-    /// What stands before the token; may be empty.
-    pub scheme: String,
+pub(crate) struct TokenHeader {
+    /// In lower case.
+    pub(super) name: String,
+    /// The word before the token; may be empty.
+    pub(super) scheme: String,
 }
 
 impl Default for TokenHeader {
@@ -162,67 +162,62 @@ impl Default for TokenHeader {
     }
 }
 
-/// What an error of the token endpoint means. What is not given fits everything.
+/// What an error of the token endpoint means. A condition that is absent matches everything.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ErrorRule {
-    /// The status.
+pub(crate) struct ErrorRule {
     #[serde(default)]
-    pub status: Option<u16>,
+    status: Option<u16>,
     /// The code, as in `error`; in any case.
     #[serde(default)]
-    pub code: Option<String>,
-    /// Something that stands in the answer; in any case.
+    code: Option<String>,
+    /// A text that the response contains; in any case.
     #[serde(default)]
-    pub text: Option<String>,
-    /// What it means.
-    pub class: ErrorClass,
+    text: Option<String>,
+    class: ErrorClass,
 }
 
-/// An answer of the API that can be told by its status and what stands in it.
+/// A response of the API, described by its status and content.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AnswerRule {
-    /// The status.
-    pub status: u16,
-    /// A header that has to be there.
+pub(crate) struct ResponseRule {
+    status: u16,
+    /// A header that must be present.
     #[serde(default)]
-    pub header: Option<HeaderRule>,
-    /// Something that stands in the beginning of the body; in any case.
+    header: Option<HeaderRule>,
+    /// A text that the beginning of the body contains; in any case.
     #[serde(default)]
-    pub text: Option<String>,
+    text: Option<String>,
 }
 
-/// A header of an answer.
+/// A header of a response.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HeaderRule {
-    /// Its name.
-    pub name: String,
-    /// Something that stands in it, in any case; empty for any value.
+pub(crate) struct HeaderRule {
+    name: String,
+    /// A text that the header contains, in any case; empty for any value.
     #[serde(default)]
-    pub text: String,
+    text: String,
 }
 
 /// What a failed exchange means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ErrorClass {
-    /// The refresh token is dead, or the user has to do something: only a new authorisation helps.
+pub(crate) enum ErrorClass {
+    /// The refresh token is dead, or the user must do something: only a new authorization helps.
     Reauth,
-    /// What component.json or the environment says is wrong: an operator has to act. Stored tokens are as good as
-    /// before.
+    /// component.json or the environment is wrong: the operator must act. The stored tokens remain valid.
     Config,
-    /// It will pass: nothing is lost, and the same request may be sent again later.
+    /// It goes away: nothing is lost, and the same request can be sent again later.
     Transient,
-    /// Not understood. As likely a mistake of the provider as a dead token under an unknown name: worth a few more
-    /// tries, and never by itself a reason to throw a token away.
+    /// Not understood. It is as likely a mistake of the provider as a dead token under an unknown name: worth a few more
+    /// attempts, and never a reason to discard a token.
     Malformed,
 }
 
 /// A profile that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("an OAuth2 profile cannot be read: {0}")]
+#[error("an OAuth2 profile is invalid: {0}")]
 pub struct ProfileError(String);
 
 impl Default for Profile {
@@ -254,80 +249,85 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// The profile that keeps to the RFCs.
+    /// Returns the profile that follows the RFCs.
     #[must_use]
     pub fn generic() -> Self {
         Self::default()
     }
 
-    /// The ready profile of this name.
+    /// Returns the built-in profile of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let (_, json) = READY.iter().find(|(ready, _)| *ready == name)?;
-        // A test reads every one of them, so none is missing.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let (_, json) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        // A test reads every one of them.
         Self::from_json(json).ok()
     }
 
-    /// The names of the ready profiles.
+    /// Returns the names of the built-in profiles.
     #[must_use]
-    pub fn names() -> Vec<&'static str> {
-        READY.iter().map(|(name, _)| *name).collect()
+    pub fn built_in_names() -> Vec<&'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name).collect()
     }
 
-    /// The ready profile of the provider with this token endpoint, or the generic one.
-    #[must_use]
-    pub fn for_endpoint(token_url: &Url) -> Self {
-        let host = token_url
-            .host_str()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let is_at = |known: &String| {
-            host.strip_suffix(known.as_str())
-                .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
-        };
-        let ready = READY.iter().filter_map(|(name, _)| Self::named(name));
-        ready
-            .into_iter()
-            .find(|profile| profile.hosts.iter().any(is_at))
-            .unwrap_or_default()
-    }
-
-    /// Reads a profile of one's own.
+    /// Reads a profile.
     ///
     /// # Errors
-    /// When it is not JSON, or a member is unknown or of another type: names it.
+    /// Returns an error that names the member if the JSON is invalid, or if a member is unknown or has another type.
     pub fn from_json(json: &str) -> Result<Self, ProfileError> {
         let profile: Self =
             serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
                 .map_err(|e| ProfileError(e.to_string()))?;
         HeaderName::try_from(&profile.token_header.name)
-            .map_err(|_| ProfileError("token_header.name: not the name of a header".to_owned()))?;
+            .map_err(|_| ProfileError("token_header.name: not a valid header name".to_owned()))?;
         Ok(profile)
     }
 
-    /// What an answer of the API says about the token that it was sent. `body_start` may be empty unless
+    /// Sets the API's base URL, which is a template as in [`OAuth2::base_url`](super::OAuth2::base_url).
+    #[must_use]
+    pub fn base_url(mut self, template: impl Into<String>) -> Self {
+        self.base_url = Some(template.into());
+        self
+    }
+
+    /// The built-in profile of the provider with this token endpoint, or the generic one.
+    pub(super) fn for_endpoint(token_url: &Url) -> Self {
+        let host = token_url
+            .host_str()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        BUILT_IN
+            .iter()
+            .filter_map(|(name, _)| Self::built_in(name))
+            .find(|profile| profile.hosts.iter().any(|known| is_below(&host, known)))
+            .unwrap_or_default()
+    }
+
+    /// What a response of the API says about the token that the request carried. `body_start` may be empty unless
     /// [`reads_body`](Self::reads_body).
     ///
-    /// 403 never means that the token has expired, unless the profile says so (RFC 6750 §3.1).
-    #[must_use]
-    pub fn means_expired(&self, status: u16, headers: &HeaderMap, body_start: &str) -> TokenStatus {
-        let any = |rules: &[AnswerRule]| {
+    /// 403 never means that the token has expired, unless the profile says so (RFC 6750 section 3.1).
+    pub(super) fn token_status(
+        &self,
+        status: u16,
+        headers: &HeaderMap,
+        body_start: &str,
+    ) -> TokenStatus {
+        let any = |rules: &[ResponseRule]| {
             rules
                 .iter()
-                .any(|rule| rule.fits(status, headers, body_start))
+                .any(|rule| rule.matches(status, headers, body_start))
         };
         if any(&self.not_about_token) {
             TokenStatus::Unrelated
         } else if any(&self.expired) {
             TokenStatus::Expired
         } else {
-            challenge::judge(status, headers)
+            challenge::token_status(status, headers)
         }
     }
 
-    /// Whether judging an answer with this status needs the beginning of its body.
-    #[must_use]
-    pub fn reads_body(&self, status: u16) -> bool {
+    /// Whether [`token_status`](Self::token_status) needs the beginning of the body of a response with this status.
+    pub(super) fn reads_body(&self, status: u16) -> bool {
         self.expired
             .iter()
             .chain(&self.not_about_token)
@@ -341,40 +341,54 @@ impl Profile {
         code: Option<&str>,
         text: &str,
     ) -> Option<ErrorClass> {
-        let fits = |rule: &&ErrorRule| {
-            rule.status.is_none_or(|wanted| wanted == status)
-                && rule
-                    .code
-                    .as_deref()
-                    .is_none_or(|wanted| code.is_some_and(|code| code.eq_ignore_ascii_case(wanted)))
-                && rule
-                    .text
-                    .as_deref()
-                    .is_none_or(|wanted| holds(text, wanted))
-        };
-        self.errors.iter().find(fits).map(|rule| rule.class)
+        self.errors
+            .iter()
+            .find(|rule| rule.matches(status, code, text))
+            .map(|rule| rule.class)
     }
 }
 
-impl AnswerRule {
-    fn fits(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
-        let has = |rule: &HeaderRule| {
-            headers
-                .get_all(&rule.name)
-                .iter()
-                .any(|value| holds(&String::from_utf8_lossy(value.as_bytes()), &rule.text))
-        };
-        self.status == status
-            && self.header.as_ref().is_none_or(has)
+impl ErrorRule {
+    fn matches(&self, status: u16, code: Option<&str>, text: &str) -> bool {
+        let has_code = |wanted: &str| code.is_some_and(|code| code.eq_ignore_ascii_case(wanted));
+        self.status.is_none_or(|wanted| wanted == status)
+            && self.code.as_deref().is_none_or(has_code)
             && self
                 .text
                 .as_deref()
-                .is_none_or(|wanted| holds(body_start, wanted))
+                .is_none_or(|wanted| contains_ignoring_case(text, wanted))
     }
 }
 
-/// Whether `wanted` stands in `text`, in any case.
-fn holds(text: &str, wanted: &str) -> bool {
+impl ResponseRule {
+    fn matches(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
+        self.status == status
+            && self
+                .header
+                .as_ref()
+                .is_none_or(|rule| rule.matches(headers))
+            && self
+                .text
+                .as_deref()
+                .is_none_or(|wanted| contains_ignoring_case(body_start, wanted))
+    }
+}
+
+impl HeaderRule {
+    fn matches(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(&self.name).iter().any(|value| {
+            contains_ignoring_case(&String::from_utf8_lossy(value.as_bytes()), &self.text)
+        })
+    }
+}
+
+/// Whether `host` is `domain` or one of its subdomains.
+fn is_below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain)
+        .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
+}
+
+fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
     text.to_ascii_lowercase()
         .contains(&wanted.to_ascii_lowercase())
 }
@@ -383,6 +397,6 @@ fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {
     u64::deserialize(json).map(Duration::from_secs)
 }
 
-fn some_seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Duration>, D::Error> {
+fn optional_seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Duration>, D::Error> {
     Option::<u64>::deserialize(json).map(|seconds| seconds.map(Duration::from_secs))
 }

@@ -1,40 +1,26 @@
-//! What component.json and the author say about the credential, worked out for one configuration.
+//! What component.json and the author say about the credential, resolved for one configuration.
 
 use super::{
+    client_registration::ClientRegistration,
     definition::{ConfigError, Mode, OAuth2},
     profile::{ClientAuth, Profile},
-    template::Names,
+    template::Variables,
 };
 use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
 use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt};
 
-/// What holds for one configuration.
+/// Everything that holds for one configuration.
 pub(crate) struct ResolvedConfig {
     pub(crate) mode: Mode,
     /// The path of the tokens in the configuration.
     pub(crate) field: Vec<String>,
     pub(crate) profile: Profile,
-    /// None when the platform renews the tokens.
-    pub(crate) client: Option<Client>,
+    /// `None` if the platform refreshes the tokens.
+    pub(crate) client: Option<ClientRegistration>,
     pub(crate) base_url: Option<Url>,
-    /// Who may be sent the token: the base URL's origin, and those the author allows.
+    /// The origins that may get the token: that of the base URL, and those that the author allows.
     pub(crate) origins: Vec<Origin>,
-}
-
-/// What this component is to the provider, and where the provider is.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) id: String,
-    pub(crate) secret: Option<SecretString>,
-    pub(crate) token_url: Url,
-    pub(crate) refresh_url: Url,
-    pub(crate) auth_url: Option<Url>,
-    pub(crate) revoke_url: Option<Url>,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) authorize_params: BTreeMap<String, String>,
 }
 
 /// Scheme, host and port.
@@ -47,16 +33,8 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl OAuth2 {
-    /// What all of it means for one configuration.
-    ///
-    /// `secretId` in the configuration means [`Mode::PlatformSecret`], whatever else is said.
+    /// Resolves everything for one configuration. `mode_override` goes before the author's mode.
     pub(crate) fn resolve(
         &self,
         descriptor: &Descriptor,
@@ -64,20 +42,7 @@ impl OAuth2 {
         mode_override: Option<Mode>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<ResolvedConfig, ConfigError> {
-        let has_secret = config
-            .get("secretId")
-            .and_then(Value::as_str)
-            .is_some_and(|id| !id.is_empty());
-        let mode = if has_secret {
-            Mode::PlatformSecret
-        } else {
-            mode_override.or(self.mode).unwrap_or(Mode::Expiry)
-        };
-        if mode == Mode::PlatformSecret && !has_secret {
-            return Err(ConfigError(
-                "tokens are to be renewed by the platform, but the configuration names no secret (secretId)".to_owned(),
-            ));
-        }
+        let mode = self.effective_mode(config, mode_override)?;
         let credentials = descriptor.credentials.as_ref();
         let empty = OAuth2Credentials::default();
         let declared = credentials
@@ -89,247 +54,163 @@ impl OAuth2 {
         let sources = Sources {
             author: self,
             declared,
-            names: Names {
+            variables: Variables {
                 fields,
                 config,
                 env,
             },
         };
-
         let token_url = sources.token_url();
         let mut profile = sources.profile(token_url.as_ref().ok().and_then(Option::as_ref))?;
-        if let Some(way) = &declared.client_auth {
-            profile.client_auth = client_auth(way)?;
+        if let Some(name) = &declared.client_auth {
+            profile.client_auth = client_auth(name)?;
         }
         let client = if mode == Mode::PlatformSecret {
             None
         } else {
             Some(sources.client(&mut profile, token_url?)?)
         };
-
-        // The token record may have it, too.
-        let elsewhere = profile
-            .base_url
-            .as_deref()
-            .or(profile.base_url_field.as_deref());
-        let own = sources.preferred(self.base_url.as_deref(), elsewhere);
-        let base_url = match (own, &profile.base_url) {
-            (Some(template), _) => Some(sources.names.address("the base URL", template)?),
-            (None, Some(template)) => {
-                Some(sources.names.address("the profile's base_url", template)?)
-            }
-            (None, None) => None,
-        };
-        let mut origins: Vec<Origin> = base_url.iter().map(Origin::of).collect();
-        for template in &self.origins {
-            origins.push(Origin::of(
-                &sources.names.address("an allowed origin", template)?,
-            ));
-        }
+        let base_url = sources.base_url(&profile)?;
         Ok(ResolvedConfig {
             mode,
             field: self.field_in(descriptor),
-            profile,
             client,
+            origins: sources.origins(base_url.as_ref())?,
+            profile,
             base_url,
-            origins,
         })
+    }
+
+    /// A `secretId` in the configuration means [`Mode::PlatformSecret`], whatever else is configured.
+    fn effective_mode(
+        &self,
+        config: &Value,
+        mode_override: Option<Mode>,
+    ) -> Result<Mode, ConfigError> {
+        let has_secret = config
+            .get("secretId")
+            .and_then(Value::as_str)
+            .is_some_and(|id| !id.is_empty());
+        if has_secret {
+            return Ok(Mode::PlatformSecret);
+        }
+        match mode_override.or(self.mode).unwrap_or(Mode::Expiry) {
+            Mode::PlatformSecret => Err(ConfigError(
+                "mode platform-secret needs `secretId` in the configuration".to_owned(),
+            )),
+            mode => Ok(mode),
+        }
     }
 
     /// The path of the tokens in a configuration.
     pub(crate) fn field_in(&self, descriptor: &Descriptor) -> Vec<String> {
-        let is_shown_so = |view: Option<&str>| {
-            view.is_some_and(|view| matches!(view, "OAuthFieldView" | "HTTPAuthView"))
-        };
-        let fields = descriptor.credentials.iter().flat_map(|c| &c.fields);
-        let declared = || {
-            fields
-                .into_iter()
-                .find(|(_, field)| is_shown_so(field.view_class()))
-                .map(|(name, _)| name)
-        };
-        match &self.field {
-            Some(path) => path.split('.').map(str::to_owned).collect(),
-            None => vec![declared().map_or("oauth", String::as_str).to_owned()],
+        if let Some(path) = &self.field {
+            return path.split('.').map(str::to_owned).collect();
         }
+        let mut fields = descriptor.credentials.iter().flat_map(|c| &c.fields);
+        let declared = fields.find(|(_, field)| {
+            matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"))
+        });
+        vec![declared.map_or_else(|| "oauth".to_owned(), |(name, _)| name.clone())]
     }
 }
 
-/// Where what is needed is said.
-struct Sources<'a> {
-    author: &'a OAuth2,
-    declared: &'a OAuth2Credentials,
-    names: Names<'a>,
+/// Everything that says something about the credential.
+pub(super) struct Sources<'a> {
+    pub(super) author: &'a OAuth2,
+    pub(super) declared: &'a OAuth2Credentials,
+    pub(super) variables: Variables<'a>,
 }
 
 impl Sources<'_> {
-    /// The author's template, unless it stands for nothing and there is another one.
-    fn preferred<'t>(&self, own: Option<&'t str>, other: Option<&str>) -> Option<&'t str> {
-        own.filter(|template| other.is_none() || self.names.are_given(template))
+    /// The author's template, unless a name in it is undefined and there is another template.
+    pub(super) fn first_defined<'t>(
+        &self,
+        author: Option<&'t str>,
+        other: Option<&str>,
+    ) -> Option<&'t str> {
+        author.filter(|template| other.is_none() || self.variables.are_defined(template))
     }
 
-    /// The token endpoint as author or component.json give it; a profile may know it as well.
+    /// The token endpoint as the author or component.json gives it; the profile may have one as well.
     fn token_url(&self) -> Result<Option<Url>, ConfigError> {
         let declared = self.declared.token_uri.as_deref();
-        self.address(
-            "token_uri",
-            self.preferred(self.author.token_uri.as_deref(), declared)
-                .or(declared),
-        )
+        let template = self
+            .first_defined(self.author.token_uri.as_deref(), declared)
+            .or(declared);
+        self.url("token_uri", template)
     }
 
     fn profile(&self, token_url: Option<&Url>) -> Result<Profile, ConfigError> {
         if let Some(profile) = &self.author.custom_profile {
             return Ok(profile.clone());
         }
-        let Some(template) = self
-            .author
-            .profile
-            .as_ref()
-            .filter(|template| self.names.are_given(template))
+        let template = self.author.profile.as_ref();
+        let Some(template) = template.filter(|template| self.variables.are_defined(template))
         else {
             return Ok(token_url.map(Profile::for_endpoint).unwrap_or_default());
         };
         let name = self
-            .names
+            .variables
             .expand("the name of the provider's profile", template)?;
-        Profile::named(&name).ok_or_else(|| {
+        Profile::built_in(&name).ok_or_else(|| {
             ConfigError(format!(
                 "there is no provider profile \"{name}\"; there are: {}",
-                Profile::names().join(", ")
+                Profile::built_in_names().join(", ")
             ))
         })
     }
 
-    fn client(&self, profile: &mut Profile, token_url: Option<Url>) -> Result<Client, ConfigError> {
-        let token_url = match (token_url, &profile.token_uri) {
-            (Some(url), _) => url,
-            (None, Some(template)) => self.names.address("the profile's token_uri", template)?,
-            (None, None) => {
-                return Err(missing(
-                    "token_uri",
-                    "the address of the provider's token endpoint",
-                ));
-            }
-        };
-        let of_profile = |member: &str, template: &Option<String>| match template {
-            None => Ok(None),
-            Some(path) if path.starts_with("./") => Ok(token_url.join(path).ok()),
-            Some(template) => self
-                .names
-                .address(&format!("the profile's {member}"), template)
-                .map(Some),
-        };
-        let declared_refresh = self.address(
-            "refresh_token_uri",
-            self.declared.refresh_token_uri.as_deref(),
-        )?;
-        // What a step does not need may be missing in its environment.
-        let declared_revoke = self
-            .declared
-            .revoke_uri
+    /// The API's base URL. The token record may hold another one, which goes before it.
+    fn base_url(&self, profile: &Profile) -> Result<Option<Url>, ConfigError> {
+        let elsewhere = profile
+            .base_url
             .as_deref()
-            .filter(|template| self.names.are_given(template));
-        let declared_revoke = self.address("revoke_uri", declared_revoke)?;
-        // Only a login needs it.
-        let declared_auth = self.declared.auth_uri.as_deref();
-        let auth_uri = self
-            .preferred(self.author.auth_uri.as_deref(), declared_auth)
-            .or(declared_auth);
-        let declared_auth = self.address(
-            "auth_uri",
-            auth_uri.filter(|template| self.names.are_given(template)),
-        )?;
-
-        let id = self
-            .author
-            .client_id
-            .as_deref()
-            .or(self.declared.client_id.as_deref());
-        let id = id.ok_or_else(|| missing("client_id", "this component's id at the provider"))?;
-        let id = self.text("client_id", id)?;
-        let secret = self
-            .author
-            .client_secret
-            .as_ref()
-            .or(self.declared.client_secret.as_ref());
-        let secret = secret
-            .map(|template| self.text("client_secret", template.expose_secret()))
-            .transpose()?;
-        if id.is_empty() {
-            return Err(missing("client_id", "this component's id at the provider"));
-        }
-        if secret.is_none() {
-            profile.client_auth = ClientAuth::None;
-        }
-
-        let mut scopes = vec![];
-        let templates = self.author.scopes.as_ref().unwrap_or(&self.declared.scopes);
-        for template in templates
-            .iter()
-            .filter(|template| self.names.are_given(template))
-        {
-            scopes.extend(
-                self.text("scopes", template)?
-                    .split_whitespace()
-                    .map(str::to_owned),
-            );
-        }
-        let mut authorize_params = profile.authorize_params.clone();
-        for (name, value) in &self.declared.more {
-            let value = match value {
-                Value::String(template) if !self.names.are_given(template) => continue,
-                Value::String(template) => self.text(name, template)?,
-                Value::Number(_) | Value::Bool(_) => value.to_string(),
-                _ => continue,
-            };
-            authorize_params.insert(name.clone(), value);
-        }
-        Ok(Client {
-            id,
-            secret: secret.map(SecretString::from),
-            refresh_url: declared_refresh
-                .map_or_else(
-                    || of_profile("refresh_uri", &profile.refresh_uri),
-                    |url| Ok(Some(url)),
-                )?
-                .unwrap_or_else(|| token_url.clone()),
-            auth_url: declared_auth.map_or_else(
-                || of_profile("auth_uri", &profile.auth_uri),
-                |url| Ok(Some(url)),
-            )?,
-            revoke_url: declared_revoke.map_or_else(
-                || of_profile("revoke_uri", &profile.revoke_uri),
-                |url| Ok(Some(url)),
-            )?,
-            token_url,
-            scopes,
-            authorize_params,
-        })
+            .or(profile.base_url_field.as_deref());
+        let author = self.first_defined(self.author.base_url.as_deref(), elsewhere);
+        let (place, template) = match (author, &profile.base_url) {
+            (Some(template), _) => ("the base URL", template),
+            (None, Some(template)) => ("the profile's base_url", template.as_str()),
+            (None, None) => return Ok(None),
+        };
+        self.variables.url(place, template).map(Some)
     }
 
-    fn address(&self, member: &str, template: Option<&str>) -> Result<Option<Url>, ConfigError> {
+    fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Origin>, ConfigError> {
+        let mut origins: Vec<Origin> = base_url.into_iter().map(Origin::of).collect();
+        for template in &self.author.origins {
+            let url = self.variables.url("an allowed origin", template)?;
+            origins.push(Origin::of(&url));
+        }
+        Ok(origins)
+    }
+
+    pub(super) fn url(
+        &self,
+        member: &str,
+        template: Option<&str>,
+    ) -> Result<Option<Url>, ConfigError> {
         template
-            .map(|template| self.names.address(&place(member), template))
+            .map(|template| self.variables.url(&json_path(member), template))
             .transpose()
     }
 
-    fn text(&self, member: &str, template: &str) -> Result<String, ConfigError> {
-        self.names
-            .expand(&place(member), template)
+    pub(super) fn text(&self, member: &str, template: &str) -> Result<String, ConfigError> {
+        self.variables
+            .expand(&json_path(member), template)
             .map(|text| text.trim().to_owned())
     }
 }
 
-fn place(member: &str) -> String {
+fn json_path(member: &str) -> String {
     format!("\"{member}\" in credentials.oauth2 of component.json")
 }
 
-fn missing(member: &str, what: &str) -> ConfigError {
-    ConfigError(format!("{} is missing: {what}", place(member)))
+pub(super) fn missing(member: &str, what: &str) -> ConfigError {
+    ConfigError(format!("{} is missing: {what}", json_path(member)))
 }
 
-/// `client_auth` as the platform and the RFCs (8414) call the ways.
+/// Reads `client_auth`, by the platform's names and by those of RFC 8414.
 fn client_auth(name: &str) -> Result<ClientAuth, ConfigError> {
     match name.trim().to_ascii_lowercase().as_str() {
         "basic" | "client_secret_basic" => Ok(ClientAuth::Basic),
@@ -337,8 +218,8 @@ fn client_auth(name: &str) -> Result<ClientAuth, ConfigError> {
         "post" | "body" | "client_secret_post" => Ok(ClientAuth::Post),
         "none" => Ok(ClientAuth::None),
         other => Err(ConfigError(format!(
-            "{} is \"{other}\"; possible are: post, basic, basic_raw, none",
-            place("client_auth")
+            "{} is \"{other}\"; it must be one of post, basic, basic_raw, none",
+            json_path("client_auth")
         ))),
     }
 }

@@ -1,73 +1,90 @@
-//! Where a credential is kept: what a session needs of its surroundings.
+//! The store of a credential: where a session reads and saves it.
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use std::sync::{Arc, atomic::AtomicBool};
 
-/// The place that a credential comes from and goes back to: the platform's account, as one message or call sees it.
+/// The store of a credential: the platform's account, as one message or call sees it.
 ///
 /// The session calls it from tasks of its own. An implementation keeps no tokens: the session decides which are current.
 pub trait CredentialStore: Send + Sync + 'static {
-    /// The step's configuration as this process has it now; the same `Arc` as long as nothing has changed.
+    /// Returns the step's configuration as this process has it; the same `Arc` as long as nothing has changed.
     fn config(&self) -> Arc<Value>;
 
-    /// The configuration as the platform has it now: another replica, or the user, may have changed it. None where the
-    /// platform cannot be asked.
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
+    /// Reads the configuration from the platform: another replica, or the user, may have changed it. Returns `None` if
+    /// the platform cannot be asked.
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
 
-    /// Saves these members of the configuration over every configured way; resolves when each has taken them. From
+    /// Saves these members of the configuration over every configured way, and resolves when each has taken them. From
     /// then on [`config`](Self::config) has them.
     ///
-    /// `taken` belongs to one record: it becomes true as soon as the platform's queue has taken it, whatever becomes of
-    /// the rest and of this future. The queue is not asked where it is true already.
+    /// `queued` belongs to one record. It becomes true as soon as the platform's queue has taken the record, even if the
+    /// rest fails or this future is dropped. The queue is skipped if it is true already.
     fn save<'a>(
         &'a self,
         keys: Map<String, Value>,
-        taken: &'a AtomicBool,
+        queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Gives [`config`](Self::config) these members though nothing has saved them yet.
-    fn remember(&self, keys: &Map<String, Value>);
+    /// Gives [`config`](Self::config) these members without saving them.
+    fn update_local(&self, keys: &Map<String, Value>);
 
-    /// Tells the user of trouble that does not fail what they asked for.
-    fn report(&self, trouble: CredentialWarning) -> BoxFuture<'_, ()>;
+    /// Tells the user of a problem that does not fail the current work.
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()>;
 
-    /// The secret `id` of the platform (wire-contract: Secrets); with `refresh`, refreshed by the platform first.
+    /// Reads the platform's secret `id` (wire-contract: Secrets). With `refresh`, the platform refreshes it first.
     fn secret<'a>(&'a self, id: &'a str, refresh: bool)
     -> BoxFuture<'a, Result<Value, StoreError>>;
 }
 
-/// Something that the user and the operator have to know of, while the work goes on.
+/// A problem that the user and the operator need to know of while the work goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialWarning {
-    /// The kind of trouble, as error events name it.
+    /// The name of the problem, as in error events.
     pub name: &'static str,
     /// What happened, and what can be done.
     pub message: String,
 }
 
-/// Why a store could not do what it was asked for. It tells nothing of the credential.
+/// Why a store failed. It reveals nothing of the credential.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
+    /// Whether another attempt can succeed, and if not, why.
+    pub kind: StoreErrorKind,
     /// What happened.
     pub message: String,
-    /// The credential is no longer there, so there is nothing to try again.
-    pub gone: bool,
-    /// There is nowhere to save to: waiting does not mend that either.
-    pub nowhere: bool,
-    /// It was understood and refused: the same would be refused again.
-    pub refused: bool,
+}
+
+/// Whether another attempt can succeed, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The platform says that the credential does not exist.
+    NotFound,
+    /// The configuration names no account, so there is nowhere to save to.
+    NoAccount,
+    /// The platform understood the request and refused it: it would refuse the same again.
+    Refused,
+    /// Another attempt can succeed.
+    Transient,
 }
 
 impl StoreError {
-    /// An error that another try may mend.
-    pub fn passing(message: impl Into<String>) -> Self {
+    /// An error of this kind.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self {
+            kind,
             message: message.into(),
-            gone: false,
-            nowhere: false,
-            refused: false,
         }
+    }
+
+    /// An error that another attempt can mend.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Transient, message)
+    }
+
+    /// Whether the platform says that the credential does not exist.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.kind == StoreErrorKind::NotFound
     }
 }

@@ -1,77 +1,71 @@
-//! `{{name}}` in component.json: a credential field of this configuration, or a variable of the environment;
-//! `{{name|other}}` is the first of these that is given.
+//! Templates in component.json: `{{name}}` is a credential field of the configuration, or an environment variable;
+//! `{{name|other}}` is the first of these that is defined.
 
 use super::definition::ConfigError;
 use reqwest::Url;
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// What names in templates stand for.
-pub(super) struct Names<'a> {
+/// The values of the names in templates.
+pub(super) struct Variables<'a> {
     /// The credential fields that component.json declares; only they are read from the configuration.
     pub(super) fields: Vec<&'a str>,
     pub(super) config: &'a Value,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl Names<'_> {
-    /// Whether every name in `template` stands for something: for what may be left out.
-    pub(super) fn are_given(&self, template: &str) -> bool {
+/// Where a value comes from: a value that users enter may not change the host of an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ValueSource {
+    Field,
+    Environment,
+}
+
+impl Variables<'_> {
+    /// Whether every name in `template` has a value.
+    pub(super) fn are_defined(&self, template: &str) -> bool {
         let names = template
             .split("{{")
             .skip(1)
             .filter_map(|part| part.split_once("}}"));
         names
             .map(|(name, _)| name)
-            .all(|name| self.found(name).is_some())
+            .all(|name| self.lookup(name).is_some())
     }
 
-    /// The text that `template` stands for. `place` says where it is written, for the error.
+    /// Replaces the names in `template` by their values. `place` says where the template is written, for the error.
     pub(super) fn expand(&self, place: &str, template: &str) -> Result<String, ConfigError> {
         self.fill(place, template, |_, _| true)
     }
 
-    /// The address that `template` stands for: https, or http on this machine.
+    /// Expands `template` to a URL with https, or with http on this machine.
     ///
-    /// What users enter may choose the whole beginning of an address, or a part of its host or path, but must not end
-    /// the part that it stands in: `https://{{tenant}}.example.com` with a tenant `evil.test/` would send the client
+    /// A value that users enter may be the whole beginning of an address, or a part of its host or path, but must not
+    /// end the part that it stands in: `https://{{tenant}}.example.com` with a tenant `evil.test/` would send the client
     /// secret elsewhere.
-    pub(super) fn address(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
-        let stays_inside = |before: &str, value: &str| {
-            before.is_empty()
-                || !value.contains(['/', '\\', '?', '#', '@', '%'])
-                    && !value.contains(char::is_whitespace)
-        };
-        let text = self.fill(place, template.trim(), stays_inside)?;
-        let wrong = |what: &str| {
-            ConfigError(format!(
-                "{place} is not an address that can be used: {what}"
-            ))
-        };
-        let url = Url::parse(text.trim()).map_err(|e| wrong(&e.to_string()))?;
+    pub(super) fn url(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
+        let text = self.fill(place, template.trim(), stays_inside_its_part)?;
+        let invalid = |what: &str| ConfigError(format!("{place} is not a valid address: {what}"));
+        let url = Url::parse(text.trim()).map_err(|e| invalid(&e.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(
-                "it holds a user name or a password, which have no place there",
-            ));
+            return Err(invalid("it must not contain a user name or a password"));
         }
         if url.fragment().is_some() {
-            return Err(wrong("it ends in a fragment (#)"));
+            return Err(invalid("it must not end in a fragment (#)"));
         }
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if is_this_machine(&url) => Ok(url),
-            // What stands before the colon is not shown: it may be a secret that was put into the wrong place.
-            _ => Err(wrong(
-                "it does not begin with https://, and tokens go over https only",
-            )),
+        if !is_safe(&url) {
+            // The scheme is not shown: it may be a secret that was put into the wrong place.
+            return Err(invalid("it must begin with https://"));
         }
+        Ok(url)
     }
 
+    /// Expands `template`. `allowed` gets the text before a value and the value that a user entered.
     fn fill(
         &self,
         place: &str,
         template: &str,
-        fits: impl Fn(&str, &str) -> bool,
+        allowed: impl Fn(&str, &str) -> bool,
     ) -> Result<String, ConfigError> {
         let mut text = String::new();
         let mut rest = template;
@@ -80,50 +74,50 @@ impl Names<'_> {
                 break;
             };
             text.push_str(before);
-            match self.found(name) {
-                Some((value, Given::Field)) if !fits(&text, &value) => {
-                    return Err(ConfigError(format!(
-                        "the credential field \"{}\", which is part of an address ({place}), holds a character \
-                         that is not possible there: enter only the name that the field asks for",
-                        name.trim()
-                    )));
-                }
-                Some((value, _)) => text.push_str(&value),
-                None => return Err(self.nothing_given(place, name)),
+            let Some((value, source)) = self.lookup(name) else {
+                return Err(self.undefined(place, name));
+            };
+            if source == ValueSource::Field && !allowed(&text, &value) {
+                return Err(ConfigError(format!(
+                    "the credential field \"{}\", which is part of an address ({place}), contains a character \
+                     that is not allowed there: enter only the name that the field asks for",
+                    name.trim()
+                )));
             }
+            text.push_str(&value);
             rest = after;
         }
         text.push_str(rest);
         Ok(text)
     }
 
-    /// What is given of `names`, which `|` separates: the first of them.
-    fn found(&self, names: &str) -> Option<(String, Given)> {
+    /// The first value of `names`, which `|` separates.
+    fn lookup(&self, names: &str) -> Option<(String, ValueSource)> {
         alternatives(names).find_map(|name| {
-            let variable = || (self.env)(name).filter(|value| !value.is_empty());
-            let field = self.field(name).map(|value| (value, Given::Field));
-            field.or_else(|| variable().map(|value| (value, Given::Environment)))
+            if let Some(value) = self.field(name) {
+                return Some((value, ValueSource::Field));
+            }
+            let value = (self.env)(name).filter(|value| !value.is_empty())?;
+            Some((value, ValueSource::Environment))
         })
     }
 
-    fn nothing_given(&self, place: &str, names: &str) -> ConfigError {
+    fn undefined(&self, place: &str, names: &str) -> ConfigError {
         let names = names.trim();
         let name = alternatives(names).next().unwrap_or_default();
         let other = alternatives(names).last().unwrap_or_default();
-        let remedy = match self.is_declared(name) {
-            true if name == other => {
-                format!(
-                    "fill in the credential field \"{name}\" (or set an environment variable of this name)"
-                )
-            }
-            true => format!(
+        let remedy = if !self.is_declared(name) {
+            format!(
+                "set the environment variable {name} (it is not a credential field of component.json)"
+            )
+        } else if name == other {
+            format!(
+                "fill in the credential field \"{name}\" (or set an environment variable of this name)"
+            )
+        } else {
+            format!(
                 "fill in the credential field \"{name}\" (or set the environment variable {other})"
-            ),
-            false => {
-                format!(
-                    "set the environment variable {name} (it is no credential field of component.json)"
-                )
-            }
+            )
         };
         ConfigError(format!("{place} needs {{{{{names}}}}}: {remedy}"))
     }
@@ -152,17 +146,17 @@ impl Names<'_> {
     }
 }
 
-/// Where a value comes from: users may not enter everything everywhere.
-enum Given {
-    Field,
-    Environment,
-}
-
 fn alternatives(names: &str) -> impl Iterator<Item = &str> {
     names.split('|').map(str::trim)
 }
 
-/// Whether a token may go there at all: over TLS, or not off this machine.
+/// Whether `value`, entered by a user, leaves the structure of the address alone. It may be the beginning of it.
+fn stays_inside_its_part(before: &str, value: &str) -> bool {
+    before.is_empty()
+        || !value.contains(['/', '\\', '?', '#', '@', '%']) && !value.contains(char::is_whitespace)
+}
+
+/// Whether a token may be sent there at all: over TLS, or within this machine.
 pub(super) fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
 }

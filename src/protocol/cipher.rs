@@ -1,22 +1,22 @@
-//! Encryption of message payloads: AES-256-CBC with one key and one initialisation vector for the whole platform.
+//! Encryption of payloads: AES-256-CBC with one key and one initialisation vector for the whole platform.
 //!
-//! The key is the SHA-256 of the password's UTF-8 bytes, the vector is the 16 bytes of its text, padding is PKCS#7
-//! (wire-contract: Encryption). There is no authentication: a changed ciphertext shows only by its padding or its JSON.
+//! The key is the SHA-256 of the password's UTF-8 bytes, the vector is the 16 bytes of its text, and the padding is PKCS#7
+//! (wire-contract: Encryption). Nothing authenticates a payload: only its padding or its JSON can reveal a change.
 
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 use sha2::{Digest, Sha256};
 
-/// How ciphertext stands in a message body (wire-contract: Encodings by protocol version).
+/// How a message body contains the ciphertext (wire-contract: Encodings by protocol version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// Protocol version 1, or no version: base64 text, standard alphabet, padded.
     Base64,
-    /// Protocol version 2 and above: the bytes as they are.
+    /// Protocol version 2 and above: the bytes themselves.
     Raw,
 }
 
 impl Encoding {
-    /// The encoding that a `protocolVersion` stands for.
+    /// Returns the encoding of a `protocolVersion`.
     #[must_use]
     pub fn of(protocol_version: i64) -> Self {
         if protocol_version < 2 {
@@ -26,17 +26,17 @@ impl Encoding {
         }
     }
 
-    /// How long a payload of `plain` bytes is once it is encrypted and stands in a message body.
+    /// Returns the length of the message body for a payload of `plain` bytes.
     pub(crate) fn encrypted_len(self, plain: usize) -> usize {
-        // At least one byte of padding, up to whole blocks.
-        let sealed = (plain / 16 + 1) * 16;
+        // PKCS#7 adds 1 to 16 bytes.
+        let ciphertext = (plain / 16 + 1) * 16;
         match self {
-            Self::Base64 => sealed.div_ceil(3) * 4,
-            Self::Raw => sealed,
+            Self::Base64 => ciphertext.div_ceil(3) * 4,
+            Self::Raw => ciphertext,
         }
     }
 
-    /// How long the text is that a message body of `len` bytes becomes in an error event.
+    /// Returns the length of the text that an error event contains for a message body of `len` bytes.
     pub(crate) fn text_len(self, len: usize) -> usize {
         match self {
             Self::Base64 => len,
@@ -45,23 +45,23 @@ impl Encoding {
     }
 }
 
-/// Why a payload could not be decrypted, or a cipher not made.
+/// A payload cannot be decrypted, or a cipher cannot be created.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CipherError {
     /// The initialisation vector's text is not 16 bytes long.
-    #[error("the initialisation vector must be 16 bytes of text, it is {0}")]
+    #[error("the initialisation vector must be 16 bytes of text, but it has {0}")]
     VectorLength(usize),
-    /// The body is not base64, though its protocol version says so.
+    /// The body is not base64, although its protocol version requires it.
     #[error("the payload is not base64 text")]
     NotBase64,
-    /// The ciphertext is empty, not whole blocks, or its padding is wrong.
+    /// The ciphertext is empty, has an incomplete block, or has wrong padding.
     #[error(
         "the payload cannot be decrypted with this platform's password: {0} bytes of ciphertext"
     )]
     Undecipherable(usize),
 }
 
-/// Encrypts and decrypts payloads. Cheap to share behind an `Arc`; prints nothing of its key.
+/// Encrypts and decrypts payloads. Its `Debug` output does not contain the key.
 #[derive(Clone)]
 pub struct Cipher {
     key: [u8; 32],
@@ -75,10 +75,10 @@ impl std::fmt::Debug for Cipher {
 }
 
 impl Cipher {
-    /// Makes the cipher of `MESSAGE_CRYPTO_PASSWORD` and `MESSAGE_CRYPTO_IV`.
+    /// Creates a cipher from `MESSAGE_CRYPTO_PASSWORD` and `MESSAGE_CRYPTO_IV`.
     ///
     /// # Errors
-    /// [`CipherError::VectorLength`] when `iv` is not 16 bytes.
+    /// Returns [`CipherError::VectorLength`] if `iv` is not 16 bytes.
     ///
     /// ```
     /// use sailor::protocol::{Cipher, Encoding};
@@ -99,7 +99,7 @@ impl Cipher {
         })
     }
 
-    /// Encrypts `plain`, in its own buffer where it has room for the padding.
+    /// Encrypts `plain`. Reuses its buffer if that has room for 16 bytes more.
     #[must_use]
     pub fn encrypt(&self, plain: Vec<u8>, encoding: Encoding) -> Vec<u8> {
         let mut buffer = plain;
@@ -107,18 +107,17 @@ impl Cipher {
         buffer.resize(len + 16 - len % 16, 0);
         cbc::Encryptor::<aes::Aes256>::new(&self.key.into(), &self.iv.into())
             .encrypt_padded::<Pkcs7>(&mut buffer, len)
-            .expect("the buffer was made large enough for the padding");
+            .expect("the buffer has room for the padding");
         match encoding {
             Encoding::Raw => buffer,
             Encoding::Base64 => base64_simd::STANDARD.encode_type(&buffer),
         }
     }
 
-    /// Decrypts `body`. Base64 is read as leniently as Node reads it: white space, the URL-safe alphabet and missing
-    /// padding are accepted.
+    /// Decrypts `body`. Base64 may contain white space, use the URL-safe alphabet and lack padding, as in Node.
     ///
     /// # Errors
-    /// [`CipherError::NotBase64`] or [`CipherError::Undecipherable`]; neither tells anything of the content.
+    /// Returns [`CipherError::NotBase64`] or [`CipherError::Undecipherable`]. Neither contains any of the payload.
     pub fn decrypt(&self, body: &[u8], encoding: Encoding) -> Result<Vec<u8>, CipherError> {
         let mut buffer = match encoding {
             Encoding::Raw => body.to_vec(),
@@ -160,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lengths_are_known_before_anything_is_made(plain in prop::collection::vec(any::<u8>(), 0..4096)) {
+        fn lengths_are_known_before_encryption(plain in prop::collection::vec(any::<u8>(), 0..4096)) {
             let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap();
             for encoding in [Encoding::Raw, Encoding::Base64] {
                 prop_assert_eq!(cipher.encrypt(plain.clone(), encoding).len(), encoding.encrypted_len(plain.len()));

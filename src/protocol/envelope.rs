@@ -1,9 +1,10 @@
-//! Messages as JSON objects read one level deep.
+//! The message envelope: a JSON object that is parsed one level deep.
 //!
-//! A sailor rarely needs to know what is inside a body or a passthrough entry: it hands them on. So a message is read
-//! as its members' names and texts, and the texts stay slices of the one buffer that was decrypted.
+//! A sailor passes bodies and passthrough entries on without a look at their content. So a message is parsed into the
+//! names and the texts of its members, and the texts are slices of the decrypted buffer. This is written by hand, because
+//! `serde_json` has no owned text that shares a buffer: its `RawValue` borrows, or copies.
 
-use super::text::{self, MAX_DEPTH};
+use super::json_text::{self, MAX_DEPTH};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -12,24 +13,24 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
-/// A piece of valid JSON text, without white space around it. Clones and slices share one buffer.
+/// A valid JSON text, without white space around it. Clones share one buffer.
 ///
-/// What came in is nested up to 1 000 levels. It can hold halves of surrogate pairs, as JavaScript writes them: they stay
-/// as they are until somebody reads the text, who gets U+FFFD for each.
+/// It is nested at most 1 000 levels deep. It may contain lone surrogates, as JavaScript writes them: the text keeps them,
+/// and [`Json::parse`] returns U+FFFD for each.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Bytes);
 
 impl Json {
-    /// The JSON text of `value`.
+    /// Writes `value` as JSON.
     ///
     /// # Errors
-    /// When `value` refuses to be written as JSON, for example a map with keys that are not text, or is nested more than
-    /// 1 000 levels deep.
+    /// Returns an error if `value` cannot be written as JSON, for example a map with keys that are not text, or if it is
+    /// nested more than 1 000 levels deep.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        text::write(value).map(|text| Self(text.into()))
+        json_text::write(value).map(|text| Self(text.into()))
     }
 
-    /// The text `{}`.
+    /// Returns the text `{}`.
     #[must_use]
     pub fn empty_object() -> Self {
         Self(Bytes::from_static(b"{}"))
@@ -38,59 +39,59 @@ impl Json {
     /// Checks that `text` is one JSON value, without building it. Bytes that are not UTF-8 become U+FFFD.
     ///
     /// # Errors
-    /// [`EnvelopeError`], when it is not, or is nested too deeply.
-    pub fn checked(text: Bytes) -> Result<Self, EnvelopeError> {
-        within_depth(&text)?;
+    /// Returns an error if `text` is not JSON, or is nested more than 1 000 levels deep.
+    pub fn from_text(text: Bytes) -> Result<Self, EnvelopeError> {
+        check_depth(&text)?;
         Self::value(&text)
-            .or_else(|error| match text::with_valid_utf8(&text) {
+            .or_else(|error| match json_text::with_valid_utf8(&text) {
                 Some(text) => Self::value(&text.into()),
                 None => Err(error),
             })
             .map_err(|error| EnvelopeError::of(&error))
     }
 
-    /// The one value that `text` is, without the white space around it.
+    /// Removes the white space around the value.
     fn value(text: &Bytes) -> serde_json::Result<Self> {
         let value: &RawValue = serde_json::from_slice(text)?;
         Ok(Self(text.slice_ref(value.get().as_bytes())))
     }
 
-    /// Reads the text as a `T`.
+    /// Parses the text as a `T`.
     ///
     /// # Errors
-    /// Names the path of the member that does not fit, such as `items[3].price`.
+    /// Returns an error with the path of the member that does not fit, such as `items[3].price`.
     pub fn parse<T: DeserializeOwned>(
         &self,
     ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-        text::read(&self.0)
+        json_text::read(&self.0)
     }
 
-    /// True for `{…}`.
+    /// Returns true for an object.
     #[must_use]
     pub fn is_object(&self) -> bool {
         self.0.first() == Some(&b'{')
     }
 
-    /// The members, when this is an object.
+    /// Returns the members if this is an object.
     #[must_use]
     pub fn members(&self) -> Option<Object> {
         Object::of(&self.0).ok()
     }
 
-    /// The text itself, UTF-8.
+    /// Returns the text, which is UTF-8.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The text as a shared buffer.
+    /// Returns the text as a shared buffer.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.0.clone()
     }
 
-    /// True for everything that holds no members: `{}`, `[]`, `""`, `null`, numbers and booleans. (What the existing
-    /// sailors call empty, wire-contract: Startup hook, wire-contract: Lightweight output.)
+    /// Returns true for every value without members: `{}`, `[]`, `""`, `null`, numbers and booleans. This is what the other
+    /// sailors call empty (wire-contract: Startup hook, wire-contract: Lightweight output).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self.0.first() {
@@ -106,7 +107,7 @@ impl Json {
 }
 
 impl fmt::Debug for Json {
-    /// Message contents are never printed.
+    /// Omits the text, which may be part of a message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Json({} bytes)", self.0.len())
     }
@@ -118,27 +119,27 @@ impl From<&Value> for Json {
     }
 }
 
-/// Why a text is no message.
+/// The text is not a message.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    /// The text is not JSON. The error tells where, and nothing of the content.
+    /// The text is not JSON. The error contains none of it.
     #[error("the payload is not JSON: line {line}, column {column}")]
     NotJson {
-        /// Line of the fault, from 1.
+        /// The line of the first invalid byte, from 1.
         line: usize,
-        /// Column of the fault, from 1.
+        /// The column of the first invalid byte, from 1.
         column: usize,
     },
-    /// The text is JSON, but a string, number, list or null.
+    /// The text is JSON, but not an object.
     #[error("the payload is JSON, but not an object")]
     NotAnObject,
-    /// The text is nested too deeply to be read.
+    /// The text is nested too deeply.
     #[error(
-        "the payload is nested {depth} levels deep, and at most {MAX_DEPTH} are read: have the step that it comes from \
-         send it flatter, or as text"
+        "the payload is nested {depth} levels deep, which is more than the limit of {MAX_DEPTH}; the step that sends it \
+         must send it flatter, or as text"
     )]
     TooDeep {
-        /// Levels of arrays and objects.
+        /// The number of levels of arrays and objects.
         depth: usize,
     },
 }
@@ -155,28 +156,29 @@ impl EnvelopeError {
     }
 }
 
-/// Nothing else looks at a text that is too deep: what reads or drops it could take more stack than there is.
-fn within_depth(text: &[u8]) -> Result<(), EnvelopeError> {
-    text::excessive_depth(text).map_or(Ok(()), |depth| Err(EnvelopeError::TooDeep { depth }))
+/// Rejects a text that is too deep before anything else reads it, because reading and dropping it could overflow the
+/// stack.
+fn check_depth(text: &[u8]) -> Result<(), EnvelopeError> {
+    json_text::excessive_depth(text).map_or(Ok(()), |depth| Err(EnvelopeError::TooDeep { depth }))
 }
 
-/// A JSON object read one level deep: names, and the text of each member, in their order.
+/// A JSON object that is parsed one level deep: the names and texts of its members, in their order.
 ///
-/// Where a name stands twice, the last one counts, as in JavaScript.
+/// If a name occurs twice, the last one counts, as in JavaScript.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Object(Vec<(String, Json)>);
 
 impl Object {
-    /// An object without members.
+    /// Creates an object without members.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads `text`; the members are slices of it. Bytes that are not UTF-8 become U+FFFD, as in JavaScript.
+    /// Parses `text`. The members are slices of it. Bytes that are not UTF-8 become U+FFFD, as in JavaScript.
     ///
     /// # Errors
-    /// [`EnvelopeError`], when it is not a JSON object, or is nested more than 1 000 levels deep, its own included.
+    /// Returns an error if `text` is not a JSON object, or is nested more than 1 000 levels deep.
     ///
     /// ```
     /// use sailor::protocol::Object;
@@ -186,17 +188,17 @@ impl Object {
     /// # Ok::<(), sailor::protocol::EnvelopeError>(())
     /// ```
     pub fn read(text: Bytes) -> Result<Self, EnvelopeError> {
-        within_depth(&text)?;
+        check_depth(&text)?;
         Self::of(&text)
     }
 
-    /// The same for a text whose depth is known.
+    /// Parses a text whose depth has been checked.
     fn of(text: &Bytes) -> Result<Self, EnvelopeError> {
         Self::slices(text, text)
             .or_else(|error| {
-                let valid = text::with_valid_utf8(text).map(Bytes::from);
+                let valid = json_text::with_valid_utf8(text).map(Bytes::from);
                 let text = valid.as_ref().unwrap_or(text);
-                match text::without_lone_surrogates(text) {
+                match json_text::without_lone_surrogates(text) {
                     Some(names) => Self::slices(&names, text),
                     None if valid.is_some() => Self::slices(text, text),
                     None => Err(error),
@@ -205,7 +207,8 @@ impl Object {
             .map_err(|error| EnvelopeError::of(&error))
     }
 
-    /// The members of `text` under the names that `read` has, which is the same but for escapes of equal length.
+    /// Takes the names of the members from `read` and their texts from `text`. The two differ only in escapes, which have
+    /// the same length.
     fn slices(read: &[u8], text: &Bytes) -> serde_json::Result<Self> {
         let Members(members) = serde_json::from_slice(read)?;
         let slice = |raw: &RawValue| {
@@ -220,7 +223,7 @@ impl Object {
         ))
     }
 
-    /// The member called `name`.
+    /// Returns the member called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.0
@@ -230,7 +233,7 @@ impl Object {
             .map(|(_, json)| json)
     }
 
-    /// Gives the member called `name` a new text, in its old place if it had one.
+    /// Replaces the member called `name`, or appends it.
     pub fn set(&mut self, name: &str, json: Json) {
         match self.0.iter_mut().rev().find(|(n, _)| n == name) {
             Some(member) => member.1 = json,
@@ -238,23 +241,23 @@ impl Object {
         }
     }
 
-    /// Takes the member called `name` out.
+    /// Removes the member called `name`.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(n, _)| n != name);
     }
 
-    /// The members in their order.
+    /// Returns the members in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
         self.0.iter().map(|(name, json)| (name.as_str(), json))
     }
 
-    /// True when there are no members.
+    /// Returns true if there are no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The object's JSON text, without white space between its members, in a buffer with room for a cipher's padding.
+    /// Writes the object without white space between its members. The buffer has room for the padding of a cipher.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         let size = self
@@ -268,7 +271,7 @@ impl Object {
             if i > 0 {
                 text.push(b',');
             }
-            serde_json::to_writer(&mut text, name).expect("a string can be written to memory");
+            serde_json::to_writer(&mut text, name).expect("a text can be written as JSON");
             text.push(b':');
             text.extend_from_slice(&json.0);
         }
@@ -276,7 +279,7 @@ impl Object {
         text
     }
 
-    /// How many bytes [`Self::to_vec`] has.
+    /// Returns the length of [`Self::to_vec`] without writing it.
     pub(crate) fn text_len(&self) -> usize {
         let quoted =
             |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
@@ -285,18 +288,18 @@ impl Object {
             .iter()
             .map(|(name, json)| quoted(name) + json.0.len() + 2)
             .sum();
-        // Between members there is a comma, after the last one none.
+        // One comma less than members, and two braces.
         members.max(1) + 1
     }
 
-    /// The object as one member of another.
+    /// Writes the object as a [`Json`] text, to be a member of another object.
     #[must_use]
     pub fn to_json(&self) -> Json {
         Json(self.to_vec().into())
     }
 }
 
-/// The borrowed first level of an object.
+/// The members of an object, borrowed from its text.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -319,7 +322,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A member's name, borrowed where it holds no escapes.
+/// The name of a member, borrowed from the text unless it contains escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

@@ -1,12 +1,12 @@
-//! The bodies of error events and of error replies (wire-contract: Error event body).
+//! The bodies of error events and error replies (wire-contract: Error event body).
 
 use super::{Cipher, Encoding, truncated};
 use serde::Serialize;
 
-/// What went wrong, in the three members that the platform shows.
+/// An error in the three members that the platform shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorReport {
-    /// The kind of error, `Error` when there is nothing better to say.
+    /// The kind of error; `Error` if there is no better name.
     pub name: String,
     /// One sentence for the user.
     pub message: String,
@@ -15,7 +15,7 @@ pub struct ErrorReport {
 }
 
 impl ErrorReport {
-    /// An error named `Error` without a stack.
+    /// Creates a report named `Error` without a stack.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             name: "Error".into(),
@@ -24,26 +24,26 @@ impl ErrorReport {
         }
     }
 
-    /// The report of a chain of errors: all messages in one line, and each on its own in the stack. Texts beyond
-    /// 64 KB are truncated: a broker takes only so much.
+    /// Creates the report of an error: the message contains its causes in one line, the stack has a line for each. Both are
+    /// truncated to 64 KiB, because a broker limits the size of messages.
     #[must_use]
-    pub fn of(error: &anyhow::Error) -> Self {
+    pub fn from_error(error: &anyhow::Error) -> Self {
         Self {
             name: "Error".into(),
-            message: cut_text(format!("{error:#}")),
-            stack: cut_text(format!("Error: {error:?}")),
+            message: shortened(format!("{error:#}")),
+            stack: shortened(format!("Error: {error:?}")),
         }
     }
 
-    /// The report, encrypted, in base64 whatever protocol version is spoken. This alone is the body of an error reply.
+    /// Encrypts the report as base64 text, in every protocol version. This is the body of an error reply.
     #[must_use]
     pub fn encrypt(&self, cipher: &Cipher) -> String {
-        let plain = serde_json::to_vec(self).expect("three strings are JSON");
+        let plain = serde_json::to_vec(self).expect("texts can be written as JSON");
         String::from_utf8(cipher.encrypt(plain, Encoding::Base64)).expect("base64 is ASCII")
     }
 }
 
-fn cut_text(text: String) -> String {
+fn shortened(text: String) -> String {
     const LIMIT: usize = 64 * 1024;
     if text.len() > LIMIT {
         truncated(&text, LIMIT).into_owned()
@@ -52,11 +52,11 @@ fn cut_text(text: String) -> String {
     }
 }
 
-/// The body of an error event: the sealed report, and the message that caused it where there was one.
+/// Returns the body of an error event: the encrypted report, and the message that has caused the error, if any.
 ///
-/// The input goes out as it came in: base64 text as it is, raw ciphertext as base64.
+/// The body of that message is copied unchanged if it is base64 text, and as base64 if it is raw ciphertext.
 #[must_use]
-pub fn error_body(sealed_report: &str, input: Option<(&[u8], Encoding)>) -> Vec<u8> {
+pub fn error_body(encrypted_report: &str, input: Option<(&[u8], Encoding)>) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Body<'a> {
@@ -69,8 +69,8 @@ pub fn error_body(sealed_report: &str, input: Option<(&[u8], Encoding)>) -> Vec<
         Encoding::Raw => base64_simd::STANDARD.encode_to_string(body),
     });
     serde_json::to_vec(&Body {
-        error: sealed_report,
+        error: encrypted_report,
         error_input,
     })
-    .expect("strings are JSON")
+    .expect("texts can be written as JSON")
 }

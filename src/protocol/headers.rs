@@ -1,18 +1,18 @@
-//! Header tables: what is read from an incoming message, and the table that every event of it carries.
+//! The headers of messages: what is read from an incoming one, and what its events carry.
 
 use serde_json::{Map, Value};
 
-/// A header table: names and values. Integers of every width are JSON numbers here.
+/// The headers of a message. Integers of every width are JSON numbers.
 pub type Headers = Map<String, Value>;
 
-/// The member of a message's `headers` that holds the id of a body kept in object storage (wire-contract: Lightweight input).
+/// The member of a message's `headers` with the id of a body in object storage (wire-contract: Lightweight input).
 pub const OBJECT_ID_HEADER: &str = "x-ipaas-object-storage-id";
-/// The member of a message's `headers` that names a routing key of its own, in any letter case (wire-contract: Data events).
+/// The member of a message's `headers` with a custom routing key, in any letter case (wire-contract: Data events).
 pub const ROUTING_KEY_HEADER: &str = "x-eio-routing-key";
-/// Headers with this prefix, in any letter case, travel from step to step (wire-contract: IncomingHeaders headers).
+/// Headers with this prefix, in any letter case, travel from step to step (wire-contract: Incoming headers).
 pub const META_PREFIX: &str = "x-eio-meta-";
 
-/// Who is speaking: the step and the execution this process was started for.
+/// The step and the execution that this process runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepIdentity {
     /// `FLOW_ID`, the header `taskId`.
@@ -34,7 +34,7 @@ pub struct StepIdentity {
 }
 
 impl StepIdentity {
-    /// Writes the eight identity headers over whatever stands in `headers`.
+    /// Writes the eight identity headers into `headers` and replaces those that are there.
     pub fn write(&self, headers: &mut Headers) {
         for (name, value) in [
             ("execId", &self.exec_id),
@@ -51,27 +51,27 @@ impl StepIdentity {
     }
 }
 
-/// What an incoming message's header table says (wire-contract: IncomingHeaders headers).
+/// The headers of an incoming message (wire-contract: Incoming headers).
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncomingHeaders {
-    /// `messageId`: becomes the `parentMessageId` of everything emitted. It may be missing.
+    /// `messageId`, which becomes the `parentMessageId` of all events. It may be missing.
     pub message_id: Option<String>,
-    /// `threadId`, else `x-eio-meta-trace-id`, else a new uuid.
+    /// `threadId`, else `x-eio-meta-trace-id`, else a new UUID.
     pub thread_id: String,
-    /// `parentMessageId`, for the log only.
+    /// `parentMessageId`, which is only logged.
     pub parent_message_id: Option<String>,
-    /// `stepId`: the step that the message comes from.
+    /// `stepId`: the step that has sent the message.
     pub step_id: Option<String>,
-    /// `reply_to`: the routing key of who waits for an answer.
+    /// `reply_to`: the routing key for the reply.
     pub reply_to: Option<String>,
-    /// `protocolVersion`, 1 when it is missing or unreadable.
+    /// `protocolVersion`; 1 if it is missing or invalid.
     pub protocol_version: i64,
     /// The `x-eio-meta-*` headers, names in lower case.
     pub meta: Headers,
 }
 
 impl IncomingHeaders {
-    /// Reads a header table; nothing in it is required.
+    /// Reads the headers of a message. None of them is required.
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
         let meta: Headers = headers
@@ -96,11 +96,12 @@ impl IncomingHeaders {
         }
     }
 
-    /// The table that all events of this message share, but for `messageId` and what is special to each kind of event
-    /// (wire-contract: Headers of every event). `additional` are the variables named by `ADDITIONAL_VARS_FOR_HEADERS`; `start` is in
-    /// milliseconds since the epoch.
+    /// Returns the headers that all events of this message share (wire-contract: Headers of every event). `messageId` and
+    /// what is special to a kind of event are not among them.
+    ///
+    /// `additional` are the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists. `start` is in milliseconds since the epoch.
     #[must_use]
-    pub fn base_table(
+    pub fn base_headers(
         &self,
         identity: &StepIdentity,
         additional: &[(String, String)],
@@ -121,9 +122,10 @@ impl IncomingHeaders {
     }
 }
 
-/// The table of an error that no message caused: start-up failed (wire-contract: Start-up failures).
+/// Returns the headers of the error event for a failed start, which no message has caused (wire-contract: Start-up
+/// failures).
 #[must_use]
-pub fn start_up_table(identity: &StepIdentity, additional: &[(String, String)]) -> Headers {
+pub fn startup_headers(identity: &StepIdentity, additional: &[(String, String)]) -> Headers {
     let mut headers = Headers::new();
     write_additional(&mut headers, additional);
     identity.write(&mut headers);
@@ -137,7 +139,7 @@ fn write_additional(headers: &mut Headers, additional: &[(String, String)]) {
     }
 }
 
-/// A header as text; numbers are accepted where ids are expected, an empty text counts as missing.
+/// Reads a text. A number becomes its digits, because some senders write ids as numbers; an empty text counts as missing.
 fn text(headers: &Headers, name: &str) -> Option<String> {
     match headers.get(name)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -146,7 +148,7 @@ fn text(headers: &Headers, name: &str) -> Option<String> {
     }
 }
 
-/// Integers of any width, fractions and numeric strings; anything else is version 1.
+/// Reads integers of any width, fractions and numeric texts. Anything else is version 1.
 fn protocol_version(value: Option<&Value>) -> i64 {
     let version = match value {
         Some(Value::Number(n)) => n.as_i64().or_else(|| n.as_f64().map(|f| f as i64)),

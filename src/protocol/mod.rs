@@ -1,26 +1,26 @@
-//! The bytes on the wire, as pure functions: for anyone who wants to speak to the platform.
+//! The bytes on the wire: encryption, the message envelope, headers and error reports, for any program that talks to the
+//! platform. It knows no broker, no configuration and no modules, and does no I/O.
 //!
-//! Nothing here does I/O. The rules are those of the platform's existing sailors, so that messages, error reports and
-//! header tables are the same byte for byte whichever sailor made them.
+//! The rules are those of the platform's other sailors, so that every sailor writes the same bytes.
 
 pub mod cipher;
 pub mod envelope;
 pub mod error_report;
 pub mod headers;
-mod text;
+mod json_text;
 
 pub use cipher::{Cipher, CipherError, Encoding};
 pub use envelope::{EnvelopeError, Json, Object};
 pub use error_report::{ErrorReport, error_body};
 pub use headers::{Headers, IncomingHeaders, StepIdentity};
-pub(crate) use text::{read_value, without_lone_surrogates};
+pub(crate) use json_text::{read_value, without_lone_surrogates};
 
 use std::borrow::Cow;
 
-/// How much is shown of an id that came with a message: nobody bounds those.
+/// How many bytes of an id are logged. The ids of incoming messages can have any length.
 pub(crate) const MAX_LOGGED_ID: usize = 1024;
 
-/// The first `limit` bytes of a text or a little less, up to the end of a character; the rest becomes `…`.
+/// Shortens a text to at most `limit` bytes of whole characters, and a `…` for the rest.
 pub(crate) fn truncated(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() > limit {
         format!("{}…", &text[..text.floor_char_boundary(limit)]).into()
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_characters_and_says_so() {
+    fn a_text_is_truncated_between_characters() {
         for (text, limit, expected) in [
             ("short", 5, "short"),
             ("longer", 5, "longe…"),

@@ -1,27 +1,27 @@
-//! component.json: what the runtime needs to know of it (wire-contract: Component descriptor). Members that are not named here are ignored.
+//! component.json, as far as the runtime needs it (wire-contract: Component descriptor). Other members are ignored.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A component's description of itself.
+/// The content of component.json.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What users read.
+    /// The name that users see.
     #[serde(default)]
     pub title: String,
     /// The component's version.
     #[serde(default)]
     pub version: Option<String>,
-    /// Functions that start flows.
+    /// The functions that start flows.
     #[serde(default)]
     pub triggers: BTreeMap<String, Function>,
-    /// Functions that answer messages.
+    /// The functions that process messages.
     #[serde(default)]
     pub actions: BTreeMap<String, Function>,
-    /// What users enter to connect; none when the component needs nothing.
+    /// What users enter to connect an account.
     #[serde(default)]
     pub credentials: Option<Credentials>,
 }
@@ -30,112 +30,132 @@ pub struct Descriptor {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Function {
-    /// The module's file.
+    /// The file of the module.
     #[serde(default)]
     pub main: Option<String>,
-    /// What users read.
+    /// The name that users see.
     #[serde(default)]
     pub title: Option<String>,
-    /// Bodies kept in object storage are fetched before the module sees them; true unless said otherwise.
+    /// Fetch bodies from object storage before the module runs; true by default.
     #[serde(default)]
     pub auto_resolve_object_references: Option<bool>,
-    /// `true` when the metadata is asked of the component.
+    /// `true` if `getMetaModel` returns the metadata.
     #[serde(default)]
     pub dynamic_metadata: Option<Value>,
-    /// Schemas, or paths of files with schemas.
+    /// The schemas, or the paths of files with schemas.
     #[serde(default)]
     pub metadata: Option<MetadataPlaces>,
-    /// What users enter for the step.
+    /// What users enter for a step.
     #[serde(default)]
     pub fields: BTreeMap<String, Field>,
 }
 
 impl Function {
-    /// Whether bodies in object storage are fetched before the module sees them.
+    /// Returns true if bodies are fetched from object storage before the module runs.
     #[must_use]
     pub fn resolves_references(&self) -> bool {
         self.auto_resolve_object_references.unwrap_or(true)
     }
+
+    fn models<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (String, &'a str)> {
+        self.fields.iter().filter_map(move |(field_name, field)| {
+            let place = format!("field \"{field_name}\" of \"{name}\"");
+            Some((place, field.select_model()?))
+        })
+    }
 }
 
-/// Where the schemas of a function stand: each an object, or the path of a file.
+/// The schemas of a function. Each is an object, or the path of a file.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct MetadataPlaces {
-    /// Of incoming bodies.
+    /// The schema of incoming bodies.
     #[serde(rename = "in", default)]
     pub input: Option<Value>,
-    /// Of outgoing bodies.
+    /// The schema of emitted bodies.
     #[serde(rename = "out", default)]
     pub output: Option<Value>,
 }
 
-/// An input of a step or of a credential.
+/// An input field of a step or of a credential.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Field {
-    /// Values and labels to choose from, or the name of a select model.
+    /// The values and labels to choose from, or the name of a select model.
     #[serde(default)]
     pub model: Option<Value>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
 
 impl Field {
-    /// How the field is shown to users, as `OAuthFieldView`.
+    /// How the field is shown to users, such as `OAuthFieldView`.
     #[must_use]
     pub fn view_class(&self) -> Option<&str> {
         self.more.get("viewClass")?.as_str()
     }
+
+    fn select_model(&self) -> Option<&str> {
+        self.model.as_ref()?.as_str()
+    }
 }
 
-/// The credentials section.
+/// The `credentials` section.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Credentials {
     /// What users enter.
     #[serde(default)]
     pub fields: BTreeMap<String, Field>,
-    /// How the platform gets the tokens that one of the fields holds.
+    /// The OAuth2 client that gets the tokens in one of the fields.
     #[serde(default)]
     pub oauth2: Option<OAuth2Credentials>,
 }
 
 impl Credentials {
-    /// Whether one of the fields holds OAuth2 tokens.
+    /// Returns true if one of the fields holds OAuth2 tokens.
     pub(crate) fn are_oauth2(&self) -> bool {
-        let is_shown_so =
-            |field: &Field| matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"));
-        self.oauth2.is_some() || self.fields.values().any(is_shown_so)
+        self.oauth2.is_some() || self.fields.values().any(holds_tokens)
+    }
+
+    fn models(&self) -> impl Iterator<Item = (String, &str)> {
+        self.fields.iter().filter_map(|(field_name, field)| {
+            let place = format!("credential field \"{field_name}\"");
+            Some((place, field.select_model()?))
+        })
     }
 }
 
-/// `credentials.oauth2`. Texts are templates: `{{NAME}}` is an environment variable or a credential field.
+fn holds_tokens(field: &Field) -> bool {
+    matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"))
+}
+
+/// `credentials.oauth2`. In its texts, `{{NAME}}` stands for an environment variable or a credential field.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct OAuth2Credentials {
-    /// The component's id at the provider.
+    /// The client id at the provider.
     #[serde(default)]
     pub client_id: Option<String>,
-    /// The component's secret at the provider.
+    /// The client secret at the provider.
     #[serde(default)]
     pub client_secret: Option<SecretString>,
-    /// Where users authorise; may have a query.
+    /// The authorization endpoint. It may have a query.
     #[serde(default)]
     pub auth_uri: Option<String>,
-    /// Where codes are exchanged, and tokens refreshed.
+    /// The token endpoint.
     #[serde(default)]
     pub token_uri: Option<String>,
-    /// Where tokens are refreshed, when that is elsewhere.
+    /// The endpoint for refreshes, if it is not the token endpoint.
     #[serde(default)]
     pub refresh_token_uri: Option<String>,
-    /// Where tokens are revoked.
+    /// The revocation endpoint.
     #[serde(default)]
     pub revoke_uri: Option<String>,
-    /// What is asked for: a list, or a text with spaces.
+    /// The scopes to request: a list, or a text with spaces.
     #[serde(default, deserialize_with = "scopes")]
     pub scopes: Vec<String>,
-    /// How the client shows who it is, as `basic`.
+    /// How the client authenticates, such as `basic`.
     #[serde(default)]
     pub client_auth: Option<String>,
-    /// Everything else: parameters of the authorisation request, as `access_type`.
+    /// All other members: parameters of the authorization request, such as `access_type`.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -144,40 +164,24 @@ fn scopes<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<String>, D::Error> {
     match Value::deserialize(json)? {
         Value::Null => Ok(vec![]),
         Value::String(text) => Ok(text.split_whitespace().map(str::to_owned).collect()),
-        list => serde_json::from_value(list)
-            .map_err(|_| D::Error::custom("a list of texts is expected")),
+        list => {
+            serde_json::from_value(list).map_err(|_| D::Error::custom("expected a list of texts"))
+        }
     }
 }
 
 impl Descriptor {
-    /// The function called `name`: a trigger, or else an action, as the platform's other sailors look it up.
+    /// Returns the trigger called `name`, or else the action, as the Node sailor does.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.triggers.get(name).or_else(|| self.actions.get(name))
     }
 
-    /// The select models that fields ask for, and where.
+    /// The names of the select models that fields refer to, each with the place of the field.
     pub(crate) fn models(&self) -> impl Iterator<Item = (String, &str)> {
-        let of_functions =
-            self.triggers
-                .iter()
-                .chain(&self.actions)
-                .flat_map(|(name, function)| {
-                    function
-                        .fields
-                        .iter()
-                        .map(move |(field, f)| (format!("field \"{field}\" of \"{name}\""), f))
-                });
-        let of_credentials = self
-            .credentials
-            .iter()
-            .flat_map(|c| &c.fields)
-            .map(|(field, f)| (format!("credential field \"{field}\""), f));
-        of_functions
-            .chain(of_credentials)
-            .filter_map(|(place, field)| match &field.model {
-                Some(Value::String(model)) => Some((place, model.as_str())),
-                _ => None,
-            })
+        let functions = self.triggers.iter().chain(&self.actions);
+        let of_functions = functions.flat_map(|(name, function)| function.models(name));
+        let of_credentials = self.credentials.iter().flat_map(Credentials::models);
+        of_functions.chain(of_credentials)
     }
 }

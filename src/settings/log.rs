@@ -1,9 +1,9 @@
-//! What the log needs to know. Reading it cannot fail: a log is wanted most when everything else is wrong.
+//! The settings of the log. Reading them cannot fail, because the log has to report every other error.
 
-use super::reader::full;
+use super::env_reader::full_name;
 use tracing::level_filters::LevelFilter;
 
-/// Variables that stand on every log line when they are set (wire-contract: Variables without the prefix).
+/// Variables that are on every log line when they are set (wire-contract: Variables without the prefix).
 const CONTEXT: [&str; 16] = [
     "API_USERNAME",
     "COMP_ID",
@@ -23,21 +23,21 @@ const CONTEXT: [&str; 16] = [
     "WORKSPACE_ID",
 ];
 
-/// What is logged, and what every line says about where it comes from.
+/// What is logged, and which members every line has.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// `LOG_LEVEL` (no prefix): the least level that is logged; `info` when it is not set or unknown.
+    /// `LOG_LEVEL` (no prefix): the lowest level that is logged. It is `info` if the variable is not set or unknown.
     pub level: LevelFilter,
-    /// Full names and values of the platform's variables that stand on every line.
+    /// Full names and values of the platform's variables that are on every line.
     pub context: Vec<(String, String)>,
-    /// `FLOW_ID`, which lines carry as their `tag` as well.
+    /// `FLOW_ID`, which every line carries as its `tag` too.
     pub tag: Option<String>,
-    /// What is odd about these variables.
+    /// Warnings about these variables.
     pub warnings: Vec<String>,
 }
 
 impl LogSettings {
-    /// Reads the log's variables as `get` gives them.
+    /// Reads the variables of the log with the function `get`.
     #[must_use]
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| get(name).filter(|text| !text.is_empty());
@@ -46,9 +46,9 @@ impl LogSettings {
             level,
             context: CONTEXT
                 .iter()
-                .filter_map(|name| Some((full(name), set(&full(name))?)))
+                .filter_map(|name| Some((full_name(name), set(&full_name(name))?)))
                 .collect(),
-            tag: set(&full("FLOW_ID")),
+            tag: set(&full_name("FLOW_ID")),
             warnings: warning.into_iter().collect(),
         }
     }
@@ -60,12 +60,12 @@ fn level(name: Option<&str>) -> (LevelFilter, Option<String>) {
         Some("trace") => LevelFilter::TRACE,
         Some("debug") => LevelFilter::DEBUG,
         Some("warn") => LevelFilter::WARN,
-        // The most that can be left out: fatal lines are errors here.
+        // tracing has no level above ERROR.
         Some("error" | "fatal") => LevelFilter::ERROR,
         Some(_) => {
-            let remark =
-                "LOG_LEVEL is none of trace, debug, info, warn, error and fatal: info is used";
-            return (LevelFilter::INFO, Some(remark.to_owned()));
+            let warning =
+                "LOG_LEVEL must be one of trace, debug, info, warn, error, fatal; using info";
+            return (LevelFilter::INFO, Some(warning.to_owned()));
         }
     };
     (level, None)

@@ -1,85 +1,85 @@
-//! `ELASTICIO_*` → [`Settings`], by the rules of wire-contract: Environment variables. The only reader of the environment.
+//! The settings of a process: environment variables become typed values (wire-contract: Environment variables), and
+//! component.json becomes a [`Descriptor`](descriptor::Descriptor). It knows no clients, no broker and no modules: it
+//! says what is configured, and nothing here acts on it.
 //!
-//! Reading is pure: [`Settings::read`], [`ServiceSettings::read`] and [`LogSettings::read`] take a function that gives
-//! a variable's value. A process hands in [`environment`], a test its own table.
+//! This is the only folder that reads the environment. [`Settings::read`], [`ServiceSettings::read`] and
+//! [`LogSettings::read`] take a function that returns the value of a variable. A process passes [`environment`], a test
+//! its own table.
 
 pub mod descriptor;
+mod env_reader;
 mod log;
-mod memory;
+mod memory_limit;
 mod oauth;
 mod parse;
-mod read;
-mod reader;
 mod service;
+mod step;
 #[cfg(test)]
 mod tests;
 
+pub use env_reader::{InvalidVariable, SettingsError};
 pub use log::LogSettings;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
-pub use reader::{InvalidVariable, SettingsError};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 
-pub(crate) use memory::share_of_one_body;
+pub(crate) use memory_limit::default_body_limit;
 
 use crate::protocol::StepIdentity;
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
 
-/// The value of a variable of this process. Bytes that are not UTF-8 are replaced.
+/// Returns the value of an environment variable of this process. Bytes that are not UTF-8 become U+FFFD.
 #[must_use]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// True when this process has any `ELASTICIO_*` variable: when the platform has started it, rather than a person.
+/// Returns true if this process has any `ELASTICIO_*` variable, that is, if the platform has started it.
 #[must_use]
 pub fn started_by_platform() -> bool {
-    any_platform_variable(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()))
+    std::env::vars_os().any(|(name, _)| is_platform_variable(&name.to_string_lossy()))
 }
 
-/// True when any of these names of variables is one of the platform's.
-pub fn any_platform_variable(names: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
-    names
-        .into_iter()
-        .any(|name| name.as_ref().starts_with(reader::PREFIX))
+fn is_platform_variable(name: &str) -> bool {
+    name.starts_with(env_reader::PREFIX)
 }
 
-/// The folder that holds component.json, relative to the working directory: `COMPONENT_PATH`, else the empty path.
+/// Reads `COMPONENT_PATH`: the folder of component.json, relative to the working directory. The default is the empty path.
 pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
-    // The platform's value may begin with a slash and still means a folder below the working directory.
+    // The value may begin with a slash and is relative all the same.
     get("ELASTICIO_COMPONENT_PATH")
         .unwrap_or_default()
         .trim_start_matches('/')
         .into()
 }
 
-/// How a step runs: everything the platform says by environment variables.
+/// The settings of a step.
 #[derive(Debug)]
 pub struct Settings {
-    /// Who this step is.
+    /// The identity of this step.
     pub identity: StepIdentity,
     /// The platform's REST API.
     pub api: ApiSettings,
-    /// Where large bodies are kept, if anywhere.
+    /// Object storage, if it is configured.
     pub object_storage: Option<ObjectStorageSettings>,
-    /// `ADDITIONAL_VARS_FOR_HEADERS`: header names and their values.
+    /// `ADDITIONAL_VARS_FOR_HEADERS`: names and values of headers.
     pub additional_headers: Vec<(String, String)>,
-    /// `FLOW_WEBHOOK_URI`: where requests from outside reach the flow, for hooks that subscribe to something.
+    /// `FLOW_WEBHOOK_URI`: the URL at which the flow receives requests. Hooks subscribe it to events of an API.
     pub webhook_uri: Option<String>,
-    /// `OAUTH_MODE` (our own): when access tokens are refreshed, whatever the component says.
+    /// `OAUTH_MODE` (our own): when access tokens are refreshed. It overrides the component's choice.
     pub oauth_mode: Option<OAuthMode>,
-    /// What the process is to do.
+    /// What the process does.
     pub mode: Mode,
-    /// What is odd about the variables but can be lived with: to be logged at the start.
+    /// Values that are unusual but usable, to be logged at the start.
     pub warnings: Vec<String>,
 }
 
-/// What the process is to do.
+/// What the process does.
 #[derive(Debug)]
 pub enum Mode {
-    /// Work on messages.
+    /// Process messages.
     Run(Box<RunSettings>),
-    /// `HOOK_SHUTDOWN`: run the module's shutdown hook and end.
+    /// `HOOK_SHUTDOWN`: run the module's shutdown hook and exit.
     ShutdownHook,
 }
 
@@ -92,11 +92,11 @@ pub struct ApiSettings {
     pub username: String,
     /// `API_KEY`.
     pub key: SecretString,
-    /// `API_REQUEST_RETRY_ATTEMPTS`: how often a request is tried in all; none means for half a minute.
+    /// `API_REQUEST_RETRY_ATTEMPTS`: the number of attempts of a request. Without it, a request is retried for 30 s.
     pub attempts: Option<u32>,
-    /// `API_REQUEST_RETRY_DELAY`: the pause between tries; none means that pauses grow.
+    /// `API_REQUEST_RETRY_DELAY`: the delay between attempts. Without it and the number, delays grow.
     pub retry_delay: Option<Duration>,
-    /// `CONFIGURATION_SIZE_LIMIT` (our own), in bytes: how much is read of a step, an account or a secret.
+    /// `CONFIGURATION_SIZE_LIMIT` (our own): the largest step, account or secret that is read, in bytes.
     pub configuration_limit: usize,
 }
 
@@ -105,18 +105,18 @@ pub struct ApiSettings {
 pub struct ObjectStorageSettings {
     /// `OBJECT_STORAGE_URI` without trailing slashes.
     pub uri: String,
-    /// `OBJECT_STORAGE_TOKEN`, sent as a bearer token as it is.
+    /// `OBJECT_STORAGE_TOKEN`, which is sent unchanged as a bearer token.
     pub token: SecretString,
-    /// `REQUEST_MAX_RETRY`: tries after the first; none means for half a minute.
+    /// `REQUEST_MAX_RETRY`: the number of retries. Without it, a request is retried for 30 s.
     pub retries: Option<u32>,
-    /// `REQUEST_TIMEOUT`: for one try.
+    /// `REQUEST_TIMEOUT`: the time limit of one attempt.
     pub timeout: Duration,
-    /// `OBJECT_STORAGE_SIZE_LIMIT` (our own), in bytes: how much is read of one body; none means by the container's
-    /// memory.
+    /// `OBJECT_STORAGE_SIZE_LIMIT` (our own): the largest body that is read, in bytes. Without it, the container's memory
+    /// decides.
     pub size_limit: Option<usize>,
 }
 
-/// Settings of a step that works on messages.
+/// The settings of a step that processes messages.
 #[derive(Debug)]
 pub struct RunSettings {
     /// The broker.
@@ -125,31 +125,31 @@ pub struct RunSettings {
     pub crypto_password: SecretString,
     /// `MESSAGE_CRYPTO_IV`, 16 bytes of text.
     pub crypto_iv: SecretString,
-    /// `PROTOCOL_VERSION` of data that goes out.
+    /// `PROTOCOL_VERSION` of emitted data.
     pub protocol_version: i64,
-    /// `INPUT_FORMAT` is `error`: messages are error events (wire-contract: Error events as input).
+    /// `INPUT_FORMAT` is `error`: incoming messages are error events (wire-contract: Error events as input).
     pub input_is_error: bool,
     /// `STARTUP_REQUIRED`: run the module's startup hook first.
     pub startup_required: bool,
     /// `NO_SELF_PASSTRHOUGH` (the platform's spelling).
     pub no_self_passthrough: bool,
-    /// Not `NO_ERROR_REPLIES`: errors are copied to who waits for an answer.
+    /// Not `NO_ERROR_REPLIES`: an error is also sent as a reply to the request that started the flow.
     pub error_replies: bool,
-    /// `EMIT_LIGHTWEIGHT_MESSAGE`: large bodies go to object storage.
+    /// `EMIT_LIGHTWEIGHT_MESSAGE`: large bodies are stored in object storage.
     pub emit_lightweight: bool,
     /// `OBJECT_STORAGE_SIZE_THRESHOLD`, in bytes.
     pub lightweight_threshold: usize,
     /// `OUTGOING_MESSAGE_SIZE_LIMIT`, in bytes after encryption.
     pub outgoing_size_limit: usize,
-    /// Events per interval.
+    /// Rate limits of events.
     pub rates: RateSettings,
-    /// `OAUTH_LOCK` (our own) is `broker`: replicas refresh one after the other.
+    /// `OAUTH_LOCK` (our own) is `broker`: replicas refresh a credential one at a time.
     pub oauth_lock: bool,
-    /// `SHUTDOWN_TIMEOUT` (our own): how long running messages may take after SIGTERM, 25 s by default.
+    /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,
 }
 
-/// How many events may go out per interval.
+/// How many events may be published per interval.
 #[derive(Clone, Debug)]
 pub struct RateSettings {
     /// `DATA_RATE_LIMIT`.
@@ -162,10 +162,10 @@ pub struct RateSettings {
     pub interval: Duration,
 }
 
-/// The broker: where to connect, what to consume, where to publish.
+/// The broker: its URI, the queue to consume and the exchange to publish to.
 #[derive(Clone, Debug)]
 pub struct AmqpSettings {
-    /// `AMQP_URI`; it holds a password.
+    /// `AMQP_URI`, which contains a password.
     pub uri: SecretString,
     /// `LISTEN_MESSAGES_ON`: the queue.
     pub queue: String,
@@ -179,9 +179,9 @@ pub struct AmqpSettings {
     pub rebound_key: String,
     /// `SNAPSHOT_ROUTING_KEY`.
     pub snapshot_key: String,
-    /// `UPDATE_KEYS_ROUTING_KEY`, where the platform takes new credentials over its queue.
+    /// `UPDATE_KEYS_ROUTING_KEY`, if the platform takes refreshed credentials from a queue.
     pub update_keys_key: Option<String>,
-    /// `RABBITMQ_PREFETCH_SAILOR`: how many messages are worked on at once.
+    /// `RABBITMQ_PREFETCH_SAILOR`: how many messages are processed at the same time.
     pub prefetch: u16,
     /// `AMQP_PERSISTENT_MESSAGES`.
     pub persistent: bool,
@@ -189,20 +189,20 @@ pub struct AmqpSettings {
     pub rebound_initial_expiration: Duration,
     /// `REBOUND_LIMIT`.
     pub rebound_limit: u32,
-    /// `AMQP_PUBLISH_RETRY_DELAY`: the pause before the second try of a publish; doubles each time.
+    /// `AMQP_PUBLISH_RETRY_DELAY`: the delay before the second attempt of a publish. It doubles with each attempt.
     pub publish_retry_delay: Duration,
-    /// `AMQP_PUBLISH_MAX_RETRY_DELAY`: the longest pause.
+    /// `AMQP_PUBLISH_MAX_RETRY_DELAY`: the longest delay.
     pub publish_max_retry_delay: Duration,
-    /// `AMQP_PUBLISH_RETRY_ATTEMPTS`: tries in all; none means without end.
+    /// `AMQP_PUBLISH_RETRY_ATTEMPTS`: the number of attempts. Without it there is no limit.
     pub publish_attempts: Option<u32>,
-    /// `UNBOUND_ROUTING_KEYS` (our own) is `error`: data and snapshots that no queue is bound for are an error, rather
+    /// `UNBOUND_ROUTING_KEYS` (our own) is `error`: data or a snapshot with an unbound routing key is an error, rather
     /// than the end of the flow.
-    pub absence_is_error: bool,
-    /// `BINDING_TIMEOUT` (our own): how long a queue for rebounds and error events is waited for, where none has been
-    /// bound yet; 30 s by default.
+    pub unbound_is_error: bool,
+    /// `BINDING_TIMEOUT` (our own): how long to wait for the first binding of the queues for rebounds and error events;
+    /// 30 s by default.
     pub binding_timeout: Duration,
-    /// `AMQP_RECONNECT_ATTEMPTS`: tries after the first when the process starts; later there is no end.
+    /// `AMQP_RECONNECT_ATTEMPTS`: the number of retries of the first connection. Later reconnects have no limit.
     pub connect_retries: u32,
-    /// `AMQP_RECONNECT_TIMEOUT`: the pause between these.
+    /// `AMQP_RECONNECT_TIMEOUT`: the delay between these retries.
     pub connect_retry_delay: Duration,
 }

@@ -1,8 +1,11 @@
-//! What the operator can say about OAuth2 beside the component: when to refresh, and whether replicas lock each other
-//! out meanwhile. Both variables are our own.
+//! The settings of OAuth2 credentials: when to refresh, and whether replicas lock each other out. Both variables are
+//! our own.
 
-use super::reader::Reader;
+use super::env_reader::EnvReader;
 use std::{fmt, str::FromStr};
+
+/// `OAUTH_MODE` without the prefix.
+pub(super) const MODE: &str = "OAUTH_MODE";
 
 /// When access tokens are refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,15 +14,15 @@ pub enum OAuthMode {
     EveryAccess,
     /// `on-401`: when the API rejects the token.
     On401,
-    /// `expiry`: ahead of the token's expiry, and when the API rejects it.
+    /// `expiry`: before the token expires, and when the API rejects it.
     Expiry,
     /// `platform-secret`: by the platform; the component reads its secret.
     PlatformSecret,
 }
 
-/// A text that names no [`OAuthMode`].
+/// The text is not the name of an [`OAuthMode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is none of every-access, on-401, expiry and platform-secret")]
+#[error("must be one of every-access, on-401, expiry, platform-secret")]
 pub struct UnknownOAuthMode;
 
 impl OAuthMode {
@@ -59,34 +62,30 @@ impl fmt::Display for OAuthMode {
     }
 }
 
-impl<G: Fn(&str) -> Option<String>> Reader<G> {
-    /// `OAUTH_MODE`; none where the component's choice holds.
+impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
+    /// Reads `OAUTH_MODE`. Without it, the component's choice holds.
     pub(super) fn oauth_mode(&self) -> Result<Option<OAuthMode>, UnknownOAuthMode> {
         self.text(MODE).map(|text| text.parse()).transpose()
     }
 
-    pub(super) fn checked_oauth_mode(&mut self) -> Option<OAuthMode> {
+    /// Reads `OAUTH_MODE`, and records a problem if it is unknown.
+    pub(super) fn oauth_mode_or_problem(&mut self) -> Option<OAuthMode> {
         self.oauth_mode().unwrap_or_else(|unknown| {
             self.problem(MODE, &unknown.to_string());
             None
         })
     }
 
-    /// `OAUTH_LOCK`. A typing error must not leave rotating tokens without the lock that was wanted.
+    /// Reads `OAUTH_LOCK`. A typing error is a problem rather than "no lock": without the lock, replicas could lose
+    /// rotating tokens.
     pub(super) fn oauth_lock(&mut self) -> bool {
         match self.text("OAUTH_LOCK").as_deref() {
             None => false,
             Some("broker") => true,
             Some(_) => {
-                self.problem(
-                    "OAUTH_LOCK",
-                    "is not `broker`, the one kind of lock there is; without it there is none",
-                );
+                self.problem("OAUTH_LOCK", "must be `broker`, or not set");
                 false
             }
         }
     }
 }
-
-/// The variable's name without its prefix.
-pub(super) const MODE: &str = "OAUTH_MODE";

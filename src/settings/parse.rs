@@ -1,19 +1,20 @@
-//! The platform's value rules as pure functions: numbers and booleans as JavaScript reads them (wire-contract: How values are read), and
+//! How the texts of variables are read: numbers and booleans as in JavaScript (wire-contract: How values are read), and
 //! lodash's camel case for header names (wire-contract: Variables copied into headers).
 //!
-//! These rules are odd, but flows depend on them: a step must mean the same under every sailor.
+//! The rules are written by hand because no library has them: Rust's number parsers are stricter than `parseInt`, and
+//! crates for letter case split words differently from lodash. A step must mean the same under every sailor.
 
-/// What `parseInt` makes of a text.
+/// The result of `parseInt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Integer {
-    /// The number; one too large for 64 bits is the largest (or smallest) there is.
+    /// The number, saturated to 64 bits.
     pub(super) value: i64,
-    /// Something other than white space follows the digits that were read.
-    pub(super) garbage: bool,
+    /// Something other than white space follows the digits.
+    pub(super) has_trailing_text: bool,
 }
 
 /// JavaScript's `parseInt` without a radix: white space, a sign, `0x` for hexadecimal, then the longest run of
-/// digits. None where JavaScript says `NaN`.
+/// digits. Returns `None` where JavaScript returns `NaN`.
 pub(super) fn parse_int(text: &str) -> Option<Integer> {
     let text = text.trim_matches(js_space);
     let (negative, text) = match text.strip_prefix('-') {
@@ -40,29 +41,29 @@ pub(super) fn parse_int(text: &str) -> Option<Integer> {
         });
     Some(Integer {
         value: if negative { -size } else { size },
-        garbage: !rest.is_empty(),
+        has_trailing_text: !rest.is_empty(),
     })
 }
 
-/// White space in JavaScript's sense: Unicode's, and the byte order mark.
+/// White space as JavaScript defines it: Unicode's without U+0085, and the byte order mark.
 fn js_space(c: char) -> bool {
     (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}'
 }
 
-/// A boolean that is set: empty and exactly `false` are false, every other text is true.
+/// Reads a boolean: the empty text and exactly `false` are false, every other text is true.
 pub(super) fn parse_flag(text: &str) -> bool {
     !matches!(text, "" | "false")
 }
 
-/// True when a text says clearly which boolean it means *and* is read that way. `0`, `no` and `FALSE` are not: they
-/// are read as true.
-pub(super) fn is_clear_flag(text: &str) -> bool {
+/// True if a person reads the text as the same boolean as [`parse_flag`]. `0`, `no` and `FALSE` are read as true, which
+/// nobody expects.
+pub(super) fn is_canonical_flag(text: &str) -> bool {
     matches!(text, "" | "false" | "true" | "1")
 }
 
 /// lodash's `camelCase`: `SECOND_ELASTICIO_ENV` is `secondElasticioEnv`, `X2Y` is `x2Y`.
 ///
-/// Characters outside ASCII separate words here; names of environment variables do not hold any.
+/// Unlike in lodash, characters outside of ASCII separate words. Names of environment variables have none.
 pub(super) fn camel_case(name: &str) -> String {
     let name = name.replace('\'', "");
     let mut camel = String::with_capacity(name.len());
@@ -82,10 +83,10 @@ pub(super) fn camel_case(name: &str) -> String {
     camel
 }
 
-/// The length of the word that `text` begins with. It begins with a letter or a digit.
+/// The length of the first word of `text`, which begins with a letter or a digit.
 ///
-/// Words are `Capitalised`, `lower`, `UPPER` (whose last letter belongs to the next word where that goes on in lower
-/// case), digits, and ordinals such as `1ST`.
+/// A word is `Capitalised`, `lower`, `UPPER`, digits, or an ordinal such as `1ST`. The last letter of `UPPER` belongs to
+/// the next word if that continues in lower case.
 fn word_length(text: &[u8]) -> usize {
     let run = |from: usize, is: fn(&u8) -> bool| text[from..].iter().take_while(|b| is(b)).count();
     let digits = run(0, u8::is_ascii_digit);
@@ -105,7 +106,8 @@ fn word_length(text: &[u8]) -> usize {
     }
 }
 
-/// Two letters after the digits make an ordinal (`1ST`, `22nd`, `4TH`), in one letter case, at the end of the word.
+/// True if the two letters after the digits make an ordinal (`1ST`, `22nd`, `4TH`): in one letter case, and at the end
+/// of the word.
 fn ends_as_ordinal(text: &[u8], digits: usize) -> bool {
     let Some(suffix) = text.get(digits..digits + 2) else {
         return false;

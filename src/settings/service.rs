@@ -1,67 +1,68 @@
-//! Settings of service mode: one call of a component's code, its result posted to an address (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
+//! The variables of a one-time call (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 //!
-//! Unlike a step, a service call has somewhere to report to: only a missing result address ends the process, anything
-//! else that is wrong is posted as the result, in the words that the platform knows.
+//! Unlike a step, a one-time call can report invalid variables to the platform: it posts them as its result, in the
+//! platform's own words. Only a missing result URL ends the process.
 
 use super::{
-    ApiSettings, OAuthMode, ObjectStorageSettings, oauth,
-    reader::{Reader, full, without_slashes},
+    ApiSettings, OAuthMode, ObjectStorageSettings,
+    env_reader::{EnvReader, full_name, without_trailing_slashes},
+    oauth,
 };
 use crate::protocol::{Json, StepIdentity};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What a service call is to do.
+/// The method of a one-time call, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Check the credentials in the configuration.
     VerifyCredentials,
-    /// Ask an action or trigger for its dynamic metadata.
+    /// Get the dynamic metadata of an action or trigger.
     GetMetaModel {
         /// `ACTION_OR_TRIGGER`.
         function: String,
     },
-    /// Ask an action or trigger for the choices of a field.
+    /// Get the choices of a field of an action or trigger.
     SelectModel {
         /// `ACTION_OR_TRIGGER`.
         function: String,
-        /// `GET_MODEL_METHOD`: the name the model is registered under.
+        /// `GET_MODEL_METHOD`: the name of the select model.
         model: String,
     },
 }
 
-/// Where the result of a service call is posted.
+/// Where the result of a one-time call is posted.
 #[derive(Clone, Debug)]
 pub struct ResultTarget {
-    /// `POST_RESULT_URL`; it may hold a user name and a password.
+    /// `POST_RESULT_URL`, which may contain a user name and a password.
     pub url: SecretString,
-    /// `API_REQUEST_RETRY_ATTEMPTS`: tries in all.
+    /// `API_REQUEST_RETRY_ATTEMPTS`: the number of attempts.
     pub attempts: u32,
-    /// `API_REQUEST_RETRY_DELAY`: the pause between tries.
+    /// `API_REQUEST_RETRY_DELAY`: the delay between attempts.
     pub retry_delay: Duration,
 }
 
-/// Settings of one service call.
+/// The settings of a one-time call.
 pub struct ServiceSettings {
-    /// What to do.
+    /// The method, with its parameters.
     pub method: Method,
     /// `CFG`: the step's configuration, credentials included.
     pub config: Value,
     /// The platform's REST API.
     pub api: ApiSettings,
-    /// Where large bodies are kept, if anywhere.
+    /// Object storage, if it is configured.
     pub object_storage: Option<ObjectStorageSettings>,
-    /// `OAUTH_MODE` (our own): when access tokens are refreshed, whatever the component says.
+    /// `OAUTH_MODE` (our own): when access tokens are refreshed. It overrides the component's choice.
     pub oauth_mode: Option<OAuthMode>,
-    /// Who is asking, as far as the platform says; the rest is empty.
+    /// The identity of the step, with empty texts for what the platform does not set.
     pub identity: StepIdentity,
-    /// What is odd about the variables.
+    /// Values that are unusual but usable, to be logged at the start.
     pub warnings: Vec<String>,
 }
 
 impl std::fmt::Debug for ServiceSettings {
-    /// The configuration holds credentials and is not printed.
+    /// Omits the configuration, which holds credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServiceSettings")
             .field("method", &self.method)
@@ -73,22 +74,22 @@ impl std::fmt::Debug for ServiceSettings {
     }
 }
 
-/// How a service call begins.
+/// What the variables of a one-time call allow.
 #[derive(Debug)]
 pub enum ServiceStart {
-    /// Everything needed is there: do the call and post its result.
+    /// Do the call and post its result.
     Ready(ResultTarget, Box<ServiceSettings>),
-    /// Something is wrong: post this text as `{"status": "error", "data": {"message": …}}`.
+    /// A variable is invalid: post this text as `{"status": "error", "data": {"message": …}}`.
     Invalid(ResultTarget, String),
-    /// There is nowhere to post to: log this text and end with status 1.
+    /// The URL for the result is missing: log this text and exit with status 1.
     NoResultTarget(String),
 }
 
 impl ServiceSettings {
-    /// Reads the settings of the service call `method` (the first argument of the command line, in any letter case)
-    /// from variables as `get` gives them.
+    /// Reads the settings of a one-time call with the function `get`. `method` is the first argument of the command
+    /// line, in any letter case.
     pub fn read(method: Option<&str>, get: impl Fn(&str) -> Option<String>) -> ServiceStart {
-        let mut reader = Reader::new(get);
+        let mut reader = EnvReader::new(get);
         let Some(url) = reader.text("POST_RESULT_URL") else {
             return ServiceStart::NoResultTarget(missing("POST_RESULT_URL"));
         };
@@ -104,45 +105,36 @@ impl ServiceSettings {
     }
 }
 
-impl<G: Fn(&str) -> Option<String>> Reader<G> {
+impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn service(
         mut self,
         method: Option<&str>,
         target: &ResultTarget,
     ) -> Result<ServiceSettings, String> {
-        let kind = Kind::named(method)?;
-        let config = Json::checked(self.provided("CFG")?.into())
+        let name = MethodName::parse(method)?;
+        let config = Json::from_text(self.provided("CFG")?.into())
             .ok()
             .and_then(|json| json.parse().ok());
         let config = config.ok_or("Unable to parse CFG")?;
         let api = ApiSettings {
-            uri: without_slashes(&self.provided("API_URI")?),
+            uri: without_trailing_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,
             key: self.provided("API_KEY")?.into(),
-            // Somebody waits for the result: what is away is not waited for, here and at the object storage.
+            // A user waits for the result, so an outage is not waited for: neither here nor at object storage.
             attempts: Some(target.attempts),
             retry_delay: Some(target.retry_delay),
             configuration_limit: self.configuration_limit(),
         };
-        let method = match kind {
-            Kind::VerifyCredentials => Method::VerifyCredentials,
-            Kind::GetMetaModel => Method::GetMetaModel {
-                function: self.provided("ACTION_OR_TRIGGER")?,
-            },
-            Kind::SelectModel => Method::SelectModel {
-                function: self.provided("ACTION_OR_TRIGGER")?,
-                model: self.provided("GET_MODEL_METHOD")?,
-            },
-        };
+        let method = self.method(name)?;
         let oauth_mode = self
             .oauth_mode()
-            .map_err(|unknown| format!("{} {unknown}", full(oauth::MODE)))?;
+            .map_err(|unknown| format!("{} {unknown}", full_name(oauth::MODE)))?;
         let object_storage = self.object_storage();
         let object_storage = object_storage.map(|storage| ObjectStorageSettings {
             retries: storage.retries.or(Some(2)),
             ..storage
         });
-        let identity = self.known_identity();
+        let identity = self.partial_identity();
         Ok(ServiceSettings {
             method,
             config,
@@ -154,11 +146,24 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         })
     }
 
+    fn method(&self, name: MethodName) -> Result<Method, String> {
+        Ok(match name {
+            MethodName::VerifyCredentials => Method::VerifyCredentials,
+            MethodName::GetMetaModel => Method::GetMetaModel {
+                function: self.provided("ACTION_OR_TRIGGER")?,
+            },
+            MethodName::SelectModel => Method::SelectModel {
+                function: self.provided("ACTION_OR_TRIGGER")?,
+                model: self.provided("GET_MODEL_METHOD")?,
+            },
+        })
+    }
+
     fn provided(&self, name: &str) -> Result<String, String> {
         self.text(name).ok_or_else(|| missing(name))
     }
 
-    fn known_identity(&self) -> StepIdentity {
+    fn partial_identity(&self) -> StepIdentity {
         let known = |name| self.text(name).unwrap_or_default();
         StepIdentity {
             flow_id: known("FLOW_ID"),
@@ -173,15 +178,15 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 }
 
-/// A method before its parameters are known.
-enum Kind {
+/// A method without its parameters.
+enum MethodName {
     VerifyCredentials,
     GetMetaModel,
     SelectModel,
 }
 
-impl Kind {
-    fn named(name: Option<&str>) -> Result<Self, String> {
+impl MethodName {
+    fn parse(name: Option<&str>) -> Result<Self, String> {
         let Some(name) = name else {
             return Err(
                 "No service method given: expected verifyCredentials, getMetaModel or selectModel"
@@ -198,5 +203,5 @@ impl Kind {
 }
 
 fn missing(name: &str) -> String {
-    format!("{} is not provided", full(name))
+    format!("{} is not provided", full_name(name))
 }

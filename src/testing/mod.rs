@@ -8,7 +8,7 @@ pub use crate::broker::transport::Verdict;
 pub use emitted::{Emitted, Event};
 
 use crate::{
-    broker::amqp::LoneLocks,
+    broker::amqp::StandaloneBrokerLock,
     clients::http,
     component::{
         Component, Verified,
@@ -277,7 +277,9 @@ impl<'a> Harness<'a> {
 /// # Errors
 /// Returns an error if `uri` is not an AMQP URI, or if no thread can be started.
 pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
-    Ok(Arc::new(LoneLocks::new(&SecretString::from(uri))?))
+    Ok(Arc::new(StandaloneBrokerLock::new(&SecretString::from(
+        uri,
+    ))?))
 }
 
 fn session(
@@ -291,11 +293,11 @@ fn session(
     };
     let direct = http::client_without_redirects()?;
     let config = SessionConfig {
-        direct,
+        http: direct,
         environment,
         mode: None,
         lock: None,
-        owner: String::new(),
+        lock_scope: String::new(),
     };
     Ok(component.session(config))
 }

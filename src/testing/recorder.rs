@@ -48,7 +48,7 @@ impl Recorder {
     }
 
     fn record_keys(&self, keys: Map<String, Value>) {
-        self.remember(&keys);
+        self.update_local(&keys);
         self.saved.lock().push(keys.clone().into());
         self.events().push(Event::UpdateKeys(keys.into()));
     }
@@ -101,7 +101,7 @@ impl CredentialStore for Recorder {
             .clone()
     }
 
-    fn reread(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
@@ -114,20 +114,20 @@ impl CredentialStore for Recorder {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn remember(&self, keys: &Map<String, Value>) {
+    fn update_local(&self, keys: &Map<String, Value>) {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Value::Object(members) = Arc::make_mut(&mut config) {
             members.extend(keys.clone());
         }
     }
 
-    fn report(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
+    fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()> {
         self.events().push(Event::Error(warning.message));
         Box::pin(std::future::ready(()))
     }
 
     fn secret<'a>(&'a self, id: &'a str, _: bool) -> BoxFuture<'a, Result<Value, StoreError>> {
         let message = format!("the harness has no platform, so it has no secret {id}");
-        Box::pin(std::future::ready(Err(StoreError::passing(message))))
+        Box::pin(std::future::ready(Err(StoreError::transient(message))))
     }
 }

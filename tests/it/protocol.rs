@@ -164,7 +164,7 @@ fn emptiness_is_what_the_existing_sailors_call_empty() {
         "{}", "{ }", "{} ", " {}", "\n[ ]\t", " \"\" ", " 1 ", "[]", r#""""#, "null", "0", "17",
         "true", "false",
     ] {
-        assert!(Json::checked(empty.into()).unwrap().is_empty(), "{empty}");
+        assert!(Json::from_text(empty.into()).unwrap().is_empty(), "{empty}");
     }
     for full in [
         r#"{"a":1}"#,
@@ -174,7 +174,7 @@ fn emptiness_is_what_the_existing_sailors_call_empty() {
         "[0]",
         r#"" ""#,
     ] {
-        assert!(!Json::checked(full.into()).unwrap().is_empty(), "{full}");
+        assert!(!Json::from_text(full.into()).unwrap().is_empty(), "{full}");
     }
 }
 
@@ -182,7 +182,7 @@ fn emptiness_is_what_the_existing_sailors_call_empty() {
 fn white_space_around_a_value_is_no_part_of_it() {
     for text in [r#"{"a": 1}"#, "[1, 2]", r#"" ""#, "17"] {
         for around in [" ", "\n", "\t \r\n"] {
-            let json = Json::checked(format!("{around}{text}{around}").into()).unwrap();
+            let json = Json::from_text(format!("{around}{text}{around}").into()).unwrap();
             assert_eq!(
                 (json.as_bytes(), json.is_object()),
                 (text.as_bytes(), text.starts_with('{')),
@@ -191,14 +191,14 @@ fn white_space_around_a_value_is_no_part_of_it() {
         }
     }
     // Invalid UTF-8 is replaced. A form feed is not white space in JSON.
-    let mended = Json::checked(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
+    let mended = Json::from_text(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
     assert_eq!(mended.as_bytes(), "{\"a\": \"\u{fffd}\"}".as_bytes());
-    assert!(Json::checked("\x0c{}".into()).is_err());
+    assert!(Json::from_text("\x0c{}".into()).is_err());
 }
 
 #[test]
 fn members_are_there_where_the_value_is_an_object() {
-    let members = Json::checked(r#" {"a":[1],"b":{}}"#.into())
+    let members = Json::from_text(r#" {"a":[1],"b":{}}"#.into())
         .unwrap()
         .members()
         .unwrap();
@@ -210,7 +210,7 @@ fn members_are_there_where_the_value_is_an_object() {
         [("a", false), ("b", true)]
     );
     for other in ["[{}]", r#""{}""#, "null", "1"] {
-        let json = Json::checked(other.into()).unwrap();
+        let json = Json::from_text(other.into()).unwrap();
         assert!(json.members().is_none() && !json.is_object(), "{other}");
     }
 }

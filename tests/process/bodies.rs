@@ -169,7 +169,7 @@ async fn an_earlier_body_too_large_to_send_is_not_read_further() {
     send_with_references(&rig, json!([["data", { "body": {} }]]), 1);
     let message = error(&rig).await;
     assert!(
-        message.starts_with("Failed to get message body with id=kept-0: the answer is larger"),
+        message.starts_with("Failed to get message body with id=kept-0: the response is larger"),
         "{message}"
     );
     assert!(

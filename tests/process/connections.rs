@@ -87,7 +87,7 @@ async fn a_blocked_publisher_waits() {
     component.says("Fully initialized").await;
     rig.emulator.broker().block_connections(true);
     rig.send(json!([["data", { "body": { "n": 1 } }]]));
-    component.says("takes no messages").await;
+    component.says("blocks publishing").await;
     assert_eq!(rig.so_far(EventKind::Acked).len(), 0);
     rig.emulator.broker().block_connections(false);
     rig.settled().await;

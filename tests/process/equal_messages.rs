@@ -17,7 +17,9 @@ async fn process_equal_messages(headers: Value, emits: bool) {
     rig.send_with(script.clone(), headers.clone());
     rig.settled().await;
     if !headers["messageId"].is_null() {
-        component.says("The broker has what was settled").await;
+        component
+            .says("The broker has received all earlier settlements")
+            .await;
     }
     rig.emulator.broker().drop_connections();
     // A message that cannot be finished keeps the component from taking the next one.

@@ -20,10 +20,9 @@ pub const MOST_PAGES: usize = 10_000;
 
 /// What component.json cannot say of the credential. The addresses can be others in a national cloud, or in a test.
 pub fn oauth2() -> OAuth2 {
-    let mut profile = Profile::named("microsoft").unwrap_or_default();
-    profile.base_url = Some(ADDRESS.to_owned());
+    let profile = Profile::built_in("microsoft").unwrap_or_default();
     OAuth2::new()
-        .custom_profile(profile)
+        .custom_profile(profile.base_url(ADDRESS))
         .base_url("{{GRAPH_BASE_URL}}")
         .auth_uri("{{MSAPP_AUTH_URI}}")
         .token_uri("{{MSAPP_TOKEN_URI}}")

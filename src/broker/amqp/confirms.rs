@@ -1,194 +1,219 @@
-//! One publish and the broker's answer to it; who is meant by a returned message.
+//! One attempt to publish a message, and which message a return belongs to.
+//!
+//! The attribution of returns is kept by hand. The broker returns a message that no queue is bound for, and still
+//! confirms it. The return carries no number, and lapin hands it to the confirm that arrives next. With several messages
+//! in flight that is often the confirm of another message: the broker sends a return at once, and confirms later and in
+//! groups. So a return is attributed by its contents. Otherwise one event would be lost, and another one sent twice.
 
-use super::table;
-use bytes::Bytes;
+use super::{
+    error::{self, describe},
+    pending_publish::{PendingPublish, message_id},
+};
+use crate::broker::transport::PublishErrorKind;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Error, ErrorKind,
-    message::BasicReturnMessage,
-    options::BasicPublishOptions,
-    types::{AMQPValue, ShortString},
+    Channel, Confirmation, Error, ErrorKind, message::BasicReturnMessage,
+    options::BasicPublishOptions, types::ShortString,
 };
 use std::collections::BTreeMap;
 
-/// What lapin says about one publish.
-pub(super) enum Answer {
-    Ack(Option<Box<BasicReturnMessage>>),
-    Nack(Option<Box<BasicReturnMessage>>),
-    /// The channel was closed already.
-    NotSent(Error),
-    /// The channel broke before an answer came.
-    Lost(Error),
-}
-
-/// What became of one publish.
+/// Why an attempt to publish a message failed.
 #[derive(Debug)]
-pub(super) enum Fate {
-    Confirmed,
+pub(super) enum AttemptError {
+    /// A queue did not accept the message.
     Nacked,
+    /// The broker returned the message: no queue is bound to its routing key.
     Unroutable,
+    /// The channel was already closed. This does not count as an attempt.
     NotSent(Error),
+    /// The broker closed the channel because of a message: this one, or another one that was in flight.
+    Rejected(Error),
+    /// The channel was lost before the confirm arrived.
     Unconfirmed(Error),
 }
 
-/// Publishes and waits for the answer. The frames are queued by the first poll.
-pub(super) async fn publish(
-    channel: &Channel,
+impl AttemptError {
+    fn from_publish(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => {
+                Self::NotSent(error)
+            }
+            _ => Self::from_confirm(error),
+        }
+    }
+
+    fn from_confirm(error: Error) -> Self {
+        if error::is_message_error(&error) {
+            Self::Rejected(error)
+        } else {
+            Self::Unconfirmed(error)
+        }
+    }
+
+    /// The error that ended the channel, if the attempt failed of it.
+    pub(super) fn channel_error(&self) -> Option<&Error> {
+        match self {
+            Self::NotSent(error) | Self::Rejected(error) | Self::Unconfirmed(error) => Some(error),
+            Self::Nacked | Self::Unroutable => None,
+        }
+    }
+
+    /// What a publish fails with when this was its last attempt.
+    pub(super) fn kind(&self) -> PublishErrorKind {
+        match self {
+            Self::Rejected(error) => error::message_error_kind(error),
+            _ => PublishErrorKind::Other,
+        }
+    }
+
+    /// Why the attempt failed, for people. `unbound` says it for a message whose binding is lost.
+    pub(super) fn reason(&self, unbound: impl FnOnce() -> String) -> String {
+        match self {
+            Self::Nacked => {
+                "the broker did not accept it (nack): a queue bound to the routing key may be full"
+                    .to_owned()
+            }
+            Self::Unroutable => {
+                format!("{}; one was bound before: restore the binding", unbound())
+            }
+            Self::NotSent(error) | Self::Rejected(error) | Self::Unconfirmed(error) => {
+                describe(error)
+            }
+        }
+    }
+}
+
+/// How lapin reports the end of one attempt.
+pub(super) struct Attempt {
+    /// The attempt's place in the order of its channel.
+    number: u64,
+    result: Result<(), AttemptError>,
+    /// A return that came with the confirm. It can be another message's.
+    returned: Option<Box<BasicReturnMessage>>,
+}
+
+/// Publishes a message and waits for its confirm. The first poll queues the frames.
+pub(super) fn attempt<'a>(
+    channel: &'a Channel,
     exchange: ShortString,
-    mark: Mark,
-    properties: BasicProperties,
-) -> Answer {
+    number: u64,
+    pending: &PendingPublish,
+) -> impl Future<Output = Attempt> + Send + use<'a> {
+    let routing_key = pending.routing_key.clone();
+    let body = pending.body.clone();
+    let properties = pending.properties_to_send();
     let options = BasicPublishOptions {
         mandatory: true,
         immediate: false,
     };
-    match channel
-        .basic_publish(exchange, mark.routing_key, options, &mark.body, properties)
-        .await
-    {
-        Ok(confirm) => match confirm.await {
-            Ok(Confirmation::Ack(returned)) => Answer::Ack(returned.map(Box::new)),
-            Ok(Confirmation::Nack(returned)) => Answer::Nack(returned.map(Box::new)),
-            Ok(Confirmation::NotRequested) => Answer::Nack(None),
-            Err(error) => Answer::Lost(error),
-        },
-        Err(error) => match error.kind() {
-            ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => {
-                Answer::NotSent(error)
-            }
-            _ => Answer::Lost(error),
-        },
-    }
-}
-
-/// What a message is recognised by when the broker returns it.
-#[derive(Clone)]
-pub(super) struct Mark {
-    pub(super) routing_key: ShortString,
-    pub(super) message_id: String,
-    pub(super) body: Bytes,
-}
-
-impl Mark {
-    fn fits(&self, returned: &BasicReturnMessage) -> bool {
-        self.routing_key == returned.routing_key
-            && self.body == returned.data
-            && self.message_id == message_id(&returned.properties)
-    }
-}
-
-/// The header `messageId`, empty when there is none.
-pub(super) fn message_id(properties: &BasicProperties) -> String {
-    match properties
-        .headers()
-        .as_ref()
-        .and_then(|headers| headers.inner().get("messageId"))
-    {
-        Some(AMQPValue::LongString(text)) => text.to_string(),
-        Some(value) => table::as_number(value)
-            .map(|number| number.to_string())
-            .unwrap_or_default(),
-        None => String::new(),
-    }
-}
-
-/// The publishes under way, in their order.
-///
-/// A message that no queue gets comes back and is acknowledged all the same. lapin hands it to whichever confirm comes
-/// in next, which is another message's as soon as several are under way: the broker sends the return at once, the
-/// confirms later and in groups. So returns are attributed here, by what is in them.
-pub(super) struct Ledger<J> {
-    entries: BTreeMap<u64, Entry<J>>,
-}
-
-struct Entry<J> {
-    mark: Mark,
-    returned: bool,
-    job: J,
-}
-
-impl<J> Ledger<J> {
-    pub(super) fn new() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn insert(&mut self, number: u64, mark: Mark, job: J) {
-        self.entries.insert(
-            number,
-            Entry {
-                mark,
-                returned: false,
-                job,
+    async move {
+        let sent = channel
+            .basic_publish(exchange, routing_key, options, &body, properties)
+            .await;
+        let (result, returned) = match sent {
+            Ok(confirm) => match confirm.await {
+                Ok(Confirmation::Ack(returned)) => (Ok(()), returned),
+                Ok(Confirmation::Nack(returned)) => (Err(AttemptError::Nacked), returned),
+                Ok(Confirmation::NotRequested) => (Err(AttemptError::Nacked), None),
+                Err(error) => (Err(AttemptError::from_confirm(error)), None),
             },
-        );
+            Err(error) => (Err(AttemptError::from_publish(error)), None),
+        };
+        Attempt {
+            number,
+            result,
+            returned: returned.map(Box::new),
+        }
+    }
+}
+
+/// What was sent on one channel and is not confirmed, by the number of the attempt.
+#[derive(Default)]
+pub(super) struct UnconfirmedPublishes(BTreeMap<u64, PendingPublish>);
+
+impl UnconfirmedPublishes {
+    pub(super) fn insert(&mut self, number: u64, pending: PendingPublish) {
+        self.0.insert(number, pending);
     }
 
-    /// Takes out the jobs that are answered. `answers` has to hold whole frames of the broker's: one frame may answer many
-    /// messages, and lapin hands the returns of these to them in any order.
-    pub(super) fn settle(&mut self, answers: Vec<(u64, Answer)>) -> Vec<(J, Fate)> {
-        for (number, answer) in &answers {
-            if let Answer::Ack(Some(returned)) | Answer::Nack(Some(returned)) = answer {
-                self.mark_returned(*number, returned);
+    /// Takes out the publishes whose attempts have ended, in the order in which they were sent.
+    ///
+    /// `attempts` must cover whole frames of the broker. One frame can confirm many messages, and lapin hands the returns
+    /// among these to any of their confirms.
+    pub(super) fn confirm(
+        &mut self,
+        mut attempts: Vec<Attempt>,
+    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+        for attempt in &attempts {
+            if let Some(returned) = &attempt.returned {
+                self.attribute_return(attempt.number, returned);
             }
         }
-        let mut answers = answers;
-        answers.sort_unstable_by_key(|(number, _)| *number);
-        let fates = answers.into_iter().filter_map(|(number, answer)| {
-            let entry = self.entries.remove(&number)?;
-            let fate = match answer {
-                Answer::Ack(_) if entry.returned => Fate::Unroutable,
-                Answer::Ack(_) => Fate::Confirmed,
-                Answer::Nack(_) => Fate::Nacked,
-                Answer::NotSent(error) => Fate::NotSent(error),
-                Answer::Lost(error) => Fate::Unconfirmed(error),
+        attempts.sort_unstable_by_key(|attempt| attempt.number);
+        let ended = attempts.into_iter().filter_map(|attempt| {
+            let pending = self.0.remove(&attempt.number)?;
+            let result = match attempt.result {
+                Ok(()) if pending.returned => Err(AttemptError::Unroutable),
+                result => result,
             };
-            Some((entry.job, fate))
+            Some((pending, result))
         });
-        fates.collect()
+        ended.collect()
     }
 
-    pub(super) fn jobs_mut(&mut self) -> impl Iterator<Item = &mut J> {
-        self.entries.values_mut().map(|entry| &mut entry.job)
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut PendingPublish> {
+        self.0.values_mut()
     }
 
-    /// All jobs that have no answer, in their order.
-    pub(super) fn into_jobs(self) -> impl Iterator<Item = J> {
-        self.entries.into_values().map(|entry| entry.job)
+    /// All that are not confirmed, in the order in which they were sent.
+    pub(super) fn into_all(self) -> impl Iterator<Item = PendingPublish> {
+        self.0.into_values()
     }
 
-    fn mark_returned(&mut self, bearer: u64, returned: &BasicReturnMessage) {
+    /// `carrier` is the number of the attempt whose confirm came with the return.
+    fn attribute_return(&mut self, carrier: u64, returned: &BasicReturnMessage) {
         let owner = self
-            .entries
+            .0
             .values_mut()
-            .find(|entry| !entry.returned && entry.mark.fits(returned));
+            .find(|pending| !pending.returned && matches(pending, returned));
         if let Some(owner) = owner {
             owner.returned = true;
-        } else if let Some(bearer) = self.entries.get_mut(&bearer) {
-            // Nobody's: better to send one message again than to lose one.
-            bearer.returned = true;
+        } else if let Some(carrier) = self.0.get_mut(&carrier) {
+            // It matches no message. Sending one message twice is better than losing one.
+            carrier.returned = true;
         }
     }
+}
+
+fn matches(pending: &PendingPublish, returned: &BasicReturnMessage) -> bool {
+    pending.routing_key == returned.routing_key
+        && pending.body == returned.data
+        && pending.message_id == message_id(&returned.properties)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use lapin::{message::Delivery, types::FieldTable};
+    use super::{super::pending_publish::EventKind, *};
+    use bytes::Bytes;
+    use lapin::{
+        BasicProperties,
+        message::Delivery,
+        types::{AMQPValue, FieldTable},
+    };
 
-    fn mark(key: &str, id: &str) -> Mark {
-        Mark {
-            routing_key: key.into(),
-            message_id: id.into(),
-            body: Bytes::from_static(b"body"),
-        }
+    fn properties(id: &str) -> BasicProperties {
+        let mut headers = FieldTable::default();
+        headers.insert("messageId".into(), AMQPValue::LongString(id.into()));
+        BasicProperties::default().with_headers(headers)
+    }
+
+    fn pending(key: &str, id: &str) -> PendingPublish {
+        let body = Bytes::from_static(b"body");
+        PendingPublish::new(EventKind::Data, key.into(), properties(id), body).0
     }
 
     fn returned(key: &str, id: &str) -> Option<Box<BasicReturnMessage>> {
         let mut delivery = Delivery::mock(0, "x".into(), key.into(), false, b"body".to_vec());
-        let mut headers = FieldTable::default();
-        headers.insert("messageId".into(), AMQPValue::LongString(id.into()));
-        delivery.properties = BasicProperties::default().with_headers(headers);
+        delivery.properties = properties(id);
         Some(Box::new(BasicReturnMessage {
             delivery,
             reply_code: 312,
@@ -196,52 +221,60 @@ mod tests {
         }))
     }
 
-    fn ledger() -> Ledger<&'static str> {
-        let mut ledger = Ledger::new();
-        ledger.insert(1, mark("data", "a"), "a");
-        ledger.insert(2, mark("nowhere", "b"), "b");
-        ledger.insert(3, mark("data", "c"), "c");
-        ledger
+    fn ack(number: u64, returned: Option<Box<BasicReturnMessage>>) -> Attempt {
+        Attempt {
+            number,
+            result: Ok(()),
+            returned,
+        }
     }
 
-    fn names(fates: Vec<(&'static str, Fate)>) -> Vec<String> {
-        fates
-            .into_iter()
-            .map(|(job, fate)| format!("{job} {fate:?}"))
-            .collect()
+    /// Three messages in flight; no queue is bound for the second one.
+    fn unconfirmed() -> UnconfirmedPublishes {
+        let mut unconfirmed = UnconfirmedPublishes::default();
+        unconfirmed.insert(1, pending("data", "a"));
+        unconfirmed.insert(2, pending("nowhere", "b"));
+        unconfirmed.insert(3, pending("data", "c"));
+        unconfirmed
+    }
+
+    fn texts(outcomes: Vec<(PendingPublish, Result<(), AttemptError>)>) -> Vec<String> {
+        let text =
+            |(pending, result): (PendingPublish, _)| format!("{} {result:?}", pending.message_id);
+        outcomes.into_iter().map(text).collect()
     }
 
     #[test]
     fn a_return_on_another_confirm_counts_for_its_own_message() {
-        let mut ledger = ledger();
-        let fates = ledger.settle(vec![
-            (3, Answer::Ack(returned("nowhere", "b"))),
-            (1, Answer::Ack(None)),
-            (2, Answer::Ack(None)),
-        ]);
-        assert_eq!(names(fates), ["a Confirmed", "b Unroutable", "c Confirmed"]);
+        let attempts = vec![ack(3, returned("nowhere", "b")), ack(1, None), ack(2, None)];
+        assert_eq!(
+            texts(unconfirmed().confirm(attempts)),
+            ["a Ok(())", "b Err(Unroutable)", "c Ok(())"]
+        );
     }
 
     #[test]
     fn a_return_before_its_confirm_is_remembered() {
-        let mut ledger = ledger();
+        let mut unconfirmed = unconfirmed();
+        let nack = Attempt {
+            result: Err(AttemptError::Nacked),
+            ..ack(1, returned("nowhere", "b"))
+        };
+        assert_eq!(texts(unconfirmed.confirm(vec![nack])), ["a Err(Nacked)"]);
         assert_eq!(
-            names(ledger.settle(vec![(1, Answer::Nack(returned("nowhere", "b")))])),
-            ["a Nacked"]
+            texts(unconfirmed.confirm(vec![ack(2, None)])),
+            ["b Err(Unroutable)"]
         );
-        assert_eq!(
-            names(ledger.settle(vec![(2, Answer::Ack(None))])),
-            ["b Unroutable"]
-        );
-        assert_eq!(ledger.into_jobs().collect::<Vec<_>>(), ["c"]);
+        let left: Vec<_> = unconfirmed.into_all().map(|left| left.message_id).collect();
+        assert_eq!(left, ["c"]);
     }
 
     #[test]
     fn an_unmatched_return_counts_for_the_confirm_that_carries_it() {
-        let mut ledger = ledger();
+        let attempts = vec![ack(1, returned("other", "z"))];
         assert_eq!(
-            names(ledger.settle(vec![(1, Answer::Ack(returned("other", "z")))])),
-            ["a Unroutable"]
+            texts(unconfirmed().confirm(attempts)),
+            ["a Err(Unroutable)"]
         );
     }
 }

@@ -1,9 +1,6 @@
-//! One message as it came in: what the engine sees of it, and what settling and rebounding need.
+//! A delivery: what the engine gets of it, and what is kept to settle or rebound it.
 
-use super::{
-    publisher::{Outgoing, Purpose},
-    table,
-};
+use super::{pending_publish::delivery_mode, table};
 use crate::{
     broker::transport::{Delivery, Generation, ReboundLimitExceeded, SettleOutcome, Verdict},
     settings::AmqpSettings,
@@ -21,107 +18,92 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// The longest text of a rebound's reason: all headers have to fit one frame (wire-contract: Header frame size).
-const REASON_LIMIT: usize = 1024;
-/// The longest expiration that RabbitMQ takes, in milliseconds.
-const EXPIRATION_LIMIT: u128 = u32::MAX as u128;
+/// The longest reason of a rebound, in bytes: all headers must fit in one frame (wire-contract: Header frame size).
+const MAX_REASON_LEN: usize = 1024;
+/// The longest expiration that RabbitMQ accepts, in milliseconds.
+const MAX_EXPIRATION: u128 = u32::MAX as u128;
 
-/// Where a delivery came from: its own channel, and everything that a rebound has to keep.
-pub(crate) struct Origin {
+/// The adapter's handle of a delivery: its channel to settle it on, and the properties that a rebound keeps.
+pub(crate) struct DeliveryHandle {
     acker: Acker,
     properties: BasicProperties,
 }
 
-impl fmt::Debug for Origin {
+impl fmt::Debug for DeliveryHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Origin")
+        f.debug_struct("DeliveryHandle")
             .field("usable", &self.acker.usable())
             .finish_non_exhaustive()
     }
 }
 
-/// What the engine gets.
+/// Converts a delivery to what the engine gets.
 pub(super) fn receive(
     delivery: lapin::message::Delivery,
     generation: Arc<Generation>,
-) -> Delivery<Origin> {
+) -> Delivery<DeliveryHandle> {
+    let headers = delivery.properties.headers().as_ref();
     Delivery {
-        headers: delivery
-            .properties
-            .headers()
-            .as_ref()
-            .map(table::to_json)
-            .unwrap_or_default(),
+        headers: headers.map(table::to_json).unwrap_or_default(),
         body: Bytes::from(delivery.data),
         redelivered: delivery.redelivered,
         generation,
-        handle: Origin {
+        handle: DeliveryHandle {
             acker: delivery.acker,
             properties: delivery.properties,
         },
     }
 }
 
-impl Origin {
-    /// Settles on the delivery's own channel; when that is gone, the verdict is lost.
+impl DeliveryHandle {
+    /// Settles on the delivery's own channel. If that is lost, so is the verdict.
     pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> SettleOutcome {
-        let sent = async {
+        let (ack, reject) = (
+            BasicAckOptions { multiple: false },
+            BasicRejectOptions { requeue: false },
+        );
+        let settling = async {
             match verdict {
-                Verdict::Acknowledged => self.acker.ack(BasicAckOptions { multiple: false }).await,
-                Verdict::Rejected => {
-                    self.acker
-                        .reject(BasicRejectOptions { requeue: false })
-                        .await
-                }
+                Verdict::Acknowledged => self.acker.ack(ack).await,
+                Verdict::Rejected => self.acker.reject(reject).await,
             }
         };
-        // `Ok(false)` is lapin's way to say that nothing was sent.
-        match timeout(limit, sent).await {
+        // lapin returns `Ok(false)` if it sent nothing.
+        match timeout(limit, settling).await {
             Ok(Ok(true)) => SettleOutcome::Sent,
             Ok(Ok(false)) => SettleOutcome::NotSent,
             Ok(Err(_)) | Err(_) => SettleOutcome::Unknown,
         }
     }
 
-    /// The message itself, to come again later (wire-contract: Rebounds, wire-contract: Rebound expiration). `user` is who we are to the broker.
-    pub(super) fn rebound(
+    /// The properties of the message when it is sent back to come again (wire-contract: Rebounds, wire-contract: Rebound
+    /// expiration). `user` is the user name of this process at the broker.
+    pub(super) fn rebound_properties(
         &self,
         settings: &AmqpSettings,
         user: &str,
-        body: Bytes,
         reason: &str,
-    ) -> Result<Outgoing, ReboundLimitExceeded> {
+    ) -> Result<BasicProperties, ReboundLimitExceeded> {
         let mut headers = self.properties.headers().clone().unwrap_or_default();
         let iteration = next_iteration(&headers);
         if iteration > i64::from(settings.rebound_limit) {
             return Err(ReboundLimitExceeded);
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        headers.insert(
-            "end".into(),
-            table::integer(i64::try_from(now).unwrap_or(i64::MAX)),
-        );
-        headers.insert(
-            "reboundReason".into(),
-            AMQPValue::LongString(shortened(reason).into()),
-        );
+        let reason = AMQPValue::LongString(truncated(reason).into());
+        headers.insert("end".into(), table::integer(unix_millis()));
+        headers.insert("reboundReason".into(), reason);
         headers.insert("reboundIteration".into(), table::integer(iteration));
-
-        let expiration = expiration(settings.rebound_initial_expiration, iteration).to_string();
-        let properties = without_foreign_user(&self.properties, user)
+        let expiration = expiration(settings.rebound_initial_expiration, iteration);
+        Ok(without_other_user_id(&self.properties, user)
             .with_headers(headers)
-            .with_expiration(expiration.into())
-            .with_delivery_mode(super::publisher::delivery_mode(settings.persistent));
-        Ok(Outgoing {
-            purpose: Purpose::Rebound,
-            routing_key: settings.rebound_key.clone(),
-            properties,
-            body,
-        })
+            .with_expiration(expiration.to_string().into())
+            .with_delivery_mode(delivery_mode(settings.persistent)))
     }
+}
+
+fn unix_millis() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn next_iteration(headers: &FieldTable) -> i64 {
@@ -132,7 +114,9 @@ fn next_iteration(headers: &FieldTable) -> i64 {
         .map_or(1, |previous| previous.saturating_add(1))
 }
 
-/// `initial × 2^(iteration - 1)` milliseconds, as far as RabbitMQ takes it.
+/// `initial × 2^(iteration - 1)` milliseconds, at most what RabbitMQ accepts.
+///
+/// It is computed by hand and not by the retry policy, because the platform fixes this formula to the millisecond.
 fn expiration(initial: Duration, iteration: i64) -> u128 {
     let doublings = u32::try_from(iteration.saturating_sub(1))
         .unwrap_or(0)
@@ -140,23 +124,20 @@ fn expiration(initial: Duration, iteration: i64) -> u128 {
     initial
         .as_millis()
         .saturating_mul(1 << doublings)
-        .min(EXPIRATION_LIMIT)
+        .min(MAX_EXPIRATION)
 }
 
-fn shortened(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_LIMIT)]
+fn truncated(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_LEN)]
 }
 
-/// All properties, but the user's name only if it is ours: the broker closes the channel of who claims to be another.
-fn without_foreign_user(properties: &BasicProperties, user: &str) -> BasicProperties {
-    if properties
-        .user_id()
-        .as_ref()
-        .is_none_or(|id| id.as_str() == user)
-    {
+/// All properties, except for a `user-id` that is not ours: for that the broker would close the channel.
+fn without_other_user_id(properties: &BasicProperties, user: &str) -> BasicProperties {
+    let id = properties.user_id().as_ref();
+    if id.is_none_or(|id| id.as_str() == user) {
         return properties.clone();
     }
-    // There is no way to take a property back, so the others are set anew.
+    // lapin cannot remove a property, so all others are copied.
     let mut kept = BasicProperties::default();
     macro_rules! keep {
         ($($get:ident => $with:ident),*) => {
@@ -212,9 +193,9 @@ mod tests {
 
     #[test]
     fn a_long_rebound_reason_is_truncated_at_a_character_boundary() {
-        let reason = format!("{}ü", "x".repeat(REASON_LIMIT - 1));
-        assert_eq!(shortened(&reason), "x".repeat(REASON_LIMIT - 1));
-        assert_eq!(shortened("short"), "short");
+        let reason = format!("{}ü", "x".repeat(MAX_REASON_LEN - 1));
+        assert_eq!(truncated(&reason), "x".repeat(MAX_REASON_LEN - 1));
+        assert_eq!(truncated("short"), "short");
     }
 
     #[test]
@@ -224,7 +205,7 @@ mod tests {
             .with_priority(3)
             .with_type("t".into())
             .with_reply_to("r".into());
-        let kept = without_foreign_user(&properties, "me");
+        let kept = without_other_user_id(&properties, "me");
         assert_eq!(*kept.user_id(), None);
         assert_eq!(
             (
@@ -234,6 +215,6 @@ mod tests {
             ),
             (Some(3), Some("t".into()), Some("r".into()))
         );
-        assert_eq!(without_foreign_user(&properties, "somebody"), properties);
+        assert_eq!(without_other_user_id(&properties, "somebody"), properties);
     }
 }

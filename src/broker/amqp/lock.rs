@@ -1,22 +1,24 @@
-//! The broker as a lock between replicas: who may declare the exclusive queue of a name holds the lock of that name.
+//! Locks that replicas share through the broker: the process that can declare the exclusive queue of a name holds the
+//! lock of that name.
 //!
-//! Such a queue belongs to one connection and ends with it, so a holder that is killed or cut off frees its lock without
-//! doing anything. The locks have a connection of their own, made when the first one is asked for, that no message goes
-//! over. Within this process, which is one owner to the broker, a mutex per name stands before the queue.
+//! An exclusive queue belongs to one connection and ends with it. So a holder that is killed or disconnected releases its
+//! lock without doing anything. The locks have a connection of their own, without messages, which is opened for the first
+//! lock. To the broker this process is one owner, so within the process there is a mutex per name in front of the queue.
 
 use super::{
-    failure::{self, Failure, describe},
-    session::{self, ANSWER_TIMEOUT, AmqpThread, Connector, Role},
+    SHUTDOWN,
+    connection::{self, AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT},
+    error::{BrokerError, describe, reply_code},
     table,
 };
 use crate::{
     broker::transport::TransportError,
+    clients::retry::RetryPolicy,
     oauth2::{LockError, LockGuard, RefreshLock},
 };
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::BoxFuture;
 use lapin::{
-    Channel, Connection,
+    Channel, Connection, Error,
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::{FieldTable, ShortString},
 };
@@ -29,54 +31,54 @@ use std::{
 use tokio::{
     runtime::Handle,
     select,
-    sync::{Mutex as Turn, OwnedMutexGuard, oneshot},
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// What the names of the queues begin with: permissions can be given by it.
+/// The start of the queues' names. Permissions can be given for it.
 const PREFIX: &str = "elasticio-sailor:oauth2:";
-/// The broker gets so long to answer even when the time to wait is over.
-const LEAST_ANSWER: Duration = Duration::from_secs(1);
-/// The pauses between looks at a lock that another one holds, before up to as much again for jitter.
-const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(125)];
-/// What the broker answers while another connection has the queue.
+/// The broker may take this long to respond, even if the time to wait is over.
+const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The delays between attempts to get a lock that another process holds.
+const POLL_DELAYS: RetryPolicy =
+    RetryPolicy::doubling(Duration::from_millis(20), Duration::from_millis(125)).with_jitter();
+/// The broker's reply code while another connection owns the queue.
 const RESOURCE_LOCKED: u16 = 405;
-/// For the tasks to end once the connection is closed.
-const END: Duration = Duration::from_secs(1);
-const SHUTDOWN: &str = "the connection was closed on shutdown";
+/// For the tasks to end after the connection is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Locks on the broker, for all replicas that use the same virtual host.
+/// Locks for all replicas that use the same virtual host.
 #[derive(Clone)]
-pub(crate) struct BrokerLocks(Arc<Shared>);
+pub(crate) struct BrokerLock(Arc<Shared>);
 
-impl BrokerLocks {
-    /// Connects to nothing yet.
+impl BrokerLock {
+    /// Does not connect yet.
     pub(super) fn new(connector: Arc<Connector>, thread: &AmqpThread) -> Self {
         Self(Arc::new(Shared {
             connector,
             runtime: thread.handle().clone(),
-            connection: Turn::default(),
-            turns: Mutex::default(),
+            connection: AsyncMutex::default(),
+            local_mutexes: Mutex::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
     }
 
-    /// Gives back every lock, in bounded time. From then on none is to be had.
+    /// Releases all locks, in limited time. After that none can be acquired.
     pub(super) async fn close(&self) {
         self.0.closing.cancel();
         if let Some(connection) = self.0.connection.lock().await.take() {
-            session::close(Role::Lock, &connection).await;
+            connection::close(ConnectionRole::Lock, &connection).await;
         }
         self.0.tasks.close();
         // What does not end in time ends with the thread.
-        let _ = timeout(END, self.0.tasks.wait()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.0.tasks.wait()).await;
     }
 }
 
-impl RefreshLock for BrokerLocks {
-    /// With a broker that does not answer it takes [`LEAST_ANSWER`] longer than `wait`.
+impl RefreshLock for BrokerLock {
+    /// If the broker does not respond, this takes [`MIN_RESPONSE_TIMEOUT`] longer than `wait`.
     fn acquire<'a>(
         &'a self,
         name: &'a str,
@@ -84,12 +86,14 @@ impl RefreshLock for BrokerLocks {
     ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         let shared = self.0.clone();
         Box::pin(async move {
-            // The work has a task of its own. Cut off half-way it could leave a queue that nobody knows of.
-            let (answer, outcome) = oneshot::channel();
-            let (tasks, runtime) = (shared.tasks.clone(), shared.runtime.clone());
-            tasks.spawn_on(shared.answer(name.to_owned(), wait, answer), &runtime);
-            match outcome.await {
-                Ok(Ok(held)) => Ok(Box::new(held) as Box<dyn LockGuard>),
+            // A task does the work, because a caller that goes away half-way could leave a queue that nobody deletes.
+            let (reply, result) = oneshot::channel();
+            let acquiring = shared
+                .clone()
+                .acquire_and_send(name.to_owned(), wait, reply);
+            shared.tasks.spawn_on(acquiring, &shared.runtime);
+            match result.await {
+                Ok(Ok(guard)) => Ok(Box::new(guard) as Box<dyn LockGuard>),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(LockError::Unavailable(SHUTDOWN.into())),
             }
@@ -97,32 +101,32 @@ impl RefreshLock for BrokerLocks {
     }
 }
 
-/// [`BrokerLocks`] without an adapter: they have the thread for themselves. Dropping it breaks their connection, and with
-/// that the broker frees all locks.
-pub(crate) struct LoneLocks {
-    locks: BrokerLocks,
+/// A [`BrokerLock`] without an adapter, with a thread of its own. Dropping it breaks its connection, and with that the
+/// broker releases all locks.
+pub(crate) struct StandaloneBrokerLock {
+    lock: BrokerLock,
     _thread: AmqpThread,
 }
 
-impl LoneLocks {
-    /// Connects to nothing yet.
+impl StandaloneBrokerLock {
+    /// Does not connect yet.
     pub(crate) fn new(uri: &SecretString) -> Result<Self, TransportError> {
         let thread = AmqpThread::start()?;
         let connector = Connector::new(uri, thread.handle().clone())?;
         Ok(Self {
-            locks: BrokerLocks::new(Arc::new(connector), &thread),
+            lock: BrokerLock::new(Arc::new(connector), &thread),
             _thread: thread,
         })
     }
 }
 
-impl RefreshLock for LoneLocks {
+impl RefreshLock for StandaloneBrokerLock {
     fn acquire<'a>(
         &'a self,
         name: &'a str,
         wait: Duration,
     ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
-        self.locks.acquire(name, wait)
+        self.lock.acquire(name, wait)
     }
 }
 
@@ -130,89 +134,91 @@ impl RefreshLock for LoneLocks {
 struct Shared {
     connector: Arc<Connector>,
     runtime: Handle,
-    /// The connection that owns the queues, once there is one.
-    connection: Turn<Option<Arc<Connection>>>,
-    /// Whose turn it is in this process, by name.
-    turns: Mutex<HashMap<String, Weak<Turn<()>>>>,
+    /// The connection that owns the queues, once it is open.
+    connection: AsyncMutex<Option<Arc<Connection>>>,
+    /// The mutexes of this process, by name of the lock.
+    local_mutexes: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
 
-type Answer = oneshot::Sender<Result<Holding, LockError>>;
+type AcquireReply = oneshot::Sender<Result<BrokerLockGuard, LockError>>;
 
 impl Shared {
-    async fn answer(self: Arc<Self>, name: String, wait: Duration, mut answer: Answer) {
-        let outcome = self.seek(&name, wait, &mut answer).await;
-        // When nobody waits for it any more it is dropped here, and with that released.
-        let _ = answer.send(outcome);
+    async fn acquire_and_send(
+        self: Arc<Self>,
+        name: String,
+        wait: Duration,
+        mut reply: AcquireReply,
+    ) {
+        let result = self.acquire(&name, wait, &mut reply).await;
+        // If the caller has gone away, the guard is dropped here, which releases the lock.
+        let _ = reply.send(result);
     }
 
-    async fn seek(
+    async fn acquire(
         self: &Arc<Self>,
         name: &str,
         wait: Duration,
-        answer: &mut Answer,
-    ) -> Result<Holding, LockError> {
+        reply: &mut AcquireReply,
+    ) -> Result<BrokerLockGuard, LockError> {
         let queue =
             table::short(&format!("{PREFIX}{name}"), "the lock").map_err(LockError::Unsupported)?;
         let deadline = sleep(wait).deadline();
-        let turn = select! {
+        let local_guard = select! {
             biased;
-            turn = self.turn(name).lock_owned() => turn,
-            () = self.given_up(deadline, answer) => return Err(LockError::TimedOut),
+            local_guard = self.local_mutex(name).lock_owned() => local_guard,
+            () = self.cancelled_or_timed_out(deadline, reply) => return Err(LockError::TimedOut),
         };
-        let [least, most] = PAUSES;
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(least)
-            .with_max_delay(most)
-            .with_jitter();
-        let mut pauses = pauses.without_max_times().build();
-        loop {
+        let mut delays = POLL_DELAYS.delays();
+        let (connection, channel) = loop {
             let error = match self.declare(&queue, deadline).await {
-                Ok((connection, channel)) => {
-                    let claim = Claim {
-                        connection,
-                        channel,
-                        queue,
-                        _turn: turn,
-                    };
-                    return Ok(Holding {
-                        shared: self.clone(),
-                        claim: Some(claim),
-                    });
-                }
+                Ok(declared) => break declared,
                 Err(error @ LockError::Unsupported(_)) => return Err(error),
                 Err(error) => error,
             };
+            let delay = delays.next().unwrap_or(POLL_DELAYS.max_delay);
             select! {
                 biased;
-                () = self.given_up(deadline, answer) => return Err(error),
-                () = sleep(pauses.next().unwrap_or(most)) => {}
+                () = self.cancelled_or_timed_out(deadline, reply) => return Err(error),
+                () = sleep(delay) => {}
             }
-        }
+        };
+        Ok(BrokerLockGuard {
+            shared: self.clone(),
+            queue: Some(LockQueue {
+                channel,
+                connection,
+                name: queue,
+                _local_guard: local_guard,
+            }),
+        })
     }
 
-    /// Resolves when there is no use in waiting any longer.
-    async fn given_up(&self, deadline: Instant, answer: &mut Answer) {
+    /// Resolves when waiting any longer is useless.
+    async fn cancelled_or_timed_out(&self, deadline: Instant, reply: &mut AcquireReply) {
         select! {
             () = self.closing.cancelled() => {}
-            () = answer.closed() => {}
+            () = reply.closed() => {}
             () = sleep_until(deadline) => {}
         }
     }
 
-    fn turn(&self, name: &str) -> Arc<Turn<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(name).and_then(Weak::upgrade) {
-            return turn;
+    fn local_mutex(&self, name: &str) -> Arc<AsyncMutex<()>> {
+        let mut mutexes = self
+            .local_mutexes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(mutex) = mutexes.get(name).and_then(Weak::upgrade) {
+            return mutex;
         }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::default();
-        turns.insert(name.to_owned(), Arc::downgrade(&turn));
-        turn
+        mutexes.retain(|_, mutex| mutex.strong_count() > 0);
+        let mutex = Arc::default();
+        mutexes.insert(name.to_owned(), Arc::downgrade(&mutex));
+        mutex
     }
 
-    /// One try. It is never cut off: either the queue is ours, or it is not there.
+    /// Tries once to declare the queue. This is never cancelled: in the end the queue is ours, or does not exist.
     async fn declare(
         &self,
         queue: &ShortString,
@@ -220,7 +226,7 @@ impl Shared {
     ) -> Result<(Arc<Connection>, Channel), LockError> {
         let limit = deadline
             .saturating_duration_since(Instant::now())
-            .clamp(LEAST_ANSWER, ANSWER_TIMEOUT);
+            .clamp(MIN_RESPONSE_TIMEOUT, RESPONSE_TIMEOUT);
         let connection = self.connection(limit).await?;
         let exclusive = QueueDeclareOptions {
             exclusive: true,
@@ -234,122 +240,129 @@ impl Shared {
                 .await?;
             Ok(channel)
         };
-        let doing = format!("declaring the exclusive queue \"{queue}\"");
-        let error: lapin::Error = match timeout(limit, declaring).await {
-            Ok(Ok(channel)) => return Ok((connection, channel)),
-            Ok(Err(error)) => error,
+        match timeout(limit, declaring).await {
+            Ok(Ok(channel)) => Ok((connection, channel)),
+            Ok(Err(error)) => Err(declare_error(queue, &error)),
             Err(_) => {
-                // It may still come to be: not on a connection that is closed.
+                // The broker can still declare it, unless the connection is closed.
                 self.abandon(connection).await;
-                return Err(LockError::Unavailable(format!(
-                    "{doing}: no answer from the broker"
-                )));
+                let operation = declare_operation(queue);
+                let error = BrokerError::no_response(&operation);
+                Err(LockError::Unavailable(error.text().into()))
             }
-        };
-        if failure::code(&error) == Some(RESOURCE_LOCKED) {
-            return Err(LockError::TimedOut);
         }
-        Err(match Failure::new(&doing, &error) {
-            Failure::Passing(text) => LockError::Unavailable(text),
-            Failure::Refused(_) | Failure::Permanent(_) => LockError::Unsupported(format!(
-                "{doing}: {}; allow the user in ELASTICIO_AMQP_URI to configure queues named `{PREFIX}.*`, or take \
-                 ELASTICIO_OAUTH_LOCK away",
-                describe(&error)
-            )),
-        })
     }
 
-    /// The connection that owns the queues: the one there is, or a new one.
+    /// The connection that owns the queues: the open one, or a new one.
     async fn connection(&self, limit: Duration) -> Result<Arc<Connection>, LockError> {
-        let connecting = async {
-            let mut kept = self.connection.lock().await;
-            if let Some(connection) = kept
-                .as_ref()
-                .filter(|connection| connection.status().connected())
-            {
-                return Ok(connection.clone());
-            }
-            *kept = None;
-            let connection = self.connector.connect(Role::Lock).await;
-            let connection = Arc::new(
-                connection.map_err(|failure| LockError::Unavailable(failure.text().into()))?,
-            );
-            *kept = Some(connection.clone());
-            Ok(connection)
-        };
         select! {
             biased;
             () = self.closing.cancelled() => Err(LockError::Unavailable(SHUTDOWN.into())),
-            connected = timeout(limit, connecting) => connected.unwrap_or_else(|_| {
-                Err(LockError::Unavailable(format!("no connection to the broker within {:.1} s", limit.as_secs_f32())))
+            connected = timeout(limit, self.connect()) => connected.unwrap_or_else(|_| {
+                let seconds = limit.as_secs_f32();
+                Err(LockError::Unavailable(format!("no connection to the broker within {seconds:.1} s")))
             }),
         }
     }
 
-    /// Ends a connection that does not do what it should, and with it all that it owns.
-    async fn abandon(&self, connection: Arc<Connection>) {
+    async fn connect(&self) -> Result<Arc<Connection>, LockError> {
+        let mut kept = self.connection.lock().await;
+        if let Some(connection) = kept.as_ref()
+            && connection.status().connected()
         {
-            let mut kept = self.connection.lock().await;
-            if kept
-                .as_ref()
-                .is_some_and(|kept| Arc::ptr_eq(kept, &connection))
-            {
-                *kept = None;
-            }
+            return Ok(connection.clone());
         }
-        session::close(Role::Lock, &connection).await;
+        *kept = None;
+        let connection = self.connector.connect(ConnectionRole::Lock).await;
+        let connection = connection.map_err(|error| LockError::Unavailable(error.text().into()))?;
+        let connection = Arc::new(connection);
+        *kept = Some(connection.clone());
+        Ok(connection)
     }
 
-    async fn release(self: Arc<Self>, claim: Claim) {
-        // Otherwise the queue has gone with its connection.
-        if !claim.connection.status().connected() {
+    /// Closes a connection that does not work as it should, and with it all queues that it owns.
+    async fn abandon(&self, connection: Arc<Connection>) {
+        let mut kept = self.connection.lock().await;
+        let is_kept = kept.as_ref();
+        if is_kept.is_some_and(|kept| Arc::ptr_eq(kept, &connection)) {
+            *kept = None;
+        }
+        drop(kept);
+        connection::close(ConnectionRole::Lock, &connection).await;
+    }
+
+    async fn release(self: Arc<Self>, queue: LockQueue) {
+        // A lost connection has taken the queue with it.
+        if !queue.connection.status().connected() {
             return;
         }
-        let deleting = claim
+        let deleting = queue
             .channel
-            .queue_delete(claim.queue.clone(), QueueDeleteOptions::default());
-        match timeout(ANSWER_TIMEOUT, deleting).await {
+            .queue_delete(queue.name.clone(), QueueDeleteOptions::default());
+        match timeout(RESPONSE_TIMEOUT, deleting).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::debug!(
-                    error = describe(&error),
-                    "The lock goes with its connection."
-                );
-                self.abandon(claim.connection).await;
+                let error = describe(&error);
+                tracing::debug!(error, "The lock is released with its connection.");
+                self.abandon(queue.connection).await;
             }
-            Err(_) => self.abandon(claim.connection).await,
+            Err(_) => self.abandon(queue.connection).await,
         }
     }
 }
 
-/// What makes a lock ours. It is taken apart in this order: the next one of this process follows when all is gone.
-struct Claim {
-    channel: Channel,
-    connection: Arc<Connection>,
-    queue: ShortString,
-    _turn: OwnedMutexGuard<()>,
+fn declare_operation(queue: &ShortString) -> String {
+    format!("declaring the exclusive queue \"{queue}\"")
 }
 
-/// A lock that is held, until it is dropped.
-struct Holding {
-    shared: Arc<Shared>,
-    claim: Option<Claim>,
-}
-
-impl LockGuard for Holding {
-    fn is_held(&self) -> bool {
-        let connected = |claim: &Claim| {
-            claim.connection.status().connected() && claim.channel.status().connected()
-        };
-        self.claim.as_ref().is_some_and(connected)
+fn declare_error(queue: &ShortString, error: &Error) -> LockError {
+    if reply_code(error) == Some(RESOURCE_LOCKED) {
+        return LockError::TimedOut;
+    }
+    let operation = declare_operation(queue);
+    match BrokerError::new(&operation, error) {
+        BrokerError::Transient(text) => LockError::Unavailable(text),
+        BrokerError::Refused(_) | BrokerError::Permanent(_) => LockError::Unsupported(format!(
+            "{operation}: {}; allow the user in ELASTICIO_AMQP_URI to configure queues named `{PREFIX}.*`, or unset \
+             ELASTICIO_OAUTH_LOCK",
+            describe(error)
+        )),
     }
 }
 
-impl Drop for Holding {
+/// The queue that makes a lock ours. The fields are dropped in this order: the next caller in this process follows when
+/// all else is gone.
+struct LockQueue {
+    channel: Channel,
+    connection: Arc<Connection>,
+    name: ShortString,
+    _local_guard: OwnedMutexGuard<()>,
+}
+
+impl LockQueue {
+    fn is_connected(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+}
+
+/// A lock that is held. Dropping the guard releases it.
+struct BrokerLockGuard {
+    shared: Arc<Shared>,
+    queue: Option<LockQueue>,
+}
+
+impl LockGuard for BrokerLockGuard {
+    fn is_held(&self) -> bool {
+        self.queue.as_ref().is_some_and(LockQueue::is_connected)
+    }
+}
+
+impl Drop for BrokerLockGuard {
     fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
+        if let Some(queue) = self.queue.take() {
+            let releasing = self.shared.clone().release(queue);
             let Shared { tasks, runtime, .. } = &*self.shared;
-            tasks.spawn_on(self.shared.clone().release(claim), runtime);
+            tasks.spawn_on(releasing, runtime);
         }
     }
 }

@@ -1,47 +1,66 @@
-//! The AMQP 0-9-1 adapter of [`Transport`], on lapin: the only place that names it. It knows nothing of components.
+//! The AMQP 0-9-1 adapter of [`Transport`], on lapin. It is for everything that the engine must not know about the
+//! broker: connections, channels, routing keys, confirms, returns, retries, generations and rebounds. It must not know
+//! the engine, components or message contents, and nothing outside of it names lapin.
 //!
-//! Two connections, so that a broker which holds up publishing cannot hold up settling. Each is owned by one task that
-//! keeps it alive: [`consumer::Reader`] and [`writer::Writer`]. lapin's own recovery is not used: it has no generations,
-//! and it does not tell what waiting mends from what it does not. Nothing is declared or bound here but what
-//! [`BrokerLocks`] locks with, on a third connection that is made when the first lock is asked for.
+//! The way of a publication:
+//! 1. [`Transport::publish`] gives it a routing key and properties, and queues it as a [`PendingPublish`].
+//! 2. [`PublishTask`] sends it on the current [`PublishChannel`], without waiting for earlier confirms.
+//! 3. `confirms` holds it until lapin reports its [`Attempt`](confirms::Attempt), and attributes returns.
+//! 4. The task resolves its [`Confirm`], or puts it into the [`RetryQueue`]; for a return, [`RoutingKeys`] decides.
+//!
+//! The way of a delivery:
+//! 1. `guard` repairs frames that lapin cannot read; [`ConsumeTask`] takes the delivery from the consumer.
+//! 2. `delivery` converts its headers and body for the engine, and keeps a [`DeliveryHandle`].
+//! 3. [`Transport::settle`] sends the verdict on the handle's own channel, and the task confirms settlements.
+//!
+//! There are two connections, so that a broker that blocks publishing does not block settling. Each is owned by one task,
+//! which reconnects. The adapter declares and binds nothing, except for the queues that [`BrokerLock`] locks with. These
+//! have a third connection, which is opened for the first lock.
 
 mod confirms;
-mod consumer;
+mod connection;
+mod consume_task;
 mod delivery;
-mod failure;
+mod error;
 mod guard;
 mod lock;
-mod publisher;
-mod routing;
-mod session;
+mod pending_publish;
+mod publish_channel;
+mod publish_task;
+mod reconnect;
+mod retry_queue;
+mod routing_keys;
 mod table;
-mod traffic;
-mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use delivery::Origin;
-pub(crate) use lock::{BrokerLocks, LoneLocks};
+pub(crate) use delivery::DeliveryHandle;
+pub(crate) use lock::{BrokerLock, StandaloneBrokerLock};
 
 use crate::{
     broker::transport::{
-        Confirm, Deliveries, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded,
-        Route, SettleOutcome, Transport, TransportError, Verdict,
+        Confirm, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
+        ReboundLimitExceeded, Route, SettleOutcome, Transport, TransportError, Verdict,
     },
+    clients::retry::RetryPolicy,
+    protocol::Headers,
     settings::AmqpSettings,
 };
 use bytes::Bytes;
-use consumer::{Reader, Subscription};
-use failure::Failure;
+use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
+use consume_task::{ConsumeTask, ConsumerChannel};
+use error::BrokerError;
 use lapin::{Connection, types::ShortString};
-use publisher::{Outgoing, Publisher, Purpose, RetryPolicy};
-use routing::RoutingKeys;
-use session::{ANSWER_TIMEOUT, AmqpThread, Connector, Role};
+use pending_publish::{EventKind, PendingPublish, event_properties};
+use publish_channel::PublishChannel;
+use publish_task::PublishTask;
+use retry_queue::RetryQueue;
+use routing_keys::RoutingKeys;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -51,42 +70,43 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use traffic::{Waiting, WriteSession};
-use writer::Writer;
 
-/// For the two tasks to say goodbye to the broker, all in all.
+/// For both tasks to close their connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Why things fail once the transport is closed.
+const SHUTDOWN: &str = "the connection was closed on shutdown";
 
-/// The log targets of the client library. They are not to be heard: it reports even a connection that was closed on
-/// purpose as an error, and what matters this module says itself.
+/// The log targets of the client library. They are not logged: it reports even a connection that was closed on purpose as
+/// an error, and this module logs what matters.
 pub(crate) const CLIENT_TARGETS: [&str; 2] = ["lapin", "async_rs"];
 
-/// What has happened so far.
+/// What has happened since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Connections or channels that broke.
+pub(crate) struct ConnectionMetrics {
+    /// Lost connections and channels.
     pub(crate) reconnects: AtomicU64,
-    /// Publishes beyond the first of their message.
+    /// Attempts after the first of each message.
     pub(crate) publish_retries: AtomicU64,
-    /// Publishes that no queue got.
+    /// Attempts that the broker returned.
     pub(crate) unroutable: AtomicU64,
 }
 
 /// A connected adapter. [`Transport::close`] ends it; dropping it breaks its connections.
 pub(crate) struct Amqp {
     settings: AmqpSettings,
-    queue: ShortString,
+    names: Names,
     connector: Arc<Connector>,
-    publisher: Publisher,
-    /// The first read connection, until it is consumed on.
-    read: Mutex<Option<Connection>>,
+    /// To the publishing task.
+    sender: mpsc::UnboundedSender<PendingPublish>,
+    /// The consume connection of the start, until consuming begins.
+    unused: Mutex<Option<Connection>>,
     fatal: watch::Receiver<Option<TransportError>>,
     stopping: CancellationToken,
     stopped: CancellationToken,
     closing: CancellationToken,
     tasks: TaskTracker,
-    counters: Arc<Counters>,
-    locks: BrokerLocks,
+    metrics: Arc<ConnectionMetrics>,
+    lock: BrokerLock,
     thread: AmqpThread,
 }
 
@@ -98,186 +118,231 @@ impl fmt::Debug for Amqp {
     }
 }
 
+/// The configured names, as AMQP encodes them.
+struct Names {
+    queue: ShortString,
+    exchange: ShortString,
+    data_key: ShortString,
+    error_key: ShortString,
+    snapshot_key: ShortString,
+    rebound_key: ShortString,
+}
+
+impl Names {
+    fn new(settings: &AmqpSettings) -> Result<Self, TransportError> {
+        let short = |text, variable| table::short(text, variable).map_err(TransportError);
+        Ok(Self {
+            queue: short(&settings.queue, "ELASTICIO_LISTEN_MESSAGES_ON")?,
+            exchange: short(&settings.exchange, "ELASTICIO_PUBLISH_MESSAGES_TO")?,
+            data_key: short(&settings.data_key, "ELASTICIO_DATA_ROUTING_KEY")?,
+            error_key: short(&settings.error_key, "ELASTICIO_ERROR_ROUTING_KEY")?,
+            snapshot_key: short(&settings.snapshot_key, "ELASTICIO_SNAPSHOT_ROUTING_KEY")?,
+            rebound_key: short(&settings.rebound_key, "ELASTICIO_REBOUND_ROUTING_KEY")?,
+        })
+    }
+
+    fn keys(&self) -> [ShortString; 4] {
+        [
+            self.data_key.clone(),
+            self.error_key.clone(),
+            self.snapshot_key.clone(),
+            self.rebound_key.clone(),
+        ]
+    }
+}
+
 impl Amqp {
-    /// Makes both connections, each with as many tries as the settings say. From then on losses are mended inside.
+    /// Opens both connections, each with as many attempts as the settings say. After that the tasks reconnect by
+    /// themselves.
     pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
-        let queue = table::short(&settings.queue, "ELASTICIO_LISTEN_MESSAGES_ON")
-            .map_err(TransportError)?;
-        let exchange = table::short(&settings.exchange, "ELASTICIO_PUBLISH_MESSAGES_TO")
-            .map_err(TransportError)?;
-        let own_keys = [
-            (&settings.data_key, "ELASTICIO_DATA_ROUTING_KEY"),
-            (&settings.error_key, "ELASTICIO_ERROR_ROUTING_KEY"),
-            (&settings.snapshot_key, "ELASTICIO_SNAPSHOT_ROUTING_KEY"),
-            (&settings.rebound_key, "ELASTICIO_REBOUND_ROUTING_KEY"),
-        ];
-        let own_keys = own_keys.map(|(key, name)| table::short(key, name).map_err(TransportError));
-        let [data, error, snapshot, rebound] = own_keys;
-        let own_keys = [data?, error?, snapshot?, rebound?];
+        let names = Names::new(settings)?;
         let thread = AmqpThread::start()?;
         let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
-
-        let (read, write) =
-            tokio::try_join!(connector.connect_first(Role::Read, settings), async {
-                let connection = connector.connect_first(Role::Write, settings).await?;
-                WriteSession::open(connection)
-                    .await
-                    .map_err(|failure| TransportError(failure.text().to_owned()))
-            })?;
-
-        let (publisher, jobs) = Publisher::new();
+        let (consume, channel) = tokio::try_join!(
+            connector.connect_first(ConnectionRole::Consume, settings),
+            first_publish_channel(&connector, settings),
+        )?;
+        let (sender, receiver) = mpsc::unbounded_channel();
         let (fatal_sender, fatal) = watch::channel(None);
-        let (closing, tasks, counters) = (
-            CancellationToken::new(),
-            TaskTracker::new(),
-            Arc::<Counters>::default(),
-        );
-        let policy = RetryPolicy {
-            delay: settings.publish_retry_delay,
-            max_delay: settings.publish_max_retry_delay,
-            attempts: settings.publish_attempts,
-        };
-        let writer = Writer {
-            connector: connector.clone(),
-            keys: RoutingKeys::new(
-                exchange.clone(),
-                own_keys,
-                settings.absence_is_error,
-                settings.binding_timeout,
-            ),
-            exchange,
-            policy,
-            jobs,
-            closing: closing.clone(),
-            fatal: fatal_sender,
-            counters: counters.clone(),
-            waiting: Waiting::default(),
-        };
-        tasks.spawn_on(writer.run(write), thread.handle());
-
-        Ok(Self {
+        let amqp = Self {
             settings: settings.clone(),
-            queue,
-            locks: BrokerLocks::new(connector.clone(), &thread),
+            names,
+            lock: BrokerLock::new(connector.clone(), &thread),
             connector,
-            publisher,
-            read: Mutex::new(Some(read)),
+            sender,
+            unused: Mutex::new(Some(consume)),
             fatal,
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
-            closing,
-            tasks,
-            counters,
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            metrics: Arc::default(),
             thread,
-        })
-    }
-
-    /// Locks among the replicas of this step, on the same broker; they end with [`Transport::close`].
-    pub(crate) fn locks(&self) -> BrokerLocks {
-        self.locks.clone()
-    }
-
-    fn take_read_connection(&self) -> Option<Connection> {
-        self.read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    fn routing_key(&self, route: Route) -> Result<String, String> {
-        let settings = &self.settings;
-        Ok(match route {
-            Route::Data => settings.data_key.clone(),
-            Route::Error => settings.error_key.clone(),
-            Route::Snapshot => settings.snapshot_key.clone(),
-            Route::Custom(key) | Route::Reply(key) => key,
-            Route::UpdateKeys => settings
-                .update_keys_key
-                .clone()
-                .ok_or("there is no routing key for new credentials; set ELASTICIO_UPDATE_KEYS_ROUTING_KEY")?,
-        })
-    }
-}
-
-fn purpose(route: &Route) -> Purpose {
-    match route {
-        Route::Data | Route::Custom(_) => Purpose::Data,
-        Route::Snapshot => Purpose::Snapshot,
-        Route::Error => Purpose::Error,
-        Route::UpdateKeys | Route::Reply(_) => Purpose::Answer,
-    }
-}
-
-impl Transport for Amqp {
-    type Handle = Origin;
-
-    async fn consume(&self) -> Result<Deliveries<Origin>, TransportError> {
-        // With the connection of the start, an answer that is final is known before the process begins its work.
-        let first = match self.take_read_connection() {
-            Some(connection) => {
-                match Subscription::open(connection, &self.queue, self.settings.prefetch).await {
-                    Ok(subscription) => Some(subscription),
-                    Err(Failure::Passing(text)) => {
-                        tracing::warn!(connection = %Role::Read, error = text, "Could not consume, trying again.");
-                        None
-                    }
-                    Err(Failure::Refused(text) | Failure::Permanent(text)) => {
-                        self.stopped.cancel();
-                        return Err(TransportError(text));
-                    }
-                }
-            }
-            None => None,
         };
-        let (sender, deliveries) = mpsc::unbounded_channel();
-        let reader = Reader {
+        let task = amqp.publish_task(receiver, fatal_sender);
+        amqp.tasks.spawn_on(task.run(channel), amqp.thread.handle());
+        Ok(amqp)
+    }
+
+    fn publish_task(
+        &self,
+        receiver: mpsc::UnboundedReceiver<PendingPublish>,
+        fatal: watch::Sender<Option<TransportError>>,
+    ) -> PublishTask {
+        let (settings, exchange) = (&self.settings, &self.names.exchange);
+        PublishTask {
             connector: self.connector.clone(),
-            queue: self.queue.clone(),
+            exchange: exchange.clone(),
+            policy: RetryPolicy {
+                attempts: settings.publish_attempts,
+                ..RetryPolicy::doubling(
+                    settings.publish_retry_delay,
+                    settings.publish_max_retry_delay,
+                )
+            },
+            receiver,
+            closing: self.closing.clone(),
+            fatal,
+            metrics: self.metrics.clone(),
+            retries: RetryQueue::default(),
+            keys: RoutingKeys::new(
+                exchange.clone(),
+                self.names.keys(),
+                settings.unbound_is_error,
+                settings.binding_timeout,
+            ),
+        }
+    }
+
+    fn consume_task(
+        &self,
+        deliveries: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
+    ) -> ConsumeTask {
+        ConsumeTask {
+            connector: self.connector.clone(),
+            queue: self.names.queue.clone(),
             prefetch: self.settings.prefetch,
-            deliveries: sender,
+            deliveries,
             stopping: self.stopping.clone(),
             stopped: self.stopped.clone(),
             closing: self.closing.clone(),
             fatal: self.fatal.clone(),
-            counters: self.counters.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// The locks that the replicas of this step share on the broker. [`Transport::close`] ends them.
+    pub(crate) fn locks(&self) -> BrokerLock {
+        self.lock.clone()
+    }
+
+    fn unused(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_unused(&self) -> Option<Connection> {
+        self.unused().take()
+    }
+
+    fn has_begun_consuming(&self) -> bool {
+        self.unused().is_none()
+    }
+
+    /// An event with its routing key and properties, ready for the publishing task.
+    fn prepare(
+        &self,
+        route: Route,
+        headers: &Headers,
+        body: Bytes,
+    ) -> Result<(PendingPublish, Confirm), (PublishErrorKind, String)> {
+        let kind = event_kind(&route);
+        let routing_key = self
+            .routing_key(route)
+            .map_err(|reason| (PublishErrorKind::Other, reason))?;
+        let headers = table::from_json(headers)
+            .map_err(|reason| (PublishErrorKind::HeadersTooLarge, reason))?;
+        let properties = event_properties(headers, self.settings.persistent);
+        Ok(PendingPublish::new(kind, routing_key, properties, body))
+    }
+
+    fn routing_key(&self, route: Route) -> Result<ShortString, String> {
+        let names = &self.names;
+        let key = match route {
+            Route::Data => return Ok(names.data_key.clone()),
+            Route::Error => return Ok(names.error_key.clone()),
+            Route::Snapshot => return Ok(names.snapshot_key.clone()),
+            Route::Custom(key) | Route::Reply(key) => key,
+            Route::UpdateKeys => self.settings.update_keys_key.clone().ok_or(
+                "new credentials have no routing key; set ELASTICIO_UPDATE_KEYS_ROUTING_KEY",
+            )?,
         };
-        self.tasks.spawn_on(reader.run(first), self.thread.handle());
+        table::short(&key, "the routing key")
+    }
+
+    /// Hands a message to the publishing task.
+    fn queue(&self, (pending, confirm): (PendingPublish, Confirm)) -> Confirm {
+        // After the task has ended, the message is dropped, and its confirm says that the transport is closed.
+        let _ = self.sender.send(pending);
+        confirm
+    }
+}
+
+async fn first_publish_channel(
+    connector: &Connector,
+    settings: &AmqpSettings,
+) -> Result<PublishChannel, TransportError> {
+    let role = ConnectionRole::Publish;
+    let connection = connector.connect_first(role, settings).await?;
+    let channel = PublishChannel::open(connection).await;
+    channel.map_err(|error| TransportError(error.text().to_owned()))
+}
+
+fn event_kind(route: &Route) -> EventKind {
+    match route {
+        Route::Data | Route::Custom(_) => EventKind::Data,
+        Route::Snapshot => EventKind::Snapshot,
+        Route::Error => EventKind::Error,
+        Route::UpdateKeys | Route::Reply(_) => EventKind::Reply,
+    }
+}
+
+impl Transport for Amqp {
+    type Handle = DeliveryHandle;
+
+    async fn consume(&self) -> Result<Deliveries<DeliveryHandle>, TransportError> {
+        let mut first = None;
+        // With the connection of the start, a permanent error is known before the process begins its work.
+        if let Some(connection) = self.take_unused() {
+            let (queue, prefetch) = (&self.names.queue, self.settings.prefetch);
+            match ConsumerChannel::open(connection, queue, prefetch).await {
+                Ok(channel) => first = Some(channel),
+                Err(BrokerError::Transient(error)) => {
+                    tracing::warn!(connection = %ConnectionRole::Consume, error, "Could not consume; trying again.");
+                }
+                Err(BrokerError::Refused(text) | BrokerError::Permanent(text)) => {
+                    self.stopped.cancel();
+                    return Err(TransportError(text));
+                }
+            }
+        }
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let task = self.consume_task(sender);
+        self.tasks.spawn_on(task.run(first), self.thread.handle());
         Ok(deliveries)
     }
 
-    fn publish(
-        &self,
-        Publication {
+    fn publish(&self, publication: Publication) -> Confirm {
+        let Publication {
             route,
             headers,
             body,
-        }: Publication,
-    ) -> Confirm {
-        let purpose = purpose(&route);
-        let outgoing = self
-            .routing_key(route)
-            .map_err(|cause| (PublishErrorKind::Other, cause))
-            .and_then(|key| {
-                let headers = table::from_json(&headers)
-                    .map_err(|cause| (PublishErrorKind::HeadersTooLarge, cause))?;
-                Ok(Outgoing::event(
-                    purpose,
-                    key,
-                    headers,
-                    body,
-                    self.settings.persistent,
-                ))
-            });
-        match outgoing {
-            Ok(outgoing) => self.publisher.send(outgoing),
+        } = publication;
+        match self.prepare(route, &headers, body) {
+            Ok(prepared) => self.queue(prepared),
             Err((kind, reason)) => {
-                let message_id = headers
-                    .get("messageId")
-                    .and_then(|id| id.as_str())
-                    .unwrap_or_default()
-                    .to_owned();
+                let message_id = headers.get("messageId").and_then(|id| id.as_str());
                 Confirm::ready(Err(PublishError {
-                    message_id,
+                    message_id: message_id.unwrap_or_default().to_owned(),
                     reason,
                     kind,
                 }))
@@ -287,58 +352,55 @@ impl Transport for Amqp {
 
     fn rebound(
         &self,
-        origin: &Origin,
+        handle: &DeliveryHandle,
         body: Bytes,
         reason: &str,
     ) -> Result<Confirm, ReboundLimitExceeded> {
-        let outgoing = origin.rebound(&self.settings, self.connector.user(), body, reason)?;
-        Ok(self.publisher.send(outgoing))
+        let user = self.connector.user();
+        let properties = handle.rebound_properties(&self.settings, user, reason)?;
+        let routing_key = self.names.rebound_key.clone();
+        let kind = EventKind::Rebound;
+        Ok(self.queue(PendingPublish::new(kind, routing_key, properties, body)))
     }
 
-    async fn settle(&self, origin: &Origin, verdict: Verdict) -> SettleOutcome {
-        // Once publishing is over, a message may have failed of that alone, and nobody was told: it has to come again.
-        if self.closing.is_cancelled()
-            || (verdict == Verdict::Rejected && self.fatal.borrow().is_some())
-        {
+    async fn settle(&self, handle: &DeliveryHandle, verdict: Verdict) -> SettleOutcome {
+        // After a permanent error of publishing, a message can have failed only because of that, and no error event says
+        // so. Then it must be delivered again.
+        let is_broken = self.fatal.borrow().is_some();
+        if self.closing.is_cancelled() || (verdict == Verdict::Rejected && is_broken) {
             return SettleOutcome::NotSent;
         }
-        origin.settle(verdict, ANSWER_TIMEOUT).await
+        handle.settle(verdict, RESPONSE_TIMEOUT).await
     }
 
     async fn stop_consuming(&self) {
         self.stopping.cancel();
-        // Otherwise there is nothing to stop: consuming has not begun.
-        let consuming = self
-            .read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none();
-        if consuming
-            && timeout(ANSWER_TIMEOUT, self.stopped.cancelled())
-                .await
-                .is_err()
-        {
+        if !self.has_begun_consuming() {
+            return;
+        }
+        let stopped = timeout(RESPONSE_TIMEOUT, self.stopped.cancelled());
+        if stopped.await.is_err() {
             tracing::warn!("Consuming did not stop in time.");
         }
     }
 
     async fn close(&self) {
         self.closing.cancel();
-        if let Some(unused) = self.take_read_connection() {
-            session::close(Role::Read, &unused).await;
+        if let Some(unused) = self.take_unused() {
+            connection::close(ConnectionRole::Consume, &unused).await;
         }
         self.tasks.close();
-        let closing = async { tokio::join!(self.tasks.wait(), self.locks.close()) };
+        let closing = async { tokio::join!(self.tasks.wait(), self.lock.close()) };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!("The connections to the broker did not close in time and are dropped.");
         }
         self.thread.stop();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tracing::info!(
-            reconnects = count(&self.counters.reconnects),
-            publish_retries = count(&self.counters.publish_retries),
-            unroutable = count(&self.counters.unroutable),
-            "What the connections to the broker went through"
+            reconnects = count(&self.metrics.reconnects),
+            publish_retries = count(&self.metrics.publish_retries),
+            unroutable = count(&self.metrics.unroutable),
+            "Broker connection statistics"
         );
     }
 }

@@ -1,13 +1,13 @@
 //! Header tables: AMQP field tables to JSON and back.
 //!
-//! Inwards every width and kind of value is accepted. Outwards numbers take the narrowest signed type that holds them,
-//! as the platform's other sailors do (wire-contract: Header value types).
+//! Every type of value can be read. Numbers are written in the narrowest signed type that holds them, as the platform's
+//! other sailors do (wire-contract: Header value types).
 
 use crate::protocol::Headers;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use serde_json::{Number, Value};
 
-/// A field table as JSON.
+/// Converts a field table to JSON.
 pub(super) fn to_json(table: &FieldTable) -> Headers {
     table
         .into_iter()
@@ -15,7 +15,7 @@ pub(super) fn to_json(table: &FieldTable) -> Headers {
         .collect()
 }
 
-/// JSON as a field table. The error says which name does not fit AMQP.
+/// Converts JSON to a field table. The error names a header whose name is too long for AMQP.
 pub(super) fn from_json(headers: &Headers) -> Result<FieldTable, String> {
     let mut table = FieldTable::default();
     for (name, value) in headers {
@@ -37,7 +37,7 @@ pub(super) fn integer(number: i64) -> AMQPValue {
     }
 }
 
-/// A value that is a number, whatever its type on the wire; texts are none.
+/// A number of any type on the wire. A text is not a number.
 pub(super) fn as_number(value: &AMQPValue) -> Option<i64> {
     match value_to_json(value) {
         Value::Number(number) => number
@@ -47,18 +47,18 @@ pub(super) fn as_number(value: &AMQPValue) -> Option<i64> {
     }
 }
 
-/// A text that AMQP can carry where it allows 255 bytes; `what` names it in the error.
+/// Converts a text where AMQP allows 255 bytes. `what` names it in the error.
 pub(super) fn short(text: &str, what: &str) -> Result<ShortString, String> {
     ShortString::try_new(text).map_err(|_| {
         let start: String = text.chars().take(40).collect();
         format!(
-            "{what} \"{start}…\" has {} bytes, AMQP allows 255: shorten it",
+            "{what} \"{start}…\" has {} bytes, but AMQP allows 255: shorten it",
             text.len()
         )
     })
 }
 
-/// How many bytes a table takes on the wire.
+/// The length of a table on the wire, in bytes.
 pub(super) fn encoded_len(table: &FieldTable) -> usize {
     4 + table
         .into_iter()
@@ -129,7 +129,7 @@ fn value_from_json(value: &Value) -> Result<AMQPValue, String> {
     })
 }
 
-/// JavaScript knows no difference between 2 and 2.0, so neither do the sailors that read this.
+/// By hand, because JavaScript does not distinguish 2 from 2.0, and the sailors that read the table are written in it.
 fn number_from_json(number: &Number) -> AMQPValue {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if let Some(whole) = number.as_i64() {

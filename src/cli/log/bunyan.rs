@@ -1,20 +1,21 @@
-//! Events as bunyan lines: one JSON object per line, each handed to the writer whole.
+//! Writes events as bunyan lines: one JSON object per line, and each line with one write.
 //!
-//! What a line says, from the general to the special: the process, the platform's context, the event's fields, the
-//! fields of its spans. No name stands twice: the event comes before its spans, an inner span before an outer one.
+//! A line contains the fields of the process, the platform's context variables, the fields of the event, and the fields of
+//! its spans. No name occurs twice: the event wins over its spans, and an inner span wins over an outer one.
 
 use super::{Filter, SAILOR};
 use crate::{
     protocol::{MAX_LOGGED_ID, truncated},
     settings::LogSettings,
 };
+use jiff::Timestamp;
 use serde_json::json;
 use std::{
     cell::RefCell,
     error::Error,
     fmt,
     io::{self, Write as _},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -30,32 +31,32 @@ use tracing_subscriber::{
     registry::{LookupSpan, SpanRef},
 };
 
-/// Names that the format itself needs; fields called so get an underscore.
+/// The names of bunyan's own members. A field with such a name gets an underscore.
 const RESERVED: [&str; 9] = [
     "name", "hostname", "pid", "level", "tag", "err", "msg", "time", "v",
 ];
 
-/// Writes what the filter hears to what the writer makes.
-pub(super) struct Bunyan<W> {
+/// Writes the events that pass the filter.
+pub(super) struct BunyanLayer<W> {
     filter: Filter,
     writer: W,
     /// The members that are the same on every line, with a comma after each.
-    process: String,
+    process_fields: String,
 }
 
-impl<W> Bunyan<W> {
+impl<W> BunyanLayer<W> {
     pub(super) fn new(settings: &LogSettings, filter: Filter, writer: W) -> Self {
         Self {
             filter,
             writer,
-            process: process(settings),
+            process_fields: process_fields(settings),
         }
     }
 }
 
-fn process(settings: &LogSettings) -> String {
+fn process_fields(settings: &LogSettings) -> String {
     let host = gethostname::gethostname();
-    let mut process = format!(
+    let mut fields = format!(
         r#""hostname":{},"pid":{},"#,
         json!(host.to_string_lossy()),
         std::process::id()
@@ -67,31 +68,33 @@ fn process(settings: &LogSettings) -> String {
         .map(|(name, value)| (name.as_str(), value))
         .chain(tag)
     {
-        process += &format!("{}:{},", json!(name), json!(value));
+        fields += &format!("{}:{},", json!(name), json!(value));
     }
-    process
+    fields
 }
 
-/// Writes the line that stands in the place of lines that are missing.
-pub(super) fn gap(settings: &LogSettings) -> impl Fn(u64) -> Vec<u8> + Send + Sync + 'static {
+/// Returns a function that builds the line to write in the place of dropped lines.
+pub(super) fn dropped_lines_record(
+    settings: &LogSettings,
+) -> impl Fn(u64) -> Vec<u8> + Send + Sync + 'static {
     const MESSAGE: &str = "Log lines are missing here: standard output was not read fast enough";
-    let process = process(settings);
+    let process_fields = process_fields(settings);
     move |dropped| {
-        let time = now();
+        let time = time_of_line(SystemTime::now());
         let line = format!(
-            r#"{{"name":"{SAILOR}",{process}"level":40,"dropped":{dropped},"msg":"{MESSAGE}","time":"{time}","v":0}}"#
+            r#"{{"name":"{SAILOR}",{process_fields}"level":40,"dropped":{dropped},"msg":"{MESSAGE}","time":"{time}","v":0}}"#
         );
         (line + "\n").into_bytes()
     }
 }
 
-impl<S, W> Layer<S> for Bunyan<W>
+impl<S, W> Layer<S> for BunyanLayer<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.filter.hears(metadata) {
+        if self.filter.enabled(metadata) {
             Interest::always()
         } else {
             Interest::never()
@@ -99,11 +102,11 @@ where
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.filter.hears(metadata)
+        self.filter.enabled(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.filter.most)
+        Some(self.filter.max_level)
     }
 
     fn on_new_span(
@@ -129,12 +132,12 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
-        // Fields run foreign code, which may log, so they are read before the buffer is taken.
+        // Formatting a field runs other code, which may log too. So it happens before the buffer is borrowed.
         let mut fields = Fields::default();
         event.record(&mut fields);
         LINE.with_borrow_mut(|line| {
             line.clear();
-            // Nothing can be done about a log that cannot be written, and a vector always takes what it is given.
+            // There is nowhere to report that the log cannot be written.
             let scope = context.event_scope(event);
             let _ = self.write_line(line, event.metadata(), &fields, scope.into_iter().flatten());
             let _ = self
@@ -145,7 +148,7 @@ where
     }
 }
 
-impl<W> Bunyan<W> {
+impl<W> BunyanLayer<W> {
     fn write_line<'a, S: LookupSpan<'a> + 'a>(
         &self,
         line: &mut Vec<u8>,
@@ -153,36 +156,26 @@ impl<W> Bunyan<W> {
         event: &Fields,
         scope: impl Iterator<Item = SpanRef<'a, S>>,
     ) -> io::Result<()> {
-        let own = metadata
-            .target()
-            .strip_prefix(SAILOR)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-        let name = if own { "sailor" } else { "component" };
+        let name = if is_own(metadata.target()) {
+            "sailor"
+        } else {
+            "component"
+        };
         let level = if event.fatal {
             60
         } else {
             level_number(*metadata.level())
         };
+        let process_fields = &self.process_fields;
         write!(
             line,
-            r#"{{"name":"{name}",{}"level":{level},"#,
-            self.process
+            r#"{{"name":"{name}",{process_fields}"level":{level},"#
         )?;
-        let mut written: Vec<&'static str> = Vec::with_capacity(16);
-        let mut write_fields = |line: &mut Vec<u8>, fields: &Fields| -> io::Result<()> {
-            for (name, json) in &fields.list {
-                if !written.contains(name) {
-                    written.push(name);
-                    let mark = if RESERVED.contains(name) { "_" } else { "" };
-                    write!(line, r#""{name}{mark}":{json},"#)?;
-                }
-            }
-            Ok(())
-        };
-        write_fields(line, event)?;
+        let mut written = Vec::with_capacity(16);
+        event.write_unwritten(line, &mut written)?;
         for span in scope {
             if let Some(fields) = span.extensions().get::<Fields>() {
-                write_fields(line, fields)?;
+                fields.write_unwritten(line, &mut written)?;
             }
         }
         if let Some(error) = &event.error {
@@ -192,12 +185,19 @@ impl<W> Bunyan<W> {
             line,
             r#""msg":{},"time":"{}","v":0}}"#,
             json!(event.message),
-            now()
+            time_of_line(SystemTime::now())
         )
     }
 }
 
-/// Fields of one event or span, values already written as JSON. The last value of a name counts.
+/// Returns true for the target of the runtime and the targets below it.
+fn is_own(target: &str) -> bool {
+    target
+        .strip_prefix(SAILOR)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The fields of one event or span. The values are JSON, and the last value of a name counts.
 #[derive(Default)]
 struct Fields {
     list: Vec<(&'static str, String)>,
@@ -207,6 +207,22 @@ struct Fields {
 }
 
 impl Fields {
+    /// Writes the fields whose names are not yet `written`.
+    fn write_unwritten(
+        &self,
+        line: &mut Vec<u8>,
+        written: &mut Vec<&'static str>,
+    ) -> io::Result<()> {
+        for (name, json) in &self.list {
+            if !written.contains(name) {
+                written.push(name);
+                let suffix = if RESERVED.contains(name) { "_" } else { "" };
+                write!(line, r#""{name}{suffix}":{json},"#)?;
+            }
+        }
+        Ok(())
+    }
+
     fn set(&mut self, field: &Field, json: String) {
         let name = field.name().trim_start_matches("r#");
         match self.list.iter_mut().find(|(known, _)| *known == name) {
@@ -283,41 +299,9 @@ fn level_number(level: Level) -> u8 {
     }
 }
 
-fn now() -> String {
-    iso_time(
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
-}
-
-/// A time since the epoch as `2026-02-28T23:59:59.999Z`.
-pub(super) fn iso_time(since_epoch: Duration) -> String {
-    let seconds = since_epoch.as_secs();
-    let (year, month, day) = civil_date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let millis = since_epoch.subsec_millis();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
-/// Year, month and day of the Gregorian calendar, from days since 1970-01-01.
-///
-/// Years are counted from the first of March here, so that the leap day is the last of its year, and in eras of 400
-/// years, which are all alike.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    const ERA: u64 = 146_097;
-    let days = days + 719_468; // since 0000-03-01
-    let (era, day_of_era) = (days / ERA, days % ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / (ERA - 1)) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
+/// Formats the time of a line in UTC, to the millisecond: `2026-02-28T23:59:59.999Z`.
+pub(super) fn time_of_line(time: SystemTime) -> String {
+    // A clock outside of jiff's years is as good as one that stands still.
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    format!("{time:.3}")
 }

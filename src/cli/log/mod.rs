@@ -1,14 +1,17 @@
-//! The log of a process: bunyan lines on standard output, which is where the platform reads them (wire-contract: Bunyan lines).
+//! The log of the process: bunyan lines on standard output, where the platform reads them (wire-contract: Bunyan lines). It
+//! writes what the rest of the program reports with `tracing`, and knows nothing of messages or credentials.
 //!
-//! `LOG_LEVEL` counts for the runtime and for the component. Other crates are heard from `warn` up only: below that,
-//! clients print what they send, tokens included.
+//! `LOG_LEVEL` applies to the runtime and to the component. Other crates are logged from `warn` up only, because below that
+//! level HTTP clients print what they send, tokens included.
 
 mod bunyan;
-mod output;
+mod log_writer;
+#[cfg(test)]
+mod tests;
 
 use crate::settings::LogSettings;
-use bunyan::Bunyan;
-use output::Output;
+use bunyan::BunyanLayer;
+use log_writer::LogWriter;
 use std::{sync::OnceLock, time::Duration};
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt};
@@ -16,20 +19,20 @@ use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt}
 /// The runtime's own target.
 const SAILOR: &str = env!("CARGO_CRATE_NAME");
 
-/// The process's standard output, once there is a log.
-static OUTPUT: OnceLock<Output> = OnceLock::new();
+/// Writes to standard output, once the log has started.
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
-/// How long the last lines have to get out.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long [`flush`] waits.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the log of this process and tells what is odd about its settings.
+/// Starts the log of this process, and logs the warnings of its settings.
 ///
-/// `component_targets` are the names of the component's own crates, as `env!("CARGO_CRATE_NAME")` gives them;
-/// `silent_targets` are not heard at all. Where a
-/// log is running already, it stays as it is, so this may be called more than once.
+/// `component_targets` are the names of the component's own crates, as in `env!("CARGO_CRATE_NAME")`. `silent_targets` are
+/// not logged at all. A second call changes nothing.
 pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
-    let output = OUTPUT.get_or_init(|| Output::standard(bunyan::gap(settings)));
-    let subscriber = subscriber(settings, component_targets, silent_targets, output.clone());
+    let writer =
+        WRITER.get_or_init(|| LogWriter::to_stdout(bunyan::dropped_lines_record(settings)));
+    let subscriber = subscriber(settings, component_targets, silent_targets, writer.clone());
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
@@ -37,10 +40,10 @@ pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_ta
     }
 }
 
-/// Gives the last lines before the process ends a second to get out.
+/// Waits until the log is written, for at most one second. Called before the process ends.
 pub(crate) fn flush() {
-    if let Some(output) = OUTPUT.get() {
-        output.flush(LAST_LINES);
+    if let Some(writer) = WRITER.get() {
+        writer.flush(FLUSH_TIMEOUT);
     }
 }
 
@@ -54,41 +57,33 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = Filter::new(settings.level, component_targets, silent_targets);
-    tracing_subscriber::registry().with(Bunyan::new(settings, filter, writer))
+    tracing_subscriber::registry().with(BunyanLayer::new(settings, filter, writer))
 }
 
-/// Which events and spans are heard.
+/// Decides which events and spans are logged.
 struct Filter {
     events: Targets,
     spans: Targets,
-    most: LevelFilter,
+    max_level: LevelFilter,
 }
 
 impl Filter {
     fn new(level: LevelFilter, component_targets: &[&str], silent_targets: &[&str]) -> Self {
-        let own = |level: LevelFilter, others: LevelFilter| {
-            let names = component_targets
-                .iter()
-                .map(|name| name.replace('-', "_"))
-                .chain([SAILOR.to_owned()]);
-            let silent = silent_targets
-                .iter()
-                .map(|name| ((*name).to_owned(), LevelFilter::OFF));
-            Targets::new()
-                .with_default(others)
-                .with_targets(names.map(|name| (name, level)))
-                .with_targets(silent)
-        };
-        // Spans say which message a line is about, so they are kept when only warnings are wanted.
-        let spans = level.max(LevelFilter::INFO);
+        let names: Vec<_> = component_targets
+            .iter()
+            .map(|name| name.replace('-', "_"))
+            .chain([SAILOR.to_owned()])
+            .collect();
+        // Spans name the message of a line, so they are kept even if only warnings are logged.
+        let max_level = level.max(LevelFilter::INFO);
         Self {
-            events: own(level, level.min(LevelFilter::WARN)),
-            spans: own(spans, LevelFilter::OFF),
-            most: spans,
+            events: targets(&names, level, level.min(LevelFilter::WARN), silent_targets),
+            spans: targets(&names, max_level, LevelFilter::OFF, silent_targets),
+            max_level,
         }
     }
 
-    fn hears(&self, metadata: &Metadata<'_>) -> bool {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let targets = if metadata.is_span() {
             &self.spans
         } else {
@@ -98,5 +93,14 @@ impl Filter {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The levels of the targets `names`, of all others, and of those that are silent.
+fn targets(names: &[String], level: LevelFilter, others: LevelFilter, silent: &[&str]) -> Targets {
+    Targets::new()
+        .with_default(others)
+        .with_targets(names.iter().map(|name| (name.clone(), level)))
+        .with_targets(
+            silent
+                .iter()
+                .map(|name| ((*name).to_owned(), LevelFilter::OFF)),
+        )
+}

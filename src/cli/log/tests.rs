@@ -1,14 +1,14 @@
-//! What stands on the lines.
+//! The content of log lines.
 
 use super::*;
 use serde_json::{Value, json};
 use std::{
     fmt, io,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
-/// Takes lines, one per write.
+/// Collects lines, one per write.
 #[derive(Clone, Default)]
 struct Writes(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -37,7 +37,7 @@ fn settings(level: LevelFilter) -> LogSettings {
     }
 }
 
-/// What `act` logs; every write must be one whole line, in which no name stands twice.
+/// Returns what `act` logs. Every write must be one complete line, in which no name occurs twice.
 fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
     let writes = Writes::default();
     let writer = writes.clone();
@@ -64,7 +64,7 @@ fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
             assert_eq!(
                 members.iter().count(),
                 value.as_object().unwrap().len(),
-                "a name stands twice: {text}"
+                "a name occurs twice: {text}"
             );
             value
         })
@@ -77,7 +77,7 @@ fn only(lines: Vec<Value>) -> Value {
 }
 
 #[test]
-fn a_line_says_where_it_comes_from_and_when() {
+fn a_line_names_its_process_and_time() {
     let mut line = only(logged(
         LevelFilter::INFO,
         || tracing::info!(target: "sailor::amqp", "Line\none"),
@@ -177,7 +177,7 @@ fn a_line_carries_span_fields_and_the_innermost_wins() {
 }
 
 #[test]
-fn ids_are_cut_where_they_are_long_and_other_fields_are_not() {
+fn long_ids_are_truncated_and_other_fields_are_not() {
     let long = "€".repeat(1_000);
     let line = only(logged(LevelFilter::INFO, || {
         let message = tracing::info_span!(
@@ -189,7 +189,7 @@ fn ids_are_cut_where_they_are_long_and_other_fields_are_not() {
         message
             .in_scope(|| tracing::info!(object_id = long, text = long, identity = long, "{long}"));
     }));
-    // A character of three bytes does not end at 1024.
+    // 1024 is not a multiple of the three bytes of a character.
     for name in ["threadId", "messageId", "object_id"] {
         assert_eq!(line[name], "€".repeat(341) + "…", "{name}");
     }
@@ -199,8 +199,8 @@ fn ids_are_cut_where_they_are_long_and_other_fields_are_not() {
 }
 
 #[test]
-fn the_line_for_missing_lines_is_a_line_like_others() {
-    let line = bunyan::gap(&settings(LevelFilter::ERROR))(17);
+fn the_line_for_dropped_lines_is_a_bunyan_line() {
+    let line = bunyan::dropped_lines_record(&settings(LevelFilter::ERROR))(17);
     let text = std::str::from_utf8(&line).unwrap();
     assert!(
         text.ends_with("}\n") && text.matches('\n').count() == 1,
@@ -219,10 +219,10 @@ fn the_line_for_missing_lines_is_a_line_like_others() {
 }
 
 #[test]
-fn a_warning_knows_its_message_when_only_warnings_are_wanted() {
+fn at_level_warn_a_line_still_names_its_message() {
     let line = only(logged(LevelFilter::WARN, || {
         tracing::info_span!("message", threadId = "t1").in_scope(|| {
-            tracing::info!("not wanted");
+            tracing::info!("below the level");
             tracing::warn!("wanted");
         });
     }));
@@ -253,7 +253,7 @@ fn an_error_is_its_message_and_its_causes() {
 }
 
 #[test]
-fn fields_cannot_take_the_names_that_the_format_needs() {
+fn fields_with_reserved_names_get_an_underscore() {
     let line = only(logged(LevelFilter::INFO, || {
         tracing::info!(
             name = "n",
@@ -278,7 +278,7 @@ fn fields_cannot_take_the_names_that_the_format_needs() {
 }
 
 #[test]
-fn other_crates_are_heard_from_warn_up() {
+fn other_crates_are_logged_from_warn_up() {
     let lines = logged(LevelFilter::TRACE, || {
         tracing::trace!(target: "sailor", "sailor");
         tracing::trace!(target: "my_component::actions", "component");
@@ -287,7 +287,7 @@ fn other_crates_are_heard_from_warn_up() {
         tracing::info_span!(target: "h2", "frame", secret = "top-secret")
             .in_scope(|| tracing::warn!(target: "h2", "h2"));
     });
-    let heard: Vec<_> = lines
+    let logged: Vec<_> = lines
         .iter()
         .map(|line| {
             (
@@ -297,7 +297,7 @@ fn other_crates_are_heard_from_warn_up() {
         })
         .collect();
     assert_eq!(
-        heard,
+        logged,
         [
             ("sailor", "sailor"),
             ("component", "component"),
@@ -343,14 +343,18 @@ fn times_are_iso_8601_in_utc() {
         (1_709_164_800_001, "2024-02-29T00:00:00.001Z"),
         (1_798_761_599_000, "2026-12-31T23:59:59.000Z"),
         (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        (253_402_207_200_999, "9999-12-30T22:00:00.999Z"),
     ] {
-        assert_eq!(bunyan::iso_time(Duration::from_millis(millis)), expected);
+        let time = UNIX_EPOCH + Duration::from_millis(millis);
+        assert_eq!(bunyan::time_of_line(time), expected);
     }
+    // Fractions of a millisecond are cut off.
+    let time = UNIX_EPOCH + Duration::from_nanos(1_999_999);
+    assert_eq!(bunyan::time_of_line(time), "1970-01-01T00:00:00.001Z");
 }
 
 #[test]
-fn starting_the_log_twice_does_no_harm() {
+fn the_log_can_be_started_twice() {
     init(&settings(LevelFilter::OFF), &[], &[]);
     init(&settings(LevelFilter::OFF), &[], &[]);
 }

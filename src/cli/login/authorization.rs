@@ -1,6 +1,6 @@
-//! One question to the provider, and which answers belong to it (RFC 6749 §4.1, RFC 7636, RFC 9207).
+//! One authorization request, and which responses belong to it (RFC 6749 section 4.1, RFC 7636, RFC 9207).
 
-use crate::oauth2::Client;
+use crate::oauth2::ClientRegistration;
 use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -8,49 +8,48 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// So much of a provider's own words is shown.
+/// How many characters of a provider's text are printed.
 const DESCRIPTION_LIMIT: usize = 200;
 
-/// What was asked, and is to be known when the answer comes.
+/// An authorization request, as far as its response is checked against it.
 pub(super) struct Authorization {
     state: String,
     verifier: SecretString,
     redirect_uri: String,
-    issuer: Issuer,
+    issuer: ExpectedIssuer,
 }
 
-/// Who may answer.
-enum Issuer {
-    /// This one, who says so.
-    Exactly(String),
-    /// Whoever has the host of one of the endpoints; not every provider says who it is.
+/// The issuer that the response may name.
+enum ExpectedIssuer {
+    /// Exactly this URL, which the response must contain.
+    Url(String),
+    /// Any URL with one of these origins. The response may contain no issuer, because not every provider sends one.
     Origins(Vec<String>),
 }
 
-/// What a provider answers.
-pub(super) enum Answer {
+/// The response of the provider.
+pub(super) enum AuthorizationResponse {
     Code(SecretString),
-    /// It, or the user, said no. The text is for people.
-    Refused(String),
+    /// The provider or the user has denied the request. The text says why.
+    Denied(String),
 }
 
 impl Authorization {
-    pub(super) fn new(client: &Client, redirect_uri: String, issuer: Option<String>) -> Self {
-        let origin = |url: &Url| url.origin().ascii_serialization();
-        let origins = || {
-            client
-                .auth_url
-                .iter()
-                .chain([&client.token_url])
-                .map(origin)
-                .collect()
+    pub(super) fn new(
+        client: &ClientRegistration,
+        redirect_uri: String,
+        issuer: Option<String>,
+    ) -> Self {
+        let issuer = match issuer {
+            Some(url) => ExpectedIssuer::Url(url),
+            None => ExpectedIssuer::Origins(origins_of(client)),
         };
         Self {
             state: Uuid::new_v4().simple().to_string(),
             // 64 characters with 244 random bits.
             verifier: format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()).into(),
             redirect_uri,
-            issuer: issuer.map_or_else(|| Issuer::Origins(origins()), Issuer::Exactly),
+            issuer,
         }
     }
 
@@ -62,8 +61,8 @@ impl Authorization {
         self.verifier.expose_secret()
     }
 
-    /// Where the user says yes. `page` may have a query of its own, which stays.
-    pub(super) fn address(&self, client: &Client, page: &Url) -> Url {
+    /// Returns the URL that the user opens. `auth_url` may have a query, which is kept.
+    pub(super) fn authorization_url(&self, client: &ClientRegistration, auth_url: &Url) -> Url {
         let challenge = BASE64URL.encode_to_string(Sha256::digest(self.verifier().as_bytes()));
         let scope = client.scopes.join(" ");
         let ours = [
@@ -75,21 +74,28 @@ impl Authorization {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
-        let mut parameters: BTreeMap<String, String> = page.query_pairs().into_owned().collect();
+        let mut parameters: BTreeMap<String, String> =
+            auth_url.query_pairs().into_owned().collect();
         parameters.extend(client.authorize_params.clone());
         let ours = ours.into_iter().filter(|(_, value)| !value.is_empty());
         parameters.extend(ours.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let mut address = page.clone();
-        address.query_pairs_mut().clear().extend_pairs(parameters);
-        address
+        let mut url = auth_url.clone();
+        url.query_pairs_mut().clear().extend_pairs(parameters);
+        url
     }
 
-    /// What the browser brings. An error tells why that is no answer to this question, which is still open then.
-    pub(super) fn judge(&self, callback: &Url) -> Result<Answer, &'static str> {
+    /// Reads the URL of a callback.
+    ///
+    /// # Errors
+    /// Returns the reason why it does not belong to this request, whose response is still to come.
+    pub(super) fn read_callback(
+        &self,
+        callback: &Url,
+    ) -> Result<AuthorizationResponse, &'static str> {
         let mut parameters = BTreeMap::new();
         for (name, value) in callback.query_pairs().into_owned() {
             if parameters.insert(name, value).is_some() {
-                return Err("it says something twice");
+                return Err("it repeats a parameter");
             }
         }
         let get = |name: &str| {
@@ -99,57 +105,75 @@ impl Authorization {
                 .filter(|value| !value.is_empty())
         };
         if get("state") != Some(&self.state) {
-            return Err("it belongs to another login (its state is not ours)");
+            return Err("it belongs to another login (its state does not match)");
         }
         if let Err(reason) = self.issuer.check(get("iss")) {
-            return Ok(Answer::Refused(reason));
+            return Ok(AuthorizationResponse::Denied(reason));
         }
         match (get("error"), get("code")) {
-            (Some(error), _) => {
-                let description = get("error_description")
-                    .map(shown)
-                    .filter(|text| !text.is_empty());
-                let description = description
-                    .map(|text| format!(" ({text})"))
-                    .unwrap_or_default();
-                Ok(Answer::Refused(format!(
-                    "the provider did not agree: {}{description}",
-                    shown(error)
-                )))
-            }
-            (None, Some(code)) => Ok(Answer::Code(code.into())),
+            (Some(error), _) => Ok(denied(error, get("error_description"))),
+            (None, Some(code)) => Ok(AuthorizationResponse::Code(code.into())),
             (None, None) => Err("it has neither a code nor an error"),
         }
     }
 }
 
-impl Issuer {
-    fn check(&self, said: Option<&str>) -> Result<(), String> {
-        match (self, said) {
-            (Self::Exactly(issuer), Some(said)) if issuer == said => Ok(()),
-            (Self::Exactly(_), None) => {
-                Err("the answer does not say who it is from; leave --issuer out if this provider never does".into())
-            }
+/// The origins of the endpoints that a response may come from.
+fn origins_of(client: &ClientRegistration) -> Vec<String> {
+    client
+        .auth_url
+        .iter()
+        .chain([&client.token_url])
+        .map(|url| url.origin().ascii_serialization())
+        .collect()
+}
+
+fn denied(error: &str, description: Option<&str>) -> AuthorizationResponse {
+    let description = description
+        .map(printable)
+        .filter(|text| !text.is_empty())
+        .map(|text| format!(" ({text})"))
+        .unwrap_or_default();
+    AuthorizationResponse::Denied(format!(
+        "the provider denied the request: {}{description}",
+        printable(error)
+    ))
+}
+
+impl ExpectedIssuer {
+    fn check(&self, issuer: Option<&str>) -> Result<(), String> {
+        match (self, issuer) {
             (Self::Origins(_), None) => Ok(()),
-            (Self::Origins(origins), Some(said)) if origin_of(said).is_some_and(|origin| origins.contains(&origin)) => {
-                Ok(())
-            }
-            (_, Some(said)) => Err(format!(
-                "the answer is from {}, who was not asked; if that is the provider all the same, say so with --issuer",
-                shown(said)
+            (Self::Url(_), None) => Err(
+                "the response names no issuer; omit --issuer if this provider never sends one"
+                    .to_owned(),
+            ),
+            (_, Some(issuer)) if self.allows(issuer) => Ok(()),
+            (_, Some(issuer)) => Err(format!(
+                "the response names the issuer {}, which is not expected; if it is the provider, pass it with --issuer",
+                printable(issuer)
             )),
+        }
+    }
+
+    fn allows(&self, issuer: &str) -> bool {
+        match self {
+            Self::Url(expected) => expected == issuer,
+            Self::Origins(origins) => {
+                origin_of(issuer).is_some_and(|origin| origins.contains(&origin))
+            }
         }
     }
 }
 
-fn origin_of(address: &str) -> Option<String> {
-    Url::parse(address)
+fn origin_of(url: &str) -> Option<String> {
+    Url::parse(url)
         .ok()
         .map(|url| url.origin().ascii_serialization())
 }
 
-/// A text of somebody else's as a terminal may show it: what RFC 6749 allows in it, and not too much of that.
-fn shown(text: &str) -> String {
+/// Limits a provider's text to the characters that RFC 6749 allows, so that it cannot control the terminal.
+fn printable(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_ascii_graphic() || *c == ' ')
         .take(DESCRIPTION_LIMIT)
@@ -160,8 +184,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn client() -> Client {
-        Client {
+    fn client() -> ClientRegistration {
+        ClientRegistration {
             id: "our id".into(),
             secret: Some("hidden".to_owned().into()),
             token_url: Url::parse("https://token.example.com/token").unwrap(),
@@ -190,31 +214,31 @@ mod tests {
         )
     }
 
-    /// What comes of a callback with the right state and `query`.
-    fn outcome(asked: &Authorization, query: &str) -> String {
-        let callback = format!("http://127.0.0.1/callback?state={}&{query}", asked.state);
-        match asked.judge(&Url::parse(&callback).unwrap()) {
-            Ok(Answer::Code(code)) => format!("code {}", code.expose_secret()),
-            Ok(Answer::Refused(reason)) => format!("refused: {reason}"),
-            Err(reason) => format!("stray: {reason}"),
+    /// Reads a callback with the right state and `query`.
+    fn outcome(request: &Authorization, query: &str) -> String {
+        let callback = format!("http://127.0.0.1/callback?state={}&{query}", request.state);
+        match request.read_callback(&Url::parse(&callback).unwrap()) {
+            Ok(AuthorizationResponse::Code(code)) => format!("code {}", code.expose_secret()),
+            Ok(AuthorizationResponse::Denied(reason)) => format!("denied: {reason}"),
+            Err(reason) => format!("unrelated: {reason}"),
         }
     }
 
     #[test]
     fn the_authorization_url_has_each_parameter_once() {
-        let asked = authorization(None);
+        let request = authorization(None);
         let client = client();
-        let address = asked.address(&client, client.auth_url.as_ref().unwrap());
+        let address = request.authorization_url(&client, client.auth_url.as_ref().unwrap());
         let pairs: Vec<_> = address.query_pairs().into_owned().collect();
         let parameters: BTreeMap<_, _> = pairs.iter().cloned().collect();
         assert_eq!(pairs.len(), parameters.len(), "{pairs:?}");
-        let challenge = BASE64URL.encode_to_string(Sha256::digest(asked.verifier()));
+        let challenge = BASE64URL.encode_to_string(Sha256::digest(request.verifier()));
         for (name, value) in [
             ("response_type", "code"),
             ("client_id", "our id"),
             ("redirect_uri", "http://127.0.0.1:5000/callback"),
             ("scope", "read write"),
-            ("state", asked.state.as_str()),
+            ("state", request.state.as_str()),
             ("code_challenge", challenge.as_str()),
             ("code_challenge_method", "S256"),
             ("access_type", "offline"),
@@ -228,7 +252,7 @@ mod tests {
         }
         assert_eq!(parameters.len(), 9);
         assert!(
-            !address.as_str().contains(asked.verifier()) && !address.as_str().contains("hidden")
+            !address.as_str().contains(request.verifier()) && !address.as_str().contains("hidden")
         );
     }
 
@@ -244,23 +268,26 @@ mod tests {
 
     #[test]
     fn only_a_complete_callback_is_accepted() {
-        let asked = authorization(None);
+        let request = authorization(None);
         for (query, expected) in [
             ("code=c%2F1", "code c/1"),
             (
                 "error=access_denied",
-                "refused: the provider did not agree: access_denied",
+                "denied: the provider denied the request: access_denied",
             ),
             (
                 "error=access_denied&error_description=no%0A%1B%5B31mway%E2%80%AE",
-                "refused: the provider did not agree: access_denied (no[31mway)",
+                "denied: the provider denied the request: access_denied (no[31mway)",
             ),
-            ("error=a&code=c", "refused: the provider did not agree: a"),
-            ("code=", "stray: it has neither a code nor an error"),
-            ("code=1&code=2", "stray: it says something twice"),
-            ("state=other&code=1", "stray: it says something twice"),
+            (
+                "error=a&code=c",
+                "denied: the provider denied the request: a",
+            ),
+            ("code=", "unrelated: it has neither a code nor an error"),
+            ("code=1&code=2", "unrelated: it repeats a parameter"),
+            ("state=other&code=1", "unrelated: it repeats a parameter"),
         ] {
-            assert_eq!(outcome(&asked, query), expected, "{query}");
+            assert_eq!(outcome(&request, query), expected, "{query}");
         }
         for query in [
             "code=1",
@@ -270,14 +297,14 @@ mod tests {
         ] {
             let callback = Url::parse(&format!("http://127.0.0.1/callback?{query}")).unwrap();
             assert!(
-                asked
-                    .judge(&callback)
+                request
+                    .read_callback(&callback)
                     .is_err_and(|reason| reason.contains("another login")),
                 "{query}"
             );
         }
         let long = outcome(
-            &asked,
+            &request,
             &format!("error=e&error_description={}", "x".repeat(5000)),
         );
         assert!(long.len() < 300, "{long}");
@@ -306,7 +333,7 @@ mod tests {
             let outcome = outcome(&authorization(wanted), &format!("code=c{iss}"));
             assert_eq!(outcome == "code c", good, "{wanted:?} {said:?}: {outcome}");
             assert!(
-                good || (outcome.starts_with("refused") && outcome.contains("--issuer")),
+                good || (outcome.starts_with("denied") && outcome.contains("--issuer")),
                 "{outcome}"
             );
         }

@@ -1,4 +1,4 @@
-//! A step's configuration in a file, tokens included: only its owner can read it, and it is whole at any time.
+//! The configuration of a step in a file, tokens included. Only its owner can read it, and it is replaced atomically.
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value};
@@ -9,23 +9,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file and where it really is.
 pub(super) struct ConfigFile {
+    /// The path without links.
     path: PathBuf,
 }
 
 impl ConfigFile {
-    /// The file at `path`, which need not exist. A folder that has to be made for it is its owner's alone, and git
-    /// leaves it out.
+    /// Opens the file at `path`, which need not exist. If its folder does not exist, it is created: only for its owner, and
+    /// ignored by git.
     pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
         let folder = folder_of(path);
         if !folder.exists() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.with_context(|| format!("making the folder {}", folder.display()))?;
+            made.with_context(|| format!("creating the folder {}", folder.display()))?;
             fs::write(folder.join(".gitignore"), "*\n")
                 .with_context(|| format!("writing {}", folder.join(".gitignore").display()))?;
         }
-        // What is behind a link is replaced, not the link.
+        // Replaces the target of a link rather than the link.
         let path = match path.canonicalize() {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
@@ -36,7 +36,7 @@ impl ConfigFile {
         Ok(Self { path })
     }
 
-    /// What is in it now; nothing when it does not exist.
+    /// Reads the file. It is empty if it does not exist.
     pub(super) fn read(&self) -> anyhow::Result<Map<String, Value>> {
         let path = self.path.display();
         let text = match fs::read(&self.path) {
@@ -46,8 +46,10 @@ impl ConfigFile {
         };
         match serde_json::from_slice(&text) {
             Ok(Value::Object(members)) => Ok(members),
-            Ok(_) => bail!("{path} does not hold a JSON object, as a step's configuration is"),
-            // Its words could show what is in the file.
+            Ok(_) => {
+                bail!("{path} does not contain a JSON object with the configuration of a step")
+            }
+            // serde_json's own message could show a part of the file.
             Err(error) => bail!(
                 "{path} is not JSON: line {}, column {}",
                 error.line(),
@@ -56,7 +58,7 @@ impl ConfigFile {
         }
     }
 
-    /// Replaces it as a whole, or not at all.
+    /// Replaces the whole file, or changes nothing.
     pub(super) fn write(&self, members: &Map<String, Value>) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(members)? + "\n";
         let temporary = self.temporary();
@@ -68,17 +70,17 @@ impl ConfigFile {
             .and_then(|()| fs::rename(&temporary, &self.path))
             .and_then(|()| File::open(folder_of(&self.path))?.sync_all());
         replaced.or_else(|error| {
-            // Gone already when all but the last has worked.
+            // It does not exist if only the last step has failed.
             let _ = fs::remove_file(&temporary);
             Err(error).with_context(|| format!("writing {}", self.path.display()))
         })
     }
 
-    /// Fails where [`write`](Self::write) would: better before a code is spent than after.
-    pub(super) fn try_writing(&self) -> anyhow::Result<()> {
+    /// Checks that [`write`](Self::write) can succeed. Called before a code is exchanged, which works only once.
+    pub(super) fn check_writable(&self) -> anyhow::Result<()> {
         ensure!(
             !self.path.is_dir(),
-            "{} is a folder, a file is needed",
+            "{} is a folder, but must be a file",
             self.path.display()
         );
         let temporary = self.temporary();
@@ -86,7 +88,7 @@ impl ConfigFile {
         tried.with_context(|| format!("writing to the folder of {}", self.path.display()))
     }
 
-    /// A name beside it that nobody else has.
+    /// Returns a new path in the same folder.
     fn temporary(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         self.path
@@ -234,7 +236,7 @@ mod tests {
         let path = folder.path().join("config.json");
         fs::create_dir(&path).unwrap();
         let file = ConfigFile::at(&path).unwrap();
-        assert!(file.try_writing().is_err());
+        assert!(file.check_writable().is_err());
         assert!(file.write(&members(json!({"a": 1}))).is_err());
         assert_eq!(names_in(folder.path()), ["config.json"]);
     }

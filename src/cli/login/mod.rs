@@ -1,28 +1,28 @@
-//! `component login` and `component logout`, for local work: the authorization-code flow with PKCE, which a browser on
-//! this machine comes back from (RFC 8252), and the end of what it began (RFC 7009).
+//! `component login` and `component logout`, for local work: the authorization code flow with PKCE and a loopback redirect
+//! (RFC 8252), and the revocation of its tokens (RFC 7009). It knows the configuration file and the provider, but no broker
+//! and no platform.
 //!
-//! The tokens go where `emulator run --config FILE --save-keys` reads them and keeps them fresh. Nothing secret is
-//! printed, and no code is spent before it is known that the file can be written.
+//! The tokens are written to the file that `emulator run --config FILE --save-keys` reads and updates. No secret is printed,
+//! and no code is exchanged before it is known that the file can be written.
 
 mod authorization;
+mod callback_server;
+mod credential;
 mod file;
-mod loopback;
 
 use crate::{
-    clients::http,
+    clients::retry::RetryPolicy,
     component::Component,
-    oauth2::{
-        Client, ErrorClass, ExchangeError, Mode, OAuth2, ResolvedConfig, TokenEndpoint,
-        TokenRecord, keys_for,
-    },
-    settings,
+    oauth2::{ClientRegistration, ErrorClass, ExchangeError, TokenEndpoint, TokenRecord},
 };
 use anyhow::{Context, anyhow, bail};
-use authorization::{Answer, Authorization};
+use authorization::{Authorization, AuthorizationResponse};
+use callback_server::CallbackServer;
 use clap::{Args, ValueEnum};
+use credential::Credential;
 use file::ConfigFile;
-use loopback::Loopback;
-use secrecy::ExposeSecret;
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::{
     fmt,
@@ -36,32 +36,31 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Tries of a revocation.
-const TRIES: u32 = 3;
-/// Between them, unless the provider asks for another pause.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The attempts of a revocation. The provider can request another delay.
+const REVOKE_RETRY: RetryPolicy = RetryPolicy::constant(Duration::from_secs(1)).with_attempts(3);
 
 #[derive(Args, Debug)]
-pub(crate) struct Place {
-    /// The step's configuration, JSON: the credential's other fields are read from it and the tokens are kept in it
+pub(crate) struct ConfigArg {
+    /// The configuration of the step, a JSON file: the other fields of the credential are read from it, and the tokens
+    /// are written to it
     #[arg(long, value_name = "FILE", default_value = ".emulator/config.json")]
     config: PathBuf,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Login {
+pub(crate) struct LoginArgs {
     #[command(flatten)]
-    place: Place,
-    /// The port that the browser comes back to, for providers that take one address only; 0 is any that is free
+    file: ConfigArg,
+    /// The port of the redirect address, for providers that allow only a registered one; 0 picks a free port
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u16,
-    /// What this machine is called in the address that the browser comes back to, as it is registered with the provider
+    /// The host name in the redirect address, as registered with the provider
     #[arg(long, value_enum, default_value_t = RedirectHost::Address)]
     redirect_host: RedirectHost,
-    /// Who the answer has to say it is from (RFC 9207). Otherwise it has to be somebody with the host of an endpoint
+    /// The issuer that the response must name (RFC 9207). Without it, the issuer must have the host of an endpoint
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// How many seconds to wait for the answer
+    /// How many seconds to wait for the response
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
     /// Open no browser, only print the address
@@ -86,92 +85,123 @@ impl fmt::Display for RedirectHost {
     }
 }
 
-/// Connects an account and keeps its tokens.
-pub(crate) async fn login(component: &Component, options: &Login) -> anyhow::Result<()> {
-    let file = ConfigFile::at(&options.place.config)?;
-    let credential = Credential::of(component, Value::Object(file.read()?))?;
+/// Connects an account in the browser, and writes its tokens to the file.
+pub(crate) async fn login(component: &Component, args: &LoginArgs) -> anyhow::Result<()> {
+    let file = ConfigFile::at(&args.file.config)?;
+    let credential = Credential::new(component, Value::Object(file.read()?))?;
     let client = credential.client()?;
     let endpoint = credential.endpoint()?;
-    let Some(page) = &client.auth_url else {
+    let Some(auth_url) = &client.auth_url else {
         bail!(
-            "where users connect is not known: auth_uri in credentials.oauth2 of component.json is missing, or a variable \
+            "the authorization endpoint is unknown: auth_uri in credentials.oauth2 of component.json is missing, or a variable \
              that it names is not set"
         );
     };
-    file.try_writing()?;
-    let loopback = Loopback::bind(options.port).await.with_context(|| {
+    file.check_writable()?;
+    let server = CallbackServer::bind(args.port).await.with_context(|| {
         format!(
-            "listening on port {} of 127.0.0.1, where the browser is to come back to",
-            options.port
+            "listening for the browser on port {} of 127.0.0.1",
+            args.port
         )
     })?;
-    let redirect_uri = format!(
-        "http://{}:{}{}",
-        options.redirect_host,
-        loopback.port()?,
-        loopback::PATH
-    );
-    let authorization = Authorization::new(client, redirect_uri, options.issuer.clone());
+    let redirect_uri = server.redirect_uri(args.redirect_host)?;
+    let authorization = Authorization::new(client, redirect_uri, args.issuer.clone());
+    ask_user(args, client, &authorization, auth_url);
+    let record = receive_tokens(args, &server, &authorization, &endpoint).await?;
 
-    let address = authorization.address(client, page);
-    println!("Connect the account here:\n\n  {address}\n");
-    if !options.no_browser && !open_browser(address.as_str()) {
-        println!("No browser could be opened: open the address yourself.");
-    }
-    println!("Waiting for the answer, for {} s at most…", options.timeout);
-
-    let (sender, answer) = oneshot::channel();
-    let exchange = async {
-        let answer = timeout(Duration::from_secs(options.timeout), answer).await;
-        let code =
-            match answer.map_err(|_| anyhow!("nobody came back within {} s", options.timeout))? {
-                Ok(Answer::Code(code)) => code,
-                Ok(Answer::Refused(reason)) => bail!("the account was not connected: {reason}"),
-                Err(_) => bail!("the server for the answer has stopped"),
-            };
-        let asked_at = SystemTime::now();
-        let (redirect_uri, verifier) = (authorization.redirect_uri(), authorization.verifier());
-        let answer = endpoint
-            .exchange_code(code.expose_secret(), redirect_uri, Some(verifier))
-            .await?;
-        Ok(TokenRecord::default().merged(&answer, asked_at))
-    };
-    let record = select! {
-        record = exchange => record?,
-        // It goes on meanwhile, to tell a second answer that it is too late.
-        () = loopback.serve(&authorization, sender) => bail!("the server for the answer has stopped"),
-    };
-
-    // Somebody may have changed the rest of it in the minutes since.
+    // The file may have changed while the user was in the browser.
     let mut config = file.read()?;
-    config.extend(credential.with(&config, &record));
-    file.write(&config)
-        .context("the account is connected, but its tokens could not be kept; log in again")?;
+    config.extend(credential.members_with(&config, &record));
+    file.write(&config).context(
+        "the account is connected, but its tokens could not be written; run login again",
+    )?;
     println!(
         "Connected. The tokens are in {}, under {}.",
-        options.place.config.display(),
+        args.file.config.display(),
         credential.field()
     );
     if record.refresh_token().is_none() {
         println!(
-            "The provider gave no refresh token: this works until the access token expires. Many give one for a scope \
-             (offline_access) or a parameter of auth_uri (access_type=offline, prompt=consent)."
+            "The provider issued no refresh token: the account works until the access token expires. Many providers issue \
+             one for a scope (offline_access) or a parameter of auth_uri (access_type=offline, prompt=consent)."
         );
     }
     Ok(())
 }
 
-/// Takes the tokens back, at the provider where that can be done, and always in the file.
-pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Result<()> {
-    let file = ConfigFile::at(&place.config)?;
+fn ask_user(
+    args: &LoginArgs,
+    client: &ClientRegistration,
+    authorization: &Authorization,
+    auth_url: &Url,
+) {
+    let url = authorization.authorization_url(client, auth_url);
+    println!("Connect the account here:\n\n  {url}\n");
+    if !args.no_browser && !open_browser(url.as_str()) {
+        println!("The browser could not be opened; open the address yourself.");
+    }
+    println!("Waiting up to {} s for the response…", args.timeout);
+}
+
+/// Waits for the response of the provider, and exchanges its code for tokens.
+async fn receive_tokens(
+    args: &LoginArgs,
+    server: &CallbackServer,
+    authorization: &Authorization,
+    endpoint: &TokenEndpoint,
+) -> anyhow::Result<TokenRecord> {
+    let (sender, response) = oneshot::channel();
+    let exchange = async {
+        let code = receive_code(args.timeout, response).await?;
+        exchange_code(&code, authorization, endpoint).await
+    };
+    select! {
+        record = exchange => record,
+        // The server runs during the exchange too, so that it can reject a second response.
+        () = server.serve(authorization, sender) => bail!("the local callback server has stopped"),
+    }
+}
+
+async fn receive_code(
+    seconds: u64,
+    response: oneshot::Receiver<AuthorizationResponse>,
+) -> anyhow::Result<SecretString> {
+    let received = timeout(Duration::from_secs(seconds), response)
+        .await
+        .map_err(|_| anyhow!("the browser did not return within {seconds} s"))?;
+    match received {
+        Ok(AuthorizationResponse::Code(code)) => Ok(code),
+        Ok(AuthorizationResponse::Denied(reason)) => {
+            bail!("the account was not connected: {reason}")
+        }
+        Err(_) => bail!("the local callback server has stopped"),
+    }
+}
+
+async fn exchange_code(
+    code: &SecretString,
+    authorization: &Authorization,
+    endpoint: &TokenEndpoint,
+) -> anyhow::Result<TokenRecord> {
+    let sent_at = SystemTime::now();
+    let (redirect_uri, verifier) = (authorization.redirect_uri(), authorization.verifier());
+    let response = endpoint
+        .exchange_code(code.expose_secret(), redirect_uri, Some(verifier))
+        .await?;
+    Ok(TokenRecord::default().merged(&response, sent_at))
+}
+
+/// Revokes the tokens if the provider supports it, and removes them from the file in any case.
+pub(crate) async fn logout(component: &Component, arg: &ConfigArg) -> anyhow::Result<()> {
+    let file = ConfigFile::at(&arg.config)?;
     let mut config = file.read()?;
     let field = component
         .oauth2_definition()
         .field_in(component.descriptor());
     let Some(record) = TokenRecord::find(&Value::Object(config.clone()), &field) else {
         println!(
-            "{} holds no tokens under {}: nothing is to be done.",
-            place.config.display(),
+            "{} has no tokens under {}; there is nothing to do.",
+            arg.config.display(),
             field.join(".")
         );
         return Ok(());
@@ -179,116 +209,68 @@ pub(crate) async fn logout(component: &Component, place: &Place) -> anyhow::Resu
     let revoked = revoke(component, &config, &record).await;
     remove(&mut config, &field);
     file.write(&config)?;
-    println!("The tokens are no longer in {}.", place.config.display());
+    println!("The tokens are no longer in {}.", arg.config.display());
     match revoked {
-        Ok(true) => println!("The provider has revoked them."),
-        Ok(false) => {
-            println!("They were not revoked: this provider is not known to do that on request.");
+        Ok(Revocation::Done) => println!("The provider has revoked them."),
+        Ok(Revocation::NotSupported) => {
+            println!(
+                "The tokens were not revoked: the provider's profile has no revocation endpoint."
+            );
         }
         Err(error) => {
             let error = format!("{error:#}");
             bail!(
-                "the provider did not revoke them, take the access back in the account's settings there: {error}"
+                "the provider did not revoke the tokens; remove the access in the account's settings at the provider: {error}"
             )
         }
     }
     Ok(())
 }
 
-/// Revokes the grant by its refresh token, or else the access token. False where the provider has no such request.
+enum Revocation {
+    Done,
+    /// The provider has no revocation endpoint, or there is no token.
+    NotSupported,
+}
+
+/// Revokes the grant by its refresh token, or else its access token.
 async fn revoke(
     component: &Component,
     config: &Map<String, Value>,
     record: &TokenRecord,
-) -> anyhow::Result<bool> {
-    let credential = Credential::of(component, Value::Object(config.clone()))?;
+) -> anyhow::Result<Revocation> {
+    let credential = Credential::new(component, Value::Object(config.clone()))?;
     if credential.client()?.revoke_url.is_none() {
-        return Ok(false);
+        return Ok(Revocation::NotSupported);
     }
     let endpoint = credential.endpoint()?;
     let (token, hint) = match (record.refresh_token(), record.access_token()) {
         (Some(token), _) => (token, "refresh_token"),
         (None, Some(token)) => (token, "access_token"),
-        (None, None) => return Ok(false),
+        (None, None) => return Ok(Revocation::NotSupported),
     };
-    let mut left = TRIES;
+    let mut delays = REVOKE_RETRY.delays();
     loop {
-        left -= 1;
-        match endpoint.revoke(token, hint).await {
-            Ok(()) => return Ok(true),
-            Err(ExchangeError {
-                class: ErrorClass::Transient,
-                retry_after,
-                ..
-            }) if left > 0 => {
-                let pause = retry_after.unwrap_or(PAUSE);
-                println!(
-                    "The provider cannot revoke the tokens now; trying again in {} s…",
-                    pause.as_secs()
-                );
-                sleep(pause).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let Err(error) = endpoint.revoke(token, hint).await else {
+            return Ok(Revocation::Done);
+        };
+        let Some(delay) = delays.next().filter(|_| is_transient(&error)) else {
+            return Err(error.into());
+        };
+        let delay = error.retry_after.unwrap_or(delay);
+        println!(
+            "The provider cannot revoke the tokens now; trying again in {} s…",
+            delay.as_secs()
+        );
+        sleep(delay).await;
     }
 }
 
-/// The credential that component.json and one configuration describe.
-struct Credential {
-    resolved: ResolvedConfig,
-    /// The names of its fields, the one with the tokens among them.
-    fields: Vec<String>,
+fn is_transient(error: &ExchangeError) -> bool {
+    matches!(error.class, ErrorClass::Transient)
 }
 
-impl Credential {
-    fn of(component: &Component, config: Value) -> anyhow::Result<Self> {
-        let descriptor = component.descriptor();
-        let definition: OAuth2 = component.oauth2_definition();
-        // Whoever refreshes them on the platform, here it is the component.
-        let resolved = definition.resolve(
-            descriptor,
-            &config,
-            Some(Mode::Expiry),
-            &settings::environment,
-        )?;
-        let fields = descriptor
-            .credentials
-            .iter()
-            .flat_map(|credentials| credentials.fields.keys().cloned());
-        Ok(Self {
-            resolved,
-            fields: fields.collect(),
-        })
-    }
-
-    fn client(&self) -> anyhow::Result<&Client> {
-        self.resolved.client.as_ref().context(
-            "the configuration names a secret of the platform (secretId), which refreshes the tokens itself; take it out \
-             of the configuration to have tokens in it",
-        )
-    }
-
-    fn endpoint(&self) -> anyhow::Result<TokenEndpoint> {
-        TokenEndpoint::new(http::client_without_redirects()?, &self.resolved)
-            .context("there is no token endpoint")
-    }
-
-    fn field(&self) -> String {
-        self.resolved.field.join(".")
-    }
-
-    /// The members of a configuration that hold the credential once `record` is its one record.
-    fn with(&self, config: &Map<String, Value>, record: &TokenRecord) -> Map<String, Value> {
-        keys_for(
-            &Value::Object(config.clone()),
-            &self.fields,
-            &self.resolved.field,
-            record,
-        )
-    }
-}
-
-/// Removes what is at a path.
+/// Removes the member at a path.
 fn remove(members: &mut Map<String, Value>, path: &[String]) {
     match path {
         [] => {}
@@ -301,18 +283,18 @@ fn remove(members: &mut Map<String, Value>, path: &[String]) {
     }
 }
 
-/// False when there is nothing that opens addresses.
-fn open_browser(address: &str) -> bool {
+/// Opens a URL in the browser. Returns false if no program can open it.
+fn open_browser(url: &str) -> bool {
     let opener = if cfg!(target_os = "macos") {
         "open"
     } else {
         "xdg-open"
     };
-    let mut command = Command::new(opener);
-    command
-        .arg(address)
+    Command::new(opener)
+        .arg(url)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().is_ok()
+        .stderr(Stdio::null())
+        .spawn()
+        .is_ok()
 }

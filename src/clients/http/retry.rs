@@ -1,108 +1,109 @@
-//! How often, how fast and how patiently something is tried.
+//! Repeats a request until it succeeds, fails permanently, or no attempt is left.
 
 use super::HttpError;
-use backon::{BackoffBuilder, ExponentialBuilder};
-use std::time::Duration;
+use crate::clients::retry::{Delays, RetryPolicy};
+use std::{array, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How long tries go on where nothing says how many there are: a restart of what is asked is waited out.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The shortest pause between tries that nothing counts.
-const SHORTEST_UNCOUNTED: Duration = Duration::from_millis(100);
-/// The pauses that are left once the process is to stop.
-const WHILE_STOPPING: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(200)];
+/// How long a request without a limit on attempts is retried. A restart of the server takes less.
+const RETRY_WINDOW: Duration = Duration::from_secs(30);
+/// The shortest delay of a request without a limit on attempts.
+const MIN_DELAY: Duration = Duration::from_millis(100);
+/// The delays that are left once the process is stopping.
+const DELAYS_WHILE_STOPPING: [Duration; 2] =
+    [Duration::from_millis(100), Duration::from_millis(200)];
 
-/// How often, how fast and how patiently a request is tried.
+/// How a request is attempted.
 #[derive(Clone, Debug)]
-pub(crate) struct RetryPolicy {
-    /// Tries in all; the first always happens. None: they go on for half a minute.
-    pub(crate) attempts: Option<u32>,
-    /// The pause before the second try.
-    pub(crate) delay: Duration,
-    /// Pauses double, with jitter, up to this; all are alike where it is `delay`.
-    pub(crate) max_delay: Duration,
-    /// For one try, from connecting to the last byte of the body.
+pub(crate) struct RequestPolicy {
+    /// Without a limit on attempts, a request is retried for 30 seconds.
+    pub(crate) retry: RetryPolicy,
+    /// The limit of one attempt, from connecting to the last byte of the body.
     pub(crate) timeout: Duration,
-    /// Fires when the process is to stop: then there are few tries left, in quick succession.
+    /// Once this is cancelled, at most two attempts are left, in quick succession.
     pub(crate) stopping: CancellationToken,
 }
 
-impl RetryPolicy {
-    /// Goes on for half a minute with pauses that grow.
-    pub(crate) fn patient(timeout: Duration) -> Self {
+impl RequestPolicy {
+    /// Retries for 30 seconds with growing delays, so that a short outage of the server is invisible.
+    pub(crate) fn for_outages(timeout: Duration) -> Self {
         Self {
-            attempts: None,
-            delay: Duration::from_millis(200),
-            max_delay: Duration::from_secs(4),
+            retry: RetryPolicy::doubling(Duration::from_millis(200), Duration::from_secs(4))
+                .with_jitter(),
             timeout,
             stopping: CancellationToken::new(),
         }
     }
+}
 
-    pub(super) fn pauses(&self) -> impl Iterator<Item = Duration> {
-        let alike = ExponentialBuilder::default()
-            .with_min_delay(self.delay)
-            .with_max_delay(self.max_delay)
-            .with_factor(1.0)
-            .without_max_times();
-        let pauses = if self.max_delay > self.delay {
-            alike.with_factor(2.0).with_jitter()
-        } else {
-            alike
+/// Repeats `attempt` until it succeeds, fails permanently, or no attempt is left. Then the last error is returned.
+pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
+    policy: &RequestPolicy,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, HttpError> {
+    let mut schedule = Schedule::new(&policy.retry);
+    loop {
+        let error = match attempt().await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
         };
-        let most = self
-            .attempts
-            .map_or(usize::MAX, |attempts| attempts.saturating_sub(1) as usize);
-        pauses.build().take(most)
+        let is_stopping = policy.stopping.is_cancelled();
+        let Some(delay) = schedule.delay_after(&error, is_stopping) else {
+            return Err(error);
+        };
+        tracing::warn!(
+            error = error.without_contents(),
+            delay_ms = delay.as_millis() as u64,
+            "An HTTP request failed; it is retried"
+        );
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = policy.stopping.cancelled(), if !is_stopping => {}
+        }
     }
 }
 
-/// Tries `attempt` until it works or fails for good, or no try is left.
-pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
-    policy: &RetryPolicy,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, HttpError> {
-    let end = Instant::now() + PATIENCE;
-    let mut pauses = policy.pauses();
-    let mut last_pauses = WHILE_STOPPING.into_iter();
-    loop {
-        let error = match attempt().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let Some(own) = pauses.next().filter(|_| error.is_transient()) else {
-            return Err(error);
-        };
-        let asked = error.retry_after();
-        let mut pause = asked.unwrap_or(own);
-        if policy.attempts.is_none() {
-            // Nobody counts these: a server that asks for no pause gets no more of them for that.
-            pause = asked
-                .map_or(own, |asked| asked.max(own))
-                .max(SHORTEST_UNCOUNTED);
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(error);
-            }
-            pause = pause.min(left);
-        }
-        let stopping = policy.stopping.is_cancelled();
-        if stopping {
-            let Some(last) = last_pauses.next() else {
-                return Err(error);
-            };
-            pause = pause.min(last);
-        }
-        let pause_ms = pause.as_millis() as u64;
-        tracing::warn!(
-            error = error.without_contents(),
-            pause_ms,
-            "An HTTP request failed and will be tried again"
-        );
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = policy.stopping.cancelled(), if !stopping => {}
+/// The delays that are left for one request.
+struct Schedule {
+    delays: Delays,
+    delays_while_stopping: array::IntoIter<Duration, 2>,
+    /// When the retries of a request without a limit on attempts end.
+    end: Option<Instant>,
+}
+
+impl Schedule {
+    fn new(policy: &RetryPolicy) -> Self {
+        let is_unlimited = policy.attempts.is_none();
+        Self {
+            delays: policy.delays(),
+            delays_while_stopping: DELAYS_WHILE_STOPPING.into_iter(),
+            end: is_unlimited.then(|| Instant::now() + RETRY_WINDOW),
         }
     }
+
+    /// The delay before the next attempt; `None` if no attempt is left.
+    fn delay_after(&mut self, error: &HttpError, is_stopping: bool) -> Option<Duration> {
+        if !error.is_transient() {
+            return None;
+        }
+        let own = self.delays.next()?;
+        let requested = error.retry_after();
+        let delay = match self.end {
+            Some(end) => within_window(end, own, requested)?,
+            None => requested.unwrap_or(own),
+        };
+        if is_stopping {
+            Some(delay.min(self.delays_while_stopping.next()?))
+        } else {
+            Some(delay)
+        }
+    }
+}
+
+/// Without a limit on attempts, a server that requests no delay must not get more of them for that.
+fn within_window(end: Instant, own: Duration, requested: Option<Duration>) -> Option<Duration> {
+    let left = end.saturating_duration_since(Instant::now());
+    let delay = requested.unwrap_or_default().max(own).max(MIN_DELAY);
+    (!left.is_zero()).then(|| delay.min(left))
 }

@@ -152,7 +152,7 @@ mod tests {
     use serde_json::json;
 
     fn attachments(text: &str) -> Attachments {
-        Attachments::of(Some(Json::checked(text.to_owned().into()).unwrap()))
+        Attachments::of(Some(Json::from_text(text.to_owned().into()).unwrap()))
     }
 
     #[test]

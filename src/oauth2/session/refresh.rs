@@ -1,65 +1,68 @@
-//! A refresh, from the look into the store to the token that everyone may use: lock, read again, exchange, merge, save.
+//! A refresh: lock, read the stored credential, exchange, merge, save. Then everyone may use the new token.
 
 use super::{
     super::{
-        ErrorClass, ExchangeError, LockError, LockGuard, StoreError, TokenRecord, TokenResponse,
-        endpoint::TIME_LIMIT, token::keys_for,
+        LockError, LockGuard, StoreError, TokenRecord, exchange_error::ExchangeError,
+        profile::ErrorClass, token_record::keys_with_record, token_request::TIME_LIMIT,
+        token_response::TokenResponse,
     },
-    CredentialStore, Error, Inner, Mode, Setup, Token, Why,
+    CredentialSetup, CredentialStore, Error, Inner, Mode, Token, Why,
     save::{self, Unsaved, is_gone},
     state::Times,
 };
+use backon::{BackoffBuilder, ExponentialBuilder};
 use serde_json::{Map, Value};
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::time::{Instant, sleep, timeout};
 
-/// Tries of one exchange, all with the same refresh token.
+/// Attempts of one exchange, all with the same refresh token.
 const TRIES: u32 = 3;
-/// The pause before the second try; it doubles, with jitter.
-const PAUSE: Duration = Duration::from_millis(250);
-/// A provider that asks for a longer pause is not waited for within a refresh.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Pauses before looking whether another replica has saved the token that ours was superseded by, and before looking
-/// again for a credential that is not there.
+/// The delay before the second attempt; it doubles, with jitter.
+const DELAY: Duration = Duration::from_millis(250);
+/// A longer delay that the provider asks for is not waited for within a refresh.
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// Delays before checking whether another replica has saved the token that replaces ours, and before checking again
+/// whether a credential is really gone.
 pub(super) const LOOKS: [Duration; 4] = [
     Duration::from_millis(25),
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_millis(1500),
 ];
-/// How long another replica may take with the lock.
+/// How long another replica may hold the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(345);
-/// How long the store may take to be read, with all looks.
+/// How long reading the store may take, with all checks.
 const READ: Duration = Duration::from_secs(15);
-/// What was read this long ago is read again before a refresh token is spent: the process may have stood still, and its
-/// lock have gone without its knowing.
+/// A stored credential that was read longer ago is read again before a refresh token is spent: the process may have
+/// stalled, and lost its lock without noticing.
 const LATE: Duration = Duration::from_secs(5);
-/// A refresh token that ends within this time is worth a word to the operator.
+/// The operator is warned if the refresh token expires within this time.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
-// Who waits for the lock waits longer than its holder needs for all its tries and savings (token-failures: T4, T6).
+// Waiting for the lock takes longer than its holder needs for all its attempts and saves (token-failures: T4, T6).
 const _: () = {
     let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs())
-        + (TRIES as u64 - 1) * LONGEST_PAUSE.as_secs();
+        + (TRIES as u64 - 1) * MAX_DELAY.as_secs();
     let looks = LOOKS.len() as u64 * (READ.as_secs() + 2);
     assert!(LOCK_WAIT.as_secs() > tries + save::AT_MOST.as_secs());
     assert!(LOCK_WAIT.as_secs() > tries + looks);
 };
-/// Why an exchange brought nothing.
+
+/// Why an exchange brought no token.
 enum Failed {
     Refused(ExchangeError),
-    /// Another process has spent it meanwhile, and this is what it got.
+    /// Another process has spent the refresh token in the meantime, and got this token.
     Superseded(Arc<Token>),
-    /// It was not sent, for this reason.
+    /// The refresh token was not sent.
     Unsent(Error),
 }
 
-/// What a provider gave, and when it was asked.
+/// The response of an exchange, and the time of its request.
 struct Exchanged {
-    answer: TokenResponse,
+    response: TokenResponse,
     asked: Instant,
     asked_at: SystemTime,
 }
@@ -79,7 +82,7 @@ impl Inner {
         match &result {
             Ok(_) => state.unbar(),
             Err(error) => {
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                self.metrics.update(|metrics| metrics.failures += 1);
                 state.bar(error);
                 tracing::warn!("The access token could not be refreshed: {error}");
             }
@@ -90,7 +93,7 @@ impl Inner {
     async fn refresh_account(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
         let mut held = self.lock(store, setup).await?;
@@ -102,7 +105,7 @@ impl Inner {
     async fn refresh_locked(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
         why: Why,
         held: &mut Option<Box<dyn LockGuard>>,
     ) -> Result<Arc<Token>, Error> {
@@ -112,9 +115,7 @@ impl Inner {
         loop {
             let base = match stored {
                 Some(found) if why != Why::Access && !is_spent(&found, known.as_deref()) => {
-                    tracing::info!(
-                        "Another process has refreshed the access token; its token is used"
-                    );
+                    tracing::info!("Another process refreshed the access token; its token is used");
                     return Ok(found);
                 }
                 Some(found) => found,
@@ -123,7 +124,7 @@ impl Inner {
             if let Some(error) = self.state().is_dead(&base.record) {
                 return Err(error);
             }
-            // With the tokens from elsewhere other fields may have come.
+            // Other fields may have come with the tokens of another process.
             let setup = self.setup(&**store)?;
             match self
                 .exchange(store, &setup, &base.record, held.as_deref(), looked)
@@ -145,27 +146,30 @@ impl Inner {
         }
     }
 
-    /// The token that the store has now, if it is one that this process has never had.
+    /// The stored token, if this process has never had it.
     async fn stored(
         &self,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
     ) -> Result<Option<Arc<Token>>, Error> {
-        match reread(store, &setup.resolved.field).await {
+        match reload(store, &setup.resolved.field).await {
             Ok(Some(config)) => match TokenRecord::find(&config, &setup.resolved.field) {
                 Some(record) if self.state().knows(&record) => Ok(None),
                 Some(record) => Ok(Some(self.adopt(&**store, setup, record, &config))),
-                // Who has disconnected does not want new tokens.
-                None => Err(Error::ReauthRequired("its tokens were taken away".into())),
+                // A user who disconnected does not want new tokens.
+                None => Err(Error::ReauthRequired(
+                    "its tokens were removed from the account".into(),
+                )),
             },
             Ok(None) => Ok(None),
-            Err(error) if error.gone => {
+            Err(error) if error.is_not_found() => {
                 Err(Error::ReauthRequired(format!("it was removed ({error})")))
             }
-            // Where nothing can be read nothing can be saved: no time to spend a refresh token that may be the last.
+            // If nothing can be read, nothing can be saved: do not spend a refresh token that may be the last one.
             Err(error) if self.state().rotates != Some(false) => {
-                let reason =
-                    format!("whether another process has refreshed it cannot be seen: {error}");
+                let reason = format!(
+                    "the stored credential cannot be read, so another process may have refreshed it: {error}"
+                );
                 Err(Error::Unavailable {
                     reason,
                     retry_after: None,
@@ -178,29 +182,29 @@ impl Inner {
         }
     }
 
-    /// Makes a record from elsewhere the current one, for the configuration of the next messages too, with the
+    /// Makes a record of another process the current one, also in the configuration of the next messages, with the
     /// credential's other fields in `config`.
     pub(super) fn adopt(
         &self,
         store: &dyn CredentialStore,
-        setup: &Setup,
+        setup: &CredentialSetup,
         record: TokenRecord,
         config: &Value,
     ) -> Arc<Token> {
-        self.counters.adopted.fetch_add(1, Ordering::Relaxed);
+        self.metrics.update(|metrics| metrics.adopted += 1);
         let token = self.state().adopt(record, setup.resolved.profile.margin);
-        store.remember(&self.keys(config, setup, &token.record));
+        store.update_local(&self.keys(config, setup, &token.record));
         token
     }
 
-    /// The record as it is saved: with the credential's other fields, which some stores would drop otherwise.
+    /// The keys to save: the record with the credential's other fields, which some stores would drop otherwise.
     pub(super) fn keys(
         &self,
         config: &Value,
-        setup: &Setup,
+        setup: &CredentialSetup,
         record: &TokenRecord,
     ) -> Map<String, Value> {
-        keys_for(
+        keys_with_record(
             config,
             &self.credential_fields(),
             &setup.resolved.field,
@@ -211,20 +215,20 @@ impl Inner {
     async fn lock(
         &self,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
     ) -> Result<Option<Box<dyn LockGuard>>, Error> {
-        // LockGuard since a token that is not saved yet.
+        // Held since a token that is not saved yet.
         if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
-        let Some(lock) = &self.tools.lock else {
+        let Some(lock) = &self.config.lock else {
             return Ok(None);
         };
         let config = store.config();
         let account = config
             .get("_account")
             .and_then(Value::as_str)
-            .unwrap_or(&self.tools.owner);
+            .unwrap_or(&self.config.lock_scope);
         let name = format!("{account}:{}", setup.resolved.field.join("."));
         match lock.acquire(&name, LOCK_WAIT).await {
             Ok(held) => Ok(Some(held)),
@@ -234,7 +238,7 @@ impl Inner {
             }
             Err(error) if self.state().rotates == Some(false) => {
                 tracing::warn!(
-                    "A token that does not rotate is refreshed without the lock: {error}"
+                    "The lock is not available; the token is refreshed without it because it does not rotate: {error}"
                 );
                 Ok(None)
             }
@@ -245,19 +249,19 @@ impl Inner {
         }
     }
 
-    /// Spends the refresh token. What passes is tried again with the same one: an answer that was lost may come again
-    /// from a provider with a grace period (token-failures: T8). What is stored was `looked` at before.
+    /// Spends the refresh token. After a transient failure it is sent again: a provider with a grace period repeats a lost
+    /// response (token-failures: T8). The store was read at `looked`.
     async fn exchange(
         &self,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
         record: &TokenRecord,
         held: Option<&dyn LockGuard>,
         mut looked: Instant,
     ) -> Result<Exchanged, Failed> {
         let Some(endpoint) = &setup.endpoint else {
             return Err(Failed::Unsent(Error::Config(
-                "tokens are refreshed by the platform here".into(),
+                "the platform refreshes the tokens".into(),
             )));
         };
         let Some(refresh_token) = record.refresh_token() else {
@@ -266,17 +270,21 @@ impl Inner {
             return Err(Failed::Unsent(Error::ReauthRequired(reason.into())));
         };
         let mut lost = false;
-        let mut pause = PAUSE;
-        let mut tries = 0;
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(DELAY)
+            .with_max_times(TRIES as usize - 1)
+            .with_jitter()
+            .build();
+        let mut is_retry = false;
         loop {
-            if tries > 0 || looked.elapsed() > LATE {
+            if is_retry || looked.elapsed() > LATE {
                 looked = Instant::now();
                 if let Some(theirs) = self.stored(store, setup).await.map_err(Failed::Unsent)? {
                     return Err(Failed::Superseded(theirs));
                 }
             }
             if held.is_some_and(|held| !held.is_held()) {
-                let reason = "the lock was lost before the refresh token was sent".to_owned();
+                let reason = "the lock was lost before the refresh".to_owned();
                 return Err(Failed::Unsent(Error::Unavailable {
                     reason,
                     retry_after: None,
@@ -284,46 +292,47 @@ impl Inner {
             }
             let (asked, asked_at) = (Instant::now(), SystemTime::now());
             let mut failure = match endpoint.refresh(refresh_token, record.scope()).await {
-                Ok(answer) => {
+                Ok(response) => {
                     return Ok(Exchanged {
-                        answer,
+                        response,
                         asked,
                         asked_at,
                     });
                 }
                 Err(failure) => failure,
             };
-            tries += 1;
             lost |= failure.outcome_unknown;
             failure.outcome_unknown = lost;
-            let wait = failure
-                .retry_after
-                .unwrap_or_else(|| pause.mul_f64(0.5 + fastrand::f64()));
-            if failure.class != ErrorClass::Transient || tries == TRIES || wait > LONGEST_PAUSE {
+            let delay = delays
+                .next()
+                .filter(|_| failure.class == ErrorClass::Transient)
+                .map(|own| failure.retry_after.unwrap_or(own))
+                .filter(|delay| *delay <= MAX_DELAY);
+            let Some(delay) = delay else {
                 return Err(Failed::Refused(failure));
-            }
-            tracing::warn!("The token endpoint will be asked again: {failure}");
-            sleep(wait).await;
-            pause *= 2;
+            };
+            tracing::warn!("The request to the token endpoint is retried: {failure}");
+            sleep(delay).await;
+            is_retry = true;
         }
     }
 
-    /// The provider did not give a token. A refresh token that is refused may have been spent by another process, whose
-    /// token is in the store then, or soon will be (token-failures: T1).
+    /// The provider gave no token. Another process may have spent the refresh token that it refuses; then that process's
+    /// token is in the store, or soon will be (token-failures: T1).
     async fn recover(
         &self,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
         base: &Arc<Token>,
         failure: ExchangeError,
     ) -> Result<Arc<Token>, Error> {
-        // An answer that nobody understands says nothing of the refresh token, however often it comes.
+        // A response that is not understood says nothing about the refresh token, however often it comes.
         if failure.class == ErrorClass::Reauth {
             for pause in LOOKS {
                 sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
                 match self.stored(store, setup).await {
                     Ok(Some(found)) if !is_spent(&found, Some(base)) => return Ok(found),
-                    // Whether it is dead is not known then.
+                    // Then it is unknown whether the token is dead.
                     Err(error) => return Err(error),
                     Ok(_) => {}
                 }
@@ -331,10 +340,10 @@ impl Inner {
             let rotates = self.state().rotates != Some(false);
             let why = match failure.code.as_deref() {
                 _ if failure.outcome_unknown => {
-                    ": an earlier answer was lost on its way, and the token in it with that (outcome unknown)"
+                    ": an earlier response was lost, and its token with it (outcome unknown)"
                 }
                 Some("invalid_grant") if rotates => {
-                    ": it was revoked or has expired, or a process ended before it could save what it was replaced by"
+                    ": it was revoked, it expired, or a process ended before it saved the replacement"
                 }
                 _ => "",
             };
@@ -351,33 +360,33 @@ impl Inner {
         })
     }
 
-    /// Merges the answer, saves the whole record, and only then makes it the current one.
+    /// Merges the response, saves the whole record, and only then makes it the current one.
     async fn keep(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
+        setup: &CredentialSetup,
         base: &Arc<Token>,
         exchanged: Exchanged,
         held: Option<Box<dyn LockGuard>>,
     ) -> Result<Arc<Token>, Error> {
         let Exchanged {
-            answer,
+            response,
             asked,
             asked_at,
         } = exchanged;
-        let record = base.record.merged(&answer, asked_at);
-        self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
-        self.warn_of_narrower_scope(base.record.scope(), answer.scope.as_deref());
-        if let Some(kind) = answer.unknown_type(&setup.resolved.profile) {
-            self.strange_type.call_once(|| {
+        let record = base.record.merged(&response, asked_at);
+        self.metrics.update(|metrics| metrics.refreshes += 1);
+        self.warn_of_narrower_scope(base.record.scope(), response.scope.as_deref());
+        if let Some(kind) = response.unknown_type(&setup.resolved.profile) {
+            self.unknown_type.call_once(|| {
                 tracing::warn!(
-                    "The provider calls its access token {kind}, of a kind that its profile does not know; it is sent as \
-                     the profile says. `token_types` of a profile names those that are expected"
+                    "The token type {kind} is not listed in the provider's profile; the token is sent as the profile says. \
+                     `token_types` of a profile lists the expected types"
                 );
             });
         }
         let rotated = record.refresh_token() != base.record.refresh_token();
-        let times = Times::new(asked, answer.lifetime, setup.resolved.profile.margin);
+        let times = Times::new(asked, response.lifetime, setup.resolved.profile.margin);
         {
             let mut state = self.state();
             state.rotates = Some(rotated);
@@ -403,7 +412,7 @@ impl Inner {
                 .is_ok_and(|left| left < ENDS_SOON)
         {
             tracing::warn!(
-                "The refresh token ends within days; if no refresh comes before, the user has to connect again"
+                "The refresh token expires within 7 days; without a refresh before then the user must connect again"
             );
         }
         tracing::info!(rotated, "The access token was refreshed");
@@ -425,36 +434,36 @@ impl Inner {
             .filter(|scope| !now.contains(scope))
             .collect::<Vec<_>>();
         if !lost.is_empty() {
-            self.counters.narrowed.fetch_add(1, Ordering::Relaxed);
+            self.metrics.update(|metrics| metrics.narrowed += 1);
             tracing::warn!(
-                "The new access token lacks scopes that the one before had: {}",
+                "The new access token lacks scopes that the previous one had: {}",
                 lost.join(" ")
             );
         }
     }
 }
 
-/// What is stored. That a credential is not there any more is believed when several looks agree.
-async fn reread(
+/// The stored configuration. A credential counts as gone only if several checks agree.
+async fn reload(
     store: &Arc<dyn CredentialStore>,
     field: &[String],
 ) -> Result<Option<Value>, StoreError> {
     let looks = async {
-        let mut found = store.reread().await;
+        let mut found = store.reload().await;
         for pause in LOOKS {
             if !is_gone(&found, field) {
                 break;
             }
             sleep(pause).await;
-            found = store.reread().await;
+            found = store.reload().await;
         }
         found
     };
-    let late = |_| Err(StoreError::passing("the platform does not answer"));
+    let late = |_| Err(StoreError::transient("the platform does not respond"));
     timeout(READ, looks).await.unwrap_or_else(late)
 }
 
-/// Whether a token is of no use to someone who could not use `before`.
+/// Whether a token is useless after `before` turned out to be.
 fn is_spent(found: &Token, before: Option<&Token>) -> bool {
     found.record.access_token().is_none()
         || found.is_expired()

@@ -1,10 +1,11 @@
-//! Saving a refreshed record: before anyone uses it, with several tries, and, where that does not help, in the
-//! background until it is saved or superseded. A rotated refresh token that is not saved exists in this process only.
+//! Saves a refreshed record: before anyone uses it, with several attempts, and if they fail, in the background until it is
+//! saved or superseded. A rotated refresh token that is not saved exists in this process only.
 
 use super::{
-    super::{CredentialWarning, LockGuard, StoreError, TokenRecord},
-    CredentialStore, Error, Inner, Setup, Token,
+    super::{CredentialWarning, LockGuard, StoreError, StoreErrorKind, TokenRecord},
+    CredentialSetup, CredentialStore, Error, Inner, Token,
 };
+use backon::{BackoffBuilder, ExponentialBuilder};
 use serde_json::Value;
 use std::{
     sync::{
@@ -16,19 +17,19 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
-/// Tries before the work goes on without.
-const TRIES: u32 = 3;
-/// For one try, and for its turn to come.
+/// Retries before the work goes on without.
+const RETRIES: usize = 2;
+/// For one attempt, and for waiting until another save has ended.
 const TRY: Duration = Duration::from_secs(20);
-/// For the look at what is stored that each try begins with.
+/// For reading the stored credential, with which each attempt begins.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
-/// The pause before the second try; it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause between tries in the background.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The delay before the second attempt; it doubles.
+const DELAY: Duration = Duration::from_millis(500);
+/// The longest delay between attempts in the background.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// Pauses before the looks that have to agree that a credential is gone, before its new tokens are revoked: what answers
-/// in the platform's place while that is away may well say 404.
+/// Delays before the checks that must agree that a credential is gone, before its new tokens are revoked: a proxy before
+/// an unavailable platform may return 404.
 const UNTIL_GONE: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
@@ -36,18 +37,18 @@ const UNTIL_GONE: [Duration; 5] = [
     Duration::from_secs(8),
     Duration::from_secs(15),
 ];
-/// How long these looks may take.
+/// How long these checks may take.
 const GONE_AT_MOST: Duration = Duration::from_secs(40);
 
-/// How long saving may take before the work goes on without.
+/// How long a save may take before the work goes on without.
 pub(super) const AT_MOST: Duration = Duration::from_secs(242);
 
 /// A record that the store does not have yet.
 pub(super) struct Unsaved {
     pub(super) record: TokenRecord,
-    /// Its refresh token is another one than that which is stored.
+    /// Its refresh token is not the stored one.
     pub(super) rotated: bool,
-    /// As long as it is unsaved no other replica may spend what is stored.
+    /// While it is unsaved, no other replica may spend the stored refresh token.
     pub(super) held: Option<Box<dyn LockGuard>>,
 }
 
@@ -57,11 +58,11 @@ enum Saved {
     /// There is nowhere to save to.
     Nowhere(String),
     Not(String),
-    /// The platform says that the credential is not there; whether it stays with that is another question.
+    /// The platform says once that the credential does not exist.
     Gone(String),
     /// It says so over REST, but its queue has taken the record.
     Queued(String),
-    /// The store has one from elsewhere.
+    /// The store has a record of another process.
     Superseded(TokenRecord, Value),
     /// Another one of this process has taken its place.
     Obsolete,
@@ -71,10 +72,10 @@ enum Saved {
 #[derive(Clone, Copy)]
 struct Saving<'a> {
     store: &'a Arc<dyn CredentialStore>,
-    setup: &'a Setup,
+    setup: &'a CredentialSetup,
     record: &'a TokenRecord,
     /// Whether the platform's queue has it already.
-    taken: &'a AtomicBool,
+    queued: &'a AtomicBool,
 }
 
 impl Inner {
@@ -96,92 +97,86 @@ impl Inner {
         }
     }
 
-    /// Saves a record. When that fails, it goes on in the background, and the user is told. Where the store has got a
-    /// token from elsewhere in the meantime, that one counts, and is given back.
+    /// Saves a record. If that fails, saving goes on in the background, and the user is told. If another process has saved
+    /// a token in the meantime, that one counts and is returned.
     ///
     /// # Errors
-    /// When the credential was removed meanwhile: the new tokens are revoked then.
+    /// Returns an error if the credential was removed in the meantime. The new tokens are revoked then.
     pub(super) async fn save(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
-        setup: &Setup,
-        mut unsaved: Unsaved,
+        setup: &CredentialSetup,
+        unsaved: Unsaved,
     ) -> Result<Option<Arc<Token>>, Error> {
         let began = Instant::now();
-        let mut pause = PAUSE;
-        let mut tries = 0;
-        let taken = AtomicBool::new(false);
+        let mut delays = retry_delays().with_max_times(RETRIES).build();
+        let queued = AtomicBool::new(false);
         let (reason, goes_on) = loop {
-            match self
-                .save_or_revoke(
-                    Saving {
-                        store,
-                        setup,
-                        record: &unsaved.record,
-                        taken: &taken,
-                    },
-                    |_| false,
-                )
-                .await?
-            {
+            let saving = Saving {
+                store,
+                setup,
+                record: &unsaved.record,
+                queued: &queued,
+            };
+            let saved = self.save_or_revoke(saving, |_| false).await?;
+            let delay = delays.next();
+            match saved {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
-                    // The user has connected again, or another replica was as fast: what is stored counts (token-failures: T12).
+                    // The user has connected again, or another replica was as fast: what is stored counts
+                    // (token-failures: T12).
                     tracing::warn!(
-                        "The stored credential has changed during the refresh; the stored one is used"
+                        "The stored credential changed during the refresh; the stored one is used"
                     );
                     return Ok(Some(self.adopt(&**store, setup, theirs, &config)));
                 }
                 Saved::Nowhere(reason) => break (reason, false),
-                Saved::Queued(reason) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        self.leave_to_the_queue(&unsaved.record, &reason);
-                        return Ok(None);
-                    }
+                Saved::Queued(reason) if delay.is_none() => {
+                    self.leave_to_the_queue(&unsaved.record, &reason);
+                    return Ok(None);
                 }
-                Saved::Not(reason) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        break (reason, true);
-                    }
+                Saved::Not(reason) if delay.is_none() => break (reason, true),
+                Saved::Gone(reason) if delay.is_none() || began.elapsed() > GONE_AT_MOST => {
+                    break (reason, true);
                 }
-                Saved::Gone(reason) => {
-                    tries += 1;
-                    if tries == TRIES || began.elapsed() > GONE_AT_MOST {
-                        break (reason, true);
-                    }
-                }
+                Saved::Queued(_) | Saved::Not(_) | Saved::Gone(_) => {}
             }
-            sleep(pause).await;
-            pause *= 2;
+            sleep(delay.unwrap_or_default()).await;
         };
         let record = unsaved.record.clone();
-        store.remember(&self.keys(&store.config(), setup, &record));
-        let rotated = {
-            let mut before = self.unsaved();
-            // One that came with a token that is unsaved itself is as little in the store.
-            unsaved.rotated |= before.as_ref().is_some_and(|before| {
-                before.rotated && before.record.refresh_token() == record.refresh_token()
-            });
-            if !unsaved.rotated {
-                // The stored one is still good, for the other replicas too.
-                unsaved.held = None;
-            }
-            before.insert(unsaved).rotated
-        };
+        let rotated = self.keep_unsaved(store, setup, unsaved);
         if goes_on {
             let (inner, store) = (self.clone(), store.clone());
             self.tasks.spawn(
-                async move { inner.save_later(&store, record, taken).await }.in_current_span(),
+                async move { inner.save_later(&store, record, queued).await }.in_current_span(),
             );
         }
         self.report(store, rotated, &reason);
         Ok(None)
     }
 
-    /// Saves as [`try_to_save`](Self::try_to_save) does. One answer that the credential is not there is no verdict: only
-    /// where the platform stays with it, the new tokens are revoked, which nothing undoes.
+    /// Goes on with a record that is not saved. Returns whether the stored refresh token is outdated by it.
+    fn keep_unsaved(
+        &self,
+        store: &Arc<dyn CredentialStore>,
+        setup: &CredentialSetup,
+        mut unsaved: Unsaved,
+    ) -> bool {
+        store.update_local(&self.keys(&store.config(), setup, &unsaved.record));
+        let mut before = self.unsaved();
+        // A refresh token that came with an unsaved record is not in the store either.
+        unsaved.rotated |= before.as_ref().is_some_and(|before| {
+            before.rotated && before.record.refresh_token() == unsaved.record.refresh_token()
+        });
+        if !unsaved.rotated {
+            // The stored one is still valid, for the other replicas too.
+            unsaved.held = None;
+        }
+        before.insert(unsaved).rotated
+    }
+
+    /// Saves as [`try_to_save`](Self::try_to_save) does. The platform must say repeatedly that the credential does not exist
+    /// before the new tokens are revoked, which cannot be undone.
     async fn save_or_revoke(
         &self,
         saving: Saving<'_>,
@@ -209,12 +204,12 @@ impl Inner {
         }
     }
 
-    /// Whether all looks agree that the credential is gone. In a process that is stopping there is no time for that.
-    async fn stays_gone(&self, store: &Arc<dyn CredentialStore>, setup: &Setup) -> bool {
+    /// Whether all checks agree that the credential is gone. A process that is stopping has no time for them.
+    async fn stays_gone(&self, store: &Arc<dyn CredentialStore>, setup: &CredentialSetup) -> bool {
         let looks = async {
             for pause in [Duration::ZERO].into_iter().chain(UNTIL_GONE) {
                 let is_stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
-                if is_stopping || !is_gone(&store.reread().await, &setup.resolved.field) {
+                if is_stopping || !is_gone(&store.reload().await, &setup.resolved.field) {
                     return false;
                 }
             }
@@ -223,8 +218,8 @@ impl Inner {
         timeout(GONE_AT_MOST, looks).await.unwrap_or(false)
     }
 
-    async fn revoke(&self, setup: &Setup, record: &TokenRecord) {
-        tracing::warn!("The credential was removed during its refresh: the new tokens are revoked");
+    async fn revoke(&self, setup: &CredentialSetup, record: &TokenRecord) {
+        tracing::warn!("The credential was removed during the refresh; the new tokens are revoked");
         if let Some(endpoint) = &setup.endpoint
             && let Some(token) = record.refresh_token()
             && let Err(error) = endpoint.revoke(token, "refresh_token").await
@@ -233,26 +228,25 @@ impl Inner {
         }
     }
 
-    /// The platform's queue has taken a record that its REST API does not take.
+    /// The platform's queue has taken a record that its REST API refuses.
     fn leave_to_the_queue(&self, record: &TokenRecord, reason: &str) {
         self.forget(record);
         tracing::warn!(
-            "The refreshed credential was saved over the platform's queue only: {reason}"
+            "The refreshed credential was saved through the platform's queue only: {reason}"
         );
     }
 
-    /// One look and one try, with nothing else of this process's saved in between: neither of the two may lay an older
-    /// record over a newer one.
+    /// Reads the store and saves, while nothing else of this process is saved: an older record must not replace a newer one.
     async fn try_to_save(&self, saving: Saving<'_>, is_obsolete: impl Fn(&Self) -> bool) -> Saved {
         let Saving {
             store,
             setup,
             record,
-            taken,
+            queued,
         } = saving;
         let Ok(_turn) = timeout(TRY, self.saving.lock()).await else {
             return Saved::Not(format!(
-                "other credentials are being saved for more than {} s",
+                "another save has been running for more than {} s",
                 TRY.as_secs()
             ));
         };
@@ -268,29 +262,35 @@ impl Inner {
             return Saved::Superseded(theirs, latest);
         }
         let keys = self.keys(&latest, setup, record);
-        match timeout(TRY, store.save(keys, taken)).await {
+        match timeout(TRY, store.save(keys, queued)).await {
             Ok(Ok(())) => {
                 *self.unsaved() = None;
                 Saved::Yes
             }
-            Ok(Err(error)) if error.gone && taken.load(Ordering::SeqCst) => {
+            Ok(Err(error)) if error.is_not_found() && queued.load(Ordering::SeqCst) => {
                 Saved::Queued(error.message)
             }
-            Ok(Err(error)) if error.gone => Saved::Gone(error.message),
-            Ok(Err(error)) if error.nowhere => Saved::Nowhere(error.message),
+            Ok(Err(error)) if error.is_not_found() => Saved::Gone(error.message),
+            Ok(Err(error)) if error.kind == StoreErrorKind::NoAccount => {
+                Saved::Nowhere(error.message)
+            }
             Ok(Err(error)) => Saved::Not(error.message),
             Err(_) => Saved::Not(format!(
-                "the platform has not taken it within {} s",
+                "the platform did not confirm the save within {} s",
                 TRY.as_secs()
             )),
         }
     }
 
-    /// The configuration as it is stored now, with the tokens that count: those that another process has saved, or else
-    /// the current ones of this process, which may not be saved yet.
-    pub(super) async fn latest(&self, store: &dyn CredentialStore, setup: &Setup) -> Value {
-        // What is configured is known from here on. Where that is nothing, nothing of it can be old.
-        let current = self.current(store).ok().flatten();
+    /// The stored configuration with the tokens that count: those that another process has saved, or else the current ones
+    /// of this process, which may be unsaved.
+    pub(super) async fn latest(
+        &self,
+        store: &dyn CredentialStore,
+        setup: &CredentialSetup,
+    ) -> Value {
+        // From here on the session knows the configured tokens.
+        let current = self.current(store, setup).ok().flatten();
         if setup.endpoint.is_none() {
             return (*store.config()).clone();
         }
@@ -309,34 +309,34 @@ impl Inner {
         config
     }
 
-    /// A refreshed record that is only in memory must not stay unnoticed (token-failures: T9). Nobody waits until it is.
+    /// Reports that a refreshed record is only in memory (token-failures: T9). Nobody waits for the report.
     fn report(&self, store: &Arc<dyn CredentialStore>, rotated: bool, reason: &str) {
         if !rotated {
             tracing::warn!(
-                "A new access token could not be saved; the refresh token is still the stored one: {reason}"
+                "The new access token could not be saved; the stored refresh token is still valid: {reason}"
             );
             return;
         }
-        self.counters.unsaved.fetch_add(1, Ordering::Relaxed);
+        self.metrics.update(|metrics| metrics.unsaved += 1);
         tracing::error!(
-            "A rotated refresh token could not be saved and is in the memory of this process only: {reason}"
+            "The new refresh token could not be saved; only this process has it: {reason}"
         );
         let message = format!(
             "The provider has replaced the refresh token, and the new one could not be saved: {reason}. This process \
-             goes on with it; if the process ends before it is saved, the credential has to be connected again."
+             continues with it. If the process ends before it is saved, the account must be connected again."
         );
         let store = store.clone();
-        let trouble = CredentialWarning {
+        let warning = CredentialWarning {
             name: "UnsavedCredentials",
             message,
         };
         let stopping = self.stopping.clone();
         let report = async move {
             tokio::select! {
-                // First, so that the event is on its way at least.
+                // First, so that the event is at least started.
                 biased;
-                () = store.report(trouble) => {}
-                // A queue may be waited for without end; it stands in the log.
+                () = store.warn(warning) => {}
+                // A queue can block forever; the log has the warning too.
                 () = stopping.cancelled() => {}
             }
         };
@@ -347,12 +347,14 @@ impl Inner {
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
         record: TokenRecord,
-        taken: AtomicBool,
+        queued: AtomicBool,
     ) {
-        let mut pause = PAUSE * 4;
-        loop {
-            let stopping = timeout(pause, self.stopping.cancelled()).await.is_ok();
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        let delays = retry_delays()
+            .with_min_delay(DELAY * 4)
+            .without_max_times()
+            .build();
+        for delay in delays {
+            let stopping = timeout(delay, self.stopping.cancelled()).await.is_ok();
             let Ok(setup) = self.setup(&**store) else {
                 return;
             };
@@ -360,19 +362,19 @@ impl Inner {
                 store,
                 setup: &setup,
                 record: &record,
-                taken: &taken,
+                queued: &queued,
             };
             match self
                 .save_or_revoke(saving, |inner| !inner.is_unsaved(&record))
                 .await
             {
                 Ok(Saved::Yes) => {
-                    tracing::info!("The credential that could not be saved before is saved now");
+                    tracing::info!("The credential is saved now; an earlier save had failed");
                     return;
                 }
                 Ok(Saved::Superseded(theirs, config)) => {
                     tracing::info!(
-                        "The unsaved credential is superseded: the platform has another one"
+                        "The unsaved credential is discarded: the platform has a newer one"
                     );
                     self.adopt(&**store, &setup, theirs, &config);
                     return self.forget(&record);
@@ -383,7 +385,7 @@ impl Inner {
                     if stopping =>
                 {
                     tracing::error!(
-                        "A credential is lost with this process, it could not be saved: {reason}"
+                        "A credential is lost because this process ends before it could be saved: {reason}"
                     );
                     return;
                 }
@@ -399,7 +401,7 @@ impl Inner {
             && !self.state().is_past(record)
     }
 
-    /// An unsaved record is saved, or of no use any more.
+    /// Forgets an unsaved record: it is saved, or useless by now.
     fn forget(&self, record: &TokenRecord) {
         let mut unsaved = self.unsaved();
         if unsaved
@@ -411,17 +413,24 @@ impl Inner {
     }
 }
 
-/// Whether this says that the credential is not there any more.
+/// The delays between attempts of a save; they double.
+fn retry_delays() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(DELAY)
+        .with_max_delay(MAX_DELAY)
+}
+
+/// Whether this says that the credential is gone.
 pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String]) -> bool {
     match found {
         Ok(found) => found
             .as_ref()
             .is_some_and(|config| TokenRecord::find(config, field).is_none()),
-        Err(error) => error.gone,
+        Err(error) => error.is_not_found(),
     }
 }
 
-/// What is stored now, where that can be known.
+/// The stored configuration, if it can be read.
 pub(super) async fn look(store: &dyn CredentialStore) -> Option<Value> {
-    timeout(LOOK, store.reread()).await.ok()?.ok()?
+    timeout(LOOK, store.reload()).await.ok()?.ok()?
 }

@@ -1,32 +1,40 @@
-//! `platform-secret`: the platform refreshes, this process only asks (token-failures: Secrets of the platform). Nothing is exchanged or saved here.
+//! Mode `platform-secret`: the platform refreshes the token, and this process only reads it (token-failures: Secrets of
+//! the platform). Nothing is exchanged or saved here.
 
 use super::{
-    super::TokenRecord, CredentialStore, Error, Inner, Token, Why, refresh::LOOKS, state::Times,
+    super::{StoreError, StoreErrorKind, TokenRecord},
+    CredentialStore, Error, Inner, Token, Why,
+    refresh::LOOKS,
+    state::Times,
 };
 use serde_json::Value;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
 impl Inner {
-    /// Reads the secret; when it still has the token that was rejected, has the platform refresh it, once.
+    /// Reads the secret. If it still has the token that was rejected, the platform refreshes it, once.
     pub(super) async fn refresh_secret(
         &self,
         store: &Arc<dyn CredentialStore>,
         why: Why,
     ) -> Result<Arc<Token>, Error> {
         let config = store.config();
-        let id = config.get("secretId").and_then(Value::as_str).filter(|id| !id.is_empty()).ok_or_else(|| {
-            Error::Config(
-                "mode platform-secret needs the `secretId` of the step's configuration, which has none".into(),
-            )
-        })?;
+        let id = config
+            .get("secretId")
+            .and_then(Value::as_str)
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| {
+                Error::Config(
+                    "mode platform-secret needs `secretId` in the step's configuration".into(),
+                )
+            })?;
         let before = self.state().token.clone();
         let mut record = self.read_secret(store, id, false).await?;
         let is_known = before
             .as_ref()
             .is_some_and(|token| token.record.access_token() == record.access_token());
         if is_known && why == Why::Rejected {
-            self.counters.refreshes.fetch_add(1, Ordering::Relaxed);
+            self.metrics.update(|metrics| metrics.refreshes += 1);
             record = self.read_secret(store, id, true).await?;
         }
         let times = Times {
@@ -51,22 +59,22 @@ impl Inner {
     ) -> Result<TokenRecord, Error> {
         let mut answer = store.secret(id, refresh).await;
         for pause in LOOKS {
-            // One answer that it is not there is no verdict.
-            if !answer.as_ref().is_err_and(|error| error.gone) {
+            // The platform must say it repeatedly.
+            if !answer.as_ref().is_err_and(StoreError::is_not_found) {
                 break;
             }
             sleep(pause).await;
             answer = store.secret(id, refresh).await;
         }
         let secret = answer.map_err(|error| match error {
-            error if error.gone => {
+            error if error.is_not_found() => {
                 Error::ReauthRequired(format!("its secret was removed ({error})"))
             }
-            error if error.refused && refresh => Error::ReauthRequired(format!(
-                "the platform could not refresh its secret {id} ({error})"
-            )),
-            error if error.refused => Error::Config(format!(
-                "the platform's secret {id} may not be read: {error}"
+            error if error.kind == StoreErrorKind::Refused && refresh => Error::ReauthRequired(
+                format!("the platform could not refresh the secret {id} ({error})"),
+            ),
+            error if error.kind == StoreErrorKind::Refused => Error::Config(format!(
+                "the platform does not allow reading the secret {id}: {error}"
             )),
             error => Error::Unavailable {
                 reason: error.to_string(),
@@ -74,8 +82,9 @@ impl Inner {
             },
         })?;
         if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
-            let reason =
-                format!("the platform marks its secret {id} as failed; its page there tells why");
+            let reason = format!(
+                "the platform marks the secret {id} as failed; see its page on the platform"
+            );
             return Err(Error::ReauthRequired(reason));
         }
         TokenRecord::find(

@@ -1,5 +1,4 @@
-//! What a session knows: the current token, those before it, the refresh that is under way, and what stands in the way
-//! of the next one.
+//! The state of a session: the current token, earlier ones, the running refresh, and what prevents the next one.
 
 use super::super::{Error, TokenRecord};
 use futures_util::future::{BoxFuture, Shared};
@@ -12,38 +11,39 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How many superseded tokens are remembered, to know a stale answer of the store when it comes: the latest, and those
-/// that the store still gives.
+/// How many earlier tokens are remembered, to recognize an outdated response of the store: the latest, and those that
+/// the store still returns.
 const PAST: usize = 64;
-/// The first pause after a failed refresh; it doubles with each further one.
+/// The first delay after a failed refresh; it doubles with each further one.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(5);
-/// The longest of these pauses, and how often a dead credential is looked at again.
+/// The longest of these delays, and how often a dead credential is checked again.
 const COOLDOWN: Duration = Duration::from_secs(30);
-/// The shortest and the longest pause that a provider can ask for.
+/// The shortest and the longest delay that a provider can ask for.
 const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
-/// A credential as it was at some time. Counting generations tells whether a request was sent with the current one.
+/// A token record with its generation, which tells whether a request was sent with the current token.
 pub(crate) struct Token {
     pub(super) generation: u64,
     pub(crate) record: TokenRecord,
     pub(super) times: Times,
-    /// Found in the store or the configuration, not got by a refresh of this process: it may be older than it looks.
+    /// Found in the store or the configuration, not obtained by a refresh of this process: its age is unknown.
     pub(crate) adopted: bool,
 }
 
-/// When a token came, and how long it is good for. Monotonic: the wall clock counts only across restarts (token-failures: T52).
+/// When a token came, and how long it is valid. Monotonic: the wall clock counts only across restarts
+/// (token-failures: T52).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) received: Instant,
     pub(super) expires: Option<Instant>,
-    /// From when on it is refreshed ahead of its end.
+    /// From when on it is refreshed before its expiry.
     pub(super) refresh: Option<Instant>,
 }
 
 impl Times {
-    /// A token asked for at `asked` that lives for `lifetime`, if that is known. It is refreshed `margin` ahead of its
-    /// end, but not before half of its life is over, and not by all replicas at once (token-failures: T50).
+    /// A token requested at `asked` with this `lifetime`, if it is known. It is refreshed `margin` before its expiry, but
+    /// not before half of its lifetime is over, and not by all replicas at the same time (token-failures: T50).
     pub(super) fn new(asked: Instant, lifetime: Option<Duration>, margin: Duration) -> Self {
         let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
         let ahead = lifetime.map(|lifetime| {
@@ -61,7 +61,7 @@ impl Times {
         }
     }
 
-    /// The times of a record that an earlier process, or another one, has stored.
+    /// The times of a record that another process, or an earlier one, has stored.
     pub(super) fn stored(record: &TokenRecord, margin: Duration) -> Self {
         let left = record
             .expires_at()
@@ -80,10 +80,10 @@ impl Token {
     }
 }
 
-/// A refresh that is under way, for everyone who waits for it.
+/// A running refresh, for everyone who waits for it.
 pub(super) type Refreshing = Shared<BoxFuture<'static, Result<Arc<Token>, Error>>>;
 
-/// Why no refresh is begun for a while.
+/// Why no refresh starts for a while.
 struct Bar {
     until: Instant,
     error: Error,
@@ -99,11 +99,11 @@ pub(super) struct State {
     pub(super) rotates: Option<bool>,
     /// How many refreshes in a row have not helped the request that they were for.
     pub(super) rejections: u32,
-    /// Until when that is so often that rejected tokens are left alone.
+    /// Until then rejected tokens are not refreshed, because that did not help too often.
     pub(super) refused_until: Option<Instant>,
-    /// The latest generation that the API has taken.
+    /// The latest generation that the API has accepted.
     pub(super) accepted: u64,
-    /// The tokens of an answer that is being saved: the store may give them before they are the current ones.
+    /// The tokens that are being saved: the store may return them before they are the current ones.
     coming: Option<[u8; 32]>,
     past: VecDeque<[u8; 32]>,
     generation: u64,
@@ -116,8 +116,8 @@ pub(super) struct State {
 impl State {
     /// Whether these tokens are the current ones, were once, or are about to be.
     pub(super) fn knows(&mut self, record: &TokenRecord) -> bool {
-        let mark = mark(record);
-        if self.coming == Some(mark)
+        let fingerprint = fingerprint(record);
+        if self.coming == Some(fingerprint)
             || self
                 .token
                 .as_ref()
@@ -125,18 +125,18 @@ impl State {
         {
             return true;
         }
-        let Some(at) = self.past.iter().position(|past| *past == mark) else {
+        let Some(at) = self.past.iter().position(|past| *past == fingerprint) else {
             return false;
         };
-        // What the store still has is not forgotten, however many refreshes cannot be saved.
+        // Tokens that the store still has are not forgotten, however many refreshes cannot be saved.
         self.past.remove(at);
-        self.past.push_front(mark);
+        self.past.push_front(fingerprint);
         true
     }
 
     /// These tokens are about to be saved.
     pub(super) fn expect(&mut self, record: &TokenRecord) {
-        self.coming = Some(mark(record));
+        self.coming = Some(fingerprint(record));
     }
 
     /// Whether these tokens were the current ones once, and are no longer.
@@ -144,7 +144,7 @@ impl State {
         self.token
             .as_ref()
             .is_none_or(|token| !token.record.same_tokens(record))
-            && self.past.contains(&mark(record))
+            && self.past.contains(&fingerprint(record))
     }
 
     /// Makes a record the current one, as the next generation.
@@ -156,7 +156,7 @@ impl State {
         if let Some(old) = &self.token
             && !old.record.same_tokens(&record)
         {
-            self.past.push_front(mark(&old.record));
+            self.past.push_front(fingerprint(&old.record));
             self.past.truncate(PAST);
         }
         self.coming = None;
@@ -171,7 +171,7 @@ impl State {
         token
     }
 
-    /// A token from elsewhere: what stood in the way of refreshing the old one no longer does.
+    /// Makes a token of another process the current one. Nothing prevents its refresh.
     pub(super) fn adopt(&mut self, record: TokenRecord, margin: Duration) -> Arc<Token> {
         self.trust();
         self.unbar();
@@ -179,12 +179,12 @@ impl State {
         self.replace(record, times, true)
     }
 
-    /// Refreshes help.
+    /// Refreshes help again.
     pub(super) fn trust(&mut self) {
         (self.rejections, self.refused_until) = (0, None);
     }
 
-    /// Why nothing may be tried at the moment.
+    /// Why no refresh may start at the moment.
     pub(super) fn barred(&self) -> Option<Error> {
         self.bar
             .as_ref()
@@ -196,7 +196,7 @@ impl State {
         (self.bar, self.failures) = (None, 0);
     }
 
-    /// A refresh has failed: everyone gets this error for a while.
+    /// A refresh failed: everyone gets this error for a while.
     pub(super) fn bar(&mut self, error: &Error) {
         let asked = match error {
             Error::Unavailable { retry_after, .. } => *retry_after,
@@ -226,20 +226,20 @@ impl State {
 
     /// The provider refuses these tokens for good.
     pub(super) fn bury(&mut self, record: &TokenRecord, error: &Error) {
-        self.dead = Some((mark(record), error.clone()));
+        self.dead = Some((fingerprint(record), error.clone()));
     }
 
     /// The error that these tokens were refused for good with.
     pub(super) fn is_dead(&self, record: &TokenRecord) -> Option<Error> {
         self.dead
             .as_ref()
-            .filter(|(dead, _)| *dead == mark(record))
+            .filter(|(dead, _)| *dead == fingerprint(record))
             .map(|(_, error)| error.clone())
     }
 }
 
 /// Tells pairs of tokens apart without keeping them.
-fn mark(record: &TokenRecord) -> [u8; 32] {
+fn fingerprint(record: &TokenRecord) -> [u8; 32] {
     let mut hash = Sha256::new();
     for token in [record.access_token(), record.refresh_token()] {
         let token = token.unwrap_or_default();

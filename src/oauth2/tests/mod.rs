@@ -1,13 +1,15 @@
-//! The parts, one by one. Tests whose name begins with `case_` are those of the OAuth2 research under that number.
+//! The rules of the parts, without a session. How a session applies them is tested in `tests/it/oauth2`.
 
-mod answer;
 mod challenge;
 mod definition;
-mod endpoint;
-mod iso_time;
+mod exchange_error;
 mod profile;
-mod refusal;
-mod token;
+mod template;
+mod timestamp;
+mod token_endpoint;
+mod token_record;
+mod token_request;
+mod token_response;
 
 use crate::settings::descriptor::Descriptor;
 use serde_json::{Map, Value, json};

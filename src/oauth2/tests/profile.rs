@@ -9,22 +9,22 @@ use reqwest::{
 use std::{collections::BTreeMap, time::Duration};
 
 fn named(name: &str) -> Profile {
-    Profile::named(name).unwrap_or_else(|| panic!("no profile {name}"))
+    Profile::built_in(name).unwrap_or_else(|| panic!("no profile {name}"))
 }
 
 #[test]
-fn every_ready_profile_can_be_read_and_bears_its_name() {
-    assert_eq!(Profile::names().len(), 14);
-    for name in Profile::names() {
+fn every_built_in_profile_is_read_and_has_its_name() {
+    assert_eq!(Profile::built_in_names().len(), 14);
+    for name in Profile::built_in_names() {
         assert_eq!(named(name).name, name);
     }
     assert_eq!(named("generic"), Profile::generic());
-    assert_eq!(Profile::named("unheard-of"), None);
+    assert_eq!(Profile::built_in("unheard-of"), None);
 }
 
 #[test]
 fn built_in_addresses_are_https_or_relative_to_the_token_url() {
-    for profile in Profile::names().into_iter().map(named) {
+    for profile in Profile::built_in_names().into_iter().map(named) {
         let addresses = [
             &profile.auth_uri,
             &profile.token_uri,
@@ -87,7 +87,7 @@ fn a_token_endpoint_selects_its_providers_profile() {
 }
 
 #[test]
-fn what_providers_want_is_in_their_profiles() {
+fn built_in_profiles_know_what_providers_need() {
     let way = |name: &str| {
         (
             named(name).client_auth,
@@ -157,7 +157,7 @@ fn a_profile_can_define_expired_responses() {
     assert!(
         salesforce.reads_body(400) && salesforce.reads_body(403) && !salesforce.reads_body(404)
     );
-    for (status, body, judgement) in [
+    for (status, body, expected) in [
         (400, bulk, TokenStatus::Expired),
         (400, "<error>InvalidBatch</error>", TokenStatus::Accepted),
         (
@@ -178,29 +178,31 @@ fn a_profile_can_define_expired_responses() {
         ),
     ] {
         assert_eq!(
-            salesforce.means_expired(status, &none, body),
-            judgement,
+            salesforce.token_status(status, &none, body),
+            expected,
             "{status} {body}"
         );
     }
     assert_eq!(
-        Profile::generic().means_expired(400, &none, bulk),
+        Profile::generic().token_status(400, &none, bulk),
         TokenStatus::Accepted
     );
     assert!(!Profile::generic().reads_body(401));
+    let by_status = Profile::from_json(r#"{"expired": [{"status": 419}]}"#).unwrap();
+    assert_eq!(by_status.token_status(419, &none, ""), TokenStatus::Expired);
     let slack = named("slack");
     assert_eq!(
-        slack.means_expired(200, &none, r#"{"ok":false,"error":"token_expired"}"#),
+        slack.token_status(200, &none, r#"{"ok":false,"error":"token_expired"}"#),
         TokenStatus::Expired
     );
     assert_eq!(
-        slack.means_expired(200, &none, r#"{"ok":false,"error":"channel_not_found"}"#),
+        slack.token_status(200, &none, r#"{"ok":false,"error":"channel_not_found"}"#),
         TokenStatus::Accepted
     );
 }
 
 #[test]
-fn a_header_can_be_what_tells_that_a_token_has_expired() {
+fn a_profile_can_define_an_expired_header() {
     let json =
         r#"{"expired": [{"status": 403, "header": {"name": "X-Reason", "text": "expired"}}]}"#;
     let profile = Profile::from_json(json).unwrap();
@@ -212,15 +214,15 @@ fn a_header_can_be_what_tells_that_a_token_has_expired() {
     };
     assert!(!profile.reads_body(403));
     assert_eq!(
-        profile.means_expired(403, &with("Token Expired"), ""),
+        profile.token_status(403, &with("Token Expired"), ""),
         TokenStatus::Expired
     );
     assert_eq!(
-        profile.means_expired(403, &with("quota"), ""),
+        profile.token_status(403, &with("quota"), ""),
         TokenStatus::Accepted
     );
     assert_eq!(
-        profile.means_expired(403, &HeaderMap::new(), ""),
+        profile.token_status(403, &HeaderMap::new(), ""),
         TokenStatus::Accepted
     );
 }
@@ -240,12 +242,12 @@ fn a_profile_can_exclude_401s_that_are_unrelated_to_the_token() {
         let profile = named(name);
         assert!(profile.reads_body(401), "{name}");
         assert_eq!(
-            profile.means_expired(401, &none, body),
+            profile.token_status(401, &none, body),
             TokenStatus::Unrelated,
             "{name}"
         );
         assert_eq!(
-            profile.means_expired(401, &none, "expired"),
+            profile.token_status(401, &none, "expired"),
             TokenStatus::Expired,
             "{name}"
         );

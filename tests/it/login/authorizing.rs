@@ -83,7 +83,8 @@ async fn login_times_out() {
     let end = world.login(&["--timeout", "1"]).await.end(&world).await;
     assert_eq!(end.status, 1);
     assert!(
-        end.output().contains("nobody came back within 1 s"),
+        end.output()
+            .contains("the browser did not return within 1 s"),
         "{}",
         end.output()
     );

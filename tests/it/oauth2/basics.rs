@@ -1,8 +1,8 @@
-//! A. Basics and merging.
+//! When a token is refreshed, and what is stored of it.
 
 use super::rig::{Rig, text};
 use emulator::provider::Knobs;
-use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2};
+use sailor::oauth2::{Error, Mode, OAuth2, internals::CredentialStore};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -71,31 +71,6 @@ async fn an_expired_token_is_refreshed_before_the_first_request() {
     assert_eq!(statuses, [Some(200)]);
 }
 
-/// token-failures: T19.
-#[tokio::test]
-async fn an_omitted_refresh_token_is_kept() {
-    for left_out in [None, Some(Value::Null), Some("".into())] {
-        let rig = Rig::new(Knobs {
-            omit_refresh_token: true,
-            ..Knobs::default()
-        })
-        .await;
-        let original = text(&rig.account.oauth(), "refresh_token");
-        rig.provider.knobs(|knobs| {
-            knobs
-                .extra
-                .extend(left_out.map(|value| ("refresh_token".to_owned(), value)));
-        });
-        let replica = rig.replica();
-        for _ in 0..2 {
-            rig.provider.expire_access_tokens();
-            replica.get().await.unwrap();
-        }
-        assert_eq!(rig.spent(), [original.clone(), original.clone()]);
-        assert_eq!(text(&rig.account.oauth(), "refresh_token"), original);
-    }
-}
-
 /// token-failures: T11.
 #[tokio::test]
 async fn a_replaced_refresh_token_is_neither_stored_nor_in_memory() {
@@ -141,41 +116,6 @@ async fn every_member_of_the_token_response_is_stored() {
         .unwrap()
         .unwrap();
     assert_eq!(id_token.expose_secret(), "e.y.j");
-}
-
-/// The store of the cases takes a payload for everything there is, so what is left out of it is gone.
-/// token-failures: T12.
-#[tokio::test]
-async fn other_credential_fields_are_kept() {
-    let mut rig = Rig::expired(Knobs::rotating()).await;
-    let stored = rig.account.oauth();
-    rig.account
-        .set(json!({ "_account": "account-1", "oauth": stored, "prodEnv": "login", "retries": "3", "query": "a" }));
-    rig.replica().get().await.unwrap();
-    let saved = rig.account.stored();
-    assert_eq!(
-        (&saved["prodEnv"], &saved["retries"]),
-        (&json!("login"), &json!("3"))
-    );
-    assert_eq!(
-        saved.get("query"),
-        None,
-        "the step's own fields are no credentials"
-    );
-
-    // Deep in a field of its own, as the platform's generic REST component has it.
-    rig.definition = OAuth2::new()
-        .base_url(rig.provider.api_url())
-        .field("auth.oauth2");
-    let auth = json!({ "type": "OAuth2", "oauth2": { "clientId": "id", "keys": rig.provider.issue_expired() } });
-    rig.account
-        .set(json!({ "auth": auth.clone(), "retries": "3" }));
-    rig.replica().get().await.unwrap();
-    let mut saved = rig.account.stored();
-    assert_ne!(saved["auth"]["oauth2"]["keys"].take(), Value::Null);
-    let mut before = json!({ "auth": auth, "retries": "3" });
-    before["auth"]["oauth2"]["keys"].take();
-    assert_eq!(saved, before);
 }
 
 /// token-failures: T12.
@@ -233,40 +173,16 @@ async fn without_a_refresh_token_only_an_expired_token_needs_the_user() {
     }
 }
 
-/// Where an answer brings no instance of its own, the base of the addresses is that of the record before.
 /// token-failures: T47.
 #[tokio::test]
-async fn the_base_url_of_the_record_is_found_in_either_shape() {
-    type Place = fn(&mut Value, String);
-    let places: [Place; 2] = [
-        |record, url| record["instance_url"] = url.into(),
-        |record, url| record["undefined_params"] = json!({ "instance_url": url }),
-    ];
-    for place in places {
-        for (is_secret, expired) in [(false, false), (false, true), (true, false)] {
-            let mut rig = Rig::new(Knobs::default()).await;
-            rig.definition = OAuth2::new().profile("salesforce");
-            let record = if expired {
-                rig.provider.issue_expired()
-            } else {
-                rig.provider.issue()
-            };
-            let mut record = Value::Object(record);
-            place(&mut record, rig.provider.api_url());
-            if is_secret {
-                rig.account.set(json!({ "secretId": "secret-1" }));
-                rig.account.set_secrets([record]);
-            } else {
-                rig.account.set(json!({ "oauth": record }));
-            }
-            rig.replica().get().await.unwrap();
-            assert_eq!(rig.provider.refreshes(), usize::from(expired));
-            assert!(
-                rig.provider
-                    .api_calls()
-                    .iter()
-                    .all(|call| call.path == "/api/me")
-            );
-        }
-    }
+async fn a_platform_secret_has_its_base_url_in_undefined_params() {
+    let mut rig = Rig::new(Knobs::default()).await;
+    rig.definition = OAuth2::new().profile("salesforce");
+    let mut record = Value::Object(rig.provider.issue());
+    record["undefined_params"] = json!({ "instance_url": rig.provider.api_url() });
+    rig.account.set(json!({ "secretId": "secret-1" }));
+    rig.account.set_secrets([record]);
+    rig.replica().get().await.unwrap();
+    assert_eq!(rig.provider.refreshes(), 0);
+    assert_eq!(rig.provider.api_calls()[0].path, "/api/me");
 }

@@ -1,7 +1,7 @@
-//! D. Bodies, and what may be sent twice.
+//! Bodies, and which requests may be sent twice.
 
 use super::rig::{Rig, text};
-use emulator::provider::{Knobs, Scripted};
+use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
 use sailor::oauth2::Error;
@@ -97,7 +97,7 @@ async fn a_consumed_stream_is_not_resent_after_a_401() {
     assert_eq!(
         answer.json::<Value>().await.unwrap(),
         json!({ "error": "invalid_token" }),
-        "the API's own answer"
+        "the API's own response"
     );
     assert_eq!(
         (
@@ -113,7 +113,7 @@ async fn a_consumed_stream_is_not_resent_after_a_401() {
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
-/// An API that repeats the token it has refused, to a request that cannot be sent again.
+/// The API repeats the token that it rejects, to a request that cannot be sent again.
 /// token-failures: T55.
 #[tokio::test]
 async fn the_token_of_a_stream_request_is_redacted() {
@@ -139,8 +139,7 @@ async fn the_token_of_a_stream_request_is_redacted() {
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
-/// A request with a time limit of its own, to an API that takes it and does not answer in time: the error, and how
-/// often the API was sent it.
+/// The error of a request with a time limit to an API that responds too late, and how often the API got the request.
 async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     let rig = Rig::new(Knobs::default()).await;
     let _hold = rig.provider.hold_api_answers();
@@ -154,7 +153,7 @@ async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     }
     let error = rig.drive(request.send()).await.unwrap_err();
     assert!(
-        matches!(&error, Error::NoResponse { reason, .. } if reason == "out of time"),
+        matches!(&error, Error::NoResponse { reason, .. } if reason == "timed out"),
         "{error}"
     );
     (error, rig.provider.api_calls().len())
@@ -181,7 +180,7 @@ async fn a_get_marked_not_idempotent_is_sent_once() {
     assert_eq!((calls, error.is_transient()), (1, false));
 }
 
-/// What is answered to a request that the API answers with this first.
+/// The statuses of a request whose first response is this one.
 async fn answered_first(first: Scripted, method: Method, idempotent: Option<bool>) -> Vec<u16> {
     let rig = Rig::new(Knobs::default()).await;
     rig.provider.script_api([first]);
@@ -236,14 +235,14 @@ async fn a_post_with_503_and_retry_after_is_resent() {
     );
 }
 
-/// How long the client waits when a POST is answered 429 with this `Retry-After`, by the clock that both have.
+/// How long the client waits after a 429 with this `Retry-After`.
 async fn waited(when: &str) -> Duration {
     let rig = Rig::new(Knobs::default()).await;
     rig.provider.script_api([Scripted::retry_after(429, when)]);
     let replica = rig.replica();
     let start = Instant::now();
     let posting = replica.client().post("/echo/orders").send();
-    // The clock runs slowly, so that the time that the requests take on a busy machine hardly counts.
+    // The clock runs slowly, so that the requests themselves take almost no time of it.
     rig.clock
         .drive_by(Duration::from_millis(10), posting)
         .await
@@ -262,7 +261,7 @@ async fn retry_after_in_seconds_is_waited_for() {
 /// token-failures: T49.
 #[tokio::test]
 async fn retry_after_as_a_date_is_waited_for() {
-    // A date has no fractions of seconds: up to one of the four may be gone already.
+    // A date has no fractions of seconds, so up to one of the four seconds can be over.
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
     let waited = waited(&date).await;
     assert!((2.5..6.0).contains(&waited.as_secs_f64()), "{waited:?}");
@@ -298,7 +297,7 @@ async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_as_javascript_does() {
+async fn a_json_response_is_read_as_in_javascript() {
     let rig = Rig::new(Knobs::rotating()).await;
     let deep = format!(
         r#"{{"a": "deep", "b": {}{}}}"#,
@@ -328,4 +327,74 @@ async fn an_answer_is_read_as_javascript_does() {
         error.contains("line 1, column 7") && !error.contains("secret"),
         "{error}"
     );
+}
+
+/// After a 303 the request is processed, so nothing causes it to be sent again.
+/// token-failures: T49.
+#[tokio::test]
+async fn a_303_post_is_sent_once() {
+    let elsewhere = Provider::start(ProviderConfig::default()).await.unwrap();
+    let rig = Rig::new(Knobs::rotating()).await;
+    let replica = rig.replica();
+    let post = async |to: String| {
+        let headers = vec![("location".to_owned(), to)];
+        rig.provider.script_api([Scripted::Answer {
+            status: 303,
+            headers,
+            body: String::new(),
+        }]);
+        rig.drive(
+            replica
+                .client()
+                .post("/echo/orders")
+                .json(&json!({ "n": 1 }))
+                .send(),
+        )
+        .await
+    };
+    let error = post("http://127.0.0.1:1/".into()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::NoResponse {
+                repeatable: false,
+                ..
+            }
+        ) && !error.is_transient(),
+        "{error}"
+    );
+    for status in [401, 429, 503] {
+        elsewhere.script_api([Scripted::retry_after(status, "1")]);
+        let error = post(format!("{}/x", elsewhere.api_url()))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.status().map(|status| status.as_u16()),
+            Some(status),
+            "{error}"
+        );
+    }
+    assert_eq!(rig.statuses(), [303; 4]);
+    assert_eq!(
+        (elsewhere.authorizations().len(), rig.provider.refreshes()),
+        (0, 0)
+    );
+    assert!(
+        elsewhere
+            .api_calls()
+            .iter()
+            .all(|call| call.method == "GET" && call.body.is_empty())
+    );
+
+    let outcome: Value = post("/api/echo/orders/1".into())
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (&outcome["method"], &outcome["path"]),
+        (&json!("GET"), &json!("/api/echo/orders/1"))
+    );
+    assert_eq!(rig.statuses()[4..], [303, 200]);
 }

@@ -3,7 +3,7 @@
 use super::rig::{Replica, Rig};
 use futures_util::future::BoxFuture;
 use sailor::{
-    oauth2::{LockError, LockGuard, RefreshLock, SessionConfig},
+    oauth2::internals::{LockError, LockGuard, RefreshLock, SessionConfig},
     testing::broker_lock,
 };
 use std::{
@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 
-/// A broker that keeps time by itself, whatever the clock of the test does.
+/// A broker with the real clock, even if the test's clock is paused.
 pub struct Broker {
     pub uri: String,
     emulated: Option<(emulator::broker::Broker, oneshot::Sender<()>)>,
@@ -32,7 +32,7 @@ impl Broker {
         }
     }
 
-    /// The emulator's, for what cannot be asked of one that others use.
+    /// The emulator's, for what would disturb others on a shared one.
     pub async fn emulated() -> Self {
         let (started, broker) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -57,26 +57,26 @@ impl Broker {
         }
     }
 
-    /// Cuts off everyone who is connected.
+    /// Drops all connections.
     pub fn cut(&self) {
         let (broker, _) = self.emulated.as_ref().expect("an emulated broker");
         assert!(broker.drop_connections() > 0);
     }
 
-    /// What a process with the lock has.
-    pub fn tools(&self, rig: &Rig) -> SessionConfig {
+    /// The configuration of a process with the lock.
+    pub fn config(&self, rig: &Rig) -> SessionConfig {
         SessionConfig {
             lock: Some(broker_lock(&self.uri).unwrap()),
-            ..rig.tools()
+            ..rig.config()
         }
     }
 
     /// A process that uses the rig's account with the lock.
     pub fn replica(&self, rig: &Rig) -> Replica {
-        rig.replica_using(rig.account.clone(), self.tools(rig))
+        rig.replica_using(rig.account.clone(), self.config(rig))
     }
 
-    /// Another one, and a view of its lock.
+    /// Another one, and its lock to watch.
     pub fn watched_replica(&self, rig: &Rig) -> (Replica, Arc<Watched>) {
         let lock = Arc::new(Watched {
             lock: broker_lock(&self.uri).unwrap(),
@@ -84,14 +84,14 @@ impl Broker {
             held: Mutex::default(),
             down: AtomicBool::new(false),
         });
-        let tools = SessionConfig {
+        let config = SessionConfig {
             lock: Some(lock.clone()),
-            ..rig.tools()
+            ..rig.config()
         };
-        (rig.replica_using(rig.account.clone(), tools), lock)
+        (rig.replica_using(rig.account.clone(), config), lock)
     }
 
-    /// Whether the lock for the rig's account is free: some other process tries to have it.
+    /// Whether another process can get the lock of the rig's account.
     pub async fn is_free(&self, rig: &Rig) -> bool {
         let lock = broker_lock(&self.uri).unwrap();
         let name = format!("{}:oauth", rig.account.id.as_deref().unwrap());
@@ -103,7 +103,7 @@ impl Broker {
     }
 }
 
-/// A lock that tells what becomes of it, and that can be out of reach.
+/// A lock that can be watched, and made unavailable.
 pub struct Watched {
     lock: Arc<dyn RefreshLock>,
     asked: watch::Sender<usize>,
@@ -112,7 +112,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Waits until it was asked for so often.
+    /// Waits until it was requested `count` times.
     pub async fn asked(&self, count: usize) {
         self.asked
             .subscribe()
@@ -131,7 +131,7 @@ impl Watched {
             .is_some_and(|held| held.is_held())
     }
 
-    /// From now on nobody can be asked for it, or somebody can again.
+    /// Makes it unavailable, or available again.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
     }
@@ -155,7 +155,7 @@ impl RefreshLock for Watched {
     }
 }
 
-/// Holds a lock for a session; the test may only look at it.
+/// Holds a lock for a session while the test watches it.
 struct Shown(Arc<dyn LockGuard>);
 
 impl LockGuard for Shown {

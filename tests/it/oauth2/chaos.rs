@@ -1,9 +1,8 @@
-//! Chaos: three replicas with twenty messages each, whose token expires three hundred times under them, while replicas
-//! are killed at random points and started again. The provider rotates, and ends everything when a spent refresh token
-//! comes back after its grace period.
+//! Chaos: three replicas with twenty messages each. Their token expires three hundred times, while replicas are killed at
+//! random points and started again. The provider rotates, and revokes the grant if a spent refresh token is used after its
+//! grace period.
 //!
-//! What is random comes from a seed, which a failed test shows; `SAILOR_TEST_SEED` repeats it. How threads and sockets
-//! take turns it does not repeat.
+//! A failed test shows its random seed; `SAILOR_TEST_SEED` repeats it, except for the timing of threads and sockets.
 
 use super::{
     broker::Broker,
@@ -13,7 +12,7 @@ use super::{
 use emulator::provider::{Entry, Kind, Knobs};
 use fastrand::Rng;
 use futures_util::future::join_all;
-use sailor::oauth2::SessionConfig;
+use sailor::oauth2::internals::SessionConfig;
 use std::{ops::Range, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -23,23 +22,23 @@ use tokio::{
 const REPLICAS: usize = 3;
 const MESSAGES: usize = 20;
 const EXPIRIES: usize = 300;
-/// Of so many rounds one has a kill.
+/// One of so many rounds has a kill.
 const A_KILL_IN: usize = 3;
-/// No client can mend a kill between a rotation and its saving without it (docs/oauth2.md).
+/// Without it, no client survives a kill between a rotation and its save (docs/oauth2.md).
 const GRACE: Duration = Duration::from_secs(10);
-/// What the platform takes at most for reading or saving an account.
+/// The longest time of a read or save of the account.
 const LATENCY: Duration = Duration::from_millis(4);
-/// How long a message that comes again stays away.
+/// How long a rebound message stays away.
 const REBOUND: Duration = Duration::from_millis(20);
 
-/// A container: when its process is killed it starts another one.
+/// A container: it starts another process when its process is killed.
 struct Container {
     process: watch::Sender<Arc<Process>>,
 }
 
 impl Container {
-    /// Works on a message until it is done. What is lost with a process comes again with the next one, and a failure
-    /// that passes is rebound; any other fails the test.
+    /// Processes a message until it succeeds. A message that is lost with a process comes again, and so does one with a
+    /// transient error. Any other error fails the test.
     async fn message(&self) {
         let mut process = self.process.subscribe();
         loop {
@@ -61,16 +60,16 @@ impl Container {
     }
 }
 
-/// One replica is killed, or all of them at once.
+/// Kills one replica, or all of them.
 struct Kill {
     victims: Range<usize>,
-    /// Not before so many savings have begun, the last of them this round's first: where it hurts most.
+    /// When so many saves have started, the last of them the first one of this round: where it hurts most.
     at_saving: Option<usize>,
     after: Duration,
 }
 
 impl Kill {
-    /// At any time of a round that has not begun yet and takes so long.
+    /// At a random time of the next round, which takes so long.
     fn random(random: &mut Rng, rig: &Rig, round: Duration) -> Self {
         let first = random.usize(..=REPLICAS);
         let victims = if first == REPLICAS {
@@ -97,11 +96,11 @@ impl Kill {
     }
 }
 
-/// What a run of the whole has shown.
+/// The result of a run.
 struct Shown {
     rig: Rig,
     log: Vec<Entry>,
-    /// When nobody was killed.
+    /// Without a kill.
     quiet: Vec<Range<Instant>>,
     kills: usize,
 }
@@ -121,8 +120,8 @@ impl Shown {
     }
 }
 
-/// Everything, with the tools that each process is given.
-async fn chaos(tools: impl Fn(&Rig) -> SessionConfig) -> Shown {
+/// Runs all rounds, with this configuration for each process.
+async fn chaos(config: impl Fn(&Rig) -> SessionConfig) -> Shown {
     let seed = std::env::var("SAILOR_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -135,7 +134,7 @@ async fn chaos(tools: impl Fn(&Rig) -> SessionConfig) -> Shown {
     })
     .await;
     *rig.account.latency.lock().unwrap() = LATENCY;
-    let start = || Process::start(&rig, &rig.account, tools(&rig));
+    let start = || Process::start(&rig, &rig.account, config(&rig));
     let containers = [(); REPLICAS].map(|()| Container {
         process: watch::Sender::new(start()),
     });
@@ -179,7 +178,7 @@ async fn chaos(tools: impl Fn(&Rig) -> SessionConfig) -> Shown {
     shown
 }
 
-/// What holds with the lock and without it.
+/// What must be true with the lock and without it.
 async fn stays_connected(shown: &Shown) {
     assert_eq!(
         shown.count(|kind| matches!(kind, Kind::Reused { .. } | Kind::FamilyKilled { .. })),
@@ -198,7 +197,7 @@ async fn stays_connected(shown: &Shown) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_the_lock_each_expiry_costs_one_refresh() {
     let broker = Broker::start().await;
-    let shown = chaos(|rig| broker.tools(rig)).await;
+    let shown = chaos(|rig| broker.config(rig)).await;
     assert!(
         shown.refreshes() <= EXPIRIES + shown.kills,
         "{} refreshes, {} kills",
@@ -221,11 +220,11 @@ async fn with_the_lock_each_expiry_costs_one_refresh() {
     stays_connected(&shown).await;
 }
 
-/// Without a lock replicas may spend a token at the same moment, which is what the grace period is for: an expiry costs
-/// one refresh of each replica at most.
+/// Without a lock, replicas can spend a token at the same time, which the grace period covers: an expiry costs at most one
+/// refresh per replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_lock_and_with_a_grace_period_no_message_fails() {
-    let shown = chaos(Rig::tools).await;
+    let shown = chaos(Rig::config).await;
     assert!(
         shown.refreshes() <= REPLICAS * EXPIRIES + shown.kills,
         "{} refreshes",

@@ -1,18 +1,18 @@
-//! J. What components did wrong before: Salesforce's.
+//! Salesforce: instances, and tokens without a known lifetime.
 
 use super::rig::{Rig, text};
 use emulator::provider::{Knobs, Provider};
 use sailor::oauth2::OAuth2;
 use serde_json::{Value, json};
 
-/// A component on Salesforce's ways.
+/// A component with the Salesforce profile, against the emulator's preset.
 async fn salesforce() -> Rig {
     let mut rig = Rig::stale(Knobs::preset("salesforce").unwrap()).await;
     rig.definition = OAuth2::new().profile("salesforce");
     rig
 }
 
-/// The same machine under another name: another host, as far as addresses go.
+/// The same machine under another name, which counts as another host.
 fn other_host(provider: &Provider) -> String {
     format!("localhost:{}", provider.addr().port())
 }
@@ -66,7 +66,7 @@ async fn a_refresh_follows_a_new_instance_url() {
         (login.as_str(), "json")
     );
 
-    // The next refresh asks the login host as well, wherever the instance is.
+    // The next refresh goes to the login host as well, not to the instance.
     rig.provider.expire_access_tokens();
     let none: Value = replica
         .client()
@@ -93,7 +93,7 @@ async fn tokens_expire_often_without_a_new_refresh_token() {
         replica.get().await.unwrap();
         rig.provider.expire_access_tokens();
     }
-    // And in the process after it, which has what was saved.
+    // And in the next process, which starts with the saved tokens.
     rig.replica().get().await.unwrap();
     assert_eq!(rig.statuses(), [401, 200, 401, 200, 401, 200]);
     assert_eq!(rig.spent(), vec![original.clone(); 3]);

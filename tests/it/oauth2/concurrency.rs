@@ -1,11 +1,14 @@
-//! E. Many at once in one process.
+//! Many requests at the same time in one process.
 
-use super::rig::{Account, Fault, Replica, Rig};
-use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted};
-use futures_util::FutureExt;
+use super::{
+    account::{Account, Fault},
+    rig::{Replica, Rig, text},
+};
+use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
+use futures_util::{FutureExt, future::join_all};
 use sailor::oauth2::{OAuth2, Profile};
 use serde_json::json;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// token-failures: T16.
 #[tokio::test]
@@ -14,11 +17,7 @@ async fn a_hundred_requests_with_an_expired_token_refresh_once() {
     let results = rig.replica().get_at_once(100).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 1));
-    assert_eq!(
-        rig.statuses(),
-        [200; 100],
-        "the API has not seen the old token"
-    );
+    assert_eq!(rig.statuses(), [200; 100], "the API got no expired token");
 }
 
 /// token-failures: T16.
@@ -28,7 +27,7 @@ async fn a_hundred_rejected_requests_refresh_once() {
     let replica = rig.replica();
     let hold = rig.provider.hold_api_answers();
     let (results, ()) = tokio::join!(replica.get_at_once(100), async {
-        // All of them are rejected, and none knows it yet.
+        // All of them are rejected before one of them gets its response.
         hold.held(100).await;
         hold.release();
     });
@@ -124,16 +123,16 @@ async fn closing_waits_for_exchange_and_save() {
     let mut closing = Box::pin(replica.session.close());
     assert!(
         (&mut closing).now_or_never().is_none(),
-        "the exchange is under way"
+        "the exchange is running"
     );
     hold.release();
     tokio::select! {
-        () = &mut closing => panic!("closed before the saving"),
+        () = &mut closing => panic!("closed before the save"),
         () = rig.account.saving_begun(1) => {}
     }
     assert!(
         (&mut closing).now_or_never().is_none(),
-        "the saving is under way"
+        "the save is running"
     );
     rig.account.gate.0.add_permits(1);
     closing.await;
@@ -192,13 +191,13 @@ async fn a_hanging_provider_blocks_only_its_own_credential() {
     assert_eq!(
         (account.savings(), rig.account.savings()),
         (1, 0),
-        "the clock has not moved, and the first still hangs"
+        "the clock has not moved, so the first one still waits"
     );
     drop(hold);
 }
 
-/// A replica whose token, the first refreshed one, is good for another three minutes, with a profile that refreshes from
-/// five minutes ahead of the end.
+/// A replica with a token that is valid for three more minutes, and a profile that refreshes it five minutes before its
+/// expiry.
 async fn three_minutes_before_the_end() -> (Rig, Replica) {
     let lifetime = Duration::from_secs(3600);
     let mut rig = Rig::expired(Knobs {
@@ -229,7 +228,7 @@ async fn a_valid_token_is_used_while_refreshes_fail() {
     assert_eq!(
         (rig.provider.refreshes(), rig.account.savings()),
         (4, 1),
-        "the pause after a failure is everyone's"
+        "all requests share the delay after a failure"
     );
 }
 
@@ -243,7 +242,7 @@ async fn a_request_before_the_expiry_does_not_wait() {
     replica.get().await.unwrap();
     hold.release();
     rig.account.until(|account| account.savings() == 2).await;
-    // The refresh is over when its task is.
+    // The refresh ends with its task.
     replica.session.close().await;
     replica.get().await.unwrap();
     let tokens = rig
@@ -255,4 +254,65 @@ async fn a_request_before_the_expiry_does_not_wait() {
     assert_eq!((&tokens[1], &tokens[2]), (&tokens[0], &tokens[0]));
     assert_ne!(tokens[3], tokens[0], "the next one has the new token");
     assert_eq!(rig.provider.refreshes(), 2);
+}
+
+/// Two accounts with parallel requests, whose tokens expire again and again.
+/// token-failures: T57.
+#[tokio::test]
+async fn two_credentials_in_one_process_are_never_mixed() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    let accounts = ["first", "second"].map(|name| {
+        let account =
+            Account::new(json!({ "_account": name, "oauth": rig.provider.issue_expired() }));
+        (name, rig.replica_with(account.clone()), account)
+    });
+    for round in 0..5 {
+        let requests = accounts.iter().flat_map(|(name, replica, _)| {
+            (0..10).map(move |n| {
+                replica
+                    .client()
+                    .get(format!("/echo/{name}/{round}/{n}"))
+                    .send()
+            })
+        });
+        assert!(join_all(requests).await.iter().all(Result::is_ok));
+        rig.provider.expire_access_tokens();
+    }
+    let mut family_of = BTreeMap::new();
+    for entry in rig.provider.log() {
+        if let Kind::Issued {
+            access,
+            refresh,
+            family,
+        } = entry.kind
+        {
+            family_of.extend(
+                [Some(access), refresh]
+                    .into_iter()
+                    .flatten()
+                    .map(|token| (token, family)),
+            );
+        }
+    }
+    for (name, replica, account) in &accounts {
+        let own = family_of[&text(&account.oauth(), "refresh_token")];
+        let calls = rig
+            .provider
+            .api_calls()
+            .into_iter()
+            .filter(|call| call.path.contains(name));
+        let families = calls
+            .map(|call| family_of[&call.token.unwrap()])
+            .collect::<Vec<_>>();
+        assert!(
+            families.len() > 50 && families.iter().all(|family| *family == own),
+            "{name}: {families:?}"
+        );
+        assert_eq!(
+            (replica.session.metrics().refreshes, account.savings()),
+            (5, 5),
+            "{name}"
+        );
+    }
+    assert_eq!(rig.provider.refreshes(), 10);
 }

@@ -1,22 +1,30 @@
-//! OAuth2: the numbered cases of the project's catalogue, each under its number, against the emulator's provider over
-//! real HTTP, with a clock that moves only when it is told to.
+//! OAuth2 against the emulator's provider over real HTTP, mostly with a paused clock. Rules of parts, such as how a token
+//! response is read, are tested in `src/oauth2/tests`.
 
-mod attack;
-mod attack_engine;
+mod account;
 mod basics;
 mod bodies;
 mod broker;
+mod capture;
 mod chaos;
+mod clock;
 mod components;
 mod concurrency;
+mod double_spend;
+mod emitted_keys;
+mod end_of_process;
 mod leaks;
 mod process;
 mod profiles;
 mod provider;
 mod redirects;
 mod rejected;
+mod rejected_often;
 mod replicas;
+mod reports;
 mod rig;
 mod saving;
 mod security;
+mod step;
 mod time;
+mod verify;

@@ -1,13 +1,16 @@
 //! A replica that can be killed.
 
-use super::rig::{Account, Replica, Rig};
-use sailor::oauth2::{Error, SessionConfig};
+use super::{
+    account::Account,
+    rig::{Replica, Rig},
+};
+use sailor::oauth2::{Error, internals::SessionConfig};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A replica with a thread of its own and a clock that runs. Killing it ends all that it does between two steps, as the
-/// end of a process does: nothing is finished, saved or said.
+/// A replica with its own thread and the real clock. A kill ends it between two steps, like the end of a process: nothing
+/// is finished, saved or reported.
 pub struct Process {
     replica: Arc<Replica>,
     handle: Handle,
@@ -15,14 +18,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one that knows what is stored.
-    pub fn start(rig: &Rig, account: &Arc<Account>, tools: SessionConfig) -> Arc<Self> {
+    /// Starts one with the stored configuration.
+    pub fn start(rig: &Rig, account: &Arc<Account>, config: SessionConfig) -> Arc<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let replica = Arc::new(rig.replica_using(account.clone(), tools));
+        let replica = Arc::new(rig.replica_using(account.clone(), config));
         Arc::new(Self {
             replica,
             handle: runtime.handle().clone(),
@@ -30,7 +33,7 @@ impl Process {
         })
     }
 
-    /// A GET request to the provider's API; none when the process was killed meanwhile.
+    /// A GET request to the provider's API; `None` if the process was killed in the meantime.
     pub async fn get(&self) -> Option<Result<Value, Error>> {
         let replica = self.replica.clone();
         match self.handle.spawn(async move { replica.get().await }).await {

@@ -1,32 +1,35 @@
-//! The ready profiles, each against the emulator's provider with the ways of the same name.
+//! The built-in profiles, each against the emulator's provider with the preset of the same name.
 //!
-//! Every one goes the whole way: a stored token that the API rejects, a refresh in the provider's way and none other,
-//! the end of the new token, and the end of the whole grant.
+//! Each test covers a whole life: the API rejects the stored token, the token is refreshed as the provider requires, the
+//! new token expires, and the user revokes the grant.
 
-use super::rig::{Account, Rig, text};
+use super::{
+    account::Account,
+    rig::{Rig, text},
+};
 use emulator::provider::{Credentials, Knobs, Scripted};
 use sailor::oauth2::{Error, OAuth2, Profile};
 use serde_json::json;
 use std::time::Duration;
 
-/// What is particular to a provider.
+/// How a provider differs from others.
 struct Ways {
     credentials: Credentials,
     content_type: &'static str,
-    /// What a refresh carries beside its grant type, the token, and the client's credentials.
+    /// Parameters of a refresh besides its grant type, the token, and the client's credentials.
     more: &'static [&'static str],
     scheme: &'static str,
-    /// The refresh token that answers leave out stays, instead of being replaced.
+    /// The refresh token does not rotate.
     keeps: bool,
-    /// Answers tell when a token ends, so that it is refreshed before the API rejects it.
+    /// Responses hold the lifetime, so that a token is refreshed before the API rejects it.
     tells_end: bool,
-    /// Where the API is stands in the record.
+    /// The record holds the API's base URL.
     tells_base: bool,
-    /// The name for a refresh token that is dead.
+    /// The error code for a dead refresh token.
     dead: &'static str,
 }
 
-/// A provider that keeps to the RFCs and rotates.
+/// A provider that follows the RFCs and rotates.
 const PLAIN: Ways = Ways {
     credentials: Credentials::Parameters,
     content_type: "application/x-www-form-urlencoded",
@@ -39,7 +42,7 @@ const PLAIN: Ways = Ways {
 };
 const JSON: &str = "application/json";
 
-macro_rules! ready {
+macro_rules! built_in {
     ($($name:ident: $ways:expr;)*) => {
         $(
             #[tokio::test]
@@ -49,18 +52,18 @@ macro_rules! ready {
         )*
 
         #[test]
-        fn every_ready_profile_and_every_preset_is_here() {
+        fn every_built_in_profile_and_preset_is_tested() {
             let mut here = [$(stringify!($name)),*];
             here.sort_unstable();
-            let mut ready = Profile::names();
-            ready.sort_unstable();
-            assert_eq!(here.as_slice(), ready);
+            let mut built_in = Profile::built_in_names();
+            built_in.sort_unstable();
+            assert_eq!(here.as_slice(), built_in);
             assert!(Knobs::presets().iter().all(|preset| here.contains(&preset.as_str())));
         }
     };
 }
 
-ready! {
+built_in! {
     generic: Ways { keeps: true, ..PLAIN };
     microsoft: Ways { more: &["scope"], ..PLAIN };
     salesforce: Ways { more: &["format"], keeps: true, tells_end: false, tells_base: true, ..PLAIN };
@@ -117,7 +120,7 @@ async fn whole_life(name: &str, ways: Ways) {
     let new = text(&rig.account.oauth(), "refresh_token");
     assert!(rig.provider.is_spendable(&new) && (new == old) == ways.keeps);
 
-    // The new token ends.
+    // The new token expires.
     rig.clock.advance(lifetime + Duration::from_secs(1)).await;
     replica.get().await.unwrap();
     let statuses: &[u16] = if ways.tells_end {
@@ -128,7 +131,7 @@ async fn whole_life(name: &str, ways: Ways) {
     assert_eq!(&rig.statuses()[2..], statuses);
     assert_eq!((rig.spent(), rig.account.savings()), (vec![old, new], 2));
 
-    // The user takes the grant back.
+    // The user revokes the grant.
     rig.provider.revoke_all();
     let stored = rig.account.stored();
     let error = rig.drive(replica.get()).await.unwrap_err();
@@ -142,7 +145,7 @@ async fn whole_life(name: &str, ways: Ways) {
     );
 }
 
-/// Exact refuses who refreshes earlier than 30 s before the end.
+/// Exact refuses a refresh earlier than 30 s before the expiry.
 #[tokio::test]
 async fn exact_is_refreshed_only_in_the_last_half_minute() {
     let mut rig = Rig::stale(Knobs::preset("exact").unwrap()).await;
@@ -156,17 +159,17 @@ async fn exact_is_refreshed_only_in_the_last_half_minute() {
     replica.get().await.unwrap();
     rig.account.until(|account| account.savings() == 2).await;
     assert_eq!(
-        (rig.provider.refreshes(), replica.session.counts().failures),
+        (rig.provider.refreshes(), replica.session.metrics().failures),
         (2, 0)
     );
     assert_eq!(
         rig.statuses(),
         [401, 200, 200, 200],
-        "nobody has waited for it, and nothing was rejected"
+        "no request waited for it, and none was rejected"
     );
 }
 
-/// An API that rejects a token before its end is trouble that passes: the refresh token is good.
+/// If the API rejects a token before its expiry, the error is transient: the refresh token is valid.
 #[tokio::test]
 async fn an_early_refresh_error_of_exact_is_transient() {
     let mut rig = Rig::stale(Knobs::preset("exact").unwrap()).await;
@@ -181,10 +184,10 @@ async fn an_early_refresh_error_of_exact_is_transient() {
     );
     rig.clock.advance(Duration::from_secs(600)).await;
     replica.get().await.unwrap();
-    assert_eq!(replica.session.counts().failures, 1);
+    assert_eq!(replica.session.metrics().failures, 1);
 }
 
-/// Microsoft gives a new refresh token with each answer, and goes on taking the old ones.
+/// Microsoft returns a new refresh token with each response, and still accepts the old ones.
 #[tokio::test]
 async fn an_old_microsoft_refresh_token_still_works() {
     let mut rig = Rig::stale(Knobs::preset("microsoft").unwrap()).await;
@@ -198,22 +201,7 @@ async fn an_old_microsoft_refresh_token_still_works() {
     let spent = rig.spent();
     assert!(spent.len() == 2 && spent[0] == spent[1]);
     assert_eq!(
-        one.session.counts().refreshes + other.session.counts().refreshes,
+        one.session.metrics().refreshes + other.session.metrics().refreshes,
         2
     );
-}
-
-/// How long a refresh token lives stands in the answers of some under another name.
-#[tokio::test]
-async fn the_refresh_token_expiry_is_stored() {
-    for name in ["quickbooks", "github", "microsoft"] {
-        let mut rig = Rig::stale(Knobs::preset(name).unwrap()).await;
-        rig.definition = rig.definition.clone().profile(name);
-        rig.replica().get().await.unwrap();
-        let end = text(&rig.account.oauth(), "refreshTokenExpiryTime");
-        assert!(
-            end.ends_with('Z') && end > text(&rig.account.oauth(), "tokenExpiryTime"),
-            "{name}: {end}"
-        );
-    }
 }

@@ -1,13 +1,13 @@
-//! C. Answers of the API that refuse the token, or seem to.
+//! Responses of the API that reject the token, or seem to.
 
-use super::rig::{Fault, Rig, text};
-use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted, Unauthorized};
+use super::rig::{Rig, text};
+use emulator::provider::{Knobs, Provider, ProviderConfig, Scripted};
 use reqwest::StatusCode;
-use sailor::oauth2::{Error, Mode, OAuth2, Profile};
+use sailor::oauth2::{Error, Mode, OAuth2};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// An answer with this status and this challenge.
+/// A response with this status and this challenge.
 fn challenged(status: u16, challenge: &str) -> Scripted {
     let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
     Scripted::Answer {
@@ -17,29 +17,12 @@ fn challenged(status: u16, challenge: &str) -> Scripted {
     }
 }
 
-fn invalid_token() -> Scripted {
+pub fn invalid_token() -> Scripted {
     challenged(401, r#"Bearer error="invalid_token""#)
 }
 
-/// A provider whose API refuses expired tokens in this way.
-fn refusing(status: u16, challenges: &[&str], body: impl Into<Value>) -> Knobs {
-    let challenges = challenges
-        .iter()
-        .map(|&challenge| challenge.to_owned())
-        .collect();
-    let unauthorized = Unauthorized {
-        status,
-        challenges,
-        body: body.into(),
-    };
-    Knobs {
-        unauthorized,
-        ..Knobs::rotating()
-    }
-}
-
 impl Rig {
-    /// Neither was a token asked for, nor has the refresh token suffered.
+    /// The token endpoint got no request, and the refresh token still works.
     #[track_caller]
     fn assert_nothing_spent(&self, what: &str) {
         assert_eq!(self.provider.token_calls().len(), 0, "{what}");
@@ -81,10 +64,7 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    assert!(
-        !error.is_transient(),
-        "the message must not come again for this"
-    );
+    assert!(!error.is_transient(), "the message must not come again");
     assert_eq!(
         (rig.provider.refreshes(), rig.statuses()),
         (1, vec![401, 401])
@@ -97,114 +77,6 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
         Some(&format!("Bearer {}", text(&fresh, "access_token")))
     );
     assert_eq!((rig.provider.refreshes(), rig.account.oauth()), (1, fresh));
-}
-
-/// token-failures: T39.
-#[tokio::test]
-async fn an_api_that_rejects_every_token_costs_few_refreshes() {
-    let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![invalid_token(); 200]);
-    let replica = rig.replica();
-    for _ in 0..50 {
-        let error = replica.get().await.unwrap_err();
-        assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    }
-    // One for the token that may have been old, and three for fresh ones.
-    assert_eq!(rig.provider.refreshes(), 4);
-
-    // It is a pause, not an end.
-    rig.clock.advance(Duration::from_secs(61)).await;
-    for _ in 0..10 {
-        replica.get().await.unwrap_err();
-    }
-    assert_eq!(rig.provider.refreshes(), 5);
-}
-
-/// Others begin while a new token is being saved, which is in the configuration already.
-/// token-failures: T39.
-#[tokio::test]
-async fn parallel_rejections_before_the_save_cost_few_refreshes() {
-    let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![invalid_token(); 200]);
-    let replica = rig.replica();
-    for round in 1..=10 {
-        rig.account.fail([Fault::WaitMerged]);
-        let mut first = std::pin::pin!(replica.get());
-        tokio::select! {
-            answer = &mut first => {
-                answer.unwrap_err();
-                continue;
-            }
-            () = rig.account.saving_begun(round) => {}
-        }
-        let requests = rig.provider.api_calls().len();
-        let mut other = std::pin::pin!(replica.get());
-        tokio::select! {
-            answer = &mut other => panic!("{answer:?}, though the token is not saved"),
-            () = rig.provider.api_called(requests + 1) => {}
-        }
-        rig.account.gate.0.add_permits(1);
-        first.await.unwrap_err();
-        other.await.unwrap_err();
-    }
-    assert_eq!(rig.provider.refreshes(), 4);
-}
-
-/// The tokens are not fresh any more when they are rejected, but the API has never taken one of them.
-/// token-failures: T39.
-#[tokio::test]
-async fn slow_rejections_of_every_token_cost_few_refreshes() {
-    let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api(vec![invalid_token(); 200]);
-    let replica = rig.replica();
-    for _ in 0..50 {
-        replica.get().await.unwrap_err();
-        rig.clock.advance(Duration::from_secs(61)).await;
-    }
-    assert!(
-        rig.provider.refreshes() <= 15,
-        "{} in 50 minutes",
-        rig.provider.refreshes()
-    );
-}
-
-/// Some APIs answer 401 to a request that the user has no right to, whatever token it has.
-/// token-failures: T39.
-#[tokio::test]
-async fn a_request_that_is_always_rejected_costs_few_refreshes() {
-    let rig = Rig::new(Knobs::rotating()).await;
-    let replica = rig.replica();
-    for _ in 0..50 {
-        rig.provider.script_api([invalid_token(), invalid_token()]);
-        let error = replica.get().await.unwrap_err();
-        assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-        // What was ordered for a resend that did not come is used up by another one.
-        while replica.get().await.is_err() {}
-    }
-    assert!(
-        rig.provider.refreshes() <= 4,
-        "{}",
-        rig.provider.refreshes()
-    );
-
-    // The others have a token that expires refreshed at once.
-    rig.clock.advance(Duration::from_secs(61)).await;
-    rig.provider.expire_access_tokens();
-    let refreshes = rig.provider.refreshes();
-    replica.get().await.unwrap();
-    assert_eq!(rig.provider.refreshes(), refreshes + 1);
-}
-
-/// token-failures: T39.
-#[tokio::test]
-async fn short_lived_tokens_are_refreshed_each_time() {
-    let rig = Rig::new(Knobs::rotating()).await;
-    let replica = rig.replica();
-    for refreshes in 1..=10 {
-        rig.provider.expire_access_tokens();
-        replica.get().await.unwrap();
-        assert_eq!(rig.provider.refreshes(), refreshes);
-    }
 }
 
 /// token-failures: T16.
@@ -257,176 +129,34 @@ async fn insufficient_scope_costs_no_refresh_and_names_the_scope() {
     rig.assert_nothing_spent(challenge);
 }
 
-/// token-failures: T42.
-#[tokio::test]
-async fn a_403_never_costs_a_refresh() {
-    let answers = [
-        Scripted::Status(403, json!({ "error": "forbidden" })),
-        challenged(403, r#"Bearer realm="api""#),
-        challenged(403, r#"Bearer error="invalid_token""#),
-        Scripted::Status(
-            403,
-            json!({ "error": "invalid_token", "message": "The access token expired" }),
-        ),
-    ];
-    for mode in [Mode::On401, Mode::Expiry] {
-        let mut rig = Rig::new(Knobs::rotating()).await;
-        rig.mode = Some(mode);
-        rig.provider.script_api(answers.clone());
-        let replica = rig.replica();
-        for answer in &answers {
-            let error = replica.get().await.unwrap_err();
-            assert_eq!(
-                error.status(),
-                Some(StatusCode::FORBIDDEN),
-                "{answer:?}: {error}"
-            );
-            rig.assert_nothing_spent(&format!("{answer:?}"));
-        }
-        assert_eq!(rig.statuses(), [403; 4], "none is sent again");
-    }
-}
-
-/// token-failures: T41.
-#[tokio::test]
-async fn a_401_for_an_invalid_request_costs_no_refresh() {
-    let rig = Rig::new(Knobs::rotating()).await;
-    rig.provider.script_api([challenged(
-        401,
-        r#"Bearer error="invalid_request", error_description="no api key""#,
-    )]);
-    let error = rig.replica().get().await.unwrap_err();
-    assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    assert_eq!(rig.statuses(), [401]);
-    rig.assert_nothing_spent("invalid_request");
-}
-
-/// token-failures: T41.
-#[tokio::test]
-async fn the_bearer_challenge_counts_among_several() {
-    let expired: [&[&str]; 6] = [
-        &[r#"Basic realm="old clients", Bearer error="invalid_token""#],
-        &[r#"Bearer realm="api", error="invalid_token", Basic realm="x""#],
-        &[
-            r#"Negotiate, Bearer realm="a, b", error="invalid_token", error_description="it \"ended\", alas""#,
-        ],
-        &[r#"Basic realm="Bearer error=\"insufficient_scope\"", Bearer error="invalid_token""#],
-        &[r#"Basic realm="x""#, r#"bearer ERROR=invalid_token"#],
-        &[r#"Digest realm="x", nonce="abc==", qop="auth,auth-int", Bearer error="invalid_token""#],
-    ];
-    for challenges in expired {
-        let rig = Rig::stale(refusing(401, challenges, json!({}))).await;
-        rig.replica()
-            .get()
-            .await
-            .unwrap_or_else(|error| panic!("{challenges:?}: {error}"));
-        assert_eq!(
-            (rig.provider.refreshes(), rig.statuses()),
-            (1, vec![401, 200]),
-            "{challenges:?}"
-        );
-    }
-    let for_want_of_scope: [&[&str]; 3] = [
-        &[r#"Basic realm="x", Bearer realm="api", error="insufficient_scope", scope="a b""#],
-        &[
-            r#"Basic realm="error=\"invalid_token\"", Bearer error="insufficient_scope", scope="a b""#,
-        ],
-        &[
-            r#"Negotiate YWJj=="#,
-            r#"Bearer scope="a b", error="insufficient_scope""#,
-        ],
-    ];
-    for challenges in for_want_of_scope {
-        let rig = Rig::stale(refusing(401, challenges, json!({}))).await;
-        let error = rig.replica().get().await.unwrap_err();
-        assert!(
-            matches!(&error, Error::InsufficientScope { scope: Some(scope), .. } if scope == "a b"),
-            "{error}"
-        );
-        rig.assert_nothing_spent(&format!("{challenges:?}"));
-    }
-}
-
 /// token-failures: T43.
 #[tokio::test]
 async fn only_what_the_profile_calls_expired_is_refreshed() {
-    let soap = "<error><exceptionCode>InvalidSessionId</exceptionCode></error>";
-    let marketo = json!({ "success": false, "errors": [{ "code": "602", "message": "Access token expired" }] });
-    let own = |rule: Value| Profile::from_json(&json!({ "expired": [rule] }).to_string()).unwrap();
-    let salesforce = || Profile::named("salesforce").unwrap();
-    let quiet = own(json!({ "status": 419 }));
-    let header = own(json!({ "status": 400, "header": { "name": "x-error", "text": "expired" } }));
-    let cases: [(Profile, Scripted); 6] = [
-        (
-            salesforce(),
-            Scripted::Answer {
-                status: 400,
-                headers: vec![],
-                body: soap.into(),
-            },
-        ),
-        (
-            salesforce(),
-            Scripted::Status(403, json!([{ "errorCode": "INVALID_SESSION_ID" }])),
-        ),
-        (
-            own(json!({ "status": 403 })),
-            Scripted::Status(403, json!({})),
-        ),
-        (
-            own(json!({ "status": 200, "text": r#""code":"602""# })),
-            Scripted::Status(200, marketo),
-        ),
-        (quiet, Scripted::Status(419, json!({}))),
-        (
-            header,
-            Scripted::Answer {
-                status: 400,
-                headers: vec![("X-Error".into(), "Token Expired".into())],
-                body: "{}".into(),
-            },
-        ),
-    ];
-    for (profile, expired) in cases {
-        let mut rig = Rig::new(Knobs::rotating()).await;
-        rig.definition = OAuth2::new()
-            .base_url(rig.provider.api_url())
-            .custom_profile(profile);
-        rig.provider.script_api([expired.clone()]);
-        let answer = rig
-            .replica()
-            .get()
-            .await
-            .unwrap_or_else(|error| panic!("{expired:?}: {error}"));
-        assert_eq!(
-            answer["id"], "user-1",
-            "an answer that was looked into is whole: {expired:?}"
-        );
-        assert_eq!(
-            (rig.provider.refreshes(), rig.statuses().len()),
-            (1, 2),
-            "{expired:?}"
-        );
-    }
-
     let mut rig = Rig::new(Knobs::rotating()).await;
-    rig.definition = OAuth2::new()
-        .base_url(rig.provider.api_url())
-        .custom_profile(salesforce());
+    rig.definition = rig.definition.clone().profile("salesforce");
+    let replica = rig.replica();
     rig.provider.script_api([
         Scripted::Status(400, json!([{ "errorCode": "MALFORMED_QUERY" }])),
         Scripted::Status(403, json!([{ "errorCode": "REQUEST_LIMIT_EXCEEDED" }])),
     ]);
-    let replica = rig.replica();
     for status in [400, 403] {
         let error = replica.get().await.unwrap_err();
-        assert_eq!(
-            error.status().map(|status| status.as_u16()),
-            Some(status),
-            "{error}"
-        );
-        rig.assert_nothing_spent("another error of that status");
+        assert_eq!(error.status().map(|s| s.as_u16()), Some(status), "{error}");
+        rig.assert_nothing_spent("another error with that status");
     }
+    rig.provider.script_api([Scripted::Status(
+        403,
+        json!([{ "errorCode": "INVALID_SESSION_ID" }]),
+    )]);
+    let response = replica.get().await.unwrap();
+    assert_eq!(
+        response["id"], "user-1",
+        "a response whose body was checked is complete"
+    );
+    assert_eq!(
+        (rig.provider.refreshes(), rig.statuses()),
+        (1, vec![400, 403, 403, 200])
+    );
 }
 
 /// token-failures: T41.
@@ -454,8 +184,7 @@ async fn a_401_that_the_profile_excludes_costs_no_refresh() {
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
-/// The caller has its request still: nothing was taken from it. That the message is in the error event, and so with the
-/// user, is shown by the process tests.
+/// The caller still has its request. The process tests show that the error event holds the message.
 /// token-failures: T28.
 #[tokio::test]
 async fn a_refused_refresh_after_a_401_is_not_repeated() {
@@ -477,7 +206,7 @@ async fn a_refused_refresh_after_a_401_is_not_repeated() {
     assert_eq!(rig.provider.api_calls()[0].body, body.to_string());
     assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 0));
 
-    // The same body goes out, once the user has connected again.
+    // The same body is sent once the user has connected again.
     let connected = Value::Object(rig.provider.issue());
     rig.account.set(json!({ "oauth": connected }));
     rig.clock.advance(Duration::from_secs(31)).await;
@@ -538,7 +267,7 @@ async fn a_request_follows_the_base_url_of_the_refresh() {
             after.token,
             Some(text(&rig.account.oauth(), "access_token"))
         );
-        // The refresh went to where refreshes go, not to the instance.
+        // The refresh went to the token endpoint, not to the new base URL.
         assert_eq!((rig.provider.refreshes(), moved.refreshes()), (1, 0));
     }
 }
@@ -579,7 +308,7 @@ async fn a_failed_platform_secret_needs_the_user() {
 /// token-failures: Secrets of the platform.
 #[tokio::test]
 async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
-    // Somebody else has had it refreshed meanwhile.
+    // Another process has had it refreshed in the meantime.
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));
     let [old, new] = [rig.provider.issue(), rig.provider.issue()].map(Value::Object);
@@ -596,7 +325,7 @@ async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
         Some(format!("Bearer {}", text(&new, "access_token")))
     );
 
-    // It is the same as before.
+    // The secret still has the rejected token.
     let newer = Value::Object(rig.provider.issue());
     rig.account.set_secrets([new, newer.clone()]);
     rig.provider.script_api([invalid_token()]);
@@ -611,7 +340,7 @@ async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
         Some(format!("Bearer {}", text(&newer, "access_token")))
     );
 
-    // Many at once have it refreshed once.
+    // Many requests at the same time refresh it once.
     let newest = Value::Object(rig.provider.issue());
     rig.account.set_secrets([newer, newest]);
     rig.provider
@@ -630,5 +359,31 @@ async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
             rig.provider.token_calls().len()
         ),
         (0, 0)
+    );
+}
+
+/// token-failures: T48.
+#[tokio::test]
+async fn a_claims_challenge_needs_the_user_and_costs_no_refresh() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    let claims = "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZX19fQ==";
+    let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{claims}""#);
+    let headers = vec![("www-authenticate".to_owned(), challenge)];
+    rig.provider.script_api([Scripted::Answer {
+        status: 401,
+        headers,
+        body: String::new(),
+    }]);
+    let error = rig.replica().get().await.unwrap_err();
+    assert!(
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains(claims)),
+        "{error}"
+    );
+    assert_eq!(
+        (
+            rig.provider.token_calls().len(),
+            rig.provider.api_calls().len()
+        ),
+        (0, 1)
     );
 }

@@ -1,21 +1,22 @@
-//! F. Several replicas. What the catalogue calls a lease is an exclusive queue here: it has no time to live and no owner
-//! value, but ends with its holder's connection, and a holder that was cut off knows it.
+//! Several replicas with one credential. Their lock is an exclusive queue: it ends with its holder's connection, and a
+//! holder that loses the connection knows it.
 
 use super::{
+    account::Fault,
     broker::Broker,
     process::Process,
-    rig::{Fault, Rig, text},
+    rig::{Rig, text},
 };
 use emulator::provider::{Kind, Knobs, Provider, ProviderConfig, Scripted};
 use sailor::oauth2::{Error, OAuth2};
 use serde_json::{Value, json};
 use std::{fmt::Debug, pin::Pin, time::Duration};
 
-/// Longer than any pause after a failure.
+/// Longer than any delay after a failure.
 const A_WHILE: Duration = Duration::from_secs(31);
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A provider that lets a spent refresh token be used again for a while.
+/// A provider with a grace period, in which a spent refresh token still works.
 fn with_grace() -> Knobs {
     Knobs {
         grace: GRACE,
@@ -23,7 +24,7 @@ fn with_grace() -> Knobs {
     }
 }
 
-/// Whether a refresh token was used after its end.
+/// Whether a spent refresh token was used after its grace period.
 fn was_reused(rig: &Rig) -> bool {
     rig.provider
         .log()
@@ -31,14 +32,14 @@ fn was_reused(rig: &Rig) -> bool {
         .any(|entry| matches!(entry.kind, Kind::Reused { .. } | Kind::FamilyKilled { .. }))
 }
 
-/// Whether what is stored could be refreshed, by a provider without any grace.
+/// Whether the stored refresh token works without a grace period.
 fn is_healthy(rig: &Rig) -> bool {
     rig.provider.knobs(|knobs| knobs.grace = Duration::ZERO);
     rig.provider
         .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
 }
 
-/// Goes on with `work`, which is not over before `event` comes.
+/// Polls `work`, which must not end before `event`.
 async fn meanwhile<F: Future<Output: Debug>>(
     work: &mut Pin<Box<F>>,
     event: impl Future<Output = ()>,
@@ -46,7 +47,7 @@ async fn meanwhile<F: Future<Output: Debug>>(
     tokio::select! {
         biased;
         () = event => {}
-        done = work => panic!("over before its time: {done:?}"),
+        done = work => panic!("ended too early: {done:?}"),
     }
 }
 
@@ -84,7 +85,7 @@ async fn a_waiting_replica_uses_the_other_ones_token() {
     first.await.unwrap();
     second.await.unwrap();
     assert_eq!(rig.provider.token_calls().len(), 1);
-    let counts = other.session.counts();
+    let counts = other.session.metrics();
     assert_eq!(
         (counts.refreshes, counts.adopted, counts.failures),
         (0, 1, 0)
@@ -112,7 +113,7 @@ async fn without_the_lock_a_rotating_token_is_not_spent() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let (replica, lock) = broker.watched_replica(&rig);
     for refreshes in [0, 1] {
-        // At first it is not known whether it rotates, then it is.
+        // Whether the token rotates is unknown at first.
         lock.set_down(true);
         rig.provider.expire_access_tokens();
         let error = replica.get().await.unwrap_err();
@@ -188,7 +189,7 @@ async fn releasing_a_lost_lock_does_not_release_another() {
     }
     rig.account.gate.0.add_permits(1);
     stalled.await.unwrap_err();
-    assert!(!broker.is_free(&rig).await, "the other one has it still");
+    assert!(!broker.is_free(&rig).await, "the other one still holds it");
     hold.release();
     refreshing.await.unwrap();
     assert!(broker.is_free(&rig).await);
@@ -197,7 +198,7 @@ async fn releasing_a_lost_lock_does_not_release_another() {
 /// token-failures: T1.
 #[tokio::test]
 async fn a_token_spent_elsewhere_is_replaced_by_the_saved_one() {
-    // Each of them finds the same token before either has spent it, and there is no lock.
+    // Without a lock, both find the same token before one of them spends it.
     let rig = Rig::expired(Knobs {
         kill_family_on_reuse: false,
         ..Knobs::rotating()
@@ -212,7 +213,7 @@ async fn a_token_spent_elsewhere_is_replaced_by_the_saved_one() {
     rig.account.gate.0.add_permits(1);
     first.await.unwrap();
     rig.drive(second).await.unwrap();
-    let counts = other.session.counts();
+    let counts = other.session.metrics();
     assert_eq!(
         (counts.refreshes, counts.adopted, counts.failures),
         (0, 1, 0)
@@ -244,7 +245,7 @@ async fn a_rejected_token_of_another_replica_is_refreshed() {
     );
     assert_eq!(rig.provider.refreshes(), 2);
 
-    // That is all that is tried.
+    // There are no further attempts.
     rig.provider
         .script_api(vec![Scripted::Status(401, json!({})); 5]);
     busy.get().await.unwrap_err();
@@ -266,7 +267,7 @@ async fn a_dead_refresh_token_is_not_sent_again_while_stored() {
         );
         rig.clock.advance(A_WHILE).await;
     }
-    // It is about that token and no other.
+    // The error belongs to that token only.
     rig.account
         .set(json!({ "oauth": rig.provider.issue_expired() }));
     rig.drive(replica.get()).await.unwrap();
@@ -292,7 +293,7 @@ async fn replicas_recover_when_the_user_connects_again() {
     assert_eq!(
         rig.provider.token_calls().len(),
         calls,
-        "the new token is good as it is"
+        "the new token is used without a refresh"
     );
 }
 
@@ -304,15 +305,14 @@ async fn a_disconnected_credential_is_not_refreshed() {
     rig.account.set(json!({ "oauth": null }));
     let error = rig.drive(replica.get()).await.unwrap_err();
     assert!(
-        matches!(&error, Error::ReauthRequired(reason) if reason.contains("taken away")),
+        matches!(&error, Error::ReauthRequired(reason) if reason.contains("were removed")),
         "{error}"
     );
     assert!(rig.provider.token_calls().is_empty());
     assert_eq!(rig.account.stored(), json!({ "oauth": null }));
 }
 
-/// To another organisation at another address, say: the new tokens are used there, and nothing of them goes to the old
-/// one, nor the other way round.
+/// Such as to another organization with another base URL: neither gets the tokens of the other.
 /// token-failures: T28.
 #[tokio::test]
 async fn a_reconnected_credential_is_adopted() {
@@ -350,8 +350,8 @@ async fn a_reconnected_credential_is_adopted() {
     }
 }
 
-/// There is no time to live that could be too short: that those who wait do so for longer than a holder can take is
-/// asserted where the code is compiled. Here an exchange takes longer than its limit and is tried again.
+/// The lock has no time to live. Here an exchange times out and is retried; an assertion in the session's code compares
+/// the longest wait with the longest hold.
 /// token-failures: T4.
 #[tokio::test]
 async fn the_lock_is_held_during_a_long_exchange() {
@@ -366,15 +366,15 @@ async fn the_lock_is_held_during_a_long_exchange() {
     meanwhile(&mut first, rig.drive(hold.held(2))).await;
     assert!(
         !broker.is_free(&rig).await,
-        "the first answer is given up, and the lock is not"
+        "the first exchange is given up, but not the lock"
     );
     hold.release();
     first.await.unwrap();
     second.await.unwrap();
     assert_eq!(
         (
-            one.session.counts().refreshes,
-            other.session.counts().refreshes
+            one.session.metrics().refreshes,
+            other.session.metrics().refreshes
         ),
         (1, 0)
     );
@@ -404,9 +404,9 @@ async fn two_racing_replicas_stay_connected_within_the_grace_period() {
     assert!(is_healthy(&rig));
 }
 
-/// A replica that is killed between the provider's rotation and the saving of what that brought.
+/// Kills a replica between the provider's rotation and the save.
 async fn killed_before_it_could_save(rig: &Rig) {
-    let process = Process::start(rig, &rig.account, rig.tools());
+    let process = Process::start(rig, &rig.account, rig.config());
     rig.account.fail([Fault::Hang]);
     tokio::select! {
         result = process.get() => panic!("{result:?}"),
@@ -439,7 +439,7 @@ async fn after_the_grace_period_the_error_names_the_causes() {
     rig.clock.advance(GRACE).await;
     let error = rig.drive(rig.replica().get()).await.unwrap_err();
     assert!(
-        matches!(&error, Error::ReauthRequired(text) if text.contains("a process ended before it could save")),
+        matches!(&error, Error::ReauthRequired(text) if text.contains("a process ended before it saved the replacement")),
         "{error}"
     );
 }
@@ -457,6 +457,6 @@ async fn a_replica_that_lost_the_response_reports_outcome_unknown() {
     assert_eq!(
         rig.spent()[0],
         rig.spent()[1],
-        "the one retry is with the same token"
+        "the retry sends the same token"
     );
 }

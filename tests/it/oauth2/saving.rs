@@ -1,8 +1,11 @@
-//! B. updateKeys and persistence.
+//! Saving refreshed tokens: before they are used, with retries, and never over newer ones.
 
-use super::rig::{Fault, Rig, text};
+use super::{
+    account::Fault,
+    rig::{Rig, text},
+};
 use emulator::provider::{Kind, Knobs};
-use sailor::oauth2::{CredentialStore, Error, Mode, OAuth2, Profile};
+use sailor::oauth2::{Error, Mode, OAuth2, Profile, internals::CredentialStore};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -56,14 +59,14 @@ async fn a_failed_save_is_retried_before_the_request_is_sent() {
     );
     assert_eq!(
         (
-            replica.session.counts().unsaved,
-            replica.store.reports.lock().unwrap().len()
+            replica.session.metrics().unsaved,
+            replica.store.warnings.lock().unwrap().len()
         ),
         (0, 0)
     );
 }
 
-/// A saving that does not end is one that fails.
+/// A save that never ends counts as failed.
 /// token-failures: T9.
 #[tokio::test]
 async fn a_hanging_save_times_out_and_is_retried() {
@@ -72,10 +75,10 @@ async fn a_hanging_save_times_out_and_is_retried() {
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
     assert_eq!((rig.account.savings(), rig.provider.refreshes()), (1, 1));
-    assert!(replica.store.reports.lock().unwrap().is_empty());
+    assert!(replica.store.warnings.lock().unwrap().is_empty());
 }
 
-/// How the trouble looks as an error event is shown by the process tests.
+/// The process tests show the error event of the warning.
 /// token-failures: T9.
 #[tokio::test]
 async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
@@ -84,16 +87,16 @@ async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
-    let reports = replica.store.reports.lock().unwrap().clone();
+    let reports = replica.store.warnings.lock().unwrap().clone();
     assert_eq!(
         reports
             .iter()
-            .map(|trouble| trouble.name)
+            .map(|warning| warning.name)
             .collect::<Vec<_>>(),
         ["UnsavedCredentials"]
     );
     assert!(replica.session.has_unsaved_rotation());
-    assert_eq!(replica.session.counts().unsaved, 1);
+    assert_eq!(replica.session.metrics().unsaved, 1);
 
     // The next call has the new token, without another refresh, and so has the configuration of the next message.
     replica.get().await.unwrap();
@@ -101,7 +104,7 @@ async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
     let token = format!("Bearer {}", text(&config, "access_token"));
     assert_eq!(rig.provider.authorizations(), [token.clone(), token]);
 
-    // The one after its end is had with the new refresh token, although the store still has the old one.
+    // After its expiry the new refresh token is spent, although the store still has the old one.
     rig.provider.expire_access_tokens();
     rig.drive(replica.get()).await.unwrap();
     assert_eq!(rig.spent(), [old, text(&config, "refresh_token")]);
@@ -118,7 +121,7 @@ async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
     assert_eq!(rig.account.savings(), 1);
 }
 
-/// Nothing is lost where nothing rotates: the refresh token that is stored is still the one that counts.
+/// Without rotation nothing is lost: the stored refresh token is still valid.
 /// token-failures: T9.
 #[tokio::test]
 async fn an_unsaved_access_token_is_no_error_event() {
@@ -126,13 +129,12 @@ async fn an_unsaved_access_token_is_no_error_event() {
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
-    assert!(replica.store.reports.lock().unwrap().is_empty());
+    assert!(replica.store.warnings.lock().unwrap().is_empty());
     assert!(!replica.session.has_unsaved_rotation());
 }
 
-/// The store is the platform's account, which has no files that could be torn. In their stead: one payload is the whole
-/// record, with tokens of one and the same answer, so that what a process which dies while it saves leaves behind is the
-/// previous record, and a provider with a grace period still takes it.
+/// One payload holds the whole record. So a process that dies while it saves leaves the previous record, which a provider
+/// with a grace period still accepts.
 /// token-failures: T10.
 #[tokio::test]
 async fn a_crash_while_saving_keeps_the_previous_record() {
@@ -163,12 +165,11 @@ async fn a_crash_while_saving_keeps_the_previous_record() {
     assert!(rig.provider.is_spendable(&pair.1));
 }
 
-/// The platform has no versions: that the credential is gone shows when it is read and when it is saved, each time for a
-/// while.
+/// The platform has no versions: reads and saves show that the credential is gone, if they say so repeatedly.
 /// token-failures: T13.
 #[tokio::test]
 async fn a_credential_deleted_during_a_refresh_stays_deleted() {
-    // Seen when it is read before the saving, and not before the saving itself.
+    // Seen by the read before the save, or only by the save itself.
     for held_at_saving in [false, true] {
         let mut rig = Rig::expired(Knobs::rotating()).await;
         let profile = json!({ "name": "revoking", "revoke_uri": rig.provider.revoke_url() });
@@ -214,14 +215,14 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
             "the new one, and it alone"
         );
         assert!(rig.provider.api_calls().is_empty());
-        // Nobody asks the provider for it again.
+        // The provider is not asked again.
         let error = replica.get().await.unwrap_err();
         assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
         assert_eq!(rig.provider.refreshes(), 1);
     }
 }
 
-/// A rig whose provider can revoke, and which forgives nothing.
+/// A rig with a provider that can revoke, and that has no grace period.
 async fn revoking() -> Rig {
     let mut rig = Rig::expired(Knobs {
         kill_family_on_reuse: true,
@@ -239,7 +240,7 @@ fn was_revoked(rig: &Rig) -> bool {
         .any(|entry| matches!(entry.kind, Kind::Revoked { .. }))
 }
 
-/// As from a gateway while the platform's API is started anew.
+/// As from a gateway while the platform's API restarts.
 #[tokio::test]
 async fn a_404_for_an_existing_account_revokes_nothing() {
     for missing in [1, 2, 5] {
@@ -265,7 +266,7 @@ async fn a_404_for_an_existing_account_revokes_nothing() {
     }
 }
 
-/// Reading it gives 404 as well, for some seconds.
+/// Reads return 404 as well, for some seconds.
 #[tokio::test]
 async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
     let rig = revoking().await;
@@ -276,13 +277,13 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
         held.held(1).await;
         rig.account.delete();
         held.release();
-        rig.account.looked_in_vain(4).await;
+        rig.account.not_found_by(4).await;
         rig.account.set(before);
     });
     answer.unwrap();
     assert!(!was_revoked(&rig));
     assert_eq!(
-        (rig.account.savings(), replica.session.counts().unsaved),
+        (rig.account.savings(), replica.session.metrics().unsaved),
         (1, 0)
     );
     assert!(
@@ -291,7 +292,7 @@ async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
     );
 }
 
-/// Whoever stops has no time to be sure.
+/// A process that stops has no time for the checks.
 #[tokio::test]
 async fn a_stopping_process_revokes_nothing() {
     let rig = revoking().await;
@@ -301,7 +302,7 @@ async fn a_stopping_process_revokes_nothing() {
         held.held(1).await;
         rig.account.delete();
         held.release();
-        rig.account.looked_in_vain(2).await;
+        rig.account.not_found_by(2).await;
         replica.session.close().await;
     });
     answer.unwrap();
@@ -315,24 +316,24 @@ async fn a_404_does_not_revoke_keys_that_the_queue_has_taken() {
         .fail([Fault::Queued, Fault::Queued, Fault::Queued, Fault::Queued]);
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
-    // Nothing is tried on in the background, and nobody is told of a token that could be lost.
+    // No attempt follows in the background, and no warning.
     rig.drive(replica.session.close()).await;
     assert_eq!(
         (
             *rig.account.begun.lock().unwrap(),
-            replica.session.counts().unsaved
+            replica.session.metrics().unsaved
         ),
         (3, 0)
     );
     assert!(!was_revoked(&rig) && !replica.session.has_unsaved_rotation());
-    assert!(replica.store.reports.lock().unwrap().is_empty());
+    assert!(replica.store.warnings.lock().unwrap().is_empty());
     assert!(
         rig.provider
             .is_spendable(&text(&rig.account.oauth(), "refresh_token"))
     );
 }
 
-/// That the queue has taken them is not forgotten when the rest of the saving is given up.
+/// The session remembers that the queue has taken the keys when the save times out.
 #[tokio::test]
 async fn keys_in_the_queue_are_not_revoked_after_an_aborted_save() {
     let rig = revoking().await;
@@ -344,7 +345,7 @@ async fn keys_in_the_queue_are_not_revoked_after_an_aborted_save() {
     assert_eq!(
         (
             *rig.account.begun.lock().unwrap(),
-            replica.session.counts().unsaved
+            replica.session.metrics().unsaved
         ),
         (3, 0)
     );
@@ -357,7 +358,7 @@ async fn an_unpublished_report_does_not_block_a_stop() {
     rig.account.fail([Fault::Fail, Fault::Fail, Fault::Fail]);
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
-    assert_eq!(replica.store.reports.lock().unwrap().len(), 1);
+    assert_eq!(replica.store.warnings.lock().unwrap().len(), 1);
     let closed = tokio::time::timeout(Duration::from_secs(300), replica.session.close());
     rig.drive(closed)
         .await
@@ -365,13 +366,13 @@ async fn an_unpublished_report_does_not_block_a_stop() {
     assert!(!replica.session.has_unsaved_rotation());
 }
 
-/// The same while it is read before a refresh: one 404, and one answer without credentials.
+/// The same for the read before a refresh: one 404, or one response without credentials, is not enough.
 #[tokio::test]
 async fn a_missing_credential_counts_only_when_checks_agree() {
     for (before, reason) in [
         (None, "removed"),
-        (Some(json!({})), "taken away"),
-        (Some(json!({ "oauth": {} })), "taken away"),
+        (Some(json!({})), "were removed"),
+        (Some(json!({ "oauth": {} })), "were removed"),
     ] {
         let rig = Rig::expired(Knobs::rotating()).await;
         let stored = rig.account.stored();
@@ -382,7 +383,7 @@ async fn a_missing_credential_counts_only_when_checks_agree() {
         let replica = rig.replica();
         lose();
         let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
-            rig.account.looked_in_vain(2).await;
+            rig.account.not_found_by(2).await;
             rig.account.set(stored.clone());
         });
         answer.unwrap();
@@ -419,13 +420,13 @@ async fn a_reconnected_account_is_not_overwritten() {
     );
     let token = format!("Bearer {}", text(&connected, "access_token"));
     assert_eq!(rig.provider.authorizations(), [token]);
-    // What is refreshed next is the new connection.
+    // The next refresh is that of the new connection.
     rig.provider.expire_access_tokens();
     replica.get().await.unwrap();
     assert_eq!(rig.spent()[1..], [text(&connected, "refresh_token")]);
 }
 
-/// The same where our own tokens wait in memory because they could not be saved.
+/// The same while this process has tokens that it could not save.
 /// token-failures: T12.
 #[tokio::test]
 async fn a_reconnected_account_replaces_an_unsaved_token() {
@@ -451,7 +452,7 @@ async fn a_reconnected_account_replaces_an_unsaved_token() {
     assert_eq!(rig.provider.authorizations().last(), Some(&token));
 }
 
-/// However often that happens, the store's token is known to be an old one.
+/// However often a save fails, the session knows that the stored token is outdated.
 /// token-failures: T9.
 #[tokio::test]
 async fn unsaved_refreshes_never_spend_a_token_twice() {
@@ -460,7 +461,7 @@ async fn unsaved_refreshes_never_spend_a_token_twice() {
         ..Knobs::rotating()
     })
     .await;
-    rig.account.fail((0..100).map(|_| Fault::Nowhere));
+    rig.account.fail((0..100).map(|_| Fault::NoAccount));
     let replica = rig.replica();
     for _ in 0..100 {
         rig.provider.expire_access_tokens();
@@ -481,15 +482,15 @@ async fn unsaved_refreshes_never_spend_a_token_twice() {
 #[tokio::test]
 async fn without_an_account_the_error_says_what_is_missing() {
     let rig = Rig::expired(Knobs::rotating()).await;
-    rig.account.fail([Fault::Nowhere]);
+    rig.account.fail([Fault::NoAccount]);
     let replica = rig.replica();
     rig.drive(replica.get()).await.unwrap();
-    let reports = replica.store.reports.lock().unwrap().clone();
+    let reports = replica.store.warnings.lock().unwrap().clone();
     assert!(
         matches!(&reports[..], [trouble] if trouble.message.contains("`_account`")),
         "{reports:?}"
     );
-    // Waiting mends nothing: it is neither tried again nor waited for.
+    // Waiting does not help: there is no retry.
     assert_eq!(*rig.account.begun.lock().unwrap(), 1);
     replica.get().await.unwrap();
     assert_eq!(rig.provider.refreshes(), 1);

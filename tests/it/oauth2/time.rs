@@ -1,12 +1,15 @@
-//! H. Lifetimes, and many who have the same.
+//! Lifetimes of tokens, and early refreshes of many replicas.
 
-use super::rig::{Account, Replica, Rig};
+use super::{
+    account::Account,
+    rig::{Replica, Rig},
+};
 use emulator::provider::{Kind, Knobs};
 use futures_util::future::join_all;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// When the token endpoint was called.
+/// The times of the calls of the token endpoint.
 fn refreshed_at(rig: &Rig) -> Vec<Instant> {
     let calls = rig
         .provider
@@ -36,7 +39,7 @@ async fn a_lifetime_below_the_margin_does_not_refresh_every_request() {
     assert!(rig.statuses().iter().all(|status| *status == 200));
 }
 
-/// An exchange has 15 s, so the slow one takes 12.
+/// The slow exchange takes 12 s; its limit is 15 s.
 /// token-failures: T52.
 #[tokio::test]
 async fn a_lifetime_counts_from_the_request() {
@@ -53,7 +56,7 @@ async fn a_lifetime_counts_from_the_request() {
         held.release();
     });
     answer.unwrap();
-    // 61 s after the request, 49 s after the answer.
+    // 61 s after the request, 49 s after the response.
     rig.clock.advance(Duration::from_secs(49)).await;
     replica.get().await.unwrap();
     assert_eq!(
@@ -62,7 +65,7 @@ async fn a_lifetime_counts_from_the_request() {
     );
 }
 
-/// Each with an account of its own, since who finds the other's token does not ask at all.
+/// Each has its own account: with a shared one a replica would use the other's token.
 /// token-failures: T50.
 #[tokio::test]
 async fn replicas_spread_their_early_refreshes() {
@@ -76,7 +79,7 @@ async fn replicas_spread_their_early_refreshes() {
     let first = Instant::now();
     assert!(
         refreshed_at(&rig).iter().all(|at| *at == first),
-        "they all begin alike"
+        "all start at the same time"
     );
     rig.clock.advance(Duration::from_secs(3539)).await;
     for _ in 0..8 {

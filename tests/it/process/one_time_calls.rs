@@ -72,7 +72,7 @@ async fn verify_credentials_posts_a_result_or_an_error() {
             json!({ "verifyPath": "/none" }),
             vec![],
             true,
-            "GET /none was answered 404",
+            "GET /none returned 404",
         ),
         (
             json!({ "verifyPath": "/me" }),

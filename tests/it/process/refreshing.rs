@@ -86,7 +86,7 @@ async fn a_refused_refresh_token_fails_the_message_with_advice() {
     for error in &errors {
         let message = error.body["error"]["message"].as_str().unwrap();
         assert!(
-            message.contains("connected again") && message.contains("invalid_grant"),
+            message.contains("connect the account again") && message.contains("invalid_grant"),
             "{message}"
         );
         assert_eq!(

@@ -38,8 +38,8 @@ async fn a_platform_secret_is_refreshed_by_the_platform() {
 #[tokio::test]
 async fn a_refused_platform_secret_fails_the_message() {
     for (call, reason) in [
-        ("POST .*refresh", "could not refresh its secret"),
-        ("GET .*secrets", "may not be read"),
+        ("POST .*refresh", "could not refresh the secret"),
+        ("GET .*secrets", "does not allow reading the secret"),
     ] {
         let connected = connected(Knobs::default(), Provider::issue_expired).await;
         let platform = connected.platform();

@@ -191,7 +191,7 @@ async fn a_broken_response_is_retried_only_for_safe_requests() {
         )
         .await;
     assert!(
-        told(&post).contains("POST /items has no answer"),
+        told(&post).contains("POST /items failed without a response"),
         "{post:?}"
     );
     assert_eq!(rig.provider.api_calls().len(), calls + 1);

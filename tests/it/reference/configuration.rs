@@ -91,7 +91,7 @@ fn the_providers_to_choose_from_are_those_with_a_profile() {
     let model = descriptor["credentials"]["fields"]["provider"]["model"]
         .as_object()
         .unwrap();
-    let mut names = Profile::names();
+    let mut names = Profile::built_in_names();
     names.sort_unstable();
     assert_eq!(model.keys().collect::<Vec<_>>(), names);
 }

@@ -294,7 +294,7 @@ async fn invalid_fields_are_named_in_the_error() {
         .set_records([json!({ "id": 1, "updated_at": null })]);
     for (more, told_of) in [
         (json!({ "path": null }), "path: expected a string"),
-        (json!({ "path": "/none" }), "GET /none was answered 404"),
+        (json!({ "path": "/none" }), "GET /none returned 404"),
         (
             json!({ "itemsPointer": "records" }),
             "itemsPointer: expected a JSON pointer",

@@ -299,7 +299,7 @@ async fn a_failed_subscribe_says_why() {
         (
             with("subscribePath", "/hooks"),
             Some(ADDRESS),
-            "POST /hooks was answered 404",
+            "POST /hooks returned 404",
         ),
     ] {
         let harness = rig.harness("receiveWebhooks", fields);

@@ -1,10 +1,7 @@
 //! A step on the emulator, and the component that works on it.
 
 use crate::process::{Ended, Process, command, soon};
-use emulator::{
-    Emulator, EmulatorConfig, Event, EventKind,
-    platform::ServiceResult,
-};
+use emulator::{Emulator, EmulatorConfig, Event, EventKind, platform::ServiceResult};
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc};

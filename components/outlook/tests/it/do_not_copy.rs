@@ -454,7 +454,7 @@ async fn without_secret_and_refresh_token_nothing_is_refreshed() {
     let step = Step::new("checkAvailability", json!({}), tokens).await;
     step.run(json!({})).await;
     assert!(
-        step.errors()[0].contains("connected again"),
+        step.errors()[0].contains("connect the account again"),
         "{:?}",
         step.errors()
     );

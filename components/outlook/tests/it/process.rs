@@ -574,7 +574,7 @@ async fn a_network_error_is_no_verification_result() {
         revoked["reason"]
             .as_str()
             .unwrap()
-            .contains("connected again"),
+            .contains("connect the account again"),
         "{revoked}"
     );
 }

@@ -279,7 +279,7 @@ async fn dead_tokens_are_not_verified() {
     org.provider.revoke_all();
     let verdict = org.harness("", json!({}), tokens).verify().await.unwrap();
     assert!(
-        matches!(&verdict, Verified::No(reason) if reason.contains("connected again")),
+        matches!(&verdict, Verified::No(reason) if reason.contains("connect the account again")),
         "{verdict:?}"
     );
 }

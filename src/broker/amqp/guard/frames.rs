@@ -1,8 +1,8 @@
-//! The bytes from the broker, frame by frame: a buffer that hands on nothing the client cannot read.
+//! The bytes from the broker, frame by frame: a buffer that gives the client only what it can read.
 
 use super::tables;
 
-/// Type, channel and size stand before a frame's payload, one octet after it.
+/// Type, channel and size precede the payload of a frame; one octet follows it.
 const HEAD: usize = 7;
 const AROUND: usize = HEAD + 1;
 const METHOD: u8 = 1;
@@ -10,28 +10,28 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
-/// What is read from the broker at once, unless a frame that has to be seen as a whole is longer.
+/// How much is read from the broker at once. The buffer grows only for a longer frame that must be checked as a whole.
 const CAPACITY: usize = 64 * 1024;
-/// The least frame size that AMQP knows.
-const LEAST_FRAME: usize = 4096;
+/// The smallest frame size that AMQP allows.
+const MIN_FRAME: usize = 4096;
 
-/// Holds frames of methods and content headers until they are complete and looked at; everything else only passes.
+/// Holds frames of methods and content headers until they are complete and checked. Everything else passes through.
 pub(crate) struct Frames {
     buffer: Vec<u8>,
-    /// `..start` has been handed on, `start..checked` may be, `checked..end` is the beginning of a frame.
+    /// `..start` is taken, `start..checked` can be taken, and `checked..end` is the beginning of a frame.
     start: usize,
     checked: usize,
     end: usize,
-    /// How many bytes after `checked` need no look.
+    /// How many bytes after `checked` need no check.
     free: usize,
-    /// The longest frame that the client takes, as it is agreed with the broker; 0 for any.
+    /// The longest frame that the client accepts, as agreed with the broker; 0 for any length.
     frame_max: usize,
-    /// What has been mended since somebody asked.
-    mended: Vec<&'static str>,
+    /// Why frames were repaired since the last call of `repaired`.
+    repaired: Vec<&'static str>,
 }
 
 impl Frames {
-    /// `frame_max` is what the client asks for, 0 if it leaves that to the broker.
+    /// `frame_max` is what the client asks for; 0 if it leaves that to the broker.
     pub(crate) fn new(frame_max: u32) -> Self {
         Self {
             buffer: vec![0; CAPACITY],
@@ -40,11 +40,11 @@ impl Frames {
             end: 0,
             free: 0,
             frame_max: frame_max as usize,
-            mended: Vec::new(),
+            repaired: Vec::new(),
         }
     }
 
-    /// Hands on what the client may have; none only if nothing is there.
+    /// Copies what the client can have. Returns 0 only if there is nothing.
     pub(crate) fn take(&mut self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.checked - self.start);
         into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
@@ -52,17 +52,17 @@ impl Frames {
         count
     }
 
-    /// How many bytes may go from the broker to the client without coming here, now that everything was taken.
+    /// How many bytes can go from the broker to the client directly, because all bytes here are taken.
     pub(crate) fn free(&self) -> usize {
         if self.start == self.end { self.free } else { 0 }
     }
 
-    /// So many of them have.
+    /// Records that this many bytes went directly.
     pub(crate) fn passed(&mut self, count: usize) {
         self.free -= count;
     }
 
-    /// Where the next bytes from the broker go.
+    /// The space for the next bytes from the broker.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -76,7 +76,7 @@ impl Frames {
         &mut self.buffer[self.end..]
     }
 
-    /// So many bytes have come into the space.
+    /// Records that this many bytes were written into the space, and checks what is complete.
     pub(crate) fn filled(&mut self, count: usize) {
         self.end += count;
         while self.checked < self.end {
@@ -95,15 +95,15 @@ impl Frames {
                 METHOD => self.method(length),
                 HEADER => self.header(length),
                 BODY | HEARTBEAT => self.free = length,
-                // No frame, so none after it either: the client is to say that this is no AMQP.
+                // This is no frame, so no frame follows either. The client will report that it is not AMQP.
                 _ => self.free = usize::MAX,
             }
         }
     }
 
-    /// Why frames were mended since the last time.
-    pub(crate) fn mended(&mut self) -> Vec<&'static str> {
-        std::mem::take(&mut self.mended)
+    /// Why frames were repaired since the last call.
+    pub(crate) fn repaired(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.repaired)
     }
 
     fn method(&mut self, length: usize) {
@@ -114,7 +114,7 @@ impl Frames {
         if tables::is_good_method(payload) {
             self.checked += length;
         } else {
-            let (payload, reasons) = tables::mend_method(payload);
+            let (payload, reasons) = tables::repair_method(payload);
             self.replace(length, &payload, reasons);
         }
     }
@@ -129,12 +129,12 @@ impl Frames {
         if payload.len() <= limit && tables::is_good_header(payload) {
             self.checked += length;
         } else {
-            let (payload, reasons) = tables::mend_header(payload, limit);
+            let (payload, reasons) = tables::repair_header(payload, limit);
             self.replace(length, &payload, reasons);
         }
     }
 
-    /// A frame with another payload, which is never longer than its own.
+    /// Replaces the payload of a frame with one that is not longer.
     fn replace(&mut self, length: usize, payload: &[u8], reasons: Vec<&'static str>) {
         let at = self.checked;
         let shorter = length - AROUND - payload.len();
@@ -144,16 +144,16 @@ impl Frames {
             .copy_within(at + length - 1..self.end, at + length - 1 - shorter);
         self.end -= shorter;
         self.checked += length - shorter;
-        self.mended.extend(reasons);
+        self.repaired.extend(reasons);
     }
 }
 
-/// The longest frame by what the client wants and the broker offers, as the client reckons; 0 for any.
+/// The longest frame that client and broker agree on, as the client computes it; 0 for any length.
 fn agreed(wanted: usize, offered: usize) -> usize {
     match (wanted, offered) {
         (wanted, 0) => wanted,
-        (0, offered) => offered.max(LEAST_FRAME),
-        (wanted, offered) if offered < wanted => offered.max(LEAST_FRAME),
+        (0, offered) => offered.max(MIN_FRAME),
+        (wanted, offered) if offered < wanted => offered.max(MIN_FRAME),
         (wanted, _) => wanted,
     }
 }

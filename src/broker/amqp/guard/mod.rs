@@ -1,9 +1,11 @@
-//! A guard between the broker and the client library. The client reads header tables by recursion and gives a connection
-//! up over a byte that is no text; both come from messages that anybody may send, and such a message comes again on
-//! every connection. So what it could not read is replaced before it sees it, and the message goes on.
+//! A stream between the broker and lapin that repairs frames which lapin cannot read.
 //!
-//! [`tables`] and [`frames`] are pure; here is the stream that they work in, and the way lapin takes it: as the stream of
-//! a reactor of our own. TLS is below the guard, and TCP below that.
+//! lapin reads header tables by recursion, and closes a connection over bytes that are not UTF-8. Both can be in a message
+//! that anybody sends, and the broker delivers such a message again on every connection. So what lapin could not read is
+//! replaced before lapin sees it, and the message is processed.
+//!
+//! [`tables`] and [`frames`] are pure. This file holds the stream, and gives it to lapin as the stream of a runtime of its
+//! own. TLS is below the guard, and TCP is below that.
 
 mod frames;
 mod tables;
@@ -35,17 +37,20 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// Less than this is not worth a read of its own.
-const LEAST_READ: usize = 16 * 1024;
+/// Reads of fewer bytes go through the buffer.
+const MIN_DIRECT_READ: usize = 16 * 1024;
 
-/// Connects with the guard in between.
+/// Connects to the broker through the guard.
 pub(super) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
     handle: Handle,
 ) -> Result<Connection, Error> {
     let tokio = Tokio::default().with_handle(handle);
-    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Guarding(tokio.clone())));
+    let runtime = Runtime::new(RuntimeParts::new(
+        tokio.clone(),
+        GuardedRuntime(tokio.clone()),
+    ));
     let below = Runtime::new(tokio);
     let connect = async move |uri: AMQPUri, _| {
         let frame_max = uri.query.frame_max.unwrap_or_default();
@@ -56,8 +61,8 @@ pub(super) async fn connect(
             AMQPScheme::AMQP => Either::Left(tcp),
             AMQPScheme::AMQPS => Either::Right(with_tls(tcp, host).await?),
         };
-        // For lapin it is plain, also with TLS.
-        Ok(AsyncTcpStream::Plain(Guarded::new(stream, frame_max)))
+        // lapin takes it for a plain stream, also with TLS.
+        Ok(AsyncTcpStream::Plain(GuardedStream::new(stream, frame_max)))
     };
     Connection::connector(uri, runtime, connect, properties).await
 }
@@ -72,15 +77,15 @@ async fn with_tls(tcp: TcpStream, host: String) -> io::Result<TlsStream<TcpStrea
         .await
 }
 
-/// Tokio's reactor, but that its streams are guarded.
+/// Tokio's runtime with guarded streams.
 #[derive(Clone, Debug)]
-struct Guarding(Tokio);
+struct GuardedRuntime(Tokio);
 
-impl Reactor for Guarding {
-    type TcpStream = Guarded<Either<TcpStream, TlsStream<TcpStream>>>;
+impl Reactor for GuardedRuntime {
+    type TcpStream = GuardedStream<Either<TcpStream, TlsStream<TcpStream>>>;
     type Sleep = <Tokio as Reactor>::Sleep;
 
-    /// The client registers nothing.
+    /// lapin does not call this.
     fn register<H: Send + 'static>(
         &self,
         _: H,
@@ -101,17 +106,17 @@ impl Reactor for Guarding {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async { Ok(Guarded::new(Either::Left(connecting.await?), 0)) }
+        async { Ok(GuardedStream::new(Either::Left(connecting.await?), 0)) }
     }
 }
 
-/// A connection whose bytes from the broker are looked at. Those to the broker are not.
-pub(super) struct Guarded<S> {
+/// A connection whose bytes from the broker are checked. Those to the broker are not.
+pub(super) struct GuardedStream<S> {
     stream: S,
     frames: Frames,
 }
 
-impl<S> Guarded<S> {
+impl<S> GuardedStream<S> {
     fn new(stream: S, frame_max: u32) -> Self {
         Self {
             stream,
@@ -120,7 +125,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,9 +138,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             if count > 0 || into.is_empty() {
                 return Poll::Ready(Ok(count));
             }
-            // A large body goes to the client without being copied.
+            // A large body is not copied.
             let free = frames.free().min(into.len());
-            if free >= LEAST_READ {
+            if free >= MIN_DIRECT_READ {
                 let count = ready!(stream.as_mut().poll_read(cx, &mut into[..free]))?;
                 frames.passed(count);
                 return Poll::Ready(Ok(count));
@@ -145,17 +150,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 return Poll::Ready(Ok(0));
             }
             frames.filled(count);
-            for reason in frames.mended() {
+            for reason in frames.repaired() {
                 tracing::warn!(
                     reason,
-                    "Headers or names from the broker are cut: the client cannot read them."
+                    "Headers or names from the broker were cut, because the AMQP client cannot read them."
                 );
             }
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

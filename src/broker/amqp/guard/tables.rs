@@ -1,78 +1,78 @@
-//! What the payload of one frame holds: short texts, header tables, arrays in them. Read without recursion, and mended
-//! where the client would fail on it.
+//! The payload of one frame: short texts, header tables, and the arrays in them. They are read without recursion, and
+//! repaired where the client would fail.
 //!
-//! One walk does both. Most frames are only looked at ([`Look`]); one that needs mending is written anew ([`Mended`]).
-//! What is cut becomes a text that says so, as far as the room of what was there goes: a frame never grows.
+//! One walk does both. Most frames are only checked ([`TableCheck`]); a frame that needs a repair is written again
+//! ([`TableRewrite`]). What is cut becomes a text that says so, as far as there is room: a frame never grows.
 
 use std::str;
 
-/// How deep tables and arrays may be nested, the header table included. The client reads, copies and writes them by
-/// recursion; in a build without any optimisation this many take 1.7 MB of a stack of 2 MB.
+/// How deep tables and arrays can be nested, the header table included. The client reads, copies and writes them by
+/// recursion; in a build without optimisation this depth takes 1.7 MB of a stack of 2 MB.
 pub(crate) const DEPTH: usize = 128;
 
-/// Why something is not handed on as it came.
+/// Why something was repaired.
 pub(crate) const TOO_DEEP: &str = "nested deeper than 128 levels";
 pub(crate) const UNREADABLE: &str = "not readable";
 pub(crate) const TOO_LONG: &str = "headers longer than a frame";
 pub(crate) const NO_TEXT: &str = "bytes that are not UTF-8";
 
-/// Class, weight, size of the body and flags stand before the properties.
+/// Class, weight, body size and flags precede the properties.
 const PROPERTIES_AT: usize = 14;
 
-/// Whether the client reads the payload of a content header as it is.
+/// Returns whether the client can read the payload of a content header.
 pub(crate) fn is_good_header(payload: &[u8]) -> bool {
-    let mut look = Look(true);
-    walk_header(payload, &mut look);
-    look.0
+    let mut check = TableCheck(true);
+    walk_header(payload, &mut check);
+    check.0
 }
 
-/// Whether the client finds every text and table of a method as it wants them.
+/// Returns whether the client can read all texts and tables of a method.
 pub(crate) fn is_good_method(payload: &[u8]) -> bool {
-    let mut look = Look(true);
-    walk_method(payload, &mut look);
-    look.0
+    let mut check = TableCheck(true);
+    walk_method(payload, &mut check);
+    check.0
 }
 
-/// The payload of a content header as the client reads it, at most `limit` bytes long, and what was wrong with it.
-pub(crate) fn mend_header(payload: &[u8], limit: usize) -> (Vec<u8>, Vec<&'static str>) {
-    let mut mended = Mended::for_payload(payload);
-    walk_header(payload, &mut mended);
-    if mended.bytes.len() > limit.max(PROPERTIES_AT) {
-        mended.bytes = shortened(&mended.bytes, limit);
-        mended.found(TOO_LONG);
+/// The payload of a content header as the client can read it, at most `limit` bytes long, and what was repaired.
+pub(crate) fn repair_header(payload: &[u8], limit: usize) -> (Vec<u8>, Vec<&'static str>) {
+    let mut rewrite = TableRewrite::for_payload(payload);
+    walk_header(payload, &mut rewrite);
+    if rewrite.bytes.len() > limit.max(PROPERTIES_AT) {
+        rewrite.bytes = shortened(&rewrite.bytes, limit);
+        rewrite.found(TOO_LONG);
     }
-    (mended.bytes, mended.reasons)
+    (rewrite.bytes, rewrite.reasons)
 }
 
-/// The payload of a method with its texts and tables as the client reads them, and what was wrong with it.
-pub(crate) fn mend_method(payload: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
-    let mut mended = Mended::for_payload(payload);
-    walk_method(payload, &mut mended);
-    (mended.bytes, mended.reasons)
+/// The payload of a method as the client can read it, and what was repaired.
+pub(crate) fn repair_method(payload: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
+    let mut rewrite = TableRewrite::for_payload(payload);
+    walk_method(payload, &mut rewrite);
+    (rewrite.bytes, rewrite.reasons)
 }
 
-/// What a walk does with what it meets.
+/// What a walk does with the parts of a payload.
 trait Visit {
-    /// Something without any danger.
+    /// Bytes that the client can read.
     fn bytes(&mut self, bytes: &[u8]);
     /// A short text, without its length.
     fn text(&mut self, text: &[u8]);
-    /// The length of a table or an array, whose contents follow. Returns where it stands.
+    /// The length of a table or an array, whose contents follow. Returns its position.
     fn open(&mut self) -> usize;
-    /// The end of what was opened.
+    /// The end of the table or array whose length is at this position.
     fn close(&mut self, at: usize);
-    /// A value of `room` bytes that cannot be handed on.
+    /// A value of `room` bytes that the client cannot read.
     fn cut(&mut self, room: usize, reason: &'static str);
-    /// Something that is left out.
+    /// Something is left out.
     fn found(&mut self, reason: &'static str);
-    /// The flags of a content header, now that it is known which properties could be read.
+    /// The flags of a content header, for the properties that could be read.
     fn flags(&mut self, flags: u16);
 }
 
-/// Only looks whether all is well.
-struct Look(bool);
+/// Checks whether the client can read everything.
+struct TableCheck(bool);
 
-impl Visit for Look {
+impl Visit for TableCheck {
     fn bytes(&mut self, _: &[u8]) {}
 
     fn text(&mut self, text: &[u8]) {
@@ -96,13 +96,13 @@ impl Visit for Look {
     fn flags(&mut self, _: u16) {}
 }
 
-/// Writes the payload anew.
-struct Mended {
+/// Writes the payload again.
+struct TableRewrite {
     bytes: Vec<u8>,
     reasons: Vec<&'static str>,
 }
 
-impl Mended {
+impl TableRewrite {
     fn for_payload(payload: &[u8]) -> Self {
         Self {
             bytes: Vec::with_capacity(payload.len()),
@@ -111,7 +111,7 @@ impl Mended {
     }
 }
 
-impl Visit for Mended {
+impl Visit for TableRewrite {
     fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -120,9 +120,9 @@ impl Visit for Mended {
         self.bytes.push(text.len() as u8);
         for chunk in text.utf8_chunks() {
             self.bytes.extend_from_slice(chunk.valid().as_bytes());
-            if !chunk.invalid().is_empty() {
-                self.bytes
-                    .resize(self.bytes.len() + chunk.invalid().len(), b'?');
+            let invalid = chunk.invalid().len();
+            if invalid > 0 {
+                self.bytes.resize(self.bytes.len() + invalid, b'?');
                 self.found(NO_TEXT);
             }
         }
@@ -155,7 +155,7 @@ impl Visit for Mended {
     }
 }
 
-/// A text in the place of a value that had `room` bytes, or no value where there is no room for a text.
+/// A text in place of a value of `room` bytes, or no value if there is no room for a text.
 fn write_mark(bytes: &mut Vec<u8>, room: usize, reason: &str) {
     let Some(room) = room.checked_sub(5) else {
         return bytes.push(b'V');
@@ -167,8 +167,13 @@ fn write_mark(bytes: &mut Vec<u8>, room: usize, reason: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The properties of a content header, from `content-type` to `cluster-id`: short texts but for these.
+/// The properties of a content header, from `content-type` to `cluster-id`. They are short texts, except for those whose
+/// bits are named here.
 fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
+    const HEADERS: u16 = 13;
+    const DELIVERY_MODE: u16 = 12;
+    const PRIORITY: u16 = 11;
+    const TIMESTAMP: u16 = 6;
     let Some((head, mut rest)) = payload.split_at_checked(PROPERTIES_AT) else {
         return visit.bytes(payload);
     };
@@ -176,13 +181,13 @@ fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
     let flags = u16::from_be_bytes([head[12], head[13]]);
     for bit in (2..16).rev().filter(|bit| flags & (1 << bit) != 0) {
         let read = match bit {
-            13 => walk_table(rest, visit),
-            12 | 11 => fixed(rest, 1, visit),
-            6 => fixed(rest, 8, visit),
+            HEADERS => walk_table(rest, visit),
+            DELIVERY_MODE | PRIORITY => fixed(rest, 1, visit),
+            TIMESTAMP => fixed(rest, 8, visit),
             _ => text(rest, visit),
         };
         let Some(after) = read else {
-            // Where this one ends nobody knows, so the later ones are lost with it.
+            // The end of this property is unknown, so the later ones are lost with it.
             visit.found(UNREADABLE);
             return visit.flags(flags & !(u16::MAX >> (15 - bit)));
         };
@@ -193,8 +198,8 @@ fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
     }
 }
 
-/// The arguments of what a broker sends, where texts or tables are among them: `s` is a short text, `l` a long one, `t` a
-/// table, a digit stands for so many bytes. What does not keep to it is for the client to refuse: no message is to blame.
+/// The arguments of a method, if texts or tables are among them: `s` is a short text, `l` a long one, `t` a table, and a
+/// digit a number of bytes. A method with other arguments is left to the client, because no message can cause it.
 fn walk_method<V: Visit>(payload: &[u8], visit: &mut V) {
     let Some((ids, mut rest)) = payload.split_at_checked(4) else {
         return visit.bytes(payload);
@@ -227,14 +232,14 @@ fn walk_method<V: Visit>(payload: &[u8], visit: &mut V) {
     visit.bytes(rest);
 }
 
-/// So many bytes; returns what follows.
+/// Visits this many bytes; returns what follows.
 fn fixed<'a, V: Visit>(bytes: &'a [u8], length: usize, visit: &mut V) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(length)?;
     visit.bytes(taken);
     Some(rest)
 }
 
-/// A short text; returns what follows.
+/// Visits a short text; returns what follows.
 fn text<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> {
     let (taken, rest) = short(bytes)?;
     visit.text(taken);
@@ -247,7 +252,7 @@ fn short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*length))
 }
 
-/// How many bytes something has, `before` and its length included, if they are all there.
+/// The length of something whose own length is after `before` bytes, these included. `None` if it is not complete.
 fn bytes_of(bytes: &[u8], before: usize) -> Option<usize> {
     let length = bytes.get(before..)?.first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length))
@@ -256,7 +261,7 @@ fn bytes_of(bytes: &[u8], before: usize) -> Option<usize> {
     (length <= bytes.len()).then_some(length)
 }
 
-/// How many bytes a value has, with its type; none if it is of no type that the client knows, or does not end in time.
+/// The length of a value with its type. `None` if the client does not know the type, or the value is not complete.
 fn value_len(bytes: &[u8]) -> Option<usize> {
     let length = match bytes.first()? {
         b'V' => 1,
@@ -272,62 +277,49 @@ fn value_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A table or an array that is being read.
-struct Level {
+struct OpenTable {
     end: usize,
+    /// Tables have names, arrays do not.
     named: bool,
-    /// Where its length stands, for who writes.
+    /// The position of its length in what is written.
     at: usize,
 }
 
-/// A table with everything in it; returns what follows. What cannot be read in it ends the table that it stands in.
+/// Visits a table with everything in it; returns what follows. What cannot be read ends the innermost table around it.
 fn walk_table<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> {
     let end = bytes_of(bytes, 0)?;
-    let mut level = Level {
+    let mut table = OpenTable {
         end,
         named: true,
         at: visit.open(),
     };
-    let mut outer: Vec<Level> = Vec::new();
+    let mut outer: Vec<OpenTable> = Vec::new();
     let mut at = 4;
     loop {
-        if at == level.end {
-            visit.close(level.at);
+        if at == table.end {
+            visit.close(table.at);
             match outer.pop() {
-                Some(parent) => level = parent,
+                Some(parent) => table = parent,
                 None => return Some(&bytes[end..]),
             }
             continue;
         }
-        let mut rest = &bytes[at..level.end];
-        if level.named {
-            match short(rest) {
-                Some((name, value)) if !value.is_empty() => {
-                    visit.text(name);
-                    at += rest.len() - value.len();
-                    rest = value;
-                }
-                _ => {
-                    visit.found(UNREADABLE);
-                    at = level.end;
-                    continue;
-                }
-            }
-        }
-        let Some(length) = value_len(rest) else {
-            visit.cut(rest.len(), UNREADABLE);
-            at = level.end;
+        let Some((value, length)) = next_value(&bytes[at..table.end], table.named, visit) else {
+            at = table.end;
             continue;
         };
-        if !matches!(rest[0], b'F' | b'A') {
-            visit.bytes(&rest[..length]);
+        at = table.end - value.len();
+        if !matches!(value[0], b'F' | b'A') {
+            visit.bytes(&value[..length]);
         } else if outer.len() + 1 < DEPTH {
-            visit.bytes(&rest[..1]);
-            let inner = Level {
+            visit.bytes(&value[..1]);
+            let inner = OpenTable {
                 end: at + length,
-                named: rest[0] == b'F',
+                named: value[0] == b'F',
                 at: visit.open(),
             };
-            outer.push(std::mem::replace(&mut level, inner));
+            outer.push(std::mem::replace(&mut table, inner));
+            // Type and length.
             at += 5;
             continue;
         } else {
@@ -337,28 +329,39 @@ fn walk_table<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> 
     }
 }
 
-/// A content header that is well formed, made to fit `limit`: its longest headers are cut, one after the other, and
-/// where that is not enough the last ones are left out.
-fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
-    let flags = u16::from_be_bytes([payload[12], payload[13]]);
-    let mut start = PROPERTIES_AT;
-    for _ in 0..(flags >> 14).count_ones() {
-        start += 1 + usize::from(payload[start]);
+/// Visits the name of the next value, if values have names. Returns everything from the value on, and the value's length;
+/// `None` if it cannot be read.
+fn next_value<'a, V: Visit>(
+    mut rest: &'a [u8],
+    named: bool,
+    visit: &mut V,
+) -> Option<(&'a [u8], usize)> {
+    if named {
+        match short(rest) {
+            Some((name, value)) if !value.is_empty() => {
+                visit.text(name);
+                rest = value;
+            }
+            _ => {
+                visit.found(UNREADABLE);
+                return None;
+            }
+        }
     }
-    if flags & (1 << 13) == 0 {
-        return payload.to_vec();
+    let length = value_len(rest);
+    if length.is_none() {
+        visit.cut(rest.len(), UNREADABLE);
     }
-    let end = start + bytes_of(&payload[start..], 0).unwrap_or_default();
+    Some((rest, length?))
+}
 
-    // Each header with its name and its value, which are empty once it is left out.
-    let mut headers: Vec<(&[u8], &[u8])> = Vec::new();
-    let mut rest = &payload[start + 4..end];
-    while let Some((name, value)) = short(rest) {
-        let (name, _) = rest.split_at(1 + name.len());
-        let (value, after) = value.split_at(value_len(value).unwrap_or(value.len()));
-        headers.push((name, value));
-        rest = after;
-    }
+/// Shortens a well-formed content header to `limit` bytes: cuts its longest headers one by one, and then leaves out the
+/// last ones.
+fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
+    let Some((start, end)) = header_table(payload) else {
+        return payload.to_vec();
+    };
+    let mut headers = split_headers(&payload[start + 4..end]);
     let mut excess = payload.len().saturating_sub(limit);
     let mut mark = Vec::new();
     write_mark(&mut mark, usize::MAX, TOO_LONG);
@@ -377,17 +380,43 @@ fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
         };
         excess = excess.saturating_sub(name.len() + value.len());
     }
+    let table: Vec<&[u8]> = headers
+        .into_iter()
+        .flat_map(|(name, value)| [name, value])
+        .collect();
+    let table = table.concat();
+    let length = (table.len() as u32).to_be_bytes();
+    [
+        &payload[..start],
+        length.as_slice(),
+        table.as_slice(),
+        &payload[end..],
+    ]
+    .concat()
+}
 
-    let mut bytes = payload[..start].to_vec();
-    let length: usize = headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    bytes.extend_from_slice(&(length as u32).to_be_bytes());
-    for (name, value) in headers {
-        bytes.extend_from_slice(name);
-        bytes.extend_from_slice(value);
+/// Where the header table of a well-formed content header begins and ends, if there is one.
+fn header_table(payload: &[u8]) -> Option<(usize, usize)> {
+    let flags = u16::from_be_bytes([payload[12], payload[13]]);
+    if flags & (1 << 13) == 0 {
+        return None;
     }
-    bytes.extend_from_slice(&payload[end..]);
-    bytes
+    let mut start = PROPERTIES_AT;
+    for _ in 0..(flags >> 14).count_ones() {
+        start += 1 + usize::from(payload[start]);
+    }
+    let length = bytes_of(&payload[start..], 0).unwrap_or_default();
+    Some((start, start + length))
+}
+
+/// The names and values of a well-formed header table. Names include their length, values their type.
+fn split_headers(mut table: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut headers = Vec::new();
+    while let Some((name, _)) = short(table) {
+        let (name, rest) = table.split_at(1 + name.len());
+        let (value, after) = rest.split_at(value_len(rest).unwrap_or(rest.len()));
+        headers.push((name, value));
+        table = after;
+    }
+    headers
 }

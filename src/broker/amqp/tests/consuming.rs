@@ -1,4 +1,4 @@
-//! Deliveries: in, settled, and out again as rebounds.
+//! Deliveries, their settlement, and rebounds.
 
 use super::*;
 
@@ -137,7 +137,7 @@ async fn a_lost_connection_after_stop_does_not_resume_consuming() {
     soon("stopping", amqp.stop_consuming()).await;
     world.relay.cut();
     assert!(soon("the end", deliveries.recv()).await.is_none());
-    // The writer is back: the reader would be, too.
+    // The publish connection is back, so the consume connection would be, too.
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
     world.put(BasicProperties::default(), b"late").await;
     assert!(world.try_take(&world.settings.queue).await.is_some());
@@ -242,14 +242,14 @@ async fn a_connection_lost_before_consuming_is_reopened() {
     amqp.close().await;
 }
 
-/// Until the broker is known to have what was sent.
-async fn proof(generation: &Generation, sent: u32) {
-    let proven = async {
+/// Waits until the broker is known to have received a settlement.
+async fn received(generation: &Generation, sent: u32) {
+    let waiting = async {
         while !generation.has_received(sent) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    soon("the proof", proven).await;
+    soon("a round trip after the settlement", waiting).await;
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     for n in 0..3 {
-        // The prefetch is ten: a question that changed it would show in what follows.
+        // The prefetch is ten. A round trip that changed it would show in what follows.
         for _ in 0..20 {
             world.put(BasicProperties::default(), b"1").await;
         }
@@ -277,7 +277,7 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
             );
             sent = delivery.generation.settlement_sent();
         }
-        proof(&held[0].generation, sent).await;
+        received(&held[0].generation, sent).await;
         for delivery in &held {
             let verdict = if n == 1 {
                 Verdict::Rejected
@@ -289,7 +289,7 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
                 SettleOutcome::Sent
             );
         }
-        proof(&held[0].generation, held[0].generation.settlement_sent()).await;
+        received(&held[0].generation, held[0].generation.settlement_sent()).await;
     }
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
@@ -308,7 +308,7 @@ async fn a_silent_broker_confirms_no_settlement() {
         SettleOutcome::Sent
     );
     let known = known.generation.settlement_sent();
-    proof(&lost.generation, known).await;
+    received(&lost.generation, known).await;
     world.relay.silence();
     assert_eq!(
         amqp.settle(&lost.handle, Verdict::Acknowledged).await,
@@ -332,7 +332,7 @@ async fn a_silent_broker_confirms_no_settlement() {
 #[tokio::test]
 async fn a_refused_reconnect_counts_as_an_outage() {
     let world = World::new().await;
-    // RabbitMQ cannot be told to.
+    // RabbitMQ cannot be told to refuse connections.
     let Some(broker) = &world._broker else { return };
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
@@ -340,10 +340,10 @@ async fn a_refused_reconnect_counts_as_an_outage() {
     for outages in 1..3 {
         broker.refuse_connections(true);
         accepted.mark_unchanged();
-        // Only the reader comes again, so its second try says that the first has failed.
+        // Only the consuming task reconnects, so its second attempt says that the first has failed.
         broker.cancel_consumers(&world.settings.queue);
         for _ in 0..2 {
-            soon("a try", accepted.changed()).await.unwrap();
+            soon("an attempt", accepted.changed()).await.unwrap();
         }
         broker.refuse_connections(false);
         world.put(BasicProperties::default(), b"1").await;

@@ -6,8 +6,8 @@ use test_rig::tampering_proxy::{
     wire::{HEADERS, name, nested, sized, table, text},
 };
 
-#[tokio::test]
-async fn messages_with_unreadable_headers_arrive_on_one_connection() {
+/// Messages by their bodies, each with the flags and bytes that replace its properties on the wire.
+fn unreadable_messages() -> Vec<(&'static str, u16, Vec<u8>)> {
     let with = |value: Vec<u8>| {
         table(&[
             (b"before", text(b"1")),
@@ -15,79 +15,91 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
             (b"after", text(b"2")),
         ])
     };
-    let hostile = [
+    let bad_name = table(&[(b"before", text(b"1")), (b"caf\xe9", text(b"2"))]);
+    let bad_type = [with(text(b"x")), name(b"\xff")].concat();
+    let bad_app = [with(text(b"x")), name(b"a\xffb")].concat();
+    let bad_content_type = [name(b"\xc3"), with(text(b"x"))].concat();
+    let too_long = with(text(&vec![b'x'; 140_000]));
+    vec![
         ("tables 500 deep", HEADERS, with(nested(500, b'F'))),
         ("tables 1000 deep", HEADERS, with(nested(1000, b'F'))),
         ("arrays 10000 deep", HEADERS, with(nested(10_000, b'A'))),
+        ("a name that is not UTF-8", HEADERS, bad_name),
+        ("a type that is not UTF-8", HEADERS | 1 << 5, bad_type),
+        ("an app that is not UTF-8", HEADERS | 1 << 3, bad_app),
         (
-            "a name that is no text",
-            HEADERS,
-            table(&[(b"before", text(b"1")), (b"caf\xe9", text(b"2"))]),
-        ),
-        (
-            "a type that is no text",
-            HEADERS | 1 << 5,
-            [with(text(b"x")), name(b"\xff")].concat(),
-        ),
-        (
-            "an app that is no text",
-            HEADERS | 1 << 3,
-            [with(text(b"x")), name(b"a\xffb")].concat(),
-        ),
-        (
-            "a content type that is no text",
+            "a content type that is not UTF-8",
             1 << 15 | HEADERS,
-            [name(b"\xc3"), with(text(b"x"))].concat(),
+            bad_content_type,
         ),
         ("a value of no type", HEADERS, with(b"Z".to_vec())),
         (
-            "a table that does not end",
+            "an unterminated table",
             HEADERS,
             sized(b"\x01hF\0\0\0\xff\x01n"),
         ),
         (
-            "headers that do not end",
+            "unterminated headers",
             HEADERS,
             b"\0\0\xff\xff\x01h".to_vec(),
         ),
-        (
-            "headers longer than a frame",
-            HEADERS,
-            with(text(&vec![b'x'; 140_000])),
-        ),
-    ];
-    let mut world = World::new().await;
-    let instead = hostile
+        ("headers longer than a frame", HEADERS, too_long),
+    ]
+}
+
+/// A relay that replaces the properties of these messages on their way to the adapter.
+async fn interfere(world: &mut World, messages: &[(&str, u16, Vec<u8>)]) -> TamperingProxy {
+    let instead = messages
         .iter()
         .map(|(mark, flags, bytes)| Replacement::new(*mark, *flags, bytes.clone()));
-    let relay = TamperingProxy::start(
-        format!("127.0.0.1:{}", world.relay.port),
-        None,
-        instead.collect(),
-    )
-    .await;
+    let broker = format!("127.0.0.1:{}", world.relay.port);
+    let relay = TamperingProxy::start(broker, None, instead.collect()).await;
     let uri = world.settings.uri.expose_secret().replace(
         &format!(":{}/", world.relay.port),
         &format!(":{}/", relay.port),
     );
     world.settings.uri = SecretString::from(uri);
+    relay
+}
+
+/// Such a message can also be rebounded: as it arrived, but what was cut stays cut.
+async fn check_rebound(world: &World, amqp: &Amqp, delivery: &Delivery<DeliveryHandle>) {
+    let confirm = amqp
+        .rebound(&delivery.handle, delivery.body.clone(), "later")
+        .unwrap();
+    soon("the confirm", confirm).await.unwrap();
+    let rebound = world.take().await;
+    assert_eq!(rebound.data, delivery.body);
+    assert_eq!(
+        header(&rebound, "reboundIteration"),
+        Some(AMQPValue::ShortShortInt(1))
+    );
+    assert_eq!(
+        header(&rebound, "before").is_some(),
+        delivery.headers.contains_key("before")
+    );
+    if delivery.body == "headers longer than a frame" {
+        let mark = AMQPValue::LongString("[cut: headers longer than a frame]".into());
+        assert_eq!(header(&rebound, "h"), Some(mark));
+    }
+}
+
+#[tokio::test]
+async fn messages_with_unreadable_headers_arrive_on_one_connection() {
+    let messages = unreadable_messages();
+    let mut world = World::new().await;
+    let relay = interfere(&mut world, &messages).await;
     world.settings.prefetch = 100;
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
 
-    let mut sent = Vec::new();
-    for (mark, ..) in &hostile {
-        for id in ["a good one", mark] {
-            world
-                .put(
-                    BasicProperties::default().with_message_id(id.into()),
-                    id.as_bytes(),
-                )
-                .await;
-            sent.push(id.as_bytes());
-        }
+    let ids = messages.iter().flat_map(|(mark, ..)| ["a good one", mark]);
+    let ids: Vec<&str> = ids.collect();
+    for id in &ids {
+        let properties = BasicProperties::default().with_message_id((*id).into());
+        world.put(properties, id.as_bytes()).await;
     }
-    for body in sent {
+    for id in ids {
         let delivery = next(&mut deliveries).await;
         assert_eq!(
             (
@@ -95,41 +107,23 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
                 delivery.redelivered,
                 delivery.generation.number
             ),
-            (body, false, 1)
+            (id.as_bytes(), false, 1)
         );
-        if body == b"tables 500 deep" || body == b"headers longer than a frame" {
+        if id == "tables 500 deep" || id == "headers longer than a frame" {
             assert_eq!(
                 (&delivery.headers["before"], &delivery.headers["after"]),
                 (&json!("1"), &json!("2"))
             );
         }
-        // Such a message can also be handed on: as it came, but what was cut stays cut.
-        let receipt = amqp
-            .rebound(&delivery.handle, delivery.body.clone(), "later")
-            .unwrap();
-        soon("the confirm", receipt).await.unwrap();
-        let rebound = world.take().await;
-        assert_eq!(rebound.data, body);
-        assert_eq!(
-            header(&rebound, "reboundIteration"),
-            Some(AMQPValue::ShortShortInt(1))
-        );
-        assert_eq!(
-            header(&rebound, "before").is_some(),
-            delivery.headers.contains_key("before")
-        );
-        if body == b"headers longer than a frame" {
-            let mark = AMQPValue::LongString("[cut: headers longer than a frame]".into());
-            assert_eq!(header(&rebound, "h"), Some(mark));
-        }
+        check_rebound(&world, &amqp, &delivery).await;
         assert_eq!(
             amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
             SettleOutcome::Sent
         );
     }
-    // One to read and one to write, as from the start.
+    // One to consume and one to publish, as from the start.
     assert_eq!(
-        (relay.connections(), amqp.counters.reconnects.load(Relaxed)),
+        (relay.connections(), amqp.metrics.reconnects.load(Relaxed)),
         (2, 0)
     );
     amqp.close().await;

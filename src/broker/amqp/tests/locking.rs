@@ -1,10 +1,10 @@
-//! Locks between replicas. Each replica has its own line to the broker, which can be cut.
+//! Locks between replicas. Each replica has its own relay to the broker, which can cut its connections.
 
 use super::*;
 use crate::oauth2::{LockError, LockGuard, RefreshLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-/// Much longer than anything here takes.
+/// Much longer than anything in these tests takes.
 const LONG: Duration = SOON;
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -30,7 +30,7 @@ impl Cluster {
         }
     }
 
-    /// One with the emulator's broker, for what cannot be asked of one that others use.
+    /// One with the emulator's broker, for what a shared broker cannot be told to do.
     async fn emulated() -> (Self, emulator::broker::Broker) {
         let broker = start_emulated(0).await;
         let uri = broker.uri().parse().unwrap();
@@ -48,7 +48,7 @@ impl Cluster {
         self.replica_with("").await
     }
 
-    /// One whose URI has this query.
+    /// A replica whose URI has this query.
     async fn replica_with(&self, query: &str) -> Replica {
         let relay = Relay::start(format!(
             "{}:{}",
@@ -68,7 +68,7 @@ impl Cluster {
         replica: &Replica,
         wait: Duration,
     ) -> Result<Box<dyn LockGuard>, LockError> {
-        soon("the answer", replica.amqp.locks().acquire(&self.name, wait)).await
+        soon("the result", replica.amqp.locks().acquire(&self.name, wait)).await
     }
 
     async fn error(&self, replica: &Replica, wait: Duration) -> LockError {
@@ -91,7 +91,7 @@ impl Cluster {
             let found = channel
                 .queue_declare(queue.into(), passive, FieldTable::default())
                 .await;
-            if found.is_err_and(|error| failure::code(&error) == Some(404)) {
+            if found.is_err_and(|error| error::reply_code(&error) == Some(404)) {
                 return;
             }
             assert!(start.elapsed() < SOON, "the lock was left behind");
@@ -123,7 +123,7 @@ async fn one_of_many_holds_the_lock_at_a_time() {
         cluster.replica().await,
         cluster.replica().await,
     ];
-    let (held, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (held, acquired) = (AtomicBool::new(false), AtomicUsize::new(0));
     let work = replicas
         .iter()
         .flat_map(|replica| [replica; 4])
@@ -135,15 +135,15 @@ async fn one_of_many_holds_the_lock_at_a_time() {
                     .acquire(&cluster.name, LONG)
                     .await
                     .unwrap();
-                assert!(!held.swap(true, Relaxed), "two had the lock");
+                assert!(!held.swap(true, Relaxed), "two hold the lock");
                 sleep(Duration::from_millis(1)).await;
                 assert!(lock.is_held());
                 held.store(false, Relaxed);
-                turns.fetch_add(1, Relaxed);
+                acquired.fetch_add(1, Relaxed);
             }
         });
-    soon("every turn", futures_util::future::join_all(work)).await;
-    assert_eq!(turns.load(Relaxed), 60);
+    soon("every acquire", futures_util::future::join_all(work)).await;
+    assert_eq!(acquired.load(Relaxed), 60);
     cluster.released().await;
 }
 
@@ -161,7 +161,7 @@ async fn waiters_wait_as_long_as_they_asked() {
             start.elapsed()
         );
     }
-    assert!(held.is_held(), "those who ask take nothing away");
+    assert!(held.is_held(), "waiting takes the lock from nobody");
     drop(held);
     for replica in [&one, &other] {
         drop(cluster.acquire(replica, LONG).await.unwrap());
@@ -192,10 +192,7 @@ async fn a_disconnected_holder_loses_the_lock_and_knows_it() {
     lost(&*held).await;
     drop(held);
     assert_eq!(cluster.error(&one, SHORT).await, LockError::TimedOut);
-    assert!(
-        taken.is_held(),
-        "what the first one lost it cannot give back"
-    );
+    assert!(taken.is_held(), "dropping a lost lock releases nothing");
 }
 
 #[tokio::test]
@@ -216,7 +213,7 @@ async fn missed_heartbeats_free_the_lock() {
 async fn a_cancelled_acquire_leaves_no_queue_behind() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
-    // With and without a connection to begin with, at any point of the way.
+    // With and without an open connection, cancelled after different times.
     for step in 0..40 {
         if step % 8 == 0 {
             one.relay.cut();
@@ -238,7 +235,7 @@ async fn a_cancelled_waiter_frees_its_place() {
     let (one, other) = (cluster.replica().await, cluster.replica().await);
     let held = cluster.acquire(&one, LONG).await.unwrap();
     let locks = other.amqp.locks();
-    // One waits for the broker, one for its turn in the process.
+    // One waits for the broker, the other one for the mutex of the process.
     let waiting = futures_util::future::join(
         locks.acquire(&cluster.name, LONG),
         locks.acquire(&cluster.name, LONG),
@@ -293,7 +290,7 @@ async fn without_a_broker_acquire_times_out_and_names_the_address() {
 async fn acquiring_from_a_silent_broker_times_out() {
     let cluster = Cluster::new().await;
     let (one, other) = (cluster.replica().await, cluster.replica().await);
-    // It is connected, and has nothing to give back that the silence could hold up.
+    // It is connected, and has nothing to release that the silence could delay.
     let held = cluster.acquire(&other, LONG).await.unwrap();
     assert_eq!(cluster.error(&one, SHORT).await, LockError::TimedOut);
     drop(held);
@@ -325,7 +322,7 @@ async fn a_missing_permission_is_an_error_that_says_what_to_allow() {
     };
     assert!(
         start.elapsed() < Duration::from_secs(2),
-        "waiting does not mend it: {:?}",
+        "waiting does not help: {:?}",
         start.elapsed()
     );
     assert!(

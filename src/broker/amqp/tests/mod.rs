@@ -1,5 +1,5 @@
-//! Against the emulator's broker, or against RabbitMQ where `SAILOR_TEST_AMQP_URI` names one. Each test has its own
-//! queues, its own exchange and its own relay to the broker, which can cut its connections or go silent.
+//! Tests of the adapter on the emulator's broker, or on RabbitMQ if `SAILOR_TEST_AMQP_URI` names one. Each test has its own
+//! queues, its own exchange and its own relay to the broker, which can cut connections or go silent.
 
 mod consuming;
 mod hostile;
@@ -35,7 +35,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// For anything that is to happen.
+/// The time limit for anything that must happen.
 const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -44,11 +44,11 @@ enum Line {
     Silent,
 }
 
-/// Stands between the adapter and the broker.
+/// Forwards connections to the broker.
 struct Relay {
     port: u16,
     line: watch::Sender<Line>,
-    /// How many connections have come in.
+    /// How many connections were accepted.
     accepted: watch::Receiver<usize>,
 }
 
@@ -93,19 +93,19 @@ impl Relay {
     }
 }
 
-/// A broker with one queue to read and one to write to, and the adapter's settings for them.
+/// A broker with one queue to consume and one to publish to, and the adapter's settings for them.
 struct World {
     channel: Channel,
     relay: Relay,
     settings: AmqpSettings,
     out: String,
-    /// Who we are to the broker.
+    /// Our user name at the broker.
     user: String,
-    /// Kept for as long as it is needed.
+    /// The broker stops when this is dropped.
     _broker: Option<emulator::broker::Broker>,
 }
 
-/// RabbitMQ where one is named, else the emulator's broker.
+/// RabbitMQ if the environment names one, else the emulator's broker.
 async fn broker() -> (lapin::uri::AMQPUri, Option<emulator::broker::Broker>) {
     if let Ok(uri) = env::var("SAILOR_TEST_AMQP_URI") {
         return (
@@ -124,67 +124,63 @@ impl World {
         Self::with_out_arguments(FieldTable::default()).await
     }
 
+    /// `arguments` are those of the queue that is published to.
     async fn with_out_arguments(arguments: FieldTable) -> Self {
         let (uri, broker) = broker().await;
         let relay = Relay::start(format!("{}:{}", uri.authority.host, uri.authority.port)).await;
         let connection = Connection::connect_uri(uri.clone(), ConnectionProperties::default())
             .await
-            .expect("the broker to answer");
+            .expect("the broker to respond");
         let channel = connection.create_channel().await.unwrap();
         let name = uuid::Uuid::new_v4().to_string();
-        let (queue, out, exchange) = (
-            format!("in-{name}"),
-            format!("out-{name}"),
-            format!("x-{name}"),
-        );
-        let exclusive = QueueDeclareOptions {
-            exclusive: true,
-            ..Default::default()
-        };
-        let shared = QueueDeclareOptions::default();
-        let mut expires = FieldTable::default();
-        if broker.is_none() {
-            // Leaves nothing behind on a broker that goes on.
-            expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
-        }
-        channel
-            .queue_declare(queue.as_str().into(), shared, expires)
-            .await
-            .unwrap();
-        channel
-            .queue_declare(out.as_str().into(), exclusive, arguments)
-            .await
-            .unwrap();
-        let auto_delete = ExchangeDeclareOptions {
-            auto_delete: true,
-            ..Default::default()
-        };
-        channel
-            .exchange_declare(
-                exchange.as_str().into(),
-                ExchangeKind::Direct,
-                auto_delete,
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
-        let settings = settings(&uri, relay.port, &queue, &exchange);
-        let info = &uri.authority.userinfo;
+        let (queue, exchange) = (format!("in-{name}"), format!("x-{name}"));
         let world = Self {
-            user: info.username.clone(),
+            user: uri.authority.userinfo.username.clone(),
             channel,
+            settings: settings(&uri, relay.port, &queue, &exchange),
             relay,
-            settings,
-            out,
+            out: format!("out-{name}"),
             _broker: broker,
         };
+        world.declare_all(arguments).await;
         for key in ["data", "rebound"] {
             world.bind(key).await;
         }
         world
     }
 
-    /// What is published with this key comes out from now on.
+    async fn declare_all(&self, out_arguments: FieldTable) {
+        let mut expires = FieldTable::default();
+        if self._broker.is_none() {
+            // Leaves nothing behind on a broker that outlives the test.
+            expires.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        }
+        let shared = QueueDeclareOptions::default();
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            ..Default::default()
+        };
+        for (queue, options, arguments) in [
+            (&self.settings.queue, shared, expires),
+            (&self.out, exclusive, out_arguments),
+        ] {
+            let queue = queue.as_str().into();
+            let declared = self.channel.queue_declare(queue, options, arguments);
+            declared.await.unwrap();
+        }
+        let exchange = self.settings.exchange.as_str().into();
+        let (kind, arguments) = (ExchangeKind::Direct, FieldTable::default());
+        let auto_delete = ExchangeDeclareOptions {
+            auto_delete: true,
+            ..Default::default()
+        };
+        self.channel
+            .exchange_declare(exchange, kind, auto_delete, arguments)
+            .await
+            .unwrap();
+    }
+
+    /// Binds the queue that is published to.
     async fn bind(&self, key: &str) {
         let (queue, exchange) = (
             self.out.as_str().into(),
@@ -226,14 +222,14 @@ impl World {
             .unwrap();
     }
 
-    /// The next message that came out.
+    /// The next message that was published.
     async fn take(&self) -> BasicGetMessage {
         let start = Instant::now();
         loop {
             if let Some(message) = self.try_take(&self.out).await {
                 return message;
             }
-            assert!(start.elapsed() < SOON, "no message came out");
+            assert!(start.elapsed() < SOON, "no message was published");
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -246,7 +242,7 @@ impl World {
     }
 }
 
-/// For an adapter that reaches the broker through a relay.
+/// The settings of an adapter that connects through a relay.
 fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) -> AmqpSettings {
     let info = &uri.authority.userinfo;
     let vhost = uri.vhost.replace('/', "%2F");
@@ -270,7 +266,7 @@ fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) 
         publish_retry_delay: Duration::from_millis(10),
         publish_max_retry_delay: Duration::from_millis(100),
         publish_attempts: None,
-        absence_is_error: false,
+        unbound_is_error: false,
         binding_timeout: Duration::from_secs(1),
         connect_retries: 2,
         connect_retry_delay: Duration::from_millis(10),
@@ -308,7 +304,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
-async fn next(deliveries: &mut Deliveries<Origin>) -> Delivery<Origin> {
+async fn next(deliveries: &mut Deliveries<DeliveryHandle>) -> Delivery<DeliveryHandle> {
     soon("a delivery", deliveries.recv())
         .await
         .expect("deliveries to go on")

@@ -1,4 +1,4 @@
-//! Start and end.
+//! Connecting and closing.
 
 use super::*;
 
@@ -7,12 +7,12 @@ async fn pending_events_fail_on_close() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
-    let receipts: HashMap<_, _> = (2..10)
+    let confirms: HashMap<_, _> = (2..10)
         .map(|n| (n, amqp.publish(event(&n.to_string()))))
         .collect();
     soon("closing", amqp.close()).await;
-    for (n, receipt) in receipts {
-        let error = soon("the error", receipt).await.unwrap_err();
+    for (n, confirm) in confirms {
+        let error = soon("the error", confirm).await.unwrap_err();
         assert!(error.reason.contains("closed on shutdown"), "{n}: {error}");
     }
     soon("the error", amqp.publish(event("late")))
@@ -26,7 +26,7 @@ async fn closing_with_a_silent_broker_is_bounded() {
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     world.relay.silence();
-    let receipt = amqp.publish(event("1"));
+    let confirm = amqp.publish(event("1"));
     let start = Instant::now();
     amqp.close().await;
     assert!(
@@ -34,7 +34,7 @@ async fn closing_with_a_silent_broker_is_bounded() {
         "{:?}",
         start.elapsed()
     );
-    soon("the error", receipt).await.unwrap_err();
+    soon("the error", confirm).await.unwrap_err();
     assert!(soon("the end", deliveries.recv()).await.is_none());
 }
 
@@ -88,7 +88,7 @@ async fn connect_attempts_follow_the_settings() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains(&format!("127.0.0.1:{closed}")) && error.contains("3 tries"),
+        error.contains(&format!("127.0.0.1:{closed}")) && error.contains("3 attempts"),
         "{error}"
     );
     assert!(!error.contains("s3cret"), "{error}");
@@ -108,5 +108,5 @@ async fn connecting_to_a_silent_broker_times_out() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(error.contains("no answer within 0.2 s"), "{error}");
+    assert!(error.contains("no response within 0.2 s"), "{error}");
 }

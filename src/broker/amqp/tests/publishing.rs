@@ -1,4 +1,4 @@
-//! Events on their way out.
+//! Events that are published.
 
 use super::*;
 
@@ -35,11 +35,11 @@ async fn events_have_the_properties_and_types_of_the_contract() {
 async fn many_events_are_published_in_order() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..500)
+    let confirms: Vec<_> = (0..500)
         .map(|n| amqp.publish(event(&n.to_string())))
         .collect();
-    for receipt in receipts {
-        soon("a confirm", receipt).await.unwrap();
+    for confirm in confirms {
+        soon("a confirm", confirm).await.unwrap();
     }
     for n in 0..500 {
         assert_eq!(world.take().await.data, n.to_string().as_bytes());
@@ -51,16 +51,16 @@ async fn many_events_are_published_in_order() {
 async fn broken_connections_lose_nothing_and_repeat_only_retries() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let mut receipts = Vec::new();
+    let mut confirms = Vec::new();
     for n in 0..2000 {
-        receipts.push(amqp.publish(event(&n.to_string())));
+        confirms.push(amqp.publish(event(&n.to_string())));
         if n % 400 == 399 {
             world.relay.cut();
             sleep(Duration::from_millis(30)).await;
         }
     }
-    for receipt in receipts {
-        soon("a confirm", receipt).await.unwrap();
+    for confirm in confirms {
+        soon("a confirm", confirm).await.unwrap();
     }
     let mut seen = HashSet::new();
     while let Some(message) = world.try_take(&world.out).await {
@@ -71,7 +71,7 @@ async fn broken_connections_lose_nothing_and_repeat_only_retries() {
         );
     }
     assert_eq!(seen.len(), 2000);
-    assert!(amqp.counters.reconnects.load(Relaxed) >= 1);
+    assert!(amqp.metrics.reconnects.load(Relaxed) >= 1);
     amqp.close().await;
 }
 
@@ -80,9 +80,9 @@ async fn a_retried_event_arrives_once_the_queue_has_room() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
-    let receipt = amqp.publish(event("2"));
+    let confirm = amqp.publish(event("2"));
     let start = Instant::now();
-    while amqp.counters.publish_retries.load(Relaxed) < 2 {
+    while amqp.metrics.publish_retries.load(Relaxed) < 2 {
         assert!(start.elapsed() < SOON, "no retries");
         sleep(Duration::from_millis(5)).await;
     }
@@ -92,7 +92,7 @@ async fn a_retried_event_arrives_once_the_queue_has_room() {
         .queue_purge(out, QueuePurgeOptions::default())
         .await
         .unwrap();
-    soon("the confirm", receipt).await.unwrap();
+    soon("the confirm", confirm).await.unwrap();
     let message = world.take().await;
     assert_eq!(message.data, b"2");
     assert!(
@@ -120,7 +120,7 @@ async fn exhausted_attempts_name_message_and_reason() {
         error.starts_with("Failed on publishing 2 message to MQ: ") && error.contains("nack"),
         "{error}"
     );
-    assert_eq!(amqp.counters.publish_retries.load(Relaxed), 2);
+    assert_eq!(amqp.metrics.publish_retries.load(Relaxed), 2);
     amqp.close().await;
 }
 
@@ -128,7 +128,7 @@ async fn exhausted_attempts_name_message_and_reason() {
 async fn only_unroutable_events_fail() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..400)
+    let confirms: Vec<_> = (0..400)
         .map(|n| {
             let route = if n % 7 == 3 {
                 Route::Reply("nowhere".into())
@@ -141,8 +141,8 @@ async fn only_unroutable_events_fail() {
             })
         })
         .collect();
-    for (n, receipt) in receipts.into_iter().enumerate() {
-        match soon("a result", receipt).await {
+    for (n, confirm) in confirms.into_iter().enumerate() {
+        match soon("a result", confirm).await {
             Ok(()) => assert_ne!(n % 7, 3, "{n} counted as published"),
             Err(error) => {
                 assert_eq!(n % 7, 3, "{error}");
@@ -154,7 +154,7 @@ async fn only_unroutable_events_fail() {
             }
         }
     }
-    assert_eq!(amqp.counters.unroutable.load(Relaxed), 5 * 57);
+    assert_eq!(amqp.metrics.unroutable.load(Relaxed), 5 * 57);
     amqp.close().await;
 }
 
@@ -197,7 +197,7 @@ async fn headers_beyond_a_frame_fail_only_their_event() {
     let mut no_key = event("3");
     no_key.route = Route::UpdateKeys;
     for (publication, cause) in [
-        (large, "headers take"),
+        (large, "headers need"),
         (long_key, "routing key"),
         (no_key, "UPDATE_KEYS"),
     ] {
@@ -207,7 +207,7 @@ async fn headers_beyond_a_frame_fail_only_their_event() {
         assert!(error.reason.contains(cause), "{error}");
     }
     soon("the confirm", amqp.publish(event("4"))).await.unwrap();
-    assert_eq!(amqp.counters.reconnects.load(Relaxed), 0);
+    assert_eq!(amqp.metrics.reconnects.load(Relaxed), 0);
     amqp.close().await;
 }
 
@@ -218,15 +218,10 @@ async fn an_invalid_message_does_not_fail_the_others() {
     let good: Vec<_> = (0..10)
         .map(|n| amqp.publish(event(&n.to_string())))
         .collect();
-    let mut invalid = Outgoing::event(
-        Purpose::Data,
-        "data".into(),
-        FieldTable::default(),
-        Bytes::new(),
-        false,
-    );
-    invalid.properties = invalid.properties.with_expiration("soon".into());
-    let invalid = amqp.publisher.send(invalid);
+    let properties = BasicProperties::default().with_expiration("soon".into());
+    let kind = EventKind::Data;
+    let invalid = PendingPublish::new(kind, "data".into(), properties, Bytes::new());
+    let invalid = amqp.queue(invalid);
     let more: Vec<_> = (10..20)
         .map(|n| amqp.publish(event(&n.to_string())))
         .collect();
@@ -235,35 +230,35 @@ async fn an_invalid_message_does_not_fail_the_others() {
         error.reason.contains("406") && error.kind == PublishErrorKind::Rejected,
         "{error}"
     );
-    for receipt in good.into_iter().chain(more) {
-        soon("a confirm", receipt).await.unwrap();
+    for confirm in good.into_iter().chain(more) {
+        soon("a confirm", confirm).await.unwrap();
     }
     soon("the confirm", amqp.publish(event("later")))
         .await
         .unwrap();
-    assert_eq!(amqp.counters.reconnects.load(Relaxed), 2);
+    assert_eq!(amqp.metrics.reconnects.load(Relaxed), 2);
     assert_eq!(
         *world.relay.accepted.borrow(),
         2,
-        "only channels are opened anew"
+        "only channels are opened again"
     );
     amqp.close().await;
 }
 
-/// Such as credentials whose saving was given up: newer ones may have gone out meanwhile.
+/// For example credentials whose save has timed out: newer ones may be published already.
 #[tokio::test]
 async fn an_abandoned_event_is_not_retried() {
     let world = World::with_out_arguments(full_after_one()).await;
     let amqp = world.connect().await;
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
-    let given_up = amqp.publish(event("2"));
+    let abandoned = amqp.publish(event("2"));
     let start = Instant::now();
-    while amqp.counters.publish_retries.load(Relaxed) < 1 {
+    while amqp.metrics.publish_retries.load(Relaxed) < 1 {
         assert!(start.elapsed() < SOON, "no retries");
         sleep(Duration::from_millis(5)).await;
     }
-    drop(given_up);
-    // A try that is under way already is over when the broker answers this one, which is returned.
+    drop(abandoned);
+    // An attempt that is in flight already has ended when the broker confirms this event, which it returns.
     let last = Publication {
         route: Route::Custom("nowhere".into()),
         ..event("last")
@@ -277,7 +272,7 @@ async fn an_abandoned_event_is_not_retried() {
             .await
             .unwrap();
         assert_eq!(world.take().await.data, n.to_string().as_bytes());
-        // Longer than the pauses between tries.
+        // Longer than the delays between attempts.
         sleep(Duration::from_millis(400)).await;
     }
     amqp.close().await;

@@ -1,9 +1,9 @@
-//! Events under routing keys that no queue is bound to.
+//! Events with routing keys that no queue is bound to.
 
 use super::*;
 use futures_util::FutureExt;
 
-/// An event under a key of the module's own, which nothing is bound to.
+/// An event with a key that the module chose and no queue is bound to.
 fn custom(id: &str) -> Publication {
     Publication {
         route: Route::Custom("end".into()),
@@ -19,16 +19,16 @@ fn snapshot(id: &str) -> Publication {
 }
 
 fn returns(amqp: &Amqp) -> u64 {
-    amqp.counters.unroutable.load(Relaxed)
+    amqp.metrics.unroutable.load(Relaxed)
 }
 
-/// Waits until the broker has returned so many messages.
+/// Waits until the broker has returned this many messages.
 async fn returned(amqp: &Amqp, count: u64) {
     let start = Instant::now();
     while returns(amqp) < count {
         assert!(
             start.elapsed() < SOON,
-            "only {} of {count} came back",
+            "only {} of {count} were returned",
             returns(amqp)
         );
         sleep(Duration::from_millis(2)).await;
@@ -43,20 +43,20 @@ fn is_retry(message: &BasicGetMessage) -> bool {
 async fn data_under_an_unbound_key_ends_the_flow() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..50)
+    let confirms: Vec<_> = (0..50)
         .map(|n| amqp.publish(custom(&n.to_string())))
         .collect();
-    for receipt in receipts {
-        soon("the end of the flow", receipt).await.unwrap();
+    for confirm in confirms {
+        soon("the end of the flow", confirm).await.unwrap();
     }
     assert!(
         returns(&amqp) <= 50 + 4,
-        "one event tries for all, {} came back",
+        "one event probes for all, {} were returned",
         returns(&amqp)
     );
     assert!(
         returns(&amqp) >= 50 + 4,
-        "each event is published, {} came back",
+        "each event is published, {} were returned",
         returns(&amqp)
     );
     let before = returns(&amqp);
@@ -66,7 +66,7 @@ async fn data_under_an_unbound_key_ends_the_flow() {
     assert_eq!(
         returns(&amqp),
         before + 1,
-        "from then on each is tried once"
+        "later events are attempted once"
     );
     amqp.close().await;
 }
@@ -74,7 +74,7 @@ async fn data_under_an_unbound_key_ends_the_flow() {
 #[tokio::test]
 async fn returns_are_attributed_when_one_frame_confirms_many() {
     let world = World::new().await;
-    // RabbitMQ puts its confirms together by itself.
+    // RabbitMQ groups its confirms by itself.
     if let Some(broker) = &world._broker {
         broker.delay_confirms(Duration::from_millis(2));
     }
@@ -83,9 +83,9 @@ async fn returns_are_attributed_when_one_frame_confirms_many() {
         route: Route::Custom(format!("end-{key}")),
         ..event(&n.to_string())
     };
-    let receipts: Vec<_> = (0..2000).map(|n| amqp.publish(keyed(n / 100, n))).collect();
-    for receipt in receipts {
-        soon("the end of the flow", receipt).await.unwrap();
+    let confirms: Vec<_> = (0..2000).map(|n| amqp.publish(keyed(n / 100, n))).collect();
+    for confirm in confirms {
+        soon("the end of the flow", confirm).await.unwrap();
     }
     amqp.close().await;
 }
@@ -104,7 +104,7 @@ async fn a_nack_counts_as_a_binding() {
     };
     let mut waiting = amqp.publish(full());
     let start = Instant::now();
-    while amqp.counters.publish_retries.load(Relaxed) < 1 {
+    while amqp.metrics.publish_retries.load(Relaxed) < 1 {
         assert!(start.elapsed() < SOON, "no retries");
         sleep(Duration::from_millis(2)).await;
     }
@@ -112,7 +112,7 @@ async fn a_nack_counts_as_a_binding() {
     returned(&amqp, 7).await;
     assert!(
         (&mut waiting).now_or_never().is_none(),
-        "the queue was there, so its absence is no end of a flow"
+        "a queue was bound, so this is not the end of a flow"
     );
     world.bind("full").await;
     assert_eq!(world.take().await.data, b"fills it");
@@ -121,7 +121,7 @@ async fn a_nack_counts_as_a_binding() {
 }
 
 #[tokio::test]
-async fn snapshots_that_nobody_collects_count_as_delivered() {
+async fn snapshots_that_nobody_stores_count_as_published() {
     let world = World::new().await;
     let amqp = world.connect().await;
     soon("the end of the flow", amqp.publish(snapshot("1")))
@@ -136,16 +136,16 @@ async fn snapshots_that_nobody_collects_count_as_delivered() {
 }
 
 #[tokio::test]
-async fn a_queue_bound_during_the_tries_gets_every_event_in_order() {
+async fn a_queue_bound_while_probing_gets_every_event_in_order() {
     let world = World::new().await;
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..20)
+    let confirms: Vec<_> = (0..20)
         .map(|n| amqp.publish(custom(&n.to_string())))
         .collect();
     returned(&amqp, 1).await;
     world.bind("end").await;
-    for receipt in receipts {
-        soon("the confirm", receipt).await.unwrap();
+    for confirm in confirms {
+        soon("the confirm", confirm).await.unwrap();
     }
     for n in 0..20 {
         assert_eq!(world.take().await.data, n.to_string().as_bytes());
@@ -173,11 +173,11 @@ async fn a_late_binding_is_used_and_its_loss_is_waited_out() {
     world.unbind("end").await;
     let before = returns(&amqp);
     let mut lost = amqp.publish(custom("lost"));
-    // More tries than those after which an absent binding is the end of a flow.
+    // More attempts than those after which an unbound key is the end of a flow.
     returned(&amqp, before + 8).await;
     assert!(
         (&mut lost).now_or_never().is_none(),
-        "an event is given up though its key led somewhere before"
+        "an event has failed though a queue was bound to its key before"
     );
     world.bind("end").await;
     soon("the confirm", lost).await.unwrap();
@@ -190,9 +190,9 @@ async fn a_late_binding_is_used_and_its_loss_is_waited_out() {
 }
 
 #[tokio::test]
-async fn absence_can_be_made_an_error() {
+async fn an_unbound_key_can_be_made_an_error() {
     let mut world = World::new().await;
-    world.settings.absence_is_error = true;
+    world.settings.unbound_is_error = true;
     let amqp = world.connect().await;
     for publication in [custom("data"), snapshot("snapshot")] {
         let error = soon("the error", amqp.publish(publication))
@@ -218,12 +218,12 @@ async fn only_the_first_error_event_waits_for_a_binding() {
         amqp.publish(error_event("1")),
         amqp.publish(error_event("2")),
     );
-    for receipt in [first, second] {
-        let error = soon("the error", receipt).await.unwrap_err();
+    for confirm in [first, second] {
+        let error = soon("the error", confirm).await.unwrap_err();
         assert_eq!(error.kind, PublishErrorKind::Unbound, "{error}");
     }
     let before = returns(&amqp);
-    assert!(before >= 4, "it has waited for {before} tries only");
+    assert!(before >= 4, "it has waited for only {before} attempts");
     soon("the error", amqp.publish(error_event("3")))
         .await
         .unwrap_err();
@@ -237,9 +237,9 @@ async fn only_the_first_error_event_waits_for_a_binding() {
 }
 
 #[tokio::test]
-async fn an_error_event_is_held_for_as_long_as_a_lost_binding_is_away() {
+async fn an_error_event_is_retried_until_its_lost_binding_is_back() {
     let mut world = World::new().await;
-    // Neither the wait for new bindings nor a limit of tries counts for a lost one.
+    // Neither the wait for a new binding nor the limit of attempts applies to a lost one.
     world.settings.binding_timeout = Duration::from_millis(1);
     world.settings.publish_attempts = Some(2);
     world.bind("nowhere").await;
@@ -265,16 +265,16 @@ async fn every_rebound_waits_for_a_binding_and_then_fails() {
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();
     world.put(BasicProperties::default(), b"1").await;
-    let origin = next(&mut deliveries).await.handle;
+    let handle = next(&mut deliveries).await.handle;
     let rebound = || {
-        amqp.rebound(&origin, Bytes::from_static(b"1"), "busy")
+        amqp.rebound(&handle, Bytes::from_static(b"1"), "busy")
             .unwrap()
     };
     for _ in 0..2 {
         let before = returns(&amqp);
         let error = soon("the error", rebound()).await.unwrap_err();
         assert_eq!(error.kind, PublishErrorKind::Unbound, "{error}");
-        assert!(returns(&amqp) >= before + 4, "it has not waited");
+        assert!(returns(&amqp) >= before + 4, "it did not wait");
     }
     let waiting = rebound();
     returned(&amqp, returns(&amqp) + 2).await;
@@ -298,19 +298,19 @@ async fn an_abandoned_probe_passes_probing_to_the_next_event() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_does_not_end_the_tries_for_a_binding() {
+async fn a_lost_connection_does_not_end_the_wait_for_a_binding() {
     let mut world = World::new().await;
     world.settings.binding_timeout = Duration::from_secs(60);
     let amqp = world.connect().await;
-    let receipts: Vec<_> = (0..5)
+    let confirms: Vec<_> = (0..5)
         .map(|n| amqp.publish(error_event(&n.to_string())))
         .collect();
     returned(&amqp, 3).await;
     world.relay.cut();
     returned(&amqp, returns(&amqp) + 2).await;
     world.bind("nowhere").await;
-    for receipt in receipts {
-        soon("the confirm", receipt).await.unwrap();
+    for confirm in confirms {
+        soon("the confirm", confirm).await.unwrap();
     }
     amqp.close().await;
 }

@@ -1,0 +1,280 @@
+//! Connections to the broker: the thread they run on, how they are opened and closed.
+
+use super::{
+    error::{BrokerError, describe, is_about_tls},
+    guard,
+};
+use crate::{
+    broker::transport::TransportError, clients::retry::RetryPolicy, settings::AmqpSettings,
+};
+use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use secrecy::{ExposeSecret, SecretString};
+use std::{fmt, io, time::Duration};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// For a connection with TLS and login, if the URI has no `connection_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// For the broker's response to a request on an open connection.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the broker's response to the close of a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest interval between heartbeats on the connection of the locks, in seconds. After twice that the broker
+/// notices that a holder is gone, and another process can have its lock.
+const LOCK_HEARTBEAT: u16 = 10;
+
+/// The thread that lapin's tasks run on. A module that computes for long blocks other threads, but never the heartbeats
+/// on this one.
+#[derive(Debug)]
+pub(super) struct AmqpThread {
+    handle: Handle,
+    stop: CancellationToken,
+}
+
+impl AmqpThread {
+    pub(super) fn start() -> Result<Self, TransportError> {
+        Self::spawn().map_err(|error| {
+            TransportError(format!(
+                "starting the thread for AMQP: {error}; check the limits of the container"
+            ))
+        })
+    }
+
+    fn spawn() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        std::thread::Builder::new()
+            .name("amqp".into())
+            .spawn(move || {
+                runtime.block_on(stopped.cancelled());
+                // Waits for nothing: a name lookup can hang.
+                runtime.shutdown_background();
+            })?;
+        Ok(Self { handle, stop })
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Ends the thread, and with it all connections that are left.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for AmqpThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ConnectionRole {
+    Consume,
+    Publish,
+    Lock,
+}
+
+impl fmt::Display for ConnectionRole {
+    /// These words are in the connection's name at the broker.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Consume => "read",
+            Self::Publish => "write",
+            Self::Lock => "lock",
+        })
+    }
+}
+
+/// Opens connections. It has no `Debug`, because it holds the password.
+pub(super) struct Connector {
+    uri: AMQPUri,
+    hostname: String,
+    runtime: Handle,
+}
+
+impl Connector {
+    pub(super) fn new(uri: &SecretString, runtime: Handle) -> Result<Self, TransportError> {
+        let hostname = gethostname::gethostname().to_string_lossy().into_owned();
+        Ok(Self {
+            uri: parse_uri(uri.expose_secret())?,
+            hostname,
+            runtime,
+        })
+    }
+
+    /// The user name that this process has at the broker.
+    pub(super) fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
+    }
+
+    /// Connects with one attempt.
+    pub(super) async fn connect(&self, role: ConnectionRole) -> Result<Connection, BrokerError> {
+        let authority = &self.uri.authority;
+        let operation = format!(
+            "connecting to the broker at {}:{}",
+            authority.host, authority.port
+        );
+        let name = format!("{}-{role}", self.hostname);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let limit = self.uri.query.connection_timeout;
+        let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
+        let connecting = guard::connect(self.uri_for(role), properties, self.runtime.clone());
+        match timeout(limit, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),
+            Err(_) => Err(BrokerError::Transient(format!(
+                "{operation}: no response within {} s",
+                limit.as_secs_f32()
+            ))),
+        }
+    }
+
+    fn uri_for(&self, role: ConnectionRole) -> AMQPUri {
+        let mut uri = self.uri.clone();
+        if let ConnectionRole::Lock = role {
+            let wanted = uri.query.heartbeat.filter(|seconds| *seconds > 0);
+            let heartbeat = wanted.map_or(LOCK_HEARTBEAT, |seconds| seconds.min(LOCK_HEARTBEAT));
+            uri.query.heartbeat = Some(heartbeat);
+        }
+        uri
+    }
+
+    /// Connects when the process starts: with as many attempts as the settings say.
+    pub(super) async fn connect_first(
+        &self,
+        role: ConnectionRole,
+        settings: &AmqpSettings,
+    ) -> Result<Connection, TransportError> {
+        let attempts = settings.connect_retries.saturating_add(1);
+        let policy = RetryPolicy::constant(settings.connect_retry_delay).with_attempts(attempts);
+        let mut delays = policy.delays();
+        loop {
+            let error = match self.connect(role).await {
+                Ok(connection) => return Ok(connection),
+                Err(BrokerError::Permanent(text)) => return Err(TransportError(text)),
+                Err(error) => error,
+            };
+            let Some(delay) = delays.next() else {
+                return Err(no_attempts_left(&error, attempts));
+            };
+            tracing::warn!(connection = %role, error = error.text(), "Could not connect; trying again.");
+            sleep(delay).await;
+        }
+    }
+}
+
+fn no_attempts_left(error: &BrokerError, attempts: u32) -> TransportError {
+    let remedy = match error {
+        BrokerError::Transient(text) if !is_about_tls(text) => {
+            "; check that the broker runs and that ELASTICIO_AMQP_URI names it"
+        }
+        _ => "",
+    };
+    let text = error.text();
+    TransportError(format!("{text}{remedy} ({attempts} attempts)"))
+}
+
+/// Closes a connection with its channels, in limited time. Unsettled deliveries return to their queue.
+pub(super) async fn close(role: ConnectionRole, connection: &Connection) {
+    match timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await {
+        Ok(Ok(())) => tracing::debug!(connection = %role, "Connection closed."),
+        Ok(Err(error)) => {
+            let error = describe(&error);
+            tracing::debug!(connection = %role, error, "The connection was already closed.");
+        }
+        Err(_) => {
+            tracing::warn!(connection = %role, "The broker did not confirm that the connection is closed.");
+        }
+    }
+}
+
+/// Parses the URI. No error contains its text, which holds the password.
+fn parse_uri(text: &str) -> Result<AMQPUri, TransportError> {
+    let mut uri: AMQPUri = text.parse().map_err(|_| {
+        TransportError(
+            "ELASTICIO_AMQP_URI does not have the form amqp[s]://user:password@host:port/vhost"
+                .into(),
+        )
+    })?;
+    // The platform's other sailors read `…host/` as the default virtual host.
+    if uri.vhost.is_empty() {
+        uri.vhost = "/".into();
+    }
+    // The parser does not support IPv6 addresses.
+    let authority = text
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split(['/', '?']).next())
+        .unwrap_or_default();
+    if let Some(address) = authority
+        .rsplit('@')
+        .next()
+        .and_then(|host| host.strip_prefix('['))
+        && let Some((address, _)) = address.split_once(']')
+    {
+        uri.authority.host = address.to_owned();
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uri_is_parsed_as_the_other_sailors_do() {
+        for (text, user, password, host, port, vhost) in [
+            ("amqp://h", "guest", "guest", "h", 5672, "/"),
+            ("amqp://h/", "guest", "guest", "h", 5672, "/"),
+            (
+                "amqps://u%40x:p%2Fw@h:1/a%2Fb?heartbeat=5",
+                "u@x",
+                "p/w",
+                "h",
+                1,
+                "a/b",
+            ),
+            ("amqp://u:p@[::1]:5/v", "u", "p", "::1", 5, "v"),
+        ] {
+            let uri = parse_uri(text).unwrap();
+            let info = &uri.authority.userinfo;
+            assert_eq!(
+                (
+                    info.username.as_str(),
+                    info.password.as_str(),
+                    uri.authority.host.as_str(),
+                    uri.authority.port
+                ),
+                (user, password, host, port),
+                "{text}"
+            );
+            assert_eq!(uri.vhost, vhost, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_uri_is_not_shown_in_the_error() {
+        for text in [
+            "amqp:secret",
+            "http://u:secret@h",
+            "secret",
+            "amqp://u:secret@h:port/",
+        ] {
+            let error = parse_uri(text).unwrap_err().to_string();
+            assert!(
+                !error.contains("secret") && error.contains("ELASTICIO_AMQP_URI"),
+                "{error}"
+            );
+        }
+    }
+}

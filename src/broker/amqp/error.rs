@@ -1,0 +1,313 @@
+//! Errors of the broker: whether a retry can help, and what the reader can do.
+
+use crate::broker::transport::PublishErrorKind;
+use lapin::{Error, ErrorKind, protocol::AMQPError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+
+/// How often in a row the broker may refuse before that is final. A broker that has just started refuses until it has
+/// loaded its users and queues.
+pub(super) const MAX_REFUSALS: u32 = 5;
+
+/// Why a connection, a channel or a consumer could not be opened. The texts are for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum BrokerError {
+    /// A retry can succeed: a broken connection, a broker that restarts, a queue whose node is down.
+    Transient(String),
+    /// The broker said no. This is final if it says so [`MAX_REFUSALS`] times.
+    Refused(String),
+    /// A retry cannot succeed.
+    Permanent(String),
+}
+
+impl BrokerError {
+    /// Classifies an error that ended `operation`.
+    pub(super) fn new(operation: &str, error: &Error) -> Self {
+        let text = format!("{operation}: {}", describe(error));
+        match error.kind() {
+            ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) => {
+                Self::Permanent(text)
+            }
+            ErrorKind::ProtocolError(reply) if is_temporary(reply.get_message().as_str()) => {
+                Self::Transient(text)
+            }
+            ErrorKind::ProtocolError(reply) => match reply.get_id() {
+                // Access refused, resource locked, precondition failed.
+                403 | 405 | 406 => Self::Refused(with_remedy(text, reply)),
+                // Invalid path, not found, not allowed (the virtual host), not implemented.
+                402 | 404 | 530 | 540 => Self::Permanent(with_remedy(text, reply)),
+                _ => Self::Transient(text),
+            },
+            _ => Self::Transient(text),
+        }
+    }
+
+    /// The broker did not respond to `operation` in time.
+    pub(super) fn no_response(operation: &str) -> Self {
+        Self::Transient(format!("{operation}: no response from the broker"))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Transient(text) | Self::Refused(text) | Self::Permanent(text) => text,
+        }
+    }
+}
+
+/// Returns whether the broker closed the channel because of one message, which it will refuse again: a message that is
+/// too large or malformed.
+pub(super) fn is_message_error(error: &Error) -> bool {
+    match reply_code(error) {
+        Some(311 | 406) => true,
+        // Permissions can be limited to routing keys, and a module can choose its routing key.
+        Some(403) => describe(error).contains("access to topic"),
+        _ => false,
+    }
+}
+
+/// What is wrong with a message for which the broker closed the channel. A smaller message does not help a user who has
+/// no permission for its routing key.
+pub(super) fn message_error_kind(error: &Error) -> PublishErrorKind {
+    if reply_code(error) == Some(403) {
+        PublishErrorKind::Other
+    } else {
+        PublishErrorKind::Rejected
+    }
+}
+
+/// The error in the broker's words, without lapin's.
+pub(super) fn describe(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(reply) => {
+            format!("the broker says {} {}", reply.get_id(), reply.get_message())
+        }
+        ErrorKind::IOError(error) => {
+            let inner = error.get_ref();
+            match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+                Some(error) => format!("{TLS}{error}; {}", tls_remedy(error)),
+                None => error.to_string(),
+            }
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// How a text about TLS begins.
+const TLS: &str = "no TLS connection: ";
+
+/// Returns whether a text says what to do about TLS. Then the broker runs, and nothing else needs a check.
+pub(super) fn is_about_tls(text: &str) -> bool {
+    text.contains(TLS)
+}
+
+fn tls_remedy(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::InvalidCertificate(error) => certificate_remedy(error),
+        TlsError::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the broker requires a client certificate, which the sailor does not support: turn that off in the broker"
+        }
+        TlsError::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
+        )
+        | TlsError::PeerIncompatible(_) => {
+            "the broker must support TLS 1.2 or 1.3 with common ciphers"
+        }
+        TlsError::InvalidMessage(_) => {
+            "the server does not speak TLS: check the port in ELASTICIO_AMQP_URI, or use amqp://"
+        }
+        _ => "check the broker's TLS settings",
+    }
+}
+
+fn certificate_remedy(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the issuer of the broker's certificate is not trusted: set SSL_CERT_FILE to a file of trusted certificates, \
+             or SSL_CERT_DIR to a folder of them"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the broker's certificate is for another name: check the host in ELASTICIO_AMQP_URI"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the broker's certificate has expired: renew it, or check this machine's clock"
+        }
+        _ => "check the broker's certificate",
+    }
+}
+
+/// RabbitMQ uses the same reply codes for what does not exist and for what is only unavailable.
+fn is_temporary(text: &str) -> bool {
+    ["is down", "inaccessible", "stopped by supervisor", "limit"]
+        .iter()
+        .any(|phrase| text.contains(phrase))
+}
+
+/// The broker's reply code, if the error is the broker's.
+pub(super) fn reply_code(error: &Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(reply) => Some(reply.get_id()),
+        _ => None,
+    }
+}
+
+fn with_remedy(text: String, reply: &AMQPError) -> String {
+    let message = reply.get_message().as_str();
+    let remedy = match reply.get_id() {
+        403 if message.contains("ogin") => "check user name and password in ELASTICIO_AMQP_URI",
+        403 => "check the permissions of the user in ELASTICIO_AMQP_URI",
+        404 if message.contains("exchange") => {
+            "check ELASTICIO_PUBLISH_MESSAGES_TO; the platform declares the exchange, the sailor does not"
+        }
+        404 => {
+            "check ELASTICIO_LISTEN_MESSAGES_ON; the platform declares the queue, the sailor does not"
+        }
+        402 | 530 => "check the virtual host in ELASTICIO_AMQP_URI and the user's access to it",
+        _ => return text,
+    };
+    format!("{text}; {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn protocol(code: u16, text: &str) -> Error {
+        ErrorKind::ProtocolError(AMQPError::from_id(code, text.into()).unwrap()).into()
+    }
+
+    #[test]
+    fn only_permanent_broker_errors_are_final() {
+        for (error, expected) in [
+            (
+                protocol(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
+                "permanent",
+            ),
+            (
+                protocol(404, "NOT_FOUND - no exchange 'x' in vhost '/'"),
+                "permanent",
+            ),
+            (
+                protocol(
+                    404,
+                    "NOT_FOUND - home node 'r@h' of durable queue 'q' is down or inaccessible",
+                ),
+                "transient",
+            ),
+            (
+                protocol(
+                    404,
+                    "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
+                ),
+                "transient",
+            ),
+            (
+                protocol(530, "NOT_ALLOWED - vhost v not found"),
+                "permanent",
+            ),
+            (
+                protocol(
+                    530,
+                    "NOT_ALLOWED - access to vhost '/' refused: connection limit (1) is reached",
+                ),
+                "transient",
+            ),
+            (
+                protocol(403, "ACCESS_REFUSED - Login was refused"),
+                "refused",
+            ),
+            (protocol(405, "RESOURCE_LOCKED - exclusive"), "refused"),
+            (
+                protocol(320, "CONNECTION_FORCED - broker forced connection closure"),
+                "transient",
+            ),
+            (protocol(501, "FRAME_ERROR"), "transient"),
+            (protocol(541, "INTERNAL_ERROR"), "transient"),
+            (
+                io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+                "transient",
+            ),
+            (ErrorKind::MissingHeartbeatError.into(), "transient"),
+        ] {
+            let name = match BrokerError::new("consuming", &error) {
+                BrokerError::Transient(_) => "transient",
+                BrokerError::Refused(_) => "refused",
+                BrokerError::Permanent(_) => "permanent",
+            };
+            assert_eq!(name, expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tls_error_says_what_to_check() {
+        let certificate = TlsError::InvalidCertificate;
+        for (error, remedy) in [
+            (
+                certificate(CertificateError::UnknownIssuer),
+                "SSL_CERT_FILE",
+            ),
+            (
+                certificate(CertificateError::NotValidForName),
+                "another name",
+            ),
+            (certificate(CertificateError::Expired), "expired"),
+            (
+                TlsError::AlertReceived(AlertDescription::CertificateRequired),
+                "client certificate",
+            ),
+            (
+                TlsError::AlertReceived(AlertDescription::ProtocolVersion),
+                "TLS 1.2",
+            ),
+            (
+                TlsError::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+                "does not speak TLS",
+            ),
+        ] {
+            let error = BrokerError::new(
+                "connecting",
+                &io::Error::new(io::ErrorKind::InvalidData, error).into(),
+            );
+            assert!(matches!(error, BrokerError::Transient(_)));
+            assert!(
+                error.text().contains(remedy) && is_about_tls(error.text()),
+                "{}",
+                error.text()
+            );
+        }
+        assert!(!is_about_tls(&describe(
+            &io::Error::from(io::ErrorKind::ConnectionRefused).into()
+        )));
+    }
+
+    #[test]
+    fn a_permanent_error_says_what_to_check() {
+        for (error, remedy) in [
+            (
+                protocol(403, "ACCESS_REFUSED - Login was refused"),
+                "password",
+            ),
+            (
+                protocol(403, "ACCESS_REFUSED - read access to queue 'q' refused"),
+                "permissions",
+            ),
+            (
+                protocol(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
+                "ELASTICIO_LISTEN_MESSAGES_ON",
+            ),
+            (
+                protocol(404, "NOT_FOUND - no exchange 'x' in vhost '/'"),
+                "ELASTICIO_PUBLISH_MESSAGES_TO",
+            ),
+            (
+                protocol(530, "NOT_ALLOWED - vhost v not found"),
+                "virtual host",
+            ),
+        ] {
+            let text = BrokerError::new("consuming", &error).text().to_owned();
+            assert!(
+                text.starts_with("consuming: ") && text.contains(remedy),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One message on its way to the broker, with all its attempts (wire-contract: Publish properties, wire-contract:
+//! Confirms and retries).
+
+use super::{confirms::AttemptError, table};
+use crate::{
+    broker::transport::{Confirm, ConfirmSender, PublishError, PublishErrorKind},
+    clients::retry::RetryPolicy,
+};
+use bytes::Bytes;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortShortUInt, ShortString},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the confirm of a message that was sent alone is awaited. It doubles, since a large message takes long on a
+/// slow connection. Nothing else is published in this time.
+const ISOLATION_TIMEOUT: RetryPolicy =
+    RetryPolicy::doubling(Duration::from_secs(5), Duration::from_secs(320));
+
+/// The limits of the delay between attempts of an event whose binding is lost: none is urgent, and a restored binding is
+/// used soon.
+const MIN_BINDING_DELAY: Duration = Duration::from_millis(100);
+const MAX_BINDING_DELAY: Duration = Duration::from_secs(5);
+
+/// The kind of an event. It decides what a missing binding means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum EventKind {
+    /// Data, under the step's key or under one that the module chose. A flow can end there.
+    Data,
+    /// A snapshot. Not every platform stores them.
+    Snapshot,
+    /// A message that is sent back to come again. It waits for a binding.
+    Rebound,
+    /// An error event. It waits for a binding.
+    Error,
+    /// A reply or new credentials: somebody waits for it, so it fails after a few attempts, even if a queue was bound
+    /// before.
+    Reply,
+}
+
+/// One message with all its attempts.
+pub(super) struct PendingPublish {
+    pub(super) kind: EventKind,
+    pub(super) routing_key: ShortString,
+    /// The header `messageId`; empty if there is none.
+    pub(super) message_id: String,
+    pub(super) body: Bytes,
+    properties: BasicProperties,
+    failed_attempts: u32,
+    /// How many of the failed attempts were returned because no queue was bound.
+    pub(super) returns: u32,
+    /// When the first of these was, for an event that waits for a binding by itself.
+    pub(super) first_returned_at: Option<Instant>,
+    /// The broker has returned the current attempt.
+    pub(super) returned: bool,
+    /// This message finds out, for all others with its routing key, whether a queue is bound.
+    pub(super) is_probe: bool,
+    /// The broker closed the channel because of this message or of one that was in flight with it.
+    isolate: bool,
+    /// The current attempt was sent while nothing else was in flight.
+    sent_alone: bool,
+    /// How often it was sent alone and not confirmed in time.
+    isolation_timeouts: u32,
+    confirm: ConfirmSender,
+}
+
+impl PendingPublish {
+    /// A message that was not attempted yet. The [`Confirm`] resolves when it is confirmed or has failed.
+    pub(super) fn new(
+        kind: EventKind,
+        routing_key: ShortString,
+        properties: BasicProperties,
+        body: Bytes,
+    ) -> (Self, Confirm) {
+        let (sender, confirm) = Confirm::channel();
+        let pending = Self {
+            kind,
+            routing_key,
+            message_id: message_id(&properties),
+            body,
+            properties,
+            failed_attempts: 0,
+            returns: 0,
+            first_returned_at: None,
+            returned: false,
+            is_probe: false,
+            isolate: false,
+            sent_alone: false,
+            isolation_timeouts: 0,
+            confirm: sender,
+        };
+        (pending, confirm)
+    }
+
+    /// Returns whether the next attempt is not the first one.
+    pub(super) fn is_retry(&self) -> bool {
+        self.failed_attempts > 0
+    }
+
+    pub(super) fn failed_attempts(&self) -> u32 {
+        self.failed_attempts
+    }
+
+    /// Returns whether nobody awaits the confirm any more. Its contents can be out of date then, as older credentials are.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.confirm.is_closed()
+    }
+
+    /// Returns whether the next attempt must be sent with nothing else in flight.
+    pub(super) fn must_go_alone(&self) -> bool {
+        self.isolate
+    }
+
+    /// How long the confirm is awaited while nothing else is sent.
+    pub(super) fn isolation_timeout(&self) -> Duration {
+        ISOLATION_TIMEOUT.delay_after(self.isolation_timeouts.saturating_add(1))
+    }
+
+    /// The confirm took too long, or the message was in flight with one whose confirm did: it need not go alone any more.
+    pub(super) fn clear_isolation(&mut self) {
+        if std::mem::take(&mut self.isolate) {
+            self.isolation_timeouts += 1;
+        }
+    }
+
+    /// Records that an attempt begins; `alone` says that nothing else is in flight.
+    pub(super) fn mark_sent(&mut self, alone: bool) {
+        self.sent_alone = alone;
+        self.returned = false;
+    }
+
+    /// The properties of the next attempt. Retries carry the header `retry`.
+    pub(super) fn properties_to_send(&self) -> BasicProperties {
+        let properties = self.properties.clone();
+        if !self.is_retry() {
+            return properties;
+        }
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        headers.insert("retry".into(), table::integer(self.failed_attempts.into()));
+        properties.with_headers(headers)
+    }
+
+    /// The length of the frame with the headers, in bytes, rounded up.
+    pub(super) fn header_frame_len(&self) -> usize {
+        /// Frame, class, body size, flags, the properties of fixed size, and a `retry` header.
+        const FIXED: usize = 64;
+        let p = &self.properties;
+        let texts = [
+            p.content_type(),
+            p.content_encoding(),
+            p.correlation_id(),
+            p.reply_to(),
+            p.expiration(),
+            p.message_id(),
+            p.kind(),
+            p.user_id(),
+            p.app_id(),
+            p.cluster_id(),
+        ];
+        let texts: usize = texts
+            .into_iter()
+            .flatten()
+            .map(|text| 1 + text.as_str().len())
+            .sum();
+        FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
+    }
+
+    /// Records a failed attempt whose delay is decided elsewhere.
+    pub(super) fn record_attempt(&mut self) {
+        self.failed_attempts = self.failed_attempts.saturating_add(1);
+    }
+
+    /// Records a failed attempt. Returns the delay before the next one, or `None` if no attempt is left.
+    pub(super) fn record_failure(
+        &mut self,
+        error: &AttemptError,
+        policy: &RetryPolicy,
+    ) -> Option<Duration> {
+        self.record_attempt();
+        if let AttemptError::Rejected(_) = error {
+            return self.record_rejection();
+        }
+        let is_unroutable = matches!(error, AttemptError::Unroutable);
+        let has_limit = !(is_unroutable && self.kind == EventKind::Error);
+        let is_exhausted = policy
+            .attempts
+            .is_some_and(|attempts| self.failed_attempts >= attempts);
+        if has_limit && is_exhausted {
+            return None;
+        }
+        let delay = policy.delay_after(self.failed_attempts);
+        Some(if is_unroutable {
+            delay.clamp(MIN_BINDING_DELAY, MAX_BINDING_DELAY)
+        } else {
+            delay
+        })
+    }
+
+    /// The broker closed the channel because of a message. A new channel is opened at once, so there is no delay.
+    fn record_rejection(&mut self) -> Option<Duration> {
+        let is_the_reason = self.isolate && self.sent_alone;
+        self.isolate = true;
+        (!is_the_reason).then_some(Duration::ZERO)
+    }
+
+    /// Resolves the [`Confirm`]: the message is published, or need not be.
+    pub(super) fn succeed(self) {
+        let _ = self.confirm.send(Ok(()));
+    }
+
+    /// Resolves the [`Confirm`] with an error.
+    pub(super) fn fail(self, kind: PublishErrorKind, reason: String) {
+        let _ = self.confirm.send(Err(PublishError {
+            message_id: self.message_id,
+            reason,
+            kind,
+        }));
+    }
+}
+
+/// The properties of an event: these and no others.
+pub(super) fn event_properties(headers: FieldTable, persistent: bool) -> BasicProperties {
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_content_encoding("utf8".into())
+        .with_delivery_mode(delivery_mode(persistent))
+        .with_headers(headers)
+}
+
+/// 2 is persistent, 1 is not.
+pub(super) fn delivery_mode(persistent: bool) -> ShortShortUInt {
+    if persistent { 2 } else { 1 }
+}
+
+/// The header `messageId`; empty if there is none.
+pub(super) fn message_id(properties: &BasicProperties) -> String {
+    let headers = properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get("messageId")) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        Some(value) => table::as_number(value)
+            .map(|number| number.to_string())
+            .unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lapin::{Error, ErrorKind, protocol::AMQPError};
+
+    fn policy(attempts: Option<u32>) -> RetryPolicy {
+        RetryPolicy {
+            attempts,
+            ..RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(300))
+        }
+    }
+
+    fn pending() -> PendingPublish {
+        let properties = BasicProperties::default();
+        PendingPublish::new(EventKind::Data, "k".into(), properties, Bytes::new()).0
+    }
+
+    fn rejected() -> AttemptError {
+        let error = AMQPError::from_id(406, "PRECONDITION_FAILED".into()).unwrap();
+        AttemptError::Rejected(ErrorKind::ProtocolError(error).into())
+    }
+
+    fn unconfirmed() -> AttemptError {
+        AttemptError::Unconfirmed(Error::from(ErrorKind::MissingHeartbeatError))
+    }
+
+    #[test]
+    fn the_retry_delay_doubles_up_to_the_limit() {
+        let (policy, mut pending) = (policy(None), pending());
+        let mut delays = Vec::new();
+        for _ in 0..14 {
+            delays.push(pending.record_failure(&AttemptError::Nacked, &policy));
+        }
+        for (failures, millis) in [(1, 100), (2, 200), (3, 400), (12, 204_800), (13, 300_000)] {
+            let expected = Duration::from_millis(millis);
+            assert_eq!(delays[failures - 1], Some(expected), "{failures}");
+        }
+    }
+
+    #[test]
+    fn the_attempt_limit_counts_all_attempts() {
+        for (attempts, error, expected) in [
+            (Some(1), AttemptError::Nacked, 1),
+            (Some(3), AttemptError::Nacked, 3),
+            (Some(3), AttemptError::Unroutable, 3),
+            (Some(1), rejected(), 2),
+            (None, rejected(), 2),
+        ] {
+            let mut pending = pending();
+            pending.mark_sent(true);
+            let mut made = 1;
+            while pending.record_failure(&error, &policy(attempts)).is_some() {
+                made += 1;
+            }
+            assert_eq!(made, expected, "{attempts:?} {error:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_message_sent_alone_is_blamed_for_a_closed_channel() {
+        let policy = policy(None);
+        let mut pending = pending();
+        for _ in 0..3 {
+            pending.mark_sent(false);
+            let delay = pending.record_failure(&rejected(), &policy);
+            assert_eq!(delay, Some(Duration::ZERO));
+        }
+        pending.mark_sent(true);
+        pending.clear_isolation();
+        assert_eq!(pending.isolation_timeout(), Duration::from_secs(10));
+        assert!(
+            pending.record_failure(&rejected(), &policy).is_some(),
+            "it had not to go alone any more"
+        );
+        pending.mark_sent(true);
+        assert_eq!(pending.record_failure(&rejected(), &policy), None);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_always_another_attempt() {
+        let policy = policy(None);
+        let mut pending = pending();
+        for _ in 0..1000 {
+            let nacked = pending.record_failure(&AttemptError::Nacked, &policy);
+            assert!(nacked.is_some());
+            let unroutable = pending.record_failure(&AttemptError::Unroutable, &policy);
+            assert!(unroutable.is_some_and(|delay| delay <= Duration::from_secs(5)));
+            let lost = pending.record_failure(&unconfirmed(), &policy);
+            assert!(lost.is_some());
+        }
+    }
+
+    #[test]
+    fn a_retry_carries_the_retry_header() {
+        let mut pending = pending();
+        assert_eq!(*pending.properties_to_send().headers(), None);
+        pending.record_failure(&AttemptError::Nacked, &policy(None));
+        pending.record_failure(&AttemptError::Nacked, &policy(None));
+        let headers = pending.properties_to_send().headers().clone().unwrap();
+        assert_eq!(
+            headers.inner().get("retry"),
+            Some(&AMQPValue::ShortShortInt(2))
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! The channel that events are published on, and what is in flight on it.
+//!
+//! The broker closes a channel when it rejects a message, and does not say which one. So after such a close each message
+//! that was in flight is sent alone: with nothing in flight beside it, and nothing sent until it is confirmed or its
+//! time is over. If the channel is closed again, it is clear which message the broker rejects.
+
+use super::{
+    confirms::{self, Attempt, AttemptError, UnconfirmedPublishes},
+    connection::RESPONSE_TIMEOUT,
+    error::BrokerError,
+    pending_publish::PendingPublish,
+};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use lapin::{Channel, Connection, options::ConfirmSelectOptions, types::ShortString};
+use std::{
+    future::{poll_fn, ready},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// How long confirms of other messages may delay a message that must be sent alone.
+const DRAIN_BEFORE_ISOLATION: Duration = Duration::from_secs(5);
+
+/// A connection with a channel in confirm mode.
+pub(super) struct PublishChannel {
+    pub(super) connection: Connection,
+    pub(super) channel: Channel,
+}
+
+impl PublishChannel {
+    /// Opens a channel: on a new connection, or on one whose channel the broker has closed.
+    pub(super) async fn open(connection: Connection) -> Result<Self, BrokerError> {
+        let operation = "opening a channel to publish on";
+        let opening = async {
+            let channel = connection.create_channel().await?;
+            let options = ConfirmSelectOptions::default();
+            channel.confirm_select(options).await?;
+            Ok(channel)
+        };
+        match timeout(RESPONSE_TIMEOUT, opening).await {
+            Ok(Ok(channel)) => Ok(Self {
+                connection,
+                channel,
+            }),
+            Ok(Err(error)) => Err(BrokerError::new(operation, &error)),
+            Err(_) => Err(BrokerError::no_response(operation)),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.channel.status().connected() && self.connection.status().connected()
+    }
+}
+
+type PendingConfirms<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>>;
+
+/// What was sent on one channel and is not confirmed yet.
+pub(super) struct InFlightPublishes<'a> {
+    channel: &'a PublishChannel,
+    pending: PendingConfirms<'a>,
+    unconfirmed: UnconfirmedPublishes,
+    last_number: u64,
+    /// What is in flight was sent alone, on purpose.
+    isolated: bool,
+    /// When sending goes on at the latest, while a message is to be alone.
+    paused_until: Option<Instant>,
+    /// How long a confirm is awaited while nothing else is sent.
+    isolation_timeout: Duration,
+}
+
+impl<'a> InFlightPublishes<'a> {
+    pub(super) fn new(channel: &'a PublishChannel) -> Self {
+        Self {
+            channel,
+            pending: PendingConfirms::new(),
+            unconfirmed: UnconfirmedPublishes::default(),
+            last_number: 0,
+            isolated: false,
+            paused_until: None,
+            isolation_timeout: DRAIN_BEFORE_ISOLATION,
+        }
+    }
+
+    /// Sends one message. When this returns, its frames are queued behind those of all earlier messages.
+    pub(super) async fn send(&mut self, exchange: &ShortString, mut pending: PendingPublish) {
+        self.isolated = pending.must_go_alone();
+        if self.isolated {
+            self.paused_until = None;
+            self.isolation_timeout = pending.isolation_timeout();
+        }
+        pending.mark_sent(self.pending.is_empty());
+        self.last_number += 1;
+        let channel = &self.channel.channel;
+        let mut attempt = Box::pin(confirms::attempt(
+            channel,
+            exchange.clone(),
+            self.last_number,
+            &pending,
+        ));
+        self.unconfirmed.insert(self.last_number, pending);
+        // The first poll queues the frames, so the order of these polls is the order on the wire.
+        match poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx))).await {
+            Poll::Ready(attempt) => self.pending.push(Box::pin(ready(attempt))),
+            Poll::Pending => self.pending.push(attempt),
+        }
+    }
+
+    /// Waits until an attempt ends; never resolves if nothing is in flight.
+    pub(super) async fn next_attempt(&mut self) -> Attempt {
+        match self.pending.next().await {
+            Some(attempt) => attempt,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes out all publishes whose attempts have ended so far, `first` included.
+    ///
+    /// Returned messages can only be attributed by whole frames of the broker. lapin resolves the confirms of one frame
+    /// one by one, under a lock that `wait_for_confirms` takes as well. So when that has returned and no further attempt
+    /// has ended, all frames are complete.
+    pub(super) fn drain_confirms(
+        &mut self,
+        first: Attempt,
+    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+        let mut attempts = vec![first];
+        loop {
+            let known = attempts.len();
+            let _ = self.channel.channel.wait_for_confirms().now_or_never();
+            while let Some(Some(attempt)) = self.pending.next().now_or_never() {
+                attempts.push(attempt);
+            }
+            if attempts.len() == known {
+                return self.unconfirmed.confirm(attempts);
+            }
+        }
+    }
+
+    /// Takes out the publishes whose attempts end within `limit`, after the channel is lost.
+    pub(super) async fn drain_all(
+        &mut self,
+        limit: Duration,
+    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+        let mut attempts = Vec::new();
+        let all = async {
+            while let Some(attempt) = self.pending.next().await {
+                attempts.push(attempt);
+            }
+        };
+        let _ = timeout(limit, all).await;
+        self.unconfirmed.confirm(attempts)
+    }
+
+    /// What is still not confirmed, in the order in which it was sent.
+    pub(super) fn into_unconfirmed(self) -> impl Iterator<Item = PendingPublish> {
+        self.unconfirmed.into_all()
+    }
+
+    /// The longest frame that was agreed with the broker, in bytes.
+    pub(super) fn frame_max(&self) -> usize {
+        self.channel.connection.configuration().frame_max() as usize
+    }
+
+    /// Returns whether the message in flight is alone on purpose.
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated && !self.pending.is_empty()
+    }
+
+    /// Until when nothing may be sent, if so. `next_must_go_alone` says that the next message waits to be sent alone.
+    pub(super) fn paused_until(&mut self, next_must_go_alone: bool) -> Option<Instant> {
+        let is_paused = (self.isolated || next_must_go_alone) && !self.pending.is_empty();
+        if !is_paused {
+            self.paused_until = None;
+            return None;
+        }
+        let now = Instant::now();
+        let end = *self
+            .paused_until
+            .get_or_insert(now + self.isolation_timeout);
+        if end > now {
+            return Some(end);
+        }
+        // A confirm may take long, and the other messages must not wait for it.
+        self.unconfirmed
+            .all_mut()
+            .for_each(PendingPublish::clear_isolation);
+        self.isolated = false;
+        None
+    }
+}

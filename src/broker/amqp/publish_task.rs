@@ -1,0 +1,421 @@
+//! The publishing task, which owns the publish connection.
+//!
+//! It sends messages in the order in which they arrive, and does not wait for one confirm before it sends the next. A
+//! message whose attempt fails waits in the [`RetryQueue`] while others are sent. A message ends with its confirm, with
+//! an error when no attempt is left, or with the close of the transport.
+//!
+//! The recovery of connections is kept by hand. lapin's own recovery knows no generations, and does not tell errors that
+//! a retry can fix from permanent ones.
+
+use super::{
+    ConnectionMetrics,
+    confirms::AttemptError,
+    connection::{self, ConnectionRole, Connector},
+    error::{self, BrokerError, describe},
+    pending_publish::PendingPublish,
+    publish_channel::{InFlightPublishes, PublishChannel},
+    reconnect::{ReconnectBackoff, reopen},
+    retry_queue::RetryQueue,
+    routing_keys::{ReturnAction, RoutingKeys, UnroutableBatch},
+};
+use crate::{
+    broker::transport::{PublishErrorKind, TransportError},
+    clients::retry::RetryPolicy,
+};
+use futures_util::StreamExt;
+use lapin::{Error, ErrorKind, Event, types::ShortString};
+use std::{
+    future::pending,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::{
+    select,
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long confirms that were on their way may take to arrive after the channel is lost.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the publishing task works with.
+pub(super) struct PublishTask {
+    pub(super) connector: Arc<Connector>,
+    pub(super) exchange: ShortString,
+    pub(super) policy: RetryPolicy,
+    pub(super) receiver: mpsc::UnboundedReceiver<PendingPublish>,
+    pub(super) closing: CancellationToken,
+    /// Where a permanent error of publishing is announced.
+    pub(super) fatal: watch::Sender<Option<TransportError>>,
+    pub(super) metrics: Arc<ConnectionMetrics>,
+    pub(super) retries: RetryQueue,
+    pub(super) keys: RoutingKeys,
+}
+
+/// Why a channel is used no longer.
+enum ChannelEnd {
+    Closing,
+    Lost(Error),
+}
+
+impl PublishTask {
+    /// Runs until the transport is closed.
+    pub(super) async fn run(mut self, first: PublishChannel) {
+        let mut backoff = ReconnectBackoff::new();
+        backoff.opened();
+        let mut channel = Some(first);
+        while let Some(current) = channel {
+            channel = match self.publish_until_closed(&current).await {
+                ChannelEnd::Closing => {
+                    connection::close(ConnectionRole::Publish, &current.connection).await;
+                    None
+                }
+                ChannelEnd::Lost(error) => self.replace(current, &error, &mut backoff).await,
+            };
+        }
+        self.fail_remaining();
+    }
+
+    /// Opens the channel that follows a lost one. Returns `None` if the transport is closed.
+    async fn replace(
+        &self,
+        lost: PublishChannel,
+        error: &Error,
+        backoff: &mut ReconnectBackoff,
+    ) -> Option<PublishChannel> {
+        if error::is_message_error(error) && lost.connection.status().connected() {
+            let reopened = select! {
+                () = self.closing.cancelled() => return None,
+                reopened = self.reopen_channel(lost, error) => reopened,
+            };
+            if reopened.is_some() {
+                return reopened;
+            }
+        } else if let Some(permanent) = self.permanent_error(error) {
+            self.fail_permanently(permanent).await;
+            connection::close(ConnectionRole::Publish, &lost.connection).await;
+            return None;
+        } else {
+            self.metrics.reconnects.fetch_add(1, Relaxed);
+            drop(lost);
+        }
+        self.reconnect(backoff).await
+    }
+
+    /// Opens a new channel after the broker has closed one because of a message. The connection is still good.
+    async fn reopen_channel(&self, lost: PublishChannel, error: &Error) -> Option<PublishChannel> {
+        tracing::warn!(
+            connection = %ConnectionRole::Publish,
+            error = describe(error),
+            "The broker rejected a message and closed the channel; the other messages are published on a new one."
+        );
+        self.metrics.reconnects.fetch_add(1, Relaxed);
+        let reopened = PublishChannel::open(lost.connection).await;
+        reopened.inspect_err(warn_lost).ok()
+    }
+
+    /// Connects again, without a limit on attempts. Returns `None` if the transport is closed.
+    async fn reconnect(&self, backoff: &mut ReconnectBackoff) -> Option<PublishChannel> {
+        let open = || async {
+            let connection = self.connector.connect(ConnectionRole::Publish).await?;
+            PublishChannel::open(connection).await
+        };
+        let reopened = select! {
+            () = self.closing.cancelled() => return None,
+            reopened = reopen(ConnectionRole::Publish, backoff, open) => reopened,
+        };
+        match reopened {
+            Ok(channel) => Some(channel),
+            Err(error) => {
+                self.fail_permanently(error).await;
+                None
+            }
+        }
+    }
+
+    /// Sends messages and handles their confirms until the channel ends.
+    async fn publish_until_closed(&mut self, channel: &PublishChannel) -> ChannelEnd {
+        let closing = self.closing.clone();
+        let mut events = pin!(channel.connection.events_listener());
+        let mut in_flight = InFlightPublishes::new(channel);
+        let error = loop {
+            let paused_until = in_flight.paused_until(self.retries.next_must_go_alone());
+            let is_paused = paused_until.is_some();
+            let next_retry = self.retries.next_due().filter(|_| !is_paused);
+            select! {
+                biased;
+                () = closing.cancelled() => {
+                    // They fail with all others that are not confirmed.
+                    self.queue_now(in_flight.into_unconfirmed());
+                    return ChannelEnd::Closing;
+                }
+                first = in_flight.next_attempt() => {
+                    let ended = in_flight.drain_confirms(first);
+                    if let Some(error) = self.handle_attempts(ended) {
+                        break error;
+                    }
+                }
+                Some(event) = events.next() => {
+                    if let Some(error) = handle_event(event, channel) {
+                        break error;
+                    }
+                }
+                () = wait_until(paused_until) => {}
+                () = wait_until(next_retry) => self.send_due(&mut in_flight).await,
+                Some(new) = self.receiver.recv(), if !is_paused => {
+                    self.send(new, &mut in_flight).await;
+                }
+            }
+        };
+        ChannelEnd::Lost(self.drain_after_loss(error, in_flight).await)
+    }
+
+    /// Sends all retries that are due, up to one that must go alone.
+    async fn send_due(&mut self, in_flight: &mut InFlightPublishes<'_>) {
+        while let Some(due) = self.retries.pop_due() {
+            self.send(due, in_flight).await;
+            if in_flight.is_isolated() || self.retries.next_must_go_alone() {
+                break;
+            }
+        }
+    }
+
+    /// Sends one message, unless it fails before that or has to wait for what another one finds out.
+    async fn send(&mut self, pending: PendingPublish, in_flight: &mut InFlightPublishes<'_>) {
+        if pending.is_retry() && pending.is_abandoned() {
+            let reason = "the caller no longer waits for it".into();
+            return self.fail(pending, PublishErrorKind::Other, reason);
+        }
+        let Some(pending) = self.keys.park(pending) else {
+            return;
+        };
+        let (size, limit) = (pending.header_frame_len(), in_flight.frame_max());
+        if size > limit {
+            // AMQP cannot split headers over frames, so the broker would close the connection with every attempt.
+            let reason = format!(
+                "its headers need {size} bytes, but the broker allows {limit}: shorten them"
+            );
+            return self.fail(pending, PublishErrorKind::HeadersTooLarge, reason);
+        }
+        if pending.is_retry() {
+            self.metrics.publish_retries.fetch_add(1, Relaxed);
+        }
+        in_flight.send(&self.exchange, pending).await;
+    }
+
+    /// Handles attempts that have ended. Returns the error that ended the channel, if an attempt failed of it.
+    fn handle_attempts(
+        &mut self,
+        attempts: Vec<(PendingPublish, Result<(), AttemptError>)>,
+    ) -> Option<Error> {
+        let mut lost = None;
+        for (pending, result) in attempts {
+            if let Err(error) = &result
+                && let Some(error) = error.channel_error()
+            {
+                lost = Some(more_specific(lost, error.clone()));
+            }
+            self.handle_attempt(pending, result);
+        }
+        lost
+    }
+
+    fn handle_attempt(&mut self, pending: PendingPublish, result: Result<(), AttemptError>) {
+        match result {
+            Ok(()) => {
+                let unparked = self.keys.mark_bound(&pending);
+                pending.succeed();
+                self.queue_now(unparked);
+            }
+            Err(error @ AttemptError::Nacked) => {
+                // Only a queue can refuse a message, so one is bound.
+                let unparked = self.keys.mark_bound(&pending);
+                self.retry_or_fail(pending, &error);
+                self.queue_now(unparked);
+            }
+            Err(AttemptError::Unroutable) => self.handle_return(pending),
+            Err(AttemptError::NotSent(_)) => self.retries.insert(pending, Duration::ZERO),
+            Err(error @ (AttemptError::Rejected(_) | AttemptError::Unconfirmed(_))) => {
+                self.retry_or_fail(pending, &error);
+            }
+        }
+    }
+
+    /// After the channel is lost: a message whose confirm has arrived is done, all others are retried.
+    async fn drain_after_loss(
+        &mut self,
+        mut error: Error,
+        mut in_flight: InFlightPublishes<'_>,
+    ) -> Error {
+        let ended = in_flight.drain_all(DRAIN_TIMEOUT).await;
+        if let Some(other) = self.handle_attempts(ended) {
+            error = more_specific(Some(error), other);
+        }
+        // lapin ends all attempts when the channel is lost. Should it forget one, its message is not forgotten here.
+        let unconfirmed = AttemptError::Unconfirmed(error.clone());
+        for pending in in_flight.into_unconfirmed() {
+            self.retry_or_fail(pending, &unconfirmed);
+        }
+        error
+    }
+
+    /// The broker has returned a message: no queue is bound to its routing key.
+    fn handle_return(&mut self, pending: PendingPublish) {
+        self.metrics.unroutable.fetch_add(1, Relaxed);
+        match self.keys.resolve_return(pending, &self.policy) {
+            ReturnAction::BindingLost(pending) => {
+                self.retry_or_fail(pending, &AttemptError::Unroutable);
+            }
+            ReturnAction::RetryAfter(pending, delay) => self.retries.insert(pending, delay),
+            ReturnAction::Parked => {}
+            ReturnAction::EndOfFlow(UnroutableBatch { returned, untried }) => {
+                returned.into_iter().for_each(PendingPublish::succeed);
+                self.queue_now(untried);
+            }
+            ReturnAction::Unbound(UnroutableBatch { returned, untried }) => {
+                for pending in returned {
+                    let reason = unbound_reason(&pending, &self.exchange);
+                    self.give_up(pending, PublishErrorKind::Unbound, reason);
+                }
+                self.queue_now(untried);
+            }
+        }
+    }
+
+    fn retry_or_fail(&mut self, mut pending: PendingPublish, error: &AttemptError) {
+        let had_to_go_alone = pending.must_go_alone();
+        let reason = error.reason(|| unbound_reason(&pending, &self.exchange));
+        let Some(delay) = pending.record_failure(error, &self.policy) else {
+            return self.give_up(pending, error.kind(), reason);
+        };
+        let attempts = pending.failed_attempts();
+        // Once per doubling, so that a full queue does not fill the log.
+        if attempts.is_power_of_two() {
+            tracing::warn!(
+                messageId = pending.message_id,
+                attempts,
+                ?delay,
+                reason,
+                "Publishing failed; it is retried."
+            );
+        }
+        if had_to_go_alone && delay.is_zero() {
+            self.retries.insert_first(pending);
+        } else {
+            self.retries.insert(pending, delay);
+        }
+    }
+
+    fn give_up(&mut self, pending: PendingPublish, kind: PublishErrorKind, reason: String) {
+        tracing::error!(
+            messageId = pending.message_id,
+            attempts = pending.failed_attempts(),
+            reason,
+            "Publishing failed; no attempts are left."
+        );
+        self.fail(pending, kind, reason);
+    }
+
+    fn fail(&mut self, pending: PendingPublish, kind: PublishErrorKind, reason: String) {
+        let unparked = self.keys.probe_ended(&pending);
+        pending.fail(kind, reason);
+        self.queue_now(unparked);
+    }
+
+    /// Queues messages behind the retries that are due already.
+    fn queue_now(&mut self, messages: impl IntoIterator<Item = PendingPublish>) {
+        for pending in messages {
+            self.retries.insert(pending, Duration::ZERO);
+        }
+    }
+
+    /// Returns the error that ends publishing, if the loss of a channel does.
+    fn permanent_error(&self, error: &Error) -> Option<TransportError> {
+        let operation = format!("publishing to exchange \"{}\"", self.exchange);
+        match BrokerError::new(&operation, error) {
+            BrokerError::Permanent(text) => Some(TransportError(text)),
+            BrokerError::Refused(text) if !error::is_message_error(error) => {
+                Some(TransportError(text))
+            }
+            transient => {
+                warn_lost(&transient);
+                None
+            }
+        }
+    }
+
+    /// Announces a permanent error and waits until the transport is closed. The messages are kept until then: if they
+    /// failed now, deliveries would be rejected that the next process can still process.
+    async fn fail_permanently(&self, error: TransportError) {
+        tracing::error!(
+            connection = %ConnectionRole::Publish,
+            %error,
+            "Publishing has stopped: the broker refuses for good."
+        );
+        self.fatal.send_replace(Some(error));
+        self.closing.cancelled().await;
+    }
+
+    /// Fails all messages that are left when the transport is closed.
+    fn fail_remaining(mut self) {
+        self.receiver.close();
+        let received = std::iter::from_fn(|| self.receiver.try_recv().ok());
+        let parked = self.keys.into_parked();
+        let remaining = parked.chain(self.retries.into_all()).chain(received);
+        let mut count = 0_u32;
+        for pending in remaining {
+            pending.fail(PublishErrorKind::Closed, super::SHUTDOWN.into());
+            count += 1;
+        }
+        if count > 0 {
+            tracing::warn!(
+                count,
+                "Some messages were not published before the shutdown."
+            );
+        }
+    }
+}
+
+/// Handles an event of the connection. Returns the error that ended the channel, if the event is one.
+fn handle_event(event: Event, channel: &PublishChannel) -> Option<Error> {
+    match event {
+        // The error of an earlier channel can arrive late.
+        Event::Error(error) if !channel.is_open() => return Some(error),
+        Event::ConnectionBlocked(reason) => {
+            tracing::warn!(reason, "The broker blocks publishing; waiting.");
+        }
+        Event::ConnectionUnblocked => tracing::info!("The broker accepts messages again."),
+        _ => {}
+    }
+    None
+}
+
+/// Waits until an instant; for ever if there is none.
+async fn wait_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}
+
+fn warn_lost(error: &BrokerError) {
+    let (connection, error) = (ConnectionRole::Publish, error.text());
+    tracing::warn!(%connection, error, "The connection to the broker is lost.");
+}
+
+fn unbound_reason(pending: &PendingPublish, exchange: &ShortString) -> String {
+    format!(
+        "no queue is bound for routing key \"{}\" on exchange \"{exchange}\"",
+        pending.routing_key
+    )
+}
+
+/// Of two errors for the loss of one channel, the one that says more: the broker's own words.
+fn more_specific(first: Option<Error>, second: Error) -> Error {
+    match first {
+        Some(first) if matches!(first.kind(), ErrorKind::ProtocolError(_)) => first,
+        Some(_) | None => second,
+    }
+}

@@ -1,0 +1,62 @@
+//! SIGTERM and SIGINT stop the process.
+
+use crate::engine::Shutdown;
+use anyhow::Context as _;
+use std::{thread, time::Duration};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+
+/// The engine ends messages at the limit. An immediate stop follows only if it fails to do so.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Returns tokens that signals cancel. The first signal starts a graceful stop. The second one, or the end of `limit` with
+/// a margin, starts an immediate stop.
+///
+/// Signals are handled on a thread of their own, so that they work even if a module blocks every other thread.
+pub(super) fn shutdown_on_signals(limit: Duration) -> anyhow::Result<Shutdown> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
+    let signals = Signals::listen(&runtime)?;
+    let shutdown = Shutdown::default();
+    let watch = watch(signals, shutdown.clone(), limit);
+    // The thread lives as long as the process.
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || runtime.block_on(watch))
+        .context("starting the thread for signals")?;
+    Ok(shutdown)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen(runtime: &Runtime) -> anyhow::Result<Self> {
+        let _entered = runtime.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn watch(mut signals: Signals, shutdown: Shutdown, limit: Duration) {
+    signals.next().await;
+    shutdown.graceful.cancel();
+    let _ = timeout(limit.saturating_add(MARGIN), signals.next()).await;
+    shutdown.immediate.cancel();
+}

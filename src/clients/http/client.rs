@@ -1,0 +1,79 @@
+//! Builds the HTTP clients: their time limits, and which redirects they follow.
+
+use super::{HttpError, error::with_causes};
+use crate::clients::tls;
+use reqwest::{
+    Client, ClientBuilder,
+    redirect::{Action, Attempt, Policy},
+};
+use std::time::Duration;
+
+/// How many redirects a client follows.
+const MAX_REDIRECTS: usize = 10;
+
+/// Builds the client that follows redirects. A process has one, and clones it.
+pub(crate) fn client() -> Result<Client, HttpError> {
+    build(Policy::custom(follow_without_leaks))
+}
+
+/// Builds the client for requests whose token is for one URL only.
+pub(crate) fn client_without_redirects() -> Result<Client, HttpError> {
+    build(Policy::none())
+}
+
+/// Builds the client for requests with a streamed body. Such a request may take as long as its source, so each request
+/// needs a time limit of its own.
+pub(crate) fn streaming_client() -> Result<Client, HttpError> {
+    finish(builder(Policy::none()))
+}
+
+/// Builds a client for requests that are never sent.
+pub(crate) fn idle_client() -> Client {
+    tls::choose_cryptography();
+    Client::new()
+}
+
+fn build(redirects: Policy) -> Result<Client, HttpError> {
+    // reqwest starts this time limit when the request's first byte is sent.
+    finish(builder(redirects).read_timeout(Duration::from_secs(60)))
+}
+
+fn builder(redirects: Policy) -> ClientBuilder {
+    tls::choose_cryptography();
+    Client::builder()
+        .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(10))
+        .pool_idle_timeout(Duration::from_secs(60))
+        // The URL of the previous request may contain secrets.
+        .referer(false)
+        .redirect(redirects)
+}
+
+fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
+    builder.build().map_err(|e| HttpError::NoResponse {
+        reason: format!(
+            "the HTTP client cannot be created (are the system's CA certificates installed?): {}",
+            with_causes(&e)
+        ),
+        is_transient: false,
+    })
+}
+
+/// Stops at a redirect that would leak credentials, so that the redirect itself is the response.
+fn follow_without_leaks(attempt: Attempt) -> Action {
+    if would_leak_credentials(&attempt) {
+        attempt.stop()
+    } else {
+        Policy::limited(MAX_REDIRECTS).redirect(attempt)
+    }
+}
+
+/// reqwest compares only neighbouring URLs: it removes `Authorization` if a redirect leads to another origin than the one
+/// before, and restores it for the next redirect. So the second request within a foreign origin would carry it. A redirect
+/// back to the first origin may carry it.
+fn would_leak_credentials(attempt: &Attempt) -> bool {
+    let (first, last) = (attempt.previous().first(), attempt.previous().last());
+    let next = attempt.url().origin();
+    first.is_some_and(|first| first.origin() != next)
+        && last.is_some_and(|last| last.origin() == next)
+}

@@ -1,0 +1,143 @@
+//! The errors of HTTP requests. They name the URL without user info and query, and never the content of a request.
+
+use super::SizeLimit;
+use crate::protocol::{MAX_LOGGED_ID, Object, truncated};
+use reqwest::{Response, StatusCode, Url};
+use std::{error::Error, time::Duration};
+
+/// How many bytes of an error response are kept.
+pub(super) const ERROR_BODY_LIMIT: usize = 2048;
+
+/// A request without a usable 2xx response.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// There is no response, or its body is not what is expected.
+    #[error("{reason}")]
+    NoResponse { reason: String, is_transient: bool },
+    /// The response is larger than the limit.
+    #[error("the response is larger than the limit of {0}")]
+    TooLarge(SizeLimit),
+    /// The server responded with an error status. Its body is the message, because the server knows what is wrong.
+    #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
+    Status {
+        status: StatusCode,
+        body: String,
+        retry_after: Option<Duration>,
+        url: String,
+    },
+}
+
+impl HttpError {
+    /// The error of a request that took too long.
+    pub(super) fn timed_out() -> Self {
+        Self::NoResponse {
+            reason: "no response: timed out".to_owned(),
+            is_transient: true,
+        }
+    }
+
+    pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
+        let from = error
+            .url()
+            .map(|url| format!(" from {}", redacted_url(url)))
+            .unwrap_or_default();
+        let is_transient = !error.is_builder() && !error.is_redirect();
+        let error = error.without_url();
+        let reason = if error.is_timeout() {
+            "timed out".to_owned()
+        } else {
+            with_causes(&error)
+        };
+        Self::NoResponse {
+            reason: format!("no response{from}: {reason}"),
+            is_transient,
+        }
+    }
+
+    /// Reads the error from a response with an error status.
+    pub(super) async fn from_response(mut response: Response) -> Self {
+        let status = response.status();
+        let retry_after = super::retry_after(response.headers());
+        let url = redacted_url(response.url());
+        let mut body = Vec::new();
+        // If the body cannot be read, the status is enough.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > ERROR_BODY_LIMIT {
+                body.truncate(ERROR_BODY_LIMIT);
+                break;
+            }
+        }
+        Self::Status {
+            status,
+            body: in_one_line(body),
+            retry_after,
+            url,
+        }
+    }
+
+    /// The status of the response, if there is one.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::NoResponse { .. } | Self::TooLarge(_) => None,
+            Self::Status { status, .. } => Some(*status),
+        }
+    }
+
+    /// Returns true if a retry can succeed.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::NoResponse { is_transient, .. } => *is_transient,
+            Self::TooLarge(_) => false,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || matches!(
+                        *status,
+                        StatusCode::REQUEST_TIMEOUT
+                            | StatusCode::TOO_EARLY
+                            | StatusCode::TOO_MANY_REQUESTS
+                    )
+            }
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NoResponse { .. } | Self::TooLarge(_) => None,
+            Self::Status { retry_after, .. } => *retry_after,
+        }
+    }
+
+    /// The error without the body of the response, for the log: a server may repeat what it was sent.
+    pub(crate) fn without_contents(&self) -> String {
+        match self {
+            Self::NoResponse { reason, .. } => reason.clone(),
+            Self::TooLarge(_) => self.to_string(),
+            Self::Status { status, url, .. } => format!("{status} from {url}"),
+        }
+    }
+}
+
+/// Returns a URL without user info and query, which may contain secrets, and with a path of limited length.
+pub(crate) fn redacted_url(url: &Url) -> String {
+    format!(
+        "{}{}",
+        url.origin().ascii_serialization(),
+        truncated(url.path(), MAX_LOGGED_ID)
+    )
+}
+
+/// Returns an error and its causes in one line.
+pub(super) fn with_causes(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+/// Removes the white space between the members of a JSON object, as the platform's other sailors do.
+fn in_one_line(body: Vec<u8>) -> String {
+    let text = match Object::read(body.clone().into()) {
+        Ok(object) => object.to_vec(),
+        Err(_) => body,
+    };
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,234 @@
+//! HTTP requests of the runtime: each has a time limit, a limit on the size of its response, and retries for transient
+//! errors. Nothing here knows whose API it calls.
+
+use crate::protocol::{EnvelopeError, Json};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use jiff::{civil::DateTime, tz::TimeZone};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    RequestBuilder, Response,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use serde::de::DeserializeOwned;
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+mod client;
+mod error;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
+pub(crate) use error::{HttpError, redacted_url};
+pub(crate) use retry::{RequestPolicy, retry};
+
+/// The longest delay that a server can request.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(60);
+/// How long to read a response whose content is not needed. A connection can be reused only after that.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The three forms of a date in HTTP (RFC 9110, section 5.6.7).
+const HTTP_DATES: [&str; 3] = [
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %e %H:%M:%S %Y",
+];
+/// The characters that are not escaped in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// The largest response that is read, after decompression.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SizeLimit {
+    pub(crate) bytes: usize,
+    /// The variable that sets the limit, if there is one.
+    pub(crate) variable: Option<&'static str>,
+}
+
+impl SizeLimit {
+    /// The limit of responses that only report a status.
+    pub(crate) const STATUS: Self = Self {
+        bytes: 1 << 20,
+        variable: None,
+    };
+}
+
+impl fmt::Display for SizeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)?;
+        match self.variable {
+            Some(variable) => write!(f, " (raise {variable} if the container has enough memory)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The body of a 2xx response.
+pub(crate) struct ResponseBody {
+    pub(crate) body: Bytes,
+}
+
+impl ResponseBody {
+    /// Parses the body as JSON. The error names the place, and contains nothing of the body.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        json(self.body.clone()).map_err(|place| HttpError::NoResponse {
+            reason: format!("the response is not the expected JSON: {place}"),
+            is_transient: false,
+        })
+    }
+}
+
+/// Parses JSON as JavaScript does. The error names the place, and contains nothing of the text.
+pub(crate) fn json<T: DeserializeOwned>(text: Bytes) -> Result<T, String> {
+    match Json::from_text(text) {
+        Ok(json) => json
+            .parse()
+            .map_err(|e| format!("line {}, column {}", e.inner().line(), e.inner().column())),
+        Err(EnvelopeError::NotJson { line, column }) => {
+            Err(format!("line {line}, column {column}"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Sends the request that `build_request` builds, with retries, until a 2xx response has been read.
+pub(crate) async fn send_with_retry(
+    policy: &RequestPolicy,
+    limit: SizeLimit,
+    build_request: impl Fn() -> RequestBuilder,
+) -> Result<ResponseBody, HttpError> {
+    retry(policy, || {
+        let request = build_request().timeout(policy.timeout);
+        async { read(send(request).await?, limit).await }
+    })
+    .await
+}
+
+/// Sends the request that `build_request` builds, with retries, until the response has a 2xx status. The body of the
+/// response does not matter: whatever it is, the server has accepted the request.
+pub(crate) async fn send_ignoring_body(
+    policy: &RequestPolicy,
+    build_request: impl Fn() -> RequestBuilder,
+) -> Result<(), HttpError> {
+    retry(policy, || {
+        let request = build_request().timeout(policy.timeout);
+        async {
+            let response = send(request).await?;
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, read(response, SizeLimit::STATUS)).await;
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Sends one request. Any status but 2xx is an error.
+pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
+    let response = request.send().await.map_err(HttpError::from_reqwest)?;
+    if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(HttpError::from_response(response).await)
+    }
+}
+
+/// Sends one request with a client that does not follow redirects, and returns a redirect as a response.
+pub(crate) async fn send_without_redirects(request: RequestBuilder) -> Result<Response, HttpError> {
+    let response = request.send().await.map_err(HttpError::from_reqwest)?;
+    let status = response.status();
+    if status.is_success() || status.is_redirection() {
+        Ok(response)
+    } else {
+        Err(HttpError::from_response(response).await)
+    }
+}
+
+/// Limits the time that `work` may take.
+pub(crate) async fn with_timeout<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(HttpError::timed_out()))
+}
+
+/// Reads the body of a response. Stops reading at the limit.
+pub(crate) async fn read(
+    mut response: Response,
+    limit: SizeLimit,
+) -> Result<ResponseBody, HttpError> {
+    let announced = response
+        .content_length()
+        .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > limit.bytes) {
+        return Err(HttpError::TooLarge(limit));
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or_default());
+    while let Some(chunk) = response.chunk().await.map_err(HttpError::from_reqwest)? {
+        if chunk.len() > limit.bytes - body.len() {
+            return Err(HttpError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(ResponseBody { body: body.into() })
+}
+
+/// Escapes an id for use as a path segment.
+pub(crate) fn segment(id: &str) -> String {
+    utf8_percent_encode(id, SEGMENT).to_string()
+}
+
+/// Reads at most the first `limit` bytes of a response's body as text. Returns them with a response whose body is still
+/// complete.
+pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, String) {
+    let mut head = ::http::Response::new(());
+    *head.status_mut() = response.status();
+    *head.version_mut() = response.version();
+    *head.headers_mut() = std::mem::take(response.headers_mut());
+    let (mut read, mut length) = (Vec::new(), 0);
+    while length < limit {
+        let chunk = response.chunk().await;
+        let is_last = !matches!(chunk, Ok(Some(_)));
+        if let Some(chunk) = chunk.transpose() {
+            length += chunk.as_ref().map_or(0, Bytes::len);
+            read.push(chunk);
+        }
+        if is_last {
+            break;
+        }
+    }
+    let start = read
+        .iter()
+        .flatten()
+        .flat_map(|chunk| chunk.iter().copied())
+        .take(limit)
+        .collect::<Vec<_>>();
+    let body = stream::iter(read).chain(response.bytes_stream());
+    let response = head.map(|()| reqwest::Body::wrap_stream(body)).into();
+    (response, String::from_utf8_lossy(&start).into_owned())
+}
+
+/// Reads the delay that a server requests with `Retry-After`, in seconds or as a date. It is at most 60 seconds.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let delay = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => http_date(text)?
+            .duration_since(SystemTime::now())
+            .unwrap_or_default(),
+    };
+    Some(delay.min(RETRY_AFTER_LIMIT))
+}
+
+fn http_date(text: &str) -> Option<SystemTime> {
+    let date = HTTP_DATES
+        .iter()
+        .find_map(|format| DateTime::strptime(format, text).ok())?;
+    Some(TimeZone::UTC.to_timestamp(date).ok()?.into())
+}

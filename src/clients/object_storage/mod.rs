@@ -1,0 +1,384 @@
+//! Object storage: the encrypted bodies of lightweight messages, and attachments, which are not encrypted (wire-contract:
+//! Object storage). It knows neither messages nor routing: it stores bytes and returns their ids.
+//!
+//! A body is sent or read as a whole, within `REQUEST_TIMEOUT` for each attempt. An attachment can be streamed.
+
+use crate::{
+    clients::{
+        http::{self, HttpError, RequestPolicy, SizeLimit},
+        retry::RetryPolicy,
+    },
+    protocol::{Cipher, Encoding, EnvelopeError, Json, MAX_LOGGED_ID, StepIdentity, truncated},
+    settings::{self, ObjectStorageSettings},
+};
+use bytes::Bytes;
+use reqwest::{
+    Body, Client, RequestBuilder, Response, Url,
+    header::{CONTENT_TYPE, LOCATION},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// The error of every call if there is no object storage.
+pub(crate) const NOT_CONFIGURED: &str = "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and \
+     ELASTICIO_OBJECT_STORAGE_TOKEN";
+/// How many redirects a download follows.
+const MAX_REDIRECTS: usize = 5;
+/// How many bodies are downloaded at the same time, for all messages together.
+const MAX_DOWNLOADS: usize = 4;
+/// The unit of the memory budget, in bytes.
+const BUDGET_UNIT: usize = 1024;
+/// The time limit of a streamed attachment.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Object storage with this step's token. Clones are cheap and share connections.
+#[derive(Clone, Debug)]
+pub struct ObjectStorage {
+    http: Client,
+    streams: Client,
+    policy: RequestPolicy,
+    cipher: Option<Cipher>,
+    /// The largest body that is read.
+    limit: SizeLimit,
+    downloads: Arc<Semaphore>,
+    /// The bodies that are read at the same time are together no larger than the largest body: each is in memory twice
+    /// while it is decrypted.
+    memory_budget: Arc<Semaphore>,
+    credentials: Arc<StorageCredentials>,
+}
+
+#[derive(Debug)]
+struct StorageCredentials {
+    uri: String,
+    token: SecretString,
+    request_id: String,
+}
+
+/// A file in object storage, as an attachment of a message refers to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// The URL for [`ObjectStorage::download`].
+    pub url: String,
+    /// The media type.
+    pub content_type: String,
+    /// The size in bytes, if it is known.
+    pub size: Option<u64>,
+}
+
+/// A call of object storage has failed after its last attempt. The error does not contain the body of the response: errors
+/// are logged, and a server may repeat what it was sent.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation} failed: {reason}")]
+pub struct ObjectStorageError {
+    operation: String,
+    reason: String,
+    too_large: bool,
+}
+
+impl ObjectStorageError {
+    fn new(operation: impl Into<String>, reason: String) -> Self {
+        Self {
+            operation: operation.into(),
+            reason,
+            too_large: false,
+        }
+    }
+}
+
+impl ObjectStorage {
+    /// Neither client may follow redirects, because the token is for the storage's own URL. `streams` is the client for
+    /// streamed attachments. Without a cipher, bodies are not encrypted.
+    pub(crate) fn new(
+        http: Client,
+        streams: Client,
+        settings: &ObjectStorageSettings,
+        cipher: Option<Cipher>,
+        identity: &StepIdentity,
+    ) -> Self {
+        let limit = settings
+            .size_limit
+            .unwrap_or_else(settings::default_body_limit);
+        Self {
+            http,
+            streams,
+            policy: policy(settings),
+            cipher,
+            limit: SizeLimit {
+                bytes: limit,
+                variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
+            },
+            downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
+            memory_budget: Arc::new(Semaphore::new(budget_units(limit) as usize)),
+            credentials: Arc::new(StorageCredentials {
+                uri: settings.uri.clone(),
+                token: settings.token.clone(),
+                request_id: format!("f:{};s:{};m:", identity.flow_id, identity.step_id),
+            }),
+        }
+    }
+
+    /// Leaves few attempts once `stopping` is cancelled.
+    pub(crate) fn with_cancellation(mut self, stopping: CancellationToken) -> Self {
+        self.policy.stopping = stopping;
+        self
+    }
+
+    /// Stores the body of a message and returns its id.
+    pub(crate) async fn put(&self, body: &Json) -> Result<String, ObjectStorageError> {
+        let plain = body.as_bytes();
+        let ciphertext = match &self.cipher {
+            Some(cipher) => {
+                let mut buffer = Vec::with_capacity(plain.len() + 16);
+                buffer.extend_from_slice(plain);
+                Bytes::from(cipher.encrypt(buffer, Encoding::Raw))
+            }
+            None => Bytes::copy_from_slice(plain),
+        };
+        let response = http::send_with_retry(&self.policy, SizeLimit::STATUS, || {
+            self.upload_request(&self.http)
+                .header(CONTENT_TYPE, "application/json")
+                .body(ciphertext.clone())
+        });
+        response
+            .await
+            .and_then(|response| response.json::<UploadResponse>())
+            .map_err(|e| e.without_contents())
+            .and_then(UploadResponse::id)
+            .map_err(|reason| ObjectStorageError::new("storing a message's body", reason))
+    }
+
+    /// Downloads the body of a message by its id. `limit` is the size limit of this body, if it is lower than that of all
+    /// bodies.
+    pub(crate) async fn get(
+        &self,
+        id: &str,
+        limit: Option<SizeLimit>,
+    ) -> Result<Json, ObjectStorageError> {
+        let limit = limit
+            .filter(|limit| limit.bytes < self.limit.bytes)
+            .unwrap_or(self.limit);
+        let failed = |reason: String| ObjectStorageError::new(fetching(id), reason);
+        let download = http::retry(&self.policy, || self.download_once(id, limit)).await;
+        // The permits last until the body has been decrypted and checked.
+        let (body, _permits) = download.map_err(|e| ObjectStorageError {
+            too_large: matches!(e, HttpError::TooLarge(_)),
+            ..failed(e.without_contents())
+        })?;
+        let plain = match &self.cipher {
+            Some(cipher) => cipher
+                .decrypt(&body, Encoding::Raw)
+                .map_err(|e| failed(e.to_string()))?
+                .into(),
+            None => body,
+        };
+        Json::from_text(plain).map_err(|error| match error {
+            EnvelopeError::NotJson { line, column } => failed(format!(
+                "the object is not JSON, line {line}, column {column}"
+            )),
+            error => failed(error.to_string()),
+        })
+    }
+
+    /// Downloads a body once. The permits bound how many bodies, and how many bytes of them, are in memory.
+    async fn download_once(
+        &self,
+        id: &str,
+        limit: SizeLimit,
+    ) -> Result<(Bytes, [Option<SemaphorePermit<'_>>; 2]), HttpError> {
+        let slot = self.downloads.acquire().await.ok();
+        let (started, timeout) = (Instant::now(), self.policy.timeout);
+        let request = self.authorize(self.http.get(self.object_url(id)));
+        let response = http::with_timeout(timeout, http::send(request)).await?;
+        // The wait for memory does not count, because it is not the storage's fault.
+        let left = timeout.saturating_sub(started.elapsed());
+        // Without a length, the body may be as large as the limit.
+        let length = response
+            .content_length()
+            .and_then(|length| usize::try_from(length).ok());
+        let size = length.map_or(limit.bytes, |length| length.min(limit.bytes));
+        let memory = self.memory_budget.acquire_many(budget_units(size));
+        let memory = memory.await.ok();
+        let response = http::with_timeout(left, http::read(response, limit)).await?;
+        Ok((response.body, [slot, memory]))
+    }
+
+    /// Stores a file without encryption, for an attachment of a message.
+    ///
+    /// A body in memory has a time limit of 60 s and is retried after a transient error. A stream has a time limit of one
+    /// hour and is sent once. If the future is dropped, the storage may keep a file that nobody uses.
+    ///
+    /// # Errors
+    /// Returns an error if the storage cannot be reached, responds with an error status, or without an object id.
+    pub async fn upload(
+        &self,
+        body: impl Into<Body>,
+        content_type: &str,
+    ) -> Result<StoredFile, ObjectStorageError> {
+        let failed = |reason: String| ObjectStorageError::new("storing an attachment", reason);
+        let body = body.into();
+        let in_memory = body.as_bytes().map(Bytes::copy_from_slice);
+        let size = in_memory.as_ref().map(|bytes| bytes.len() as u64);
+        let request = |http| self.upload_request(http).header(CONTENT_TYPE, content_type);
+        let response = match in_memory {
+            Some(bytes) => {
+                http::retry(&self.policy, || {
+                    http::send(request(&self.http).body(bytes.clone()))
+                })
+                .await
+            }
+            None => http::send(request(&self.streams).timeout(STREAM_TIMEOUT).body(body)).await,
+        };
+        let body = match response {
+            Ok(response) => http::read(response, SizeLimit::STATUS).await,
+            Err(error) => Err(error),
+        };
+        let stored = body
+            .and_then(|body| body.json::<UploadResponse>())
+            .map_err(|e| failed(e.without_contents()))?;
+        let size = size.or(stored.content_length);
+        let url = format!(
+            "{}?storage_type=maester",
+            self.object_url(&stored.id().map_err(failed)?)
+        );
+        Ok(StoredFile {
+            url,
+            content_type: content_type.to_owned(),
+            size,
+        })
+    }
+
+    /// Opens the URL of an attachment, on any server. Read the body as a stream if it may be large.
+    ///
+    /// Only requests to this storage carry the token, and none of them after a redirect to another server.
+    ///
+    /// # Errors
+    /// Returns an error if `url` is not a URL, or if its server cannot be reached, responds with an error status, or
+    /// redirects more than five times.
+    pub async fn download(&self, url: &str) -> Result<Response, ObjectStorageError> {
+        let failed = |reason: String| ObjectStorageError::new("fetching an attachment", reason);
+        let mut url = Url::parse(url).map_err(|e| failed(format!("its url is not a URL: {e}")))?;
+        let mut is_storage = true;
+        for _ in 0..=MAX_REDIRECTS {
+            is_storage &= self.is_storage_url(&url);
+            let response = http::retry(&self.policy, || {
+                let request = self.http.get(url.clone());
+                http::send_without_redirects(if is_storage {
+                    self.authorize(request)
+                } else {
+                    request
+                })
+            });
+            let response = response.await.map_err(|e| failed(e.without_contents()))?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|location| location.to_str().ok());
+            url = location
+                .and_then(|location| url.join(location).ok())
+                .ok_or_else(|| failed("its server redirects without a valid URL".into()))?;
+        }
+        Err(failed(format!(
+            "its server redirects more than {MAX_REDIRECTS} times"
+        )))
+    }
+
+    fn upload_request(&self, http: &Client) -> RequestBuilder {
+        self.authorize(http.post(format!("{}/objects", self.credentials.uri)))
+    }
+
+    fn object_url(&self, id: &str) -> String {
+        format!("{}/objects/{}", self.credentials.uri, http::segment(id))
+    }
+
+    /// Adds the token and the request id to a request to the storage.
+    fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
+        request
+            .bearer_auth(self.credentials.token.expose_secret())
+            .header("x-request-id", &self.credentials.request_id)
+    }
+
+    /// Returns true for the storage's own URL and the URLs below it.
+    fn is_storage_url(&self, url: &Url) -> bool {
+        Url::parse(&self.credentials.uri).is_ok_and(|storage| {
+            let base = storage.path().trim_end_matches('/');
+            storage.origin() == url.origin()
+                && url
+                    .path()
+                    .strip_prefix(base)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+}
+
+fn fetching(id: &str) -> String {
+    format!("fetching object {}", truncated(id, MAX_LOGGED_ID))
+}
+
+/// The part of the memory budget that a body of this size takes.
+fn budget_units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
+}
+
+/// Downloads the body of a message. Its error is a sentence that the platform knows. The reason is only logged, unless it
+/// is the size of the body, which the user can change.
+pub(crate) async fn fetch_body(
+    storage: Option<&ObjectStorage>,
+    id: &str,
+    limit: Option<SizeLimit>,
+) -> anyhow::Result<Json> {
+    let fetched = match storage {
+        Some(storage) => storage.get(id, limit).await,
+        None => Err(ObjectStorageError::new(
+            fetching(id),
+            NOT_CONFIGURED.to_owned(),
+        )),
+    };
+    fetched.map_err(|error| {
+        tracing::error!("Downloading a message body from object storage failed: {error}");
+        let id = truncated(id, MAX_LOGGED_ID);
+        if error.too_large {
+            anyhow::anyhow!("Failed to get message body with id={id}: {}", error.reason)
+        } else {
+            anyhow::anyhow!("Failed to get message body with id={id}")
+        }
+    })
+}
+
+/// The policy that the variables ask for. Without them, a request outlasts an outage of 30 seconds.
+fn policy(settings: &ObjectStorageSettings) -> RequestPolicy {
+    let mut policy = RequestPolicy::for_outages(settings.timeout);
+    if let Some(retries) = settings.retries {
+        policy.retry = RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(15))
+            .with_jitter()
+            .with_attempts(retries.saturating_add(1));
+    }
+    policy
+}
+
+/// The response to an upload, as far as it is needed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadResponse {
+    object_id: Option<String>,
+    content_length: Option<u64>,
+}
+
+impl UploadResponse {
+    fn id(self) -> Result<String, String> {
+        self.object_id
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| "the response contains no objectId".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

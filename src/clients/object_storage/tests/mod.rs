@@ -1,0 +1,68 @@
+//! The requests that object storage gets, and what its responses become. This file has the storage that the tests use.
+
+mod attachments;
+mod bodies;
+mod limits;
+
+use super::*;
+use futures_util::StreamExt;
+use serde_json::json;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{any, method, path},
+};
+
+fn cipher() -> Cipher {
+    Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap()
+}
+
+fn storage(uri: &str, cipher: Option<Cipher>) -> ObjectStorage {
+    let settings = ObjectStorageSettings {
+        uri: uri.to_owned(),
+        token: "top-secret".into(),
+        retries: Some(2),
+        timeout: Duration::from_secs(5),
+        size_limit: Some(4000),
+    };
+    let identity = StepIdentity {
+        flow_id: "flow1".into(),
+        step_id: "step_1".into(),
+        ..StepIdentity::default()
+    };
+    let (http, streams) = (
+        http::client_without_redirects().unwrap(),
+        http::streaming_client().unwrap(),
+    );
+    ObjectStorage::new(http, streams, &settings, cipher, &identity)
+}
+
+async fn server(responses: Vec<ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    for answer in responses {
+        Mock::given(any())
+            .respond_with(answer)
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
+    }
+    server
+}
+
+async fn requests(server: &MockServer) -> Vec<Request> {
+    server.received_requests().await.unwrap()
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request
+        .headers
+        .get(name)
+        .map(|value| value.to_str().unwrap())
+}
+
+fn stored(id: &str) -> ResponseTemplate {
+    ResponseTemplate::new(201).set_body_json(json!({ "objectId": id }))
+}
+
+fn text(json: &Json) -> &str {
+    std::str::from_utf8(json.as_bytes()).unwrap()
+}

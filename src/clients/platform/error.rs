@@ -1,0 +1,44 @@
+//! The error of the platform's REST API.
+
+use crate::clients::http::HttpError;
+use reqwest::StatusCode;
+
+/// A call of the platform's API has failed after its last attempt.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{cause}", operation.as_ref().map(|name| format!("{name} failed: ")).unwrap_or_default())]
+pub struct PlatformError {
+    pub(super) operation: Option<String>,
+    pub(super) cause: HttpError,
+}
+
+impl PlatformError {
+    /// Returns the status of the platform's response, if there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.cause.status()
+    }
+
+    /// Returns true if a retry can succeed.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.cause.is_transient()
+    }
+
+    /// The error without the body of the response, for the log: a server may repeat what it was sent.
+    pub(crate) fn without_contents(&self) -> String {
+        let operation = self
+            .operation
+            .as_deref()
+            .unwrap_or("a call of the platform");
+        format!("{operation} failed: {}", self.cause.without_contents())
+    }
+}
+
+/// Names the operation that has failed.
+pub(super) fn platform_error(
+    operation: impl FnOnce() -> String,
+) -> impl FnOnce(HttpError) -> PlatformError {
+    |cause| PlatformError {
+        operation: Some(operation()),
+        cause,
+    }
+}

@@ -1,0 +1,135 @@
+//! What a request needs of the credential: the token, and the configuration that it belongs to.
+
+use super::{
+    Error,
+    resolve::{Origin, ResolvedConfig},
+    session::{CredentialSetup, Token},
+    template::is_safe,
+};
+use reqwest::{
+    Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+};
+use std::sync::Arc;
+
+/// A token, and the configuration that it belongs to.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) setup: Arc<CredentialSetup>,
+    pub(super) token: Arc<Token>,
+}
+
+impl Access {
+    pub(super) fn resolved(&self) -> &ResolvedConfig {
+        &self.setup.resolved
+    }
+
+    /// The API's base URL: that of the token record, or else the component's or the provider's.
+    pub(super) fn base_url(&self) -> Option<Url> {
+        let resolved = self.resolved();
+        let field = resolved.profile.base_url_field.as_deref();
+        let of_record = field
+            .and_then(|field| self.token.record.member(field))
+            .and_then(|url| Url::parse(url).ok())
+            .filter(is_safe);
+        of_record.or_else(|| resolved.base_url.clone())
+    }
+
+    /// The URL of a request. An absolute URL below `first_base`, the base URL of the first attempt, moves to the current
+    /// base URL, which can change with a refresh (token-failures: T47).
+    pub(super) fn url(&self, path: &str, first_base: Option<&Url>) -> Result<Url, Error> {
+        let base = self.base_url();
+        let Ok(mut url) = Url::parse(path) else {
+            let base = base.ok_or_else(|| self.no_base_url())?;
+            return join(&base, path);
+        };
+        if let (Some(first), Some(base)) = (first_base, &base) {
+            follow_base(&mut url, first, base);
+        }
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Error::NotSent(format!(
+                "\"{}:\" is not an HTTP scheme; put a slash in front to send a path",
+                url.scheme()
+            )));
+        }
+        if !self.allows_with_base(&url, base.as_ref()) {
+            return Err(Error::NotSent(format!(
+                "{} may not receive the token; allow it with `OAuth2::allow_origin`",
+                url.origin().ascii_serialization()
+            )));
+        }
+        Ok(url)
+    }
+
+    /// Whether the token may be sent there: to the API, and to the origins that the author allows. Outside of this
+    /// machine they all have https, so that no redirect gives up encryption.
+    pub(super) fn allows(&self, url: &Url) -> bool {
+        self.allows_with_base(url, self.base_url().as_ref())
+    }
+
+    fn allows_with_base(&self, url: &Url, base: Option<&Url>) -> bool {
+        base.is_some_and(|base| base.origin() == url.origin())
+            || self.resolved().origins.contains(&Origin::of(url))
+    }
+
+    /// Whether HTTP servers and proxies know the token's header as one with a secret.
+    pub(super) fn uses_authorization_header(&self) -> bool {
+        let name = &self.resolved().profile.token_header.name;
+        name.eq_ignore_ascii_case("authorization")
+    }
+
+    /// Puts the token into the headers of a request.
+    pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        let header = &self.resolved().profile.token_header;
+        let access_token = self.token.record.access_token().unwrap_or_default();
+        let value = if header.scheme.is_empty() {
+            access_token.to_owned()
+        } else {
+            format!("{} {access_token}", header.scheme)
+        };
+        let mut value = HeaderValue::try_from(value).map_err(|_| {
+            Error::ReauthRequired(
+                "the access token contains characters that are not allowed in a header".into(),
+            )
+        })?;
+        value.set_sensitive(true);
+        let name = HeaderName::try_from(header.name.as_str()).map_err(|_| {
+            Error::Config(format!(
+                "`{}` is not a valid header name for the token",
+                header.name
+            ))
+        })?;
+        headers.remove(AUTHORIZATION);
+        headers.insert(name, value);
+        Ok(())
+    }
+
+    fn no_base_url(&self) -> Error {
+        Error::Config(match &self.resolved().profile.base_url_field {
+            Some(field) => format!(
+                "the token record has no https URL in `{field}`, which is the API's base URL; connect the account again"
+            ),
+            None => "a path needs the API's base URL: set it with `OAuth2::base_url`, or use an absolute URL"
+                .to_owned(),
+        })
+    }
+}
+
+fn join(base: &Url, path: &str) -> Result<Url, Error> {
+    let url = format!(
+        "{}/{}",
+        base.as_str().trim_end_matches('/'),
+        path.trim_start_matches('/')
+    );
+    Url::parse(&url).map_err(|e| Error::NotSent(format!("its path is not valid in a URL: {e}")))
+}
+
+/// Moves `url` from the origin of `first` to that of `base`.
+fn follow_base(url: &mut Url, first: &Url, base: &Url) {
+    if url.origin() == first.origin() && first.origin() != base.origin() {
+        let moved = url.set_scheme(base.scheme()).is_ok()
+            && url.set_host(base.host_str()).is_ok()
+            && url.set_port(base.port()).is_ok();
+        debug_assert!(moved, "one base URL can replace another");
+    }
+}

@@ -1,0 +1,318 @@
+//! Sends one request as often as necessary: with the current URL and token, after the delays that the API asks for, and
+//! never twice if that could do harm.
+
+use super::{
+    CredentialStore, Error, Mode, TokenStatus,
+    access::Access,
+    redirects::{FinalResponse, SendError, is_redirect},
+    session::{Session, Token},
+};
+use crate::clients::http;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use reqwest::{Request, Response, StatusCode, Url};
+use std::{error::Error as _, sync::Arc, time::Duration};
+use tokio::time::sleep;
+
+/// How often a request is sent again because the API is busy or did not respond.
+const MAX_RESENDS: usize = 3;
+/// The delay before the first of these, if the API does not name one. It doubles, with jitter.
+const RESEND_DELAY: Duration = Duration::from_millis(500);
+/// A longer delay is not waited for; the message comes again later.
+const MAX_RESEND_DELAY: Duration = Duration::from_secs(30);
+/// Up to this much is added to a delay that the API names, so that not all replicas come at once.
+const RETRY_AFTER_JITTER_MS: u64 = 250;
+
+/// How many bytes of an error's body are shown.
+pub(super) const ERROR_BODY_LIMIT: usize = 2048;
+
+/// Makes a body from its start, for each attempt.
+pub(super) type BodyFactory = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
+
+/// A request that is ready to be sent.
+pub(super) struct PreparedRequest<'a> {
+    pub(super) session: &'a Session,
+    pub(super) store: &'a Arc<dyn CredentialStore>,
+    /// Method and path, for errors.
+    pub(super) label: String,
+    pub(super) path: String,
+    /// `None` once a request is sent that cannot be sent again.
+    pub(super) request: Option<Request>,
+    pub(super) body: Option<BodyFactory>,
+    pub(super) idempotent: bool,
+}
+
+/// What is still allowed for a request.
+struct Limits {
+    /// The delays of the resends that are left.
+    delays: ExponentialBackoff,
+    refresh: RefreshLimit,
+    /// The base URL of the first attempt.
+    first_base: Option<Url>,
+}
+
+/// How often a token that the API rejects is still refreshed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RefreshLimit {
+    /// Once; and once more if that brings a token that another process saved, which can be expired as well.
+    Once,
+    /// Once, after the token of another process.
+    OnceAfterAdoption,
+    Exhausted,
+}
+
+/// What follows an attempt.
+enum Next {
+    Return(Response),
+    /// Sends the request again after this delay.
+    Resend(Duration),
+    /// Refreshes the token and sends the request again. If that is not possible, this response counts.
+    Refresh(Response),
+}
+
+impl Limits {
+    fn new(access: &Access) -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(RESEND_DELAY)
+            .with_max_times(MAX_RESENDS)
+            .with_jitter();
+        // If every request has a token of its own, another token does not help.
+        let refresh = if access.resolved().mode == Mode::EveryAccess {
+            RefreshLimit::Exhausted
+        } else {
+            RefreshLimit::Once
+        };
+        Self {
+            delays: delays.build(),
+            refresh,
+            first_base: access.base_url(),
+        }
+    }
+}
+
+impl RefreshLimit {
+    /// What is left after a refresh that brought `token`.
+    fn after(self, token: &Token) -> Self {
+        if token.adopted && self == Self::Once {
+            Self::OnceAfterAdoption
+        } else {
+            Self::Exhausted
+        }
+    }
+}
+
+impl PreparedRequest<'_> {
+    /// Sends the request until a response is final. Returns the response, and the token that it belongs to.
+    pub(super) async fn send(mut self) -> Result<(Response, Arc<Token>), Error> {
+        let mut access = self.first_access().await?;
+        let mut limits = Limits::new(&access);
+        loop {
+            let request = self.next_request(&access, limits.first_base.as_ref())?;
+            let rejected = match self.attempt(request, &access, &mut limits).await? {
+                Next::Return(response) => return Ok((response, access.token)),
+                Next::Resend(delay) => {
+                    sleep(delay).await;
+                    continue;
+                }
+                Next::Refresh(response) => response,
+            };
+            let Some(newer) = self.refresh(&access).await? else {
+                return Ok((rejected, access.token));
+            };
+            limits.refresh = limits.refresh.after(&newer.token);
+            access = newer;
+            tracing::debug!("The request is sent again with the refreshed access token");
+        }
+    }
+
+    /// The token for the first attempt.
+    async fn first_access(&self) -> Result<Access, Error> {
+        let setup = self.session.setup(&**self.store)?;
+        let current = self.session.current_token(self.store, &setup)?;
+        if let Some(token) = current.clone() {
+            // Check the URL first, so that a wrong one does not cause a refresh.
+            let setup = setup.clone();
+            Access { setup, token }.url(&self.path, None)?;
+        }
+        self.session.usable_token(self.store, setup, current).await
+    }
+
+    /// A token newer than the rejected one. `None` if the API's response is the result of the request: because there is
+    /// no newer token, or because the body cannot be sent again. The next request has the newer token then.
+    async fn refresh(&self, access: &Access) -> Result<Option<Access>, Error> {
+        let newer = self
+            .session
+            .refresh_rejected(self.store, &access.token)
+            .await;
+        match newer {
+            Ok(newer) => Ok(self.is_repeatable().then_some(newer)),
+            Err(Error::TokenRejected(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the request once, with its redirects.
+    async fn attempt(
+        &self,
+        request: Request,
+        access: &Access,
+        limits: &mut Limits,
+    ) -> Result<Next, Error> {
+        let result = match self.follow(request, access).await {
+            Ok(result) => result,
+            Err(SendError::NotSent(error)) => return Err(error),
+            Err(SendError::NoResponse {
+                error,
+                outcome_only,
+            }) => return self.after_no_response(&error, outcome_only, limits),
+        };
+        let FinalResponse {
+            response,
+            left_allowed_origins,
+            outcome_only,
+        } = result;
+        if outcome_only || is_redirect(response.status()) {
+            return Ok(Next::Return(response));
+        }
+        if let Some(delay) = self.delay_if_busy(&response, limits) {
+            return Ok(Next::Resend(delay));
+        }
+        if left_allowed_origins {
+            // It says nothing of the token, which it did not get.
+            return Ok(Next::Return(response));
+        }
+        self.after_response(response, access, limits.refresh).await
+    }
+
+    /// What follows a response of the API, by what it says about the token.
+    async fn after_response(
+        &self,
+        response: Response,
+        access: &Access,
+        refresh: RefreshLimit,
+    ) -> Result<Next, Error> {
+        let profile = &access.resolved().profile;
+        let status = response.status().as_u16();
+        let (response, start) = if profile.reads_body(status) {
+            http::peek(response, ERROR_BODY_LIMIT).await
+        } else {
+            (response, String::new())
+        };
+        match profile.token_status(status, response.headers(), &start) {
+            TokenStatus::Accepted => {
+                let after_refresh = refresh == RefreshLimit::Exhausted;
+                self.session.token_accepted(&access.token, after_refresh);
+                Ok(Next::Return(response))
+            }
+            TokenStatus::Unrelated => Ok(Next::Return(response)),
+            TokenStatus::Expired if refresh == RefreshLimit::Exhausted => {
+                Ok(Next::Return(response))
+            }
+            TokenStatus::Expired => Ok(Next::Refresh(response)),
+            TokenStatus::InsufficientScope(scope) => Err(Error::InsufficientScope {
+                request: self.label.clone(),
+                scope: scope.map(|scope| self.session.redacted(scope, &access.token)),
+            }),
+            TokenStatus::InsufficientClaims(claims) => {
+                let claims = self.session.redacted(claims, &access.token);
+                Err(Error::ReauthRequired(format!(
+                    "the API requires the user to sign in again (insufficient_claims: {claims})"
+                )))
+            }
+        }
+    }
+
+    /// What follows a request without a response: a resend if that does no harm.
+    fn after_no_response(
+        &self,
+        error: &reqwest::Error,
+        outcome_only: bool,
+        limits: &mut Limits,
+    ) -> Result<Next, Error> {
+        let repeatable =
+            !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
+        let reason = reason(error);
+        if repeatable
+            && self.is_repeatable()
+            && let Some(delay) = limits.delays.next()
+        {
+            tracing::warn!("A request failed without a response and is retried: {reason}");
+            return Ok(Next::Resend(delay));
+        }
+        Err(Error::NoResponse {
+            request: self.label.clone(),
+            reason,
+            repeatable,
+        })
+    }
+
+    /// The delay before a resend, if the API is busy and a resend can help.
+    fn delay_if_busy(&self, response: &Response, limits: &mut Limits) -> Option<Duration> {
+        let status = response.status();
+        let retry_after = http::retry_after(response.headers());
+        let is_busy = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        let can_help = is_busy && can_repeat(status, retry_after, self.idempotent);
+        let is_too_long = retry_after.is_some_and(|asked| asked > MAX_RESEND_DELAY);
+        if !can_help || !self.is_repeatable() || is_too_long {
+            return None;
+        }
+        let own = limits.delays.next()?;
+        let jitter = || Duration::from_millis(fastrand::u64(0..RETRY_AFTER_JITTER_MS));
+        let delay = retry_after.map_or(own, |asked| asked + jitter());
+        let delay_ms = delay.as_millis() as u64;
+        tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
+        Some(delay)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// The request with the current URL and token.
+    fn next_request(
+        &mut self,
+        access: &Access,
+        first_base: Option<&Url>,
+    ) -> Result<Request, Error> {
+        let mut request = self.request.take().ok_or_else(|| {
+            Error::NotSent("its body is a stream and cannot be sent again".into())
+        })?;
+        self.request = request.try_clone();
+        if let Some(open) = &self.body {
+            *request.body_mut() = Some(open());
+        }
+        let mut url = access.url(&self.path, first_base)?;
+        if request.url().query().is_some() {
+            url.query_pairs_mut()
+                .extend_pairs(request.url().query_pairs());
+        }
+        *request.url_mut() = url;
+        access.authorize(request.headers_mut())?;
+        Ok(request)
+    }
+}
+
+/// Whether a request with this response can be sent again: the API did not process it, or it changes nothing.
+pub(super) fn can_repeat(
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    idempotent: bool,
+) -> bool {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
+        StatusCode::NOT_IMPLEMENTED => false,
+        _ => idempotent,
+    }
+}
+
+/// The last cause of an error, which names no URL.
+pub(super) fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "timed out".into();
+    }
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes
+        .map(ToString::to_string)
+        .last()
+        .unwrap_or_else(|| "the connection failed".into())
+}

@@ -1,0 +1,251 @@
+//! The token record: everything that is stored of a credential, and how a token response changes it.
+//!
+//! The platform keeps the whole response below the credential's field, and components read more of it than tokens. So a
+//! [`TokenRecord`] is merged and never replaced: members that a response leaves out stay.
+
+use super::{timestamp, token_response::TokenResponse};
+use serde_json::{Map, Value};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+/// When the access token expires; the platform's own component library writes this name.
+const EXPIRY: &str = "tokenExpiryTime";
+/// When the refresh token expires.
+const REFRESH_EXPIRY: &str = "refreshTokenExpiryTime";
+/// Members that count from the response they came with. Those of an older response mean nothing.
+const RELATIVE: [&str; 8] = [
+    "expires_in",
+    "ext_expires_in",
+    "expires_at",
+    "expires_on",
+    "expiry_date",
+    "refresh_token_expires_in",
+    "x_refresh_token_expires_in",
+    EXPIRY,
+];
+
+/// A stored credential: every member of it. `Debug` shows the members' names only.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct TokenRecord(Map<String, Value>);
+
+impl fmt::Debug for TokenRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokenRecord")
+            .field(&self.0.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl TokenRecord {
+    /// The record below `field` of a configuration: directly, or in its member `keys` or `credentials`. `None` if there is
+    /// no token.
+    pub(crate) fn find(config: &Value, field: &[String]) -> Option<Self> {
+        let below = field
+            .iter()
+            .try_fold(config, |value, name| value.get(name))?;
+        token_path(below)?
+            .iter()
+            .try_fold(below, |value, name| value.get(*name))?
+            .as_object()
+            .cloned()
+            .map(Self)
+    }
+
+    /// All members, tokens included.
+    pub(crate) fn to_value(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
+    pub(crate) fn access_token(&self) -> Option<&str> {
+        text(&self.0, "access_token")
+    }
+
+    pub(crate) fn refresh_token(&self) -> Option<&str> {
+        text(&self.0, "refresh_token")
+    }
+
+    /// The scopes granted last, if the provider named them.
+    pub(crate) fn scope(&self) -> Option<&str> {
+        text(&self.0, "scope")
+    }
+
+    /// Any other text of the record, such as `instance_url`. The platform's secrets keep it in `undefined_params`.
+    pub(crate) fn member(&self, name: &str) -> Option<&str> {
+        text(&self.0, name).or_else(|| text(self.0.get("undefined_params")?.as_object()?, name))
+    }
+
+    /// When the access token expires, if that is known. Only a time that was computed here from a lifetime counts: other
+    /// members depend on the provider's clock.
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
+        timestamp::read(text(&self.0, EXPIRY)?)
+    }
+
+    /// When the refresh token expires, if the provider said so.
+    pub(crate) fn refresh_expires_at(&self) -> Option<SystemTime> {
+        timestamp::read(text(&self.0, REFRESH_EXPIRY)?)
+    }
+
+    /// This record after `response` to a request of `requested_at`: members of the response win, those it leaves out stay,
+    /// and an empty token counts as left out.
+    pub(crate) fn merged(&self, response: &TokenResponse, requested_at: SystemTime) -> Self {
+        let mut merged = self.with_overlay(&response.members);
+        merged.set_expiry(EXPIRY, requested_at, response.lifetime);
+        merged.set_expiry(REFRESH_EXPIRY, requested_at, response.refresh_lifetime);
+        merged
+    }
+
+    fn set_expiry(&mut self, name: &str, from: SystemTime, lifetime: Option<Duration>) {
+        if let Some(end) = lifetime.and_then(|lifetime| from.checked_add(lifetime)) {
+            self.0.insert(name.to_owned(), timestamp::write(end).into());
+        }
+    }
+
+    /// Whether both hold the same tokens, whatever else they hold.
+    pub(crate) fn same_tokens(&self, other: &Self) -> bool {
+        self.access_token() == other.access_token() && self.refresh_token() == other.refresh_token()
+    }
+
+    /// This record with `newer` members on top. Empty tokens do not count, and lifetimes of an older response go.
+    fn with_overlay(&self, newer: &Map<String, Value>) -> Self {
+        let mut members = self.0.clone();
+        members.retain(|name, _| !RELATIVE.contains(&name.as_str()));
+        let is_no_token = |name: &str| {
+            matches!(name, "access_token" | "refresh_token") && text(newer, name).is_none()
+        };
+        let kept = newer.iter().filter(|(name, _)| !is_no_token(name));
+        members.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+        let other_refresh_token = text(&members, "refresh_token") != self.refresh_token();
+        if other_refresh_token && !newer.contains_key(REFRESH_EXPIRY) {
+            members.remove(REFRESH_EXPIRY);
+        }
+        Self(members)
+    }
+}
+
+/// The keys that updateKeys saves when `record` is the new token record. The platform replaces everything that it has, so
+/// they hold every credential field that the configuration knows, with `record` in the place of the old one.
+pub(crate) fn keys_with_record<S: AsRef<str>>(
+    config: &Value,
+    credential_fields: &[S],
+    field: &[String],
+    record: &TokenRecord,
+) -> Map<String, Value> {
+    let declared = credential_fields
+        .iter()
+        .map(AsRef::as_ref)
+        .chain(field.first().map(String::as_str));
+    let mut keys: Map<_, _> = declared
+        .filter_map(|name| Some((name.to_owned(), config.get(name)?.clone())))
+        .collect();
+    let Some((first, nested)) = field.split_first() else {
+        return keys;
+    };
+    let mut below = keys.entry(first).or_insert(Value::Null);
+    for name in nested {
+        below = object(below).entry(name).or_insert(Value::Null);
+    }
+    for name in token_path(below).unwrap_or_default() {
+        below = object(below).entry(*name).or_insert(Value::Null);
+    }
+    *below = record.to_value();
+    keys
+}
+
+/// The complete keys that a component's own updateKeys means. Components are known to send four things: the token
+/// response, the response below its field, the field with more around it, and the whole configuration of the step.
+///
+/// The tokens in it are merged into the stored record, as component code tends to lose refresh tokens that a response
+/// leaves out; `is_outdated` ones do not replace the stored ones. A member of the step's configuration that is not a
+/// credential field does not become one.
+pub(super) fn normalize_keys<S: AsRef<str>>(
+    is_outdated: impl Fn(&TokenRecord) -> bool,
+    keys: Map<String, Value>,
+    config: &Value,
+    field: &[String],
+    credential_fields: &[S],
+) -> Map<String, Value> {
+    let keys = Value::Object(keys);
+    let is_bare = field.first().is_some_and(|name| keys.get(name).is_none()) && has_token(&keys);
+    let sent = if is_bare {
+        keys.as_object().cloned().map(TokenRecord)
+    } else {
+        TokenRecord::find(&keys, field)
+    };
+    let mut latest = config.clone();
+    let mut known: Vec<String> = credential_fields
+        .iter()
+        .map(|field| field.as_ref().to_owned())
+        .collect();
+    if let (false, Value::Object(keys)) = (is_bare, keys) {
+        for (name, value) in keys {
+            let is_field = known.contains(&name) || field.first() == Some(&name);
+            if is_field || config.get(&name).is_none() {
+                known.push(name.clone());
+                object(&mut latest).insert(name, value);
+            }
+        }
+    }
+    match latest_record(TokenRecord::find(config, field), sent, is_outdated) {
+        Some(record) => keys_with_record(&latest, &known, field, &record),
+        None => known
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), latest.get(&name)?.clone())))
+            .collect(),
+    }
+}
+
+/// The record that counts after a component sent one.
+fn latest_record(
+    stored: Option<TokenRecord>,
+    sent: Option<TokenRecord>,
+    is_outdated: impl Fn(&TokenRecord) -> bool,
+) -> Option<TokenRecord> {
+    let (stored, sent) = match (stored, sent) {
+        (Some(stored), Some(sent)) => (stored, sent),
+        (stored, sent) => return sent.or(stored),
+    };
+    Some(if stored.same_tokens(&sent) {
+        TokenRecord(stored.0.into_iter().chain(sent.0).collect())
+    } else if is_outdated(&sent) {
+        stored
+    } else {
+        stored.with_overlay(&sent.0)
+    })
+}
+
+/// The path of the record below a credential's field.
+fn token_path(below: &Value) -> Option<&'static [&'static str]> {
+    let places: [&[&str]; 3] = [&[], &["keys"], &["credentials"]];
+    places.into_iter().find(|place| {
+        place
+            .iter()
+            .try_fold(below, |value, name| value.get(*name))
+            .is_some_and(has_token)
+    })
+}
+
+fn has_token(value: &Value) -> bool {
+    value.as_object().is_some_and(|m| {
+        text(m, "access_token")
+            .or_else(|| text(m, "refresh_token"))
+            .is_some()
+    })
+}
+
+/// A member that is a text, and not empty.
+fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    members.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// The members of `value`, which becomes an object if it is not one.
+fn object(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(members) => members,
+        _ => unreachable!("it was made an object"),
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads single variables, and collects what is wrong with them so that all problems are reported at once.
+
+use super::parse::{is_canonical_flag, parse_flag, parse_int};
+use reqwest::Url;
+use secrecy::SecretString;
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+/// What the name of every platform variable begins with.
+pub(super) const PREFIX: &str = "ELASTICIO_";
+
+/// A variable that has to be corrected before the process can run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidVariable {
+    /// The full name, such as `ELASTICIO_FLOW_ID`.
+    pub variable: String,
+    /// What is wrong and what is expected. It never contains the value, which may be a secret.
+    pub reason: String,
+}
+
+/// All variables that are missing or invalid, in the order in which they are read. There is at least one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct SettingsError(pub Vec<InvalidVariable>);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment variables of the platform are missing or invalid:")?;
+        for InvalidVariable { variable, reason } in &self.0 {
+            write!(f, "\n  {variable} {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads variables with the function `get`. Names are without the prefix, unless a method says otherwise.
+pub(super) struct EnvReader<G> {
+    pub(super) get: G,
+    pub(super) problems: Vec<InvalidVariable>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
+    pub(super) fn new(get: G) -> Self {
+        Self {
+            get,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Reads a text. An empty one counts as not set.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        (self.get)(&full_name(name)).filter(|text| !text.is_empty())
+    }
+
+    /// Reads a text that is required. If it is missing, returns the empty text and records a problem.
+    pub(super) fn required(&mut self, name: &str) -> String {
+        self.text(name).unwrap_or_else(|| {
+            self.problem(name, "is required, but it is missing or empty");
+            String::new()
+        })
+    }
+
+    pub(super) fn required_secret(&mut self, name: &str) -> SecretString {
+        self.required(name).into()
+    }
+
+    /// Reads a URL that is required, and removes slashes at its end.
+    pub(super) fn required_http_url(&mut self, name: &str) -> String {
+        let url = self.required(name);
+        if !url.is_empty() && !is_http(&url) {
+            self.problem(name, "must be a URL: http://… or https://…");
+        }
+        without_trailing_slashes(&url)
+    }
+
+    /// Reads a variable with `read` if it is set.
+    pub(super) fn if_set<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self, &str) -> T,
+    ) -> Option<T> {
+        self.text(name).map(|_| read(self, name))
+    }
+
+    pub(super) fn problem(&mut self, name: &str, reason: &str) {
+        self.problems.push(InvalidVariable {
+            variable: full_name(name),
+            reason: reason.to_owned(),
+        });
+    }
+
+    pub(super) fn warning(&mut self, name: &str, text: &str) {
+        self.warnings.push(format!("{} {text}", full_name(name)));
+    }
+
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        let Some(text) = (self.get)(&full_name(name)) else {
+            return false;
+        };
+        if !is_canonical_flag(&text) {
+            self.warning(
+                name,
+                "is read as true: only the empty text and exactly `false` are false",
+            );
+        }
+        parse_flag(&text)
+    }
+
+    /// Reads a number of 1 or more. Any other text counts as not set.
+    pub(super) fn count(&mut self, name: &str, default: u32) -> u32 {
+        self.number(&full_name(name))
+            .map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn millis(&mut self, name: &str, default: u32) -> Duration {
+        Duration::from_millis(self.count(name, default).into())
+    }
+
+    /// Reads a number by its full name. A number outside of `range` counts as not set.
+    pub(super) fn number_within(
+        &mut self,
+        variable: &str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
+        let Some(number) = self.number(variable) else {
+            return default;
+        };
+        if range.contains(&number) {
+            return number;
+        }
+        let (least, most) = range.into_inner();
+        self.warnings.push(format!(
+            "{variable} is not between {least} and {most}; using the default"
+        ));
+        default
+    }
+
+    /// Reads a number by its full name. Returns `None` if it is not set, not a number, zero or negative.
+    pub(super) fn number(&mut self, variable: &str) -> Option<u64> {
+        let text = (self.get)(variable).filter(|text| !text.is_empty())?;
+        let parsed = parse_int(&text);
+        let used = parsed
+            .and_then(|number| u64::try_from(number.value).ok())
+            .filter(|number| *number > 0);
+        let warning = match (parsed, used) {
+            (None, _) => "is not a number; using the default".to_owned(),
+            (Some(_), None) => "is not above zero; using the default".to_owned(),
+            (Some(number), Some(used)) if number.has_trailing_text => {
+                format!("contains more than digits; it is read as {used}")
+            }
+            _ => return used,
+        };
+        self.warnings.push(format!("{variable} {warning}"));
+        used
+    }
+}
+
+/// The name of the variable with its prefix.
+pub(super) fn full_name(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+pub(super) fn is_http(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+pub(super) fn without_trailing_slashes(url: &str) -> String {
+    url.trim_end_matches('/').to_owned()
+}

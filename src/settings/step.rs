@@ -1,0 +1,246 @@
+//! The variables of a step: their names, and their defaults (wire-contract: Required variables, wire-contract: Optional
+//! variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
+
+use super::{
+    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, RateSettings, RunSettings, Settings,
+    SettingsError,
+    env_reader::{EnvReader, PREFIX, full_name, is_http, without_trailing_slashes},
+    parse::camel_case,
+};
+use crate::protocol::StepIdentity;
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+impl Settings {
+    /// Reads the settings of a step with the function `get`, and from nowhere else.
+    ///
+    /// Values that are unusual but usable are reported in [`Settings::warnings`].
+    ///
+    /// # Errors
+    /// Returns all variables that are missing or invalid.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let mut reader = EnvReader::new(get);
+        let identity = reader.required_identity();
+        let api = reader.api();
+        let object_storage = reader.object_storage();
+        let additional_headers = reader.additional_headers();
+        let webhook_uri = reader.text("FLOW_WEBHOOK_URI");
+        let oauth_mode = reader.oauth_mode_or_problem();
+        let mode = if reader.flag("HOOK_SHUTDOWN") {
+            Mode::ShutdownHook
+        } else {
+            Mode::Run(Box::new(reader.run(object_storage.is_some())))
+        };
+        if !reader.problems.is_empty() {
+            return Err(SettingsError(reader.problems));
+        }
+        Ok(Self {
+            identity,
+            api,
+            object_storage,
+            additional_headers,
+            webhook_uri,
+            oauth_mode,
+            mode,
+            warnings: reader.warnings,
+        })
+    }
+}
+
+impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
+    fn required_identity(&mut self) -> StepIdentity {
+        StepIdentity {
+            flow_id: self.required("FLOW_ID"),
+            exec_id: self.required("EXEC_ID"),
+            step_id: self.required("STEP_ID"),
+            container_id: self.required("CONTAINER_ID"),
+            workspace_id: self.required("WORKSPACE_ID"),
+            user_id: self.required("USER_ID"),
+            comp_id: self.required("COMP_ID"),
+            function: self.required("FUNCTION"),
+        }
+    }
+
+    fn api(&mut self) -> ApiSettings {
+        ApiSettings {
+            uri: self.required_http_url("API_URI"),
+            username: self.required("API_USERNAME"),
+            key: self.required_secret("API_KEY"),
+            attempts: self.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| {
+                reader.count(name, 3)
+            }),
+            retry_delay: self.if_set("API_REQUEST_RETRY_DELAY", |reader, name| {
+                reader.millis(name, 100)
+            }),
+            configuration_limit: self.configuration_limit(),
+        }
+    }
+
+    /// The largest step, account or secret that is read, in bytes.
+    pub(super) fn configuration_limit(&mut self) -> usize {
+        self.count("CONFIGURATION_SIZE_LIMIT", 32 << 20) as usize
+    }
+
+    /// The settings of object storage, if both its URI and its token are set. The names of `REQUEST_*` come from the
+    /// platform's storage client and have no prefix.
+    pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
+        let retries = (self.get)("REQUEST_MAX_RETRY").filter(|text| !text.is_empty());
+        let retries = retries.map(|_| self.number_within("REQUEST_MAX_RETRY", 1..=4, 2));
+        let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
+        let size_limit = self.number(&full_name("OBJECT_STORAGE_SIZE_LIMIT"));
+        let (uri, token) = self.object_storage_access()?;
+        Some(ObjectStorageSettings {
+            uri: without_trailing_slashes(&uri),
+            token: token.into(),
+            retries: retries.map(|retries| u32::try_from(retries).unwrap_or(2)),
+            timeout: Duration::from_millis(timeout),
+            size_limit: size_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        })
+    }
+
+    /// The URI and the token of object storage. A warning says why it is not used if only one of them is usable.
+    fn object_storage_access(&mut self) -> Option<(String, String)> {
+        const URI: &str = "OBJECT_STORAGE_URI";
+        const TOKEN: &str = "OBJECT_STORAGE_TOKEN";
+        let (variable, warning) = match (self.text(URI), self.text(TOKEN)) {
+            (Some(uri), Some(token)) if is_http(&uri) => return Some((uri, token)),
+            (None, None) => return None,
+            (Some(_), Some(_)) => (
+                URI,
+                "is not an http or https URL; object storage is not used",
+            ),
+            (Some(_), None) => (
+                TOKEN,
+                "is not set although ELASTICIO_OBJECT_STORAGE_URI is; object storage is not used",
+            ),
+            (None, Some(_)) => (
+                URI,
+                "is not set although ELASTICIO_OBJECT_STORAGE_TOKEN is; object storage is not used",
+            ),
+        };
+        self.warning(variable, warning);
+        None
+    }
+
+    /// The header names and values of the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists, without those that are not
+    /// set.
+    fn additional_headers(&self) -> Vec<(String, String)> {
+        let list = self.text("ADDITIONAL_VARS_FOR_HEADERS").unwrap_or_default();
+        let names = list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        names
+            .filter_map(|name| {
+                let value = (self.get)(name)?;
+                Some((camel_case(name.strip_prefix(PREFIX).unwrap_or(name)), value))
+            })
+            .collect()
+    }
+
+    fn run(&mut self, has_object_storage: bool) -> RunSettings {
+        let amqp = self.amqp();
+        let crypto_password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
+        let crypto_iv = self.required_secret("MESSAGE_CRYPTO_IV");
+        if !matches!(crypto_iv.expose_secret().len(), 0 | 16) {
+            self.problem("MESSAGE_CRYPTO_IV", "must be 16 bytes long");
+        }
+        let input_is_error = self.input_is_error();
+        let emit_lightweight = self.flag("EMIT_LIGHTWEIGHT_MESSAGE");
+        if emit_lightweight && !has_object_storage {
+            self.warning(
+                "EMIT_LIGHTWEIGHT_MESSAGE",
+                "is set but object storage is not; large messages will fail",
+            );
+        }
+        RunSettings {
+            amqp,
+            crypto_password,
+            crypto_iv,
+            protocol_version: self.count("PROTOCOL_VERSION", 1).into(),
+            input_is_error,
+            startup_required: self.flag("STARTUP_REQUIRED"),
+            no_self_passthrough: self.flag("NO_SELF_PASSTRHOUGH"),
+            error_replies: !self.flag("NO_ERROR_REPLIES"),
+            emit_lightweight,
+            lightweight_threshold: self.count("OBJECT_STORAGE_SIZE_THRESHOLD", 1_048_576) as usize,
+            outgoing_size_limit: self.count("OUTGOING_MESSAGE_SIZE_LIMIT", 10_485_760) as usize,
+            rates: RateSettings {
+                data: self.count("DATA_RATE_LIMIT", 10),
+                error: self.count("ERROR_RATE_LIMIT", 2),
+                snapshot: self.count("SNAPSHOT_RATE_LIMIT", 2),
+                interval: self.millis("RATE_INTERVAL", 100),
+            },
+            oauth_lock: self.oauth_lock(),
+            shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
+        }
+    }
+
+    fn input_is_error(&mut self) -> bool {
+        let format = self.lowercase("INPUT_FORMAT");
+        if !matches!(&*format, "" | "default" | "error") {
+            self.warning(
+                "INPUT_FORMAT",
+                "must be `default` or `error`; using `default`",
+            );
+        }
+        format == "error"
+    }
+
+    fn amqp(&mut self) -> AmqpSettings {
+        let uri = self.required_secret("AMQP_URI");
+        let text = uri.expose_secret();
+        if !text.is_empty() && !text.starts_with("amqp://") && !text.starts_with("amqps://") {
+            self.problem("AMQP_URI", "must be a broker URL: amqp://… or amqps://…");
+        }
+        AmqpSettings {
+            uri,
+            queue: self.required("LISTEN_MESSAGES_ON"),
+            exchange: self.required("PUBLISH_MESSAGES_TO"),
+            data_key: self.required("DATA_ROUTING_KEY"),
+            error_key: self.required("ERROR_ROUTING_KEY"),
+            rebound_key: self.required("REBOUND_ROUTING_KEY"),
+            snapshot_key: self.required("SNAPSHOT_ROUTING_KEY"),
+            update_keys_key: self.text("UPDATE_KEYS_ROUTING_KEY"),
+            prefetch: self.prefetch(),
+            persistent: self.flag("AMQP_PERSISTENT_MESSAGES"),
+            rebound_initial_expiration: self.millis("REBOUND_INITIAL_EXPIRATION", 15_000),
+            rebound_limit: self.count("REBOUND_LIMIT", 20),
+            publish_retry_delay: self.millis("AMQP_PUBLISH_RETRY_DELAY", 100),
+            publish_max_retry_delay: self.millis("AMQP_PUBLISH_MAX_RETRY_DELAY", 300_000),
+            publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0))
+                .filter(|attempts| *attempts > 0),
+            unbound_is_error: self.unbound_is_error(),
+            binding_timeout: Duration::from_secs(self.count("BINDING_TIMEOUT", 30).into()),
+            connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
+            connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
+        }
+    }
+
+    fn unbound_is_error(&mut self) -> bool {
+        let meaning = self.lowercase("UNBOUND_ROUTING_KEYS");
+        if !matches!(&*meaning, "" | "end-of-flow" | "error") {
+            self.warning(
+                "UNBOUND_ROUTING_KEYS",
+                "must be `end-of-flow` or `error`; using `end-of-flow`",
+            );
+        }
+        meaning == "error"
+    }
+
+    fn prefetch(&mut self) -> u16 {
+        let prefetch = self.count("RABBITMQ_PREFETCH_SAILOR", 1);
+        u16::try_from(prefetch).unwrap_or_else(|_| {
+            self.warning(
+                "RABBITMQ_PREFETCH_SAILOR",
+                "is above 65535, the protocol's maximum; using 65535",
+            );
+            u16::MAX
+        })
+    }
+
+    /// Reads a text in lower case; the empty text if it is not set.
+    fn lowercase(&self, name: &str) -> String {
+        self.text(name).unwrap_or_default().to_ascii_lowercase()
+    }
+}
