@@ -85,7 +85,7 @@ async fn unreadable_messages_are_processed(acceptor: Option<TlsAcceptor>, truste
     let cut = lines.iter().filter(|line| {
         line["msg"]
             .as_str()
-            .is_some_and(|text| text.contains("are cut"))
+            .is_some_and(|text| text.contains("were cut"))
     });
     assert_eq!(cut.count(), unreadable.len());
 }
