@@ -82,7 +82,7 @@ All commands:                                  component --help
 /// use std::process::ExitCode;
 ///
 /// fn component() -> anyhow::Result<Component> {
-///     Ok(Component::new(r#"{"title": "…"}"#)?.check()?)
+///     Component::new(r#"{"title": "…"}"#)?.check()
 /// }
 ///
 /// fn main() -> ExitCode {

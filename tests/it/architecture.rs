@@ -1,6 +1,6 @@
-//! What must hold for the sources, read from the sources: which folder may use which, and what stands in one place only.
+//! Rules for the sources, checked by reading them: which folder may use which, and what may be in one place only.
 //!
-//! The floors are the order of the `mod` lines in `src/lib.rs`, from the bottom up. They stand nowhere else.
+//! The floors are the order of the `mod` lines in `src/lib.rs`, from the bottom up. They are listed nowhere else.
 
 mod edges;
 mod forms;
@@ -43,7 +43,7 @@ fn every_edge_points_down() {
     );
 }
 
-/// The files of the library that hold `word` outside of tests and comments, and are not below `folder`.
+/// The files of the library that contain `word` outside of tests and comments and are not below `folder`.
 fn strays(word: &str, folder: &str) -> Vec<String> {
     let (inside, outside): (Vec<Source>, Vec<Source>) = sources::library()
         .into_iter()
@@ -51,9 +51,23 @@ fn strays(word: &str, folder: &str) -> Vec<String> {
         .partition(|source| source.path.starts_with(folder));
     assert!(
         !inside.is_empty(),
-        "nothing below {folder} holds `{word}` any more"
+        "nothing below {folder} contains `{word}`"
     );
     outside.into_iter().map(|source| source.path).collect()
+}
+
+fn assert_no_file_contains(words: &[&str]) {
+    for Source { path, code, .. } in sources::library() {
+        for word in words {
+            assert!(!code.contains(word), "{path} contains `{word}`");
+        }
+    }
+}
+
+/// A file is the module that its path says, and the crate has no second name. Otherwise edges would be missed.
+#[test]
+fn modules_are_where_their_path_says() {
+    assert_no_file_contains(&["#[path", "extern crate"]);
 }
 
 #[test]
@@ -64,30 +78,25 @@ fn only_the_amqp_adapter_names_lapin() {
 #[test]
 fn only_settings_reads_the_environment() {
     assert_eq!(strays("env::var", "settings/"), [""; 0]);
+    // A `use` of the functions themselves.
+    assert_no_file_contains(&["env::{"]);
 }
 
 #[test]
 fn the_library_does_not_end_the_process() {
-    for Source { path, code, .. } in sources::library() {
-        assert!(!code.contains("process::exit"), "{path} ends the process");
-    }
+    assert_no_file_contains(&["process::exit", "process::abort"]);
 }
 
 #[test]
 fn every_task_has_an_owner() {
-    for Source { path, code, .. } in sources::library() {
-        assert!(
-            !code.contains("tokio::spawn("),
-            "{path} spawns a task outside of a tracker"
-        );
-    }
+    assert_no_file_contains(&["tokio::spawn", "task::spawn", "spawn_local"]);
 }
 
 #[test]
 fn the_protocol_does_no_io() {
     for Source { path, code, .. } in sources::library() {
         if path.starts_with("protocol/") {
-            for word in ["tokio", "reqwest", "std::fs", "std::net"] {
+            for word in ["tokio", "reqwest", "fs::", "net::", "process::"] {
                 assert!(!code.contains(word), "{path} uses {word}");
             }
         }
@@ -103,7 +112,24 @@ fn no_file_has_more_than_500_lines() {
         .collect();
     assert!(
         long.is_empty(),
-        "too long to take in, find the seam:\n{}",
+        "these files have more than 500 lines:\n{}",
         long.join("\n")
     );
+}
+
+#[test]
+fn test_names_are_short() {
+    let mut long = Vec::new();
+    for (path, text) in sources::every_rust_file() {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for pair in lines.windows(2) {
+            let is_test = pair[0] == "#[test]" || pair[0].starts_with("#[tokio::test");
+            let name = pair[1].split_once("fn ").map_or("", |(_, rest)| rest);
+            let name = name.split('(').next().unwrap_or_default();
+            if is_test && name.len() > 65 {
+                long.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "longer than 65:\n{}", long.join("\n"));
 }

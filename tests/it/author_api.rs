@@ -170,7 +170,7 @@ async fn a_configuration_that_does_not_fit_is_named_with_its_member() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_does_not_fit_is_told_without_its_value() {
+async fn an_invalid_configuration_is_reported_without_its_value() {
     let config = json!({ "prefix": 98765 });
     let emitted = Harness::new(&component(), "name")
         .config(config)
@@ -271,7 +271,7 @@ async fn a_stored_body_of_an_earlier_step_is_fetched_on_demand() {
     let look = async |step: &str| {
         let message = json!({ "body": { "step": step }, "passthrough": {
             "reference": { "headers": { ID: "kept", "own": "h" }, "body": {} },
-            // Bodies that are there are not asked for, whatever else is said of them.
+            // A body that is in the message is not fetched.
             "whole": { "headers": { ID: "gone" }, "body": { "name": "Ada" } },
             "lost": { "headers": { ID: "gone" }, "body": {} },
         } });
@@ -316,7 +316,7 @@ fn check_reports_every_difference_at_once() {
         .check()
         .unwrap_err();
     let mismatch: &Mismatch = error.downcast_ref().unwrap();
-    let told = mismatch.differences().join("\n");
+    let reported = mismatch.differences().join("\n");
     for difference in [
         "action \"name\" has dynamic metadata",
         "action \"missing\" (./missing.rs) has no module",
@@ -325,7 +325,10 @@ fn check_reports_every_difference_at_once() {
         "field \"size\" of \"name\" asks for select model \"sizes\"",
         "select model \"other\" is registered, but no field asks for it",
     ] {
-        assert!(told.contains(difference), "{difference} is not in:\n{told}");
+        assert!(
+            reported.contains(difference),
+            "{difference} is not in:\n{reported}"
+        );
     }
 }
 

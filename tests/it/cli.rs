@@ -1,53 +1,50 @@
 //! The command line of the reference component's binary.
 
-use std::process::{Command, Output};
+use test_rig::{Ended, Process, command};
 
-fn component(arguments: &[&str]) -> Output {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_component"));
+async fn component(arguments: &[&str]) -> Ended {
+    let mut command = command(env!("CARGO_BIN_EXE_component"));
     command
         .args(arguments)
-        .current_dir(root)
-        .env_clear()
-        .output()
-        .unwrap()
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    Process::run(command).await
 }
 
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap()
-}
-
-#[test]
-fn check_compares_component_json_with_modules_and_types() {
-    let output = component(&["check"]);
-    assert!(output.status.success(), "{}", text(output.stderr));
+#[tokio::test]
+async fn check_compares_component_json_with_modules_and_types() {
+    let ended = component(&["check"]).await;
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
     assert_eq!(
-        text(output.stdout),
+        ended.stdout,
         "REST API: 2 triggers, 1 actions, all with their modules; metadata is up to date\n"
     );
 }
 
-#[test]
-fn schema_prints_what_the_types_say() {
-    let printed = text(component(&["schema"]).stdout);
+#[tokio::test]
+async fn schema_prints_what_the_types_say() {
+    let printed = component(&["schema"]).await.stdout;
     assert!(
         printed.contains("// makeRequest, in") && printed.contains("\"Path below the base URL"),
         "{printed}"
     );
 }
 
-#[test]
-fn a_command_line_that_makes_no_sense_ends_with_2() {
+#[tokio::test]
+async fn an_invalid_command_line_ends_with_2() {
     for arguments in [&["dance"][..], &["check", "twice"], &["--no-such-option"]] {
-        assert_eq!(component(arguments).status.code(), Some(2), "{arguments:?}");
+        assert_eq!(component(arguments).await.status, 2, "{arguments:?}");
     }
-    assert_eq!(component(&["--help"]).status.code(), Some(0));
-    assert_eq!(component(&["--version"]).status.code(), Some(0));
+    assert_eq!(component(&["--help"]).await.status, 0);
+    assert_eq!(component(&["--version"]).await.status, 0);
 }
 
-#[test]
-fn a_call_without_an_address_for_its_result_ends_with_1() {
-    let output = component(&["service", "verifyCredentials"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(output.stderr).contains("ELASTICIO_POST_RESULT_URL is not provided"));
+#[tokio::test]
+async fn a_call_without_an_address_for_its_result_ends_with_1() {
+    let ended = component(&["service", "verifyCredentials"]).await;
+    assert_eq!(ended.status, 1);
+    assert!(
+        ended
+            .stderr
+            .contains("ELASTICIO_POST_RESULT_URL is not provided")
+    );
 }

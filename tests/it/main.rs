@@ -1,11 +1,9 @@
-//! The integration tests, one binary. What needs a broker runs on the emulator's, and on the RabbitMQ that
-//! `SAILOR_TEST_AMQP_URI` names, which `scripts/test` starts.
+//! The integration tests of the runtime and of the reference component, in one binary. They use the emulator's broker, and
+//! also RabbitMQ if `SAILOR_TEST_AMQP_URI` is set, as `scripts/test` does.
 
 mod architecture;
 mod author_api;
 mod cli;
-mod conformance;
-mod demo;
 mod descriptor_schema;
 mod login;
 mod oauth2;

@@ -15,7 +15,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every text of the repository that people write: its path, and what it says.
+/// Every source and document of the repository: its path and its text.
 fn texts() -> Vec<(String, String)> {
     let mut files = Vec::new();
     walk(root(), &mut files);
@@ -119,7 +119,7 @@ fn every_citation_names_a_section_or_a_row() {
     for page in PAGES {
         let (targets, mut cited) = (targets(page), 0);
         for (path, text) in texts() {
-            // This file and the pages themselves tell how to cite.
+            // This file and the pages themselves say how to cite.
             if path == "tests/it/references.rs" || path.starts_with("docs/reference/") {
                 continue;
             }
@@ -175,7 +175,7 @@ fn a_citation_of_nothing_is_found() {
     }
 }
 
-/// A sign of a section belongs to a document that is named before it and that everybody has.
+/// A section sign follows the name of a public document.
 #[test]
 fn sections_are_cited_of_public_documents_only() {
     let mut wrong = Vec::new();
@@ -199,7 +199,11 @@ fn sections_are_cited_of_public_documents_only() {
         }
     }
     wrong.retain(|place| !place.starts_with("tests/it/references.rs"));
-    assert!(wrong.is_empty(), "of which document?\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "these sections are of no public document:\n{}",
+        wrong.join("\n")
+    );
 }
 
 /// The anchor that GitHub gives a heading.
@@ -228,7 +232,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The addresses of a page's links, without those to other hosts.
+/// The targets of a page's links, without those to other hosts.
 fn links(text: &str) -> Vec<String> {
     let targets = text.match_indices("](").map(|(at, _)| &text[at + 2..]);
     let targets = targets.filter_map(|rest| rest.split(')').next());

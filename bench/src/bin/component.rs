@@ -10,7 +10,7 @@ fn main() -> ExitCode {
 
 fn component() -> anyhow::Result<Component> {
     let component = Component::new(include_str!("../../component.json"))?;
-    Ok(component.action("echo", echo).check()?)
+    component.action("echo", echo).check()
 }
 
 async fn echo(message: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Finds which folder of the library uses which, in every form in which Rust can name a path.
+//! Finds which folder of the library uses which, in every form of a path that Rust has.
 
 use super::sources;
 use proc_macro2::{TokenStream, TokenTree};
@@ -28,10 +28,10 @@ impl fmt::Display for Edge {
     }
 }
 
-/// What `src/lib.rs` says: the folders in their order, and what the root hands on.
+/// What `src/lib.rs` says: the folders in their order, and what the root re-exports.
 pub(super) struct Crate {
     folders: Vec<String>,
-    /// What the root re-exports: its name there, and where it stands.
+    /// What the root re-exports: its name there, and where it is.
     root: BTreeMap<String, Vec<String>>,
 }
 
@@ -67,7 +67,7 @@ impl Crate {
         self.floor(to) > self.floor(from)
     }
 
-    /// The edges from a file that holds `module` to other folders.
+    /// The edges to other folders from the file of `module`.
     pub(super) fn edges(&self, module: &[String], code: &str) -> Vec<Edge> {
         let file =
             syn::parse_file(code).unwrap_or_else(|error| panic!("{}: {error}", module.join("::")));
@@ -119,7 +119,7 @@ impl Crate {
     }
 }
 
-/// What a `use` brings: its name in the file, and where it stands.
+/// What a `use` imports: its name in the file, and where it is.
 struct Used {
     name: String,
     path: Vec<String>,
@@ -181,18 +181,17 @@ impl Paths {
         }
     }
 
-    /// Macro tokens have no syntax: whatever reads `crate::…` or `super::…` counts, also in text that is a path.
+    /// Macro tokens have no syntax: each `crate::…` or `super::…` counts, also in a string that is a path.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         for (at, token) in tokens.iter().enumerate() {
             match token {
                 TokenTree::Group(group) => self.tokens(group.stream()),
-                TokenTree::Ident(ident) if ident == "crate" || ident == "super" => {
-                    let follows_a_path = at > 0
-                        && matches!(&tokens[at - 1], TokenTree::Punct(p) if p.as_char() == ':');
-                    if !follows_a_path {
-                        self.token_path(&tokens[at..]);
-                    }
+                TokenTree::Ident(ident)
+                    if (ident == "crate" || ident == "super")
+                        && !ends_in_path_separator(&tokens[..at]) =>
+                {
+                    self.token_path(&tokens[at..]);
                 }
                 TokenTree::Literal(literal) => self.text(&literal.to_string()),
                 _ => {}
@@ -200,7 +199,7 @@ impl Paths {
         }
     }
 
-    /// The path at the start of `tokens`; it may end in a group as a `use` does.
+    /// The path at the start of `tokens`. It may end in a group, as a `use` does.
     fn token_path(&mut self, tokens: &[TokenTree]) {
         let (mut path, mut rest) = (Vec::new(), tokens);
         loop {
@@ -301,6 +300,13 @@ impl Visit<'_> for Paths {
         }
         visit::visit_attribute(self, attribute);
     }
+}
+
+/// True after `::`, and false after the single colon of `name: value`.
+fn ends_in_path_separator(tokens: &[TokenTree]) -> bool {
+    let is_colon =
+        |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':');
+    matches!(tokens, [.., first, second] if is_colon(first) && is_colon(second))
 }
 
 fn is_for_tests(item: &Item) -> bool {

@@ -46,6 +46,10 @@ const UPWARD: &[(&str, &str)] = &[
         "fn f() { println!(\"{}\", crate::engine::LIMIT); }",
     ),
     (
+        "a value after a colon in a macro",
+        "fn f() { json!({ \"limit\": crate::engine::LIMIT }); }",
+    ),
+    (
         "a group in a macro",
         "thing! { use crate::{settings, engine::run}; }",
     ),
@@ -62,9 +66,9 @@ const UPWARD: &[(&str, &str)] = &[
         "text in an attribute",
         "struct S { #[serde(with = \"crate::engine::time\")] at: u8 }",
     ),
-    ("what the root hands on", "use crate::Shutdown;"),
+    ("a re-export of the root", "use crate::Shutdown;"),
     (
-        "what the root hands on, in a type",
+        "a re-export of the root, in a type",
         "fn f(_: crate::Context) {}",
     ),
 ];

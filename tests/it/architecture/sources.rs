@@ -9,7 +9,7 @@ use std::{
 pub(super) struct Source {
     /// Below `src/`.
     pub(super) path: String,
-    /// Where its items are, such as `["broker", "amqp"]`.
+    /// Its module, such as `["broker", "amqp"]`.
     pub(super) module: Vec<String>,
     /// Its text without comment lines and the test module at its end.
     pub(super) code: String,
@@ -72,7 +72,14 @@ fn is_test(path: &str) -> bool {
 }
 
 fn source(path: String, text: &str) -> Source {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let (code, tests) = text
+        .split_once("#[cfg(test)]\nmod tests {")
+        .unwrap_or((text, "\n}"));
+    let after_tests = tests.split_once("\n}").map_or("", |(_, after)| after);
+    assert!(
+        after_tests.trim().is_empty(),
+        "{path} goes on after its test module, which has to be the last item"
+    );
     let code: Vec<&str> = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))

@@ -1,258 +1,168 @@
-//! The scripted component as a process, on the emulator: signals, failures, faults of broker and platform.
+//! The reference component as a process: broker, platform, object storage, OAuth2 provider and API.
 
-mod bodies;
-mod delivery;
-mod faults;
-mod hostile;
-pub(crate) mod interfering;
-mod json;
-mod log;
-mod memory;
-mod oauth;
-mod reference;
-mod start_up;
-mod stopping;
+mod files;
+mod one_time_calls;
+mod polling;
+mod refreshing;
+mod saving;
+mod secrets;
+mod webhooks;
 
-use emulator::{Emulator, EmulatorConfig, Event, EventKind, platform::Step};
+use emulator::{
+    EmulatorConfig, Event, EventKind,
+    platform::{Platform, Step},
+    provider::{Knobs, Provider, ProviderConfig},
+};
 use sailor::protocol::Headers;
-use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::{Output, Stdio},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use test_rig::{Rig, Running, soon};
 
-/// Long enough for anything on a busy machine; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What issues the tokens that are stored at first, such as `Provider::issue_expired`.
+type Issue = fn(&Provider) -> Map<String, Value>;
 
-/// The scripted component, which cargo builds with the tests; with `--test it` alone it is not built again.
-fn scripted() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let binary = test.ancestors().nth(2).unwrap().join("examples/scripted");
-    assert!(
-        binary.exists(),
-        "{} is missing: build it with `cargo build --example scripted`",
-        binary.display()
-    );
-    binary
+/// The reference component on a step of its own, with an account at the emulator's provider.
+struct Connected {
+    rig: Rig,
 }
 
-/// A command without anything of this process's environment that could be the platform's.
-fn command() -> Command {
-    command_of(&scripted())
+/// The action `makeRequest`, with a provider that behaves as the knobs say.
+async fn connected(knobs: Knobs, issue: Issue) -> Connected {
+    let config = EmulatorConfig {
+        prefetch: 20,
+        ..EmulatorConfig::default()
+    };
+    connected_with(knobs, issue, config).await
 }
 
-fn command_of(binary: &Path) -> Command {
-    let mut command = Command::new(binary);
-    command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    command
+/// As [`connected`], on a step that is like this.
+async fn connected_with(knobs: Knobs, issue: Issue, config: EmulatorConfig) -> Connected {
+    let provider = ProviderConfig {
+        knobs,
+        ..ProviderConfig::default()
+    };
+    let config = EmulatorConfig { provider, ..config };
+    let fields = json!({ "verifyPath": "/me" });
+    let connected = Connected::start("makeRequest", issue, fields, config).await;
+    connected.variable("LOG_LEVEL", "trace")
 }
 
-/// A flow's step on the emulator, worked on by the scripted component.
-struct Rig {
-    emulator: Emulator,
-    binary: PathBuf,
-    /// What is set beside what the platform sets.
-    variables: Vec<(&'static str, String)>,
-}
-
-impl Rig {
-    /// A step with another one after it.
-    async fn new(config: EmulatorConfig) -> Self {
-        Self::alone(EmulatorConfig {
+impl Connected {
+    /// A function of the component, with these fields.
+    async fn start(function: &str, issue: Issue, fields: Value, config: EmulatorConfig) -> Self {
+        let config = EmulatorConfig {
             next_step: true,
             ..config
-        })
-        .await
-    }
-
-    /// A step with nothing else than the configuration has.
-    async fn alone(config: EmulatorConfig) -> Self {
-        let step = Step {
-            function: "script".into(),
-            ..config.step
         };
-        let emulator = Emulator::start(EmulatorConfig { step, ..config })
-            .await
-            .unwrap();
+        let rig = Rig::new(env!("CARGO_BIN_EXE_component"), config).await;
+        let (platform, provider) = (rig.emulator.platform(), rig.emulator.provider());
+        let account = Map::from_iter([("oauth".to_owned(), issue(provider).into())]);
+        platform.set_account("acc", account);
+        let mut step = Step {
+            function: function.into(),
+            config: json!({ "_account": "acc", "baseUrl": provider.api_url() }),
+            consumes_raw_data: true,
+            ..Step::default()
+        };
+        for (name, value) in fields.as_object().unwrap() {
+            step.config[name] = value.clone();
+        }
+        platform.set_step("emulated-flow", step);
+        let (id, secret) = (
+            provider.client_id().to_owned(),
+            provider.client_secret().to_owned(),
+        );
+        let (authorize, token) = (provider.authorize_url(), provider.token_url());
+        Self { rig }
+            .variable("ELASTICIO_FUNCTION", function)
+            .variable("ELASTICIO_AMQP_PUBLISH_RETRY_DELAY", "1")
+            .variable("OAUTH_CLIENT_ID", id)
+            .variable("OAUTH_CLIENT_SECRET", secret)
+            .variable("OAUTH_AUTH_URI", authorize)
+            .variable("OAUTH_TOKEN_URI", token)
+    }
+
+    fn variable(self, name: &'static str, value: impl Into<String>) -> Self {
         Self {
-            emulator,
-            binary: scripted(),
-            variables: vec![],
+            rig: self.rig.variable(name, value),
         }
     }
 
-    async fn with_prefetch(prefetch: u16) -> Self {
-        Self::new(EmulatorConfig {
-            prefetch,
-            ..EmulatorConfig::default()
-        })
-        .await
+    fn platform(&self) -> &Platform {
+        self.rig.emulator.platform()
     }
 
-    fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.variables.push((name, value.into()));
-        self
+    fn provider(&self) -> &Provider {
+        self.rig.emulator.provider()
     }
 
-    fn command(&self) -> Command {
-        let mut command = command_of(&self.binary);
-        command.envs(self.emulator.env());
-        for (name, value) in &self.variables {
-            match value.as_str() {
-                "" => command.env_remove(name),
-                value => command.env(name, value),
-            };
-        }
-        command
+    /// Sends a message that has `makeRequest` post to this path.
+    fn send(&self, path: &str) {
+        let body = json!({ "method": "POST", "path": path, "body": { "name": "Ada" } });
+        self.send_message(json!({ "headers": {}, "body": body }));
     }
 
-    fn start(&self) -> Running {
-        let mut child = self
-            .command()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running {
-            child,
-            lines,
-            seen: vec![],
-        }
+    fn send_message(&self, message: Value) {
+        self.rig.emulator.send(&message, &Headers::new());
     }
 
-    /// Runs the component until it ends by itself.
-    async fn run(&self) -> Output {
-        timeout(PATIENCE, self.command().output())
-            .await
-            .expect("the component does not end")
-            .unwrap()
+    /// The step as the platform has it.
+    fn step(&self) -> Step {
+        self.platform().step("emulated-flow", "step_1").unwrap()
     }
 
-    fn send(&self, script: Value) -> String {
-        self.send_with(script, json!({}))
+    /// Sets a field of the step's configuration.
+    fn set_field(&self, name: &str, value: &str) {
+        let mut step = self.step();
+        step.config[name] = value.into();
+        self.platform().set_step("emulated-flow", step);
     }
 
-    fn send_with(&self, script: Value, headers: Value) -> String {
-        let headers: Headers = headers.as_object().unwrap().clone();
-        self.emulator.send(
-            &json!({ "headers": {}, "body": { "script": script } }),
-            &headers,
+    fn snapshot(&self) -> Value {
+        self.step().snapshot
+    }
+
+    /// True: the provider accepts the refresh token that the platform has.
+    fn has_spendable_token(&self) -> bool {
+        let account = self.platform().account("acc").unwrap();
+        let refresh_token = account["oauth"]["refresh_token"].as_str().unwrap();
+        self.provider().is_spendable(refresh_token)
+    }
+
+    fn count(&self, kind: EventKind) -> usize {
+        self.rig.so_far(kind).len()
+    }
+
+    fn acked_and_rejected(&self) -> (usize, usize) {
+        (
+            self.count(EventKind::Acked),
+            self.count(EventKind::Rejected),
         )
     }
 
-    /// Waits until `count` events of this kind have happened, and gives them.
-    async fn events(&self, kind: EventKind, count: usize) -> Vec<Arc<Event>> {
-        let mut events = self.emulator.events();
-        let mut found = Vec::new();
-        while found.len() < count {
-            let next = timeout(PATIENCE, events.find(|event| event.kind == kind)).await;
-            found.push(
-                next.unwrap_or_else(|_| panic!("only {} of {count} {kind:?}", found.len()))
-                    .unwrap(),
-            );
-        }
-        found
+    /// Stops the component. Its log and its error events must contain no secret. Gives the log.
+    async fn stop(&self, component: Running) -> Vec<Value> {
+        let (status, log) = component.stop().await;
+        assert_eq!(status, 0);
+        self.assert_no_secret_in(&log);
+        log
     }
 
-    /// What has happened so far of this kind.
-    fn so_far(&self, kind: EventKind) -> Vec<Arc<Event>> {
-        let mut events = self.emulator.events();
-        std::iter::from_fn(|| events.try_next())
-            .filter(|event| event.kind == kind)
-            .collect()
-    }
-
-    async fn settled(&self) {
-        timeout(PATIENCE, self.emulator.settled())
-            .await
-            .expect("messages stay unsettled");
-    }
-
-    fn left_in_queue(&self) -> usize {
-        let depth = self
-            .emulator
-            .broker()
-            .depth(&self.emulator.topology().input);
-        depth.ready + depth.unacked
-    }
-}
-
-/// A component at work.
-struct Running {
-    child: Child,
-    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
-    seen: Vec<Value>,
-}
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let id = self
-            .child
-            .id()
-            .expect("the component has ended")
-            .to_string();
-        assert!(
-            std::process::Command::new("kill")
-                .args(["-s", name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// Reads the log until a line with this text.
-    async fn says(&mut self, text: &str) {
-        loop {
-            let line = timeout(PATIENCE, self.lines.next_line()).await;
-            let line = line
-                .unwrap_or_else(|_| panic!("never said: {text}"))
-                .unwrap()
-                .expect("the log has ended");
-            self.seen.push(
-                serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")),
-            );
-            if self
-                .seen
-                .last()
-                .is_some_and(|line| line["msg"].as_str().is_some_and(|msg| msg.contains(text)))
-            {
-                return;
-            }
+    fn assert_no_secret_in(&self, log: &[Value]) {
+        let secrets = self.provider().secrets();
+        assert!(secrets.len() > 2, "the provider has issued tokens");
+        let errors = self.rig.so_far(EventKind::Error);
+        let errors = errors.iter().map(|error| error.body["error"].to_string());
+        for text in log.iter().map(Value::to_string).chain(errors) {
+            let has_secret = secrets.iter().any(|secret| text.contains(secret.as_str()));
+            assert!(!has_secret, "a secret is shown: {text}");
         }
     }
 
-    /// Waits for the end: exit status, and the rest of the log.
-    async fn end(mut self) -> (i32, Vec<Value>) {
-        while let Some(line) = timeout(PATIENCE, self.lines.next_line())
-            .await
-            .expect("no end")
-            .unwrap()
-        {
-            self.seen.push(
-                serde_json::from_str(&line).unwrap_or_else(|_| panic!("no bunyan line: {line}")),
-            );
-        }
-        let status = timeout(PATIENCE, self.child.wait())
-            .await
-            .expect("no end")
-            .unwrap();
-        (status.code().unwrap_or(-1), self.seen)
+    /// Makes a one-time call: whether it succeeded, and what it posted.
+    async fn call(&self, method: &str) -> (bool, Value) {
+        let (result, log) = self.rig.call(method, &self.step().config).await;
+        self.assert_no_secret_in(&log);
+        (result.success, result.data)
     }
-
-    async fn stop(self) -> (i32, Vec<Value>) {
-        self.signal("TERM");
-        self.end().await
-    }
-}
-
-fn bodies(events: &[Arc<Event>]) -> Vec<&Value> {
-    events.iter().map(|event| &event.body["body"]).collect()
 }

@@ -1,12 +1,8 @@
 //! Messages whose headers the client library cannot read.
 
 use super::*;
-
-#[path = "../../../../tests/it/process/interfering.rs"]
-mod interfering;
-
-use interfering::{
-    Instead, Interfering,
+use test_rig::tampering_proxy::{
+    Replacement, TamperingProxy,
     wire::{HEADERS, name, nested, sized, table, text},
 };
 
@@ -52,12 +48,12 @@ fn unreadable_messages() -> Vec<(&'static str, u16, Vec<u8>)> {
 }
 
 /// A relay that replaces the properties of these messages on their way to the adapter.
-async fn interfere(world: &mut World, messages: &[(&str, u16, Vec<u8>)]) -> Interfering {
+async fn interfere(world: &mut World, messages: &[(&str, u16, Vec<u8>)]) -> TamperingProxy {
     let instead = messages
         .iter()
-        .map(|(mark, flags, bytes)| Instead::new(*mark, *flags, bytes.clone()));
+        .map(|(mark, flags, bytes)| Replacement::new(*mark, *flags, bytes.clone()));
     let broker = format!("127.0.0.1:{}", world.relay.port);
-    let relay = Interfering::start(broker, None, instead.collect()).await;
+    let relay = TamperingProxy::start(broker, None, instead.collect()).await;
     let uri = world.settings.uri.expose_secret().replace(
         &format!(":{}/", world.relay.port),
         &format!(":{}/", relay.port),

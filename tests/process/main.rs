@@ -1,0 +1,70 @@
+//! The scripted component as a process on the emulator: messages, signals, failures, and faults of broker and platform.
+
+mod bodies;
+mod connections;
+mod delivery;
+mod equal_messages;
+mod json;
+mod log;
+mod memory;
+mod refused_publishes;
+mod routing_keys;
+mod start_up;
+mod stopping;
+mod tls;
+mod unreadable_headers;
+
+use emulator::{EmulatorConfig, Event, EventKind, platform::Step};
+use sailor::protocol::Headers;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+use test_rig::{Rig, Running, bodies, soon};
+
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
+/// A step with another one after it. The scripted component may have this many messages at once.
+async fn scripted(prefetch: u16) -> Rig {
+    scripted_with(EmulatorConfig {
+        prefetch,
+        ..EmulatorConfig::default()
+    })
+    .await
+}
+
+/// A step of the scripted component, with another step after it.
+async fn scripted_with(config: EmulatorConfig) -> Rig {
+    last_step(EmulatorConfig {
+        next_step: true,
+        ..config
+    })
+    .await
+}
+
+/// A step of the scripted component. Unless the configuration says otherwise, no step comes after it.
+async fn last_step(config: EmulatorConfig) -> Rig {
+    let step = Step {
+        function: "script".into(),
+        ..config.step
+    };
+    Rig::new(SCRIPTED, EmulatorConfig { step, ..config }).await
+}
+
+/// How often each `n` was emitted. Repeats of a publish do not count.
+fn emitted(rig: &Rig) -> BTreeMap<u64, usize> {
+    let mut count = BTreeMap::new();
+    for event in rig.so_far(EventKind::Data) {
+        if event.headers.get("retry").is_none() {
+            let n = event.body["body"]["n"].as_u64().unwrap();
+            *count.entry(n).or_default() += 1;
+        }
+    }
+    count
+}
+
+/// How many messages were acknowledged, and how many rejected, so far.
+fn acked_and_rejected(rig: &Rig) -> (usize, usize) {
+    (
+        rig.so_far(EventKind::Acked).len(),
+        rig.so_far(EventKind::Rejected).len(),
+    )
+}

@@ -1,0 +1,11 @@
+//! Starts components as processes, for the tests.
+//!
+//! [`Process`] is any command and its output. [`Rig`] is a step on the emulator, with the component that works on it, and
+//! [`Running`] is that component at work, with its log. [`tampering_proxy`] stands between a component and its broker.
+
+mod process;
+mod rig;
+pub mod tampering_proxy;
+
+pub use process::{Ended, PATIENCE, Process, command, signal, soon};
+pub use rig::{Rig, Running, bodies};
