@@ -354,7 +354,7 @@ pub fn of_many_records() -> Vec<Case> {
             "bulk_cud",
             insert(),
             json!({ "attachmentUrl": "nowhere" }),
-            "the CSV file|not an address",
+            "the CSV file|not a URL",
         ),
         (
             "bulk_cud",
