@@ -1,6 +1,6 @@
-//! The component of `plain-component` as a process, for the tests of the command line.
+//! The plain component of `test-support` as a process, for the tests of the command line.
 
-use plain_component::Component;
+use test_support::Component;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {

@@ -1,4 +1,4 @@
-//! The component's processes: started in process groups of their own, read line by line, and never left behind.
+//! The component's processes. Each has its own process group, which is killed with it.
 
 use anyhow::Context;
 use futures_util::future::select_all;
@@ -16,10 +16,10 @@ use tokio::{
     time::timeout,
 };
 
-/// How many of the last lines are kept to explain an early end.
-const TAIL: usize = 20;
+/// How many lines are kept to explain an early end.
+const LAST_LINES: usize = 20;
 
-/// How long the last lines are waited for once the process has ended.
+/// How long the last lines are waited for after the process has ended.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// A running component. Dropping it kills the whole process group.
@@ -34,12 +34,12 @@ pub(crate) struct Replicas(Vec<Process>);
 /// What processes print, standard output and standard error together.
 pub(crate) struct Output {
     lines: mpsc::Receiver<String>,
-    tail: VecDeque<String>,
+    last_lines: VecDeque<String>,
 }
 
 impl Process {
-    /// Starts `command` with `env` over the environment of this process, from which `ELASTICIO_*` is taken out: what
-    /// a shell has set by chance must not reach the component.
+    /// Starts `command` with the environment of this process and `env`. `ELASTICIO_*` variables of this process are removed:
+    /// what a shell has set must not reach the component.
     pub(crate) fn start(
         command: &[String],
         env: &[(String, String)],
@@ -75,7 +75,7 @@ impl Process {
         let mut process = process.spawn().with_context(|| {
             format!("the component's command {program:?} cannot be started; is it installed?")
         })?;
-        // Both ends are there: they were asked for above.
+        // Both are piped, see above.
         if let Some(stdout) = process.stdout.take() {
             tokio::spawn(forward(stdout, output.clone()));
         }
@@ -110,14 +110,14 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // It fails when nobody of the group is left, which is fine.
+            // It fails when the group is empty, which is fine.
             let _ = kill_process_group(group, signal);
         }
     }
 }
 
 impl Drop for Process {
-    /// Also after the process itself has ended: children of its own may be left in the group.
+    /// Also after the process has ended: its children may still run.
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
@@ -137,8 +137,7 @@ impl Replicas {
         Ok((Self(processes), Output::of(lines)))
     }
 
-    /// Waits for the end of any of those that are left, which is then none of them any more; for ever when none is left.
-    /// Cancel safe.
+    /// Waits for one of them to end, and removes it; never returns when none is left. Cancel safe.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         if self.0.is_empty() {
             return std::future::pending().await;
@@ -171,23 +170,23 @@ impl Output {
     fn of(lines: mpsc::Receiver<String>) -> Self {
         Self {
             lines,
-            tail: VecDeque::with_capacity(TAIL),
+            last_lines: VecDeque::with_capacity(LAST_LINES),
         }
     }
 
     /// The next line of output; none when both streams have ended. Cancel safe.
     pub(crate) async fn line(&mut self) -> Option<String> {
         let line = self.lines.recv().await?;
-        if self.tail.len() == TAIL {
-            self.tail.pop_front();
+        if self.last_lines.len() == LAST_LINES {
+            self.last_lines.pop_front();
         }
-        self.tail.push_back(line.clone());
+        self.last_lines.push_back(line.clone());
         Some(line)
     }
 
-    /// Hands over what a process that has ended printed at last. Its children may hold the streams open, so this has a
-    /// limit of time.
-    pub(crate) async fn rest(&mut self, mut show: impl FnMut(&str)) {
+    /// Shows the remaining output of a process that has ended. Its children may keep the streams open, so this has a time
+    /// limit.
+    pub(crate) async fn remaining(&mut self, mut show: impl FnMut(&str)) {
         let _ = timeout(STRAGGLERS, async {
             while let Some(line) = self.line().await {
                 show(&line);
@@ -197,8 +196,8 @@ impl Output {
     }
 
     /// The last lines that [`Self::line`] gave.
-    pub(crate) fn tail(&self) -> impl Iterator<Item = &str> {
-        self.tail.iter().map(String::as_str)
+    pub(crate) fn last_lines(&self) -> impl Iterator<Item = &str> {
+        self.last_lines.iter().map(String::as_str)
     }
 }
 
@@ -214,8 +213,8 @@ async fn forward(stream: impl AsyncRead + Unpin, lines: mpsc::Sender<String>) {
     }
 }
 
-/// How a process ended, in words.
-pub(crate) fn in_words(status: ExitStatus) -> String {
+/// How a process ended, as text.
+pub(crate) fn exit_description(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("status {code}"),
         None => status.to_string(),

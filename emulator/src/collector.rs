@@ -1,9 +1,9 @@
-//! Turns what broker, platform and provider tell into events, and does what the platform does with snapshots and keys.
+//! Turns what happens at broker, platform and provider into events, and stores snapshots and keys as the platform does.
 
 use crate::{
     broker,
     event::{Decoder, Event, EventKind},
-    log::Log,
+    event_log::EventLog,
     platform::{Platform, RecordedCall},
     provider::ProviderEvent,
 };
@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// The one task that writes the log.
+/// The only task that writes the event log.
 pub(crate) struct Collector {
     pub(crate) start: Instant,
     pub(crate) flow: String,
@@ -21,7 +21,7 @@ pub(crate) struct Collector {
     pub(crate) calls: broadcast::Receiver<RecordedCall>,
     pub(crate) provider: broadcast::Receiver<ProviderEvent>,
     pub(crate) platform: Platform,
-    pub(crate) log: Arc<Log>,
+    pub(crate) log: Arc<EventLog>,
 }
 
 impl Collector {
@@ -30,12 +30,12 @@ impl Collector {
             let event = tokio::select! {
                 biased;
                 call = self.calls.recv() => match call {
-                    Ok(call) => Some(Event::of_call(&call)),
+                    Ok(call) => Some(Event::from_call(&call)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },
                 entry = self.provider.recv() => match entry {
-                    Ok(entry) => Some(Event::of_provider(&entry)),
+                    Ok(entry) => Some(Event::from_provider(&entry)),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },
@@ -47,17 +47,17 @@ impl Collector {
             };
             if let Some(mut event) = event {
                 event.at = self.start.elapsed();
-                self.keep(&mut event);
+                self.store(&mut event);
                 self.log.push(event);
             }
         }
         self.log.end();
     }
 
-    /// What the platform remembers of an event.
-    fn keep(&self, event: &mut Event) {
+    /// Stores what the platform keeps of an event.
+    fn store(&self, event: &mut Event) {
         match (event.kind, &event.body) {
-            // Nobody has collected it.
+            // Nothing collects it.
             _ if event.end_of_flow.is_some() => {}
             (EventKind::Snapshot, snapshot) if event.problem.is_none() => {
                 self.platform
@@ -72,7 +72,7 @@ impl Collector {
                 self.platform
                     .set_snapshot(&self.flow, &self.step, snapshot.into());
             }
-            // Only what came over the broker: the REST API has done it already, and may have gone on since.
+            // Only what came over the broker: the REST API has stored its keys already, and may have newer ones.
             (EventKind::UpdateKeys, body) if !event.routing_key.is_empty() => {
                 if let (Some(Value::String(account)), Some(Value::Object(keys))) =
                     (body.get("accountId"), body.get("keys"))

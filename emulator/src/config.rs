@@ -1,4 +1,4 @@
-//! What the emulated flow is like, and why it may not start.
+//! The configuration of the emulated flow, and its start errors.
 
 use crate::{
     broker::BrokerConfig,
@@ -8,7 +8,7 @@ use crate::{
 use sailor::protocol::CipherError;
 use std::{fmt, io};
 
-/// What the emulated flow is like.
+/// The configuration of the emulated flow.
 #[derive(Clone)]
 pub struct EmulatorConfig {
     /// The broker.
@@ -25,24 +25,24 @@ pub struct EmulatorConfig {
     pub flow_type: String,
     /// The one step, with its function, configuration and snapshot.
     pub step: Step,
-    /// How many messages the component may have at once.
+    /// How many messages the component processes at once.
     pub prefetch: u16,
-    /// How messages are encoded, in both directions: 1 is base64, 2 is raw.
+    /// The encoding of messages in both directions: 1 is base64, 2 is raw.
     pub protocol_version: i64,
-    /// Whether the component is to run its startup hook.
+    /// Whether the component runs its startup hook.
     pub startup: bool,
-    /// Whether changed keys shall go over the broker too, besides REST.
+    /// Whether changed keys can go over the broker too, besides REST.
     pub update_keys_over_broker: bool,
-    /// Whether large bodies shall go through object storage.
+    /// Whether large bodies go through object storage.
     pub lightweight: bool,
-    /// Rebounds come back this many times faster than on the platform, where the longest wait is ten minutes.
+    /// The factor by which rebounds are faster than on the platform, where the longest delay is ten minutes.
     pub rebound_speed_up: u32,
-    /// Whether another step comes after this one. Its queue is bound to this step's data key; to the data key of a flow's
-    /// last step nothing is bound.
+    /// Whether there is a step after this one. Its queue is bound to this step's data key. Nothing is bound to the data key
+    /// of a flow's last step.
     pub next_step: bool,
-    /// Whether services collect error events and snapshots. Some installations have none: nothing is bound to these keys.
+    /// Whether services collect error events and snapshots. On some installations nothing is bound to their keys.
     pub collector: bool,
-    /// Routing keys of the component's own choice that shall lead somewhere. Under others, the flow ends.
+    /// Custom routing keys to bind queues to. Unbound keys end the flow.
     pub routing_keys: Vec<String>,
     /// The password of all payloads.
     pub crypto_password: String,
@@ -86,7 +86,7 @@ impl fmt::Debug for EmulatorConfig {
     }
 }
 
-/// Why the emulator did not start.
+/// Why the emulator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port is taken.
@@ -99,7 +99,7 @@ pub enum StartError {
         /// What the operating system says.
         cause: io::Error,
     },
-    /// The password or initialisation vector cannot be used.
+    /// The password or the initialisation vector is not valid.
     #[error(transparent)]
     Cipher(#[from] CipherError),
 }

@@ -2,10 +2,10 @@
 
 use crate::{
     config::EmulatorConfig,
+    demo_notes::{ACCOUNT, DemoNotes, FIELD},
     platform::Step,
     provider::ProviderConfig,
-    run::Plan,
-    story::{ACCOUNT, FIELD, Story},
+    run::RunPlan,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -13,19 +13,30 @@ use std::time::Duration;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One step whose stored access token is expired, and `concurrent` messages that each want to ask the API something.
-/// `profile` is how the component shall take the provider.
-pub(crate) fn plan(
-    provider: ProviderConfig,
-    profile: Option<String>,
-    concurrent: u16,
-    replicas: u16,
-    command: Vec<String>,
-) -> Plan {
+/// What the demo is asked for.
+pub(crate) struct DemoPlan {
+    pub(crate) provider: ProviderConfig,
+    /// The component's OAuth2 profile for the provider.
+    pub(crate) profile: Option<String>,
+    /// How many messages are sent at once.
+    pub(crate) concurrent: u16,
+    pub(crate) replicas: u16,
+    pub(crate) command: Vec<String>,
+}
+
+/// One step whose stored access token is expired, and messages that each need it for a request.
+pub(crate) fn plan(demo: DemoPlan) -> RunPlan {
+    let DemoPlan {
+        provider,
+        profile,
+        concurrent,
+        replicas,
+        command,
+    } = demo;
     let messages = (1..=concurrent).map(message).collect();
     let mut config = json!({"_account": ACCOUNT, "baseUrl": "{{PROVIDER_URL}}/api"});
     config[FIELD] = "{{PROVIDER_EXPIRED_TOKENS}}".into();
-    let story = Story::new(concurrent.into(), replicas.into(), provider.knobs.rotate);
+    let notes = DemoNotes::new(concurrent.into(), replicas.into(), provider.knobs.rotate);
     let emulator = EmulatorConfig {
         provider,
         step: Step {
@@ -34,21 +45,21 @@ pub(crate) fn plan(
             ..Step::default()
         },
         prefetch: concurrent.div_ceil(replicas),
-        // What comes after it is no part of the story.
+        // Otherwise the time line ends with a remark about the flow's end.
         next_step: true,
         ..EmulatorConfig::default()
     };
-    // Only replicas need to lock each other out.
+    // Only replicas need a lock.
     let lock = (replicas > 1).then(|| ("ELASTICIO_OAUTH_LOCK".to_owned(), "broker".to_owned()));
-    Plan {
+    RunPlan {
         emulator,
         standin: None,
         messages,
         headers: Default::default(),
-        keeper: Default::default(),
+        key_file: Default::default(),
         command,
         replicas: replicas.into(),
-        story: Some(story),
+        notes: Some(notes),
         env: lock
             .into_iter()
             .chain(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name)))

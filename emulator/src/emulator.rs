@@ -1,26 +1,32 @@
-//! One emulated step: broker, platform, provider and topology, and everything that its component does with them.
+//! One emulated step: broker, platform, provider and topology, and everything that its component does.
 
 use crate::{
     broker::{BasicProperties, Broker},
     collector::Collector,
     config::{EmulatorConfig, StartError},
+    decode,
     event::Decoder,
-    log::{Events, Log},
-    platform::Platform,
+    event_log::{EventLog, Events},
+    platform::{Platform, Webhook},
     provider::Provider,
     topology::Topology,
-    webhook, wire,
+    webhook,
 };
 use http_double::percent_encoded;
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Instant,
+};
+use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-/// The step that messages seem to come from.
+/// The step before this one: messages seem to come from it.
 const PREVIOUS_STEP: &str = "step_0";
-/// The platform's own waiting time of a first rebound, in milliseconds.
+/// The delay of a first rebound on the platform, in milliseconds.
 const REBOUND_INITIAL_EXPIRATION: u64 = 15_000;
 const EXEC: &str = "emulated-exec";
 const USER: &str = "emulated-user";
@@ -54,7 +60,7 @@ struct Inner {
     provider: Provider,
     topology: Topology,
     cipher: Cipher,
-    log: Arc<Log>,
+    log: Arc<EventLog>,
     _stop: DropGuard,
 }
 
@@ -79,22 +85,11 @@ impl Emulator {
     /// Starts broker, platform and provider, and declares the step's exchange and queues.
     ///
     /// # Errors
-    /// When a port is taken, or the initialisation vector is not 16 bytes.
+    /// When a port is taken, or the initialisation vector is not 16 bytes long.
     pub async fn start(config: EmulatorConfig) -> Result<Self, StartError> {
         let start = Instant::now();
         let cipher = Cipher::new(&config.crypto_password, &config.crypto_iv)?;
-        let port = config.broker.port;
-        let broker = Broker::start(config.broker.clone())
-            .await
-            .map_err(|cause| StartError::Listen { port, cause })?;
-        let port = config.platform.port;
-        let platform = Platform::start(config.platform.clone())
-            .await
-            .map_err(|cause| StartError::Listen { port, cause })?;
-        let port = config.provider.port;
-        let provider = Provider::start(config.provider.clone())
-            .await
-            .map_err(|cause| StartError::Listen { port, cause })?;
+        let (broker, platform, provider) = start_services(&config).await?;
         platform.set_step(&config.flow, config.step.clone());
         let topology = Topology::new(
             &config.workspace,
@@ -104,7 +99,7 @@ impl Emulator {
         );
         topology.declare(&broker, &config);
 
-        let log = Arc::<Log>::default();
+        let log = Arc::<EventLog>::default();
         let stop = CancellationToken::new();
         let collector = Collector {
             start,
@@ -118,10 +113,7 @@ impl Emulator {
             log: log.clone(),
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(collector.run()));
-        let own_reply_key = topology.reply_key.clone();
-        let mut webhooks = platform.webhooks(&config.flow);
-        let stopped = stop.clone();
-        let _stop = stop.drop_guard();
+        let webhooks = platform.webhooks(&config.flow);
         let inner = Arc::new(Inner {
             config,
             broker,
@@ -130,42 +122,27 @@ impl Emulator {
             topology,
             cipher,
             log,
-            _stop,
+            _stop: stop.clone().drop_guard(),
         });
         // Weak, so that waiting for requests does not keep the emulator alive.
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(stopped.run_until_cancelled_owned(async move {
-            while let Some(webhook) = webhooks.recv().await
-                && let Some(inner) = weak.upgrade()
-            {
-                let (emulator, reply_key) = (Self { inner }, own_reply_key.clone());
-                let events = emulator.events_from_now();
-                tokio::spawn(async move {
-                    let send = |message: &Value, headers: &Headers| {
-                        emulator.send(message, headers);
-                        // Waiting for an answer does not keep the emulator alive.
-                        drop(emulator);
-                    };
-                    webhook::serve(webhook, &reply_key, events, send).await;
-                });
-            }
-        }));
+        let serving = serve_webhooks(webhooks, Arc::downgrade(&inner));
+        tokio::spawn(stop.run_until_cancelled_owned(serving));
         Ok(Self { inner })
     }
 
-    /// The broker, to look into queues and to order faults.
+    /// The broker, to inspect queues and to inject faults.
     #[must_use]
     pub fn broker(&self) -> &Broker {
         &self.inner.broker
     }
 
-    /// The REST API, to look at calls, change what the step is given, and order faults.
+    /// The platform, to inspect calls, to change what the step gets, and to inject faults.
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.inner.platform
     }
 
-    /// The OAuth2 provider, to issue tokens, turn its knobs, and see what became of the tokens.
+    /// The OAuth2 provider, to issue tokens, to turn its knobs, and to see what happened to its tokens.
     #[must_use]
     pub fn provider(&self) -> &Provider {
         &self.inner.provider
@@ -237,7 +214,7 @@ impl Emulator {
                 config.platform.storage_token.clone(),
             ),
         ];
-        // Present only where they are wanted: some sailors take every value of these for yes.
+        // Set only when they are on: some sailors read any value as yes.
         if config.startup {
             variables.push(("STARTUP_REQUIRED", "true".into()));
         }
@@ -253,10 +230,10 @@ impl Emulator {
             .collect()
     }
 
-    /// Encrypts a message and puts it into the input queue, with the headers that the platform gives messages and
-    /// `headers` over these; a header that is null is left out. Returns the `messageId` header.
+    /// Encrypts a message and puts it into the input queue. Its headers are those of the platform, overridden by `headers`; a
+    /// header that is null is left out. Returns the `messageId` header.
     ///
-    /// A `reply_to` header gets a queue, so that replies are not returned.
+    /// A queue is bound for a `reply_to` header, so that replies are not returned.
     pub fn send(&self, message: &Value, headers: &Headers) -> String {
         let encoding = Encoding::of(self.inner.config.protocol_version);
         let id = message
@@ -272,7 +249,7 @@ impl Emulator {
         )
     }
 
-    /// Puts a payload into the input queue as it is, for messages that are broken or are error events.
+    /// Puts a payload into the input queue as it is, for invalid messages and for error events.
     pub fn send_raw(&self, payload: Vec<u8>, message_id: &str, headers: &Headers) -> String {
         let Inner {
             config,
@@ -303,7 +280,7 @@ impl Emulator {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf8".into())
-            .with_headers(wire::table(&table));
+            .with_headers(decode::table(&table));
         broker.publish(&topology.exchange, &topology.input_key, properties, payload);
         table
             .get("messageId")
@@ -312,29 +289,64 @@ impl Emulator {
             .to_owned()
     }
 
-    /// Everything that happened since the start, and what will happen.
+    /// All events since the start, past and future.
     #[must_use]
     pub fn events(&self) -> Events {
         self.inner.log.read()
     }
 
-    /// What will happen from now on.
+    /// Events from now on.
     #[must_use]
     pub fn events_from_now(&self) -> Events {
         self.inner.log.read_on()
     }
 
-    /// Resolves when the input queue is empty and nothing of it is unsettled. Rebounds on their way are not waited for.
+    /// Resolves when the input queue is empty and all its deliveries are settled. It does not wait for rebounds. Cancel safe.
     pub async fn settled(&self) {
         self.inner.broker.settled(&self.inner.topology.input).await;
     }
 
-    /// Stops broker, platform and provider; connections are cut, all state is gone.
+    /// Stops broker, platform and provider. Connections are cut, and all state is lost.
     pub async fn shutdown(&self) {
         self.inner.broker.shutdown().await;
         self.inner.platform.shutdown().await;
         self.inner.provider.shutdown().await;
         self.inner.log.end();
+    }
+}
+
+async fn start_services(
+    config: &EmulatorConfig,
+) -> Result<(Broker, Platform, Provider), StartError> {
+    let listen = |port| move |cause| StartError::Listen { port, cause };
+    let broker = Broker::start(config.broker.clone())
+        .await
+        .map_err(listen(config.broker.port))?;
+    let platform = Platform::start(config.platform.clone())
+        .await
+        .map_err(listen(config.platform.port))?;
+    let provider = Provider::start(config.provider.clone())
+        .await
+        .map_err(listen(config.provider.port))?;
+    Ok((broker, platform, provider))
+}
+
+/// Sends a message for each webhook request, and responds when the component replies.
+async fn serve_webhooks(mut webhooks: mpsc::UnboundedReceiver<Webhook>, inner: Weak<Inner>) {
+    while let Some(webhook) = webhooks.recv().await
+        && let Some(inner) = inner.upgrade()
+    {
+        let emulator = Emulator { inner };
+        let reply_key = emulator.topology().reply_key.clone();
+        let events = emulator.events_from_now();
+        tokio::spawn(async move {
+            let send = |message: &Value, headers: &Headers| {
+                emulator.send(message, headers);
+                // Waiting for a response must not keep the emulator alive.
+                drop(emulator);
+            };
+            webhook::serve(webhook, &reply_key, events, send).await;
+        });
     }
 }
 

@@ -1,18 +1,18 @@
-//! What a component did, decoded: one [`Event`] for everything it published, settled or asked of the platform.
+//! What a component did, decoded: one [`Event`] for everything that it published, settled, or called.
 
 use crate::{
     broker::{self, Message},
+    decode,
     platform::RecordedCall,
     provider::{ProviderEvent, ProviderEventKind},
     topology::Topology,
-    wire,
 };
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::HashSet, fmt, time::Duration};
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -29,9 +29,9 @@ pub enum EventKind {
     Data,
     /// It emitted an error. The body is `{error, errorInput}`, both decrypted.
     Error,
-    /// It told who waits for a reply of an error. The body is the error.
+    /// It replied with an error to the request that started the flow. The body is the error.
     ErrorReply,
-    /// It wants to have the message again later. The body is the message.
+    /// It sent the message back, to come again later. The body is the message.
     Rebound,
     /// A rebound is in the input queue again.
     CameBack,
@@ -39,7 +39,7 @@ pub enum EventKind {
     Snapshot,
     /// It changed members of its snapshot; the platform merges them.
     SnapshotUpdate,
-    /// It answered who waits for a reply.
+    /// It replied to the request that started the flow.
     HttpReply,
     /// It changed its account's keys, over REST or over the broker. The body is `{accountId, keys}`.
     UpdateKeys,
@@ -47,25 +47,25 @@ pub enum EventKind {
     Acked,
     /// It rejected a message of the input queue.
     Rejected,
-    /// A message of the input queue went back there: the component's channel ended, or it asked for that.
+    /// A message went back into the input queue: the component's channel ended, or it asked for that.
     Requeued,
-    /// A rejected message has left the input queue for good. Nothing is bound to the routing key that it gets.
+    /// A rejected message was dead-lettered. Nothing is bound to its new routing key.
     DeadLettered,
-    /// What the component published was returned, and somebody misses it: an error, a rebound, a reply. Data and
-    /// snapshots that lead nowhere are told as what they are, with [`Event::end_of_flow`].
+    /// The broker returned what the component published, and it is needed: an error, a rebound, a reply. Unbound data and
+    /// snapshots are events of their own kind, with [`Event::end_of_flow`].
     Returned,
-    /// The broker did not take what the component published.
+    /// The broker refused what the component published.
     Refused,
     /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
     Call,
-    /// Somebody called the OAuth2 provider: its token endpoint, or another one that is about tokens. The body has the
-    /// status, and tokens by their numbers.
+    /// The token, authorization or revocation endpoint of the OAuth2 provider was called. The body has the status, and the
+    /// numbers of tokens.
     TokenCall,
-    /// Something became of a token at the provider: issued, spent, reused, …
+    /// The provider issued, spent or revoked a token, or one was reused.
     Token,
-    /// Somebody called the provider's API.
+    /// The provider's API was called.
     ApiCall,
-    /// Events were lost: more happened at once than could be watched. The body is how many.
+    /// Events were lost, because too many happened at once. The body is their number.
     Lost,
 }
 
@@ -75,7 +75,7 @@ pub struct Event {
     /// Since the emulator started.
     #[serde(rename = "at_ms", serialize_with = "milliseconds")]
     pub at: Duration,
-    /// What kind of thing.
+    /// What kind.
     #[serde(rename = "event")]
     pub kind: EventKind,
     /// The routing key of what was published.
@@ -84,10 +84,10 @@ pub struct Event {
     pub headers: Headers,
     /// The message, decrypted; null where there is none.
     pub body: Value,
-    /// Why the body could not be read, or what else is wrong.
+    /// Why the body cannot be read, or what else is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Where the flow ends with what was published: why it went nowhere. A publish that is tried again is told once.
+    /// Why the flow ends here: nothing is bound to the routing key. A retried publish is reported once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_of_flow: Option<String>,
 }
@@ -97,7 +97,7 @@ fn milliseconds<S: serde::Serializer>(at: &Duration, serializer: S) -> Result<S:
 }
 
 impl fmt::Debug for Event {
-    /// Not what is in the message.
+    /// Without the contents of the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut event = f.debug_struct("Event");
         event
@@ -123,7 +123,7 @@ impl Event {
             .unwrap_or_default()
     }
 
-    pub(crate) fn bare(kind: EventKind, routing_key: &str) -> Self {
+    pub(crate) fn new(kind: EventKind, routing_key: &str) -> Self {
         let (at, headers) = (Duration::ZERO, Headers::new());
         let (problem, end_of_flow) = (None, None);
         Self {
@@ -137,11 +137,11 @@ impl Event {
         }
     }
 
-    /// An event about a message whose content does not matter.
+    /// An event without the content of its message.
     fn about(kind: EventKind, message: &Message) -> Self {
         Self {
-            headers: wire::headers_of(&message.properties),
-            ..Self::bare(kind, &message.routing_key)
+            headers: decode::headers_of(&message.properties),
+            ..Self::new(kind, &message.routing_key)
         }
     }
 
@@ -156,12 +156,12 @@ impl Event {
     pub(crate) fn lost(count: u64) -> Self {
         Self {
             body: count.into(),
-            ..Self::bare(EventKind::Lost, "")
+            ..Self::new(EventKind::Lost, "")
         }
     }
 
-    /// What happened at the provider. Tokens are known by their numbers.
-    pub(crate) fn of_provider(happened: &ProviderEvent) -> Self {
+    /// An event of the provider, with the numbers of tokens.
+    pub(crate) fn from_provider(happened: &ProviderEvent) -> Self {
         use ProviderEventKind as K;
         let (kind, status) = match &happened.kind {
             K::TokenCall(call) => (EventKind::TokenCall, call.request.status),
@@ -173,12 +173,12 @@ impl Event {
         let body = json!({"text": happened.kind.to_string(), "status": status});
         Self {
             body,
-            ..Self::bare(kind, "")
+            ..Self::new(kind, "")
         }
     }
 
-    /// A call that the component made. Changed keys are an event of their own.
-    pub(crate) fn of_call(call: &RecordedCall) -> Self {
+    /// A call of the platform. A call that changes keys becomes an update of the keys.
+    pub(crate) fn from_call(call: &RecordedCall) -> Self {
         let account = call
             .path
             .strip_prefix("/v1/accounts/")
@@ -187,23 +187,23 @@ impl Event {
             let body = json!({"accountId": account, "keys": body.get("keys")});
             return Self {
                 body,
-                ..Self::bare(EventKind::UpdateKeys, "")
+                ..Self::new(EventKind::UpdateKeys, "")
             };
         }
         let body =
             json!({"method": call.method, "path": call.path_and_query(), "status": call.status});
         Self {
             body,
-            ..Self::bare(EventKind::Call, "")
+            ..Self::new(EventKind::Call, "")
         }
     }
 }
 
-/// Reads the broker's events in the light of one step's topology.
+/// Decodes the broker's events with the topology of one step.
 pub(crate) struct Decoder {
     cipher: Cipher,
     topology: Topology,
-    /// Routing key and id of each message that has been told as the end of the flow.
+    /// Routing key and id of each message that was reported as the end of the flow.
     ended: HashSet<(String, String)>,
 }
 
@@ -216,7 +216,7 @@ impl Decoder {
         }
     }
 
-    /// None for what is of no interest: traffic of other queues, and what has been told already.
+    /// None for other queues, and for what was reported already.
     pub(crate) fn decode(&mut self, event: &broker::Event) -> Option<Event> {
         use broker::Event as E;
         if let E::Published { message, queues } = event
@@ -227,17 +227,17 @@ impl Decoder {
         }
         let input = |queue: &str| *queue == self.topology.input;
         Some(match event {
-            E::Connected { name, .. } => Event::bare(EventKind::Connected, name),
-            E::Disconnected { name, .. } => Event::bare(EventKind::Disconnected, name),
+            E::Connected { name, .. } => Event::new(EventKind::Connected, name),
+            E::Disconnected { name, .. } => Event::new(EventKind::Disconnected, name),
             E::Published { message, .. } if message.exchange != self.topology.exchange => {
                 return None;
             }
             E::Published { message, queues } if queues.iter().any(|queue| input(queue)) => {
                 let event = Event::about(EventKind::Sent, message);
-                let body = wire::open(
+                let body = decode::open(
                     &self.cipher,
                     &message.body,
-                    wire::encoding_of(&event.headers),
+                    decode::encoding_of(&event.headers),
                 );
                 event.with(body)
             }
@@ -273,17 +273,17 @@ impl Decoder {
     }
 
     fn emitted(&self, message: &Message) -> Event {
-        let headers = wire::headers_of(&message.properties);
+        let headers = decode::headers_of(&message.properties);
         let kind = self.kind(&message.routing_key, &headers);
         let body = match kind {
-            EventKind::Error => wire::open_error(&self.cipher, &message.body),
-            EventKind::Snapshot | EventKind::SnapshotUpdate => wire::plain_json(&message.body),
-            EventKind::ErrorReply => wire::open(&self.cipher, &message.body, Encoding::Base64),
-            _ => wire::open(&self.cipher, &message.body, wire::encoding_of(&headers)),
+            EventKind::Error => decode::open_error(&self.cipher, &message.body),
+            EventKind::Snapshot | EventKind::SnapshotUpdate => decode::plain_json(&message.body),
+            EventKind::ErrorReply => decode::open(&self.cipher, &message.body, Encoding::Base64),
+            _ => decode::open(&self.cipher, &message.body, decode::encoding_of(&headers)),
         };
         Event {
             headers,
-            ..Event::bare(kind, &message.routing_key)
+            ..Event::new(kind, &message.routing_key)
         }
         .with(body)
     }
@@ -308,12 +308,12 @@ impl Decoder {
         }
     }
 
-    /// What went nowhere, when it is of a kind that the flow may end with. The others are told when they are returned.
+    /// An unbound message, when the flow may end with its kind. Others are reported when they are returned.
     fn end_of_flow(&mut self, message: &Message) -> Option<Event> {
         if !self.may_end(message) {
             return None;
         }
-        let headers = wire::headers_of(&message.properties);
+        let headers = decode::headers_of(&message.properties);
         let text = |name: &str| {
             headers
                 .get(name)
@@ -323,18 +323,16 @@ impl Decoder {
         let is_new = self
             .ended
             .insert((message.routing_key.clone(), text("messageId").to_owned()));
-        // Sailors count their tries here; the platform has `true` in it for what a user has started again.
-        let is_tried_again = headers.get("retry").is_some_and(Value::is_number);
-        if is_tried_again && !is_new {
+        // Sailors count their attempts here. The platform sets it to `true` when a user restarts something.
+        let is_retry = headers.get("retry").is_some_and(Value::is_number);
+        if is_retry && !is_new {
             return None;
         }
         let event = self.emitted(message);
         let key = &message.routing_key;
         let hint = match event.kind {
-            EventKind::Data if *key == self.topology.keys.data => {
-                " (--next-step gives it somewhere to go)"
-            }
-            EventKind::Data => " (--routing-key gives it somewhere to go)",
+            EventKind::Data if *key == self.topology.keys.data => " (--next-step binds a queue)",
+            EventKind::Data => " (--routing-key binds a queue)",
             _ => ", so the platform does not keep it",
         };
         Some(Event {
@@ -343,10 +341,13 @@ impl Decoder {
         })
     }
 
-    /// Whether nobody misses the message when nothing is bound for it.
+    /// Whether the flow may end with this message when nothing is bound for it.
     fn may_end(&self, message: &Message) -> bool {
         use EventKind::{Data, Snapshot, SnapshotUpdate};
-        let kind = self.kind(&message.routing_key, &wire::headers_of(&message.properties));
+        let kind = self.kind(
+            &message.routing_key,
+            &decode::headers_of(&message.properties),
+        );
         message.exchange == self.topology.exchange
             && matches!(kind, Data | Snapshot | SnapshotUpdate)
     }

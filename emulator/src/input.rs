@@ -1,4 +1,4 @@
-//! Files that the command is given: messages, configuration, snapshot.
+//! The files of the command line: messages, configuration, snapshot.
 
 use crate::{
     platform::{Platform, kind_of},
@@ -15,12 +15,12 @@ const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
 const PROVIDER_PLACEHOLDER: &str = "{{PROVIDER_URL}}";
 /// The base address of the stand-in for an API.
 const STANDIN_PLACEHOLDER: &str = "{{STANDIN_URL}}";
-/// The provider's answer to an authorization: what a component has stored.
+/// The provider's response to an authorization: what a component has stored.
 const TOKENS_PLACEHOLDER: &str = "{{PROVIDER_TOKENS}}";
-/// The same, with an access token that is expired.
+/// The same, with an expired access token.
 const EXPIRED_TOKENS_PLACEHOLDER: &str = "{{PROVIDER_EXPIRED_TOKENS}}";
 
-/// Why a file cannot be used. This is the caller's mistake, not the component's.
+/// Why a file cannot be used: a mistake of the user, not of the component.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct InputError(String);
@@ -46,7 +46,7 @@ pub(crate) fn read_json(what: &str, path: &Path) -> Result<Value, InputError> {
     })
 }
 
-/// Reads a file into what its members mean.
+/// Reads a file into a type.
 pub(crate) fn read_as<T: DeserializeOwned>(what: &str, path: &Path) -> Result<T, InputError> {
     let value = read_object(what, path)?;
     serde_json::from_value(value.into()).map_err(|error| {
@@ -70,7 +70,7 @@ pub(crate) fn read_object(what: &str, path: &Path) -> Result<Map<String, Value>,
     }
 }
 
-/// Reads a message: an object with a member `body` is the message, any other object is taken for the body.
+/// Reads a message. An object with a member `body` is the message; any other object is the body.
 pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
     let object = read_object("message", path)?;
     Ok(if object.contains_key("body") {
@@ -80,17 +80,16 @@ pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
     })
 }
 
-/// What files may want to know of.
-pub(crate) struct Places<'a> {
+/// What placeholders in files stand for.
+pub(crate) struct Placeholders<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) provider: &'a Provider,
     pub(crate) standin: Option<&'a RunningStandin>,
 }
 
-/// Puts into these files what is known only once everything runs: addresses wherever a text holds them, tokens where it
-/// is nothing else.
-pub(crate) fn fill_in(value: &mut Value, places: &Places<'_>) {
-    let Places {
+/// Replaces placeholders in the value of a file: addresses anywhere in a text, tokens where they are the whole text.
+pub(crate) fn fill_in(value: &mut Value, places: &Placeholders<'_>) {
+    let Placeholders {
         platform,
         provider,
         standin,

@@ -1,7 +1,7 @@
 //! A local platform for components: AMQP broker, REST API, object storage and OAuth2 provider on loopback.
 //!
-//! [`Emulator`] is one step of a flow with all that its component needs; the command `emulator` runs a component
-//! against it and prints what happens. [`broker`], [`platform`] and [`provider`] can be used on their own. Nothing leaves the
+//! [`Emulator`] is one step of a flow with everything that its component needs. The command `emulator` runs a component
+//! on it and prints what happens. [`broker`], [`platform`] and [`provider`] can be used on their own. Nothing leaves the
 //! machine, and all state is in memory.
 
 pub mod broker;
@@ -10,30 +10,30 @@ mod child;
 mod cli;
 mod collector;
 mod config;
+mod decode;
 mod demo;
+mod demo_notes;
 mod emulator;
 mod event;
+mod event_log;
 mod input;
-mod keep;
-mod log;
+mod local_platform;
 pub mod platform;
+mod progress;
 pub mod provider;
+mod provider_command;
 mod run;
-mod serve;
+mod save_keys;
 mod service;
-mod stage;
 mod standins;
-mod story;
-mod tally;
 mod timeline;
 mod topology;
 mod up;
 mod webhook;
-mod wire;
 
 pub use cli::{main, main_with};
 pub use config::{EmulatorConfig, StartError};
 pub use emulator::Emulator;
 pub use event::{Event, EventKind};
-pub use log::Events;
+pub use event_log::Events;
 pub use topology::{Keys, Topology};

@@ -1,16 +1,16 @@
-//! `emulator run`: starts everything, sends messages, shows what the component makes of them, and judges it.
+//! `emulator run`: starts everything, sends messages, shows what the component does, and decides whether it succeeded.
 
 use crate::{
-    child::{Output, Replicas, in_words},
+    child::{Output, Replicas, exit_description},
     config::EmulatorConfig,
+    demo_notes::DemoNotes,
     emulator::Emulator,
     event::{Event, EventKind},
-    keep::Keeper,
-    log::Events,
-    stage::Stage,
+    event_log::Events,
+    local_platform::LocalPlatform,
+    progress::RunProgress,
+    save_keys::KeyFile,
     standins::StandinName,
-    story::Story,
-    tally::Tally,
     timeline::Timeline,
 };
 use anyhow::Context;
@@ -22,111 +22,113 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-/// What a component may take to end: a little more than the platform gives it.
-const END_PATIENCE: Duration = Duration::from_secs(35);
-/// How long stragglers are waited for once the process has ended.
+/// How long a component may take to end: a little longer than on the platform.
+const END_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long the last events are waited for after the process has ended.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// What to run.
-pub(crate) struct Plan {
+pub(crate) struct RunPlan {
     pub(crate) emulator: EmulatorConfig,
-    /// The API beside it.
+    /// The stand-in for an API.
     pub(crate) standin: Option<StandinName>,
     pub(crate) messages: Vec<Value>,
     pub(crate) headers: Headers,
-    /// Where changed keys go.
-    pub(crate) keeper: Keeper,
+    /// The file for changed keys.
+    pub(crate) key_file: KeyFile,
     pub(crate) command: Vec<String>,
     /// How many processes of the component share the messages.
     pub(crate) replicas: usize,
-    /// Tells what happens instead of the bare time line.
-    pub(crate) story: Option<Story>,
+    /// Explains the time line.
+    pub(crate) notes: Option<DemoNotes>,
     pub(crate) env: Vec<(String, String)>,
     /// Until the component takes the first message.
     pub(crate) start_timeout: Duration,
-    /// From then on until all messages are settled.
+    /// From then until all messages are settled.
     pub(crate) timeout: Duration,
 }
 
 /// Why the loop ended.
-enum Ending {
+enum RunEnd {
     Settled,
     Exited(ExitStatus),
     TimedOut(&'static str, Duration),
     Interrupted,
 }
 
-/// Runs the plan; true when every message was acknowledged without an error event.
-pub(crate) async fn run(plan: Plan, timeline: &Timeline) -> anyhow::Result<bool> {
-    let stage = Stage::start(plan.emulator, plan.standin).await?;
-    let emulator = &stage.emulator;
-    timeline.plain(&stage.banner());
-    let expected = plan.messages.len();
-    let send = || {
-        for mut message in plan.messages {
-            stage.fill_in(&mut message);
-            emulator.send(&message, &plan.headers);
-        }
-    };
-    let mut env = stage.component_env();
-    env.extend(plan.env.into_iter().map(|(name, value)| {
-        let mut value = Value::String(value);
-        stage.fill_in(&mut value);
-        (
-            name,
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned),
-        )
-    }));
-    let replicas = plan.replicas;
-    let start = || {
-        let times = if replicas > 1 {
-            format!(" {replicas} times")
-        } else {
-            String::new()
-        };
-        timeline.note(&format!("starts {}{times}", plan.command.join(" ")));
-        Replicas::start(replicas, &plan.command, &env)
-    };
-    let started = if replicas == 1 {
-        send();
-        start()?
-    } else {
-        // All of them wait for messages before there are any, so that each gets its share.
-        let started = start()?;
-        consumed_by(emulator, replicas, plan.start_timeout).await?;
-        send();
-        started
-    };
-    let (processes, output) = started;
-    let (events, tally, keeper, story) =
-        (emulator.events(), Tally::default(), plan.keeper, plan.story);
-    let mut session = Session {
+/// Runs the plan. Returns true when every message was acknowledged without an error event.
+pub(crate) async fn run(plan: RunPlan, timeline: &Timeline) -> anyhow::Result<bool> {
+    let local = LocalPlatform::start(plan.emulator.clone(), plan.standin).await?;
+    timeline.plain(&local.banner());
+    let (processes, output) = start(&plan, &local, timeline).await?;
+    let mut run = RunLoop {
         processes,
         output,
-        events,
-        tally,
-        expected,
-        keeper,
-        story,
+        events: local.emulator.events(),
+        progress: RunProgress::default(),
+        expected: plan.messages.len(),
+        key_file: plan.key_file,
+        notes: plan.notes,
         timeline,
     };
-
-    let ending = session
-        .until_settled(plan.start_timeout, plan.timeout)
-        .await?;
-    session.end(&ending).await?;
-    let mut ok = session.judge(&ending);
-    if let Some(story) = &session.story {
-        ok &= story.end(emulator, timeline);
+    let end = run.until_settled(plan.start_timeout, plan.timeout).await?;
+    run.end(&end).await?;
+    let mut ok = run.report(&end);
+    if let Some(notes) = &run.notes {
+        ok &= notes.end(&local.emulator, timeline);
     }
-    stage.shutdown().await;
+    local.shutdown().await;
     Ok(ok)
 }
 
-/// Waits until as many consumers wait for messages.
-async fn consumed_by(emulator: &Emulator, count: usize, patience: Duration) -> anyhow::Result<()> {
+/// Starts the component and sends the messages.
+async fn start(
+    plan: &RunPlan,
+    local: &LocalPlatform,
+    timeline: &Timeline,
+) -> anyhow::Result<(Replicas, Output)> {
+    let replicas = plan.replicas;
+    let start = || {
+        let command = plan.command.join(" ");
+        timeline.note(&match replicas {
+            1 => format!("starts {command}"),
+            _ => format!("starts {command} {replicas} times"),
+        });
+        Replicas::start(replicas, &plan.command, &environment(plan, local))
+    };
+    if replicas == 1 {
+        send(plan, local);
+        return start();
+    }
+    // All of them consume before there are messages, so that each gets its share.
+    let started = start()?;
+    consumed_by(&local.emulator, replicas, plan.start_timeout).await?;
+    send(plan, local);
+    Ok(started)
+}
+
+fn send(plan: &RunPlan, local: &LocalPlatform) {
+    for message in &plan.messages {
+        let mut message = message.clone();
+        local.fill_in(&mut message);
+        local.emulator.send(&message, &plan.headers);
+    }
+}
+
+fn environment(plan: &RunPlan, local: &LocalPlatform) -> Vec<(String, String)> {
+    let filled_in = |(name, value): &(String, String)| {
+        let mut value = Value::from(value.as_str());
+        local.fill_in(&mut value);
+        let text = value.as_str().map(str::to_owned);
+        (name.clone(), text.unwrap_or_else(|| value.to_string()))
+    };
+    let mut env = local.component_env();
+    env.extend(plan.env.iter().map(filled_in));
+    env
+}
+
+/// Waits until this many consumers wait for messages.
+async fn consumed_by(emulator: &Emulator, count: usize, limit: Duration) -> anyhow::Result<()> {
     let waiting = || {
         emulator
             .broker()
@@ -134,35 +136,49 @@ async fn consumed_by(emulator: &Emulator, count: usize, patience: Duration) -> a
             .consumers
     };
     let all = async {
-        // The broker tells no event for this.
+        // The broker has no event for this.
         while waiting() < count {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(patience, all).await.map_err(|_| {
-        let (waiting, seconds) = (waiting(), patience.as_secs());
+    timeout(limit, all).await.map_err(|_| {
+        let (waiting, seconds) = (waiting(), limit.as_secs());
         anyhow::anyhow!("only {waiting} of {count} replicas waited for messages within {seconds} s")
     })
 }
 
-struct Session<'a> {
+impl RunEnd {
+    /// Why a component that still runs is ended.
+    fn reason(&self) -> String {
+        match self {
+            Self::Settled => "all messages are settled".into(),
+            Self::TimedOut(what, limit) => {
+                format!("the component {what} within {} s", limit.as_secs())
+            }
+            Self::Exited(_) => "a replica has ended".into(),
+            Self::Interrupted => "interrupted".into(),
+        }
+    }
+}
+
+struct RunLoop<'a> {
     processes: Replicas,
     output: Output,
     events: Events,
-    tally: Tally,
-    /// How many messages there are.
+    progress: RunProgress,
+    /// How many messages are sent.
     expected: usize,
-    story: Option<Story>,
-    keeper: Keeper,
+    notes: Option<DemoNotes>,
+    key_file: KeyFile,
     timeline: &'a Timeline,
 }
 
-impl Session<'_> {
+impl RunLoop<'_> {
     async fn until_settled(
         &mut self,
         start_timeout: Duration,
         timeout: Duration,
-    ) -> anyhow::Result<Ending> {
+    ) -> anyhow::Result<RunEnd> {
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let (mut deadline, mut late) = (
@@ -172,80 +188,79 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 Some(event) = self.events.next() => {
-                    if event.kind == EventKind::Delivered && self.tally.delivered == 0 {
+                    if event.kind == EventKind::Delivered && self.progress.delivered == 0 {
                         (deadline, late) = (Instant::now() + timeout, ("did not settle all messages", timeout));
                     }
-                    self.take(&event);
-                    if self.tally.sent >= self.expected && self.tally.settled() {
-                        return Ok(Ending::Settled);
+                    self.handle(&event);
+                    if self.progress.sent >= self.expected && self.progress.settled() {
+                        return Ok(RunEnd::Settled);
                     }
                 }
                 Some(line) = self.output.line() => self.timeline.component(&line),
-                status = self.processes.ended() => return Ok(Ending::Exited(status?)),
-                () = sleep_until(deadline) => return Ok(Ending::TimedOut(late.0, late.1)),
-                _ = interrupt.recv() => return Ok(Ending::Interrupted),
-                _ = terminate.recv() => return Ok(Ending::Interrupted),
+                status = self.processes.ended() => return Ok(RunEnd::Exited(status?)),
+                () = sleep_until(deadline) => return Ok(RunEnd::TimedOut(late.0, late.1)),
+                _ = interrupt.recv() => return Ok(RunEnd::Interrupted),
+                _ = terminate.recv() => return Ok(RunEnd::Interrupted),
             }
         }
     }
 
-    /// Ends the component and shows what it still has to say.
-    async fn end(&mut self, ending: &Ending) -> anyhow::Result<()> {
+    /// Ends the component and shows the rest of its output.
+    async fn end(&mut self, end: &RunEnd) -> anyhow::Result<()> {
         let mut statuses = Vec::new();
-        if let Ending::Exited(status) = ending {
+        if let RunEnd::Exited(status) = end {
             statuses.push(*status);
         }
         let mut killed = false;
         if !self.processes.is_empty() {
-            let why = match ending {
-                Ending::Settled => "all messages are settled".to_owned(),
-                Ending::TimedOut(what, limit) => {
-                    format!("the component {what} within {} s", limit.as_secs())
-                }
-                Ending::Exited(_) => "a replica has ended".to_owned(),
-                Ending::Interrupted => "interrupted".to_owned(),
-            };
-            self.timeline
-                .note(&format!("{why}: ends the component with SIGTERM"));
+            let note = format!("{}: ends the component with SIGTERM", end.reason());
+            self.timeline.note(&note);
             self.processes.terminate();
-            killed = !self.drained(END_PATIENCE, &mut statuses).await?;
+            killed = !self.drain(END_TIMEOUT, &mut statuses).await?;
         }
-        // What it wrote to its sockets and pipes at last may still be on its way.
-        self.output.rest(|line| self.timeline.component(line)).await;
-        let _ = timeout(STRAGGLERS, async {
-            while self.tally.connections > 0
-                && let Some(event) = self.events.next().await
-            {
-                self.take(&event);
-            }
-        })
-        .await;
-        while let Some(event) = self.events.try_next() {
-            self.take(&event);
-        }
+        self.show_remaining().await;
         for status in statuses {
+            let status = exit_description(status);
             self.timeline
-                .note(&format!("the component ended with {}", in_words(status)));
+                .note(&format!("the component ended with {status}"));
         }
         if killed {
+            let seconds = END_TIMEOUT.as_secs();
             self.timeline.note(&format!(
-                "the component did not end within {} s: killed",
-                END_PATIENCE.as_secs()
+                "the component did not end within {seconds} s: killed"
             ));
         }
         Ok(())
     }
 
-    /// Shows everything until all processes have ended; after `patience` they are killed, and this is false.
-    async fn drained(
+    /// Shows the last output and events, which may not have arrived yet.
+    async fn show_remaining(&mut self) {
+        self.output
+            .remaining(|line| self.timeline.component(line))
+            .await;
+        let _ = timeout(STRAGGLERS, async {
+            while self.progress.connections > 0
+                && let Some(event) = self.events.next().await
+            {
+                self.handle(&event);
+            }
+        })
+        .await;
+        while let Some(event) = self.events.try_next() {
+            self.handle(&event);
+        }
+    }
+
+    /// Shows everything until all processes have ended. Kills them after `limit` and returns false.
+    async fn drain(
         &mut self,
-        patience: Duration,
+        limit: Duration,
         statuses: &mut Vec<ExitStatus>,
     ) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + limit;
         while !self.processes.is_empty() {
             tokio::select! {
-                Some(event) = self.events.next() => self.take(&event),
+                Some(event) = self.events.next() => self.handle(&event),
                 Some(line) = self.output.line() => self.timeline.component(&line),
                 status = self.processes.ended() => statuses.push(status?),
                 () = sleep_until(deadline) => {
@@ -257,26 +272,26 @@ impl Session<'_> {
         Ok(true)
     }
 
-    fn take(&mut self, event: &Event) {
-        self.tally.count(event);
-        match &mut self.story {
-            Some(story) => story.tell(event, self.timeline),
+    fn handle(&mut self, event: &Event) {
+        self.progress.count(event);
+        match &mut self.notes {
+            Some(notes) => notes.note(event, self.timeline),
             None => self.timeline.event(event),
         }
-        if let Err(error) = self.keeper.take(event) {
+        if let Err(error) = self.key_file.record(event) {
             self.timeline.note(&error);
         }
     }
 
-    fn judge(&self, ending: &Ending) -> bool {
-        let tally = &self.tally;
-        let ok = tally.settled() && tally.faultless() && !matches!(ending, Ending::Interrupted);
-        if matches!(ending, Ending::Exited(_)) && !tally.settled() {
+    fn report(&self, end: &RunEnd) -> bool {
+        let progress = &self.progress;
+        let ok = progress.settled() && progress.succeeded() && !matches!(end, RunEnd::Interrupted);
+        if matches!(end, RunEnd::Exited(_)) && !progress.settled() {
             self.timeline
-                .note("the component ended before all messages were settled; it printed at last:");
-            self.timeline.tail(self.output.tail());
+                .note("the component ended before all messages were settled; its last lines:");
+            self.timeline.last_lines(self.output.last_lines());
         }
-        let summary = tally.in_words();
+        let summary = progress.summary();
         self.timeline.note(&if ok {
             summary
         } else {
@@ -285,12 +300,12 @@ impl Session<'_> {
         self.timeline.result(&json!({
             "event": "result",
             "ok": ok,
-            "messages": tally.sent,
-            "acknowledged": tally.acked,
-            "rejected": tally.rejected,
-            "unsettled": tally.unsettled + tally.coming_back,
-            "errors": tally.errors,
-            "problems": tally.problems,
+            "messages": progress.sent,
+            "acknowledged": progress.acked,
+            "rejected": progress.rejected,
+            "unsettled": progress.unsettled + progress.coming_back,
+            "errors": progress.errors,
+            "problems": progress.problems,
         }));
         ok
     }

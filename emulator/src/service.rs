@@ -1,33 +1,33 @@
-//! `emulator service`: a one-time execution, as the platform starts them to verify credentials and to get metadata and
-//! select models (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
+//! `emulator service`: a one-time call, as the platform starts them to verify credentials and to get metadata and select
+//! models (wire-contract: Variables of one-time calls, wire-contract: One-time calls).
 
 use crate::{
-    child::{Process, in_words},
-    input::{Places, fill_in},
-    keep::Keeper,
+    child::{Output, Process, exit_description},
+    input::{Placeholders, fill_in},
+    local_platform::{provider_env, start_standin},
     platform::{Platform, PlatformConfig, ServiceResult, Step},
     provider::{Provider, ProviderConfig},
-    stage::{provider_env, start_standin},
+    save_keys::KeyFile,
     standins::StandinName,
     timeline::Timeline,
 };
 use anyhow::{Context, bail};
 use serde_json::Value;
-use std::time::Duration;
+use std::{process::ExitStatus, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 const EXEC: &str = "emulated-exec";
-/// Where the method goes in a command that does not want `service METHOD` at its end.
+/// Stands for the method in a command. Without it, `service METHOD` is appended.
 const METHOD_PLACEHOLDER: &str = "{METHOD}";
 
-/// What to execute.
+/// What to call.
 pub(crate) struct ServicePlan {
     pub(crate) method: String,
     pub(crate) function: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) config: Value,
-    /// Where changed keys go.
-    pub(crate) keeper: Keeper,
+    /// The file for changed keys.
+    pub(crate) key_file: KeyFile,
     pub(crate) command: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) provider: ProviderConfig,
@@ -35,39 +35,61 @@ pub(crate) struct ServicePlan {
     pub(crate) timeout: Duration,
 }
 
-/// Runs the command until it ends; true when it posted success, and credentials were not found wrong.
-pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyhow::Result<bool> {
+/// Runs the command to its end. Returns true when it posted success, unless the credentials were not verified.
+pub(crate) async fn service(plan: ServicePlan, timeline: &Timeline) -> anyhow::Result<bool> {
     let config = PlatformConfig::default();
     let platform = Platform::start(config.clone())
         .await
         .context("the platform cannot listen on 127.0.0.1")?;
-    let provider = Provider::start(plan.provider)
+    let provider = Provider::start(plan.provider.clone())
         .await
         .context("the OAuth2 provider cannot listen on 127.0.0.1")?;
     let standin = start_standin(plan.standin, &provider).await?;
-    fill_in(
-        &mut plan.config,
-        &Places {
-            platform: &platform,
-            provider: &provider,
-            standin: standin.as_ref(),
-        },
-    );
-    let step = Step {
+    let mut step = Step {
         config: plan.config.clone(),
+        function: plan.function.clone().unwrap_or_default(),
         ..Step::default()
     };
-    let step = Step {
-        function: plan.function.clone().unwrap_or_default(),
-        ..step
+    let placeholders = Placeholders {
+        platform: &platform,
+        provider: &provider,
+        standin: standin.as_ref(),
     };
-    platform.set_step("emulated-flow", step);
-    let command = complete(plan.command, &plan.method);
-    let mut env = environment(&platform, &config, &plan.config, plan.function, plan.model);
+    fill_in(&mut step.config, &placeholders);
+    let account = step.config["_account"].as_str().map(str::to_owned);
+    let mut env = environment(&platform, &config, &step.config, &plan);
     env.extend(provider_env(&provider, standin.as_ref()));
-    env.extend(plan.env);
+    env.extend(plan.env.clone());
+    platform.set_step("emulated-flow", step);
 
-    let (mut process, mut output) = Process::start(&command, &env)?;
+    let (status, output) = run_to_end(&plan, &env, timeline).await?;
+    let keys = account.and_then(|account| platform.account(&account));
+    if let Err(error) = plan.key_file.save(&keys.unwrap_or_default()) {
+        timeline.note(&error);
+    }
+    platform.shutdown().await;
+    provider.shutdown().await;
+    if let Some(standin) = standin {
+        standin.shutdown().await;
+    }
+    if let Some(result) = platform.results().last() {
+        timeline.call_result(result);
+        return Ok(succeeded(result));
+    }
+    explain(&platform, &output, timeline);
+    bail!(
+        "the component ended with {} without posting a result that was accepted",
+        exit_description(status)
+    )
+}
+
+async fn run_to_end(
+    plan: &ServicePlan,
+    env: &[(String, String)],
+    timeline: &Timeline,
+) -> anyhow::Result<(ExitStatus, Output)> {
+    let command = complete(plan.command.clone(), &plan.method);
+    let (mut process, mut output) = Process::start(&command, env)?;
     let deadline = Instant::now() + plan.timeout;
     let status = loop {
         tokio::select! {
@@ -79,39 +101,21 @@ pub(crate) async fn service(mut plan: ServicePlan, timeline: &Timeline) -> anyho
             }
         }
     };
-    output.rest(|line| timeline.component(line)).await;
-    let account = plan.config["_account"]
-        .as_str()
-        .and_then(|account| platform.account(account));
-    if let Err(error) = plan.keeper.keep(&account.unwrap_or_default()) {
-        timeline.note(&error);
-    }
-    let results = platform.results();
-    platform.shutdown().await;
-    provider.shutdown().await;
-    if let Some(standin) = standin {
-        standin.shutdown().await;
-    }
-    let Some(result) = results.last() else {
-        timeline.note("the component printed at last:");
-        timeline.tail(output.tail());
-        timeline.note("it called:");
-        timeline.tail(
-            platform
-                .calls()
-                .iter()
-                .map(|call| format!("{call:?}"))
-                .collect::<Vec<_>>()
-                .iter()
-                .map(String::as_str),
-        );
-        bail!(
-            "the component ended with {} without posting a result that was accepted",
-            in_words(status)
-        );
-    };
-    timeline.answer(result);
-    Ok(succeeded(result))
+    output.remaining(|line| timeline.component(line)).await;
+    Ok((status, output))
+}
+
+/// Shows what a component did that posted no result.
+fn explain(platform: &Platform, output: &Output, timeline: &Timeline) {
+    timeline.note("the last lines of the component:");
+    timeline.last_lines(output.last_lines());
+    timeline.note("its calls:");
+    let calls: Vec<String> = platform
+        .calls()
+        .iter()
+        .map(|call| format!("{call:?}"))
+        .collect();
+    timeline.last_lines(calls.iter().map(String::as_str));
 }
 
 fn succeeded(result: &ServiceResult) -> bool {
@@ -136,8 +140,7 @@ fn environment(
     platform: &Platform,
     config: &PlatformConfig,
     cfg: &Value,
-    function: Option<String>,
-    model: Option<String>,
+    plan: &ServicePlan,
 ) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = [
         ("ELASTICIO_POST_RESULT_URL", platform.result_url(EXEC)),
@@ -159,8 +162,16 @@ fn environment(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    env.extend(function.map(|function| ("ELASTICIO_ACTION_OR_TRIGGER".to_owned(), function)));
-    env.extend(model.map(|model| ("ELASTICIO_GET_MODEL_METHOD".to_owned(), model)));
+    env.extend(
+        plan.function
+            .clone()
+            .map(|function| ("ELASTICIO_ACTION_OR_TRIGGER".to_owned(), function)),
+    );
+    env.extend(
+        plan.model
+            .clone()
+            .map(|model| ("ELASTICIO_GET_MODEL_METHOD".to_owned(), model)),
+    );
     env
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer bodies are cut in the time line for people.
+/// Longer bodies are truncated in the time line for people.
 const SHOWN: usize = 400;
 /// How many lines of an error's stack are shown.
 const STACK_LINES: usize = 6;
@@ -31,8 +31,7 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// `json`: one object per line on standard output, and nothing else there. `quiet`: nothing of what the component
-    /// prints.
+    /// `json`: one object per line on standard output, and nothing else. `quiet`: without the component's output.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         Self {
             start: Instant::now(),
@@ -42,7 +41,7 @@ impl Timeline {
         }
     }
 
-    /// What the emulator itself has to say.
+    /// A note from the emulator itself.
     pub(crate) fn note(&self, text: &str) {
         if self.json {
             eprintln!("{text}");
@@ -51,7 +50,7 @@ impl Timeline {
         }
     }
 
-    /// Text that is not an entry: the banner.
+    /// Text without a time, such as the banner.
     pub(crate) fn plain(&self, text: &str) {
         if self.json {
             eprintln!("{text}");
@@ -70,38 +69,38 @@ impl Timeline {
         }
     }
 
-    /// The last lines that the component printed, to explain its end: also when it is not to be heard otherwise.
-    pub(crate) fn tail<'a>(&self, lines: impl Iterator<Item = &'a str>) {
+    /// The last lines of the component's output, to explain its end. They are shown even when it is quiet.
+    pub(crate) fn last_lines<'a>(&self, lines: impl Iterator<Item = &'a str>) {
         for line in lines {
             self.plain(&format!("              │ {}", readable(line)));
         }
     }
 
-    /// The end of it all, for machines; people read the note.
+    /// The final result, for machines. People read the note.
     pub(crate) fn result(&self, result: &Value) {
         if self.json {
             say(&result.to_string());
         }
     }
 
-    /// The result of a one-time execution.
-    pub(crate) fn answer(&self, result: &ServiceResult) {
+    /// The result of a one-time call.
+    pub(crate) fn call_result(&self, result: &ServiceResult) {
         let status = if result.success { "success" } else { "error" };
-        let answer = json!({"status": status, "data": result.data});
+        let result = json!({"status": status, "data": result.data});
         say(&if self.json {
-            answer.to_string()
+            result.to_string()
         } else {
-            format!("{answer:#}")
+            format!("{result:#}")
         });
     }
 
-    /// Something that happened.
+    /// An event.
     pub(crate) fn event(&self, event: &Event) {
         if self.json {
             say(&for_machines(event).to_string());
             return;
         }
-        let (symbol, colour, kind) = look(event.kind);
+        let (symbol, colour, kind) = style(event.kind);
         self.entry(event.at, symbol, colour, kind, &what(event));
         if let Some(problem) = &event.problem {
             say(&self.paint(RED, &format!("              ! {problem}")));
@@ -118,7 +117,7 @@ impl Timeline {
         }
     }
 
-    /// What an event means, below it.
+    /// The meaning of an event, below it.
     pub(crate) fn remark(&self, text: &str) {
         if !self.json {
             say(&self.paint(DIM, &format!("                 {text}")));
@@ -143,12 +142,12 @@ impl Timeline {
     }
 }
 
-/// Writes a line; a reader that went away is no reason to end, the exit status still tells.
+/// Writes a line. When the reader is gone the command goes on: its exit status still counts.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-fn look(kind: EventKind) -> (&'static str, &'static str, &'static str) {
+fn style(kind: EventKind) -> (&'static str, &'static str, &'static str) {
     match kind {
         EventKind::Connected => ("⇄", DIM, "connected"),
         EventKind::Disconnected => ("⇄", DIM, "disconnected"),
@@ -205,26 +204,26 @@ fn what(event: &Event) -> String {
             format!("account {account}: {}", redacted(&body["keys"]))
         }
         EventKind::Snapshot | EventKind::SnapshotUpdate | EventKind::HttpReply => {
-            cut(&body.to_string())
+            truncated(&body.to_string())
         }
         EventKind::Call => {
             let text = |name: &str| body[name].as_str().unwrap_or_default();
             let status = body["status"]
                 .as_u64()
-                .map_or("no answer".into(), |status| status.to_string());
+                .map_or("no response".into(), |status| status.to_string());
             format!("{} {} → {status}", text("method"), text("path"))
         }
         EventKind::TokenCall | EventKind::Token | EventKind::ApiCall => {
             body["text"].as_str().unwrap_or_default().to_owned()
         }
-        EventKind::Lost => format!("{body} events; the end may be told wrongly"),
+        EventKind::Lost => format!("{body} events; the summary may be wrong"),
         _ => event.message_id().to_owned(),
     }
 }
 
-/// A message's body, and which of its other members hold something.
+/// A message's body, and the names in its other members.
 fn message(message: &Value) -> String {
-    let mut text = cut(&message["body"].to_string());
+    let mut text = truncated(&message["body"].to_string());
     for (name, member) in message.as_object().into_iter().flatten() {
         match member {
             Value::Object(members) if name != "body" && !members.is_empty() => {
@@ -242,14 +241,14 @@ fn error(error: &Value) -> String {
     format!("{}: {}", text("name"), text("message"))
 }
 
-fn cut(text: &str) -> String {
+fn truncated(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}… ({} characters)", &text[..at], text.chars().count()),
         None => text.to_owned(),
     }
 }
 
-/// The shape of a value without what may be secret in it.
+/// The shape of a value without its contents, which may be secret.
 fn redacted(value: &Value) -> Value {
     match value {
         Value::Object(members) => members
@@ -271,7 +270,7 @@ fn for_machines(event: &Event) -> Value {
     line
 }
 
-/// Bunyan lines as level and message; others as they are.
+/// A bunyan line as level and message; another line as it is.
 fn readable(line: &str) -> String {
     let Ok(Value::Object(record)) = serde_json::from_str(line) else {
         return line.to_owned();
@@ -296,7 +295,7 @@ fn readable(line: &str) -> String {
     let cause = record
         .get("err")
         .and_then(|error| error["message"].as_str());
-    // What an error event would have said.
+    // The text of an error event that was not published.
     let reported = record.get("reported_message").and_then(Value::as_str);
     let causes = [cause, reported].into_iter().flatten();
     causes.fold(format!("{level:<5} {text}"), |line, cause| {
@@ -339,9 +338,9 @@ mod tests {
     fn a_long_text_is_truncated_at_a_character_with_its_length() {
         let long = "ä".repeat(SHOWN + 1);
         assert_eq!(
-            cut(&long),
+            truncated(&long),
             format!("{}… (401 characters)", "ä".repeat(SHOWN))
         );
-        assert_eq!(cut(&long[2..]), long[2..]);
+        assert_eq!(truncated(&long[2..]), long[2..]);
     }
 }

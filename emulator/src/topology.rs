@@ -1,4 +1,4 @@
-//! The exchanges, queues and routing keys of one step, made and named as the platform makes and names them
+//! The exchanges, queues and routing keys of one step, with the names and arguments that the platform uses
 //! (wire-contract: Queues and bindings).
 
 use crate::{
@@ -7,42 +7,42 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How many messages each queue keeps that nobody consumes; older ones are dropped.
+/// How many messages a queue without consumers keeps; older ones are dropped.
 const KEPT: usize = 1000;
 const COLLECTOR: &str = "component-events-collector";
-/// How long a rebound waits at most.
+/// The longest delay of a rebound.
 const REBOUND_LIMIT: Duration = Duration::from_secs(600);
-/// The step that comes after this one, where there is one.
+/// The step after this one.
 const NEXT_STEP: &str = "next_step";
 
-/// Names of everything that a step's component meets on the broker.
+/// The names of a step's exchanges, queues and routing keys.
 #[derive(Clone, Debug)]
 pub struct Topology {
     /// Everything is published to this topic exchange.
     pub exchange: String,
     /// The queue that the component consumes.
     pub input: String,
-    /// The routing key that leads to the input queue: the previous step's data key.
+    /// The routing key to the input queue: the previous step's data key.
     pub input_key: String,
-    /// Another one that leads there: the step's own, for what does not come from a step.
+    /// The step's own routing key to the input queue, for messages that do not come from a step.
     pub own_key: String,
-    /// Where rebounds wait until they expire and go back to the input queue.
+    /// The queue where rebounds wait until they expire and go back to the input queue.
     pub rebounds: String,
-    /// The routing key under which rebounds go back.
+    /// The routing key of rebounds that go back.
     pub requeue_key: String,
-    /// The routing key that rejected messages get. Nothing is bound to it.
+    /// The routing key of rejected messages. Nothing is bound to it.
     pub dead_key: String,
-    /// Where data lies, when there is a next step.
+    /// The queue for data, when there is a next step.
     pub next: String,
-    /// The exchange that gets all events of the flow as well, for services to take errors and snapshots from.
+    /// The exchange that gets all events of the flow too: services collect errors and snapshots from it.
     pub collector: String,
-    /// Where error events lie, when they are collected.
+    /// The queue for error events, when they are collected.
     pub errors: String,
-    /// Where snapshots lie, when they are collected.
+    /// The queue for snapshots, when they are collected.
     pub snapshots: String,
     /// The step's routing keys.
     pub keys: Keys,
-    /// Whom answers go to that wait for a reply: for the header `reply_to`.
+    /// The routing key for replies to webhook requests, for the header `reply_to`.
     pub reply_key: String,
 }
 
@@ -90,8 +90,8 @@ impl Topology {
         }
     }
 
-    /// Declares it all. A step's queue is bound to the data key of the step before it, so nothing is bound to the last
-    /// one's.
+    /// Declares everything. A step's queue is bound to the data key of the step before it, so nothing is bound to that of
+    /// the last step.
     pub(crate) fn declare(&self, broker: &Broker, config: &EmulatorConfig) {
         broker.declare_exchange(&self.exchange, ExchangeKind::Topic);
         broker.declare_exchange(&self.collector, ExchangeKind::Topic);
@@ -100,7 +100,7 @@ impl Topology {
         for key in [&self.own_key, &self.requeue_key, &self.input_key] {
             broker.bind_queue(&self.input, &self.exchange, key);
         }
-        // The shorter of this and what a rebound brings along counts, so both are sped up alike.
+        // The shorter of this and the rebound's own expiration counts, so both are sped up.
         let message_ttl = Some(REBOUND_LIMIT / config.rebound_speed_up.max(1));
         broker.declare_queue(
             &self.rebounds,
@@ -129,7 +129,7 @@ impl Topology {
         }
     }
 
-    /// Gives what is published with `key` a queue to lie in, called like the key.
+    /// Declares a queue for what is published with `key`, and names it like the key.
     pub(crate) fn capture(&self, broker: &Broker, key: &str) {
         broker.declare_queue(key, capped());
         broker.bind_queue(key, &self.exchange, key);

@@ -1,7 +1,8 @@
-//! `emulator up`: a platform that stays, for a component that is started by hand or under a debugger.
+//! `emulator up`: a platform that keeps running, for a component that is started by hand or in a debugger.
 
 use crate::{
-    config::EmulatorConfig, keep::Keeper, stage::Stage, standins::StandinName, timeline::Timeline,
+    config::EmulatorConfig, local_platform::LocalPlatform, save_keys::KeyFile,
+    standins::StandinName, timeline::Timeline,
 };
 use anyhow::Context;
 use std::{
@@ -12,19 +13,19 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Starts everything, tells how to reach it, and shows what happens until SIGINT or SIGTERM.
+/// Starts everything, prints how to reach it, and shows what happens until SIGINT or SIGTERM.
 pub(crate) async fn up(
     config: EmulatorConfig,
     standin: Option<StandinName>,
     env_file: Option<PathBuf>,
-    keeper: &Keeper,
+    key_file: &KeyFile,
     timeline: &Timeline,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let stage = Stage::start(config, standin).await?;
-    timeline.plain(&stage.banner());
-    let exports: String = stage
+    let local = LocalPlatform::start(config, standin).await?;
+    timeline.plain(&local.banner());
+    let exports: String = local
         .component_env()
         .iter()
         .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
@@ -42,12 +43,12 @@ pub(crate) async fn up(
         None => timeline.plain(exports.trim_end()),
     }
     timeline.plain("Ctrl-C ends it.");
-    let mut events = stage.emulator.events();
+    let mut events = local.emulator.events();
     loop {
         tokio::select! {
             Some(event) = events.next() => {
                 timeline.event(&event);
-                if let Err(error) = keeper.take(&event) {
+                if let Err(error) = key_file.record(&event) {
                     timeline.note(&error);
                 }
             }
@@ -55,11 +56,11 @@ pub(crate) async fn up(
             _ = terminate.recv() => break,
         }
     }
-    stage.shutdown().await;
+    local.shutdown().await;
     Ok(())
 }
 
-/// Only for the user's own eyes: there are passwords in it, if only the emulator's.
+/// Writes a file that only its owner can read: it contains passwords, if only the emulator's.
 pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     OpenOptions::new()
         .write(true)

@@ -1,16 +1,16 @@
-//! Requests to the flow's webhook address become messages, and what the component replies becomes the answer.
+//! Requests to the flow's webhook address become messages, and the component's reply becomes the response.
 
 use crate::{
     event::{Event, EventKind},
-    log::Events,
+    event_log::Events,
     platform::Webhook,
 };
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Sends the message by `send`, to be replied to under `reply_key`, and answers when `events` tell its fate or the
-/// caller has gone away.
+/// Sends the message with `send` and `reply_key`, and responds when `events` show the reply or the verdict. Ends early when
+/// the caller goes away.
 pub(crate) async fn serve(
     webhook: Webhook,
     reply_key: &str,
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Status and body: of the reply if there is one before the message is settled.
+/// Status and body of the response: the reply, or the verdict when the message is settled without one.
 async fn outcome(events: &mut Events, thread: &str) -> Option<(u16, Value)> {
     let mut coming_back = false;
     loop {

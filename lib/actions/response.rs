@@ -3,7 +3,6 @@
 use crate::{api, fields::Pointer};
 use anyhow::{Context as _, bail};
 use encoding_rs::Encoding;
-use futures_util::{StreamExt, stream};
 use percent_encoding::percent_decode_str;
 use reqwest::{
     Body, Response,
@@ -82,7 +81,7 @@ impl EmitOptions<'_> {
             }
             (ResponseContent::Inline(mut body), Some(split)) => {
                 let items = split.take_list(&mut body, "splitPointer")?;
-                let responses = stream::iter(items).map(|body| EmittedResponse {
+                let responses = items.into_iter().map(|body| EmittedResponse {
                     body,
                     ..emitted.clone()
                 });

@@ -12,7 +12,6 @@ use crate::{
     rate_limit::AccountRateLimiter,
 };
 use anyhow::{Context as _, ensure};
-use futures_util::stream;
 use reqwest::{StatusCode, header::IF_MODIFIED_SINCE};
 use sailor::prelude::*;
 use serde::Deserialize;
@@ -82,7 +81,7 @@ impl Trigger for PollItems {
     async fn poll(
         &self,
         since: Option<Position>,
-        cx: &Context<Config, Value>,
+        cx: Context<Config, Value>,
     ) -> anyhow::Result<Option<Position>> {
         let config = &cx.config;
         let limit = config.requests_per_minute;
@@ -90,7 +89,7 @@ impl Trigger for PollItems {
         let mut next = Some(Page::first(config));
         while let Some(page) = next {
             self.0.acquire(&config.account, limit).await?;
-            let Some(mut response) = poll.request(cx, &page).await? else {
+            let Some(mut response) = poll.request(&cx, &page).await? else {
                 break;
             };
             let items = config
@@ -98,13 +97,13 @@ impl Trigger for PollItems {
                 .take_list(&mut response.body, "itemsPointer")?;
             let following = page.after(config, &response, items.len() as u64)?;
             let new = poll.take_new(&page, items)?;
-            poll.emit(cx, new).await?;
+            poll.emit(&cx, new).await?;
             if following.is_some() && config.saves_each_page() {
                 cx.snapshot(&poll.position).await?;
             }
             next = following.map(|following| poll.by_time(following));
         }
-        poll.finish(cx).await
+        poll.finish(&cx).await
     }
 }
 
@@ -237,7 +236,7 @@ impl<'a> Poll<'a> {
 
     async fn emit(&mut self, cx: &Context<Config, Value>, new: Vec<Value>) -> anyhow::Result<()> {
         match self.config.emit {
-            Emit::Each => cx.data_all(stream::iter(new)).await,
+            Emit::Each => cx.data_all(new).await,
             Emit::Page if new.is_empty() => Ok(()),
             Emit::Page => cx.data(&json!({ "items": new })).await,
             Emit::All => {

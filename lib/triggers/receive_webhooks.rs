@@ -48,13 +48,13 @@ impl Action for ReceiveWebhooks {
     type Input = Value;
     type Output = Received;
 
-    async fn startup(&self, cx: &ServiceContext<Config>) -> anyhow::Result<Value> {
-        Ok(serde_json::to_value(Subscription::create(cx).await?)?)
+    async fn startup(&self, cx: HookContext<Config>) -> anyhow::Result<Value> {
+        Ok(serde_json::to_value(Subscription::create(&cx).await?)?)
     }
 
-    async fn shutdown(&self, cx: &ServiceContext<Config>, state: Value) -> anyhow::Result<()> {
+    async fn shutdown(&self, cx: HookContext<Config>, state: Value) -> anyhow::Result<()> {
         serde_json::from_value::<Subscription>(state)?
-            .delete(cx)
+            .delete(&cx)
             .await
     }
 

@@ -20,7 +20,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// Has the API send its webhooks to the flow, if the step has a path for this.
-    pub async fn create(cx: &ServiceContext<Config>) -> anyhow::Result<Self> {
+    pub async fn create(cx: &HookContext<Config>) -> anyhow::Result<Self> {
         let config = &cx.config;
         let Some(path) = config.subscribe_path.as_deref() else {
             return Ok(Self::default());
@@ -58,7 +58,7 @@ impl Subscription {
     }
 
     /// Has the API send no more webhooks.
-    pub async fn delete(self, cx: &ServiceContext<Config>) -> anyhow::Result<()> {
+    pub async fn delete(self, cx: &HookContext<Config>) -> anyhow::Result<()> {
         let Some(path) = self.path else { return Ok(()) };
         let is_deleted =
             |status: StatusCode| status.is_success() || matches!(status.as_u16(), 404 | 410);
@@ -73,7 +73,7 @@ impl Subscription {
 }
 
 /// The request's body, with the flow's URL and the secret.
-fn body(cx: &ServiceContext<Config>) -> anyhow::Result<Value> {
+fn body(cx: &HookContext<Config>) -> anyhow::Result<Value> {
     let text = cx.config.subscribe_body.as_deref().unwrap_or(DEFAULT_BODY);
     let mut body: Value = serde_json::from_str(text).map_err(|error| {
         anyhow::anyhow!(

@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct MemoryTransport {
     state: Arc<Mutex<State>>,
     deliveries: Mutex<Option<Deliveries<Handle>>>,
-    published: UnboundedSender<Published>,
+    /// None once the transport is closed.
+    published: Mutex<Option<UnboundedSender<Published>>>,
     settled: UnboundedSender<(u64, Verdict)>,
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn channel(rebounds: u32) -> (MemoryTransport, MemoryBroker) {
     let transport = MemoryTransport {
         state: state.clone(),
         deliveries: Mutex::new(Some(deliveries)),
-        published: publish_sender,
+        published: Mutex::new(Some(publish_sender)),
         settled: settle_sender,
     };
     let broker = MemoryBroker {
@@ -221,6 +222,7 @@ impl Transport for MemoryTransport {
 
     async fn close(&self) {
         self.stop_consuming().await;
+        *lock(&self.published) = None;
     }
 }
 
@@ -231,8 +233,10 @@ impl MemoryTransport {
             what,
             confirm: sender,
         };
-        // Without a broker the sender is dropped, and the confirm resolves as closed.
-        let _ = self.published.send(published);
+        if let Some(sender) = &*lock(&self.published) {
+            let _ = sender.send(published);
+        }
+        // Where it was not sent, its sender is dropped, and the confirm resolves as closed.
         confirm
     }
 }

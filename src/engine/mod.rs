@@ -1,6 +1,6 @@
 //! The engine starts a step, processes its messages, and stops without losing any.
 //!
-//! [`start`] prepares the step, [`run`] takes each delivery to its verdict, [`stop`] ends the process in limited time.
+//! `start` prepares the step, `run` takes each delivery to its verdict, `stop` ends the process in limited time.
 //! `decode` and `bodies` read a message, `emit` and `error_event` publish its events, `in_flight` recognises redeliveries.
 //! The engine knows the broker only as a [`Transport`], and the module only as a [`Module`].
 

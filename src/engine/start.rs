@@ -13,7 +13,7 @@ use super::{
 use crate::{
     broker::{
         amqp::Amqp,
-        transport::{Publication, Route, Transport},
+        transport::{Deliveries, Publication, Route, Transport},
     },
     clients::{
         http,
@@ -209,21 +209,7 @@ impl StepStart {
             }
         };
         let is_stopping = shutdown.graceful.is_cancelled();
-        let started = match prepared {
-            // The platform was waited for until the process was to stop.
-            Err(error) if is_stopping && is_unavailable(&error) => {
-                tracing::warn!(
-                    "Asked to stop while the platform's API was unavailable and the step had not started"
-                );
-                Ok(None)
-            }
-            Err(error) => Err(error),
-            Ok(_) if is_stopping => Ok(None),
-            Ok(prepared) => match transport.consume().await {
-                Ok(deliveries) => Ok(Some((prepared, deliveries))),
-                Err(error) => Err(error.into()),
-            },
-        };
+        let started = consume(prepared, &*transport, is_stopping).await;
         match started {
             Ok(Some((prepared, deliveries))) => {
                 tracing::info!("Fully initialized and waiting for messages");
@@ -311,6 +297,26 @@ impl StepStart {
             abandoned: CancellationToken::new(),
             metrics: Metrics::default(),
         }
+    }
+}
+
+/// Begins to consume for a step that is prepared. Returns none if the process is to stop, unless the step has failed.
+async fn consume<T: Transport>(
+    prepared: anyhow::Result<PreparedStep>,
+    transport: &T,
+    is_stopping: bool,
+) -> anyhow::Result<Option<(PreparedStep, Deliveries<T::Handle>)>> {
+    match prepared {
+        // The platform was waited for until the process was to stop.
+        Err(error) if is_stopping && is_unavailable(&error) => {
+            tracing::warn!(
+                "Asked to stop while the platform's API was unavailable and the step had not started"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+        Ok(_) if is_stopping => Ok(None),
+        Ok(prepared) => Ok(Some((prepared, transport.consume().await?))),
     }
 }
 

@@ -19,10 +19,9 @@ pub const MAX_PAGES: usize = 10_000;
 
 /// What component.json cannot say about the credential. National clouds and tests have other addresses.
 pub fn oauth2() -> OAuth2 {
-    let mut profile = Profile::built_in("microsoft").unwrap_or_default();
-    profile.base_url = Some(BASE_URL.to_owned());
+    let profile = Profile::built_in("microsoft").unwrap_or_default();
     OAuth2::new()
-        .custom_profile(profile)
+        .custom_profile(profile.base_url(BASE_URL))
         .base_url("{{GRAPH_BASE_URL}}")
         .auth_uri("{{MSAPP_AUTH_URI}}")
         .token_uri("{{MSAPP_TOKEN_URI}}")

@@ -1,5 +1,5 @@
-//! The same messages on two sailors: the Node one with a component written as the platform's documentation tells, and
-//! ours with the reference component. docs/oauth2-side-by-side.md tells what comes of it, scripts/side-by-side runs it.
+//! The same messages on two sailors: the Node sailor with a component from the platform's documentation, and ours with
+//! the reference component. `scripts/side-by-side` runs it, and docs/oauth2-side-by-side.md shows the results.
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
@@ -20,14 +20,14 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
-/// No run takes nearly as long; one that does has hung.
+/// A run that takes this long hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ACCOUNT: &str = "side-by-side";
 
-/// Sends the same messages through the Node sailor and through ours, and prints what became of them.
+/// Sends the same messages through the Node sailor and through ours, and prints the results.
 #[derive(Parser)]
 struct Options {
-    /// The folder `node_modules` with elasticio-sailor-nodejs.
+    /// The `node_modules` folder with elasticio-sailor-nodejs.
     #[arg(long)]
     node_modules: PathBuf,
     /// The reference component's binary.
@@ -36,10 +36,10 @@ struct Options {
     /// How many messages a run has.
     #[arg(long, default_value_t = 100)]
     messages: usize,
-    /// All access tokens expire after this many requests that the API has answered with success.
+    /// All access tokens expire after this many successful API requests.
     #[arg(long, default_value_t = 25)]
     expire_after: usize,
-    /// Show what the sailors print.
+    /// Show the output of the sailors.
     #[arg(long)]
     logs: bool,
 }
@@ -144,7 +144,7 @@ fn found(path: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// What became of the messages of one run.
+/// The results of one run.
 #[derive(Default)]
 struct Counts {
     done: usize,
@@ -152,7 +152,7 @@ struct Counts {
     requests: usize,
     refreshes: usize,
     refused: usize,
-    /// Whether the credential that the platform has at the end can be refreshed.
+    /// Whether the stored credential can be refreshed at the end.
     spendable: bool,
 }
 
@@ -227,7 +227,7 @@ async fn run(
     Ok(counts)
 }
 
-/// An emulator whose step has a good access token at first.
+/// An emulator whose step has a valid access token at first.
 async fn connected(knobs: Knobs, prefetch: u16) -> anyhow::Result<Emulator> {
     let mut config = EmulatorConfig {
         prefetch,
@@ -255,7 +255,7 @@ async fn connected(knobs: Knobs, prefetch: u16) -> anyhow::Result<Emulator> {
     Ok(emulator)
 }
 
-/// Waits until every message is acknowledged or rejected for good; meanwhile, access tokens expire.
+/// Waits until every message is acknowledged or rejected, and lets access tokens expire.
 async fn all_settled(emulator: &Emulator, options: &Options) -> anyhow::Result<()> {
     let mut events = emulator.events();
     let (mut open, mut answered) = (options.messages, 0);

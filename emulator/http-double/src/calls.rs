@@ -39,7 +39,7 @@ impl Calls {
     /// The calls so far that match a pattern.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     #[must_use]
     pub fn matching(&self, pattern: &str) -> Vec<RecordedCall> {
         let pattern = self::pattern(pattern);
@@ -50,7 +50,7 @@ impl Calls {
     /// finished. Cancel safe.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub async fn finished(&self, pattern: &str, count: usize) -> Vec<RecordedCall> {
         let pattern = self::pattern(pattern);
         let is_match = |call: &RecordedCall| call.is_finished() && pattern.is_match(&call.line());
@@ -67,7 +67,7 @@ impl Calls {
     /// Injects faults into calls that match a pattern: one for each such call, then calls succeed again.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn inject_faults(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         self.faults.add(pattern, faults);
     }

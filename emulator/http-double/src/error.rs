@@ -25,7 +25,7 @@ pub trait ErrorFormat {
     }
 }
 
-/// A response with a JSON body. A number that is no HTTP status becomes 500.
+/// A response with a JSON body. A number that is not an HTTP status becomes 500.
 #[must_use]
 pub fn json_response(status: u16, body: &Value) -> Response {
     response(status, &[], body.to_string())

@@ -26,7 +26,7 @@ impl<T> Rules<T> {
     /// Adds a rule: each call that matches takes one of these.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn add(&self, pattern: &str, items: impl IntoIterator<Item = T>) {
         self.lock().push(Rule {
             pattern: self::pattern(pattern),

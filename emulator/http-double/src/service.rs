@@ -159,7 +159,6 @@ impl<S: Service> ServiceDouble<S> {
     }
 
     /// The service's state. Calls wait while the guard lives.
-    #[must_use]
     pub fn service(&self) -> MutexGuard<'_, S> {
         self.shared.service()
     }
@@ -173,7 +172,7 @@ impl<S: Service> ServiceDouble<S> {
     /// Does something once, before the next call that matches is carried out.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn before_response(&self, pattern: &str, work: impl FnOnce(&Self) + Send + 'static) {
         // Weak, so that work that is never done does not keep the double alive.
         let weak = (Arc::downgrade(&self.shared), Arc::downgrade(&self.server));

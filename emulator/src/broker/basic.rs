@@ -1,14 +1,14 @@
-//! What a client may ask on a channel about messages: the class basic, and the content that follows a publish.
+//! The class `basic`: publishing, consuming, settling.
 
 use super::{
     channel::{count, not_a_request},
     codec::short,
-    connection::{Content, Session},
+    connection::{ClientConnection, PartialMessage},
     delivery::{Subscription, Verdict},
-    fault::{Fault, Outcome},
+    error::{AmqpError, Outcome},
     message::{Event, Message},
-    routing::Routed,
-    state::State,
+    routing::RouteResult,
+    state::{Channel, State},
 };
 use amq_protocol::{
     frame::AMQPContentHeader,
@@ -18,12 +18,12 @@ use bytes::Bytes;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// RabbitMQ's limit for one message.
+/// RabbitMQ's size limit of a message.
 const MESSAGE_MAX: u64 = 134_217_728;
-/// Room for a body is made ahead up to this size; beyond it, as it arrives.
+/// Memory for a body is reserved up to this size; a larger body grows as it arrives.
 const ROOM_AHEAD: u64 = 1 << 20;
 
-impl Session {
+impl ClientConnection {
     pub(super) fn basic_method(
         &mut self,
         state: &mut State,
@@ -57,26 +57,15 @@ impl Session {
                 state.cancel(self.id, number, cancel.consumer_tag.as_str());
                 if !cancel.nowait {
                     let consumer_tag = cancel.consumer_tag;
-                    self.answer(number, Method::CancelOk(basic::CancelOk { consumer_tag }));
+                    self.reply_basic(number, Method::CancelOk(basic::CancelOk { consumer_tag }));
                 }
                 Ok(())
             }
-            // Only clients that were asked to, and only to say that they have understood.
+            // It only confirms a cancel from the broker.
             Method::CancelOk(_) => Ok(()),
-            Method::Qos(qos) => {
-                let channel = self.state_of(state, number)?;
-                let prefetch = qos.prefetch_count.into();
-                if qos.global {
-                    channel.limit = prefetch;
-                    state.dispatch_connection(self.id);
-                } else {
-                    channel.prefetch = prefetch;
-                }
-                self.answer(number, Method::QosOk(basic::QosOk {}));
-                Ok(())
-            }
+            Method::Qos(qos) => self.qos(state, number, &qos),
             Method::Recover(basic::Recover { requeue: true }) => {
-                self.answer(number, Method::RecoverOk(basic::RecoverOk {}));
+                self.reply_basic(number, Method::RecoverOk(basic::RecoverOk {}));
                 state.recover(self.id, number);
                 Ok(())
             }
@@ -85,7 +74,7 @@ impl Session {
                 Ok(())
             }
             Method::Recover(_) | Method::RecoverAsync(_) => {
-                Err(Fault::not_implemented("requeue=false"))
+                Err(AmqpError::not_implemented("requeue=false"))
             }
             other => Err(not_a_request(&AMQPClass::Basic(other))),
         }
@@ -102,16 +91,16 @@ impl Session {
             .get_mut(&number)
             .and_then(|input| input.content.as_mut());
         let Some(content) = content.filter(|content| content.size.is_none()) else {
-            return Err(Fault::unexpected_frame(
+            return Err(AmqpError::unexpected_frame(
                 "expected method frame, got content header frame instead",
             ));
         };
         let (size, limit) = (
             header.body_size,
-            state.orders.message_size.unwrap_or(MESSAGE_MAX),
+            state.faults.message_size.unwrap_or(MESSAGE_MAX),
         );
         if size > limit {
-            return Err(Fault::precondition(format!(
+            return Err(AmqpError::precondition(format!(
                 "message size {size} is larger than configured max size {limit}"
             )));
         }
@@ -131,13 +120,13 @@ impl Session {
         let Some((content, size)) =
             content.and_then(|content| content.size.map(|size| (content, size)))
         else {
-            return Err(Fault::unexpected_frame(
+            return Err(AmqpError::unexpected_frame(
                 "expected method frame, got content body frame instead",
             ));
         };
         content.body.extend_from_slice(body);
         if content.body.len() as u64 > size {
-            return Err(Fault::frame(format!(
+            return Err(AmqpError::frame(format!(
                 "more content than the {size} bytes that its header announced"
             )));
         }
@@ -150,14 +139,14 @@ impl Session {
         number: u16,
         publish: basic::Publish,
     ) -> Outcome {
-        let content = Content {
+        let content = PartialMessage {
             publish,
             properties: BasicProperties::default(),
             size: None,
             body: Vec::new(),
         };
         self.inputs.entry(number).or_default().content = Some(content);
-        let blocked = state.orders.blocked;
+        let blocked = state.faults.blocked;
         if let Some(connection) = state.connections.get_mut(&self.id) {
             connection.publishes = true;
             connection.set_blocked(blocked);
@@ -166,7 +155,8 @@ impl Session {
     }
 
     fn content_complete(&mut self, state: &mut State, number: u16) -> Outcome {
-        let complete = |content: &mut Content| content.size == Some(content.body.len() as u64);
+        let complete =
+            |content: &mut PartialMessage| content.size == Some(content.body.len() as u64);
         let Some(input) = self.inputs.get_mut(&number) else {
             return Ok(());
         };
@@ -176,71 +166,76 @@ impl Session {
         }
     }
 
-    fn publish(&mut self, state: &mut State, number: u16, content: Content) -> Outcome {
-        if content.publish.immediate {
-            return Err(Fault::not_implemented("immediate=true"));
-        }
-        let headers = content.properties.headers().as_ref();
-        if let Some(name) = ["CC", "BCC"]
-            .into_iter()
-            .find(|name| headers.is_some_and(|table| table.contains_key(name)))
-        {
-            return Err(Fault::not_implemented(format!(
-                "message header '{name}': this broker has no such feature"
-            )));
-        }
-        let user = &self.shared.config.user;
-        if let Some(claimed) = content
-            .properties
-            .user_id()
-            .as_ref()
-            .filter(|claimed| claimed.as_str() != user)
-        {
-            return Err(Fault::precondition(format!(
-                "user_id property set to '{claimed}' but authenticated user was '{user}'"
-            )));
-        }
+    fn publish(&mut self, state: &mut State, number: u16, content: PartialMessage) -> Outcome {
+        self.check_publish(&content)?;
+        let publish = content.publish;
         let message = Arc::new(Message {
-            exchange: content.publish.exchange.to_string(),
-            routing_key: content.publish.routing_key.to_string(),
+            exchange: publish.exchange.to_string(),
+            routing_key: publish.routing_key.to_string(),
             properties: content.properties,
             body: content.body.into(),
             redelivered: false,
         });
-        let confirm = self
-            .state_of(state, number)?
-            .published
-            .as_mut()
-            .map(|published| {
-                *published += 1;
-                *published
-            });
-        if let Some(tag) = confirm.filter(|_| state.orders.nacks > 0) {
-            state.orders.nacks -= 1;
+        let published = self.state_of(state, number)?.published.as_mut();
+        let confirm = published.map(|published| {
+            *published += 1;
+            *published
+        });
+        if let Some(tag) = confirm.filter(|_| state.faults.nacks > 0) {
+            state.faults.nacks -= 1;
             state.emit(|| Event::Refused { message });
             self.confirm(state, number, tag, false);
             return Ok(());
         }
         let routed = state.publish(&message)?;
-        if routed == Routed::Nowhere && content.publish.mandatory {
-            let method = AMQPClass::Basic(Method::Return(basic::Return {
-                reply_code: 312,
-                reply_text: short("NO_ROUTE"),
-                exchange: content.publish.exchange,
-                routing_key: content.publish.routing_key,
-            }));
-            self.link.content(number, &method, &message, self.frame_max);
-            state.emit(|| Event::Returned {
-                message: message.clone(),
-            });
-        }
-        if routed == Routed::Refused {
+        if routed == RouteResult::Nowhere && publish.mandatory {
+            self.return_message(state, number, publish, message);
+        } else if routed == RouteResult::Refused {
             state.emit(|| Event::Refused { message });
         }
         if let Some(tag) = confirm {
-            self.confirm(state, number, tag, routed != Routed::Refused);
+            self.confirm(state, number, tag, routed != RouteResult::Refused);
         }
         Ok(())
+    }
+
+    /// Refuses what this broker does not have, and a forged user id.
+    fn check_publish(&self, content: &PartialMessage) -> Outcome {
+        if content.publish.immediate {
+            return Err(AmqpError::not_implemented("immediate=true"));
+        }
+        let headers = content.properties.headers().as_ref();
+        let has_header = |name: &&str| headers.is_some_and(|table| table.contains_key(name));
+        if let Some(name) = ["CC", "BCC"].into_iter().find(has_header) {
+            return Err(AmqpError::not_implemented(format!(
+                "message header '{name}': this broker has no such feature"
+            )));
+        }
+        let user = &self.shared.config.user;
+        match content.properties.user_id() {
+            Some(claimed) if claimed.as_str() != user => Err(AmqpError::precondition(format!(
+                "user_id property set to '{claimed}' but authenticated user was '{user}'"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn return_message(
+        &self,
+        state: &State,
+        number: u16,
+        publish: basic::Publish,
+        message: Arc<Message>,
+    ) {
+        let method = AMQPClass::Basic(Method::Return(basic::Return {
+            reply_code: 312,
+            reply_text: short("NO_ROUTE"),
+            exchange: publish.exchange,
+            routing_key: publish.routing_key,
+        }));
+        self.writer
+            .content(number, &method, &message, self.frame_max);
+        state.emit(|| Event::Returned { message });
     }
 
     fn confirm(&self, state: &mut State, number: u16, delivery_tag: u64, taken: bool) {
@@ -250,10 +245,10 @@ impl Session {
                 multiple: false,
                 requeue: false,
             };
-            return self.answer(number, Method::Nack(nack));
+            return self.reply_basic(number, Method::Nack(nack));
         }
-        if state.orders.confirm_delay.is_zero() {
-            return self.answer(
+        if state.faults.confirm_delay.is_zero() {
+            return self.reply_basic(
                 number,
                 Method::Ack(basic::Ack {
                     delivery_tag,
@@ -261,7 +256,7 @@ impl Session {
                 }),
             );
         }
-        let due = Instant::now() + state.orders.confirm_delay;
+        let due = Instant::now() + state.faults.confirm_delay;
         let order = state.next_id();
         state
             .held_confirms
@@ -269,10 +264,23 @@ impl Session {
         state.timer.notify_one();
     }
 
+    fn qos(&self, state: &mut State, number: u16, qos: &basic::Qos) -> Outcome {
+        let channel = self.state_of(state, number)?;
+        let prefetch = qos.prefetch_count.into();
+        if qos.global {
+            channel.limit = prefetch;
+            state.dispatch_connection(self.id);
+        } else {
+            channel.prefetch = prefetch;
+        }
+        self.reply_basic(number, Method::QosOk(basic::QosOk {}));
+        Ok(())
+    }
+
     fn get(&mut self, state: &mut State, number: u16, get: &basic::Get) -> Outcome {
         let queue = self.queue_name(state, number, get.queue.as_str())?;
         let Some(fetched) = state.get(self.id, number, &queue, get.no_ack)? else {
-            self.answer(number, Method::GetEmpty(basic::GetEmpty {}));
+            self.reply_basic(number, Method::GetEmpty(basic::GetEmpty {}));
             return Ok(());
         };
         let method = AMQPClass::Basic(Method::GetOk(basic::GetOk {
@@ -282,14 +290,14 @@ impl Session {
             routing_key: short(&fetched.message.routing_key),
             message_count: count(fetched.left),
         }));
-        self.link
+        self.writer
             .content(number, &method, &fetched.message, self.frame_max);
         Ok(())
     }
 
     fn consume(&mut self, state: &mut State, number: u16, consume: &basic::Consume) -> Outcome {
         if consume.arguments.contains_key("x-priority") {
-            return Err(Fault::not_implemented(
+            return Err(AmqpError::not_implemented(
                 "argument 'x-priority' of basic.consume: this broker has no such feature",
             ));
         }
@@ -301,7 +309,7 @@ impl Session {
         };
         let tag = state.consume(self.id, number, &queue, wanted)?;
         if !consume.nowait {
-            self.answer(
+            self.reply_basic(
                 number,
                 Method::ConsumeOk(basic::ConsumeOk {
                     consumer_tag: short(&tag),
@@ -312,14 +320,14 @@ impl Session {
         Ok(())
     }
 
-    fn answer(&self, channel: u16, method: Method) {
+    fn reply_basic(&self, channel: u16, method: Method) {
         self.reply(channel, &AMQPClass::Basic(method));
     }
 }
 
 impl State {
-    /// Sends the confirms that were held back until now, and says when the next ones are due. Those of one channel go out
-    /// as one, as a busy broker's do.
+    /// Sends the delayed confirms that are due, and returns when the next ones are due. Those of one channel are sent as
+    /// one, as a busy broker does.
     pub(super) fn send_held_confirms(&mut self, now: Instant) -> Option<Instant> {
         let later = self
             .held_confirms
@@ -330,35 +338,38 @@ impl State {
             channels.entry((connection, channel)).or_default().push(tag);
         }
         for ((id, number), tags) in channels {
-            // The channel may be gone, or be another one of the same number without confirms.
-            let Some(connection) = self.connections.get(&id) else {
-                continue;
-            };
-            let Some(last) = tags.iter().copied().max() else {
-                continue;
-            };
-            if connection
-                .channels
-                .get(&number)
-                .is_none_or(|channel| channel.published < Some(last))
-            {
-                continue;
-            }
-            let ack = basic::Ack {
-                delivery_tag: last,
-                multiple: tags.len() > 1,
-            };
-            connection
-                .link
-                .method(number, &AMQPClass::Basic(Method::Ack(ack)));
-            if tags.len() > 1 {
-                // Earlier ones that were to come later are confirmed with it.
-                self.held_confirms
-                    .retain(|_, (c, n, tag)| (*c, *n) != (id, number) || *tag > last);
-            }
+            self.send_confirms(id, number, &tags);
         }
         self.held_confirms
             .first_key_value()
             .map(|((due, _), _)| *due)
+    }
+
+    fn send_confirms(&mut self, id: u64, number: u16, tags: &[u64]) {
+        let Some(last) = tags.iter().copied().max() else {
+            return;
+        };
+        // The channel may be gone, or be another one with this number, without confirms.
+        let is_known = |channel: &Channel| channel.published >= Some(last);
+        let Some(connection) = self
+            .connections
+            .get(&id)
+            .filter(|connection| connection.channels.get(&number).is_some_and(is_known))
+        else {
+            return;
+        };
+        let multiple = tags.len() > 1;
+        let ack = basic::Ack {
+            delivery_tag: last,
+            multiple,
+        };
+        connection
+            .writer
+            .method(number, &AMQPClass::Basic(Method::Ack(ack)));
+        if multiple {
+            // Earlier ones that were to come later are confirmed with it.
+            self.held_confirms
+                .retain(|_, (c, n, tag)| (*c, *n) != (id, number) || *tag > last);
+        }
     }
 }

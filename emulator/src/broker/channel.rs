@@ -1,19 +1,19 @@
-//! What a client may ask on a channel, except for messages: the classes channel, exchange, queue, confirm and tx.
+//! Channels: the classes `channel`, `exchange`, `queue`, `confirm` and `tx`.
 
 use super::{
     codec::{Frame, short},
-    connection::{Cause, Input, Session},
+    connection::{ClientConnection, Input, MethodId},
+    error::{AmqpError, Outcome},
     exchange::{Binding, Destination, Exchange, ExchangeKind},
-    fault::{Fault, Outcome},
     queue::QueueOptions,
     state::{Channel, QueueSpec, State},
 };
 use amq_protocol::{
     protocol::{AMQPClass, access, channel as wire, confirm, exchange, queue, tx},
-    types::AMQPValue,
+    types::{AMQPValue, FieldTable},
 };
 
-impl Session {
+impl ClientConnection {
     pub(super) fn channel_frame(
         &mut self,
         state: &mut State,
@@ -23,19 +23,19 @@ impl Session {
         let open = self.inputs.contains_key(&number);
         if let Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::Open(_))) = frame {
             if open {
-                return Err(Fault::channel("second 'channel.open' seen"));
+                return Err(AmqpError::channel("second 'channel.open' seen"));
             }
             return self.open_channel(state, number);
         }
         let Some(input) = self.inputs.get_mut(&number) else {
-            return Err(Fault::channel("expected 'channel.open'"));
+            return Err(AmqpError::channel("expected 'channel.open'"));
         };
         if input.closing {
-            self.channel_farewell(number, &frame);
+            self.await_channel_close_ok(number, &frame);
             return Ok(());
         }
         match frame {
-            Frame::Method(..) if input.content.is_some() => Err(Fault::unexpected_frame(
+            Frame::Method(..) if input.content.is_some() => Err(AmqpError::unexpected_frame(
                 "expected content of basic.publish, got a method frame instead",
             )),
             Frame::Method(_, method) => self.method(state, number, method),
@@ -45,13 +45,13 @@ impl Session {
         }
     }
 
-    /// Tells a client that its channel is closed; what it has consumed goes back at once.
+    /// Closes a client's channel; its unsettled messages are requeued at once.
     pub(super) fn close_channel(
         &mut self,
         state: &mut State,
         number: u16,
-        fault: &Fault,
-        (class_id, method_id): Cause,
+        error: &AmqpError,
+        (class_id, method_id): MethodId,
     ) {
         state.close_channel(self.id, number);
         self.inputs.insert(
@@ -62,8 +62,8 @@ impl Session {
             },
         );
         let close = wire::Close {
-            reply_code: fault.code,
-            reply_text: short(&fault.text),
+            reply_code: error.code,
+            reply_text: short(&error.text),
             class_id,
             method_id,
         };
@@ -71,10 +71,10 @@ impl Session {
     }
 
     pub(super) fn reply(&self, channel: u16, method: &AMQPClass) {
-        self.link.method(channel, method);
+        self.writer.method(channel, method);
     }
 
-    /// The channel, which is open or else nothing would have come this far.
+    /// The channel's state. It is open, or else this frame would have been refused.
     pub(super) fn state_of<'a>(
         &self,
         state: &'a mut State,
@@ -82,23 +82,23 @@ impl Session {
     ) -> Outcome<&'a mut Channel> {
         state
             .channel(self.id, number)
-            .ok_or_else(|| Fault::channel("the channel is not open"))
+            .ok_or_else(|| AmqpError::channel("the channel is not open"))
     }
 
-    /// The queue that a client means: with an empty name the one that it declared last.
+    /// The name of the queue; an empty name is the queue that the client declared last.
     pub(super) fn queue_name(&self, state: &mut State, number: u16, name: &str) -> Outcome<String> {
         if !name.is_empty() {
             return Ok(name.to_owned());
         }
         match &self.state_of(state, number)?.last_queue {
-            last if last.is_empty() => Err(Fault::not_found("no previously declared queue")),
+            last if last.is_empty() => Err(AmqpError::not_found("no previously declared queue")),
             last => Ok(last.clone()),
         }
     }
 
     fn open_channel(&mut self, state: &mut State, number: u16) -> Outcome {
         if !self.allows_channel(number) {
-            return Err(Fault::not_allowed(format!(
+            return Err(AmqpError::not_allowed(format!(
                 "channel {number} is beyond the negotiated channel_max"
             )));
         }
@@ -114,7 +114,7 @@ impl Session {
         Ok(())
     }
 
-    fn channel_farewell(&mut self, number: u16, frame: &Frame) {
+    fn await_channel_close_ok(&mut self, number: u16, frame: &Frame) {
         match frame {
             Frame::Method(_, AMQPClass::Channel(wire::AMQPMethod::CloseOk(_))) => {
                 drop(self.inputs.remove(&number));
@@ -145,7 +145,7 @@ impl Session {
                 }
                 Ok(())
             }
-            // Long without meaning; RabbitMQ says yes to it as well.
+            // Obsolete; RabbitMQ accepts it too.
             AMQPClass::Access(access::AMQPMethod::Request(_)) => {
                 self.reply(
                     number,
@@ -153,14 +153,14 @@ impl Session {
                 );
                 Ok(())
             }
-            AMQPClass::Tx(method) => Err(Fault::not_implemented(match method {
+            AMQPClass::Tx(method) => Err(AmqpError::not_implemented(match method {
                 tx::AMQPMethod::Commit(_) => "tx.commit: this broker has no transactions",
                 tx::AMQPMethod::Rollback(_) => "tx.rollback: this broker has no transactions",
                 _ => "tx.select: this broker has no transactions, use publisher confirms",
             })),
-            AMQPClass::Connection(_) => {
-                Err(Fault::command_invalid("a connection method on a channel"))
-            }
+            AMQPClass::Connection(_) => Err(AmqpError::command_invalid(
+                "a connection method on a channel",
+            )),
             other => Err(not_a_request(&other)),
         }
     }
@@ -182,7 +182,7 @@ impl Session {
                 Ok(())
             }
             wire::AMQPMethod::Flow(flow) if !flow.active => {
-                Err(Fault::not_implemented("active=false"))
+                Err(AmqpError::not_implemented("active=false"))
             }
             wire::AMQPMethod::Flow(_) => {
                 self.reply(
@@ -202,7 +202,7 @@ impl Session {
         method: exchange::AMQPMethod,
     ) -> Outcome {
         use exchange::AMQPMethod as Method;
-        let (answer, nowait) = match method {
+        let (reply, nowait) = match method {
             Method::Declare(declare) => {
                 self.declare_exchange(state, &declare)?;
                 (Method::DeclareOk(exchange::DeclareOk {}), declare.nowait)
@@ -238,7 +238,7 @@ impl Session {
             other => return Err(not_a_request(&AMQPClass::Exchange(other))),
         };
         if !nowait {
-            self.reply(number, &AMQPClass::Exchange(answer));
+            self.reply(number, &AMQPClass::Exchange(reply));
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Session {
         state.may_configure(&self.shared.config.user, &state.exchange_label(name))?;
         let kind = declare.kind.as_str();
         let Some(kind) = ExchangeKind::from_name(kind) else {
-            return Err(Fault::command_invalid(format!(
+            return Err(AmqpError::command_invalid(format!(
                 "unknown exchange type '{kind}'"
             )));
         };
@@ -275,40 +275,20 @@ impl Session {
         method: queue::AMQPMethod,
     ) -> Outcome {
         use queue::AMQPMethod as Method;
-        let (answer, nowait) = match method {
+        let (reply, nowait) = match method {
             Method::Declare(declare) => (
                 Method::DeclareOk(self.declare_queue(state, number, &declare)?),
                 declare.nowait,
             ),
             Method::Bind(bind) => {
-                let name = self.queue_name(state, number, bind.queue.as_str())?;
-                let key = self.binding_key(
-                    state,
-                    number,
-                    bind.queue.as_str(),
-                    bind.routing_key.as_str(),
-                )?;
-                let binding = Binding {
-                    key,
-                    destination: Destination::Queue(name.into()),
-                    arguments: bind.arguments,
-                };
+                let (queue, key) = (bind.queue.as_str(), bind.routing_key.as_str());
+                let binding = self.queue_binding(state, number, queue, key, bind.arguments)?;
                 state.bind(self.id, bind.exchange.as_str(), binding)?;
                 (Method::BindOk(queue::BindOk {}), bind.nowait)
             }
             Method::Unbind(unbind) => {
-                let name = self.queue_name(state, number, unbind.queue.as_str())?;
-                let key = self.binding_key(
-                    state,
-                    number,
-                    unbind.queue.as_str(),
-                    unbind.routing_key.as_str(),
-                )?;
-                let binding = Binding {
-                    key,
-                    destination: Destination::Queue(name.into()),
-                    arguments: unbind.arguments,
-                };
+                let (queue, key) = (unbind.queue.as_str(), unbind.routing_key.as_str());
+                let binding = self.queue_binding(state, number, queue, key, unbind.arguments)?;
                 state.unbind(self.id, unbind.exchange.as_str(), &binding)?;
                 (Method::UnbindOk(queue::UnbindOk {}), false)
             }
@@ -333,7 +313,7 @@ impl Session {
             other => return Err(not_a_request(&AMQPClass::Queue(other))),
         };
         if !nowait {
-            self.reply(number, &AMQPClass::Queue(answer));
+            self.reply(number, &AMQPClass::Queue(reply));
         }
         Ok(())
     }
@@ -370,27 +350,33 @@ impl Session {
         })
     }
 
-    /// An empty key with an empty queue name stands for that queue's name, says AMQP.
-    fn binding_key(
+    /// A binding of a queue. An empty key with an empty queue name is that queue's name (AMQP 0-9-1).
+    fn queue_binding(
         &self,
         state: &mut State,
         number: u16,
         queue: &str,
         key: &str,
-    ) -> Outcome<String> {
-        if queue.is_empty() && key.is_empty() {
-            self.queue_name(state, number, queue)
-        } else {
-            Ok(key.to_owned())
-        }
+        arguments: FieldTable,
+    ) -> Outcome<Binding> {
+        let name = self.queue_name(state, number, queue)?;
+        let key = match (queue, key) {
+            ("", "") => name.clone(),
+            (_, key) => key.to_owned(),
+        };
+        Ok(Binding {
+            key,
+            destination: Destination::Queue(name.into()),
+            arguments,
+        })
     }
 }
 
-/// The refusal of a method that only a broker may send, or that nobody knows.
-pub(super) fn not_a_request(method: &AMQPClass) -> Fault {
+/// The error for a method that only a broker may send.
+pub(super) fn not_a_request(method: &AMQPClass) -> AmqpError {
     let (class, id) = (method.get_amqp_class_id(), method.get_amqp_method_id());
-    Fault::not_implemented(format!(
-        "method {id} of class {class} is nothing that a client may ask"
+    AmqpError::not_implemented(format!(
+        "method {id} of class {class} is not a request of a client"
     ))
 }
 

@@ -1,7 +1,7 @@
-//! Frames in and out of byte buffers. Methods and properties are amq-protocol's to read and write; the frame around
-//! them is done here, so that an oversized one is refused before it is read and no body is copied twice.
+//! Frames in and out of byte buffers. amq-protocol reads and writes methods and properties. The frames around them are
+//! handled here, so that an oversized frame is refused before it is read, and no body is copied twice.
 
-use super::fault::{Fault, Outcome};
+use super::error::{AmqpError, Outcome};
 use amq_protocol::{
     frame::{AMQPContentHeader, WriteContext, parsing::parse_content_header},
     protocol::{
@@ -13,14 +13,14 @@ use amq_protocol::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 
-/// What a client opens with.
+/// The first bytes of a client.
 pub(super) const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
 
 /// Type, channel and length before the payload, end mark after it.
 const FRAME_OVERHEAD: usize = 8;
 const BASIC_CLASS: u16 = 60;
 
-/// The methods that AMQP 0-9-1 with RabbitMQ's extensions has, to tell unknown ones from damaged ones.
+/// The methods of AMQP 0-9-1 with RabbitMQ's extensions, to distinguish unknown ones from damaged ones.
 const METHODS: [(u16, &[u16]); 8] = [
     (
         10,
@@ -49,17 +49,17 @@ pub(super) enum Frame {
     Heartbeat,
 }
 
-/// Takes the next whole frame from the buffer; none when more must be read.
+/// Removes the next complete frame from the buffer; none when it has not arrived yet.
 pub(super) fn take_frame(buffer: &mut BytesMut, frame_max: u32) -> Outcome<Option<Frame>> {
     let Some(&[kind, c1, c0, l3, l2, l1, l0]) = buffer.first_chunk() else {
         return Ok(None);
     };
     let channel = u16::from_be_bytes([c1, c0]);
     let length = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
-    // RabbitMQ lets clients get away with not counting the overhead.
+    // RabbitMQ accepts clients that do not count the overhead.
     if length > frame_max as usize {
         let allowed = frame_max as usize - FRAME_OVERHEAD;
-        return Err(Fault::frame(format!(
+        return Err(AmqpError::frame(format!(
             "type {kind}: {{frame_too_large,{length},{allowed}}}"
         )));
     }
@@ -68,7 +68,7 @@ pub(super) fn take_frame(buffer: &mut BytesMut, frame_max: u32) -> Outcome<Optio
     }
     let mut frame = buffer.split_to(length + FRAME_OVERHEAD);
     if frame.last() != Some(&FRAME_END) {
-        return Err(Fault::frame(format!(
+        return Err(AmqpError::frame(format!(
             "type {kind}: invalid frame end marker"
         )));
     }
@@ -79,27 +79,27 @@ pub(super) fn take_frame(buffer: &mut BytesMut, frame_max: u32) -> Outcome<Optio
         FRAME_HEADER => Frame::Header(channel, read_header(&frame)?),
         FRAME_BODY => Frame::Body(channel, frame.freeze()),
         FRAME_HEARTBEAT => Frame::Heartbeat,
-        _ => return Err(Fault::frame(format!("unknown frame type {kind}"))),
+        _ => return Err(AmqpError::frame(format!("unknown frame type {kind}"))),
     };
     Ok(Some(frame))
 }
 
 fn read_method(payload: &[u8]) -> Outcome<AMQPClass> {
     let Some(&[c1, c0, m1, m0]) = payload.first_chunk() else {
-        return Err(Fault::syntax("a method frame without a method"));
+        return Err(AmqpError::syntax("a method frame without a method"));
     };
     let (class, method) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
     if !METHODS
         .iter()
         .any(|(id, methods)| *id == class && methods.contains(&method))
     {
-        return Err(Fault::not_implemented(format!(
+        return Err(AmqpError::not_implemented(format!(
             "unknown method {method} of class {class}"
         )));
     }
     match parse_class(payload) {
         Ok(([], method)) => Ok(method),
-        _ => Err(Fault::syntax(format!(
+        _ => Err(AmqpError::syntax(format!(
             "malformed arguments of method {method} of class {class}"
         ))),
     }
@@ -108,7 +108,7 @@ fn read_method(payload: &[u8]) -> Outcome<AMQPClass> {
 fn read_header(payload: &[u8]) -> Outcome<AMQPContentHeader> {
     match parse_content_header(payload) {
         Ok(([], header)) if header.class_id == BASIC_CLASS => Ok(header),
-        _ => Err(Fault::syntax("malformed content header")),
+        _ => Err(AmqpError::syntax("malformed content header")),
     }
 }
 
@@ -119,8 +119,8 @@ pub(super) fn put_method(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
     });
 }
 
-/// Appends content header and body frames. Only bodies are split at `frame_max`: AMQP has no way to split a header, and
-/// RabbitMQ sends one whole however large it is, which clients take.
+/// Appends content header and body frames. Only bodies are split at `frame_max`: AMQP cannot split a header, and
+/// RabbitMQ sends a larger one too, which clients accept.
 pub(super) fn put_content(
     out: &mut Vec<u8>,
     channel: u16,
@@ -144,7 +144,7 @@ pub(super) fn put_heartbeat(out: &mut Vec<u8>) {
     put_frame(out, FRAME_HEARTBEAT, 0, |_| {});
 }
 
-/// At most 255 bytes, the rest is cut off: for texts whose end may be lost.
+/// Truncates a text to the 255 bytes of a short string.
 pub(super) fn short(text: &str) -> ShortString {
     ShortString::from(&text[..text.floor_char_boundary(255)])
 }
@@ -162,7 +162,7 @@ fn put_frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: impl FnOnce(&mu
 
 fn append(out: &mut Vec<u8>, write: impl amq_protocol::frame::SerializeFn<Vec<u8>>) {
     let written = write(WriteContext::from(std::mem::take(out)));
-    // A Vec takes whatever is written to it, and no other error exists.
+    // Writing into a Vec does not fail, and there is no other error.
     *out = written
         .expect("writing into memory cannot fail")
         .into_inner()

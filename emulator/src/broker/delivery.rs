@@ -1,31 +1,31 @@
-//! Messages on their way out: to consumers in turn, within their prefetch, and back when they are not acknowledged.
+//! Deliveries: to consumers in turn, within their prefetch, and back into the queue when they are not acknowledged.
 
 use super::{
     codec::short,
-    fault::{Fault, Outcome},
+    error::{AmqpError, Outcome},
     message::{DeathReason, Event, Message},
-    queue::{Consumer, Entry, Queue},
+    queue::{Consumer, Queue, QueuedMessage},
     state::{Channel, Connection, State, Unacked},
 };
 use amq_protocol::protocol::{AMQPClass, basic};
 use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
 
-/// What a client has decided about a message.
+/// How a client settles a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Ack,
     Reject { requeue: bool },
 }
 
-/// A subscription as a client asks for it.
+/// The arguments of a `basic.consume`.
 pub(super) struct Subscription {
     pub(super) tag: String,
     pub(super) no_ack: bool,
     pub(super) exclusive: bool,
 }
 
-/// A message that a client fetched.
+/// The result of a `basic.get`.
 pub(super) struct Fetched {
     pub(super) tag: u64,
     pub(super) message: Arc<Message>,
@@ -41,7 +41,7 @@ impl State {
             .get_mut(&channel)
     }
 
-    /// Subscribes; deliveries begin with the next [`dispatch`](Self::dispatch), so that the client hears its tag first.
+    /// Adds a consumer. Deliveries begin with the next [`dispatch`](Self::dispatch), so that the client gets its tag first.
     pub(super) fn consume(
         &mut self,
         connection: u64,
@@ -54,17 +54,19 @@ impl State {
         let name = known.name.clone();
         let exclusive = known.consumers.iter().any(|consumer| consumer.exclusive);
         if exclusive || (wanted.exclusive && !known.consumers.is_empty()) {
-            return Err(Fault::access_refused(format!("{label} in exclusive use")));
+            return Err(AmqpError::access_refused(format!(
+                "{label} in exclusive use"
+            )));
         }
         let tag: Arc<str> = match wanted.tag {
             tag if tag.is_empty() => format!("amq.ctag-{}", uuid::Uuid::new_v4().simple()).into(),
             tag => tag.into(),
         };
         let Some(subscriber) = self.channel(connection, channel) else {
-            return Err(Fault::channel("the channel is not open"));
+            return Err(AmqpError::channel("the channel is not open"));
         };
         if subscriber.consumers.contains_key(&tag) {
-            return Err(Fault::not_allowed(format!(
+            return Err(AmqpError::not_allowed(format!(
                 "attempt to reuse consumer tag '{tag}'"
             )));
         }
@@ -83,7 +85,7 @@ impl State {
         Ok(tag)
     }
 
-    /// Ends a subscription. What its consumer holds stays with the channel.
+    /// Removes a consumer. Its unsettled messages stay with the channel.
     pub(super) fn cancel(&mut self, connection: u64, channel: u16, tag: &str) {
         let Some(queue) = self
             .channel(connection, channel)
@@ -96,7 +98,7 @@ impl State {
         self.drop_consumers(&queue, is_it);
     }
 
-    /// Ends all subscriptions of a queue from the broker's side and tells those clients that understand it.
+    /// Removes all consumers of a queue, and tells the clients that understand it.
     pub(super) fn cancel_consumers(&mut self, name: &str) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
@@ -113,7 +115,7 @@ impl State {
                     consumer_tag: short(&consumer.tag),
                     nowait: true,
                 };
-                connection.link.method(
+                connection.writer.method(
                     consumer.channel,
                     &AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)),
                 );
@@ -121,7 +123,7 @@ impl State {
         }
     }
 
-    /// Fetches one message; none when nothing waits.
+    /// Fetches one message; none when the queue is empty.
     pub(super) fn get(
         &mut self,
         connection: u64,
@@ -160,7 +162,7 @@ impl State {
             delivery_tag: tag,
             message: entry.message.clone(),
         });
-        // The message that is first now may be long due, and is not counted then.
+        // The message that is first now may have expired, and must not be counted then.
         self.expire(queue, now);
         self.timer.notify_one();
         self.notice_idle(queue);
@@ -172,7 +174,7 @@ impl State {
         }))
     }
 
-    /// Sends what waits in a queue to consumers that have room.
+    /// Sends the waiting messages of a queue to consumers with room.
     pub(super) fn dispatch(&mut self, name: &str) {
         let now = Instant::now();
         while let Some(queue) = self.queues.get_mut(name).filter(|queue| queue.len() > 0) {
@@ -180,7 +182,7 @@ impl State {
             let Some(index) = queue.consumers.iter().position(has_room) else {
                 break;
             };
-            // What is due just now may still go to a consumer who is waiting for it.
+            // A message that expires at this instant may still go to a consumer that waits for it.
             if queue.next_expiry().is_some_and(|expires| expires < now) {
                 self.expire(name, now);
                 continue;
@@ -225,7 +227,7 @@ impl State {
         queues.iter().for_each(|queue| self.dispatch(queue));
     }
 
-    /// Carries out what a client has decided about one message, or all up to it.
+    /// Settles one message, or all up to it.
     pub(super) fn settle(
         &mut self,
         connection: u64,
@@ -240,7 +242,9 @@ impl State {
         let settled = match (multiple, tag) {
             (true, 0) => std::mem::take(&mut holder.unacked),
             (_, tag) if !holder.unacked.contains_key(&tag) => {
-                return Err(Fault::precondition(format!("unknown delivery tag {tag}")));
+                return Err(AmqpError::precondition(format!(
+                    "unknown delivery tag {tag}"
+                )));
             }
             (true, tag) => {
                 let later = holder.unacked.split_off(&(tag + 1));
@@ -267,7 +271,7 @@ impl State {
         Ok(())
     }
 
-    /// Puts everything that a channel holds back into the queues.
+    /// Requeues everything that a channel holds.
     pub(super) fn recover(&mut self, connection: u64, channel: u16) {
         let Some(holder) = self.channel(connection, channel) else {
             return;
@@ -277,7 +281,7 @@ impl State {
         self.requeue(connection, channel, unacked.into_values());
     }
 
-    /// Ends a channel: its consumers go, what it holds goes back.
+    /// Closes a channel: removes its consumers and requeues what it holds.
     pub(super) fn close_channel(&mut self, connection: u64, number: u16) {
         let channels = self
             .connections
@@ -288,7 +292,7 @@ impl State {
         }
     }
 
-    /// Ends a connection as far as its rights go, with its channels and its own queues.
+    /// Closes all channels of a connection and deletes its exclusive queues.
     pub(super) fn release_connection(&mut self, id: u64) {
         let channels = self
             .connections
@@ -307,7 +311,7 @@ impl State {
         let is_it =
             |consumer: &Consumer| consumer.connection == connection && consumer.channel == number;
         let queues: Vec<_> = channel.consumers.values().cloned().collect();
-        // Before the consumers, so that the end of an auto-delete queue takes along what lies in it.
+        // Before the consumers, so that an auto-delete queue is deleted with its messages.
         self.requeue(connection, number, channel.unacked.into_values());
         queues
             .iter()
@@ -321,13 +325,13 @@ impl State {
                 queues.push(unacked.queue.clone());
             }
             let (queue, message) = (unacked.queue.to_string(), unacked.entry.message.clone());
-            self.take_back(connection, channel, &unacked);
+            self.uncount(connection, channel, &unacked);
             if let Some(known) = self
                 .queues
                 .get_mut(&queue)
                 .filter(|known| known.id == unacked.queue_id)
             {
-                known.put_back(unacked.entry);
+                known.requeue(unacked.entry);
                 self.emit(|| Event::Requeued { queue, message });
             }
         }
@@ -336,7 +340,7 @@ impl State {
 
     fn settle_one(&mut self, connection: u64, channel: u16, unacked: Unacked, verdict: Verdict) {
         let (name, message) = (unacked.queue.clone(), unacked.entry.message.clone());
-        self.take_back(connection, channel, &unacked);
+        self.uncount(connection, channel, &unacked);
         let queue = name.to_string();
         match verdict {
             Verdict::Ack => {
@@ -357,16 +361,16 @@ impl State {
                     return;
                 };
                 if requeue {
-                    queue.put_back(unacked.entry);
+                    queue.requeue(unacked.entry);
                 } else {
-                    self.bury(&name, &unacked.entry, DeathReason::Rejected);
+                    self.dead_letter(&name, &unacked.entry, DeathReason::Rejected);
                 }
             }
         }
     }
 
-    /// Takes a message off the books of its queue and consumer.
-    fn take_back(&mut self, connection: u64, channel: u16, unacked: &Unacked) {
+    /// Removes a message from the counts of its queue and consumer.
+    fn uncount(&mut self, connection: u64, channel: u16, unacked: &Unacked) {
         let Some(queue) = self
             .queues
             .get_mut(&*unacked.queue)
@@ -385,7 +389,7 @@ impl State {
         }
     }
 
-    /// Removes consumers, and with the last one a queue that wants it so.
+    /// Removes consumers, and an auto-delete queue with its last one.
     fn drop_consumers(&mut self, name: &str, gone: impl Fn(&Consumer) -> bool) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
@@ -409,16 +413,16 @@ impl Consumer {
         let within = self.no_ack
             || ((self.prefetch == 0 || self.unacked < self.prefetch)
                 && (channel.limit == 0 || channel.held < channel.limit));
-        within && !connection.link.is_full()
+        within && !connection.writer.is_full()
     }
 }
 
-/// Sends one message to one consumer and enters it in the books.
+/// Sends one message to one consumer and counts it.
 fn deliver(
     connections: &mut HashMap<u64, Connection>,
     queue: &mut Queue,
     consumer: &mut Consumer,
-    entry: &Entry,
+    entry: &QueuedMessage,
 ) -> u64 {
     let connection = connections
         .get_mut(&consumer.connection)
@@ -435,7 +439,7 @@ fn deliver(
         exchange: short(&entry.message.exchange),
         routing_key: short(&entry.message.routing_key),
     }));
-    connection.link.content(
+    connection.writer.content(
         consumer.channel,
         &method,
         &entry.message,

@@ -1,4 +1,4 @@
-//! Exchanges: which of their bindings a routing key meets.
+//! Exchanges: which of their bindings match a routing key.
 
 use amq_protocol::types::FieldTable;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ pub enum ExchangeKind {
     Direct,
     /// The binding's key is a pattern of words: `*` stands for one word, `#` for any number of them.
     Topic,
-    /// Every binding, whatever the key.
+    /// Every binding matches.
     Fanout,
 }
 
 impl ExchangeKind {
-    /// The kind that a declaration calls by this name.
+    /// The kind with this name in a declaration.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "direct" => Some(Self::Direct),
@@ -25,7 +25,7 @@ impl ExchangeKind {
         }
     }
 
-    /// The name that a declaration calls it by.
+    /// Its name in a declaration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -54,7 +54,7 @@ pub(super) struct Exchange {
     pub(super) durable: bool,
     pub(super) auto_delete: bool,
     pub(super) internal: bool,
-    /// Where messages go that no binding takes.
+    /// The exchange for messages that match no binding.
     pub(super) alternate: Option<String>,
     bindings: Vec<Binding>,
 }
@@ -74,11 +74,11 @@ impl Exchange {
     pub(super) fn matching<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Destination> {
         self.bindings
             .iter()
-            .filter(move |binding| self.meets(&binding.key, key))
+            .filter(move |binding| self.matches(&binding.key, key))
             .map(|binding| &binding.destination)
     }
 
-    /// Adds a binding; the same one twice is one.
+    /// Adds a binding, once.
     pub(super) fn bind(&mut self, binding: Binding) {
         if !self.bindings.contains(&binding) {
             self.bindings.push(binding);
@@ -89,7 +89,7 @@ impl Exchange {
         self.bindings.retain(|known| known != binding);
     }
 
-    /// Removes every binding to a destination that is gone; true when there was one.
+    /// Removes every binding to a deleted destination. Returns whether there was one.
     pub(super) fn forget(&mut self, destination: &Destination) -> bool {
         let before = self.bindings.len();
         self.bindings
@@ -101,7 +101,7 @@ impl Exchange {
         self.bindings.is_empty()
     }
 
-    fn meets(&self, pattern: &str, key: &str) -> bool {
+    fn matches(&self, pattern: &str, key: &str) -> bool {
         match self.kind {
             ExchangeKind::Fanout => true,
             ExchangeKind::Direct => pattern == key,

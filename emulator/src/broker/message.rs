@@ -1,25 +1,25 @@
-//! What users of the broker see of its traffic: messages, events and queue depths.
+//! Messages, events and queue depths, as users of the broker see them.
 
 use amq_protocol::protocol::BasicProperties;
 use bytes::Bytes;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-/// One message as it lies in a queue.
+/// One message in a queue.
 #[derive(Clone, PartialEq)]
 pub struct Message {
     /// The exchange it was published to; empty for the default exchange.
     pub exchange: String,
     /// The routing key it was published with.
     pub routing_key: String,
-    /// Content properties, with the header table.
+    /// PartialMessage properties, with the header table.
     pub properties: BasicProperties,
     /// The content.
     pub body: Bytes,
-    /// Somebody has had it before and gave it back, or went away without settling it.
+    /// It was delivered before and requeued.
     pub redelivered: bool,
 }
 
-/// Shows where the message goes and how large it is, never what is in it.
+/// Shows where the message goes and its size, but not its contents.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
@@ -31,7 +31,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// How full a queue is. All zero for a queue that does not exist.
+/// How many messages and consumers a queue has. All zero for a queue that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueDepth {
     /// Messages waiting for a consumer.
@@ -54,7 +54,7 @@ pub enum DeathReason {
 }
 
 impl DeathReason {
-    /// The word that the `x-death` header has for it.
+    /// The reason in the `x-death` header.
     pub fn as_str(self) -> &'static str {
         match self {
             DeathReason::Rejected => "rejected",
@@ -72,72 +72,72 @@ pub enum Event {
     Connected {
         /// The broker's number of the connection.
         connection: u64,
-        /// The `connection_name` that the client gave itself, else empty.
+        /// The client's `connection_name`; empty when it has none.
         name: String,
         /// The client's end of the socket.
         peer: SocketAddr,
     },
-    /// A client that was connected is gone, however it went.
+    /// The connection of a client has ended.
     Disconnected {
         /// The broker's number of the connection.
         connection: u64,
-        /// The `connection_name` that the client gave itself, else empty.
+        /// The client's `connection_name`; empty when it has none.
         name: String,
     },
-    /// A message arrived and was put into these queues; none when nothing is bound.
+    /// A message was published and put into these queues; none when nothing is bound.
     Published {
         /// The message.
         message: Arc<Message>,
         /// Names of the queues that took it.
         queues: Vec<String>,
     },
-    /// A mandatory message went back to its publisher, because no queue took it.
+    /// A mandatory message was returned to its publisher, because no queue is bound.
     Returned {
         /// The message.
         message: Arc<Message>,
     },
-    /// The publisher was told with a nack that the message is not taken.
+    /// A message was refused; the publisher got a nack.
     Refused {
         /// The message.
         message: Arc<Message>,
     },
-    /// A message went to a consumer, or was fetched.
+    /// A message was delivered to a consumer, or fetched.
     Delivered {
-        /// The queue it lay in.
+        /// The queue.
         queue: String,
         /// The consumer; none when it was fetched with `basic.get`.
         consumer_tag: Option<String>,
-        /// The number by which the client settles it.
+        /// The delivery tag.
         delivery_tag: u64,
         /// The message.
         message: Arc<Message>,
     },
     /// A consumer acknowledged a message.
     Acked {
-        /// The queue it lay in.
+        /// The queue.
         queue: String,
         /// The message.
         message: Arc<Message>,
     },
     /// A consumer rejected a message.
     Rejected {
-        /// The queue it lay in.
+        /// The queue.
         queue: String,
-        /// Whether it went back into the queue.
+        /// Whether it was requeued.
         requeue: bool,
         /// The message.
         message: Arc<Message>,
     },
-    /// A message went back into its queue, because its channel or connection ended or asked for recovery.
+    /// A message was requeued, because its channel or connection ended or asked for it.
     Requeued {
-        /// The queue it lies in again.
+        /// The queue.
         queue: String,
         /// The message.
         message: Arc<Message>,
     },
     /// A message's time to live ran out.
     Expired {
-        /// The queue it lay in.
+        /// The queue.
         queue: String,
         /// The message.
         message: Arc<Message>,
@@ -150,12 +150,12 @@ pub enum Event {
         reason: DeathReason,
         /// The dead-letter exchange.
         exchange: String,
-        /// The message as it is published there, with its `x-death` header.
+        /// The message as it was published there, with its `x-death` header.
         message: Arc<Message>,
     },
-    /// A message was thrown away: rejected, expired or over a limit, with no dead-letter exchange to take it.
+    /// A message was dropped: it was rejected, expired or over a limit, and there is no dead-letter exchange.
     Dropped {
-        /// The queue it lay in.
+        /// The queue.
         queue: String,
         /// Why.
         reason: DeathReason,

@@ -1,8 +1,13 @@
-//! An AMQP 0-9-1 broker inside the process, on loopback: what a component talks to on a laptop and in tests.
+//! An AMQP 0-9-1 broker inside the process, on loopback: what a component connects to on a laptop and in tests.
 //!
-//! It does what RabbitMQ does, as far as components and their clients (lapin, amqplib, pika) can tell, and refuses what
-//! it does not know with the code that RabbitMQ has for it. Besides the wire there is a direct way in: [`Broker`]
-//! declares, publishes, looks and takes, and it makes trouble on order: cut connections, late or negative confirms.
+//! It behaves like RabbitMQ as far as components and their clients (lapin, amqplib, pika) can tell: direct, topic and
+//! fanout exchanges, exchange bindings, classic queues with TTL, length limits and dead-lettering, prefetch, publisher
+//! confirms, returns, heartbeats, and flow control. It leaves out what components do not use: disks and clusters, quorum
+//! queues and streams, priorities, transactions, headers exchanges, permissions, TLS, and more than one user and virtual
+//! host. A client that asks for such a feature is refused with RabbitMQ's reply code. All state is in memory.
+//!
+//! Tests also have a direct way in: [`Broker`] declares, publishes, inspects and takes messages, and it injects faults:
+//! cut connections, late or negative confirms, refused connections, low memory.
 //!
 //! ```
 //! # async fn example() -> std::io::Result<()> {
@@ -23,12 +28,14 @@ mod channel;
 mod codec;
 mod connection;
 mod delivery;
+mod error;
 mod exchange;
-mod fault;
-mod link;
+mod frame_writer;
+mod handshake;
 mod message;
 mod queue;
 mod routing;
+mod server;
 mod state;
 
 pub use amq_protocol::{
@@ -39,20 +46,21 @@ pub use exchange::ExchangeKind;
 pub use message::{DeathReason, Event, Message, QueueDepth};
 pub use queue::{Overflow, QueueOptions};
 
+use error::{AmqpError, Outcome};
 use exchange::{Binding, Destination, Exchange};
-use fault::{Fault, Outcome};
-use routing::Routed;
+use http_double::percent_encoded;
+use routing::RouteResult;
 use state::{QueueSpec, State};
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::broadcast, time::Instant};
+use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// No connection has this number: it stands for the direct way in.
+/// The connection number of calls through [`Broker`]. No client has it.
 const IN_PROCESS: u64 = 0;
 const NAME_MAX: usize = 255;
 
@@ -67,7 +75,7 @@ pub struct BrokerConfig {
     pub password: String,
     /// The one virtual host.
     pub vhost: String,
-    /// The heartbeat that is suggested to clients, in seconds; 0 suggests none.
+    /// The heartbeat that is suggested to clients, in seconds; 0 is none.
     pub heartbeat: u16,
     /// The largest frame, in bytes; clients may ask for less.
     pub frame_max: u32,
@@ -115,10 +123,10 @@ struct Shared {
 }
 
 impl Broker {
-    /// Listens on loopback and serves from then on.
+    /// Starts to listen on loopback.
     ///
     /// # Errors
-    /// When the port cannot be had, or the configuration asks for frames smaller than AMQP's least, 4096 bytes.
+    /// When the port is not available, or `frame_max` is below AMQP's minimum of 4096 bytes.
     pub async fn start(config: BrokerConfig) -> io::Result<Self> {
         if config.frame_max < 4096 {
             let text = format!(
@@ -127,22 +135,7 @@ impl Broker {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
-        let listener = TcpListener::bind(wanted).await.map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("the broker cannot listen on {wanted}: {error}; choose another port"),
-            )
-        })?;
-        let shared = Arc::new(Shared {
-            addr: listener.local_addr()?,
-            state: Mutex::new(State::new(config.vhost.clone())),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            config,
-        });
-        shared.tasks.spawn(accept(shared.clone(), listener));
-        shared.tasks.spawn(keep_time(shared.clone()));
+        let shared = server::start(config).await?;
         Ok(Self(Arc::new(Handle(shared))))
     }
 
@@ -161,17 +154,17 @@ impl Broker {
         } = &self.shared().config;
         format!(
             "amqp://{}:{}@{}/{}",
-            escape(user),
-            escape(password),
+            percent_encoded(user),
+            percent_encoded(password),
             self.addr(),
-            escape(vhost)
+            percent_encoded(vhost)
         )
     }
 
     /// Declares a durable exchange.
     ///
     /// # Panics
-    /// When there is one of the name that is different, as a client's channel would be closed.
+    /// When there is a different one with this name. A client's channel would be closed.
     pub fn declare_exchange(&self, name: &str, kind: ExchangeKind) {
         check_name(name);
         expected(self.state().declare_exchange(name, Exchange::new(kind)));
@@ -180,7 +173,7 @@ impl Broker {
     /// Declares a durable queue.
     ///
     /// # Panics
-    /// When there is one of the name that is different, as a client's channel would be closed.
+    /// When there is a different one with this name. A client's channel would be closed.
     pub fn declare_queue(&self, name: &str, options: QueueOptions) {
         check_name(name);
         let spec = QueueSpec {
@@ -194,7 +187,7 @@ impl Broker {
     /// Binds a queue to an exchange.
     ///
     /// # Panics
-    /// When there is no such queue or exchange, as a client's channel would be closed.
+    /// When there is no such queue or exchange. A client's channel would be closed.
     pub fn bind_queue(&self, queue: &str, exchange: &str, routing_key: &str) {
         check_name(routing_key);
         let destination = Destination::Queue(queue.into());
@@ -206,10 +199,10 @@ impl Broker {
         expected(self.state().bind(IN_PROCESS, exchange, binding));
     }
 
-    /// Binds an exchange to another one: what comes to `source` with such a routing key goes to `exchange` as well.
+    /// Binds an exchange to another one: messages to `source` with such a routing key go to `exchange` too.
     ///
     /// # Panics
-    /// When one of them does not exist, as a client's channel would be closed.
+    /// When one of them does not exist. A client's channel would be closed.
     pub fn bind_exchange(&self, exchange: &str, source: &str, routing_key: &str) {
         check_name(routing_key);
         let destination = Destination::Exchange(exchange.into());
@@ -221,10 +214,10 @@ impl Broker {
         expected(self.state().bind(IN_PROCESS, source, binding));
     }
 
-    /// Takes a queue's binding back; messages with this key do not reach it any more.
+    /// Removes a queue's binding: messages with this key no longer reach it.
     ///
     /// # Panics
-    /// When there is no such queue or exchange, as a client's channel would be closed.
+    /// When there is no such queue or exchange. A client's channel would be closed.
     pub fn unbind_queue(&self, queue: &str, exchange: &str, routing_key: &str) {
         let destination = Destination::Queue(queue.into());
         let binding = Binding {
@@ -235,8 +228,8 @@ impl Broker {
         expected(self.state().unbind(IN_PROCESS, exchange, &binding));
     }
 
-    /// Publishes a message. True when at least one queue is bound for it and every such queue took it; false also when
-    /// there is no such exchange.
+    /// Publishes a message. Returns true when at least one queue is bound for it and every such queue took it, and false
+    /// when there is no such exchange.
     ///
     /// # Panics
     /// When the routing key is longer than the 255 bytes that AMQP can carry.
@@ -255,10 +248,10 @@ impl Broker {
             body: body.into(),
             redelivered: false,
         });
-        self.state().publish(&message) == Ok(Routed::Taken)
+        self.state().publish(&message) == Ok(RouteResult::Taken)
     }
 
-    /// How full a queue is.
+    /// How many messages and consumers a queue has.
     pub fn depth(&self, queue: &str) -> QueueDepth {
         let state = self.state();
         state
@@ -271,7 +264,7 @@ impl Broker {
             })
     }
 
-    /// Takes the waiting messages out of a queue, the oldest first.
+    /// Removes the waiting messages from a queue and returns them, oldest first.
     pub fn take(&self, queue: &str) -> Vec<Message> {
         let mut state = self.state();
         let entries = state
@@ -286,13 +279,13 @@ impl Broker {
             .collect()
     }
 
-    /// Everything that happens from now on. A receiver that falls some 16 000 events behind misses the oldest and is
-    /// told so.
+    /// Everything that happens from now on. A receiver that falls 16 000 events behind loses the oldest, and its `recv`
+    /// says so.
     pub fn watch(&self) -> broadcast::Receiver<Event> {
         self.state().events.subscribe()
     }
 
-    /// Resolves when nothing waits in a queue and nothing of it is unsettled; at once when there is no such queue.
+    /// Resolves when a queue is empty and all its deliveries are settled; at once when there is no such queue. Cancel safe.
     pub async fn settled(&self, queue: &str) {
         let idle = self.state().idle.clone();
         loop {
@@ -303,7 +296,7 @@ impl Broker {
                 .state()
                 .queues
                 .get(queue)
-                .is_none_or(queue::Queue::is_settled)
+                .is_none_or(queue::Queue::is_idle)
             {
                 return;
             }
@@ -311,70 +304,70 @@ impl Broker {
         }
     }
 
-    /// Cuts every connection as a crash would, without a word, and says how many there were. What was unsettled goes
-    /// back into the queues before this returns.
+    /// Cuts every connection as a crash does, and returns how many there were. Unsettled messages are back in their queues
+    /// before this returns.
     pub fn drop_connections(&self) -> usize {
         let mut state = self.state();
         let alive = state
             .connections
             .iter()
-            .filter(|(_, connection)| !connection.link.cut.is_cancelled());
+            .filter(|(_, connection)| !connection.writer.cut.is_cancelled());
         let ids: Vec<_> = alive.map(|(id, _)| *id).collect();
         for id in &ids {
             state.release_connection(*id);
             if let Some(connection) = state.connections.get_mut(id) {
                 connection.closing = true;
-                connection.link.cut.cancel();
+                connection.writer.cut.cancel();
             }
         }
         ids.len()
     }
 
-    /// Asks every client to close, with 320 CONNECTION_FORCED, as an operator or a shutdown does.
+    /// Closes every connection with 320 CONNECTION_FORCED, as an operator or a shutdown does.
     pub fn close_connections(&self) {
         let mut state = self.state();
         let ids: Vec<_> = state.connections.keys().copied().collect();
-        let fault = Fault::forced("broker forced connection closure with reason 'shutdown'");
+        let error = AmqpError::forced("broker forced connection closure with reason 'shutdown'");
         for id in ids {
-            state.close_connection(id, &fault, (0, 0));
+            state.close_connection(id, &error, (0, 0));
         }
     }
 
-    /// Hangs up on every new connection before a word is said, or stops doing so. Existing ones stay.
+    /// Closes every new connection before the handshake, or no longer. Existing ones stay.
     pub fn refuse_connections(&self, refuse: bool) {
-        self.state().orders.refuse = refuse;
+        self.state().faults.refuse = refuse;
     }
 
-    /// Refuses to let clients declare and delete, as for a user without the permission to configure, or no longer.
+    /// Denies clients to declare and delete, as for a user without the configure permission, or no longer.
     pub fn deny_configure(&self, deny: bool) {
-        self.state().orders.deny_configure = deny;
+        self.state().faults.deny_configure = deny;
     }
 
-    /// Lets publishers wait so long for each confirm; zero is off. Messages are routed at once all the same.
+    /// Delays each confirm by this time; zero is off. Messages are still routed at once.
     pub fn delay_confirms(&self, delay: Duration) {
-        self.state().orders.confirm_delay = delay;
+        self.state().faults.confirm_delay = delay;
     }
 
-    /// Answers the next so many publishes on channels with confirms with a nack and throws the messages away.
+    /// Nacks the next `n` publishes on channels with confirms, and drops their messages.
     pub fn nack_publishes(&self, n: usize) {
-        self.state().orders.nacks = n;
+        self.state().faults.nacks = n;
     }
 
-    /// Refuses messages of more bytes than this with 406 PRECONDITION_FAILED, which closes their channel.
+    /// Refuses messages larger than this with 406 PRECONDITION_FAILED, which closes their channel.
     pub fn limit_message_size(&self, bytes: u64) {
-        self.state().orders.message_size = Some(bytes);
+        self.state().faults.message_size = Some(bytes);
     }
 
-    /// Ends all subscriptions of a queue and tells the clients with a `basic.cancel`.
+    /// Cancels all consumers of a queue and tells the clients with a `basic.cancel`.
     pub fn cancel_consumers(&self, queue: &str) {
         self.state().cancel_consumers(queue);
     }
 
-    /// Behaves as if memory ran low, or no longer: publishers hear `connection.blocked` and are not read from, those
-    /// who have published before at once and others when they begin.
+    /// Behaves as if memory ran low, or no longer: publishers get `connection.blocked` and are not read from. Those who
+    /// have published are blocked at once, others when they first publish.
     pub fn block_connections(&self, blocked: bool) {
         let mut state = self.state();
-        state.orders.blocked = blocked;
+        state.faults.blocked = blocked;
         for connection in state
             .connections
             .values_mut()
@@ -384,7 +377,7 @@ impl Broker {
         }
     }
 
-    /// Stops listening, cuts all connections, and resolves when every task has ended.
+    /// Stops listening, cuts all connections, and waits for every task to end.
     pub async fn shutdown(&self) {
         self.shared().stop.cancel();
         self.drop_connections();
@@ -414,61 +407,19 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.0.stop.cancel();
         for connection in lock(&self.0.state).connections.values() {
-            connection.link.cut.cancel();
+            connection.writer.cut.cancel();
         }
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shared.stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, peer)) => drop(shared.tasks.spawn(connection::serve(
-                shared.clone(),
-                socket,
-                peer,
-            ))),
-            // Out of file handles, say: the next client may have more luck.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Lets messages expire and sends the confirms that were held back, each when it is due.
-async fn keep_time(shared: Arc<Shared>) {
-    let timer = lock(&shared.state).timer.clone();
-    loop {
-        let next = {
-            let mut state = lock(&shared.state);
-            let now = Instant::now();
-            let deadlines = [state.expire_due(now), state.send_held_confirms(now)];
-            deadlines.into_iter().flatten().min()
-        };
-        let due = async {
-            match next {
-                Some(next) => tokio::time::sleep_until(next).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {}
-            () = timer.notified() => {}
-            () = shared.stop.cancelled() => return,
-        }
-    }
-}
-
-/// A panic elsewhere does not make the data behind the lock any worse than it was.
+/// The data behind the lock is valid even when another thread has panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn expected<T>(outcome: Outcome<T>) {
-    if let Err(fault) = outcome {
-        panic!("{}", fault.text);
+    if let Err(error) = outcome {
+        panic!("{}", error.text);
     }
 }
 
@@ -478,17 +429,4 @@ fn check_name(name: &str) {
         "a name of {} bytes: AMQP carries no more than {NAME_MAX}",
         name.len()
     );
-}
-
-/// Percent-encodes what may not stand in a part of a URI.
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let escaped = |byte| {
-        if plain(byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02x}")
-        }
-    };
-    text.bytes().map(escaped).collect()
 }

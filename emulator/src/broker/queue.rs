@@ -1,7 +1,7 @@
-//! One queue: its messages in order, its limits, its consumers. Pure data, no sockets.
+//! One queue: its messages in order, its limits, its consumers. No sockets here.
 
 use super::{
-    fault::{Fault, Outcome},
+    error::{AmqpError, Outcome},
     message::Message,
 };
 use amq_protocol::types::{AMQPValue, FieldTable};
@@ -12,34 +12,34 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What a queue does with a message that it has no room for.
+/// What a full queue does with a new message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// The oldest messages make room.
+    /// It drops the oldest messages.
     #[default]
     DropHead,
-    /// The new message is refused; a publisher with confirms gets a nack.
+    /// It refuses the new message; a publisher with confirms gets a nack.
     RejectPublish,
 }
 
-/// What a queue is declared with; each field is the argument `x-…` of its name.
+/// The arguments of a queue's declaration; each field is the argument `x-…` with its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueOptions {
     /// Where rejected, expired and dropped messages go.
     pub dead_letter_exchange: Option<String>,
-    /// The routing key they get; their own when none is set.
+    /// Their new routing key; without it they keep theirs.
     pub dead_letter_routing_key: Option<String>,
-    /// How long a message stays at most, in milliseconds on the wire.
+    /// How long a message may wait; on the wire in milliseconds.
     pub message_ttl: Option<Duration>,
     /// How many messages may wait.
     pub max_length: Option<usize>,
     /// How many bytes of content may wait.
     pub max_length_bytes: Option<usize>,
-    /// What happens beyond these limits.
+    /// What happens when the queue is full.
     pub overflow: Overflow,
 }
 
-/// Arguments that RabbitMQ acts on and this broker does not: refused rather than ignored.
+/// Arguments that RabbitMQ supports and this broker does not. They are refused, not ignored.
 const NOT_SUPPORTED: [&str; 5] = [
     "x-expires",
     "x-max-priority",
@@ -49,10 +49,10 @@ const NOT_SUPPORTED: [&str; 5] = [
 ];
 
 impl QueueOptions {
-    /// Reads the arguments of a declaration; `context` ends the text of a refusal.
+    /// Reads the arguments of a declaration; `context` ends the text of an error.
     pub(super) fn from_arguments(arguments: &FieldTable, context: &str) -> Outcome<Self> {
         let invalid = |name: &str, why: &str| {
-            Fault::precondition(format!("invalid arg '{name}' for {context}: {why}"))
+            AmqpError::precondition(format!("invalid arg '{name}' for {context}: {why}"))
         };
         let number = |name: &str| match arguments.inner().get(name) {
             None => Ok(None),
@@ -72,12 +72,12 @@ impl QueueOptions {
             .into_iter()
             .find(|name| arguments.contains_key(name))
         {
-            return Err(Fault::not_implemented(format!(
+            return Err(AmqpError::not_implemented(format!(
                 "argument '{name}' of {context}: this broker has no such feature"
             )));
         }
         if let Some(kind) = text("x-queue-type")?.filter(|kind| kind != "classic") {
-            return Err(Fault::not_implemented(format!(
+            return Err(AmqpError::not_implemented(format!(
                 "x-queue-type '{kind}' of {context}: only classic queues exist"
             )));
         }
@@ -157,14 +157,14 @@ pub(super) fn integer(value: &AMQPValue) -> Option<i64> {
 
 /// A message and its place in the queue.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    /// Counts up per queue; a message that comes back takes its old place by it.
+pub(super) struct QueuedMessage {
+    /// Counts up per queue. A requeued message gets its old place back.
     pub(super) position: u64,
     pub(super) message: Arc<Message>,
     pub(super) expires: Option<Instant>,
 }
 
-/// A subscription. What it holds unsettled is counted here, what its channel holds is counted there.
+/// A consumer. Its own unsettled messages are counted here, those of its channel there.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
     pub(super) connection: u64,
@@ -179,18 +179,18 @@ pub(super) struct Consumer {
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Tells a queue from a later one of the same name.
+    /// Distinguishes a queue from a later one with the same name.
     pub(super) id: u64,
     pub(super) name: Arc<str>,
     pub(super) durable: bool,
     pub(super) auto_delete: bool,
-    /// The connection that it belongs to and ends with.
+    /// The connection of an exclusive queue, which is deleted with it.
     pub(super) owner: Option<u64>,
     pub(super) options: QueueOptions,
-    /// In the order in which their turn comes.
+    /// In the order of their turns.
     pub(super) consumers: VecDeque<Consumer>,
     pub(super) unacked: usize,
-    ready: BTreeMap<u64, Entry>,
+    ready: BTreeMap<u64, QueuedMessage>,
     ready_bytes: usize,
     next_position: u64,
 }
@@ -218,7 +218,7 @@ impl Queue {
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         let position = self.next_position;
         self.next_position += 1;
-        self.insert(Entry {
+        self.insert(QueuedMessage {
             position,
             message,
             expires,
@@ -226,28 +226,28 @@ impl Queue {
     }
 
     /// Puts a message back where it was, marked as redelivered.
-    pub(super) fn put_back(&mut self, mut entry: Entry) {
+    pub(super) fn requeue(&mut self, mut entry: QueuedMessage) {
         if !entry.message.redelivered {
             Arc::make_mut(&mut entry.message).redelivered = true;
         }
         self.insert(entry);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Entry> {
+    pub(super) fn pop(&mut self) -> Option<QueuedMessage> {
         let (_, entry) = self.ready.pop_first()?;
         self.ready_bytes -= entry.message.body.len();
         Some(entry)
     }
 
-    /// Takes the first message when its time is over. Those behind it wait for their turn, as RabbitMQ has it.
-    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Entry> {
+    /// Removes the first message when it has expired. Those behind it wait, as in RabbitMQ.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<QueuedMessage> {
         self.next_expiry()
             .filter(|expires| *expires <= now)
             .and_then(|_| self.pop())
     }
 
-    /// Takes the first message when the queue is over its limits.
-    pub(super) fn pop_excess(&mut self) -> Option<Entry> {
+    /// Removes the first message when the queue is over its limits.
+    pub(super) fn pop_excess(&mut self) -> Option<QueuedMessage> {
         let over = self
             .options
             .max_length
@@ -259,7 +259,7 @@ impl Queue {
         if over { self.pop() } else { None }
     }
 
-    /// Whether a message of this size has to be refused.
+    /// Whether a message of this size must be refused.
     pub(super) fn refuses(&self, bytes: usize) -> bool {
         self.options.overflow == Overflow::RejectPublish
             && (self
@@ -282,18 +282,18 @@ impl Queue {
         self.ready.len()
     }
 
-    /// Nothing waits and nothing is with a consumer.
-    pub(super) fn is_settled(&self) -> bool {
+    /// Whether nothing waits and nothing is unsettled.
+    pub(super) fn is_idle(&self) -> bool {
         self.ready.is_empty() && self.unacked == 0
     }
 
-    /// Takes everything that waits.
-    pub(super) fn drain(&mut self) -> Vec<Entry> {
+    /// Removes all waiting messages.
+    pub(super) fn drain(&mut self) -> Vec<QueuedMessage> {
         self.ready_bytes = 0;
         std::mem::take(&mut self.ready).into_values().collect()
     }
 
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: QueuedMessage) {
         self.ready_bytes += entry.message.body.len();
         self.ready.insert(entry.position, entry);
     }

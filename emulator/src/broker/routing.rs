@@ -1,11 +1,10 @@
-//! Messages on their way in: from an exchange into queues, and on to the dead-letter exchange when a queue gives up
-//! on them.
+//! Routing: from an exchange into queues, and from a queue to its dead-letter exchange.
 
 use super::{
+    error::{AmqpError, Outcome},
     exchange::Destination,
-    fault::{Fault, Outcome},
     message::{DeathReason, Event, Message},
-    queue::{Entry, integer},
+    queue::{QueuedMessage, integer},
     state::State,
 };
 use amq_protocol::{
@@ -19,23 +18,23 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What became of a published message.
+/// The result of a publish.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Routed {
-    /// Every queue it was for has it.
+pub(super) enum RouteResult {
+    /// Every bound queue took it.
     Taken,
-    /// It was for no queue.
+    /// No queue is bound.
     Nowhere,
-    /// A queue had no room and refused it.
+    /// A full queue refused it.
     Refused,
 }
 
 impl State {
-    /// Brings a published message into the queues that it is for.
-    pub(super) fn publish(&mut self, message: &Arc<Message>) -> Outcome<Routed> {
+    /// Puts a published message into the queues that are bound for it.
+    pub(super) fn publish(&mut self, message: &Arc<Message>) -> Outcome<RouteResult> {
         if self.exchange(&message.exchange)?.internal {
             let label = self.exchange_label(&message.exchange);
-            return Err(Fault::access_refused(format!(
+            return Err(AmqpError::access_refused(format!(
                 "cannot publish to internal {label}"
             )));
         }
@@ -46,19 +45,19 @@ impl State {
             queues: queues.iter().map(ToString::to_string).collect(),
         });
         let mut routed = if queues.is_empty() {
-            Routed::Nowhere
+            RouteResult::Nowhere
         } else {
-            Routed::Taken
+            RouteResult::Taken
         };
         for queue in queues {
             if !self.enqueue(&queue, message.clone(), ttl) {
-                routed = Routed::Refused;
+                routed = RouteResult::Refused;
             }
         }
         Ok(routed)
     }
 
-    /// Expires what is due in any queue, and says when to look again.
+    /// Expires what is due in any queue, and returns when the next message expires.
     pub(super) fn expire_due(&mut self, now: Instant) -> Option<Instant> {
         let due = |state: &Self| {
             let due = |queue: &&super::queue::Queue| {
@@ -90,19 +89,19 @@ impl State {
                 queue: name.to_owned(),
                 message: entry.message.clone(),
             });
-            self.bury(name, &entry, DeathReason::Expired);
+            self.dead_letter(name, &entry, DeathReason::Expired);
         }
     }
 
-    /// Takes a message out of the world, by way of the queue's dead-letter exchange when it has one.
-    pub(super) fn bury(&mut self, name: &str, entry: &Entry, reason: DeathReason) {
+    /// Sends a message that has left its queue to the dead-letter exchange, or drops it when there is none.
+    pub(super) fn dead_letter(&mut self, name: &str, entry: &QueuedMessage, reason: DeathReason) {
         self.notice_idle(name);
-        let grave = self.queues.get(name).and_then(|queue| {
+        let target = self.queues.get(name).and_then(|queue| {
             let exchange = queue.options.dead_letter_exchange.clone()?;
             Some((exchange, queue.options.dead_letter_routing_key.clone()))
         });
         let Some((exchange, key)) =
-            grave.filter(|(exchange, _)| self.exchanges.contains_key(exchange))
+            target.filter(|(exchange, _)| self.exchanges.contains_key(exchange))
         else {
             return self.emit(|| Event::Dropped {
                 queue: name.to_owned(),
@@ -125,7 +124,7 @@ impl State {
             message: message.clone(),
         });
         for queue in self.route(&message.exchange, &message.routing_key) {
-            if reason != DeathReason::Rejected && goes_in_circles(&message.properties, &queue) {
+            if reason != DeathReason::Rejected && is_cycle(&message.properties, &queue) {
                 self.emit(|| Event::Dropped {
                     queue: name.to_owned(),
                     reason,
@@ -137,7 +136,7 @@ impl State {
         }
     }
 
-    /// The queues that a message of this exchange and key is for, each once.
+    /// The queues that are bound for a message with this exchange and key, each once.
     fn route(&self, exchange: &str, key: &str) -> Vec<Arc<str>> {
         let mut queues: Vec<Arc<str>> = Vec::new();
         let mut seen = HashSet::from([exchange.to_owned()]);
@@ -180,7 +179,7 @@ impl State {
         queues
     }
 
-    /// Puts a message into a queue and from there to a consumer; false when the queue refuses it.
+    /// Puts a message into a queue and delivers it when a consumer has room; false when the queue refuses it.
     fn enqueue(&mut self, name: &str, message: Arc<Message>, ttl: Option<Duration>) -> bool {
         let Some(queue) = self.queues.get_mut(name) else {
             return true;
@@ -195,7 +194,7 @@ impl State {
             .get_mut(name)
             .and_then(super::queue::Queue::pop_excess)
         {
-            self.bury(name, &entry, DeathReason::MaxLength);
+            self.dead_letter(name, &entry, DeathReason::MaxLength);
         }
         if self
             .queues
@@ -208,21 +207,21 @@ impl State {
     }
 }
 
-/// The time to live that a message asks for, in its `expiration` property.
+/// The time to live in a message's `expiration` property.
 fn time_to_live(properties: &BasicProperties) -> Outcome<Option<Duration>> {
     let Some(expiration) = properties.expiration() else {
         return Ok(None);
     };
     match expiration.as_str().parse::<u32>() {
         Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds.into()))),
-        Err(why) => Err(Fault::precondition(format!(
+        Err(why) => Err(AmqpError::precondition(format!(
             "invalid expiration '{expiration}': {why}"
         ))),
     }
 }
 
-/// The properties of a dead message: what it died of is counted per queue and reason, the latest first, and its
-/// expiration is taken off lest it die of it again.
+/// The properties of a dead-lettered message: `x-death` counts per queue and reason, the latest first. The expiration is
+/// removed, or the message would expire again.
 fn with_death(message: &Message, queue: &str, reason: DeathReason) -> BasicProperties {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let mut headers = message.properties.headers().clone().unwrap_or_default();
@@ -266,8 +265,8 @@ fn with_death(message: &Message, queue: &str, reason: DeathReason) -> BasicPrope
     without_expiration(&message.properties).with_headers(headers)
 }
 
-/// Whether a message comes back to a queue without any consumer having rejected it on the way.
-fn goes_in_circles(properties: &BasicProperties, queue: &str) -> bool {
+/// Whether a message returns to a queue and no consumer has rejected it on the way.
+fn is_cycle(properties: &BasicProperties, queue: &str) -> bool {
     let headers = properties.headers().clone().unwrap_or_default();
     let deaths = deaths(&headers);
     match deaths.iter().position(|death| is_death(death, queue, None)) {
@@ -308,7 +307,7 @@ fn reason_of(death: &AMQPValue) -> Option<String> {
         .map(ToString::to_string)
 }
 
-/// A copy without the `expiration`: the codec's type has no way to unset one.
+/// A copy without the `expiration`: the type of amq-protocol cannot unset a property.
 fn without_expiration(properties: &BasicProperties) -> BasicProperties {
     type With<T> = fn(BasicProperties, T) -> BasicProperties;
     fn copy<T: Clone>(to: BasicProperties, value: &Option<T>, with: With<T>) -> BasicProperties {

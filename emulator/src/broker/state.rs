@@ -1,12 +1,12 @@
-//! Everything the broker knows, behind one lock: exchanges, queues, connections. Here is the topology: declaring,
-//! binding and deleting; `routing` brings messages in, `delivery` brings them out.
+//! Everything the broker knows, behind one lock: exchanges, queues, connections. This file declares, binds and deletes;
+//! `routing` puts messages into queues, `delivery` sends them to consumers.
 
 use super::{
+    error::{AmqpError, Outcome},
     exchange::{Binding, Destination, Exchange, ExchangeKind},
-    fault::{Fault, Outcome},
-    link::Link,
+    frame_writer::FrameWriter,
     message::Event,
-    queue::{Entry, Queue, QueueOptions},
+    queue::{Queue, QueueOptions, QueuedMessage},
 };
 use amq_protocol::types::{FieldTable, ShortString};
 use std::{
@@ -27,32 +27,32 @@ pub(super) struct State {
     pub(super) exchanges: HashMap<String, Exchange>,
     pub(super) queues: HashMap<String, Queue>,
     pub(super) connections: HashMap<u64, Connection>,
-    pub(super) orders: Orders,
-    /// Confirms that are held back: when they are due, and for which connection, channel and publish.
+    pub(super) faults: InjectedFaults,
+    /// Delayed confirms: when they are due, and for which connection, channel and publish.
     pub(super) held_confirms: BTreeMap<(Instant, u64), (u64, u16, u64)>,
     pub(super) events: broadcast::Sender<Event>,
     /// Something has a new deadline.
     pub(super) timer: Arc<Notify>,
-    /// Some queue has become settled.
+    /// Some queue has become idle.
     pub(super) idle: Arc<Notify>,
     last_id: u64,
 }
 
-/// Faults that were ordered.
+/// The faults that a test has injected.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(super) struct InjectedFaults {
     pub(super) refuse: bool,
     /// Clients have no permission to declare and delete.
     pub(super) deny_configure: bool,
     pub(super) blocked: bool,
     pub(super) confirm_delay: Duration,
     pub(super) nacks: usize,
-    /// The largest message that is taken, in bytes, where it is not the broker's own limit.
+    /// The size limit of a message in bytes, instead of the broker's own.
     pub(super) message_size: Option<u64>,
 }
 
 pub(super) struct Connection {
-    pub(super) link: Arc<Link>,
+    pub(super) writer: Arc<FrameWriter>,
     pub(super) name: String,
     pub(super) frame_max: u32,
     /// The client announced that it understands a `basic.cancel` from the broker.
@@ -61,10 +61,10 @@ pub(super) struct Connection {
     pub(super) understands_blocked: bool,
     /// The handshake is over.
     pub(super) open: bool,
-    /// It has published: only such connections are blocked.
+    /// It has published. Only such connections are blocked.
     pub(super) publishes: bool,
     pub(super) blocked: bool,
-    /// It was told to close: nothing it sends counts any more but its agreement.
+    /// The broker has closed it: everything that the client sends is ignored, except its confirmation.
     pub(super) closing: bool,
     pub(super) channels: HashMap<u16, Channel>,
 }
@@ -75,15 +75,15 @@ pub(super) struct Channel {
     pub(super) unacked: BTreeMap<u64, Unacked>,
     /// Consumer tag → queue.
     pub(super) consumers: BTreeMap<Arc<str>, Arc<str>>,
-    /// What the next consumer may hold unsettled.
+    /// How many unsettled messages the next consumer may hold.
     pub(super) prefetch: usize,
-    /// What all consumers together may hold unsettled; 0 = no limit.
+    /// How many unsettled messages all consumers together may hold; 0 is no limit.
     pub(super) limit: usize,
-    /// How many of the unsettled went to consumers.
+    /// How many unsettled messages the consumers hold.
     pub(super) held: usize,
     /// With confirms: the number of the last publish.
     pub(super) published: Option<u64>,
-    /// The queue that an empty name means.
+    /// The queue that an empty name stands for.
     pub(super) last_queue: String,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct Unacked {
     pub(super) queue: Arc<str>,
     pub(super) queue_id: u64,
     pub(super) consumer: Option<Arc<str>>,
-    pub(super) entry: Entry,
+    pub(super) entry: QueuedMessage,
 }
 
 /// A declaration of a queue.
@@ -119,7 +119,7 @@ impl State {
                 .into(),
             queues: HashMap::new(),
             connections: HashMap::new(),
-            orders: Orders::default(),
+            faults: InjectedFaults::default(),
             held_confirms: BTreeMap::new(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             timer: Arc::default(),
@@ -135,17 +135,17 @@ impl State {
 
     pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
         if self.events.receiver_count() > 0 {
-            // Fails only when the last watcher has gone meanwhile.
+            // It fails only when the last watcher has just gone.
             let _ = self.events.send(event());
         }
     }
 
-    /// How texts name an exchange, with the virtual host.
+    /// The exchange in error texts, with the virtual host.
     pub(super) fn exchange_label(&self, name: &str) -> String {
         format!("exchange '{name}' in vhost '{}'", self.vhost)
     }
 
-    /// How texts name a queue, with the virtual host.
+    /// The queue in error texts, with the virtual host.
     pub(super) fn queue_label(&self, name: &str) -> String {
         format!("queue '{name}' in vhost '{}'", self.vhost)
     }
@@ -154,14 +154,14 @@ impl State {
         let missing = format!("no {}", self.exchange_label(name));
         self.exchanges
             .get_mut(name)
-            .ok_or_else(|| Fault::not_found(missing))
+            .ok_or_else(|| AmqpError::not_found(missing))
     }
 
-    /// The queue, when it exists and is not another connection's own.
+    /// The queue, unless it is missing or exclusive to another connection.
     pub(super) fn queue(&mut self, connection: u64, name: &str) -> Outcome<&mut Queue> {
         let label = self.queue_label(name);
         match self.queues.get_mut(name) {
-            None => Err(Fault::not_found(format!("no {label}"))),
+            None => Err(AmqpError::not_found(format!("no {label}"))),
             Some(queue) if queue.owner.is_some_and(|owner| owner != connection) => {
                 Err(locked(&label))
             }
@@ -171,8 +171,8 @@ impl State {
 
     /// Whether clients may declare and delete what the label names.
     pub(super) fn may_configure(&self, user: &str, label: &str) -> Outcome {
-        if self.orders.deny_configure {
-            Err(Fault::access_refused(format!(
+        if self.faults.deny_configure {
+            Err(AmqpError::access_refused(format!(
                 "access to {label} refused for user '{user}'"
             )))
         } else {
@@ -184,7 +184,7 @@ impl State {
         let label = self.exchange_label(name);
         let Some(known) = self.exchanges.get(name) else {
             if name.starts_with("amq.") {
-                return Err(Fault::access_refused(format!(
+                return Err(AmqpError::access_refused(format!(
                     "exchange name '{name}' contains reserved prefix 'amq.*'"
                 )));
             }
@@ -192,7 +192,7 @@ impl State {
             return Ok(());
         };
         if name.is_empty() {
-            return Err(Fault::access_refused(
+            return Err(AmqpError::access_refused(
                 "operation not permitted on the default exchange",
             ));
         }
@@ -226,12 +226,12 @@ impl State {
 
     pub(super) fn delete_exchange(&mut self, name: &str, if_unused: bool) -> Outcome {
         if name.is_empty() {
-            return Err(Fault::access_refused(
+            return Err(AmqpError::access_refused(
                 "operation not permitted on the default exchange",
             ));
         }
         if name.starts_with("amq.") {
-            return Err(Fault::access_refused(format!(
+            return Err(AmqpError::access_refused(format!(
                 "exchange name '{name}' contains reserved prefix 'amq.*'"
             )));
         }
@@ -240,7 +240,7 @@ impl State {
             return Ok(());
         };
         if if_unused && !exchange.is_unused() {
-            return Err(Fault::precondition(format!(
+            return Err(AmqpError::precondition(format!(
                 "{} in use",
                 self.exchange_label(name)
             )));
@@ -266,7 +266,7 @@ impl State {
         Ok(())
     }
 
-    /// Declares a queue and says under which name: a queue without one gets one.
+    /// Declares a queue and returns its name: an empty name is replaced by a new one.
     pub(super) fn declare_queue(
         &mut self,
         connection: u64,
@@ -311,7 +311,7 @@ impl State {
             inequivalent(&compared, &label)?;
         } else {
             if name.starts_with("amq.") && !name.starts_with("amq.gen-") {
-                return Err(Fault::access_refused(format!(
+                return Err(AmqpError::access_refused(format!(
                     "queue name '{name}' contains reserved prefix 'amq.*'"
                 )));
             }
@@ -325,7 +325,7 @@ impl State {
         Ok(name.to_owned())
     }
 
-    /// Deletes a queue with what lies in it and says how much that was. Its consumers are told.
+    /// Deletes a queue with its messages, and returns their number. Its consumers are cancelled.
     pub(super) fn delete_queue(
         &mut self,
         connection: u64,
@@ -339,10 +339,10 @@ impl State {
         }
         let queue = self.queue(connection, name)?;
         if if_unused && !queue.consumers.is_empty() {
-            return Err(Fault::precondition(format!("{label} in use")));
+            return Err(AmqpError::precondition(format!("{label} in use")));
         }
         if if_empty && queue.len() > 0 {
-            return Err(Fault::precondition(format!("{label} is not empty")));
+            return Err(AmqpError::precondition(format!("{label} is not empty")));
         }
         Ok(self.remove_queue(name))
     }
@@ -364,9 +364,9 @@ impl State {
         Ok(purged)
     }
 
-    /// Tells those who wait for it when a queue has become settled.
+    /// Notifies those who wait for a queue to become idle.
     pub(super) fn notice_idle(&self, name: &str) {
-        if self.queues.get(name).is_none_or(Queue::is_settled) {
+        if self.queues.get(name).is_none_or(Queue::is_idle) {
             self.idle.notify_waiters();
         }
     }
@@ -375,7 +375,7 @@ impl State {
         let to_default =
             matches!(&binding.destination, Destination::Exchange(name) if name.is_empty());
         if source.is_empty() || to_default {
-            return Err(Fault::access_refused(
+            return Err(AmqpError::access_refused(
                 "operation not permitted on the default exchange",
             ));
         }
@@ -386,7 +386,7 @@ impl State {
         self.exchange(source).map(drop)
     }
 
-    /// Removes the bindings to something deleted, and with the last one the exchanges that wanted it so.
+    /// Removes the bindings to something deleted, and the auto-delete exchanges that have none left.
     fn forget(&mut self, destination: &Destination) {
         let mut unused = Vec::new();
         for (name, exchange) in &mut self.exchanges {
@@ -401,15 +401,15 @@ impl State {
     }
 }
 
-/// The refusal of a queue that is exclusive to another connection, or not as exclusive as is wanted.
-fn locked(label: &str) -> Fault {
-    Fault::locked(format!(
+/// The error for a queue that is exclusive to another connection, or declared with another exclusivity.
+fn locked(label: &str) -> AmqpError {
+    AmqpError::locked(format!(
         "cannot obtain exclusive access to locked {label}. It could be originally declared on another connection or the \
          exclusive property value does not match that of the original declaration."
     ))
 }
 
-/// The first of the `(name, received, current)` that differs, as a refusal.
+/// An error for the first `(name, received, current)` that differs.
 fn inequivalent(compared: &[(&str, String, String)], label: &str) -> Outcome {
     let quote = |value: &str| {
         if value == "none" {
@@ -423,7 +423,7 @@ fn inequivalent(compared: &[(&str, String, String)], label: &str) -> Outcome {
         .find(|(_, received, current)| received != current)
     {
         None => Ok(()),
-        Some((name, received, current)) => Err(Fault::precondition(format!(
+        Some((name, received, current)) => Err(AmqpError::precondition(format!(
             "inequivalent arg '{name}' for {label}: received {} but current is {}",
             quote(received),
             quote(current)

@@ -8,7 +8,7 @@ use axum::{
 use http_double::ErrorFormat;
 use serde_json::json;
 
-/// An error with a reason for whoever wrote the request.
+/// An error with a reason for the author of the request.
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     status: StatusCode,

@@ -1,4 +1,4 @@
-//! The flow's webhook address: requests from outside, handed on to whoever makes messages of them.
+//! The flow's webhook address: requests from outside, passed on to be made into messages.
 
 use super::{
     body::json_body,

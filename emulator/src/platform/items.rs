@@ -1,8 +1,9 @@
-//! What the sample API serves: the same items after every start.
+//! The items of the sample API: the same after every start.
 
 use serde::Serialize;
 
 const SEEDED: usize = 25;
+
 /// An item of the sample API.
 #[derive(Clone, Serialize)]
 pub(super) struct Item {
@@ -12,7 +13,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// The `n`-th item, from 1: one hour later than the one before.
+    /// The item number `n`, from 1. Each is one hour later than the one before.
     pub(super) fn new(n: usize, name: String) -> Self {
         let (day, hour) = (n / 24, n % 24);
         let updated_at = format!(

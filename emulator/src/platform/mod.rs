@@ -126,7 +126,7 @@ impl Platform {
     /// returns all of these. A call that hangs is finished. Cancel safe.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub async fn called(&self, pattern: &str, count: usize) -> Vec<RecordedCall> {
         self.shared.calls.finished(pattern, count).await
     }
@@ -141,7 +141,7 @@ impl Platform {
     /// each such call, then calls succeed again.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn inject_faults(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         self.shared.calls.inject_faults(pattern, faults);
     }

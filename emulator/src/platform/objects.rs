@@ -1,4 +1,5 @@
-//! Object storage and signed addresses (wire-contract: Object storage, wire-contract: Other endpoints). Bytes are kept as they come.
+//! Object storage and signed addresses (wire-contract: Object storage, wire-contract: Other endpoints). Bytes are stored
+//! as they are.
 
 use super::{error::ErrorResponse, shared::Shared, state::Object};
 use axum::{
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 type Platform = State<Arc<Shared>>;
 
-/// How long a signed address is said to be good, in seconds. It does not really expire.
+/// The lifetime of a signed address in responses, in seconds. The emulator's do not expire.
 const SIGNED_SECONDS: u32 = 7200;
 
 pub(super) async fn post_object(
@@ -89,7 +90,7 @@ impl Object {
     }
 }
 
-/// Makes an address that needs no credentials: whoever knows it may put and get.
+/// Creates an address that needs no credentials: everybody who knows it can put and get.
 pub(super) async fn sign(State(shared): Platform) -> Json<Value> {
     let id = Uuid::new_v4().to_string();
     let url = format!("{}/signed/{id}", shared.url());

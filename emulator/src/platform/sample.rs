@@ -1,5 +1,5 @@
-//! A small API to write a first component against: items that change over time, a resource that wants credentials,
-//! and any status one asks for. The same after every start.
+//! A small API for a first component: items that change over time, a resource that needs credentials, and any status. It
+//! is the same after every start.
 
 use super::{
     body::object_body,
@@ -30,7 +30,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         .route("/sample/status/{code}", any(status))
 }
 
-/// Items in the order of their change; `updated_since` leaves out what did not change after it.
+/// Items in the order of their change; with `updated_since`, only later ones.
 async fn list(
     State(shared): Platform,
     RawQuery(query): RawQuery,
@@ -45,7 +45,7 @@ async fn list(
             "page" => page = number(name, value)?,
             _ => {
                 return Err(ErrorResponse::bad_request(format!(
-                    "{name:?} is none of updated_since, limit, page"
+                    "{name:?} is not one of updated_since, limit, page"
                 )));
             }
         }
@@ -76,7 +76,7 @@ fn number(name: &str, value: &str) -> Result<usize, ErrorResponse> {
     })
 }
 
-/// A date, or date and time in UTC as ISO 8601 writes them. Its order as text is its order in time.
+/// A date, or date and time in UTC (ISO 8601), whose order as text is the order in time.
 fn date(value: &str) -> Result<String, ErrorResponse> {
     let text = value.replace("%3A", ":").replace("%3a", ":");
     let shape: String = text
@@ -131,7 +131,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(item)))
 }
 
-/// Who is asking. Any bearer token or `x-api-key` will do, but for one that says it is expired.
+/// The user. Any bearer token or `x-api-key` is accepted, except the token `expired`.
 async fn me(headers: HeaderMap) -> Response {
     let value = |name| {
         headers
@@ -171,7 +171,7 @@ async fn status(Path(code): Path<String>) -> Response {
             status.into_response()
         }
         Some(Ok(status)) => (status, Json(json!({"status": status.as_u16()}))).into_response(),
-        _ => ErrorResponse::bad_request(format!("{code:?} is no status from 200 to 599"))
+        _ => ErrorResponse::bad_request(format!("{code:?} is not a status from 200 to 599"))
             .into_response(),
     }
 }

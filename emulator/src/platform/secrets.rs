@@ -1,4 +1,4 @@
-//! Secrets: credentials that the platform keeps fresh, in JSON:API (wire-contract: Secrets).
+//! Secrets: credentials that the platform refreshes, in JSON:API (wire-contract: Secrets).
 
 use super::{error::ErrorResponse, shared::Shared};
 use axum::{
@@ -25,7 +25,7 @@ pub(super) async fn get_secret(
     ))
 }
 
-/// The resource comes in a list, as the platform's own documentation shows it, unless it was ordered otherwise.
+/// The resource is in a list, as in the platform's documentation, unless a test wants it bare.
 pub(super) async fn refresh_secret(
     State(shared): Platform,
     Path((workspace, id)): SecretPath,

@@ -1,4 +1,4 @@
-//! What the platform knows, and its rules.
+//! What the platform stores, and its rules.
 
 use super::items::{self, Item};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use std::{
     fmt,
 };
 
-/// A step of a flow, as its component is given it (wire-contract: Calls of a sailor).
+/// A step of a flow, as its component gets it (wire-contract: Calls of a sailor).
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Step {
@@ -19,16 +19,16 @@ pub struct Step {
     pub comp_id: String,
     /// The trigger or action: `ELASTICIO_FUNCTION`.
     pub function: String,
-    /// The step's fields and the credentials. `_account` names the account they come from.
+    /// The step's fields and credentials. `_account` names the account of the credentials.
     pub config: Value,
-    /// What the step remembered last.
+    /// The step's snapshot.
     pub snapshot: Value,
-    /// Whether messages carry those of the steps before them.
+    /// Whether messages carry those of earlier steps.
     pub is_passthrough: bool,
     /// Flow variables.
     pub variables: Value,
-    /// Whether bodies of webhook requests come unparsed, in `rawData`: what the platform does for components whose
-    /// component.json says `consumesRawData`.
+    /// Whether bodies of webhook requests are passed on unparsed, in `rawData`: the platform does it for components with
+    /// `consumesRawData` in component.json.
     #[serde(skip)]
     pub consumes_raw_data: bool,
 }
@@ -50,7 +50,7 @@ impl Default for Step {
 }
 
 impl fmt::Debug for Step {
-    /// Not the configuration: it holds credentials.
+    /// Without the configuration: it contains credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step")
             .field("id", &self.id)
@@ -59,10 +59,10 @@ impl fmt::Debug for Step {
     }
 }
 
-/// What a one-time execution posted (wire-contract: One-time calls).
+/// The result of a one-time call (wire-contract: One-time calls).
 #[derive(Clone, PartialEq)]
 pub struct ServiceResult {
-    /// The execution it belongs to.
+    /// The id of the call.
     pub exec: String,
     /// True for `status: "success"`.
     pub success: bool,
@@ -79,20 +79,20 @@ impl fmt::Debug for ServiceResult {
     }
 }
 
-/// Bytes in object storage.
+/// An object in object storage.
 pub(super) struct Object {
     pub(super) bytes: Bytes,
     pub(super) content_type: String,
 }
 
-/// Credentials that the platform itself keeps fresh.
+/// Credentials that the platform itself refreshes.
 pub(super) struct Secret {
     pub(super) credentials: Value,
     refreshed: VecDeque<Value>,
 }
 
 impl Secret {
-    /// Puts the next credentials over the current ones. None: there are no next ones.
+    /// Merges the next credentials into the current ones. None when there are no next ones.
     pub(super) fn refresh(&mut self) -> Option<()> {
         overlay(&mut self.credentials, self.refreshed.pop_front()?);
         Some(())
@@ -105,10 +105,10 @@ pub(super) struct State {
     pub(super) accounts: BTreeMap<String, Map<String, Value>>,
     pub(super) startup: BTreeMap<String, Value>,
     pub(super) objects: BTreeMap<String, Object>,
-    /// Objects behind signed addresses; none until something was put there.
+    /// Objects at signed addresses; none until one is put there.
     pub(super) signed: BTreeMap<String, Option<Object>>,
     secrets: BTreeMap<(String, String), Secret>,
-    /// Refreshed secrets are answered in a list, as the platform documents it, or bare, as its clients expect them.
+    /// Whether refreshed secrets are returned bare, as clients expect them, or in a list, as the platform documents it.
     pub(super) bare_refreshes: bool,
     pub(super) results: Vec<ServiceResult>,
     pub(super) items: Vec<Item>,
@@ -199,7 +199,7 @@ fn account_of(config: &Value) -> Option<&str> {
     config.get("_account")?.as_str()
 }
 
-/// Puts the members of `over` among those of `under`, if both are objects.
+/// Merges the members of `over` into `under`, if both are objects.
 fn overlay(under: &mut Value, over: Value) {
     if let (Value::Object(under), Value::Object(mut over)) = (under, over) {
         under.append(&mut over);

@@ -1,4 +1,4 @@
-//! Steps, accounts, what startup hooks store, and results of one-time executions.
+//! Steps, accounts, startup data, and results of one-time calls.
 
 use super::{
     body::{json_body, kind_of, object_body},
@@ -83,7 +83,7 @@ pub(super) async fn post_startup(
     Ok((StatusCode::CREATED, Json(data)))
 }
 
-/// What was stored; an empty object when nothing was.
+/// The startup data; an empty object when there is none.
 pub(super) async fn get_startup(State(shared): Platform, Path(flow): Path<String>) -> Json<Value> {
     Json(
         shared

@@ -1,4 +1,4 @@
-//! Requests to token and revocation endpoint: read strictly, client authentication included.
+//! Requests to the token and revocation endpoints, and client authentication. Both are read strictly.
 
 use super::{
     ProviderConfig,
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The parameters as they came, before anything is said about them.
+/// The parameters as they came, or why they cannot be read.
 pub(super) struct Parameters {
     pairs: Result<Vec<(String, String)>, OAuthError>,
 }
@@ -36,7 +36,7 @@ impl Parameters {
         self.pairs.iter().flatten().cloned().collect()
     }
 
-    /// The parameters, if each came once.
+    /// The parameters, when each came once.
     pub(super) fn once(self) -> Result<BTreeMap<String, String>, OAuthError> {
         let mut map = BTreeMap::new();
         for (name, value) in self.pairs? {
@@ -70,47 +70,48 @@ fn pairs(
     }
     if !query.is_empty() {
         return Err(OAuthError::invalid_request(
-            "the address must not have a query: parameters belong in the body",
+            "the URL must not have a query: parameters belong in the body",
         ));
     }
-    let content_type = parts
-        .headers
+    check_content_type(&parts.headers, format)?;
+    if format == BodyFormat::Json {
+        return json_pairs(body);
+    }
+    let text = std::str::from_utf8(body)
+        .map_err(|_| OAuthError::invalid_request("the body is not UTF-8"))?;
+    form::read(text).map_err(OAuthError::invalid_request)
+}
+
+fn check_content_type(headers: &HeaderMap, format: BodyFormat) -> Result<(), OAuthError> {
+    let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let kind = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let wanted = if format == BodyFormat::Json {
         "application/json"
     } else {
         "application/x-www-form-urlencoded"
     };
-    if kind != wanted {
-        return Err(OAuthError::invalid_request(format!(
-            "the content type must be {wanted}, it is {content_type:?}"
-        )));
+    if media_type.eq_ignore_ascii_case(wanted) {
+        return Ok(());
     }
-    if format == BodyFormat::Form {
-        let text = std::str::from_utf8(body)
-            .map_err(|_| OAuthError::invalid_request("the body is not UTF-8"))?;
-        return form::read(text).map_err(OAuthError::invalid_request);
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(members)) => members
-            .into_iter()
-            .map(|(name, value)| match value {
-                Value::String(value) => Ok((name, value)),
-                _ => Err(OAuthError::invalid_request(format!(
-                    "the member {name} must be a text"
-                ))),
-            })
-            .collect(),
-        _ => Err(OAuthError::invalid_request("the body is not a JSON object")),
-    }
+    Err(OAuthError::invalid_request(format!(
+        "the content type must be {wanted}, it is {content_type:?}"
+    )))
+}
+
+fn json_pairs(body: &Bytes) -> Result<Vec<(String, String)>, OAuthError> {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+        return Err(OAuthError::invalid_request("the body is not a JSON object"));
+    };
+    let pair = |(name, value)| match value {
+        Value::String(value) => Ok((name, value)),
+        _ => Err(OAuthError::invalid_request(format!(
+            "the member {name} must be a text"
+        ))),
+    };
+    members.into_iter().map(pair).collect()
 }
 
 /// A client's id and secret, and where they stood.
@@ -141,81 +142,83 @@ impl Client {
         Self { credentials, basic }
     }
 
-    /// Whether this is the provider's client, in the way the provider wants it (RFC 6749 §2.3, §3.2.1).
+    /// Whether this is the provider's client, authenticated as the provider wants it (RFC 6749 §2.3, §3.2.1).
     pub(super) fn check(
         &self,
         parameters: &BTreeMap<String, String>,
         config: &ProviderConfig,
         knobs: &Knobs,
     ) -> Result<(), OAuthError> {
-        use {ClientAuth as Wanted, Credentials as Came};
-        let client = |reason: &str| {
-            let error = OAuthError::new(StatusCode::UNAUTHORIZED, "invalid_client", reason);
-            if self.basic.is_some() {
-                error.header("www-authenticate", "Basic realm=\"emulator\"")
-            } else {
-                error
-            }
-        };
-        let id = parameters.get("client_id");
-        if self.credentials == Came::Both {
+        if self.credentials == Credentials::Both {
             return Err(OAuthError::invalid_request(
                 "the client's credentials came in the header and in the parameters",
             ));
         }
+        let id = parameters.get("client_id");
         if id.is_some_and(|id| *id != config.client_id) {
-            return Err(client("this client is unknown"));
+            return Err(self.invalid_client("this client is unknown"));
         }
-        match (knobs.client_auth, self.credentials) {
-            (Wanted::None, Came::None) if id.is_some() => return Ok(()),
-            (Wanted::None, Came::None) => {
-                return Err(OAuthError::invalid_request(
-                    "the parameter client_id is missing",
-                ));
-            }
-            (Wanted::None, _) => {
-                return Err(client("this is a public client, which has no secret"));
-            }
-            (_, Came::None) => return Err(client("the client's credentials are missing")),
-            (Wanted::Post, Came::Basic) => {
-                return Err(client("the credentials must be parameters"));
-            }
-            (Wanted::Basic | Wanted::BasicRaw, Came::Parameters) => {
-                return Err(client("the credentials must come by HTTP Basic"));
-            }
-            _ => {}
+        self.check_method(knobs.client_auth)?;
+        if knobs.client_auth == ClientAuth::None {
+            return required(parameters, "client_id").map(drop);
         }
-        let (id, secret) = match &self.basic {
-            Some((id, secret)) if knobs.client_auth == Wanted::BasicRaw => {
-                (id.clone(), secret.clone())
-            }
-            Some((id, secret)) => match (form::decoded(id), form::decoded(secret)) {
-                (Ok(id), Ok(secret)) => (id, secret),
-                _ => {
-                    return Err(client(
-                        "id and secret in the header must be form-encoded (RFC 6749 §2.3.1)",
-                    ));
-                }
-            },
-            None => {
-                let secret = parameters.get("client_secret").cloned().unwrap_or_default();
-                let id = id.cloned().ok_or_else(|| {
-                    OAuthError::invalid_request("the parameter client_id is missing")
-                })?;
-                (id, secret)
-            }
-        };
+        let (id, secret) = self.id_and_secret(parameters, knobs.client_auth)?;
         if id != config.client_id {
-            return Err(client("this client is unknown"));
+            return Err(self.invalid_client("this client is unknown"));
         }
         if secret != config.client_secret {
-            return Err(client("the client's secret is wrong"));
+            return Err(self.invalid_client("the client's secret is wrong"));
         }
         Ok(())
     }
+
+    /// Whether the credentials came where the provider wants them.
+    fn check_method(&self, wanted: ClientAuth) -> Result<(), OAuthError> {
+        let reason = match (wanted, self.credentials) {
+            (ClientAuth::None, Credentials::None) => return Ok(()),
+            (ClientAuth::None, _) => "this is a public client, which has no secret",
+            (_, Credentials::None) => "the client's credentials are missing",
+            (ClientAuth::Post, Credentials::Basic) => "the credentials must be parameters",
+            (ClientAuth::Basic | ClientAuth::BasicRaw, Credentials::Parameters) => {
+                "the credentials must come by HTTP Basic"
+            }
+            _ => return Ok(()),
+        };
+        Err(self.invalid_client(reason))
+    }
+
+    fn id_and_secret(
+        &self,
+        parameters: &BTreeMap<String, String>,
+        wanted: ClientAuth,
+    ) -> Result<(String, String), OAuthError> {
+        let Some((id, secret)) = &self.basic else {
+            let id = required(parameters, "client_id")?.to_owned();
+            let secret = parameters.get("client_secret").cloned();
+            return Ok((id, secret.unwrap_or_default()));
+        };
+        if wanted == ClientAuth::BasicRaw {
+            return Ok((id.clone(), secret.clone()));
+        }
+        match (form::decoded(id), form::decoded(secret)) {
+            (Ok(id), Ok(secret)) => Ok((id, secret)),
+            _ => Err(self.invalid_client(
+                "id and secret in the header must be form-encoded (RFC 6749 §2.3.1)",
+            )),
+        }
+    }
+
+    fn invalid_client(&self, reason: &str) -> OAuthError {
+        let error = OAuthError::new(StatusCode::UNAUTHORIZED, "invalid_client", reason);
+        if self.basic.is_some() {
+            error.header("www-authenticate", "Basic realm=\"emulator\"")
+        } else {
+            error
+        }
+    }
 }
 
-/// A parameter that must be there and not be empty.
+/// A parameter that must be present and not empty.
 pub(super) fn required<'a>(
     parameters: &'a BTreeMap<String, String>,
     name: &str,

@@ -69,7 +69,7 @@ impl Sample {
                 Some(status) if status.as_u16() >= 200 => {
                     Ok((status, Json(json!({"status": code}))).into_response())
                 }
-                _ => Err((400, format!("{code} is no status from 200"))),
+                _ => Err((400, format!("{code} is not a status from 200"))),
             },
             _ => return None,
         };
@@ -192,6 +192,6 @@ impl Paging {
 fn number(text: Option<String>, default: usize) -> Result<usize, (u16, String)> {
     text.map_or(Ok(default), |text| {
         text.parse()
-            .map_err(|_| (400, format!("{text:?} is no number")))
+            .map_err(|_| (400, format!("{text:?} is not a number")))
     })
 }

@@ -1,9 +1,10 @@
-//! Other people's clients, from their own languages: pika and amqplib. They run where they are installed, which the
-//! environment says: `EMULATOR_TEST_PYTHON` names a Python with pika, `EMULATOR_TEST_NODE_PATH` a folder of node modules
-//! with amqplib. `scripts/test` sets both.
+//! Clients in other languages: pika and amqplib. They run where they are installed: `EMULATOR_TEST_PYTHON` is a Python
+//! with pika, `EMULATOR_TEST_NODE_PATH` a `node_modules` folder with amqplib. `scripts/test` sets both. In CI a missing
+//! client is a failure.
 
 use crate::{Rig, on_brokers};
 use std::{path::Path, process::Output};
+use test_support::installed;
 use tokio::process::Command;
 
 async fn run(mut command: Command, rig: &Rig) {
@@ -37,8 +38,8 @@ fn script(name: &str) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn pika_works_with_the_broker() {
-    let Ok(python) = std::env::var("EMULATOR_TEST_PYTHON") else {
-        return eprintln!("not run: EMULATOR_TEST_PYTHON names no Python with pika");
+    let Some(python) = installed("EMULATOR_TEST_PYTHON", "a Python with pika") else {
+        return;
     };
     on_brokers(async |rig: Rig| {
         let mut command = Command::new(&python);
@@ -50,8 +51,8 @@ async fn pika_works_with_the_broker() {
 
 #[tokio::test]
 async fn amqplib_works_with_the_broker() {
-    let Ok(modules) = std::env::var("EMULATOR_TEST_NODE_PATH") else {
-        return eprintln!("not run: EMULATOR_TEST_NODE_PATH names no folder with amqplib");
+    let Some(modules) = installed("EMULATOR_TEST_NODE_PATH", "amqplib for Node") else {
+        return;
     };
     on_brokers(async |rig: Rig| {
         let mut command = Command::new("node");

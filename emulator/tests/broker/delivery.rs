@@ -1,4 +1,4 @@
-//! From queue to consumer and back.
+//! Deliveries: from queue to consumer and back.
 
 use crate::*;
 

@@ -1,4 +1,4 @@
-//! The broker's own handle: what it sees, and the trouble it makes on order.
+//! The broker's own handle: its events, and injected faults.
 
 use crate::*;
 use emulator::broker::{DeathReason, Event, ExchangeKind, Overflow, QueueDepth, QueueOptions};

@@ -1,4 +1,4 @@
-//! Who is let in, and what is agreed upon.
+//! Authentication and limits.
 
 use crate::{
     Rig, on_brokers, start,

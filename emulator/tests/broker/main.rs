@@ -1,5 +1,5 @@
-//! What the broker does, seen by clients. Whatever is not about the broker's own handle is checked against a real
-//! RabbitMQ as well when `SAILOR_TEST_AMQP_URI` names one: both have to behave alike.
+//! The broker as clients see it. Tests that do not use the broker's own handle run against RabbitMQ too, when
+//! `SAILOR_TEST_AMQP_URI` is set: both must behave alike.
 
 mod clients;
 mod delivery;

@@ -1,4 +1,4 @@
-//! Queues on their own: limits, expiry, dead letters, ownership.
+//! Queues: limits, expiry, dead letters, exclusivity.
 
 use crate::*;
 

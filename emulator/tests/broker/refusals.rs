@@ -1,4 +1,4 @@
-//! What is not allowed is refused with RabbitMQ's codes, and mostly in its words.
+//! What is refused, with RabbitMQ's reply codes and mostly its texts.
 
 use crate::{on_brokers, wire::Wire};
 use amq_protocol::{

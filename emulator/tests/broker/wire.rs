@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told, for what a well-behaved one never sends.
+//! A client that sends exactly what a test wants, for frames that a real client never sends.
 
 use amq_protocol::{
     frame::{AMQPContentHeader, AMQPFrame, WriteContext, gen_frame, parse_frame},

@@ -1,6 +1,5 @@
-//! The OAuth2 provider as a client meets it.
+//! The OAuth2 provider as a client sees it.
 
-mod alone;
 mod api;
 mod authorize;
 mod faults;
@@ -26,8 +25,6 @@ async fn provider(knobs: Knobs) -> Provider {
 }
 
 fn client() -> Client {
-    // For tests that start the provider as a process.
-    http_double::choose_cryptography();
     Client::builder().redirect(Policy::none()).build().unwrap()
 }
 

@@ -134,7 +134,7 @@ async fn malformed_requests_are_refused() {
         (
             client().post(url.clone() + "?a=1").form(&form),
             400,
-            "the address must not have a query",
+            "the URL must not have a query",
         ),
         (
             client().post(&url).json(&json!({})),

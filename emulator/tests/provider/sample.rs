@@ -145,11 +145,11 @@ async fn missing_resources_are_named() {
             Method::GET,
             "/records/pages?page=first",
             400,
-            "\"first\" is no number",
+            "\"first\" is not a number",
         ),
         (Method::GET, "/records/piles", 404, "GET /api/records/piles"),
         (Method::POST, "/webhooks", 400, "must be a JSON object"),
-        (Method::GET, "/status/99", 400, "99 is no status"),
+        (Method::GET, "/status/99", 400, "99 is not a status"),
         (Method::PUT, "/status/418", 418, ""),
     ] {
         let (found, _, body) = call(&provider, method, path, Value::Null).await;

@@ -126,6 +126,9 @@ pub(super) fn attempt<'a>(
     }
 }
 
+/// A message with the result of its attempt.
+pub(super) type EndedAttempt = (PendingPublish, Result<(), AttemptError>);
+
 /// What was sent on one channel and is not confirmed, by the number of the attempt.
 #[derive(Default)]
 pub(super) struct UnconfirmedPublishes(BTreeMap<u64, PendingPublish>);
@@ -139,10 +142,7 @@ impl UnconfirmedPublishes {
     ///
     /// `attempts` must cover whole frames of the broker. One frame can confirm many messages, and lapin hands the returns
     /// among these to any of their confirms.
-    pub(super) fn confirm(
-        &mut self,
-        mut attempts: Vec<Attempt>,
-    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+    pub(super) fn confirm(&mut self, mut attempts: Vec<Attempt>) -> Vec<EndedAttempt> {
         for attempt in &attempts {
             if let Some(returned) = &attempt.returned {
                 self.attribute_return(attempt.number, returned);
@@ -238,7 +238,7 @@ mod tests {
         unconfirmed
     }
 
-    fn texts(outcomes: Vec<(PendingPublish, Result<(), AttemptError>)>) -> Vec<String> {
+    fn texts(outcomes: Vec<EndedAttempt>) -> Vec<String> {
         let text =
             |(pending, result): (PendingPublish, _)| format!("{} {result:?}", pending.message_id);
         outcomes.into_iter().map(text).collect()

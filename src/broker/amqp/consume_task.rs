@@ -287,7 +287,7 @@ impl ConsumeTask {
     }
 }
 
-/// Waits for a permanent error of publishing, for ever if there is none.
+/// Waits for a permanent error of publishing; never resolves if there is none.
 async fn permanent_error(fatal: &mut watch::Receiver<Option<TransportError>>) -> TransportError {
     match fatal
         .wait_for(Option::is_some)

@@ -177,63 +177,52 @@ mod tests {
 
     #[test]
     fn only_permanent_broker_errors_are_final() {
-        for (error, expected) in [
+        for (code, text, expected) in [
+            (404, "NOT_FOUND - no queue 'q' in vhost '/'", "permanent"),
+            (404, "NOT_FOUND - no exchange 'x' in vhost '/'", "permanent"),
             (
-                protocol(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
-                "permanent",
-            ),
-            (
-                protocol(404, "NOT_FOUND - no exchange 'x' in vhost '/'"),
-                "permanent",
-            ),
-            (
-                protocol(
-                    404,
-                    "NOT_FOUND - home node 'r@h' of durable queue 'q' is down or inaccessible",
-                ),
+                404,
+                "NOT_FOUND - home node 'r@h' of durable queue 'q' is down or inaccessible",
                 "transient",
             ),
             (
-                protocol(
-                    404,
-                    "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
-                ),
+                404,
+                "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
                 "transient",
             ),
+            (530, "NOT_ALLOWED - vhost v not found", "permanent"),
             (
-                protocol(530, "NOT_ALLOWED - vhost v not found"),
-                "permanent",
-            ),
-            (
-                protocol(
-                    530,
-                    "NOT_ALLOWED - access to vhost '/' refused: connection limit (1) is reached",
-                ),
+                530,
+                "NOT_ALLOWED - access to vhost '/' refused: connection limit (1) is reached",
                 "transient",
             ),
+            (403, "ACCESS_REFUSED - Login was refused", "refused"),
+            (405, "RESOURCE_LOCKED - exclusive", "refused"),
             (
-                protocol(403, "ACCESS_REFUSED - Login was refused"),
-                "refused",
-            ),
-            (protocol(405, "RESOURCE_LOCKED - exclusive"), "refused"),
-            (
-                protocol(320, "CONNECTION_FORCED - broker forced connection closure"),
+                320,
+                "CONNECTION_FORCED - broker forced connection closure",
                 "transient",
             ),
-            (protocol(501, "FRAME_ERROR"), "transient"),
-            (protocol(541, "INTERNAL_ERROR"), "transient"),
-            (
-                io::Error::from(io::ErrorKind::ConnectionRefused).into(),
-                "transient",
-            ),
-            (ErrorKind::MissingHeartbeatError.into(), "transient"),
+            (501, "FRAME_ERROR", "transient"),
+            (541, "INTERNAL_ERROR", "transient"),
         ] {
-            let name = match BrokerError::new("consuming", &error) {
-                BrokerError::Transient(_) => "transient",
-                BrokerError::Refused(_) => "refused",
-                BrokerError::Permanent(_) => "permanent",
-            };
-            assert_eq!(name, expected, "{error}");
+            assert_eq!(class_of(&protocol(code, text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_of_the_connection_are_transient() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(class_of(&refused.into()), "transient");
+        let silent = ErrorKind::MissingHeartbeatError;
+        assert_eq!(class_of(&silent.into()), "transient");
+    }
+
+    fn class_of(error: &Error) -> &'static str {
+        match BrokerError::new("consuming", error) {
+            BrokerError::Transient(_) => "transient",
+            BrokerError::Refused(_) => "refused",
+            BrokerError::Permanent(_) => "permanent",
         }
     }
 

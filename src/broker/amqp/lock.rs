@@ -86,7 +86,7 @@ impl RefreshLock for BrokerLock {
     ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         let shared = self.0.clone();
         Box::pin(async move {
-            // A task does the work, because a caller that goes away half-way could leave a queue that nobody deletes.
+            // A task does the work. A caller that is cancelled half-way could leave a queue that nothing deletes.
             let (reply, result) = oneshot::channel();
             let acquiring = shared
                 .clone()

@@ -5,7 +5,7 @@
 //! time is over. If the channel is closed again, it is clear which message the broker rejects.
 
 use super::{
-    confirms::{self, Attempt, AttemptError, UnconfirmedPublishes},
+    confirms::{self, Attempt, EndedAttempt, UnconfirmedPublishes},
     connection::RESPONSE_TIMEOUT,
     error::BrokerError,
     pending_publish::PendingPublish,
@@ -54,17 +54,17 @@ impl PublishChannel {
     }
 }
 
-type PendingConfirms<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>>;
+type RunningAttempts<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>>;
 
 /// What was sent on one channel and is not confirmed yet.
 pub(super) struct InFlightPublishes<'a> {
     channel: &'a PublishChannel,
-    pending: PendingConfirms<'a>,
+    attempts: RunningAttempts<'a>,
     unconfirmed: UnconfirmedPublishes,
     last_number: u64,
     /// What is in flight was sent alone, on purpose.
     isolated: bool,
-    /// When sending goes on at the latest, while a message is to be alone.
+    /// Nothing is sent until then, unless the confirms arrive earlier.
     paused_until: Option<Instant>,
     /// How long a confirm is awaited while nothing else is sent.
     isolation_timeout: Duration,
@@ -74,7 +74,7 @@ impl<'a> InFlightPublishes<'a> {
     pub(super) fn new(channel: &'a PublishChannel) -> Self {
         Self {
             channel,
-            pending: PendingConfirms::new(),
+            attempts: RunningAttempts::new(),
             unconfirmed: UnconfirmedPublishes::default(),
             last_number: 0,
             isolated: false,
@@ -90,7 +90,7 @@ impl<'a> InFlightPublishes<'a> {
             self.paused_until = None;
             self.isolation_timeout = pending.isolation_timeout();
         }
-        pending.mark_sent(self.pending.is_empty());
+        pending.mark_sent(self.attempts.is_empty());
         self.last_number += 1;
         let channel = &self.channel.channel;
         let mut attempt = Box::pin(confirms::attempt(
@@ -102,14 +102,14 @@ impl<'a> InFlightPublishes<'a> {
         self.unconfirmed.insert(self.last_number, pending);
         // The first poll queues the frames, so the order of these polls is the order on the wire.
         match poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx))).await {
-            Poll::Ready(attempt) => self.pending.push(Box::pin(ready(attempt))),
-            Poll::Pending => self.pending.push(attempt),
+            Poll::Ready(attempt) => self.attempts.push(Box::pin(ready(attempt))),
+            Poll::Pending => self.attempts.push(attempt),
         }
     }
 
     /// Waits until an attempt ends; never resolves if nothing is in flight.
     pub(super) async fn next_attempt(&mut self) -> Attempt {
-        match self.pending.next().await {
+        match self.attempts.next().await {
             Some(attempt) => attempt,
             None => std::future::pending().await,
         }
@@ -120,36 +120,30 @@ impl<'a> InFlightPublishes<'a> {
     /// Returned messages can only be attributed by whole frames of the broker. lapin resolves the confirms of one frame
     /// one by one, under a lock that `wait_for_confirms` takes as well. So when that has returned and no further attempt
     /// has ended, all frames are complete.
-    pub(super) fn drain_confirms(
-        &mut self,
-        first: Attempt,
-    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
-        let mut attempts = vec![first];
+    pub(super) fn drain_confirms(&mut self, first: Attempt) -> Vec<EndedAttempt> {
+        let mut ended = vec![first];
         loop {
-            let known = attempts.len();
+            let known = ended.len();
             let _ = self.channel.channel.wait_for_confirms().now_or_never();
-            while let Some(Some(attempt)) = self.pending.next().now_or_never() {
-                attempts.push(attempt);
+            while let Some(Some(attempt)) = self.attempts.next().now_or_never() {
+                ended.push(attempt);
             }
-            if attempts.len() == known {
-                return self.unconfirmed.confirm(attempts);
+            if ended.len() == known {
+                return self.unconfirmed.confirm(ended);
             }
         }
     }
 
     /// Takes out the publishes whose attempts end within `limit`, after the channel is lost.
-    pub(super) async fn drain_all(
-        &mut self,
-        limit: Duration,
-    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
-        let mut attempts = Vec::new();
+    pub(super) async fn drain_all(&mut self, limit: Duration) -> Vec<EndedAttempt> {
+        let mut ended = Vec::new();
         let all = async {
-            while let Some(attempt) = self.pending.next().await {
-                attempts.push(attempt);
+            while let Some(attempt) = self.attempts.next().await {
+                ended.push(attempt);
             }
         };
         let _ = timeout(limit, all).await;
-        self.unconfirmed.confirm(attempts)
+        self.unconfirmed.confirm(ended)
     }
 
     /// What is still not confirmed, in the order in which it was sent.
@@ -164,12 +158,12 @@ impl<'a> InFlightPublishes<'a> {
 
     /// Returns whether the message in flight is alone on purpose.
     pub(super) fn is_isolated(&self) -> bool {
-        self.isolated && !self.pending.is_empty()
+        self.isolated && !self.attempts.is_empty()
     }
 
     /// Until when nothing may be sent, if so. `next_must_go_alone` says that the next message waits to be sent alone.
     pub(super) fn paused_until(&mut self, next_must_go_alone: bool) -> Option<Instant> {
-        let is_paused = (self.isolated || next_must_go_alone) && !self.pending.is_empty();
+        let is_paused = (self.isolated || next_must_go_alone) && !self.attempts.is_empty();
         if !is_paused {
             self.paused_until = None;
             return None;

@@ -9,7 +9,7 @@
 
 use super::{
     ConnectionMetrics,
-    confirms::AttemptError,
+    confirms::{AttemptError, EndedAttempt},
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
     pending_publish::PendingPublish,
@@ -206,10 +206,7 @@ impl PublishTask {
     }
 
     /// Handles attempts that have ended. Returns the error that ended the channel, if an attempt failed of it.
-    fn handle_attempts(
-        &mut self,
-        attempts: Vec<(PendingPublish, Result<(), AttemptError>)>,
-    ) -> Option<Error> {
+    fn handle_attempts(&mut self, attempts: Vec<EndedAttempt>) -> Option<Error> {
         let mut lost = None;
         for (pending, result) in attempts {
             if let Err(error) = &result
@@ -392,7 +389,7 @@ fn handle_event(event: Event, channel: &PublishChannel) -> Option<Error> {
     None
 }
 
-/// Waits until an instant; for ever if there is none.
+/// Waits until an instant; never resolves if there is none.
 async fn wait_until(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

@@ -272,14 +272,14 @@ fn ambiguous_messages_are_never_settled_from_history() {
     let apart = |in_flight: &InFlight<()>| (0..2).for_each(|_| process(in_flight, &message()));
     let at_once = |in_flight: &InFlight<()>| {
         let numbers = [0; 2].map(|_| begin(in_flight, &message()));
-        numbers.into_iter().for_each(|number| {
+        for number in numbers {
             finish(
                 in_flight,
                 number,
                 Verdict::Acknowledged,
                 SettleOutcome::Sent,
-            )
-        });
+            );
+        }
     };
     for seen in [&apart as &dyn Fn(&InFlight<()>), &at_once] {
         for outages in 0..2 {

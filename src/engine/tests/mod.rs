@@ -128,12 +128,13 @@ impl Rig {
         assert_eq!(self.broker.settled().await, (delivery, verdict));
     }
 
-    /// Stops the engine, and asserts that nothing else is published or settled.
-    async fn stop(self) -> Result<(), TransportError> {
+    /// Stops the engine, and asserts that nothing more was published or settled.
+    async fn stop(&mut self) -> Result<(), TransportError> {
         self.shutdown.graceful.cancel();
-        let result = timeout(LONG, self.running).await.expect("the engine stops");
-        assert!(self.broker.is_idle(), "something was published or settled");
-        result.unwrap()
+        let stopped = timeout(LONG, &mut self.running).await;
+        let result = stopped.expect("the engine stops").unwrap();
+        self.assert_idle().await;
+        result
     }
 }
 

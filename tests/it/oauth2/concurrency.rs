@@ -1,7 +1,7 @@
 //! Many requests at the same time in one process.
 
 use super::{
-    account::{Account, Fault},
+    account::{Account, Fault as AccountFault},
     rig::{Replica, Rig, text},
 };
 use emulator::provider::{Fault, Knobs, Provider, ProviderConfig, ProviderEventKind};
@@ -114,7 +114,7 @@ async fn a_refresh_without_waiters_is_saved() {
 async fn closing_waits_for_exchange_and_save() {
     let rig = Rig::expired(Knobs::rotating()).await;
     let replica = rig.replica();
-    rig.account.fail([Fault::Wait]);
+    rig.account.fail([AccountFault::Wait]);
     let hold = rig.provider.hold_token_responses();
     tokio::select! {
         result = replica.get() => panic!("{result:?}"),
@@ -278,35 +278,35 @@ async fn two_credentials_in_one_process_are_never_mixed() {
         assert!(join_all(requests).await.iter().all(Result::is_ok));
         rig.provider.expire_access_tokens();
     }
-    let mut family_of = BTreeMap::new();
+    let mut grant_of = BTreeMap::new();
     for entry in rig.provider.log() {
         if let ProviderEventKind::Issued {
             access,
             refresh,
-            family,
+            grant,
         } = entry.kind
         {
-            family_of.extend(
+            grant_of.extend(
                 [Some(access), refresh]
                     .into_iter()
                     .flatten()
-                    .map(|token| (token, family)),
+                    .map(|token| (token, grant)),
             );
         }
     }
     for (name, replica, account) in &accounts {
-        let own = family_of[&text(&account.oauth(), "refresh_token")];
+        let own = grant_of[&text(&account.oauth(), "refresh_token")];
         let calls = rig
             .provider
             .api_calls()
             .into_iter()
             .filter(|call| call.path.contains(name));
-        let families = calls
-            .map(|call| family_of[&call.token.unwrap()])
+        let grants = calls
+            .map(|call| grant_of[&call.token.unwrap()])
             .collect::<Vec<_>>();
         assert!(
-            families.len() > 50 && families.iter().all(|family| *family == own),
-            "{name}: {families:?}"
+            grants.len() > 50 && grants.iter().all(|grant| *grant == own),
+            "{name}: {grants:?}"
         );
         assert_eq!(
             (replica.session.metrics().refreshes, account.savings()),

@@ -1,6 +1,6 @@
 //! APIs that reject new tokens as well: a refresh does not help, and must not happen again and again.
 
-use super::{account::Fault, rejected::invalid_token, rig::Rig};
+use super::{account::Fault as AccountFault, rejected::invalid_token, rig::Rig};
 use emulator::provider::{Fault, Knobs};
 use reqwest::StatusCode;
 use serde_json::json;
@@ -35,7 +35,7 @@ async fn parallel_rejections_before_the_save_cost_few_refreshes() {
     rig.provider.script_api(vec![invalid_token(); 200]);
     let replica = rig.replica();
     for round in 1..=10 {
-        rig.account.fail([Fault::WaitMerged]);
+        rig.account.fail([AccountFault::WaitMerged]);
         let mut first = std::pin::pin!(replica.get());
         tokio::select! {
             answer = &mut first => {

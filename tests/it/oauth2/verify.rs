@@ -1,16 +1,32 @@
 //! Verifying credentials: what it costs, and what it says.
 
 use super::rig::{Rig, text};
-use crate::component::component;
 use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
-use sailor::{Verified, testing::Harness};
+use sailor::{http, oauth2::OAuth2, prelude::*, testing::Harness};
 use serde_json::{Value, json};
 
-/// The reference component's verifyCredentials.
+/// A component for any API behind OAuth2, whose check is a GET request.
+fn component() -> Component {
+    Component::new(include_str!("../../../component.json"))
+        .unwrap()
+        .oauth2(OAuth2::new().base_url("{{baseUrl}}"))
+        .verify_credentials(get_me)
+        .action("makeRequest", request_me)
+}
+
+async fn get_me(cx: ServiceContext) -> anyhow::Result<Verified> {
+    Ok(http::verify(cx.oauth().get("/me").send().await)?)
+}
+
+async fn request_me(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    let me: Value = cx.oauth().get("/me").send_json().await?;
+    cx.data(&me).await
+}
+
 async fn verify(rig: &Rig, base: &str, token: Value) -> anyhow::Result<Verified> {
-    let component = component().unwrap();
+    let component = component();
     let harness = Harness::new(&component, "makeRequest")
-        .config(json!({ "baseUrl": base, "oauth": token, "verifyPath": "/me" }))
+        .config(json!({ "baseUrl": base, "oauth": token }))
         .environment("OAUTH_CLIENT_ID", rig.provider.client_id())
         .environment("OAUTH_CLIENT_SECRET", rig.provider.client_secret())
         .environment("OAUTH_AUTH_URI", &rig.provider.authorize_url())
@@ -112,10 +128,10 @@ async fn keys_saved_by_calls_are_visible_in_tests() {
     })
     .await
     .unwrap();
-    let component = component().unwrap();
+    let component = component();
     let harness = || {
         Harness::new(&component, "makeRequest")
-            .config(json!({ "baseUrl": provider.api_url(), "oauth": provider.issue_expired(), "verifyPath": "/me" }))
+            .config(json!({ "baseUrl": provider.api_url(), "oauth": provider.issue_expired() }))
             .environment("OAUTH_CLIENT_ID", provider.client_id())
             .environment("OAUTH_CLIENT_SECRET", provider.client_secret())
             .environment("OAUTH_AUTH_URI", &provider.authorize_url())
@@ -129,10 +145,7 @@ async fn keys_saved_by_calls_are_visible_in_tests() {
 
     let run = harness();
     let saved = run.saved_keys();
-    let emitted = run
-        .run(json!({ "method": "GET", "path": "/me" }))
-        .await
-        .unwrap();
+    let emitted = run.run(json!({})).await.unwrap();
     assert_eq!(
         (
             saved.all().len(),

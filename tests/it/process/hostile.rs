@@ -106,7 +106,7 @@ async fn hostile_messages_are_worked_on(acceptor: Option<TlsAcceptor>, trusted: 
     let cut = lines.iter().filter(|line| {
         line["msg"]
             .as_str()
-            .is_some_and(|text| text.contains("are cut"))
+            .is_some_and(|text| text.contains("were cut"))
     });
     assert_eq!(cut.count(), hostile.len());
 }

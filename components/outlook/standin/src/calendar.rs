@@ -23,7 +23,7 @@ pub(super) fn view(state: &State, request: &ServiceRequest) -> GraphResult {
                 format!("This request requires a time window: {name} is missing."),
             )
         })?;
-        instant(text).ok_or_else(|| ErrorResponse::bad_request(format!("{name} is no time.")))
+        instant(text).ok_or_else(|| ErrorResponse::bad_request(format!("{name} is not a time.")))
     };
     let (from, until) = (time("startDateTime")?, time("endDateTime")?);
     let default = state

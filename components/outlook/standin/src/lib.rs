@@ -81,7 +81,7 @@ impl Graph {
     /// The calls so far that match a regular expression on [`RecordedCall::line`].
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     #[must_use]
     pub fn calls_matching(&self, pattern: &str) -> Vec<RecordedCall> {
         self.double.calls().matching(pattern)
@@ -91,7 +91,7 @@ impl Graph {
     /// call, then calls succeed again.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn inject_faults(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         self.double.calls().inject_faults(pattern, faults);
     }
@@ -99,7 +99,7 @@ impl Graph {
     /// Does something once, before the next call that matches `pattern` is carried out.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn before_response(&self, pattern: &str, work: impl FnOnce(&Self) + Send + 'static) {
         self.double.before_response(pattern, |double| {
             let double = double.clone();

@@ -14,7 +14,7 @@ use base64_simd::STANDARD as BASE64;
 use http_double::ServiceRequest;
 use serde_json::{Value, json};
 
-/// The largest body of a request.
+/// The size limit of a request's body.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) fn folders(state: &State, within: &str, request: &ServiceRequest) -> GraphResult {
@@ -102,7 +102,7 @@ pub(super) fn attachments(state: &State, message: &str, request: &ServiceRequest
                 "@odata.type": file.kind,
                 "name": file.name,
                 "contentType": file.content_type,
-                // Exchange counts what it wraps the contents in.
+                // Exchange counts its own overhead too.
                 "size": file.bytes.len() + 100,
                 "isInline": false,
                 "contentBytes": BASE64.encode_to_string(&file.bytes),
@@ -185,7 +185,7 @@ pub(super) fn send(state: &mut State, request: &ServiceRequest) -> GraphResult {
             .and_then(|text| BASE64.decode_to_vec(text).ok());
         if !is_file || bytes.is_none() {
             return Err(ErrorResponse::bad_request(
-                "An attachment is no file with a name and contents in base64.",
+                "An attachment is not a file with a name and contents in base64.",
             ));
         }
     }

@@ -13,6 +13,17 @@ const USUAL_PAGE: usize = 10;
 /// The largest page size.
 const MOST: usize = 1000;
 
+/// The parameters that lists have here.
+const KNOWN: [&str; 7] = [
+    "$filter",
+    "$orderby",
+    "$select",
+    "$top",
+    "$skip",
+    "startDateTime",
+    "endDateTime",
+];
+
 /// The query of a request, by name.
 pub(super) type Query = BTreeMap<String, String>;
 
@@ -37,59 +48,20 @@ pub(super) fn list(
     url: &str,
     largest: usize,
 ) -> Result<Value, ErrorResponse> {
-    let known = [
-        "$filter",
-        "$orderby",
-        "$select",
-        "$top",
-        "$skip",
-        "startDateTime",
-        "endDateTime",
-    ];
-    if let Some(name) = query.keys().find(|name| !known.contains(&name.as_str())) {
+    if let Some(name) = query.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Err(ErrorResponse::not_here(format!("query parameter {name}")));
     }
-    let conditions = query
-        .get("$filter")
-        .map_or_else(|| Ok(vec![]), |filter| conditions(filter))?;
-    let mut items: Vec<&Item> = items
-        .into_iter()
-        .filter(|item| conditions.iter().all(|c| c.fits(item)))
-        .collect();
-    if let Some(order) = query.get("$orderby") {
-        let property = order.strip_suffix(" asc").unwrap_or(order);
-        if !["lastModifiedDateTime", "start/dateTime"].contains(&property) {
-            return Err(ErrorResponse::not_here(format!("$orderby={order}")));
-        }
-        // What a list is ordered by must come first in its filter.
-        if conditions
-            .first()
-            .is_some_and(|first| first.property() != property)
-        {
-            let message = "The restriction or sort order is too complex for this operation.";
-            return Err(ErrorResponse::new(400, "InefficientFilter", message));
-        }
-        items.sort_by_key(|item| item.time(property));
-    }
-    let number = |name: &str, otherwise: usize, least: usize| match query.get(name) {
-        None => Ok(otherwise),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|number| *number >= least)
-            .ok_or_else(|| {
-                ErrorResponse::bad_request(format!(
-                    "Invalid value '{text}' for {name} query option found."
-                ))
-            }),
-    };
-    let (top, skip) = (number("$top", USUAL_PAGE, 1)?, number("$skip", 0, 0)?);
+    let items = matching(items, query)?;
+    let (top, skip) = (
+        number(query, "$top", USUAL_PAGE, 1)?,
+        number(query, "$skip", 0, 0)?,
+    );
     if top > MOST {
         return Err(ErrorResponse::bad_request(format!(
             "The limit of '{MOST}' for Top query has been exceeded."
         )));
     }
-    let (page, end) = (top.min(largest), items.len());
+    let page = top.min(largest);
     let shown: Vec<Value> = items
         .iter()
         .skip(skip)
@@ -97,19 +69,60 @@ pub(super) fn list(
         .map(|item| selected(item, query))
         .collect();
     let mut response = json!({ "@odata.context": format!("{url}/$metadata"), "value": shown });
-    if skip + page < end {
-        let mut next = query.clone();
-        next.insert("$skip".to_owned(), (skip + page).to_string());
-        let query: Vec<String> = next
-            .iter()
-            .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
-            .collect();
-        response["@odata.nextLink"] = format!("{url}?{}", query.join("&")).into();
+    if skip + page < items.len() {
+        response["@odata.nextLink"] = next_link(url, query, skip + page).into();
     }
     Ok(response)
 }
 
-/// An item with what `$select` asks for; its id and annotations are always there.
+/// The items that match the filter, in the order that the query asks for.
+fn matching<'a>(items: Vec<&'a Item>, query: &Query) -> Result<Vec<&'a Item>, ErrorResponse> {
+    let conditions = query
+        .get("$filter")
+        .map_or_else(|| Ok(vec![]), |filter| conditions(filter))?;
+    let mut items: Vec<&Item> = items
+        .into_iter()
+        .filter(|item| conditions.iter().all(|c| c.fits(item)))
+        .collect();
+    let Some(order) = query.get("$orderby") else {
+        return Ok(items);
+    };
+    let property = order.strip_suffix(" asc").unwrap_or(order);
+    if !["lastModifiedDateTime", "start/dateTime"].contains(&property) {
+        return Err(ErrorResponse::not_here(format!("$orderby={order}")));
+    }
+    // What a list is ordered by must come first in its filter.
+    let first = conditions.first();
+    if first.is_some_and(|first| first.property() != property) {
+        let message = "The restriction or sort order is too complex for this operation.";
+        return Err(ErrorResponse::new(400, "InefficientFilter", message));
+    }
+    items.sort_by_key(|item| item.time(property));
+    Ok(items)
+}
+
+fn number(query: &Query, name: &str, default: usize, least: usize) -> Result<usize, ErrorResponse> {
+    let Some(text) = query.get(name) else {
+        return Ok(default);
+    };
+    let number = text.parse().ok().filter(|number| *number >= least);
+    number.ok_or_else(|| {
+        let message = format!("Invalid value '{text}' for {name} query option found.");
+        ErrorResponse::bad_request(message)
+    })
+}
+
+fn next_link(url: &str, query: &Query, skip: usize) -> String {
+    let mut next = query.clone();
+    next.insert("$skip".to_owned(), skip.to_string());
+    let pairs: Vec<String> = next
+        .iter()
+        .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
+        .collect();
+    format!("{url}?{}", pairs.join("&"))
+}
+
+/// An item with the properties of `$select`. The id and annotations are always included.
 fn selected(item: &Item, query: &Query) -> Value {
     let mut shown = item.shown();
     if let (Some(select), Value::Object(members)) = (query.get("$select"), &mut shown) {

@@ -1,4 +1,4 @@
-//! A mailbox that samples are about: `emulator run --standin graph`.
+//! The sample data of `emulator run --standin graph`.
 
 use super::{AttachmentKind, Graph};
 use serde_json::{Value, json};

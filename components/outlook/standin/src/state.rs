@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// Something in a list. What Graph itself keeps more exactly than it shows, such as fractions of seconds, is in `fields`.
+/// Something in a list. `fields` is more exact than what Graph shows: times have fractions of seconds.
 #[derive(Clone)]
 pub(super) struct Item {
     pub(super) id: String,
@@ -14,7 +14,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// A time that can be compared as text; of `start/dateTime`, the part after the slash is looked for inside.
+    /// A time that can be compared as text. In `start/dateTime`, the slash leads to a member.
     pub(super) fn time(&self, property: &str) -> Option<String> {
         let mut parts = property.split('/');
         let first = self.fields.get(parts.next()?)?;
@@ -25,7 +25,7 @@ impl Item {
         )
     }
 
-    /// As Graph shows it: times of changes in whole seconds.
+    /// The item as Graph shows it, with whole seconds in times.
     pub(super) fn shown(&self) -> Value {
         let mut fields = self.fields.clone();
         for name in [
@@ -53,7 +53,7 @@ impl Item {
     }
 }
 
-/// A file of a message.
+/// An attachment of a message.
 pub(super) struct File {
     pub(super) message: String,
     pub(super) id: String,
@@ -63,12 +63,12 @@ pub(super) struct File {
     pub(super) bytes: Bytes,
 }
 
-/// Items of one kind, in the order in which they came.
+/// Items of one kind, in the order in which they were added.
 pub(super) type Items = Vec<Item>;
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Folders; those at the top are within none.
+    /// Folders; `within` is empty at the top.
     pub(super) folders: Items,
     pub(super) messages: Items,
     pub(super) contacts: Items,
@@ -76,7 +76,7 @@ pub(super) struct State {
     pub(super) events: Items,
     pub(super) files: Vec<File>,
     pub(super) sent: Vec<Value>,
-    /// No page has more items than this.
+    /// The largest page of a list.
     pub(super) page_size: usize,
     numbers: u32,
 }
@@ -108,7 +108,7 @@ impl State {
         state
     }
 
-    /// A new item. Without a time of change it is of this moment; the mailbox's clock moves a second with each.
+    /// A new item. Without times of its own it gets the current one. The mailbox's clock moves a second each time.
     pub(super) fn item(&mut self, id: &str, within: &str, fields: Value) -> Item {
         let now = self.now();
         let mut fields = if let Value::Object(fields) = fields {
@@ -127,13 +127,13 @@ impl State {
         }
     }
 
-    /// An id as Exchange has them: with what must be encoded in a path.
+    /// An id like those of Exchange, with characters that must be encoded in a path.
     pub(super) fn new_id(&mut self, kind: &str) -> String {
         self.numbers += 1;
         format!("AAMk/{kind}+{}==", self.numbers)
     }
 
-    /// The id that `fields` say, or a new one.
+    /// The id in `fields`, or a new one.
     pub(super) fn id_of(&mut self, kind: &str, fields: &Value) -> String {
         fields["id"]
             .as_str()
@@ -151,7 +151,7 @@ impl State {
         )
     }
 
-    /// Changes an item: its version is a new one, its time of change what `fields` say, or now.
+    /// Changes an item. It gets a new version, and the time of change in `fields`, or the current one.
     pub(super) fn change(&mut self, id: &str, fields: Map<String, Value>) -> bool {
         let now = self.now();
         let all = self
@@ -169,7 +169,7 @@ impl State {
         true
     }
 
-    /// The folder that this id or well-known name stands for.
+    /// The folder with this id or well-known name.
     pub(super) fn folder(&self, name: &str) -> Option<&Item> {
         let id = match name {
             "inbox" => "inbox-id=",
@@ -180,7 +180,7 @@ impl State {
         self.folders.iter().find(|folder| folder.id == id)
     }
 
-    /// A folder with the number of its folders.
+    /// A folder with the number of its child folders.
     pub(super) fn counted(&self, folder: &Item) -> Item {
         let mut folder = folder.clone();
         let count = self
@@ -195,7 +195,7 @@ impl State {
     }
 }
 
-/// A time in UTC in a form that can be compared as text; none when it is none.
+/// A time in UTC that can be compared as text; none when the text is not a time.
 pub(super) fn instant(text: &str) -> Option<String> {
     let text = text.trim_matches('\'');
     let (seconds, fraction) = text

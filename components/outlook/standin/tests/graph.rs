@@ -1,5 +1,4 @@
-//! The stand-in for Microsoft Graph as a client meets it: what it refuses, and that calls of it are the provider's API
-//! calls.
+//! The stand-in for Microsoft Graph as a client sees it: what it refuses, and how the provider records its calls.
 
 use emulator::provider::{Provider, ProviderConfig};
 use graph_standin::{Fault, Graph};

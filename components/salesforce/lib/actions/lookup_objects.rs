@@ -9,7 +9,6 @@ use crate::{
     terms,
 };
 use anyhow::Context as _;
-use futures_util::stream;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -85,7 +84,7 @@ pub async fn lookup_objects(
     let pages = Pages::query(&api, query).include_deleted(config.include_deleted);
     let results = pages.range(dropped, take).await?;
     match config.output_method {
-        OutputMethod::Individually => cx.data_all(stream::iter(results)).await,
+        OutputMethod::Individually => cx.data_all(results.into_iter().map(Value::Object)).await,
         OutputMethod::All | OutputMethod::Page => cx.data(&json!({ "results": results })).await,
     }
 }

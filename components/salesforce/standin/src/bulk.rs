@@ -1,4 +1,4 @@
-//! Bulk API 2.0: jobs that take CSV, and jobs that give it.
+//! Bulk API 2.0: ingest jobs, which take CSV, and query jobs, which return it.
 
 use super::{
     csv,
@@ -61,7 +61,7 @@ pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> Sal
             }
             _ => Err(wrong_job("state must be UploadComplete or Aborted")),
         },
-        ("GET", [id]) => json_response(job(state, id)?.told()),
+        ("GET", [id]) => json_response(job(state, id)?.status()),
         ("GET", [id, "successfulResults"]) => text(job(state, id)?.successful.clone()),
         ("GET", [id, "failedResults"]) => text(job(state, id)?.failed.clone()),
         ("GET", [id, "unprocessedrecords"]) => text(job(state, id)?.unprocessed.clone()),
@@ -108,7 +108,7 @@ fn create(state: &mut State, request: &Request) -> SalesforceResult {
         }
         other => {
             return Err(wrong_job(format!(
-                "operation {other:?} is none of insert, update, upsert, delete"
+                "operation {other:?} is not one of insert, update, upsert, delete"
             )));
         }
     }
@@ -124,93 +124,94 @@ fn create(state: &mut State, request: &Request) -> SalesforceResult {
     json_response(info)
 }
 
-/// Does all of a job at once.
+/// Carries out a whole job at once.
 fn complete(state: &mut State, id: &str) -> Result<(), ErrorResponse> {
     let failure = state.job_failure.clone();
-    let found = job(state, id)?;
-    if found.info["state"] != "Open" {
+    let open = job(state, id)?;
+    if open.info["state"] != "Open" {
         return Err(wrong_job("the job is not open"));
     }
-    let info = found.info.clone();
-    let upload = found.upload.clone().unwrap_or_default();
-    let fails = |job: &mut Job, reason: String| {
-        job.info["state"] = "Failed".into();
-        job.info["errorMessage"] = reason.into();
+    let rows = match failure.map_or_else(|| uploaded_rows(open), Err) {
+        Ok(rows) => rows,
+        Err(reason) => {
+            open.info["state"] = "Failed".into();
+            open.info["errorMessage"] = reason.into();
+            return Ok(());
+        }
     };
-    if let Some(reason) = failure {
-        fails(found, reason);
-        return Ok(());
+    open.info["state"] = "JobComplete".into();
+    let info = open.info.clone();
+    if rows.len() > 1 {
+        process(state, id, &info, &rows)?;
     }
+    Ok(())
+}
+
+/// The rows of the upload, or why the job fails.
+fn uploaded_rows(job: &Job) -> Result<Vec<Vec<String>>, String> {
+    let upload = job.upload.as_deref().unwrap_or_default();
     let uses_crlf = upload
         .split_once('\n')
         .is_some_and(|(line, _)| line.ends_with('\r'));
-    if uses_crlf != (info["lineEnding"] == "CRLF") {
-        fails(
-            found,
-            "ClientInputError : LineEnding is invalid on user data".into(),
-        );
-        return Ok(());
+    if uses_crlf != (job.info["lineEnding"] == "CRLF") {
+        return Err("ClientInputError : LineEnding is invalid on user data".into());
     }
-    let rows = match csv::read(&upload) {
-        Ok(rows) if rows.len() > 1 => rows,
-        Ok(_) => {
-            found.info["state"] = "JobComplete".into();
-            return Ok(());
-        }
-        Err(reason) => {
-            fails(found, format!("InvalidBatch : {reason}"));
-            return Ok(());
-        }
-    };
-    let object = state
-        .schema
-        .object(info["object"].as_str().unwrap_or_default())?
-        .clone();
+    csv::read(upload).map_err(|reason| format!("InvalidBatch : {reason}"))
+}
+
+/// Carries out each row, and keeps the results.
+fn process(
+    state: &mut State,
+    id: &str,
+    info: &Value,
+    rows: &[Vec<String>],
+) -> Result<(), ErrorResponse> {
+    let name = info["object"].as_str().unwrap_or_default();
+    let object = state.schema.object(name)?.clone();
     let header = &rows[0];
-    let with =
-        |first: [&str; 2]| csv::line(first.into_iter().chain(header.iter().map(String::as_str)));
-    let (mut successful, mut failed) = (
-        with(["sf__Id", "sf__Created"]),
-        with(["sf__Id", "sf__Error"]),
-    );
-    let (mut processed, mut failures) = (0, 0);
+    let line = |first: [&str; 2], row: &[String]| {
+        csv::line(first.into_iter().chain(row.iter().map(String::as_str)))
+    };
+    let mut successful = line(["sf__Id", "sf__Created"], header);
+    let mut failed = line(["sf__Id", "sf__Error"], header);
+    let mut failures = 0;
     for row in &rows[1..] {
-        processed += 1;
-        let fields = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
-        let fields = fields.map(|(name, cell)| {
-            (
-                name.clone(),
-                Value::from(if cell == "#N/A" { "" } else { cell }),
-            )
-        });
-        let line =
-            |first: [&str; 2]| csv::line(first.into_iter().chain(row.iter().map(String::as_str)));
-        match one(state, &object, &info, fields.collect()) {
-            Ok((id, created)) => successful += &line([&id, if created { "true" } else { "false" }]),
-            Err(refusal) => {
+        match one(state, &object, info, fields(header, row)) {
+            Ok((id, created)) => {
+                let created = if created { "true" } else { "false" };
+                successful += &line([&id, created], row);
+            }
+            Err(error) => {
                 failures += 1;
-                failed += &line(["", &format!("{}:{}:--", refusal.code(), refusal.message())]);
+                let text = format!("{}:{}:--", error.code(), error.message());
+                failed += &line(["", &text], row);
             }
         }
     }
     let job = job(state, id)?;
     (job.successful, job.failed, job.unprocessed) = (successful, failed, csv::line(header));
-    job.info["state"] = "JobComplete".into();
-    (
-        job.info["numberRecordsProcessed"],
-        job.info["numberRecordsFailed"],
-    ) = (processed.into(), failures.into());
+    job.info["numberRecordsProcessed"] = (rows.len() - 1).into();
+    job.info["numberRecordsFailed"] = failures.into();
     Ok(())
 }
 
-/// One row: the id, and whether it is new.
+/// The fields of a row. An empty cell is no field, and `#N/A` is an empty one.
+fn fields(header: &[String], row: &[String]) -> Map<String, Value> {
+    let value = |cell: &str| Value::from(if cell == "#N/A" { "" } else { cell });
+    let cells = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+    cells
+        .map(|(name, cell)| (name.clone(), value(cell)))
+        .collect()
+}
+
+/// Carries out one row. Returns the id, and whether the record is new.
 fn one(
     state: &mut State,
     object: &Object,
     info: &Value,
     mut row: Map<String, Value>,
 ) -> Result<(String, bool), ErrorResponse> {
-    let taken = |row: &mut Map<String, Value>, name: &str| match row.remove(name) {
+    let take = |row: &mut Map<String, Value>, name: &str| match row.remove(name) {
         Some(Value::String(value)) => Ok(value),
         _ => Err(ErrorResponse::new(
             400,
@@ -221,18 +222,18 @@ fn one(
     match info["operation"].as_str().unwrap_or_default() {
         "insert" => Ok((records::insert(state, object, row.into())?, true)),
         "update" => {
-            let id = taken(&mut row, "Id")?;
+            let id = take(&mut row, "Id")?;
             records::change(state, object, &id, row.into())?;
             Ok((id, false))
         }
         "delete" => {
-            let id = taken(&mut row, "Id")?;
+            let id = take(&mut row, "Id")?;
             records::remove(state, object, &id)?;
             Ok((id, false))
         }
         _ => {
             let name = info["externalIdFieldName"].as_str().unwrap_or_default();
-            let value = taken(&mut row, name)?;
+            let value = take(&mut row, name)?;
             match state.having(&object.name, name, &value).as_slice() {
                 [] => {
                     row.insert(name.to_owned(), value.into());
@@ -255,7 +256,7 @@ fn one(
 pub(super) fn query(state: &mut State, path: &[&str], request: &Request) -> SalesforceResult {
     match (request.method.as_str(), path) {
         ("POST", []) => start_query(state, request),
-        ("GET", [id]) => json_response(job(state, id)?.told()),
+        ("GET", [id]) => json_response(job(state, id)?.status()),
         ("GET", [id, "results"]) => results(state, id, request),
         ("PATCH", [id]) => {
             let job = job(state, id)?;

@@ -1,4 +1,4 @@
-//! The organisation's time: seconds of June 2024, moved by tests alone.
+//! The organisation's clock: seconds of June 2024. Only tests move it.
 
 /// Seconds since 2024-06-01T00:00:00Z, a Saturday.
 #[derive(Clone, Copy, Default)]
@@ -16,12 +16,12 @@ impl Clock {
         );
     }
 
-    /// As records hold it; Salesforce keeps whole seconds here.
+    /// The time in records. Salesforce stores whole seconds.
     pub(super) fn stamp(self) -> String {
         format!("2024-06-{:02}T{}.000+0000", self.day(), self.time())
     }
 
-    /// As the `Date` header has it.
+    /// The time in the `Date` header.
     pub(super) fn http_date(self) -> String {
         let weekday = WEEKDAYS[(self.0 / DAY % 7) as usize];
         format!("{weekday}, {:02} Jun 2024 {} GMT", self.day(), self.time())

@@ -1,6 +1,6 @@
-//! CSV as Bulk API 2.0 takes and gives it (RFC 4180, with a header row).
+//! The CSV of Bulk API 2.0 (RFC 4180, with a header row).
 
-/// The rows of a text, its header among them. Line ends may be either kind.
+/// The rows of a text, with its header. Line ends may be LF or CRLF.
 pub(super) fn read(text: &str) -> Result<Vec<Vec<String>>, String> {
     let (mut rows, mut row, mut cell) = (vec![], vec![], String::new());
     let mut characters = text.chars().peekable();
@@ -30,7 +30,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Vec<String>>, String> {
     Ok(rows)
 }
 
-/// One row with its line end, every cell quoted, as Salesforce writes them.
+/// One row with its line end. Every cell is quoted, as Salesforce does it.
 pub(super) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) -> String {
     let cells = cells
         .into_iter()

@@ -1,4 +1,4 @@
-//! What a parsed query finds, with Salesforce's type checks: a quoted date is refused, an unquoted text too.
+//! Evaluates a parsed query, with Salesforce's type checks: a quoted date is refused, and so is an unquoted text.
 
 use super::{
     error::ErrorResponse,
@@ -9,12 +9,12 @@ use super::{
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 
-/// The greatest OFFSET that Salesforce takes.
+/// The largest OFFSET that Salesforce accepts.
 const MAX_OFFSET: usize = 2000;
 
 type Found<T> = Result<T, ErrorResponse>;
 
-/// The records in their order, as answers show them; for `COUNT()` as many nulls as there are records.
+/// The records in their order, as responses show them; for `COUNT()` a null for each record.
 pub(super) fn run(
     state: &State,
     select: &Select,
@@ -78,7 +78,7 @@ fn queried<'a>(schema: &'a Schema, name: &str) -> Found<&'a Object> {
     })
 }
 
-/// One object, and what is asked of it.
+/// The object of a query, and its options.
 struct Scope<'a> {
     state: &'a State,
     object: &'a Object,
@@ -87,7 +87,7 @@ struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// What to show; nothing for `COUNT()`.
+    /// What to show; empty for `COUNT()`.
     fn items(&self, select: &'a Select) -> Found<Vec<&'a Item>> {
         if select.items == [Item::Count] {
             return Ok(vec![]);
@@ -121,7 +121,7 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// The relationships that a path goes, and the field at its end.
+    /// The relationships of a path, and the field at its end.
     fn field(&self, path: &str) -> Found<(Vec<&'a Field>, &'a Field)> {
         let mut object = self.object;
         let mut way = Vec::new();
@@ -148,7 +148,7 @@ impl<'a> Scope<'a> {
             object = match relationship.reference_to.as_slice() {
                 [one] => self.state.schema.object(one)?,
                 [first, ..] => {
-                    // One of several objects, of which queries know what all have.
+                    // One of several objects: queries know the fields that all of them have.
                     let common = parts.next().filter(|name| *name == "Id" || *name == "Name");
                     let field =
                         common.and_then(|name| self.state.schema.object(first).ok()?.field(name));
@@ -289,7 +289,7 @@ impl<'a> Scope<'a> {
             record = parent;
         }
         place[&field.name] = match field.kind.as_str() {
-            // Queries show where a blob is, not what it is.
+            // Queries show the address of a blob, not its contents.
             "base64" => {
                 let id = record["Id"].as_str().unwrap_or_default();
                 format!(
@@ -309,7 +309,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Whether a literal is of a kind that the field can be compared with.
+/// Whether the field can be compared with a literal of this type.
 fn fits(field: &Field, operator: Operator, value: &Literal) -> Found<()> {
     let refused = |message: String| Err(ErrorResponse::new(400, "INVALID_FIELD", message));
     let (name, kind) = (&field.name, field.kind.as_str());
@@ -363,7 +363,7 @@ fn matches(value: &Value, operator: Operator, literals: &[Literal]) -> bool {
     let order = || (!value.is_null()).then(|| against(value, first)).flatten();
     let is = |literal: &Literal| against(value, literal) == Some(Ordering::Equal);
     let has = |literal: &Literal| match literal {
-        // A literal of its own may name several choices, all of which have to be there.
+        // One literal may name several choices, and all of them must be present.
         Literal::Text(wanted) => {
             let own: Vec<&str> = value.as_str().unwrap_or_default().split(';').collect();
             wanted.split(';').all(|choice| own.contains(&choice))
@@ -403,7 +403,7 @@ fn against(value: &Value, literal: &Literal) -> Option<Ordering> {
     }
 }
 
-/// A time in UTC in a form whose order as text is its order in time.
+/// A time in UTC as text, whose order is the order in time.
 fn instant(text: &str) -> String {
     let text = ["Z", "+0000", "+00:00"]
         .iter()

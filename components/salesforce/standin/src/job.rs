@@ -5,14 +5,14 @@ use serde_json::Value;
 /// A bulk job.
 pub(super) struct Job {
     pub(super) info: Value,
-    /// How often it will still be said to be in progress.
+    /// How often it still reports that it is in progress.
     pub(super) polls: usize,
     pub(super) upload: Option<String>,
     /// Results, each with its header line.
     pub(super) successful: String,
     pub(super) failed: String,
     pub(super) unprocessed: String,
-    /// Of a query.
+    /// The header of a query's results.
     pub(super) header: String,
     pub(super) rows: Vec<String>,
 }
@@ -32,8 +32,8 @@ impl Job {
         }
     }
 
-    /// Its state as it is told: a job that is done is said to be in progress for some time.
-    pub(super) fn told(&mut self) -> Value {
+    /// Its state in a response: a completed job reports that it is in progress for some time.
+    pub(super) fn status(&mut self) -> Value {
         let mut info = self.info.clone();
         if self.polls > 0
             && ["JobComplete", "Failed"].contains(&info["state"].as_str().unwrap_or_default())

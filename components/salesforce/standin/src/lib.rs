@@ -70,7 +70,7 @@ impl Salesforce {
     /// Creates a record now and returns its id. Fields may override what the system sets, such as `LastModifiedDate`.
     ///
     /// # Panics
-    /// When there is no such object, or `fields` is no JSON object.
+    /// When there is no such object, or `fields` is not a JSON object.
     pub fn insert(&self, object: &str, fields: Value) -> String {
         let Value::Object(fields) = fields else {
             panic!("fields of a record are a JSON object")
@@ -81,7 +81,7 @@ impl Salesforce {
     /// Changes fields of a record now.
     ///
     /// # Panics
-    /// When there is no such record, or `fields` is no JSON object.
+    /// When there is no such record, or `fields` is not a JSON object.
     pub fn update(&self, object: &str, id: &str, fields: Value) {
         let Value::Object(fields) = fields else {
             panic!("fields of a record are a JSON object")
@@ -144,7 +144,7 @@ impl Salesforce {
     /// The calls so far that match a regular expression on [`RecordedCall::line`].
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     #[must_use]
     pub fn calls_matching(&self, pattern: &str) -> Vec<RecordedCall> {
         self.double.calls().matching(pattern)
@@ -154,7 +154,7 @@ impl Salesforce {
     /// such call, then calls succeed again.
     ///
     /// # Panics
-    /// When the pattern is no regular expression.
+    /// When the pattern is not a regular expression.
     pub fn inject_faults(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         self.double.calls().inject_faults(pattern, faults);
     }

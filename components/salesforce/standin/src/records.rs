@@ -198,7 +198,7 @@ fn upsert(
     let (status, id) = match found {
         Some(id) => {
             change(state, object, &id, body)?;
-            // Versions before this one have nothing to tell.
+            // Earlier versions return no body.
             if request
                 .version
                 .parse::<f64>()

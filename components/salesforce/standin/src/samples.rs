@@ -1,4 +1,4 @@
-//! An organisation that samples are about: `emulator run --standin salesforce`.
+//! The sample data of `emulator run --standin salesforce`.
 
 use super::Salesforce;
 use serde_json::json;
@@ -24,7 +24,7 @@ impl Salesforce {
         self.insert("Contact", contact);
         let letter = json!({ "Name": "letter.txt", "ParentId": acme, "ContentType": "text/plain", "Body": "RGVhciBBZGE=" });
         self.insert("Attachment", letter);
-        // Whoever polls leaves the second that still runs for later.
+        // A poll leaves out the current second.
         self.pass(1);
     }
 }

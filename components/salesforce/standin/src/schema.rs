@@ -1,4 +1,4 @@
-//! The organisation's objects: what describe tells of them, and what queries and writes are checked against.
+//! The organisation's objects: their descriptions, and the rules for queries and writes.
 
 use super::error::ErrorResponse;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ pub(super) struct Object {
     pub(super) updateable: bool,
     #[serde(default = "yes")]
     pub(super) deletable: bool,
-    /// Whether it has the time of its last change.
+    /// Whether it has a time of the last change.
     #[serde(default = "yes")]
     modified: bool,
     pub(super) fields: Vec<Field>,
@@ -86,7 +86,7 @@ impl Schema {
         Self(objects)
     }
 
-    /// The object of this name, which Salesforce reads in any case.
+    /// The object with this name; the case does not matter.
     pub(super) fn object(&self, name: &str) -> Result<&Object, ErrorResponse> {
         self.0
             .values()

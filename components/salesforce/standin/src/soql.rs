@@ -1,4 +1,4 @@
-//! SOQL, parsed: the part of the language that components write, and no more.
+//! The SOQL parser, for the part of the language that components write.
 
 use super::error::ErrorResponse;
 
@@ -7,7 +7,7 @@ pub(super) struct Select {
     pub(super) items: Vec<Item>,
     pub(super) from: String,
     pub(super) condition: Option<Condition>,
-    /// Field, and whether it descends.
+    /// The field, and whether the order is descending.
     pub(super) order: Vec<(String, bool)>,
     pub(super) limit: Option<usize>,
     pub(super) offset: usize,
@@ -150,7 +150,7 @@ fn word(text: &str) -> Parsed<Token> {
     }
 }
 
-/// What stands in quotes at the beginning of a text, and how long it is with them.
+/// The quoted text at the start of the input, and its length with the quotes.
 fn quoted(text: &str) -> Parsed<(String, usize)> {
     let mut literal = String::new();
     let mut characters = text.char_indices().skip(1);
@@ -306,7 +306,7 @@ impl Parser {
         })
     }
 
-    /// Terms between AND, or between OR: Salesforce wants parentheses where both are meant.
+    /// Terms joined by AND, or by OR. Salesforce demands parentheses around a mix of both.
     fn condition(&mut self) -> Parsed<Condition> {
         let mut terms = vec![self.term()?];
         let mut word = None;

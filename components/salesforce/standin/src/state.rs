@@ -1,4 +1,4 @@
-//! What the organisation holds: records, query cursors, jobs, and the time.
+//! The organisation: records, query cursors, jobs, and the clock.
 
 use super::{clock::Clock, job::Job, schema::Schema};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ pub(super) struct State {
     pub(super) job_pace: usize,
     pub(super) job_failure: Option<String>,
     records: BTreeMap<String, Vec<Record>>,
-    /// Results of queries that were not given in one page.
+    /// The results of queries, for their pages.
     pub(super) cursors: Vec<Vec<Value>>,
     pub(super) jobs: BTreeMap<String, Job>,
     issued: usize,
@@ -40,7 +40,7 @@ impl State {
         format!("{key_prefix}5g{:010}AAA", self.issued)
     }
 
-    /// Creates a record of an object that exists; `fields` go before what the system sets.
+    /// Creates a record of an existing object. `fields` override what the system sets.
     pub(super) fn insert(&mut self, object: &str, fields: Record) -> String {
         let object = self
             .schema
@@ -105,7 +105,7 @@ impl State {
         );
     }
 
-    /// Deleted ones too.
+    /// All records, deleted ones too.
     pub(super) fn all(&self, object: &str) -> impl Iterator<Item = &Record> {
         let records = self
             .records
@@ -126,7 +126,7 @@ impl State {
         records.and_then(|(_, records)| records.iter_mut().find(|record| has_id(record, id)))
     }
 
-    /// Those that are not deleted and have this value in a field, in any case.
+    /// The ids of records with this value in a field, without deleted ones. The case does not matter.
     pub(super) fn having(&self, object: &str, field: &str, value: &str) -> Vec<String> {
         let is_it = |record: &&Record| {
             !is_deleted(record)
@@ -147,7 +147,7 @@ pub(super) fn is_deleted(record: &Record) -> bool {
     record.get("IsDeleted") == Some(&Value::Bool(true))
 }
 
-/// Ids may be given with 15 characters too.
+/// An id may have 15 characters too.
 fn has_id(record: &Record, id: &str) -> bool {
     record["Id"]
         .as_str()

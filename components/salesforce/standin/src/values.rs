@@ -1,4 +1,4 @@
-//! Whether a value may stand in a field: the checks that Salesforce makes of every write.
+//! The checks that Salesforce makes of the fields of every write.
 
 use super::{
     error::ErrorResponse,
@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::Value;
 
-/// The fields of a request's body, checked; `create` also asks for those that must be there.
+/// The checked fields of a request's body. With `create`, required fields must be present.
 pub(super) fn checked(object: &Object, body: Value, create: bool) -> Result<Record, ErrorResponse> {
     let Value::Object(body) = body else {
         return Err(ErrorResponse::new(
@@ -104,7 +104,7 @@ fn check(field: &Field, value: &Value) -> Result<(), ErrorResponse> {
     ))
 }
 
-/// Whether a text begins like the pattern, whose zeros are digits.
+/// Whether a text starts like the pattern, where 0 stands for any digit.
 fn is_shaped(text: &str, pattern: &str) -> bool {
     text.len() >= pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(t, p)| {

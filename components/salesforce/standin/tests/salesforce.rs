@@ -1,4 +1,4 @@
-//! The stand-in for Salesforce, as a component meets it.
+//! The stand-in for Salesforce as a component sees it.
 
 use emulator::provider::{Provider, ProviderConfig};
 use reqwest::{Client, Method, Response};

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn invalid_utf8_in_names_and_properties_becomes_question_marks() {
+fn invalid_utf8_in_header_names_becomes_question_marks() {
     let entries = [
         name(b"caf\xe9"),
         long(b"\xff\xfe"),
@@ -20,7 +20,10 @@ fn invalid_utf8_in_names_and_properties_becomes_question_marks() {
     ]
     .concat();
     assert_eq!(headers_of(&with_value(&inner))["h"], json!({"?": "1"}));
+}
 
+#[test]
+fn invalid_utf8_in_properties_becomes_question_marks() {
     // content-type, content-encoding, headers, delivery-mode, priority, then texts and a timestamp.
     let texts = |text: &[u8], count| vec![name(text); count].concat();
     let properties = [

@@ -1,17 +1,17 @@
-//! A refusal as AMQP knows it: a reply code, and a text that says what was refused.
+//! An AMQP error: a reply code, and a text that says what was refused.
 
 use amq_protocol::protocol::AMQPHardError;
 
-/// Closes the channel, or the connection when the code is one of the hard errors.
+/// An error that closes the channel, or the connection when its code is a hard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct AmqpError {
     pub(super) code: u16,
     pub(super) text: String,
 }
 
-pub(super) type Outcome<T = ()> = Result<T, Fault>;
+pub(super) type Outcome<T = ()> = Result<T, AmqpError>;
 
-impl Fault {
+impl AmqpError {
     pub(super) fn is_hard(&self) -> bool {
         AMQPHardError::from_id(self.code).is_some()
     }

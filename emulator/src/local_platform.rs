@@ -1,22 +1,22 @@
-//! What a component runs on from the command line: the emulator, and a stand-in for the API that it works with.
+//! The local platform of the command line: the emulator, and a stand-in for the API that the component uses.
 
 use crate::{
     config::EmulatorConfig,
     emulator::Emulator,
-    input::{Places, fill_in},
+    input::{Placeholders, fill_in},
     provider::Provider,
     standins::{RunningStandin, StandinName},
 };
 use anyhow::Context;
 use serde_json::Value;
 
-pub(crate) struct Stage {
+pub(crate) struct LocalPlatform {
     pub(crate) emulator: Emulator,
     standin: Option<RunningStandin>,
 }
 
-impl Stage {
-    /// Starts everything; the step knows the addresses.
+impl LocalPlatform {
+    /// Starts everything, and fills the addresses into the step.
     pub(crate) async fn start(
         config: EmulatorConfig,
         standin: Option<StandinName>,
@@ -24,19 +24,19 @@ impl Stage {
         let (flow, mut step) = (config.flow.clone(), config.step.clone());
         let emulator = Emulator::start(config).await?;
         let standin = start_standin(standin, emulator.provider()).await?;
-        let stage = Self { emulator, standin };
-        stage.fill_in(&mut step.config);
-        stage.fill_in(&mut step.snapshot);
-        stage.emulator.platform().set_step(&flow, step);
-        Ok(stage)
+        let local = Self { emulator, standin };
+        local.fill_in(&mut step.config);
+        local.fill_in(&mut step.snapshot);
+        local.emulator.platform().set_step(&flow, step);
+        Ok(local)
     }
 
-    /// Puts addresses and tokens into a value from a file.
+    /// Fills addresses and tokens into a value from a file.
     pub(crate) fn fill_in(&self, value: &mut Value) {
         let (platform, provider) = (self.emulator.platform(), self.emulator.provider());
         fill_in(
             value,
-            &Places {
+            &Placeholders {
                 platform,
                 provider,
                 standin: self.standin.as_ref(),
@@ -44,7 +44,7 @@ impl Stage {
         );
     }
 
-    /// Where it listens.
+    /// The addresses.
     pub(crate) fn banner(&self) -> String {
         let emulator = &self.emulator;
         let (broker, platform) = (emulator.broker().addr(), emulator.platform().url());
@@ -59,7 +59,7 @@ impl Stage {
         )
     }
 
-    /// What the platform sets, and for samples the addresses and how to reach the provider.
+    /// The variables that the platform sets, and the addresses for samples.
     pub(crate) fn component_env(&self) -> Vec<(String, String)> {
         let mut env = self.emulator.env();
         env.push(("EMULATOR_URL".into(), self.emulator.platform().url()));
@@ -90,8 +90,8 @@ pub(crate) async fn start_standin(
     ))
 }
 
-/// The provider's address, and the variables by which the reference component's component.json knows a provider; the
-/// stand-in's, where there is one.
+/// The provider's address, and the variables from which the reference component's component.json reads a provider; with
+/// a stand-in, its variables too.
 pub(crate) fn provider_env(
     provider: &Provider,
     standin: Option<&RunningStandin>,

@@ -1,11 +1,11 @@
-//! All events so far, for any number of readers, each of whom sees them from the first one on.
+//! All events so far, for any number of readers. Each reader sees all of them.
 
 use crate::event::Event;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 #[derive(Default)]
-pub(crate) struct Log {
+pub(crate) struct EventLog {
     events: Mutex<Vec<Arc<Event>>>,
     progress: watch::Sender<Progress>,
 }
@@ -15,13 +15,13 @@ struct Progress {
     ended: bool,
 }
 
-impl Log {
+impl EventLog {
     pub(crate) fn push(&self, event: Event) {
         self.lock().push(event.into());
         self.progress.send_modify(|_| ());
     }
 
-    /// No event will come any more.
+    /// Marks the end: no more events follow.
     pub(crate) fn end(&self) {
         self.progress.send_modify(|progress| progress.ended = true);
     }
@@ -34,7 +34,7 @@ impl Log {
         }
     }
 
-    /// Like [`Self::read`], but without what has happened already.
+    /// Like [`Self::read`], but only with events from now on.
     pub(crate) fn read_on(self: &Arc<Self>) -> Events {
         let next = self.lock().len();
         Events {
@@ -48,11 +48,11 @@ impl Log {
     }
 }
 
-/// Reads events one after another, from the emulator's start.
+/// Reads events one by one, from the emulator's start.
 pub struct Events {
     next: usize,
     progress: watch::Receiver<Progress>,
-    log: Arc<Log>,
+    log: Arc<EventLog>,
 }
 
 impl std::fmt::Debug for Events {
@@ -77,15 +77,15 @@ impl Events {
         }
     }
 
-    /// The next event, if it is there already.
+    /// The next event, if there is one already.
     pub fn try_next(&mut self) -> Option<Arc<Event>> {
         let event = self.log.lock().get(self.next).cloned()?;
         self.next += 1;
         Some(event)
     }
 
-    /// Waits for the next event that `wanted` is true of; those before it are skipped. None when the emulator has
-    /// stopped. Cancel safe, but for the skipping.
+    /// Waits for the next event that `wanted` accepts, and skips those before it. None when the emulator has stopped. Cancel
+    /// safe, except that skipped events stay skipped.
     pub async fn find(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Option<Arc<Event>> {
         loop {
             let event = self.next().await?;

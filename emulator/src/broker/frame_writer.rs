@@ -1,5 +1,5 @@
-//! The sending side of a connection: frames are put into a buffer under the broker's lock, and one task writes
-//! whatever has gathered in it with one system call.
+//! The sending side of a connection: frames go into a buffer under the broker's lock, and one task writes everything
+//! in the buffer with one system call.
 
 use super::{codec, lock, message::Message};
 use amq_protocol::protocol::AMQPClass;
@@ -13,21 +13,21 @@ use std::{
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-/// A consumer that reads slower than it is sent to gets no further deliveries beyond this many unsent bytes.
+/// A slow consumer gets no more deliveries when this many bytes are unsent.
 const BACKLOG_LIMIT: usize = 4 << 20;
 
 #[derive(Default)]
-pub(super) struct Link {
+pub(super) struct FrameWriter {
     out: Mutex<Vec<u8>>,
     flush: Notify,
     finishing: AtomicBool,
-    /// Wakes the reading side: the connection's state was changed by somebody else.
+    /// Wakes the reading side after a change of the connection's state.
     pub(super) wake: Notify,
-    /// Ends both sides at once, as the death of the process would.
+    /// Ends both sides at once, as a crash does.
     pub(super) cut: CancellationToken,
 }
 
-impl Link {
+impl FrameWriter {
     pub(super) fn method(&self, channel: u16, method: &AMQPClass) {
         codec::put_method(&mut lock(&self.out), channel, method);
         self.flush.notify_one();
@@ -54,12 +54,12 @@ impl Link {
         self.flush.notify_one();
     }
 
-    pub(super) fn raw(&self, bytes: &[u8]) {
+    pub(super) fn write_raw(&self, bytes: &[u8]) {
         lock(&self.out).extend_from_slice(bytes);
         self.flush.notify_one();
     }
 
-    /// Whether deliveries should wait.
+    /// Whether deliveries must wait.
     pub(super) fn is_full(&self) -> bool {
         lock(&self.out).len() >= BACKLOG_LIMIT
     }
@@ -70,7 +70,7 @@ impl Link {
         self.flush.notify_one();
     }
 
-    /// Writes until the link is finished or cut or the peer is gone. `drained` is called when deliveries can go on.
+    /// Writes until it is finished or cut, or the client is gone. Calls `drained` when deliveries can continue.
     pub(super) async fn write_to(
         &self,
         mut socket: OwnedWriteHalf,
@@ -85,11 +85,11 @@ impl Link {
                 if self.finishing.load(Ordering::Acquire) {
                     break;
                 }
-                let pause = Duration::from_secs(heartbeat().into()) / 2;
+                let interval = Duration::from_secs(heartbeat().into()) / 2;
                 tokio::select! {
                     () = self.flush.notified() => {}
                     () = self.cut.cancelled() => break,
-                    () = tokio::time::sleep(pause), if !pause.is_zero() => codec::put_heartbeat(&mut lock(&self.out)),
+                    () = tokio::time::sleep(interval), if !interval.is_zero() => codec::put_heartbeat(&mut lock(&self.out)),
                 }
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The story that `emulator demo` tells: the time line, with what each step of it means, and an end.
+//! The explanations of `emulator demo`: what the events of the time line mean, and a summary.
 
 use crate::{
     emulator::Emulator,
@@ -13,16 +13,16 @@ pub(crate) const ACCOUNT: &str = "emulated-account";
 /// The credential field that holds them.
 pub(crate) const FIELD: &str = "oauth";
 
-/// What has been told.
-pub(crate) struct Story {
+/// What has been shown so far.
+pub(crate) struct DemoNotes {
     concurrent: usize,
     replicas: usize,
     rotating: bool,
-    /// How often each scene was seen. With many messages only the first of a kind is shown.
+    /// How often each kind of event was seen. With many messages only the first of a kind is shown.
     seen: BTreeMap<String, usize>,
 }
 
-impl Story {
+impl DemoNotes {
     pub(crate) fn new(concurrent: usize, replicas: usize, rotating: bool) -> Self {
         Self {
             concurrent,
@@ -33,7 +33,7 @@ impl Story {
     }
 
     /// Shows an event, and what it means when it is the first of its kind.
-    pub(crate) fn tell(&mut self, event: &Event, timeline: &Timeline) {
+    pub(crate) fn note(&mut self, event: &Event, timeline: &Timeline) {
         let scene = scene(event);
         let count = self.seen.entry(scene.clone()).or_default();
         *count += 1;
@@ -54,32 +54,34 @@ impl Story {
     fn meaning(&self, scene: &str) -> Option<&'static str> {
         Some(match scene {
             "issued" => {
-                "what the step has stored: at is an access token, which is expired by now, rt a refresh token"
+                "the step's stored tokens: at is an access token (already expired), rt a refresh token"
             }
-            "Sent" => "a message for the step; what it wants of the API needs a token",
-            "Call GET 200" => "the component learns its configuration, the stored tokens with it",
+            "Sent" => "a message for the step; its API request needs a token",
+            "Call GET 200" => "the component reads its configuration, with the stored tokens",
             "ApiCall 401" => "the API refuses the stored access token",
             "spent" if self.rotating => {
-                "the refresh token is used, and never good again: a second use would end them all"
+                "the refresh token is used; it is now invalid, and a second use would revoke all tokens"
             }
             "spent" => "the refresh token is used",
             "issued again" => "the provider issues new tokens",
-            "TokenCall 200" if self.concurrent > 1 => "one refresh, for all that wait for it",
+            "TokenCall 200" if self.concurrent > 1 => {
+                "one refresh, for all messages that wait for it"
+            }
             "TokenCall 200" => "one refresh",
             "UpdateKeys" => {
-                "the whole answer, merged into what was stored, is saved before it is used"
+                "the whole token response is merged into the stored tokens and saved before it is used"
             }
-            "ApiCall 201" => "the same request once more, once, with the new token",
-            "Data" => "the API's answer goes on to the next step",
-            "Acked" => "and only then is the message done with",
+            "ApiCall 201" => "the same request is sent once more, with the new token",
+            "Data" => "the API's response goes to the next step",
+            "Acked" => "only now is the message acknowledged",
             _ => return None,
         })
     }
 
-    /// Sums up; true when it ended as it should.
+    /// Prints the summary. Returns true when there was one refresh and the stored token is valid.
     pub(crate) fn end(&self, emulator: &Emulator, timeline: &Timeline) -> bool {
         let times = |scene: &str| self.seen.get(scene).copied().unwrap_or_default();
-        let answered = times("ApiCall 201");
+        let succeeded = times("ApiCall 201");
         let (provider, refreshes) = (emulator.provider(), emulator.provider().refreshes());
         let stored = emulator.platform().account(ACCOUNT).unwrap_or_default();
         let stored = stored
@@ -87,11 +89,11 @@ impl Story {
             .and_then(|record| record["refresh_token"].as_str());
         let spendable = stored.is_some_and(|token| provider.is_spendable(token));
         timeline.note(&format!(
-            "{} in {}: {} refused for the expired token, {}, {}, {} answered, {} acknowledged",
+            "{} in {}: {} refused for the expired token, {}, {}, {} successful, {} acknowledged",
             count(self.concurrent, "message", "messages"),
             count(self.replicas, "process", "processes"),
             count(
-                provider.api_calls().len().saturating_sub(answered),
+                provider.api_calls().len().saturating_sub(succeeded),
                 "request",
                 "requests"
             ),
@@ -101,15 +103,15 @@ impl Story {
                 "update of the keys",
                 "updates of the keys"
             ),
-            count(answered, "request", "requests"),
+            count(succeeded, "request", "requests"),
             times("Acked"),
         ));
-        let fate = if spendable {
-            "is good for the next refresh"
+        let state = if spendable {
+            "is valid for the next refresh"
         } else {
-            "is NOT good any more"
+            "is NOT valid any more"
         };
-        timeline.note(&format!("the refresh token that is stored {fate}"));
+        timeline.note(&format!("the stored refresh token {state}"));
         timeline.result(
             &json!({"event": "story", "refreshes": refreshes, "stored_token_is_good": spendable}),
         );
@@ -121,7 +123,7 @@ fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// What is the same for all that happens alike.
+/// The kind of an event: the same for events with the same meaning.
 fn scene(event: &Event) -> String {
     let text = event.body["text"].as_str().unwrap_or_default();
     let status = event.body["status"].as_u64().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! `--save-keys`: tokens that a component refreshes go back into the file that its configuration came from. The stored
-//! ones may be spent by then, so without this the file is good for one run only.
+//! `--save-keys`: writes the tokens that a component refreshes to its configuration file. The stored ones may be spent by
+//! then: without this the file works for one run only.
 
 use crate::{
     event::{Event, EventKind},
@@ -14,42 +14,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file that changed keys go to, if any does.
+/// The configuration file that changed keys are written to, if any.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Keeper(pub(crate) Option<PathBuf>);
+pub(crate) struct KeyFile(pub(crate) Option<PathBuf>);
 
-impl Keeper {
-    /// Keeps what the event is about, when that is keys; says why where it cannot.
-    pub(crate) fn take(&self, event: &Event) -> Result<(), String> {
+impl KeyFile {
+    /// Saves the keys of an event that has some. The error says why that failed.
+    pub(crate) fn record(&self, event: &Event) -> Result<(), String> {
         match event.body.get("keys") {
-            Some(Value::Object(keys)) if event.kind == EventKind::UpdateKeys => self.keep(keys),
+            Some(Value::Object(keys)) if event.kind == EventKind::UpdateKeys => self.save(keys),
             _ => Ok(()),
         }
     }
 
-    /// Puts these members into the file's configuration.
-    pub(crate) fn keep(&self, keys: &Map<String, Value>) -> Result<(), String> {
+    /// Merges these keys into the file. The error says why that failed.
+    pub(crate) fn save(&self, keys: &Map<String, Value>) -> Result<(), String> {
         let Some(path) = self.0.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(());
         };
-        merge(path, keys).map_err(|error| {
-            format!(
-                "changed keys could not be saved in {}: {error:#}",
-                path.display()
-            )
-        })
+        merge(path, keys)
+            .map_err(|error| format!("cannot save changed keys in {}: {error:#}", path.display()))
     }
 }
 
 fn merge(path: &Path, keys: &Map<String, Value>) -> anyhow::Result<()> {
-    // What is behind a link is replaced, not the link.
+    // Replaces the target of a link, not the link.
     let path = path.canonicalize()?;
     let mut config = read_object("configuration", &path)?;
     config.extend(keys.clone());
     let text = serde_json::to_string_pretty(&config)? + "\n";
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
-    // The file is whole at any time, and only its owner can read tokens.
+    // The file is complete at any time, and only its owner can read the tokens.
     let replaced = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -84,14 +80,14 @@ mod tests {
             r#"{"baseUrl": "x", "oauth": {"refresh_token": "one", "old": 1}}"#,
         )
         .unwrap();
-        let keeper = Keeper(Some(path.clone()));
-        keeper.keep(&Map::new()).unwrap();
+        let key_file = KeyFile(Some(path.clone()));
+        key_file.save(&Map::new()).unwrap();
         assert!(
             fs::read_to_string(&path).unwrap().contains("one"),
             "nothing changed"
         );
-        keeper
-            .keep(&keys(json!({"oauth": {"refresh_token": "two"}})))
+        key_file
+            .save(&keys(json!({"oauth": {"refresh_token": "two"}})))
             .unwrap();
         let config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(
@@ -109,9 +105,9 @@ mod tests {
     #[test]
     fn an_unwritable_file_is_reported_without_the_keys() {
         let folder = tempfile::tempdir().unwrap();
-        let keeper = Keeper(Some(folder.path().join("missing.json")));
-        let error = keeper
-            .keep(&keys(json!({"oauth": "top-secret"})))
+        let key_file = KeyFile(Some(folder.path().join("missing.json")));
+        let error = key_file
+            .save(&keys(json!({"oauth": "top-secret"})))
             .unwrap_err();
         assert!(
             error.contains("missing.json") && !error.contains("top-secret"),

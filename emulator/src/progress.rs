@@ -1,25 +1,25 @@
-//! What `emulator run` counts to know when it is over, and whether it went well.
+//! What `emulator run` counts to know when it is complete, and whether it succeeded.
 
 use crate::event::{Event, EventKind};
 
-/// Counts what decides whether the run is over, and whether it went well.
+/// Counts what decides whether the run is complete, and whether it succeeded.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct RunProgress {
     pub(crate) sent: usize,
     /// Messages in the input queue or with the component.
     pub(crate) unsettled: usize,
-    /// Rebounds that wait for their time.
+    /// Rebounds that have not come back yet.
     pub(crate) coming_back: usize,
     pub(crate) delivered: usize,
     pub(crate) acked: usize,
     pub(crate) rejected: usize,
     pub(crate) errors: usize,
-    /// Things a component must not do: unreadable events, events that lead nowhere.
+    /// Mistakes of the component: unreadable events, events that are returned.
     pub(crate) problems: usize,
     pub(crate) connections: usize,
 }
 
-impl Tally {
+impl RunProgress {
     pub(crate) fn count(&mut self, event: &Event) {
         match event.kind {
             EventKind::Connected => self.connections += 1,
@@ -34,7 +34,7 @@ impl Tally {
                 self.unsettled = self.unsettled.saturating_sub(1);
             }
             EventKind::Rejected => self.rejected += 1,
-            // Follows every rejection: here, the message has left the input queue for good.
+            // It follows every rejection: the message has left the input queue for good.
             EventKind::DeadLettered => self.unsettled = self.unsettled.saturating_sub(1),
             EventKind::Rebound => self.coming_back += 1,
             EventKind::CameBack => {
@@ -54,11 +54,11 @@ impl Tally {
         self.sent > 0 && self.unsettled == 0 && self.coming_back == 0
     }
 
-    pub(crate) fn faultless(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.rejected == 0 && self.errors == 0 && self.problems == 0
     }
 
-    pub(crate) fn in_words(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut words = format!("{} sent, {} acknowledged", self.sent, self.acked);
         for (count, what) in [
             (self.rejected, "rejected"),
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn events_of_one_message_decide_on_its_result() {
-        for (kinds, settled, faultless) in [
+        for (kinds, settled, succeeded) in [
             (&[][..], false, true),
             (&[Acked], true, true),
             (&[Error, Rejected], false, false),
@@ -93,14 +93,14 @@ mod tests {
             (&[Rebound, Acked, CameBack, Acked], true, true),
             (&[Acked, Lost], true, false),
         ] {
-            let mut tally = Tally::default();
-            tally.count(&Event::bare(Sent, ""));
+            let mut progress = RunProgress::default();
+            progress.count(&Event::new(Sent, ""));
             kinds
                 .iter()
-                .for_each(|&kind| tally.count(&Event::bare(kind, "")));
+                .for_each(|&kind| progress.count(&Event::new(kind, "")));
             assert_eq!(
-                (tally.settled(), tally.faultless()),
-                (settled, faultless),
+                (progress.settled(), progress.succeeded()),
+                (settled, succeeded),
                 "{kinds:?}"
             );
         }

@@ -1,4 +1,4 @@
-//! Header tables between AMQP and JSON, and decrypted bodies.
+//! Decodes messages: header tables to and from JSON, and encrypted bodies.
 
 use crate::broker::{AMQPValue, BasicProperties, FieldTable};
 use sailor::protocol::{Cipher, Encoding, Headers, Json};
@@ -46,7 +46,7 @@ fn json(value: &AMQPValue) -> Value {
     }
 }
 
-/// A header table of JSON values. Members that are null are left out, and names that are too long for AMQP.
+/// A header table of JSON values, without members that are null and names that are too long for AMQP.
 pub(crate) fn table(headers: &Map<String, Value>) -> FieldTable {
     let mut table = FieldTable::default();
     for (name, value) in headers
@@ -76,7 +76,7 @@ fn amqp(value: &Value) -> AMQPValue {
     }
 }
 
-/// How a body with these headers is encoded.
+/// The encoding of a body with these headers.
 pub(crate) fn encoding_of(headers: &Headers) -> Encoding {
     Encoding::of(
         headers
@@ -86,7 +86,7 @@ pub(crate) fn encoding_of(headers: &Headers) -> Encoding {
     )
 }
 
-/// Decrypts a body and reads its JSON. The reason why that failed tells nothing of the content.
+/// Decrypts a body and parses its JSON. The error does not contain any of it.
 pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<Value, String> {
     let plain = cipher
         .decrypt(body, encoding)
@@ -94,14 +94,14 @@ pub(crate) fn open(cipher: &Cipher, body: &[u8], encoding: Encoding) -> Result<V
     plain_json(&plain)
 }
 
-/// Reads JSON that is not encrypted.
+/// Parses JSON that is not encrypted.
 pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
     let json = Json::from_text(text.to_vec().into()).map_err(|error| error.to_string())?;
     json.parse().map_err(|error| error.to_string())
 }
 
-/// Reads the body of an error event: both members are encrypted (wire-contract: Error event body). An input that cannot be read, which may
-/// be what the error is about, stays as it came.
+/// Reads the body of an error event: both members are encrypted (wire-contract: Error event body). An input that cannot be
+/// decrypted stays as it is: it may be the cause of the error.
 pub(crate) fn open_error(cipher: &Cipher, body: &[u8]) -> Result<Value, String> {
     let Value::Object(mut members) = plain_json(body)? else {
         return Err("an error event must be a JSON object".into());

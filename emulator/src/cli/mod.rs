@@ -1,0 +1,111 @@
+//! The command line. Exit status: 0 is success, 1 is failure, 2 is an invalid command line or file.
+
+mod arguments;
+mod plans;
+
+use crate::{
+    cargo, demo, input::InputError, provider::ProviderConfig, provider_command, run, service,
+    timeline::Timeline, up,
+};
+use arguments::{DemoArgs, ProviderCommand, RunArgs, ServiceArgs, UpArgs};
+use clap::{Parser, Subcommand};
+use std::{ffi::OsString, process::ExitCode};
+
+/// A local platform for components: broker, REST API, object storage and OAuth2 provider on loopback. It needs no account,
+/// no network and no Docker.
+#[derive(Parser)]
+#[command(name = "emulator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a component, send it messages, and show what it does as a time line.
+    ///
+    /// Message, configuration and snapshot files may contain placeholders. {{EMULATOR_URL}} is the platform's address; it
+    /// serves a sample API at {{EMULATOR_URL}}/sample/items. {{PROVIDER_URL}} is the OAuth2 provider's address; it serves
+    /// an API at {{PROVIDER_URL}}/api/me. A member "{{PROVIDER_TOKENS}}" or "{{PROVIDER_EXPIRED_TOKENS}}" becomes the
+    /// provider's response to an authorization. With --standin, {{STANDIN_URL}} is the base of the API's paths.
+    ///
+    /// The component's environment has PROVIDER_URL, OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET, OAUTH_AUTH_URI and
+    /// OAUTH_TOKEN_URI. A component with other names gets them with --env NAME={{PROVIDER_URL}}/token.
+    Run(RunArgs),
+    /// Show how a sailor keeps a connection alive: a stored token is expired, and one message comes.
+    ///
+    /// The component's command must run this repository's reference component. --rotating --concurrent 50 --replicas 3 is
+    /// the hard case: refresh tokens can be used once, and all messages need a new token at the same time.
+    Demo(DemoArgs),
+    /// Start the platform and leave it running, for a component that is started by hand.
+    Up(UpArgs),
+    /// Start only the OAuth2 provider and leave it running; show what happens to its tokens.
+    Provider(ProviderCommand),
+    /// Run verifyCredentials, getMetaModel or selectModel once, and print the result.
+    Service(ServiceArgs),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    main_with(std::env::args_os())
+}
+
+/// Runs a command line that begins with the command's name: so that tests can do what a guide says. It starts a tokio
+/// runtime, so it must not be called from one. An invalid command line ends the process.
+#[must_use]
+pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
+    match execute(cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("emulator: {error:#}");
+            if error.is::<InputError>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+#[tokio::main]
+async fn execute(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Run(arguments) => {
+            let timeline = arguments.output.timeline();
+            let mut plan = arguments.plan()?;
+            plan.command = cargo::built(plan.command)?;
+            run::run(plan, &timeline).await
+        }
+        Command::Demo(arguments) => {
+            let timeline = Timeline::new(arguments.json, !arguments.log);
+            let mut plan = arguments.plan()?;
+            plan.command = cargo::built(plan.command)?;
+            run::run(demo::plan(plan), &timeline).await
+        }
+        Command::Up(arguments) => {
+            let timeline = arguments.output.timeline();
+            let (standin, key_file) = (arguments.api.standin, arguments.step.key_file());
+            let config = arguments.config()?;
+            let running = up::up(config, standin, arguments.env_file, &key_file, &timeline);
+            running.await.map(|()| true)
+        }
+        Command::Provider(arguments) => {
+            let timeline = arguments.output.timeline();
+            let config = ProviderConfig {
+                port: arguments.port,
+                ..arguments.provider.config()?
+            };
+            let running = provider_command::run(config, arguments.issue.as_deref(), &timeline);
+            running.await.map(|()| true)
+        }
+        Command::Service(arguments) => {
+            let timeline = arguments.output.timeline();
+            let mut plan = arguments.plan()?;
+            plan.command = cargo::built(plan.command)?;
+            service::service(plan, &timeline).await
+        }
+    }
+}

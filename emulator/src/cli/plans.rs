@@ -1,0 +1,184 @@
+//! From arguments to what is run.
+
+use super::arguments::{
+    ApiArgs, DemoArgs, OutputArgs, ProviderArgs, RunArgs, ServiceArgs, StepArgs, UpArgs, preset,
+};
+use crate::{
+    broker::BrokerConfig,
+    config::EmulatorConfig,
+    demo::DemoPlan,
+    input::{InputError, read_as, read_json, read_message, read_object},
+    platform::{PlatformConfig, Step},
+    provider::{Knobs, ProviderConfig},
+    run::RunPlan,
+    save_keys::KeyFile,
+    service::ServicePlan,
+    timeline::Timeline,
+};
+use sailor::protocol::Headers;
+use serde_json::{Value, json};
+use std::{path::PathBuf, time::Duration};
+
+impl OutputArgs {
+    pub(super) fn timeline(&self) -> Timeline {
+        Timeline::new(self.json, self.quiet)
+    }
+}
+
+impl ApiArgs {
+    pub(super) fn config(&self) -> Result<ProviderConfig, InputError> {
+        let mut provider = self.provider.clone();
+        if let Some(standin) = self.standin
+            && provider.preset.is_none()
+            && provider.knobs.is_none()
+        {
+            provider.preset = preset(standin.preset()).ok();
+        }
+        provider.config()
+    }
+}
+
+impl ProviderArgs {
+    pub(super) fn config(&self) -> Result<ProviderConfig, InputError> {
+        let mut knobs = match (&self.preset, &self.knobs) {
+            (Some(preset), _) => preset.knobs.clone(),
+            (None, Some(path)) => read_as("knobs", path)?,
+            (None, None) => Knobs::default(),
+        };
+        if self.rotating {
+            (knobs.rotate, knobs.kill_family_on_reuse) = (true, true);
+        }
+        if let Some(seconds) = self.grace {
+            knobs.grace = Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = self.access_lifetime {
+            knobs.access_lifetime = Duration::from_secs(seconds);
+        }
+        Ok(ProviderConfig {
+            knobs,
+            ..ProviderConfig::default()
+        })
+    }
+}
+
+impl StepArgs {
+    pub(super) fn key_file(&self) -> KeyFile {
+        KeyFile(self.config.clone().filter(|_| self.save_keys))
+    }
+
+    pub(super) fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
+        let step = Step {
+            function: function.to_owned(),
+            config: config(self.config.as_ref())?,
+            snapshot: self
+                .snapshot
+                .as_ref()
+                .map_or(Ok(json!({})), |path| read_json("snapshot", path))?,
+            is_passthrough: self.passthrough,
+            consumes_raw_data: self.raw_webhooks,
+            ..Step::default()
+        };
+        Ok(EmulatorConfig {
+            step,
+            prefetch: self.prefetch,
+            protocol_version: self.protocol,
+            startup: self.startup,
+            lightweight: self.lightweight,
+            rebound_speed_up: self.rebound_speed_up,
+            next_step: self.next_step,
+            collector: !self.without_collector,
+            routing_keys: self.routing_keys.clone(),
+            ..EmulatorConfig::default()
+        })
+    }
+}
+
+/// The configuration of a file. It always names an account, as on the platform, for changed keys.
+fn config(path: Option<&PathBuf>) -> Result<Value, InputError> {
+    let mut config = path.map_or(Ok(Default::default()), |path| {
+        read_object("configuration", path)
+    })?;
+    config
+        .entry("_account")
+        .or_insert_with(|| "emulated-account".into());
+    Ok(config.into())
+}
+
+impl DemoArgs {
+    pub(super) fn plan(self) -> Result<DemoPlan, InputError> {
+        Ok(DemoPlan {
+            provider: self.provider.config()?,
+            profile: self.provider.preset.map(|preset| preset.name),
+            concurrent: self.concurrent,
+            replicas: self.replicas,
+            command: self.command,
+        })
+    }
+}
+
+impl UpArgs {
+    pub(super) fn config(&self) -> Result<EmulatorConfig, InputError> {
+        Ok(EmulatorConfig {
+            broker: BrokerConfig {
+                port: self.broker_port,
+                ..BrokerConfig::default()
+            },
+            platform: PlatformConfig {
+                port: self.platform_port,
+                ..PlatformConfig::default()
+            },
+            provider: self.api.config()?,
+            ..self.step.config(&self.function)?
+        })
+    }
+}
+
+impl RunArgs {
+    pub(super) fn plan(self) -> Result<RunPlan, InputError> {
+        let mut messages: Vec<Value> = self
+            .messages
+            .iter()
+            .map(|path| read_message(path))
+            .collect::<Result<_, InputError>>()?;
+        if messages.is_empty() {
+            messages.push(json!({"body": {}}));
+        }
+        Ok(RunPlan {
+            key_file: self.step.key_file(),
+            emulator: EmulatorConfig {
+                provider: self.api.config()?,
+                ..self.step.config(&self.function)?
+            },
+            standin: self.api.standin,
+            messages,
+            headers: self
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect::<Headers>(),
+            command: self.command,
+            replicas: self.replicas.into(),
+            notes: None,
+            env: self.env,
+            start_timeout: Duration::from_secs(self.start_timeout),
+            timeout: Duration::from_secs(self.timeout),
+        })
+    }
+}
+
+impl ServiceArgs {
+    pub(super) fn plan(self) -> Result<ServicePlan, InputError> {
+        Ok(ServicePlan {
+            config: config(self.config.as_ref())?,
+            key_file: KeyFile(self.config.filter(|_| self.save_keys)),
+            provider: self.api.config()?,
+            standin: self.api.standin,
+            method: self.method,
+            function: self.function,
+            model: self.model,
+            command: self.command,
+            env: self.env,
+            timeout: Duration::from_secs(self.timeout),
+        })
+    }
+}

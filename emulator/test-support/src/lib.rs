@@ -1,0 +1,9 @@
+//! What the emulator's tests share: a component on plain AMQP, processes, and software that may not be installed.
+
+mod component;
+mod installed;
+mod process;
+
+pub use component::{Component, Env};
+pub use installed::installed;
+pub use process::{Background, Outcome, run};

@@ -1,0 +1,127 @@
+//! The commands besides `emulator run`.
+
+use crate::{command, emulator, folder, plain_component};
+use serde_json::{Value, json};
+use std::{net::TcpStream, process::Command};
+use test_support::Background;
+
+#[test]
+fn up_writes_an_environment_file_and_runs_until_interrupted() {
+    let folder = folder(&[]);
+    let arguments = ["up", "--function", "it's", "--env-file", "env.sh"];
+    let mut up = Background::start(&mut command(folder.path(), arguments));
+    let banner = up.lines_to("Ctrl-C");
+    assert_eq!(banner.len(), 3, "{banner:?}");
+    assert!(banner[0].contains("in memory only"), "{banner:?}");
+    assert_eq!(banner[1], "a component's environment: source env.sh");
+    let read = ". ./env.sh; printf '%s\\n' \"$ELASTICIO_FUNCTION\" \"$ELASTICIO_API_URI\"";
+    let shell = Command::new("sh")
+        .current_dir(&folder)
+        .args(["-c", read])
+        .output()
+        .unwrap();
+    let shell = String::from_utf8(shell.stdout).unwrap();
+    let (function, url) = shell.trim().split_once('\n').unwrap();
+    assert_eq!(function, "it's");
+    let address = url.strip_prefix("http://").unwrap();
+    assert!(TcpStream::connect(address).is_ok());
+
+    assert!(up.interrupt().success());
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[tokio::test]
+async fn the_provider_command_prints_a_line_per_token() {
+    http_double::choose_cryptography();
+    let folder = folder(&[("knobs.json", json!({"rotate": true, "grace": 3600}))]);
+    let arguments = [
+        "provider",
+        "--knobs",
+        "knobs.json",
+        "--issue",
+        "tokens.json",
+    ];
+    let mut provider = Background::start(&mut command(folder.path(), arguments));
+    let banner = provider.lines_to("Ctrl-C");
+    let value = |what: &str| {
+        let mut lines = banner.iter();
+        let value = lines.find_map(|line| line.trim().strip_prefix(what));
+        value.unwrap().trim().to_owned()
+    };
+    let (id, secret) = (value("client id"), value("client secret"));
+    assert_eq!(
+        (id.as_str(), secret.as_str()),
+        ("emulator-client", "emulator-client-secret")
+    );
+
+    let record = std::fs::read(folder.path().join("tokens.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", record["refresh_token"].as_str().unwrap()),
+        ("client_id", &id),
+        ("client_secret", &secret),
+    ];
+    for _ in 0..2 {
+        let request = reqwest::Client::new().post(value("token endpoint"));
+        let response = request.form(&form).send().await.unwrap();
+        response.error_for_status().unwrap();
+    }
+    let expected = [
+        "○ token          issued at-2 and rt-1 (grant 0)",
+        "○ token          spent rt-1",
+        "○ token          issued at-4 and rt-3 (grant 0)",
+        "· token call     refresh_token of rt-1 → 200",
+        "○ token          spent rt-1 again, within the grace period",
+        "○ token          issued at-6 and rt-5 (grant 0)",
+        "· token call     refresh_token of rt-1 → 200",
+    ];
+    let lines = expected.map(|_| provider.line());
+    let texts = lines.map(|line| line.split_once("ms  ").unwrap().1.to_owned());
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn the_demo_fails_if_the_component_does_not_refresh() {
+    let folder = folder(&[]);
+    let outcome = emulator(
+        folder.path(),
+        [vec!["demo".to_owned(), "--".into()], plain_component()].concat(),
+    );
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome
+            .stdout
+            .contains("0 refreshes, 0 updates of the keys"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn a_call_without_a_result_shows_the_log_and_fails() {
+    let folder = folder(&[]);
+    let arguments = [
+        "service",
+        "verifyCredentials",
+        "--quiet",
+        "--",
+        "sh",
+        "-c",
+        "echo $0 $1; exit 4",
+    ];
+    let outcome = emulator(folder.path(), arguments);
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome.stdout.contains("service verifyCredentials"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(
+        outcome
+            .stderr
+            .contains("ended with status 4 without posting a result"),
+        "{}",
+        outcome.stderr
+    );
+}
