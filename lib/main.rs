@@ -21,11 +21,11 @@ fn main() -> ExitCode {
 /// The component: one line for each function of component.json.
 fn component() -> anyhow::Result<Component> {
     let limiter = Arc::new(AccountRateLimiter::default());
-    Ok(Component::new(include_str!("../component.json"))?
+    Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .action("makeRequest", actions::MakeRequest(limiter.clone()))
         .trigger("pollItems", triggers::PollItems(limiter))
         .trigger("receiveWebhooks", triggers::ReceiveWebhooks)
-        .check()?)
+        .check()
 }

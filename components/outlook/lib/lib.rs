@@ -20,7 +20,7 @@ use sailor::prelude::*;
 pub fn component() -> anyhow::Result<Component> {
     let messages_per_page = fields::count_from_env("MAIL_RETRIEVE_MAX_COUNT", 1000)?;
     let folders_per_page = fields::count_from_env("TOP_LIST_MAIL_FOLDER", 100)?;
-    Ok(Component::new(include_str!("../component.json"))?
+    Component::new(include_str!("../component.json"))?
         .oauth2(graph::oauth2())
         .verify_credentials(verify_credentials::verify)
         .trigger("getContacts", triggers::GetContacts)
@@ -34,5 +34,5 @@ pub fn component() -> anyhow::Result<Component> {
             models::get_folders(cx, folders_per_page)
         })
         .select_model("getCalendars", models::get_calendars)
-        .check()?)
+        .check()
 }

@@ -26,7 +26,7 @@ use sailor::prelude::*;
 /// Returns an error if component.json and the functions do not match, or if SALESFORCE_API_VERSION is invalid.
 pub fn component() -> anyhow::Result<Component> {
     api::version()?;
-    Ok(Component::new(include_str!("../component.json"))?
+    Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .trigger("getUpdatedObjectsPolling", triggers::UpdatedObjects)
@@ -53,5 +53,5 @@ pub fn component() -> anyhow::Result<Component> {
         .metadata("lookupObject", metadata::lookup_object)
         .metadata("lookupObjects", metadata::lookup_objects)
         .metadata("getUpdatedObjectsPolling", metadata::updated_objects)
-        .check()?)
+        .check()
 }
