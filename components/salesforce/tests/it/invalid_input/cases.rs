@@ -241,7 +241,7 @@ pub fn of_one_record() -> Vec<Case> {
             "rawRequest",
             json!({}),
             json!({ "method": "GET", "path": "https://example.com/" }),
-            "https://example.com|no origin",
+            "https://example.com|may not receive the token",
         ),
         (
             "rawRequest",
