@@ -84,7 +84,7 @@ pub fn triggers() -> Vec<Case> {
             "newAccount",
             json!({ "oauth": null }),
             json!({}),
-            "oauth|connected",
+            "oauth|connect the account again",
         ),
     ]
 }
