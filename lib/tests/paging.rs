@@ -211,7 +211,7 @@ async fn a_next_page_on_another_host_gets_no_token() {
     );
     let emitted = rig.poll(fields, json!({})).await;
     assert!(
-        error_text(&emitted).contains("no origin that the credential's token may go to"),
+        error_text(&emitted).contains("may not receive the token"),
         "{emitted:?}"
     );
 }

@@ -191,7 +191,7 @@ async fn a_broken_response_is_retried_only_for_safe_requests() {
         )
         .await;
     assert!(
-        error_text(&post).contains("POST /items has no answer"),
+        error_text(&post).contains("POST /items failed without a response"),
         "{post:?}"
     );
     assert_eq!(rig.provider.api_calls().len(), calls + 1);

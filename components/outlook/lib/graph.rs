@@ -5,8 +5,8 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use sailor::{
     http::{InvalidSegment, path_segment},
     oauth2::{AuthorizedClient, AuthorizedRequest, Error, OAuth2, Profile},
+    prelude::{JsonSchema, schemars},
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 

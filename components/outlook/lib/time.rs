@@ -6,7 +6,7 @@ use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
-use schemars::JsonSchema;
+use sailor::prelude::{JsonSchema, schemars};
 use serde::Deserialize;
 use std::fmt;
 

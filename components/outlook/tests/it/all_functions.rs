@@ -185,7 +185,7 @@ async fn each_function_says_when_the_user_must_connect_again() {
             .await
             .unwrap();
         assert!(
-            error(&emitted).contains("connected again"),
+            error(&emitted).contains("connect the account again"),
             "{name}: {emitted:?}"
         );
     }))

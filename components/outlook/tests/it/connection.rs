@@ -112,7 +112,10 @@ async fn a_disconnected_account_says_what_to_do() {
     for name in MODELS {
         let rig = rig().await;
         let error = format!("{:#}", model(&rig, name, Map::new()).await.unwrap_err());
-        assert!(error.contains("connected again"), "{name}: {error}");
+        assert!(
+            error.contains("connect the account again"),
+            "{name}: {error}"
+        );
         assert!(rig.graph.calls_matching(".").is_empty());
     }
 }
@@ -163,9 +166,9 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
     let Verified::No(reason) = verify(&rig, tokens).await.unwrap() else {
         panic!()
     };
-    assert!(reason.contains("connected again"), "{reason}");
+    assert!(reason.contains("connect the account again"), "{reason}");
     let Verified::No(reason) = verify(&rig, Map::new()).await.unwrap() else {
         panic!()
     };
-    assert!(reason.contains("connected again"), "{reason}");
+    assert!(reason.contains("connect the account again"), "{reason}");
 }

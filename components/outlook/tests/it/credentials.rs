@@ -210,7 +210,7 @@ async fn without_secret_and_refresh_token_nothing_is_refreshed() {
     let step = Step::new("checkAvailability", json!({}), tokens).await;
     step.run(json!({})).await;
     assert!(
-        step.errors()[0].contains("connected again"),
+        step.errors()[0].contains("connect the account again"),
         "{:?}",
         step.errors()
     );
@@ -350,7 +350,7 @@ async fn a_network_error_is_no_verification_result() {
         revoked["reason"]
             .as_str()
             .unwrap()
-            .contains("connected again"),
+            .contains("connect the account again"),
         "{revoked}"
     );
 }

@@ -266,7 +266,7 @@ pub const FUNCTIONS: [Function; 7] = [
             (
                 "{}",
                 r#"{"attachments": [{"name": "a", "url": "a.csv"}]}"#,
-                &["`attachments[0]`", "is not an address"],
+                &["`attachments[0]`", "is not a URL"],
             ),
         ],
     },

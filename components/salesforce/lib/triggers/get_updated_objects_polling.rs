@@ -86,7 +86,7 @@ impl Trigger for UpdatedObjects {
             position = position_after(last)?;
             match config.emit_behavior {
                 EmitBehavior::EmitIndividually => {
-                    cx.data_all(records.into_iter().map(Value::Object)).await?
+                    cx.data_all(records.into_iter().map(Value::Object)).await?;
                 }
                 EmitBehavior::FetchPage => cx.data(&json!({ "results": records })).await?,
             }

@@ -84,7 +84,7 @@ pub fn triggers() -> Vec<Case> {
             "newAccount",
             json!({ "oauth": null }),
             json!({}),
-            "oauth|connected",
+            "oauth|connect the account again",
         ),
     ]
 }
@@ -241,7 +241,7 @@ pub fn of_one_record() -> Vec<Case> {
             "rawRequest",
             json!({}),
             json!({ "method": "GET", "path": "https://example.com/" }),
-            "https://example.com|no origin",
+            "https://example.com|may not receive the token",
         ),
         (
             "rawRequest",
@@ -354,7 +354,7 @@ pub fn of_many_records() -> Vec<Case> {
             "bulk_cud",
             insert(),
             json!({ "attachmentUrl": "nowhere" }),
-            "the CSV file|not an address",
+            "the CSV file|not a URL",
         ),
         (
             "bulk_cud",
