@@ -43,7 +43,7 @@ impl Metrics {
                 adopted = oauth.adopted,
                 unsaved = oauth.unsaved,
                 narrowed = oauth.narrowed,
-                "Counters of access tokens"
+                "What this process has done with access tokens"
             );
         }
         tracing::info!(
@@ -56,7 +56,7 @@ impl Metrics {
             errors = self.errors.get(),
             rebounds = self.rebounds.get(),
             snapshots = self.snapshots.get(),
-            "Counters of messages and events"
+            "What this process has done"
         );
     }
 }

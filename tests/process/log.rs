@@ -95,7 +95,7 @@ async fn a_log_that_is_read_late_says_how_many_lines_are_missing() {
     );
     assert_eq!(
         rest.last().unwrap()["msg"],
-        "Counters of messages and events"
+        "What this process has done"
     );
 }
 

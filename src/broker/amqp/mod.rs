@@ -400,7 +400,7 @@ impl Transport for Amqp {
             reconnects = count(&self.metrics.reconnects),
             publish_retries = count(&self.metrics.publish_retries),
             unroutable = count(&self.metrics.unroutable),
-            "Broker connection statistics"
+            "What the connections to the broker went through"
         );
     }
 }
