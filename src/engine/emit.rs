@@ -26,7 +26,7 @@ use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument;
 
-/// A message that is being processed: what its events have in common, and whether the message has failed.
+/// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
     pub(super) engine: Arc<Engine<T>>,
     number: u64,
@@ -39,7 +39,8 @@ pub(super) struct InFlightMessage<T: Transport> {
     passthrough: OnceLock<Object>,
     /// The same with the bodies inlined, fetched once for all events.
     inlined_passthrough: OnceCell<Object>,
-    failed: AtomicBool,
+    /// Set once the message has failed. Otherwise it is acknowledged.
+    verdict: OnceLock<Verdict>,
     finished: AtomicBool,
     /// Every event that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
@@ -62,7 +63,7 @@ impl<T: Transport> InFlightMessage<T> {
             body,
             passthrough: OnceLock::new(),
             inlined_passthrough: OnceCell::new(),
-            failed: AtomicBool::new(false),
+            verdict: OnceLock::new(),
             finished: AtomicBool::new(false),
             pending: TaskTracker::new(),
         })
@@ -92,15 +93,12 @@ impl<T: Transport> InFlightMessage<T> {
         self.finished.store(true, Ordering::SeqCst);
         self.pending.close();
         self.pending.wait().await;
-        if self.failed.load(Ordering::SeqCst) {
-            Verdict::Rejected
-        } else {
-            Verdict::Acknowledged
-        }
+        *self.verdict.get().unwrap_or(&Verdict::Acknowledged)
     }
 
-    pub(super) fn mark_failed(&self) {
-        self.failed.store(true, Ordering::SeqCst);
+    /// The message has failed: it will be rejected.
+    pub(super) fn reject(&self) {
+        let _ = self.verdict.set(Verdict::Rejected);
     }
 
     /// Publishes an event, in the order of the calls that have resolved. The confirm resolves when the broker has taken

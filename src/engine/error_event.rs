@@ -153,7 +153,7 @@ impl Truncation {
 impl<T: Transport> InFlightMessage<T> {
     /// Publishes an error event, and a copy as the reply. The message will be rejected.
     pub(super) async fn report(&self, report: &ErrorReport) -> anyhow::Result<()> {
-        self.mark_failed();
+        self.reject();
         self.engine.rate_limiters.error.acquire().await;
         self.report_without_rate_limit(report).await
     }
@@ -163,7 +163,7 @@ impl<T: Transport> InFlightMessage<T> {
         &self,
         report: &ErrorReport,
     ) -> anyhow::Result<()> {
-        self.mark_failed();
+        self.reject();
         let mut headers = self.new_headers();
         headers.insert("end".into(), now_ms().into());
         self.publish_error(report, headers, ErrorEventKind::MessageFailed)
@@ -206,7 +206,7 @@ impl<T: Transport> InFlightMessage<T> {
         if let Err(error) = &event {
             if kind == ErrorEventKind::MessageFailed {
                 // Nobody was told of the failure, so at least the message must not be acknowledged.
-                self.mark_failed();
+                self.reject();
             }
             if error.kind == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {
                 tracing::info!(

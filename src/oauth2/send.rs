@@ -7,18 +7,22 @@ use super::{
     redirects::{FinalResponse, SendError, is_redirect},
     session::{Session, Token},
 };
-use crate::clients::http;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use crate::clients::{
+    http,
+    retry::{Delays, RetryPolicy},
+};
 use reqwest::{Request, Response, StatusCode, Url};
 use std::{error::Error as _, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// How often a request is sent again because the API is busy or did not respond.
-const MAX_RESENDS: usize = 3;
+const MAX_RESENDS: u32 = 3;
 /// The delay before the first of these, if the API does not name one. It doubles, with jitter.
 const RESEND_DELAY: Duration = Duration::from_millis(500);
-/// A longer delay is not waited for; the message comes again later.
+/// A longer delay is not waited for; the message comes back later.
 const MAX_RESEND_DELAY: Duration = Duration::from_secs(30);
+/// The delays that the API does not name.
+const RETRY: RetryPolicy = RetryPolicy::doubling(RESEND_DELAY, MAX_RESEND_DELAY).with_jitter();
 /// Up to this much is added to a delay that the API names, so that not all replicas come at once.
 const RETRY_AFTER_JITTER_MS: u64 = 250;
 
@@ -43,8 +47,9 @@ pub(super) struct PreparedRequest<'a> {
 
 /// What is still allowed for a request.
 struct Limits {
-    /// The delays of the resends that are left.
-    delays: ExponentialBackoff,
+    /// The resends that are left because the API is busy or did not respond.
+    resends: u32,
+    delays: Delays,
     refresh: RefreshLimit,
     /// The base URL of the first attempt.
     first_base: Option<Url>,
@@ -71,10 +76,6 @@ enum Next {
 
 impl Limits {
     fn new(access: &Access) -> Self {
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(RESEND_DELAY)
-            .with_max_times(MAX_RESENDS)
-            .with_jitter();
         // If every request has a token of its own, another token does not help.
         let refresh = if access.resolved().mode == Mode::EveryAccess {
             RefreshLimit::Exhausted
@@ -82,9 +83,24 @@ impl Limits {
             RefreshLimit::Once
         };
         Self {
-            delays: delays.build(),
+            resends: MAX_RESENDS,
+            delays: RETRY.delays(),
             refresh,
             first_base: access.base_url(),
+        }
+    }
+}
+
+impl Limits {
+    /// Takes one resend. Returns its delay: the one that the API asks for, or else the next of our own.
+    fn next_delay(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
+        self.resends = self.resends.checked_sub(1)?;
+        match retry_after {
+            Some(asked) => {
+                let jitter = fastrand::u64(0..RETRY_AFTER_JITTER_MS);
+                Some(asked + Duration::from_millis(jitter))
+            }
+            None => self.delays.next(),
         }
     }
 }
@@ -233,7 +249,7 @@ impl PreparedRequest<'_> {
         let reason = reason(error);
         if repeatable
             && self.is_repeatable()
-            && let Some(delay) = limits.delays.next()
+            && let Some(delay) = limits.next_delay(None)
         {
             tracing::warn!("A request failed without a response and is retried: {reason}");
             return Ok(Next::Resend(delay));
@@ -255,9 +271,7 @@ impl PreparedRequest<'_> {
         if !can_help || !self.is_repeatable() || is_too_long {
             return None;
         }
-        let own = limits.delays.next()?;
-        let jitter = || Duration::from_millis(fastrand::u64(0..RETRY_AFTER_JITTER_MS));
-        let delay = retry_after.map_or(own, |asked| asked + jitter());
+        let delay = limits.next_delay(retry_after)?;
         let delay_ms = delay.as_millis() as u64;
         tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
         Some(delay)

@@ -93,10 +93,7 @@ async fn a_log_that_is_read_late_says_how_many_lines_are_missing() {
         read < MESSAGES && read + dropped as usize >= MESSAGES,
         "{read} read, {dropped} dropped"
     );
-    assert_eq!(
-        rest.last().unwrap()["msg"],
-        "What this process has done"
-    );
+    assert_eq!(rest.last().unwrap()["msg"], "What this process has done");
 }
 
 #[tokio::test]

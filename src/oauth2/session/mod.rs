@@ -20,7 +20,7 @@ use super::{
     AuthorizedClient, CredentialStore, Error, Mode, OAuth2, RefreshLock, TokenRecord,
     access::Access, token_record::normalize_keys,
 };
-use crate::settings::descriptor::Descriptor;
+use crate::{clients::retry::RetryPolicy, settings::descriptor::Descriptor};
 use futures_util::FutureExt;
 use metrics::Recorded;
 use redact::without_tokens;
@@ -410,7 +410,7 @@ impl Inner {
         let Some(over) = state.rejections.checked_sub(REJECTIONS + 1) else {
             return Ok(());
         };
-        let pause = FRESH.saturating_mul(1 << over.min(8)).min(LONGEST_REFUSAL);
+        let pause = RetryPolicy::doubling(FRESH, LONGEST_REFUSAL).delay_after(over + 1);
         state.refused_until = Some(now + pause);
         tracing::error!(pause_s = pause.as_secs(), "{error}");
         Err(error)

@@ -10,7 +10,7 @@ use super::{
     save::{self, Unsaved, is_gone},
     state::Times,
 };
-use backon::{BackoffBuilder, ExponentialBuilder};
+use crate::clients::retry::RetryPolicy;
 use serde_json::{Map, Value};
 use std::{
     sync::Arc,
@@ -24,6 +24,9 @@ const TRIES: u32 = 3;
 const DELAY: Duration = Duration::from_millis(250);
 /// A longer delay that the provider asks for is not waited for within a refresh.
 const MAX_DELAY: Duration = Duration::from_secs(5);
+const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY)
+    .with_attempts(TRIES)
+    .with_jitter();
 /// Delays before checking whether another replica has saved the token that replaces ours, and before checking again
 /// whether a credential is really gone.
 pub(super) const LOOKS: [Duration; 4] = [
@@ -270,11 +273,7 @@ impl Inner {
             return Err(Failed::Unsent(Error::ReauthRequired(reason.into())));
         };
         let mut lost = false;
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(DELAY)
-            .with_max_times(TRIES as usize - 1)
-            .with_jitter()
-            .build();
+        let mut delays = RETRY.delays();
         let mut is_retry = false;
         loop {
             if is_retry || looked.elapsed() > LATE {

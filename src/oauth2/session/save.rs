@@ -5,7 +5,7 @@ use super::{
     super::{CredentialWarning, LockGuard, StoreError, StoreErrorKind, TokenRecord},
     CredentialSetup, CredentialStore, Error, Inner, Token,
 };
-use backon::{BackoffBuilder, ExponentialBuilder};
+use crate::clients::retry::RetryPolicy;
 use serde_json::Value;
 use std::{
     sync::{
@@ -17,8 +17,8 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
-/// Retries before the work goes on without.
-const RETRIES: usize = 2;
+/// Attempts of a save before the token is used without it.
+const ATTEMPTS: u32 = 3;
 /// For one attempt, and for waiting until another save has ended.
 const TRY: Duration = Duration::from_secs(20);
 /// For reading the stored credential, with which each attempt begins.
@@ -27,6 +27,8 @@ pub(super) const LOOK: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_millis(500);
 /// The longest delay between attempts in the background.
 const MAX_DELAY: Duration = Duration::from_secs(60);
+/// The delays between the attempts of a save.
+const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY);
 
 /// Delays before the checks that must agree that a credential is gone, before its new tokens are revoked: a proxy before
 /// an unavailable platform may return 404.
@@ -109,7 +111,7 @@ impl Inner {
         unsaved: Unsaved,
     ) -> Result<Option<Arc<Token>>, Error> {
         let began = Instant::now();
-        let mut delays = retry_delays().with_max_times(RETRIES).build();
+        let mut delays = RETRY.with_attempts(ATTEMPTS).delays();
         let queued = AtomicBool::new(false);
         let (reason, goes_on) = loop {
             let saving = Saving {
@@ -349,11 +351,8 @@ impl Inner {
         record: TokenRecord,
         queued: AtomicBool,
     ) {
-        let delays = retry_delays()
-            .with_min_delay(DELAY * 4)
-            .without_max_times()
-            .build();
-        for delay in delays {
+        let in_background = RetryPolicy::doubling(DELAY * 4, MAX_DELAY);
+        for delay in in_background.delays() {
             let stopping = timeout(delay, self.stopping.cancelled()).await.is_ok();
             let Ok(setup) = self.setup(&**store) else {
                 return;
@@ -411,13 +410,6 @@ impl Inner {
             *unsaved = None;
         }
     }
-}
-
-/// The delays between attempts of a save; they double.
-fn retry_delays() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(DELAY)
-        .with_max_delay(MAX_DELAY)
 }
 
 /// Whether this says that the credential is gone.

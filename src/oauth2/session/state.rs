@@ -1,6 +1,7 @@
 //! The state of a session: the current token, earlier ones, the running refresh, and what prevents the next one.
 
 use super::super::{Error, TokenRecord};
+use crate::clients::retry::RetryPolicy;
 use futures_util::future::{BoxFuture, Shared};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -203,12 +204,12 @@ impl State {
             _ => None,
         };
         let own = match error {
-            Error::Unavailable { .. } => FIRST_COOLDOWN
-                .saturating_mul(1 << self.failures.min(8))
-                .min(COOLDOWN),
+            Error::Unavailable { .. } => {
+                RetryPolicy::doubling(FIRST_COOLDOWN, COOLDOWN).delay_after(self.failures + 1)
+            }
             _ => COOLDOWN,
         };
-        self.failures = self.failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(1).min(u32::MAX - 1);
         self.bar_for(
             asked.map_or(own, |asked| {
                 asked.clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)

@@ -169,7 +169,10 @@ struct Paths {
 }
 
 impl Paths {
-    fn add(&mut self, path: Vec<String>) {
+    fn add(&mut self, mut path: Vec<String>) {
+        if path.first().is_some_and(|first| first == "self") {
+            path.remove(0);
+        }
         if path
             .first()
             .is_some_and(|first| first == "crate" || first == "super")
@@ -188,7 +191,7 @@ impl Paths {
             match token {
                 TokenTree::Group(group) => self.tokens(group.stream()),
                 TokenTree::Ident(ident)
-                    if (ident == "crate" || ident == "super")
+                    if (ident == "crate" || ident == "super" || ident == "self")
                         && !ends_in_path_separator(&tokens[..at]) =>
                 {
                     self.token_path(&tokens[at..]);
@@ -233,13 +236,12 @@ impl Paths {
         }
     }
 
-    /// A path in a string, as in `#[serde(with = "crate::…")]`.
+    /// Code in a string, as in `#[serde(with = "crate::…")]` or `#[serde(bound = "T: crate::…")]`.
     fn text(&mut self, literal: &str) {
         if let Ok(Lit::Str(text)) = syn::parse_str::<Lit>(literal)
-            && let Ok(path) = text.parse::<Path>()
-            && path.segments.len() > 1
+            && let Ok(tokens) = text.value().parse::<TokenStream>()
         {
-            self.visit_path(&path);
+            self.tokens(tokens);
         }
     }
 

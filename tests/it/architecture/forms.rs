@@ -17,6 +17,26 @@ const UPWARD: &[(&str, &str)] = &[
     ("a use in a function", "fn f() { use crate::engine::run; }"),
     ("a use from above", "use super::engine::run;"),
     (
+        "an expression from above, by self",
+        "fn f() { self::super::engine::run(); }",
+    ),
+    (
+        "a type from above, by self",
+        "fn f(_: self::super::engine::Shutdown) {}",
+    ),
+    (
+        "a macro from above, by self",
+        "fn f() { println!(\"{}\", self::super::engine::LIMIT); }",
+    ),
+    (
+        "a type in a text",
+        "struct S { #[schemars(with = \"Vec<crate::engine::Thing>\")] at: u8 }",
+    ),
+    (
+        "a bound in a text",
+        "#[serde(bound = \"T: crate::engine::Thing\")] struct S<T>(T);",
+    ),
+    (
         "a use from above, deeper",
         "mod inner { use super::super::engine::run; }",
     ),
