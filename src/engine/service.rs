@@ -24,7 +24,7 @@ use std::panic::AssertUnwindSafe;
 /// Runs the call and posts its result. Returns `Ok` once the result is delivered, even if it is an error.
 ///
 /// # Errors
-/// Returns an error if there is no address to post to, or if it does not accept the result.
+/// Returns an error if there is no address to post to, or if the server at this address does not accept the result.
 pub(crate) async fn run_call(
     start: ServiceStart,
     component: anyhow::Result<Component>,
