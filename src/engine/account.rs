@@ -88,7 +88,7 @@ impl AccountClient {
     }
 }
 
-/// Returns the error for a configuration without an account, if there is no other way to save keys.
+/// The error of a configuration without an account, if there is no other way to save keys.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the keys cannot be saved: the step's configuration has no `_account`, and they can go to a queue only from a \

@@ -129,7 +129,7 @@ impl BodyStorage {
         Ok(true)
     }
 
-    /// Downloads or removes references in a passthrough that the module itself has put into the message.
+    /// Inlines a passthrough that the module itself has put into the message: downloads its bodies and removes all ids.
     pub(super) async fn inline_own_passthrough(
         &self,
         message: &mut Object,

@@ -5,7 +5,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-/// What the name of every platform variable begins with.
+/// The prefix of every platform variable.
 pub(super) const PREFIX: &str = "ELASTICIO_";
 
 /// A variable that has to be corrected before the process can run.

@@ -77,8 +77,9 @@ struct HistorySegment {
 }
 
 /// The messages that were processed last. New and used entries go into the newest segment. When that is full or old, a
-/// new segment is started and the oldest is forgotten. A broker that was killed redelivers forgotten settlements in the
-/// old order, so entries are taken from the oldest segment first, and none displaces an entry that is still needed.
+/// new segment is started and the oldest is forgotten. If a broker is killed and forgets settlements, it redelivers
+/// their messages in the old order. So entries are taken from the oldest segment first, and no entry displaces one
+/// whose message may still be redelivered.
 pub(super) struct SettledHistory(VecDeque<HistorySegment>);
 
 impl SettledHistory {

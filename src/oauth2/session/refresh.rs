@@ -465,7 +465,7 @@ async fn reload(
     timeout(READ, looks).await.unwrap_or_else(late)
 }
 
-/// Returns whether a token cannot replace `before`, which has expired or was rejected.
+/// Returns whether a stored token is useless: it is missing, has expired, or is the same as `before`.
 fn is_spent(found: &Token, before: Option<&Token>) -> bool {
     found.record.access_token().is_none()
         || found.is_expired()

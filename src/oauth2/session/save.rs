@@ -288,7 +288,7 @@ impl Inner {
         store: &dyn CredentialStore,
         setup: &CredentialSetup,
     ) -> Value {
-        // After this call the session knows the configured tokens.
+        // This call makes the configured tokens known to the session.
         let current = self.current(store, setup).ok().flatten();
         if setup.endpoint.is_none() {
             return (*store.config()).clone();
@@ -332,10 +332,10 @@ impl Inner {
         let stopping = self.stopping.clone();
         let report = async move {
             tokio::select! {
-                // Started first, so that the event is queued even if the process ends soon.
+                // Polled first, so that the publish at least begins.
                 biased;
                 () = store.warn(warning) => {}
-                // A queue can block forever, so the wait is limited. The log has the warning too.
+                // A queue can block forever, so a stop ends the wait. The log has the warning too.
                 () = stopping.cancelled() => {}
             }
         };
