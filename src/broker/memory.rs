@@ -88,7 +88,7 @@ impl Published {
     }
 }
 
-/// Creates both sides. Messages can be rebounded `rebounds` times in all.
+/// Creates both sides. All messages together can be rebounded `rebounds` times.
 pub(crate) fn channel(rebounds: u32) -> (MemoryTransport, MemoryBroker) {
     let (delivery_sender, deliveries) = mpsc::unbounded_channel();
     let (publish_sender, published) = mpsc::unbounded_channel();

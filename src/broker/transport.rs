@@ -62,7 +62,8 @@ impl<H> fmt::Debug for Delivery<H> {
 pub(crate) struct Generation {
     /// The number of the generation; each new generation counts one up.
     pub(crate) number: u32,
-    /// How often the broker itself has been unavailable so far. It may then have forgotten settlements that had arrived.
+    /// How often the broker has been unavailable so far. After an outage it may have forgotten settlements that had
+    /// arrived.
     pub(crate) outages: u32,
     started: AtomicU32,
     completed: AtomicU32,

@@ -19,8 +19,8 @@ const MAX_EVENT_WITH_INPUT: usize = 16 * 1024 * 1024;
 const TRUNCATED_TEXT: usize = 1024;
 /// The longest text that is logged in place of an error event.
 const MAX_LOGGED_TEXT: usize = 64 * 1024;
-/// The headers that an error event always has. The last two ids are replaced or removed only if they alone are too
-/// long.
+/// The headers that an error event always has. A `parentMessageId` or `threadId` is removed or
+/// replaced only if it alone is too long.
 const REQUIRED_HEADERS: [&str; 13] = [
     "execId",
     "taskId",

@@ -135,7 +135,7 @@ async fn dispatch(
 }
 
 /// Turns a failed check into a result: the credentials do not work, with the error as the reason, as in the platform's
-/// Node sailor. A transient error says nothing about the credentials, so it fails the call.
+/// Node sailor. A transient error does not show whether the credentials work, so it fails the call.
 fn verification_error(error: anyhow::Error) -> anyhow::Result<Value> {
     let result = Err(error);
     match ModuleOutcome::from(&result) {

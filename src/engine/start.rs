@@ -203,7 +203,7 @@ impl StepStart {
             prepared = self.prepare(component, session.as_ref()) => prepared,
             // On a signal during start-up, the hooks have as much time to finish as running messages have.
             () = cancelled_for(&shutdown.graceful, timeout) => {
-                tracing::warn!("Asked to stop before the step had started");
+                tracing::warn!("Stopped before the step started");
                 close(session.as_ref(), ABANDON_TIMEOUT, &*transport).await;
                 return Ok(());
             }
@@ -310,7 +310,7 @@ async fn consume<T: Transport>(
         // The process was asked to stop while it waited for the platform.
         Err(error) if is_stopping && is_unavailable(&error) => {
             tracing::warn!(
-                "Asked to stop while the platform's API was unavailable and the step had not started"
+                "Stopped before the step started: the platform's API is unavailable"
             );
             Ok(None)
         }

@@ -1,7 +1,7 @@
 //! What a component's author configures for its OAuth2 credential.
 //!
-//! component.json is enough: `credentials.oauth2` with its templates, and a field that holds the tokens. [`OAuth2`]
-//! is for everything that component.json cannot say.
+//! component.json is enough: `credentials.oauth2` with its templates, and a field that holds the tokens. [`OAuth2`] is
+//! for everything that component.json cannot express.
 
 use super::profile::Profile;
 use secrecy::SecretString;

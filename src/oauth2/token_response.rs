@@ -137,7 +137,7 @@ fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
     (seconds > 0.0 && seconds <= MAX_LIFETIME).then(|| Duration::from_secs_f64(seconds))
 }
 
-/// The members of a JSON object or of a form, whatever the content type says.
+/// Returns the members of a JSON object or of a form, regardless of the content type.
 pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
     let body = body.strip_prefix(BOM).unwrap_or(body);
     if let Ok(json) = serde_json::from_slice::<Value>(body) {

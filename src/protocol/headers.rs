@@ -96,8 +96,8 @@ impl IncomingHeaders {
         }
     }
 
-    /// Returns the headers that all events of this message share (wire-contract: Headers of every event). `messageId` and
-    /// what is special to a kind of event are not among them.
+    /// Returns the headers that all events of this message share (wire-contract: Headers of every event), without
+    /// `messageId` and the headers of single kinds of events.
     ///
     /// `additional` are the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists. `start` is in milliseconds since the epoch.
     #[must_use]

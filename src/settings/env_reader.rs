@@ -1,4 +1,4 @@
-//! Reads single variables, and collects what is wrong with them so that all problems are reported at once.
+//! Reads single variables, and collects all problems, so that they are reported together.
 
 use super::parse::{is_canonical_flag, parse_flag, parse_int};
 use reqwest::Url;

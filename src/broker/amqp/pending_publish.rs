@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(pending.isolation_timeout(), Duration::from_secs(10));
         assert!(
             pending.record_failure(&rejected(), &policy).is_some(),
-            "it had not to go alone any more"
+            "it no longer had to be sent alone"
         );
         pending.mark_sent(true);
         assert_eq!(pending.record_failure(&rejected(), &policy), None);

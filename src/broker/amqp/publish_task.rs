@@ -349,7 +349,7 @@ impl PublishTask {
         tracing::error!(
             connection = %ConnectionRole::Publish,
             %error,
-            "Publishing has stopped: the broker refuses for good."
+            "Publishing has stopped: the broker refuses permanently."
         );
         self.fatal.send_replace(Some(error));
         self.closing.cancelled().await;

@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Attempts before a key counts as unbound. The delays between them take 1.5 s in all.
+/// Attempts before a key counts as unbound. The delays between them add up to 1.5 s.
 const ATTEMPTS: u32 = 5;
 /// The delays between attempts while an event waits for a binding. They do not follow the settings, because the
 /// decision after the last attempt must not depend on the pace of other retries.

@@ -438,7 +438,7 @@ impl Inner {
         if !lost.is_empty() {
             self.metrics.update(|metrics| metrics.narrowed += 1);
             tracing::warn!(
-                "The new access token lacks scopes that the previous one had: {}",
+                "The new access token lacks scopes of the previous one: {}",
                 lost.join(" ")
             );
         }

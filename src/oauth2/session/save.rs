@@ -368,7 +368,7 @@ impl Inner {
                 .await
             {
                 Ok(Saved::Yes) => {
-                    tracing::info!("The credential is saved now; an earlier save had failed");
+                    tracing::info!("The credential is saved now, after an earlier save failed");
                     return;
                 }
                 Ok(Saved::Superseded(theirs, config)) => {

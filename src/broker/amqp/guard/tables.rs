@@ -287,7 +287,7 @@ struct OpenTable {
     at: usize,
 }
 
-/// Visits a table with everything in it; returns what follows. What cannot be read ends the innermost table around it.
+/// Visits a table with everything in it; returns what follows. An unreadable value ends the innermost table around it.
 fn walk_table<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> {
     let end = bytes_of(bytes, 0)?;
     let mut table = OpenTable {
