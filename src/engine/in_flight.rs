@@ -8,14 +8,14 @@
 //! message is processed. Which of several equal messages a processing started with does not matter.
 //!
 //! - **If no verdict was sent**, the processing still has one message to settle. An equal redelivery replaces the lost
-//! delivery, with or without an id: the broker also redelivers the original message, and that one is then processed.
-//! This holds while the module runs, and also when it has finished but the channel was lost before the verdict was
-//! sent.
+//!   delivery, with or without an id: the broker also redelivers the original message, and that one is then processed.
+//!   This holds while the module runs, and also when it has finished but the channel was lost before the verdict was
+//!   sent.
 //! - **If a verdict was sent**, the message is settled, unless the verdict was lost on the way; then the message is
-//! redelivered. A lost verdict looks the same as another equal message, so the redelivery is processed. There is one
-//! exception: a message with an id that was seen only once gets the same verdict without processing, until the broker
-//! is known to have the verdict ([`Generation::has_received`]). A broker that was unavailable may have forgotten
-//! verdicts, so after an outage earlier verdicts are unknown again.
+//!   redelivered. A lost verdict looks the same as another equal message, so the redelivery is processed. There is one
+//!   exception: a message with an id that was seen only once gets the same verdict without processing, until the broker
+//!   is known to have the verdict ([`Generation::has_received`]). A broker that was unavailable may have forgotten
+//!   verdicts, so after an outage earlier verdicts are unknown again.
 //!
 //! The exception leaves one risk. A message is settled without processing if an equal message (id, headers and body)
 //! was settled here less than a round trip before the connection was lost, or shortly before the broker was

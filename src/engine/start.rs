@@ -309,9 +309,7 @@ async fn consume<T: Transport>(
     match prepared {
         // The process was asked to stop while it waited for the platform.
         Err(error) if is_stopping && is_unavailable(&error) => {
-            tracing::warn!(
-                "Stopped before the step started: the platform's API is unavailable"
-            );
+            tracing::warn!("Stopped before the step started: the platform's API is unavailable");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -30,7 +30,8 @@ impl ConfigFile {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
             Err(error) => {
-                return Err(error).with_context(|| format!("resolving the path {}", path.display()));
+                return Err(error)
+                    .with_context(|| format!("resolving the path {}", path.display()));
             }
         };
         Ok(Self { path })
