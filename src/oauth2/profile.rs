@@ -162,7 +162,7 @@ impl Default for TokenHeader {
     }
 }
 
-/// Classifies an error of the token endpoint. An absent condition matches everything.
+/// A rule that classifies an error of the token endpoint. An absent condition matches everything.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ErrorRule {
