@@ -35,7 +35,7 @@
 //! The [`prelude`] has the derive of `JsonSchema` and what it needs: a component does not depend on the crate `schemars`.
 //! Without the prelude, name the crate at the type: `#[schemars(crate = "sailor::schemars")]`.
 
-// From the bottom up: a folder uses only what stands above it here.
+// From the bottom up: a folder uses only the folders that are listed above it.
 pub mod protocol;
 pub mod settings;
 

@@ -1,8 +1,8 @@
 //! A transport in memory, for the engine's tests of verdicts and order.
 //!
-//! A [`MemoryBroker`] is the test's side: it delivers messages, sees publishes in order and confirms or fails each of
-//! them, and sees settlements. It has no routing keys, retries or round trips: those belong to the AMQP adapter, and are
-//! tested with a broker.
+//! A test uses [`MemoryBroker`]: it delivers messages, receives publishes in order, confirms or fails each of them, and
+//! receives settlements. It has no routing keys, retries or round trips: those belong to the AMQP adapter, whose tests
+//! run with a broker.
 
 use super::transport::{
     Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication, PublishError,
@@ -88,7 +88,7 @@ impl Published {
     }
 }
 
-/// Creates both sides. Messages can be rebounded `rebounds` times in all.
+/// Creates both sides. All messages together can be rebounded `rebounds` times.
 pub(crate) fn channel(rebounds: u32) -> (MemoryTransport, MemoryBroker) {
     let (delivery_sender, deliveries) = mpsc::unbounded_channel();
     let (publish_sender, published) = mpsc::unbounded_channel();
@@ -118,7 +118,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl MemoryBroker {
-    /// Delivers a message, and returns the number of the delivery.
+    /// Delivers a message for the first time, and returns the number of the delivery.
     pub(crate) fn deliver(&self, headers: Headers, body: Bytes) -> u64 {
         self.send(headers, body, false)
     }
@@ -155,27 +155,27 @@ impl MemoryBroker {
         state.generation = Arc::new(Generation::new(number, 0));
     }
 
-    /// Fails permanently, as after a refusal.
+    /// Fails permanently, as if the broker had refused the connection.
     pub(crate) fn fail(&self, reason: &str) {
         if let Some(sender) = lock(&self.state).sender.take() {
             let _ = sender.send(Err(TransportError(reason.into())));
         }
     }
 
-    /// The next publish. Panics if there is none.
+    /// Waits for the next publish. Panics if there is none.
     pub(crate) async fn published(&mut self) -> Published {
         let next = timeout(PATIENCE, self.published.recv()).await;
         next.expect("nothing was published")
             .expect("the engine runs")
     }
 
-    /// The next settlement: which delivery, and its verdict. Panics if there is none.
+    /// Waits for the next settlement: the delivery and its verdict. Panics if there is none.
     pub(crate) async fn settled(&mut self) -> (u64, Verdict) {
         let next = timeout(PATIENCE, self.settled.recv()).await;
         next.expect("nothing was settled").expect("the engine runs")
     }
 
-    /// Returns whether every publish and settlement so far has been received by the test.
+    /// Returns whether the test has received every publish and settlement so far.
     pub(crate) fn is_idle(&self) -> bool {
         self.published.is_empty() && self.settled.is_empty()
     }
@@ -236,7 +236,7 @@ impl MemoryTransport {
         if let Some(sender) = &*lock(&self.published) {
             let _ = sender.send(published);
         }
-        // Where it was not sent, its sender is dropped, and the confirm resolves as closed.
+        // Otherwise the sender is dropped, and the confirm resolves as closed.
         confirm
     }
 }

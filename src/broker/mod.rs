@@ -1,6 +1,7 @@
-//! How messages are delivered and events are published: the interface that the engine uses, and its adapters.
+//! Delivers messages and publishes events: the interface that the engine uses, and its adapters.
 //!
-//! An adapter knows routing keys, properties, retries, reconnects and rebound delays. It knows no components and no engine.
+//! An adapter handles routing keys, properties, retries, reconnects and rebound delays. It does not depend on
+//! components or the engine.
 
 pub(crate) mod amqp;
 #[cfg(test)]

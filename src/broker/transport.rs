@@ -1,8 +1,8 @@
 //! The interface between the engine and a broker.
 //!
-//! The engine asks for deliveries, publishes events and settles deliveries. Routing keys, properties, retries,
-//! reconnects and rebound delays are the adapter's work. [`amqp`](super::amqp) is the adapter for RabbitMQ, and
-//! `memory` the one for the engine's tests.
+//! The engine asks for deliveries, publishes events and settles deliveries. The adapter handles routing keys,
+//! properties, retries, reconnects and rebound delays. [`amqp`](super::amqp) is the adapter for RabbitMQ, and `memory`
+//! is the adapter for the engine's tests.
 
 use crate::protocol::{Headers, MAX_LOGGED_ID, truncated};
 use bytes::Bytes;
@@ -22,14 +22,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub(crate) struct Delivery<H> {
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
-    /// The broker has delivered this message before: to this process on an earlier connection, or to another one.
+    /// The broker has delivered this message before: to this process on an earlier connection, or to another process.
     pub(crate) redelivered: bool,
     pub(crate) generation: Arc<Generation>,
     pub(crate) handle: H,
 }
 
 impl<H> Delivery<H> {
-    /// The same delivery with a handle that can be shared.
+    /// Returns the same delivery with a handle that can be shared.
     pub(crate) fn shared(self) -> Delivery<Arc<H>> {
         Delivery {
             headers: self.headers,
@@ -42,7 +42,7 @@ impl<H> Delivery<H> {
 }
 
 impl<H> fmt::Debug for Delivery<H> {
-    /// Prints nothing of the contents.
+    /// Prints nothing of the message's contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -60,9 +60,10 @@ impl<H> fmt::Debug for Delivery<H> {
 /// has arrived.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// Counts up.
+    /// The number of the generation; each new generation counts one up.
     pub(crate) number: u32,
-    /// How often the broker itself has been unavailable so far. It may then have forgotten settlements that had arrived.
+    /// How often the broker has been unavailable so far. After an outage it may have forgotten settlements that had
+    /// arrived.
     pub(crate) outages: u32,
     started: AtomicU32,
     completed: AtomicU32,
@@ -105,12 +106,12 @@ impl Generation {
     }
 }
 
-/// What becomes of a delivery.
+/// What the engine decides about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The message is processed, and the broker removes it.
     Acknowledged,
-    /// The message failed, and an error event says why. The queue's dead-letter policy decides what becomes of it.
+    /// The message failed, and an error event gives the reason. The queue's dead-letter policy applies.
     Rejected,
 }
 
@@ -147,7 +148,7 @@ pub(crate) struct Publication {
     pub(crate) body: Bytes,
 }
 
-/// Why an event was not published. All attempts and waits are over when this is returned.
+/// Why an event was not published. It is returned after all attempts and waits.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "Failed on publishing {} message to MQ: {reason}",
@@ -170,7 +171,7 @@ pub(crate) enum PublishErrorKind {
     Rejected,
     /// The transport is closed because the process stops.
     Closed,
-    /// Anything else, such as the last attempt having failed.
+    /// Any other reason, for example a failed last attempt.
     Other,
 }
 
@@ -184,13 +185,13 @@ pub(crate) struct ReboundLimitExceeded;
 #[error("{0}")]
 pub(crate) struct TransportError(pub(crate) String);
 
-/// Resolves when the broker has confirmed a publish, or when it is certain that it will not.
+/// Resolves when the broker has confirmed a publish, or when it is certain that it will not be confirmed.
 ///
 /// Dropping it does not cancel the publish.
 #[derive(Debug)]
 pub(crate) struct Confirm(oneshot::Receiver<Result<(), PublishError>>);
 
-/// Resolves the [`Confirm`] that it was made with.
+/// Resolves the [`Confirm`] that was created with it.
 pub(crate) type ConfirmSender = oneshot::Sender<Result<(), PublishError>>;
 
 impl Confirm {

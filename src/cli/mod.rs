@@ -1,5 +1,5 @@
 //! The command line of every component binary: it reads the arguments and the environment, starts the log and the tokio
-//! runtime, and calls the engine. It knows no messages and no broker: what a process does is the engine's part.
+//! runtime, and calls the engine. It does not handle messages or the broker.
 
 mod log;
 mod login;
@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-/// How long the process waits until its last error is printed.
+/// How long the process waits for its last error to be printed.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs this component in a container. The platform configures it with environment variables.
@@ -95,7 +95,7 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
     let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command.unwrap_or(Command::Run),
         Err(message) => {
-            // The message is help or an error. If it cannot be printed, there is nobody to tell.
+            // The message is help or an error. If it cannot be printed, nothing else can be done.
             let _ = message.print();
             return ExitCode::from(if message.use_stderr() { 2 } else { 0 });
         }
@@ -220,7 +220,7 @@ fn print_error(text: String) {
     }
 }
 
-/// Waits for the log however the main function ends.
+/// Flushes the log, regardless of how the main function ends.
 struct FlushLogOnDrop;
 
 impl Drop for FlushLogOnDrop {

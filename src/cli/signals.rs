@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The engine ends messages at the limit. An immediate stop follows only if it fails to do so.
+/// The margin after the limit. The engine ends messages at the limit; the immediate stop is needed only if that fails.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Returns tokens that signals cancel. The first signal starts a graceful stop. The second one, or the end of `limit` with

@@ -1,6 +1,6 @@
-//! The platform's services over HTTP: its REST API and its object storage, with the HTTP client, the TLS configuration and
-//! the retry policy that the rest of the runtime uses too. A client knows URLs, time limits, retries and size limits. It
-//! knows no messages' meaning, no modules and no broker.
+//! HTTP clients for the platform's REST API and its object storage. The HTTP client, the TLS configuration and the
+//! retry policy are used by the rest of the runtime too. A client handles URLs, time limits, retries and size limits.
+//! It does not depend on modules, the broker or the meaning of messages.
 
 pub(crate) mod http;
 pub(crate) mod object_storage;

@@ -6,7 +6,7 @@
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::time::Duration;
 
-/// More failures than it takes for any delay to reach its maximum.
+/// After this many failures every delay has reached its maximum.
 const MAX_DOUBLINGS: u32 = 64;
 
 /// How often something is attempted, and how long the delays between the attempts are.
@@ -33,7 +33,7 @@ impl RetryPolicy {
         }
     }
 
-    /// The same `delay` before every attempt, without a limit on attempts.
+    /// The same `delay` before every retry, without a limit on attempts.
     pub(crate) const fn constant(delay: Duration) -> Self {
         Self::doubling(delay, delay)
     }
@@ -62,9 +62,9 @@ impl RetryPolicy {
         self.build(retries)
     }
 
-    /// The delay after this many failures, counted from 1, whether or not an attempt is left.
+    /// Returns the delay after this many failures, counted from 1, even if no attempt is left.
     ///
-    /// It is for those who keep a count of failures and no iterator.
+    /// For callers that count failures instead of using an iterator.
     pub(crate) fn delay_after(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(MAX_DOUBLINGS);
         let delay = self.build(usize::MAX).nth(doublings as usize);
@@ -97,7 +97,7 @@ impl Iterator for Delays {
     }
 }
 
-/// backon multiplies single-precision seconds, which makes 200.000003 ms of twice 100 ms.
+/// Written by hand, because backon multiplies single-precision seconds: twice 100 ms becomes 200.000003 ms.
 fn to_whole_millis(delay: Duration) -> Duration {
     let millis = delay.saturating_add(Duration::from_micros(500)).as_millis();
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))

@@ -7,12 +7,12 @@ use rustls::{
 use rustls_platform_verifier::ConfigVerifierExt;
 
 /// Installs ring as the process's cryptography provider, unless one is installed already.
-///
-/// An HTTP client cannot be built without a provider, not even the component's own. So the runtime calls this before any
+/// No HTTP client can be built without a provider, including the component's own. So the runtime calls this before any
+/// code of the component runs.
 /// code of the component runs.
 pub(crate) fn choose_cryptography() {
     if CryptoProvider::get_default().is_none() {
-        // This fails if another thread was faster, which has the same result.
+        // This fails if another thread was faster. The result is the same.
         let _ = ring::default_provider().install_default();
     }
 }

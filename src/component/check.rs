@@ -5,7 +5,7 @@ use crate::settings::descriptor::Function;
 use serde_json::Value;
 use std::path::Path;
 
-/// Every difference between component.json and the registered modules, not just the first.
+/// All differences between component.json and the registered modules.
 ///
 /// ```
 /// use sailor::{Component, Mismatch};
@@ -28,12 +28,12 @@ impl Mismatch {
     }
 }
 
-/// A schema that component.json has for a function, and the one that follows from its type.
+/// A function's schema in component.json, and the schema that is derived from its type.
 pub(crate) struct SchemaPair<'a> {
     pub(crate) function: &'a str,
     /// `in` or `out`.
     pub(crate) side: &'static str,
-    /// What component.json has: the path of a file, or the schema itself.
+    /// The schema's source in component.json: the path of a file, or the schema itself.
     pub(crate) declared: &'a Value,
     pub(crate) derived: Value,
 }
@@ -56,7 +56,7 @@ impl Component {
         }
     }
 
-    /// What component.json declares must be registered.
+    /// Checks that everything that component.json declares is registered.
     fn check_functions(&self, found: &mut Vec<String>) {
         let declared: Vec<_> = self.declared().collect();
         if declared.is_empty() {
@@ -84,7 +84,7 @@ impl Component {
         }
     }
 
-    /// What is registered must be declared in component.json.
+    /// Checks that everything that is registered is declared in component.json.
     fn check_modules(&self, found: &mut Vec<String>) {
         for (name, kind, _) in &self.modules {
             if !self.declared().any(|(k, n, _)| n == name && k == *kind) {
@@ -102,7 +102,7 @@ impl Component {
         }
     }
 
-    /// Fields and registered select models must name each other.
+    /// Checks that fields and registered select models name each other.
     fn check_models(&self, found: &mut Vec<String>) {
         for (place, model) in self.descriptor.models() {
             if !self.models.contains_key(model) {
@@ -120,7 +120,7 @@ impl Component {
         }
     }
 
-    /// Every function in component.json.
+    /// Returns every function in component.json.
     fn declared(&self) -> impl Iterator<Item = (FunctionKind, &String, &Function)> {
         let triggers = self.descriptor.triggers.iter();
         let actions = self.descriptor.actions.iter();
@@ -155,7 +155,7 @@ impl Component {
             .collect()
     }
 
-    /// Every schema that component.json has.
+    /// Returns every schema in component.json.
     pub(crate) fn schemas(&self) -> impl Iterator<Item = SchemaPair<'_>> {
         self.declared()
             .filter(|(_, name, _)| !self.metadata.contains_key(name.as_str()))

@@ -42,7 +42,7 @@ impl Clients {
     }
 }
 
-/// What a [`Context`] is made from, before it is typed.
+/// The untyped parts of a [`Context`].
 pub(crate) struct ContextParts {
     pub(crate) config: Arc<Value>,
     pub(crate) snapshot: Value,
@@ -153,7 +153,7 @@ pub(crate) trait KeySaver: Send + Sync + 'static {
     ) -> BoxFuture<'static, anyhow::Result<()>>;
 }
 
-/// What a [`ServiceContext`] is made from, before it is typed.
+/// The untyped parts of a [`ServiceContext`].
 #[derive(Clone)]
 pub(crate) struct ServiceContextParts {
     pub(crate) function: String,
@@ -165,7 +165,7 @@ pub(crate) struct ServiceContextParts {
 }
 
 /// What hooks, select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can
-/// save credentials but emit nothing else.
+/// save credentials but cannot emit anything else.
 ///
 /// ```
 /// # use sailor::prelude::*;
@@ -252,7 +252,7 @@ fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
     })
 }
 
-/// Cuts the value out of serde's error text: it may be a password.
+/// Removes the value from serde's error text, because it may be a password.
 fn without_values(text: &str) -> &str {
     let expected = text.rfind(", expected ").map(|at| &text[at + 2..]);
     let named = ["missing field `", "duplicate field `"]

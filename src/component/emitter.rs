@@ -1,4 +1,4 @@
-//! What a module emits, and the interface to whoever takes it.
+//! Emitting events, and the interface to the receiver of these events.
 
 use crate::{
     broker::transport::Confirm,
@@ -30,7 +30,7 @@ pub(crate) enum Event {
 pub(crate) trait EventSink: Send + Sync + 'static {
     /// Takes an event; events are published in the order in which these calls resolve.
     ///
-    /// A publish that fails has been reported to the user by the time its confirm resolves.
+    /// If a publish fails, the failure is reported to the user before its confirm resolves.
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
 }
 
@@ -40,10 +40,10 @@ const MAX_UNCONFIRMED: usize = 32;
 /// Emits events. It is cheap to clone, so a module can emit from several tasks.
 ///
 /// Every method resolves when the broker has confirmed the event, so awaiting it applies back-pressure. A message is
-/// acknowledged only after everything emitted for it is confirmed, whether the module awaits that or not.
+/// acknowledged only after all its events are confirmed, even if the module does not await them.
 ///
-/// A clone may outlive its message, as in a streaming trigger. What it emits later carries the same headers, and no
-/// acknowledgement waits for it.
+/// A clone may outlive its message, as in a streaming trigger. Events that it emits later carry the same headers, and
+/// the acknowledgement does not wait for them.
 ///
 /// # Cancel safety
 /// Dropping one of these futures does not cancel an event that is already queued. Data or a snapshot that still waits
@@ -65,13 +65,13 @@ impl Emitter {
     /// Emits a message with this body.
     ///
     /// # Errors
-    /// Returns an error if the body cannot be serialized, is too large, or cannot be published. Except for the first,
-    /// the user has been told by an error event when this returns.
+    /// Returns an error if the body cannot be serialized, is too large, or cannot be published. Except in the first
+    /// case, an error event has been published before this returns.
     pub fn data<'a, T: Serialize + ?Sized>(
         &'a self,
         body: &T,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        // Serialized before the future exists: it holds no `&T`, so `T` need not be `Sync`.
+        // Serialized before the future is created: the future does not hold `&T`, so `T` need not be `Sync`.
         let message = message_from_body(body);
         async move { self.emit(Event::Data(message?)).await }
     }
@@ -136,12 +136,12 @@ impl Emitter {
         self.emit(Event::Error(report)).await
     }
 
-    /// Sends the message back to be delivered again later: after 15 seconds the first time, then after twice as long
+    /// Sends the message back, to be delivered again later: after 15 seconds the first time, then after twice as long
     /// each time.
     ///
     /// # Errors
-    /// Returns an error if the rebound cannot be published. Past the rebound limit an error event tells the user, and
-    /// this returns `Ok`.
+    /// Returns an error if the rebound cannot be published. Past the rebound limit an error event is published instead,
+    /// and this returns `Ok`.
     pub async fn rebound(&self, reason: impl Into<String>) -> anyhow::Result<()> {
         self.emit(Event::Rebound(reason.into())).await
     }
@@ -193,7 +193,7 @@ impl Emitter {
     }
 }
 
-/// Waits for a confirm. The user knows of a failure by then, so the module's own error must not report it again.
+/// Waits for a confirm. Marks a failure as reported, so that the module's own error does not report it again.
 async fn confirmed(confirm: Confirm) -> anyhow::Result<()> {
     match confirm.await {
         Ok(()) => Ok(()),

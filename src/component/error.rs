@@ -1,9 +1,9 @@
-//! How a module's error decides what becomes of its message.
+//! How a module's error determines the verdict on its message.
 
 use crate::oauth2;
 use std::fmt;
 
-/// Turns an error into a rebound: the message is delivered again later. It counts anywhere in an error's chain.
+/// Turns an error into a rebound: the message is delivered again later. It is found anywhere in an error's chain.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -45,7 +45,7 @@ pub trait ReboundExt<T> {
     /// Marks the error as a [`Rebound`] if `is_transient` returns true for it.
     ///
     /// # Errors
-    /// Returns the error itself, marked or not.
+    /// Returns the error, marked or unmarked.
     fn rebound_if(self, is_transient: impl FnOnce(&anyhow::Error) -> bool) -> anyhow::Result<T>;
 }
 
@@ -63,7 +63,7 @@ impl<T, E: Into<anyhow::Error>> ReboundExt<T> for Result<T, E> {
     }
 }
 
-/// An error that the user knows of already: an error event was published where it happened.
+/// Marks an error that was already reported by an error event.
 #[derive(Debug)]
 pub(crate) struct AlreadyReported(pub(crate) String);
 
@@ -75,13 +75,13 @@ impl fmt::Display for AlreadyReported {
 
 impl std::error::Error for AlreadyReported {}
 
-/// What a module's result asks for. Nothing else decides that.
+/// How a module's call ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ModuleOutcome {
     Done,
     Rebound(String),
     Failed,
-    /// The module failed after an error that was reported where it happened.
+    /// The module failed because of an error that was already reported.
     AlreadyReported,
 }
 
@@ -103,7 +103,7 @@ impl From<&anyhow::Result<()>> for ModuleOutcome {
     }
 }
 
-/// Finds a marker in an error: as a context that was added to it, or as one of its causes.
+/// Finds a marker in an error's chain: a context that was added, or a cause.
 fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
     error
         .downcast_ref()

@@ -99,7 +99,7 @@ pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Er
         .filter(|text| !text.is_empty()))
 }
 
-/// Reads a whole number from 0 on, or its text; `None` if nothing was entered.
+/// Reads a non-negative whole number, as a number or as text; `None` if nothing was entered.
 ///
 /// # Errors
 /// Returns an error if the value is not such a number, or is too large for `T`.

@@ -1,5 +1,5 @@
-//! What most components need of HTTP beside [`AuthorizedClient`](crate::oauth2::AuthorizedClient): to read a response
-//! with a limit, to put an id into a path, and to tell refused credentials from a failed check.
+//! HTTP helpers that most components need in addition to [`AuthorizedClient`](crate::oauth2::AuthorizedClient): reading
+//! a response with a limit, putting an id into a path, and checking credentials.
 
 use crate::{clients::http, component::Verified, oauth2};
 use reqwest::{Response, StatusCode};
@@ -19,10 +19,10 @@ pub enum BodyError {
     Interrupted(reqwest::Error),
 }
 
-/// Reads the body of a response into memory, and at most `max_bytes` of it after decompression.
+/// Reads the body of a response into memory, at most `max_bytes` after decompression.
 ///
-/// JSON takes several times its size when it is parsed, and a process has little memory to spare: give each response a
-/// limit, and stream what may be larger.
+/// Parsed JSON takes several times the size of its text, and a process has little memory: set a limit for each
+/// response, and stream larger ones.
 ///
 /// ```
 /// use sailor::http::{BodyError, read_body};
@@ -40,7 +40,7 @@ pub enum BodyError {
 /// connection fails.
 ///
 /// # Cancel safety
-/// Not cancel safe: what was read so far is dropped with the future.
+/// Not cancel safe: dropping the future drops what was read so far.
 pub async fn read_body(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, BodyError> {
     let interrupted = |error: reqwest::Error| BodyError::Interrupted(error.without_url());
     let mut body = Vec::new();
@@ -58,8 +58,8 @@ pub async fn read_body(mut response: Response, max_bytes: usize) -> Result<Vec<u
 #[error("{0:?} cannot be part of a path")]
 pub struct InvalidSegment(String);
 
-/// Encodes a text as one segment of a path (RFC 3986, section 3.3): what is not a letter, a digit or one of `-._~` is
-/// percent-encoded.
+/// Encodes a text as one segment of a path (RFC 3986, section 3.3). All characters except letters, digits and `-._~`
+/// are percent-encoded.
 ///
 /// ```
 /// use sailor::http::path_segment;
@@ -70,7 +70,8 @@ pub struct InvalidSegment(String);
 /// ```
 ///
 /// # Errors
-/// Returns an error for an empty text, `.` and `..`, which no encoding keeps in place: `/messages/..` is `/`.
+/// Returns an error for an empty text, `.` and `..`: no encoding preserves them. For example, `/messages/..` becomes
+/// `/`.
 pub fn path_segment(text: &str) -> Result<String, InvalidSegment> {
     if matches!(text, "" | "." | "..") {
         Err(InvalidSegment(text.to_owned()))
@@ -79,10 +80,10 @@ pub fn path_segment(text: &str) -> Result<String, InvalidSegment> {
     }
 }
 
-/// What a request says about the credentials that it was sent with, for `verifyCredentials`.
+/// Converts the result of a request into the result of `verifyCredentials`.
 ///
-/// A response of success verifies them. They are refused if the account must be connected again, if a scope is missing,
-/// and if the API responds 401 or 403.
+/// A successful response verifies the credentials. They are refused if the account must be connected again, if a scope
+/// is missing, or if the API responds with 401 or 403.
 ///
 /// ```
 /// use sailor::{Verified, http::verify, oauth2::Error};
@@ -94,7 +95,7 @@ pub fn path_segment(text: &str) -> Result<String, InvalidSegment> {
 /// ```
 ///
 /// # Errors
-/// Returns every other error as it is: a busy API and a broken network say nothing about the credentials.
+/// Returns every other error unchanged: a busy API or a broken network does not show whether the credentials work.
 pub fn verify<T>(result: Result<T, oauth2::Error>) -> Result<Verified, oauth2::Error> {
     match result {
         Ok(_) => Ok(Verified::Yes),

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// A body that accepts any JSON and keeps nothing of it, for modules that only need to be started.
+/// A body that accepts any JSON and ignores it, for modules that do not read the body.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -84,7 +84,7 @@ impl<B> Message<B> {
         }
     }
 
-    /// Sets the id. It is the id on the wire too, so that a receiver can recognise repeats.
+    /// Sets the id. The id is sent unchanged, so that a receiver can recognize repeats.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
@@ -114,8 +114,8 @@ impl<B> Message<B> {
         self
     }
 
-    /// Returns what an earlier step emitted, or `None` if the flow does not pass it through. A body in object storage is
-    /// fetched, each time that this is called.
+    /// Returns what an earlier step emitted, or `None` if the flow does not pass it through. Each call downloads the
+    /// body if it is in object storage.
     ///
     /// # Errors
     /// Returns an error if the body cannot be fetched, or if the entry does not deserialize to `P`. The error names the
@@ -138,7 +138,7 @@ impl<B> Message<B> {
         &self,
         step_id: &str,
     ) -> impl Future<Output = anyhow::Result<Option<Message<P>>>> + Send + use<B, P> {
-        // Outside of the future, which then holds no `&B`: `B` need not be `Sync`.
+        // Read outside of the future, so that the future does not hold `&B` and `B` need not be `Sync`.
         let reading = format!("reading passthrough entry {step_id}");
         let (entry, storage) = (self.passthrough_entry(step_id), self.storage.clone());
         async move {
@@ -161,8 +161,8 @@ impl<B> Message<B> {
             .transpose()?)
     }
 
-    /// Returns the members of the incoming message unchanged, with those that this type has no field for. Bodies of earlier
-    /// steps in object storage are references there; [`passthrough`](Self::passthrough) fetches them.
+    /// Returns the members of the incoming message unchanged, including those that this type has no field for. Bodies
+    /// of earlier steps in object storage are references; [`passthrough`](Self::passthrough) downloads them.
     ///
     /// ```
     /// use sailor::Message;
@@ -221,7 +221,7 @@ impl<B: DeserializeOwned> Message<B> {
         })
     }
 
-    /// Sets where bodies of earlier steps are fetched from.
+    /// Sets the source of bodies of earlier steps.
     pub(crate) fn with_storage(self, storage: Option<ObjectStorage>) -> Self {
         Self { storage, ..self }
     }

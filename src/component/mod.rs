@@ -1,7 +1,8 @@
-//! What component authors write against: a [`Component`], its modules, and what a module receives and emits.
+//! The API for component authors: a [`Component`], its modules, and what a module receives and emits.
 //!
-//! Everything here is the same in a container and in a test. It knows no engine, and of the broker only the confirm of a publish. The engine reaches a module
-//! through the traits [`emitter::EventSink`] and [`module::Module`].
+//! Everything here works the same in a container and in a test. It does not depend on the engine, and uses only the
+//! confirm of a publish from the broker. The engine calls a module through [`module::Module`], and receives its events
+//! through [`emitter::EventSink`].
 
 mod check;
 pub(crate) mod context;

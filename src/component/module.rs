@@ -14,11 +14,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{future::Future, marker::PhantomData, sync::Arc};
 
-/// Processes messages, one call for each. Up to prefetch calls run at the same time.
+/// Processes messages, one call for each. As many calls run at the same time as the prefetch allows.
 ///
-/// The result of `process` decides what becomes of the message. `Ok` acknowledges it. An error is reported to the user, and
-/// the message is rejected. A [`Rebound`](crate::Rebound) in the error's chain makes the message come again later. A panic
-/// counts as an error. An `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>` is an action too.
+/// The result of `process` determines the verdict. `Ok` acknowledges the message. An error is reported to the user, and
+/// the message is rejected. If a [`Rebound`](crate::Rebound) is in the error's chain, the message is delivered again
+/// later. A panic counts as an error. An `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>` is
+/// an action too.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -116,8 +117,8 @@ pub trait Trigger: Send + Sync + 'static {
     /// The body of emitted messages. Its schema is the `out` metadata.
     type Output: Serialize + JsonSchema + 'static;
 
-    /// Emits what is new since `since`. Returns the next snapshot, which is saved after all data is confirmed; `None` keeps
-    /// the snapshot that there is.
+    /// Emits the data that is new since `since`. Returns the next snapshot, which is saved after all data is confirmed;
+    /// `None` keeps the current snapshot.
     fn poll(
         &self,
         since: Option<Self::Snapshot>,
@@ -202,8 +203,8 @@ where
     }
 }
 
-/// What [`Component::action`](crate::Component::action) takes: a type that implements [`Action`], or an async function.
-/// `Kind` only tells these two apart.
+/// The argument of [`Component::action`](crate::Component::action): a type that implements [`Action`], or an async
+/// function. `Kind` only distinguishes these two.
 ///
 /// ```
 /// use sailor::{IntoAction, prelude::*};
@@ -226,14 +227,14 @@ where
     note = "an action is a type that implements `Action`, or an `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>`"
 )]
 pub trait IntoAction<Kind> {
-    /// The action that this becomes.
+    /// The resulting action.
     type Action: Action;
     /// Converts this into an action.
     fn into_action(self) -> Self::Action;
 }
 
-/// What [`Component::trigger`](crate::Component::trigger) takes: a [`Trigger`], which polls, or any action. An action is a
-/// webhook trigger: the incoming request is its message.
+/// The argument of [`Component::trigger`](crate::Component::trigger): a [`Trigger`], which polls, or any action. An
+/// action is a webhook trigger: the incoming request is its message.
 ///
 /// ```
 /// use sailor::prelude::*;

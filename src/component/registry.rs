@@ -204,8 +204,9 @@ impl Component {
         self
     }
 
-    /// Registers the check of credentials. An error means that they are not verified, and is the reason. A transient error
-    /// of the OAuth2 client or a [`Rebound`](crate::Rebound) is no result: it is posted as the error of the call.
+    /// Registers the check of credentials. An error means that the credentials are not verified, and is the reason. A
+    /// transient error of the OAuth2 client or a [`Rebound`](crate::Rebound) is not a result: it is posted as the error
+    /// of the call.
     ///
     /// ```
     /// use sailor::prelude::*;
@@ -231,7 +232,7 @@ impl Component {
         self
     }
 
-    /// Configures the OAuth2 credential beyond what component.json can say, such as the API's base URL.
+    /// Configures what component.json cannot express about the OAuth2 credential, such as the API's base URL.
     ///
     /// ```
     /// use sailor::{Component, oauth2::OAuth2};
@@ -247,12 +248,12 @@ impl Component {
         self
     }
 
-    /// What the author configures for the OAuth2 credential; the defaults if nothing.
+    /// Returns the author's settings for the OAuth2 credential, or the defaults.
     pub(crate) fn oauth2_definition(&self) -> OAuth2 {
         self.oauth2.clone().unwrap_or_default()
     }
 
-    /// A session for the component's OAuth2 credential; `None` if it has no such credential.
+    /// Creates a session for the component's OAuth2 credential; `None` if the component has no such credential.
     pub(crate) fn session(&self, tools: SessionConfig) -> Option<Session> {
         let declared = self
             .descriptor
@@ -269,10 +270,10 @@ impl Component {
         &self.descriptor
     }
 
-    /// The module of a function: the trigger of that name, or else the action.
+    /// Returns the module of a function: the trigger of that name, or else the action.
     ///
     /// # Errors
-    /// The first text is the one of the platform's other sailors.
+    /// The first text is the same as in the platform's other sailors.
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
         let function = self.descriptor.function(name).ok_or_else(|| {
             anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!")
@@ -314,7 +315,7 @@ impl Component {
         Some(module.metadata())
     }
 
-    /// The crates that define the modules and functions. Their log lines are logged as the component's.
+    /// Returns the crates that define the modules and functions. Their log lines are logged as the component's.
     pub(crate) fn crate_names(&self) -> Vec<&'static str> {
         let modules = self.modules.iter().map(|(.., module)| module.crate_name());
         let names: BTreeSet<_> = modules.chain(self.crates.iter().copied()).collect();
@@ -326,7 +327,7 @@ fn to_json<T: Serialize>(value: T) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(value)?)
 }
 
-/// Wraps a function of an author, so that functions of any types can be kept together.
+/// Wraps an author's function, so that functions of different types can be stored together.
 fn erase_types<C, T, R, F, Fut>(function: F, result: fn(T) -> anyhow::Result<R>) -> ServiceFn<R>
 where
     C: DeserializeOwned + Send + Sync + 'static,

@@ -3,17 +3,17 @@
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::transform_subschemas};
 use serde_json::{Map, Value};
 
-/// The members that say what a value is. The mapper takes a schema with none of them for no schema.
+/// The members that describe a value. The mapper ignores a schema without any of them.
 const TYPE_MEMBERS: [&str; 6] = ["type", "anyOf", "oneOf", "allOf", "enum", "const"];
 
-/// Returns the schema of `T`: draft 7 without references, with `required` as a flag on each property instead of a list, and
-/// without formats that only programmers know.
+/// Returns the schema of `T`: draft 7 without references. `required` is a flag on each property instead of a list, and
+/// formats that only programmers know are removed.
 pub(crate) fn schema_of<T: JsonSchema + ?Sized>() -> Value {
     let mut settings = SchemaSettings::draft07().with_transform(to_platform_dialect);
     settings.inline_subschemas = true;
     settings.meta_schema = None;
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    // `true`, the schema of anything, becomes an object too.
+    // `true`, the schema of any value, becomes an object too.
     let members = schema.ensure_object();
     if !TYPE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
         members.insert("type".to_owned(), "object".into());
@@ -22,7 +22,7 @@ pub(crate) fn schema_of<T: JsonSchema + ?Sized>() -> Value {
 }
 
 fn to_platform_dialect(schema: &mut Schema) {
-    // Subschemas first: the flag that a property gets has the same name as the list that it loses.
+    // Subschemas come first, because a property's new flag and its old list have the same name.
     transform_subschemas(&mut to_platform_dialect, schema);
     if let Some(members) = schema.as_object_mut() {
         remove_integer_format(members);
@@ -38,7 +38,7 @@ fn remove_integer_format(members: &mut Map<String, Value>) {
     }
 }
 
-/// An `Option` may be null in Rust. The mapper only knows its one type.
+/// An `Option` may be null in Rust, but the mapper expects a single type.
 fn remove_null(members: &mut Map<String, Value>) {
     if let Some(Value::Array(types)) = members.get_mut("type") {
         types.retain(|name| name != "null");

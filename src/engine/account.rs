@@ -41,7 +41,7 @@ impl AccountClient {
         Ok(Self::new(platform, Step::new(step)))
     }
 
-    /// The same with few retries, for a session, which retries itself.
+    /// Returns this client with fewer retries, for a session, which retries itself.
     pub(super) fn with_few_retries(&self) -> Self {
         Self {
             platform: self.platform.clone().with_few_retries(),
@@ -49,7 +49,7 @@ impl AccountClient {
         }
     }
 
-    /// Returns the step's configuration as the platform has it now.
+    /// Returns the step's current configuration on the platform.
     pub(super) async fn reload_config(&self) -> Result<Option<Value>, StoreError> {
         match self.platform.step().await {
             Ok(step) => Ok(Some(step.config)),
@@ -57,7 +57,7 @@ impl AccountClient {
         }
     }
 
-    /// Returns the configuration with the account's keys as the platform has them now, for calls that belong to no step.
+    /// Returns the configuration with the account's current keys on the platform, for calls that belong to no step.
     /// Returns none if the platform does not let components read accounts.
     async fn reload_account(&self) -> Result<Option<Value>, StoreError> {
         let Some(id) = self.step.account_id() else {
@@ -88,7 +88,7 @@ impl AccountClient {
     }
 }
 
-/// The configuration names no account, and there is no other way to save keys.
+/// The error of a configuration without an account, if there is no other way to save keys.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the keys cannot be saved: the step's configuration has no `_account`, and they can go to a queue only from a \
@@ -96,7 +96,8 @@ impl AccountClient {
 )]
 pub(super) struct NoAccount;
 
-/// Says why credentials could not be saved or read, without the platform's own text: it may repeat what it was sent.
+/// Describes why credentials could not be saved or read, without the platform's own text: it may repeat what was sent
+/// to it.
 pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
     let Some(error) = error.downcast_ref::<PlatformError>() else {
         let kind = if error.is::<NoAccount>() {
@@ -117,18 +118,18 @@ pub(super) fn store_error(error: &anyhow::Error) -> StoreError {
     StoreError::new(kind, error.without_contents())
 }
 
-/// The credentials of hooks and one-time calls, which run without a message. Saving goes on in tasks of its own, whether
-/// or not anybody waits.
+/// The credentials of hooks and one-time calls, which run without a message. Saves run in their own tasks, even if no
+/// caller waits for them.
 pub(crate) struct AccountCredentials {
     account: AccountClient,
     session: Option<Session>,
-    /// The platform can be asked for the step. A one-time call may belong to none.
+    /// Whether the platform can be asked for the step. A one-time call may belong to no step.
     has_step: bool,
     tasks: TaskTracker,
 }
 
 impl AccountCredentials {
-    /// For a hook.
+    /// Creates the credentials of a hook.
     pub(crate) fn new(account: AccountClient, session: Option<Session>) -> Arc<Self> {
         Arc::new(Self {
             account,
@@ -138,7 +139,7 @@ impl AccountCredentials {
         })
     }
 
-    /// For a one-time call, which belongs to no step.
+    /// Creates the credentials of a one-time call, which belongs to no step.
     pub(crate) fn for_one_time_call(account: AccountClient, session: Option<Session>) -> Arc<Self> {
         Arc::new(Self {
             account,
@@ -148,7 +149,7 @@ impl AccountCredentials {
         })
     }
 
-    /// The context of a hook or call of `function`.
+    /// Returns the context of a hook or call of `function`.
     pub(crate) fn service_context(
         self: &Arc<Self>,
         function: &str,
@@ -167,7 +168,7 @@ impl AccountCredentials {
         }
     }
 
-    /// Waits until everything is saved that can be.
+    /// Waits until all credentials are saved that can be saved.
     pub(crate) async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -238,7 +239,7 @@ impl CredentialStore for AccountCredentials {
         self.account.step.merge_keys(keys);
     }
 
-    /// There is no message that an error event could belong to. The session has logged the warning.
+    /// Without a message there is no error event. The session has logged the warning.
     fn warn(&self, _: CredentialWarning) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }

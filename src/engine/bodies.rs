@@ -13,21 +13,21 @@ use anyhow::Context as _;
 use futures_util::{StreamExt, future::try_join_all, stream};
 use serde_json::{Map, Value};
 
-/// How many bodies are downloaded at once for one event.
+/// The number of bodies that are downloaded at the same time for one event.
 const CONCURRENT_DOWNLOADS: usize = 4;
-/// How many bytes encryption adds at most.
+/// The largest number of bytes that encryption adds.
 const CIPHER_BLOCK: usize = 16;
 const OUTGOING_LIMIT: &str = "ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT";
 
 /// A message's passthrough: what earlier steps emitted, by step.
 type Entries = Vec<(String, Object)>;
 
-/// Where bodies are stored, if it is configured.
+/// The object storage for bodies, if it is configured.
 pub(super) struct BodyStorage(pub(super) Option<ObjectStorage>);
 
 impl BodyStorage {
-    /// Downloads the body of an incoming message, and removes its id: a module that emits the headers again must not bring
-    /// an old body back. Bodies of the passthrough are not downloaded here.
+    /// Downloads the body of an incoming message and removes its id. If a module emits the same headers again, the id
+    /// would bring the old body back. Bodies of the passthrough are not downloaded here.
     pub(super) async fn fetch_body(&self, message: &mut Object) -> anyhow::Result<()> {
         let mut headers = headers_of(message);
         let Some(id) = object_id(&headers) else {
@@ -41,7 +41,7 @@ impl BodyStorage {
     }
 
     /// Uploads the bodies of an outgoing message if together they are larger than `threshold` bytes. Passthrough bodies
-    /// that are stored already keep their ids. Returns true if bodies were uploaded.
+    /// that are already stored keep their ids. Returns true if bodies were uploaded.
     pub(super) async fn upload_bodies(
         &self,
         message: &mut Object,
@@ -77,7 +77,8 @@ impl BodyStorage {
         Ok(true)
     }
 
-    /// Downloads the bodies of a passthrough that are only ids, and removes all ids. Returns true if there were any.
+    /// Downloads the passthrough bodies that are only referenced by id, and removes all ids. Returns true if there were
+    /// any.
     ///
     /// An event has at most `limit` bytes, so no more than that is downloaded.
     pub(super) async fn inline_bodies(
@@ -128,7 +129,7 @@ impl BodyStorage {
         Ok(true)
     }
 
-    /// The same for a passthrough that the module itself has put into the message.
+    /// Inlines a passthrough that the module itself has put into the message: downloads its bodies and removes all ids.
     pub(super) async fn inline_own_passthrough(
         &self,
         message: &mut Object,
@@ -173,7 +174,7 @@ pub(super) fn check_size(size: usize, limit: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same before the message is serialized, so that one that is far too large is not copied.
+/// Checks the limit before the message is serialized, so that one that is far too large is not copied.
 pub(super) fn check_size_before_encoding(
     message: &Object,
     encoding: Encoding,

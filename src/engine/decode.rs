@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-/// Decrypts a message. Its `headers` become an object that contains the transport's `reply_to`; all other members stay
-/// the text that came in.
+/// Decrypts a message. Its `headers` become an object that contains the transport's `reply_to`; the text of all other
+/// members is unchanged.
 pub(super) fn message(
     cipher: &Cipher,
     incoming: &IncomingHeaders,

@@ -1,8 +1,8 @@
 //! One message that is being processed, and the events that it emits.
 //!
-//! [`InFlightMessage::emit`] is the one way from a module's event to the transport. What it returns resolves when the
-//! broker has confirmed the event; a failure has been reported to the user by then. [`InFlightMessage::finish`] waits for
-//! all of them, and knows the verdict.
+//! All events of a module reach the transport through [`InFlightMessage::emit`]. Its confirm resolves when the broker
+//! has confirmed the event, or after a failure was reported to the user. [`InFlightMessage::finish`] waits for all
+//! confirms and returns the verdict.
 
 use super::{Engine, bodies, decode, keys, now_ms};
 use crate::{
@@ -35,14 +35,14 @@ pub(super) struct InFlightMessage<T: Transport> {
     base_headers: Headers,
     /// The encrypted message as it was delivered, for error events and rebounds.
     pub(super) body: Bytes,
-    /// What every data event passes on; set once the message is read. Bodies may be references.
+    /// The passthrough of every data event; set once the message is read. Bodies may be references.
     passthrough: OnceLock<Object>,
-    /// The same with the bodies inlined, fetched once for all events.
+    /// The same passthrough with all bodies inlined, downloaded once for all events.
     inlined_passthrough: OnceCell<Object>,
     /// Set once the message has failed. Otherwise it is acknowledged.
     verdict: OnceLock<Verdict>,
     finished: AtomicBool,
-    /// Every event that was emitted before the end and is not confirmed yet.
+    /// Tracks every event that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
 }
 
@@ -69,7 +69,7 @@ impl<T: Transport> InFlightMessage<T> {
         })
     }
 
-    /// Decides what data events pass on of the message that came in.
+    /// Builds the passthrough of data events from the incoming message.
     pub(super) fn set_passthrough(&self, input: &Object) {
         if !self.engine.step.is_passthrough {
             return;
@@ -88,7 +88,7 @@ impl<T: Transport> InFlightMessage<T> {
 
     /// Waits until every event that was emitted so far is confirmed. Later events do not count for this message.
     ///
-    /// The engine limits the wait: when the time to shut down is over, it abandons the message here.
+    /// The engine limits the wait: it drops this future when the time to shut down is over.
     pub(super) async fn finish(&self) -> Verdict {
         self.finished.store(true, Ordering::SeqCst);
         self.pending.close();
@@ -101,8 +101,8 @@ impl<T: Transport> InFlightMessage<T> {
         let _ = self.verdict.set(Verdict::Rejected);
     }
 
-    /// Publishes an event, in the order of the calls that have resolved. The confirm resolves when the broker has taken
-    /// the event, or when the user has been told that it has not.
+    /// Publishes an event. Events are published in the order in which these calls resolve. The confirm resolves when
+    /// the broker has taken the event, or after a failure was reported to the user.
     pub(super) async fn emit(self: &Arc<Self>, event: Event) -> anyhow::Result<Confirm> {
         let guard = self.track_event();
         let message = self.clone();
@@ -138,7 +138,7 @@ impl<T: Transport> InFlightMessage<T> {
         Ok(message.wait_for_confirm(guard, published))
     }
 
-    /// Waits for a confirm in a task, whether or not the module does. Without it the message has failed.
+    /// Waits for a confirm in a task, even if the module does not wait. If the confirm fails, the message has failed.
     fn wait_for_confirm(self: Arc<Self>, guard: PendingGuard, published: Confirm) -> Confirm {
         let (sender, confirm) = Confirm::channel();
         guard.spawn(async move {
@@ -151,9 +151,10 @@ impl<T: Transport> InFlightMessage<T> {
         confirm
     }
 
-    /// Keeps the message from finishing until the guard is dropped. After the end, keeps the process from stopping.
+    /// Keeps the message from finishing until the guard is dropped. After the end, keeps the process from stopping
+    /// instead.
     ///
-    /// An event counts for the message if it was emitted before the end, so this is called once for each event.
+    /// An event belongs to the message if it was emitted before the end, so this is called once for each event.
     fn track_event(&self) -> PendingGuard {
         let guard = PendingGuard::new(&self.pending);
         // In this order: `finish` sets the flag, and then waits for the guards that exist.
@@ -164,7 +165,7 @@ impl<T: Transport> InFlightMessage<T> {
         }
     }
 
-    /// Publishes an error event where the error happens: the module may ignore the error.
+    /// Publishes an error event at once, because the module may ignore the error.
     async fn report_error(&self, error: anyhow::Error) -> anyhow::Error {
         let report = ErrorReport::from_error(&error);
         // An error event that cannot be published has been logged.
@@ -191,7 +192,7 @@ impl<T: Transport> InFlightMessage<T> {
             data.set("headers", Json::of(&own_headers)?);
         }
         let id = data.get("id").and_then(message_id_text);
-        // Encrypted before the wait, so that only the encrypted message is in memory meanwhile.
+        // Encrypted before the wait, so that memory holds only the encrypted message during the wait.
         let body = self.encrypt_message(data)?;
         self.engine.rate_limiters.data.acquire().await;
         let mut headers = self.base_headers.clone();
@@ -332,7 +333,7 @@ impl<T: Transport> InFlightMessage<T> {
             .context("a settled message cannot be rebounded")
     }
 
-    /// The headers of an event with an id of its own.
+    /// Returns the headers of an event with a new id.
     pub(super) fn new_headers(&self) -> Headers {
         let mut headers = self.base_headers.clone();
         headers.insert("messageId".into(), new_message_id().into());
@@ -353,7 +354,7 @@ impl<T: Transport> InFlightMessage<T> {
     }
 }
 
-/// Keeps its tracker waiting for as long as an event is not confirmed.
+/// Keeps its tracker from finishing until an event is confirmed.
 struct PendingGuard {
     tracker: TaskTracker,
     _token: TaskTrackerToken,
@@ -367,7 +368,7 @@ impl PendingGuard {
         }
     }
 
-    /// Runs `work` in a task of its own: it continues whether or not the module waits for it.
+    /// Runs `work` in its own task: it continues even if the module does not wait for it.
     fn spawn<R: Send + 'static>(
         self,
         work: impl Future<Output = R> + Send + 'static,
@@ -375,7 +376,7 @@ impl PendingGuard {
         self.tracker.spawn(work.in_current_span())
     }
 
-    /// Runs `work` to its end in a task. For events that need more than one publish: they are confirmed by then.
+    /// Runs `work` to its end in a task, for events that need more than one publish. They are confirmed when it ends.
     async fn finish(
         self,
         work: impl Future<Output = anyhow::Result<()>> + Send + 'static,

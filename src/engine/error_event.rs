@@ -1,7 +1,7 @@
-//! Error events: what the user learns about a message that has failed.
+//! Error events: they tell the user why a message failed.
 //!
-//! An error event that cannot be published would leave nobody knowing why the message was rejected. So an event that is
-//! too large for the broker is truncated until it fits, and one that no queue is bound for is logged.
+//! Without an error event, nobody would know why a message was rejected. So an event that is too large for the broker
+//! is truncated until it fits, and an event that no queue is bound for is logged.
 
 use super::{emit::InFlightMessage, now_ms};
 use crate::{
@@ -12,13 +12,15 @@ use crate::{
     protocol::{Encoding, ErrorReport, Headers, error_body, truncated},
 };
 
-/// Error events up to this size contain the input whatever the limit for data is. Current brokers accept 16 MiB.
+/// Error events up to this size contain the input, even if the limit for data is smaller. Current brokers accept 16
+/// MiB.
 const MAX_EVENT_WITH_INPUT: usize = 16 * 1024 * 1024;
 /// The length to which the texts of a report are truncated.
 const TRUNCATED_TEXT: usize = 1024;
 /// The longest text that is logged in place of an error event.
 const MAX_LOGGED_TEXT: usize = 64 * 1024;
-/// The headers that an error event always has. Its two ids are replaced or removed only if they alone are too long.
+/// The headers that an error event always has. A `parentMessageId` or `threadId` is removed or
+/// replaced only if it alone is too long.
 const REQUIRED_HEADERS: [&str; 13] = [
     "execId",
     "taskId",
@@ -38,7 +40,7 @@ const REQUIRED_HEADERS: [&str; 13] = [
 /// What an error event means for its message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorEventKind {
-    /// The message fails. Whoever waits for a reply is told as well.
+    /// The message fails. A waiting HTTP request gets the error as its reply.
     MessageFailed,
     /// The message continues.
     Warning,
@@ -77,18 +79,18 @@ impl ErrorEventPart {
         }
     }
 
-    /// Returns whether leaving this out can help against such an error.
+    /// Returns whether leaving this part out can help against such an error.
     fn can_reduce(self, kind: PublishErrorKind) -> bool {
         match kind {
             PublishErrorKind::HeadersTooLarge => !matches!(self, Self::Input | Self::Texts),
-            // A parentMessageId matters here only if it fills a frame alone, and that is the other kind of error.
+            // A parentMessageId matters here only if it fills a frame alone, and then the error is of the other kind.
             PublishErrorKind::Rejected => self != Self::Parent,
             PublishErrorKind::Unbound | PublishErrorKind::Closed | PublishErrorKind::Other => false,
         }
     }
 }
 
-/// What is left out of an error event, and what still can be.
+/// What is left out of an error event, and what can still be left out.
 struct Truncation {
     removed: Vec<ErrorEventPart>,
     remaining: Vec<ErrorEventPart>,
@@ -114,7 +116,7 @@ impl Truncation {
         }
     }
 
-    /// Leaves out the next part that can help. Returns false if there is none.
+    /// Leaves out the next part that can help. Returns false if no such part is left.
     fn truncate_next(&mut self, kind: PublishErrorKind) -> bool {
         let next = self.remaining.iter().position(|part| part.can_reduce(kind));
         if let Some(next) = next {
@@ -127,7 +129,7 @@ impl Truncation {
         self.removed.contains(&part)
     }
 
-    /// Returns the report with truncated texts, and with a list of what the event lacks.
+    /// Returns the report with truncated texts and a list of what was left out.
     fn report(&self, report: &ErrorReport) -> ErrorReport {
         let mut report = report.clone();
         if self.contains(ErrorEventPart::Texts) {
@@ -158,7 +160,7 @@ impl<T: Transport> InFlightMessage<T> {
         self.report_without_rate_limit(report).await
     }
 
-    /// The same without the rate limit, for errors of the runtime itself.
+    /// Publishes an error event without the rate limit, for errors of the runtime itself.
     pub(super) async fn report_without_rate_limit(
         &self,
         report: &ErrorReport,
@@ -182,8 +184,8 @@ impl<T: Transport> InFlightMessage<T> {
             .await
     }
 
-    /// Publishes an error event without `end`, as the message continues and has a reply of its own. An event that cannot
-    /// be published has been logged.
+    /// Publishes an error event without `end`, because the message continues and has its own reply. If this fails, the
+    /// event is logged.
     pub(super) async fn report_warning(&self, report: &ErrorReport) {
         let headers = self.new_headers();
         let _ = self
@@ -219,7 +221,7 @@ impl<T: Transport> InFlightMessage<T> {
         event.map_err(Into::into)
     }
 
-    /// Publishes a copy of the error under the message's `reply_to`, if somebody waits there.
+    /// Publishes a copy of the error under the message's `reply_to`, if it has one.
     fn publish_reply_copy(
         &self,
         report: &ErrorReport,
@@ -234,7 +236,7 @@ impl<T: Transport> InFlightMessage<T> {
         Some(self.publish(Route::Reply(key), headers, body))
     }
 
-    /// Publishes an error event, leaving out more and more of it until the broker takes it.
+    /// Publishes an error event, and leaves out more parts until the broker takes it.
     async fn publish_truncating(
         &self,
         report: &ErrorReport,
@@ -308,7 +310,7 @@ fn is_required(header: &str) -> bool {
     REQUIRED_HEADERS.contains(&header)
 }
 
-/// Logs the whole error, because the user is told nowhere else.
+/// Logs the whole error, because the user sees it nowhere else.
 fn log_unpublished(report: &ErrorReport, error: &PublishError, kind: ErrorEventKind) {
     let [name, message, stack] =
         [&report.name, &report.message, &report.stack].map(|text| truncated(text, MAX_LOGGED_TEXT));

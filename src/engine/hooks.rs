@@ -30,7 +30,7 @@ pub(super) async fn startup(
         .context("storing what the startup hook returned")
 }
 
-/// Runs the shutdown hook with what the startup hook stored, and deletes that.
+/// Runs the shutdown hook with what the startup hook stored, and deletes the stored result.
 pub(super) async fn shutdown(
     module: &dyn Module,
     context: ServiceContextParts,
@@ -49,8 +49,8 @@ pub(super) async fn shutdown(
         .context("deleting what the startup hook stored")
 }
 
-/// Runs the module's code, and turns a panic into an error. `work` has to contain the call of the module: the call can
-/// panic before it returns a future.
+/// Runs the module's code, and turns a panic into an error. `work` has to contain the call of the module, because the
+/// call can panic before it returns a future.
 pub(super) async fn catch_panic<R>(
     work: impl Future<Output = anyhow::Result<R>>,
 ) -> anyhow::Result<R> {

@@ -1,24 +1,24 @@
-//! Recognises redeliveries: of messages that are being processed, and of processed ones.
+//! Recognizes redeliveries of messages that are being processed or were processed.
 //!
-//! When a channel is lost, the broker redelivers what was unsettled on it, on a later generation. But equal messages are
-//! ordinary: ticks without an id, or what a step fans out under one id. So a redelivery may be an equal message that
-//! another consumer has had before.
+//! When a channel is lost, the broker redelivers its unsettled messages on a later generation. But equal messages are
+//! common: ticks without an id, or several messages that a step emits under one id. So a redelivery may also be an
+//! equal message that another consumer had.
 //!
-//! The rule: **a message is settled only after processing, and one processing settles only one message.** Then every
-//! message is processed, whichever of the equal ones a processing started with.
+//! The rule: **a message is settled only after processing, and each processing settles only one message.** So every
+//! message is processed. Which of several equal messages a processing started with does not matter.
 //!
-//! - **If no verdict was sent**, the processing still has its one message to settle. An equal redelivery takes the place
-//!   of the lost delivery, with or without an id: the broker also has the original message, redelivers it, and then that
-//!   one is processed. This holds while the module runs, and also when it has finished but the channel was lost before
-//!   the verdict.
+//! - **If no verdict was sent**, the processing still has one message to settle. An equal redelivery replaces the lost
+//!   delivery, with or without an id: the broker also redelivers the original message, and that one is then processed.
+//!   This holds while the module runs, and also when it has finished but the channel was lost before the verdict was
+//!   sent.
 //! - **If a verdict was sent**, the message is settled, unless the verdict was lost on the way; then the message is
-//!   redelivered. That looks the same as another equal message, so it is processed again. There is one exception: a
-//!   message with an id, of which no two were seen separately, gets the same verdict without processing until the broker
-//!   is known to have the verdict ([`Generation::has_received`]). A broker that was unavailable may have forgotten what
-//!   it had, so then earlier verdicts are unknown again.
+//!   redelivered. A lost verdict looks the same as another equal message, so the redelivery is processed. There is one
+//!   exception: a message with an id that was seen only once gets the same verdict without processing, until the broker
+//!   is known to have the verdict ([`Generation::has_received`]). A broker that was unavailable may have forgotten
+//!   verdicts, so after an outage earlier verdicts are unknown again.
 //!
-//! The exception leaves one risk. A message is settled without processing if another message with the same id, headers
-//! and body was settled here less than a round trip before the connection was lost, or shortly before the broker was
+//! The exception leaves one risk. A message is settled without processing if an equal message (id, headers and body)
+//! was settled here less than a round trip before the connection was lost, or shortly before the broker was
 //! unavailable, and no two of them had been seen before. Messages of this runtime have unique ids.
 
 mod settled_history;
@@ -37,14 +37,14 @@ use tokio::time::Instant;
 /// How long redeliveries are expected after the first delivery of a generation, or after the last redelivery.
 const REDELIVERY_WINDOW: Duration = Duration::from_secs(300);
 
-/// What a delivery turns out to be.
+/// The result of registering a delivery.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// It has to be processed, and settled under this number.
+    /// The delivery has to be processed, and settled under this number.
     New(u64),
-    /// It is being processed already. That processing will settle this delivery instead of the lost one.
+    /// The message is being processed. That processing will settle this delivery instead of the lost one.
     Adopted,
-    /// It was processed before. It has to be settled under this number, with this verdict.
+    /// The message was processed before. It has to be settled under this number, with this verdict.
     AlreadySettled(u64, Verdict),
 }
 
@@ -58,7 +58,7 @@ struct TrackedMessage<H> {
 enum Stage<H> {
     /// It is being processed, and will be settled with this handle.
     Processing(Arc<H>),
-    /// It was processed by then, but its channel was lost. The broker has to redeliver it.
+    /// It was processed, but its channel was lost before the verdict was sent. The broker has to redeliver it.
     AwaitingRedelivery(Verdict, Instant),
 }
 
@@ -90,7 +90,7 @@ struct State<H> {
     messages: HashMap<u64, TrackedMessage<H>>,
     /// The same messages by fingerprint; equal ones with the oldest generation first.
     by_fingerprint: BTreeSet<(Fingerprint, u32, u64)>,
-    /// Messages whose verdict is being sent. A redelivery that arrives before removes its message from here.
+    /// Messages whose verdict is being sent. A redelivery that arrives during that time removes its message from here.
     settling: HashMap<u64, (Fingerprint, u32)>,
     history: SettledHistory,
     generations: GenerationHistory,
@@ -116,7 +116,7 @@ impl<H> InFlight<H> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a delivery, and says whether it has to be processed.
+    /// Registers a delivery, and returns whether it has to be processed.
     pub(crate) fn arrive(&self, delivery: &Delivery<Arc<H>>) -> Arrival {
         let fingerprint = self.fingerprinter.of(delivery);
         let (generation, stage) = (
@@ -152,7 +152,7 @@ impl<H> InFlight<H> {
         Arrival::New(state.add(message))
     }
 
-    /// Returns the handle of the delivery that this message will settle: the one it started with, or a redelivery.
+    /// Returns the handle of the delivery to settle: the first one, or a redelivery that replaced it.
     pub(crate) fn current(&self, number: u64) -> Option<Arc<H>> {
         match &self.state().messages.get(&number)?.stage {
             Stage::Processing(handle) => Some(handle.clone()),
@@ -210,7 +210,7 @@ impl<H> InFlight<H> {
         match settled {
             SettleOutcome::Sent => state.history.sent(fingerprint, &generation),
             SettleOutcome::Unknown => {}
-            // A redelivery has arrived before, and has taken this verdict.
+            // A redelivery arrived first, and has taken this verdict.
             SettleOutcome::NotSent if !is_open => {}
             SettleOutcome::NotSent => {
                 if let Some(Remembered::Settled { .. }) = state.history.get(fingerprint) {
@@ -236,7 +236,7 @@ impl<H> State<H> {
         self.next
     }
 
-    /// Inserts a message, and returns what had this number before.
+    /// Inserts a message, and returns the previous message with this number.
     fn put(&mut self, number: u64, message: TrackedMessage<H>) -> Option<TrackedMessage<H>> {
         let before = self.take(number);
         self.by_fingerprint
@@ -267,8 +267,8 @@ impl<H> State<H> {
             .is_some()
     }
 
-    /// Returns the verdict on an equal message of an earlier generation if this counts as the same message. It is
-    /// forgotten then, because it has to be settled once more.
+    /// Returns the verdict on an equal message of an earlier generation if this counts as the same message. Forgets
+    /// that message, because it has to be settled once more.
     fn take_settled(&mut self, fingerprint: Fingerprint, generation: u32) -> Option<Verdict> {
         match self.history.get(fingerprint)? {
             Remembered::Settled {
@@ -285,7 +285,7 @@ impl<H> State<H> {
         }
     }
 
-    /// Forgets messages that were processed long ago and not redelivered: another consumer has had them.
+    /// Forgets messages that were processed long ago and not redelivered: another consumer has received them.
     fn expire_awaiting(&mut self) {
         let expired: Vec<_> = self
             .messages

@@ -1,7 +1,7 @@
-//! Saving keys: the one way for messages, hooks, one-time calls and the test harness, whether a module emits them or a
-//! session has refreshed a token.
+//! Saves keys for messages, hooks, one-time calls and the test harness. There is one way for the keys that a module
+//! emits and the tokens that a session has refreshed.
 //!
-//! [`update_keys`] is for a module's keys. It and a session's own saving lead to [`AccountClient::save_keys`].
+//! [`update_keys`] saves a module's keys. Both it and a session's own saves call [`AccountClient::save_keys`].
 
 use super::{
     AccountClient,
@@ -22,7 +22,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Where the keys of a module are saved.
+/// Where a module's keys are saved.
 pub(crate) trait KeyStore: CredentialStore {
     /// The session whose tokens may be among the keys.
     fn session(&self) -> Option<&Session>;
@@ -34,7 +34,7 @@ pub(crate) trait KeyStore: CredentialStore {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// Saves the keys of a module, in the shape in which they are stored.
+/// Saves a module's keys, in the shape in which they are stored.
 pub(crate) async fn update_keys(
     store: &impl KeyStore,
     keys: Map<String, Value>,
@@ -48,8 +48,8 @@ pub(crate) async fn update_keys(
 }
 
 impl AccountClient {
-    /// Saves keys in the account and, from a message, over the platform's queue, both at once. Either success merges them
-    /// into this process's configuration, where the next message finds them.
+    /// Saves keys in the account and, from a message, also over the platform's queue, both at the same time. If one
+    /// succeeds, the keys are merged into this process's configuration, so that the next message finds them.
     ///
     /// `queue` publishes the keys. It is polled only while no other keys are being saved.
     pub(super) async fn save_keys(
@@ -76,7 +76,7 @@ impl AccountClient {
 }
 
 impl<T: Transport> InFlightMessage<T> {
-    /// `queued` becomes true once the queue has the keys. It is not asked again then.
+    /// `queued` becomes true once the queue has the keys. After that they are not queued again.
     async fn save_over(
         &self,
         account: &AccountClient,
@@ -122,7 +122,7 @@ impl<T: Transport> KeyStore for InFlightMessage<T> {
     }
 }
 
-/// What a session does with the credential while it serves this message.
+/// The credential store of a session while it serves this message.
 impl<T: Transport> CredentialStore for InFlightMessage<T> {
     fn config(&self) -> Arc<Value> {
         self.engine.step.config()

@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) received: Counter,
     pub(crate) acknowledged: Counter,
     pub(crate) rejected: Counter,
-    /// Redeliveries that were settled as before, without being processed again.
+    /// Redeliveries that got the same verdict as before, without processing.
     pub(crate) repeats: Counter,
     /// Verdicts that did not reach the broker.
     pub(crate) unsettled: Counter,

@@ -1,8 +1,8 @@
 //! The engine starts a step, processes its messages, and stops without losing any.
 //!
 //! `start` prepares the step, `run` takes each delivery to its verdict, `stop` ends the process in limited time.
-//! `decode` and `bodies` read a message, `emit` and `error_event` publish its events, `in_flight` recognises redeliveries.
-//! The engine knows the broker only as a [`Transport`], and the module only as a [`Module`].
+//! `decode` and `bodies` read a message, `emit` and `error_event` publish its events, `in_flight` recognizes
+//! redeliveries. The engine accesses the broker only through a [`Transport`], and the module only through a [`Module`].
 
 mod account;
 mod bodies;
@@ -69,11 +69,11 @@ pub struct Shutdown {
     pub immediate: CancellationToken,
 }
 
-/// Runs a step until it is told to stop, or runs its shutdown hook if the settings say so.
+/// Runs a step until it is asked to stop. If the settings say so, runs its shutdown hook instead.
 ///
 /// # Errors
 /// Returns an error if the step cannot start, or if the broker refuses it permanently. A start error is also published
-/// to the platform where that is possible. No message is lost: what was not settled stays in the queue.
+/// to the platform if possible. No message is lost: unsettled messages stay in the queue.
 ///
 /// # Cancel safety
 /// Dropping the future abandons the running messages. The broker delivers them again.
@@ -92,7 +92,8 @@ pub(crate) async fn run_with(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let Mode::Run(run) = std::mem::replace(&mut settings.mode, Mode::ShutdownHook) else {
-        // Signals do not interrupt the hook: half a hook must not look like a whole one (wire-contract: Shutdown hook).
+        // Signals do not interrupt the hook: an incomplete hook must not look like a complete one (wire-contract:
+        // Shutdown hook).
         return start::run_shutdown_hook(settings, component?).await;
     };
     let immediate = shutdown.immediate.clone();
@@ -126,7 +127,7 @@ pub(crate) struct Engine<T: Transport> {
     late_events: TaskTracker,
     /// Is cancelled when the process is asked to stop.
     stopping: CancellationToken,
-    /// Is cancelled when nothing is settled any more: unfinished messages return to the queue.
+    /// Is cancelled when nothing more is settled: unfinished messages return to the queue.
     abandoned: CancellationToken,
     metrics: Metrics,
 }

@@ -20,11 +20,11 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-/// A module that takes longer is worth a warning: RabbitMQ takes a message back after 30 minutes.
+/// A module that takes longer causes a warning: RabbitMQ takes a message back after 30 minutes.
 const SLOW_MODULE_WARNING: Duration = Duration::from_secs(300);
 
 impl<T: Transport> Engine<T> {
-    /// Processes deliveries, each in a task of its own, until there are no more or the process is to stop.
+    /// Processes deliveries, each in a task of its own, until there are no more or the process is asked to stop.
     pub(super) async fn run(
         self: Arc<Self>,
         mut deliveries: Deliveries<T::Handle>,
@@ -50,12 +50,12 @@ impl<T: Transport> Engine<T> {
     /// Starts a task for a delivery.
     pub(super) fn accept(self: &Arc<Self>, delivery: Delivery<T::Handle>, tasks: &TaskTracker) {
         let delivery = delivery.shared();
-        // Not in the task: tasks start in any order, and a redelivery must not overtake the delivery that it repeats.
+        // Registered outside the task: tasks start in any order, and a redelivery must not overtake the first delivery.
         let arrival = self.in_flight.arrive(&delivery);
         let engine = self.clone();
         tasks.spawn(async move {
             let abandoned = engine.abandoned.clone();
-            // Biased: once abandoned, no verdict is reached any more.
+            // Biased: once abandoned, no verdict is sent.
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => {}
@@ -64,8 +64,8 @@ impl<T: Transport> Engine<T> {
         });
     }
 
-    /// Takes a delivery to its verdict, and settles it exactly once. If it is dropped before, it settles nothing, and the
-    /// broker delivers the message again.
+    /// Takes a delivery to its verdict, and settles it exactly once. If this future is dropped first, it settles
+    /// nothing, and the broker delivers the message again.
     async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Handle>>, arrival: Arrival) {
         self.metrics.received.add(1);
         let incoming = IncomingHeaders::read(&delivery.headers);
@@ -99,7 +99,7 @@ impl<T: Transport> Engine<T> {
         .await;
     }
 
-    /// Runs the module on a message, and waits until everything that was emitted for it is confirmed.
+    /// Runs the module on a message, and waits until all its events are confirmed.
     async fn process_message(
         &self,
         message: &Arc<InFlightMessage<T>>,
@@ -165,7 +165,7 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    /// Publishes what the module's result asks for: nothing, an error event or a rebound.
+    /// Publishes what the module's result requires: nothing, an error event or a rebound.
     async fn handle_result(&self, message: &Arc<InFlightMessage<T>>, result: anyhow::Result<()>) {
         let Err(error) = &result else { return };
         match ModuleOutcome::from(&result) {

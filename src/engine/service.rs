@@ -24,7 +24,7 @@ use std::panic::AssertUnwindSafe;
 /// Runs the call and posts its result. Returns `Ok` once the result is delivered, even if it is an error.
 ///
 /// # Errors
-/// Returns an error if there is no address to post to, or if it does not accept the result.
+/// Returns an error if there is no address to post to, or if the server at this address does not accept the result.
 pub(crate) async fn run_call(
     start: ServiceStart,
     component: anyhow::Result<Component>,
@@ -135,7 +135,7 @@ async fn dispatch(
 }
 
 /// Turns a failed check into a result: the credentials do not work, with the error as the reason, as in the platform's
-/// Node sailor. A transient error says nothing about the credentials, so it fails the call.
+/// Node sailor. A transient error does not show whether the credentials work, so it fails the call.
 fn verification_error(error: anyhow::Error) -> anyhow::Result<Value> {
     let result = Err(error);
     match ModuleOutcome::from(&result) {

@@ -1,4 +1,4 @@
-//! Start-up: connects to the broker, asks the platform for the step, runs its hooks, and begins to consume
+//! Start-up: connects to the broker, asks the platform for the step, runs the hooks, and begins to consume
 //! (wire-contract: Start-up order).
 
 use super::{
@@ -30,10 +30,10 @@ use secrecy::ExposeSecret;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long a process that cannot start tries to publish the reason.
+/// How long a process that cannot start may take to publish the reason.
 const START_ERROR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs the module's shutdown hook: all that a process does when `HOOK_SHUTDOWN` is set.
+/// Runs the module's shutdown hook. A process with `HOOK_SHUTDOWN` does nothing else.
 pub(super) async fn run_shutdown_hook(
     settings: Settings,
     component: &Component,
@@ -65,7 +65,7 @@ pub(super) async fn run_shutdown_hook(
     result
 }
 
-/// Connects to the broker, then starts the step and runs it until it is told to stop.
+/// Connects to the broker, then starts the step and runs it until it is asked to stop.
 pub(super) async fn run_step(
     settings: Settings,
     run: RunSettings,
@@ -87,7 +87,7 @@ pub(super) async fn run_step(
         run.crypto_password.expose_secret(),
         run.crypto_iv.expose_secret(),
     )?;
-    // Once the process is to stop, requests are retried only a few times.
+    // Once the process is asked to stop, requests are retried only a few times.
     let stopping = &shutdown.graceful;
     let platform =
         platform_client(direct.clone(), &api, &identity).with_cancellation(stopping.clone());
@@ -133,7 +133,7 @@ pub(super) fn platform_client(
     Platform::new(http, api, flow_id, step_id, workspace_id)
 }
 
-/// Returns object storage if it is configured. Without a cipher it serves attachments only.
+/// Returns the object storage if it is configured. Without a cipher it serves attachments only.
 pub(crate) fn storage(
     settings: Option<&ObjectStorageSettings>,
     cipher: Option<&Cipher>,
@@ -201,9 +201,9 @@ impl StepStart {
         let timeout = self.run.shutdown_timeout;
         let prepared = tokio::select! {
             prepared = self.prepare(component, session.as_ref()) => prepared,
-            // A signal during start-up lets the hooks finish within the time that running messages have.
+            // On a signal during start-up, the hooks have as much time to finish as running messages have.
             () = cancelled_for(&shutdown.graceful, timeout) => {
-                tracing::warn!("Asked to stop before the step had started");
+                tracing::warn!("Stopped before the step started");
                 close(session.as_ref(), ABANDON_TIMEOUT, &*transport).await;
                 return Ok(());
             }
@@ -300,18 +300,16 @@ impl StepStart {
     }
 }
 
-/// Begins to consume for a step that is prepared. Returns none if the process is to stop, unless the step has failed.
+/// Begins to consume for a prepared step. Returns none if the process is asked to stop, unless the step has failed.
 async fn consume<T: Transport>(
     prepared: anyhow::Result<PreparedStep>,
     transport: &T,
     is_stopping: bool,
 ) -> anyhow::Result<Option<(PreparedStep, Deliveries<T::Handle>)>> {
     match prepared {
-        // The platform was waited for until the process was to stop.
+        // The process was asked to stop while it waited for the platform.
         Err(error) if is_stopping && is_unavailable(&error) => {
-            tracing::warn!(
-                "Asked to stop while the platform's API was unavailable and the step had not started"
-            );
+            tracing::warn!("Stopped before the step started: the platform's API is unavailable");
             Ok(None)
         }
         Err(error) => Err(error),
@@ -320,19 +318,19 @@ async fn consume<T: Transport>(
     }
 }
 
-/// Resolves when `token` has been cancelled for this long.
+/// Resolves when this much time has passed since `token` was cancelled.
 async fn cancelled_for(token: &CancellationToken, time: Duration) {
     token.cancelled().await;
     tokio::time::sleep(time).await;
 }
 
-/// Saves what hooks have had refreshed, and closes the transport.
+/// Saves the tokens that were refreshed for hooks, and closes the transport.
 async fn close(session: Option<&Session>, timeout: Duration, transport: &impl Transport) {
     close_session(session, timeout).await;
     transport.close().await;
 }
 
-/// Returns whether the platform's API may work again later.
+/// Returns whether a retry of the platform's API may succeed.
 fn is_unavailable(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<PlatformError>()

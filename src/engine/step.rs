@@ -4,12 +4,12 @@ use crate::clients::platform::StepData;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// What the platform has stored for the step, and what has changed since.
+/// What the platform has stored for the step, and its changes since then.
 pub(crate) struct Step {
     config: RwLock<Arc<Value>>,
     /// Locked while a change is made and queued, so that the platform sees changes in the order in which they are made.
     pub(super) snapshot: Mutex<Value>,
-    /// Locked while keys are saved and merged, so that the account and this process end up with the same ones.
+    /// Locked while keys are saved and merged, so that the account and this process end up with the same keys.
     pub(super) saving: tokio::sync::Mutex<()>,
     pub(crate) variables: Arc<Map<String, Value>>,
     pub(crate) is_passthrough: bool,

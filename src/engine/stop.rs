@@ -22,7 +22,7 @@ impl<T: Transport> Engine<T> {
     ) -> Result<(), TransportError> {
         self.stopping.cancel();
         let shutdown_timeout = self.settings.shutdown_timeout;
-        // Nobody has asked for a stop if the broker has failed, so there is time to save a refreshed token.
+        // If the broker has failed, no stop was requested, so there is time to save a refreshed token.
         let mut session_timeout = shutdown_timeout;
         if broker_error.is_none() {
             session_timeout = ABANDON_TIMEOUT;
@@ -57,8 +57,8 @@ impl<T: Transport> Engine<T> {
         close_session(self.session.as_ref(), self.settings.shutdown_timeout).await;
     }
 
-    /// Ends the tasks that are left. Nothing is settled any more: unfinished messages return to the queue when the
-    /// channel closes.
+    /// Ends the remaining tasks. Nothing more is settled: unfinished messages return to the queue when the channel
+    /// closes.
     async fn abandon(&self, tasks: &TaskTracker) {
         self.abandoned.cancel();
         if !tasks.is_empty() || !self.late_events.is_empty() {
@@ -75,7 +75,7 @@ impl<T: Transport> Engine<T> {
     }
 }
 
-/// Saves a token that has been refreshed before the process ends.
+/// Saves a refreshed token before the process ends.
 pub(super) async fn close_session(session: Option<&Session>, limit: Duration) {
     if let Some(session) = session
         && timeout(limit, session.close()).await.is_err()

@@ -1,4 +1,4 @@
-//! What a request needs of the credential: the token, and the configuration that it belongs to.
+//! What a request needs from the credential: the token, and the configuration that it belongs to.
 
 use super::{
     Error,
@@ -35,8 +35,8 @@ impl Access {
         of_record.or_else(|| resolved.base_url.clone())
     }
 
-    /// The URL of a request. An absolute URL below `first_base`, the base URL of the first attempt, moves to the current
-    /// base URL, which can change with a refresh (token-failures: T47).
+    /// Returns the URL of a request. An absolute URL below `first_base`, the base URL of the first attempt, moves to
+    /// the current base URL, which can change with a refresh (token-failures: T47).
     pub(super) fn url(&self, path: &str, first_base: Option<&Url>) -> Result<Url, Error> {
         let base = self.base_url();
         let Ok(mut url) = Url::parse(path) else {
@@ -61,8 +61,8 @@ impl Access {
         Ok(url)
     }
 
-    /// Whether the token may be sent there: to the API, and to the origins that the author allows. Outside of this
-    /// machine they all have https, so that no redirect gives up encryption.
+    /// Returns whether the token may be sent to this origin: the API's, or one that the author allows. All of them use
+    /// https, except on this machine, so that no redirect loses encryption.
     pub(super) fn allows(&self, url: &Url) -> bool {
         self.allows_with_base(url, self.base_url().as_ref())
     }
@@ -72,13 +72,13 @@ impl Access {
             || self.resolved().origins.contains(&Origin::of(url))
     }
 
-    /// Whether HTTP servers and proxies know the token's header as one with a secret.
+    /// Returns whether HTTP servers and proxies know that the token's header contains a secret.
     pub(super) fn uses_authorization_header(&self) -> bool {
         let name = &self.resolved().profile.token_header.name;
         name.eq_ignore_ascii_case("authorization")
     }
 
-    /// Puts the token into the headers of a request.
+    /// Adds the token to the headers of a request.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), Error> {
         let header = &self.resolved().profile.token_header;
         let access_token = self.token.record.access_token().unwrap_or_default();

@@ -1,20 +1,20 @@
-//! `WWW-Authenticate`: what the API says about the token that it got (RFC 6750 section 3, RFC 9110 section 11.6.1).
+//! `WWW-Authenticate`: the API's response to the token (RFC 6750 section 3, RFC 9110 section 11.6.1).
 //!
 //! A header can hold several challenges, and a response several headers. Commas separate challenges as well as the
 //! parameters of one, so the header is read as a list of words.
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// What a response of the API says about the token that the request carried.
+/// What a response of the API means for the token that the request carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenStatus {
-    /// Nothing against it.
+    /// The token is accepted.
     Accepted,
-    /// It must be refreshed.
+    /// The token must be refreshed.
     Expired,
-    /// It is valid but lacks a scope. Holds the required scopes, if the API names them.
+    /// The token is valid but lacks a scope. Holds the required scopes, if the API names them.
     InsufficientScope(Option<String>),
-    /// The provider requires more of the user. Holds the claims that it asks for, as sent (base64).
+    /// The provider requires another authorization by the user. Holds the claims that it requests, as sent (base64).
     InsufficientClaims(String),
     /// The API refused the request for another reason; a new token would not help.
     Unrelated,
@@ -41,8 +41,8 @@ impl Challenge {
     }
 }
 
-/// What the response says about the token, by the RFC alone. A 401 without a reason counts as an expired token: that
-/// costs one refresh, while the opposite mistake would leave the credential dead.
+/// Returns what the response means for the token, by the RFC alone. A 401 without a reason counts as an expired token:
+/// that costs at most one refresh, while the opposite mistake would leave the credential unusable.
 pub(super) fn token_status(status: u16, headers: &HeaderMap) -> TokenStatus {
     if !matches!(status, 401 | 403) {
         return TokenStatus::Accepted;
@@ -78,7 +78,7 @@ fn challenge_with_error(headers: &HeaderMap) -> Option<Challenge> {
         .find(|challenge| challenge.is_about_tokens() && challenge.param("error").is_some())
 }
 
-/// The challenges of one header. What cannot be read is skipped.
+/// Parses the challenges of one header. Unreadable parts are skipped.
 pub(super) fn read(header: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = vec![];
     let mut rest = header;

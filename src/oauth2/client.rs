@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Stands in for the API's URL until a request is sent.
+/// Replaces the API's URL until a request is sent.
 const PLACEHOLDER_URL: &str = "http://address.invalid/";
 
 /// Sends requests to the API of the step's credential, with its access token: `cx.oauth()`.
@@ -21,11 +21,11 @@ const PLACEHOLDER_URL: &str = "http://address.invalid/";
 /// A request names a path below the API's base URL (that of the token record, such as Salesforce's `instance_url`, of the
 /// component, or of the provider), or an absolute URL of an allowed origin. The token goes nowhere else.
 ///
-/// If the API says that the token is invalid, the token is refreshed and saved with the account, and the request is sent
-/// once more. Other messages with the same problem wait for the same refresh. After a 429, and a 503 with `Retry-After`,
-/// a request is sent again after the delay that the API names; after other failures only if sending it twice changes
-/// nothing. If a module fails with one of the remaining [transient](Error::is_transient) errors, its message comes again
-/// later.
+/// If the API says that the token is invalid, the token is refreshed and saved in the account, and the request is sent
+/// once more. Other messages with the same problem wait for the same refresh. After a 429, and after a 503 with
+/// `Retry-After`, a request is sent again after the delay that the API names. After other failures it is sent again
+/// only if sending it twice is harmless. If a module fails with one of the remaining [transient](Error::is_transient)
+/// errors, its message is delivered again later.
 ///
 /// ```
 /// # use sailor::{oauth2::Error, prelude::*};
@@ -55,7 +55,7 @@ impl AuthorizedClient {
         Self(Some(Bound { session, store }))
     }
 
-    /// The client of a component without OAuth2: every request fails and says so.
+    /// Creates the client of a component without OAuth2. Every request fails with an error that says so.
     pub(crate) fn unconfigured() -> Self {
         Self(None)
     }
@@ -113,7 +113,7 @@ impl AuthorizedClient {
         }
     }
 
-    /// The error that a response with a status of failure stands for.
+    /// Returns the error of a response with an error status.
     async fn status_error(
         &self,
         request: String,
@@ -130,7 +130,7 @@ impl AuthorizedClient {
             ),
             None => http::peek(response, ERROR_BODY_LIMIT).await.1,
         };
-        // Some APIs repeat what they were sent.
+        // Some APIs repeat the request in their response.
         let body = self
             .0
             .as_ref()
@@ -144,14 +144,14 @@ impl AuthorizedClient {
         }
     }
 
-    /// Returns the access token, for a client of another kind (a library of the API's, a socket). It is valid when this
-    /// returns; call it again for each use.
+    /// Returns the access token, for another kind of client (a library of the API, a socket). It is valid when this
+    /// returns; call it again before each use.
     ///
     /// # Errors
     /// Returns an error if no access token is available.
     ///
     /// # Cancel safety
-    /// Cancel safe: a refresh goes on and is saved.
+    /// Cancel safe: a refresh continues and is saved.
     pub async fn access_token(&self) -> Result<SecretString, Error> {
         let token = self.bound()?.token().await?;
         Ok(token.record.access_token().unwrap_or_default().into())
@@ -211,7 +211,7 @@ pub struct AuthorizedRequest {
 }
 
 impl fmt::Debug for AuthorizedRequest {
-    /// Not derived: it shows no contents, and a path can hold some too.
+    /// Not derived: it omits all contents, and even a path can contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AuthorizedRequest")
     }
@@ -252,7 +252,7 @@ impl AuthorizedRequest {
         self.map(|request| request.body(body))
     }
 
-    /// Sets a body that `open` makes again for each attempt: for streams that can be read again from their start.
+    /// Sets a body that `open` creates again for each attempt, for streams that can be read again from the start.
     pub fn reopen<B: Into<reqwest::Body>>(
         mut self,
         open: impl Fn() -> B + Send + Sync + 'static,
@@ -271,8 +271,8 @@ impl AuthorizedRequest {
         self.map(|request| request.timeout(limit))
     }
 
-    /// Sets whether sending this request twice changes no more than sending it once. The default is true for GET, PUT and
-    /// DELETE; set it for a request with an idempotency key.
+    /// Sets whether this request can be sent twice without harm. The default is true for GET, PUT and DELETE; set it
+    /// for a request with an idempotency key.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
         self
@@ -284,14 +284,15 @@ impl AuthorizedRequest {
         self
     }
 
-    /// Sends the request and follows redirects. An error status is an error, and so is a redirect that cannot be followed.
+    /// Sends the request and follows redirects. An error status is an error, as is a redirect that cannot be followed.
     ///
     /// # Errors
     /// Returns an [`Error`] with the start of the API's response. If the module fails with a
-    /// [transient](Error::is_transient) one, the message comes again later.
+    /// [transient](Error::is_transient) error, the message is delivered again later.
     ///
     /// # Cancel safety
-    /// The API may process a request that was sent. A refresh goes on and is saved.
+    /// Dropping the future does not undo a request that was sent: the API may process it. A refresh continues and is
+    /// saved.
     pub async fn send(mut self) -> Result<Response, Error> {
         let (label, client, idempotent) = (self.label(), self.client.clone(), self.idempotent);
         let filter = self.accepted.take();
@@ -336,7 +337,7 @@ impl AuthorizedRequest {
         })
     }
 
-    /// Sends the request and returns the response whatever its status is, after refreshes and resends.
+    /// Sends the request and returns the response with any status, after refreshes and resends.
     ///
     /// # Errors
     /// Returns an error if there is no response or no token, or if the API asks for a scope that the token lacks.
@@ -364,7 +365,7 @@ impl AuthorizedRequest {
             body: self.body,
             idempotent: self.idempotent,
         };
-        // Boxed: modules hold this future in theirs.
+        // Boxed, because modules store this future in their own futures.
         Box::pin(prepared.send()).await
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct ClientRegistration {
 }
 
 impl Sources<'_> {
-    /// The client. Without a secret, `profile` is changed to that of a public client.
+    /// Creates the client. Without a secret, `profile` becomes that of a public client.
     pub(super) fn client(
         &self,
         profile: &mut Profile,
@@ -109,7 +109,7 @@ impl Sources<'_> {
         )
     }
 
-    /// Only a login needs it, so that it may be undefined in the environment of a step.
+    /// Only a login needs it, so it may be undefined in the environment of a step.
     fn declared_auth_url(&self) -> Result<Option<Url>, ConfigError> {
         let declared = self.declared.auth_uri.as_deref();
         let template = self
@@ -118,12 +118,12 @@ impl Sources<'_> {
         self.optional_url("auth_uri", template)
     }
 
-    /// A step can do without it as well.
+    /// A step does not need it either.
     fn declared_revoke_url(&self) -> Result<Option<Url>, ConfigError> {
         self.optional_url("revoke_uri", self.declared.revoke_uri.as_deref())
     }
 
-    /// The URL, unless a name in its template is undefined.
+    /// Returns the URL, unless a name in its template is undefined.
     fn optional_url(
         &self,
         member: &str,

@@ -1,7 +1,7 @@
 //! What a component's author configures for its OAuth2 credential.
 //!
-//! component.json is enough: `credentials.oauth2` with its templates, and a field that holds the tokens. [`OAuth2`]
-//! is for everything that component.json cannot say.
+//! component.json is enough: `credentials.oauth2` with its templates, and a field that holds the tokens. [`OAuth2`] is
+//! for everything that component.json cannot express.
 
 use super::profile::Profile;
 use secrecy::SecretString;
@@ -10,12 +10,12 @@ use std::fmt;
 /// When tokens are refreshed.
 pub use crate::settings::OAuthMode as Mode;
 
-/// The credential is configured wrongly. The text says where, and what to do.
+/// The credential is configured incorrectly. The text says where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the OAuth2 credential is not usable: {0}")]
 pub(crate) struct ConfigError(pub(super) String);
 
-/// What an author configures for the credential besides component.json. Everything may be left out.
+/// What an author configures for the credential in addition to component.json. Everything is optional.
 ///
 /// Texts are templates: `{{name}}` is a credential field of the configuration, or else an environment variable;
 /// `{{name|other}}` is the first of these that is defined.
@@ -41,7 +41,7 @@ pub struct OAuth2 {
 }
 
 impl fmt::Debug for OAuth2 {
-    /// Not derived: a client secret may be in it as plain text.
+    /// Not derived, because it may contain a client secret as plain text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OAuth2")
             .field("field", &self.field)
@@ -51,7 +51,7 @@ impl fmt::Debug for OAuth2 {
 }
 
 impl OAuth2 {
-    /// Adds nothing to component.json.
+    /// Creates a definition that adds nothing to component.json.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -87,7 +87,7 @@ impl OAuth2 {
         self
     }
 
-    /// Sets the API's base URL. A URL in the token record (such as `instance_url`) goes before it. If a name in the
+    /// Sets the API's base URL. A URL in the token record (such as `instance_url`) overrides it. If a name in the
     /// template is undefined, the base URL of the profile or of the token record is used.
     #[must_use]
     pub fn base_url(mut self, address: impl Into<String>) -> Self {
@@ -95,7 +95,7 @@ impl OAuth2 {
         self
     }
 
-    /// Allows the token to be sent to another origin besides that of the base URL.
+    /// Allows sending the token to another origin in addition to that of the base URL.
     #[must_use]
     pub fn allow_origin(mut self, address: impl Into<String>) -> Self {
         self.origins.push(address.into());

@@ -1,4 +1,4 @@
-//! The errors of requests to an API behind OAuth2. They hold no token, and nothing that a token endpoint sent.
+//! The errors of requests to an API with OAuth2. They contain no token, and nothing that a token endpoint sent.
 
 use reqwest::StatusCode;
 use std::time::Duration;
@@ -21,21 +21,21 @@ use std::time::Duration;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The component, its environment or the credential's fields are configured wrongly; the operator must act.
+    /// The component, its environment or the credential's fields are configured incorrectly; the operator must act.
     #[error("OAuth2 is not configured: {0}")]
     Config(String),
     /// No access token is available until the user connects the account again.
     #[error("connect the account again on the platform: {0}")]
     ReauthRequired(String),
-    /// No access token is available at the moment; one may be later.
+    /// No access token is available at the moment. A later attempt may succeed.
     #[error("no access token is available: {reason}")]
     Unavailable {
         /// Why.
         reason: String,
-        /// When to try again, if the provider says so.
+        /// When to try again, if the provider specifies it.
         retry_after: Option<Duration>,
     },
-    /// The API rejects every token, new ones too; another token would not help.
+    /// The API rejects every token, including new ones. Another token would not help.
     #[error("the API rejects new access tokens: {0}")]
     TokenRejected(String),
     /// The request was not sent.
@@ -59,12 +59,12 @@ pub enum Error {
         status: StatusCode,
         /// The start of the response's body; for a redirect, its target.
         body: String,
-        /// When to try again, if the API says so.
+        /// When to try again, if the API specifies it.
         retry_after: Option<Duration>,
         /// Whether the request can be sent again without harm: it changes nothing, or the API did not process it.
         repeatable: bool,
     },
-    /// No response came.
+    /// No response arrived.
     #[error("{request} failed without a response: {reason}")]
     NoResponse {
         /// Method and path.
@@ -77,8 +77,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if a later attempt of the same request can succeed and does no harm. A message whose module fails
-    /// with such an error comes again later.
+    /// Returns true if a later attempt of the same request can succeed and is harmless. A message whose module fails
+    /// with such an error is delivered again later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

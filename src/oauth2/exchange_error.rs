@@ -1,25 +1,25 @@
 //! A failed exchange at the token endpoint, and what it means for the credential.
 //!
-//! A profile's own rules go first, then the codes of RFC 6749 section 5.2.
+//! A profile's own rules take precedence over the codes of RFC 6749 section 5.2.
 
 use super::profile::{ErrorClass, Profile};
 use std::{fmt, time::Duration};
 
-/// An exchange that failed. It holds nothing that was sent, and of the response only names of errors.
+/// A failed exchange. It contains nothing of the request, and only error names of the response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExchangeError {
     pub(crate) class: ErrorClass,
-    /// The provider's name for it, such as `invalid_grant`.
+    /// The provider's name for the error, such as `invalid_grant`.
     pub(crate) code: Option<String>,
-    /// A detail for people, such as `AADSTS50076`. Nothing is decided by it.
+    /// A detail for people, such as `AADSTS50076`. No decision depends on it.
     pub(crate) diagnostic: Option<String>,
     /// The status, if there was a response.
     pub(crate) status: Option<u16>,
-    /// How long the provider asks to wait; a minute at most.
+    /// How long the provider asks to wait, at most a minute.
     pub(crate) retry_after: Option<Duration>,
-    /// The provider may have processed the request: a refresh token that works once may be spent, and its successor lost.
+    /// The provider may have processed the request: a single-use refresh token may be spent, and its successor lost.
     pub(crate) outcome_unknown: bool,
-    /// What was attempted.
+    /// The operation that failed.
     pub(super) operation: &'static str,
     pub(super) address: String,
     pub(super) reason: String,
@@ -47,7 +47,7 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
-    /// What can be done about it.
+    /// Returns advice on how to fix it.
     fn advice(&self) -> &'static str {
         match self.class {
             ErrorClass::Reauth => ". A user must connect the account again",
@@ -68,7 +68,7 @@ impl ExchangeError {
     }
 }
 
-/// What an error response of the token endpoint means: `code` is the name of the error, `text` the whole body.
+/// Classifies an error response of the token endpoint: `code` is the name of the error, `text` the whole body.
 pub(super) fn classify(
     profile: &Profile,
     status: u16,
@@ -83,13 +83,13 @@ pub(super) fn classify(
     }
     match code {
         Some(code) => class_of_code(&code.to_ascii_lowercase()),
-        // An error page, and a status without the name of an error, can come from a gateway before the provider.
+        // A gateway in front of the provider can send an error page, or a status without an error name.
         None if is_html_or_xml(text) || is_ambiguous_status(status) => ErrorClass::Transient,
         None => ErrorClass::Malformed,
     }
 }
 
-/// What a code means (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6, and codes that providers use).
+/// Classifies a code (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6, and codes that providers use).
 fn class_of_code(code: &str) -> ErrorClass {
     match code {
         "invalid_grant"
@@ -111,8 +111,8 @@ fn class_of_code(code: &str) -> ErrorClass {
     }
 }
 
-/// Statuses that a gateway returns while the provider is away, and that a provider returns to a wrong address or an
-/// unknown client.
+/// Statuses that a gateway returns while the provider is unavailable, and that a provider returns for a wrong address
+/// or an unknown client.
 fn is_ambiguous_status(status: u16) -> bool {
     matches!(status, 401 | 403 | 404 | 405 | 410)
 }

@@ -1,11 +1,11 @@
 //! The lock between replicas: only one process at a time spends a refresh token that rotates (token-failures: T1, T2).
 //!
-//! This is the interface that a session needs; the broker adapter implements it.
+//! This is the interface that a session uses; the broker adapter implements it.
 
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 
-/// Locks by name, shared by all processes of the platform that ask for them.
+/// Locks by name, shared by all processes of the platform that use them.
 pub trait RefreshLock: Send + Sync + 'static {
     /// Waits for the lock `name`, for about `wait` at most. Waiting processes get the lock in no particular order.
     ///
@@ -13,7 +13,7 @@ pub trait RefreshLock: Send + Sync + 'static {
     /// Returns a [`LockError`] if the lock was not obtained.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the lock is not held, or it is released soon after.
+    /// If the future is dropped, the lock is not acquired, or it is released soon after.
     fn acquire<'a>(
         &'a self,
         name: &'a str,
@@ -23,8 +23,8 @@ pub trait RefreshLock: Send + Sync + 'static {
 
 /// A lock that is held. Dropping it releases it.
 pub trait LockGuard: Send + Sync {
-    /// Returns false once the lock is known to be lost, although nobody released it. Check it right before the step that
-    /// the lock protects.
+    /// Returns false once the lock is known to be lost without a release. Check it right before the step that the lock
+    /// protects.
     fn is_held(&self) -> bool;
 }
 
@@ -37,7 +37,7 @@ pub enum LockError {
     /// The broker did not respond; a later attempt can succeed.
     #[error("the credential's lock is not available: {0}")]
     Unavailable(String),
-    /// There are no locks here, and waiting does not help. The text says what does.
+    /// Locks are not available here, and waiting does not help. The text says how to fix it.
     #[error("locks are not supported here: {0}")]
     Unsupported(String),
 }

@@ -1,12 +1,12 @@
-//! OAuth2 credentials: tokens are refreshed, saved with the account, and never shown.
+//! OAuth2 credentials. Tokens are refreshed, saved in the account, and never printed.
 //!
-//! A component only calls `cx.oauth()`. Its requests carry the access token. When the token expires or is rejected, it is
-//! refreshed, saved with updateKeys, and the request is sent once more. [`OAuth2`] and [`Profile`] configure what
-//! component.json cannot say.
+//! A component only calls `cx.oauth()`. Its requests carry the access token. When the token expires or is rejected, it
+//! is refreshed and saved with updateKeys, and the request is sent once more. [`OAuth2`] and [`Profile`] configure what
+//! component.json cannot express.
 //!
-//! The rules come from RFC 6749, 6750 and 7009, and from what providers do beyond them. No type in here prints a token, a
-//! code, a verifier or a client secret. This folder knows neither the broker nor the platform's API: the credential's
-//! store and the lock between replicas are interfaces that others implement.
+//! The rules come from RFC 6749, 6750 and 7009, and from the known behaviour of providers. No type in here prints a
+//! token, a code, a verifier or a client secret. This folder does not depend on the broker or the platform's API: the
+//! credential's store and the lock between replicas are interfaces that others implement.
 
 mod access;
 mod challenge;

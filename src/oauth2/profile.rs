@@ -70,7 +70,7 @@ pub struct Profile {
     pub(super) body: BodyFormat,
     pub(super) refresh_scope: ScopePolicy,
     pub(super) refresh_params: BTreeMap<String, String>,
-    /// A template, like all addresses here.
+    /// A template, like all URLs here.
     pub(super) auth_uri: Option<String>,
     pub(super) token_uri: Option<String>,
     pub(super) refresh_uri: Option<String>,
@@ -81,12 +81,12 @@ pub struct Profile {
     #[serde(deserialize_with = "optional_seconds")]
     pub(super) default_lifetime: Option<Duration>,
     pub(super) expires_unit: ExpiresUnit,
-    /// In any case.
+    /// Not case-sensitive.
     pub(super) token_types: Vec<String>,
     pub(super) token_header: TokenHeader,
     pub(super) base_url: Option<String>,
     pub(super) base_url_field: Option<String>,
-    /// The first rule that matches decides.
+    /// The first matching rule applies.
     pub(super) errors: Vec<ErrorRule>,
     pub(super) expired: Vec<ResponseRule>,
     pub(super) not_about_token: Vec<ResponseRule>,
@@ -124,7 +124,7 @@ pub(crate) enum BodyFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ScopePolicy {
-    /// None: the provider grants what it granted before.
+    /// None: the provider grants the same scopes as before.
     #[default]
     None,
     /// Those granted last (with `offline_access` if that is configured), or else the configured ones.
@@ -162,16 +162,16 @@ impl Default for TokenHeader {
     }
 }
 
-/// What an error of the token endpoint means. A condition that is absent matches everything.
+/// A rule that classifies an error of the token endpoint. An absent condition matches everything.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ErrorRule {
     #[serde(default)]
     status: Option<u16>,
-    /// The code, as in `error`; in any case.
+    /// The code, as in `error`; not case-sensitive.
     #[serde(default)]
     code: Option<String>,
-    /// A text that the response contains; in any case.
+    /// A text that the response contains; not case-sensitive.
     #[serde(default)]
     text: Option<String>,
     class: ErrorClass,
@@ -185,7 +185,7 @@ pub(crate) struct ResponseRule {
     /// A header that must be present.
     #[serde(default)]
     header: Option<HeaderRule>,
-    /// A text that the beginning of the body contains; in any case.
+    /// A text that the beginning of the body contains; not case-sensitive.
     #[serde(default)]
     text: Option<String>,
 }
@@ -195,7 +195,7 @@ pub(crate) struct ResponseRule {
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeaderRule {
     name: String,
-    /// A text that the header contains, in any case; empty for any value.
+    /// A text that the header contains; not case-sensitive, and empty for any value.
     #[serde(default)]
     text: String,
 }
@@ -204,14 +204,14 @@ pub(crate) struct HeaderRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorClass {
-    /// The refresh token is dead, or the user must do something: only a new authorization helps.
+    /// The refresh token is invalid, or the user must act: only a new authorization helps.
     Reauth,
     /// component.json or the environment is wrong: the operator must act. The stored tokens remain valid.
     Config,
-    /// It goes away: nothing is lost, and the same request can be sent again later.
+    /// Transient: nothing is lost, and the same request can be sent again later.
     Transient,
-    /// Not understood. It is as likely a mistake of the provider as a dead token under an unknown name: worth a few more
-    /// attempts, and never a reason to discard a token.
+    /// The response cannot be interpreted: either a mistake of the provider, or an invalid token under an unknown error
+    /// name. It is retried a few times, and never a reason to discard a token.
     Malformed,
 }
 
@@ -259,7 +259,7 @@ impl Profile {
     #[must_use]
     pub fn built_in(name: &str) -> Option<Self> {
         let (_, json) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
-        // A test reads every one of them.
+        // A test reads all built-in profiles.
         Self::from_json(json).ok()
     }
 
@@ -289,7 +289,7 @@ impl Profile {
         self
     }
 
-    /// The built-in profile of the provider with this token endpoint, or the generic one.
+    /// Returns the built-in profile of the provider with this token endpoint, or the generic one.
     pub(super) fn for_endpoint(token_url: &Url) -> Self {
         let host = token_url
             .host_str()
@@ -302,8 +302,8 @@ impl Profile {
             .unwrap_or_default()
     }
 
-    /// What a response of the API says about the token that the request carried. `body_start` may be empty unless
-    /// [`reads_body`](Self::reads_body).
+    /// Returns what a response of the API means for the token that the request carried. `body_start` may be empty
+    /// unless [`reads_body`](Self::reads_body) returns true.
     ///
     /// 403 never means that the token has expired, unless the profile says so (RFC 6750 section 3.1).
     pub(super) fn token_status(
@@ -326,7 +326,8 @@ impl Profile {
         }
     }
 
-    /// Whether [`token_status`](Self::token_status) needs the beginning of the body of a response with this status.
+    /// Returns whether [`token_status`](Self::token_status) needs the beginning of the body of a response with this
+    /// status.
     pub(super) fn reads_body(&self, status: u16) -> bool {
         self.expired
             .iter()
@@ -334,7 +335,7 @@ impl Profile {
             .any(|rule| rule.status == status && rule.text.is_some())
     }
 
-    /// What the profile's own rules say about an error of the token endpoint.
+    /// Classifies an error of the token endpoint by the profile's own rules.
     pub(super) fn class_of(
         &self,
         status: u16,
@@ -382,7 +383,7 @@ impl HeaderRule {
     }
 }
 
-/// Whether `host` is `domain` or one of its subdomains.
+/// Returns whether `host` is `domain` or one of its subdomains.
 fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain)
         .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))

@@ -1,7 +1,7 @@
-//! Redirects: which ones a request follows, and what it takes along.
+//! Redirects: which ones a request follows, and what it carries to the new location.
 //!
-//! The token, the module's headers and a body go only to the origins that may receive the token. Once a redirect has left
-//! them, they go nowhere at all. No request names the address that it comes from (`Referer`): an address can hold secrets.
+//! The token, the module's headers and a body go only to origins that may receive the token. After a redirect to any
+//! other origin, they are not sent any more. No request has a `Referer` header, because a URL can contain secrets.
 
 use super::{Error, access::Access, send::PreparedRequest};
 use reqwest::{
@@ -18,13 +18,13 @@ pub(super) struct FinalResponse {
     pub(super) response: Response,
     /// A redirect left the origins that may receive the token, so the response says nothing about it.
     pub(super) left_allowed_origins: bool,
-    /// The API processed the request, and this is the response to the question for its outcome.
+    /// The API processed the request, and this is the response to the request for its outcome.
     pub(super) outcome_only: bool,
 }
 
 /// Why a request has no response.
 pub(super) enum SendError {
-    /// With `outcome_only`, it is the question for the request's outcome that has none.
+    /// With `outcome_only`, the request for the outcome has no response.
     NoResponse {
         error: reqwest::Error,
         outcome_only: bool,
@@ -33,7 +33,7 @@ pub(super) enum SendError {
     NotSent(Error),
 }
 
-/// The way of a request through its redirects.
+/// The state of a request while it follows redirects.
 struct Trail {
     method: Method,
     has_body: bool,
@@ -87,7 +87,7 @@ impl PreparedRequest<'_> {
         }
     }
 
-    /// The request that follows a redirect; `None` if the response is no redirect, or one that is not followed.
+    /// Returns the request that follows a redirect; `None` if the response is not a redirect, or if it is not followed.
     fn redirected_request(
         &self,
         response: &Response,
@@ -103,7 +103,7 @@ impl PreparedRequest<'_> {
             StatusCode::SEE_OTHER if !trail.only_reads() => {
                 (trail.outcome_only, trail.method) = (true, Method::GET);
             }
-            // Some servers have processed the request by then, others have not.
+            // Some servers have processed the request before this redirect, others have not.
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND
                 if !trail.only_reads() && !self.idempotent =>
             {
@@ -119,8 +119,8 @@ impl PreparedRequest<'_> {
         }
     }
 
-    /// The request to an origin that may receive the token: the same, or the question for its outcome. `None` if its body
-    /// cannot be sent again.
+    /// Returns the request to an origin that may receive the token: the same request, or a request for its outcome.
+    /// `None` if its body cannot be sent again.
     fn within_allowed_origins(
         &self,
         target: Url,
@@ -143,7 +143,7 @@ impl PreparedRequest<'_> {
         Ok(Some(request))
     }
 
-    /// Asks for the outcome of a request that the API processed.
+    /// Builds the request for the outcome of a request that the API processed.
     fn outcome_request(&self, target: Url) -> Request {
         let mut request = Request::new(Method::GET, target);
         if let Some(sent) = &self.request {
@@ -157,7 +157,7 @@ impl PreparedRequest<'_> {
     }
 }
 
-/// The request to an origin that may not receive the token: a GET or HEAD without headers.
+/// Builds the request to an origin that may not receive the token: a GET or HEAD without headers.
 fn elsewhere(target: Url, trail: &Trail, access: &Access) -> Result<Option<Request>, Error> {
     if !trail.only_reads() || (trail.has_body && !trail.outcome_only) {
         return Err(Error::NotSent(format!(
@@ -184,7 +184,7 @@ pub(super) fn target(response: &Response) -> Option<Url> {
         .join(location)
         .ok()
         .filter(|target| matches!(target.scheme(), "http" | "https"))?;
-    // A redirect does not choose who logs in.
+    // A redirect must not supply credentials.
     target
         .set_username("")
         .and_then(|()| target.set_password(None))
@@ -192,7 +192,7 @@ pub(super) fn target(response: &Response) -> Option<Url> {
     Some(target)
 }
 
-/// Whether this status means that the response is elsewhere.
+/// Returns whether this status redirects to another location.
 pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -1,4 +1,4 @@
-//! What component.json and the author say about the credential, resolved for one configuration.
+//! The credential's definition in component.json and by the author, resolved for one configuration.
 
 use super::{
     client_registration::ClientRegistration,
@@ -10,7 +10,7 @@ use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
 use reqwest::Url;
 use serde_json::Value;
 
-/// Everything that holds for one configuration.
+/// All resolved values for one configuration.
 pub(crate) struct ResolvedConfig {
     pub(crate) mode: Mode,
     /// The path of the tokens in the configuration.
@@ -34,7 +34,7 @@ impl Origin {
 }
 
 impl OAuth2 {
-    /// Resolves everything for one configuration. `mode_override` goes before the author's mode.
+    /// Resolves everything for one configuration. `mode_override` overrides the author's mode.
     pub(crate) fn resolve(
         &self,
         descriptor: &Descriptor,
@@ -81,7 +81,7 @@ impl OAuth2 {
         })
     }
 
-    /// A `secretId` in the configuration means [`Mode::PlatformSecret`], whatever else is configured.
+    /// A `secretId` in the configuration selects [`Mode::PlatformSecret`], regardless of other settings.
     fn effective_mode(
         &self,
         config: &Value,
@@ -115,7 +115,7 @@ impl OAuth2 {
     }
 }
 
-/// Everything that says something about the credential.
+/// The sources that define the credential.
 pub(super) struct Sources<'a> {
     pub(super) author: &'a OAuth2,
     pub(super) declared: &'a OAuth2Credentials,
@@ -123,7 +123,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The author's template, unless a name in it is undefined and there is another template.
+    /// Returns the author's template, unless a name in it is undefined and there is another template.
     pub(super) fn first_defined<'t>(
         &self,
         author: Option<&'t str>,
@@ -132,7 +132,7 @@ impl Sources<'_> {
         author.filter(|template| other.is_none() || self.variables.are_defined(template))
     }
 
-    /// The token endpoint as the author or component.json gives it; the profile may have one as well.
+    /// Returns the token endpoint of the author or component.json; the profile may also define one.
     fn token_url(&self) -> Result<Option<Url>, ConfigError> {
         let declared = self.declared.token_uri.as_deref();
         let template = self
@@ -161,7 +161,7 @@ impl Sources<'_> {
         })
     }
 
-    /// The API's base URL. The token record may hold another one, which goes before it.
+    /// Returns the API's base URL. A URL in the token record overrides it.
     fn base_url(&self, profile: &Profile) -> Result<Option<Url>, ConfigError> {
         let elsewhere = profile
             .base_url

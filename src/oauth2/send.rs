@@ -26,10 +26,10 @@ const RETRY: RetryPolicy = RetryPolicy::doubling(RESEND_DELAY, MAX_RESEND_DELAY)
 /// Up to this much is added to a delay that the API names, so that not all replicas come at once.
 const RETRY_AFTER_JITTER_MS: u64 = 250;
 
-/// How many bytes of an error's body are shown.
+/// How many bytes of an error's body are kept.
 pub(super) const ERROR_BODY_LIMIT: usize = 2048;
 
-/// Makes a body from its start, for each attempt.
+/// Creates a body from its start, for each attempt.
 pub(super) type BodyFactory = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// A request that is ready to be sent.
@@ -39,13 +39,13 @@ pub(super) struct PreparedRequest<'a> {
     /// Method and path, for errors.
     pub(super) label: String,
     pub(super) path: String,
-    /// `None` once a request is sent that cannot be sent again.
+    /// `None` after the request was sent, if it cannot be sent again.
     pub(super) request: Option<Request>,
     pub(super) body: Option<BodyFactory>,
     pub(super) idempotent: bool,
 }
 
-/// What is still allowed for a request.
+/// What a request may still do.
 struct Limits {
     /// The resends that are left because the API is busy or did not respond.
     resends: u32,
@@ -55,22 +55,22 @@ struct Limits {
     first_base: Option<Url>,
 }
 
-/// How often a token that the API rejects is still refreshed.
+/// How many rejected tokens may still be refreshed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RefreshLimit {
-    /// Once; and once more if that brings a token that another process saved, which can be expired as well.
+    /// Once. If that returns a token that another process saved, once more, because it may have expired too.
     Once,
-    /// Once, after the token of another process.
+    /// Once more, after another process's token.
     OnceAfterAdoption,
     Exhausted,
 }
 
-/// What follows an attempt.
+/// The next step after an attempt.
 enum Next {
     Return(Response),
     /// Sends the request again after this delay.
     Resend(Duration),
-    /// Refreshes the token and sends the request again. If that is not possible, this response counts.
+    /// Refreshes the token and sends the request again. If that is not possible, this response is the result.
     Refresh(Response),
 }
 
@@ -106,7 +106,7 @@ impl Limits {
 }
 
 impl RefreshLimit {
-    /// What is left after a refresh that brought `token`.
+    /// Returns the remaining refreshes after one that returned `token`.
     fn after(self, token: &Token) -> Self {
         if token.adopted && self == Self::Once {
             Self::OnceAfterAdoption
@@ -152,8 +152,9 @@ impl PreparedRequest<'_> {
         self.session.usable_token(self.store, setup, current).await
     }
 
-    /// A token newer than the rejected one. `None` if the API's response is the result of the request: because there is
-    /// no newer token, or because the body cannot be sent again. The next request has the newer token then.
+    /// Returns a token newer than the rejected one. `None` if the API's response is the result of the request, because
+    /// there is no newer token or the body cannot be sent again. In the second case the next request uses the newer
+    /// token.
     async fn refresh(&self, access: &Access) -> Result<Option<Access>, Error> {
         let newer = self
             .session
@@ -193,13 +194,13 @@ impl PreparedRequest<'_> {
             return Ok(Next::Resend(delay));
         }
         if left_allowed_origins {
-            // It says nothing of the token, which it did not get.
+            // The response says nothing about the token, because the server did not receive it.
             return Ok(Next::Return(response));
         }
         self.after_response(response, access, limits.refresh).await
     }
 
-    /// What follows a response of the API, by what it says about the token.
+    /// Decides what follows a response of the API, by what it means for the token.
     async fn after_response(
         &self,
         response: Response,
@@ -237,7 +238,7 @@ impl PreparedRequest<'_> {
         }
     }
 
-    /// What follows a request without a response: a resend if that does no harm.
+    /// Decides what follows a request without a response: it is sent again if that is harmless.
     fn after_no_response(
         &self,
         error: &reqwest::Error,
@@ -261,7 +262,7 @@ impl PreparedRequest<'_> {
         })
     }
 
-    /// The delay before a resend, if the API is busy and a resend can help.
+    /// Returns the delay before a resend, if the API is busy and a resend can help.
     fn delay_if_busy(&self, response: &Response, limits: &mut Limits) -> Option<Duration> {
         let status = response.status();
         let retry_after = http::retry_after(response.headers());
@@ -281,7 +282,7 @@ impl PreparedRequest<'_> {
         self.request.is_some()
     }
 
-    /// The request with the current URL and token.
+    /// Builds the request with the current URL and token.
     fn next_request(
         &mut self,
         access: &Access,
@@ -305,7 +306,7 @@ impl PreparedRequest<'_> {
     }
 }
 
-/// Whether a request with this response can be sent again: the API did not process it, or it changes nothing.
+/// Returns whether a request with this response can be sent again: the API did not process it, or it changes nothing.
 pub(super) fn can_repeat(
     status: StatusCode,
     retry_after: Option<Duration>,
@@ -319,7 +320,7 @@ pub(super) fn can_repeat(
     }
 }
 
-/// The last cause of an error, which names no URL.
+/// Returns the last cause of an error, which contains no URL.
 pub(super) fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "timed out".into();

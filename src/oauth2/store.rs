@@ -4,19 +4,20 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use std::sync::{Arc, atomic::AtomicBool};
 
-/// The store of a credential: the platform's account, as one message or call sees it.
+/// The store of a credential: the platform's account, as seen by one message or call.
 ///
-/// The session calls it from tasks of its own. An implementation keeps no tokens: the session decides which are current.
+/// The session calls it from its own tasks. An implementation does not keep tokens: the session decides which are
+/// current.
 pub trait CredentialStore: Send + Sync + 'static {
-    /// Returns the step's configuration as this process has it; the same `Arc` as long as nothing has changed.
+    /// Returns the step's configuration in this process: the same `Arc` until something changes.
     fn config(&self) -> Arc<Value>;
 
     /// Reads the configuration from the platform: another replica, or the user, may have changed it. Returns `None` if
     /// the platform cannot be asked.
     fn reload(&self) -> BoxFuture<'_, Result<Option<Value>, StoreError>>;
 
-    /// Saves these members of the configuration over every configured way, and resolves when each has taken them. From
-    /// then on [`config`](Self::config) has them.
+    /// Saves these members of the configuration over every configured way, and resolves when each has taken them. After
+    /// that, [`config`](Self::config) contains them.
     ///
     /// `queued` belongs to one record. It becomes true as soon as the platform's queue has taken the record, even if the
     /// rest fails or this future is dropped. The queue is skipped if it is true already.
@@ -26,10 +27,10 @@ pub trait CredentialStore: Send + Sync + 'static {
         queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Gives [`config`](Self::config) these members without saving them.
+    /// Adds these members to [`config`](Self::config) without saving them.
     fn update_local(&self, keys: &Map<String, Value>);
 
-    /// Tells the user of a problem that does not fail the current work.
+    /// Reports a problem to the user. The current work continues.
     fn warn(&self, warning: CredentialWarning) -> BoxFuture<'_, ()>;
 
     /// Reads the platform's secret `id` (wire-contract: Secrets). With `refresh`, the platform refreshes it first.
@@ -37,40 +38,40 @@ pub trait CredentialStore: Send + Sync + 'static {
     -> BoxFuture<'a, Result<Value, StoreError>>;
 }
 
-/// A problem that the user and the operator need to know of while the work goes on.
+/// A problem that the user and the operator need to know about, although the work continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialWarning {
     /// The name of the problem, as in error events.
     pub name: &'static str,
-    /// What happened, and what can be done.
+    /// What happened, and how to fix it.
     pub message: String,
 }
 
-/// Why a store failed. It reveals nothing of the credential.
+/// Why a store failed. It reveals nothing about the credential.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
-    /// Whether another attempt can succeed, and if not, why.
+    /// Whether a retry can succeed, and if not, why.
     pub kind: StoreErrorKind,
     /// What happened.
     pub message: String,
 }
 
-/// Whether another attempt can succeed, and if not, why.
+/// Whether a retry can succeed, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
     /// The platform says that the credential does not exist.
     NotFound,
     /// The configuration names no account, so there is nowhere to save to.
     NoAccount,
-    /// The platform understood the request and refused it: it would refuse the same again.
+    /// The platform understood the request and refused it. It would refuse a retry too.
     Refused,
-    /// Another attempt can succeed.
+    /// A retry can succeed.
     Transient,
 }
 
 impl StoreError {
-    /// An error of this kind.
+    /// Creates an error of this kind.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -78,12 +79,12 @@ impl StoreError {
         }
     }
 
-    /// An error that another attempt can mend.
+    /// Creates an error after which a retry can succeed.
     pub fn transient(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Transient, message)
     }
 
-    /// Whether the platform says that the credential does not exist.
+    /// Returns whether the platform says that the credential does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         self.kind == StoreErrorKind::NotFound
     }

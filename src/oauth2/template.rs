@@ -14,7 +14,7 @@ pub(super) struct Variables<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Where a value comes from: a value that users enter may not change the host of an address.
+/// The source of a value: a value that a user enters must not change the host of a URL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ValueSource {
     Field,
@@ -33,16 +33,16 @@ impl Variables<'_> {
             .all(|name| self.lookup(name).is_some())
     }
 
-    /// Replaces the names in `template` by their values. `place` says where the template is written, for the error.
+    /// Replaces the names in `template` with their values. `place` is where the template is written, for the error.
     pub(super) fn expand(&self, place: &str, template: &str) -> Result<String, ConfigError> {
         self.fill(place, template, |_, _| true)
     }
 
     /// Expands `template` to a URL with https, or with http on this machine.
     ///
-    /// A value that users enter may be the whole beginning of an address, or a part of its host or path, but must not
-    /// end the part that it stands in: `https://{{tenant}}.example.com` with a tenant `evil.test/` would send the client
-    /// secret elsewhere.
+    /// A value that a user enters may be the whole beginning of a URL, or a part of its host or path, but must not
+    /// extend beyond that part. For example, with `https://{{tenant}}.example.com` and the tenant `evil.test/`, the
+    /// client secret would be sent to another host.
     pub(super) fn url(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
         let text = self.fill(place, template.trim(), stays_inside_its_part)?;
         let invalid = |what: &str| ConfigError(format!("{place} is not a valid address: {what}"));
@@ -150,13 +150,13 @@ fn alternatives(names: &str) -> impl Iterator<Item = &str> {
     names.split('|').map(str::trim)
 }
 
-/// Whether `value`, entered by a user, leaves the structure of the address alone. It may be the beginning of it.
+/// Returns whether `value`, entered by a user, keeps the structure of the URL. It may be the beginning of it.
 fn stays_inside_its_part(before: &str, value: &str) -> bool {
     before.is_empty()
         || !value.contains(['/', '\\', '?', '#', '@', '%']) && !value.contains(char::is_whitespace)
 }
 
-/// Whether a token may be sent there at all: over TLS, or within this machine.
+/// Returns whether any token may be sent to this URL: over TLS, or within this machine.
 pub(super) fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
 }

@@ -34,7 +34,7 @@ pub(crate) struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// `http` must follow no redirects. Returns `None` if the platform refreshes the tokens.
+    /// Creates the endpoint. `http` must not follow redirects. Returns `None` if the platform refreshes the tokens.
     pub(crate) fn new(http: reqwest::Client, resolved: &ResolvedConfig) -> Option<Self> {
         Some(Self {
             http,
@@ -46,7 +46,7 @@ impl TokenEndpoint {
     /// Spends a refresh token (RFC 6749 section 6).
     ///
     /// # Cancel safety
-    /// None: a dropped call may have spent the token.
+    /// Not cancel safe: a dropped call may have spent the token.
     pub(crate) async fn refresh(
         &self,
         refresh_token: &str,
@@ -67,7 +67,7 @@ impl TokenEndpoint {
     /// Spends an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
     ///
     /// # Cancel safety
-    /// None: a dropped call may have spent the code.
+    /// Not cancel safe: a dropped call may have spent the code.
     pub(crate) async fn exchange_code(
         &self,
         code: &str,
@@ -104,7 +104,7 @@ impl TokenEndpoint {
         }
     }
 
-    /// The scopes that a refresh names, by the profile's policy.
+    /// Returns the scopes that a refresh names, by the profile's policy.
     fn refresh_scope(&self, granted: Option<&str>) -> Option<String> {
         let configured = &self.client.scopes;
         let all_configured = (!configured.is_empty()).then(|| configured.join(" "));
@@ -112,7 +112,8 @@ impl TokenEndpoint {
             (ScopePolicy::None, _) => None,
             (ScopePolicy::Configured, _) | (ScopePolicy::Granted, None) => all_configured,
             (ScopePolicy::Granted, Some(granted)) => {
-                // Providers do not list this one among the granted scopes. Without it some give no further refresh token.
+                // Providers do not list this scope among the granted ones. Without it, some issue no further refresh
+                // token.
                 let is_configured = configured.iter().any(|scope| scope == OFFLINE_ACCESS);
                 let is_granted = granted.split_whitespace().any(|s| s == OFFLINE_ACCESS);
                 Some(if is_configured && !is_granted {

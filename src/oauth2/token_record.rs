@@ -1,7 +1,7 @@
-//! The token record: everything that is stored of a credential, and how a token response changes it.
+//! The token record: everything that is stored of a credential. A token response is merged into it.
 //!
 //! The platform keeps the whole response below the credential's field, and components read more of it than tokens. So a
-//! [`TokenRecord`] is merged and never replaced: members that a response leaves out stay.
+//! [`TokenRecord`] is merged and never replaced: members that a response omits are kept.
 
 use super::{timestamp, token_response::TokenResponse};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use std::{
 const EXPIRY: &str = "tokenExpiryTime";
 /// When the refresh token expires.
 const REFRESH_EXPIRY: &str = "refreshTokenExpiryTime";
-/// Members that count from the response they came with. Those of an older response mean nothing.
+/// Members that are valid only with the response that they arrived in. Those of an older response are dropped.
 const RELATIVE: [&str; 8] = [
     "expires_in",
     "ext_expires_in",
@@ -39,8 +39,8 @@ impl fmt::Debug for TokenRecord {
 }
 
 impl TokenRecord {
-    /// The record below `field` of a configuration: directly, or in its member `keys` or `credentials`. `None` if there is
-    /// no token.
+    /// Returns the record below `field` of a configuration: directly, or in its member `keys` or `credentials`. `None`
+    /// if there is no token.
     pub(crate) fn find(config: &Value, field: &[String]) -> Option<Self> {
         let below = field
             .iter()
@@ -71,24 +71,25 @@ impl TokenRecord {
         text(&self.0, "scope")
     }
 
-    /// Any other text of the record, such as `instance_url`. The platform's secrets keep it in `undefined_params`.
+    /// Returns any other text of the record, such as `instance_url`. The platform's secrets keep it in
+    /// `undefined_params`.
     pub(crate) fn member(&self, name: &str) -> Option<&str> {
         text(&self.0, name).or_else(|| text(self.0.get("undefined_params")?.as_object()?, name))
     }
 
-    /// When the access token expires, if that is known. Only a time that was computed here from a lifetime counts: other
-    /// members depend on the provider's clock.
+    /// Returns when the access token expires, if that is known. Only a time that this runtime computed from a lifetime
+    /// counts, because other members depend on the provider's clock.
     pub(crate) fn expires_at(&self) -> Option<SystemTime> {
         timestamp::read(text(&self.0, EXPIRY)?)
     }
 
-    /// When the refresh token expires, if the provider said so.
+    /// Returns when the refresh token expires, if the provider specified it.
     pub(crate) fn refresh_expires_at(&self) -> Option<SystemTime> {
         timestamp::read(text(&self.0, REFRESH_EXPIRY)?)
     }
 
-    /// This record after `response` to a request of `requested_at`: members of the response win, those it leaves out stay,
-    /// and an empty token counts as left out.
+    /// Returns this record merged with `response` to a request of `requested_at`. Members of the response replace old
+    /// ones, members that it omits are kept, and an empty token counts as omitted.
     pub(crate) fn merged(&self, response: &TokenResponse, requested_at: SystemTime) -> Self {
         let mut merged = self.with_overlay(&response.members);
         merged.set_expiry(EXPIRY, requested_at, response.lifetime);
@@ -102,12 +103,13 @@ impl TokenRecord {
         }
     }
 
-    /// Whether both hold the same tokens, whatever else they hold.
+    /// Returns whether both contain the same tokens, regardless of other members.
     pub(crate) fn same_tokens(&self, other: &Self) -> bool {
         self.access_token() == other.access_token() && self.refresh_token() == other.refresh_token()
     }
 
-    /// This record with `newer` members on top. Empty tokens do not count, and lifetimes of an older response go.
+    /// Returns this record with `newer` members on top. Empty tokens are ignored, and lifetimes of an older response
+    /// are dropped.
     fn with_overlay(&self, newer: &Map<String, Value>) -> Self {
         let mut members = self.0.clone();
         members.retain(|name, _| !RELATIVE.contains(&name.as_str()));
@@ -124,8 +126,8 @@ impl TokenRecord {
     }
 }
 
-/// The keys that updateKeys saves when `record` is the new token record. The platform replaces everything that it has, so
-/// they hold every credential field that the configuration knows, with `record` in the place of the old one.
+/// Returns the keys that updateKeys saves when `record` is the new token record. The platform replaces all existing
+/// keys, so they contain every credential field of the configuration, with `record` in place of the old record.
 pub(crate) fn keys_with_record<S: AsRef<str>>(
     config: &Value,
     credential_fields: &[S],
@@ -153,12 +155,12 @@ pub(crate) fn keys_with_record<S: AsRef<str>>(
     keys
 }
 
-/// The complete keys that a component's own updateKeys means. Components are known to send four things: the token
-/// response, the response below its field, the field with more around it, and the whole configuration of the step.
+/// Completes the keys of a component's own updateKeys. Components send one of four shapes: the token response, the
+/// response below its field, the field with more around it, or the whole configuration of the step.
 ///
-/// The tokens in it are merged into the stored record, as component code tends to lose refresh tokens that a response
-/// leaves out; `is_outdated` ones do not replace the stored ones. A member of the step's configuration that is not a
-/// credential field does not become one.
+/// Their tokens are merged into the stored record, because component code often loses refresh tokens that a response
+/// omits. Tokens that `is_outdated` recognizes do not replace the stored ones. A member of the step's configuration
+/// that is not a credential field is not added to the credential.
 pub(super) fn normalize_keys<S: AsRef<str>>(
     is_outdated: impl Fn(&TokenRecord) -> bool,
     keys: Map<String, Value>,
@@ -196,7 +198,7 @@ pub(super) fn normalize_keys<S: AsRef<str>>(
     }
 }
 
-/// The record that counts after a component sent one.
+/// Returns the record to store after a component sent one.
 fn latest_record(
     stored: Option<TokenRecord>,
     sent: Option<TokenRecord>,
@@ -215,7 +217,7 @@ fn latest_record(
     })
 }
 
-/// The path of the record below a credential's field.
+/// Returns the path of the record below a credential's field.
 fn token_path(below: &Value) -> Option<&'static [&'static str]> {
     let places: [&[&str]; 3] = [&[], &["keys"], &["credentials"]];
     places.into_iter().find(|place| {
@@ -234,12 +236,12 @@ fn has_token(value: &Value) -> bool {
     })
 }
 
-/// A member that is a text, and not empty.
+/// Returns a member that is a non-empty text.
 fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     members.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// The members of `value`, which becomes an object if it is not one.
+/// Returns the members of `value`, and turns `value` into an object if it is not one.
 fn object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());

@@ -1,6 +1,6 @@
-//! One request to the provider, and what its response means.
+//! One request to the provider, and the interpretation of its response.
 //!
-//! No redirect is followed. An error holds nothing that was sent or received, except names of errors.
+//! Redirects are not followed. An error contains nothing that was sent or received, except error names.
 
 use super::{
     exchange_error::{ExchangeError, classify, is_html_or_xml},
@@ -18,7 +18,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeMap, time::Duration};
 
-/// For one request, from connecting to the last byte.
+/// The time limit for one request, from connecting to the last byte.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
@@ -38,7 +38,7 @@ pub(super) fn set(params: &mut Params, name: &str, value: &str) {
 /// One request.
 pub(super) struct TokenRequest<'a> {
     pub(super) endpoint: &'a TokenEndpoint,
-    /// What it does, for errors.
+    /// The operation, for errors.
     pub(super) operation: &'static str,
     pub(super) url: &'a Url,
 }
@@ -80,7 +80,7 @@ impl TokenRequest<'_> {
             .map_err(|error| self.useless_success(&response, &error))
     }
 
-    /// Sends the request; any status of success will do.
+    /// Sends the request. Any successful status is accepted.
     pub(super) async fn send(&self, params: Params) -> Result<(), ExchangeError> {
         let response = self.send_and_read(params).await?;
         match response.incomplete {
@@ -113,8 +113,8 @@ impl TokenRequest<'_> {
         Ok(raw)
     }
 
-    /// The tokens of a response whose end is missing. The refresh token was spent for them, unless its successor is in
-    /// the part that did not arrive.
+    /// Reads the tokens of an incomplete response. They are used because the refresh token was spent for them, unless
+    /// the missing part may contain its successor.
     fn tokens_of_incomplete(&self, response: &RawResponse) -> Option<TokenResponse> {
         if !response.is_success() {
             return None;
@@ -157,7 +157,7 @@ impl TokenRequest<'_> {
             .timeout(TIME_LIMIT)
     }
 
-    /// The error that a response with a status of failure stands for, or one with an error under a status of success.
+    /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
     fn error_response(&self, response: &RawResponse) -> ExchangeError {
         let profile = &self.endpoint.profile;
         let text = response.text();
@@ -173,7 +173,8 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// The error of a response without tokens although its status is a success: the provider thinks that it worked.
+    /// Returns the error of a response without tokens but with a successful status. The provider considers the request
+    /// successful.
     fn useless_success(&self, response: &RawResponse, error: &TokenResponseError) -> ExchangeError {
         let class = match error {
             TokenResponseError::Error(_) => return self.error_response(response),
@@ -190,7 +191,7 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// Whether a word of the provider's is the client's secret, which can look like the name of an error.
+    /// Returns whether a word in the response is the client's secret, which can look like an error name.
     fn is_secret(&self, word: &str) -> bool {
         let secret = self.endpoint.client.secret.as_ref();
         secret.is_some_and(|secret| secret.expose_secret() == word)
@@ -233,7 +234,7 @@ impl TokenRequest<'_> {
     }
 }
 
-/// Reads a body into `body`. The error says why the rest of it is missing.
+/// Reads a body into `body`. The error says why the rest is missing.
 async fn read_body(
     mut response: Response,
     body: &mut Vec<u8>,
@@ -269,7 +270,7 @@ fn basic_auth(credentials: &SecretString) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The address with these parameters in its query, each of them once.
+/// Returns the URL with these parameters in its query, each of them once.
 fn with_query(url: &Url, params: &Params) -> Url {
     let kept: Vec<_> = url
         .query_pairs()

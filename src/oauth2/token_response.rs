@@ -1,5 +1,5 @@
-//! The token response (RFC 6749 section 5), read leniently: JSON or a form, numbers as texts, errors under a status of
-//! success. A response is a success only if it holds an access token.
+//! The token response (RFC 6749 section 5), read leniently: JSON or a form, numbers as texts, errors with a successful
+//! status. A response is a success only if it contains an access token.
 
 use super::profile::{ExpiresUnit, Profile};
 use crate::protocol::without_lone_surrogates;
@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 use std::{borrow::Cow, fmt, time::Duration};
 
-/// A longer lifetime is a wrong unit, or a date.
+/// The longest accepted lifetime. A longer one has the wrong unit, or is a date.
 const MAX_LIFETIME: f64 = 10.0 * 365.25 * 86_400.0;
 /// The byte order mark that some servers write before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -27,7 +27,7 @@ pub(crate) struct TokenResponse {
     pub(crate) token_type: Option<String>,
     /// The granted scopes, if the provider names them.
     pub(crate) scope: Option<String>,
-    /// The whole response, as it is stored.
+    /// The whole response, in the form in which it is stored.
     pub(crate) members: Map<String, Value>,
 }
 
@@ -40,12 +40,12 @@ impl fmt::Debug for TokenResponse {
     }
 }
 
-/// Why a response with a status of success is not one.
+/// Why a response with a successful status is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenResponseError {
     #[error("the response is neither JSON nor a form")]
     Unreadable,
-    /// With the error's code, if it has one.
+    /// An error, with its code if it has one.
     #[error("the response is an error")]
     Error(Option<String>),
     /// Neither a token nor an error.
@@ -54,11 +54,11 @@ pub(crate) enum TokenResponseError {
 }
 
 impl TokenResponse {
-    /// Reads the body of a response with a status of success. A response with an access token is a success, whatever else
-    /// it says: the refresh token that was sent for it may be spent.
+    /// Reads the body of a response with a successful status. A response with an access token is a success, regardless
+    /// of its other members, because the refresh token may be spent.
     ///
     /// # Errors
-    /// Returns an error if it holds no access token. The error holds nothing of the body but an error code.
+    /// Returns an error if it contains no access token. The error contains nothing of the body except an error code.
     pub(crate) fn read(body: &[u8], profile: &Profile) -> Result<Self, TokenResponseError> {
         let mut members = members(body).ok_or(TokenResponseError::Unreadable)?;
         // Some providers send a list of scopes. The text of the RFC is stored.
@@ -93,7 +93,7 @@ impl TokenResponse {
         })
     }
 
-    /// Reads a body whose end is missing. A form can end within a token, so only JSON is read.
+    /// Reads an incomplete body. A form can end within a token, so only JSON is read.
     pub(super) fn read_truncated(body: &[u8], profile: &Profile) -> Option<Self> {
         let is_json = body
             .trim_ascii_start()
@@ -104,7 +104,7 @@ impl TokenResponse {
         Self::read(body, profile).ok().filter(|_| is_json)
     }
 
-    /// The token type, for the log, if `profile` does not list it.
+    /// Returns the token type, for the log, if `profile` does not list it.
     pub(super) fn unknown_type(&self, profile: &Profile) -> Option<String> {
         match (self.members.get("token_type")?, self.token_type.as_deref()) {
             (Value::Null, _) => None,
@@ -137,7 +137,7 @@ fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
     (seconds > 0.0 && seconds <= MAX_LIFETIME).then(|| Duration::from_secs_f64(seconds))
 }
 
-/// The members of a JSON object or of a form, whatever the content type says.
+/// Returns the members of a JSON object or of a form, regardless of the content type.
 pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
     let body = body.strip_prefix(BOM).unwrap_or(body);
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
@@ -170,7 +170,7 @@ pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
 fn parse_leniently(text: &str) -> Map<String, Value> {
     let mut members = Map::new();
     let repaired = repaired(text);
-    // Where it stops, and why, does not matter.
+    // The position and the reason of the mistake do not matter.
     let _ = MembersVisitor(&mut members)
         .deserialize(&mut serde_json::Deserializer::from_str(&repaired));
     members
@@ -237,8 +237,8 @@ fn code_in(members: &Map<String, Value>, name: &str) -> Option<String> {
     is_code(code).then(|| code.to_owned())
 }
 
-/// The detail of a code for people: `suberror` and Microsoft's numbers. Nothing is decided by it, since the numbers
-/// change.
+/// Returns the detail of a code for people: `suberror` and Microsoft's numbers. No decision depends on it, because the
+/// numbers change.
 pub(super) fn diagnostic(members: &Map<String, Value>) -> Option<String> {
     let number = microsoft_number(members).map(|number| format!("AADSTS{number}"));
     match (code_in(members, "suberror"), number) {

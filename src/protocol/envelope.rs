@@ -1,8 +1,8 @@
 //! The message envelope: a JSON object that is parsed one level deep.
 //!
-//! A sailor passes bodies and passthrough entries on without a look at their content. So a message is parsed into the
-//! names and the texts of its members, and the texts are slices of the decrypted buffer. This is written by hand, because
-//! `serde_json` has no owned text that shares a buffer: its `RawValue` borrows, or copies.
+//! A sailor passes bodies and passthrough entries on without parsing them. So a message is parsed into the names and
+//! the texts of its members, and the texts are slices of the decrypted buffer. This is written by hand, because
+//! `serde_json` has no owned text that shares a buffer: its `RawValue` borrows or copies.
 
 use super::json_text::{self, MAX_DEPTH};
 use bytes::Bytes;
@@ -90,8 +90,8 @@ impl Json {
         self.0.clone()
     }
 
-    /// Returns true for every value without members: `{}`, `[]`, `""`, `null`, numbers and booleans. This is what the other
-    /// sailors call empty (wire-contract: Startup hook, wire-contract: Lightweight output).
+    /// Returns true for every value without members: `{}`, `[]`, `""`, `null`, numbers and booleans. The other sailors
+    /// call these values empty (wire-contract: Startup hook, wire-contract: Lightweight output).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self.0.first() {

@@ -1,4 +1,4 @@
-//! The headers of messages: what is read from an incoming one, and what its events carry.
+//! The headers of messages: those that are read from an incoming message, and those of its events.
 
 use serde_json::{Map, Value};
 
@@ -34,7 +34,7 @@ pub struct StepIdentity {
 }
 
 impl StepIdentity {
-    /// Writes the eight identity headers into `headers` and replaces those that are there.
+    /// Writes the eight identity headers into `headers`, and replaces existing ones.
     pub fn write(&self, headers: &mut Headers) {
         for (name, value) in [
             ("execId", &self.exec_id),
@@ -96,8 +96,8 @@ impl IncomingHeaders {
         }
     }
 
-    /// Returns the headers that all events of this message share (wire-contract: Headers of every event). `messageId` and
-    /// what is special to a kind of event are not among them.
+    /// Returns the headers that all events of this message share (wire-contract: Headers of every event), without
+    /// `messageId` and the headers of single kinds of events.
     ///
     /// `additional` are the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists. `start` is in milliseconds since the epoch.
     #[must_use]

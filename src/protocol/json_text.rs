@@ -21,7 +21,7 @@ const SERDE_JSON_DEPTH: usize = 127;
 /// that is used takes memory.
 const STACK: usize = 64 * 1024 * 1024;
 
-/// Writing takes less: if this much is left of the thread's stack, it is enough.
+/// The stack for writing, which needs less. If the thread has this much left, no new stack is needed.
 const STACK_TO_WRITE: usize = 1536 * 1024;
 
 /// Returns the number of levels of arrays and objects in `text`: 0 for a number, 2 for `[[]]`.

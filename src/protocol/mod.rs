@@ -1,5 +1,5 @@
-//! The bytes on the wire: encryption, the message envelope, headers and error reports, for any program that talks to the
-//! platform. It knows no broker, no configuration and no modules, and does no I/O.
+//! The bytes on the wire: encryption, the message envelope, headers and error reports, for any program that talks to
+//! the platform. It does not depend on the broker, the configuration or modules, and does no I/O.
 //!
 //! The rules are those of the platform's other sailors, so that every sailor writes the same bytes.
 

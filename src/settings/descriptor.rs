@@ -128,7 +128,8 @@ fn holds_tokens(field: &Field) -> bool {
     matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"))
 }
 
-/// `credentials.oauth2`. In its texts, `{{NAME}}` stands for an environment variable or a credential field.
+/// `credentials.oauth2`. Its texts are templates: `{{NAME}}` is replaced by an environment variable or a credential
+/// field.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct OAuth2Credentials {
     /// The client id at the provider.

@@ -1,11 +1,11 @@
-//! Reads single variables, and collects what is wrong with them so that all problems are reported at once.
+//! Reads single variables, and collects all problems, so that they are reported together.
 
 use super::parse::{is_canonical_flag, parse_flag, parse_int};
 use reqwest::Url;
 use secrecy::SecretString;
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-/// What the name of every platform variable begins with.
+/// The prefix of every platform variable.
 pub(super) const PREFIX: &str = "ELASTICIO_";
 
 /// A variable that has to be corrected before the process can run.

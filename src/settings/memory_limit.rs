@@ -1,4 +1,4 @@
-//! How much memory the container may use, as its control group says (cgroups of version 2 and 1).
+//! The memory limit of the container, read from its control group (cgroups of version 2 and 1).
 
 use std::{
     path::{Path, PathBuf},
@@ -10,8 +10,8 @@ const UNBOUNDED: usize = 256 << 20;
 /// Version 1 writes "no limit" as a number larger than the memory of any machine.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// The largest body that is read, in bytes: a quarter of the container's memory. There are other bodies at the same
-/// time, and a body is in memory twice while it is decrypted.
+/// Returns the size of the largest body that is read, in bytes: a quarter of the container's memory. There are other
+/// bodies at the same time, and a body is in memory twice while it is decrypted.
 pub(crate) fn default_body_limit() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
     *LIMIT.get_or_init(|| quarter_of_memory(|path| std::fs::read_to_string(path).ok()))
@@ -34,7 +34,7 @@ fn memory_limit(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
         .min()
 }
 
-/// Where a line of `/proc/self/cgroup` leads: the mount, the group below it, and the name of the file with the limit.
+/// Resolves a line of `/proc/self/cgroup` to the mount, the group below it, and the name of the file with the limit.
 /// The line is `0::/path` in version 2, and `4:memory:/path` in version 1.
 fn limit_file(line: &str) -> Option<(&'static str, &str, &'static str)> {
     let (_, line) = line.split_once(':')?;

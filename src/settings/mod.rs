@@ -1,6 +1,6 @@
 //! The settings of a process: environment variables become typed values (wire-contract: Environment variables), and
-//! component.json becomes a [`Descriptor`](descriptor::Descriptor). It knows no clients, no broker and no modules: it
-//! says what is configured, and nothing here acts on it.
+//! component.json becomes a [`Descriptor`](descriptor::Descriptor). This folder does not depend on clients, the broker
+//! or modules: it only reads the configuration.
 //!
 //! This is the only folder that reads the environment. [`Settings::read`], [`ServiceSettings::read`] and
 //! [`LogSettings::read`] take a function that returns the value of a variable. A process passes [`environment`], a test
@@ -46,7 +46,7 @@ fn is_platform_variable(name: &str) -> bool {
 
 /// Reads `COMPONENT_PATH`: the folder of component.json, relative to the working directory. The default is the empty path.
 pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
-    // The value may begin with a slash and is relative all the same.
+    // The value is relative, even if it begins with a slash.
     get("ELASTICIO_COMPONENT_PATH")
         .unwrap_or_default()
         .trim_start_matches('/')

@@ -1,5 +1,4 @@
-//! The settings of OAuth2 credentials: when to refresh, and whether replicas lock each other out. Both variables are
-//! our own.
+//! The settings of OAuth2 credentials: when to refresh, and whether replicas use a lock. Both variables are our own.
 
 use super::env_reader::EnvReader;
 use std::{fmt, str::FromStr};
@@ -70,7 +69,7 @@ impl fmt::Display for OAuthMode {
 }
 
 impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
-    /// Reads `OAUTH_MODE`. Without it, the component's choice holds.
+    /// Reads `OAUTH_MODE`. Without it, the component's choice applies.
     pub(super) fn oauth_mode(&self) -> Result<Option<OAuthMode>, UnknownOAuthMode> {
         self.text(MODE).map(|text| text.parse()).transpose()
     }

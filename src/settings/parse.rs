@@ -1,8 +1,8 @@
-//! How the texts of variables are read: numbers and booleans as in JavaScript (wire-contract: How values are read), and
+//! Parses the texts of variables: numbers and booleans as in JavaScript (wire-contract: How values are read), and
 //! lodash's camel case for header names (wire-contract: Variables copied into headers).
 //!
 //! The rules are written by hand because no library has them: Rust's number parsers are stricter than `parseInt`, and
-//! crates for letter case split words differently from lodash. A step must mean the same under every sailor.
+//! crates for letter case split words differently from lodash. A variable must mean the same to every sailor.
 
 /// The result of `parseInt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ pub(super) fn parse_flag(text: &str) -> bool {
     !matches!(text, "" | "false")
 }
 
-/// True if a person reads the text as the same boolean as [`parse_flag`]. `0`, `no` and `FALSE` are read as true, which
-/// nobody expects.
+/// Returns true if a person and [`parse_flag`] read the same boolean. `parse_flag` reads `0`, `no` and `FALSE` as true,
+/// which nobody expects.
 pub(super) fn is_canonical_flag(text: &str) -> bool {
     matches!(text, "" | "false" | "true" | "1")
 }

@@ -120,7 +120,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             uri: without_trailing_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,
             key: self.provided("API_KEY")?.into(),
-            // A user waits for the result, so an outage is not waited for: neither here nor at object storage.
+            // A user waits for the result, so neither these requests nor object storage wait for the end of an outage.
             attempts: Some(target.attempts),
             retry_delay: Some(target.retry_delay),
             configuration_limit: self.configuration_limit(),

@@ -98,7 +98,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         })
     }
 
-    /// The URI and the token of object storage. A warning says why it is not used if only one of them is usable.
+    /// Reads the URI and the token of object storage. If only one of them is usable, a warning gives the reason.
     fn object_storage_access(&mut self) -> Option<(String, String)> {
         const URI: &str = "OBJECT_STORAGE_URI";
         const TOKEN: &str = "OBJECT_STORAGE_TOKEN";

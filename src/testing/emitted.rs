@@ -60,14 +60,14 @@ pub enum Event {
 pub struct Emitted {
     /// What the module emitted, in order. An error or rebound that it returned is the last event.
     pub events: Vec<Event>,
-    /// What would become of the message.
+    /// The verdict on the message.
     pub verdict: Verdict,
     /// The error that the module returned, if it failed.
     pub error: Option<anyhow::Error>,
 }
 
 impl Emitted {
-    /// Returns the bodies of all messages.
+    /// Returns the bodies of all emitted messages.
     ///
     /// # Panics
     /// Panics if a body does not deserialize to `T`.
@@ -84,7 +84,7 @@ impl Emitted {
 }
 
 impl Emitted {
-    /// Adds what the module's result asks for to the events that it emitted, as the engine does.
+    /// Adds the events that the module's result causes, as the engine does.
     pub(super) fn new(mut events: Vec<Event>, result: anyhow::Result<()>) -> Self {
         let outcome = ModuleOutcome::from(&result);
         let error = result.err();

@@ -1,5 +1,5 @@
-//! Runs a component's modules in memory, with no broker and no platform, for the tests of component authors. Also the lock
-//! between replicas, for tests of several of them.
+//! Runs a component's modules in memory, with no broker and no platform, for the tests of component authors. Also
+//! provides the lock between replicas, for tests with several replicas.
 
 mod emitted;
 mod recorder;
@@ -62,7 +62,7 @@ pub struct Harness<'a> {
     saved: SavedKeys,
 }
 
-/// The credentials that a run or a call has saved, in order, each as it would be saved in the account. See
+/// The credentials that a run or a call has saved, in order, in the shape in which the account stores them. See
 /// [`Harness::saved_keys`].
 ///
 /// ```
@@ -84,7 +84,7 @@ pub struct Harness<'a> {
 pub struct SavedKeys(Arc<Mutex<Vec<Value>>>);
 
 impl SavedKeys {
-    /// Returns all that were saved so far.
+    /// Returns all credentials that were saved so far.
     #[must_use]
     pub fn all(&self) -> Vec<Value> {
         self.lock().clone()
@@ -235,7 +235,7 @@ impl<'a> Harness<'a> {
         self.call(async |parts| verify(parts).await).await
     }
 
-    /// Runs the function's startup hook and returns the state that it wants stored.
+    /// Runs the function's startup hook and returns the state to store.
     ///
     /// # Errors
     /// Returns an error if the component has no such function, or if the hook fails.
@@ -286,9 +286,9 @@ impl<'a> Harness<'a> {
     }
 }
 
-/// Creates the lock that replicas use under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several replicas. Each needs a lock
-/// of its own, with the same `uri`. It connects when it is first acquired. Dropping it cuts its connection, as the end of a
-/// process does.
+/// Creates the lock that replicas use under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several replicas. Each replica
+/// needs its own lock with the same `uri`. It connects when it is first acquired. Dropping it breaks its connection,
+/// like the end of a process.
 ///
 /// # Errors
 /// Returns an error if `uri` is not an AMQP URI, or if no thread can be started.

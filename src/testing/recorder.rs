@@ -1,4 +1,4 @@
-//! Takes the place of the engine and the account in a run: it records every event, and saves credentials in memory.
+//! Replaces the engine and the account in a run: it records every event, and saves credentials in memory.
 
 use super::{Event, SavedKeys};
 use crate::{
@@ -39,7 +39,7 @@ impl Recorder {
             })
     }
 
-    /// Returns all events, once what the session does in the background is over: it belongs to the run as well.
+    /// Waits for the session's background work, which belongs to the run too, and returns all events.
     pub(super) async fn finish(&self) -> Vec<Event> {
         if let Some(session) = &self.session {
             session.close().await;

@@ -1,9 +1,10 @@
-//! One attempt to publish a message, and which message a return belongs to.
+//! One attempt to publish a message, and the matching of returns to messages.
 //!
-//! The attribution of returns is kept by hand. The broker returns a message that no queue is bound for, and still
-//! confirms it. The return carries no number, and lapin hands it to the confirm that arrives next. With several messages
-//! in flight that is often the confirm of another message: the broker sends a return at once, and confirms later and in
-//! groups. So a return is attributed by its contents. Otherwise one event would be lost, and another one sent twice.
+//! Returns are matched here, because lapin can match them to the wrong message. The broker returns a message that no
+//! queue is bound for, and still confirms it. The return carries no number, and lapin hands it to the next confirm that
+//! arrives. With several messages in flight that is often the confirm of another message: the broker sends a return at
+//! once, and confirms later and in groups. So a return is matched by its contents. A wrong match would lose one event
+//! and send another one twice.
 
 use super::{
     error::{self, describe},
@@ -25,7 +26,7 @@ pub(super) enum AttemptError {
     Unroutable,
     /// The channel was already closed. This does not count as an attempt.
     NotSent(Error),
-    /// The broker closed the channel because of a message: this one, or another one that was in flight.
+    /// The broker closed the channel because of this message or of another one that was in flight.
     Rejected(Error),
     /// The channel was lost before the confirm arrived.
     Unconfirmed(Error),
@@ -49,7 +50,7 @@ impl AttemptError {
         }
     }
 
-    /// The error that ended the channel, if the attempt failed of it.
+    /// Returns the error that ended the channel, if this attempt failed because of it.
     pub(super) fn channel_error(&self) -> Option<&Error> {
         match self {
             Self::NotSent(error) | Self::Rejected(error) | Self::Unconfirmed(error) => Some(error),
@@ -57,7 +58,7 @@ impl AttemptError {
         }
     }
 
-    /// What a publish fails with when this was its last attempt.
+    /// Returns the error of a publish whose last attempt this was.
     pub(super) fn kind(&self) -> PublishErrorKind {
         match self {
             Self::Rejected(error) => error::message_error_kind(error),
@@ -65,7 +66,7 @@ impl AttemptError {
         }
     }
 
-    /// Why the attempt failed, for people. `unbound` says it for a message whose binding is lost.
+    /// Describes why the attempt failed, for people. `unbound` describes a message whose binding is lost.
     pub(super) fn reason(&self, unbound: impl FnOnce() -> String) -> String {
         match self {
             Self::Nacked => {
@@ -87,7 +88,7 @@ pub(super) struct Attempt {
     /// The attempt's place in the order of its channel.
     number: u64,
     result: Result<(), AttemptError>,
-    /// A return that came with the confirm. It can be another message's.
+    /// A return that came with the confirm. It can belong to another message.
     returned: Option<Box<BasicReturnMessage>>,
 }
 
@@ -126,10 +127,10 @@ pub(super) fn attempt<'a>(
     }
 }
 
-/// A message with the result of its attempt.
+/// A message and the result of its attempt.
 pub(super) type EndedAttempt = (PendingPublish, Result<(), AttemptError>);
 
-/// What was sent on one channel and is not confirmed, by the number of the attempt.
+/// The messages that were sent on one channel and are not confirmed, by the number of the attempt.
 #[derive(Default)]
 pub(super) struct UnconfirmedPublishes(BTreeMap<u64, PendingPublish>);
 
@@ -164,12 +165,12 @@ impl UnconfirmedPublishes {
         self.0.values_mut()
     }
 
-    /// All that are not confirmed, in the order in which they were sent.
+    /// Takes out all unconfirmed messages, in the order in which they were sent.
     pub(super) fn into_all(self) -> impl Iterator<Item = PendingPublish> {
         self.0.into_values()
     }
 
-    /// `carrier` is the number of the attempt whose confirm came with the return.
+    /// Finds the message of a return. `carrier` is the number of the attempt whose confirm came with the return.
     fn attribute_return(&mut self, carrier: u64, returned: &BasicReturnMessage) {
         let owner = self
             .0

@@ -1,4 +1,4 @@
-//! Connections to the broker: the thread they run on, how they are opened and closed.
+//! Connections to the broker: how they are opened and closed, and the thread that they run on.
 
 use super::{
     error::{BrokerError, describe, is_about_tls},
@@ -16,18 +16,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// For a connection with TLS and login, if the URI has no `connection_timeout`.
+/// The time limit for connecting, with TLS and login, if the URI has no `connection_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// For the broker's response to a request on an open connection.
+/// The time limit for the broker's response to a request on an open connection.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the broker's response to the close of a connection.
+/// The time limit for the broker's response to the close of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest interval between heartbeats on the connection of the locks, in seconds. After twice that the broker
-/// notices that a holder is gone, and another process can have its lock.
+/// The longest interval between heartbeats on the connection of the locks, in seconds. After two intervals without a
+/// heartbeat the broker closes the connection, and another process can get the lock.
 const LOCK_HEARTBEAT: u16 = 10;
 
-/// The thread that lapin's tasks run on. A module that computes for long blocks other threads, but never the heartbeats
-/// on this one.
+/// The thread that lapin's tasks run on. A module that computes for a long time blocks other threads, but not the
+/// heartbeats on this one.
 #[derive(Debug)]
 pub(super) struct AmqpThread {
     handle: Handle,
@@ -54,7 +54,7 @@ impl AmqpThread {
             .name("amqp".into())
             .spawn(move || {
                 runtime.block_on(stopped.cancelled());
-                // Waits for nothing: a name lookup can hang.
+                // Does not wait for blocking tasks: a name lookup can hang.
                 runtime.shutdown_background();
             })?;
         Ok(Self { handle, stop })
@@ -64,7 +64,7 @@ impl AmqpThread {
         &self.handle
     }
 
-    /// Ends the thread, and with it all connections that are left.
+    /// Ends the thread and all connections that are still open.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
@@ -85,7 +85,7 @@ pub(super) enum ConnectionRole {
 }
 
 impl fmt::Display for ConnectionRole {
-    /// These words are in the connection's name at the broker.
+    /// Part of the connection's name at the broker.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Consume => "read",
@@ -149,7 +149,7 @@ impl Connector {
         uri
     }
 
-    /// Connects when the process starts: with as many attempts as the settings say.
+    /// Connects when the process starts, with as many attempts as the settings allow.
     pub(super) async fn connect_first(
         &self,
         role: ConnectionRole,

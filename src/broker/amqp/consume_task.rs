@@ -1,12 +1,13 @@
 //! The consuming task, which owns the consume connection and forwards deliveries.
 //!
-//! Each channel begins a new generation: deliveries of an earlier one cannot be settled any more, and the broker delivers
-//! their messages again. The connection outlives the consumer, because deliveries that are out are still settled on it.
+//! Each channel begins a new generation: deliveries of an earlier generation can no longer be settled, and the broker
+//! delivers their messages again. The connection stays open after the consumer ends, because the remaining deliveries
+//! are settled on it.
 //!
 //! The broker does not confirm settlements. So the task also makes round trips on the same channel, whose frames are
 //! processed in order: the response to one proves that all earlier settlements have arrived.
 //!
-//! The recovery of connections is kept by hand, as in [`publish_task`](super::publish_task).
+//! Connections are recovered by hand, as in [`publish_task`](super::publish_task).
 
 use super::{
     ConnectionMetrics,
@@ -39,11 +40,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The delay between two round trips. It is short, because nothing proves a settlement that is sent just before the
-/// connection breaks. A round trip is two small frames.
+/// The delay between two round trips. It is short, because a settlement that is sent just before the connection breaks
+/// stays unproven. A round trip takes two small frames.
 const ROUNDTRIP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A consumer with its channel and connection. It must be kept as long as its deliveries are to be settled.
+/// A consumer with its channel and connection. Keep it until its deliveries are settled.
 pub(super) struct ConsumerChannel {
     connection: Connection,
     channel: Channel,
@@ -79,7 +80,7 @@ impl ConsumerChannel {
         }
     }
 
-    /// Stops new deliveries. Those that the broker has sent before can still be taken from the consumer.
+    /// Stops new deliveries. Those that the broker has already sent can still be taken from the consumer.
     async fn cancel(&self) {
         let cancelled = self
             .channel
@@ -97,11 +98,11 @@ impl ConsumerChannel {
     }
 }
 
-/// Makes one round trip after another while there are settlements to confirm. Nothing waits for their responses, and
-/// without a response nothing is proven.
+/// Makes round trips while there are settlements to confirm. Nothing waits for the responses. Without a response,
+/// nothing is proven.
 ///
-/// The request sets the prefetch to its present value. It applies only to later consumers of the channel, and there are
-/// none.
+/// The request sets the prefetch to its current value. The prefetch applies only to later consumers of the channel, and
+/// there are none.
 async fn confirm_settlements(
     channel: Channel,
     prefetch: u16,
@@ -133,7 +134,7 @@ pub(super) struct ConsumeTask {
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
     pub(super) deliveries: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
-    /// Asks for an end of deliveries.
+    /// Asks to end deliveries.
     pub(super) stopping: CancellationToken,
     /// Announces that deliveries have ended.
     pub(super) stopped: CancellationToken,
@@ -159,7 +160,7 @@ impl ConsumeTask {
         if let ConsumeEnd::Fatal(error) = end {
             let _ = self.deliveries.send(Err(error));
         }
-        // This ends the deliveries. The connection is kept to settle those that are out.
+        // The connection stays open to settle the remaining deliveries.
         drop(self.deliveries);
         self.stopped.cancel();
         self.closing.cancelled().await;
@@ -264,7 +265,7 @@ impl ConsumeTask {
         }
     }
 
-    /// Cancels the consumer, and forwards what the broker has sent before.
+    /// Cancels the consumer, and forwards the deliveries that the broker has already sent.
     async fn stop(
         &self,
         channel: &mut ConsumerChannel,

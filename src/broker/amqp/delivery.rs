@@ -1,4 +1,4 @@
-//! A delivery: what the engine gets of it, and what is kept to settle or rebound it.
+//! A delivery: the part that the engine gets, and the part that is kept to settle or rebound it.
 
 use super::{pending_publish::delivery_mode, table};
 use crate::{
@@ -23,7 +23,7 @@ const MAX_REASON_LEN: usize = 1024;
 /// The longest expiration that RabbitMQ accepts, in milliseconds.
 const MAX_EXPIRATION: u128 = u32::MAX as u128;
 
-/// The adapter's handle of a delivery: its channel to settle it on, and the properties that a rebound keeps.
+/// The adapter's handle of a delivery: the channel to settle it on, and the properties to rebound it with.
 pub(crate) struct DeliveryHandle {
     acker: Acker,
     properties: BasicProperties,
@@ -37,7 +37,7 @@ impl fmt::Debug for DeliveryHandle {
     }
 }
 
-/// Converts a delivery to what the engine gets.
+/// Converts a delivery to the engine's type.
 pub(super) fn receive(
     delivery: lapin::message::Delivery,
     generation: Arc<Generation>,
@@ -56,7 +56,7 @@ pub(super) fn receive(
 }
 
 impl DeliveryHandle {
-    /// Settles on the delivery's own channel. If that is lost, so is the verdict.
+    /// Settles on the delivery's own channel. If that channel is lost, the verdict is lost too.
     pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> SettleOutcome {
         let (ack, reject) = (
             BasicAckOptions { multiple: false },
@@ -76,8 +76,8 @@ impl DeliveryHandle {
         }
     }
 
-    /// The properties of the message when it is sent back to come again (wire-contract: Rebounds, wire-contract: Rebound
-    /// expiration). `user` is the user name of this process at the broker.
+    /// Returns the properties of a rebounded message (wire-contract: Rebounds, wire-contract: Rebound expiration).
+    /// `user` is the user name of this process at the broker.
     pub(super) fn rebound_properties(
         &self,
         settings: &AmqpSettings,
@@ -131,7 +131,7 @@ fn truncated(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(MAX_REASON_LEN)]
 }
 
-/// All properties, except for a `user-id` that is not ours: for that the broker would close the channel.
+/// Copies all properties, except for another user's `user-id`: the broker would close the channel because of it.
 fn without_other_user_id(properties: &BasicProperties, user: &str) -> BasicProperties {
     let id = properties.user_id().as_ref();
     if id.is_none_or(|id| id.as_str() == user) {

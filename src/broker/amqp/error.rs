@@ -1,11 +1,11 @@
-//! Errors of the broker: whether a retry can help, and what the reader can do.
+//! Errors of the broker: whether a retry can help, and what the operator can do.
 
 use crate::broker::transport::PublishErrorKind;
 use lapin::{Error, ErrorKind, protocol::AMQPError};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// How often in a row the broker may refuse before that is final. A broker that has just started refuses until it has
-/// loaded its users and queues.
+/// How many refusals in a row are final. A broker that has just started refuses requests until it has loaded its users
+/// and queues.
 pub(super) const MAX_REFUSALS: u32 = 5;
 
 /// Why a connection, a channel or a consumer could not be opened. The texts are for people.
@@ -13,7 +13,7 @@ pub(super) const MAX_REFUSALS: u32 = 5;
 pub(super) enum BrokerError {
     /// A retry can succeed: a broken connection, a broker that restarts, a queue whose node is down.
     Transient(String),
-    /// The broker said no. This is final if it says so [`MAX_REFUSALS`] times.
+    /// The broker refused. After [`MAX_REFUSALS`] refusals in a row this is final.
     Refused(String),
     /// A retry cannot succeed.
     Permanent(String),
@@ -53,7 +53,7 @@ impl BrokerError {
     }
 }
 
-/// Returns whether the broker closed the channel because of one message, which it will refuse again: a message that is
+/// Returns whether the broker closed the channel because of one message that it will refuse again: a message that is
 /// too large or malformed.
 pub(super) fn is_message_error(error: &Error) -> bool {
     match reply_code(error) {
@@ -64,8 +64,8 @@ pub(super) fn is_message_error(error: &Error) -> bool {
     }
 }
 
-/// What is wrong with a message for which the broker closed the channel. A smaller message does not help a user who has
-/// no permission for its routing key.
+/// Returns what is wrong with a message for which the broker closed the channel. If the user has no permission for the
+/// routing key, a smaller message does not help.
 pub(super) fn message_error_kind(error: &Error) -> PublishErrorKind {
     if reply_code(error) == Some(403) {
         PublishErrorKind::Other
@@ -74,7 +74,7 @@ pub(super) fn message_error_kind(error: &Error) -> PublishErrorKind {
     }
 }
 
-/// The error in the broker's words, without lapin's.
+/// Describes the error in the broker's words, without lapin's.
 pub(super) fn describe(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(reply) => {
@@ -94,7 +94,7 @@ pub(super) fn describe(error: &Error) -> String {
 /// How a text about TLS begins.
 const TLS: &str = "no TLS connection: ";
 
-/// Returns whether a text says what to do about TLS. Then the broker runs, and nothing else needs a check.
+/// Returns whether a text already contains advice about TLS. Then the broker runs, and no other advice is needed.
 pub(super) fn is_about_tls(text: &str) -> bool {
     text.contains(TLS)
 }
@@ -134,14 +134,14 @@ fn certificate_remedy(error: &CertificateError) -> &'static str {
     }
 }
 
-/// RabbitMQ uses the same reply codes for what does not exist and for what is only unavailable.
+/// RabbitMQ uses the same reply codes for missing and for unavailable objects.
 fn is_temporary(text: &str) -> bool {
     ["is down", "inaccessible", "stopped by supervisor", "limit"]
         .iter()
         .any(|phrase| text.contains(phrase))
 }
 
-/// The broker's reply code, if the error is the broker's.
+/// Returns the broker's reply code, if the broker sent the error.
 pub(super) fn reply_code(error: &Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(reply) => Some(reply.get_id()),

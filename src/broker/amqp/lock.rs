@@ -1,9 +1,10 @@
-//! Locks that replicas share through the broker: the process that can declare the exclusive queue of a name holds the
+//! Locks that replicas share through the broker. The process that can declare the exclusive queue of a name holds the
 //! lock of that name.
 //!
-//! An exclusive queue belongs to one connection and ends with it. So a holder that is killed or disconnected releases its
-//! lock without doing anything. The locks have a connection of their own, without messages, which is opened for the first
-//! lock. To the broker this process is one owner, so within the process there is a mutex per name in front of the queue.
+//! An exclusive queue belongs to one connection and ends with it. So a holder that is killed or disconnected releases
+//! its lock automatically. The locks have a connection of their own, without messages, which is opened for the first
+//! lock. For the broker this process is one owner. So within the process, callers take a mutex per name before they
+//! declare the queue.
 
 use super::{
     SHUTDOWN,
@@ -36,16 +37,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The start of the queues' names. Permissions can be given for it.
+/// The prefix of the queues' names. Permissions can be granted for it.
 const PREFIX: &str = "elasticio-sailor:oauth2:";
-/// The broker may take this long to respond, even if the time to wait is over.
+/// The minimum time for the broker's response, even if the caller's time to wait is over.
 const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The delays between attempts to get a lock that another process holds.
 const POLL_DELAYS: RetryPolicy =
     RetryPolicy::doubling(Duration::from_millis(20), Duration::from_millis(125)).with_jitter();
 /// The broker's reply code while another connection owns the queue.
 const RESOURCE_LOCKED: u16 = 405;
-/// For the tasks to end after the connection is closed.
+/// The time limit for the tasks to end after the connection is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Locks for all replicas that use the same virtual host.
@@ -53,7 +54,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct BrokerLock(Arc<Shared>);
 
 impl BrokerLock {
-    /// Does not connect yet.
+    /// Creates the locks. Connects when the first lock is acquired.
     pub(super) fn new(connector: Arc<Connector>, thread: &AmqpThread) -> Self {
         Self(Arc::new(Shared {
             connector,
@@ -65,20 +66,20 @@ impl BrokerLock {
         }))
     }
 
-    /// Releases all locks, in limited time. After that none can be acquired.
+    /// Releases all locks, in limited time. After that no lock can be acquired.
     pub(super) async fn close(&self) {
         self.0.closing.cancel();
         if let Some(connection) = self.0.connection.lock().await.take() {
             connection::close(ConnectionRole::Lock, &connection).await;
         }
         self.0.tasks.close();
-        // What does not end in time ends with the thread.
+        // Tasks that do not end in time end with the thread.
         let _ = timeout(CLOSE_TIMEOUT, self.0.tasks.wait()).await;
     }
 }
 
 impl RefreshLock for BrokerLock {
-    /// If the broker does not respond, this takes [`MIN_RESPONSE_TIMEOUT`] longer than `wait`.
+    /// Waits for the lock. If the broker does not respond, this takes [`MIN_RESPONSE_TIMEOUT`] longer than `wait`.
     fn acquire<'a>(
         &'a self,
         name: &'a str,
@@ -86,7 +87,7 @@ impl RefreshLock for BrokerLock {
     ) -> BoxFuture<'a, Result<Box<dyn LockGuard>, LockError>> {
         let shared = self.0.clone();
         Box::pin(async move {
-            // A task does the work. A caller that is cancelled half-way could leave a queue that nothing deletes.
+            // Runs in a task, because a caller that is cancelled half-way could leave a queue that nothing deletes.
             let (reply, result) = oneshot::channel();
             let acquiring = shared
                 .clone()
@@ -101,15 +102,15 @@ impl RefreshLock for BrokerLock {
     }
 }
 
-/// A [`BrokerLock`] without an adapter, with a thread of its own. Dropping it breaks its connection, and with that the
-/// broker releases all locks.
+/// A [`BrokerLock`] without an adapter, with its own thread. Dropping it breaks its connection, so that the broker
+/// releases all locks.
 pub(crate) struct StandaloneBrokerLock {
     lock: BrokerLock,
     _thread: AmqpThread,
 }
 
 impl StandaloneBrokerLock {
-    /// Does not connect yet.
+    /// Creates the locks. Connects when the first lock is acquired.
     pub(crate) fn new(uri: &SecretString) -> Result<Self, TransportError> {
         let thread = AmqpThread::start()?;
         let connector = Connector::new(uri, thread.handle().clone())?;
@@ -130,7 +131,7 @@ impl RefreshLock for StandaloneBrokerLock {
     }
 }
 
-/// What the tasks share.
+/// The state that the tasks share.
 struct Shared {
     connector: Arc<Connector>,
     runtime: Handle,
@@ -152,7 +153,7 @@ impl Shared {
         mut reply: AcquireReply,
     ) {
         let result = self.acquire(&name, wait, &mut reply).await;
-        // If the caller has gone away, the guard is dropped here, which releases the lock.
+        // If the caller was dropped, the guard is dropped here, which releases the lock.
         let _ = reply.send(result);
     }
 
@@ -195,7 +196,7 @@ impl Shared {
         })
     }
 
-    /// Resolves when waiting any longer is useless.
+    /// Resolves when further waiting is useless.
     async fn cancelled_or_timed_out(&self, deadline: Instant, reply: &mut AcquireReply) {
         select! {
             () = self.closing.cancelled() => {}
@@ -218,7 +219,8 @@ impl Shared {
         mutex
     }
 
-    /// Tries once to declare the queue. This is never cancelled: in the end the queue is ours, or does not exist.
+    /// Tries once to declare the queue. It must not be cancelled: at its end this process owns the queue, or the queue
+    /// does not exist.
     async fn declare(
         &self,
         queue: &ShortString,
@@ -244,7 +246,7 @@ impl Shared {
             Ok(Ok(channel)) => Ok((connection, channel)),
             Ok(Err(error)) => Err(declare_error(queue, &error)),
             Err(_) => {
-                // The broker can still declare it, unless the connection is closed.
+                // The broker may still declare the queue, unless the connection is closed.
                 self.abandon(connection).await;
                 let operation = declare_operation(queue);
                 let error = BrokerError::no_response(&operation);
@@ -253,7 +255,7 @@ impl Shared {
         }
     }
 
-    /// The connection that owns the queues: the open one, or a new one.
+    /// Returns the connection that owns the queues: the open one, or a new one.
     async fn connection(&self, limit: Duration) -> Result<Arc<Connection>, LockError> {
         select! {
             biased;
@@ -280,7 +282,7 @@ impl Shared {
         Ok(connection)
     }
 
-    /// Closes a connection that does not work as it should, and with it all queues that it owns.
+    /// Closes a connection that does not work as expected, and so deletes all queues that it owns.
     async fn abandon(&self, connection: Arc<Connection>) {
         let mut kept = self.connection.lock().await;
         let is_kept = kept.as_ref();
@@ -292,7 +294,7 @@ impl Shared {
     }
 
     async fn release(self: Arc<Self>, queue: LockQueue) {
-        // A lost connection has taken the queue with it.
+        // If the connection was lost, the broker has deleted the queue.
         if !queue.connection.status().connected() {
             return;
         }
@@ -330,8 +332,8 @@ fn declare_error(queue: &ShortString, error: &Error) -> LockError {
     }
 }
 
-/// The queue that makes a lock ours. The fields are dropped in this order: the next caller in this process follows when
-/// all else is gone.
+/// The queue whose ownership is the lock. The fields are dropped in this order: the mutex comes last, so that the next
+/// caller in this process waits until the rest is dropped.
 struct LockQueue {
     channel: Channel,
     connection: Arc<Connection>,

@@ -1,21 +1,21 @@
-//! The AMQP 0-9-1 adapter of [`Transport`], on lapin. It is for everything that the engine must not know about the
-//! broker: connections, channels, routing keys, confirms, returns, retries, generations and rebounds. It must not know
-//! the engine, components or message contents, and nothing outside of it names lapin.
+//! The AMQP 0-9-1 adapter of [`Transport`], on lapin. It handles everything about the broker that the engine must not
+//! know: connections, channels, routing keys, confirms, returns, retries, generations and rebounds. It must not depend
+//! on the engine, components or message contents. Only this module uses lapin.
 //!
-//! The way of a publication:
+//! How an event is published:
 //! 1. [`Transport::publish`] gives it a routing key and properties, and queues it as a [`PendingPublish`].
 //! 2. [`PublishTask`] sends it on the current [`PublishChannel`], without waiting for earlier confirms.
 //! 3. `confirms` holds it until lapin reports its [`Attempt`](confirms::Attempt), and attributes returns.
 //! 4. The task resolves its [`Confirm`], or puts it into the [`RetryQueue`]; for a return, [`RoutingKeys`] decides.
 //!
-//! The way of a delivery:
+//! How a message is delivered:
 //! 1. `guard` repairs frames that lapin cannot read; [`ConsumeTask`] takes the delivery from the consumer.
 //! 2. `delivery` converts its headers and body for the engine, and keeps a [`DeliveryHandle`].
 //! 3. [`Transport::settle`] sends the verdict on the handle's own channel, and the task confirms settlements.
 //!
-//! There are two connections, so that a broker that blocks publishing does not block settling. Each is owned by one task,
-//! which reconnects. The adapter declares and binds nothing, except for the queues that [`BrokerLock`] locks with. These
-//! have a third connection, which is opened for the first lock.
+//! There are two connections, so that a broker that blocks publishing does not block settling. One task owns each of
+//! them and reconnects it. The adapter declares and binds nothing, except for the queues of [`BrokerLock`]. These have
+//! a third connection, which is opened for the first lock.
 
 mod confirms;
 mod connection;
@@ -71,34 +71,34 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// For both tasks to close their connections.
+/// The time limit for both tasks to close their connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Why things fail once the transport is closed.
+/// The reason of all failures after the transport is closed.
 const SHUTDOWN: &str = "the connection was closed on shutdown";
 
-/// The log targets of the client library. They are not logged: it reports even a connection that was closed on purpose as
-/// an error, and this module logs what matters.
+/// The log targets of the client library. They are not logged: the library reports even a connection that was closed on
+/// purpose as an error, and this module logs what matters.
 pub(crate) const CLIENT_TARGETS: [&str; 2] = ["lapin", "async_rs"];
 
-/// What has happened since the start.
+/// Counters since the start.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionMetrics {
     /// Lost connections and channels.
     pub(crate) reconnects: AtomicU64,
-    /// Attempts after the first of each message.
+    /// Retries of messages.
     pub(crate) publish_retries: AtomicU64,
-    /// Attempts that the broker returned.
+    /// Attempts whose message the broker returned.
     pub(crate) unroutable: AtomicU64,
 }
 
-/// A connected adapter. [`Transport::close`] ends it; dropping it breaks its connections.
+/// A connected adapter. [`Transport::close`] ends it. Dropping it breaks its connections.
 pub(crate) struct Amqp {
     settings: AmqpSettings,
     names: Names,
     connector: Arc<Connector>,
-    /// To the publishing task.
+    /// Sends messages to the publishing task.
     sender: mpsc::UnboundedSender<PendingPublish>,
-    /// The consume connection of the start, until consuming begins.
+    /// The consume connection that was opened at the start; taken when consuming begins.
     unused: Mutex<Option<Connection>>,
     fatal: watch::Receiver<Option<TransportError>>,
     stopping: CancellationToken,
@@ -118,7 +118,7 @@ impl fmt::Debug for Amqp {
     }
 }
 
-/// The configured names, as AMQP encodes them.
+/// The configured names, encoded for AMQP.
 struct Names {
     queue: ShortString,
     exchange: ShortString,
@@ -152,7 +152,7 @@ impl Names {
 }
 
 impl Amqp {
-    /// Opens both connections, each with as many attempts as the settings say. After that the tasks reconnect by
+    /// Opens both connections, each with as many attempts as the settings allow. After that the tasks reconnect by
     /// themselves.
     pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
         let names = Names::new(settings)?;
@@ -231,7 +231,7 @@ impl Amqp {
         }
     }
 
-    /// The locks that the replicas of this step share on the broker. [`Transport::close`] ends them.
+    /// Returns the locks that the replicas of this step share on the broker. [`Transport::close`] ends them.
     pub(crate) fn locks(&self) -> BrokerLock {
         self.lock.clone()
     }
@@ -248,7 +248,7 @@ impl Amqp {
         self.unused().is_none()
     }
 
-    /// An event with its routing key and properties, ready for the publishing task.
+    /// Adds the routing key and the properties to an event for the publishing task.
     fn prepare(
         &self,
         route: Route,
@@ -281,7 +281,7 @@ impl Amqp {
 
     /// Hands a message to the publishing task.
     fn queue(&self, (pending, confirm): (PendingPublish, Confirm)) -> Confirm {
-        // After the task has ended, the message is dropped, and its confirm says that the transport is closed.
+        // After the task has ended, the message is dropped, and its confirm resolves as closed.
         let _ = self.sender.send(pending);
         confirm
     }
@@ -311,7 +311,8 @@ impl Transport for Amqp {
 
     async fn consume(&self) -> Result<Deliveries<DeliveryHandle>, TransportError> {
         let mut first = None;
-        // With the connection of the start, a permanent error is known before the process begins its work.
+        // Uses the connection that was opened at the start, so a permanent error is known before the process begins its
+        // work.
         if let Some(connection) = self.take_unused() {
             let (queue, prefetch) = (&self.names.queue, self.settings.prefetch);
             match ConsumerChannel::open(connection, queue, prefetch).await {
@@ -364,8 +365,8 @@ impl Transport for Amqp {
     }
 
     async fn settle(&self, handle: &DeliveryHandle, verdict: Verdict) -> SettleOutcome {
-        // After a permanent error of publishing, a message can have failed only because of that, and no error event says
-        // so. Then it must be delivered again.
+        // After a permanent publishing error, messages can fail for this reason alone, without an error event. Such a
+        // message must be delivered again.
         let is_broken = self.fatal.borrow().is_some();
         if self.closing.is_cancelled() || (verdict == Verdict::Rejected && is_broken) {
             return SettleOutcome::NotSent;

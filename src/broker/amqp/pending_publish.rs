@@ -1,5 +1,5 @@
-//! One message on its way to the broker, with all its attempts (wire-contract: Publish properties, wire-contract:
-//! Confirms and retries).
+//! One message to publish, with all its attempts (wire-contract: Publish properties, wire-contract: Confirms and
+//! retries).
 
 use super::{confirms::AttemptError, table};
 use crate::{
@@ -14,13 +14,13 @@ use lapin::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long the confirm of a message that was sent alone is awaited. It doubles, since a large message takes long on a
-/// slow connection. Nothing else is published in this time.
+/// How long to wait for the confirm of a message that was sent alone. It doubles, because a large message takes long on
+/// a slow connection. Nothing else is published during this time.
 const ISOLATION_TIMEOUT: RetryPolicy =
     RetryPolicy::doubling(Duration::from_secs(5), Duration::from_secs(320));
 
-/// The limits of the delay between attempts of an event whose binding is lost: none is urgent, and a restored binding is
-/// used soon.
+/// The limits of the delay between attempts of an event whose binding is lost. Such an event is not urgent, and a
+/// restored binding is used soon.
 const MIN_BINDING_DELAY: Duration = Duration::from_millis(100);
 const MAX_BINDING_DELAY: Duration = Duration::from_secs(5);
 
@@ -31,11 +31,11 @@ pub(super) enum EventKind {
     Data,
     /// A snapshot. Not every platform stores them.
     Snapshot,
-    /// A message that is sent back to come again. It waits for a binding.
+    /// A rebounded message. It waits for a binding.
     Rebound,
     /// An error event. It waits for a binding.
     Error,
-    /// A reply or new credentials: somebody waits for it, so it fails after a few attempts, even if a queue was bound
+    /// A reply or new credentials. Something waits for it, so it fails after a few attempts, even if a queue was bound
     /// before.
     Reply,
 }
@@ -51,13 +51,13 @@ pub(super) struct PendingPublish {
     failed_attempts: u32,
     /// How many of the failed attempts were returned because no queue was bound.
     pub(super) returns: u32,
-    /// When the first of these was, for an event that waits for a binding by itself.
+    /// When the first of these attempts failed. Set for an event that waits for a binding on its own.
     pub(super) first_returned_at: Option<Instant>,
     /// The broker has returned the current attempt.
     pub(super) returned: bool,
-    /// This message finds out, for all others with its routing key, whether a queue is bound.
+    /// This message probes, for all others with its routing key, whether a queue is bound.
     pub(super) is_probe: bool,
-    /// The broker closed the channel because of this message or of one that was in flight with it.
+    /// The broker closed the channel because of this message or of another one that was in flight.
     isolate: bool,
     /// The current attempt was sent while nothing else was in flight.
     sent_alone: bool,
@@ -67,7 +67,7 @@ pub(super) struct PendingPublish {
 }
 
 impl PendingPublish {
-    /// A message that was not attempted yet. The [`Confirm`] resolves when it is confirmed or has failed.
+    /// Creates a message without an attempt. The [`Confirm`] resolves when it is confirmed or has failed.
     pub(super) fn new(
         kind: EventKind,
         routing_key: ShortString,
@@ -94,7 +94,7 @@ impl PendingPublish {
         (pending, confirm)
     }
 
-    /// Returns whether the next attempt is not the first one.
+    /// Returns whether the next attempt is a retry.
     pub(super) fn is_retry(&self) -> bool {
         self.failed_attempts > 0
     }
@@ -103,35 +103,37 @@ impl PendingPublish {
         self.failed_attempts
     }
 
-    /// Returns whether nobody awaits the confirm any more. Its contents can be out of date then, as older credentials are.
+    /// Returns whether nothing waits for the confirm any more. The contents, such as credentials, may be out of date
+    /// then.
     pub(super) fn is_abandoned(&self) -> bool {
         self.confirm.is_closed()
     }
 
-    /// Returns whether the next attempt must be sent with nothing else in flight.
+    /// Returns whether the next attempt must be sent while nothing else is in flight.
     pub(super) fn must_go_alone(&self) -> bool {
         self.isolate
     }
 
-    /// How long the confirm is awaited while nothing else is sent.
+    /// Returns how long to wait for the confirm while nothing else is sent.
     pub(super) fn isolation_timeout(&self) -> Duration {
         ISOLATION_TIMEOUT.delay_after(self.isolation_timeouts.saturating_add(1))
     }
 
-    /// The confirm took too long, or the message was in flight with one whose confirm did: it need not go alone any more.
+    /// Notes that the confirm of this message, or of one that was in flight with it, took too long. It need not be sent
+    /// alone any more.
     pub(super) fn clear_isolation(&mut self) {
         if std::mem::take(&mut self.isolate) {
             self.isolation_timeouts += 1;
         }
     }
 
-    /// Records that an attempt begins; `alone` says that nothing else is in flight.
+    /// Records that an attempt begins. `alone` means that nothing else is in flight.
     pub(super) fn mark_sent(&mut self, alone: bool) {
         self.sent_alone = alone;
         self.returned = false;
     }
 
-    /// The properties of the next attempt. Retries carry the header `retry`.
+    /// Returns the properties of the next attempt. Retries carry the header `retry`.
     pub(super) fn properties_to_send(&self) -> BasicProperties {
         let properties = self.properties.clone();
         if !self.is_retry() {
@@ -142,7 +144,7 @@ impl PendingPublish {
         properties.with_headers(headers)
     }
 
-    /// The length of the frame with the headers, in bytes, rounded up.
+    /// Returns the length of the frame with the headers, in bytes, rounded up.
     pub(super) fn header_frame_len(&self) -> usize {
         /// Frame, class, body size, flags, the properties of fixed size, and a `retry` header.
         const FIXED: usize = 64;
@@ -167,7 +169,7 @@ impl PendingPublish {
         FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
     }
 
-    /// Records a failed attempt whose delay is decided elsewhere.
+    /// Records a failed attempt. The caller decides on the delay.
     pub(super) fn record_attempt(&mut self) {
         self.failed_attempts = self.failed_attempts.saturating_add(1);
     }
@@ -198,14 +200,15 @@ impl PendingPublish {
         })
     }
 
-    /// The broker closed the channel because of a message. A new channel is opened at once, so there is no delay.
+    /// Records that the broker closed the channel because of a message. A new channel is opened at once, so there is no
+    /// delay.
     fn record_rejection(&mut self) -> Option<Duration> {
         let is_the_reason = self.isolate && self.sent_alone;
         self.isolate = true;
         (!is_the_reason).then_some(Duration::ZERO)
     }
 
-    /// Resolves the [`Confirm`]: the message is published, or need not be.
+    /// Resolves the [`Confirm`]: the message is published, or no queue needs it.
     pub(super) fn succeed(self) {
         let _ = self.confirm.send(Ok(()));
     }
@@ -220,7 +223,7 @@ impl PendingPublish {
     }
 }
 
-/// The properties of an event: these and no others.
+/// Returns the properties of an event: these and no others.
 pub(super) fn event_properties(headers: FieldTable, persistent: bool) -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
@@ -318,7 +321,7 @@ mod tests {
         assert_eq!(pending.isolation_timeout(), Duration::from_secs(10));
         assert!(
             pending.record_failure(&rejected(), &policy).is_some(),
-            "it had not to go alone any more"
+            "it no longer had to be sent alone"
         );
         pending.mark_sent(true);
         assert_eq!(pending.record_failure(&rejected(), &policy), None);

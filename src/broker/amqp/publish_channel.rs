@@ -1,8 +1,8 @@
 //! The channel that events are published on, and what is in flight on it.
 //!
-//! The broker closes a channel when it rejects a message, and does not say which one. So after such a close each message
-//! that was in flight is sent alone: with nothing in flight beside it, and nothing sent until it is confirmed or its
-//! time is over. If the channel is closed again, it is clear which message the broker rejects.
+//! The broker closes a channel when it rejects a message, and does not say which one. After that, each message that was
+//! in flight is sent alone: nothing else is in flight, and nothing else is sent until it is confirmed or its time is
+//! over. If the channel is closed again, it is clear which message the broker rejects.
 
 use super::{
     confirms::{self, Attempt, EndedAttempt, UnconfirmedPublishes},
@@ -56,17 +56,17 @@ impl PublishChannel {
 
 type RunningAttempts<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>>;
 
-/// What was sent on one channel and is not confirmed yet.
+/// The messages that were sent on one channel and are not confirmed yet.
 pub(super) struct InFlightPublishes<'a> {
     channel: &'a PublishChannel,
     attempts: RunningAttempts<'a>,
     unconfirmed: UnconfirmedPublishes,
     last_number: u64,
-    /// What is in flight was sent alone, on purpose.
+    /// The message in flight was sent alone on purpose.
     isolated: bool,
-    /// Nothing is sent until then, unless the confirms arrive earlier.
+    /// Nothing is sent before this time, unless the confirms arrive earlier.
     paused_until: Option<Instant>,
-    /// How long a confirm is awaited while nothing else is sent.
+    /// How long to wait for a confirm while nothing else is sent.
     isolation_timeout: Duration,
 }
 
@@ -115,11 +115,11 @@ impl<'a> InFlightPublishes<'a> {
         }
     }
 
-    /// Takes out all publishes whose attempts have ended so far, `first` included.
+    /// Takes out `first` and all other publishes whose attempts have ended so far.
     ///
-    /// Returned messages can only be attributed by whole frames of the broker. lapin resolves the confirms of one frame
-    /// one by one, under a lock that `wait_for_confirms` takes as well. So when that has returned and no further attempt
-    /// has ended, all frames are complete.
+    /// Returns can be matched only if whole frames of the broker are processed. lapin resolves the confirms of one
+    /// frame one by one, under a lock that `wait_for_confirms` takes as well. So when that call has returned and no
+    /// further attempt has ended, all frames are complete.
     pub(super) fn drain_confirms(&mut self, first: Attempt) -> Vec<EndedAttempt> {
         let mut ended = vec![first];
         loop {
@@ -146,12 +146,12 @@ impl<'a> InFlightPublishes<'a> {
         self.unconfirmed.confirm(ended)
     }
 
-    /// What is still not confirmed, in the order in which it was sent.
+    /// Takes out all publishes that are still not confirmed, in the order in which they were sent.
     pub(super) fn into_unconfirmed(self) -> impl Iterator<Item = PendingPublish> {
         self.unconfirmed.into_all()
     }
 
-    /// The longest frame that was agreed with the broker, in bytes.
+    /// The longest frame that client and broker agreed on, in bytes.
     pub(super) fn frame_max(&self) -> usize {
         self.channel.connection.configuration().frame_max() as usize
     }
@@ -161,7 +161,7 @@ impl<'a> InFlightPublishes<'a> {
         self.isolated && !self.attempts.is_empty()
     }
 
-    /// Until when nothing may be sent, if so. `next_must_go_alone` says that the next message waits to be sent alone.
+    /// Returns until when nothing may be sent. `next_must_go_alone` means that the next message must be sent alone.
     pub(super) fn paused_until(&mut self, next_must_go_alone: bool) -> Option<Instant> {
         let is_paused = (self.isolated || next_must_go_alone) && !self.attempts.is_empty();
         if !is_paused {
@@ -175,7 +175,7 @@ impl<'a> InFlightPublishes<'a> {
         if end > now {
             return Some(end);
         }
-        // A confirm may take long, and the other messages must not wait for it.
+        // A confirm may take a long time, and the other messages must not wait for it.
         self.unconfirmed
             .all_mut()
             .for_each(PendingPublish::clear_isolation);

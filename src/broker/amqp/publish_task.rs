@@ -1,11 +1,11 @@
 //! The publishing task, which owns the publish connection.
 //!
-//! It sends messages in the order in which they arrive, and does not wait for one confirm before it sends the next. A
-//! message whose attempt fails waits in the [`RetryQueue`] while others are sent. A message ends with its confirm, with
-//! an error when no attempt is left, or with the close of the transport.
+//! It sends messages in the order in which they arrive, without waiting for earlier confirms. A message whose attempt
+//! fails waits in the [`RetryQueue`] while others are sent. A message ends with its confirm, with an error when no
+//! attempt is left, or when the transport is closed.
 //!
-//! The recovery of connections is kept by hand. lapin's own recovery knows no generations, and does not tell errors that
-//! a retry can fix from permanent ones.
+//! Connections are recovered by hand: lapin's own recovery has no generations, and does not distinguish transient from
+//! permanent errors.
 
 use super::{
     ConnectionMetrics,
@@ -37,10 +37,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long confirms that were on their way may take to arrive after the channel is lost.
+/// How long to wait for the remaining confirms after the channel is lost.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the publishing task works with.
+/// The state of the publishing task.
 pub(super) struct PublishTask {
     pub(super) connector: Arc<Connector>,
     pub(super) exchange: ShortString,
@@ -54,7 +54,7 @@ pub(super) struct PublishTask {
     pub(super) keys: RoutingKeys,
 }
 
-/// Why a channel is used no longer.
+/// Why a channel is no longer used.
 enum ChannelEnd {
     Closing,
     Lost(Error),
@@ -78,7 +78,7 @@ impl PublishTask {
         self.fail_remaining();
     }
 
-    /// Opens the channel that follows a lost one. Returns `None` if the transport is closed.
+    /// Opens the next channel after one is lost. Returns `None` if the transport is closed.
     async fn replace(
         &self,
         lost: PublishChannel,
@@ -104,7 +104,7 @@ impl PublishTask {
         self.reconnect(backoff).await
     }
 
-    /// Opens a new channel after the broker has closed one because of a message. The connection is still good.
+    /// Opens a new channel after the broker has closed one because of a message. The connection still works.
     async fn reopen_channel(&self, lost: PublishChannel, error: &Error) -> Option<PublishChannel> {
         tracing::warn!(
             connection = %ConnectionRole::Publish,
@@ -116,7 +116,7 @@ impl PublishTask {
         reopened.inspect_err(warn_lost).ok()
     }
 
-    /// Connects again, without a limit on attempts. Returns `None` if the transport is closed.
+    /// Connects again, with unlimited attempts. Returns `None` if the transport is closed.
     async fn reconnect(&self, backoff: &mut ReconnectBackoff) -> Option<PublishChannel> {
         let open = || async {
             let connection = self.connector.connect(ConnectionRole::Publish).await?;
@@ -147,7 +147,7 @@ impl PublishTask {
             select! {
                 biased;
                 () = closing.cancelled() => {
-                    // They fail with all others that are not confirmed.
+                    // These messages fail together with all others that are not confirmed.
                     self.queue_now(in_flight.into_unconfirmed());
                     return ChannelEnd::Closing;
                 }
@@ -172,7 +172,7 @@ impl PublishTask {
         ChannelEnd::Lost(self.drain_after_loss(error, in_flight).await)
     }
 
-    /// Sends all retries that are due, up to one that must go alone.
+    /// Sends all retries that are due, up to the first that must be sent alone.
     async fn send_due(&mut self, in_flight: &mut InFlightPublishes<'_>) {
         while let Some(due) = self.retries.pop_due() {
             self.send(due, in_flight).await;
@@ -182,7 +182,7 @@ impl PublishTask {
         }
     }
 
-    /// Sends one message, unless it fails before that or has to wait for what another one finds out.
+    /// Sends one message, unless it fails first or has to wait for the probe of its key.
     async fn send(&mut self, pending: PendingPublish, in_flight: &mut InFlightPublishes<'_>) {
         if pending.is_retry() && pending.is_abandoned() {
             let reason = "the caller no longer waits for it".into();
@@ -193,7 +193,7 @@ impl PublishTask {
         };
         let (size, limit) = (pending.header_frame_len(), in_flight.frame_max());
         if size > limit {
-            // AMQP cannot split headers over frames, so the broker would close the connection with every attempt.
+            // AMQP cannot split headers over several frames, so the broker would close the connection at every attempt.
             let reason = format!(
                 "its headers need {size} bytes, but the broker allows {limit}: shorten them"
             );
@@ -205,7 +205,7 @@ impl PublishTask {
         in_flight.send(&self.exchange, pending).await;
     }
 
-    /// Handles attempts that have ended. Returns the error that ended the channel, if an attempt failed of it.
+    /// Handles attempts that have ended. Returns the error that ended the channel, if an attempt failed because of it.
     fn handle_attempts(&mut self, attempts: Vec<EndedAttempt>) -> Option<Error> {
         let mut lost = None;
         for (pending, result) in attempts {
@@ -227,7 +227,7 @@ impl PublishTask {
                 self.queue_now(unparked);
             }
             Err(error @ AttemptError::Nacked) => {
-                // Only a queue can refuse a message, so one is bound.
+                // Only a queue can send a nack, so a queue is bound.
                 let unparked = self.keys.mark_bound(&pending);
                 self.retry_or_fail(pending, &error);
                 self.queue_now(unparked);
@@ -240,7 +240,7 @@ impl PublishTask {
         }
     }
 
-    /// After the channel is lost: a message whose confirm has arrived is done, all others are retried.
+    /// Handles the loss of the channel: messages whose confirm has arrived are done, all others are retried.
     async fn drain_after_loss(
         &mut self,
         mut error: Error,
@@ -250,7 +250,7 @@ impl PublishTask {
         if let Some(other) = self.handle_attempts(ended) {
             error = more_specific(Some(error), other);
         }
-        // lapin ends all attempts when the channel is lost. Should it forget one, its message is not forgotten here.
+        // lapin ends all attempts when the channel is lost. If it misses one, its message is still retried here.
         let unconfirmed = AttemptError::Unconfirmed(error.clone());
         for pending in in_flight.into_unconfirmed() {
             self.retry_or_fail(pending, &unconfirmed);
@@ -258,7 +258,7 @@ impl PublishTask {
         error
     }
 
-    /// The broker has returned a message: no queue is bound to its routing key.
+    /// Handles a returned message: no queue is bound to its routing key.
     fn handle_return(&mut self, pending: PendingPublish) {
         self.metrics.unroutable.fetch_add(1, Relaxed);
         match self.keys.resolve_return(pending, &self.policy) {
@@ -321,14 +321,14 @@ impl PublishTask {
         self.queue_now(unparked);
     }
 
-    /// Queues messages behind the retries that are due already.
+    /// Queues messages behind the retries that are already due.
     fn queue_now(&mut self, messages: impl IntoIterator<Item = PendingPublish>) {
         for pending in messages {
             self.retries.insert(pending, Duration::ZERO);
         }
     }
 
-    /// Returns the error that ends publishing, if the loss of a channel does.
+    /// Returns the error that ends publishing, if the channel was lost because of one.
     fn permanent_error(&self, error: &Error) -> Option<TransportError> {
         let operation = format!("publishing to exchange \"{}\"", self.exchange);
         match BrokerError::new(&operation, error) {
@@ -344,12 +344,12 @@ impl PublishTask {
     }
 
     /// Announces a permanent error and waits until the transport is closed. The messages are kept until then: if they
-    /// failed now, deliveries would be rejected that the next process can still process.
+    /// failed now, their deliveries would be rejected, although the next process can still process them.
     async fn fail_permanently(&self, error: TransportError) {
         tracing::error!(
             connection = %ConnectionRole::Publish,
             %error,
-            "Publishing has stopped: the broker refuses for good."
+            "Publishing has stopped: the broker refuses permanently."
         );
         self.fatal.send_replace(Some(error));
         self.closing.cancelled().await;
@@ -409,7 +409,7 @@ fn unbound_reason(pending: &PendingPublish, exchange: &ShortString) -> String {
     )
 }
 
-/// Of two errors for the loss of one channel, the one that says more: the broker's own words.
+/// Returns the more informative of two errors for the loss of one channel: the one in the broker's own words.
 fn more_specific(first: Option<Error>, second: Error) -> Error {
     match first {
         Some(first) if matches!(first.kind(), ErrorKind::ProtocolError(_)) => first,

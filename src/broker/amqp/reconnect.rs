@@ -1,4 +1,4 @@
-//! How a lost connection is opened again, and how long to wait before each attempt.
+//! Opens a lost connection again, and computes the delay before each attempt.
 
 use super::{
     connection::ConnectionRole,
@@ -11,10 +11,10 @@ use crate::{
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// A connection that lived this long was stable: the first attempt after it needs no delay.
+/// A connection that lived this long was stable: the first attempt after its loss has no delay.
 const STABLE_AFTER: Duration = Duration::from_millis(500);
-/// Jitter doubles the delays at most, so the longest one is 30 s. It keeps the sailors of a cluster from connecting all at
-/// once after an outage of the broker.
+/// Jitter at most doubles a delay, so the longest delay is 30 s. It keeps the sailors of a cluster from connecting at
+/// the same time after an outage of the broker.
 const DELAYS: RetryPolicy =
     RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(15)).with_jitter();
 
@@ -76,7 +76,8 @@ impl ReconnectBackoff {
         }
     }
 
-    /// There is no delay after a stable connection. One that is lost at once does not reset the delays.
+    /// Returns the next delay: none after a stable connection. A connection that is lost at once does not reset the
+    /// delays.
     fn next_delay(&mut self) -> Option<Duration> {
         let opened = self.opened.take();
         if opened.is_some_and(|opened| opened.elapsed() >= STABLE_AFTER) {

@@ -4,7 +4,7 @@ use super::pending_publish::PendingPublish;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// Publishes that wait for their next attempt: ordered by time, and for the same time in the order of the inserts.
+/// Publishes that wait for their next attempt, ordered by time and then by insertion.
 #[derive(Default)]
 pub(super) struct RetryQueue {
     waiting: BTreeMap<(Instant, u64), PendingPublish>,
@@ -40,7 +40,7 @@ impl RetryQueue {
         self.first_due().is_some_and(PendingPublish::must_go_alone)
     }
 
-    /// All of them, in their order.
+    /// Takes out all publishes, in order.
     pub(super) fn into_all(self) -> impl Iterator<Item = PendingPublish> {
         self.waiting.into_values()
     }

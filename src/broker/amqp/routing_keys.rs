@@ -1,4 +1,4 @@
-//! Which routing keys have a queue bound, and what it means for an event if none is.
+//! Tracks which routing keys have a queue bound, and decides what an unbound key means for an event.
 //!
 //! The platform binds a step's queue to the data key of the step before it, so no queue is ever bound to the data key of
 //! a flow's last step (wire-contract: Queues and bindings). If the broker returns a message with such a key, nothing is
@@ -14,36 +14,36 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Attempts before a key counts as unbound. The delays between them take 1.5 s in all.
+/// Attempts before a key counts as unbound. The delays between them add up to 1.5 s.
 const ATTEMPTS: u32 = 5;
-/// The delays between attempts while a binding is awaited. They do not follow the settings, because what is decided
-/// after the last attempt must not depend on the pace of other retries.
+/// The delays between attempts while an event waits for a binding. They do not follow the settings, because the
+/// decision after the last attempt must not depend on the pace of other retries.
 const DELAYS: RetryPolicy =
     RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(5));
 /// The interval between warnings that snapshots are not stored.
 const SNAPSHOT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// How many keys to remember, bound and unbound ones each. A component can make up any number of keys. A key that was
-/// forgotten is treated as a new one.
+/// How many bound keys and how many unbound keys to remember. A component can use any number of keys. A forgotten key
+/// is treated as new.
 const MAX_KEYS: usize = 16 * 1024;
 
-/// What to do with a message that the broker has returned, and with those that waited for its outcome.
+/// What to do with a returned message, and with the messages that waited for its outcome.
 pub(super) enum ReturnAction {
     /// A queue was bound before. Retry it like a message that a queue did not accept.
     BindingLost(PendingPublish),
     RetryAfter(PendingPublish, Duration),
-    /// It is kept here until it is known whether a queue is bound.
+    /// The message is kept here until it is known whether a queue is bound.
     Parked,
-    /// No queue is bound, and none has to be: the returned ones count as published.
+    /// No queue is bound, and none is needed: the returned messages count as published.
     EndOfFlow(UnroutableBatch),
-    /// No queue is bound, and the returned ones fail.
+    /// No queue is bound, and the returned messages fail.
     Unbound(UnroutableBatch),
 }
 
-/// The messages that wait to know about a key that turns out to be unbound.
+/// The messages that were waiting when their key turned out to be unbound.
 pub(super) struct UnroutableBatch {
-    /// The broker has returned them.
+    /// Messages that the broker has returned.
     pub(super) returned: Vec<PendingPublish>,
-    /// They have waited for their first attempt, and have it now.
+    /// Messages that have not been sent yet, and are sent now.
     pub(super) untried: Vec<PendingPublish>,
 }
 
@@ -56,9 +56,9 @@ impl From<PendingPublish> for UnroutableBatch {
     }
 }
 
-/// A key that no queue was bound to so far.
+/// A key without a bound queue so far.
 enum KeyState {
-    /// One message finds out whether a queue is bound; the others are parked.
+    /// One message probes whether a queue is bound; the others are parked.
     Probing {
         since: Instant,
         attempts: u32,
@@ -76,24 +76,24 @@ impl KeyState {
     }
 }
 
-/// What is known about the routing keys of this process.
+/// The state of this process's routing keys.
 pub(super) struct RoutingKeys {
     exchange: ShortString,
     /// An unbound key is an error for data and snapshots too.
     unbound_is_error: bool,
-    /// How long rebounds and error events wait for a binding, if no queue was bound before.
+    /// How long rebounds and error events wait for a binding if no queue was bound before.
     binding_timeout: Duration,
     /// The keys of the step itself, which are never forgotten.
     configured: [ShortString; 4],
     bound_keys: HashSet<ShortString>,
     unbound_keys: HashMap<(ShortString, EventKind), KeyState>,
-    /// How many of these are being probed. It is mostly zero, and then other events need no look-up.
+    /// How many of these keys are being probed. It is mostly zero, and then other events skip the lookup.
     probing_count: usize,
     snapshots_warned_at: Option<Instant>,
 }
 
 impl RoutingKeys {
-    /// `configured` are the step's own routing keys.
+    /// Creates the state. `configured` are the step's own routing keys.
     pub(super) fn new(
         exchange: ShortString,
         configured: [ShortString; 4],
@@ -112,7 +112,7 @@ impl RoutingKeys {
         }
     }
 
-    /// Keeps a message that must wait until its key is probed; returns any other one.
+    /// Parks a message that must wait until its key is probed. Returns any other message.
     pub(super) fn park(&mut self, pending: PendingPublish) -> Option<PendingPublish> {
         if self.probing_count == 0 || pending.is_probe {
             return Some(pending);
@@ -126,11 +126,12 @@ impl RoutingKeys {
         }
     }
 
-    /// Records that a queue is bound to the message's key: it accepted the message or refused it. Returns the messages
-    /// that were parked.
+    /// Records that a queue is bound to the message's key: the queue accepted or refused the message. Returns the
+    /// parked messages.
     pub(super) fn mark_bound(&mut self, pending: &PendingPublish) -> Vec<PendingPublish> {
         let key = &pending.routing_key;
-        // Replies do not depend on their keys' past, and those who send messages can make up any number of them.
+        // The decision for replies does not depend on earlier results, and their keys are chosen outside of this
+        // process, without a limit on their number.
         if pending.kind == EventKind::Reply || self.bound_keys.contains(key) {
             return Vec::new();
         }
@@ -166,7 +167,7 @@ impl RoutingKeys {
             .unwrap_or_default()
     }
 
-    /// Decides what becomes of a message that the broker has returned.
+    /// Decides what to do with a message that the broker has returned.
     pub(super) fn resolve_return(
         &mut self,
         mut pending: PendingPublish,
@@ -188,7 +189,7 @@ impl RoutingKeys {
         }
     }
 
-    /// Each message waits by itself.
+    /// Handles events that wait for a binding one by one.
     fn wait_for_binding(&self, mut pending: PendingPublish) -> ReturnAction {
         if pending.first_returned_at.is_none() {
             self.warn_waiting(&pending);
@@ -200,7 +201,7 @@ impl RoutingKeys {
         }
     }
 
-    /// One message finds out for all with the same key.
+    /// Handles events of which one probes for all with the same key.
     fn probe(&mut self, mut pending: PendingPublish) -> ReturnAction {
         let key = key_of(&pending);
         let (since, attempts) = match self.unbound_keys.get_mut(&key) {
@@ -232,7 +233,7 @@ impl RoutingKeys {
         self.resolve_unbound(pending, parked)
     }
 
-    /// The message becomes the one that finds out whether a queue is bound. Returns when that began.
+    /// Makes the message the one that probes the key. Returns when the probe began.
     fn begin_probe(
         &mut self,
         key: (ShortString, EventKind),
@@ -253,13 +254,13 @@ impl RoutingKeys {
         since
     }
 
-    /// All messages that are parked.
+    /// Returns all parked messages.
     pub(super) fn into_parked(self) -> impl Iterator<Item = PendingPublish> {
         let states = self.unbound_keys.into_values();
         states.flat_map(KeyState::into_parked)
     }
 
-    /// The key is unbound: decides what becomes of a returned message and of those that were parked for it.
+    /// Handles an unbound key: decides what to do with a returned message and with those that were parked for it.
     fn resolve_unbound(
         &mut self,
         pending: PendingPublish,
@@ -280,7 +281,8 @@ impl RoutingKeys {
         }
     }
 
-    /// The delay before the next attempt while a binding is awaited. The last attempt is at the end of the wait.
+    /// Returns the delay before the next attempt while waiting for a binding. The last attempt is at the end of the
+    /// wait.
     fn next_delay(&self, since: Instant, attempts: u32) -> Option<Duration> {
         let left = self.binding_timeout.checked_sub(since.elapsed())?;
         (!left.is_zero()).then(|| DELAYS.delay_after(attempts).min(left))
@@ -328,7 +330,7 @@ impl RoutingKeys {
                 "No queue is bound to the routing key for error events. From now on, errors are only written to this \
                  log. Bind a queue to it."
             ),
-            // Snapshots have a warning of their own. The others are never remembered as unbound.
+            // Snapshots have their own warning. Other kinds are never remembered as unbound.
             EventKind::Snapshot | EventKind::Rebound | EventKind::Reply => {}
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn from_json(headers: &Headers) -> Result<FieldTable, String> {
     Ok(table)
 }
 
-/// The narrowest signed integer.
+/// Converts an integer to the narrowest signed type.
 pub(super) fn integer(number: i64) -> AMQPValue {
     if let Ok(n) = i8::try_from(number) {
         AMQPValue::ShortShortInt(n)
@@ -37,7 +37,7 @@ pub(super) fn integer(number: i64) -> AMQPValue {
     }
 }
 
-/// A number of any type on the wire. A text is not a number.
+/// Reads a number of any type on the wire. A text is not a number.
 pub(super) fn as_number(value: &AMQPValue) -> Option<i64> {
     match value_to_json(value) {
         Value::Number(number) => number
@@ -47,7 +47,7 @@ pub(super) fn as_number(value: &AMQPValue) -> Option<i64> {
     }
 }
 
-/// Converts a text where AMQP allows 255 bytes. `what` names it in the error.
+/// Converts a text to a short string, which AMQP limits to 255 bytes. `what` names it in the error.
 pub(super) fn short(text: &str, what: &str) -> Result<ShortString, String> {
     ShortString::try_new(text).map_err(|_| {
         let start: String = text.chars().take(40).collect();
@@ -129,7 +129,7 @@ fn value_from_json(value: &Value) -> Result<AMQPValue, String> {
     })
 }
 
-/// By hand, because JavaScript does not distinguish 2 from 2.0, and the sailors that read the table are written in it.
+/// Written by hand, because the sailors that read the table run on JavaScript, which does not distinguish 2 from 2.0.
 fn number_from_json(number: &Number) -> AMQPValue {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if let Some(whole) = number.as_i64() {

@@ -73,7 +73,7 @@ fn process_fields(settings: &LogSettings) -> String {
     fields
 }
 
-/// Returns a function that builds the line to write in the place of dropped lines.
+/// Returns a function that builds the line that replaces dropped lines.
 pub(super) fn dropped_lines_record(
     settings: &LogSettings,
 ) -> impl Fn(u64) -> Vec<u8> + Send + Sync + 'static {
@@ -301,7 +301,7 @@ fn level_number(level: Level) -> u8 {
 
 /// Formats the time of a line in UTC, to the millisecond: `2026-02-28T23:59:59.999Z`.
 pub(super) fn time_of_line(time: SystemTime) -> String {
-    // A clock outside of jiff's years is as good as one that stands still.
+    // A time outside of jiff's range is replaced by a fixed time.
     let time = Timestamp::try_from(time).unwrap_or_default();
     format!("{time:.3}")
 }

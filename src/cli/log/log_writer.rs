@@ -1,8 +1,8 @@
 //! Writes log lines to standard output without blocking. A platform may stop reading a container's log for a while, and
-//! messages have to be processed meanwhile.
+//! message processing must continue during that time.
 //!
-//! A thread owns the output. Lines wait for it in a buffer of limited size. When the buffer is full, lines are dropped, and
-//! one line in their place says how many.
+//! A thread owns the output. Lines wait for it in a buffer of limited size. When the buffer is full, lines are dropped,
+//! and one line reports their number.
 
 use memchr::{memchr, memrchr};
 #[cfg(test)]
@@ -19,10 +19,11 @@ use std::{
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The size of the buffer in bytes. As much again can be in the hands of the thread.
+/// The size of the buffer in bytes. The thread can hold the same amount in addition.
 const BUFFER_LIMIT: usize = 1024 * 1024;
 
-/// The same for errors. They are dropped later than other lines, because a line may be the only trace of an error.
+/// The size of the buffer for errors. They are dropped later than other lines, because a line may be the only trace of
+/// an error.
 const ERROR_BUFFER_LIMIT: usize = 4 * BUFFER_LIMIT;
 
 /// The capacity that an empty buffer keeps.
@@ -55,9 +56,9 @@ struct Queue {
     lines: Vec<u8>,
     /// How many lines have been dropped since the thread took the last ones.
     dropped: u64,
-    /// Lines are waiting or being written.
+    /// Whether lines are waiting or being written.
     busy: bool,
-    /// The thread is running. It starts with the first line.
+    /// Whether the thread is running. It starts with the first line.
     started: bool,
 }
 

@@ -1,8 +1,8 @@
 //! The log of the process: bunyan lines on standard output, where the platform reads them (wire-contract: Bunyan lines). It
 //! writes what the rest of the program reports with `tracing`, and knows nothing of messages or credentials.
 //!
-//! `LOG_LEVEL` applies to the runtime and to the component. Other crates are logged from `warn` up only, because below that
-//! level HTTP clients print what they send, tokens included.
+//! `LOG_LEVEL` applies to the runtime and to the component. Other crates are logged from `warn` up only, because below
+//! that level HTTP clients log what they send, including tokens.
 
 mod bunyan;
 mod log_writer;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// How many characters of a provider's text are printed.
 const DESCRIPTION_LIMIT: usize = 200;
 
-/// An authorization request, as far as its response is checked against it.
+/// The parts of an authorization request that its response is checked against.
 pub(super) struct Authorization {
     state: String,
     verifier: SecretString,
@@ -87,7 +87,7 @@ impl Authorization {
     /// Reads the URL of a callback.
     ///
     /// # Errors
-    /// Returns the reason why it does not belong to this request, whose response is still to come.
+    /// Returns an error with the reason if it does not belong to this request. The response may still arrive.
     pub(super) fn read_callback(
         &self,
         callback: &Url,
@@ -118,7 +118,7 @@ impl Authorization {
     }
 }
 
-/// The origins of the endpoints that a response may come from.
+/// Returns the origins of the endpoints that may send the response.
 fn origins_of(client: &ClientRegistration) -> Vec<String> {
     client
         .auth_url

@@ -44,7 +44,7 @@ const PAGE_ALREADY_USED: Page = ("410 Gone", "This login has already been comple
 
 pub(super) struct CallbackServer(TcpListener);
 
-/// Receives the response. It is taken by the first request that belongs to the login.
+/// Receives the response. The first request that belongs to the login takes it.
 type ResponseSender = Mutex<Option<oneshot::Sender<AuthorizationResponse>>>;
 
 impl CallbackServer {
@@ -94,7 +94,7 @@ async fn handle_connection(
         Ok(url) => receive(&url, authorization, sender),
         Err(page) => (page, None),
     };
-    // The browser may close the connection early; its response counts all the same.
+    // The browser may close the connection early; its response still counts.
     let _ = timeout(IO_TIMEOUT, send(&mut socket, page)).await;
     if let Some((sender, response)) = received {
         let _ = sender.send(response);

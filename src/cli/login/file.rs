@@ -15,8 +15,8 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Opens the file at `path`, which need not exist. If its folder does not exist, it is created: only for its owner, and
-    /// ignored by git.
+    /// Opens the file at `path`, which need not exist. If its folder does not exist, creates it: accessible only to its
+    /// owner, and ignored by git.
     pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
         let folder = folder_of(path);
         if !folder.exists() {
@@ -25,12 +25,13 @@ impl ConfigFile {
             fs::write(folder.join(".gitignore"), "*\n")
                 .with_context(|| format!("writing {}", folder.join(".gitignore").display()))?;
         }
-        // Replaces the target of a link rather than the link.
+        // Replaces the target of a link, not the link.
         let path = match path.canonicalize() {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
             Err(error) => {
-                return Err(error).with_context(|| format!("looking for {}", path.display()));
+                return Err(error)
+                    .with_context(|| format!("resolving the path {}", path.display()));
             }
         };
         Ok(Self { path })
@@ -70,13 +71,14 @@ impl ConfigFile {
             .and_then(|()| fs::rename(&temporary, &self.path))
             .and_then(|()| File::open(folder_of(&self.path))?.sync_all());
         replaced.or_else(|error| {
-            // It does not exist if only the last step has failed.
+            // The temporary file does not exist if only the last operation failed.
             let _ = fs::remove_file(&temporary);
             Err(error).with_context(|| format!("writing {}", self.path.display()))
         })
     }
 
-    /// Checks that [`write`](Self::write) can succeed. Called before a code is exchanged, which works only once.
+    /// Checks that [`write`](Self::write) can succeed. Called before a code is exchanged, because a code works only
+    /// once.
     pub(super) fn check_writable(&self) -> anyhow::Result<()> {
         ensure!(
             !self.path.is_dir(),

@@ -2,8 +2,8 @@
 //! (RFC 8252), and the revocation of its tokens (RFC 7009). It knows the configuration file and the provider, but no broker
 //! and no platform.
 //!
-//! The tokens are written to the file that `emulator run --config FILE --save-keys` reads and updates. No secret is printed,
-//! and no code is exchanged before it is known that the file can be written.
+//! The tokens are written to the file that `emulator run --config FILE --save-keys` reads and updates. No secret is
+//! printed. A code is exchanged only after a check that the file can be written.
 
 mod authorization;
 mod callback_server;

@@ -68,9 +68,9 @@ fn follow_without_leaks(attempt: Attempt) -> Action {
     }
 }
 
-/// reqwest compares only neighbouring URLs: it removes `Authorization` if a redirect leads to another origin than the one
-/// before, and restores it for the next redirect. So the second request within a foreign origin would carry it. A redirect
-/// back to the first origin may carry it.
+/// reqwest compares only consecutive URLs: it removes `Authorization` if a redirect leads to another origin, and
+/// restores it for the next redirect. So the second request to a foreign origin would carry it. A redirect back to the
+/// first origin may carry it.
 fn would_leak_credentials(attempt: &Attempt) -> bool {
     let (first, last) = (attempt.previous().first(), attempt.previous().last());
     let next = attempt.url().origin();

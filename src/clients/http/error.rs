@@ -11,7 +11,7 @@ pub(super) const ERROR_BODY_LIMIT: usize = 2048;
 /// A request without a usable 2xx response.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum HttpError {
-    /// There is no response, or its body is not what is expected.
+    /// There is no response, or its body is not as expected.
     #[error("{reason}")]
     NoResponse { reason: String, is_transient: bool },
     /// The response is larger than the limit.
@@ -28,7 +28,7 @@ pub(crate) enum HttpError {
 }
 
 impl HttpError {
-    /// The error of a request that took too long.
+    /// Creates the error of a request that took too long.
     pub(super) fn timed_out() -> Self {
         Self::NoResponse {
             reason: "no response: timed out".to_owned(),
@@ -108,7 +108,7 @@ impl HttpError {
         }
     }
 
-    /// The error without the body of the response, for the log: a server may repeat what it was sent.
+    /// Returns the error without the body of the response, for the log: a server may repeat the request.
     pub(crate) fn without_contents(&self) -> String {
         match self {
             Self::NoResponse { reason, .. } => reason.clone(),

@@ -1,5 +1,5 @@
-//! HTTP requests of the runtime: each has a time limit, a limit on the size of its response, and retries for transient
-//! errors. Nothing here knows whose API it calls.
+//! HTTP requests of the runtime. Each has a time limit, a limit on the size of its response, and retries for transient
+//! errors. This folder is independent of any particular API.
 
 use crate::protocol::{EnvelopeError, Json};
 use bytes::Bytes;
@@ -47,7 +47,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeLimit {
     pub(crate) bytes: usize,
-    /// The variable that sets the limit, if there is one.
+    /// The variable that sets the limit, if there is one. Errors name it.
     pub(crate) variable: Option<&'static str>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) async fn send_with_retry(
 }
 
 /// Sends the request that `build_request` builds, with retries, until the response has a 2xx status. The body of the
-/// response does not matter: whatever it is, the server has accepted the request.
+/// response is ignored.
 pub(crate) async fn send_ignoring_body(
     policy: &RequestPolicy,
     build_request: impl Fn() -> RequestBuilder,

@@ -6,11 +6,11 @@ use std::{array, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How long a request without a limit on attempts is retried. A restart of the server takes less.
+/// How long a request without a limit on attempts is retried. A restart of the server takes less time.
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
 /// The shortest delay of a request without a limit on attempts.
 const MIN_DELAY: Duration = Duration::from_millis(100);
-/// The delays that are left once the process is stopping.
+/// The remaining delays once the process is stopping.
 const DELAYS_WHILE_STOPPING: [Duration; 2] =
     [Duration::from_millis(100), Duration::from_millis(200)];
 
@@ -21,12 +21,12 @@ pub(crate) struct RequestPolicy {
     pub(crate) retry: RetryPolicy,
     /// The limit of one attempt, from connecting to the last byte of the body.
     pub(crate) timeout: Duration,
-    /// Once this is cancelled, at most two attempts are left, in quick succession.
+    /// Once this is cancelled, at most two more attempts are made, with short delays.
     pub(crate) stopping: CancellationToken,
 }
 
 impl RequestPolicy {
-    /// Retries for 30 seconds with growing delays, so that a short outage of the server is invisible.
+    /// Retries for 30 seconds with growing delays, to hide short outages of the server.
     pub(crate) fn for_outages(timeout: Duration) -> Self {
         Self {
             retry: RetryPolicy::doubling(Duration::from_millis(200), Duration::from_secs(4))
@@ -64,7 +64,7 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
     }
 }
 
-/// The delays that are left for one request.
+/// The remaining delays of one request.
 struct Schedule {
     delays: Delays,
     delays_while_stopping: array::IntoIter<Duration, 2>,
@@ -101,7 +101,7 @@ impl Schedule {
     }
 }
 
-/// Without a limit on attempts, a server that requests no delay must not get more of them for that.
+/// Without a limit on attempts, a server that requests no delay must not get more attempts than one that does.
 fn within_window(end: Instant, own: Duration, requested: Option<Duration>) -> Option<Duration> {
     let left = end.saturating_duration_since(Instant::now());
     let delay = requested.unwrap_or_default().max(own).max(MIN_DELAY);

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The error of every call if there is no object storage.
+/// The error of every call if object storage is not configured.
 pub(crate) const NOT_CONFIGURED: &str = "no object storage is configured: set ELASTICIO_OBJECT_STORAGE_URI and \
      ELASTICIO_OBJECT_STORAGE_TOKEN";
 /// How many redirects a download follows.
@@ -58,8 +58,8 @@ pub struct ObjectStorage {
     /// The largest body that is read.
     limit: SizeLimit,
     downloads: Arc<Semaphore>,
-    /// The bodies that are read at the same time are together no larger than the largest body: each is in memory twice
-    /// while it is decrypted.
+    /// The memory budget: bodies that are read at the same time are together no larger than the largest body, because
+    /// each is in memory twice while it is decrypted.
     memory_budget: Arc<Semaphore>,
     credentials: Arc<StorageCredentials>,
 }
@@ -92,8 +92,8 @@ pub struct StoredFile {
     pub size: Option<u64>,
 }
 
-/// A call of object storage has failed after its last attempt. The error does not contain the body of the response: errors
-/// are logged, and a server may repeat what it was sent.
+/// A call of object storage failed after its last attempt. The error does not contain the body of the response: errors
+/// are logged, and a server may repeat the request.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation} failed: {reason}")]
 pub struct ObjectStorageError {
@@ -174,8 +174,8 @@ impl ObjectStorage {
             .map_err(|reason| ObjectStorageError::new("storing a message's body", reason))
     }
 
-    /// Downloads the body of a message by its id. `limit` is the size limit of this body, if it is lower than that of all
-    /// bodies.
+    /// Downloads the body of a message by its id. `limit` is the size limit of this body, if it is lower than the
+    /// general limit.
     pub(crate) async fn get(
         &self,
         id: &str,
@@ -206,7 +206,7 @@ impl ObjectStorage {
         })
     }
 
-    /// Downloads a body once. The permits bound how many bodies, and how many bytes of them, are in memory.
+    /// Downloads a body once. The permits limit the number of bodies, and of their bytes, in memory.
     async fn download_once(
         &self,
         id: &str,
@@ -216,7 +216,7 @@ impl ObjectStorage {
         let (started, timeout) = (Instant::now(), self.policy.timeout);
         let request = self.authorize(self.http.get(self.object_url(id)));
         let response = http::with_timeout(timeout, http::send(request)).await?;
-        // The wait for memory does not count, because it is not the storage's fault.
+        // The wait for memory is not part of the time limit, because the storage does not cause it.
         let left = timeout.saturating_sub(started.elapsed());
         // Without a length, the body may be as large as the limit.
         let length = response
@@ -344,13 +344,13 @@ fn fetching(id: &str) -> String {
     format!("fetching object {}", truncated(id, MAX_LOGGED_ID))
 }
 
-/// The part of the memory budget that a body of this size takes.
+/// Returns the share of the memory budget that a body of this size takes.
 fn budget_units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
 }
 
-/// Downloads the body of a message. Its error is a sentence that the platform knows. The reason is only logged, unless it
-/// is the size of the body, which the user can change.
+/// Downloads the body of a message. The error is a sentence that the platform knows. The reason is only logged, except
+/// for the size of the body, which the user can change.
 pub(crate) async fn fetch_body(
     storage: Option<&ObjectStorage>,
     id: &str,
@@ -374,7 +374,7 @@ pub(crate) async fn fetch_body(
     })
 }
 
-/// The policy that the variables ask for. Without them, a request outlasts an outage of 30 seconds.
+/// Returns the retry policy that the variables configure. Without them, a request outlasts an outage of 30 seconds.
 fn policy(settings: &ObjectStorageSettings) -> RequestPolicy {
     let mut policy = RequestPolicy::for_outages(settings.timeout);
     if let Some(retries) = settings.retries {
@@ -385,7 +385,7 @@ fn policy(settings: &ObjectStorageSettings) -> RequestPolicy {
     policy
 }
 
-/// The response to an upload, as far as it is needed.
+/// The needed part of the response to an upload.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UploadResponse {

@@ -3,7 +3,7 @@
 use crate::clients::http::HttpError;
 use reqwest::StatusCode;
 
-/// A call of the platform's API has failed after its last attempt.
+/// A call of the platform's API failed after its last attempt.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}{cause}", operation.as_ref().map(|name| format!("{name} failed: ")).unwrap_or_default())]
 pub struct PlatformError {
@@ -23,7 +23,7 @@ impl PlatformError {
         self.cause.is_transient()
     }
 
-    /// The error without the body of the response, for the log: a server may repeat what it was sent.
+    /// Returns the error without the body of the response, for the log: a server may repeat the request.
     pub(crate) fn without_contents(&self) -> String {
         let operation = self
             .operation

@@ -1,5 +1,5 @@
-//! The platform's REST API: the step, accounts, secrets, startup data, and the result of a one-time call. It knows the
-//! paths and the shape of the responses, and nothing of what the runtime does with them.
+//! The platform's REST API: the step, accounts, secrets, startup data, and the result of a one-time call. It defines
+//! the paths and the shape of the responses, and does not interpret them.
 //!
 //! Every call has a time limit. After a transient error it is retried up to `API_REQUEST_RETRY_ATTEMPTS` attempts, or for
 //! 30 seconds (wire-contract: Calls of a sailor, wire-contract: Retries of REST calls). A future may be dropped at any time,
@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The delay between attempts if only their number is configured, as in the Node sailor.
 const DELAY: Duration = Duration::from_secs(1);
-/// The same for startup data and for callers that retry themselves.
+/// The delay for startup data and for callers that retry themselves.
 const SHORT_DELAY: Duration = Duration::from_millis(100);
 /// The number of attempts for callers that retry themselves.
 const FEW_ATTEMPTS: u32 = 3;
@@ -93,14 +93,14 @@ impl fmt::Debug for StepData {
     }
 }
 
-/// The URLs for one file. Anybody who knows them can use them.
+/// The URLs for one file. Anyone who knows them can use them.
 #[derive(Clone, Deserialize)]
 pub struct SignedUrl {
     /// The URL to upload the file to, with `PUT`.
     pub put_url: String,
     /// The URL to download the file from.
     pub get_url: String,
-    /// When the URLs expire, as the platform says it.
+    /// When the URLs expire, in the platform's format.
     #[serde(default)]
     pub expires: Value,
 }
@@ -377,7 +377,7 @@ impl Platform {
         http::send_with_retry(policy, limit, || self.request(method.clone(), &path)).await
     }
 
-    /// Sends a request of whose response only the status matters.
+    /// Sends a request. Only the status of the response matters.
     async fn deliver(
         &self,
         policy: &RequestPolicy,
@@ -397,8 +397,8 @@ impl Platform {
     }
 }
 
-/// The policy that the variables ask for, with `default_delay` if only the number of attempts is configured. Without both
-/// variables, a call outlasts an outage of 30 seconds.
+/// Returns the retry policy that the variables configure, with `default_delay` if only the number of attempts is
+/// configured. Without both variables, a call outlasts an outage of 30 seconds.
 fn policy(
     attempts: Option<u32>,
     delay: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What a module emits through its context. Bodies have the module's output type; all other events are as in [`Emitter`].
+//! Emitting through a module's context. Bodies have the module's output type; all other events are as in [`Emitter`].
 
 use super::Context;
 use crate::component::{
@@ -13,8 +13,8 @@ impl<C, O: Serialize> Context<C, O> {
     /// Emits a message with this body.
     ///
     /// # Errors
-    /// Returns an error if the body does not serialize to JSON, is too large or cannot be delivered. Except in the first
-    /// case, the user has been told by an error event when this returns.
+    /// Returns an error if the body does not serialize to JSON, is too large or cannot be delivered. Except in the
+    /// first case, an error event has been published before this returns.
     ///
     /// ```
     /// use sailor::{prelude::*, testing::Harness};
@@ -166,7 +166,7 @@ impl<C, O: ?Sized> Context<C, O> {
         self.emitter.clone()
     }
 
-    /// Reports an error to the user. The module goes on; the message is rejected when it ends.
+    /// Reports an error to the user. The module continues; the message is rejected when it ends.
     ///
     /// # Errors
     /// Returns an error if the report cannot be delivered.
@@ -187,12 +187,12 @@ impl<C, O: ?Sized> Context<C, O> {
         self.emitter.error(error).await
     }
 
-    /// Sends the message back to come again later: after 15 s the first time, then twice as long each time. The module goes
-    /// on; to stop there, return a [`Rebound`](crate::Rebound) instead.
+    /// Sends the message back, to be delivered again later: after 15 s the first time, then after twice as long each
+    /// time. The module continues; to stop, return a [`Rebound`](crate::Rebound) instead.
     ///
     /// # Errors
-    /// Returns an error if the message cannot be delivered. Beyond the rebound limit the user gets an error event instead,
-    /// and this succeeds.
+    /// Returns an error if the message cannot be delivered. Past the rebound limit an error event is published instead,
+    /// and this returns `Ok`.
     ///
     /// ```
     /// # use sailor::prelude::*;
@@ -252,7 +252,7 @@ impl<C, O: ?Sized> Context<C, O> {
     /// see them in their configuration.
     ///
     /// # Errors
-    /// Returns an error if the credentials cannot be saved. The user has been told by an error event then.
+    /// Returns an error if the credentials cannot be saved. An error event has been published before this returns.
     ///
     /// ```
     /// # use sailor::prelude::*;

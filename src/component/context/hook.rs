@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// What the hooks `init`, `startup` and `shutdown` can use. A hook runs in a flow but without a message: it can save
-/// credentials and emits nothing else.
+/// credentials but cannot emit anything else.
 ///
 /// ```
 /// use sailor::prelude::*;

@@ -1,4 +1,4 @@
-//! The attachments of a message: read on demand, and sent on unchanged.
+//! The attachments of a message. They are parsed when they are read, and sent on unchanged.
 
 use crate::{
     clients::object_storage::StoredFile,
@@ -73,8 +73,8 @@ fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     })
 }
 
-/// A message's attachments, by name. Incoming attachments are parsed only when they are read, and are sent on unchanged. An
-/// invalid one is an error only where it is read.
+/// A message's attachments, by name. Incoming attachments are parsed only when they are read, and are sent on
+/// unchanged. An invalid attachment causes an error only when it is read.
 ///
 /// ```
 /// use sailor::prelude::*;
@@ -148,7 +148,7 @@ impl Attachments {
         self.added.insert(name.into(), attachment);
     }
 
-    /// Returns the message's member, unchanged if nothing was added; `None` if there is neither.
+    /// Returns the incoming member, unchanged if nothing was added; `None` if there are no attachments.
     pub(super) fn write(self) -> anyhow::Result<Option<Json>> {
         if self.added.is_empty() {
             Ok(self.incoming)

@@ -1,4 +1,4 @@
-//! Modules without their types: the one shape that the engine runs.
+//! Modules without their types, as the engine runs them.
 
 use super::{Action, Metadata, Trigger};
 use crate::{

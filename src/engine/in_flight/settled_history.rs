@@ -1,4 +1,5 @@
-//! Processed messages, in limited memory: fingerprints instead of messages, forgotten a whole segment at a time.
+//! The history of processed messages, in limited memory. It holds fingerprints instead of messages, and forgets a whole
+//! segment at a time.
 
 use super::REDELIVERY_WINDOW;
 use crate::broker::transport::{Delivery, Generation, Verdict};
@@ -55,7 +56,7 @@ impl Fingerprinter {
     }
 }
 
-/// What is remembered of the messages with one fingerprint.
+/// What is remembered of all messages with the same fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remembered {
     Settled {
@@ -67,7 +68,7 @@ pub(super) enum Remembered {
     Ambiguous,
 }
 
-/// The number of a verdict that is not known to have been sent: no round trip proves that it arrived.
+/// The number of a verdict whose sending is unknown: no round trip proves that it arrived.
 pub(super) const NOT_SENT: u32 = u32::MAX;
 
 struct HistorySegment {
@@ -75,9 +76,10 @@ struct HistorySegment {
     entries: HashMap<Fingerprint, Remembered>,
 }
 
-/// The messages that were processed last. New and used entries go into the newest segment. When that is full or old, a new
-/// one is started and the oldest is forgotten. A broker that was killed redelivers what it had forgotten in the old order,
-/// so entries are taken from the oldest segment first, and none displaces one that is still to come.
+/// The messages that were processed last. New and used entries go into the newest segment. When that is full or old, a
+/// new segment is started and the oldest is forgotten. If a broker is killed and forgets settlements, it redelivers
+/// their messages in the old order. So entries are taken from the oldest segment first, and no entry displaces one
+/// whose message may still be redelivered.
 pub(super) struct SettledHistory(VecDeque<HistorySegment>);
 
 impl SettledHistory {
@@ -85,7 +87,7 @@ impl SettledHistory {
     /// As many entries as a table with 2^15 places holds before it doubles. Three full segments hold 86 016 entries, and four
     /// take 3.7 MiB.
     const SEGMENT_CAPACITY: usize = (1 << 15) / 8 * 7;
-    /// A broker forgets only recent settlements, so a step with little to do need not remember messages of days ago.
+    /// A broker forgets only recent settlements, so a step with few messages need not remember messages for days.
     const MAX_AGE: std::time::Duration = REDELIVERY_WINDOW;
 
     pub(super) fn new() -> Self {
@@ -123,7 +125,7 @@ impl SettledHistory {
         self.0[0].entries.insert(fingerprint, remembered);
     }
 
-    /// Notes that the verdict was sent, unless the entry has changed since.
+    /// Notes that the verdict was sent, unless the entry has changed in the meantime.
     pub(super) fn sent(&mut self, fingerprint: Fingerprint, by: &Generation) {
         for segment in &mut self.0 {
             if let Some(Remembered::Settled {
@@ -149,8 +151,8 @@ pub(super) struct GenerationHistory {
 }
 
 impl GenerationHistory {
-    /// More generations than this between two outages mean that connections do not last. What older ones left is processed
-    /// again.
+    /// More generations than this between two outages mean that connections do not last. Messages of older generations
+    /// are processed again.
     const KEPT: usize = 64;
 
     pub(super) fn new() -> Self {
@@ -199,7 +201,7 @@ impl GenerationHistory {
         may_be_unknown
     }
 
-    /// Forgets generations without redeliveries for a while. Those of the newest may still come.
+    /// Forgets generations that had no redeliveries for a while. Redeliveries of the newest may still arrive.
     fn forget(&mut self) {
         if self.last_redelivery.elapsed() > REDELIVERY_WINDOW {
             self.outage_before = 0;

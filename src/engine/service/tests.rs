@@ -161,7 +161,7 @@ async fn a_one_time_call_saves_refreshed_tokens() {
             connected.provider.is_spendable(&connected.stored()),
             "{method}"
         );
-        // What was saved comes before what is told: who reads the result can rely on it.
+        // The credential is saved before the result is posted, so a reader of the result can rely on it.
         let calls = connected.platform.calls();
         let place = |what: &str| {
             calls
@@ -209,7 +209,7 @@ async fn a_secret_is_read_alone_and_in_a_list() {
         let result = Mock::given(method("POST"))
             .and(path("/result"))
             .respond_with(ResponseTemplate::new(200));
-        // The first to find it expired, the second to see whether it is another one by now.
+        // The first read finds it expired, the second checks whether it has been replaced.
         read.expect(2).mount(&platform).await;
         refresh
             .respond_with(answer(provider.issue()))

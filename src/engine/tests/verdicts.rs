@@ -1,4 +1,4 @@
-//! What a message is settled with, and when.
+//! Which verdict a message gets, and when.
 
 use super::*;
 use crate::component::error::Rebound;

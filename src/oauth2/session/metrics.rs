@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 /// What a session has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionMetrics {
-    /// Refreshes that brought a token.
+    /// Refreshes that got a token.
     pub refreshes: u64,
     /// Refreshes that failed.
     pub failures: u64,
-    /// Tokens that another replica, or the user, saved in the meantime.
+    /// Tokens that another replica or the user saved in the meantime.
     pub adopted: u64,
-    /// Rotated refresh tokens that could not be saved at once.
+    /// Rotated refresh tokens whose first save failed.
     pub unsaved: u64,
     /// Tokens with fewer scopes than the previous one.
     pub narrowed: u64,

@@ -1,8 +1,8 @@
 //! A session: one OAuth2 credential in this process, with its current token and its refreshes.
 //!
-//! At most one refresh runs at a time, in a task of its own: a caller that goes away stops nothing, and everyone who
-//! needs a token waits for the same refresh. A request knows the generation of its token; after a rejection it gets a
-//! later generation or an error, never the same again (token-failures: T15, T16, T44).
+//! At most one refresh runs at a time, in a task of its own. A caller that is dropped does not stop it, and all callers
+//! that need a token wait for the same refresh. A request knows the generation of its token. After a rejection it gets
+//! a token of a later generation or an error, never the rejected token (token-failures: T15, T16, T44).
 
 mod metrics;
 mod redact;
@@ -38,19 +38,20 @@ use tracing::Instrument;
 
 /// A token that is rejected within this time of its arrival was not expired (token-failures: T39).
 const FRESH: Duration = Duration::from_secs(60);
-/// After so many rejected fresh tokens in a row, rejected tokens are not refreshed for [`FRESH`]; for twice as long after
-/// each further one.
+/// After this many rejected fresh tokens in a row, rejected tokens are not refreshed for [`FRESH`]. Each further
+/// rejection doubles this delay.
 const REJECTIONS: u32 = 3;
-/// The longest of these delays: a user who connects again in the meantime is seen after it.
+/// The longest of these delays. It limits how long a user who connects again has to wait.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
 /// Returns the value of an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What a session needs of the process.
+/// What a session needs from the process.
 #[derive(Clone)]
 pub struct SessionConfig {
-    /// For the API and the token endpoint. It must follow no redirects: it would send tokens along.
+    /// Sends requests to the API and the token endpoint. It must not follow redirects, because it would send tokens
+    /// along.
     pub http: reqwest::Client,
     /// The variables of `{{NAME}}` templates.
     pub environment: Environment,
@@ -90,30 +91,30 @@ struct Inner {
     definition: OAuth2,
     descriptor: Descriptor,
     config: SessionConfig,
-    /// With the configuration that it was resolved from.
+    /// The setup, and the configuration that it was resolved from.
     setup: Mutex<Option<(Arc<Value>, Arc<CredentialSetup>)>>,
     state: Mutex<State>,
     unsaved: Mutex<Option<Unsaved>>,
-    /// For the one warning about a token type that the profile does not list.
+    /// Limits the warning about a token type that the profile does not list to one.
     unknown_type: Once,
     /// Held from reading the stored credential to the end of a save.
     saving: tokio::sync::Mutex<()>,
-    /// Refreshes and saves, whoever waits for them.
+    /// The tasks that refresh and save. They do not depend on their callers.
     tasks: TaskTracker,
     stopping: CancellationToken,
     metrics: Recorded,
 }
 
-/// Why the current token will not do.
+/// Why a request needs another token than the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// None is known yet.
+    /// No token is known yet.
     First,
-    /// Every request gets a new one.
+    /// Every request gets a new token.
     Access,
-    /// The current one expires soon, or has expired.
+    /// The current token expires soon, or has expired.
     Expiry,
-    /// The API rejected the current one.
+    /// The API rejected the current token.
     Rejected,
 }
 
@@ -158,21 +159,21 @@ impl Session {
             .is_some_and(|unsaved| unsaved.rotated)
     }
 
-    /// Waits for running refreshes, and attempts once more to save what is unsaved. A closed session refreshes nothing.
+    /// Waits for running refreshes, and tries once more to save an unsaved token. A closed session does not refresh.
     ///
     /// # Cancel safety
-    /// Cancel safe: the tasks go on, and another call waits for them.
+    /// Cancel safe: the tasks continue, and another call waits for them.
     pub async fn close(&self) {
         self.0.stopping.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
 
-    /// Completes the keys that a module emits to those that are stored, in whichever of the usual shapes they are
-    /// (token-failures: Tokens on the platform). Other saves wait until the guard is dropped.
+    /// Turns the keys that a module emits into the keys to store. Accepts each of the usual shapes (token-failures:
+    /// Tokens on the platform). Other saves wait until the guard is dropped.
     ///
-    /// Tokens among the keys that the session knows are outdated: since the module read them, a refresh, here or
-    /// elsewhere, may have replaced them.
+    /// If the session knows the emitted tokens, they are outdated: a refresh may have replaced them since the module
+    /// read them.
     pub(crate) async fn normalize_keys(
         &self,
         keys: Map<String, Value>,
@@ -203,7 +204,8 @@ impl Session {
         &self.0.config
     }
 
-    /// The current token, as far as it is known without waiting. `None` if the platform keeps it and was not asked yet.
+    /// Returns the current token if it is known without waiting. `None` if the platform keeps the token and this
+    /// process has not read it yet.
     pub(super) fn current_token(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -212,14 +214,14 @@ impl Session {
         self.0.current(&**store, setup)
     }
 
-    /// A text of the API's without the tokens that it may repeat: the current ones, and those of the request.
+    /// Removes tokens from a text of the API, which may repeat them: the current tokens and those of the request.
     pub(super) fn redacted(&self, text: String, sent: &Token) -> String {
         let current = self.0.state().token.clone();
         let current = current.iter().map(|token| &token.record);
         without_tokens(text, current.chain([&sent.record]))
     }
 
-    /// The token to send a request with: the current one, or a new one if it has expired.
+    /// Returns the token to send a request with: the current token, or a new one if it has expired.
     pub(super) async fn usable_token(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -235,7 +237,7 @@ impl Session {
                 let is_expired = mode == Mode::Expiry && current.is_expired();
                 if current.record.access_token().is_some() && !is_expired {
                     if mode == Mode::Expiry && current.is_due() {
-                        // In the background: this token is still valid, and the next request finds the new one.
+                        // Refresh in the background: this token is still valid, and the next request uses the new one.
                         let _ = inner.begin(store, Why::Expiry, known);
                     }
                     let token = current;
@@ -248,14 +250,14 @@ impl Session {
         self.access(store, token)
     }
 
-    /// A token later than `rejected`, which the API has rejected.
+    /// Returns a token later than `rejected`, which the API has rejected.
     pub(super) async fn refresh_rejected(
         &self,
         store: &Arc<dyn CredentialStore>,
         rejected: &Token,
     ) -> Result<Access, Error> {
         let inner = &self.0;
-        // The configuration may have another token by now.
+        // The configuration may contain another token by now.
         inner.current(&**store, &*inner.setup(&**store)?)?;
         let token = inner
             .begin(store, Why::Rejected, rejected.generation)?
@@ -269,13 +271,13 @@ impl Session {
         self.access(store, token)
     }
 
-    /// A token that was waited for. Other fields can have come with it, such as another address.
+    /// Reads the setup again: other fields, such as the API's address, can have changed together with the token.
     fn access(&self, store: &Arc<dyn CredentialStore>, token: Arc<Token>) -> Result<Access, Error> {
         let setup = self.setup(&**store)?;
         Ok(Access { setup, token })
     }
 
-    /// The API accepted this token; with `after_refresh`, for a request whose first token it had rejected.
+    /// Notes that the API accepted this token. `after_refresh` says that it had rejected the request's first token.
     pub(super) fn token_accepted(&self, token: &Token, after_refresh: bool) {
         let mut state = self.0.state();
         state.accepted = state.accepted.max(token.generation);
@@ -285,7 +287,7 @@ impl Session {
     }
 }
 
-/// A token, now or later.
+/// A token, or the refresh that will return it.
 enum Begun {
     Newer(Arc<Token>),
     Running(Refreshing),
@@ -305,7 +307,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The current token; `None` if the platform keeps it and was not asked yet.
+    /// Returns the current token. `None` if the platform keeps the token and this process has not read it yet.
     fn current(
         &self,
         store: &dyn CredentialStore,
@@ -322,7 +324,7 @@ impl Inner {
             .as_ref()
             .is_some_and(|seen| Arc::ptr_eq(seen, &config))
         {
-            // A module may have emitted new keys itself.
+            // A module may have emitted new keys.
             if let Some(record) = TokenRecord::find(&config, &resolved.field)
                 && !state.knows(&record)
             {
@@ -339,7 +341,7 @@ impl Inner {
         Ok(state.token.clone())
     }
 
-    /// Joins the running refresh, or starts one, unless there is a token later than `known` already.
+    /// Returns a token that is later than `known`. If there is none, joins the running refresh or starts one.
     fn begin(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
@@ -390,8 +392,8 @@ impl Inner {
         Ok(Begun::Running(refreshing))
     }
 
-    /// If the API rejects tokens as soon as they come, another token does not help, whether it rejects all of them or only
-    /// some requests. A token that the API has accepted for a while is always worth a refresh.
+    /// Counts a rejected token. If the API rejects new tokens soon after they arrive, a refresh does not help. If it
+    /// accepted a token for a while, a refresh is always worthwhile.
     fn count_rejection(state: &mut State) -> Result<(), Error> {
         let now = Instant::now();
         let has_proved_good = state.token.as_ref().is_none_or(|token| {
@@ -417,7 +419,7 @@ impl Inner {
     }
 }
 
-/// Removes a refresh from the session when it ends, after a panic too.
+/// Removes a refresh from the session when it ends, also after a panic.
 struct Done(Arc<Inner>);
 
 impl Drop for Done {

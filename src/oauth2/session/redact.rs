@@ -1,11 +1,11 @@
-//! Takes tokens out of texts that are shown.
+//! Removes tokens from texts that are logged or shown.
 
 use super::super::TokenRecord;
 
-/// A shorter text is not a token, and can be part of any text.
+/// Shorter texts are not tokens, and could be part of any text.
 const MIN_TOKEN_LEN: usize = 8;
 
-/// `text` without the tokens of these records. Some servers escape slashes when they write JSON.
+/// Returns `text` without the tokens of these records. Some servers escape slashes in JSON.
 pub(super) fn without_tokens<'a>(
     mut text: String,
     records: impl IntoIterator<Item = &'a TokenRecord>,
@@ -20,7 +20,7 @@ pub(super) fn without_tokens<'a>(
     text
 }
 
-/// `text` without a token, and without the beginning of one at its end.
+/// Returns `text` without a token. A text that was cut can end with the beginning of a token; that is removed too.
 fn without(text: String, token: &str) -> String {
     if token.len() < MIN_TOKEN_LEN {
         return text;

@@ -1,4 +1,5 @@
-//! A refresh: lock, read the stored credential, exchange, merge, save. Then everyone may use the new token.
+//! A refresh: takes the lock, reads the stored credential, exchanges the refresh token, merges and saves. Only then may
+//! requests use the new token.
 
 use super::{
     super::{
@@ -22,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 const TRIES: u32 = 3;
 /// The delay before the second attempt; it doubles, with jitter.
 const DELAY: Duration = Duration::from_millis(250);
-/// A longer delay that the provider asks for is not waited for within a refresh.
+/// A refresh does not wait longer than this, even if the provider asks for a longer delay.
 const MAX_DELAY: Duration = Duration::from_secs(5);
 const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY)
     .with_attempts(TRIES)
@@ -35,17 +36,17 @@ pub(super) const LOOKS: [Duration; 4] = [
     Duration::from_millis(400),
     Duration::from_millis(1500),
 ];
-/// How long another replica may hold the lock.
+/// The longest time for which another replica may hold the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(345);
-/// How long reading the store may take, with all checks.
+/// The longest time for reading the store, with all checks.
 const READ: Duration = Duration::from_secs(15);
-/// A stored credential that was read longer ago is read again before a refresh token is spent: the process may have
-/// stalled, and lost its lock without noticing.
+/// The stored credential is read again before the refresh token is spent if the last read is older than this: the
+/// process may have stalled and lost its lock without noticing.
 const LATE: Duration = Duration::from_secs(5);
 /// The operator is warned if the refresh token expires within this time.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
-// Waiting for the lock takes longer than its holder needs for all its attempts and saves (token-failures: T4, T6).
+// The wait for the lock is longer than its holder needs for all attempts and saves (token-failures: T4, T6).
 const _: () = {
     let tries = TRIES as u64 * (READ.as_secs() + TIME_LIMIT.as_secs())
         + (TRIES as u64 - 1) * MAX_DELAY.as_secs();
@@ -54,10 +55,10 @@ const _: () = {
     assert!(LOCK_WAIT.as_secs() > tries + looks);
 };
 
-/// Why an exchange brought no token.
+/// Why an exchange did not return a token.
 enum Failed {
     Refused(ExchangeError),
-    /// Another process has spent the refresh token in the meantime, and got this token.
+    /// Another process has spent the refresh token in the meantime, and this is its token.
     Superseded(Arc<Token>),
     /// The refresh token was not sent.
     Unsent(Error),
@@ -127,7 +128,7 @@ impl Inner {
             if let Some(error) = self.state().is_dead(&base.record) {
                 return Err(error);
             }
-            // Other fields may have come with the tokens of another process.
+            // Another process may have saved other fields with its tokens.
             let setup = self.setup(&**store)?;
             match self
                 .exchange(store, &setup, &base.record, held.as_deref(), looked)
@@ -149,7 +150,7 @@ impl Inner {
         }
     }
 
-    /// The stored token, if this process has never had it.
+    /// Returns the stored token if it is new to this process.
     async fn stored(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -159,7 +160,7 @@ impl Inner {
             Ok(Some(config)) => match TokenRecord::find(&config, &setup.resolved.field) {
                 Some(record) if self.state().knows(&record) => Ok(None),
                 Some(record) => Ok(Some(self.adopt(&**store, setup, record, &config))),
-                // A user who disconnected does not want new tokens.
+                // A user who has disconnected does not want new tokens.
                 None => Err(Error::ReauthRequired(
                     "its tokens were removed from the account".into(),
                 )),
@@ -168,7 +169,7 @@ impl Inner {
             Err(error) if error.is_not_found() => {
                 Err(Error::ReauthRequired(format!("it was removed ({error})")))
             }
-            // If nothing can be read, nothing can be saved: do not spend a refresh token that may be the last one.
+            // If the store cannot be read, a save would fail too: do not spend what may be the last refresh token.
             Err(error) if self.state().rotates != Some(false) => {
                 let reason = format!(
                     "the stored credential cannot be read, so another process may have refreshed it: {error}"
@@ -185,7 +186,7 @@ impl Inner {
         }
     }
 
-    /// Makes a record of another process the current one, also in the configuration of the next messages, with the
+    /// Makes another process's record the current one. The configuration of later messages gets it too, with the
     /// credential's other fields in `config`.
     pub(super) fn adopt(
         &self,
@@ -200,7 +201,8 @@ impl Inner {
         token
     }
 
-    /// The keys to save: the record with the credential's other fields, which some stores would drop otherwise.
+    /// Returns the keys to save: the record and the credential's other fields, because some stores replace the whole
+    /// credential.
     pub(super) fn keys(
         &self,
         config: &Value,
@@ -220,7 +222,7 @@ impl Inner {
         store: &Arc<dyn CredentialStore>,
         setup: &CredentialSetup,
     ) -> Result<Option<Box<dyn LockGuard>>, Error> {
-        // Held since a token that is not saved yet.
+        // The lock is still held for an unsaved token.
         if let Some(held) = self.take_held().filter(|held| held.is_held()) {
             return Ok(Some(held));
         }
@@ -252,8 +254,8 @@ impl Inner {
         }
     }
 
-    /// Spends the refresh token. After a transient failure it is sent again: a provider with a grace period repeats a lost
-    /// response (token-failures: T8). The store was read at `looked`.
+    /// Spends the refresh token, and sends it again after a transient failure: a provider with a grace period repeats a
+    /// lost response (token-failures: T8). The store was last read at `looked`.
     async fn exchange(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -316,8 +318,8 @@ impl Inner {
         }
     }
 
-    /// The provider gave no token. Another process may have spent the refresh token that it refuses; then that process's
-    /// token is in the store, or soon will be (token-failures: T1).
+    /// Handles a failed exchange. If the provider refuses the refresh token, another process may have spent it; then
+    /// that process has saved its token, or will soon (token-failures: T1).
     async fn recover(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -325,13 +327,13 @@ impl Inner {
         base: &Arc<Token>,
         failure: ExchangeError,
     ) -> Result<Arc<Token>, Error> {
-        // A response that is not understood says nothing about the refresh token, however often it comes.
+        // A response that cannot be parsed does not prove that the refresh token is invalid, even if it repeats.
         if failure.class == ErrorClass::Reauth {
             for pause in LOOKS {
                 sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
                 match self.stored(store, setup).await {
                     Ok(Some(found)) if !is_spent(&found, Some(base)) => return Ok(found),
-                    // Then it is unknown whether the token is dead.
+                    // Without the stored credential it is unknown whether the refresh token is still valid.
                     Err(error) => return Err(error),
                     Ok(_) => {}
                 }
@@ -359,7 +361,7 @@ impl Inner {
         })
     }
 
-    /// Merges the response, saves the whole record, and only then makes it the current one.
+    /// Merges the response, saves the whole record, and then makes it the current one.
     async fn keep(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
@@ -435,14 +437,14 @@ impl Inner {
         if !lost.is_empty() {
             self.metrics.update(|metrics| metrics.narrowed += 1);
             tracing::warn!(
-                "The new access token lacks scopes that the previous one had: {}",
+                "The new access token lacks scopes of the previous one: {}",
                 lost.join(" ")
             );
         }
     }
 }
 
-/// The stored configuration. A credential counts as gone only if several checks agree.
+/// Reads the stored configuration. A credential counts as gone only if several reads agree.
 async fn reload(
     store: &Arc<dyn CredentialStore>,
     field: &[String],
@@ -462,7 +464,7 @@ async fn reload(
     timeout(READ, looks).await.unwrap_or_else(late)
 }
 
-/// Whether a token is useless after `before` turned out to be.
+/// Returns whether a stored token is useless: it is missing, has expired, or is the same as `before`.
 fn is_spent(found: &Token, before: Option<&Token>) -> bool {
     found.record.access_token().is_none()
         || found.is_expired()

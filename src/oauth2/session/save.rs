@@ -1,5 +1,5 @@
-//! Saves a refreshed record: before anyone uses it, with several attempts, and if they fail, in the background until it is
-//! saved or superseded. A rotated refresh token that is not saved exists in this process only.
+//! Saves a refreshed record before any request uses it. If several attempts fail, saving continues in the background
+//! until the record is saved or superseded. Until then only this process has a rotated refresh token.
 
 use super::{
     super::{CredentialWarning, LockGuard, StoreError, StoreErrorKind, TokenRecord},
@@ -21,7 +21,7 @@ use tracing::Instrument;
 const ATTEMPTS: u32 = 3;
 /// For one attempt, and for waiting until another save has ended.
 const TRY: Duration = Duration::from_secs(20);
-/// For reading the stored credential, with which each attempt begins.
+/// The time limit of reading the stored credential at the start of each attempt.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// The delay before the second attempt; it doubles.
 const DELAY: Duration = Duration::from_millis(500);
@@ -30,8 +30,8 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 /// The delays between the attempts of a save.
 const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY);
 
-/// Delays before the checks that must agree that a credential is gone, before its new tokens are revoked: a proxy before
-/// an unavailable platform may return 404.
+/// Delays between the checks that a credential is gone. All must agree before its new tokens are revoked, because a
+/// proxy may return 404 while the platform is unavailable.
 const UNTIL_GONE: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
@@ -39,34 +39,34 @@ const UNTIL_GONE: [Duration; 5] = [
     Duration::from_secs(8),
     Duration::from_secs(15),
 ];
-/// How long these checks may take.
+/// The time limit of these checks.
 const GONE_AT_MOST: Duration = Duration::from_secs(40);
 
-/// How long a save may take before the work goes on without.
+/// The time limit of a save before the refresh continues with an unsaved record.
 pub(super) const AT_MOST: Duration = Duration::from_secs(242);
 
-/// A record that the store does not have yet.
+/// A record that is not in the store yet.
 pub(super) struct Unsaved {
     pub(super) record: TokenRecord,
-    /// Its refresh token is not the stored one.
+    /// Its refresh token differs from the stored one.
     pub(super) rotated: bool,
-    /// While it is unsaved, no other replica may spend the stored refresh token.
+    /// The lock: while the record is unsaved, no other replica may spend the stored refresh token.
     pub(super) held: Option<Box<dyn LockGuard>>,
 }
 
-/// What has become of a record.
+/// The result of saving a record.
 enum Saved {
     Yes,
-    /// There is nowhere to save to.
+    /// There is no place to save it.
     Nowhere(String),
     Not(String),
-    /// The platform says once that the credential does not exist.
+    /// The platform has said once that the credential does not exist.
     Gone(String),
-    /// It says so over REST, but its queue has taken the record.
+    /// The REST API says that the credential does not exist, but the platform's queue has taken the record.
     Queued(String),
-    /// The store has a record of another process.
+    /// The store contains a record of another process.
     Superseded(TokenRecord, Value),
-    /// Another one of this process has taken its place.
+    /// This process has a newer record.
     Obsolete,
 }
 
@@ -76,7 +76,7 @@ struct Saving<'a> {
     store: &'a Arc<dyn CredentialStore>,
     setup: &'a CredentialSetup,
     record: &'a TokenRecord,
-    /// Whether the platform's queue has it already.
+    /// Whether the platform's queue has taken it already.
     queued: &'a AtomicBool,
 }
 
@@ -85,12 +85,12 @@ impl Inner {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock that came with an unsaved record, for the refresh that supersedes it.
+    /// Takes the lock of an unsaved record, for the refresh that supersedes the record.
     pub(super) fn take_held(&self) -> Option<Box<dyn LockGuard>> {
         self.unsaved().as_mut()?.held.take()
     }
 
-    /// Lets other replicas refresh, unless a record is unsaved still.
+    /// Releases the lock, unless a record is still unsaved.
     pub(super) fn unlock(&self, held: Option<Box<dyn LockGuard>>) {
         if let Some(unsaved) = &mut *self.unsaved()
             && unsaved.held.is_none()
@@ -99,11 +99,10 @@ impl Inner {
         }
     }
 
-    /// Saves a record. If that fails, saving goes on in the background, and the user is told. If another process has saved
-    /// a token in the meantime, that one counts and is returned.
-    ///
+    /// Saves a record. If that fails, saving continues in the background, and the user gets an error event. If another
+    /// process has saved a token in the meantime, returns that token.
     /// # Errors
-    /// Returns an error if the credential was removed in the meantime. The new tokens are revoked then.
+    /// Returns an error if the credential was removed in the meantime. In that case the new tokens are revoked.
     pub(super) async fn save(
         self: &Arc<Self>,
         store: &Arc<dyn CredentialStore>,
@@ -125,7 +124,7 @@ impl Inner {
             match saved {
                 Saved::Yes | Saved::Obsolete => return Ok(None),
                 Saved::Superseded(theirs, config) => {
-                    // The user has connected again, or another replica was as fast: what is stored counts
+                    // The user has connected again, or another replica has refreshed: use what is stored
                     // (token-failures: T12).
                     tracing::warn!(
                         "The stored credential changed during the refresh; the stored one is used"
@@ -157,7 +156,7 @@ impl Inner {
         Ok(None)
     }
 
-    /// Goes on with a record that is not saved. Returns whether the stored refresh token is outdated by it.
+    /// Continues with an unsaved record. Returns whether the stored refresh token is outdated.
     fn keep_unsaved(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -166,19 +165,19 @@ impl Inner {
     ) -> bool {
         store.update_local(&self.keys(&store.config(), setup, &unsaved.record));
         let mut before = self.unsaved();
-        // A refresh token that came with an unsaved record is not in the store either.
+        // If the previous unsaved record has the same rotated refresh token, the store does not have it either.
         unsaved.rotated |= before.as_ref().is_some_and(|before| {
             before.rotated && before.record.refresh_token() == unsaved.record.refresh_token()
         });
         if !unsaved.rotated {
-            // The stored one is still valid, for the other replicas too.
+            // The stored refresh token is still valid, so other replicas may use it.
             unsaved.held = None;
         }
         before.insert(unsaved).rotated
     }
 
-    /// Saves as [`try_to_save`](Self::try_to_save) does. The platform must say repeatedly that the credential does not exist
-    /// before the new tokens are revoked, which cannot be undone.
+    /// Saves like [`try_to_save`](Self::try_to_save). Revoking the new tokens cannot be undone, so it requires that the
+    /// platform repeatedly says that the credential does not exist.
     async fn save_or_revoke(
         &self,
         saving: Saving<'_>,
@@ -206,7 +205,7 @@ impl Inner {
         }
     }
 
-    /// Whether all checks agree that the credential is gone. A process that is stopping has no time for them.
+    /// Returns whether all checks agree that the credential is gone. A stopping process skips them, for lack of time.
     async fn stays_gone(&self, store: &Arc<dyn CredentialStore>, setup: &CredentialSetup) -> bool {
         let looks = async {
             for pause in [Duration::ZERO].into_iter().chain(UNTIL_GONE) {
@@ -230,7 +229,7 @@ impl Inner {
         }
     }
 
-    /// The platform's queue has taken a record that its REST API refuses.
+    /// Logs that the platform's queue has taken a record that its REST API refuses.
     fn leave_to_the_queue(&self, record: &TokenRecord, reason: &str) {
         self.forget(record);
         tracing::warn!(
@@ -238,7 +237,7 @@ impl Inner {
         );
     }
 
-    /// Reads the store and saves, while nothing else of this process is saved: an older record must not replace a newer one.
+    /// Reads the store and saves. No other save of this process may run: an older record must not replace a newer one.
     async fn try_to_save(&self, saving: Saving<'_>, is_obsolete: impl Fn(&Self) -> bool) -> Saved {
         let Saving {
             store,
@@ -284,14 +283,14 @@ impl Inner {
         }
     }
 
-    /// The stored configuration with the tokens that count: those that another process has saved, or else the current ones
-    /// of this process, which may be unsaved.
+    /// Returns the stored configuration with the tokens to use: those that another process has saved, or else the
+    /// current tokens of this process, which may be unsaved.
     pub(super) async fn latest(
         &self,
         store: &dyn CredentialStore,
         setup: &CredentialSetup,
     ) -> Value {
-        // From here on the session knows the configured tokens.
+        // This call makes the configured tokens known to the session.
         let current = self.current(store, setup).ok().flatten();
         if setup.endpoint.is_none() {
             return (*store.config()).clone();
@@ -311,7 +310,7 @@ impl Inner {
         config
     }
 
-    /// Reports that a refreshed record is only in memory (token-failures: T9). Nobody waits for the report.
+    /// Reports that a refreshed record is only in memory (token-failures: T9). Callers do not wait for the report.
     fn report(&self, store: &Arc<dyn CredentialStore>, rotated: bool, reason: &str) {
         if !rotated {
             tracing::warn!(
@@ -335,10 +334,10 @@ impl Inner {
         let stopping = self.stopping.clone();
         let report = async move {
             tokio::select! {
-                // First, so that the event is at least started.
+                // Polled first, so that the publish at least begins.
                 biased;
                 () = store.warn(warning) => {}
-                // A queue can block forever; the log has the warning too.
+                // A queue can block forever, so a stop ends the wait. The log has the warning too.
                 () = stopping.cancelled() => {}
             }
         };
@@ -368,7 +367,7 @@ impl Inner {
                 .await
             {
                 Ok(Saved::Yes) => {
-                    tracing::info!("The credential is saved now; an earlier save had failed");
+                    tracing::info!("The credential is saved now, after an earlier save failed");
                     return;
                 }
                 Ok(Saved::Superseded(theirs, config)) => {
@@ -400,7 +399,7 @@ impl Inner {
             && !self.state().is_past(record)
     }
 
-    /// Forgets an unsaved record: it is saved, or useless by now.
+    /// Drops an unsaved record that is saved or no longer needed.
     fn forget(&self, record: &TokenRecord) {
         let mut unsaved = self.unsaved();
         if unsaved
@@ -422,7 +421,7 @@ pub(super) fn is_gone(found: &Result<Option<Value>, StoreError>, field: &[String
     }
 }
 
-/// The stored configuration, if it can be read.
+/// Returns the stored configuration, if it can be read.
 pub(super) async fn look(store: &dyn CredentialStore) -> Option<Value> {
     timeout(LOOK, store.reload()).await.ok()?.ok()?
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
 impl Inner {
-    /// Reads the secret. If it still has the token that was rejected, the platform refreshes it, once.
+    /// Reads the secret. If it still contains the rejected token, asks the platform once to refresh it.
     pub(super) async fn refresh_secret(
         &self,
         store: &Arc<dyn CredentialStore>,
@@ -59,7 +59,7 @@ impl Inner {
     ) -> Result<TokenRecord, Error> {
         let mut answer = store.secret(id, refresh).await;
         for pause in LOOKS {
-            // The platform must say it repeatedly.
+            // Only repeated responses prove that the secret was removed.
             if !answer.as_ref().is_err_and(StoreError::is_not_found) {
                 break;
             }

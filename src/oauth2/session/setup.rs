@@ -1,4 +1,4 @@
-//! What follows from the configuration: resolved with the first request, and again when the credential's other fields
+//! What is derived from the configuration: resolved at the first request, and again when the credential's other fields
 //! change.
 
 use super::{
@@ -8,10 +8,10 @@ use super::{
 use serde_json::{Map, Value};
 use std::sync::{Arc, PoisonError};
 
-/// What follows from the configuration.
+/// What is derived from the configuration.
 pub(in crate::oauth2) struct CredentialSetup {
     pub(in crate::oauth2) resolved: ResolvedConfig,
-    /// The fields that it follows from.
+    /// The fields that it is derived from.
     fields: Map<String, Value>,
     /// `None` if the platform refreshes the tokens.
     pub(super) endpoint: Option<TokenEndpoint>,
@@ -55,7 +55,8 @@ impl Inner {
         })
     }
 
-    /// The fields that a setup follows from: the credential's fields without the tokens, and the platform's secret.
+    /// Returns the fields that a setup is derived from: the credential's fields without the tokens, and the platform's
+    /// secret.
     fn fields<'a>(
         &'a self,
         tokens: &'a [String],

@@ -12,39 +12,40 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How many earlier tokens are remembered, to recognize an outdated response of the store: the latest, and those that
-/// the store still returns.
+/// How many earlier tokens are remembered, to recognize an outdated response of the store. The latest are kept, and
+/// those that the store still returns.
 const PAST: usize = 64;
 /// The first delay after a failed refresh; it doubles with each further one.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(5);
 /// The longest of these delays, and how often a dead credential is checked again.
 const COOLDOWN: Duration = Duration::from_secs(30);
-/// The shortest and the longest delay that a provider can ask for.
+/// The limits of a delay that the provider asks for.
 const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
-/// A token record with its generation, which tells whether a request was sent with the current token.
+/// A token record with its generation. The generation shows whether a request was sent with the current token.
 pub(crate) struct Token {
     pub(super) generation: u64,
     pub(crate) record: TokenRecord,
     pub(super) times: Times,
-    /// Found in the store or the configuration, not obtained by a refresh of this process: its age is unknown.
+    /// Read from the store or the configuration, not refreshed by this process: its age is unknown.
     pub(crate) adopted: bool,
 }
 
-/// When a token came, and how long it is valid. Monotonic: the wall clock counts only across restarts
-/// (token-failures: T52).
+/// When a token was received, and how long it is valid. On a monotonic clock: the wall clock is used only across
+/// restarts (token-failures: T52).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) received: Instant,
     pub(super) expires: Option<Instant>,
-    /// From when on it is refreshed before its expiry.
+    /// From this time on the token is refreshed, before it expires.
     pub(super) refresh: Option<Instant>,
 }
 
 impl Times {
-    /// A token requested at `asked` with this `lifetime`, if it is known. It is refreshed `margin` before its expiry, but
-    /// not before half of its lifetime is over, and not by all replicas at the same time (token-failures: T50).
+    /// The times of a token that was requested at `asked`, with its `lifetime` if that is known. It is refreshed
+    /// `margin` before it expires, but not in the first half of its lifetime, and replicas refresh at different times
+    /// (token-failures: T50).
     pub(super) fn new(asked: Instant, lifetime: Option<Duration>, margin: Duration) -> Self {
         let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
         let ahead = lifetime.map(|lifetime| {
@@ -62,7 +63,7 @@ impl Times {
         }
     }
 
-    /// The times of a record that another process, or an earlier one, has stored.
+    /// The times of a record that another process, or an earlier run, has stored.
     pub(super) fn stored(record: &TokenRecord, margin: Duration) -> Self {
         let left = record
             .expires_at()
@@ -81,10 +82,10 @@ impl Token {
     }
 }
 
-/// A running refresh, for everyone who waits for it.
+/// A running refresh that several callers can wait for.
 pub(super) type Refreshing = Shared<BoxFuture<'static, Result<Arc<Token>, Error>>>;
 
-/// Why no refresh starts for a while.
+/// Why no refresh may start before `until`.
 struct Bar {
     until: Instant,
     error: Error,
@@ -94,17 +95,17 @@ struct Bar {
 pub(super) struct State {
     pub(super) token: Option<Arc<Token>>,
     pub(super) refreshing: Option<Refreshing>,
-    /// The configuration that was looked at last.
+    /// The configuration that was read last.
     pub(super) seen: Option<Arc<Value>>,
-    /// Whether the last exchange brought another refresh token.
+    /// Whether the last exchange returned a new refresh token.
     pub(super) rotates: Option<bool>,
-    /// How many refreshes in a row have not helped the request that they were for.
+    /// How many refreshes in a row did not help the request that needed them.
     pub(super) rejections: u32,
-    /// Until then rejected tokens are not refreshed, because that did not help too often.
+    /// Rejected tokens are not refreshed before this time, because too many refreshes did not help.
     pub(super) refused_until: Option<Instant>,
     /// The latest generation that the API has accepted.
     pub(super) accepted: u64,
-    /// The tokens that are being saved: the store may return them before they are the current ones.
+    /// The tokens that are being saved. The store may return them before they become the current ones.
     coming: Option<[u8; 32]>,
     past: VecDeque<[u8; 32]>,
     generation: u64,
@@ -115,7 +116,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether these tokens are the current ones, were once, or are about to be.
+    /// Returns whether these tokens are current, were current once, or are being saved.
     pub(super) fn knows(&mut self, record: &TokenRecord) -> bool {
         let fingerprint = fingerprint(record);
         if self.coming == Some(fingerprint)
@@ -129,18 +130,18 @@ impl State {
         let Some(at) = self.past.iter().position(|past| *past == fingerprint) else {
             return false;
         };
-        // Tokens that the store still has are not forgotten, however many refreshes cannot be saved.
+        // Tokens that the store still returns are kept, even if many refreshes cannot be saved.
         self.past.remove(at);
         self.past.push_front(fingerprint);
         true
     }
 
-    /// These tokens are about to be saved.
+    /// Notes that these tokens are about to be saved.
     pub(super) fn expect(&mut self, record: &TokenRecord) {
         self.coming = Some(fingerprint(record));
     }
 
-    /// Whether these tokens were the current ones once, and are no longer.
+    /// Returns whether these tokens are earlier ones and no longer current.
     pub(super) fn is_past(&self, record: &TokenRecord) -> bool {
         self.token
             .as_ref()
@@ -172,7 +173,7 @@ impl State {
         token
     }
 
-    /// Makes a token of another process the current one. Nothing prevents its refresh.
+    /// Makes another process's token the current one. It can be refreshed at any time.
     pub(super) fn adopt(&mut self, record: TokenRecord, margin: Duration) -> Arc<Token> {
         self.trust();
         self.unbar();
@@ -180,12 +181,12 @@ impl State {
         self.replace(record, times, true)
     }
 
-    /// Refreshes help again.
+    /// Notes that refreshes help again.
     pub(super) fn trust(&mut self) {
         (self.rejections, self.refused_until) = (0, None);
     }
 
-    /// Why no refresh may start at the moment.
+    /// Returns why no refresh may start at the moment.
     pub(super) fn barred(&self) -> Option<Error> {
         self.bar
             .as_ref()
@@ -197,7 +198,7 @@ impl State {
         (self.bar, self.failures) = (None, 0);
     }
 
-    /// A refresh failed: everyone gets this error for a while.
+    /// Notes that a refresh failed. All callers get this error for a while.
     pub(super) fn bar(&mut self, error: &Error) {
         let asked = match error {
             Error::Unavailable { retry_after, .. } => *retry_after,
@@ -225,12 +226,12 @@ impl State {
         });
     }
 
-    /// The provider refuses these tokens for good.
+    /// Notes that the provider refuses these tokens for good.
     pub(super) fn bury(&mut self, record: &TokenRecord, error: &Error) {
         self.dead = Some((fingerprint(record), error.clone()));
     }
 
-    /// The error that these tokens were refused for good with.
+    /// Returns the error with which the provider refused these tokens for good.
     pub(super) fn is_dead(&self, record: &TokenRecord) -> Option<Error> {
         self.dead
             .as_ref()
@@ -239,7 +240,7 @@ impl State {
     }
 }
 
-/// Tells pairs of tokens apart without keeping them.
+/// Identifies a pair of tokens without keeping them.
 fn fingerprint(record: &TokenRecord) -> [u8; 32] {
     let mut hash = Sha256::new();
     for token in [record.access_token(), record.refresh_token()] {

@@ -165,8 +165,7 @@ fn a_form_response_is_read() {
     assert!(read("\u{feff}{\"access_token\":\"at\"}").is_ok());
 }
 
-/// Which types are worth a word, and how they are called there.
-/// token-failures: T37.
+/// The token types that are logged, and their names in the log. token-failures: T37.
 #[test]
 fn any_token_type_is_accepted_and_unknown_ones_named() {
     for (token_type, unknown) in [

@@ -1,4 +1,4 @@
-//! The bytes from the broker, frame by frame: a buffer that gives the client only what it can read.
+//! Buffers the bytes from the broker, frame by frame, and gives the client only what it can read.
 
 use super::tables;
 
@@ -10,7 +10,8 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
-/// How much is read from the broker at once. The buffer grows only for a longer frame that must be checked as a whole.
+/// How many bytes are read from the broker at once. The buffer grows only for a longer frame that must be checked as a
+/// whole.
 const CAPACITY: usize = 64 * 1024;
 /// The smallest frame size that AMQP allows.
 const MIN_FRAME: usize = 4096;
@@ -44,7 +45,7 @@ impl Frames {
         }
     }
 
-    /// Copies what the client can have. Returns 0 only if there is nothing.
+    /// Copies bytes that the client can read. Returns 0 only if there are none.
     pub(crate) fn take(&mut self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.checked - self.start);
         into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
@@ -52,7 +53,7 @@ impl Frames {
         count
     }
 
-    /// How many bytes can go from the broker to the client directly, because all bytes here are taken.
+    /// Returns how many bytes can go directly from the broker to the client, because the buffer is empty.
     pub(crate) fn free(&self) -> usize {
         if self.start == self.end { self.free } else { 0 }
     }
@@ -95,7 +96,7 @@ impl Frames {
                 METHOD => self.method(length),
                 HEADER => self.header(length),
                 BODY | HEARTBEAT => self.free = length,
-                // This is no frame, so no frame follows either. The client will report that it is not AMQP.
+                // This is not a frame, so no frame follows. The client will report that it is not AMQP.
                 _ => self.free = usize::MAX,
             }
         }
@@ -148,7 +149,7 @@ impl Frames {
     }
 }
 
-/// The longest frame that client and broker agree on, as the client computes it; 0 for any length.
+/// Returns the longest frame that client and broker agree on, as the client computes it; 0 for any length.
 fn agreed(wanted: usize, offered: usize) -> usize {
     match (wanted, offered) {
         (wanted, 0) => wanted,

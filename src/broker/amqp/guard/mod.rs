@@ -1,11 +1,11 @@
 //! A stream between the broker and lapin that repairs frames which lapin cannot read.
 //!
-//! lapin reads header tables by recursion, and closes a connection over bytes that are not UTF-8. Both can be in a message
-//! that anybody sends, and the broker delivers such a message again on every connection. So what lapin could not read is
-//! replaced before lapin sees it, and the message is processed.
+//! lapin reads header tables by recursion, and closes a connection because of bytes that are not UTF-8. Any sender can
+//! put both into a message, and the broker delivers such a message again on every connection. So the guard replaces
+//! what lapin cannot read before lapin sees it, and the message is processed.
 //!
-//! [`tables`] and [`frames`] are pure. This file holds the stream, and gives it to lapin as the stream of a runtime of its
-//! own. TLS is below the guard, and TCP is below that.
+//! [`tables`] and [`frames`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
+//! guard reads from TLS, and TLS reads from TCP.
 
 mod frames;
 mod tables;
@@ -61,7 +61,7 @@ pub(super) async fn connect(
             AMQPScheme::AMQP => Either::Left(tcp),
             AMQPScheme::AMQPS => Either::Right(with_tls(tcp, host).await?),
         };
-        // lapin takes it for a plain stream, also with TLS.
+        // lapin treats it as a plain stream, even if it uses TLS.
         Ok(AsyncTcpStream::Plain(GuardedStream::new(stream, frame_max)))
     };
     Connection::connector(uri, runtime, connect, properties).await
@@ -110,7 +110,7 @@ impl Reactor for GuardedRuntime {
     }
 }
 
-/// A connection whose bytes from the broker are checked. Those to the broker are not.
+/// A connection that checks the bytes from the broker. Bytes to the broker are not checked.
 pub(super) struct GuardedStream<S> {
     stream: S,
     frames: Frames,
@@ -138,7 +138,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
             if count > 0 || into.is_empty() {
                 return Poll::Ready(Ok(count));
             }
-            // A large body is not copied.
+            // A large body is read directly, without a copy.
             let free = frames.free().min(into.len());
             if free >= MIN_DIRECT_READ {
                 let count = ready!(stream.as_mut().poll_read(cx, &mut into[..free]))?;

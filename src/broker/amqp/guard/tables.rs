@@ -1,8 +1,9 @@
-//! The payload of one frame: short texts, header tables, and the arrays in them. They are read without recursion, and
-//! repaired where the client would fail.
+//! The payload of one frame: short texts, header tables, and the arrays in them. It is read without recursion, and
+//! repaired if the client cannot read it.
 //!
-//! One walk does both. Most frames are only checked ([`TableCheck`]); a frame that needs a repair is written again
-//! ([`TableRewrite`]). What is cut becomes a text that says so, as far as there is room: a frame never grows.
+//! One walk both checks and repairs. Most frames are only checked ([`TableCheck`]); a frame that needs a repair is
+//! written again ([`TableRewrite`]). A cut value is replaced by a text that says so, if there is room: a frame never
+//! grows.
 
 use std::str;
 
@@ -33,7 +34,8 @@ pub(crate) fn is_good_method(payload: &[u8]) -> bool {
     check.0
 }
 
-/// The payload of a content header as the client can read it, at most `limit` bytes long, and what was repaired.
+/// Returns the payload of a content header as the client can read it, at most `limit` bytes long, and what was
+/// repaired.
 pub(crate) fn repair_header(payload: &[u8], limit: usize) -> (Vec<u8>, Vec<&'static str>) {
     let mut rewrite = TableRewrite::for_payload(payload);
     walk_header(payload, &mut rewrite);
@@ -44,7 +46,7 @@ pub(crate) fn repair_header(payload: &[u8], limit: usize) -> (Vec<u8>, Vec<&'sta
     (rewrite.bytes, rewrite.reasons)
 }
 
-/// The payload of a method as the client can read it, and what was repaired.
+/// Returns the payload of a method as the client can read it, and what was repaired.
 pub(crate) fn repair_method(payload: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
     let mut rewrite = TableRewrite::for_payload(payload);
     walk_method(payload, &mut rewrite);
@@ -167,8 +169,8 @@ fn write_mark(bytes: &mut Vec<u8>, room: usize, reason: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The properties of a content header, from `content-type` to `cluster-id`. They are short texts, except for those whose
-/// bits are named here.
+/// The properties of a content header, from `content-type` to `cluster-id`. They are short texts, except for those
+/// whose bits are listed here.
 fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
     const HEADERS: u16 = 13;
     const DELIVERY_MODE: u16 = 12;
@@ -187,7 +189,7 @@ fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
             _ => text(rest, visit),
         };
         let Some(after) = read else {
-            // The end of this property is unknown, so the later ones are lost with it.
+            // The end of this property is unknown, so all later properties are lost too.
             visit.found(UNREADABLE);
             return visit.flags(flags & !(u16::MAX >> (15 - bit)));
         };
@@ -285,7 +287,7 @@ struct OpenTable {
     at: usize,
 }
 
-/// Visits a table with everything in it; returns what follows. What cannot be read ends the innermost table around it.
+/// Visits a table with everything in it; returns what follows. An unreadable value ends the innermost table around it.
 fn walk_table<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> {
     let end = bytes_of(bytes, 0)?;
     let mut table = OpenTable {

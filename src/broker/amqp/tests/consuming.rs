@@ -332,7 +332,7 @@ async fn a_silent_broker_confirms_no_settlement() {
 #[tokio::test]
 async fn a_refused_reconnect_counts_as_an_outage() {
     let world = World::new().await;
-    // RabbitMQ cannot be told to refuse connections.
+    // RabbitMQ has no way to refuse connections on request.
     let Some(broker) = &world._broker else { return };
     let amqp = world.connect().await;
     let mut deliveries = amqp.consume().await.unwrap();

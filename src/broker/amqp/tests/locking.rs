@@ -30,7 +30,7 @@ impl Cluster {
         }
     }
 
-    /// One with the emulator's broker, for what a shared broker cannot be told to do.
+    /// Uses the emulator's broker, for behaviour that a shared broker cannot be made to show.
     async fn emulated() -> (Self, emulator::broker::Broker) {
         let broker = start_emulated(0).await;
         let uri = broker.uri().parse().unwrap();

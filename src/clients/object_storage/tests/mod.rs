@@ -1,4 +1,4 @@
-//! The requests that object storage gets, and what its responses become. This file has the storage that the tests use.
+//! The requests to object storage, and the results of its responses. This file has the storage that the tests use.
 
 mod attachments;
 mod bodies;

@@ -1,4 +1,4 @@
-//! The requests that the platform gets, and what its responses become. This file has the platform and the tests of the
+//! The requests to the platform, and the results of its responses. This file has the platform and the tests of the
 //! calls.
 
 mod limits_and_retries;

@@ -1,5 +1,5 @@
-//! Every message is processed, and as few as possible twice: a model of a broker with its queue, this process and another
-//! consumer, in which everything that can go wrong happens in any order.
+//! Every message is processed, and as few as possible twice: a model of a broker with its queue, this process and
+//! another consumer, in which all failures happen in any order.
 
 use super::*;
 use proptest::prelude::*;
