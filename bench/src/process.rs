@@ -1,9 +1,9 @@
-//! What the kernel knows of a process, read from `/proc` of Linux.
+//! Figures of a process, read from Linux's `/proc`.
 
 use anyhow::Context as _;
 use std::{fs, time::Duration};
 
-/// The unit of CPU time in `/proc/<pid>/stat`: the kernel always tells it in hundredths of a second.
+/// The unit of CPU time in `/proc/<pid>/stat`: the kernel always counts in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The CPU time that the process `pid` has used so far, in all its threads.
@@ -76,7 +76,7 @@ fn kilobytes(text: &str, name: &str) -> anyhow::Result<u64> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let value = value.with_context(|| format!("/proc does not tell {name}"))?;
     let number = value.trim().trim_end_matches(" kB").parse::<u64>();
-    Ok(number.with_context(|| format!("/proc tells {name} as {value}"))? * 1024)
+    Ok(number.with_context(|| format!("/proc has {value} for {name}"))? * 1024)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! pollItems: what is new is emitted once, whatever the API means by "since"; and when the snapshot moves.
+//! pollItems: new items are emitted once, in whichever way the API understands "since"; and when the snapshot moves.
 
 use super::{Rig, error_text, ids, rebound, snapshot};
 use emulator::provider::Fault;

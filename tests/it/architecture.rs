@@ -1,4 +1,4 @@
-//! Rules for the sources, checked by reading them: which folder may use which, and what may be in one place only.
+//! Rules for the sources, checked by reading them: which folder may use which, and which names only one folder may use.
 //!
 //! The floors are the order of the `mod` lines in `src/lib.rs`, from the bottom up. They are listed nowhere else.
 
@@ -64,7 +64,7 @@ fn assert_no_file_contains(words: &[&str]) {
     }
 }
 
-/// A file is the module that its path says, and the crate has no second name. Otherwise edges would be missed.
+/// Each file is the module of its path, and the crate has no other name. Otherwise the check would miss edges.
 #[test]
 fn modules_are_where_their_path_says() {
     assert_no_file_contains(&["#[path", "extern crate"]);

@@ -191,8 +191,8 @@ fn white_space_around_a_value_is_no_part_of_it() {
         }
     }
     // Invalid UTF-8 is replaced. A form feed is not white space in JSON.
-    let mended = Json::from_text(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
-    assert_eq!(mended.as_bytes(), "{\"a\": \"\u{fffd}\"}".as_bytes());
+    let repaired = Json::from_text(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
+    assert_eq!(repaired.as_bytes(), "{\"a\": \"\u{fffd}\"}".as_bytes());
     assert!(Json::from_text("\x0c{}".into()).is_err());
 }
 

@@ -1,5 +1,5 @@
-//! The commands of README.md and docs/reference-component.md that take samples work as they stand there, and no sample
-//! is without one.
+//! The commands of README.md and docs/reference-component.md that take samples work as written, and every sample
+//! is used by one of them.
 
 use std::{
     collections::BTreeSet,

@@ -4,7 +4,7 @@ use super::*;
 use sailor::protocol::Encoding;
 
 const MIB: usize = 1 << 20;
-/// What the process needs with small messages in a debug build, and some room.
+/// The memory that the process needs with small messages in a debug build, with a margin.
 const BASE: usize = 48 * MIB;
 
 /// The most memory that the process has had so far, in bytes.

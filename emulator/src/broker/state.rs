@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) events: broadcast::Sender<Event>,
     /// Something has a new deadline.
     pub(super) timer: Arc<Notify>,
-    /// Some queue has become idle.
+    /// A queue has become idle.
     pub(super) idle: Arc<Notify>,
     last_id: u64,
 }
@@ -83,7 +83,7 @@ pub(super) struct Channel {
     pub(super) held: usize,
     /// With confirms: the number of the last publish.
     pub(super) published: Option<u64>,
-    /// The queue that an empty name stands for.
+    /// The queue that an empty name refers to.
     pub(super) last_queue: String,
 }
 

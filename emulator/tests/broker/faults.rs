@@ -379,7 +379,7 @@ async fn repeatedly_cut_clients_acknowledge_each_message_once() {
         let uri = broker.uri();
         tokio::spawn(async move {
             loop {
-                // How it ended does not matter: the broker's books tell whether anything was lost.
+                // The result does not matter: the broker's counts show whether anything was lost.
                 let _ = consume_until_cut(&uri).await;
             }
         })
@@ -483,7 +483,7 @@ async fn a_user_without_configure_permission_is_refused() {
                 channel
                     .queue_declare("there".into(), passive, none)
                     .await
-                    .expect("looking is no configuring");
+                    .expect("a passive declaration needs no permission");
                 continue;
             }
         };

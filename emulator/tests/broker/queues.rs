@@ -130,7 +130,7 @@ async fn a_ttl_dead_letters_without_expiration() {
         let (_connection, channel) = rig.publisher().await;
         let ttl = ("x-message-ttl", AMQPValue::LongInt(60_000));
         let (q, dead) = with_dead_letters(&rig, &channel, &[ttl]).await;
-        // The shorter of the queue's and the message's own counts.
+        // The shorter of the queue's and the message's expiry counts.
         publish(
             &channel,
             "",
@@ -176,7 +176,7 @@ async fn an_expired_message_waits_behind_a_live_one() {
             b"clock",
         )
         .await;
-        // By the time that the clock has struck, the other one is long due.
+        // The second message is due long before this time.
         while queue(&channel, &dead, &[]).await > 0 {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! What becomes of the messages of `emulator run`.
+//! The results of the messages of `emulator run`.
 
 use crate::{folder, run};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What goes wrong on order: scripts, and calls that are held.
+//! Injected faults: scripted responses, and calls that are held.
 
 use crate::{Clock, SECOND, client, me, provider, refresh, send_refresh, story, text};
 use emulator::provider::{Fault, Knobs};

@@ -1,4 +1,4 @@
-//! The test of the test: one upward edge in each form that Rust has for a path, and each is found.
+//! Tests the check itself: it finds an upward edge in each form of a path that Rust has.
 
 use super::edges::Crate;
 

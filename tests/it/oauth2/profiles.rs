@@ -16,7 +16,7 @@ use std::time::Duration;
 struct Ways {
     credentials: Credentials,
     content_type: &'static str,
-    /// Parameters of a refresh besides its grant type, the token, and the client's credentials.
+    /// Parameters of a refresh other than the grant type, the token, and the client's credentials.
     more: &'static [&'static str],
     scheme: &'static str,
     /// The refresh token does not rotate.

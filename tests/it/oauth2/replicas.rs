@@ -314,7 +314,7 @@ async fn a_disconnected_credential_is_not_refreshed() {
     assert_eq!(rig.account.stored(), json!({ "oauth": null }));
 }
 
-/// Such as to another organization with another base URL: neither gets the tokens of the other.
+/// The user connects to another organization, with another base URL. Neither gets the tokens of the other.
 /// token-failures: T28.
 #[tokio::test]
 async fn a_reconnected_credential_is_adopted() {

@@ -107,7 +107,7 @@ impl Graph {
         });
     }
 
-    /// Limits the pages of lists to this many items, whatever `$top` asks for.
+    /// Limits the pages of lists to this many items, even if `$top` is larger.
     pub fn limit_pages(&self, items: usize) {
         self.double.service().page_size = items.max(1);
     }

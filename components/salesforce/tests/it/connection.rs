@@ -15,7 +15,7 @@ use tokio::{
 async fn a_platform_secret_is_refreshed_and_its_instance_url_used() {
     let deployed = Deployed::new("newAccount", json!({}), Provider::issue).await;
     let platform = deployed.emulator.platform();
-    // The platform keeps members that it does not know apart.
+    // The platform stores members that it does not know separately.
     let as_secret = |mut tokens: Map<String, Value>| {
         let instance_url = tokens.remove("instance_url").unwrap();
         tokens.insert(
