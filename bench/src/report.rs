@@ -134,7 +134,7 @@ fn ratio(ours: &[f64], others: &[f64]) -> String {
     }
 }
 
-/// The median of some values, with the least and the greatest of them.
+/// The median of some values, with the smallest and the largest of them.
 pub struct Spread<'a>(pub &'a [f64]);
 
 impl fmt::Display for Spread<'_> {

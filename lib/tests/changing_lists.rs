@@ -5,7 +5,7 @@ use emulator::provider::Fault;
 use sailor::testing::Verdict;
 use serde_json::json;
 
-/// A page of items; each changed at the hour of its id.
+/// A page of items. Each changed at the hour that its id says.
 fn page(ids: &[u32]) -> Fault {
     let items: Vec<_> = ids
         .iter()

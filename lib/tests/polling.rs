@@ -115,7 +115,7 @@ async fn polling_starts_at_the_start_value() {
         with_start["startValue"] = "2020-01-01".into();
         assert!(
             ids(&rig.poll(with_start, snapshot(&emitted)).await).is_empty(),
-            "the snapshot is what counts"
+            "the snapshot wins over the start time"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! makeRequest: what is sent, what a status means, and what is retried.
+//! makeRequest: the request, the meaning of a status, and retries.
 
 use super::{Rig, error_text, rebound};
 use emulator::provider::Fault;

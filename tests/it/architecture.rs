@@ -38,7 +38,7 @@ fn every_edge_points_down() {
     assert!(folders.len() > 15, "the sources were not found");
     assert!(
         upward.is_empty(),
-        "these edges point up:\n{}",
+        "these folders use folders above them:\n{}",
         upward.join("\n")
     );
 }

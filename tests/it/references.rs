@@ -138,7 +138,7 @@ fn every_citation_names_a_section_or_a_row() {
     }
     assert!(
         wrong.is_empty(),
-        "these citations lead nowhere:\n{}",
+        "these citations have no target:\n{}",
         wrong.join("\n")
     );
 }
@@ -201,7 +201,7 @@ fn sections_are_cited_of_public_documents_only() {
     wrong.retain(|place| !place.starts_with("tests/it/references.rs"));
     assert!(
         wrong.is_empty(),
-        "these sections are of no public document:\n{}",
+        "these sections name no public document:\n{}",
         wrong.join("\n")
     );
 }
@@ -270,7 +270,7 @@ fn every_link_of_the_documentation_leads_somewhere() {
     assert!(checked > 20, "the documentation was not found");
     assert!(
         wrong.is_empty(),
-        "these links lead nowhere:\n{}",
+        "these links have no target:\n{}",
         wrong.join("\n")
     );
 }

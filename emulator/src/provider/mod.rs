@@ -79,7 +79,7 @@ impl fmt::Debug for ProviderConfig {
 /// # async fn example() -> std::io::Result<()> {
 /// let provider = Provider::start(ProviderConfig { knobs: Knobs::rotating(), ..Default::default() }).await?;
 /// let record = provider.issue_expired(); // as a component stores it
-/// // … the component calls `provider.api_url()`, is refused, refreshes at `provider.token_url()`, and sends the request again …
+/// // … the component calls `provider.api_url()`, is refused, refreshes at `provider.token_url()`, and retries …
 /// assert_eq!(provider.refreshes(), 1);
 /// # Ok(())
 /// # }

@@ -39,7 +39,7 @@ async fn an_invalid_handshake_is_refused_with_the_right_code() {
                 refused("PLAIN"),
             ),
             (
-                "no word about closing",
+                "the broker sends no close method",
                 Hello {
                     response: plain("\0who\0guest"),
                     capabilities: &[],

@@ -188,7 +188,7 @@ async fn an_expired_message_waits_behind_a_live_one() {
         assert_eq!(
             (text(&first.data).as_str(), first.message_count),
             ("lives", 0),
-            "what is due is not counted"
+            "expired messages are not counted"
         );
         assert_eq!(text(&fetch(&channel, &dead).await.data), "late");
     })
@@ -347,7 +347,7 @@ async fn others_can_only_publish_to_an_exclusive_queue() {
         assert_eq!(
             drain(&channel, &q).await,
             [("x".into(), false)],
-            "the owner has it as before"
+            "the owner can still use the queue"
         );
     })
     .await;

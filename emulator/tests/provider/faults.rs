@@ -149,7 +149,7 @@ async fn released_calls_are_carried_out() {
     assert_eq!(
         refresh(&provider, &token).await.0,
         400,
-        "a hold that is released holds nothing"
+        "a released hold must not hold calls"
     );
 }
 

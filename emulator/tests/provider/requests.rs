@@ -117,7 +117,7 @@ async fn an_invalid_request_gets_the_rfc_6749_error() {
             )
         );
     }
-    assert_eq!(provider.uses(token), 0, "nothing of it was spent");
+    assert_eq!(provider.uses(token), 0, "the token was not used");
 }
 
 #[tokio::test]
@@ -359,7 +359,7 @@ async fn only_the_configured_request_format_is_read() {
     assert_eq!(
         refresh(&provider, token).await.0,
         401,
-        "what is in the body is not seen"
+        "parameters in the body are ignored"
     );
 }
 

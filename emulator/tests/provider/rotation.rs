@@ -46,7 +46,7 @@ async fn without_rotation_the_refresh_token_stays_valid() {
     assert_eq!((status, response.get("refresh_token")), (200, None));
     assert!(
         provider.issue().contains_key("refresh_token"),
-        "an authorization brings one in any case"
+        "an authorization always returns a refresh token"
     );
     assert_eq!((provider.uses(token), provider.refreshes()), (2, 2));
 }
@@ -139,7 +139,7 @@ async fn within_the_grace_period_both_token_pairs_are_valid() {
     assert_eq!(refresh(&provider, token).await.0, 400);
     assert!(
         !provider.is_spendable(refresh_token(&second)),
-        "the whole grant is dead"
+        "the whole grant is revoked"
     );
     let uses: Vec<String> = provider
         .log()

@@ -99,7 +99,10 @@ async fn a_repeatedly_returned_publish_is_reported_once() {
     emulator
         .broker()
         .bind_queue("late", &topology.exchange, data);
-    assert!(publish(data, "a", number(3), 9), "it arrives in the end");
+    assert!(
+        publish(data, "a", number(3), 9),
+        "the queue takes the last attempt"
+    );
     let mut events = emulator.events();
     let last = timeout(
         Duration::from_secs(10),

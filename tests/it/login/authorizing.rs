@@ -216,7 +216,7 @@ async fn a_configuration_change_during_login_is_kept() {
     assert_eq!(
         stored["oauth"].get("refresh_token"),
         None,
-        "the refresh token of the earlier grant is gone"
+        "the refresh token of the earlier grant is still stored"
     );
 }
 

@@ -69,7 +69,12 @@ async fn logout_deletes_the_tokens_in_any_case() {
         setup.connected();
         setup.provider.script_revoke(responses);
         let end = setup.logout().await;
-        assert_eq!(end.status, 1, "the user must learn of it: {}", end.output());
+        assert_eq!(
+            end.status,
+            1,
+            "the user must see the failure: {}",
+            end.output()
+        );
         assert!(
             end.output().contains(shown) && end.output().contains("account's settings"),
             "{}",

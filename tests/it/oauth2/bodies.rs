@@ -78,7 +78,7 @@ async fn a_reopened_body_is_resent_from_its_start() {
     );
     assert!(
         calls.iter().all(|call| call.body == content),
-        "each time the whole file"
+        "each request has the whole file"
     );
 }
 
@@ -291,7 +291,7 @@ async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
         (status.as_u16(), *retry_after),
         (429, Some(Duration::from_secs(60)))
     );
-    assert!(error.is_transient(), "the message comes again later");
+    assert!(error.is_transient(), "the message is rebounded");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
 

@@ -165,7 +165,7 @@ async fn exact_is_refreshed_only_in_the_last_half_minute() {
     assert_eq!(
         rig.statuses(),
         [401, 200, 200, 200],
-        "no request waited for it, and none was rejected"
+        "no request waited for the refresh, and none was rejected"
     );
 }
 

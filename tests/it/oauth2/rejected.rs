@@ -63,7 +63,7 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    assert!(!error.is_transient(), "the message must not come again");
+    assert!(!error.is_transient(), "the error must be permanent");
     assert_eq!(
         (rig.provider.refreshes(), rig.statuses()),
         (1, vec![401, 401])

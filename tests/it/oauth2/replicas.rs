@@ -191,7 +191,10 @@ async fn releasing_a_lost_lock_does_not_release_another() {
     }
     rig.account.gate.0.add_permits(1);
     stalled.await.unwrap_err();
-    assert!(!broker.is_free(&rig).await, "the other one still holds it");
+    assert!(
+        !broker.is_free(&rig).await,
+        "the other replica still holds the lock"
+    );
     hold.release();
     refreshing.await.unwrap();
     assert!(broker.is_free(&rig).await);
@@ -368,7 +371,7 @@ async fn the_lock_is_held_during_a_long_exchange() {
     meanwhile(&mut first, rig.drive(hold.held(2))).await;
     assert!(
         !broker.is_free(&rig).await,
-        "the first exchange is given up, but not the lock"
+        "the first exchange times out, and the lock is kept"
     );
     hold.release();
     first.await.unwrap();

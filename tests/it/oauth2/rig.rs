@@ -66,7 +66,7 @@ impl Replica {
 pub fn text(record: &Value, name: &str) -> String {
     record[name]
         .as_str()
-        .unwrap_or_else(|| panic!("{name} is no text"))
+        .unwrap_or_else(|| panic!("{name} is not a text"))
         .to_owned()
 }
 

@@ -212,7 +212,7 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
         assert_eq!(
             revoked.collect::<Vec<_>>(),
             issued.skip(1).collect::<Vec<_>>(),
-            "the new one, and it alone"
+            "only the new token is revoked"
         );
         assert!(rig.provider.api_calls().is_empty());
         // There is no second token request.

@@ -174,7 +174,7 @@ impl Running {
         loop {
             let line = self.process.next_line().await;
             let line =
-                log_line(&line.unwrap_or_else(|| panic!("it ended and did not say: {text}")));
+                log_line(&line.unwrap_or_else(|| panic!("the log has no line with {text:?}")));
             if line["msg"].as_str().is_some_and(|msg| msg.contains(text)) {
                 return;
             }

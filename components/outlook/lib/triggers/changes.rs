@@ -25,7 +25,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Everything that changed at this time or later is new.
+    /// All items that changed at this time or later are new.
     pub fn from(time: Timestamp) -> Self {
         Self {
             last_modified_date_time: time,

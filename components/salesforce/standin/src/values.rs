@@ -1,4 +1,4 @@
-//! The checks that Salesforce makes of the fields of every write.
+//! Salesforce's checks of the fields of every write.
 
 use super::{
     error::ErrorResponse,

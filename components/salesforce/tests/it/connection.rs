@@ -132,7 +132,7 @@ async fn asked_for_tokens(login: &str) -> (Vec<String>, String) {
         }
     };
     let (success, data) = tokio::select! {
-        () = refuse_all => unreachable!("it goes on"),
+        () = refuse_all => unreachable!("the proxy never ends"),
         result = deployed.service("verifyCredentials", None) => result,
     };
     assert!(!success || data["verified"] == false, "{data}");
