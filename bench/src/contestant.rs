@@ -49,7 +49,7 @@ pub struct Setup<'a> {
     pub platform: SocketAddr,
     /// The id of the step, which the platform's response depends on.
     pub step: &'a str,
-    /// How many messages are worked on at once.
+    /// How many messages are processed at the same time.
     pub prefetch: u16,
     /// How many messages the queue holds.
     pub messages: usize,

@@ -87,7 +87,7 @@ impl Run {
     }
 
     /// Processes all messages, and returns how many bytes went out. The instructions of this function, with all that it
-    /// calls, are what is counted.
+    /// calls, are counted.
     ///
     /// # Errors
     /// When a message cannot be read, which is a mistake in the scenario.

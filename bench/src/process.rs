@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_program_may_hold_spaces_and_parentheses() {
+    fn a_program_name_may_contain_spaces_and_parentheses() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 0 0 20 0 1 0 5 6 7";
         assert_eq!(ticks(stat), Some(42));
         assert_eq!(ticks("7 (a"), None);

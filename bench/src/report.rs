@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_has_a_column_for_each_cell() {
+    fn the_table_head_has_a_column_for_each_cell() {
         let head = head(&["ours", "other"]);
         assert_eq!(
             head,

@@ -70,7 +70,7 @@ pub struct Row {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// Messages of `bytes` bytes are worked on, `prefetch` at once.
+    /// Messages of `bytes` bytes, of which `prefetch` are processed at the same time.
     Throughput {
         bytes: usize,
         prefetch: u16,

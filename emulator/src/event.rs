@@ -54,7 +54,7 @@ pub enum EventKind {
     /// The broker returned what the component published, and it is needed: an error, a rebound, a reply. Unbound data and
     /// snapshots are events of their own kind, with [`Event::end_of_flow`].
     Returned,
-    /// The broker refused what the component published.
+    /// The broker refused a message that the component published.
     Refused,
     /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
     Call,

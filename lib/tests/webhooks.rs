@@ -66,7 +66,7 @@ async fn a_signed_request_is_emitted_then_replied() {
 }
 
 #[tokio::test]
-async fn an_invalid_signature_is_answered_401_and_not_emitted() {
+async fn an_invalid_signature_gets_401_and_is_not_emitted() {
     let rig = Rig::new().await;
     let right = json!({ "x-hub-signature-256": HEX });
     for (headers, raw) in [

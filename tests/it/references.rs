@@ -144,7 +144,7 @@ fn every_citation_names_a_section_or_a_row() {
 }
 
 #[test]
-fn a_citation_of_nothing_is_found() {
+fn a_citation_without_a_target_is_reported() {
     let targets = targets("token-failures");
     assert!(
         targets.contains("T15"),
@@ -243,7 +243,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_of_the_documentation_leads_somewhere() {
+fn every_link_of_the_documentation_has_a_target() {
     let (mut wrong, mut checked) = (Vec::new(), 0);
     for (path, text) in texts()
         .into_iter()

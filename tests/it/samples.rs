@@ -58,7 +58,7 @@ fn output(command: &str) -> String {
 }
 
 #[test]
-fn every_command_of_the_guides_works_as_it_stands() {
+fn every_command_of_the_guides_works_as_written() {
     let mut run = BTreeSet::new();
     for command in ["README.md", "docs/reference-component.md"]
         .into_iter()

@@ -70,7 +70,7 @@ async fn error(rig: &Rig) -> String {
 }
 
 #[tokio::test]
-async fn bodies_of_earlier_steps_that_nothing_reads_are_not_fetched() {
+async fn unread_bodies_of_earlier_steps_are_not_fetched() {
     let rig = scripted(1).await;
     let component = rig.start();
     send_with_references(&rig, json!([["data", { "body": { "n": 1 } }]]), 500);

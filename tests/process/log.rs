@@ -129,7 +129,7 @@ async fn a_failed_start_exits_even_if_stderr_is_not_read() {
 }
 
 #[tokio::test]
-async fn an_id_of_many_kilobytes_does_not_make_every_line_as_long() {
+async fn a_long_id_is_truncated_in_log_lines() {
     let rig = scripted(1).await;
     let component = rig.start();
     rig.send_with(

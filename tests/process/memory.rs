@@ -57,7 +57,7 @@ async fn large_messages_with_passthrough_cost_a_few_times_their_size() {
 }
 
 #[tokio::test]
-async fn attachments_that_nobody_reads_cost_no_more_than_their_text() {
+async fn unread_attachments_cost_only_their_text() {
     let attachments = (0..700_000)
         .map(|n| format!(r#""{n:06}":{{"url":"x"}}"#))
         .collect::<Vec<_>>()
@@ -81,7 +81,7 @@ async fn attachments_that_nobody_reads_cost_no_more_than_their_text() {
 }
 
 #[tokio::test]
-async fn bodies_of_many_earlier_steps_are_never_in_memory_all_at_once() {
+async fn bodies_of_many_steps_are_not_in_memory_at_the_same_time() {
     let step = Step {
         is_passthrough: true,
         ..Step::default()

@@ -79,7 +79,11 @@ async fn unreadable_messages_are_processed(acceptor: Option<TlsAcceptor>, truste
             .map(Some)
             .collect::<Vec<_>>()
     );
-    assert_eq!(relay.connections(), 2, "one connection to read and one to write");
+    assert_eq!(
+        relay.connections(),
+        2,
+        "one connection to read and one to write"
+    );
     let (status, lines) = component.stop().await;
     assert_eq!(status, 0);
     let cut = lines.iter().filter(|line| {

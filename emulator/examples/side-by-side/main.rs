@@ -174,7 +174,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// One run on an emulator of its own.
+/// One run, on a new emulator.
 async fn run(
     sailor: &Sailor,
     knobs: Knobs,

@@ -96,7 +96,7 @@ impl RecordedCall {
         }
     }
 
-    /// `METHOD /path?query` with the query decoded: what the patterns of tests are matched with.
+    /// `METHOD /path?query` with the query decoded. Tests match their patterns with it.
     #[must_use]
     pub fn line(&self) -> String {
         match self.decoded_query().as_str() {

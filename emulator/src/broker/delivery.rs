@@ -281,7 +281,7 @@ impl State {
         self.requeue(connection, channel, unacked.into_values());
     }
 
-    /// Closes a channel: removes its consumers and requeues what it holds.
+    /// Closes a channel: removes its consumers and requeues its unsettled messages.
     pub(super) fn close_channel(&mut self, connection: u64, number: u16) {
         let channels = self
             .connections

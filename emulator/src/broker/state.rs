@@ -235,7 +235,7 @@ impl State {
                 "exchange name '{name}' contains reserved prefix 'amq.*'"
             )));
         }
-        // Deleting what is not there succeeds, as in RabbitMQ.
+        // Deleting a missing exchange or queue succeeds, as in RabbitMQ.
         let Some(exchange) = self.exchanges.get(name) else {
             return Ok(());
         };

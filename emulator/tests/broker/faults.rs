@@ -14,7 +14,7 @@ async fn client(broker: &Broker) -> (Connection, Channel) {
 }
 
 #[tokio::test]
-async fn topology_made_in_process_equals_that_over_the_wire() {
+async fn a_topology_made_in_process_equals_one_made_by_a_client() {
     let broker = start().await;
     let dead = QueueOptions {
         dead_letter_exchange: Some("graves".into()),
@@ -407,8 +407,8 @@ async fn repeatedly_cut_clients_acknowledge_each_message_once() {
     );
 }
 
-/// Consumes and acknowledges until the connection is gone. When that happens an ack may wait for ever in lapin 4.12, hence the
-/// time limits.
+/// Consumes and acknowledges until the connection is gone. An ack may then wait for ever in lapin 4.12,
+/// so each has a time limit.
 async fn consume_until_cut(uri: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let patience = Duration::from_millis(500);
     let connecting = Connection::connect(uri, ConnectionProperties::default());

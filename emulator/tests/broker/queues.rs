@@ -69,7 +69,7 @@ fn death(reason: &str, queue: &str, count: i64, more: &[(&str, AMQPValue)]) -> F
 }
 
 #[tokio::test]
-async fn dead_letter_headers_tell_the_reason() {
+async fn dead_letter_headers_contain_the_reason() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, dead) = with_dead_letters(&rig, &channel, &[]).await;

@@ -100,7 +100,7 @@ async fn a_hanging_call_gets_no_response() {
 }
 
 #[tokio::test]
-async fn called_waits_for_the_call_and_its_status() {
+async fn waiting_for_a_call_waits_for_its_status() {
     let (platform, client) = platform().await;
     let waiting = tokio::spawn({
         let platform = platform.clone();

@@ -1,4 +1,4 @@
-//! The sample API: records in every way of paging, subscriptions, any status; and what it refuses.
+//! The sample API: records in every way of paging, subscriptions, any status; and invalid requests.
 
 use crate::{client, provider, text};
 use emulator::provider::{Knobs, Provider};

@@ -1,4 +1,4 @@
-//! Where the flow ends, and what is returned.
+//! The end of the flow, and returned messages.
 
 use crate::Rig;
 use emulator::{

@@ -105,7 +105,7 @@ fn an_upward_edge_is_found_in_every_form() {
 }
 
 #[test]
-fn what_is_no_edge_is_not_reported() {
+fn other_code_is_not_reported_as_an_edge() {
     for (form, code) in LEVEL {
         assert_eq!(upward_edges(code), 0, "{form}: {code}");
     }

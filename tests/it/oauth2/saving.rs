@@ -124,7 +124,7 @@ async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
 /// Without rotation nothing is lost: the stored refresh token is still valid.
 /// token-failures: T9.
 #[tokio::test]
-async fn an_unsaved_access_token_is_no_error_event() {
+async fn an_unsaved_access_token_causes_no_error_event() {
     let rig = Rig::expired(Knobs::default()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -268,7 +268,7 @@ async fn a_404_for_an_existing_account_revokes_nothing() {
 
 /// Reads return 404 as well, for some seconds.
 #[tokio::test]
-async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
+async fn a_404_for_some_seconds_does_not_delete_an_account() {
     let rig = revoking().await;
     let replica = rig.replica();
     let before = rig.account.stored();
