@@ -1,4 +1,4 @@
-//! The request limit of an account: its requests are spread evenly, whatever message they are for.
+//! The request limit of an account: the requests of all its messages are spread evenly.
 //!
 //! The limit holds in one process. Steps and replicas that use the same account must share it out among themselves.
 
@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep_until};
 
-/// A message that would have to wait longer comes again later.
+/// A message that would have to wait longer is rebounded.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// When each account may send its next request.

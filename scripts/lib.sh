@@ -19,8 +19,8 @@ usage() {
 
 # --- A private RabbitMQ ----------------------------------------------------------------------------------------------
 
-# Prints the program that starts a node. Debian's /usr/sbin wrapper insists on its own user and folders, so the script
-# that it wraps is taken.
+# Prints the program that starts a node. Debian's /usr/sbin wrapper requires its own user and folders, so the
+# wrapped script is used.
 rabbitmq_server() {
   local candidate
   for candidate in /usr/lib/rabbitmq/bin/rabbitmq-server "$(command -v rabbitmq-server || true)"; do
@@ -31,12 +31,12 @@ rabbitmq_server() {
 
 install_rabbitmq() { # VARIABLE
   if [[ $(id -u) != 0 ]] || ! have apt-get; then
-    die "RabbitMQ is missing. Install it (Debian and Ubuntu: apt-get install rabbitmq-server), or set $1 to one that may be used for it."
+    die "RabbitMQ is missing. Install it (Debian and Ubuntu: apt-get install rabbitmq-server), or set $1 to a broker's address."
   fi
   say 'installing RabbitMQ'
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  # The package would start a node of the machine's own, which nobody asked for: a policy of 101 forbids that.
+  # The package would start a system-wide node: a policy of 101 forbids that.
   local policy=/usr/sbin/policy-rc.d made='' status=0
   if [[ ! -e $policy ]]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; made=yes; fi
   apt-get install -qq -y --no-install-recommends rabbitmq-server >/dev/null || status=$?
@@ -77,7 +77,7 @@ start_rabbitmq() {
     "$server" >"$node_dir/output" 2>&1 </dev/null &
   node_pid=$!
   set +m
-  # A node listens only after everything else of it has started.
+  # A node listens only after it has started completely.
   for _ in {1..600}; do
     if port_answers "$port"; then
       rabbitmq_uri="amqp://guest:guest@127.0.0.1:$port"
@@ -88,7 +88,7 @@ start_rabbitmq() {
     sleep 0.1
   done
   tail -n 30 "$node_dir/output" >&2
-  die 'RabbitMQ did not start within a minute, its last lines stand above.'
+  die 'RabbitMQ did not start within a minute, see its last lines above.'
 }
 
 # --- Clients of other languages ----------------------------------------------------------------------------------------
@@ -106,14 +106,14 @@ install_once() {
   echo "$*" >"$stamp"
 }
 
-# Nothing that a package brings along is run, and bunyan's optional native part is left out.
+# Install scripts of packages are not run, and bunyan's optional native part is left out.
 node_clients() { # VERSIONS…
   rm -rf "$clients/node"
   mkdir -p "$clients/node"
   npm install --prefix "$clients/node" --ignore-scripts --omit=optional --no-audit --no-fund "$@"
 }
 
-# Sets node_modules to the folder that has the Node sailor, installed if need be. Fails where that is not possible.
+# Sets node_modules to the folder that has the Node sailor, installed if necessary. Fails where that is not possible.
 install_node_sailor() {
   install_once node node_clients "elasticio-sailor-nodejs@$NODE_SAILOR" "amqplib@$AMQPLIB" || return 1
   node_modules=$clients/node/node_modules
@@ -134,7 +134,7 @@ run() {
   return "$status"
 }
 
-# Ends a process that was started with job control, and all that it started: politely, after ten seconds for good.
+# Ends a process that was started with job control, and its children: with SIGTERM, and after ten seconds with SIGKILL.
 end_group() {
   kill -TERM -- "-$1" 2>/dev/null || return 0
   for _ in {1..100}; do
@@ -144,7 +144,7 @@ end_group() {
   kill -KILL -- "-$1" 2>/dev/null || true
 }
 
-# Ends what the script has started. It is the trap for EXIT of each script.
+# Ends the processes that the script has started. Each script sets it as the trap for EXIT.
 cleanup() {
   local status=$?
   trap - EXIT INT TERM HUP

@@ -1,7 +1,7 @@
 //! The least that a step can be: a loop on the AMQP client that consumes, decrypts, parses, encrypts, publishes with a
 //! confirm, and acknowledges. It says what the client and the broker cost by themselves.
 //!
-//! It keeps none of the sailor's promises: no header table of its own, no retries, no reconnects, no error events.
+//! It has none of the sailor's guarantees: no header table of its own, no retries, no reconnects, no error events.
 
 use crate::{
     broker::{self, EXCHANGE, INPUT, OUTPUT_KEY, taken},
@@ -125,7 +125,7 @@ async fn batches(
         let delivery = delivery?;
         let confirm = output.publish(&delivery).await?;
         if sender.send((delivery.delivery_tag, confirm)).await.is_err() {
-            break; // The other task has failed, and tells why.
+            break; // The other task has failed, and reports why.
         }
     }
     drop(sender);

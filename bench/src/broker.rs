@@ -42,13 +42,13 @@ const QUEUES: [(&str, &str); 5] = [
     ("bench:rebound", REBOUND_KEY),
 ];
 
-/// How many messages are on their way to the broker at once while a queue is filled.
+/// How many messages may be unconfirmed at the same time while a queue is filled.
 const UNCONFIRMED: usize = 500;
 
-/// How many bytes of them, about.
+/// About how many bytes may be unconfirmed.
 const UNCONFIRMED_BYTES: usize = 16 << 20;
 
-/// How often a queue is looked at.
+/// The interval between checks of a queue.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
 const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
@@ -62,7 +62,7 @@ const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
 /// Connects to the broker at `uri`.
 ///
 /// # Errors
-/// When it does not answer, or refuses.
+/// When it does not respond, or refuses.
 pub async fn connect(uri: &str) -> anyhow::Result<Connection> {
     let connected = Connection::connect(uri, ConnectionProperties::default()).await;
     connected.context("connecting to the broker")
@@ -73,7 +73,7 @@ pub struct Queues {
     channel: Channel,
 }
 
-/// How full a queue is, and who reads it.
+/// The number of messages and of consumers of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Fill {
     /// Messages that are ready for a consumer.
@@ -95,7 +95,7 @@ impl Queues {
         Ok(Self { channel })
     }
 
-    /// Creates whatever is missing of exchange and queues.
+    /// Creates the exchange and the queues, as far as they are missing.
     ///
     /// # Errors
     /// When the broker refuses.
@@ -135,7 +135,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Replaces the queues with new ones. Unlike a purge, this also drops what a process that was killed had not
+    /// Replaces the queues with new ones. Unlike a purge, this also drops messages that a killed process had not
     /// acknowledged.
     ///
     /// # Errors
@@ -185,8 +185,8 @@ impl Queues {
         Ok(())
     }
 
-    /// Drops the ready messages of [`INPUT`] once nobody consumes it: what a killed process has not acknowledged is ready
-    /// then.
+    /// Drops the ready messages of [`INPUT`] once it has no consumer. They include the messages that a killed process has
+    /// not acknowledged.
     ///
     /// # Errors
     /// When the broker refuses.
@@ -203,12 +203,12 @@ impl Queues {
     /// Closes the channel.
     ///
     /// # Errors
-    /// When the broker does not answer.
+    /// When the broker does not respond.
     pub async fn close(self) -> anyhow::Result<()> {
         Ok(self.channel.close(200, "done".into()).await?)
     }
 
-    /// How full `queue` is.
+    /// The number of messages and of consumers of `queue`.
     ///
     /// # Errors
     /// When there is no such queue; the channel is closed then.

@@ -20,7 +20,7 @@ pub const PROTOCOL: i64 = 2;
 /// A program that works on the queues, and its name in the report.
 #[derive(Debug)]
 pub struct Contestant {
-    /// What the report calls it.
+    /// Its name in the report.
     pub name: String,
     /// What it is.
     pub program: Program,
@@ -35,7 +35,7 @@ pub enum Program {
     Node(PathBuf),
     /// A bare loop.
     Loop(Acknowledge),
-    /// A command for the shell, which finds `PREFETCH`, `MESSAGES` and `AMQP_URI` in its environment beside the platform's
+    /// A command for the shell. Its environment has `PREFETCH`, `MESSAGES` and `AMQP_URI` in addition to the platform's
     /// variables.
     Shell(String),
 }
@@ -47,9 +47,9 @@ pub struct Setup<'a> {
     pub uri: &'a str,
     /// The platform's API.
     pub platform: SocketAddr,
-    /// The id of the step, which the platform's answer depends on.
+    /// The id of the step, which the platform's response depends on.
     pub step: &'a str,
-    /// How many messages are worked on at once.
+    /// How many messages are processed at the same time.
     pub prefetch: u16,
     /// How many messages the queue holds.
     pub messages: usize,
@@ -146,7 +146,7 @@ impl Contestant {
                 }
                 command
             }
-            // The shell makes room for the command, so that what is measured is the command.
+            // `exec` replaces the shell, so that the command itself is measured.
             Program::Shell(line) => with_arguments(
                 Path::new("sh"),
                 ["-c".into(), format!("exec {line}").into()],
@@ -180,7 +180,7 @@ fn found(path: &Path) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{} is missing", path.display()))
 }
 
-/// What the platform says to a step. Logs are as short as they can be, and rates are not limited.
+/// The platform's variables for a step. Logs are as short as they can be, and rates are not limited.
 fn variables(setup: &Setup) -> Vec<(&'static str, String)> {
     let platform = format!("http://{}", setup.platform);
     let numbers = [

@@ -1,8 +1,8 @@
-//! What a step computes for each message, without broker, clock or chance: the run whose instructions `scripts/guard`
+//! The work of a step for each message, without broker, clock or randomness: the run whose instructions `scripts/guard`
 //! counts.
 //!
 //! A message is decrypted and read, its body becomes a value and JSON text again, and the event goes out encrypted, with
-//! its own header table and, where a step passes on what came before, with that.
+//! its own header table and, with passthrough, the messages of earlier steps.
 
 use crate::sample;
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ pub struct Scenario {
     pub messages: usize,
     /// Records in the body of each, of about 100 bytes.
     records: usize,
-    /// How many earlier steps a message tells of, with a body as large as its own.
+    /// How many earlier steps a message carries in its passthrough, each with a body as large as its own.
     earlier_steps: usize,
     protocol: i64,
 }
@@ -86,8 +86,8 @@ impl Run {
         }
     }
 
-    /// Works on all messages, and tells how many bytes went out. The instructions of this function, with all that it
-    /// calls, are what is counted.
+    /// Processes all messages, and returns how many bytes went out. The instructions of this function, with all that it
+    /// calls, are counted.
     ///
     /// # Errors
     /// When a message cannot be read, which is a mistake in the scenario.

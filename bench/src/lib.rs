@@ -1,5 +1,5 @@
-//! Measures what a step costs, beside the Node sailor and beside a bare loop on the AMQP client. `docs/benchmarks.md`
-//! says what each figure means and how to get it.
+//! Measures the cost of a step in comparison with the Node sailor and with a bare loop on the AMQP client.
+//! `docs/benchmarks.md` says what each figure means and how to get it.
 
 pub mod bare_loop;
 pub mod broker;

@@ -44,7 +44,7 @@ enum Command {
     },
     /// Work on bench:in without a sailor, until the process is ended.
     Loop {
-        /// How many messages are worked on at once.
+        /// How many messages are processed at the same time.
         #[arg(long, default_value_t = 1)]
         prefetch: u16,
         /// Acknowledge many messages at once.

@@ -1,4 +1,4 @@
-//! As much of the platform's REST API as a step needs to start.
+//! The part of the platform's REST API that a step needs to start.
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -8,12 +8,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The id of a step that hands on what earlier steps have emitted.
+/// The id of a step with passthrough.
 pub const PASSTHROUGH_STEP: &str = "step_passthrough";
-/// The id of a step that does not.
+/// The id of a step without passthrough.
 pub const PLAIN_STEP: &str = "step_plain";
 
-/// Answers every request with a step's data, until the runtime ends.
+/// Responds to every request with a step's data, until the runtime ends.
 ///
 /// # Errors
 /// When there is no free port on the loopback address.
@@ -29,7 +29,7 @@ pub async fn start() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-/// A client that hangs up is no error here.
+/// A client that closes its connection is not an error.
 async fn serve(stream: TcpStream) {
     let mut stream = BufReader::new(stream);
     while let Some(path) = request(&mut stream).await {
@@ -41,11 +41,11 @@ async fn serve(stream: TcpStream) {
             "is_passthrough": path.ends_with(PASSTHROUGH_STEP),
         });
         let body = step.to_string();
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        if stream.write_all(response.as_bytes()).await.is_err() {
             return;
         }
     }
@@ -73,12 +73,12 @@ mod tests {
         let get = |step: &str| format!("GET /v1/tasks/f/steps/{step} HTTP/1.1\r\nhost: x\r\n\r\n");
         for (step, flag) in [(PLAIN_STEP, "false"), (PASSTHROUGH_STEP, "true")] {
             stream.write_all(get(step).as_bytes()).await.unwrap();
-            let mut answer = vec![0; 4096];
-            let length = stream.read(&mut answer).await.unwrap();
-            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            let mut response = vec![0; 4096];
+            let length = stream.read(&mut response).await.unwrap();
+            let response = String::from_utf8_lossy(&response[..length]).into_owned();
             assert!(
-                answer.contains(&format!("\"is_passthrough\":{flag}")),
-                "{answer}"
+                response.contains(&format!("\"is_passthrough\":{flag}")),
+                "{response}"
             );
         }
     }

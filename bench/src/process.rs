@@ -1,9 +1,9 @@
-//! What the kernel knows of a process, read from `/proc` of Linux.
+//! Figures of a process, read from Linux's `/proc`.
 
 use anyhow::Context as _;
 use std::{fs, time::Duration};
 
-/// The unit of CPU time in `/proc/<pid>/stat`: the kernel always tells it in hundredths of a second.
+/// The unit of CPU time in `/proc/<pid>/stat`: the kernel always counts in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The CPU time that the process `pid` has used so far, in all its threads.
@@ -76,7 +76,7 @@ fn kilobytes(text: &str, name: &str) -> anyhow::Result<u64> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let value = value.with_context(|| format!("/proc does not tell {name}"))?;
     let number = value.trim().trim_end_matches(" kB").parse::<u64>();
-    Ok(number.with_context(|| format!("/proc tells {name} as {value}"))? * 1024)
+    Ok(number.with_context(|| format!("/proc has {value} for {name}"))? * 1024)
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_program_may_hold_spaces_and_parentheses() {
+    fn a_program_name_may_contain_spaces_and_parentheses() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 0 0 20 0 1 0 5 6 7";
         assert_eq!(ticks(stat), Some(42));
         assert_eq!(ticks("7 (a"), None);

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-/// What a number counts.
+/// The unit of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Published messages per second.
@@ -38,7 +38,7 @@ impl fmt::Display for Unit {
 /// A number of one run.
 pub type Figure = (Unit, f64);
 
-/// What all contestants have shown in one row.
+/// The results of all contestants in one row.
 pub struct Results<'a> {
     row: &'a str,
     contestants: &'a [&'a str],
@@ -106,7 +106,7 @@ pub fn head(contestants: &[&str]) -> String {
     )
 }
 
-/// The middle of some values; of an even number, the mean of the two in the middle. NaN of none.
+/// The middle of some values; for an even number, the mean of the two in the middle. NaN if there are none.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -126,7 +126,7 @@ fn ratio(ours: &[f64], others: &[f64]) -> String {
         .map(|(ours, other)| ours / other)
         .collect();
     let middle = median(&ratios);
-    // Neither what was not measured nor nothing at all has a ratio.
+    // A missing or zero value has no ratio.
     if middle.is_finite() {
         format!("{middle:.2}")
     } else {
@@ -134,7 +134,7 @@ fn ratio(ours: &[f64], others: &[f64]) -> String {
     }
 }
 
-/// The median of some values, with the least and the greatest of them.
+/// The median of some values, with the smallest and the largest of them.
 pub struct Spread<'a>(pub &'a [f64]);
 
 impl fmt::Display for Spread<'_> {
@@ -157,7 +157,7 @@ impl fmt::Display for Spread<'_> {
     }
 }
 
-/// Three digits are more than a run can promise.
+/// Rounds to three digits: a run is not more exact than that.
 fn short(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_has_a_column_for_each_cell() {
+    fn the_table_head_has_a_column_for_each_cell() {
         let head = head(&["ours", "other"]);
         assert_eq!(
             head,

@@ -21,7 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Nothing that is measured takes this long, up to its first message or between two looks.
+/// The longest time until the first message, and between two checks.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many messages with self-passthrough there are in a row, each of this many bytes.
 const LARGE: (usize, usize) = (5, 5 << 20);
@@ -61,7 +61,7 @@ impl Pace {
 /// A row of the report.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What the report calls it.
+    /// Its name in the report.
     pub name: &'static str,
     /// Whether it is part of a quick run.
     pub quick: bool,
@@ -70,7 +70,7 @@ pub struct Row {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// Messages of `bytes` bytes are worked on, `prefetch` at once.
+    /// Messages of `bytes` bytes, of which `prefetch` are processed at the same time.
     Throughput {
         bytes: usize,
         prefetch: u16,
@@ -133,7 +133,7 @@ impl Row {
                     }
                 )
             }
-            // It knows nothing of passthrough.
+            // It does not support passthrough.
             (Kind::Passthrough, Program::Loop(_)) => false,
             _ => true,
         }
@@ -183,7 +183,7 @@ impl Bench {
         };
         let errors = queues.fill(ERRORS).await?.messages;
         ensure!(errors == 0, "it sent {errors} error events");
-        // What is left takes the broker's memory.
+        // The remaining messages would use the broker's memory.
         queues.renew().await?;
         queues.close().await?;
         Ok(figures)
@@ -228,7 +228,7 @@ impl Bench {
                 (to - from).as_secs_f64() * 1e6 / messages,
             ));
         }
-        // A command that ends by itself has no memory left to look at.
+        // The memory of a command that has ended by itself cannot be read.
         figures.extend(peak.ok().map(|bytes| (Unit::PeakMemory, megabytes(bytes))));
         Ok(figures)
     }
@@ -308,7 +308,7 @@ impl Running {
     async fn published(&mut self, queues: &Queues, messages: usize) -> anyhow::Result<Progress> {
         let start = Instant::now();
         loop {
-            // In this order: whoever has published everything may end.
+            // In this order: a contestant that has published everything may end.
             let cpu = process::cpu_time(self.pid).ok();
             let ended = self.child.try_wait()?;
             let progress = queues.fill(OUTPUT).await?.messages;

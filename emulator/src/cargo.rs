@@ -1,4 +1,4 @@
-//! Components that cargo runs: they are built first, in sight and before any clock runs.
+//! Components that cargo runs: they are built first, with visible output and before any time limit starts.
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 /// This package, whose binary is built already.
 const EMULATOR: &str = env!("CARGO_PKG_NAME");
 
-/// What cargo tells about a file that it has made.
+/// Cargo's message about a file that it has built.
 #[derive(Deserialize)]
 struct Artifact {
     target: Target,
@@ -19,11 +19,11 @@ struct Target {
     name: String,
 }
 
-/// Turns the component's command into one that starts at once: in place of `cargo run`, the binary that it would run.
-/// Other commands stay as they are; without any, it is `cargo run`.
+/// Turns the component's command into one that starts immediately: `cargo run` becomes the binary that it would run.
+/// Other commands are unchanged. The default is `cargo run`.
 ///
 /// Cargo chooses the features of dependencies for the packages that are built together. So the component is built
-/// together with the emulator, and what was built for the emulator is not built again.
+/// together with the emulator, so that their common dependencies are built once.
 pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     if command.is_empty() {
         command = vec!["cargo".to_owned(), "run".to_owned()];
@@ -53,7 +53,7 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     );
     let started = match &executables(&output.stdout)[..] {
         [executable] => vec![executable.clone()],
-        // Cargo knows which of several it would run, or what to say.
+        // Cargo chooses among several binaries, or explains why it cannot.
         _ => [
             &["cargo", "run"].map(str::to_owned),
             options,
@@ -64,7 +64,7 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     Ok([&started, arguments].concat())
 }
 
-/// Cargo, without what an outer `cargo run` has told the emulator about itself: ring is built again when that changes.
+/// Cargo, without the variables that an outer `cargo run` has set: ring is built again when they change.
 fn cargo() -> Command {
     let mut cargo = Command::new("cargo");
     for (name, _) in std::env::vars_os() {
@@ -89,7 +89,7 @@ fn split(command: &[String]) -> Option<(&[String], &[String])> {
     (!options.iter().any(elsewhere)).then_some((options, arguments))
 }
 
-/// What keeps cargo from telling how far it is.
+/// The option that hides cargo's progress.
 fn is_quiet(option: &str) -> bool {
     option == "-q" || option == "--quiet"
 }
@@ -112,9 +112,10 @@ fn package_id(name: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
-/// The component's executables among what cargo tells, a JSON object per line.
-fn executables(told: &[u8]) -> Vec<String> {
-    told.split(|byte| *byte == b'\n')
+/// The component's executables in cargo's output, which is a JSON object per line.
+fn executables(output: &[u8]) -> Vec<String> {
+    output
+        .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
         .filter(|artifact| artifact.target.name != EMULATOR)
         .filter_map(|artifact| artifact.executable)
@@ -164,11 +165,12 @@ mod tests {
 
     #[test]
     fn the_emulators_own_binary_is_not_the_component() {
-        let told = br#"{"reason":"compiler-artifact","target":{"name":"sailor"},"executable":null}
+        let output =
+            br#"{"reason":"compiler-artifact","target":{"name":"sailor"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"emulator"},"executable":"/target/debug/emulator"}
 {"reason":"compiler-artifact","target":{"name":"component"},"executable":"/target/debug/component"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(executables(told), ["/target/debug/component"]);
+        assert_eq!(executables(output), ["/target/debug/component"]);
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 /// How many lines are kept to explain an early end.
 const LAST_LINES: usize = 20;
 
-/// How long the last lines are waited for after the process has ended.
+/// The time limit for reading the last lines after the process has ended.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// A running component. Dropping it kills the whole process group.
@@ -39,7 +39,7 @@ pub(crate) struct Output {
 
 impl Process {
     /// Starts `command` with the environment of this process and `env`. `ELASTICIO_*` variables of this process are removed:
-    /// what a shell has set must not reach the component.
+    /// variables of the user's shell must not reach the component.
     pub(crate) fn start(
         command: &[String],
         env: &[(String, String)],

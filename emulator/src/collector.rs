@@ -54,7 +54,7 @@ impl Collector {
         self.log.end();
     }
 
-    /// Stores what the platform keeps of an event.
+    /// Stores the part of an event that the platform keeps.
     fn store(&self, event: &mut Event) {
         match (event.kind, &event.body) {
             // Nothing collects it.
@@ -72,7 +72,7 @@ impl Collector {
                 self.platform
                     .set_snapshot(&self.flow, &self.step, snapshot.into());
             }
-            // Only what came over the broker: the REST API has stored its keys already, and may have newer ones.
+            // Only keys that came over the broker: the REST API has stored its keys already, and may have newer ones.
             (EventKind::UpdateKeys, body) if !event.routing_key.is_empty() => {
                 if let (Some(Value::String(account)), Some(Value::Object(keys))) =
                     (body.get("accountId"), body.get("keys"))

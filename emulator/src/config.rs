@@ -31,7 +31,7 @@ pub struct EmulatorConfig {
     pub protocol_version: i64,
     /// Whether the component runs its startup hook.
     pub startup: bool,
-    /// Whether changed keys can go over the broker too, besides REST.
+    /// Whether changed keys can go over the broker as well as over REST.
     pub update_keys_over_broker: bool,
     /// Whether large bodies go through object storage.
     pub lightweight: bool,
@@ -76,7 +76,7 @@ impl Default for EmulatorConfig {
 }
 
 impl fmt::Debug for EmulatorConfig {
-    /// Neither passwords nor the step's configuration.
+    /// Shows neither passwords nor the step's configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut config = f.debug_struct("EmulatorConfig");
         config
@@ -96,7 +96,7 @@ pub enum StartError {
     Listen {
         /// The port.
         port: u16,
-        /// What the operating system says.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// The password or the initialisation vector is not valid.

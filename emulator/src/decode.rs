@@ -101,7 +101,7 @@ pub(crate) fn plain_json(text: &[u8]) -> Result<Value, String> {
 }
 
 /// Reads the body of an error event: both members are encrypted (wire-contract: Error event body). An input that cannot be
-/// decrypted stays as it is: it may be the cause of the error.
+/// decrypted stays unchanged: it may be the cause of the error.
 pub(crate) fn open_error(cipher: &Cipher, body: &[u8]) -> Result<Value, String> {
     let Value::Object(mut members) = plain_json(body)? else {
         return Err("an error event must be a JSON object".into());

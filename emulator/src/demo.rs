@@ -1,4 +1,4 @@
-//! `emulator demo`: what a sailor does when the token that is stored is expired, on the reference component.
+//! `emulator demo`: shows how the reference component's sailor handles a stored token that has expired.
 
 use crate::{
     config::EmulatorConfig,
@@ -13,7 +13,7 @@ use std::time::Duration;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the demo is asked for.
+/// The options of the demo.
 pub(crate) struct DemoPlan {
     pub(crate) provider: ProviderConfig,
     /// The component's OAuth2 profile for the provider.

@@ -13,7 +13,7 @@ pub(crate) const ACCOUNT: &str = "emulated-account";
 /// The credential field that holds them.
 pub(crate) const FIELD: &str = "oauth";
 
-/// What has been shown so far.
+/// The explanations shown so far.
 pub(crate) struct DemoNotes {
     concurrent: usize,
     replicas: usize,
@@ -32,7 +32,7 @@ impl DemoNotes {
         }
     }
 
-    /// Shows an event, and what it means when it is the first of its kind.
+    /// Shows an event, and explains it if it is the first of its kind.
     pub(crate) fn note(&mut self, event: &Event, timeline: &Timeline) {
         let scene = scene(event);
         let count = self.seen.entry(scene.clone()).or_default();

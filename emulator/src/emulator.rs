@@ -214,7 +214,7 @@ impl Emulator {
                 config.platform.storage_token.clone(),
             ),
         ];
-        // Set only when they are on: some sailors read any value as yes.
+        // Set only if they are on: some sailors take any value for true.
         if config.startup {
             variables.push(("STARTUP_REQUIRED", "true".into()));
         }
@@ -249,7 +249,7 @@ impl Emulator {
         )
     }
 
-    /// Puts a payload into the input queue as it is, for invalid messages and for error events.
+    /// Puts a payload into the input queue unchanged, for invalid messages and for error events.
     pub fn send_raw(&self, payload: Vec<u8>, message_id: &str, headers: &Headers) -> String {
         let Inner {
             config,

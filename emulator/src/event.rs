@@ -31,7 +31,7 @@ pub enum EventKind {
     Error,
     /// It replied with an error to the request that started the flow. The body is the error.
     ErrorReply,
-    /// It sent the message back, to come again later. The body is the message.
+    /// It sent the message back, to get it again later. The body is the message.
     Rebound,
     /// A rebound is in the input queue again.
     CameBack,
@@ -54,7 +54,7 @@ pub enum EventKind {
     /// The broker returned what the component published, and it is needed: an error, a rebound, a reply. Unbound data and
     /// snapshots are events of their own kind, with [`Event::end_of_flow`].
     Returned,
-    /// The broker refused what the component published.
+    /// The broker refused a message that the component published.
     Refused,
     /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
     Call,
@@ -65,7 +65,7 @@ pub enum EventKind {
     Token,
     /// The provider's API was called.
     ApiCall,
-    /// Events were lost, because too many happened at once. The body is their number.
+    /// Events were lost, because too many happened in a short time. The body is their number.
     Lost,
 }
 
@@ -78,7 +78,7 @@ pub struct Event {
     /// What kind.
     #[serde(rename = "event")]
     pub kind: EventKind,
-    /// The routing key of what was published.
+    /// The routing key of the published message.
     pub routing_key: String,
     /// The message's AMQP headers.
     pub headers: Headers,
@@ -216,7 +216,7 @@ impl Decoder {
         }
     }
 
-    /// None for other queues, and for what was reported already.
+    /// None for other queues, and for messages that were already reported.
     pub(crate) fn decode(&mut self, event: &broker::Event) -> Option<Event> {
         use broker::Event as E;
         if let E::Published { message, queues } = event

@@ -15,7 +15,7 @@ const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
 const PROVIDER_PLACEHOLDER: &str = "{{PROVIDER_URL}}";
 /// The base address of the stand-in for an API.
 const STANDIN_PLACEHOLDER: &str = "{{STANDIN_URL}}";
-/// The provider's response to an authorization: what a component has stored.
+/// The provider's response to an authorization, as a component stores it.
 const TOKENS_PLACEHOLDER: &str = "{{PROVIDER_TOKENS}}";
 /// The same, with an expired access token.
 const EXPIRED_TOKENS_PLACEHOLDER: &str = "{{PROVIDER_EXPIRED_TOKENS}}";

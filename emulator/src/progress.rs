@@ -1,8 +1,8 @@
-//! What `emulator run` counts to know when it is complete, and whether it succeeded.
+//! The counts that tell `emulator run` when it is complete and whether it succeeded.
 
 use crate::event::{Event, EventKind};
 
-/// Counts what decides whether the run is complete, and whether it succeeded.
+/// The counts of a run.
 #[derive(Default)]
 pub(crate) struct RunProgress {
     pub(crate) sent: usize,

@@ -24,7 +24,7 @@ use tokio::{
 
 /// How long a component may take to end: a little longer than on the platform.
 const END_TIMEOUT: Duration = Duration::from_secs(35);
-/// How long the last events are waited for after the process has ended.
+/// The time limit for the last events after the process has ended.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// What to run.
@@ -100,7 +100,7 @@ async fn start(
         send(plan, local);
         return start();
     }
-    // All of them consume before there are messages, so that each gets its share.
+    // Waits until all processes consume, so that each gets its share of the messages.
     let started = start()?;
     consumed_by(&local.emulator, replicas, plan.start_timeout).await?;
     send(plan, local);
@@ -148,7 +148,7 @@ async fn consumed_by(emulator: &Emulator, count: usize, limit: Duration) -> anyh
 }
 
 impl RunEnd {
-    /// Why a component that still runs is ended.
+    /// The reason to end a component that is still running.
     fn reason(&self) -> String {
         match self {
             Self::Settled => "all messages are settled".into(),

@@ -1,5 +1,5 @@
-//! `--save-keys`: writes the tokens that a component refreshes to its configuration file. The stored ones may be spent by
-//! then: without this the file works for one run only.
+//! `--save-keys`: writes the tokens that a component refreshes to its configuration file. The stored refresh token may be
+//! spent: without this option the file works for one run only.
 
 use crate::{
     event::{Event, EventKind},

@@ -17,10 +17,10 @@ use std::{process::ExitStatus, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 const EXEC: &str = "emulated-exec";
-/// Stands for the method in a command. Without it, `service METHOD` is appended.
+/// The placeholder for the method in a command. Without it, `service METHOD` is appended.
 const METHOD_PLACEHOLDER: &str = "{METHOD}";
 
-/// What to call.
+/// The call to make.
 pub(crate) struct ServicePlan {
     pub(crate) method: String,
     pub(crate) function: Option<String>,
@@ -105,7 +105,7 @@ async fn run_to_end(
     Ok((status, output))
 }
 
-/// Shows what a component did that posted no result.
+/// Shows the events of a component that posted no result.
 fn explain(platform: &Platform, output: &Output, timeline: &Timeline) {
     timeline.note("the last lines of the component:");
     timeline.last_lines(output.last_lines());

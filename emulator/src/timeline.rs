@@ -142,7 +142,7 @@ impl Timeline {
     }
 }
 
-/// Writes a line. When the reader is gone the command goes on: its exit status still counts.
+/// Writes a line. If the reader is gone, the command continues: its exit status still counts.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
@@ -270,7 +270,7 @@ fn for_machines(event: &Event) -> Value {
     line
 }
 
-/// A bunyan line as level and message; another line as it is.
+/// A bunyan line as level and message; any other line unchanged.
 fn readable(line: &str) -> String {
     let Ok(Value::Object(record)) = serde_json::from_str(line) else {
         return line.to_owned();

@@ -129,7 +129,7 @@ impl Topology {
         }
     }
 
-    /// Declares a queue for what is published with `key`, and names it like the key.
+    /// Declares a queue for messages with this routing key. The key is also its name.
     pub(crate) fn capture(&self, broker: &Broker, key: &str) {
         broker.declare_queue(key, capped());
         broker.bind_queue(key, &self.exchange, key);

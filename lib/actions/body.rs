@@ -22,7 +22,7 @@ pub enum BodyType {
     Json,
     /// The members of an object, as an HTML form sends them.
     Form,
-    /// A text as it is.
+    /// A text, unchanged.
     Text,
     /// The members of an object, and the message's attachments.
     Multipart,

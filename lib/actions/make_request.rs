@@ -43,10 +43,10 @@ pub struct Config {
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 enum OnError {
-    /// It is an error. If it is transient (429, and 5xx of a repeatable request), the message comes again later.
+    /// It is an error. If it is transient (429, and 5xx of a repeatable request), the message is rebounded.
     #[default]
     Error,
-    /// The message comes again later.
+    /// The message is rebounded.
     Rebound,
     /// The response is emitted like any other.
     Emit,

@@ -141,7 +141,7 @@ impl EmitOptions<'_> {
             AnswerType::Json if self.kind == AnswerType::Json => {
                 api::parse_json(bytes, self.request).map(Some)
             }
-            // A response that is said to be JSON may be an error page, and one without a content type may be anything.
+            // A response that claims to be JSON may be an error page, and one without a content type may be anything.
             AnswerType::Json | AnswerType::Auto => match serde_json::from_slice(bytes) {
                 Ok(json) => Ok(Some(json)),
                 Err(_) if kind == AnswerType::Json || str::from_utf8(bytes).is_ok() => Ok(lossy()),

@@ -5,7 +5,7 @@ use emulator::provider::Fault;
 use sailor::testing::Verdict;
 use serde_json::json;
 
-/// A page of items; each changed at the hour of its id.
+/// A page of items. Each changed at the hour that its id says.
 fn page(ids: &[u32]) -> Fault {
     let items: Vec<_> = ids
         .iter()
@@ -22,7 +22,7 @@ fn hour(id: u32) -> String {
 async fn an_item_moved_to_the_front_does_not_fail_the_last_page() {
     for paging in [json!({ "paging": "page" }), json!({ "paging": "offset" })] {
         let rig = Rig::new().await;
-        // The latest change comes first. Between the pages, 5 is added and moves 1 to a page of its own.
+        // The latest change comes first. Between the pages, 5 is added, which moves 1 to the next page alone.
         rig.provider
             .script_api([page(&[4, 3]), page(&[2, 1]), page(&[1])]);
         let mut fields = json!({ "path": "/list", "itemsPointer": "#", "pageSize": 2 });

@@ -164,7 +164,7 @@ fn snapshot(emitted: &Emitted) -> Value {
 }
 
 #[test]
-fn its_metadata_is_what_its_types_say() {
+fn its_metadata_matches_its_types() {
     let differences = component()
         .unwrap()
         .schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());

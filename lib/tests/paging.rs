@@ -175,7 +175,7 @@ async fn an_item_that_moves_between_pages_is_emitted_once() {
 #[tokio::test]
 async fn a_paging_loop_is_an_error() {
     let rig = Rig::new().await;
-    let answer = json!({ "records": [{ "id": 1, "updated_at": 1 }], "next": "/api/records" });
+    let response = json!({ "records": [{ "id": 1, "updated_at": 1 }], "next": "/api/records" });
     let fields = |paging: &str| {
         with(
             json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }),
@@ -186,7 +186,7 @@ async fn a_paging_loop_is_an_error() {
         // One repeated page is normal: items may have moved to the front.
         let pages = if paging == "page" { 3 } else { 2 };
         rig.provider
-            .script_api((0..pages).map(|_| Fault::Json(200, answer.clone())));
+            .script_api((0..pages).map(|_| Fault::Json(200, response.clone())));
         let emitted = rig.poll(fields(paging), json!({})).await;
         let error = emitted.events.iter().find_map(|event| match event {
             sailor::testing::Event::Error(text) => Some(text.as_str()),
@@ -203,8 +203,8 @@ async fn a_paging_loop_is_an_error() {
 #[tokio::test]
 async fn a_next_page_on_another_host_gets_no_token() {
     let rig = Rig::new().await;
-    let answer = json!({ "records": [], "next": "https://example.com/records" });
-    rig.provider.script_api([Fault::Json(200, answer)]);
+    let response = json!({ "records": [], "next": "https://example.com/records" });
+    rig.provider.script_api([Fault::Json(200, response)]);
     let fields = with(
         json!({ "path": "/records", "paging": "nextLink", "nextPointer": "/next" }),
         json!({}),

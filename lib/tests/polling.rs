@@ -1,4 +1,4 @@
-//! pollItems: what is new is emitted once, whatever the API means by "since"; and when the snapshot moves.
+//! pollItems: new items are emitted once, in whichever way the API understands "since"; and when the snapshot moves.
 
 use super::{Rig, error_text, ids, rebound, snapshot};
 use emulator::provider::Fault;
@@ -115,7 +115,7 @@ async fn polling_starts_at_the_start_value() {
         with_start["startValue"] = "2020-01-01".into();
         assert!(
             ids(&rig.poll(with_start, snapshot(&emitted)).await).is_empty(),
-            "the snapshot is what counts"
+            "the snapshot wins over the start time"
         );
     }
 }

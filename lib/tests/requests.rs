@@ -1,4 +1,4 @@
-//! makeRequest: what is sent, what a status means, and what is retried.
+//! makeRequest: the request, the meaning of a status, and retries.
 
 use super::{Rig, error_text, rebound};
 use emulator::provider::Fault;
@@ -14,12 +14,12 @@ async fn method_query_and_headers_are_sent() {
         "headers": { "x-mine": "yes", "Authorization": "Bearer stolen" }, "body": { "n": 1 },
     });
     let emitted = rig.request(json!({}), request).await;
-    let answer: Value = emitted.data().remove(0);
+    let response: Value = emitted.data().remove(0);
     assert_eq!(
-        (&answer["status"], &answer["headers"]["content-type"]),
+        (&response["status"], &response["headers"]["content-type"]),
         (&json!(200), &json!("application/json"))
     );
-    let echo = &answer["body"];
+    let echo = &response["body"];
     assert_eq!(
         (&echo["method"], &echo["path"]),
         (&json!("PUT"), &json!("/api/echo/a%20b"))

@@ -1,4 +1,4 @@
-//! makeRequest: what becomes of the response.
+//! makeRequest: how the response is emitted.
 
 use super::{Rig, error_text};
 use emulator::provider::Fault;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 impl Rig {
     /// A request whose response has this body.
-    async fn answered(&self, fields: Value, content_type: &str, body: &str) -> Emitted {
+    async fn request_returning(&self, fields: Value, content_type: &str, body: &str) -> Emitted {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
         self.provider.script_api([Fault::Response {
             status: 200,
@@ -38,7 +38,7 @@ async fn the_response_type_follows_the_header_or_the_step() {
         ("auto", "application/json", "", Value::Null),
     ] {
         let emitted = rig
-            .answered(json!({ "answerType": taken }), content_type, body)
+            .request_returning(json!({ "answerType": taken }), content_type, body)
             .await;
         assert_eq!(
             emitted.data::<Value>()[0]["body"],
@@ -48,14 +48,14 @@ async fn the_response_type_follows_the_header_or_the_step() {
     }
     assert!(rig.platform.object_ids().is_empty());
     let empty = rig
-        .answered(json!({ "answerType": "attachment" }), "application/pdf", "")
+        .request_returning(json!({ "answerType": "attachment" }), "application/pdf", "")
         .await;
     let [Event::Data(message)] = &empty.events[..] else {
         panic!("{:?}", empty.error)
     };
     assert_eq!(message["attachments"]["report.csv"]["size"], 0);
     let broken = rig
-        .answered(json!({ "answerType": "json" }), "text/plain", "secret")
+        .request_returning(json!({ "answerType": "json" }), "text/plain", "secret")
         .await;
     assert_eq!(
         error_text(&broken),
@@ -99,7 +99,7 @@ async fn a_binary_response_becomes_an_attachment() {
 async fn an_unnamed_file_is_named_by_its_url() {
     let rig = Rig::new().await;
     let emitted = rig
-        .answered(json!({ "answerType": "attachment" }), "text/csv", "a;b")
+        .request_returning(json!({ "answerType": "attachment" }), "text/csv", "a;b")
         .await;
     let [Event::Data(message)] = &emitted.events[..] else {
         panic!("{emitted:?}")
@@ -119,22 +119,22 @@ async fn an_unnamed_file_is_named_by_its_url() {
 async fn each_item_of_a_split_list_is_a_message() {
     let rig = Rig::new().await;
     let whole = json!([{ "id": 1 }, { "id": 2 }]);
-    for (pointer, answer) in [
+    for (pointer, response) in [
         ("/a/b", json!({ "a": { "b": whole } })),
         ("#/items", json!({ "items": whole })),
         ("#", whole),
     ] {
         let emitted = rig
-            .answered(
+            .request_returning(
                 json!({ "splitPointer": pointer }),
                 "application/json",
-                &answer.to_string(),
+                &response.to_string(),
             )
             .await;
         let bodies = emitted
             .data::<Value>()
             .into_iter()
-            .map(|answer| answer["body"].clone())
+            .map(|response| response["body"].clone())
             .collect::<Vec<_>>();
         assert_eq!(
             bodies,
@@ -143,7 +143,7 @@ async fn each_item_of_a_split_list_is_a_message() {
         );
     }
     let none = rig
-        .answered(json!({ "splitPointer": "#" }), "application/json", "[]")
+        .request_returning(json!({ "splitPointer": "#" }), "application/json", "[]")
         .await;
     assert!(none.events.is_empty(), "{none:?}");
 }
@@ -201,14 +201,14 @@ async fn a_broken_response_is_retried_only_for_safe_requests() {
 async fn a_response_too_large_for_memory_is_an_error() {
     let rig = Rig::new().await;
     let emitted = rig
-        .answered(json!({}), "text/plain", &"a".repeat((16 << 20) + 1))
+        .request_returning(json!({}), "text/plain", &"a".repeat((16 << 20) + 1))
         .await;
     assert_eq!(
         error_text(&emitted),
         "the response to GET /files/report.csv is longer than 16 MB"
     );
     let file = rig
-        .answered(json!({}), "application/zip", &"a".repeat(9 << 20))
+        .request_returning(json!({}), "application/zip", &"a".repeat(9 << 20))
         .await;
     let [Event::Data(message)] = &file.events[..] else {
         panic!("{:?}", file.error)

@@ -6,7 +6,7 @@ use sailor::testing::{Emitted, Event, Harness, Verdict};
 use serde_json::{Value, json};
 
 const SECRET: &str = "Jefe";
-/// Spaces and order matter to a signature.
+/// A body whose spaces and order must be kept: the signature depends on them.
 const RAW: &str = r#"{"z": 1, "a": "ä"}"#;
 /// Its HMAC-SHA-256, by another implementation.
 const HEX: &str = "e3ddb4db9031e354930b24478c39c16ae57e2c5b43a8b5a6849730c4b79c652f";
@@ -66,7 +66,7 @@ async fn a_signed_request_is_emitted_then_replied() {
 }
 
 #[tokio::test]
-async fn an_invalid_signature_is_answered_401_and_not_emitted() {
+async fn an_invalid_signature_gets_401_and_is_not_emitted() {
     let rig = Rig::new().await;
     let right = json!({ "x-hub-signature-256": HEX });
     for (headers, raw) in [

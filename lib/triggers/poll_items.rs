@@ -1,4 +1,4 @@
-//! Trigger "Poll for new and changed items": requests a list page by page, and emits what is new in it. The snapshot is the
+//! Trigger "Poll for new and changed items": requests a list page by page, and emits its new items. The snapshot is the
 //! [`Position`]; it moves after everything before it is confirmed.
 
 use super::{

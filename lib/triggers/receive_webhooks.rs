@@ -70,7 +70,7 @@ impl Action for ReceiveWebhooks {
             query: message.query,
             body: Value::Null,
         };
-        // The platform adds it if somebody waits for a reply.
+        // The platform adds it if an HTTP caller waits for a reply.
         let is_awaited = received.headers.remove("reply_to").is_some();
         let reply = match cx.config.invalid_signature(&raw, &received.headers) {
             Some(header) => {

@@ -1,4 +1,4 @@
-//! The subscription that an API wants before it sends webhooks: created when the flow starts, deleted when it stops.
+//! The subscription that an API requires before it sends webhooks: created when the flow starts, deleted when it stops.
 
 use super::receive_webhooks::Config;
 use crate::api;
@@ -19,7 +19,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Has the API send its webhooks to the flow, if the step has a path for this.
+    /// Subscribes to the API's webhooks, if the step has a path for this.
     pub async fn create(cx: &HookContext<Config>) -> anyhow::Result<Self> {
         let config = &cx.config;
         let Some(path) = config.subscribe_path.as_deref() else {
@@ -32,7 +32,7 @@ impl Subscription {
             .send()
             .await
             .context("subscribing to webhooks")?;
-        // The subscription exists, whatever the response is. After an error the flow would start again, and subscribe
+        // The subscription exists even if the response is invalid. After an error the flow would start and subscribe
         // again.
         let request = format!("POST {}", api::without_query(path));
         let response = api::json(response, &request, false)
@@ -42,7 +42,7 @@ impl Subscription {
             Some(pointer) => pointer.find(&response),
             None => response.get("id"),
         };
-        // An id such as `..` would have something else deleted.
+        // An id such as `..` would delete something else.
         let Some(id) = id.and_then(as_segment) else {
             tracing::warn!(
                 "The subscription has no id and will outlive the flow: set `subscriptionPointer`"
@@ -57,7 +57,7 @@ impl Subscription {
         Ok(Self { path: Some(path) })
     }
 
-    /// Has the API send no more webhooks.
+    /// Deletes the subscription.
     pub async fn delete(self, cx: &HookContext<Config>) -> anyhow::Result<()> {
         let Some(path) = self.path else { return Ok(()) };
         let is_deleted =

@@ -1,6 +1,6 @@
 //! The values that say when an item changed: times of ISO 8601 or HTTP, or numbers that grow.
 //!
-//! They are compared by their meaning: APIs leave out zeros, and have time zones of their own. Other texts are compared as
+//! They are compared by their meaning: APIs omit zeros and use different time zones. Other texts are compared as
 //! texts.
 
 use anyhow::Context as _;
@@ -76,7 +76,7 @@ fn time(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(date).ok()
 }
 
-/// The text without the digits of a fraction that nothing reads.
+/// The text without the digits of a fraction that jiff does not read.
 fn with_max_decimals(text: &str) -> Cow<'_, str> {
     let Some(point) = text.find(['.', ',']) else {
         return text.into();

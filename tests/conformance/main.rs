@@ -68,7 +68,7 @@ fn every_scenario_has_one_recording(
     })
 }
 
-/// The test of one scenario. `peer` is what was recorded of the Node sailor.
+/// The test of one scenario. `peer` is the record of the Node sailor.
 fn test(broker: Broker, scenario: Arc<Scenario>, peer: Option<Record>) -> Trial {
     let folder = match broker {
         Broker::Emulator => "emulator",

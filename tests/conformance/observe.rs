@@ -14,10 +14,10 @@ use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 use test_rig::{Process, command};
 
-/// How long nothing may happen before the rest of what is awaited is given up.
+/// Stops waiting when nothing has happened for this long.
 const NO_PROGRESS: Duration = Duration::from_secs(10);
 
-/// What the component did in `scenario`, and its output. `goal` says what to wait for.
+/// The record of the component in `scenario`, and its output. `goal` is the record to wait for.
 pub(super) async fn run(
     scenario: &Scenario,
     goal: &Record,
@@ -39,7 +39,7 @@ pub(super) async fn run(
     let mut component = start(scenario, broker, &queues, &platform);
     let exited_by_itself = ends_by_itself(&mut component, goal, &queues, &platform).await?;
     if !exited_by_itself {
-        // It finishes all that was delivered to it: whatever it does too much is in the record.
+        // It finishes everything that was delivered to it, so that the record shows unexpected events too.
         component.signal("TERM");
     }
     let ended = component.end().await;
@@ -78,7 +78,7 @@ fn start(scenario: &Scenario, broker: &str, queues: &Queues, platform: &Platform
     Process::start(command)
 }
 
-/// Waits until all that is awaited has happened, or nothing more happens, or the component has ended. True: it has.
+/// Waits until the goal is reached, nothing more happens, or the component has ended. Returns true if it has ended.
 async fn ends_by_itself(
     component: &mut Process,
     goal: &Record,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use test_rig::soon;
 
-/// How often the broker is asked. AMQP has no event for what a queue holds.
+/// The interval between queries. AMQP has no event for the number of messages in a queue.
 pub(super) const POLL: Duration = Duration::from_millis(20);
 
 /// One step's queues and exchange, under names that no other scenario has.
@@ -136,7 +136,7 @@ impl Queues {
         Ok((queue.message_count(), queue.consumer_count()))
     }
 
-    /// Waits until the broker has noticed that the process is gone. Then what it has not settled is in the queue again.
+    /// Waits until the broker has noticed the end of the process, and has requeued its unsettled messages.
     pub(super) async fn wait_until_unread(&self) -> Result<()> {
         let unread = async {
             while self.depth(&self.input).await?.1 > 0 {

@@ -60,7 +60,7 @@ impl Record {
     }
 }
 
-/// `name` is the member that the value stands under.
+/// `name` is the member that has this value.
 fn normalise(name: &str, value: &mut Value) {
     let replacement = match value {
         Value::Object(members) => {
@@ -75,7 +75,7 @@ fn normalise(name: &str, value: &mut Value) {
         }
         Value::Number(_) if ["start", "end"].contains(&name) => "<ms>".into(),
         Value::String(_) if name == "stack" => "<stack>".into(),
-        // How a platform words its refusal is its own matter.
+        // Platforms word their refusals differently, so the text is not compared.
         Value::String(text) if text.contains("was injected for this call") => {
             r#"{"error":"failed"}"#.into()
         }

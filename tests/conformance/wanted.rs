@@ -6,12 +6,12 @@ use super::{
 };
 use serde_json::Value;
 
-/// What must hold instead of what was recorded.
+/// The expected result, in place of the recorded one.
 pub(super) struct Wanted {
-    /// The routing keys of what is published, in any order.
+    /// The routing keys of published messages, in any order.
     keys: &'static [&'static str],
     dead_lettered: u32,
-    /// What else must hold.
+    /// Further rules for the record.
     also: Option<Rule>,
 }
 

@@ -1,4 +1,4 @@
-//! Rules for the sources, checked by reading them: which folder may use which, and what may be in one place only.
+//! Rules for the sources, checked by reading them: which folder may use which, and which names only one folder may use.
 //!
 //! The floors are the order of the `mod` lines in `src/lib.rs`, from the bottom up. They are listed nowhere else.
 
@@ -41,7 +41,7 @@ fn every_edge_points_down() {
     );
     assert!(
         upward.is_empty(),
-        "these edges point up:\n{}",
+        "these folders use folders above them:\n{}",
         upward.join("\n")
     );
 }
@@ -67,7 +67,7 @@ fn assert_no_file_contains(words: &[&str]) {
     }
 }
 
-/// A file is the module that its path says, and the crate has no second name. Otherwise edges would be missed.
+/// Each file is the module of its path, and the crate has no other name. Otherwise the check would miss edges.
 #[test]
 fn modules_are_where_their_path_says() {
     assert_no_file_contains(&["#[path", "extern crate", "include!(", "cfg_attr("]);

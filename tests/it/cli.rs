@@ -21,7 +21,7 @@ async fn check_compares_component_json_with_modules_and_types() {
 }
 
 #[tokio::test]
-async fn schema_prints_what_the_types_say() {
+async fn schema_prints_the_schemas_of_the_types() {
     let printed = component(&["schema"]).await.stdout;
     assert!(
         printed.contains("// makeRequest, in") && printed.contains("\"Path below the base URL"),

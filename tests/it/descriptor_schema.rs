@@ -1,5 +1,5 @@
 //! The JSON schema of component.json (schemas/component.schema.json): every descriptor of this repository matches it, and
-//! what the platform does not accept does not match.
+//! a descriptor that the platform would not accept does not.
 
 use jsonschema::Validator;
 use serde_json::{Value, json};

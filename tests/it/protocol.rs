@@ -76,7 +76,7 @@ fn base64_is_read_as_leniently_as_node_reads_it() {
 }
 
 #[test]
-fn what_cannot_be_decrypted_says_so_without_its_content() {
+fn a_decryption_error_does_not_show_the_content() {
     let table: [(&[u8], Encoding, CipherError); 5] = [
         (
             b"not encrypted at al",
@@ -146,7 +146,7 @@ fn only_objects_are_messages() {
 }
 
 #[test]
-fn of_a_member_that_stands_twice_the_last_one_counts() {
+fn the_last_value_of_a_duplicate_member_counts() {
     let mut object = Object::read(r#"{"a":1,"b":2,"a":3}"#.into()).unwrap();
     assert_eq!(object.get("a").unwrap().as_bytes(), b"3");
     object.set("a", Json::of(&4).unwrap());
@@ -179,7 +179,7 @@ fn emptiness_is_what_the_existing_sailors_call_empty() {
 }
 
 #[test]
-fn white_space_around_a_value_is_no_part_of_it() {
+fn white_space_around_a_value_is_ignored() {
     for text in [r#"{"a": 1}"#, "[1, 2]", r#"" ""#, "17"] {
         for around in [" ", "\n", "\t \r\n"] {
             let json = Json::from_text(format!("{around}{text}{around}").into()).unwrap();
@@ -191,8 +191,8 @@ fn white_space_around_a_value_is_no_part_of_it() {
         }
     }
     // Invalid UTF-8 is replaced. A form feed is not white space in JSON.
-    let mended = Json::from_text(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
-    assert_eq!(mended.as_bytes(), "{\"a\": \"\u{fffd}\"}".as_bytes());
+    let repaired = Json::from_text(b" {\"a\": \"\xff\"}\n".to_vec().into()).unwrap();
+    assert_eq!(repaired.as_bytes(), "{\"a\": \"\u{fffd}\"}".as_bytes());
     assert!(Json::from_text("\x0c{}".into()).is_err());
 }
 

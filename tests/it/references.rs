@@ -1,4 +1,4 @@
-//! Every reference leads somewhere: the sections and rows that sources cite, and the links of the documentation.
+//! Every reference has a target: the sections and rows that sources cite, and the links of the documentation.
 //!
 //! A citation is `wire-contract: <heading>` or `token-failures: <heading or row>`, several of them with commas between
 //! rows. Each names a page in `docs/reference/`.
@@ -49,7 +49,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What a page can be cited by: its headings, and the first cells of its tables that are a letter and a number.
+/// The possible targets of citations of a page: its headings, and first cells of table rows such as `T15`.
 fn targets(page: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(root().join(format!("docs/reference/{page}.md"))).unwrap();
     let headings = text.lines().filter(|line| line.starts_with('#'));
@@ -66,7 +66,7 @@ fn is_row(cell: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The text after a line break in a comment belongs to the line before.
+/// Joins the lines of a comment: a citation can continue on the next line.
 fn joined(text: &str) -> String {
     let lines = text
         .lines()
@@ -74,7 +74,7 @@ fn joined(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// What `text` cites of `page` that is not in `targets`; counts what it cites.
+/// The citations of `page` in `text` that are not in `targets`. Adds the number of all its citations to the count.
 fn dangling(text: &str, page: &str, targets: &BTreeSet<String>, cited: &mut usize) -> Vec<String> {
     let mut missing = Vec::new();
     for (at, prefix) in text.match_indices(&format!("{page}: ")) {
@@ -101,7 +101,7 @@ fn dangling(text: &str, page: &str, targets: &BTreeSet<String>, cited: &mut usiz
     missing
 }
 
-/// The longest target that `text` begins with, and that ends where a word ends.
+/// The longest target that `text` begins with and that ends at the end of a word.
 fn longest_target<'a>(text: &str, targets: &'a BTreeSet<String>) -> Option<&'a String> {
     let fits = |target: &&String| {
         text.strip_prefix(target.as_str())
@@ -138,13 +138,13 @@ fn every_citation_names_a_section_or_a_row() {
     }
     assert!(
         wrong.is_empty(),
-        "these citations lead nowhere:\n{}",
+        "these citations have no target:\n{}",
         wrong.join("\n")
     );
 }
 
 #[test]
-fn a_citation_of_nothing_is_found() {
+fn a_citation_without_a_target_is_reported() {
     let targets = targets("token-failures");
     assert!(
         targets.contains("T15"),
@@ -201,7 +201,7 @@ fn sections_are_cited_of_public_documents_only() {
     wrong.retain(|place| !place.starts_with("tests/it/references.rs"));
     assert!(
         wrong.is_empty(),
-        "these sections are of no public document:\n{}",
+        "these sections name no public document:\n{}",
         wrong.join("\n")
     );
 }
@@ -232,7 +232,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The targets of a page's links, without those to other hosts.
+/// The targets of a page's links, except links to other hosts.
 fn links(text: &str) -> Vec<String> {
     let targets = text.match_indices("](").map(|(at, _)| &text[at + 2..]);
     let targets = targets.filter_map(|rest| rest.split(')').next());
@@ -243,7 +243,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_of_the_documentation_leads_somewhere() {
+fn every_link_of_the_documentation_has_a_target() {
     let (mut wrong, mut checked) = (Vec::new(), 0);
     for (path, text) in texts()
         .into_iter()
@@ -270,7 +270,7 @@ fn every_link_of_the_documentation_leads_somewhere() {
     assert!(checked > 20, "the documentation was not found");
     assert!(
         wrong.is_empty(),
-        "these links lead nowhere:\n{}",
+        "these links have no target:\n{}",
         wrong.join("\n")
     );
 }

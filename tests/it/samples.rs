@@ -1,5 +1,5 @@
-//! The commands of README.md and docs/reference-component.md that take samples work as they stand there, and no sample
-//! is without one.
+//! The commands of README.md and docs/reference-component.md that take samples work as written, and every sample
+//! is used by one of them.
 
 use std::{
     collections::BTreeSet,
@@ -58,7 +58,7 @@ fn output(command: &str) -> String {
 }
 
 #[test]
-fn every_command_of_the_guides_works_as_it_stands() {
+fn every_command_of_the_guides_works_as_written() {
     let mut run = BTreeSet::new();
     for command in ["README.md", "docs/reference-component.md"]
         .into_iter()

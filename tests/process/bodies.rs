@@ -52,7 +52,7 @@ fn fetched(rig: &Rig) -> usize {
         .count()
 }
 
-/// The text of the error event of the one message, which is rejected.
+/// Waits until the only message is rejected, and returns the text of its error event.
 async fn error(rig: &Rig) -> String {
     let errors = rig.events(EventKind::Error, 1).await;
     rig.settled().await;
@@ -70,7 +70,7 @@ async fn error(rig: &Rig) -> String {
 }
 
 #[tokio::test]
-async fn bodies_of_earlier_steps_that_nothing_reads_are_not_fetched() {
+async fn unread_bodies_of_earlier_steps_are_not_fetched() {
     let rig = scripted(1).await;
     let component = rig.start();
     send_with_references(&rig, json!([["data", { "body": { "n": 1 } }]]), 500);
@@ -188,7 +188,7 @@ async fn storage_unavailable_for_seconds_causes_no_errors() {
             &json!({ "script": [["data", { "body": { "n": n } }]] }),
         );
     }
-    // Failures of every transient kind, more than the attempts that the Node sailor makes.
+    // Transient failures of every kind; more of them than the Node sailor makes attempts.
     let faults = [
         Fault::Status(503),
         Fault::DropBefore,
@@ -342,7 +342,7 @@ async fn stopping_while_the_platform_is_unavailable_is_no_error() {
     let (status, _) = component.stop().await;
     assert_eq!(status, 0);
     assert_eq!(rig.so_far(EventKind::Error).len(), 0);
-    // Without the signal there would be attempts for half a minute.
+    // Without the signal, the fetch would be retried for half a minute.
     assert!(
         rig.emulator.platform().calls().len() <= 7,
         "{}",

@@ -1,10 +1,10 @@
-//! Equal messages, also with the same id, are ordinary: each is processed.
+//! Equal messages are processed each, even if they have the same id.
 
 use super::*;
 use std::collections::BTreeSet;
 
-/// The component processes a message and loses its connection. Then it gets an equal message, marked as redelivered since
-/// another consumer has had it.
+/// The component processes a message and loses its connection. Then it gets an equal message, marked as redelivered,
+/// because another consumer received it before.
 async fn process_equal_messages(headers: Value, emits: bool) {
     let rig = scripted(1).await.variable("LOG_LEVEL", "trace");
     let mut component = rig.start();

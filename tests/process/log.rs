@@ -1,4 +1,4 @@
-//! The log: nothing waits until it is read.
+//! The log: the component does not wait for the log's reader.
 
 use super::*;
 use std::{
@@ -8,7 +8,7 @@ use std::{
 use test_rig::signal;
 use tokio::process::Child;
 
-/// Lines of 32 KB, so that some hundreds of them are more than a pipe and the process can hold.
+/// Lines of 32 KB, so that a few hundred of them exceed what the pipe and the process can hold.
 fn with_long_lines(rig: Rig) -> Rig {
     rig.variable("ELASTICIO_COMP_NAME", "x".repeat(32_000))
         .variable("ELASTICIO_ERROR_RATE_LIMIT", "1000")
@@ -42,7 +42,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     let (mut reader, writer) = pipe().unwrap();
     let mut filler = writer.try_clone().unwrap();
     std::thread::spawn(move || filler.write_all(&vec![b'\n'; 4 * 1024 * 1024]));
-    // Once one byte is read, the filling has begun. Far more follows at once.
+    // The first byte shows that the log is being written. Much more follows immediately.
     reader.read_exact(&mut [0]).unwrap();
     (reader, writer)
 }
@@ -126,7 +126,7 @@ async fn a_failed_start_exits_even_if_stderr_is_not_read() {
 }
 
 #[tokio::test]
-async fn an_id_of_many_kilobytes_does_not_make_every_line_as_long() {
+async fn a_long_id_is_truncated_in_log_lines() {
     let rig = scripted(1).await;
     let component = rig.start();
     rig.send_with(

@@ -22,7 +22,7 @@ use test_rig::{Rig, Running, bodies, soon};
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
-/// A step with another one after it. The scripted component may have this many messages at once.
+/// A step with a next step. The scripted component processes up to this many messages at the same time.
 async fn scripted(prefetch: u16) -> Rig {
     scripted_with(EmulatorConfig {
         prefetch,
@@ -40,7 +40,7 @@ async fn scripted_with(config: EmulatorConfig) -> Rig {
     .await
 }
 
-/// A step of the scripted component. Unless the configuration says otherwise, no step comes after it.
+/// A step of the scripted component. By default it is the last step of the flow.
 async fn last_step(config: EmulatorConfig) -> Rig {
     let step = Step {
         function: "script".into(),

@@ -4,7 +4,7 @@ use super::*;
 use sailor::protocol::Encoding;
 
 const MIB: usize = 1 << 20;
-/// What the process needs with small messages in a debug build, and some room.
+/// The memory that the process needs with small messages in a debug build, with a margin.
 const BASE: usize = 48 * MIB;
 
 /// The most memory that the process has had so far, in bytes.
@@ -57,7 +57,7 @@ async fn large_messages_with_passthrough_cost_a_few_times_their_size() {
 }
 
 #[tokio::test]
-async fn attachments_that_nobody_reads_cost_no_more_than_their_text() {
+async fn unread_attachments_cost_only_their_text() {
     let attachments = (0..700_000)
         .map(|n| format!(r#""{n:06}":{{"url":"x"}}"#))
         .collect::<Vec<_>>()
@@ -81,7 +81,7 @@ async fn attachments_that_nobody_reads_cost_no_more_than_their_text() {
 }
 
 #[tokio::test]
-async fn bodies_of_many_earlier_steps_are_never_in_memory_all_at_once() {
+async fn bodies_of_many_steps_are_not_in_memory_at_the_same_time() {
     let step = Step {
         is_passthrough: true,
         ..Step::default()

@@ -8,7 +8,7 @@ use test_rig::tampering_proxy::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Unreadable messages, each after a good one: all are processed, without a second connection.
+/// Sends unreadable messages, each after a readable one. All are processed, without a second connection.
 async fn unreadable_messages_are_processed(acceptor: Option<TlsAcceptor>, trusted: &str) {
     let mut rig = scripted(3).await;
     let with = |more: &[(&[u8], Vec<u8>)]| {
@@ -79,7 +79,11 @@ async fn unreadable_messages_are_processed(acceptor: Option<TlsAcceptor>, truste
             .map(Some)
             .collect::<Vec<_>>()
     );
-    assert_eq!(relay.connections(), 2, "one to read and one to write");
+    assert_eq!(
+        relay.connections(),
+        2,
+        "one connection to read and one to write"
+    );
     let (status, lines) = component.stop().await;
     assert_eq!(status, 0);
     let cut = lines.iter().filter(|line| {

@@ -83,7 +83,7 @@ pub async fn all_pages<T: DeserializeOwned, Q: Serialize + ?Sized>(
     Err(too_many_pages(path))
 }
 
-/// The error for a list that has always one more page.
+/// The error for a list whose pages never end.
 pub fn too_many_pages(path: &str) -> anyhow::Error {
     anyhow::anyhow!("GET {path} does not end: Graph named a next page {MAX_PAGES} times")
 }
@@ -110,7 +110,7 @@ pub struct ZonedTime {
 }
 
 impl ZonedTime {
-    /// The instant that is meant.
+    /// The instant.
     pub fn timestamp(&self) -> anyhow::Result<Timestamp> {
         let local: DateTime = self
             .date_time

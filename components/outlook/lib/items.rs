@@ -140,7 +140,7 @@ struct ReceivedMailFields {
 struct ReceivedFields {
     #[serde(flatten)]
     mail: ReceivedMailFields,
-    /// With the emit behavior "Emit All": the messages of the page, and nothing beside them.
+    /// With the emit behavior "Emit All": only the messages of the page.
     results: Option<Vec<ReceivedMailFields>>,
 }
 

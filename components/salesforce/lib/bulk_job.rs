@@ -1,7 +1,7 @@
 //! Jobs of Bulk API 2.0: waiting for their end, and reading their results.
 //!
-//! A job that was started goes on whatever happens to this process. So an error while waiting for it must not make the
-//! message come again: that would start a second job.
+//! A started job continues even if this process ends. So an error while waiting for it must not rebound the
+//! message: that would start a second job.
 
 use crate::api::{self, Api};
 use anyhow::Context as _;
@@ -116,7 +116,7 @@ impl Job {
         }
     }
 
-    /// Only the text of `error`: the error itself could make the message come again.
+    /// Only the text of `error`: the error itself could rebound the message.
     fn unknown_state(&self, error: &anyhow::Error) -> anyhow::Error {
         anyhow::anyhow!(
             "bulk job {} was started, but its state cannot be read ({error:#}): see Setup, Bulk Data Load Jobs, before \

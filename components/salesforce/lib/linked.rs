@@ -63,7 +63,7 @@ async fn parent(api: &Api, object: &Object, name: &str) -> anyhow::Result<Option
     }
 }
 
-/// The fields between SELECT and FROM: these (all, if there are none), and those of the linked objects.
+/// The list of fields after SELECT: these fields (all, if none are given), and those of the linked objects.
 pub async fn select(
     api: &Api,
     object: &Object,

@@ -37,7 +37,7 @@ pub struct Config {
 
 type Cx = ServiceContext<Config>;
 
-/// In: the fields that can be set. Out: the same, and the id.
+/// In: the fields that can be set. Out: these fields, and the id.
 pub async fn create(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let input = properties(

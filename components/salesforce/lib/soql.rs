@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// A text as a literal: what could end it is escaped.
+/// A text as a literal: characters that could end it are escaped.
 pub fn text(value: &str) -> String {
     let mut literal = String::with_capacity(value.len() + 2);
     literal.push('\'');

@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
-/// A run that takes this long hangs.
+/// A run that takes this long counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ACCOUNT: &str = "side-by-side";
 
@@ -121,7 +121,7 @@ impl Sailor {
         variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
     ) -> Command {
         let mut command = Command::new(&self.program);
-        // Node is found over PATH; nothing else of this process's environment gets through.
+        // Node is found over PATH; nothing else of this process's environment is inherited.
         command
             .args(&self.arguments)
             .current_dir(&self.folder)
@@ -174,7 +174,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// One run on an emulator of its own.
+/// One run, on a new emulator.
 async fn run(
     sailor: &Sailor,
     knobs: Knobs,
@@ -207,7 +207,7 @@ async fn run(
         settled = timeout(PATIENCE, all_settled(&emulator, options)) => settled.context("messages stay unsettled")??,
         status = process.wait() => bail!("the sailor ended early with {}; --logs shows why", status?),
     }
-    // Politely, so that a sailor can save what it has.
+    // A clean stop, so that a sailor can save its tokens.
     let id = process
         .id()
         .and_then(|id| i32::try_from(id).ok())
@@ -258,18 +258,18 @@ async fn connected(knobs: Knobs, prefetch: u16) -> anyhow::Result<Emulator> {
 /// Waits until every message is acknowledged or rejected, and lets access tokens expire.
 async fn all_settled(emulator: &Emulator, options: &Options) -> anyhow::Result<()> {
     let mut events = emulator.events();
-    let (mut open, mut answered) = (options.messages, 0);
+    let (mut open, mut succeeded) = (options.messages, 0);
     while open > 0 {
         let event = events.next().await.context("the emulator has stopped")?;
         match event.kind {
             EventKind::ApiCall if event.body["status"] == 200 => {
-                answered += 1;
-                if answered % options.expire_after == 0 {
+                succeeded += 1;
+                if succeeded % options.expire_after == 0 {
                     emulator.provider().expire_access_tokens();
                 }
             }
             EventKind::Acked | EventKind::Rejected => open -= 1,
-            // Its first delivery is acknowledged, but it will come again.
+            // Its first delivery is acknowledged, but it is delivered again later.
             EventKind::Rebound => open += 1,
             _ => {}
         }

@@ -16,9 +16,9 @@ use std::fmt;
 pub struct RecordedCall {
     /// `GET`, `POST`, …
     pub method: String,
-    /// The path, percent-encoded as it came.
+    /// The path, percent-encoded as received.
     pub path: String,
-    /// The query as it came; empty when there is none.
+    /// The query as received; empty when there is none.
     pub query: String,
     /// The headers.
     pub headers: HeaderMap,
@@ -96,7 +96,7 @@ impl RecordedCall {
         }
     }
 
-    /// `METHOD /path?query` with the query decoded: what the patterns of tests are matched with.
+    /// `METHOD /path?query` with the query decoded. Tests match their patterns with it.
     #[must_use]
     pub fn line(&self) -> String {
         match self.decoded_query().as_str() {
@@ -105,7 +105,7 @@ impl RecordedCall {
         }
     }
 
-    /// The path with the query, both as they came.
+    /// The path with the query, both as received.
     #[must_use]
     pub fn path_and_query(&self) -> String {
         match self.query.as_str() {
@@ -120,14 +120,14 @@ impl RecordedCall {
         percent_decoded(&self.query.replace('+', " "))
     }
 
-    /// The `Authorization` header as it came.
+    /// The `Authorization` header as received.
     #[must_use]
     pub fn authorization(&self) -> Option<String> {
         let value = self.headers.get(header::AUTHORIZATION)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
-    /// The `Authorization` header: `user:password` of HTTP Basic, anything else as it came.
+    /// The `Authorization` header: `user:password` of HTTP Basic, anything else as received.
     #[must_use]
     pub fn credentials(&self) -> Option<String> {
         self.headers
@@ -148,7 +148,7 @@ impl RecordedCall {
             .unwrap_or_else(|| String::from_utf8_lossy(&self.body).into())
     }
 
-    /// Whether nothing more happens to the call.
+    /// Whether the call is finished.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished
@@ -170,7 +170,7 @@ impl fmt::Debug for RecordedCall {
     }
 }
 
-/// An `Authorization` header as text: Basic credentials decoded to `user:password`, anything else as it is.
+/// An `Authorization` header as text: Basic credentials decoded to `user:password`, anything else unchanged.
 #[must_use]
 pub fn authorization_text(value: &HeaderValue) -> String {
     let basic = value.as_bytes().strip_prefix(b"Basic ");

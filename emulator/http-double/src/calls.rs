@@ -11,7 +11,7 @@ use crate::{
 use axum::response::Response;
 use tokio::sync::broadcast;
 
-/// All calls of a double, and the faults for those to come. Patterns are regular expressions on [`RecordedCall::line`].
+/// All calls of a double, and the faults for later calls. Patterns are regular expressions on [`RecordedCall::line`].
 #[derive(Debug)]
 pub struct Calls {
     log: Log<RecordedCall>,
@@ -87,7 +87,7 @@ impl Calls {
         let id = self.log.open(call);
         let hangs = fault == Fault::Hang;
         if hangs {
-            // Nothing more happens to it: a test that waits for the call need not wait for the server's end.
+            // The call counts as finished now, so that a test that waits for it need not wait for the server's end.
             self.log.finish(id, |call| call.finish(None));
         }
         let response = self.open.run(fault.apply::<E>(carry_out)).await.flatten();

@@ -18,7 +18,7 @@ pub trait ErrorFormat {
         Self::error(401, "unauthorized", "the access token is not valid")
     }
 
-    /// The response to too many requests. Whoever sends it adds `Retry-After`.
+    /// The response to too many requests. The caller adds `Retry-After`.
     #[must_use]
     fn throttled() -> Response {
         Self::error(429, "too_many_requests", "too many requests")

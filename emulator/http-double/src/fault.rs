@@ -22,9 +22,9 @@ pub enum Fault {
     Status(u16),
     /// Responds with the service's error body of this status, code and message.
     Error(u16, &'static str, &'static str),
-    /// Responds with 429, and `Retry-After` of so many seconds.
+    /// Responds with 429, and `Retry-After` of this many seconds.
     Throttled(u32),
-    /// Refuses the access token, whatever it is.
+    /// Refuses the access token, even a valid one.
     Unauthorized,
     /// Responds with this status and JSON.
     Json(u16, Value),
@@ -49,7 +49,7 @@ pub enum Fault {
     DropAfter,
     /// Carries the call out, and cuts the connection in the middle of the response's body.
     DropMidBody,
-    /// Carries the call out at once, and responds after this time.
+    /// Carries the call out immediately, and responds after this time.
     DelayAfter(Duration),
     /// Carries the call out, but responds with this status and JSON.
     JsonAfter(u16, Value),

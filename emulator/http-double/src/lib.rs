@@ -1,8 +1,8 @@
 //! HTTP test doubles: what the emulator's platform, its OAuth2 provider and the stand-ins for APIs have in common.
 //!
 //! A double listens on loopback ([`Listener`], [`Server`]), records its [`Calls`], and injects the [`Fault`]s that a test
-//! asks for. One that has more to tell than calls keeps a [`Log`] of its own. A double of an API behind access tokens is a [`Service`], run by a
-//! [`ServiceDouble`]; it asks a [`TokenIssuer`] which tokens are valid.
+//! asks for. A double that records more than calls keeps its own [`Log`]. A double of an API behind access tokens is a
+//! [`Service`], run by a [`ServiceDouble`]; it asks a [`TokenIssuer`] which tokens are valid.
 //!
 //! The crate knows nothing about the services that it is used for. It speaks HTTP/1.1 without TLS, on 127.0.0.1 only.
 

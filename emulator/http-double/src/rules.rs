@@ -1,4 +1,4 @@
-//! What is to happen to calls to come, by the pattern of their request line.
+//! Rules for later calls, by the pattern of their request line.
 
 use regex_lite::Regex;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Things to be used up by calls, one by one: faults, or work to do before a response.
+/// Items that calls use up one by one: faults, or work to do before a response.
 #[derive(Debug)]
 pub struct Rules<T>(Mutex<Vec<Rule<T>>>);
 
@@ -34,7 +34,7 @@ impl<T> Rules<T> {
         });
     }
 
-    /// What a call with this request line takes: of the rules that match, from the one that was added first.
+    /// The item for a call with this request line: from the matching rule that was added first.
     #[must_use]
     pub fn next(&self, line: &str) -> Option<T> {
         let mut rules = self.lock();
@@ -57,7 +57,7 @@ impl<T> Rules<T> {
 /// A regular expression on `METHOD /path?query`.
 ///
 /// # Panics
-/// When it is none: a mistake of the test's author, who wants to see it at once.
+/// When it is not valid: a mistake in the test, which should show immediately.
 #[must_use]
 pub fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap_or_else(|error| panic!("{text:?} is not a regular expression: {error}"))

@@ -36,7 +36,7 @@ impl Listener {
         self.addr
     }
 
-    /// The calls of the server to be. They end with it.
+    /// The calls of the future server. They end with it.
     #[must_use]
     pub fn calls(&self) -> OpenCalls {
         self.calls.clone()
@@ -89,7 +89,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The calls that are under way. Clones are handles to the same ones.
+/// The open calls. Clones are handles to the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct OpenCalls {
     stop: CancellationToken,
@@ -102,7 +102,7 @@ impl OpenCalls {
         self.stop.run_until_cancelled(call).await
     }
 
-    /// Runs a call; none when the server stops first. The call goes on when its client goes away.
+    /// Runs a call; none when the server stops first. The call continues when its client goes away.
     pub async fn run_to_end<F>(&self, call: F) -> Option<F::Output>
     where
         F: Future + Send + 'static,
@@ -117,7 +117,7 @@ impl OpenCalls {
 /// `reqwest`, which calls it, cannot build a client before that, even where nothing speaks TLS.
 pub fn choose_cryptography() {
     if CryptoProvider::get_default().is_none() {
-        // It fails when another thread was faster, which is fine.
+        // It fails if another thread has installed it already, which is fine.
         let _ = ring::default_provider().install_default();
     }
 }

@@ -37,9 +37,9 @@ pub trait TokenIssuer: Send + Sync + 'static {
     fn add_token_member(&self, name: &str, value: Value);
 }
 
-/// A service that a double stands for: its state, and what it responds.
+/// The service that a double imitates: its state and its responses.
 pub trait Service: ErrorFormat + Send + 'static {
-    /// What it is called.
+    /// Its name.
     const NAME: &'static str;
 
     /// The response to a request with a valid access token.
@@ -61,9 +61,9 @@ pub struct ServiceRequest {
     pub method: String,
     /// The address without its query.
     pub url: String,
-    /// The path as it came.
+    /// The path as received.
     pub path: String,
-    /// How many bytes path and query have together.
+    /// The length of path and query in bytes.
     pub length: usize,
     /// The query, decoded.
     pub query: BTreeMap<String, String>,

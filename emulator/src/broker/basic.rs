@@ -199,7 +199,7 @@ impl ClientConnection {
         Ok(())
     }
 
-    /// Refuses what this broker does not have, and a forged user id.
+    /// Refuses features that this broker does not have, and a forged user id.
     fn check_publish(&self, content: &PartialMessage) -> Outcome {
         if content.publish.immediate {
             return Err(AmqpError::not_implemented("immediate=true"));
@@ -367,7 +367,7 @@ impl State {
             .writer
             .method(number, &AMQPClass::Basic(Method::Ack(ack)));
         if multiple {
-            // Earlier ones that were to come later are confirmed with it.
+            // This also confirms earlier publishes whose confirms were due later.
             self.held_confirms
                 .retain(|_, (c, n, tag)| (*c, *n) != (id, number) || *tag > last);
         }

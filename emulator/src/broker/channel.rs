@@ -74,7 +74,7 @@ impl ClientConnection {
         self.writer.method(channel, method);
     }
 
-    /// The channel's state. It is open, or else this frame would have been refused.
+    /// The channel's state. The channel is open: otherwise this frame would have been refused.
     pub(super) fn state_of<'a>(
         &self,
         state: &'a mut State,

@@ -52,11 +52,11 @@ pub(super) struct ClientConnection {
     pub(super) finished: bool,
 }
 
-/// What a channel has received so far.
+/// The content that a channel has received so far.
 #[derive(Default)]
 pub(super) struct Input {
     pub(super) content: Option<PartialMessage>,
-    /// The broker has closed it and the client has not confirmed that: what it sends is ignored.
+    /// The broker has closed it and the client has not confirmed that yet: its frames are ignored.
     pub(super) closing: bool,
 }
 
@@ -79,7 +79,7 @@ pub(super) enum HandshakeStage {
 
 /// Serves one client until it is gone.
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
-    // When it fails, everything works a little slower.
+    // A failure only makes everything a little slower.
     let _ = socket.set_nodelay(true);
     let (read_half, write_half) = socket.into_split();
     let Some(mut client) = ClientConnection::register(shared.clone(), peer) else {
@@ -305,7 +305,7 @@ impl Connection {
         }
     }
 
-    /// Blocks or unblocks it and tells the client, when that is a change.
+    /// Blocks or unblocks it, and notifies the client of a change.
     pub(super) fn set_blocked(&mut self, blocked: bool) {
         if self.blocked == blocked {
             return;

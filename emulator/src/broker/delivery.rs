@@ -29,7 +29,7 @@ pub(super) struct Subscription {
 pub(super) struct Fetched {
     pub(super) tag: u64,
     pub(super) message: Arc<Message>,
-    /// How many still wait.
+    /// How many messages still wait.
     pub(super) left: usize,
 }
 
@@ -98,7 +98,7 @@ impl State {
         self.drop_consumers(&queue, is_it);
     }
 
-    /// Removes all consumers of a queue, and tells the clients that understand it.
+    /// Removes all consumers of a queue, and notifies the clients that understand it.
     pub(super) fn cancel_consumers(&mut self, name: &str) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
@@ -281,7 +281,7 @@ impl State {
         self.requeue(connection, channel, unacked.into_values());
     }
 
-    /// Closes a channel: removes its consumers and requeues what it holds.
+    /// Closes a channel: removes its consumers and requeues its unsettled messages.
     pub(super) fn close_channel(&mut self, connection: u64, number: u16) {
         let channels = self
             .connections

@@ -1,4 +1,4 @@
-//! An AMQP 0-9-1 broker inside the process, on loopback: what a component connects to on a laptop and in tests.
+//! An AMQP 0-9-1 broker inside the process, on loopback. Components connect to it on a laptop and in tests.
 //!
 //! It behaves like RabbitMQ as far as components and their clients (lapin, amqplib, pika) can tell: direct, topic and
 //! fanout exchanges, exchange bindings, classic queues with TTL, length limits and dead-lettering, prefetch, publisher
@@ -94,7 +94,7 @@ impl Default for BrokerConfig {
     }
 }
 
-/// Everything but the password.
+/// Everything except the password.
 impl fmt::Debug for BrokerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokerConfig")
@@ -358,7 +358,7 @@ impl Broker {
         self.state().faults.message_size = Some(bytes);
     }
 
-    /// Cancels all consumers of a queue and tells the clients with a `basic.cancel`.
+    /// Cancels all consumers of a queue and notifies the clients with a `basic.cancel`.
     pub fn cancel_consumers(&self, queue: &str) {
         self.state().cancel_consumers(queue);
     }

@@ -164,7 +164,7 @@ pub(super) struct QueuedMessage {
     pub(super) expires: Option<Instant>,
 }
 
-/// A consumer. Its own unsettled messages are counted here, those of its channel there.
+/// A consumer. It counts its own unsettled messages; its channel counts those of all its consumers.
 #[derive(Clone, Debug)]
 pub(super) struct Consumer {
     pub(super) connection: u64,

@@ -57,7 +57,7 @@ impl State {
         Ok(routed)
     }
 
-    /// Expires what is due in any queue, and returns when the next message expires.
+    /// Removes expired messages from all queues, and returns when the next message expires.
     pub(super) fn expire_due(&mut self, now: Instant) -> Option<Instant> {
         let due = |state: &Self| {
             let due = |queue: &&super::queue::Queue| {
@@ -78,7 +78,7 @@ impl State {
             .min()
     }
 
-    /// Expires what is due in one queue.
+    /// Removes expired messages from one queue.
     pub(super) fn expire(&mut self, name: &str, now: Instant) {
         while let Some(entry) = self
             .queues

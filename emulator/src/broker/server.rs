@@ -1,4 +1,4 @@
-//! The tasks of the broker: one accepts clients, one does what is due.
+//! The tasks of the broker: one accepts clients, one expires messages and sends delayed confirms.
 
 use super::{BrokerConfig, Shared, connection, lock, state::State};
 use std::{

@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) events: broadcast::Sender<Event>,
     /// Something has a new deadline.
     pub(super) timer: Arc<Notify>,
-    /// Some queue has become idle.
+    /// A queue has become idle.
     pub(super) idle: Arc<Notify>,
     last_id: u64,
 }
@@ -83,7 +83,7 @@ pub(super) struct Channel {
     pub(super) held: usize,
     /// With confirms: the number of the last publish.
     pub(super) published: Option<u64>,
-    /// The queue that an empty name stands for.
+    /// The queue that an empty name refers to.
     pub(super) last_queue: String,
 }
 
@@ -235,7 +235,7 @@ impl State {
                 "exchange name '{name}' contains reserved prefix 'amq.*'"
             )));
         }
-        // Deleting what is not there succeeds, as in RabbitMQ.
+        // Deleting a missing exchange or queue succeeds, as in RabbitMQ.
         let Some(exchange) = self.exchanges.get(name) else {
             return Ok(());
         };

@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
     main_with(std::env::args_os())
 }
 
-/// Runs a command line that begins with the command's name: so that tests can do what a guide says. It starts a tokio
+/// Runs a command line that begins with the command's name, for tests of a guide's commands. It starts a tokio
 /// runtime, so it must not be called from one. An invalid command line ends the process.
 #[must_use]
 pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {

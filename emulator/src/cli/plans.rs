@@ -1,4 +1,4 @@
-//! From arguments to what is run.
+//! Turns arguments into the plan of a run.
 
 use super::arguments::{
     ApiArgs, DemoArgs, OutputArgs, ProviderArgs, RunArgs, ServiceArgs, StepArgs, UpArgs, preset,

@@ -36,7 +36,7 @@ impl ErrorResponse {
 }
 
 impl IntoResponse for ErrorResponse {
-    /// `error` is what version 1 of the API has, `errors` what JSON:API (version 2) has.
+    /// `error` is the member of version 1 of the API, `errors` that of JSON:API (version 2).
     fn into_response(self) -> Response {
         let errors = json!([{"status": self.status.as_u16().to_string(), "detail": self.reason}]);
         (

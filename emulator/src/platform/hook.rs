@@ -1,4 +1,4 @@
-//! The flow's webhook address: requests from outside, passed on to be made into messages.
+//! The flow's webhook address: requests from outside become messages.
 
 use super::{
     body::json_body,

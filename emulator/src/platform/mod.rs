@@ -184,7 +184,7 @@ impl Platform {
         self.shared.state().accounts.get(id).cloned()
     }
 
-    /// Sets or removes what a flow's startup hook stored.
+    /// Sets or removes a flow's startup data.
     pub fn set_startup_data(&self, flow: &str, data: Option<Value>) {
         let mut state = self.shared.state();
         match data {
@@ -193,7 +193,7 @@ impl Platform {
         };
     }
 
-    /// What a flow's startup hook stored.
+    /// A flow's startup data, as its startup hook stored it.
     #[must_use]
     pub fn startup_data(&self, flow: &str) -> Option<Value> {
         self.shared.state().startup.get(flow).cloned()
@@ -255,7 +255,7 @@ impl Platform {
         receiver
     }
 
-    /// Stops listening and ends open calls, hanging ones too.
+    /// Stops listening and ends open calls, including hanging ones.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;
     }

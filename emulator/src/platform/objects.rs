@@ -1,5 +1,5 @@
 //! Object storage and signed addresses (wire-contract: Object storage, wire-contract: Other endpoints). Bytes are stored
-//! as they are.
+//! unchanged.
 
 use super::{error::ErrorResponse, shared::Shared, state::Object};
 use axum::{
@@ -90,7 +90,7 @@ impl Object {
     }
 }
 
-/// Creates an address that needs no credentials: everybody who knows it can put and get.
+/// Creates an address that needs no credentials: anyone who knows it can put and get.
 pub(super) async fn sign(State(shared): Platform) -> Json<Value> {
     let id = Uuid::new_v4().to_string();
     let url = format!("{}/signed/{id}", shared.url());

@@ -157,7 +157,7 @@ async fn me(headers: HeaderMap) -> Response {
     Json(json!({"id": "user-1", "name": "Sample User", "credentials": kind})).into_response()
 }
 
-/// What the API says to a missing or expired token (RFC 6750).
+/// The API's response to a missing or expired token (RFC 6750).
 const CHALLENGE: &str = "Bearer realm=\"sample\", error=\"invalid_token\"";
 
 async fn status(Path(code): Path<String>) -> Response {

@@ -25,7 +25,7 @@ pub(super) async fn get_secret(
     ))
 }
 
-/// The resource is in a list, as in the platform's documentation, unless a test wants it bare.
+/// The resource is in a list, as in the platform's documentation, unless a test asks for a bare one.
 pub(super) async fn refresh_secret(
     State(shared): Platform,
     Path((workspace, id)): SecretPath,

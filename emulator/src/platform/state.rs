@@ -23,7 +23,7 @@ pub struct Step {
     pub config: Value,
     /// The step's snapshot.
     pub snapshot: Value,
-    /// Whether messages carry those of earlier steps.
+    /// Whether messages carry the messages of earlier steps.
     pub is_passthrough: bool,
     /// Flow variables.
     pub variables: Value,

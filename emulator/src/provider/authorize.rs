@@ -1,4 +1,4 @@
-//! The authorization endpoint. It approves at once, as a user who is signed in and always says yes.
+//! The authorization endpoint. It approves immediately, like a signed-in user who always agrees.
 
 use super::{
     event::ProviderEventKind,

@@ -74,26 +74,26 @@ pub enum ProviderEventKind {
 pub struct TokenCall {
     /// The parameter `grant_type`; empty when there was none.
     pub grant_type: String,
-    /// All parameters, wherever they stood. Of a name that came twice, the last.
+    /// All parameters of query and body. For a repeated name, the last value.
     pub form: BTreeMap<String, String>,
-    /// The names of all parameters in their order, each as often as it came.
+    /// The names of all parameters in order, with repetitions.
     pub names: Vec<String>,
-    /// Where the client's credentials stood.
+    /// Where the client's credentials were.
     pub credentials: Credentials,
-    /// The request as it came, and the status of its response.
+    /// The request as received, and the status of its response.
     pub request: RecordedCall,
 }
 
-/// Where a client's credentials stood in a request.
+/// The place of a client's credentials in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credentials {
-    /// There were none, or nothing but a client id.
+    /// There were none, or only a client id.
     None,
     /// Among the parameters.
     Parameters,
     /// In the `Authorization` header.
     Basic,
-    /// In both places, which is one too many (RFC 6749 §2.3).
+    /// In both places, which is not allowed (RFC 6749 §2.3).
     Both,
 }
 
@@ -215,7 +215,7 @@ impl fmt::Display for StatusCode {
     }
 }
 
-/// A token's number, which is not secret; tokens of other issuers have none.
+/// A token's number, which is not secret. Tokens of other issuers have no number.
 pub(super) fn short(token: &str) -> String {
     match token.split_once('.') {
         Some((number, _))

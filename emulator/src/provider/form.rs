@@ -2,7 +2,7 @@
 
 use http_double::percent_encoded;
 
-/// The pairs in their order; a reason when the text is not a form.
+/// The pairs in order, or the reason why the text is not a form.
 pub(super) fn read(text: &str) -> Result<Vec<(String, String)>, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs

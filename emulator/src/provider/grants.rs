@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// All grants. A grant is what one authorization gave, with all tokens that descend from it.
+/// All grants. A grant is the result of one authorization, with all tokens that descend from it.
 #[derive(Default)]
 pub(super) struct Grants {
     grants: Vec<Grant>,
@@ -247,7 +247,7 @@ impl Grants {
     }
 
     fn new_refresh_token(&mut self, grant: usize, knobs: &Knobs) -> String {
-        // Its end must be encoded in a form: this finds a client that forgets to.
+        // The end of the token must be encoded in a form, which reveals a client that does not encode.
         let token = self.new_text("rt", "+/=");
         let expires = knobs.refresh_lifetime.and_then(after);
         let refresh = RefreshToken {

@@ -1,4 +1,4 @@
-//! Calls that wait until a test lets them go.
+//! Calls that wait until a test releases them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -57,7 +57,7 @@ impl Hold {
         let _ = self.count.clone().wait_for(|&held| held >= count).await;
     }
 
-    /// Lets all calls go, as dropping does.
+    /// Releases all calls, as dropping does.
     pub fn release(self) {}
 }
 

@@ -101,7 +101,7 @@ pub enum ExpiresIn {
     Missing,
     /// `null`
     Null,
-    /// This.
+    /// This value.
     Raw(Value),
 }
 
@@ -131,7 +131,7 @@ pub enum ClientAuth {
     Post,
     /// By HTTP Basic, with id and secret form-encoded.
     Basic,
-    /// By HTTP Basic, with id and secret as they are.
+    /// By HTTP Basic, with id and secret not encoded.
     BasicRaw,
     /// Not at all: a public client, whose id is a parameter.
     None,
@@ -174,7 +174,7 @@ pub struct ApiErrorStyle {
     /// The `WWW-Authenticate` headers.
     #[serde(default)]
     pub challenges: Vec<String>,
-    /// The body: a text as it is, anything else as JSON.
+    /// The body: a text unchanged, anything else as JSON.
     #[serde(default)]
     pub body: Value,
 }
@@ -232,7 +232,7 @@ impl Default for Knobs {
 const PRESETS: &str = include_str!("presets.json");
 
 impl Knobs {
-    /// A provider that rotates and ends the whole grant when a spent refresh token comes again: the hard case.
+    /// A provider that rotates, and revokes the whole grant when a spent refresh token is reused: the hard case.
     #[must_use]
     pub fn rotating() -> Self {
         Self {
@@ -245,7 +245,7 @@ impl Knobs {
     /// The behavior of a well-known provider; none when it is not among [`Self::presets`]. The lifetimes are its usual ones.
     #[must_use]
     pub fn preset(name: &str) -> Option<Self> {
-        // A unit test reads all of them.
+        // A unit test parses every preset.
         serde_json::from_value(presets().remove(name)?).ok()
     }
 

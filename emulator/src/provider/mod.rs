@@ -1,4 +1,4 @@
-//! An OAuth2 provider, and an API that its tokens are for: by the RFCs, or as wrong as a test wants it.
+//! An OAuth2 provider, and an API that accepts its tokens. It follows the RFCs, or breaks them as a test requires.
 //!
 //! It has the endpoints of a real provider (authorization, token, revocation, metadata), codes with PKCE, grants, and
 //! refresh tokens with or without rotation, grace periods and reuse detection. [`Knobs`] set everything in which providers
@@ -78,8 +78,8 @@ impl fmt::Debug for ProviderConfig {
 ///
 /// # async fn example() -> std::io::Result<()> {
 /// let provider = Provider::start(ProviderConfig { knobs: Knobs::rotating(), ..Default::default() }).await?;
-/// let record = provider.issue_expired(); // what a component has stored
-/// // … the component calls `provider.api_url()`, is refused, refreshes at `provider.token_url()`, and tries again …
+/// let record = provider.issue_expired(); // as a component stores it
+/// // … the component calls `provider.api_url()`, is refused, refreshes at `provider.token_url()`, and retries …
 /// assert_eq!(provider.refreshes(), 1);
 /// # Ok(())
 /// # }
@@ -216,25 +216,25 @@ impl Provider {
         self.shared.holds.add(Endpoint::Token, HoldPoint::Before)
     }
 
-    /// Holds the responses of token calls from now on: tokens are issued and spent at once.
+    /// Holds the responses of token calls from now on: tokens are issued and spent immediately.
     #[must_use = "calls are held only while the hold lives"]
     pub fn hold_token_responses(&self) -> Hold {
         self.shared.holds.add(Endpoint::Token, HoldPoint::After)
     }
 
-    /// Holds the responses of API calls from now on: their tokens are checked at once.
+    /// Holds the responses of API calls from now on: their tokens are checked immediately.
     #[must_use = "calls are held only while the hold lives"]
     pub fn hold_api_responses(&self) -> Hold {
         self.shared.holds.add(Endpoint::Api, HoldPoint::After)
     }
 
-    /// Everything that happened, in order. Calls stand where they arrived.
+    /// Everything that happened, in order. The place of a call is its arrival.
     #[must_use]
     pub fn log(&self) -> Vec<ProviderEvent> {
         self.shared.log.all()
     }
 
-    /// What happens from now on; calls come when they are finished. A slow reader loses the oldest, and its `recv` says so.
+    /// Events from now on. A call is sent when it is finished. A slow reader loses the oldest, and its `recv` says so.
     #[must_use]
     pub fn watch(&self) -> broadcast::Receiver<ProviderEvent> {
         self.shared.log.watch()
@@ -250,7 +250,7 @@ impl Provider {
         calls.collect()
     }
 
-    /// How many calls of the token endpoint asked for a refresh, successful or not.
+    /// The number of refresh requests to the token endpoint, successful or not.
     #[must_use]
     pub fn refreshes(&self) -> usize {
         self.shared
@@ -268,7 +268,7 @@ impl Provider {
         calls.collect()
     }
 
-    /// Every `Authorization` header that the API was sent, in order.
+    /// Every `Authorization` header that the API received, in order.
     #[must_use]
     pub fn authorizations(&self) -> Vec<String> {
         self.api_calls()
@@ -341,7 +341,7 @@ impl Provider {
             .await;
     }
 
-    /// Stops listening and ends open calls, held ones too.
+    /// Stops listening and ends open calls, including held ones.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;
     }

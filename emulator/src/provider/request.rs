@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The parameters as they came, or why they cannot be read.
+/// The parameters as received, or why they cannot be read.
 pub(super) struct Parameters {
     pairs: Result<Vec<(String, String)>, OAuthError>,
 }
@@ -36,7 +36,7 @@ impl Parameters {
         self.pairs.iter().flatten().cloned().collect()
     }
 
-    /// The parameters, when each came once.
+    /// The parameters, if none is repeated.
     pub(super) fn once(self) -> Result<BTreeMap<String, String>, OAuthError> {
         let mut map = BTreeMap::new();
         for (name, value) in self.pairs? {
@@ -114,7 +114,7 @@ fn json_pairs(body: &Bytes) -> Result<Vec<(String, String)>, OAuthError> {
     members.into_iter().map(pair).collect()
 }
 
-/// A client's id and secret, and where they stood.
+/// A client's id and secret, and their place in the request.
 pub(super) struct Client {
     pub(super) credentials: Credentials,
     basic: Option<(String, String)>,
@@ -142,7 +142,7 @@ impl Client {
         Self { credentials, basic }
     }
 
-    /// Whether this is the provider's client, authenticated as the provider wants it (RFC 6749 §2.3, §3.2.1).
+    /// Whether this is the provider's client, authenticated as the provider requires (RFC 6749 §2.3, §3.2.1).
     pub(super) fn check(
         &self,
         parameters: &BTreeMap<String, String>,
@@ -172,7 +172,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether the credentials came where the provider wants them.
+    /// Whether the credentials are in the place that the provider requires.
     fn check_method(&self, wanted: ClientAuth) -> Result<(), OAuthError> {
         let reason = match (wanted, self.credentials) {
             (ClientAuth::None, Credentials::None) => return Ok(()),

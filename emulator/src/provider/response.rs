@@ -13,7 +13,7 @@ use axum::{
 use http_double::{ErrorFormat, json_response};
 use serde_json::{Map, Value, json};
 
-/// What stands for the provider's address in [`Knobs::extra`].
+/// The placeholder for the provider's address in [`Knobs::extra`].
 const URL_PLACEHOLDER: &str = "{{PROVIDER_URL}}";
 
 /// An OAuth2 error (RFC 6749 §5.2).
@@ -114,7 +114,7 @@ pub(super) fn members(
 
 fn expires_in(knobs: &Knobs) -> Option<Value> {
     let lifetime = knobs.access_lifetime.as_secs_f64();
-    // Whole seconds, as they are meant to be; a test that wants half of one has `Raw`.
+    // Whole seconds, as in the RFC; a test can set fractions with `Raw`.
     let seconds = knobs.access_lifetime.as_secs();
     match &knobs.expires_in {
         ExpiresIn::Number => Some(json!(seconds)),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// How many records a page has unless the request says otherwise.
 const LIMIT: usize = 2;
-/// Bytes that are no text.
+/// Bytes that are not text.
 const FILE: &[u8] = b"\x89PNG\r\n\x1a\n\x00\xff";
 
 pub(super) struct Sample {
@@ -79,7 +79,7 @@ impl Sample {
         }))
     }
 
-    /// Records in the order in which they stand: `updated_since` gives those that changed later, `updated_from` those
+    /// Records in stored order: `updated_since` gives those that changed later, `updated_from` those
     /// that did not change earlier, and the header `x-updated-since` is like the first.
     fn list(&self, call: &RecordedCall, paging: Option<Paging>) -> Result<Response, (u16, String)> {
         let mut query: BTreeMap<String, String> = form::read(&call.query)

@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep_until};
 
-/// Shorter texts would be found where they mean something else.
+/// Shorter texts would be found by chance, where they mean something else.
 const SHORTEST_SECRET: usize = 8;
 
 /// What all requests share.
@@ -102,7 +102,7 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(text.to_owned());
         }
-        // Of the provider's own tokens also the random part, which no encoding changes.
+        // For the provider's own tokens, also the random part, which no encoding changes.
         if let Some((_, random)) = text.split_once('.') {
             let random: String = random
                 .chars()
@@ -151,7 +151,7 @@ impl Shared {
     }
 
     /// Carries a call out with the fault that was injected for it, to its end even when the client goes away. `act` is
-    /// what the endpoint does; what it returns beside the response lives until the call is finished.
+    /// what the endpoint does; its second result is kept until the call is finished.
     pub(super) async fn perform<T: Send + 'static>(
         self: Arc<Self>,
         disconnect: Disconnect,

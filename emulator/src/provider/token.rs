@@ -73,7 +73,7 @@ fn respond(
     parameters: Result<Form, OAuthError>,
     headers: &HeaderMap,
 ) -> Response {
-    // Not the knobs of the arrival: they may have been changed while the call was held.
+    // Read the knobs now: they may have changed while the call was held.
     let mut state = shared.state();
     let knobs = state.knobs.clone();
     let exchanged = parameters.and_then(|form| {

@@ -6,7 +6,7 @@ fn prefetch(count: u16, global: bool) -> (u16, BasicQosOptions) {
     (count, BasicQosOptions { global })
 }
 
-/// How many messages wait; by the time of the answer, everything asked for before it has been done.
+/// How many messages wait. The broker has carried out all earlier requests before it responds.
 async fn passive(channel: &Channel, queue: &str) -> u32 {
     let options = QueueDeclareOptions {
         passive: true,

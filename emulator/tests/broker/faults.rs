@@ -14,7 +14,7 @@ async fn client(broker: &Broker) -> (Connection, Channel) {
 }
 
 #[tokio::test]
-async fn topology_made_in_process_equals_that_over_the_wire() {
+async fn a_topology_made_in_process_equals_one_made_by_a_client() {
     let broker = start().await;
     let dead = QueueOptions {
         dead_letter_exchange: Some("graves".into()),
@@ -379,7 +379,7 @@ async fn repeatedly_cut_clients_acknowledge_each_message_once() {
         let uri = broker.uri();
         tokio::spawn(async move {
             loop {
-                // How it ended does not matter: the broker's books tell whether anything was lost.
+                // The result does not matter: the broker's counts show whether anything was lost.
                 let _ = consume_until_cut(&uri).await;
             }
         })
@@ -407,8 +407,8 @@ async fn repeatedly_cut_clients_acknowledge_each_message_once() {
     );
 }
 
-/// Consumes and acknowledges until the connection is gone. When that happens an ack may wait for ever in lapin 4.12, hence the
-/// time limits.
+/// Consumes and acknowledges until the connection is gone. An ack may then wait for ever in lapin 4.12,
+/// so each has a time limit.
 async fn consume_until_cut(uri: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let patience = Duration::from_millis(500);
     let connecting = Connection::connect(uri, ConnectionProperties::default());
@@ -483,7 +483,7 @@ async fn a_user_without_configure_permission_is_refused() {
                 channel
                     .queue_declare("there".into(), passive, none)
                     .await
-                    .expect("looking is no configuring");
+                    .expect("a passive declaration needs no permission");
                 continue;
             }
         };

@@ -39,7 +39,7 @@ async fn an_invalid_handshake_is_refused_with_the_right_code() {
                 refused("PLAIN"),
             ),
             (
-                "no word about closing",
+                "the broker sends no close method",
                 Hello {
                     response: plain("\0who\0guest"),
                     capabilities: &[],
@@ -73,7 +73,7 @@ async fn an_invalid_handshake_is_refused_with_the_right_code() {
     .await;
 }
 
-/// RabbitMQ hangs up without a word here; saying why helps.
+/// RabbitMQ closes the connection without a reason here; this broker gives one.
 #[tokio::test]
 async fn an_invalid_frame_max_is_refused_with_the_limit() {
     let broker = start().await;
@@ -148,12 +148,12 @@ async fn no_frame_is_larger_than_frame_max() {
     wire.method(1, AMQPClass::Basic(basic::AMQPMethod::Get(get)))
         .await;
     while wire.body_frames.iter().sum::<usize>() < 10_000 {
-        wire.read().await.expect("goes on");
+        wire.read().await.expect("continues");
     }
     assert_eq!(wire.body_frames, [4088, 4088, 1824]);
 }
 
-/// Nothing in AMQP could split them, and clients that ask for small frames take them: amqplib does.
+/// AMQP cannot split a header. Clients that ask for small frames accept a larger one: amqplib does.
 #[tokio::test]
 async fn headers_beyond_frame_max_come_in_one_frame() {
     on_brokers(async |rig: Rig| {
@@ -284,7 +284,7 @@ async fn a_deleted_queue_cancels_its_consumer() {
             nowait: true,
         }));
         assert_eq!(wire.read().await, Some(AMQPFrame::Method(1, cancel)));
-        // The channel lives on.
+        // The channel is still open.
         wire.method(
             1,
             AMQPClass::Channel(channel::AMQPMethod::Close(channel::Close::default())),

@@ -63,7 +63,7 @@ async fn on_brokers<F: Future<Output = ()>>(behaviour: impl Fn(Rig) -> F) {
     let broker = start().await;
     tokio::time::timeout(LIMIT, behaviour(Rig::new(broker.uri())))
         .await
-        .expect("the emulator answers in time");
+        .expect("the emulator responds in time");
     broker.shutdown().await;
     let rabbitmq = std::env::var("SAILOR_TEST_AMQP_URI");
     assert!(
@@ -73,7 +73,7 @@ async fn on_brokers<F: Future<Output = ()>>(behaviour: impl Fn(Rig) -> F) {
     if let Ok(uri) = rabbitmq {
         tokio::time::timeout(LIMIT, behaviour(Rig::new(uri)))
             .await
-            .expect("RabbitMQ answers in time");
+            .expect("RabbitMQ responds in time");
     }
 }
 
@@ -83,7 +83,7 @@ async fn start() -> Broker {
         .expect("the broker starts")
 }
 
-/// Declares a queue that goes with its connection.
+/// Declares a queue that is deleted with its connection.
 async fn queue(channel: &Channel, name: &str, arguments: &[(&str, AMQPValue)]) -> u32 {
     let options = QueueDeclareOptions {
         exclusive: true,
@@ -96,7 +96,7 @@ async fn queue(channel: &Channel, name: &str, arguments: &[(&str, AMQPValue)]) -
         .message_count()
 }
 
-/// Declares an exchange that goes with its last binding.
+/// Declares an exchange that is deleted with its last binding.
 async fn exchange(channel: &Channel, name: &str, kind: lapin::ExchangeKind) {
     let options = ExchangeDeclareOptions {
         auto_delete: true,
@@ -169,11 +169,11 @@ async fn consume(
 async fn next(consumer: &mut Consumer) -> Delivery {
     futures_util::StreamExt::next(consumer)
         .await
-        .expect("the consumer lives")
-        .expect("the channel lives")
+        .expect("the consumer is still there")
+        .expect("the channel is still open")
 }
 
-/// Fetches what waits, and acknowledges it: `(body, redelivered)` each.
+/// Fetches and acknowledges all waiting messages: `(body, redelivered)` each.
 async fn drain(channel: &Channel, queue: &str) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     while let Some(message) = channel
@@ -186,7 +186,7 @@ async fn drain(channel: &Channel, queue: &str) -> Vec<(String, bool)> {
     found
 }
 
-/// Fetches one message, waiting for it to arrive: dead letters take their time in RabbitMQ.
+/// Fetches one message, waiting for it to arrive: dead-lettering takes a moment in RabbitMQ.
 async fn fetch(channel: &Channel, queue: &str) -> Delivery {
     loop {
         if let Some(message) = channel

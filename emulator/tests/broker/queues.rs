@@ -69,7 +69,7 @@ fn death(reason: &str, queue: &str, count: i64, more: &[(&str, AMQPValue)]) -> F
 }
 
 #[tokio::test]
-async fn dead_letter_headers_tell_the_reason() {
+async fn dead_letter_headers_contain_the_reason() {
     on_brokers(async |rig: Rig| {
         let (_connection, channel) = rig.publisher().await;
         let (q, dead) = with_dead_letters(&rig, &channel, &[]).await;
@@ -130,7 +130,7 @@ async fn a_ttl_dead_letters_without_expiration() {
         let (_connection, channel) = rig.publisher().await;
         let ttl = ("x-message-ttl", AMQPValue::LongInt(60_000));
         let (q, dead) = with_dead_letters(&rig, &channel, &[ttl]).await;
-        // The shorter of the queue's and the message's own counts.
+        // The shorter of the queue's and the message's expiry counts.
         publish(
             &channel,
             "",
@@ -176,7 +176,7 @@ async fn an_expired_message_waits_behind_a_live_one() {
             b"clock",
         )
         .await;
-        // By the time that the clock has struck, the other one is long due.
+        // The second message is due long before this time.
         while queue(&channel, &dead, &[]).await > 0 {
             tokio::task::yield_now().await;
         }
@@ -188,7 +188,7 @@ async fn an_expired_message_waits_behind_a_live_one() {
         assert_eq!(
             (text(&first.data).as_str(), first.message_count),
             ("lives", 0),
-            "what is due is not counted"
+            "expired messages are not counted"
         );
         assert_eq!(text(&fetch(&channel, &dead).await.data), "late");
     })
@@ -347,7 +347,7 @@ async fn others_can_only_publish_to_an_exclusive_queue() {
         assert_eq!(
             drain(&channel, &q).await,
             [("x".into(), false)],
-            "the owner has it as before"
+            "the owner can still use the queue"
         );
     })
     .await;

@@ -88,7 +88,7 @@ fn ack(delivery_tag: u64) -> AMQPClass {
 
 type Case = (&'static str, Vec<AMQPClass>, u16, String);
 
-/// Name, methods of which the last is wrong, and the code and beginning of the text of the refusal.
+/// Name, methods (the last one is invalid), and the code and the beginning of the text of the refusal.
 fn wrong_methods(q: &str) -> Vec<Case> {
     let ttl = |ms: i32| ("x-message-ttl", AMQPValue::LongInt(ms));
     let get = |queue: &str| {
@@ -214,7 +214,7 @@ fn wrong_methods(q: &str) -> Vec<Case> {
 async fn an_invalid_method_closes_with_the_right_code() {
     on_brokers(async |rig| {
         for index in 0..wrong_methods("").len() {
-            // A name for each: RabbitMQ takes its time to delete what belonged to a connection.
+            // A name for each: RabbitMQ deletes a connection's queues with some delay.
             let (name, methods, code, start) =
                 wrong_methods(&rig.name(&index.to_string())).swap_remove(index);
             let mut wire = Wire::open(&rig.uri).await;
@@ -361,7 +361,7 @@ async fn a_closed_channel_number_can_be_reopened() {
         let mut wire = Wire::open(&rig.uri).await;
         wire.method(1, ack(1)).await;
         assert_eq!(wire.refused().await.0, 406);
-        // What was on its way when the channel was closed does not count.
+        // Frames that were already sent when the channel was closed are ignored.
         wire.method(1, ack(2)).await;
         wire.method(
             1,

@@ -1,4 +1,4 @@
-//! A client that sends exactly what a test wants, for frames that a real client never sends.
+//! A client that sends any bytes, for frames that a real client never sends.
 
 use amq_protocol::{
     frame::{AMQPContentHeader, AMQPFrame, WriteContext, gen_frame, parse_frame},
@@ -16,7 +16,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 pub(crate) struct Wire {
     socket: TcpStream,
     buffer: Vec<u8>,
-    /// The body frames' sizes, of what was read.
+    /// The sizes of the body frames that were read.
     pub(crate) body_frames: Vec<usize>,
 }
 
@@ -61,7 +61,9 @@ impl Wire {
     /// Connects and opens channel 1.
     pub(crate) async fn open(uri: &str) -> Self {
         let mut wire = Self::connect(uri).await;
-        wire.hello(uri, Hello::default()).await.expect("is let in");
+        wire.hello(uri, Hello::default())
+            .await
+            .expect("is accepted");
         wire.method(
             1,
             AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})),
@@ -71,7 +73,7 @@ impl Wire {
         wire
     }
 
-    /// Shakes hands; the broker's refusal when it comes to that.
+    /// Does the handshake, or returns the broker's refusal.
     pub(crate) async fn hello(&mut self, uri: &str, hello: Hello<'_>) -> Result<(), (u16, String)> {
         let uri: AMQPUri = uri.parse().expect("a URI");
         self.raw(b"AMQP\0\0\x09\x01").await;

@@ -3,7 +3,7 @@
 use super::emulator;
 use tempfile::TempDir;
 
-/// A package that needs nothing but the compiler, with this in its `main`.
+/// A package without dependencies, with this code in its `main`.
 fn package(main: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     let manifest = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";

@@ -1,4 +1,4 @@
-//! The commands besides `emulator run`.
+//! The commands other than `emulator run`.
 
 use crate::{command, emulator, folder, plain_component};
 use serde_json::{Value, json};

@@ -72,7 +72,7 @@ fn ending_a_command_ends_its_child_processes() {
     );
     let (_, child) = outcome.stdout.split_once("│ child=").unwrap();
     let stat = format!("/proc/{}/stat", child.lines().next().unwrap());
-    // A killed process may take a moment to end. A child that goes on fails the test by its time limit.
+    // A killed process may take a moment to end. If a child keeps running, the test's time limit fails it.
     while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
         std::thread::yield_now();
     }

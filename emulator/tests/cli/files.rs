@@ -182,15 +182,15 @@ fn a_named_stand_in_sets_addresses_and_provider() {
             &script,
         ];
         let outcome = emulator(folder.path(), words);
-        let told = outcome
+        let port = outcome
             .stdout
             .split_whitespace()
             .find_map(|word| word.strip_prefix("api=http://127.0.0.1:"));
-        let told = told.unwrap_or_else(|| panic!("{}", outcome.stdout));
+        let port = port.unwrap_or_else(|| panic!("{}", outcome.stdout));
         assert!(
             outcome
                 .stdout
-                .contains(&format!("x=http://127.0.0.1:{told}")),
+                .contains(&format!("x=http://127.0.0.1:{port}")),
             "{}",
             outcome.stdout
         );

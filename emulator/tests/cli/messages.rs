@@ -1,4 +1,4 @@
-//! What becomes of the messages of `emulator run`.
+//! The results of the messages of `emulator run`.
 
 use crate::{folder, run};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn successful_messages_are_shown_and_exit_with_0() {
             outcome.stdout
         );
     }
-    assert!(!outcome.stdout.contains('\x1b'), "no colours into a pipe");
+    assert!(!outcome.stdout.contains('\x1b'), "a pipe gets no colours");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn the_node_sailor_emits_data_errors_rebounds_and_keys() {
         );
         assert!(
             outcome.events("data")[0]["end_of_flow"].is_string(),
-            "it takes the return for success"
+            "the Node sailor takes the return for success"
         );
         let data = &outcome.events("data")[0]["body"];
         assert_eq!(data["body"]["msg"], json!({"n": 1}));

@@ -68,7 +68,7 @@ async fn ordered_faults_are_used_once_each() {
         get("/v1/tasks/flow/steps/step_1").await.unwrap().status(),
         200
     );
-    // A client of its own, on a fresh connection: when a kept one is cut, clients may try again by themselves.
+    // A new client with a new connection: clients may retry by themselves when a reused connection is cut.
     assert!(
         basic(Client::new().get(platform.url() + "/v1/accounts/acc"))
             .send()
@@ -100,7 +100,7 @@ async fn a_hanging_call_gets_no_response() {
 }
 
 #[tokio::test]
-async fn called_waits_for_the_call_and_its_status() {
+async fn waiting_for_a_call_waits_for_its_status() {
     let (platform, client) = platform().await;
     let waiting = tokio::spawn({
         let platform = platform.clone();

@@ -12,15 +12,15 @@ async fn paging_sample_items_lists_each_change_once() {
             "{}/sample/items?updated_since=2026-01-01T05:00:00Z&limit=8&page={page}",
             platform.url()
         );
-        let answer = json_of(client.get(url).send().await.unwrap()).await;
+        let response = json_of(client.get(url).send().await.unwrap()).await;
         ids.extend(
-            answer["items"]
+            response["items"]
                 .as_array()
                 .unwrap()
                 .iter()
                 .map(|item| item["id"].as_str().unwrap().to_owned()),
         );
-        match answer["next_page"].as_u64() {
+        match response["next_page"].as_u64() {
             Some(next) => page = next,
             None => break,
         }
@@ -47,8 +47,8 @@ async fn new_sample_items_are_listed_since_the_last() {
         "{url}?updated_since={}",
         last["updated_at"].as_str().unwrap()
     );
-    let answer = json_of(client.get(since).send().await.unwrap()).await;
-    assert_eq!(answer["items"], json!([json_of(created).await]));
+    let response = json_of(client.get(since).send().await.unwrap()).await;
+    assert_eq!(response["items"], json!([json_of(created).await]));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const REQUEST: [(&str, &str); 6] = [
     ("code_challenge_method", "S256"),
 ];
 
-/// The request with some parameters replaced; an empty value takes one out.
+/// The request with some parameters replaced; an empty value removes one.
 fn request<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut parameters: BTreeMap<&str, &str> =
         REQUEST.into_iter().chain(changes.iter().copied()).collect();
@@ -30,7 +30,7 @@ fn request<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     parameters.into_iter().collect()
 }
 
-/// Status, and the parameters that the client is sent back with.
+/// Status, and the parameters of the redirect back to the client.
 async fn authorize(
     provider: &Provider,
     parameters: &[(&str, &str)],
@@ -77,10 +77,10 @@ async fn a_pkce_code_exchange_creates_a_grant() {
         (status, back["state"].as_str(), back["iss"].clone()),
         (302, "the state", provider.url())
     );
-    let (status, answer) = exchange(&provider, &back["code"], &[]).await;
-    assert_eq!((status, &answer["scope"]), (200, &json!("read")));
-    assert_eq!(me(&provider, access_token(&answer)).await, 200);
-    assert_eq!(refresh(&provider, refresh_token(&answer)).await.0, 200);
+    let (status, response) = exchange(&provider, &back["code"], &[]).await;
+    assert_eq!((status, &response["scope"]), (200, &json!("read")));
+    assert_eq!(me(&provider, access_token(&response)).await, 200);
+    assert_eq!(refresh(&provider, refresh_token(&response)).await.0, 200);
     for secret in [back["code"].as_str(), VERIFIER] {
         assert!(provider.secrets().iter().any(|known| known == secret));
     }
@@ -90,10 +90,10 @@ async fn a_pkce_code_exchange_creates_a_grant() {
 async fn a_reused_code_revokes_its_tokens() {
     let provider = provider(Knobs::default()).await;
     let (_, back) = authorize(&provider, &REQUEST).await;
-    let (_, answer) = exchange(&provider, &back["code"], &[]).await;
+    let (_, response) = exchange(&provider, &back["code"], &[]).await;
     let (status, refused) = exchange(&provider, &back["code"], &[]).await;
     assert_eq!((status, &refused["error"]), (400, &json!("invalid_grant")));
-    assert_eq!(me(&provider, access_token(&answer)).await, 401);
+    assert_eq!(me(&provider, access_token(&response)).await, 401);
 }
 
 #[tokio::test]
@@ -117,8 +117,8 @@ async fn a_failed_code_exchange_keeps_the_code() {
         (("redirect_uri", ""), "invalid_request"),
         (("client_secret", "wrong"), "invalid_client"),
     ] {
-        let (_, answer) = exchange(&provider, &back["code"], &[changes]).await;
-        assert_eq!(answer["error"], error, "{changes:?}");
+        let (_, response) = exchange(&provider, &back["code"], &[changes]).await;
+        assert_eq!(response["error"], error, "{changes:?}");
     }
     assert_eq!(exchange(&provider, &back["code"], &[]).await.0, 200);
 }

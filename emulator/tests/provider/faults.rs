@@ -1,4 +1,4 @@
-//! What goes wrong on order: scripts, and calls that are held.
+//! Injected faults: scripted responses, and calls that are held.
 
 use crate::{Clock, SECOND, client, me, provider, refresh, send_refresh, story, text};
 use emulator::provider::{Fault, Knobs};
@@ -149,7 +149,7 @@ async fn released_calls_are_carried_out() {
     assert_eq!(
         refresh(&provider, &token).await.0,
         400,
-        "a hold that is released holds nothing"
+        "a released hold must not hold calls"
     );
 }
 

@@ -45,7 +45,7 @@ async fn refresh(provider: &Provider, refresh_token: &str) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// Any call of the token endpoint that is given as a form.
+/// A call of the token endpoint with this form.
 async fn token_call(provider: &Provider, form: &[(&str, &str)]) -> (u16, Value) {
     let response = client()
         .post(provider.token_url())
@@ -67,15 +67,15 @@ fn text<'a>(members: &'a Map<String, Value>, name: &str) -> &'a str {
     members[name].as_str().unwrap()
 }
 
-fn refresh_token(answer: &Value) -> &str {
-    answer["refresh_token"].as_str().unwrap()
+fn refresh_token(response: &Value) -> &str {
+    response["refresh_token"].as_str().unwrap()
 }
 
-fn access_token(answer: &Value) -> &str {
-    answer["access_token"].as_str().unwrap()
+fn access_token(response: &Value) -> &str {
+    response["access_token"].as_str().unwrap()
 }
 
-/// What the log tells from the first token that was issued on, calls left out.
+/// The log from the first issued token on, without calls.
 fn story(provider: &Provider) -> Vec<String> {
     let entries = provider.log().into_iter().map(|entry| entry.kind);
     let tokens = entries.filter(|kind| {
@@ -104,7 +104,7 @@ impl Clock {
         tokio::time::pause();
         let (release, released) = std::sync::mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || {
-            // An error when the clock is dropped, and then it ends.
+            // Returns an error when the clock is dropped, which ends the task.
             let _ = released.recv();
         });
         Self { _release: release }

@@ -1,4 +1,4 @@
-//! What token requests must look like, and what the answers look like.
+//! The format of token requests and of their responses.
 
 use crate::{ID, SECRET, client, provider, refresh, text, token_call};
 use emulator::provider::{
@@ -108,16 +108,16 @@ async fn an_invalid_request_gets_the_rfc_6749_error() {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let answer = token_call(&provider, &form).await;
+        let response = token_call(&provider, &form).await;
         assert_eq!(
-            answer,
+            response,
             (
                 status,
                 json!({"error": error, "error_description": description})
             )
         );
     }
-    assert_eq!(provider.uses(token), 0, "nothing of it was spent");
+    assert_eq!(provider.uses(token), 0, "the token was not used");
 }
 
 #[tokio::test]
@@ -147,19 +147,22 @@ async fn malformed_requests_are_refused() {
             "a % is not followed by two hexadecimal digits",
         ),
     ] {
-        let (answered, answer) = outcome(request.send().await.unwrap()).await;
+        let (found, response) = outcome(request.send().await.unwrap()).await;
         assert_eq!(
-            (answered, &answer["error"]),
+            (found, &response["error"]),
             (status, &json!("invalid_request"))
         );
         assert!(
-            answer["error_description"].as_str().unwrap().contains(part),
-            "{answer}"
+            response["error_description"]
+                .as_str()
+                .unwrap()
+                .contains(part),
+            "{response}"
         );
     }
 }
 
-/// A client whose credentials have in them what encodings change.
+/// A client whose credentials contain characters that encodings change.
 async fn special(client_auth: ClientAuth) -> Provider {
     let knobs = Knobs {
         client_auth,
@@ -210,19 +213,19 @@ async fn only_the_configured_client_authentication_is_accepted() {
             let response = request.send().await.unwrap();
             assert_eq!(response.status() == 200, good, "{wanted:?} with way {way}");
         }
-        let came: Vec<_> = provider
+        let places: Vec<_> = provider
             .token_calls()
             .iter()
             .map(|call| call.credentials)
             .collect();
-        let came_expected = [
+        let expected = [
             Credentials::Parameters,
             Credentials::Basic,
             Credentials::Basic,
             Credentials::None,
             Credentials::Both,
         ];
-        assert_eq!(came, came_expected);
+        assert_eq!(places, expected);
     }
 }
 
@@ -232,9 +235,12 @@ async fn credentials_in_header_and_body_are_an_invalid_request() {
     let request = client()
         .post(provider.token_url())
         .form(&[("client_id", ID), ("client_secret", SECRET)]);
-    let (status, answer) =
+    let (status, response) =
         outcome(request.basic_auth(ID, Some(SECRET)).send().await.unwrap()).await;
-    assert_eq!((status, &answer["error"]), (400, &json!("invalid_request")));
+    assert_eq!(
+        (status, &response["error"]),
+        (400, &json!("invalid_request"))
+    );
 }
 
 #[tokio::test]
@@ -353,14 +359,14 @@ async fn only_the_configured_request_format_is_read() {
     assert_eq!(
         refresh(&provider, token).await.0,
         401,
-        "what is in the body is not seen"
+        "parameters in the body are ignored"
     );
 }
 
 #[tokio::test]
 async fn expires_in_is_written_in_the_configured_form() {
     let provider = provider(Knobs::default()).await;
-    for (expires_in, told) in [
+    for (expires_in, written) in [
         (ExpiresIn::Number, Some(json!(3600))),
         (ExpiresIn::Text, Some(json!("3600"))),
         (ExpiresIn::Float, Some(json!(3600.5))),
@@ -371,7 +377,7 @@ async fn expires_in_is_written_in_the_configured_form() {
         (ExpiresIn::Raw(json!("never")), Some(json!("never"))),
     ] {
         provider.knobs(|knobs| knobs.expires_in = expires_in);
-        assert_eq!(provider.issue().get("expires_in").cloned(), told);
+        assert_eq!(provider.issue().get("expires_in").cloned(), written);
     }
 }
 
@@ -418,9 +424,9 @@ async fn errors_can_be_sent_with_status_200() {
         .post(provider.token_url())
         .header("accept", "application/json")
         .form(&form);
-    let (status, answer) = outcome(request.send().await.unwrap()).await;
+    let (status, response) = outcome(request.send().await.unwrap()).await;
     assert_eq!(
-        (status, &answer["error"]),
+        (status, &response["error"]),
         (200, &json!("bad_refresh_token"))
     );
 }

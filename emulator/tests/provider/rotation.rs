@@ -1,4 +1,4 @@
-//! Tokens: how long they live, how often they are good, and what the log says of it.
+//! Tokens: how long and how often each is valid, and the log of that.
 
 use crate::{Clock, SECOND, access_token, me, provider, refresh, refresh_token, story, text};
 use emulator::provider::{Knobs, ProviderEventKind};
@@ -17,12 +17,12 @@ async fn an_expired_access_token_is_refused_and_refreshed() {
     assert_eq!(me(&provider, text(&record, "access_token")).await, 200);
     clock.advance(60 * SECOND).await;
     assert_eq!(me(&provider, text(&record, "access_token")).await, 401);
-    let (status, answer) = refresh(&provider, text(&record, "refresh_token")).await;
+    let (status, response) = refresh(&provider, text(&record, "refresh_token")).await;
     assert_eq!(
-        (status, &answer["token_type"], &answer["scope"]),
+        (status, &response["token_type"], &response["scope"]),
         (200, &json!("Bearer"), &json!("read write"))
     );
-    assert_eq!(me(&provider, access_token(&answer)).await, 200);
+    assert_eq!(me(&provider, access_token(&response)).await, 200);
 }
 
 #[tokio::test]
@@ -42,11 +42,11 @@ async fn without_rotation_the_refresh_token_stays_valid() {
     let token = text(&record, "refresh_token");
     assert_eq!(refresh(&provider, token).await.1["refresh_token"], token);
     provider.knobs(|knobs| knobs.omit_refresh_token = true);
-    let (status, answer) = refresh(&provider, token).await;
-    assert_eq!((status, answer.get("refresh_token")), (200, None));
+    let (status, response) = refresh(&provider, token).await;
+    assert_eq!((status, response.get("refresh_token")), (200, None));
     assert!(
         provider.issue().contains_key("refresh_token"),
-        "an authorization brings one in any case"
+        "an authorization always returns a refresh token"
     );
     assert_eq!((provider.uses(token), provider.refreshes()), (2, 2));
 }
@@ -76,8 +76,8 @@ async fn family_kill_revokes_the_grant_of_a_reused_token() {
     let (record, other) = (provider.issue(), provider.issue());
     let (_, winner) = refresh(&provider, text(&record, "refresh_token")).await;
     assert!(!provider.is_spendable(text(&record, "refresh_token")));
-    let (status, answer) = refresh(&provider, text(&record, "refresh_token")).await;
-    assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")));
+    let (status, response) = refresh(&provider, text(&record, "refresh_token")).await;
+    assert_eq!((status, &response["error"]), (400, &json!("invalid_grant")));
     assert_eq!(
         story(&provider)[4..],
         [
@@ -139,7 +139,7 @@ async fn within_the_grace_period_both_token_pairs_are_valid() {
     assert_eq!(refresh(&provider, token).await.0, 400);
     assert!(
         !provider.is_spendable(refresh_token(&second)),
-        "the whole grant is dead"
+        "the whole grant is revoked"
     );
     let uses: Vec<String> = provider
         .log()
@@ -169,9 +169,9 @@ async fn with_endless_grace_an_old_refresh_token_is_valid() {
             ("client_secret", crate::SECRET),
             ("scope", scope),
         ];
-        let (status, answer) = crate::token_call(&provider, &form).await;
-        assert_eq!(status, 200, "{answer}");
-        assert_ne!(answer["refresh_token"], record["refresh_token"]);
+        let (status, response) = crate::token_call(&provider, &form).await;
+        assert_eq!(status, 200, "{response}");
+        assert_ne!(response["refresh_token"], record["refresh_token"]);
         clock.advance(86_400 * SECOND).await;
     }
 }
@@ -187,9 +187,9 @@ async fn an_expired_refresh_token_is_refused() {
     let record = provider.issue();
     assert_eq!(record["refresh_token_expires_in"], 100);
     clock.advance(100 * SECOND).await;
-    let (status, answer) = refresh(&provider, text(&record, "refresh_token")).await;
+    let (status, response) = refresh(&provider, text(&record, "refresh_token")).await;
     assert_eq!(
-        (status, &answer["error_description"]),
+        (status, &response["error_description"]),
         (400, &json!("this refresh token is expired"))
     );
 }
@@ -219,9 +219,9 @@ async fn with_one_access_token_per_grant_the_earlier_one_ends() {
     })
     .await;
     let record = provider.issue();
-    let (_, answer) = refresh(&provider, text(&record, "refresh_token")).await;
+    let (_, response) = refresh(&provider, text(&record, "refresh_token")).await;
     assert_eq!(me(&provider, text(&record, "access_token")).await, 401);
-    assert_eq!(me(&provider, access_token(&answer)).await, 200);
+    assert_eq!(me(&provider, access_token(&response)).await, 200);
 }
 
 #[tokio::test]
@@ -245,8 +245,11 @@ async fn a_refused_early_refresh_spends_nothing() {
     let clock = Clock::pause();
     let record = provider.issue();
     clock.advance(569 * SECOND).await;
-    let (status, answer) = refresh(&provider, text(&record, "refresh_token")).await;
-    assert_eq!((status, &answer["error"]), (400, &json!("invalid_request")));
+    let (status, response) = refresh(&provider, text(&record, "refresh_token")).await;
+    assert_eq!(
+        (status, &response["error"]),
+        (400, &json!("invalid_request"))
+    );
     clock.advance(SECOND).await;
     assert_eq!(
         refresh(&provider, text(&record, "refresh_token")).await.0,
@@ -274,13 +277,13 @@ async fn the_log_prints_no_token() {
     let provider = provider(Knobs::rotating()).await;
     let record = provider.issue();
     me(&provider, text(&record, "access_token")).await;
-    let (_, answer) = refresh(&provider, text(&record, "refresh_token")).await;
+    let (_, response) = refresh(&provider, text(&record, "refresh_token")).await;
     refresh(&provider, "somebody-else's-refresh-token").await;
     let secrets = provider.secrets();
     for secret in [
         text(&record, "access_token"),
         text(&record, "refresh_token"),
-        refresh_token(&answer),
+        refresh_token(&response),
         "somebody-else's-refresh-token",
         crate::SECRET,
     ] {

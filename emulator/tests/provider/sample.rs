@@ -1,4 +1,4 @@
-//! The sample API: records in every way of paging, subscriptions, any status; and what it refuses.
+//! The sample API: records in every way of paging, subscriptions, any status; and invalid requests.
 
 use crate::{client, provider, text};
 use emulator::provider::{Knobs, Provider};
@@ -153,10 +153,10 @@ async fn missing_resources_are_named() {
         (Method::PUT, "/status/418", 418, ""),
     ] {
         let (found, _, body) = call(&provider, method, path, Value::Null).await;
-        let told = body["error"].as_str().unwrap_or_default();
+        let message = body["error"].as_str().unwrap_or_default();
         assert!(
-            found == status && told.contains(reason),
-            "{path}: {found} {told}"
+            found == status && message.contains(reason),
+            "{path}: {found} {message}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Where the flow ends, and what is returned.
+//! The end of the flow, and returned messages.
 
 use crate::Rig;
 use emulator::{
@@ -87,7 +87,7 @@ async fn a_repeatedly_returned_publish_is_reported_once() {
     publish(data, "a", None, 1);
     publish(data, "a", number(1), 2);
     publish(data, "a", number(2), 3);
-    // A message of its own: another id, another key, no count of tries.
+    // A separate message: another id, another key, and no count of attempts.
     publish(data, "b", number(1), 4);
     publish("custom", "a", number(1), 5);
     publish("custom", "a", number(2), 6);
@@ -99,7 +99,10 @@ async fn a_repeatedly_returned_publish_is_reported_once() {
     emulator
         .broker()
         .bind_queue("late", &topology.exchange, data);
-    assert!(publish(data, "a", number(3), 9), "it arrives in the end");
+    assert!(
+        publish(data, "a", number(3), 9),
+        "the queue takes the last attempt"
+    );
     let mut events = emulator.events();
     let last = timeout(
         Duration::from_secs(10),
@@ -110,10 +113,10 @@ async fn a_repeatedly_returned_publish_is_reported_once() {
     .unwrap();
     assert!(last.end_of_flow.is_none());
     let mut events = emulator.events();
-    let told: Vec<Value> = std::iter::from_fn(|| events.try_next())
+    let numbers: Vec<Value> = std::iter::from_fn(|| events.try_next())
         .map(|event| event.body["body"].clone())
         .collect();
-    assert_eq!(told, [1, 4, 5, 7, 8, 9]);
+    assert_eq!(numbers, [1, 4, 5, 7, 8, 9]);
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ impl Rig {
             .send(&json!({"body": {"op": op}}), &Headers::new())
     }
 
-    /// What has happened so far of this kind.
+    /// The events of this kind so far.
     fn so_far(&self, kind: EventKind) -> Vec<Arc<Event>> {
         let mut events = self.emulator.events();
         std::iter::from_fn(|| events.try_next())

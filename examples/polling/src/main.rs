@@ -29,7 +29,7 @@ struct ChangedItems;
 impl Trigger for ChangedItems {
     type Config = Config;
     type Output = Item;
-    /// The last item: what the next poll begins after.
+    /// The last item. The next poll begins after it.
     type Snapshot = Item;
 
     async fn poll(

@@ -1,5 +1,5 @@
-//! A component that does what each message tells it to: `body.script` is a list of `[operation, argument]`. They are
-//! carried out one after another. Without a script it echoes what it was given. The tests drive it.
+//! A component that carries out the script of each message: `body.script` is a list of `[operation, argument]`. They are
+//! carried out one after another. Without a script it echoes its input. The tests use it.
 
 use anyhow::{Context as _, bail};
 use sailor::prelude::*;

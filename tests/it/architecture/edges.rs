@@ -28,10 +28,10 @@ impl fmt::Display for Edge {
     }
 }
 
-/// What `src/lib.rs` says: the folders in their order, and what the root re-exports.
+/// The contents of `src/lib.rs`: the folders in their order, and the root's re-exports.
 pub(super) struct Crate {
     folders: Vec<String>,
-    /// What the root re-exports: its name there, and where it is.
+    /// The root's re-exports: each name, and the path that it stands for.
     root: BTreeMap<String, Vec<String>>,
 }
 
@@ -270,7 +270,7 @@ impl Visit<'_> for Paths {
     }
 
     fn visit_visibility(&mut self, visibility: &Visibility) {
-        // The path of `pub(crate)` and `pub(super)` is no use of what is there.
+        // The path in `pub(crate)` and `pub(super)` is not a use.
         if let Visibility::Restricted(restricted) = visibility
             && restricted.in_token.is_some()
         {

@@ -1,4 +1,4 @@
-//! The test of the test: one upward edge in each form that Rust has for a path, and each is found.
+//! Tests the check itself: it finds an upward edge in each form of a path that Rust has.
 
 use super::edges::Crate;
 
@@ -125,7 +125,7 @@ fn an_upward_edge_is_found_in_every_form() {
 }
 
 #[test]
-fn what_is_no_edge_is_not_reported() {
+fn other_code_is_not_reported_as_an_edge() {
     for (form, code) in LEVEL {
         assert_eq!(upward_edges(code), 0, "{form}: {code}");
     }

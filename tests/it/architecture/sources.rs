@@ -56,7 +56,7 @@ pub(super) fn every_rust_file() -> Vec<(String, String)> {
     rust_files(root())
 }
 
-/// Every file of the library but its tests.
+/// Every file of the library except its tests.
 pub(super) fn library() -> Vec<Source> {
     let files = rust_files(&root().join("src"));
     files

@@ -1,4 +1,4 @@
-//! What comes back to `component login`: the provider's redirect, and requests that do not belong to it.
+//! Requests that `component login` receives: the provider's redirect, and unrelated ones.
 
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,19 +15,19 @@ fn with_parameter(address: &Url, name: &str, value: &str) -> Url {
 /// token-failures: T60.
 #[tokio::test]
 async fn a_callback_with_another_state_is_ignored() {
-    let world = World::new().await;
-    let waiting = world.login(&[]).await;
-    let callback = world.agree(&waiting).await;
+    let setup = Setup::new().await;
+    let waiting = setup.login(&[]).await;
+    let callback = setup.agree(&waiting).await;
     for wrong in [
         with_parameter(&callback, "state", "another"),
         with_parameter(&callback, "state", ""),
         with_parameter(&callback, "code", ""),
     ] {
-        assert_eq!(world.get(wrong).await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(setup.get(wrong).await.status(), StatusCode::BAD_REQUEST);
     }
-    assert!(world.provider.token_calls().is_empty());
-    assert_eq!(world.get(callback).await.status(), StatusCode::OK);
-    let end = waiting.end(&world).await;
+    assert!(setup.provider.token_calls().is_empty());
+    assert_eq!(setup.get(callback).await.status(), StatusCode::OK);
+    let end = waiting.end(&setup).await;
     assert!(
         end.status == 0 && end.output().contains("another login"),
         "{}",
@@ -38,22 +38,22 @@ async fn a_callback_with_another_state_is_ignored() {
 /// token-failures: T60.
 #[tokio::test]
 async fn a_denied_login_shows_the_reason_and_keeps_the_file() {
-    let world = World::with(Knobs {
+    let setup = Setup::with(Knobs {
         deny: Some("access_denied".into()),
         ..Knobs::default()
     })
     .await;
-    let before = world.stored();
-    let waiting = world.login(&[]).await;
-    let callback = world.agree(&waiting).await;
-    world
+    let before = setup.stored();
+    let waiting = setup.login(&[]).await;
+    let callback = setup.agree(&waiting).await;
+    setup
         .get(with_parameter(
             &callback,
             "error_description",
             "the user\u{1b}[31m said no",
         ))
         .await;
-    let end = waiting.end(&world).await;
+    let end = waiting.end(&setup).await;
     assert_eq!(end.status, 1);
     assert!(
         end.output()
@@ -61,22 +61,22 @@ async fn a_denied_login_shows_the_reason_and_keeps_the_file() {
         "{}",
         end.output()
     );
-    assert_eq!(world.stored(), before);
+    assert_eq!(setup.stored(), before);
 }
 
 /// token-failures: T60.
 #[tokio::test]
 async fn a_second_callback_is_rejected() {
-    let world = World::new().await;
-    let waiting = world.login(&[]).await;
-    let callback = world.agree(&waiting).await;
-    let hold = world.provider.hold_token_responses();
-    assert_eq!(world.get(callback.clone()).await.status(), StatusCode::OK);
-    soon("the exchange of the code", world.provider.token_called(1)).await;
-    assert_eq!(world.get(callback).await.status(), StatusCode::GONE);
+    let setup = Setup::new().await;
+    let waiting = setup.login(&[]).await;
+    let callback = setup.agree(&waiting).await;
+    let hold = setup.provider.hold_token_responses();
+    assert_eq!(setup.get(callback.clone()).await.status(), StatusCode::OK);
+    soon("the exchange of the code", setup.provider.token_called(1)).await;
+    assert_eq!(setup.get(callback).await.status(), StatusCode::GONE);
     drop(hold);
-    assert!(waiting.end(&world).await.status == 0);
-    assert_eq!(world.provider.token_calls().len(), 1);
+    assert!(waiting.end(&setup).await.status == 0);
+    assert_eq!(setup.provider.token_calls().len(), 1);
 }
 
 #[tokio::test]
@@ -92,14 +92,14 @@ async fn a_callback_with_an_unexpected_issuer_is_refused() {
         (None, &["--issuer", "https://login.example.com"], false),
         (Some(""), &["--issuer", "https://login.example.com"], false),
     ] {
-        let world = World::with(Knobs {
+        let setup = Setup::with(Knobs {
             iss: issuer.map(str::to_owned),
             ..Knobs::default()
         })
         .await;
-        let waiting = world.login(arguments).await;
-        world.get(world.agree(&waiting).await).await;
-        let end = waiting.end(&world).await;
+        let waiting = setup.login(arguments).await;
+        setup.get(setup.agree(&waiting).await).await;
+        let end = waiting.end(&setup).await;
         assert_eq!(
             end.status == 0,
             good,
@@ -107,7 +107,7 @@ async fn a_callback_with_an_unexpected_issuer_is_refused() {
             end.output()
         );
         assert_eq!(
-            world.provider.token_calls().len(),
+            setup.provider.token_calls().len(),
             usize::from(good),
             "{issuer:?}"
         );
@@ -121,16 +121,16 @@ async fn a_callback_with_an_unexpected_issuer_is_refused() {
 
 #[tokio::test]
 async fn silent_and_invalid_requests_do_not_block_the_login() {
-    let world = World::new().await;
-    let waiting = world.login(&[]).await;
-    let callback = world.agree(&waiting).await;
+    let setup = Setup::new().await;
+    let waiting = setup.login(&[]).await;
+    let callback = setup.agree(&waiting).await;
     let _silent = TcpStream::connect(("127.0.0.1", callback.port().unwrap()))
         .await
         .unwrap();
     let mut favicon = callback.clone();
     favicon.set_path("/favicon.ico");
-    assert_eq!(world.get(favicon).await.status(), StatusCode::NOT_FOUND);
-    let posted = world.browser.post(callback.clone()).send();
+    assert_eq!(setup.get(favicon).await.status(), StatusCode::NOT_FOUND);
+    let posted = setup.browser.post(callback.clone()).send();
     let posted = soon("a response", posted).await.unwrap();
     assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
     for nonsense in [
@@ -151,21 +151,21 @@ async fn silent_and_invalid_requests_do_not_block_the_login() {
             String::from_utf8_lossy(&response)
         );
     }
-    assert_eq!(world.get(callback).await.status(), StatusCode::OK);
-    assert!(waiting.end(&world).await.status == 0);
+    assert_eq!(setup.get(callback).await.status(), StatusCode::OK);
+    assert!(waiting.end(&setup).await.status == 0);
 }
 
 #[tokio::test]
 async fn a_refused_code_keeps_the_file() {
-    let world = World::new().await;
-    let before = world.stored();
-    world
+    let setup = Setup::new().await;
+    let before = setup.stored();
+    setup
         .provider
         .script_token([Fault::oauth_error("invalid_grant")]);
-    let waiting = world.login(&[]).await;
-    world.get(world.agree(&waiting).await).await;
-    let end = waiting.end(&world).await;
+    let waiting = setup.login(&[]).await;
+    setup.get(setup.agree(&waiting).await).await;
+    let end = waiting.end(&setup).await;
     assert_eq!(end.status, 1);
     assert!(end.output().contains("invalid_grant"), "{}", end.output());
-    assert_eq!(world.stored(), before);
+    assert_eq!(setup.stored(), before);
 }

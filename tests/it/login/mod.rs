@@ -13,20 +13,20 @@ use test_rig::{Ended, Process, command, soon};
 use tokio::{net::TcpStream, process::Command};
 
 /// A provider, and a folder with a configuration.
-struct World {
+struct Setup {
     provider: Provider,
     folder: TempDir,
     variables: BTreeMap<&'static str, String>,
     browser: Client,
 }
 
-/// A login that waits for the browser to come back.
+/// A login that waits for the provider's redirect.
 struct Waiting {
     process: Process,
     address: Url,
 }
 
-impl World {
+impl Setup {
     async fn new() -> Self {
         Self::with(Knobs::default()).await
     }
@@ -44,18 +44,18 @@ impl World {
             ("OAUTH_AUTH_URI", provider.authorize_url()),
             ("OAUTH_TOKEN_URI", provider.token_url()),
             ("OAUTH_SCOPES", "read write".to_owned()),
-            // A profile that knows where tokens are revoked.
+            // The profile has a revocation endpoint.
             ("OAUTH_PROFILE", "salesforce".to_owned()),
         ]);
         let browser = Client::builder().redirect(Policy::none()).build().unwrap();
-        let world = Self {
+        let setup = Self {
             provider,
             folder: tempfile::tempdir().unwrap(),
             variables,
             browser,
         };
-        world.store(&json!({"baseUrl": world.provider.api_url(), "other": {"kept": true}}));
-        world
+        setup.store(&json!({"baseUrl": setup.provider.api_url(), "other": {"kept": true}}));
+        setup
     }
 
     fn file(&self) -> PathBuf {
@@ -111,14 +111,14 @@ impl World {
         panic!("it printed no address: {:?}", process.end().await);
     }
 
-    /// What the browser gets at an address. It follows no redirects.
+    /// The browser's request to an address, and its response. It follows no redirects.
     async fn get(&self, address: Url) -> Response {
         soon("a response", self.browser.get(address).send())
             .await
             .unwrap()
     }
 
-    /// Says yes at the provider, and gives the address that it redirects to.
+    /// Approves at the provider, and returns the address that the provider redirects to.
     async fn agree(&self, waiting: &Waiting) -> Url {
         let response = self.get(waiting.address.clone()).await;
         let Some(location) = response.headers().get("location") else {
@@ -136,9 +136,9 @@ impl World {
 }
 
 impl Waiting {
-    async fn end(self, world: &World) -> Ended {
+    async fn end(self, setup: &Setup) -> Ended {
         let ended = self.process.end().await;
-        world.assert_no_secret_in(&ended);
+        setup.assert_no_secret_in(&ended);
         ended
     }
 }

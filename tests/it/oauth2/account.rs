@@ -22,11 +22,11 @@ pub enum Fault {
     Wait,
     /// Never ends.
     Hang,
-    /// Says that the configuration names no account.
+    /// Reports that the configuration names no account.
     NoAccount,
-    /// Waits for a permit of `gate`, but updates the process's configuration at once.
+    /// Waits for a permit of `gate`, but updates the process's configuration immediately.
     WaitMerged,
-    /// Says that the account does not exist, although it does.
+    /// Reports that the account does not exist, although it does.
     Missing,
     /// The same over REST, while the platform's queue takes the keys.
     Queued,
@@ -45,7 +45,7 @@ pub struct Account {
     pub down: Mutex<bool>,
     /// Reading fails while this is true.
     pub unreadable: Mutex<bool>,
-    /// So many of the next reads wait for a permit of `gate` before they return what they have read.
+    /// How many of the next reads wait for a permit of `gate` before they return their result.
     pub slow_reads: Mutex<usize>,
     /// Reads that have begun to wait.
     pub stalled: Mutex<usize>,

@@ -127,13 +127,13 @@ async fn fields_changed_during_a_refresh_are_kept() {
         .set(json!({ "oauth": stored.clone(), "retries": "3" }));
     let replica = rig.replica();
     let held = rig.provider.hold_token_responses();
-    let (answer, ()) = tokio::join!(replica.get(), async {
+    let (response, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         rig.account
             .set(json!({ "oauth": stored, "retries": "5", "prodEnv": "test" }));
         held.release();
     });
-    answer.unwrap();
+    response.unwrap();
     let saved = rig.account.stored();
     assert_eq!(
         (&saved["retries"], &saved["prodEnv"]),

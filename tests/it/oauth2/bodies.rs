@@ -78,7 +78,7 @@ async fn a_reopened_body_is_resent_from_its_start() {
     );
     assert!(
         calls.iter().all(|call| call.body == content),
-        "each time the whole file"
+        "each request has the whole file"
     );
 }
 
@@ -92,10 +92,10 @@ async fn a_consumed_stream_is_not_resent_after_a_401() {
         .client()
         .post("/echo/file")
         .body(Body::wrap_stream(parts));
-    let answer = upload.send_any_status().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let response = upload.send_any_status().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(
-        answer.json::<Value>().await.unwrap(),
+        response.json::<Value>().await.unwrap(),
         json!({ "error": "invalid_token" }),
         "the API's own response"
     );
@@ -181,16 +181,16 @@ async fn a_get_marked_not_idempotent_is_sent_once() {
 }
 
 /// The statuses of a request whose first response is this one.
-async fn answered_first(first: Fault, method: Method, idempotent: Option<bool>) -> Vec<u16> {
+async fn statuses_after(first: Fault, method: Method, idempotent: Option<bool>) -> Vec<u16> {
     let rig = Rig::new(Knobs::default()).await;
     rig.provider.script_api([first]);
     let mut request = rig.replica().client().request(method, "/echo/orders");
     if let Some(idempotent) = idempotent {
         request = request.idempotent(idempotent);
     }
-    let answer = rig.drive(request.send_any_status()).await.unwrap();
+    let response = rig.drive(request.send_any_status()).await.unwrap();
     let statuses = rig.statuses();
-    assert_eq!(Some(&answer.status().as_u16()), statuses.last());
+    assert_eq!(Some(&response.status().as_u16()), statuses.last());
     assert_eq!(rig.provider.refreshes(), 0);
     statuses
 }
@@ -203,7 +203,7 @@ fn unavailable() -> Fault {
 #[tokio::test]
 async fn a_get_with_503_is_resent() {
     assert_eq!(
-        answered_first(unavailable(), Method::GET, None).await,
+        statuses_after(unavailable(), Method::GET, None).await,
         [503, 200]
     );
 }
@@ -212,7 +212,7 @@ async fn a_get_with_503_is_resent() {
 #[tokio::test]
 async fn a_post_with_503_is_not_resent() {
     assert_eq!(
-        answered_first(unavailable(), Method::POST, None).await,
+        statuses_after(unavailable(), Method::POST, None).await,
         [503]
     );
 }
@@ -221,7 +221,7 @@ async fn a_post_with_503_is_not_resent() {
 #[tokio::test]
 async fn an_idempotent_post_with_503_is_resent() {
     assert_eq!(
-        answered_first(unavailable(), Method::POST, Some(true)).await,
+        statuses_after(unavailable(), Method::POST, Some(true)).await,
         [503, 200]
     );
 }
@@ -230,7 +230,7 @@ async fn an_idempotent_post_with_503_is_resent() {
 #[tokio::test]
 async fn a_post_with_503_and_retry_after_is_resent() {
     assert_eq!(
-        answered_first(Fault::retry_after(503, "1"), Method::POST, None).await,
+        statuses_after(Fault::retry_after(503, "1"), Method::POST, None).await,
         [503, 200]
     );
 }
@@ -242,7 +242,7 @@ async fn waited(when: &str) -> Duration {
     let replica = rig.replica();
     let start = Instant::now();
     let posting = replica.client().post("/echo/orders").send();
-    // The clock runs slowly, so that the requests themselves take almost no time of it.
+    // The clock runs slowly, so that the requests themselves take almost no time on it.
     rig.clock
         .drive_by(Duration::from_millis(10), posting)
         .await
@@ -291,7 +291,7 @@ async fn a_retry_after_of_a_day_is_reported_as_a_minute() {
         (status.as_u16(), *retry_after),
         (429, Some(Duration::from_secs(60)))
     );
-    assert!(error.is_transient(), "the message comes again later");
+    assert!(error.is_transient(), "the message is rebounded");
     assert_eq!(rig.provider.api_calls().len(), 1);
 }
 

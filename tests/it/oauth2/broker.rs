@@ -38,7 +38,7 @@ impl Broker {
         }
     }
 
-    /// The emulator's, for what would disturb others on a shared one.
+    /// The emulator's, for tests that would disturb others on a shared broker.
     pub async fn emulated() -> Self {
         let (started, broker) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -82,7 +82,7 @@ impl Broker {
         rig.replica_using(rig.account.clone(), self.config(rig))
     }
 
-    /// Another one, and its lock to watch.
+    /// Another process with the lock, which can be watched.
     pub fn watched_replica(&self, rig: &Rig) -> (Replica, Arc<Watched>) {
         let lock = Arc::new(Watched {
             lock: broker_lock(&self.uri).unwrap(),

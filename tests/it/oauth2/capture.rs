@@ -24,11 +24,11 @@ impl Capture {
             .with_ansi(false)
             .with_span_events(FmtSpan::FULL)
             .with_writer(written.clone());
-        let heard = Targets::new()
+        let targets = Targets::new()
             .with_default(LevelFilter::WARN)
             .with_target("sailor", Level::TRACE);
         let guard = tracing::subscriber::set_default(
-            tracing_subscriber::registry().with(heard).with(lines),
+            tracing_subscriber::registry().with(targets).with(lines),
         );
         Self {
             written,

@@ -22,13 +22,13 @@ use tokio::{
 const REPLICAS: usize = 3;
 const MESSAGES: usize = 20;
 const EXPIRIES: usize = 300;
-/// One of so many rounds has a kill.
+/// One in this many rounds has a kill.
 const A_KILL_IN: usize = 3;
 /// Without it, no client survives a kill between a rotation and its save (docs/oauth2.md).
 const GRACE: Duration = Duration::from_secs(10);
 /// The longest time of a read or save of the account.
 const LATENCY: Duration = Duration::from_millis(4);
-/// How long a rebound message stays away.
+/// The delay of a rebound message.
 const REBOUND: Duration = Duration::from_millis(20);
 
 /// A container: it starts another process when its process is killed.
@@ -37,8 +37,8 @@ struct Container {
 }
 
 impl Container {
-    /// Processes a message until it succeeds. A message that is lost with a process comes again, and so does one with a
-    /// transient error. Any other error fails the test.
+    /// Processes a message until it succeeds. A message that is lost with a process is redelivered, and so is one
+    /// with a transient error. Any other error fails the test.
     async fn message(&self) {
         let mut process = self.process.subscribe();
         loop {
@@ -63,13 +63,13 @@ impl Container {
 /// Kills one replica, or all of them.
 struct Kill {
     victims: Range<usize>,
-    /// When so many saves have started, the last of them the first one of this round: where it hurts most.
+    /// When this many saves have started. The last of them is the first save of this round: the most harmful moment.
     at_saving: Option<usize>,
     after: Duration,
 }
 
 impl Kill {
-    /// At a random time of the next round, which takes so long.
+    /// At a random time of the next round, which takes this long.
     fn random(random: &mut Rng, rig: &Rig, round: Duration) -> Self {
         let first = random.usize(..=REPLICAS);
         let victims = if first == REPLICAS {

@@ -1,4 +1,4 @@
-//! A clock that moves only when a test tells it to.
+//! A clock that moves only when a test moves it.
 
 use std::{cell::Cell, future::Future, time::Duration};
 

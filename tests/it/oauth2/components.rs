@@ -38,7 +38,7 @@ async fn a_refresh_follows_a_new_instance_url() {
             .json(&json!({ "a": 1 }))
             .send_json()
     };
-    let answer: Value = send().await.unwrap();
+    let response: Value = send().await.unwrap();
     let requests = rig.provider.api_calls();
     let hosts = requests
         .iter()
@@ -49,7 +49,7 @@ async fn a_refresh_follows_a_new_instance_url() {
         (vec![401, 200], vec![login.as_str(), &instance])
     );
     assert_eq!(
-        (&answer["host"], &answer["body"]),
+        (&response["host"], &response["body"]),
         (&json!(instance), &json!(r#"{"a":1}"#))
     );
     assert_eq!(

@@ -161,7 +161,10 @@ async fn closing_is_bounded() {
         start.elapsed()
     );
     let error = replica.get().await.unwrap_err();
-    assert!(error.is_transient(), "nothing is begun any more: {error}");
+    assert!(
+        error.is_transient(),
+        "{error}: no refresh begins after the stop"
+    );
     drop(hold);
 }
 
@@ -252,7 +255,7 @@ async fn a_request_before_the_expiry_does_not_wait() {
         .map(|call| call.token.unwrap())
         .collect::<Vec<_>>();
     assert_eq!((&tokens[1], &tokens[2]), (&tokens[0], &tokens[0]));
-    assert_ne!(tokens[3], tokens[0], "the next one has the new token");
+    assert_ne!(tokens[3], tokens[0], "the next request uses the new token");
     assert_eq!(rig.provider.refreshes(), 2);
 }
 

@@ -39,14 +39,14 @@ async fn a_hanging_background_save_keeps_a_later_token() {
     rig.account.fail([Fault::Wait]);
     rig.drive(rig.account.saving_begun(begun + 1)).await;
     rig.provider.expire_access_tokens();
-    let (answer, ()) = tokio::join!(replica.get(), async {
+    let (response, ()) = tokio::join!(replica.get(), async {
         tokio::select! {
             () = rig.account.until(|account| account.savings() > 0) => {}
             () = rig.drive(tokio::time::sleep(Duration::from_secs(2))) => {}
         }
         rig.account.gate.0.add_permits(1);
     });
-    answer.unwrap();
+    response.unwrap();
     rig.drive(replica.session.close()).await;
     assert_eq!(rig.provider.refreshes(), 2);
     assert!(
@@ -69,14 +69,14 @@ async fn a_slow_background_check_keeps_a_later_token() {
     )
     .await;
     rig.provider.expire_access_tokens();
-    let (answer, ()) = tokio::join!(replica.get(), async {
+    let (response, ()) = tokio::join!(replica.get(), async {
         tokio::select! {
             () = rig.account.until(|account| account.savings() > 0) => {}
             () = rig.drive(tokio::time::sleep(Duration::from_secs(2))) => {}
         }
         rig.account.gate.0.add_permits(1);
     });
-    answer.unwrap();
+    response.unwrap();
     rig.drive(replica.session.close()).await;
     assert!(
         is_spendable(&rig),
@@ -107,11 +107,11 @@ async fn a_reconnected_account_wins_over_a_pending_save() {
     rig.account.fail([Fault::Fail]);
     let replica = rig.replica();
     let connected = Value::Object(rig.provider.issue());
-    let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+    let (response, ()) = tokio::join!(rig.drive(replica.get()), async {
         rig.account.saving_begun(1).await;
         rig.account.set(json!({ "oauth": connected.clone() }));
     });
-    answer.unwrap();
+    response.unwrap();
     assert_eq!(rig.account.oauth(), connected);
     let token = format!("Bearer {}", text(&connected, "access_token"));
     assert_eq!(rig.provider.authorizations(), [token]);
@@ -175,7 +175,7 @@ async fn without_a_lock_a_token_spent_elsewhere_is_not_spent_again() {
     assert!(is_spendable(&rig));
 }
 
-/// As in a process that stalled, and lost its lock without noticing.
+/// The process stalls, and loses its lock without noticing.
 #[tokio::test]
 async fn a_stalled_process_checks_the_account_again_before_a_refresh() {
     let rig = Rig::expired(Knobs {

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// Longer than the time that a process gives to work that it abandons.
 const LONGER_THAN_ABANDONED: Duration = Duration::from_millis(1500);
 
-/// Drives the clock while `work` goes on; the process must not end before.
+/// Moves the clock until `work` is done. The process must not end before that.
 async fn while_running(clock: &Clock, running: &mut Running<'_>, work: impl Future<Output = ()>) {
     tokio::select! {
         ended = running => panic!("the process ended with an unsaved token: {ended:?}"),
@@ -50,7 +50,7 @@ async fn a_stop_during_start_up_waits_for_the_refresh_to_be_saved() {
     while_running(&clock, &mut running, async {
         hold.held(1).await;
         engine.shutdown.graceful.cancel();
-        // The hook does not end in its time; the refresh has a little more.
+        // The hook exceeds its time limit; the refresh has a slightly longer one.
         tokio::time::sleep(Duration::from_millis(1300)).await;
     })
     .await;

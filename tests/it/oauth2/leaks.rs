@@ -1,7 +1,7 @@
 //! No secret is ever revealed (token-failures: T55): failures of every kind, and everything that is reported of them: log
 //! lines at every level, errors, warnings, metrics, `Debug` output and panics.
 //!
-//! Each failure names a text that must be reported, so that it cannot pass without happening.
+//! Each failure names a text that must be reported, so that the test fails if the failure does not happen.
 
 use super::{
     account::ReplicaStore,
@@ -156,7 +156,7 @@ const API: &[Failure] = &[
         rig.provider
             .script_api([response(400, ("x-sent", access), body)]);
     }),
-    // The shown part of the body ends within the token.
+    // The error shows the beginning of the body, which ends in the middle of the token.
     Failure("[token]", Knobs::rotating, |rig| {
         let access = stored(rig).0;
         let body = format!("{}{access}", "-".repeat(2048 - access.len() / 2));
@@ -319,7 +319,7 @@ async fn reveals_nothing(Failure(text, _, arrange): &Failure, mut rig: Rig) {
     reports.check(&rig, text);
 }
 
-/// Sends requests whatever happens, and records everything that is reported.
+/// Sends requests, ignores their errors, and records everything that is reported.
 async fn live(
     rig: &Rig,
     replica: &Replica,
@@ -364,7 +364,7 @@ async fn a_failed_revocation_reveals_no_token() {
         .script_revoke([repeated_by_the_endpoint(&rig, 400)]);
     let replica = rig.replica();
     let held = rig.provider.hold_token_responses();
-    let (answer, ()) = rig
+    let (response, ()) = rig
         .drive(async {
             tokio::join!(replica.get(), async {
                 held.held(1).await;
@@ -373,7 +373,7 @@ async fn a_failed_revocation_reveals_no_token() {
             })
         })
         .await;
-    reports.result(answer.map(drop));
+    reports.result(response.map(drop));
     assert!(reports.all().contains("was removed"), "{}", reports.all());
     reports.check(&rig, "could not be revoked");
 }
@@ -387,7 +387,7 @@ async fn a_replaced_token_is_redacted() {
     rig.provider
         .script_api([Fault::JsonAfter(400, json!({ "sent": stored(&rig).0 }))]);
     let held = rig.provider.hold_api_responses();
-    let (answer, ()) = tokio::join!(replica.get(), async {
+    let (response, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         replica.store.update_local(
             json!({ "oauth": rig.provider.issue() })
@@ -398,7 +398,7 @@ async fn a_replaced_token_is_redacted() {
         assert_ne!(current.expose_secret(), stored(&rig).0);
         held.release();
     });
-    reports.result(answer.map(drop));
+    reports.result(response.map(drop));
     reports.check(&rig, "[token]");
 }
 

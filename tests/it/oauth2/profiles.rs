@@ -16,7 +16,7 @@ use std::time::Duration;
 struct Ways {
     credentials: Credentials,
     content_type: &'static str,
-    /// Parameters of a refresh besides its grant type, the token, and the client's credentials.
+    /// Parameters of a refresh other than the grant type, the token, and the client's credentials.
     more: &'static [&'static str],
     scheme: &'static str,
     /// The refresh token does not rotate.
@@ -165,7 +165,7 @@ async fn exact_is_refreshed_only_in_the_last_half_minute() {
     assert_eq!(
         rig.statuses(),
         [401, 200, 200, 200],
-        "no request waited for it, and none was rejected"
+        "no request waited for the refresh, and none was rejected"
     );
 }
 

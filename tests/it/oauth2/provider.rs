@@ -1,4 +1,4 @@
-//! What errors of the token endpoint do to a credential. How they are read is tested in `src/oauth2/tests`.
+//! The effects of token endpoint errors on a credential. `src/oauth2/tests` tests how the errors are read.
 
 use super::{
     account::Account,
@@ -30,9 +30,9 @@ fn kind(error: &Error) -> &'static str {
 }
 
 /// The error of a request whose refresh gets these responses. It must not change what is stored.
-async fn refresh_error(rig: &Rig, answers: impl IntoIterator<Item = Fault>) -> Error {
+async fn refresh_error(rig: &Rig, responses: impl IntoIterator<Item = Fault>) -> Error {
     let stored = rig.account.stored();
-    rig.provider.script_token(answers);
+    rig.provider.script_token(responses);
     let error = rig
         .drive(rig.replica().get())
         .await
@@ -110,7 +110,7 @@ async fn salesforce_parallel_refresh_errors_are_retried() {
     );
 }
 
-/// A provider that forgives nothing has spent the old refresh token by then, so the response must be used.
+/// A provider without a grace period has already spent the old refresh token, so the response must be used.
 /// token-failures: T37.
 #[tokio::test]
 async fn an_unknown_token_type_is_used_with_one_warning() {
@@ -143,7 +143,8 @@ async fn an_unknown_token_type_is_used_with_one_warning() {
     }
 }
 
-/// An empty 200 of a gateway, and other responses that are not understood: each costs a delay, none a refresh token.
+/// An empty 200 of a gateway, and other responses that are not understood: each causes a delay, and the refresh token
+/// is kept.
 /// token-failures: T23.
 #[tokio::test]
 async fn unknown_responses_delay_but_do_not_kill_the_credential() {
@@ -152,13 +153,13 @@ async fn unknown_responses_delay_but_do_not_kill_the_credential() {
         headers: vec![],
         body: String::new(),
     };
-    for answer in [
+    for response in [
         empty,
         Fault::oauth_error("no_such_thing"),
         Fault::Json(200, json!({ "ok": true })),
     ] {
         let rig = Rig::expired(Knobs::default()).await;
-        rig.provider.script_token(vec![answer.clone(); 8]);
+        rig.provider.script_token(vec![response.clone(); 8]);
         let replica = rig.replica();
         for attempt in 1..=8 {
             for error in rig.drive(replica.get_at_once(5)).await {
@@ -172,13 +173,13 @@ async fn unknown_responses_delay_but_do_not_kill_the_credential() {
             assert_eq!(
                 rig.provider.refreshes(),
                 attempt,
-                "{answer:?}: all share the delay"
+                "{response:?}: all share the delay"
             );
-            // The delay is over, so that the next request asks again.
+            // The delay is over, so the next request refreshes.
             rig.clock.advance(Duration::from_secs(31)).await;
         }
         rig.drive(replica.get()).await.unwrap();
-        assert_eq!(rig.provider.refreshes(), 9, "{answer:?}");
+        assert_eq!(rig.provider.refreshes(), 9, "{response:?}");
     }
 }
 

@@ -29,21 +29,21 @@ impl Hosts {
         Self { rig, api, other }
     }
 
-    /// Sets up redirects from each address to the next, and a response of the last. An address is a server's letter and a
+    /// Sets up redirects from each address to the next, and a response at the last. An address is a server's letter and a
     /// path.
     async fn chain(&self, status: u16, addresses: &[&str]) {
         for server in [&self.api, &self.other] {
             server.reset().await;
         }
         for (at, address) in addresses.iter().enumerate() {
-            let answer = match addresses.get(at + 1) {
+            let response = match addresses.get(at + 1) {
                 Some(to) => {
                     ResponseTemplate::new(status).insert_header("location", self.address(to))
                 }
                 None => ResponseTemplate::new(200).set_body_json("the end"),
             };
             Mock::given(path(&address[1..]))
-                .respond_with(answer)
+                .respond_with(response)
                 .mount(self.server(address))
                 .await;
         }
@@ -189,7 +189,7 @@ async fn a_write_is_not_redirected_to_another_origin() {
     }
 }
 
-/// A 303 says that the request is processed: its outcome can be read anywhere, by a GET with nothing of the request.
+/// A 303 says that the request is processed. The result may be at any host: a GET without the token and body reads it.
 #[tokio::test]
 async fn after_a_303_the_result_is_read_elsewhere_without_the_token() {
     let hosts = Hosts::new().await;
@@ -229,7 +229,7 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
             let result = hosts.request(&method).send_json::<Value>().await;
             let api = Hosts::received(&hosts.api).await;
             if matches!(status, 301 | 302) && matches!(method, Method::POST | Method::PATCH) {
-                // It is unknown whether the request was processed: it must be neither replaced by a GET nor repeated.
+                // Nobody knows whether the request was processed, so it must not become a GET or be repeated.
                 let error = result.unwrap_err();
                 assert_eq!(
                     (status_of(&error), error.is_transient(), api.len()),
@@ -424,9 +424,9 @@ async fn redirect_loops_end_and_invalid_targets_are_returned() {
         hosts.api.address(),
         hosts.other.address()
     );
-    let answer = ResponseTemplate::new(302).insert_header("location", disguised);
+    let response = ResponseTemplate::new(302).insert_header("location", disguised);
     Mock::given(any())
-        .respond_with(answer)
+        .respond_with(response)
         .mount(&hosts.api)
         .await;
     Mock::given(any())

@@ -40,8 +40,8 @@ async fn a_rejected_token_costs_one_refresh_and_one_resend() {
     for mode in [Mode::On401, Mode::Expiry] {
         let mut rig = Rig::stale(Knobs::rotating()).await;
         rig.mode = Some(mode);
-        let answer = rig.replica().get().await.unwrap();
-        assert_eq!(answer["id"], "user-1");
+        let response = rig.replica().get().await.unwrap();
+        assert_eq!(response["id"], "user-1");
         assert_eq!(
             (rig.provider.refreshes(), rig.statuses()),
             (1, vec![401, 200])
@@ -63,7 +63,7 @@ async fn a_second_401_is_returned_and_the_new_token_kept() {
     let replica = rig.replica();
     let error = replica.get().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::UNAUTHORIZED), "{error}");
-    assert!(!error.is_transient(), "the message must not come again");
+    assert!(!error.is_transient(), "the error must be permanent");
     assert_eq!(
         (rig.provider.refreshes(), rig.statuses()),
         (1, vec![401, 401])
@@ -176,7 +176,7 @@ async fn a_401_that_the_profile_excludes_costs_no_refresh() {
     );
     assert_eq!(rig.statuses(), [401]);
     rig.assert_nothing_spent("not about the token");
-    // Any other 401 is refreshed all the same.
+    // Any other 401 causes a refresh.
     replica.get().await.unwrap();
     assert_eq!(rig.provider.refreshes(), 1);
 }
@@ -243,9 +243,9 @@ async fn a_request_follows_the_base_url_of_the_refresh() {
             .post(path)
             .query(&[("q", "x y&z")])
             .json(&json!({ "name": "Ada" }));
-        let answer: Value = request.send_json().await.unwrap();
+        let response: Value = request.send_json().await.unwrap();
 
-        assert_eq!(answer, json!({ "moved": true }));
+        assert_eq!(response, json!({ "moved": true }));
         let (before, after) = (
             rig.provider.api_calls().remove(0),
             moved.api_calls().remove(0),
@@ -305,7 +305,7 @@ async fn a_failed_platform_secret_needs_the_user() {
 /// token-failures: Secrets of the platform.
 #[tokio::test]
 async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
-    // Another process has had it refreshed in the meantime.
+    // Meanwhile another process had the platform refresh it.
     let rig = Rig::new(Knobs::rotating()).await;
     rig.account.set(json!({ "secretId": "secret-1" }));
     let [old, new] = [rig.provider.issue(), rig.provider.issue()].map(Value::Object);
@@ -342,8 +342,8 @@ async fn an_unchanged_rejected_secret_is_refreshed_by_the_platform() {
     rig.account.set_secrets([newer, newest]);
     rig.provider
         .script_api([invalid_token(), invalid_token(), invalid_token()]);
-    for answer in replica.get_at_once(3).await {
-        answer.unwrap();
+    for response in replica.get_at_once(3).await {
+        response.unwrap();
     }
     assert_eq!(
         rig.account.secret_calls.lock().unwrap()[4..],

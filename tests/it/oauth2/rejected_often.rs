@@ -27,7 +27,7 @@ async fn an_api_that_rejects_every_token_costs_few_refreshes() {
     assert_eq!(rig.provider.refreshes(), 5);
 }
 
-/// Other requests start while a new token is being saved that is in the configuration already.
+/// Other requests start while a new token, which is already in the configuration, is being saved.
 /// token-failures: T39.
 #[tokio::test]
 async fn parallel_rejections_before_the_save_cost_few_refreshes() {
@@ -38,8 +38,8 @@ async fn parallel_rejections_before_the_save_cost_few_refreshes() {
         rig.account.fail([AccountFault::WaitMerged]);
         let mut first = std::pin::pin!(replica.get());
         tokio::select! {
-            answer = &mut first => {
-                answer.unwrap_err();
+            response = &mut first => {
+                response.unwrap_err();
                 continue;
             }
             () = rig.account.saving_begun(round) => {}
@@ -47,7 +47,7 @@ async fn parallel_rejections_before_the_save_cost_few_refreshes() {
         let requests = rig.provider.api_calls().len();
         let mut other = std::pin::pin!(replica.get());
         tokio::select! {
-            answer = &mut other => panic!("{answer:?}, although the token is not saved"),
+            response = &mut other => panic!("{response:?}, although the token is not saved"),
             () = rig.provider.api_called(requests + 1) => {}
         }
         rig.account.gate.0.add_permits(1);
@@ -75,7 +75,7 @@ async fn slow_rejections_of_every_token_cost_few_refreshes() {
     );
 }
 
-/// Some APIs return 401 for a request that the user may not make, whatever its token.
+/// Some APIs return 401, even for a valid token, if the user may not make the request.
 /// token-failures: T39.
 #[tokio::test]
 async fn a_request_that_is_always_rejected_costs_few_refreshes() {
@@ -94,7 +94,7 @@ async fn a_request_that_is_always_rejected_costs_few_refreshes() {
         rig.provider.refreshes()
     );
 
-    // Other requests have an expired token refreshed at once.
+    // For other requests, an expired token is refreshed without delay.
     rig.clock.advance(Duration::from_secs(61)).await;
     rig.provider.expire_access_tokens();
     let refreshes = rig.provider.refreshes();

@@ -191,7 +191,10 @@ async fn releasing_a_lost_lock_does_not_release_another() {
     }
     rig.account.gate.0.add_permits(1);
     stalled.await.unwrap_err();
-    assert!(!broker.is_free(&rig).await, "the other one still holds it");
+    assert!(
+        !broker.is_free(&rig).await,
+        "the other replica still holds the lock"
+    );
     hold.release();
     refreshing.await.unwrap();
     assert!(broker.is_free(&rig).await);
@@ -314,7 +317,7 @@ async fn a_disconnected_credential_is_not_refreshed() {
     assert_eq!(rig.account.stored(), json!({ "oauth": null }));
 }
 
-/// Such as to another organization with another base URL: neither gets the tokens of the other.
+/// The user connects to another organization, with another base URL. Neither gets the tokens of the other.
 /// token-failures: T28.
 #[tokio::test]
 async fn a_reconnected_credential_is_adopted() {
@@ -368,7 +371,7 @@ async fn the_lock_is_held_during_a_long_exchange() {
     meanwhile(&mut first, rig.drive(hold.held(2))).await;
     assert!(
         !broker.is_free(&rig).await,
-        "the first exchange is given up, but not the lock"
+        "the first exchange times out, and the lock is kept"
     );
     hold.release();
     first.await.unwrap();

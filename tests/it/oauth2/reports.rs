@@ -8,7 +8,7 @@ use std::{
     sync::Once,
 };
 
-/// All reports, in whichever way.
+/// Everything that was reported: log, errors, warnings, metrics, `Debug` output and panics.
 pub struct Reports {
     capture: Capture,
     text: String,

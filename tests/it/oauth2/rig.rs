@@ -66,7 +66,7 @@ impl Replica {
 pub fn text(record: &Value, name: &str) -> String {
     record[name]
         .as_str()
-        .unwrap_or_else(|| panic!("{name} is no text"))
+        .unwrap_or_else(|| panic!("{name} is not a text"))
         .to_owned()
 }
 
@@ -156,7 +156,7 @@ impl Rig {
         }
     }
 
-    /// What a session needs of its process: a client, and the environment.
+    /// The parts of a process that a session needs: a client, and the environment.
     pub fn config(&self) -> SessionConfig {
         let values = [
             self.provider.client_id().to_owned(),
@@ -195,7 +195,7 @@ impl Rig {
             .collect()
     }
 
-    /// Lets the clock run while `work` does, so that delays end.
+    /// Lets the clock run until `work` is done, so that delays end.
     pub async fn drive<T>(&self, work: impl Future<Output = T>) -> T {
         self.clock.drive(work).await
     }

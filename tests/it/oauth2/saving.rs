@@ -17,20 +17,20 @@ async fn the_request_is_resent_after_the_token_is_saved() {
         rig.mode = Some(mode);
         rig.account.fail([Fault::Wait]);
         let replica = rig.replica();
-        let mut answer = std::pin::pin!(replica.get());
+        let mut response = std::pin::pin!(replica.get());
         tokio::select! {
-            _ = &mut answer => panic!("{mode:?}: the token was used before it was saved"),
+            _ = &mut response => panic!("{mode:?}: the token was used before it was saved"),
             () = rig.account.saving_begun(1) => {}
         }
         let before = rig.statuses();
         tokio::select! {
-            _ = &mut answer => panic!("{mode:?}: the token was used before it was saved"),
+            _ = &mut response => panic!("{mode:?}: the token was used before it was saved"),
             () = rig.drive(tokio::time::sleep(Duration::from_secs(1))) => {}
         }
         assert_eq!(rig.statuses(), before, "{mode:?}");
         assert_eq!(rig.account.savings(), 0);
         rig.account.gate.0.add_permits(1);
-        answer.await.unwrap();
+        response.await.unwrap();
         assert_eq!((rig.account.savings(), rig.provider.refreshes()), (1, 1));
         let token = format!("Bearer {}", text(&rig.account.oauth(), "access_token"));
         assert_eq!(rig.provider.authorizations().last(), Some(&token));
@@ -124,7 +124,7 @@ async fn an_unsaved_rotated_token_is_reported_used_and_saved_later() {
 /// Without rotation nothing is lost: the stored refresh token is still valid.
 /// token-failures: T9.
 #[tokio::test]
-async fn an_unsaved_access_token_is_no_error_event() {
+async fn an_unsaved_access_token_causes_no_error_event() {
     let rig = Rig::expired(Knobs::default()).await;
     *rig.account.down.lock().unwrap() = true;
     let replica = rig.replica();
@@ -165,7 +165,7 @@ async fn a_crash_while_saving_keeps_the_previous_record() {
     assert!(rig.provider.is_spendable(&pair.1));
 }
 
-/// The platform has no versions: reads and saves show that the credential is gone, if they say so repeatedly.
+/// The platform has no versions. The credential counts as deleted only after several reads or saves have found none.
 /// token-failures: T13.
 #[tokio::test]
 async fn a_credential_deleted_during_a_refresh_stays_deleted() {
@@ -180,20 +180,20 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
         let replica = rig.replica();
         let error = if held_at_saving {
             rig.account.fail([Fault::Wait]);
-            let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+            let (response, ()) = tokio::join!(rig.drive(replica.get()), async {
                 rig.account.saving_begun(1).await;
                 rig.account.delete();
                 rig.account.gate.0.add_permits(1);
             });
-            answer.unwrap_err()
+            response.unwrap_err()
         } else {
             let held = rig.provider.hold_token_responses();
-            let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+            let (response, ()) = tokio::join!(rig.drive(replica.get()), async {
                 held.held(1).await;
                 rig.account.delete();
                 held.release();
             });
-            answer.unwrap_err()
+            response.unwrap_err()
         };
         assert!(
             matches!(&error, Error::ReauthRequired(reason) if reason.contains("removed")),
@@ -212,10 +212,10 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
         assert_eq!(
             revoked.collect::<Vec<_>>(),
             issued.skip(1).collect::<Vec<_>>(),
-            "the new one, and it alone"
+            "only the new token is revoked"
         );
         assert!(rig.provider.api_calls().is_empty());
-        // The provider is not asked again.
+        // There is no second token request.
         let error = replica.get().await.unwrap_err();
         assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
         assert_eq!(rig.provider.refreshes(), 1);
@@ -240,7 +240,7 @@ fn was_revoked(rig: &Rig) -> bool {
         .any(|entry| matches!(entry.kind, ProviderEventKind::Revoked { .. }))
 }
 
-/// As from a gateway while the platform's API restarts.
+/// A gateway responds 404 while the platform's API restarts.
 #[tokio::test]
 async fn a_404_for_an_existing_account_revokes_nothing() {
     for missing in [1, 2, 5] {
@@ -268,19 +268,19 @@ async fn a_404_for_an_existing_account_revokes_nothing() {
 
 /// Reads return 404 as well, for some seconds.
 #[tokio::test]
-async fn an_account_that_is_not_there_for_seconds_is_not_gone() {
+async fn a_404_for_some_seconds_does_not_delete_an_account() {
     let rig = revoking().await;
     let replica = rig.replica();
     let before = rig.account.stored();
     let held = rig.provider.hold_token_responses();
-    let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+    let (response, ()) = tokio::join!(rig.drive(replica.get()), async {
         held.held(1).await;
         rig.account.delete();
         held.release();
         rig.account.not_found_by(4).await;
         rig.account.set(before);
     });
-    answer.unwrap();
+    response.unwrap();
     assert!(!was_revoked(&rig));
     assert_eq!(
         (rig.account.savings(), replica.session.metrics().unsaved),
@@ -298,14 +298,14 @@ async fn a_stopping_process_revokes_nothing() {
     let rig = revoking().await;
     let replica = rig.replica();
     let held = rig.provider.hold_token_responses();
-    let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+    let (response, ()) = tokio::join!(rig.drive(replica.get()), async {
         held.held(1).await;
         rig.account.delete();
         held.release();
         rig.account.not_found_by(2).await;
         replica.session.close().await;
     });
-    answer.unwrap();
+    response.unwrap();
     assert!(!was_revoked(&rig) && replica.session.has_unsaved_rotation());
 }
 
@@ -382,11 +382,11 @@ async fn a_missing_credential_counts_only_when_checks_agree() {
         };
         let replica = rig.replica();
         lose();
-        let (answer, ()) = tokio::join!(rig.drive(replica.get()), async {
+        let (response, ()) = tokio::join!(rig.drive(replica.get()), async {
             rig.account.not_found_by(2).await;
             rig.account.set(stored.clone());
         });
-        answer.unwrap();
+        response.unwrap();
         assert_eq!(rig.provider.refreshes(), 1, "{before:?}");
 
         rig.provider.expire_access_tokens();
@@ -407,13 +407,13 @@ async fn a_reconnected_account_is_not_overwritten() {
     let replica = rig.replica();
     let held = rig.provider.hold_token_responses();
     let connected = Value::Object(rig.provider.issue());
-    let (answer, ()) = tokio::join!(replica.get(), async {
+    let (response, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         rig.account
             .set(json!({ "_account": "account-1", "oauth": connected.clone() }));
         held.release();
     });
-    answer.unwrap();
+    response.unwrap();
     assert_eq!(
         (rig.account.oauth(), rig.account.savings()),
         (connected.clone(), 0)

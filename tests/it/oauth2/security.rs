@@ -48,14 +48,14 @@ async fn a_request_to_another_origin_is_not_sent() {
         .unwrap_err();
     assert!(error.to_string().contains("a slash in front"), "{error}");
     // This looks like another host, but is a path.
-    let answer: Value = replica
+    let response: Value = replica
         .client()
         .get(format!("//{}/../echo/x", elsewhere.addr()))
         .send_json()
         .await
         .unwrap();
     assert_eq!(
-        (&answer["path"], elsewhere.log().len()),
+        (&response["path"], elsewhere.log().len()),
         (&json!("/api/echo/x"), 0)
     );
 }
@@ -66,7 +66,7 @@ async fn an_allowed_origin_gets_the_token() {
     let mut rig = Rig::new(Knobs::default()).await;
     let other = format!("http://localhost:{}", rig.provider.addr().port());
     rig.definition = rig.definition.clone().allow_origin(&other);
-    let answer: Value = rig
+    let response: Value = rig
         .replica()
         .client()
         .get(format!("{other}/api/echo"))
@@ -74,7 +74,7 @@ async fn an_allowed_origin_gets_the_token() {
         .await
         .unwrap();
     assert_eq!(
-        format!("http://{}", answer["host"].as_str().unwrap()),
+        format!("http://{}", response["host"].as_str().unwrap()),
         other
     );
 }

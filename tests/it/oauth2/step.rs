@@ -32,7 +32,7 @@ impl Action for Script {
             return Ok(());
         };
         tokio::select! {
-            answer = cx.oauth().get("/me").send_json::<Value>() => answer.map(|_| ())?,
+            response = cx.oauth().get("/me").send_json::<Value>() => response.map(|_| ())?,
             () = fail.notified() => {}
         }
         anyhow::bail!("cannot start")

@@ -50,12 +50,12 @@ async fn a_lifetime_counts_from_the_request() {
     .await;
     let replica = rig.replica();
     let held = rig.provider.hold_token_responses();
-    let (answer, ()) = tokio::join!(replica.get(), async {
+    let (response, ()) = tokio::join!(replica.get(), async {
         held.held(1).await;
         rig.clock.advance(Duration::from_secs(12)).await;
         held.release();
     });
-    answer.unwrap();
+    response.unwrap();
     // 61 s after the request, 49 s after the response.
     rig.clock.advance(Duration::from_secs(49)).await;
     replica.get().await.unwrap();

@@ -1,4 +1,4 @@
-//! Verifying credentials: what it costs, and what it says.
+//! Verifying credentials: its requests and its results.
 
 use super::rig::{Rig, text};
 use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
@@ -58,12 +58,12 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
     assert_eq!((verified, rig.provider.refreshes()), (Verified::Yes, 1));
 
     let refusal = |status| Fault::Json(status, json!({ "error": "no such user" }));
-    for (answers, refreshes, reason) in [
+    for (responses, refreshes, reason) in [
         (vec![refusal(401), refusal(401)], 1, "401 Unauthorized"),
         (vec![refusal(403)], 0, "403 Forbidden"),
     ] {
         let rig = Rig::new(Knobs::rotating()).await;
-        rig.provider.script_api(answers);
+        rig.provider.script_api(responses);
         let verified = verify(&rig, &rig.provider.api_url(), rig.account.oauth())
             .await
             .unwrap();

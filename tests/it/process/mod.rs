@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use test_rig::{Rig, Running, soon};
 
-/// What issues the tokens that are stored at first, such as `Provider::issue_expired`.
+/// A function that issues the first stored tokens, such as `Provider::issue_expired`.
 type Issue = fn(&Provider) -> Map<String, Value>;
 
 /// The reference component on a step of its own, with an account at the emulator's provider.
@@ -35,7 +35,7 @@ async fn connected(knobs: Knobs, issue: Issue) -> Connected {
     connected_with(knobs, issue, config).await
 }
 
-/// As [`connected`], on a step that is like this.
+/// Like [`connected`], on this step.
 async fn connected_with(knobs: Knobs, issue: Issue, config: EmulatorConfig) -> Connected {
     let provider = ProviderConfig {
         knobs,
@@ -122,7 +122,7 @@ impl Connected {
         self.step().snapshot
     }
 
-    /// True: the provider accepts the refresh token that the platform has.
+    /// Whether the provider accepts the refresh token that the platform has stored.
     fn has_spendable_token(&self) -> bool {
         let account = self.platform().account("acc").unwrap();
         let refresh_token = account["oauth"]["refresh_token"].as_str().unwrap();
@@ -140,7 +140,7 @@ impl Connected {
         )
     }
 
-    /// Stops the component. Its log and its error events must contain no secret. Gives the log.
+    /// Stops the component. Asserts that its log and its error events contain no secret. Returns the log.
     async fn stop(&self, component: Running) -> Vec<Value> {
         let (status, log) = component.stop().await;
         assert_eq!(status, 0);
@@ -159,7 +159,7 @@ impl Connected {
         }
     }
 
-    /// Makes a one-time call: whether it succeeded, and what it posted.
+    /// Makes a one-time call. Returns whether it succeeded, and the posted result.
     async fn call(&self, method: &str) -> (bool, Value) {
         let (result, log) = self.rig.call(method, &self.step().config).await;
         self.assert_no_secret_in(&log);

@@ -76,7 +76,7 @@ async fn a_404_when_saving_is_retried_and_keeps_the_tokens() {
     }
 }
 
-/// The REST API has no such account, but the queue has taken the keys: that is enough.
+/// The REST API does not know the account, but the queue has taken the keys, so they count as saved.
 #[tokio::test]
 async fn keys_on_the_queue_count_as_saved_despite_a_404() {
     let config = EmulatorConfig {
@@ -109,7 +109,7 @@ async fn keys_on_the_queue_count_as_saved_despite_a_404() {
     assert_eq!(connected.provider().refreshes(), 1);
 }
 
-/// The error event about the credential is for the user, not for whoever waits for the message's reply.
+/// The error event about the credential is for the user, not for the HTTP caller that waits for a reply.
 #[tokio::test]
 async fn an_unsaved_rotated_token_sends_no_error_reply() {
     let connected = connected(Knobs::rotating(), Provider::issue_expired).await;

@@ -32,7 +32,7 @@ async fn a_platform_secret_is_refreshed_by_the_platform() {
     connected.stop(component).await;
 }
 
-/// The platform refuses to refresh the secret, or to give it.
+/// The platform refuses to refresh or to return the secret.
 ///
 /// token-failures: T28.
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Starts components as processes, for the tests.
 //!
 //! [`Process`] is any command and its output. [`Rig`] is a step on the emulator, with the component that works on it, and
-//! [`Running`] is that component at work, with its log. [`tampering_proxy`] stands between a component and its broker.
+//! [`Running`] is that component's process, with its log. [`tampering_proxy`] is a proxy between a component and its broker.
 
 mod process;
 mod rig;

@@ -13,7 +13,7 @@ pub struct Rig {
     /// The platform.
     pub emulator: Emulator,
     binary: PathBuf,
-    /// What is set besides the platform's variables.
+    /// Additional environment variables of the component.
     variables: Vec<(&'static str, String)>,
 }
 
@@ -67,7 +67,7 @@ impl Rig {
         Process::run(self.command()).await
     }
 
-    /// Makes a one-time call with this configuration. Gives what it posted, and its log.
+    /// Makes a one-time call with this configuration. Returns the posted result and the log.
     ///
     /// # Panics
     /// When it does not end in time, or posts nothing.
@@ -92,17 +92,17 @@ impl Rig {
         self.send_with(script, json!({}))
     }
 
-    /// Sends a message with a script, and with these AMQP headers besides the platform's own.
+    /// Sends a message with a script, and with these AMQP headers in addition to the platform's.
     ///
     /// # Panics
-    /// When `headers` is no object.
+    /// When `headers` is not an object.
     pub fn send_with(&self, script: Value, headers: Value) -> String {
         let headers: &Headers = headers.as_object().expect("headers are an object");
         let message = json!({ "headers": {}, "body": { "script": script } });
         self.emulator.send(&message, headers)
     }
 
-    /// Waits until `count` events of this kind have happened, counted from the start, and gives them.
+    /// Waits until `count` events of this kind have happened since the start, and returns them.
     ///
     /// # Panics
     /// When they do not happen in time.
@@ -145,7 +145,7 @@ impl Rig {
     }
 }
 
-/// A component at work.
+/// A running component.
 #[derive(Debug)]
 pub struct Running {
     process: Process,
@@ -174,14 +174,14 @@ impl Running {
         loop {
             let line = self.process.next_line().await;
             let line =
-                log_line(&line.unwrap_or_else(|| panic!("it ended and did not say: {text}")));
+                log_line(&line.unwrap_or_else(|| panic!("the log has no line with {text:?}")));
             if line["msg"].as_str().is_some_and(|msg| msg.contains(text)) {
                 return;
             }
         }
     }
 
-    /// Waits until it ends. Gives the exit status and the whole log.
+    /// Waits until it ends. Returns the exit status and the whole log.
     ///
     /// # Panics
     /// When it does not end in time, or a line of the log is not JSON.
@@ -190,7 +190,7 @@ impl Running {
         (status, stdout.lines().map(log_line).collect())
     }
 
-    /// Sends SIGTERM and waits until it ends. Gives the exit status and the whole log.
+    /// Sends SIGTERM and waits until it ends. Returns the exit status and the whole log.
     ///
     /// # Panics
     /// As [`Running::end`].

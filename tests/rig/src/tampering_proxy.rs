@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// The type of a frame with a content header, which holds a message's properties.
 const CONTENT_HEADER: u8 = 2;
-/// What stands before the properties in a content header: class, weight and the size of the body.
+/// The bytes before the properties in a content header: class, weight and the size of the body.
 const BEFORE_PROPERTIES: usize = 12;
 
 /// Bytes that replace the properties of a message.
@@ -25,7 +25,8 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Replaces the properties of every message whose own contain the text `mark`. The flags say which properties there are.
+    /// Replaces the properties of every message whose properties contain the text `mark`. The flags say which properties
+    /// follow.
     pub fn new(mark: impl Into<String>, flags: u16, properties: impl Into<Vec<u8>>) -> Self {
         Self {
             mark: mark.into(),

@@ -4,7 +4,7 @@
 //! that time that were emitted: the next poll asks from that time on, and skips those items.
 //!
 //! An item that changes while pages are read moves to the end of the list, and all others move up. So the next page is
-//! requested by time as well. Only if more items than one page have the same time, Graph's link leads on. An item that
+//! requested by time as well. Graph's link is used only if items of the same time fill more than one page. An item that
 //! moves up past these pages is found by reading that time again, until it has nothing new.
 
 use crate::graph::{self, Item, Page};
@@ -25,7 +25,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Everything that changed at this time or later is new.
+    /// All items that changed at this time or later are new.
     pub fn from(time: Timestamp) -> Self {
         Self {
             last_modified_date_time: time,
@@ -78,7 +78,7 @@ pub struct Changes<'a> {
     client: &'a AuthorizedClient,
     path: String,
     page_size: u32,
-    /// A condition beside the time; empty for none.
+    /// A condition in addition to the time; empty for none.
     condition: &'static str,
     position: Position,
     last: Option<LastPage>,
@@ -118,7 +118,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// Only items for which this holds as well, such as `isRead eq false`.
+    /// Only items that match this filter as well, such as `isRead eq false`.
     pub fn filtered(mut self, condition: &'static str) -> Self {
         self.condition = condition;
         self
@@ -176,7 +176,7 @@ impl<'a> Changes<'a> {
         }))
     }
 
-    /// What is new on a page, as far as it may be emitted now.
+    /// The new items on a page that may be emitted now.
     fn new_changes(
         &mut self,
         requested: Requested,

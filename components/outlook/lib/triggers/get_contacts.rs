@@ -16,7 +16,7 @@ impl Trigger for GetContacts {
     type Snapshot = Position;
     type Output = Contact;
 
-    /// Saves the position after each page, and before an error: what was emitted is not emitted again.
+    /// Saves the position after each page, and before an error, so that no contact is emitted twice.
     async fn poll(
         &self,
         since: Option<Position>,

@@ -1,4 +1,4 @@
-//! The triggers: each polls a list for what is new or has changed.
+//! The triggers: each polls a list for new and changed items.
 
 mod changes;
 mod get_contacts;

@@ -53,7 +53,7 @@ impl Trigger for ReadMail {
     type Snapshot = Position;
     type Output = Received;
 
-    /// Saves the position after each page, and before an error: what was emitted is not emitted again.
+    /// Saves the position after each page, and before an error, so that no message is emitted twice.
     async fn poll(
         &self,
         since: Option<Position>,

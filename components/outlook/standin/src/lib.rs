@@ -2,8 +2,8 @@
 //!
 //! It has lists with `$filter`, `$orderby`, `$select`, `$top` and next links, folders, attachments, moving, sending, and the
 //! calendar view. It accepts the access tokens of a [`TokenIssuer`], and writes errors as Graph does. It is written from
-//! Microsoft's documentation of Graph. What it leaves out is a 501 that names it: other lists and filters, series of
-//! events, the calendar view of events outside of UTC, large uploads, batches, delta queries.
+//! Microsoft's documentation of Graph. It responds 501, with the feature's name, to anything else: other lists and
+//! filters, series of events, the calendar view of events outside of UTC, large uploads, batches, delta queries.
 
 mod calendar;
 mod error;
@@ -107,7 +107,7 @@ impl Graph {
         });
     }
 
-    /// Limits the pages of lists to this many items, whatever `$top` asks for.
+    /// Limits the pages of lists to this many items, even if `$top` is larger.
     pub fn limit_pages(&self, items: usize) {
         self.double.service().page_size = items.max(1);
     }

@@ -102,7 +102,7 @@ pub(super) fn attachments(state: &State, message: &str, request: &ServiceRequest
                 "@odata.type": file.kind,
                 "name": file.name,
                 "contentType": file.content_type,
-                // Exchange counts its own overhead too.
+                // Exchange counts its overhead too.
                 "size": file.bytes.len() + 100,
                 "isInline": false,
                 "contentBytes": BASE64.encode_to_string(&file.bytes),

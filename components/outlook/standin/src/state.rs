@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// Something in a list. `fields` is more exact than what Graph shows: times have fractions of seconds.
+/// Something in a list. `fields` is more exact than Graph's responses: times have fractions of seconds.
 #[derive(Clone)]
 pub(super) struct Item {
     pub(super) id: String,

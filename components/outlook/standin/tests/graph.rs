@@ -26,7 +26,7 @@ impl Mailbox {
         }
     }
 
-    /// Status and body of an answer to JSON.
+    /// Status and body of the response to a JSON request.
     async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let request = Client::new()
             .request(method, self.graph.url() + path)

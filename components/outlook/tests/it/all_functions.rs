@@ -92,7 +92,7 @@ async fn each_function_refreshes_an_expired_token_once() {
         );
         assert!(
             saved["id_token"].is_string(),
-            "{name}: the whole answer is kept"
+            "{name}: the whole response is kept"
         );
         let calls = rig.graph.calls_matching(".");
         let refused: Vec<bool> = calls.iter().map(|call| call.status == Some(401)).collect();

@@ -1,4 +1,4 @@
-//! component.json: what `outlook check` says, and what it does not check.
+//! component.json: the result of `outlook check`, and rules that it does not check.
 
 use serde_json::Value;
 use std::process::Command;

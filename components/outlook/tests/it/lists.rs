@@ -46,7 +46,7 @@ async fn lists_are_read_to_their_last_page() {
             assert_eq!(subjects(&rig, &mut mail_since).await, names);
             assert_eq!(subjects(&rig, &mut mail_since).await, [""; 0]);
             if page > 1 {
-                // Within one second only Graph's link leads on; otherwise the next page is requested by time.
+                // Within one second the next page is at Graph's link; otherwise it is requested by time.
                 assert_eq!(
                     rig.graph
                         .calls_matching("(contacts|messages).*skip")

@@ -96,7 +96,10 @@ async fn a_stop_within_a_page_loses_and_repeats_nothing() {
     timeout(PATIENCE, step.emulator.settled()).await.unwrap();
     drop(component);
     let before = step.data().len();
-    assert!(before < COUNT, "it was stopped in time");
+    assert!(
+        before < COUNT,
+        "the process stopped after all messages were processed"
+    );
     step.emulator.broker().delay_confirms(Duration::ZERO);
     step.run(json!({})).await;
     let names: Vec<String> = step

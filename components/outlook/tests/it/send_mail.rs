@@ -134,7 +134,7 @@ async fn a_file_that_cannot_be_fetched_is_named_and_nothing_is_sent() {
 #[tokio::test]
 async fn an_attachment_on_another_host_gets_no_token() {
     let (rig, elsewhere) = (Rig::new().await, Rig::new().await);
-    // The storage of the other platform requires its own token, and gets none.
+    // The storage of the other platform requires its own token, and does not get one.
     let files = json!([{ "name": "a.csv", "url": stored(&elsewhere, "a", "x") }]);
     let emitted = rig
         .run("sendMail", json!({}), mail(json!({ "attachments": files })))

@@ -89,7 +89,7 @@ pub struct Row {
     created: bool,
     /// Why the row was not applied.
     errors: Vec<String>,
-    /// The row itself, if it was not applied or created a record: nothing else tells which row it was.
+    /// The row itself, if it was not applied or created a record: nothing else identifies the row.
     #[serde(skip_serializing_if = "Option::is_none")]
     row: Option<Record>,
 }
@@ -156,7 +156,7 @@ fn line_ending(file: &[u8]) -> &'static str {
     }
 }
 
-/// Has the job process the file, and reads its results.
+/// Lets the job process the file, and reads its results.
 async fn run(api: &Api, job: Job, file: Bytes, limit: Duration) -> anyhow::Result<Vec<Row>> {
     let path = job.path("ingest")?;
     let job = start(api, job, &path, file, limit).await?;

@@ -83,7 +83,7 @@ pub async fn delete(
     cx.data(&Deleted { response }).await
 }
 
-/// Whether there is no such record, or no longer.
+/// Whether the record does not exist or was deleted.
 fn is_gone(error: &ApiError) -> bool {
     error.status == StatusCode::NOT_FOUND
         && (error.has_code("NOT_FOUND") || error.has_code("ENTITY_IS_DELETED"))

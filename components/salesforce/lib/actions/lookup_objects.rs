@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const DEFAULT_SIZE: usize = 1000;
 /// The largest OFFSET that Salesforce accepts.
 const MAX_OFFSET: usize = 2000;
-/// The most records that are read only to get to those behind them.
+/// The largest number of records that are read and dropped.
 const MAX_SKIPPED: usize = 1_000_000;
 
 /// The step's fields.
@@ -74,7 +74,7 @@ pub async fn lookup_objects(
     let object = Object::describe(&api, &config.sobject).await?;
     let condition = terms::condition(&object, &message.body, terms)?;
     let (skip, take) = range(config, &message.body)?;
-    // What OFFSET cannot skip is read and dropped.
+    // OFFSET has a limit: further records are read and dropped.
     let (offset, dropped) = if skip > MAX_OFFSET {
         (0, skip)
     } else {

@@ -34,7 +34,7 @@ pub struct Input {
 }
 
 /// Emits a message for each record, or `{"result": […]}` with all of them. All pages are read before the first record is
-/// emitted: a transient error between pages makes the message come again, and must not repeat records.
+/// emitted: a transient error between pages rebounds the message, and must not repeat records.
 pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
     let Config {

@@ -91,7 +91,7 @@ async fn upsert_record(api: &Api, config: &Config, mut record: Record) -> anyhow
     }
     match config.type_of_search {
         None | Some(TypeOfSearch::ExternalIds) => {
-            // The path has the value; the body must not have it, too.
+            // The value is in the path, so it must not be in the body.
             record.remove(name);
             upsert_by_external_id(api, object, field, &text, &record).await
         }

@@ -1,4 +1,4 @@
-//! Salesforce's errors, in its own words.
+//! Salesforce's errors, with its own texts.
 
 use reqwest::StatusCode;
 use sailor::{Rebound, oauth2::Error};

@@ -103,7 +103,7 @@ struct List {
     object: String,
     /// The fields to select.
     select: String,
-    /// Conditions beside the position.
+    /// Conditions in addition to the position.
     conditions: Vec<String>,
     page_size: usize,
 }

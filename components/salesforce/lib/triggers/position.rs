@@ -79,7 +79,7 @@ impl Position {
         }
     }
 
-    /// The condition of SOQL for what comes after it.
+    /// The SOQL condition for the changes after this position.
     pub fn condition(&self) -> anyhow::Result<String> {
         let time = soql::instant(&self.last_modification_time)?;
         Ok(match &self.last_seen_id {

@@ -1,4 +1,4 @@
-//! Trigger "Query": emits what a query finds, each time the flow runs.
+//! Trigger "Query": emits the results of a query each time the flow runs.
 
 use crate::{
     api::{Api, Record},

@@ -124,7 +124,7 @@ fn create(state: &mut State, request: &Request) -> SalesforceResult {
     json_response(info)
 }
 
-/// Carries out a whole job at once.
+/// Carries out a whole job immediately.
 fn complete(state: &mut State, id: &str) -> Result<(), ErrorResponse> {
     let failure = state.job_failure.clone();
     let open = job(state, id)?;
@@ -310,8 +310,8 @@ fn start_query(state: &mut State, request: &Request) -> SalesforceResult {
         .collect();
     let header = csv::line(&fields);
     let id = state.new_id("750");
-    let told = json!({ "id": id, "operation": asked["operation"], "query": text, "state": "UploadComplete", "contentType": "CSV" });
-    let mut info = told.clone();
+    let returned = json!({ "id": id, "operation": asked["operation"], "query": text, "state": "UploadComplete", "contentType": "CSV" });
+    let mut info = returned.clone();
     match &state.job_failure {
         None => info["state"] = "JobComplete".into(),
         Some(reason) => {
@@ -325,7 +325,7 @@ fn start_query(state: &mut State, request: &Request) -> SalesforceResult {
         ..Job::new(info, state.job_pace)
     };
     state.jobs.insert(id, job);
-    json_response(told)
+    json_response(returned)
 }
 
 /// A page of rows. The locator is the number of the next row, or `null`.

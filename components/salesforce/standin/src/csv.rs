@@ -30,7 +30,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Vec<String>>, String> {
     Ok(rows)
 }
 
-/// One row with its line end. Every cell is quoted, as Salesforce does it.
+/// One row with its line end. Every cell is quoted, as in Salesforce.
 pub(super) fn line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) -> String {
     let cells = cells
         .into_iter()

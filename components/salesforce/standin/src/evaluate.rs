@@ -87,7 +87,7 @@ struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// What to show; empty for `COUNT()`.
+    /// The selected fields; empty for `COUNT()`.
     fn items(&self, select: &'a Select) -> Found<Vec<&'a Item>> {
         if select.items == [Item::Count] {
             return Ok(vec![]);

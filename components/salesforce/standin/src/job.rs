@@ -5,7 +5,7 @@ use serde_json::Value;
 /// A bulk job.
 pub(super) struct Job {
     pub(super) info: Value,
-    /// How often it still reports that it is in progress.
+    /// How many more times it reports that it is in progress.
     pub(super) polls: usize,
     pub(super) upload: Option<String>,
     /// Results, each with its header line.

@@ -2,9 +2,9 @@
 //!
 //! It has the REST API and Bulk API 2.0 as far as a component needs them: describe, SOQL, records, blobs, jobs. It accepts
 //! the access tokens of a [`TokenIssuer`], and writes errors as Salesforce does. SOQL is parsed and type-checked, so a query
-//! that Salesforce refuses is refused here. What it leaves out is a 501 that names it: aggregates except `COUNT()`,
-//! `GROUP BY`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock is paused until a test moves
-//! it.
+//! that Salesforce refuses is refused here. It responds 501, with the feature's name, to anything else: aggregates
+//! except `COUNT()`, `GROUP BY`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock is
+//! paused until a test moves it.
 
 mod bulk;
 mod clock;

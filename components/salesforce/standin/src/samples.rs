@@ -3,14 +3,14 @@
 use super::Salesforce;
 use serde_json::json;
 
-/// Where the file for bulk jobs is, and what is in it.
+/// The path and the content of the file for bulk jobs.
 pub(super) const FILE: (&str, &str) = (
     "/samples/accounts.csv",
     "Name,Industry,ErpId__c\nCobalt,Energy,erp-3\n\"Delta, Inc.\",Banking,erp-4\n",
 );
 
 impl Salesforce {
-    /// Adds accounts, a contact and a file. Rows for a bulk job are at `/samples/accounts.csv`, for everybody.
+    /// Adds accounts, a contact and a file. Rows for a bulk job are at `/samples/accounts.csv`, without a token.
     pub fn add_samples(&self) {
         let acme = self.insert(
             "Account",

@@ -1,4 +1,4 @@
-//! The checks that Salesforce makes of the fields of every write.
+//! Salesforce's checks of the fields of every write.
 
 use super::{
     error::ErrorResponse,
@@ -104,7 +104,7 @@ fn check(field: &Field, value: &Value) -> Result<(), ErrorResponse> {
     ))
 }
 
-/// Whether a text starts like the pattern, where 0 stands for any digit.
+/// Whether a text starts like the pattern, in which 0 means any digit.
 fn is_shaped(text: &str, pattern: &str) -> bool {
     text.len() >= pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(t, p)| {

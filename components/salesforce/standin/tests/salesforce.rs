@@ -81,7 +81,7 @@ async fn the_instance_url_is_the_stand_in() {
 #[tokio::test]
 async fn missing_things_are_named() {
     let org = Org::new().await;
-    for (path, status, told) in [
+    for (path, status, message) in [
         (
             "/services/data/v60.0/composite",
             501,
@@ -101,7 +101,10 @@ async fn missing_things_are_named() {
     ] {
         let (found, body) = read(org.request("GET", path).send().await.unwrap()).await;
         assert_eq!(
-            (found, body[0]["message"].as_str().unwrap().contains(told)),
+            (
+                found,
+                body[0]["message"].as_str().unwrap().contains(message)
+            ),
             (status, true),
             "{path}: {body}"
         );

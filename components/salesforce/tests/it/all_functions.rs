@@ -1,4 +1,4 @@
-//! What holds for every function and every call alike: an expired token, a busy API, a transient error.
+//! Every function and every call with an expired token, a busy API, and a transient error.
 
 use crate::{
     calls::{Call, calls},
@@ -165,13 +165,13 @@ async fn each_function_refreshes_an_expired_token_once() {
 async fn each_one_time_call_refreshes_an_expired_token_once() {
     let org = org().await;
     for (refreshes, (call, fields)) in calls().into_iter().enumerate() {
-        let answer = call
+        let result = call
             .make(&org, fields.clone(), org.provider.issue_expired())
             .await;
-        let answer = answer.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
+        let result = result.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
         assert_eq!(org.provider.refreshes(), refreshes + 1, "{call:?}");
         assert_eq!(
-            answer,
+            result,
             call.make(&org, fields, org.provider.issue()).await.unwrap(),
             "{call:?}"
         );
@@ -194,8 +194,8 @@ async fn a_short_429_is_waited_for() {
     }
     for (call, fields) in calls() {
         org.api.inject_faults(".*", [Fault::Throttled(0)]);
-        let answer = call.make(&org, fields, org.provider.issue()).await;
-        answer.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
+        let result = call.make(&org, fields, org.provider.issue()).await;
+        result.unwrap_or_else(|error| panic!("{call:?}: {error:#}"));
     }
 }
 

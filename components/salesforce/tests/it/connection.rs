@@ -15,7 +15,7 @@ use tokio::{
 async fn a_platform_secret_is_refreshed_and_its_instance_url_used() {
     let deployed = Deployed::new("newAccount", json!({}), Provider::issue).await;
     let platform = deployed.emulator.platform();
-    // The platform keeps members that it does not know apart.
+    // The platform stores members that it does not know separately.
     let as_secret = |mut tokens: Map<String, Value>| {
         let instance_url = tokens.remove("instance_url").unwrap();
         tokens.insert(
@@ -132,7 +132,7 @@ async fn asked_for_tokens(login: &str) -> (Vec<String>, String) {
         }
     };
     let (success, data) = tokio::select! {
-        () = refuse_all => unreachable!("it goes on"),
+        () = refuse_all => unreachable!("the proxy never ends"),
         result = deployed.service("verifyCredentials", None) => result,
     };
     assert!(!success || data["verified"] == false, "{data}");

@@ -1,4 +1,5 @@
-//! Trigger "Get new and updated objects": nothing is lost or repeated, and the snapshot never runs ahead.
+//! Trigger "Get new and updated objects": nothing is lost or repeated, and the snapshot never moves past
+//! unconfirmed records.
 
 use crate::rig::{Org, snapshot_of};
 use sailor::testing::{Emitted, Event, Verdict};
@@ -28,7 +29,7 @@ fn names(emitted: &Emitted) -> Vec<String> {
         .collect()
 }
 
-/// Polls until nothing is new, and returns the emitted names.
+/// Polls until there are no new records, and returns the emitted names.
 async fn until_quiet(org: &Org, fields: Value) -> Vec<String> {
     let (mut all, mut snapshot) = (vec![], json!({}));
     loop {

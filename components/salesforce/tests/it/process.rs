@@ -162,7 +162,7 @@ async fn a_stop_during_a_bulk_job_does_not_repeat_its_rows() {
         // The job is created, filled, started and checked.
         timeout(PATIENCE, deployed.provider().api_called(4))
             .await
-            .expect("no job is looked at");
+            .expect("no call reads a job");
         deployed.stop(component, &[]).await;
         let errors = deployed.errors();
         assert_eq!(

@@ -40,7 +40,7 @@ async fn after_a_refresh_requests_go_to_the_new_instance_url() {
     let tokens = org.provider.issue_expired();
     let moved = Salesforce::start(&org.provider).await.unwrap();
     let id = moved.insert("Account", json!({ "Name": "Acme" }));
-    // A URL of the old instance is one of the new instance now.
+    // A URL of the old instance now leads to the new instance.
     for path in [
         "sobjects/Account/{id}",
         "{old}/services/data/v60.0/sobjects/Account/{id}",
@@ -184,7 +184,7 @@ async fn two_credentials_in_one_process_are_not_mixed() {
         org.api
             .insert("Account", json!({ "Name": format!("of {n}") }));
     }
-    // One component serves all of them, like one process several steps.
+    // One component serves all of them, as one process can serve several steps.
     let component = orgs[0].component.clone();
     orgs.iter_mut()
         .for_each(|org| org.component = component.clone());

@@ -79,7 +79,7 @@ impl Rig {
         emitted
     }
 
-    /// Runs the function twice, each time with an obstacle: an expired access token, then a 429.
+    /// Runs the function twice: first with an expired access token, then with a 429.
     pub async fn run_after_401_and_after_429(
         &self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! Invalid inputs: each is an error that names what is wrong and says what to do.
+//! Invalid inputs: each is an error that names the invalid input and says what to do.
 
 mod cases;
 

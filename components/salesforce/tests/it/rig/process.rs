@@ -148,7 +148,7 @@ impl Deployed {
             .snapshot
     }
 
-    /// Stops the component. Its log must not have a secret, nor any of `contents`.
+    /// Stops the component. Asserts that its log contains no secret and none of `contents`.
     pub async fn stop(&self, running: Running, contents: &[&str]) {
         running.terminate();
         let Running { mut child, mut log } = running;
