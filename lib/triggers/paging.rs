@@ -1,32 +1,15 @@
 //! The pages of a list, in the styles that APIs have.
 
-use super::{poll_items::Config, timestamp::text_of};
+use super::{
+    poll_config::{Config, Paging},
+    timestamp::text_of,
+};
 use anyhow::Context as _;
 use reqwest::{
     Url,
     header::{HeaderMap, LINK},
 };
-use serde::Deserialize;
 use serde_json::Value;
-
-/// How the next page is found.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub enum Paging {
-    /// There is only one page.
-    #[default]
-    None,
-    /// The body of the response has its URL.
-    NextLink,
-    /// The `Link` header has its URL (RFC 8288).
-    LinkHeader,
-    /// The request has the number of the page.
-    Page,
-    /// The request has the number of items before the page.
-    Offset,
-    /// The body of the response has a text for the next request.
-    Cursor,
-}
 
 /// A page to request.
 #[derive(PartialEq)]

@@ -2,73 +2,17 @@
 //! [`Position`]; it moves after everything before it is confirmed.
 
 use super::{
-    paging::{Page, PageResponse, Paging},
+    paging::{Page, PageResponse},
+    poll_config::{Config, Emit, Paging},
     position::Position,
     timestamp::{compare, http_date, text_of},
 };
-use crate::{
-    api,
-    fields::{self, Pointer},
-    rate_limit::AccountRateLimiter,
-};
+use crate::{api, rate_limit::AccountRateLimiter};
 use anyhow::{Context as _, ensure};
 use reqwest::{StatusCode, header::IF_MODIFIED_SINCE};
 use sailor::prelude::*;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::HashSet, sync::Arc};
-
-/// The step's fields, and the fields of the credentials that the runtime does not read.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Config {
-    #[serde(rename = "_account", default)]
-    account: String,
-    #[serde(default, deserialize_with = "fields::number")]
-    requests_per_minute: Option<f64>,
-    pub(super) path: String,
-    #[serde(default)]
-    items_pointer: Pointer,
-    #[serde(default, deserialize_with = "fields::text")]
-    id_field: Option<String>,
-    #[serde(default, deserialize_with = "fields::text")]
-    changed_field: Option<String>,
-    #[serde(default, deserialize_with = "fields::text")]
-    pub(super) since_parameter: Option<String>,
-    #[serde(default, deserialize_with = "fields::text")]
-    since_header: Option<String>,
-    #[serde(default, deserialize_with = "fields::text")]
-    start_value: Option<String>,
-    #[serde(default, deserialize_with = "fields::choice")]
-    pub(super) paging: Paging,
-    #[serde(default, deserialize_with = "fields::pointer")]
-    pub(super) next_pointer: Option<Pointer>,
-    #[serde(default, deserialize_with = "fields::text")]
-    pub(super) page_parameter: Option<String>,
-    #[serde(default, deserialize_with = "fields::count")]
-    pub(super) first_page: Option<u64>,
-    #[serde(default, deserialize_with = "fields::number")]
-    pub(super) page_size: Option<u64>,
-    #[serde(default, deserialize_with = "fields::text")]
-    pub(super) page_size_parameter: Option<String>,
-    #[serde(default, deserialize_with = "fields::checked")]
-    is_sorted: bool,
-    #[serde(default, deserialize_with = "fields::choice")]
-    emit: Emit,
-}
-
-/// How items become messages.
-#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-enum Emit {
-    /// One message for each item.
-    #[default]
-    Each,
-    /// One message for the new items of each page, as the member `items`.
-    Page,
-    /// One message for all new items, as the member `items`.
-    All,
-}
 
 /// Polls within the limits of accounts.
 pub struct PollItems(pub Arc<AccountRateLimiter>);

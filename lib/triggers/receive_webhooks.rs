@@ -1,32 +1,10 @@
 //! Trigger "Receive webhooks": emits a webhook request as a message if its signature is valid, and replies after the
 //! message is confirmed. If the step says how, it subscribes to the webhooks when the flow starts.
 
-use super::{signature::is_signed, subscription::Subscription};
-use crate::fields::{self, Pointer};
+use super::{signature::is_signed, subscription::Subscription, webhook_config::Config};
 use sailor::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-/// The step's fields.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-pub struct Config {
-    #[serde(deserialize_with = "fields::text")]
-    pub(super) webhook_secret: Option<String>,
-    #[serde(deserialize_with = "fields::text")]
-    signature_header: Option<String>,
-    #[serde(deserialize_with = "fields::status")]
-    reply_status: Option<u16>,
-    #[serde(deserialize_with = "fields::text")]
-    reply_body: Option<String>,
-    #[serde(deserialize_with = "fields::text")]
-    pub(super) subscribe_path: Option<String>,
-    #[serde(deserialize_with = "fields::text")]
-    pub(super) subscribe_body: Option<String>,
-    #[serde(deserialize_with = "fields::pointer")]
-    pub(super) subscription_pointer: Option<Pointer>,
-}
 
 /// A webhook request.
 #[derive(Serialize, JsonSchema)]

@@ -1,6 +1,6 @@
 //! The subscription that an API requires before it sends webhooks: created when the flow starts, deleted when it stops.
 
-use super::receive_webhooks::Config;
+use super::webhook_config::Config;
 use crate::api;
 use anyhow::Context as _;
 use reqwest::StatusCode;

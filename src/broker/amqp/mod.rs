@@ -17,6 +17,7 @@
 //! them and reconnects it. The adapter declares and binds nothing, except for the queues of [`BrokerLock`]. These have
 //! a third connection, which is opened for the first lock.
 
+mod attempt_error;
 mod confirms;
 mod connection;
 mod consume_task;

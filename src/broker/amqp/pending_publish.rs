@@ -1,7 +1,7 @@
 //! One message to publish, with all its attempts (wire-contract: Publish properties, wire-contract: Confirms and
 //! retries).
 
-use super::{confirms::AttemptError, table};
+use super::{attempt_error::AttemptError, table};
 use crate::{
     broker::transport::{Confirm, ConfirmSender, PublishError, PublishErrorKind},
     clients::retry::RetryPolicy,

@@ -9,7 +9,8 @@
 
 use super::{
     ConnectionMetrics,
-    confirms::{AttemptError, EndedAttempt},
+    attempt_error::AttemptError,
+    confirms::EndedAttempt,
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
     pending_publish::PendingPublish,
