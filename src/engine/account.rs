@@ -12,6 +12,7 @@ use crate::{
     },
 };
 use anyhow::Context as _;
+use futures_util::future::OptionFuture;
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
 use std::sync::{Arc, atomic::AtomicBool};
@@ -85,6 +86,34 @@ impl AccountClient {
             self.platform.secret(id).await
         };
         secret.map_err(|error| store_error(&error.into()))
+    }
+}
+
+impl AccountClient {
+    /// Saves keys in the account and, from a message, also over the platform's queue, both at the same time. If one
+    /// succeeds, the keys are merged into this process's configuration, so that the next message finds them.
+    ///
+    /// `queue` publishes the keys. It is polled only while no other keys are being saved.
+    pub(super) async fn save_keys(
+        &self,
+        keys: &Map<String, Value>,
+        queue: Option<BoxFuture<'_, anyhow::Result<()>>>,
+    ) -> anyhow::Result<()> {
+        let _saving = self.step.saving.lock().await;
+        let account = self.step.account_id();
+        if account.is_none() && queue.is_none() {
+            return Err(NoAccount.into());
+        }
+        let rest = async {
+            if let Some(id) = &account {
+                let members = Value::Object(keys.clone());
+                self.platform.update_account(id, &members).await?;
+                self.step.merge_keys(keys);
+            }
+            anyhow::Ok(())
+        };
+        let (queue, rest) = tokio::join!(OptionFuture::from(queue), rest);
+        rest.and(queue.unwrap_or(Ok(())))
     }
 }
 

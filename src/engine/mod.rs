@@ -12,6 +12,7 @@ mod error_event;
 mod hooks;
 mod in_flight;
 mod keys;
+mod message_keys;
 pub(crate) mod metrics;
 mod rate_limit;
 mod run;

@@ -3,7 +3,7 @@
 use super::{
     definition::ConfigError,
     profile::{ClientAuth, Profile},
-    resolve::{Sources, missing},
+    sources::{Sources, missing},
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};

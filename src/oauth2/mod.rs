@@ -21,6 +21,7 @@ mod redirects;
 mod resolve;
 mod send;
 mod session;
+mod sources;
 mod store;
 mod template;
 mod timestamp;

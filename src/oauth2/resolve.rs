@@ -4,6 +4,7 @@ use super::{
     client_registration::ClientRegistration,
     definition::{ConfigError, Mode, OAuth2},
     profile::{ClientAuth, Profile},
+    sources::{Sources, json_path},
     template::Variables,
 };
 use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
@@ -115,23 +116,7 @@ impl OAuth2 {
     }
 }
 
-/// The sources that define the credential.
-pub(super) struct Sources<'a> {
-    pub(super) author: &'a OAuth2,
-    pub(super) declared: &'a OAuth2Credentials,
-    pub(super) variables: Variables<'a>,
-}
-
 impl Sources<'_> {
-    /// Returns the author's template, unless a name in it is undefined and there is another template.
-    pub(super) fn first_defined<'t>(
-        &self,
-        author: Option<&'t str>,
-        other: Option<&str>,
-    ) -> Option<&'t str> {
-        author.filter(|template| other.is_none() || self.variables.are_defined(template))
-    }
-
     /// Returns the token endpoint of the author or component.json; the profile may also define one.
     fn token_url(&self) -> Result<Option<Url>, ConfigError> {
         let declared = self.declared.token_uri.as_deref();
@@ -184,30 +169,6 @@ impl Sources<'_> {
         }
         Ok(origins)
     }
-
-    pub(super) fn url(
-        &self,
-        member: &str,
-        template: Option<&str>,
-    ) -> Result<Option<Url>, ConfigError> {
-        template
-            .map(|template| self.variables.url(&json_path(member), template))
-            .transpose()
-    }
-
-    pub(super) fn text(&self, member: &str, template: &str) -> Result<String, ConfigError> {
-        self.variables
-            .expand(&json_path(member), template)
-            .map(|text| text.trim().to_owned())
-    }
-}
-
-fn json_path(member: &str) -> String {
-    format!("\"{member}\" in credentials.oauth2 of component.json")
-}
-
-pub(super) fn missing(member: &str, what: &str) -> ConfigError {
-    ConfigError(format!("{} is missing: {what}", json_path(member)))
 }
 
 /// Reads `client_auth`, by the platform's names and by those of RFC 8414.
