@@ -232,7 +232,7 @@ impl KeySaver for AccountCredentials {
         keys: Map<String, Value>,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
         let tasks = self.tasks.clone();
-        let saved = tasks.spawn(async move { keys::update_keys(&*self, keys).await });
+        let saved = tasks.spawn(async move { keys::update_keys(self, keys).await });
         Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }

@@ -173,8 +173,8 @@ impl<T: Transport> InFlightMessage<T> {
         AlreadyReported(report.message).into()
     }
 
-    async fn save_emitted_keys(&self, keys: Map<String, Value>) -> anyhow::Result<()> {
-        match keys::update_keys(self, keys).await {
+    async fn save_emitted_keys(self: &Arc<Self>, keys: Map<String, Value>) -> anyhow::Result<()> {
+        match keys::update_keys(self.clone(), keys).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.report_error(error).await),
         }

@@ -5,6 +5,7 @@
 
 use crate::oauth2::{CredentialStore, Session};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Where a module's keys are saved.
 pub(crate) trait KeyStore: CredentialStore {
@@ -19,14 +20,15 @@ pub(crate) trait KeyStore: CredentialStore {
 }
 
 /// Saves a module's keys, in the shape in which they are stored.
-pub(crate) async fn update_keys(
-    store: &impl KeyStore,
+pub(crate) async fn update_keys<K: KeyStore>(
+    store: Arc<K>,
     keys: Map<String, Value>,
 ) -> anyhow::Result<()> {
     let Some(session) = store.session() else {
         return store.save_keys(&keys).await;
     };
-    // The guard keeps the session from saving an older token over these keys.
-    let (keys, _guard) = session.normalize_keys(keys, store).await;
-    store.save_keys(&keys).await
+    let prepared = session.prepare_keys(keys, store.clone()).await;
+    store.save_keys(&prepared.keys).await?;
+    prepared.saved();
+    Ok(())
 }

@@ -6,7 +6,7 @@ use super::profile::{ErrorClass, Profile};
 use std::{fmt, time::Duration};
 
 /// A failed exchange. It contains nothing of the request, and only error names of the response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExchangeError {
     pub(crate) class: ErrorClass,
     /// The provider's name for the error, such as `invalid_grant`.
@@ -47,6 +47,21 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
+    /// An exchange whose outcome is unknown, because something in this process went wrong.
+    pub(super) fn unknown(reason: &str) -> Self {
+        Self {
+            class: ErrorClass::Transient,
+            code: None,
+            diagnostic: None,
+            status: None,
+            retry_after: None,
+            outcome_unknown: true,
+            operation: "refreshing the token",
+            address: "the token endpoint".to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
     /// Returns advice on how to fix it.
     fn advice(&self) -> &'static str {
         match self.class {

@@ -21,7 +21,7 @@ use crate::{
     settings::{self, ObjectStorageSettings},
 };
 use anyhow::Context as _;
-use recorder::Recorder;
+use recorder::{Recorder, RecordingSink};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::{
@@ -191,7 +191,7 @@ impl<'a> Harness<'a> {
             config: recorder.config(),
             snapshot: self.snapshot,
             variables: Arc::new(self.variables),
-            emitter: Emitter(recorder.clone()),
+            emitter: Emitter(Arc::new(RecordingSink(recorder.clone()))),
             cancelled: CancellationToken::new(),
             clients,
             oauth: recorder.oauth(),
