@@ -266,8 +266,9 @@ impl Driver {
             Effect::Lock(store) => self.spawn(lock(self.clone(), store), lock_failed),
             Effect::Unlock => shared.lock = None,
             Effect::Fence => {
-                let held = shared.lock.as_ref().is_some_and(|lock| lock.is_held());
-                return Some(Event::Fenced(held));
+                // A lost lock is dropped, so that it can be acquired again.
+                shared.lock.take_if(|lock| !lock.is_held());
+                return Some(Event::Fenced(shared.lock.is_some()));
             }
             Effect::Look(store) => self.spawn(stored(self.clone(), store), look_failed),
             Effect::Exchange(store, base) => {

@@ -177,7 +177,9 @@ impl<R: Record, S: Clone> Machine<R, S> {
             (State::Locking(job), Event::Locked(result)) => self.locked(cx, job, result),
             (State::Locking(job), Event::Fenced(held)) => self.still_locked(cx, job, held),
             (State::Looking(job, tries), Event::Looked(look)) => self.looked(cx, job, tries, look),
-            (State::Fencing(job, tries), Event::Fenced(held)) => self.fenced(cx, job, tries, held),
+            (State::Fencing(job, tries, base), Event::Fenced(held)) => {
+                self.fenced(cx, job, tries, base, held);
+            }
             (State::Exchanging(job, tries, base), Event::Exchanged(result)) => {
                 self.exchanged(cx, job, tries, &base, result);
             }

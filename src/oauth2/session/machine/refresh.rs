@@ -37,6 +37,8 @@ const LATE: Duration = Duration::from_secs(5);
 pub(super) struct Tries {
     /// When the last look at the store began.
     looked: Moment,
+    /// Whether the last look was repeated because it took long.
+    looked_again: bool,
     exchanges: u32,
     /// An answer was lost, and perhaps a token with it.
     lost: bool,
@@ -76,7 +78,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
     }
 
     /// Ends the refresh with another process's token, or sends the current refresh token.
-    fn spend(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, tries: Tries) {
+    fn spend(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, mut tries: Tries) {
         let Some(base) = self.tokens.current().cloned() else {
             return self.fail(cx, Error::ReauthRequired("there are no tokens".into()));
         };
@@ -97,15 +99,26 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 "the access token has expired or was rejected, and there is no refresh token";
             return self.fail(cx, Error::ReauthRequired(reason.into()));
         }
+        if elapsed(cx.now, tries.looked) > LATE && !tries.looked_again {
+            tries.looked_again = true;
+            return self.look(cx, job, tries);
+        }
         if self.holds_lock {
             cx.ask(Effect::Fence);
-            self.state = State::Fencing(job, tries);
+            self.state = State::Fencing(job, tries, base);
         } else {
             self.exchange(cx, job, tries, base);
         }
     }
 
-    pub(super) fn fenced(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, tries: Tries, held: bool) {
+    pub(super) fn fenced(
+        &mut self,
+        cx: &mut Step<R, S>,
+        job: Job<R, S>,
+        tries: Tries,
+        base: SharedToken<R>,
+        held: bool,
+    ) {
         self.holds_lock = held;
         if !held {
             return self.fail(
@@ -113,12 +126,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 Error::unavailable("the lock was lost before the refresh"),
             );
         }
-        match self.tokens.current().cloned() {
-            Some(base) if elapsed(cx.now, tries.looked) <= LATE => {
-                self.exchange(cx, job, tries, base);
-            }
-            _ => self.look(cx, job, tries),
-        }
+        self.exchange(cx, job, tries, base);
     }
 
     fn exchange(
@@ -129,6 +137,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         base: SharedToken<R>,
     ) {
         tries.exchanges += 1;
+        tries.looked_again = false;
         cx.ask(Effect::Exchange(job.store.clone(), base.clone()));
         self.state = State::Exchanging(job, tries, base);
     }

@@ -55,7 +55,7 @@ pub(super) enum State<R: Record, S> {
     /// For the stored record, before the refresh token is spent.
     Looking(Job<R, S>, Tries),
     /// Whether the lock is still held.
-    Fencing(Job<R, S>, Tries),
+    Fencing(Job<R, S>, Tries, SharedToken<R>),
     /// For the provider's answer to this record's refresh token.
     Exchanging(Job<R, S>, Tries, SharedToken<R>),
     /// For the end of a pause, before the refresh token is sent again.
@@ -87,7 +87,7 @@ impl<R: Record, S> State<R, S> {
             Self::Idle | Self::EmitLooking(_) | Self::SavingKeys(_) => false,
             Self::Locking(job)
             | Self::Looking(job, _)
-            | Self::Fencing(job, _)
+            | Self::Fencing(job, ..)
             | Self::Exchanging(job, ..)
             | Self::Retrying(job, _)
             | Self::Doubting(job, _)
