@@ -69,6 +69,21 @@ pub use schemars;
 pub use settings::descriptor;
 
 /// What most modules use.
+///
+/// ```
+/// use sailor::{prelude::*, testing::Harness};
+///
+/// #[derive(Debug, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
+/// struct Pet { name: String }
+///
+/// async fn adopt(message: Message<Pet>, cx: Context<serde_json::Value, Pet>) -> anyhow::Result<()> {
+///     cx.data(&message.body).await
+/// }
+/// let component = Component::new(r#"{"actions": {"adopt": {"main": "./adopt.rs"}}}"#)?.action("adopt", adopt);
+/// let metadata = component.metadata_of("adopt").unwrap();
+/// assert_eq!(metadata.output["properties"]["name"]["required"], true);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub mod prelude {
     pub use crate::{
         Action, Attachment, Component, Context, Emitter, HookContext, HttpReply, Message, NoBody,

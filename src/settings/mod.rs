@@ -45,6 +45,14 @@ fn is_platform_variable(name: &str) -> bool {
 }
 
 /// Reads `COMPONENT_PATH`: the folder of component.json, relative to the working directory. The default is the empty path.
+///
+/// ```
+/// use sailor::settings::component_path;
+/// use std::path::Path;
+///
+/// let path = component_path(|name| (name == "ELASTICIO_COMPONENT_PATH").then(|| "/mail".to_owned()));
+/// assert_eq!(path, Path::new("mail"));
+/// ```
 pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
     // The value is relative, even if it begins with a slash.
     get("ELASTICIO_COMPONENT_PATH")

@@ -88,6 +88,14 @@ pub enum ServiceStart {
 impl ServiceSettings {
     /// Reads the settings of a one-time call with the function `get`. `method` is the first argument of the command
     /// line, in any letter case.
+    ///
+    /// ```
+    /// use sailor::settings::{ServiceSettings, ServiceStart};
+    ///
+    /// let url = |name: &str| (name == "ELASTICIO_POST_RESULT_URL").then(|| "https://api.example.com/7".to_owned());
+    /// let ServiceStart::Invalid(_, reason) = ServiceSettings::read(Some("unknown"), url) else { panic!() };
+    /// assert_eq!(reason, "Unknown service method \"unknown\"");
+    /// ```
     pub fn read(method: Option<&str>, get: impl Fn(&str) -> Option<String>) -> ServiceStart {
         let mut reader = EnvReader::new(get);
         let Some(url) = reader.text("POST_RESULT_URL") else {

@@ -166,6 +166,17 @@ impl Platform {
     /// # Errors
     /// Returns an error if the platform cannot be reached, responds with an error status, or with something other than an
     /// object.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// /// Reads the configuration as it is now. `cx.config` is from the start of the message.
+    /// async fn reload(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    ///     let step = cx.platform()?.step().await?;
+    ///     cx.data(&step.config["filter"]).await
+    /// }
+    /// ```
     pub async fn step(&self) -> Result<StepData, PlatformError> {
         let ApiCredentials {
             flow_id, step_id, ..
@@ -277,6 +288,16 @@ impl Platform {
     ///
     /// # Errors
     /// Returns an error if the platform cannot be reached or responds with an error status.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    ///
+    /// async fn store(message: Message<String>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+    ///     let file = cx.platform()?.signed_url().await?;
+    ///     cx.http().put(&file.put_url).body(message.body).send().await?.error_for_status()?;
+    ///     cx.data(&file.get_url).await
+    /// }
+    /// ```
     pub async fn signed_url(&self) -> Result<SignedUrl, PlatformError> {
         let response = self
             .call(
