@@ -1,7 +1,7 @@
 //! A sailor for elastic.io-style integration platforms: the process inside a component's container.
 //!
 //! It reads encrypted messages from the platform's broker, hands each to the component's action or trigger, and
-//! publishes what that emits. A component is a component.json, and a module for each function in it:
+//! publishes what the action or trigger emits. A component is a component.json, and a module for each function in it:
 //!
 //! ```
 //! use sailor::prelude::*;

@@ -26,7 +26,7 @@ pub(crate) enum Event {
     HttpReply(HttpReply),
 }
 
-/// Where events go: the engine in a container, a list in a [`Harness`](crate::testing::Harness).
+/// Receives events: the engine in a container, a list in a [`Harness`](crate::testing::Harness).
 pub(crate) trait EventSink: Send + Sync + 'static {
     /// Takes an event; events are published in the order in which these calls resolve.
     ///
@@ -149,7 +149,7 @@ impl Emitter {
     /// Emits a whole message, with its id, headers and attachments.
     ///
     /// # Errors
-    /// As for [`data`](Self::data).
+    /// Returns the same errors as [`data`](Self::data).
     ///
     /// A receiver recognizes a repeated message by its id:
     ///
@@ -222,8 +222,8 @@ impl Emitter {
     /// has them over every configured way; later messages see them in their configuration.
     ///
     /// # Errors
-    /// Returns an error if the platform refuses them, or if there is no way to save them. An error event has told the
-    /// user by then.
+    /// Returns an error if the platform refuses them, or if there is no way to save them. An error event has been
+    /// published before this returns.
     pub fn update_keys<'a, T: Serialize + ?Sized>(
         &'a self,
         keys: &T,

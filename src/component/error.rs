@@ -3,7 +3,8 @@
 use crate::oauth2;
 use std::fmt;
 
-/// Turns an error into a rebound: the message is delivered again later. It is found anywhere in an error's chain.
+/// Turns an error into a rebound: the message is delivered again later. It works as the error itself, as its cause and
+/// as its context.
 ///
 /// ```
 /// use sailor::{prelude::*, testing::{Event, Harness}};

@@ -73,8 +73,8 @@ pub trait Action: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Runs once when the flow is started. Its result is stored and passed to [`shutdown`](Self::shutdown). Only for the
-    /// first step of a flow (wire-contract: Startup hook).
+    /// Runs once when the flow is started. Its result is stored and passed to [`shutdown`](Self::shutdown). The
+    /// platform runs it only for the first step of a flow (wire-contract: Startup hook).
     fn startup(
         &self,
         _cx: HookContext<Self::Config>,
@@ -167,7 +167,7 @@ pub trait Trigger: Send + Sync + 'static {
         cx: Context<Self::Config, Self::Output>,
     ) -> impl Future<Output = anyhow::Result<Option<Self::Snapshot>>> + Send;
 
-    /// As [`Action::init`].
+    /// See [`Action::init`].
     fn init(
         &self,
         _cx: HookContext<Self::Config>,
@@ -175,7 +175,7 @@ pub trait Trigger: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// As [`Action::startup`].
+    /// See [`Action::startup`].
     fn startup(
         &self,
         _cx: HookContext<Self::Config>,
@@ -183,7 +183,7 @@ pub trait Trigger: Send + Sync + 'static {
         async { Ok(Value::Null) }
     }
 
-    /// As [`Action::shutdown`].
+    /// See [`Action::shutdown`].
     fn shutdown(
         &self,
         _cx: HookContext<Self::Config>,

@@ -245,9 +245,9 @@ impl Component {
         self
     }
 
-    /// Registers the check of credentials. An error means that the credentials are not verified, and is the reason. A
-    /// transient error of the OAuth2 client or a [`Rebound`](crate::Rebound) is not a result: it is posted as the error
-    /// of the call.
+    /// Registers the check of credentials. If the function returns an error, the credentials are not verified, and the
+    /// error is the reason. A transient error of the OAuth2 client or a [`Rebound`](crate::Rebound) is not a result: it
+    /// is posted as the error of the call.
     ///
     /// ```
     /// use sailor::prelude::*;
@@ -314,7 +314,8 @@ impl Component {
     /// Returns the module of a function: the trigger of that name, or else the action.
     ///
     /// # Errors
-    /// The first text is the same as in the platform's other sailors.
+    /// Returns an error if component.json has no such function, with the text of the platform's other sailors, or if no
+    /// module is registered for it.
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
         let function = self.descriptor.function(name).ok_or_else(|| {
             anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!")

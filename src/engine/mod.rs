@@ -117,7 +117,7 @@ pub(crate) async fn run_with(
     tokio::select! {
         biased;
         () = immediate.cancelled() => {
-            tracing::warn!("Told to stop at once");
+            tracing::warn!("Stopping at once, as requested");
             Ok(())
         }
         result = start::run_step(settings, *run, component, shutdown) => result,

@@ -117,7 +117,7 @@ impl IncomingHeaders {
     }
 
     /// Returns the headers that all events of this message share (wire-contract: Headers of every event), without
-    /// `messageId` and the headers of single kinds of events.
+    /// `messageId` and without the headers that only some kinds of events have.
     ///
     /// `additional` are the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists. `start` is in milliseconds since the epoch.
     ///

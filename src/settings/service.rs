@@ -55,7 +55,7 @@ pub struct ServiceSettings {
     pub object_storage: Option<ObjectStorageSettings>,
     /// `OAUTH_MODE` (our own): when access tokens are refreshed. It overrides the component's choice.
     pub oauth_mode: Option<OAuthMode>,
-    /// The identity of the step, with empty texts for what the platform does not set.
+    /// The identity of the step. A variable that the platform does not set is an empty text.
     pub identity: StepIdentity,
     /// Values that are unusual but usable, to be logged at the start.
     pub warnings: Vec<String>,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for ServiceSettings {
     }
 }
 
-/// What the variables of a one-time call allow.
+/// The result of reading the variables of a one-time call.
 #[derive(Debug)]
 pub enum ServiceStart {
     /// Do the call and post its result.
@@ -128,7 +128,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             uri: without_trailing_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,
             key: self.provided("API_KEY")?.into(),
-            // A user waits for the result, so neither these requests nor object storage wait for the end of an outage.
+            // A user waits for the result, so requests to the API and to object storage are retried only a few times.
             attempts: Some(target.attempts),
             retry_delay: Some(target.retry_delay),
             configuration_limit: self.configuration_limit(),

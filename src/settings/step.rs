@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use std::time::Duration;
 
 impl Settings {
-    /// Reads the settings of a step with the function `get`, and from nowhere else.
+    /// Reads the settings of a step. The function `get` returns the value of a variable; nothing else is read.
     ///
     /// Values that are unusual but usable are reported in [`Settings::warnings`].
     ///

@@ -215,7 +215,7 @@ impl<'a> Harness<'a> {
     /// Runs the function on a whole message.
     ///
     /// # Errors
-    /// As for [`run`](Self::run), and if `message` is not an object.
+    /// Returns the same error as [`run`](Self::run), and an error if `message` is not an object.
     ///
     /// A webhook trigger reads the request from the message:
     ///

@@ -155,7 +155,7 @@ impl ObjectStorage {
         }
     }
 
-    /// Leaves few attempts once `stopping` is cancelled.
+    /// Makes only a few more attempts once `stopping` is cancelled.
     pub(crate) fn with_cancellation(mut self, stopping: CancellationToken) -> Self {
         self.policy.stopping = stopping;
         self
@@ -246,7 +246,7 @@ impl ObjectStorage {
     /// hour and is sent once. If the future is dropped, the storage may keep a file that nobody uses.
     ///
     /// # Errors
-    /// Returns an error if the storage cannot be reached, responds with an error status, or without an object id.
+    /// Returns an error if the storage cannot be reached, responds with an error status, or returns no object id.
     ///
     /// ```
     /// use sailor::prelude::*;

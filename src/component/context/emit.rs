@@ -117,7 +117,7 @@ impl<C, O: Serialize> Context<C, O> {
     /// Emits a whole message, with id, headers and attachments.
     ///
     /// # Errors
-    /// As [`data`](Self::data).
+    /// Returns the same errors as [`data`](Self::data).
     ///
     /// ```
     /// use sailor::{prelude::*, testing::{Event, Harness}};
