@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const TEN: &str = "2026-01-31T10:00:00Z";
 const ELEVEN: &str = "2026-01-31T11:00:00Z";
 
-/// The step's fields for the list of records, and these fields.
+/// Returns the step's fields for the list of records, and `more` fields.
 fn fields(more: Value) -> Value {
     let mut fields = json!({ "path": "/records", "itemsPointer": "/records" });
     fields
