@@ -207,7 +207,7 @@ impl<T: Transport> InFlightMessage<T> {
         );
         if let Err(error) = &event {
             if kind == ErrorEventKind::MessageFailed {
-                // Nobody was told of the failure, so at least the message must not be acknowledged.
+                // The failure is not reported, so the message must not be acknowledged.
                 self.reject();
             }
             if error.kind == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {

@@ -164,7 +164,7 @@ impl GenerationHistory {
         }
     }
 
-    /// Returns true for the first delivery of a generation.
+    /// Notes the generation of a delivery. Returns true for the first delivery of a generation.
     pub(super) fn observe(&mut self, generation: &Arc<Generation>) -> bool {
         if self
             .generations
