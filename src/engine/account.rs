@@ -59,7 +59,7 @@ impl AccountClient {
     }
 
     /// Returns the configuration with the account's current keys on the platform, for calls that belong to no step.
-    /// Returns none if the platform does not let components read accounts.
+    /// Returns `None` if the platform does not let components read accounts.
     async fn reload_account(&self) -> Result<Option<Value>, StoreError> {
         let Some(id) = self.step.account_id() else {
             return Ok(None);
@@ -197,7 +197,7 @@ impl AccountCredentials {
         }
     }
 
-    /// Waits until all credentials are saved that can be saved.
+    /// Waits until the running saves have ended, and saves what the session has not saved yet.
     pub(crate) async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -1,5 +1,5 @@
-//! Saves keys for messages, hooks, one-time calls and the test harness. There is one way for the keys that a module
-//! emits and the tokens that a session has refreshed.
+//! Saves keys for messages, hooks, one-time calls and the test harness. The keys that a module emits and the tokens
+//! that a session has refreshed are saved in the same way.
 //!
 //! [`update_keys`] saves a module's keys. Both it and a session's own saves call [`AccountClient::save_keys`](super::AccountClient::save_keys).
 
