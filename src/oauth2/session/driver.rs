@@ -270,7 +270,10 @@ impl Driver {
                 shared.lock.take_if(|lock| !lock.is_held());
                 return Some(Event::Fenced(shared.lock.is_some()));
             }
-            Effect::Look(store) => self.spawn(stored(self.clone(), store), look_failed),
+            Effect::Look(store) => {
+                self.spawn(stored(self.clone(), store, &machine::LOOKS), look_failed);
+            }
+            Effect::LookOnce(store) => self.spawn(stored(self.clone(), store, &[]), look_failed),
             Effect::Exchange(store, base) => {
                 self.spawn(exchange(self.clone(), store, base), exchange_failed);
             }
@@ -390,13 +393,13 @@ fn lock_failed() -> TokenEvent {
     Event::Locked(Err(LockError::Unavailable(PANICKED.into())))
 }
 
-async fn stored(driver: Arc<Driver>, store: Store) -> TokenEvent {
+async fn stored(driver: Arc<Driver>, store: Store, pauses: &[Duration]) -> TokenEvent {
     let setup = match driver.setup(&*store) {
         Ok(setup) => setup,
         Err(error) => return Event::Looked(Look::Failed(error.to_string())),
     };
     let field = &setup.resolved.field;
-    let found = look::stored(&*store, field).await;
+    let found = look::stored(&*store, field, pauses).await;
     let result = match &found {
         Ok(None) => Look::NotAsked,
         Ok(Some(config)) => match TokenRecord::find(config, field) {

@@ -1,10 +1,7 @@
 //! Reads the store. A credential counts as gone only if several reads agree: a proxy may return 404 while the platform is
 //! unavailable.
 
-use super::{
-    super::{CredentialStore, StoreError, TokenRecord},
-    machine::LOOKS,
-};
+use super::super::{CredentialStore, StoreError, TokenRecord};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -23,18 +20,20 @@ const UNTIL_GONE: [Duration; 5] = [
 /// The time limit of these checks.
 pub(super) const CONFIRMATION: Duration = Duration::from_secs(40);
 
-/// Reads the stored configuration. `None` if the platform does not let this process ask.
+/// Reads the stored configuration. `None` if the platform does not let this process ask. A missing credential is looked
+/// for after each of `pauses`.
 pub(super) async fn stored(
     store: &dyn CredentialStore,
     field: &[String],
+    pauses: &[Duration],
 ) -> Result<Option<Value>, StoreError> {
     let looks = async {
         let mut found = store.reload().await;
-        for pause in LOOKS {
+        for pause in pauses {
             if !is_gone(&found, field) {
                 break;
             }
-            sleep(pause).await;
+            sleep(*pause).await;
             found = store.reload().await;
         }
         found

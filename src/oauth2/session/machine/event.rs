@@ -105,7 +105,7 @@ pub(crate) enum Event<R: Record, S> {
     Locked(Result<(), LockError>),
     /// The answer to [`Effect::Fence`]: whether the lock is still held.
     Fenced(bool),
-    /// The answer to [`Effect::Look`].
+    /// The answer to [`Effect::Look`] and [`Effect::LookOnce`].
     Looked(Look<R>),
     /// The answer to [`Effect::Exchange`].
     Exchanged(Result<(R::Response, Life), Failure>),
@@ -130,8 +130,10 @@ pub(crate) enum Effect<R: Record, S> {
     Unlock,
     /// Asks whether the lock is still held.
     Fence,
-    /// Reads the store.
+    /// Reads the store. A credential that is missing is looked for several times.
     Look(S),
+    /// Reads the store once.
+    LookOnce(S),
     /// Sends the refresh token of this record to the provider.
     Exchange(S, SharedToken<R>),
     /// Waits, and adds jitter.

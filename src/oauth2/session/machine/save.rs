@@ -85,7 +85,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         mut save: Save<R>,
     ) {
         save.attempts += 1;
-        cx.ask(Effect::Look(job.store.clone()));
+        cx.ask(Effect::LookOnce(job.store.clone()));
         self.state = State::SaveLooking(job, save);
     }
 
