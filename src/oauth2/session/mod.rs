@@ -106,6 +106,11 @@ impl Session {
         self.0.close().await;
     }
 
+    /// The names of the credential's fields in component.json.
+    pub(crate) fn credential_fields(&self) -> Vec<&str> {
+        self.0.credential_fields()
+    }
+
     pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
         self.0.setup(store)
     }
