@@ -16,7 +16,7 @@ pub(crate) enum TokenStatus {
     InsufficientScope(Option<String>),
     /// The provider requires another authorization by the user. Holds the claims that it requests, as sent (base64).
     InsufficientClaims(String),
-    /// The API refused the request for another reason; a new token would not help.
+    /// The response says nothing about the token, or a new token would not help.
     Unrelated,
 }
 
@@ -41,31 +41,25 @@ impl Challenge {
     }
 }
 
-/// Returns what the response means for the token, by the RFC alone. A 401 without a reason counts as an expired token:
-/// that costs at most one refresh, while the opposite mistake would leave the credential unusable.
+/// Returns what the response means for the token, without a profile. Every 401 counts as an expired token, whatever its
+/// code, unless it asks for a scope or for claims: that costs at most one refresh, while the opposite mistake would leave
+/// the credential unusable (token-failures: T41).
 pub(super) fn token_status(status: u16, headers: &HeaderMap) -> TokenStatus {
     if !matches!(status, 401 | 403) {
         return TokenStatus::Accepted;
     }
-    let Some(challenge) = challenge_with_error(headers) else {
-        return if status == 401 {
-            TokenStatus::Expired
-        } else {
-            TokenStatus::Accepted
-        };
-    };
-    let error = challenge.param("error").unwrap_or_default();
-    match (status, error.to_ascii_lowercase().as_str()) {
+    let challenge = challenge_with_error(headers);
+    let param = |name| challenge.as_ref().and_then(|found| found.param(name));
+    let error = param("error").unwrap_or_default().to_ascii_lowercase();
+    match (status, error.as_str()) {
         (_, "insufficient_scope") => {
-            TokenStatus::InsufficientScope(challenge.param("scope").map(str::to_owned))
+            TokenStatus::InsufficientScope(param("scope").map(str::to_owned))
         }
         (403, _) => TokenStatus::Accepted,
-        (_, "invalid_token") => TokenStatus::Expired,
         (_, "insufficient_claims") => {
-            let claims = challenge.param("claims").unwrap_or_default();
-            TokenStatus::InsufficientClaims(claims.to_owned())
+            TokenStatus::InsufficientClaims(param("claims").unwrap_or_default().to_owned())
         }
-        _ => TokenStatus::Unrelated,
+        _ => TokenStatus::Expired,
     }
 }
 

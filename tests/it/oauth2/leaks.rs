@@ -139,10 +139,10 @@ const ENDPOINT: &[Failure] = &[
 
 /// Failures and redirects of the API.
 const API: &[Failure] = &[
-    Failure("401 Unauthorized", Knobs::rotating, |rig| {
+    Failure("403 Forbidden", Knobs::rotating, |rig| {
         let challenge = r#"Bearer error="invalid_request""#.to_owned();
         rig.provider.script_api([response(
-            401,
+            403,
             ("www-authenticate", challenge),
             stored(rig).0,
         )]);

@@ -55,6 +55,36 @@ async fn a_rejected_token_costs_one_refresh_and_one_resend() {
     }
 }
 
+/// The first one is Zettle's. token-failures: T41.
+#[tokio::test]
+async fn a_401_is_refreshed_whatever_its_code() {
+    for (challenge, body) in [
+        (
+            r#"Bearer error="invalid_request", error_description="ACCESS_TOKEN_EXPIRED""#,
+            json!({}),
+        ),
+        (
+            r#"Bearer realm="api", error="token_revoked""#,
+            json!({ "error": "no" }),
+        ),
+        ("Bearer", json!({ "error": "unauthorized_request" })),
+    ] {
+        let rig = Rig::new(Knobs::rotating()).await;
+        let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
+        rig.provider.script_api([Fault::Response {
+            status: 401,
+            headers,
+            body: body.to_string(),
+        }]);
+        rig.replica().get().await.unwrap();
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses()),
+            (1, vec![401, 200]),
+            "{challenge}"
+        );
+    }
+}
+
 /// token-failures: T38.
 #[tokio::test]
 async fn a_second_401_is_returned_and_the_new_token_kept() {
