@@ -335,6 +335,11 @@ impl Profile {
             .any(|rule| rule.status == status && rule.text.is_some())
     }
 
+    /// Returns whether one of the profile's own rules is for this code of the token endpoint.
+    pub(super) fn names_code(&self, code: &str) -> bool {
+        self.errors.iter().any(|rule| rule.has_code(code))
+    }
+
     /// Classifies an error of the token endpoint by the profile's own rules.
     pub(super) fn class_of(
         &self,
@@ -350,10 +355,14 @@ impl Profile {
 }
 
 impl ErrorRule {
+    fn has_code(&self, code: &str) -> bool {
+        let own = self.code.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(code))
+    }
+
     fn matches(&self, status: u16, code: Option<&str>, text: &str) -> bool {
-        let has_code = |wanted: &str| code.is_some_and(|code| code.eq_ignore_ascii_case(wanted));
         self.status.is_none_or(|wanted| wanted == status)
-            && self.code.as_deref().is_none_or(has_code)
+            && (self.code.is_none() || code.is_some_and(|code| self.has_code(code)))
             && self
                 .text
                 .as_deref()

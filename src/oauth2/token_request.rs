@@ -3,10 +3,11 @@
 //! Redirects are not followed. An error contains nothing that was sent or received, except error names.
 
 use super::{
-    exchange_error::{ExchangeError, classify, is_html_or_xml},
+    exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
     profile::{BodyFormat, ClientAuth, ErrorClass},
+    refusal::Refusal,
     token_endpoint::TokenEndpoint,
-    token_response::{self, TokenResponse, TokenResponseError},
+    token_response::{TokenResponse, TokenResponseError},
 };
 use crate::clients::http;
 use base64_simd::STANDARD as BASE64;
@@ -56,10 +57,6 @@ impl RawResponse {
     fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
 }
 
 impl TokenRequest<'_> {
@@ -73,7 +70,7 @@ impl TokenRequest<'_> {
             return self.tokens_of_incomplete(&response).ok_or(error);
         }
         if !response.is_success() {
-            return Err(self.error_response(&response));
+            return Err(self.error_response(&response, &Refusal::read(&response.body)));
         }
         let profile = &self.endpoint.profile;
         TokenResponse::read(&response.body, profile)
@@ -86,7 +83,7 @@ impl TokenRequest<'_> {
         match response.incomplete {
             Some(error) => Err(error),
             None if response.is_success() => Ok(()),
-            None => Err(self.error_response(&response)),
+            None => Err(self.error_response(&response, &Refusal::read(&response.body))),
         }
     }
 
@@ -158,27 +155,29 @@ impl TokenRequest<'_> {
     }
 
     /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
-    fn error_response(&self, response: &RawResponse) -> ExchangeError {
+    fn error_response(&self, response: &RawResponse, refusal: &Refusal) -> ExchangeError {
         let profile = &self.endpoint.profile;
-        let text = response.text();
-        let members = token_response::members(&response.body).unwrap_or_default();
-        let code = token_response::code(&members);
-        let class = classify(profile, response.status, code.as_deref(), &text);
+        let code = refusal.code(|code| is_known(profile, code));
+        let class = classify(profile, response.status, code.as_deref(), refusal);
         ExchangeError {
             outcome_unknown: outcome_is_unknown(response.status),
-            diagnostic: token_response::diagnostic(&members)
+            diagnostic: refusal
+                .diagnostic()
                 .filter(|text| !text.split(", ").any(|word| self.is_secret(word))),
             code: code.filter(|code| !self.is_secret(code)),
             ..self.error(class, Some(response), "the provider refused the request")
         }
     }
 
-    /// Returns the error of a response without tokens but with a successful status. The provider considers the request
-    /// successful.
+    /// Returns the error of a response without tokens but with a successful status. Unless it is an error, the provider
+    /// considers the request successful.
     fn useless_success(&self, response: &RawResponse, error: &TokenResponseError) -> ExchangeError {
+        let refusal = Refusal::read(&response.body);
+        if refusal.is_error(|code| is_known(&self.endpoint.profile, code)) {
+            return self.error_response(response, &refusal);
+        }
         let class = match error {
-            TokenResponseError::Error(_) => return self.error_response(response),
-            TokenResponseError::Unreadable if is_html_or_xml(&response.text()) => {
+            TokenResponseError::Unreadable if is_html_or_xml(&refusal.text) => {
                 ErrorClass::Transient
             }
             TokenResponseError::Unreadable | TokenResponseError::NoAccessToken => {

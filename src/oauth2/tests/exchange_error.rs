@@ -4,10 +4,12 @@ use super::super::{
         ErrorClass::{self, Config, Malformed, Reauth, Transient},
         Profile,
     },
+    refusal::Refusal,
 };
 
 fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorClass {
-    classify(&Profile::built_in(profile).unwrap(), status, code, text)
+    let refusal = Refusal::read(text.as_bytes());
+    classify(&Profile::built_in(profile).unwrap(), status, code, &refusal)
 }
 
 /// token-failures: Kinds of refusal.

@@ -83,6 +83,36 @@ async fn a_200_with_an_error_is_classified_by_its_code() {
     }
 }
 
+/// The first one is Fitbit's. token-failures: T24.
+#[tokio::test]
+async fn a_refusal_in_another_shape_is_understood_at_once() {
+    for (status, body) in [
+        (
+            400,
+            json!({"errors": [{"errorType": "invalid_grant", "message": "hidden"}], "success": false}),
+        ),
+        (
+            200,
+            json!({"errors": [{"errorType": "invalid_grant"}], "success": false}),
+        ),
+        (
+            400,
+            json!([{"message": "hidden", "errorCode": "invalid_grant"}]),
+        ),
+    ] {
+        let error = refused(
+            "generic",
+            ResponseTemplate::new(status).set_body_json(&body),
+        )
+        .await;
+        assert_eq!(
+            (error.class, error.code.as_deref()),
+            (ErrorClass::Reauth, Some("invalid_grant")),
+            "{body}"
+        );
+    }
+}
+
 /// token-failures: T23.
 #[tokio::test]
 async fn an_empty_200_leaves_the_outcome_unknown() {
