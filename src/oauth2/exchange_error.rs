@@ -111,6 +111,10 @@ pub(super) fn classify(
         return ErrorClass::Transient;
     }
     match code {
+        // Several servers refuse a refresh token in this way.
+        Some(code) if is_same_code(code, "invalid_request") && refusal.says_token_is_dead() => {
+            ErrorClass::Reauth
+        }
         Some(code) => class_of_code(code).unwrap_or(ErrorClass::Malformed),
         // A gateway in front of the provider can send an error page, or a status without an error name.
         None if is_html_or_xml(&refusal.text) || is_ambiguous_status(status) => {
@@ -120,12 +124,14 @@ pub(super) fn classify(
     }
 }
 
-/// Some providers write `InvalidGrant` or `INVALID-GRANT`.
 fn class_of_code(code: &str) -> Option<ErrorClass> {
-    let found = CODES
-        .iter()
-        .find(|(known, _)| letters(known).eq(letters(code)));
+    let found = CODES.iter().find(|(known, _)| is_same_code(known, code));
     found.map(|(_, class)| *class)
+}
+
+/// Some providers write `InvalidGrant` or `INVALID-GRANT`.
+fn is_same_code(one: &str, other: &str) -> bool {
+    letters(one).eq(letters(other))
 }
 
 fn letters(text: &str) -> impl Iterator<Item = u8> {

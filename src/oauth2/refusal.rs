@@ -13,6 +13,16 @@ const CODE_NAMES: [&str; 6] = [
     "status",
 ];
 
+/// What a refresh token is once it is of no use any more.
+const DEAD: [&str; 5] = ["expired", "inactive", "incorrect", "invalid", "revoked"];
+/// Words that may stand between such a word and the token.
+const FILLERS: &[&str] = &[
+    "a", "already", "an", "and", "been", "given", "had", "has", "is", "longer", "no", "not", "or",
+    "passed", "provided", "supplied", "the", "this", "was", "your",
+];
+/// A text with one of these is about the request, whatever it says of tokens.
+const ABOUT_REQUEST: [&str; 4] = ["endpoint", "missing", "parameter", "type"];
+
 /// The body of an error response.
 pub(super) struct Refusal {
     pub(super) text: String,
@@ -48,6 +58,13 @@ impl Refusal {
             || denies("ok")
             || denies("success")
             || self.known_code(is_known).is_some()
+    }
+
+    /// Returns whether a text says that the refresh token is invalid, revoked or expired.
+    pub(super) fn says_token_is_dead(&self) -> bool {
+        let mut texts = vec![];
+        collect_texts(&self.json, &mut texts);
+        texts.into_iter().any(says_token_is_dead)
     }
 
     /// Returns the detail of a code for people: `suberror` and Microsoft's numbers. No decision depends on it, because the
@@ -90,6 +107,48 @@ fn collect_texts<'a>(json: &'a Value, texts: &mut Vec<&'a str>) {
         Value::Object(members) => members.values().for_each(|item| collect_texts(item, texts)),
         _ => {}
     }
+}
+
+/// Whether a text says that the refresh token, and no other one, is dead: "Token has been revoked", "Invalid or expired
+/// refresh_token".
+fn says_token_is_dead(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let text = text.replace("refreshtoken", "refresh token");
+    let words: Vec<_> = text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let mut tokens = (0..words.len()).filter(|at| words[*at] == "token");
+    !words.iter().any(|word| ABOUT_REQUEST.contains(word))
+        && tokens.any(|at| is_dead(&words[..at], &words[at + 1..]))
+}
+
+/// Whether the words around "token" say that it is dead.
+fn is_dead(before: &[&str], after: &[&str]) -> bool {
+    let (before, is_named) = match before {
+        [before @ .., "refresh"] => (before, true),
+        before => (before, false),
+    };
+    // An access token, a token request.
+    let is_other = before
+        .last()
+        .is_some_and(|word| !is_named && !FILLERS.contains(word) && !DEAD.contains(word))
+        || after.first() == Some(&"request");
+    !is_other && (leads_to_dead(before.iter().rev()) || leads_to_dead(after.iter()))
+}
+
+/// Whether the first word that is not a filler says so; "not valid" does, "not expired" does not.
+fn leads_to_dead<'a>(words: impl Iterator<Item = &'a &'a str>) -> bool {
+    let mut is_negated = false;
+    for word in words {
+        match *word {
+            "no" | "not" => is_negated = true,
+            "active" | "valid" => return is_negated,
+            filler if FILLERS.contains(&filler) => {}
+            word => return !is_negated && DEAD.contains(&word),
+        }
+    }
+    false
 }
 
 /// The first word of a text if it can be a code; of a qualified one, such as `oauth.v2.invalid_grant`, the last part.

@@ -247,6 +247,30 @@ async fn a_refused_refresh_after_a_401_is_not_repeated() {
     );
 }
 
+/// The shapes of league/oauth2-server and Fitbit. token-failures: T24.
+#[tokio::test]
+async fn a_refusal_in_other_words_needs_the_user() {
+    for (status, refusal) in [
+        (
+            401,
+            json!({ "error": "invalid_request", "hint": "Token has been revoked" }),
+        ),
+        (
+            400,
+            json!({ "errors": [{ "errorType": "invalid_grant", "message": "Refresh token invalid" }], "success": false }),
+        ),
+    ] {
+        let rig = Rig::stale(Knobs::rotating()).await;
+        rig.provider.script_token([Fault::Json(status, refusal)]);
+        let replica = rig.replica();
+        for _ in 0..2 {
+            let error = rig.drive(replica.get()).await.unwrap_err();
+            assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
+        }
+        assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 0));
+    }
+}
+
 /// token-failures: T47.
 #[tokio::test]
 async fn a_request_follows_the_base_url_of_the_refresh() {
