@@ -1,8 +1,9 @@
-//! `WWW-Authenticate`: the API's response to the token (RFC 6750 section 3, RFC 9110 section 11.6.1).
+//! The API's response to the token, mostly in `WWW-Authenticate` (RFC 6750 section 3, RFC 9110 section 11.6.1).
 //!
 //! A header can hold several challenges, and a response several headers. Commas separate challenges as well as the
 //! parameters of one, so the header is read as a list of words.
 
+use super::refusal::Refusal;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// What a response of the API means for the token that the request carried.
@@ -43,14 +44,18 @@ impl Challenge {
 
 /// Returns what the response means for the token, without a profile. Every 401 counts as an expired token, whatever its
 /// code, unless it asks for a scope or for claims: that costs at most one refresh, while the opposite mistake would leave
-/// the credential unusable (token-failures: T41).
-pub(super) fn token_status(status: u16, headers: &HeaderMap) -> TokenStatus {
+/// the credential unusable (token-failures: T41). Without a code in the headers, that in the body counts.
+pub(super) fn token_status(status: u16, headers: &HeaderMap, body_start: &str) -> TokenStatus {
     if !matches!(status, 401 | 403) {
         return TokenStatus::Accepted;
     }
     let challenge = challenge_with_error(headers);
     let param = |name| challenge.as_ref().and_then(|found| found.param(name));
-    let error = param("error").unwrap_or_default().to_ascii_lowercase();
+    let error = match param("error") {
+        None if status == 401 => code_in_body(body_start),
+        error => error.map(str::to_owned),
+    };
+    let error = error.unwrap_or_default().to_ascii_lowercase();
     match (status, error.as_str()) {
         (_, "insufficient_scope") => {
             TokenStatus::InsufficientScope(param("scope").map(str::to_owned))
@@ -61,6 +66,15 @@ pub(super) fn token_status(status: u16, headers: &HeaderMap) -> TokenStatus {
         }
         _ => TokenStatus::Expired,
     }
+}
+
+/// The code in the body: one that asks for a scope or for claims, wherever it is, or another one.
+fn code_in_body(body_start: &str) -> Option<String> {
+    let asks_for_more = |code: &str| {
+        let codes = ["insufficient_scope", "insufficient_claims"];
+        codes.iter().any(|known| known.eq_ignore_ascii_case(code))
+    };
+    Refusal::read(body_start.as_bytes()).code(asks_for_more)
 }
 
 /// The first challenge for tokens that names an error.

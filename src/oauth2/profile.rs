@@ -322,17 +322,15 @@ impl Profile {
         } else if any(&self.expired) {
             TokenStatus::Expired
         } else {
-            challenge::token_status(status, headers)
+            challenge::token_status(status, headers, body_start)
         }
     }
 
     /// Returns whether [`token_status`](Self::token_status) needs the beginning of the body of a response with this
     /// status.
     pub(super) fn reads_body(&self, status: u16) -> bool {
-        self.expired
-            .iter()
-            .chain(&self.not_about_token)
-            .any(|rule| rule.status == status && rule.text.is_some())
+        let mut rules = self.expired.iter().chain(&self.not_about_token);
+        status == 401 || rules.any(|rule| rule.status == status && rule.text.is_some())
     }
 
     /// Returns whether one of the profile's own rules is for this code of the token endpoint.

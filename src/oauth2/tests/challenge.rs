@@ -58,6 +58,28 @@ fn a_401_means_expired_unless_it_asks_for_more() {
 
 /// token-failures: T42.
 #[test]
+fn a_401_can_ask_for_a_scope_in_its_body() {
+    let profile = Profile::generic();
+    let status = |status: u16, body: &str| profile.token_status(status, &HeaderMap::new(), body);
+    for body in [
+        r#"{"error":"insufficient_scope"}"#,
+        r#"{"errors":[{"errorType":"insufficient_scope","message":"no"}]}"#,
+        r#"{"error":{"code":"INSUFFICIENT_SCOPE"},"more":"cut o"#,
+    ] {
+        assert_eq!(
+            status(401, body),
+            TokenStatus::InsufficientScope(None),
+            "{body}"
+        );
+        assert_eq!(status(403, body), TokenStatus::Accepted, "{body}");
+    }
+    for body in [r#"{"error":"invalid_request"}"#, r#"{"message":"no"}"#, ""] {
+        assert_eq!(status(401, body), TokenStatus::Expired, "{body}");
+    }
+}
+
+/// token-failures: T42.
+#[test]
 fn a_403_never_means_expired() {
     for challenges in [
         &[][..],

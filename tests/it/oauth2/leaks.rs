@@ -139,6 +139,17 @@ const ENDPOINT: &[Failure] = &[
 
 /// Failures and redirects of the API.
 const API: &[Failure] = &[
+    // Both the API's words and the reason of the failed refresh are shown.
+    Failure(
+        "returned 401 Unauthorized: {\"sent\":\"[token]\"}",
+        Knobs::rotating,
+        |rig| {
+            rig.provider.revoke_all();
+            let body = format!(r#"{{"sent":"{}"}}"#, stored(rig).0);
+            rig.provider
+                .script_api([response(401, ("x", String::new()), body)]);
+        },
+    ),
     Failure("403 Forbidden", Knobs::rotating, |rig| {
         let challenge = r#"Bearer error="invalid_request""#.to_owned();
         rig.provider.script_api([response(

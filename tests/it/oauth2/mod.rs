@@ -13,6 +13,7 @@ mod concurrency;
 mod double_spend;
 mod emitted_keys;
 mod end_of_process;
+mod failed_refresh;
 mod leaks;
 mod process;
 mod profiles;
