@@ -8,12 +8,14 @@ use sailor::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What component.json cannot say about the credential: the address of the API, and the kind of provider. Each is a
-/// field of the credentials, or else an environment variable: one image serves any provider.
+/// What component.json cannot say about the credential: the address of the API, the kind of provider, and how the API
+/// says that a token has expired. Each is a field of the credentials, or else an environment variable: one image serves any
+/// provider.
 pub fn oauth2() -> OAuth2 {
     OAuth2::new()
         .base_url("{{baseUrl|API_BASE_URL}}")
         .profile("{{provider|OAUTH_PROFILE}}")
+        .expired_responses("{{expiredResponses|OAUTH_EXPIRED_RESPONSES}}")
 }
 
 /// The fields of the credentials that the runtime does not read.

@@ -21,6 +21,7 @@ mod profile;
 mod redirects;
 mod refusal;
 mod resolve;
+mod response_rule;
 mod send;
 mod session;
 mod sources;

@@ -4,6 +4,7 @@ use super::{
     client_registration::ClientRegistration,
     definition::{ConfigError, Mode, OAuth2},
     profile::{ClientAuth, Profile},
+    response_rule::ResponseRule,
     sources::{Sources, json_path},
     template::Variables,
 };
@@ -66,6 +67,7 @@ impl OAuth2 {
         if let Some(name) = &declared.client_auth {
             profile.client_auth = client_auth(name)?;
         }
+        profile.expired.extend(sources.expired_responses()?);
         let client = if mode == Mode::PlatformSecret {
             None
         } else {
@@ -144,6 +146,18 @@ impl Sources<'_> {
                 Profile::built_in_names().join(", ")
             ))
         })
+    }
+
+    /// Returns the author's own rules for expired tokens.
+    fn expired_responses(&self) -> Result<Vec<ResponseRule>, ConfigError> {
+        let template = self.author.expired_responses.as_ref();
+        let Some(template) = template.filter(|template| self.variables.are_defined(template))
+        else {
+            return Ok(vec![]);
+        };
+        let place = format!("the list of responses that mean an expired token ({template})");
+        let list = self.variables.expand(&place, template)?;
+        ResponseRule::read_list(&list).map_err(|wrong| ConfigError(format!("{place}: {wrong}")))
     }
 
     /// Returns the API's base URL. A URL in the token record overrides it.

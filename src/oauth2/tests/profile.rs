@@ -139,6 +139,18 @@ fn an_invalid_profile_names_the_wrong_member() {
         (r#"{"margin": "60"}"#, "margin"),
         (r#"{"errors": [{"class": "fatal"}]}"#, "errors[0].class"),
         (r#"{"expired": [{"text": "x"}]}"#, "expired[0]"),
+        (
+            r#"{"expired": [{"status": 419}, {"status": 200}]}"#,
+            "expired[1]",
+        ),
+        (
+            r#"{"expired": [{"status": 200, "text": ""}]}"#,
+            "expired[0]",
+        ),
+        (
+            r#"{"expired": [{"status": 302, "text": "x"}]}"#,
+            "expired[0]",
+        ),
         (r#"{"token_header": {"name": "x y"}}"#, "token_header.name"),
         ("{", "EOF"),
     ] {
