@@ -1,7 +1,7 @@
 //! One image for any provider: base URL and profile by field or by environment.
 
 use super::{Rig, error_text};
-use emulator::provider::{ApiErrorStyle, Fault, Knobs, Provider};
+use emulator::provider::{ApiErrorStyle, ClientAuth, Fault, Knobs, Provider};
 use sailor::{oauth2::Profile, testing::Emitted};
 use serde_json::{Value, json};
 
@@ -115,6 +115,28 @@ async fn a_field_names_further_responses_for_expired_tokens() {
     let refused = rig.deployed(fields, &[]).await;
     assert!(error_text(&refused).contains("no right"), "{refused:?}");
     assert_eq!(rig.provider.refreshes(), 0);
+}
+
+#[tokio::test]
+async fn the_environment_says_how_the_client_authenticates() {
+    let knobs = Knobs {
+        client_auth: ClientAuth::Basic,
+        ..Knobs::rotating()
+    };
+    let rig = Rig::with(knobs, Provider::issue_expired).await;
+    rig.deployed(json!({}), &[("OAUTH_CLIENT_AUTH", "basic")])
+        .await;
+    assert_eq!(
+        (rig.statuses(), rig.provider.refreshes()),
+        (vec![401, 200], 1)
+    );
+    let wrong = rig
+        .deployed(json!({}), &[("OAUTH_CLIENT_AUTH", "header")])
+        .await;
+    assert!(
+        error_text(&wrong).contains("post, basic, basic_raw, none"),
+        "{wrong:?}"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! component.json is enough: `credentials.oauth2` with its templates, and a field that holds the tokens. [`OAuth2`] is
 //! for everything that component.json cannot express.
 
-use super::profile::Profile;
+use super::{client_auth::AcceptedAuth, profile::Profile};
 use secrecy::SecretString;
 use std::fmt;
 
@@ -39,6 +39,8 @@ pub struct OAuth2 {
     pub(super) auth_uri: Option<String>,
     pub(super) token_uri: Option<String>,
     pub(super) scopes: Option<Vec<String>>,
+    /// Not configured: it is here because the definition outlives all endpoints that are resolved from it.
+    pub(super) accepted_auth: AcceptedAuth,
 }
 
 impl fmt::Debug for OAuth2 {

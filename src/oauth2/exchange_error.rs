@@ -50,6 +50,22 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
+    /// Returns whether the provider refused the client, and so did not process the request.
+    pub(super) fn refuses_client(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        self.class == ErrorClass::Config && is_same_code(code, "invalid_client")
+    }
+
+    /// Returns the error of a client that was refused in both ways.
+    pub(super) fn in_both_ways(self) -> Self {
+        let reason =
+            "the provider refused the client, with its secret as a parameter and with HTTP Basic";
+        Self {
+            reason: reason.to_owned(),
+            ..self
+        }
+    }
+
     /// Returns advice on how to fix it.
     fn advice(&self) -> &'static str {
         match self.class {

@@ -9,8 +9,10 @@
 //! credential's store and the lock between replicas are interfaces that others implement.
 
 mod access;
+mod auth_attempts;
 mod challenge;
 mod client;
+mod client_auth;
 mod client_registration;
 mod definition;
 mod error;

@@ -5,6 +5,7 @@
 
 use super::{
     challenge::{self, TokenStatus},
+    client_auth::ClientAuth,
     response_rule::{self, ResponseRule, contains_ignoring_case},
 };
 use reqwest::{
@@ -93,21 +94,6 @@ pub struct Profile {
     pub(super) errors: Vec<ErrorRule>,
     pub(super) expired: Vec<ResponseRule>,
     pub(super) not_about_token: Vec<ResponseRule>,
-}
-
-/// How a client authenticates at the token endpoint (RFC 6749 section 2.3): always in exactly one way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ClientAuth {
-    /// `client_id` and `client_secret` among the parameters.
-    #[default]
-    Post,
-    /// HTTP Basic, both parts form-encoded first (RFC 6749 section 2.3.1).
-    Basic,
-    /// HTTP Basic without that encoding, for providers that do not decode.
-    BasicRaw,
-    /// `client_id` among the parameters and no secret: a public client.
-    None,
 }
 
 /// How parameters are sent to the token endpoint.

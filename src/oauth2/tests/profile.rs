@@ -1,6 +1,7 @@
 use super::super::{
     challenge::TokenStatus,
-    profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
+    client_auth::ClientAuth,
+    profile::{BodyFormat, Profile, ScopePolicy},
 };
 use reqwest::{
     Url,

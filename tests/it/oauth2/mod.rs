@@ -7,6 +7,7 @@ mod bodies;
 mod broker;
 mod capture;
 mod chaos;
+mod client_auth;
 mod clock;
 mod components;
 mod concurrency;
