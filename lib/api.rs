@@ -8,12 +8,14 @@ use sailor::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Sets what component.json cannot say about the credential: the API's base URL and the provider. Each is a field of
-/// the credentials, or else an environment variable, so that one image serves any provider.
+/// Sets what component.json cannot say about the credential: the API's base URL, the provider, and how the API says that
+/// a token has expired. Each is a field of the credentials, or else an environment variable, so that one image serves any
+/// provider.
 pub fn oauth2() -> OAuth2 {
     OAuth2::new()
         .base_url("{{baseUrl|API_BASE_URL}}")
         .profile("{{provider|OAUTH_PROFILE}}")
+        .expired_responses("{{expiredResponses|OAUTH_EXPIRED_RESPONSES}}")
 }
 
 /// The fields of the credentials that the runtime does not read.

@@ -101,6 +101,20 @@ impl Error {
         }
     }
 
+    /// Returns this error of a refresh with what the API said before it. `body` is the start of the API's response, without
+    /// tokens.
+    pub(super) fn after(mut self, request: &str, status: StatusCode, body: &str) -> Self {
+        if let Self::Config(reason)
+        | Self::ReauthRequired(reason)
+        | Self::Unavailable { reason, .. } = &mut self
+        {
+            let body = body.trim();
+            let colon = if body.is_empty() { "" } else { ": " };
+            *reason = format!("{reason}. Before that, {request} returned {status}{colon}{body}");
+        }
+        self
+    }
+
     /// Returns the status of the API's response, if [`Status`](Self::Status) is the error.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {

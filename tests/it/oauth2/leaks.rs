@@ -139,10 +139,21 @@ const ENDPOINT: &[Failure] = &[
 
 /// Failures and redirects of the API.
 const API: &[Failure] = &[
-    Failure("401 Unauthorized", Knobs::rotating, |rig| {
+    // Both the API's words and the reason of the failed refresh are shown.
+    Failure(
+        "returned 401 Unauthorized: {\"sent\":\"[token]\"}",
+        Knobs::rotating,
+        |rig| {
+            rig.provider.revoke_all();
+            let body = format!(r#"{{"sent":"{}"}}"#, stored(rig).0);
+            rig.provider
+                .script_api([response(401, ("x", String::new()), body)]);
+        },
+    ),
+    Failure("403 Forbidden", Knobs::rotating, |rig| {
         let challenge = r#"Bearer error="invalid_request""#.to_owned();
         rig.provider.script_api([response(
-            401,
+            403,
             ("www-authenticate", challenge),
             stored(rig).0,
         )]);
