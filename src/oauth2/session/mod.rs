@@ -26,14 +26,21 @@ pub use metrics::SessionMetrics;
 pub(super) use record::Token;
 pub(super) use setup::CredentialSetup;
 
-use super::{AuthorizedClient, CredentialStore, Error, OAuth2, access::Access};
+use super::{AuthorizedClient, CredentialStore, Error, OAuth2};
 use crate::settings::descriptor::Descriptor;
 use credential::Credential;
-use machine::{Event, Keeper, Need, Why};
+use machine::{Event, Keeper, Need, Supply, Why};
 use redact::without_tokens;
 use serde_json::{Map, Value};
 use std::{fmt, sync::Arc};
 use turn::PreparedKeys;
+
+/// A token, and the configuration that it belongs to.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) setup: Arc<CredentialSetup>,
+    pub(super) token: Arc<Token>,
+}
 
 /// One credential in this process, with its current token and its refreshes. Clones are handles to the same session.
 #[derive(Clone)]
@@ -139,14 +146,14 @@ impl Session {
         store: &Arc<dyn CredentialStore>,
         setup: Arc<CredentialSetup>,
     ) -> Result<Access, Error> {
-        let access = self
+        let supply = self
             .0
             .shared()
             .machine
-            .access(self.0.now(), setup.resolved.mode);
-        let (why, known) = match access {
-            machine::Access::Use(token) => return Ok(Access { setup, token }),
-            machine::Access::UseAndRefresh(token) => {
+            .supply(self.0.now(), setup.resolved.mode);
+        let (why, known) = match supply {
+            Supply::Use(token) => return Ok(Access { setup, token }),
+            Supply::UseAndRefresh(token) => {
                 self.0.handle(Event::Needed(Need {
                     waiter: None,
                     why: Why::Expiry,
@@ -156,7 +163,7 @@ impl Session {
                 }));
                 return Ok(Access { setup, token });
             }
-            machine::Access::Wait { why, known } => (why, known),
+            Supply::Wait { why, known } => (why, known),
         };
         let token = self.0.token(store, setup.keeper(), why, known).await?;
         self.access(store, token)
