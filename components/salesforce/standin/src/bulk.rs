@@ -154,7 +154,7 @@ fn uploaded_rows(job: &Job) -> Result<Vec<Vec<String>>, String> {
     if uses_crlf != (job.info["lineEnding"] == "CRLF") {
         return Err("ClientInputError : LineEnding is invalid on user data".into());
     }
-    csv::read(upload).map_err(|reason| format!("InvalidBatch : {reason}"))
+    csv::read(upload).map_err(|error| format!("InvalidBatch : {error}"))
 }
 
 /// Carries out each row, and keeps the results.
