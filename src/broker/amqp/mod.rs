@@ -5,7 +5,7 @@
 //! How an event is published:
 //! 1. [`Transport::publish`] gives it a routing key and properties, and queues it as a [`PendingPublish`].
 //! 2. [`PublishTask`] sends it on the current [`PublishChannel`], without waiting for earlier confirms.
-//! 3. `confirms` holds it until lapin reports its [`Attempt`](confirms::Attempt), and attributes returns.
+//! 3. `confirms` holds it until lapin reports the end of the attempt, and attributes returns.
 //! 4. The task resolves its [`Confirm`], or puts it into the [`RetryQueue`]; for a return, [`RoutingKeys`] decides.
 //!
 //! How a message is delivered:

@@ -259,8 +259,10 @@ async fn a_lock_can_be_acquired_after_the_broker_restarts() {
         cluster.error(&other, SHORT).await,
         LockError::Unavailable(_)
     ));
+    let attempts = *other.relay.accepted.borrow();
     let (taken, _broker) = tokio::join!(cluster.acquire(&other, LONG), async {
-        sleep(SHORT).await;
+        // This attempt finds no broker.
+        other.relay.accepts(attempts + 1).await;
         start_emulated(port).await
     });
     assert!(taken.unwrap().is_held());

@@ -91,6 +91,13 @@ impl Relay {
     fn silence(&self) {
         self.line.send_replace(Line::Silent);
     }
+
+    /// Waits until this many connections were accepted.
+    async fn accepts(&self, count: usize) {
+        let mut accepted = self.accepted.clone();
+        let accepting = accepted.wait_for(|accepted| *accepted >= count);
+        soon("a connection", accepting).await.unwrap();
+    }
 }
 
 /// A broker with one queue to consume and one to publish to, and the adapter's settings for them.
