@@ -15,7 +15,7 @@
 //!
 //! There are two connections, so that a broker that blocks publishing does not block settling. One task owns each of
 //! them and reconnects it. The adapter declares and binds nothing, except for the queues of [`BrokerLock`]. These have
-//! a third connection, which is opened for the first lock.
+//! a third connection, which is open only while locks are used.
 
 mod attempt_error;
 mod confirms;
@@ -318,7 +318,7 @@ impl Transport for Amqp {
             let (queue, prefetch) = (&self.names.queue, self.settings.prefetch);
             match ConsumerChannel::open(connection, queue, prefetch).await {
                 Ok(channel) => first = Some(channel),
-                Err(BrokerError::Transient(error)) => {
+                Err(BrokerError::Transient(error) | BrokerError::LimitReached(error)) => {
                     tracing::warn!(connection = %ConnectionRole::Consume, error, "Could not consume; trying again.");
                 }
                 Err(BrokerError::Refused(text) | BrokerError::Permanent(text)) => {
