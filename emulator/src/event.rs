@@ -229,7 +229,10 @@ impl Decoder {
         Some(match event {
             E::Connected { name, .. } => Event::new(EventKind::Connected, name),
             E::Disconnected { name, .. } => Event::new(EventKind::Disconnected, name),
-            E::Published { message, .. } if message.exchange != self.topology.exchange => {
+            // For example one that asks for the queue of a lock.
+            E::Published { message, .. } | E::Returned { message }
+                if message.exchange != self.topology.exchange =>
+            {
                 return None;
             }
             E::Published { message, queues } if queues.iter().any(|queue| input(queue)) => {

@@ -2,17 +2,14 @@
 //! lock of that name.
 //!
 //! An exclusive queue belongs to one connection and ends with it. So a holder that is killed or disconnected releases
-//! its lock automatically. The locks have a connection of their own, without messages: a broker that runs out of memory
-//! stops reading from connections that publish. It is opened for the first lock, and closed when it was not used for a
-//! minute. For the broker this process is one owner. So within the process, callers take a mutex per name before they
-//! declare the queue.
-//!
-//! Whatever a client does with the exclusive queue of another connection, the broker closes the client's channel with an
-//! error. So a process that waits asks rarely: see [`RETRY_DELAYS`].
+//! its lock automatically. The locks have a connection of their own, which is opened for the first lock, and closed when
+//! it was not used for a minute. For the broker this process is one owner. So within the process, callers take a mutex
+//! per name before they declare the queue.
 //!
 //! Some brokers do not let this user declare queues. The first refusal is remembered, and the broker is not asked again.
 
 mod on_demand;
+mod probe;
 mod queues;
 
 use super::{
@@ -32,7 +29,7 @@ use queues::{Failure, OwnedQueue, Queues};
 use secrecy::SecretString;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak, atomic::AtomicU32},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{
@@ -51,10 +48,13 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait for a broker that does not respond. A holder may take longer than this.
 const UNAVAILABLE_LIMIT: Duration = Duration::from_secs(30);
-/// The delays between attempts to get a lock that another process holds. Each attempt is an error in the broker's log. A
-/// released lock is found at the latest after the longest delay, which is 2 s with jitter.
+/// The delays between attempts where the broker does not say whether the lock is free. Each attempt for a lock that
+/// another process holds is an error in the broker's log. A released lock is found at the latest after the longest
+/// delay, which is 2 s with jitter.
 const RETRY_DELAYS: RetryPolicy =
     RetryPolicy::doubling(Duration::from_millis(50), Duration::from_secs(1)).with_jitter();
+/// How long a process that releases a lock leaves it to others who wait for it: longer than these need to notice.
+const YIELD: Duration = Duration::from_millis(400);
 /// The time limit for the tasks to end after the connection is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -74,12 +74,7 @@ impl BrokerLock {
         let connection = OnDemand::new(idle_limit, runtime.clone(), tasks.clone(), closing.clone());
         Self(Arc::new(Shared {
             runtime,
-            queues: Queues {
-                connector,
-                connection,
-                refusals: AtomicU32::new(0),
-                closing: closing.clone(),
-            },
+            queues: Queues::new(connector, connection, closing.clone()),
             refusal: OnceLock::new(),
             local_mutexes: Mutex::default(),
             closing,
@@ -232,10 +227,16 @@ impl Shared {
                 }
             };
             let delay = delays.next().unwrap_or(RETRY_DELAYS.max_delay);
+            let waiting = async {
+                match error {
+                    LockError::TimedOut => self.queues.wait_until_gone(queue, delay).await,
+                    _ => sleep(delay).await,
+                }
+            };
             select! {
                 biased;
                 () = self.cancelled_or_timed_out(deadline, reply) => return Err(error),
-                () = sleep(delay) => {}
+                () = waiting => {}
             }
         }
     }
@@ -258,6 +259,21 @@ impl Shared {
             );
         }
         LockError::Unsupported(reason)
+    }
+
+    async fn release(self: Arc<Self>, held: Held) {
+        let Held {
+            queue,
+            _local_guard,
+        } = held;
+        let others_wait = self.queues.delete(queue).await;
+        if others_wait {
+            // The next caller in this process would always be faster than they are.
+            select! {
+                () = self.closing.cancelled() => {}
+                () = sleep(YIELD) => {}
+            }
+        }
     }
 
     /// Resolves when further waiting is useless.
@@ -290,8 +306,7 @@ struct BrokerLockGuard {
     held: Option<Held>,
 }
 
-/// The fields are dropped in this order: the mutex comes last, so that the next caller in this process waits until the
-/// queue is gone.
+/// What a process has while it holds a lock.
 struct Held {
     queue: OwnedQueue,
     _local_guard: OwnedMutexGuard<()>,
@@ -307,14 +322,7 @@ impl LockGuard for BrokerLockGuard {
 impl Drop for BrokerLockGuard {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            let shared = self.shared.clone();
-            let releasing = async move {
-                let Held {
-                    queue,
-                    _local_guard,
-                } = held;
-                shared.queues.delete(queue).await;
-            };
+            let releasing = self.shared.clone().release(held);
             self.shared.tasks.spawn_on(releasing, &self.shared.runtime);
         }
     }

@@ -8,6 +8,7 @@ use super::{
     },
     PREFIX,
     on_demand::{Lease, Link, OnDemand},
+    probe,
 };
 use lapin::{
     Channel, Connection, Error,
@@ -17,11 +18,14 @@ use lapin::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
-use tokio::{select, time::timeout};
+use tokio::{
+    select,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// The broker's reply code while another connection owns the queue.
@@ -29,12 +33,14 @@ const RESOURCE_LOCKED: u16 = 405;
 
 /// Declares and deletes exclusive queues.
 pub(super) struct Queues {
-    pub(super) connector: Arc<Connector>,
+    connector: Arc<Connector>,
     /// The connection that owns the queues.
-    pub(super) connection: Arc<OnDemand<Connection>>,
+    connection: Arc<OnDemand<Connection>>,
     /// How often in a row the broker has refused the connection.
-    pub(super) refusals: AtomicU32,
-    pub(super) closing: CancellationToken,
+    refusals: AtomicU32,
+    /// The broker says whether a queue of another process exists.
+    can_probe: AtomicBool,
+    closing: CancellationToken,
 }
 
 /// A queue that this process has declared. It belongs to the connection, which stays open meanwhile.
@@ -62,6 +68,20 @@ pub(super) enum Failure {
 }
 
 impl Queues {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        connection: Arc<OnDemand<Connection>>,
+        closing: CancellationToken,
+    ) -> Self {
+        Self {
+            connector,
+            connection,
+            refusals: AtomicU32::new(0),
+            can_probe: AtomicBool::new(true),
+            closing,
+        }
+    }
+
     /// Tries once to declare the queue, with this limit for each response of the broker. It must not be cancelled: at its
     /// end this process owns the queue, or the queue does not exist.
     pub(super) async fn declare(
@@ -98,8 +118,9 @@ impl Queues {
         }
     }
 
-    /// Deletes the queue, or closes the connection that owns it.
-    pub(super) async fn delete(&self, queue: OwnedQueue) {
+    /// Deletes the queue, or closes the connection that owns it. Returns whether other processes have asked for it in the
+    /// last second.
+    pub(super) async fn delete(&self, queue: OwnedQueue) -> bool {
         let OwnedQueue {
             name,
             channel,
@@ -107,17 +128,46 @@ impl Queues {
         } = queue;
         // If the connection was lost, the broker has deleted the queue.
         if !connection.is_open() {
-            return;
+            return false;
         }
         let deleting = channel.queue_delete(name, QueueDeleteOptions::default());
         match timeout(RESPONSE_TIMEOUT, deleting).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(probes)) => return probes > 0,
             Ok(Err(error)) => {
                 let error = describe(&error);
                 tracing::debug!(error, "The lock is released with its connection.");
-                self.connection.abandon(connection).await;
             }
-            Err(_) => self.connection.abandon(connection).await,
+            Err(_) => {}
+        }
+        self.connection.abandon(connection).await;
+        false
+    }
+
+    /// Resolves when the queue of another process may be gone: when the broker says so, or after `delay` if this broker
+    /// does not say it.
+    pub(super) async fn wait_until_gone(&self, name: &ShortString, delay: Duration) {
+        if self.can_probe.load(Relaxed)
+            && let Ok(connection) = self.connection(RESPONSE_TIMEOUT).await
+        {
+            match probe::until_gone(&connection, name).await {
+                Ok(()) => return,
+                Err(error) if connection.is_open() => self.stop_probing(connection, &error).await,
+                // The next attempt to declare the queue connects again.
+                Err(_) => {}
+            }
+        }
+        sleep(delay).await;
+    }
+
+    async fn stop_probing(&self, connection: Lease<Connection>, error: &BrokerError) {
+        tracing::debug!(
+            error = error.text(),
+            "Locks that other replicas hold are tried more rarely."
+        );
+        self.can_probe.store(false, Relaxed);
+        // A broker without memory stops reading from connections that publish.
+        if let BrokerError::Transient(_) = error {
+            self.connection.abandon(connection).await;
         }
     }
 

@@ -9,8 +9,24 @@ use futures_util::{FutureExt, future::join_all};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// The name and the password of a user of RabbitMQ that may do nothing. `scripts/test` creates it.
-const POWERLESS: &str = "powerless";
+/// Users of RabbitMQ, which `scripts/test` creates. Their passwords are their names. This one may do nothing.
+const POWERLESS: &str = "sailor-powerless";
+/// This one may declare and delete the queues of the locks, and may neither publish nor consume.
+const LOCKS_ONLY: &str = "sailor-locks-only";
+
+/// Makes this user the one in the URI. Returns false if this RabbitMQ does not know it.
+async fn log_in_as(user: &str, uri: &mut lapin::uri::AMQPUri) -> bool {
+    uri.authority.userinfo.username = user.into();
+    uri.authority.userinfo.password = user.into();
+    let properties = ConnectionProperties::default();
+    let Err(error) = Connection::connect_uri(uri.clone(), properties).await else {
+        return true;
+    };
+    let missing = format!("not run: RabbitMQ has no user `{user}`, see scripts/lib.sh ({error})");
+    assert!(env::var_os("CI").is_none(), "{missing}");
+    eprintln!("{missing}");
+    false
+}
 
 /// The locks of a process that has no other connection.
 struct Process {
@@ -89,18 +105,8 @@ async fn a_user_without_permission_is_told_what_to_allow() {
     let (mut uri, broker) = broker().await;
     match &broker {
         Some(broker) => broker.deny_configure(true),
-        None => {
-            uri.authority.userinfo.username = POWERLESS.into();
-            uri.authority.userinfo.password = POWERLESS.into();
-            let properties = ConnectionProperties::default();
-            if let Err(error) = Connection::connect_uri(uri.clone(), properties).await {
-                let missing = format!(
-                    "not run: the broker has no user `{POWERLESS}` without permissions ({error})"
-                );
-                assert!(env::var_os("CI").is_none(), "{missing}");
-                return eprintln!("{missing}");
-            }
-        }
+        None if !log_in_as(POWERLESS, &mut uri).await => return,
+        None => {}
     }
     let process = Process::start(&uri, SHORT, None).await;
     let start = Instant::now();
@@ -114,6 +120,28 @@ async fn a_user_without_permission_is_told_what_to_allow() {
         reason.contains("403") && reason.contains("`elasticio-sailor:oauth2:.*`"),
         "{reason}"
     );
+}
+
+/// The emulator's broker lets everybody publish.
+#[tokio::test]
+async fn a_user_who_may_not_publish_waits_too() {
+    let (mut uri, broker) = broker().await;
+    if broker.is_none() && !log_in_as(LOCKS_ONLY, &mut uri).await {
+        return;
+    }
+    let name = uuid::Uuid::new_v4().to_string();
+    let one = Process::start(&uri, LONG, None).await;
+    let other = Process::start(&uri, LONG, None).await;
+    for (one, other) in [(&one, &other), (&other, &one)] {
+        let held = soon("the lock", one.locks.acquire(&name, LONG)).await;
+        // Long enough to ask whether the lock is free.
+        let wait = Duration::from_millis(500);
+        let error = soon("the error", other.locks.acquire(&name, wait)).await;
+        assert_eq!(error.err(), Some(LockError::TimedOut));
+        let (taken, ()) = tokio::join!(other.locks.acquire(&name, LONG), async { drop(held) });
+        assert!(taken.unwrap().is_held());
+    }
+    assert_eq!(*other.relay.accepted.borrow(), 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::oauth2::{LockError, LockGuard, RefreshLock};
+use futures_util::FutureExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Much longer than anything in these tests takes.
@@ -198,6 +199,54 @@ async fn earlier_versions_and_this_one_exclude_each_other() {
     drop(held);
     cluster.released().await;
     cluster.take_plainly().await.unwrap();
+}
+
+/// The queue of the lock on the emulator's broker, to which processes that wait send their questions.
+const QUEUE: &str = "elasticio-sailor:oauth2:account";
+
+async fn asked(broker: &emulator::broker::Broker) {
+    let start = Instant::now();
+    while broker.depth(QUEUE).ready == 0 {
+        assert!(start.elapsed() < SOON, "nobody waits");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_releases_lets_others_go_first() {
+    let (cluster, broker) = Cluster::emulated().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let mut held = cluster.acquire(&one, LONG).await.unwrap();
+    for (waiting, releasing) in [(&other, &one), (&one, &other)] {
+        let order = Mutex::new(Vec::new());
+        let take = async |replica, name| {
+            let taken = cluster.acquire(replica, LONG).await.unwrap();
+            order.lock().unwrap().push(name);
+            taken
+        };
+        let (_, last) = tokio::join!(take(waiting, "waiting").map(drop), async {
+            asked(&broker).await;
+            drop(held);
+            take(releasing, "releasing").await
+        });
+        assert_eq!(*order.lock().unwrap(), ["waiting", "releasing"]);
+        drop(last);
+        held = cluster.acquire(waiting, LONG).await.unwrap();
+    }
+}
+
+/// Such a broker stops reading from connections that publish.
+#[tokio::test]
+async fn a_broker_without_memory_still_gives_the_lock() {
+    let (cluster, broker) = Cluster::emulated().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let held = cluster.acquire(&one, LONG).await.unwrap();
+    let (taken, ()) = tokio::join!(cluster.acquire(&other, LONG), async {
+        asked(&broker).await;
+        broker.block_connections(true);
+        drop(held);
+    });
+    assert!(taken.unwrap().is_held());
 }
 
 #[tokio::test]
