@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// A number above zero, or its text; none if the field is empty.
+/// Reads a number above zero, or its text. Returns `None` if the field is empty.
 pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
 where
     T: FromStr + PartialOrd + Default,
@@ -19,7 +19,7 @@ where
         .transpose()
 }
 
-/// An HTTP status; none if the field is empty.
+/// Reads an HTTP status. Returns `None` if the field is empty.
 pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
     let status = as_text(field)?.map(|text| {
         text.parse()
@@ -33,7 +33,7 @@ pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Err
         .transpose()
 }
 
-/// A field's value as text; none if the field is empty.
+/// Returns a field's value as text, or `None` if the field is empty.
 fn as_text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
     let text = match Value::deserialize(field)? {
         Value::Null => return Ok(None),
@@ -43,7 +43,7 @@ fn as_text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Err
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// A value; the default if it is `null`.
+/// Reads a value. `null` becomes the default.
 pub fn or_default_if_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     field: D,
 ) -> Result<T, D::Error> {
@@ -59,7 +59,7 @@ impl Pointer {
         document.pointer(&self.0)
     }
 
-    /// Takes the list at the pointer out of the document; no items for `null`. `field` is the step's field with the
+    /// Takes the list at the pointer out of the document. `null` is an empty list. `field` is the step's field with the
     /// pointer, for the error.
     pub fn take_list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
         match document.pointer_mut(&self.0).map(Value::take) {
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Pointer {
     }
 }
 
-/// A pointer; none if the field is empty, which is not the same as `#`.
+/// Reads a pointer. Returns `None` if the field is empty; `#` points to the whole document.
 pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
     let Some(text) = text(field)? else {
         return Ok(None);
@@ -128,7 +128,7 @@ impl FromStr for Statuses {
     }
 }
 
-/// A list of statuses; none if the field is empty.
+/// Reads a list of statuses. Returns `None` if the field is empty.
 pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>, D::Error> {
     let statuses = as_text(field)?.map(|text| text.parse());
     let wrong =

@@ -104,7 +104,7 @@ impl Request {
         self.headers.keys().any(|name| is_content_type(name))
     }
 
-    /// The value of the idempotency header. `id` is the message's.
+    /// The value of the idempotency header. `id` is the message's id.
     fn key<'a>(&'a self, id: Option<&'a str>) -> anyhow::Result<&'a str> {
         let key = self.idempotency_key.as_deref().or(id);
         key.filter(|key| !key.is_empty()).context(
@@ -193,8 +193,7 @@ impl Config {
         Ok(headers)
     }
 
-    /// Whether the step sets this header: a multipart form names the boundary between its parts, and there is one
-    /// idempotency key.
+    /// Whether the step sets this header itself: the content type of a multipart form, or the idempotency header.
     fn sets(&self, header: &str) -> bool {
         let key_header = self.idempotency_header.as_deref();
         let is_key = key_header.is_some_and(|name| name.eq_ignore_ascii_case(header));

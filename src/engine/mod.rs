@@ -78,6 +78,22 @@ pub struct Shutdown {
 ///
 /// # Cancel safety
 /// Dropping the future abandons the running messages. The broker delivers them again.
+///
+/// ```
+/// use sailor::{Component, Shutdown, settings::{self, Settings}};
+///
+/// /// Runs a step until Ctrl-C is pressed.
+/// async fn run_until_interrupted(component: &Component) -> anyhow::Result<()> {
+///     let shutdown = Shutdown::default();
+///     let graceful = shutdown.graceful.clone();
+///     tokio::spawn(async move {
+///         if tokio::signal::ctrl_c().await.is_ok() {
+///             graceful.cancel();
+///         }
+///     });
+///     sailor::run(Settings::read(settings::environment)?, component, shutdown).await
+/// }
+/// ```
 pub async fn run(
     settings: Settings,
     component: &Component,
@@ -101,7 +117,7 @@ pub(crate) async fn run_with(
     tokio::select! {
         biased;
         () = immediate.cancelled() => {
-            tracing::warn!("Told to stop at once");
+            tracing::warn!("Stopping at once, as requested");
             Ok(())
         }
         result = start::run_step(settings, *run, component, shutdown) => result,

@@ -1,8 +1,9 @@
-//! `WWW-Authenticate`: the API's response to the token (RFC 6750 section 3, RFC 9110 section 11.6.1).
+//! The API's response to the token, mostly in `WWW-Authenticate` (RFC 6750 section 3, RFC 9110 section 11.6.1).
 //!
 //! A header can hold several challenges, and a response several headers. Commas separate challenges as well as the
 //! parameters of one, so the header is read as a list of words.
 
+use super::refusal::Refusal;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// What a response of the API means for the token that the request carried.
@@ -16,7 +17,7 @@ pub(crate) enum TokenStatus {
     InsufficientScope(Option<String>),
     /// The provider requires another authorization by the user. Holds the claims that it requests, as sent (base64).
     InsufficientClaims(String),
-    /// The API refused the request for another reason; a new token would not help.
+    /// The response says nothing about the token, or a new token would not help.
     Unrelated,
 }
 
@@ -41,32 +42,39 @@ impl Challenge {
     }
 }
 
-/// Returns what the response means for the token, by the RFC alone. A 401 without a reason counts as an expired token:
-/// that costs at most one refresh, while the opposite mistake would leave the credential unusable.
-pub(super) fn token_status(status: u16, headers: &HeaderMap) -> TokenStatus {
+/// Returns what the response means for the token, without a profile. Every 401 counts as an expired token, whatever its
+/// code, unless it asks for a scope or for claims: that costs at most one refresh, while the opposite mistake would leave
+/// the credential unusable (token-failures: T41). Without a code in the headers, that in the body counts.
+pub(super) fn token_status(status: u16, headers: &HeaderMap, body_start: &str) -> TokenStatus {
     if !matches!(status, 401 | 403) {
         return TokenStatus::Accepted;
     }
-    let Some(challenge) = challenge_with_error(headers) else {
-        return if status == 401 {
-            TokenStatus::Expired
-        } else {
-            TokenStatus::Accepted
-        };
+    let challenge = challenge_with_error(headers);
+    let param = |name| challenge.as_ref().and_then(|found| found.param(name));
+    let error = match param("error") {
+        None if status == 401 => code_in_body(body_start),
+        error => error.map(str::to_owned),
     };
-    let error = challenge.param("error").unwrap_or_default();
-    match (status, error.to_ascii_lowercase().as_str()) {
+    let error = error.unwrap_or_default().to_ascii_lowercase();
+    match (status, error.as_str()) {
         (_, "insufficient_scope") => {
-            TokenStatus::InsufficientScope(challenge.param("scope").map(str::to_owned))
+            TokenStatus::InsufficientScope(param("scope").map(str::to_owned))
         }
         (403, _) => TokenStatus::Accepted,
-        (_, "invalid_token") => TokenStatus::Expired,
         (_, "insufficient_claims") => {
-            let claims = challenge.param("claims").unwrap_or_default();
-            TokenStatus::InsufficientClaims(claims.to_owned())
+            TokenStatus::InsufficientClaims(param("claims").unwrap_or_default().to_owned())
         }
-        _ => TokenStatus::Unrelated,
+        _ => TokenStatus::Expired,
     }
+}
+
+/// The code in the body: one that asks for a scope or for claims, wherever it is, or another one.
+fn code_in_body(body_start: &str) -> Option<String> {
+    let asks_for_more = |code: &str| {
+        let codes = ["insufficient_scope", "insufficient_claims"];
+        codes.iter().any(|known| known.eq_ignore_ascii_case(code))
+    };
+    Refusal::read(body_start.as_bytes()).code(asks_for_more)
 }
 
 /// The first challenge for tokens that names an error.

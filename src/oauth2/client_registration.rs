@@ -1,8 +1,9 @@
 //! The component as a client of the provider (RFC 6749 section 2), and the provider's endpoints.
 
 use super::{
+    client_auth::ClientAuth,
     definition::ConfigError,
-    profile::{ClientAuth, Profile},
+    profile::Profile,
     sources::{Sources, missing},
 };
 use reqwest::Url;

@@ -3,7 +3,7 @@
 //! component.json is enough: `credentials.oauth2` with its templates, and a field that holds the tokens. [`OAuth2`] is
 //! for everything that component.json cannot express.
 
-use super::profile::Profile;
+use super::{client_auth::AcceptedAuth, profile::Profile};
 use secrecy::SecretString;
 use std::fmt;
 
@@ -33,11 +33,14 @@ pub struct OAuth2 {
     pub(super) custom_profile: Option<Profile>,
     pub(super) base_url: Option<String>,
     pub(super) origins: Vec<String>,
+    pub(super) expired_responses: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret: Option<SecretString>,
     pub(super) auth_uri: Option<String>,
     pub(super) token_uri: Option<String>,
     pub(super) scopes: Option<Vec<String>>,
+    /// Not configured: it is here because the definition outlives all endpoints that are resolved from it.
+    pub(super) accepted_auth: AcceptedAuth,
 }
 
 impl fmt::Debug for OAuth2 {
@@ -99,6 +102,16 @@ impl OAuth2 {
     #[must_use]
     pub fn allow_origin(mut self, address: impl Into<String>) -> Self {
         self.origins.push(address.into());
+        self
+    }
+
+    /// Adds responses of the API that mean an expired token, besides 401, to those of the profile: statuses, each with a
+    /// text of its body if it needs one, such as `403 token expired; 419`. Semicolons separate them. A text is looked for
+    /// in the first 2 KiB of the body, without regard to case. A status from 200 to 299 needs one. If a name in the
+    /// template is undefined, only the profile's apply.
+    #[must_use]
+    pub fn expired_responses(mut self, template: impl Into<String>) -> Self {
+        self.expired_responses = Some(template.into());
         self
     }
 

@@ -2,11 +2,14 @@
 //!
 //! A profile's own rules take precedence over the codes of RFC 6749 section 5.2.
 
-use super::profile::{ErrorClass, Profile};
+use super::{
+    profile::{ErrorClass, Profile},
+    refusal::Refusal,
+};
 use std::{fmt, time::Duration};
 
 /// A failed exchange. It contains nothing of the request, and only error names of the response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExchangeError {
     pub(crate) class: ErrorClass,
     /// The provider's name for the error, such as `invalid_grant`.
@@ -47,6 +50,37 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
+    /// An exchange whose outcome is unknown, because something in this process went wrong.
+    pub(super) fn unknown(reason: &str) -> Self {
+        Self {
+            class: ErrorClass::Transient,
+            code: None,
+            diagnostic: None,
+            status: None,
+            retry_after: None,
+            outcome_unknown: true,
+            operation: "refreshing the token",
+            address: "the token endpoint".to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Returns whether the provider refused the client, and so did not process the request.
+    pub(super) fn refuses_client(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        self.class == ErrorClass::Config && is_same_code(code, "invalid_client")
+    }
+
+    /// Returns the error of a client that was refused in both ways.
+    pub(super) fn in_both_ways(self) -> Self {
+        let reason =
+            "the provider refused the client, with its secret as a parameter and with HTTP Basic";
+        Self {
+            reason: reason.to_owned(),
+            ..self
+        }
+    }
+
     /// Returns advice on how to fix it.
     fn advice(&self) -> &'static str {
         match self.class {
@@ -68,47 +102,72 @@ impl ExchangeError {
     }
 }
 
-/// Classifies an error response of the token endpoint: `code` is the name of the error, `text` the whole body.
+/// The codes of RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6, and those that several providers use.
+const CODES: [(&str, ErrorClass); 17] = [
+    ("invalid_grant", ErrorClass::Reauth),
+    ("interaction_required", ErrorClass::Reauth),
+    ("consent_required", ErrorClass::Reauth),
+    ("login_required", ErrorClass::Reauth),
+    ("access_denied", ErrorClass::Reauth),
+    ("expired_token", ErrorClass::Reauth),
+    ("invalid_refresh_token", ErrorClass::Reauth),
+    ("bad_refresh_token", ErrorClass::Reauth),
+    ("invalid_client", ErrorClass::Config),
+    ("unauthorized_client", ErrorClass::Config),
+    ("invalid_scope", ErrorClass::Config),
+    ("invalid_request", ErrorClass::Config),
+    ("invalid_target", ErrorClass::Config),
+    ("unsupported_grant_type", ErrorClass::Config),
+    ("temporarily_unavailable", ErrorClass::Transient),
+    ("server_error", ErrorClass::Transient),
+    ("slow_down", ErrorClass::Transient),
+];
+
+/// Returns whether the RFCs or the profile give this code a meaning.
+pub(super) fn is_known(profile: &Profile, code: &str) -> bool {
+    class_of_code(code).is_some() || profile.names_code(code)
+}
+
+/// Classifies an error response of the token endpoint: `code` is the name of the error.
 pub(super) fn classify(
     profile: &Profile,
     status: u16,
     code: Option<&str>,
-    text: &str,
+    refusal: &Refusal,
 ) -> ErrorClass {
-    if let Some(class) = profile.class_of(status, code, text) {
+    if let Some(class) = profile.class_of(status, code, &refusal.text) {
         return class;
     }
     if matches!(status, 408 | 425 | 429 | 500..) {
         return ErrorClass::Transient;
     }
     match code {
-        Some(code) => class_of_code(&code.to_ascii_lowercase()),
+        // Several servers refuse a refresh token in this way.
+        Some(code) if is_same_code(code, "invalid_request") && refusal.says_token_is_dead() => {
+            ErrorClass::Reauth
+        }
+        Some(code) => class_of_code(code).unwrap_or(ErrorClass::Malformed),
         // A gateway in front of the provider can send an error page, or a status without an error name.
-        None if is_html_or_xml(text) || is_ambiguous_status(status) => ErrorClass::Transient,
+        None if is_html_or_xml(&refusal.text) || is_ambiguous_status(status) => {
+            ErrorClass::Transient
+        }
         None => ErrorClass::Malformed,
     }
 }
 
-/// Classifies a code (RFC 6749 section 5.2, OpenID Connect Core section 3.1.2.6, and codes that providers use).
-fn class_of_code(code: &str) -> ErrorClass {
-    match code {
-        "invalid_grant"
-        | "interaction_required"
-        | "consent_required"
-        | "login_required"
-        | "access_denied"
-        | "expired_token"
-        | "invalid_refresh_token"
-        | "bad_refresh_token" => ErrorClass::Reauth,
-        "invalid_client"
-        | "unauthorized_client"
-        | "invalid_scope"
-        | "invalid_request"
-        | "invalid_target"
-        | "unsupported_grant_type" => ErrorClass::Config,
-        "temporarily_unavailable" | "server_error" | "slow_down" => ErrorClass::Transient,
-        _ => ErrorClass::Malformed,
-    }
+fn class_of_code(code: &str) -> Option<ErrorClass> {
+    let found = CODES.iter().find(|(known, _)| is_same_code(known, code));
+    found.map(|(_, class)| *class)
+}
+
+/// Some providers write `InvalidGrant` or `INVALID-GRANT`.
+fn is_same_code(one: &str, other: &str) -> bool {
+    letters(one).eq(letters(other))
+}
+
+fn letters(text: &str) -> impl Iterator<Item = u8> {
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic);
+    letters.map(|letter| letter.to_ascii_lowercase())
 }
 
 /// Statuses that a gateway returns while the provider is unavailable, and that a provider returns for a wrong address

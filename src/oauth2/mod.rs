@@ -9,16 +9,21 @@
 //! credential's store and the lock between replicas are interfaces that others implement.
 
 mod access;
+mod auth_attempts;
 mod challenge;
 mod client;
+mod client_auth;
 mod client_registration;
 mod definition;
 mod error;
 mod exchange_error;
+mod lenient_json;
 mod lock;
 mod profile;
 mod redirects;
+mod refusal;
 mod resolve;
+mod response_rule;
 mod send;
 mod session;
 mod sources;

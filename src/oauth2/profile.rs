@@ -3,7 +3,11 @@
 //! The built-in profiles are the JSON files in `profiles/`. A profile holds only the differences from the generic one,
 //! which follows the RFCs.
 
-use super::challenge::{self, TokenStatus};
+use super::{
+    challenge::{self, TokenStatus},
+    client_auth::ClientAuth,
+    response_rule::{self, ResponseRule, contains_ignoring_case},
+};
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName},
@@ -59,7 +63,7 @@ const BUILT_IN: [(&str, &str); 14] = [
 /// | `base_url` | the API's base URL, if all customers have the same | none |
 /// | `base_url_field` | member of the token response that holds the customer's base URL | none |
 /// | `errors` | rules for errors of the token endpoint: `status`, `code`, `text`, and the `class` that they mean (`reauth`, `config`, `transient`, `malformed`) | none |
-/// | `expired` | rules for responses of the API, besides 401, that mean an expired token: `status`, `header`, `text` | none |
+/// | `expired` | rules for responses of the API, besides 401, that mean an expired token: `status`, `header` (`name`, `text`), `text` in the first 2 KiB of the body | none |
 /// | `not_about_token` | the same for a 401 that a new token would not change | none |
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -90,21 +94,6 @@ pub struct Profile {
     pub(super) errors: Vec<ErrorRule>,
     pub(super) expired: Vec<ResponseRule>,
     pub(super) not_about_token: Vec<ResponseRule>,
-}
-
-/// How a client authenticates at the token endpoint (RFC 6749 section 2.3): always in exactly one way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ClientAuth {
-    /// `client_id` and `client_secret` among the parameters.
-    #[default]
-    Post,
-    /// HTTP Basic, both parts form-encoded first (RFC 6749 section 2.3.1).
-    Basic,
-    /// HTTP Basic without that encoding, for providers that do not decode.
-    BasicRaw,
-    /// `client_id` among the parameters and no secret: a public client.
-    None,
 }
 
 /// How parameters are sent to the token endpoint.
@@ -177,31 +166,8 @@ pub(crate) struct ErrorRule {
     class: ErrorClass,
 }
 
-/// A response of the API, described by its status and content.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ResponseRule {
-    status: u16,
-    /// A header that must be present.
-    #[serde(default)]
-    header: Option<HeaderRule>,
-    /// A text that the beginning of the body contains; not case-sensitive.
-    #[serde(default)]
-    text: Option<String>,
-}
-
-/// A header of a response.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HeaderRule {
-    name: String,
-    /// A text that the header contains; not case-sensitive, and empty for any value.
-    #[serde(default)]
-    text: String,
-}
-
 /// What a failed exchange means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorClass {
     /// The refresh token is invalid, or the user must act: only a new authorization helps.
@@ -279,6 +245,12 @@ impl Profile {
                 .map_err(|e| ProfileError(e.to_string()))?;
         HeaderName::try_from(&profile.token_header.name)
             .map_err(|_| ProfileError("token_header.name: not a valid header name".to_owned()))?;
+        if let Some(at) = profile.expired.iter().position(|rule| !rule.is_narrow()) {
+            return Err(ProfileError(format!(
+                "expired[{at}]: {}",
+                response_rule::SCOPE
+            )));
+        }
         Ok(profile)
     }
 
@@ -312,27 +284,26 @@ impl Profile {
         headers: &HeaderMap,
         body_start: &str,
     ) -> TokenStatus {
-        let any = |rules: &[ResponseRule]| {
-            rules
-                .iter()
-                .any(|rule| rule.matches(status, headers, body_start))
-        };
-        if any(&self.not_about_token) {
+        let matches = |rule: &ResponseRule| rule.matches(status, headers, body_start);
+        if self.not_about_token.iter().any(matches) {
             TokenStatus::Unrelated
-        } else if any(&self.expired) {
+        } else if self.expired.iter().any(matches) {
             TokenStatus::Expired
         } else {
-            challenge::token_status(status, headers)
+            challenge::token_status(status, headers, body_start)
         }
     }
 
     /// Returns whether [`token_status`](Self::token_status) needs the beginning of the body of a response with this
     /// status.
     pub(super) fn reads_body(&self, status: u16) -> bool {
-        self.expired
-            .iter()
-            .chain(&self.not_about_token)
-            .any(|rule| rule.status == status && rule.text.is_some())
+        let mut rules = self.expired.iter().chain(&self.not_about_token);
+        status == 401 || rules.any(|rule| rule.reads_body(status))
+    }
+
+    /// Returns whether one of the profile's own rules is for this code of the token endpoint.
+    pub(super) fn names_code(&self, code: &str) -> bool {
+        self.errors.iter().any(|rule| rule.has_code(code))
     }
 
     /// Classifies an error of the token endpoint by the profile's own rules.
@@ -350,10 +321,14 @@ impl Profile {
 }
 
 impl ErrorRule {
+    fn has_code(&self, code: &str) -> bool {
+        let own = self.code.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(code))
+    }
+
     fn matches(&self, status: u16, code: Option<&str>, text: &str) -> bool {
-        let has_code = |wanted: &str| code.is_some_and(|code| code.eq_ignore_ascii_case(wanted));
         self.status.is_none_or(|wanted| wanted == status)
-            && self.code.as_deref().is_none_or(has_code)
+            && (self.code.is_none() || code.is_some_and(|code| self.has_code(code)))
             && self
                 .text
                 .as_deref()
@@ -361,37 +336,10 @@ impl ErrorRule {
     }
 }
 
-impl ResponseRule {
-    fn matches(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
-        self.status == status
-            && self
-                .header
-                .as_ref()
-                .is_none_or(|rule| rule.matches(headers))
-            && self
-                .text
-                .as_deref()
-                .is_none_or(|wanted| contains_ignoring_case(body_start, wanted))
-    }
-}
-
-impl HeaderRule {
-    fn matches(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(&self.name).iter().any(|value| {
-            contains_ignoring_case(&String::from_utf8_lossy(value.as_bytes()), &self.text)
-        })
-    }
-}
-
 /// Returns whether `host` is `domain` or one of its subdomains.
 fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain)
         .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
-}
-
-fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
-    text.to_ascii_lowercase()
-        .contains(&wanted.to_ascii_lowercase())
 }
 
 fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {

@@ -1,9 +1,11 @@
 //! The credential's definition in component.json and by the author, resolved for one configuration.
 
 use super::{
+    client_auth::{AcceptedAuth, ClientAuth},
     client_registration::ClientRegistration,
     definition::{ConfigError, Mode, OAuth2},
-    profile::{ClientAuth, Profile},
+    profile::Profile,
+    response_rule::ResponseRule,
     sources::{Sources, json_path},
     template::Variables,
 };
@@ -22,6 +24,7 @@ pub(crate) struct ResolvedConfig {
     pub(crate) base_url: Option<Url>,
     /// The origins that may get the token: that of the base URL, and those that the author allows.
     pub(crate) origins: Vec<Origin>,
+    pub(super) accepted_auth: AcceptedAuth,
 }
 
 /// Scheme, host and port.
@@ -63,9 +66,10 @@ impl OAuth2 {
         };
         let token_url = sources.token_url();
         let mut profile = sources.profile(token_url.as_ref().ok().and_then(Option::as_ref))?;
-        if let Some(name) = &declared.client_auth {
-            profile.client_auth = client_auth(name)?;
+        if let Some(client_auth) = sources.client_auth()? {
+            profile.client_auth = client_auth;
         }
+        profile.expired.extend(sources.expired_responses()?);
         let client = if mode == Mode::PlatformSecret {
             None
         } else {
@@ -79,6 +83,7 @@ impl OAuth2 {
             origins: sources.origins(base_url.as_ref())?,
             profile,
             base_url,
+            accepted_auth: self.accepted_auth.clone(),
         })
     }
 
@@ -146,6 +151,35 @@ impl Sources<'_> {
         })
     }
 
+    /// Returns the way that component.json selects; a name in its template may be undefined.
+    fn client_auth(&self) -> Result<Option<ClientAuth>, ConfigError> {
+        let template = self.declared.client_auth.as_deref();
+        let Some(template) = template.filter(|template| self.variables.are_defined(template))
+        else {
+            return Ok(None);
+        };
+        let name = self.text("client_auth", template)?;
+        let client_auth = ClientAuth::from_name(&name).ok_or_else(|| {
+            ConfigError(format!(
+                "{} is \"{name}\"; it must be one of post, basic, basic_raw, none",
+                json_path("client_auth")
+            ))
+        })?;
+        Ok(Some(client_auth))
+    }
+
+    /// Returns the author's own rules for expired tokens.
+    fn expired_responses(&self) -> Result<Vec<ResponseRule>, ConfigError> {
+        let template = self.author.expired_responses.as_ref();
+        let Some(template) = template.filter(|template| self.variables.are_defined(template))
+        else {
+            return Ok(vec![]);
+        };
+        let place = format!("the list of responses that mean an expired token ({template})");
+        let list = self.variables.expand(&place, template)?;
+        ResponseRule::read_list(&list).map_err(|wrong| ConfigError(format!("{place}: {wrong}")))
+    }
+
     /// Returns the API's base URL. A URL in the token record overrides it.
     fn base_url(&self, profile: &Profile) -> Result<Option<Url>, ConfigError> {
         let elsewhere = profile
@@ -168,19 +202,5 @@ impl Sources<'_> {
             origins.push(Origin::of(&url));
         }
         Ok(origins)
-    }
-}
-
-/// Reads `client_auth`, by the platform's names and by those of RFC 8414.
-fn client_auth(name: &str) -> Result<ClientAuth, ConfigError> {
-    match name.trim().to_ascii_lowercase().as_str() {
-        "basic" | "client_secret_basic" => Ok(ClientAuth::Basic),
-        "basic_raw" => Ok(ClientAuth::BasicRaw),
-        "post" | "body" | "client_secret_post" => Ok(ClientAuth::Post),
-        "none" => Ok(ClientAuth::None),
-        other => Err(ConfigError(format!(
-            "{} is \"{other}\"; it must be one of post, basic, basic_raw, none",
-            json_path("client_auth")
-        ))),
     }
 }

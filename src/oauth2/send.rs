@@ -28,6 +28,9 @@ const RETRY_AFTER_JITTER_MS: u64 = 250;
 
 /// How many bytes of an error's body are kept.
 pub(super) const ERROR_BODY_LIMIT: usize = 2048;
+/// How many bytes of a response are kept during a refresh, and how long they may take. It may be the result.
+const KEPT_LIMIT: usize = 64 * 1024;
+const KEPT_TIME: Duration = Duration::from_secs(5);
 
 /// Creates a body from its start, for each attempt.
 pub(super) type BodyFactory = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
@@ -70,7 +73,8 @@ enum Next {
     Return(Response),
     /// Sends the request again after this delay.
     Resend(Duration),
-    /// Refreshes the token and sends the request again. If that is not possible, this response is the result.
+    /// Refreshes the token and sends the request again. If that is not possible, this response, which holds no connection,
+    /// is the result.
     Refresh(Response),
 }
 
@@ -131,8 +135,14 @@ impl PreparedRequest<'_> {
                 }
                 Next::Refresh(response) => response,
             };
-            let Some(newer) = self.refresh(&access).await? else {
-                return Ok((rejected, access.token));
+            let (rejected, start) = http::peek(rejected, ERROR_BODY_LIMIT).await;
+            let newer = match self.refresh(&access).await {
+                Ok(Some(newer)) => newer,
+                Ok(None) => return Ok((rejected, access.token)),
+                Err(error) => {
+                    let start = self.session.redacted(start, &access.token);
+                    return Err(error.after(&self.label, rejected.status(), &start));
+                }
             };
             limits.refresh = limits.refresh.after(&newer.token);
             access = newer;
@@ -144,12 +154,12 @@ impl PreparedRequest<'_> {
     async fn first_access(&self) -> Result<Access, Error> {
         let setup = self.session.setup(&**self.store)?;
         let current = self.session.current_token(self.store, &setup)?;
-        if let Some(token) = current.clone() {
+        if let Some(token) = current {
             // Check the URL first, so that a wrong one does not cause a refresh.
             let setup = setup.clone();
             Access { setup, token }.url(&self.path, None)?;
         }
-        self.session.usable_token(self.store, setup, current).await
+        self.session.usable_token(self.store, setup).await
     }
 
     /// Returns a token newer than the rejected one. `None` if the API's response is the result of the request, because
@@ -190,31 +200,31 @@ impl PreparedRequest<'_> {
         if outcome_only || is_redirect(response.status()) {
             return Ok(Next::Return(response));
         }
-        if let Some(delay) = self.delay_if_busy(&response, limits) {
+        let (response, token_status) = if left_allowed_origins {
+            // The response says nothing about the token, because the server did not receive it.
+            (response, TokenStatus::Unrelated)
+        } else {
+            token_status(response, access).await
+        };
+        // Some APIs respond to an expired token as if they were busy.
+        if token_status != TokenStatus::Expired
+            && let Some(delay) = self.delay_if_busy(&response, limits)
+        {
             return Ok(Next::Resend(delay));
         }
-        if left_allowed_origins {
-            // The response says nothing about the token, because the server did not receive it.
-            return Ok(Next::Return(response));
-        }
-        self.after_response(response, access, limits.refresh).await
+        self.after_response(response, token_status, access, limits.refresh)
+            .await
     }
 
     /// Decides what follows a response of the API, by what it means for the token.
     async fn after_response(
         &self,
         response: Response,
+        token_status: TokenStatus,
         access: &Access,
         refresh: RefreshLimit,
     ) -> Result<Next, Error> {
-        let profile = &access.resolved().profile;
-        let status = response.status().as_u16();
-        let (response, start) = if profile.reads_body(status) {
-            http::peek(response, ERROR_BODY_LIMIT).await
-        } else {
-            (response, String::new())
-        };
-        match profile.token_status(status, response.headers(), &start) {
+        match token_status {
             TokenStatus::Accepted => {
                 let after_refresh = refresh == RefreshLimit::Exhausted;
                 self.session.token_accepted(&access.token, after_refresh);
@@ -224,7 +234,10 @@ impl PreparedRequest<'_> {
             TokenStatus::Expired if refresh == RefreshLimit::Exhausted => {
                 Ok(Next::Return(response))
             }
-            TokenStatus::Expired => Ok(Next::Refresh(response)),
+            TokenStatus::Expired => {
+                let kept = http::detached(response, KEPT_LIMIT, KEPT_TIME).await;
+                Ok(Next::Refresh(kept))
+            }
             TokenStatus::InsufficientScope(scope) => Err(Error::InsufficientScope {
                 request: self.label.clone(),
                 scope: scope.map(|scope| self.session.redacted(scope, &access.token)),
@@ -304,6 +317,19 @@ impl PreparedRequest<'_> {
         access.authorize(request.headers_mut())?;
         Ok(request)
     }
+}
+
+/// Returns what a response means for the token, with a response whose body is still complete.
+async fn token_status(response: Response, access: &Access) -> (Response, TokenStatus) {
+    let profile = &access.resolved().profile;
+    let status = response.status().as_u16();
+    let (response, start) = if profile.reads_body(status) {
+        http::peek(response, ERROR_BODY_LIMIT).await
+    } else {
+        (response, String::new())
+    };
+    let token_status = profile.token_status(status, response.headers(), &start);
+    (response, token_status)
 }
 
 /// Returns whether a request with this response can be sent again: the API did not process it, or it changes nothing.

@@ -3,6 +3,7 @@
 //! Nothing is retried here.
 
 use super::{
+    client_auth::AcceptedAuth,
     client_registration::ClientRegistration,
     exchange_error::ExchangeError,
     profile::{ErrorClass, Profile, ScopePolicy},
@@ -28,9 +29,10 @@ const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The provider's endpoints for one client.
 pub(crate) struct TokenEndpoint {
-    pub(super) http: reqwest::Client,
-    pub(super) client: ClientRegistration,
-    pub(super) profile: Profile,
+    http: reqwest::Client,
+    client: ClientRegistration,
+    profile: Profile,
+    accepted_auth: AcceptedAuth,
 }
 
 impl TokenEndpoint {
@@ -40,6 +42,7 @@ impl TokenEndpoint {
             http,
             client: resolved.client.clone()?,
             profile: resolved.profile.clone(),
+            accepted_auth: resolved.accepted_auth.clone(),
         })
     }
 
@@ -60,7 +63,7 @@ impl TokenEndpoint {
         set(&mut params, "grant_type", "refresh_token");
         set(&mut params, "refresh_token", refresh_token);
         self.request("refreshing the access token", &self.client.refresh_url)
-            .request_tokens(params)
+            .request_tokens(&params)
             .await
     }
 
@@ -82,7 +85,7 @@ impl TokenEndpoint {
             set(&mut params, "code_verifier", verifier);
         }
         self.request("exchanging the authorization code", &self.client.token_url)
-            .request_tokens(params)
+            .request_tokens(&params)
             .await
     }
 
@@ -98,7 +101,7 @@ impl TokenEndpoint {
         let mut params = Params::new();
         set(&mut params, "token", token);
         set(&mut params, "token_type_hint", hint);
-        match self.request(operation, url).send(params).await {
+        match self.request(operation, url).send(&params).await {
             Err(error) if error.code.as_deref() == Some("invalid_token") => Ok(()),
             result => result,
         }
@@ -127,7 +130,10 @@ impl TokenEndpoint {
 
     fn request<'a>(&'a self, operation: &'static str, url: &'a Url) -> TokenRequest<'a> {
         TokenRequest {
-            endpoint: self,
+            http: &self.http,
+            client: &self.client,
+            profile: &self.profile,
+            accepted_auth: &self.accepted_auth,
             operation,
             url,
         }

@@ -3,10 +3,13 @@
 //! Redirects are not followed. An error contains nothing that was sent or received, except error names.
 
 use super::{
-    exchange_error::{ExchangeError, classify, is_html_or_xml},
-    profile::{BodyFormat, ClientAuth, ErrorClass},
-    token_endpoint::TokenEndpoint,
-    token_response::{self, TokenResponse, TokenResponseError},
+    auth_attempts::AuthAttempts,
+    client_auth::{AcceptedAuth, ClientAuth},
+    client_registration::ClientRegistration,
+    exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
+    profile::{BodyFormat, ErrorClass, Profile},
+    refusal::Refusal,
+    token_response::{TokenResponse, TokenResponseError},
 };
 use crate::clients::http;
 use base64_simd::STANDARD as BASE64;
@@ -16,10 +19,10 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
-/// The time limit for one request, from connecting to the last byte.
-pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
+pub(super) use super::auth_attempts::TIME_LIMIT;
+
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
 /// What stays unescaped in a form.
@@ -37,7 +40,10 @@ pub(super) fn set(params: &mut Params, name: &str, value: &str) {
 
 /// One request.
 pub(super) struct TokenRequest<'a> {
-    pub(super) endpoint: &'a TokenEndpoint,
+    pub(super) http: &'a reqwest::Client,
+    pub(super) client: &'a ClientRegistration,
+    pub(super) profile: &'a Profile,
+    pub(super) accepted_auth: &'a AcceptedAuth,
     /// The operation, for errors.
     pub(super) operation: &'static str,
     pub(super) url: &'a Url,
@@ -56,42 +62,67 @@ impl RawResponse {
     fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
 }
 
 impl TokenRequest<'_> {
     /// Sends the request and reads the tokens from its response.
     pub(super) async fn request_tokens(
         &self,
-        params: Params,
+        params: &Params,
     ) -> Result<TokenResponse, ExchangeError> {
-        let mut response = self.send_and_read(params).await?;
+        let mut attempts = self.attempts();
+        loop {
+            let response = self.send_and_read(params, &attempts).await;
+            let tokens = response.and_then(|response| self.tokens(response));
+            if let ControlFlow::Break(result) = attempts.after(tokens) {
+                return result;
+            }
+        }
+    }
+
+    /// Sends the request. Any successful status is accepted.
+    pub(super) async fn send(&self, params: &Params) -> Result<(), ExchangeError> {
+        let mut attempts = self.attempts();
+        loop {
+            let response = self.send_and_read(params, &attempts).await;
+            let done = response.and_then(|response| self.done(response));
+            if let ControlFlow::Break(result) = attempts.after(done) {
+                return result;
+            }
+        }
+    }
+
+    fn attempts(&self) -> AuthAttempts<'_> {
+        AuthAttempts::new(self.client, self.profile.client_auth, self.accepted_auth)
+    }
+
+    fn done(&self, response: RawResponse) -> Result<(), ExchangeError> {
+        match response.incomplete {
+            Some(error) => Err(error),
+            None if response.is_success() => Ok(()),
+            None => Err(self.error_response(&response, &Refusal::read(&response.body))),
+        }
+    }
+
+    /// Reads the tokens from a response.
+    fn tokens(&self, mut response: RawResponse) -> Result<TokenResponse, ExchangeError> {
         if let Some(error) = response.incomplete.take() {
             return self.tokens_of_incomplete(&response).ok_or(error);
         }
         if !response.is_success() {
-            return Err(self.error_response(&response));
+            return Err(self.error_response(&response, &Refusal::read(&response.body)));
         }
-        let profile = &self.endpoint.profile;
-        TokenResponse::read(&response.body, profile)
+        TokenResponse::read(&response.body, self.profile)
             .map_err(|error| self.useless_success(&response, &error))
     }
 
-    /// Sends the request. Any successful status is accepted.
-    pub(super) async fn send(&self, params: Params) -> Result<(), ExchangeError> {
-        let response = self.send_and_read(params).await?;
-        match response.incomplete {
-            Some(error) => Err(error),
-            None if response.is_success() => Ok(()),
-            None => Err(self.error_response(&response)),
-        }
-    }
-
-    async fn send_and_read(&self, params: Params) -> Result<RawResponse, ExchangeError> {
-        let sent = self.build(params).send().await;
+    async fn send_and_read(
+        &self,
+        params: &Params,
+        attempts: &AuthAttempts<'_>,
+    ) -> Result<RawResponse, ExchangeError> {
+        let request = self.build(params.clone(), attempts.auth());
+        let sent = request.timeout(attempts.time_left()).send().await;
         let response = sent.map_err(|e| self.no_response(&e))?;
         let mut raw = RawResponse {
             status: response.status().as_u16(),
@@ -119,21 +150,17 @@ impl TokenRequest<'_> {
         if !response.is_success() {
             return None;
         }
-        let tokens = TokenResponse::read_truncated(&response.body, &self.endpoint.profile)?;
+        let tokens = TokenResponse::read_truncated(&response.body, self.profile)?;
         let is_too_long = response.body.len() > SIZE_LIMIT;
         (tokens.refresh_token.is_some() || is_too_long).then_some(tokens)
     }
 
     /// The request, with exactly one way to authenticate the client.
-    fn build(&self, mut params: Params) -> RequestBuilder {
-        let TokenEndpoint {
-            http,
-            client,
-            profile,
-        } = self.endpoint;
+    fn build(&self, mut params: Params, auth: ClientAuth) -> RequestBuilder {
+        let Self { http, client, .. } = self;
         let secret = client.secret.as_ref().map(ExposeSecret::expose_secret);
         let mut basic = None;
-        match (profile.client_auth, secret) {
+        match (auth, secret) {
             (ClientAuth::Basic, Some(secret)) => {
                 basic = Some(format!("{}:{}", encoded(&client.id), encoded(secret)));
             }
@@ -144,7 +171,7 @@ impl TokenRequest<'_> {
             }
             (ClientAuth::None, _) | (_, None) => set(&mut params, "client_id", &client.id),
         }
-        let mut request = match profile.body {
+        let mut request = match self.profile.body {
             BodyFormat::Form => http.post(self.url.clone()).form(&params),
             BodyFormat::Json => http.post(self.url.clone()).json(&params),
             BodyFormat::Query => http.post(with_query(self.url, &params)).body(""),
@@ -152,33 +179,33 @@ impl TokenRequest<'_> {
         if let Some(value) = basic.map(SecretString::from).and_then(|s| basic_auth(&s)) {
             request = request.header(AUTHORIZATION, value);
         }
-        request
-            .header(ACCEPT, "application/json")
-            .timeout(TIME_LIMIT)
+        request.header(ACCEPT, "application/json")
     }
 
     /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
-    fn error_response(&self, response: &RawResponse) -> ExchangeError {
-        let profile = &self.endpoint.profile;
-        let text = response.text();
-        let members = token_response::members(&response.body).unwrap_or_default();
-        let code = token_response::code(&members);
-        let class = classify(profile, response.status, code.as_deref(), &text);
+    fn error_response(&self, response: &RawResponse, refusal: &Refusal) -> ExchangeError {
+        let profile = self.profile;
+        let code = refusal.code(|code| is_known(profile, code));
+        let class = classify(profile, response.status, code.as_deref(), refusal);
         ExchangeError {
             outcome_unknown: outcome_is_unknown(response.status),
-            diagnostic: token_response::diagnostic(&members)
+            diagnostic: refusal
+                .diagnostic()
                 .filter(|text| !text.split(", ").any(|word| self.is_secret(word))),
             code: code.filter(|code| !self.is_secret(code)),
             ..self.error(class, Some(response), "the provider refused the request")
         }
     }
 
-    /// Returns the error of a response without tokens but with a successful status. The provider considers the request
-    /// successful.
+    /// Returns the error of a response without tokens but with a successful status. Unless it is an error, the provider
+    /// considers the request successful.
     fn useless_success(&self, response: &RawResponse, error: &TokenResponseError) -> ExchangeError {
+        let refusal = Refusal::read(&response.body);
+        if refusal.is_error(|code| is_known(self.profile, code)) {
+            return self.error_response(response, &refusal);
+        }
         let class = match error {
-            TokenResponseError::Error(_) => return self.error_response(response),
-            TokenResponseError::Unreadable if is_html_or_xml(&response.text()) => {
+            TokenResponseError::Unreadable if is_html_or_xml(&refusal.text) => {
                 ErrorClass::Transient
             }
             TokenResponseError::Unreadable | TokenResponseError::NoAccessToken => {
@@ -193,7 +220,7 @@ impl TokenRequest<'_> {
 
     /// Returns whether a word in the response is the client's secret, which can look like an error name.
     fn is_secret(&self, word: &str) -> bool {
-        let secret = self.endpoint.client.secret.as_ref();
+        let secret = self.client.secret.as_ref();
         secret.is_some_and(|secret| secret.expose_secret() == word)
     }
 

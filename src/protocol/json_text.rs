@@ -14,7 +14,7 @@ use std::{
 /// How many levels of arrays and objects a message may have, the message itself included.
 pub(super) const MAX_DEPTH: usize = 1_000;
 
-/// `serde_json` reads texts of fewer levels.
+/// `serde_json` reads only texts with fewer levels than this.
 const SERDE_JSON_DEPTH: usize = 127;
 
 /// The stack for reading 1 000 levels into any type. Without optimisation, common types take 4 KB per level. Only the part

@@ -40,6 +40,14 @@ impl OAuthMode {
     ];
 
     /// The name that [`FromStr`] reads.
+    ///
+    /// ```
+    /// use sailor::oauth2::Mode;
+    ///
+    /// assert_eq!(Mode::EveryAccess.name(), "every-access");
+    /// assert_eq!("every-access".parse(), Ok(Mode::EveryAccess));
+    /// assert!("always".parse::<Mode>().is_err());
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,6 @@
 
 use crate::protocol::{EnvelopeError, Json};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use jiff::{civil::DateTime, tz::TimeZone};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
@@ -18,12 +17,14 @@ use std::{
 
 mod client;
 mod error;
+mod peek;
 mod retry;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, redacted_url};
+pub(crate) use peek::{detached, peek};
 pub(crate) use retry::{RequestPolicy, retry};
 
 /// The longest delay that a server can request.
@@ -182,36 +183,6 @@ pub(crate) async fn read(
 /// Escapes an id for use as a path segment.
 pub(crate) fn segment(id: &str) -> String {
     utf8_percent_encode(id, SEGMENT).to_string()
-}
-
-/// Reads at most the first `limit` bytes of a response's body as text. Returns them with a response whose body is still
-/// complete.
-pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, String) {
-    let mut head = ::http::Response::new(());
-    *head.status_mut() = response.status();
-    *head.version_mut() = response.version();
-    *head.headers_mut() = std::mem::take(response.headers_mut());
-    let (mut read, mut length) = (Vec::new(), 0);
-    while length < limit {
-        let chunk = response.chunk().await;
-        let is_last = !matches!(chunk, Ok(Some(_)));
-        if let Some(chunk) = chunk.transpose() {
-            length += chunk.as_ref().map_or(0, Bytes::len);
-            read.push(chunk);
-        }
-        if is_last {
-            break;
-        }
-    }
-    let start = read
-        .iter()
-        .flatten()
-        .flat_map(|chunk| chunk.iter().copied())
-        .take(limit)
-        .collect::<Vec<_>>();
-    let body = stream::iter(read).chain(response.bytes_stream());
-    let response = head.map(|()| reqwest::Body::wrap_stream(body)).into();
-    (response, String::from_utf8_lossy(&start).into_owned())
 }
 
 /// Reads the delay that a server requests with `Retry-After`, in seconds or as a date. It is at most 60 seconds.

@@ -58,7 +58,7 @@ impl Rig {
         Self::with(component, &[], 0).await
     }
 
-    /// Starts with additional variables and a number of rebounds that are allowed.
+    /// Starts with additional variables and a limit on rebounds.
     async fn with(component: Component, variables: &[(&str, &str)], rebounds: u32) -> Self {
         let (transport, broker) = memory::channel(rebounds);
         let deliveries = transport.consume().await.unwrap();
@@ -85,7 +85,7 @@ impl Rig {
         self.broker.deliver(headers(id), self.body(body))
     }
 
-    /// Delivers the same again, on a new connection.
+    /// Delivers the same message again, on a new connection.
     fn redeliver(&self, id: &str, body: Value) -> u64 {
         self.broker.redeliver(headers(id), self.body(body))
     }
@@ -99,7 +99,7 @@ impl Rig {
         body
     }
 
-    /// The body of an event. That of an error event is its report.
+    /// Returns the body of an event; for an error event, its report.
     fn read(&self, event: &Publication) -> Value {
         let plain = match event.route {
             Route::Data | Route::Custom(_) => {

@@ -2,11 +2,12 @@
 //! change.
 
 use super::{
-    super::{CredentialStore, Error, ResolvedConfig, TokenEndpoint},
-    Inner,
+    super::{CredentialStore, Error, Mode, ResolvedConfig, TokenEndpoint},
+    driver::Driver,
+    machine::Keeper,
 };
 use serde_json::{Map, Value};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What is derived from the configuration.
 pub(in crate::oauth2) struct CredentialSetup {
@@ -17,25 +18,49 @@ pub(in crate::oauth2) struct CredentialSetup {
     pub(super) endpoint: Option<TokenEndpoint>,
 }
 
-impl Inner {
-    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
-        let config = store.config();
-        let mut known = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, setup)) = &mut *known {
-            if !Arc::ptr_eq(seen, &config)
-                && self
-                    .fields(&setup.resolved.field, &config)
-                    .eq(&setup.fields)
-            {
+impl CredentialSetup {
+    pub(super) fn keeper(&self) -> Keeper {
+        match self.resolved.mode {
+            Mode::PlatformSecret => Keeper::Platform,
+            Mode::Expiry | Mode::On401 | Mode::EveryAccess => Keeper::Process,
+        }
+    }
+}
+
+/// The latest setup, and the configuration that it was resolved from.
+#[derive(Default)]
+pub(super) struct Setups(Option<(Arc<Value>, Arc<CredentialSetup>)>);
+
+impl Setups {
+    pub(super) fn current(&self) -> Option<&Arc<CredentialSetup>> {
+        self.0.as_ref().map(|(_, setup)| setup)
+    }
+
+    /// Returns the setup of a configuration.
+    pub(super) fn get(
+        &mut self,
+        driver: &Driver,
+        config: &Arc<Value>,
+    ) -> Result<Arc<CredentialSetup>, Error> {
+        if let Some((seen, setup)) = &mut self.0 {
+            let is_same = Arc::ptr_eq(seen, config)
+                || driver
+                    .fields(&setup.resolved.field, config)
+                    .eq(&setup.fields);
+            if is_same {
                 *seen = config.clone();
-            }
-            if Arc::ptr_eq(seen, &config) {
                 return Ok(setup.clone());
             }
         }
-        let setup = Arc::new(self.resolve(&config)?);
-        *known = Some((config, setup.clone()));
+        let setup = Arc::new(driver.resolve(config)?);
+        self.0 = Some((config.clone(), setup.clone()));
         Ok(setup)
+    }
+}
+
+impl Driver {
+    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
+        self.shared().setups.get(self, &store.config())
     }
 
     fn resolve(&self, config: &Value) -> Result<CredentialSetup, Error> {

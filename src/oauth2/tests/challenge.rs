@@ -13,8 +13,9 @@ fn token_status(status: u16, challenges: &[&str]) -> TokenStatus {
     Profile::generic().token_status(status, &headers, "")
 }
 
+/// token-failures: T41.
 #[test]
-fn a_401_means_expired_unless_it_says_otherwise() {
+fn a_401_means_expired_unless_it_asks_for_more() {
     let scope = |text: &str| TokenStatus::InsufficientScope(Some(text.to_owned()));
     for (challenges, expected) in [
         (&[][..], TokenStatus::Expired),
@@ -39,10 +40,11 @@ fn a_401_means_expired_unless_it_says_otherwise() {
             TokenStatus::InsufficientScope(None),
         ),
         (
-            &["Bearer error=\"invalid_request\""],
-            TokenStatus::Unrelated,
+            &["Bearer error=\"invalid_request\", error_description=\"ACCESS_TOKEN_EXPIRED\""],
+            TokenStatus::Expired,
         ),
-        (&["Bearer error=\"something_else\""], TokenStatus::Unrelated),
+        (&["Bearer error=\"something_else\""], TokenStatus::Expired),
+        (&["DPoP error=\"use_dpop_nonce\""], TokenStatus::Expired),
         (
             &[
                 "Bearer realm=\"\", authorization_uri=\"https://x/authorize\", error=\"insufficient_claims\", claims=\"eyJh==\"",
@@ -51,6 +53,28 @@ fn a_401_means_expired_unless_it_says_otherwise() {
         ),
     ] {
         assert_eq!(token_status(401, challenges), expected, "{challenges:?}");
+    }
+}
+
+/// token-failures: T42.
+#[test]
+fn a_401_can_ask_for_a_scope_in_its_body() {
+    let profile = Profile::generic();
+    let status = |status: u16, body: &str| profile.token_status(status, &HeaderMap::new(), body);
+    for body in [
+        r#"{"error":"insufficient_scope"}"#,
+        r#"{"errors":[{"errorType":"insufficient_scope","message":"no"}]}"#,
+        r#"{"error":{"code":"INSUFFICIENT_SCOPE"},"more":"cut o"#,
+    ] {
+        assert_eq!(
+            status(401, body),
+            TokenStatus::InsufficientScope(None),
+            "{body}"
+        );
+        assert_eq!(status(403, body), TokenStatus::Accepted, "{body}");
+    }
+    for body in [r#"{"error":"invalid_request"}"#, r#"{"message":"no"}"#, ""] {
+        assert_eq!(status(401, body), TokenStatus::Expired, "{body}");
     }
 }
 

@@ -1,7 +1,8 @@
 use super::{
     super::{
+        client_auth::ClientAuth,
         definition::{ConfigError, Mode, OAuth2},
-        profile::{ClientAuth, Profile},
+        profile::Profile,
         resolve::{Origin, ResolvedConfig},
     },
     descriptor,
@@ -35,6 +36,7 @@ fn env(name: &str) -> Option<String> {
         "EXTRA" => Some("web full".to_owned()),
         "prodEnv" => Some("env".to_owned()),
         "query" => Some("from-env".to_owned()),
+        "CLIENT_AUTH" => Some("basic_raw".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -252,7 +254,23 @@ fn component_json_selects_the_client_authentication() {
         way(|o| o["client_auth"] = json!("basic_raw")),
         ClientAuth::BasicRaw
     );
+    assert_eq!(
+        way(|o| o["client_auth"] = json!("{{CLIENT_AUTH}}")),
+        ClientAuth::BasicRaw
+    );
+    assert_eq!(
+        way(|o| o["client_auth"] = json!("{{UNDEFINED}}")),
+        ClientAuth::Post
+    );
     assert_eq!(way(|o| o["client_secret"] = json!(null)), ClientAuth::None);
+    let wrong = error(resolve(
+        with(|o| o["client_auth"] = json!("header")),
+        json!({}),
+    ));
+    assert!(
+        wrong.contains("client_auth") && wrong.contains("basic_raw"),
+        "{wrong}"
+    );
     let xero = resolve(
         with(|o| o["token_uri"] = json!("https://identity.xero.com/connect/token")),
         json!({}),

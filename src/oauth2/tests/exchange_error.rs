@@ -4,10 +4,12 @@ use super::super::{
         ErrorClass::{self, Config, Malformed, Reauth, Transient},
         Profile,
     },
+    refusal::Refusal,
 };
 
 fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorClass {
-    classify(&Profile::built_in(profile).unwrap(), status, code, text)
+    let refusal = Refusal::read(text.as_bytes());
+    classify(&Profile::built_in(profile).unwrap(), status, code, &refusal)
 }
 
 /// token-failures: Kinds of refusal.
@@ -47,6 +49,63 @@ fn codes_and_statuses_are_classified_by_the_rfc() {
             class("generic", status, code, "{}"),
             expected,
             "{status} {code:?}"
+        );
+    }
+}
+
+/// The first one is league/oauth2-server's, the third one Authlib's. token-failures: T24.
+#[test]
+fn a_dead_refresh_token_can_be_an_invalid_request() {
+    for body in [
+        r#"{"error":"invalid_request","hint":"Token has been revoked"}"#,
+        r#"{"error":"invalid_request","error_description":"The refresh token is invalid.","hint":"Cannot decrypt the refresh token"}"#,
+        r#"{"error":"invalid_request","error_description":"Invalid \"refresh_token\" in request."}"#,
+        r#"{"ErrorCode":"invalid_request","Error":"Refresh Token expired"}"#,
+        r#"{"errors":[{"errorType":"invalid_request","message":"The provided refreshToken is no longer valid: rt-1"}]}"#,
+        r#"{"error":"invalid_request","message":"Expired or revoked token"}"#,
+        "error=invalid_request&error_description=the+refresh+token+is+not+valid",
+    ] {
+        for status in [400, 401] {
+            assert_eq!(
+                class("generic", status, Some("invalid_request"), body),
+                Reauth,
+                "{body}"
+            );
+        }
+    }
+    assert_eq!(
+        class("generic", 503, Some("invalid_request"), "Token has expired"),
+        Transient
+    );
+    assert_eq!(
+        class("generic", 400, Some("invalid_client"), "Token has expired"),
+        Config
+    );
+}
+
+#[test]
+fn an_invalid_request_about_anything_else_is_a_configuration_error() {
+    for text in [
+        "Check the `refresh_token` parameter",
+        "Missing \"refresh_token\" in request.",
+        "Missing or invalid refresh token",
+        "The request is missing a required parameter, includes an invalid parameter value, or is otherwise malformed: \
+         refresh_token",
+        "refresh_token is required",
+        "The access token expired",
+        "access_token not expired, so the refresh token is not used",
+        "The refresh token is not expired",
+        "Invalid token request",
+        "Invalid token_type_hint",
+        "The client secret is invalid",
+        "Invalid client: no token",
+        "",
+    ] {
+        let body = format!(r#"{{"error":"invalid_request","error_description":{text:?}}}"#);
+        assert_eq!(
+            class("generic", 400, Some("invalid_request"), &body),
+            Config,
+            "{text}"
         );
     }
 }

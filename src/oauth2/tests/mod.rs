@@ -4,6 +4,7 @@ mod challenge;
 mod definition;
 mod exchange_error;
 mod profile;
+mod refusal;
 mod template;
 mod timestamp;
 mod token_endpoint;

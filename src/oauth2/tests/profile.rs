@@ -1,6 +1,7 @@
 use super::super::{
     challenge::TokenStatus,
-    profile::{BodyFormat, ClientAuth, Profile, ScopePolicy},
+    client_auth::ClientAuth,
+    profile::{BodyFormat, Profile, ScopePolicy},
 };
 use reqwest::{
     Url,
@@ -139,6 +140,18 @@ fn an_invalid_profile_names_the_wrong_member() {
         (r#"{"margin": "60"}"#, "margin"),
         (r#"{"errors": [{"class": "fatal"}]}"#, "errors[0].class"),
         (r#"{"expired": [{"text": "x"}]}"#, "expired[0]"),
+        (
+            r#"{"expired": [{"status": 419}, {"status": 200}]}"#,
+            "expired[1]",
+        ),
+        (
+            r#"{"expired": [{"status": 200, "text": ""}]}"#,
+            "expired[0]",
+        ),
+        (
+            r#"{"expired": [{"status": 302, "text": "x"}]}"#,
+            "expired[0]",
+        ),
         (r#"{"token_header": {"name": "x y"}}"#, "token_header.name"),
         ("{", "EOF"),
     ] {
@@ -187,7 +200,7 @@ fn a_profile_can_define_expired_responses() {
         Profile::generic().token_status(400, &none, bulk),
         TokenStatus::Accepted
     );
-    assert!(!Profile::generic().reads_body(401));
+    assert!(Profile::generic().reads_body(401) && !Profile::generic().reads_body(403));
     let by_status = Profile::from_json(r#"{"expired": [{"status": 419}]}"#).unwrap();
     assert_eq!(by_status.token_status(419, &none, ""), TokenStatus::Expired);
     let slack = named("slack");
@@ -240,7 +253,6 @@ fn a_profile_can_exclude_401s_that_are_unrelated_to_the_token() {
         ),
     ] {
         let profile = named(name);
-        assert!(profile.reads_body(401), "{name}");
         assert_eq!(
             profile.token_status(401, &none, body),
             TokenStatus::Unrelated,

@@ -291,7 +291,7 @@ async fn revoking_an_unknown_token_succeeds() {
             Some((ErrorClass::Transient, Some(5))),
         ),
         (
-            ResponseTemplate::new(401).set_body_json(json!({"error": "invalid_client"})),
+            ResponseTemplate::new(401).set_body_json(json!({"error": "unauthorized_client"})),
             Some((ErrorClass::Config, None)),
         ),
     ] {

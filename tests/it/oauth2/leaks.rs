@@ -139,10 +139,21 @@ const ENDPOINT: &[Failure] = &[
 
 /// Failures and redirects of the API.
 const API: &[Failure] = &[
-    Failure("401 Unauthorized", Knobs::rotating, |rig| {
+    // Both the API's words and the reason of the failed refresh are shown.
+    Failure(
+        "returned 401 Unauthorized: {\"sent\":\"[token]\"}",
+        Knobs::rotating,
+        |rig| {
+            rig.provider.revoke_all();
+            let body = format!(r#"{{"sent":"{}"}}"#, stored(rig).0);
+            rig.provider
+                .script_api([response(401, ("x", String::new()), body)]);
+        },
+    ),
+    Failure("403 Forbidden", Knobs::rotating, |rig| {
         let challenge = r#"Bearer error="invalid_request""#.to_owned();
         rig.provider.script_api([response(
-            401,
+            403,
             ("www-authenticate", challenge),
             stored(rig).0,
         )]);
@@ -241,11 +252,6 @@ const KEEPING: &[Failure] = &[
             rig.lock = Some(Arc::new(Locked(|| Err(LockError::TimedOut))));
         },
     ),
-    Failure("without a lock", Knobs::rotating, |rig| {
-        rig.lock = Some(Arc::new(Locked(|| {
-            Err(LockError::Unsupported("none here".into()))
-        })));
-    }),
     Failure("lock was lost", Knobs::rotating, |rig| {
         rig.lock = Some(Arc::new(Locked(|| Ok(Box::new(Lost)))));
     }),
@@ -373,6 +379,7 @@ async fn a_failed_revocation_reveals_no_token() {
             })
         })
         .await;
+    rig.drive(replica.session.close()).await;
     reports.result(response.map(drop));
     assert!(reports.all().contains("was removed"), "{}", reports.all());
     reports.check(&rig, "could not be revoked");

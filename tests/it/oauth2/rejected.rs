@@ -3,7 +3,7 @@
 use super::rig::{Rig, text};
 use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
 use reqwest::StatusCode;
-use sailor::oauth2::{Error, Mode, OAuth2};
+use sailor::oauth2::{Error, Mode, OAuth2, Profile};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -51,6 +51,36 @@ async fn a_rejected_token_costs_one_refresh_and_one_resend() {
         assert_eq!(
             second,
             format!("Bearer {}", text(&rig.account.oauth(), "access_token"))
+        );
+    }
+}
+
+/// The first one is Zettle's. token-failures: T41.
+#[tokio::test]
+async fn a_401_is_refreshed_whatever_its_code() {
+    for (challenge, body) in [
+        (
+            r#"Bearer error="invalid_request", error_description="ACCESS_TOKEN_EXPIRED""#,
+            json!({}),
+        ),
+        (
+            r#"Bearer realm="api", error="token_revoked""#,
+            json!({ "error": "no" }),
+        ),
+        ("Bearer", json!({ "error": "unauthorized_request" })),
+    ] {
+        let rig = Rig::new(Knobs::rotating()).await;
+        let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
+        rig.provider.script_api([Fault::Response {
+            status: 401,
+            headers,
+            body: body.to_string(),
+        }]);
+        rig.replica().get().await.unwrap();
+        assert_eq!(
+            (rig.provider.refreshes(), rig.statuses()),
+            (1, vec![401, 200]),
+            "{challenge}"
         );
     }
 }
@@ -181,40 +211,51 @@ async fn a_401_that_the_profile_excludes_costs_no_refresh() {
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
-/// The caller still has its request. The process tests show that the error event holds the message.
-/// token-failures: T28.
+/// The rule of a profile goes before the resends of a busy API. token-failures: T43.
 #[tokio::test]
-async fn a_refused_refresh_after_a_401_is_not_repeated() {
-    let rig = Rig::stale(Knobs::rotating()).await;
-    rig.provider.revoke_all();
-    let replica = rig.replica();
-    let client = replica.client();
-    let body = json!({ "name": "Ada" });
-    let error = rig
-        .drive(client.post("/items").json(&body).send())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, Error::ReauthRequired(reason) if reason.contains("invalid_grant")),
-        "{error}"
-    );
-    assert!(!error.is_transient());
-    assert_eq!(rig.statuses(), [401]);
-    assert_eq!(rig.provider.api_calls()[0].body, body.to_string());
-    assert_eq!((rig.provider.refreshes(), rig.account.savings()), (1, 0));
-
-    // The same body is sent once the user has connected again.
-    let connected = Value::Object(rig.provider.issue());
-    rig.account.set(json!({ "oauth": connected }));
-    rig.clock.advance(Duration::from_secs(31)).await;
-    let created: Value = rig
-        .drive(client.post("/items").json(&body).send_json())
-        .await
-        .unwrap();
-    assert_eq!(
-        (created["name"].as_str(), rig.provider.refreshes()),
-        (Some("Ada"), 1)
-    );
+async fn an_expired_token_under_a_busy_status_is_refreshed_at_once() {
+    let salesforce = || Profile::built_in("salesforce").unwrap();
+    let own = || {
+        let logged_out = json!({"status": 503, "text": "logged out"});
+        let header = json!({"status": 429, "header": {"name": "x-auth"}});
+        Profile::from_json(&json!({ "expired": [logged_out, header] }).to_string()).unwrap()
+    };
+    let headers = [("retry-after", "20"), ("x-auth", "expired")];
+    let with_header = Fault::Response {
+        status: 429,
+        headers: headers
+            .map(|(name, value)| (name.into(), value.into()))
+            .into(),
+        body: "{}".into(),
+    };
+    for (status, profile, fault) in [
+        (
+            500,
+            salesforce(),
+            Fault::Json(500, json!([{ "errorCode": "INVALID_SESSION_ID" }])),
+        ),
+        (
+            503,
+            own(),
+            Fault::Json(503, json!({ "error": "You are logged out" })),
+        ),
+        (429, own(), with_header),
+    ] {
+        let mut rig = Rig::new(Knobs::rotating()).await;
+        rig.definition = rig.definition.clone().custom_profile(profile);
+        rig.provider.script_api([fault]);
+        // The clock stands, so nothing can be waited for.
+        rig.replica().get().await.unwrap();
+        let expected = (1, vec![status, 200]);
+        assert_eq!((rig.provider.refreshes(), rig.statuses()), expected);
+    }
+    // Any other 500 is still a busy API.
+    let mut rig = Rig::new(Knobs::rotating()).await;
+    rig.definition = rig.definition.clone().custom_profile(salesforce());
+    rig.provider.script_api([Fault::Status(500)]);
+    rig.drive(rig.replica().get()).await.unwrap();
+    let expected = (0, vec![500, 200]);
+    assert_eq!((rig.provider.refreshes(), rig.statuses()), expected);
 }
 
 /// token-failures: T47.
@@ -294,11 +335,23 @@ async fn a_failed_platform_secret_needs_the_user() {
     rig.account
         .set_secrets([Value::Object(rig.provider.issue())]);
     *rig.account.secret_state.lock().unwrap() = "error";
-    let error = rig.replica().get().await.unwrap_err();
-    assert!(
-        matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1")),
-        "{error}"
-    );
+    let access_token = rig.account.secrets()["access_token"].clone();
+    for (platform_says, shown) in [
+        (json!("consent was withdrawn"), "(consent was withdrawn)"),
+        (json!({ "message": "invalid_grant" }), "(invalid_grant)"),
+        (
+            json!(format!("refused {access_token}")),
+            "refused \"[token]\"",
+        ),
+        (Value::Null, "as failed; see its page"),
+    ] {
+        *rig.account.secret_error.lock().unwrap() = platform_says;
+        let error = rig.replica().get().await.unwrap_err();
+        assert!(
+            matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1") && reason.contains(shown)),
+            "{error}"
+        );
+    }
     assert!(rig.provider.api_calls().is_empty());
 }
 

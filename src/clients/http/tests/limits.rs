@@ -45,7 +45,7 @@ async fn a_response_over_the_limit_is_an_error_and_not_retried() {
         // The length is announced, so nothing of the body is read.
         &b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\n",
-        // The body ends with the connection, which never happens.
+        // The body ends when the connection is closed, and this server never closes it.
         b"HTTP/1.1 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n",
     ] {

@@ -1,0 +1,103 @@
+//! Rules that say which responses of an API mean something else than their status alone.
+
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+
+/// The responses that a rule for expired tokens can name.
+pub(super) const SCOPE: &str =
+    "the status must be from 400 to 599, or from 200 to 299 with a text of the body";
+
+/// A response of the API, described by its status and content.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseRule {
+    status: u16,
+    /// A header that must be present.
+    #[serde(default)]
+    header: Option<HeaderRule>,
+    /// A text that the beginning of the body contains; not case-sensitive.
+    #[serde(default)]
+    text: Option<String>,
+}
+
+/// A header of a response.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderRule {
+    name: String,
+    /// A text that the header contains; not case-sensitive, and empty for any value.
+    #[serde(default)]
+    text: String,
+}
+
+impl ResponseRule {
+    /// Reads a list such as `403 token expired; 419`: statuses, each with a text of the body if it needs one.
+    ///
+    /// # Errors
+    /// Returns what is wrong with which entry, and nothing of the list.
+    pub(super) fn read_list(list: &str) -> Result<Vec<Self>, String> {
+        let entries = list.split([';', '\n']).map(str::trim);
+        let entries = entries.filter(|entry| !entry.is_empty());
+        entries
+            .enumerate()
+            .map(|(at, entry)| Self::read(entry).ok_or_else(|| wrong_entry(at + 1)))
+            .collect()
+    }
+
+    fn read(entry: &str) -> Option<Self> {
+        let (status, text) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
+        let text = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let status = status.parse().ok()?;
+        let header = None;
+        Some(Self {
+            status,
+            header,
+            text,
+        })
+        .filter(Self::is_narrow)
+    }
+
+    /// Returns whether the rule leaves some responses that do not mean an expired token.
+    pub(super) fn is_narrow(&self) -> bool {
+        match self.status {
+            200..300 => self.header.is_some() || self.text.as_ref().is_some_and(|t| !t.is_empty()),
+            status => (400..600).contains(&status),
+        }
+    }
+
+    pub(super) fn reads_body(&self, status: u16) -> bool {
+        self.status == status && self.text.is_some()
+    }
+
+    pub(super) fn matches(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
+        self.status == status
+            && self
+                .header
+                .as_ref()
+                .is_none_or(|rule| rule.matches(headers))
+            && self
+                .text
+                .as_deref()
+                .is_none_or(|wanted| contains_ignoring_case(body_start, wanted))
+    }
+}
+
+impl HeaderRule {
+    fn matches(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(&self.name).iter().any(|value| {
+            contains_ignoring_case(&String::from_utf8_lossy(value.as_bytes()), &self.text)
+        })
+    }
+}
+
+fn wrong_entry(number: usize) -> String {
+    format!(
+        "entry {number} is not usable: {SCOPE}. Write a status and, after a space, the text; a semicolon separates \
+         entries, as in \"403 token expired; 419\""
+    )
+}
+
+pub(super) fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
+    text.to_ascii_lowercase()
+        .contains(&wanted.to_ascii_lowercase())
+}
