@@ -223,6 +223,12 @@ impl Decoder {
         Some(match event {
             E::Connected { name, .. } => Event::new(EventKind::Connected, name),
             E::Disconnected { name, .. } => Event::new(EventKind::Disconnected, name),
+            // For example one that asks for the queue of a lock.
+            E::Published { message, .. } | E::Returned { message }
+                if message.exchange != self.topology.exchange =>
+            {
+                return None;
+            }
             E::Published { message, queues } => return self.published(message, queues),
             E::Returned { message } if self.may_end(message) => return None,
             E::Returned { message } => {

@@ -152,7 +152,7 @@ pub struct RunSettings {
     pub outgoing_size_limit: usize,
     /// Rate limits of events.
     pub rates: RateSettings,
-    /// `OAUTH_LOCK` (our own) is `broker`: replicas refresh a credential one at a time.
+    /// `OAUTH_LOCK` (our own) is not `off`: replicas refresh a credential one at a time, with a lock on the broker.
     pub oauth_lock: bool,
     /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,

@@ -350,9 +350,9 @@ impl<'a> Harness<'a> {
     }
 }
 
-/// Creates the lock that replicas use under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several replicas. Each replica
-/// needs its own lock with the same `uri`. It connects when it is first acquired. Dropping it breaks its connection,
-/// like the end of a process.
+/// Creates the lock that replicas share on the broker, for tests of several replicas. Each replica needs its own lock
+/// with the same `uri`. It connects when it is first acquired. Dropping it breaks its connection, like the end of a
+/// process.
 ///
 /// # Errors
 /// Returns an error if `uri` is not an AMQP URI, or if no thread can be started.
