@@ -10,27 +10,24 @@ pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Er
 where
     T: FromStr + PartialOrd + Default,
 {
-    let number =
-        as_text(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
-    number
-        .map(|number| {
-            number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))
-        })
-        .transpose()
+    let Some(text) = as_text(field)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(number) if number > T::default() => Ok(Some(number)),
+        _ => Err(D::Error::custom("not usable, expected a number above zero")),
+    }
 }
 
 /// Reads an HTTP status. Returns `None` if the field is empty.
 pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
-    let status = as_text(field)?.map(|text| {
-        text.parse()
-            .ok()
-            .filter(|status| (200..600).contains(status))
-    });
-    status
-        .map(|status| {
-            status.ok_or_else(|| D::Error::custom("not usable, expected a status from 200"))
-        })
-        .transpose()
+    let Some(text) = as_text(field)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(status @ 200..600) => Ok(Some(status)),
+        _ => Err(D::Error::custom("not usable, expected a status from 200")),
+    }
 }
 
 /// Returns a field's value as text, or `None` if the field is empty.
@@ -109,23 +106,28 @@ impl FromStr for Statuses {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let range = |part: &str| {
-            if let Some(class) = part.strip_suffix("xx") {
-                let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
-                return Some(class * 100..=class * 100 + 99);
-            }
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let status = |text: &str| {
-                text.trim()
-                    .parse()
-                    .ok()
-                    .filter(|status| (100..600).contains(status))
-            };
-            Some(status(first)?..=status(last)?).filter(|range| !range.is_empty())
-        };
         let parts = text.split([',', ' ', ';']).filter(|part| !part.is_empty());
-        parts.map(range).collect::<Option<_>>().map(Self).ok_or(())
+        parts
+            .map(status_range)
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or(())
     }
+}
+
+/// The statuses of a part such as `404`, `5xx` or `420-429`.
+fn status_range(part: &str) -> Option<RangeInclusive<u16>> {
+    if let Some(class) = part.strip_suffix("xx") {
+        let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+        return Some(class * 100..=class * 100 + 99);
+    }
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    Some(any_status(first)?..=any_status(last)?).filter(|range| !range.is_empty())
+}
+
+fn any_status(text: &str) -> Option<u16> {
+    let status = text.trim().parse().ok()?;
+    (100..600).contains(&status).then_some(status)
 }
 
 /// Reads a list of statuses. Returns `None` if the field is empty.

@@ -64,6 +64,8 @@ pub use component::{
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };
+#[doc(hidden)]
+pub use engine::internals;
 pub use engine::{Shutdown, run};
 pub use schemars;
 pub use settings::descriptor;

@@ -127,40 +127,10 @@ impl Action for MakeRequest {
         cx: Context<Config, EmittedResponse>,
     ) -> anyhow::Result<()> {
         let config = &cx.config;
-        let Message {
-            id,
-            body: input,
-            attachments,
-            ..
-        } = message;
-        let method = input.method()?;
+        let method = message.body.method()?;
         let is_repeatable = method.is_idempotent() || config.idempotency_header.is_some();
-        let shown = format!("{method} {}", api::without_query(&input.path));
-
-        let mut request = cx
-            .oauth()
-            .request(method, input.path.as_str())
-            .query(&input.query()?);
-        for (name, value) in config.own_headers(&input)? {
-            request = request.header(name, value);
-        }
-        if let Some(header) = &config.idempotency_header {
-            let key = input.key(id.as_deref())?;
-            request = request.header(header, key).idempotent(true);
-        }
-        let files = match config.body_type {
-            BodyType::Multipart | BodyType::Raw => {
-                body::select_files(&attachments, input.attachments.as_deref())?
-            }
-            BodyType::Json | BodyType::Form | BodyType::Text => vec![],
-        };
-        let body = RequestBody {
-            kind: config.body_type,
-            has_content_type: input.has_content_type(),
-            value: input.body,
-            files,
-        };
-        let request = body.apply_to(request, || cx.attachments().cloned()).await?;
+        let shown = format!("{method} {}", api::without_query(&message.body.path));
+        let request = request(method, message, &cx).await?;
 
         let limit = config.requests_per_minute;
         self.0.acquire(&config.account, limit).await?;
@@ -175,6 +145,45 @@ impl Action for MakeRequest {
         };
         options.emit(response, &cx).await
     }
+}
+
+/// The request of a message, with its headers and its body.
+async fn request(
+    method: Method,
+    message: Message<Request>,
+    cx: &Context<Config, EmittedResponse>,
+) -> anyhow::Result<AuthorizedRequest> {
+    let config = &cx.config;
+    let Message {
+        id,
+        body: input,
+        attachments,
+        ..
+    } = message;
+    let mut request = cx
+        .oauth()
+        .request(method, input.path.as_str())
+        .query(&input.query()?);
+    for (name, value) in config.own_headers(&input)? {
+        request = request.header(name, value);
+    }
+    if let Some(header) = &config.idempotency_header {
+        let key = input.key(id.as_deref())?;
+        request = request.header(header, key).idempotent(true);
+    }
+    let files = match config.body_type {
+        BodyType::Multipart | BodyType::Raw => {
+            body::select_files(&attachments, input.attachments.as_deref())?
+        }
+        BodyType::Json | BodyType::Form | BodyType::Text => vec![],
+    };
+    let body = RequestBody {
+        kind: config.body_type,
+        has_content_type: input.has_content_type(),
+        value: input.body,
+        files,
+    };
+    body.apply_to(request, || cx.attachments().cloned()).await
 }
 
 impl Config {

@@ -72,6 +72,7 @@ fn time(text: &str) -> Option<Timestamp> {
     if let Ok(local) = iso.parse::<DateTime>() {
         return TimeZone::UTC.to_timestamp(local).ok();
     }
+    // HTTP has three forms of a date (RFC 9110 §5.6.7). jiff reads only the first of them.
     let date = httpdate::parse_http_date(text).ok()?;
     Timestamp::try_from(date).ok()
 }

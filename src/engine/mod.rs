@@ -11,6 +11,7 @@ mod emit;
 mod error_event;
 mod hooks;
 mod in_flight;
+mod in_memory;
 mod keys;
 mod message_keys;
 pub(crate) mod metrics;
@@ -22,6 +23,13 @@ mod step;
 mod stop;
 #[cfg(test)]
 mod tests;
+
+/// A step without a broker and a platform, for this project's own benchmarks. It is not part of the public interface and
+/// can change in any version.
+#[doc(hidden)]
+pub mod internals {
+    pub use super::in_memory::InMemoryStep;
+}
 
 pub(crate) use account::{AccountClient, AccountCredentials};
 pub(crate) use keys::{KeyStore, update_keys};

@@ -3,9 +3,8 @@
 
 use super::{
     CredentialStore, Error, Mode, TokenStatus,
-    access::Access,
     redirects::{FinalResponse, SendError, is_redirect},
-    session::{Session, Token},
+    session::{Access, Session, Token},
 };
 use crate::clients::{
     http,

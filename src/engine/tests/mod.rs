@@ -8,23 +8,15 @@ mod redelivery;
 mod stopping;
 mod verdicts;
 
-use super::{
-    AccountClient, Engine, Shutdown, Step, session_config,
-    start::{PreparedStep, StepStart, platform_client},
-};
+use super::{Shutdown, in_memory};
 use crate::{
     broker::{
-        memory::{self, MemoryBroker, MemoryTransport, Published, What},
+        memory::{self, MemoryBroker, Published, What},
         transport::{Publication, PublishErrorKind, Route, Transport, TransportError, Verdict},
     },
-    clients::{http, platform::StepData},
-    component::{
-        Component,
-        context::{Clients, Context},
-        message::Message,
-    },
+    component::{Component, context::Context, message::Message},
     protocol::{Cipher, Encoding, Headers},
-    settings::{Mode, Settings},
+    settings::Settings,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -62,7 +54,13 @@ impl Rig {
     async fn with(component: Component, variables: &[(&str, &str)], rebounds: u32) -> Self {
         let (transport, broker) = memory::channel(rebounds);
         let deliveries = transport.consume().await.unwrap();
-        let engine = engine(component, variables, transport);
+        let engine = in_memory::engine(
+            &component,
+            settings(variables),
+            in_memory::empty_step(),
+            transport,
+        )
+        .unwrap();
         let (shutdown, cipher) = (Shutdown::default(), engine.cipher.clone());
         let stop = shutdown.clone();
         let running =
@@ -144,45 +142,6 @@ fn headers(id: &str) -> Headers {
         ("threadId".to_owned(), json!("thread")),
         ("protocolVersion".to_owned(), json!(2)),
     ])
-}
-
-fn engine(
-    component: Component,
-    variables: &[(&str, &str)],
-    transport: MemoryTransport,
-) -> Engine<MemoryTransport> {
-    let settings = settings(variables);
-    let Mode::Run(run) = settings.mode else {
-        panic!("these are the settings of a step")
-    };
-    let direct = http::client_without_redirects().unwrap();
-    let platform = platform_client(direct.clone(), &settings.api, &settings.identity);
-    let start = StepStart {
-        cipher: Cipher::new("password", "iv=any16_symbols").unwrap(),
-        clients: Clients {
-            http: direct.clone(),
-            platform: Some(platform.clone()),
-            object_storage: None,
-            webhook_uri: None,
-        },
-        session_config: session_config(&settings.identity, direct, None, None),
-        identity: settings.identity,
-        additional_headers: Vec::new(),
-        platform: platform.clone(),
-        run: *run,
-    };
-    let (module, _) = component.module("act").unwrap();
-    let step = Step::new(StepData {
-        config: json!({}),
-        snapshot: json!({}),
-        ..StepData::default()
-    });
-    let prepared = PreparedStep {
-        module,
-        resolves_references: true,
-        account: AccountClient::new(platform, step),
-    };
-    start.into_engine(Arc::new(transport), prepared, None)
 }
 
 fn settings(variables: &[(&str, &str)]) -> Settings {

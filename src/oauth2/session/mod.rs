@@ -5,64 +5,46 @@
 //! the generation of its token. After a rejection it gets a token of a later generation or an error, never the rejected
 //! token (token-failures: T15, T16, T44).
 
+mod config;
+mod credential;
 mod driver;
 mod keys;
 mod life;
 mod look;
 mod machine;
 mod metrics;
+mod record;
 mod redact;
 mod report;
 mod secret;
 mod setup;
+mod tasks;
+mod turn;
 
+pub use config::{Environment, SessionConfig};
 pub use metrics::SessionMetrics;
+pub(super) use record::Token;
 pub(super) use setup::CredentialSetup;
 
-use super::{
-    AuthorizedClient, CredentialStore, Error, Mode, OAuth2, RefreshLock, TokenRecord,
-    access::Access,
-};
+use super::{AuthorizedClient, CredentialStore, Error, OAuth2};
 use crate::settings::descriptor::Descriptor;
-use driver::Driver;
-use machine::{Event, Keeper, Need, Why};
+use credential::Credential;
+use machine::{Event, Keeper, Need, Supply, Why};
 use redact::without_tokens;
+use serde_json::{Map, Value};
 use std::{fmt, sync::Arc};
+use turn::PreparedKeys;
 
-/// A token record with its generation.
-pub(super) type Token = machine::Token<TokenRecord>;
-
-/// Returns the value of an environment variable.
-pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// What a session needs from the process.
+/// A token, and the configuration that it belongs to.
 #[derive(Clone)]
-pub struct SessionConfig {
-    /// Sends requests to the API and the token endpoint. It must not follow redirects, because it would send tokens
-    /// along.
-    pub http: reqwest::Client,
-    /// The variables of `{{NAME}}` templates.
-    pub environment: Environment,
-    /// Overrides the component's mode (`ELASTICIO_OAUTH_MODE`).
-    pub mode: Option<Mode>,
-    /// Keeps replicas from refreshing at the same time.
-    pub lock: Option<Arc<dyn RefreshLock>>,
-    /// The scope of the lock if the configuration names no account: the replicas of one step.
-    pub lock_scope: String,
-}
-
-impl fmt::Debug for SessionConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionConfig")
-            .field("mode", &self.mode)
-            .field("lock", &self.lock.is_some())
-            .finish_non_exhaustive()
-    }
+pub(super) struct Access {
+    pub(super) setup: Arc<CredentialSetup>,
+    pub(super) token: Arc<Token>,
 }
 
 /// One credential in this process, with its current token and its refreshes. Clones are handles to the same session.
 #[derive(Clone)]
-pub struct Session(Arc<Driver>);
+pub struct Session(Arc<Credential>);
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +59,7 @@ impl Session {
     /// before the first request.
     #[must_use]
     pub fn new(definition: OAuth2, descriptor: Descriptor, config: SessionConfig) -> Self {
-        Self(Arc::new(Driver::new(definition, descriptor, config)))
+        Self(Arc::new(Credential::new(definition, descriptor, config)))
     }
 
     /// Returns a client for the requests of one message or call. Refreshed tokens are saved in `store`.
@@ -106,9 +88,22 @@ impl Session {
         self.0.close().await;
     }
 
+    /// Turns the keys that a module emits into the keys to store. Accepts each of the usual shapes (token-failures:
+    /// Tokens on the platform). Waits until no other process and no refresh can change the stored credential.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if the future is dropped, nothing is saved.
+    pub(crate) async fn prepare_keys(
+        &self,
+        keys: Map<String, Value>,
+        store: Arc<dyn CredentialStore>,
+    ) -> PreparedKeys {
+        keys::prepare(&self.0, keys, store).await
+    }
+
     /// The names of the credential's fields in component.json.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
-        self.0.credential_fields()
+        self.0.resolver.credential_fields()
     }
 
     pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
@@ -151,14 +146,14 @@ impl Session {
         store: &Arc<dyn CredentialStore>,
         setup: Arc<CredentialSetup>,
     ) -> Result<Access, Error> {
-        let access = self
+        let supply = self
             .0
             .shared()
             .machine
-            .access(self.0.now(), setup.resolved.mode);
-        let (why, known) = match access {
-            machine::Access::Use(token) => return Ok(Access { setup, token }),
-            machine::Access::UseAndRefresh(token) => {
+            .supply(self.0.now(), setup.resolved.mode);
+        let (why, known) = match supply {
+            Supply::Use(token) => return Ok(Access { setup, token }),
+            Supply::UseAndRefresh(token) => {
                 self.0.handle(Event::Needed(Need {
                     waiter: None,
                     why: Why::Expiry,
@@ -168,7 +163,7 @@ impl Session {
                 }));
                 return Ok(Access { setup, token });
             }
-            machine::Access::Wait { why, known } => (why, known),
+            Supply::Wait { why, known } => (why, known),
         };
         let token = self.0.token(store, setup.keeper(), why, known).await?;
         self.access(store, token)

@@ -2,7 +2,7 @@
 
 use super::{
     super::{CredentialWarning, Profile, TokenRecord, token_response::TokenResponse},
-    driver::{Driver, Store},
+    credential::{Credential, Store},
     machine::Report,
 };
 use std::time::{Duration, SystemTime};
@@ -11,14 +11,14 @@ use tracing::Instrument;
 /// The operator is warned if the refresh token expires within this time.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
-pub(super) fn report(driver: &Driver, report: Report<TokenRecord, Store>) {
+pub(super) fn report(credential: &Credential, report: Report<TokenRecord, Store>) {
     match report {
         Report::Adopted => {
-            driver.metrics.update(|metrics| metrics.adopted += 1);
+            credential.metrics.update(|metrics| metrics.adopted += 1);
             tracing::info!("Another process refreshed the access token; its token is used");
         }
         Report::ReplacedDuringRefresh => {
-            driver.metrics.update(|metrics| metrics.adopted += 1);
+            credential.metrics.update(|metrics| metrics.adopted += 1);
             tracing::warn!(
                 "The stored credential changed during the refresh; the stored one is used"
             );
@@ -37,7 +37,7 @@ pub(super) fn report(driver: &Driver, report: Report<TokenRecord, Store>) {
             tracing::info!(rotated, "The access token was refreshed");
         }
         Report::Failed(error) => {
-            driver.metrics.update(|metrics| metrics.failures += 1);
+            credential.metrics.update(|metrics| metrics.failures += 1);
             tracing::warn!("The access token could not be refreshed: {error}");
         }
         Report::RejectedOften(time, error) => {
@@ -47,7 +47,7 @@ pub(super) fn report(driver: &Driver, report: Report<TokenRecord, Store>) {
             store,
             rotated,
             reason,
-        } => unsaved(driver, store, rotated, &reason),
+        } => unsaved(credential, store, rotated, &reason),
         Report::QueuedOnly(reason) => tracing::warn!(
             "The refreshed credential was saved through the platform's queue only: {reason}"
         ),
@@ -55,7 +55,7 @@ pub(super) fn report(driver: &Driver, report: Report<TokenRecord, Store>) {
             tracing::info!("The credential is saved now, after an earlier save failed");
         }
         Report::Discarded => {
-            driver.metrics.update(|metrics| metrics.adopted += 1);
+            credential.metrics.update(|metrics| metrics.adopted += 1);
             tracing::info!("The unsaved credential is discarded: the platform has a newer one");
         }
         Report::Lost { rotated, reason } => lost(rotated, &reason),
@@ -76,14 +76,14 @@ fn lost(rotated: bool, reason: &str) {
 }
 
 /// Reports that a refreshed record is only in memory (token-failures: T9). Callers do not wait for the report.
-fn unsaved(driver: &Driver, store: Store, rotated: bool, reason: &str) {
+fn unsaved(credential: &Credential, store: Store, rotated: bool, reason: &str) {
     if !rotated {
         tracing::warn!(
             "The new access token could not be saved; the stored refresh token is still valid: {reason}"
         );
         return;
     }
-    driver.metrics.update(|metrics| metrics.unsaved += 1);
+    credential.metrics.update(|metrics| metrics.unsaved += 1);
     tracing::error!("The new refresh token could not be saved; only this process has it: {reason}");
     let message = format!(
         "The provider has replaced the refresh token, and the new one could not be saved: {reason}. This process \
@@ -93,7 +93,7 @@ fn unsaved(driver: &Driver, store: Store, rotated: bool, reason: &str) {
         name: "UnsavedCredentials",
         message,
     };
-    let stopping = driver.stopping.clone();
+    let stopping = credential.stopping.clone();
     let report = async move {
         tokio::select! {
             // Polled first, so that the publish at least begins.
@@ -103,20 +103,20 @@ fn unsaved(driver: &Driver, store: Store, rotated: bool, reason: &str) {
             () = stopping.cancelled() => {}
         }
     };
-    driver.tasks.spawn(report.in_current_span());
+    credential.tasks.spawn(report.in_current_span());
 }
 
 /// Reports what is unusual about the provider's response.
 pub(super) fn response(
-    driver: &Driver,
+    credential: &Credential,
     base: &TokenRecord,
     response: &TokenResponse,
     profile: &Profile,
 ) {
-    driver.metrics.update(|metrics| metrics.refreshes += 1);
-    warn_of_narrower_scope(driver, base.scope(), response.scope.as_deref());
+    credential.metrics.update(|metrics| metrics.refreshes += 1);
+    warn_of_narrower_scope(credential, base.scope(), response.scope.as_deref());
     if let Some(kind) = response.unknown_type(profile) {
-        driver.unknown_type.call_once(|| {
+        credential.unknown_type.call_once(|| {
             tracing::warn!(
                 "The token type {kind} is not listed in the provider's profile; the token is sent as the profile says. \
                  `token_types` of a profile lists the expected types"
@@ -125,7 +125,7 @@ pub(super) fn response(
     }
 }
 
-fn warn_of_narrower_scope(driver: &Driver, before: Option<&str>, now: Option<&str>) {
+fn warn_of_narrower_scope(credential: &Credential, before: Option<&str>, now: Option<&str>) {
     let (Some(before), Some(now)) = (before, now) else {
         return;
     };
@@ -135,7 +135,7 @@ fn warn_of_narrower_scope(driver: &Driver, before: Option<&str>, now: Option<&st
         .filter(|scope| !now.contains(scope))
         .collect();
     if !lost.is_empty() {
-        driver.metrics.update(|metrics| metrics.narrowed += 1);
+        credential.metrics.update(|metrics| metrics.narrowed += 1);
         tracing::warn!(
             "The new access token lacks scopes of the previous one: {}",
             lost.join(" ")

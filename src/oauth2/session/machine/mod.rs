@@ -26,8 +26,7 @@ pub(super) use save::ATTEMPTS;
 
 use crate::oauth2::{Error, LockError, Mode};
 use limits::{Limits, TooOften};
-use save::Unsaved;
-use state::{Job, State, Work};
+use state::{Job, State, Unsaved, Work};
 use std::collections::VecDeque;
 use tokens::Tokens;
 
@@ -68,7 +67,7 @@ impl<R: Record, S> Step<R, S> {
 
 /// How a request gets its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Access<R> {
+pub(crate) enum Supply<R> {
     /// The current token.
     Use(SharedToken<R>),
     /// The current token, which expires soon: a refresh begins beside the request.
@@ -107,30 +106,30 @@ impl<R: Record, S: Clone> Machine<R, S> {
     }
 
     /// Returns how a request gets its token.
-    pub(crate) fn access(&self, now: Moment, mode: Mode) -> Access<R> {
+    pub(crate) fn supply(&self, now: Moment, mode: Mode) -> Supply<R> {
         let Some(current) = self.tokens.current() else {
-            return Access::Wait {
+            return Supply::Wait {
                 why: Why::First,
                 known: Some(0),
             };
         };
         if mode == Mode::EveryAccess {
-            return Access::Wait {
+            return Supply::Wait {
                 why: Why::Access,
                 known: None,
             };
         }
         let by_time = mode == Mode::Expiry;
         if !current.record.has_access_token() || (by_time && current.is_expired(now)) {
-            return Access::Wait {
+            return Supply::Wait {
                 why: Why::Expiry,
                 known: Some(current.generation),
             };
         }
         if by_time && current.is_due(now) {
-            Access::UseAndRefresh(current.clone())
+            Supply::UseAndRefresh(current.clone())
         } else {
-            Access::Use(current.clone())
+            Supply::Use(current.clone())
         }
     }
 

@@ -3,9 +3,8 @@
 use super::{
     Machine, Step,
     event::{Effect, Failure, Look, Report, Why},
-    record::{Life, Moment, Record, SharedToken},
-    save::Save,
-    state::{Job, State, Work, elapsed},
+    record::{Life, Record, SharedToken},
+    state::{Doubt, Job, Save, State, Tries, Work, elapsed},
 };
 use crate::{
     clients::retry::RetryPolicy,
@@ -31,27 +30,6 @@ pub(in crate::oauth2::session) const LOOKS: [Duration; 4] = [
 /// The stored credential is read again before the refresh token is spent if the last read is older than this: the
 /// process may have stalled and lost its lock without noticing.
 const LATE: Duration = Duration::from_secs(5);
-
-/// What a refresh has tried so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Tries {
-    /// When the last look at the store began.
-    looked: Moment,
-    /// Whether the last look was repeated because it took long.
-    looked_again: bool,
-    exchanges: u32,
-    /// An answer was lost, and perhaps a token with it.
-    lost: bool,
-}
-
-/// A refused refresh token, until it is clear that no other process has replaced it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Doubt<R> {
-    base: SharedToken<R>,
-    failure: ExchangeError,
-    looks: usize,
-    tries: Tries,
-}
 
 impl<R: Record, S: Clone> Machine<R, S> {
     pub(super) fn begin_refresh(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {

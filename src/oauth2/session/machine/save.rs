@@ -4,8 +4,8 @@
 use super::{
     Machine, Step,
     event::{Effect, Look, Report, SaveResult},
-    record::{Life, Moment, Record},
-    state::{Job, State, Work, elapsed},
+    record::{Life, Record},
+    state::{Job, Save, State, Unsaved, Work, elapsed},
 };
 use crate::{clients::retry::RetryPolicy, oauth2::Error};
 use std::time::Duration;
@@ -22,58 +22,6 @@ const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY);
 const LATER: RetryPolicy = RetryPolicy::doubling(DELAY.saturating_mul(4), MAX_DELAY);
 /// After this time a save whose account seems to be gone continues later.
 pub(in crate::oauth2::session) const GONE_AT_MOST: Duration = Duration::from_secs(40);
-
-/// A record that is being saved.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Save<R: Record> {
-    record: R,
-    life: Life,
-    /// Its refresh token differs from the stored one.
-    rotated: bool,
-    /// The tokens that it was refreshed from.
-    base: R::Id,
-    attempts: u32,
-    began: Moment,
-    /// Several looks agree that the credential is gone.
-    is_gone: bool,
-}
-
-impl<R: Record> Save<R> {
-    pub(super) fn new(record: R, life: Life, rotated: bool, base: R::Id, now: Moment) -> Self {
-        Self {
-            record,
-            life,
-            rotated,
-            base,
-            attempts: 0,
-            began: now,
-            is_gone: false,
-        }
-    }
-}
-
-/// A record that is not in the store yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Unsaved<R: Record, S> {
-    pub(super) record: R,
-    pub(super) rotated: bool,
-    pub(super) store: S,
-    /// Whether it is saved again.
-    retries: bool,
-    life: Life,
-    base: R::Id,
-    /// How often saving it has failed. It is the number of the alarm that counts.
-    failures: u32,
-    /// The alarm has come.
-    is_due: bool,
-}
-
-impl<R: Record, S> Unsaved<R, S> {
-    /// Returns whether it is time to save it again. A stopping process tries at once.
-    pub(super) fn is_wanted(&self, stopping: bool) -> bool {
-        self.retries && (self.is_due || stopping)
-    }
-}
 
 impl<R: Record, S: Clone> Machine<R, S> {
     // --- An attempt --------------------------------------------------------------------------------------------------

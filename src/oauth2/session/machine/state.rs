@@ -3,9 +3,8 @@
 use super::{
     event::{Emit, Event, Why},
     record::{Life, Moment, Record, SharedToken},
-    refresh::{Doubt, Tries},
-    save::Save,
 };
+use crate::oauth2::ExchangeError;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +42,79 @@ impl<R, S> Job<R, S> {
 pub(super) struct Keys<R, S> {
     pub(super) store: S,
     pub(super) record: Option<(R, Life)>,
+}
+
+/// What a refresh has tried so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Tries {
+    /// When the last look at the store began.
+    pub(super) looked: Moment,
+    /// Whether the last look was repeated because it took long.
+    pub(super) looked_again: bool,
+    pub(super) exchanges: u32,
+    /// An answer was lost, and perhaps a token with it.
+    pub(super) lost: bool,
+}
+
+/// A refused refresh token, until it is clear that no other process has replaced it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Doubt<R> {
+    pub(super) base: SharedToken<R>,
+    pub(super) failure: ExchangeError,
+    pub(super) looks: usize,
+    pub(super) tries: Tries,
+}
+
+/// A record that is being saved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Save<R: Record> {
+    pub(super) record: R,
+    pub(super) life: Life,
+    /// Its refresh token differs from the stored one.
+    pub(super) rotated: bool,
+    /// The tokens that it was refreshed from.
+    pub(super) base: R::Id,
+    pub(super) attempts: u32,
+    pub(super) began: Moment,
+    /// Several looks agree that the credential is gone.
+    pub(super) is_gone: bool,
+}
+
+impl<R: Record> Save<R> {
+    pub(super) fn new(record: R, life: Life, rotated: bool, base: R::Id, now: Moment) -> Self {
+        Self {
+            record,
+            life,
+            rotated,
+            base,
+            attempts: 0,
+            began: now,
+            is_gone: false,
+        }
+    }
+}
+
+/// A record that is not in the store yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Unsaved<R: Record, S> {
+    pub(super) record: R,
+    pub(super) rotated: bool,
+    pub(super) store: S,
+    /// Whether it is saved again.
+    pub(super) retries: bool,
+    pub(super) life: Life,
+    pub(super) base: R::Id,
+    /// How often saving it has failed. It is the number of the alarm that counts.
+    pub(super) failures: u32,
+    /// The alarm has come.
+    pub(super) is_due: bool,
+}
+
+impl<R: Record, S> Unsaved<R, S> {
+    /// Returns whether it is time to save it again. A stopping process tries at once.
+    pub(super) fn is_wanted(&self, stopping: bool) -> bool {
+        self.retries && (self.is_due || stopping)
+    }
 }
 
 /// What the machine waits for.
