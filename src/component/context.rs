@@ -153,7 +153,7 @@ pub(crate) trait KeySaver: Send + Sync + 'static {
     ) -> BoxFuture<'static, anyhow::Result<()>>;
 }
 
-/// The untyped parts of a [`ServiceContext`].
+/// The untyped parts of a [`ServiceContext`] or a [`HookContext`].
 #[derive(Clone)]
 pub(crate) struct ServiceContextParts {
     pub(crate) function: String,
@@ -164,8 +164,15 @@ pub(crate) struct ServiceContextParts {
     pub(crate) keys: Arc<dyn KeySaver>,
 }
 
-/// What hooks, select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can
-/// save credentials but cannot emit anything else.
+impl ServiceContextParts {
+    async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
+        let keys = to_json_object(keys, "updateKeys")?;
+        self.keys.clone().update_keys(keys).await
+    }
+}
+
+/// What select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can save
+/// credentials but cannot emit anything else.
 ///
 /// ```
 /// # use sailor::prelude::*;
@@ -228,11 +235,7 @@ impl<C> ServiceContext<C> {
     /// # Errors
     /// Returns an error if the platform refuses them, or if the configuration names no account.
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
-        self.parts
-            .keys
-            .clone()
-            .update_keys(to_json_object(keys, "updateKeys")?)
-            .await
+        self.parts.update_keys(keys).await
     }
 }
 
