@@ -12,7 +12,7 @@ use crate::clients::{
     retry::{Delays, RetryPolicy},
 };
 use reqwest::{Request, Response, StatusCode, Url};
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// How often a request is sent again because the API is busy or did not respond.
@@ -46,6 +46,8 @@ pub(super) struct PreparedRequest<'a> {
     pub(super) request: Option<Request>,
     pub(super) body: Option<BodyFactory>,
     pub(super) idempotent: bool,
+    /// The module limits the time of an attempt.
+    pub(super) has_timeout: bool,
 }
 
 /// What a request may still do.
@@ -197,6 +199,11 @@ impl PreparedRequest<'_> {
             left_allowed_origins,
             outcome_only,
         } = result;
+        let response = if self.has_timeout {
+            response
+        } else {
+            http::paced(response)
+        };
         if outcome_only || is_redirect(response.status()) {
             return Ok(Next::Return(response));
         }
@@ -260,7 +267,7 @@ impl PreparedRequest<'_> {
     ) -> Result<Next, Error> {
         let repeatable =
             !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
-        let reason = reason(error);
+        let reason = http::reason(error);
         if repeatable
             && self.is_repeatable()
             && let Some(delay) = limits.next_delay(None)
@@ -344,16 +351,4 @@ pub(super) fn can_repeat(
         StatusCode::NOT_IMPLEMENTED => false,
         _ => idempotent,
     }
-}
-
-/// Returns the last cause of an error, which contains no URL.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "timed out".into();
-    }
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes
-        .map(ToString::to_string)
-        .last()
-        .unwrap_or_else(|| "the connection failed".into())
 }

@@ -64,7 +64,7 @@ pub(crate) async fn detached(mut response: Response, limit: usize, time: Duratio
 }
 
 /// Takes everything but the body. The address stays with it.
-fn take_head(response: &mut Response) -> Parts {
+pub(super) fn take_head(response: &mut Response) -> Parts {
     let url = ::http::Response::builder().url(response.url().clone());
     let mut head = url.body(()).unwrap_or_default().into_parts().0;
     head.status = response.status();
