@@ -2,8 +2,9 @@
 
 use super::{
     CredentialStore, Error,
+    prepared_request::{BodyFactory, PreparedRequest},
     redirects::{is_redirect, target},
-    send::{BodyFactory, ERROR_BODY_LIMIT, PreparedRequest, can_repeat},
+    send::{ERROR_BODY_LIMIT, can_repeat},
     session::{Session, Token},
 };
 use crate::clients::http;

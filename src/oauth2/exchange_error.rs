@@ -24,8 +24,8 @@ pub(crate) struct ExchangeError {
     pub(crate) outcome_unknown: bool,
     /// The operation that failed.
     pub(super) operation: &'static str,
-    pub(super) address: String,
-    pub(super) reason: String,
+    pub(super) address: Box<str>,
+    pub(super) reason: Box<str>,
 }
 
 impl std::error::Error for ExchangeError {}
@@ -61,7 +61,7 @@ impl ExchangeError {
         let reason =
             "the provider refused the client, with its secret as a parameter and with HTTP Basic";
         Self {
-            reason: reason.to_owned(),
+            reason: reason.into(),
             ..self
         }
     }

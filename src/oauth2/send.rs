@@ -2,10 +2,11 @@
 //! never twice if that could do harm.
 
 use super::{
-    CredentialStore, Error, Mode, TokenStatus,
+    Error, Mode, TokenStatus,
     access::Access,
+    prepared_request::PreparedRequest,
     redirects::{FinalResponse, SendError, is_redirect},
-    session::{Session, Token},
+    session::Token,
 };
 use crate::clients::{
     http,
@@ -31,24 +32,6 @@ pub(super) const ERROR_BODY_LIMIT: usize = 2048;
 /// How many bytes of a response are kept during a refresh, and how long they may take. It may be the result.
 const KEPT_LIMIT: usize = 64 * 1024;
 const KEPT_TIME: Duration = Duration::from_secs(5);
-
-/// Creates a body from its start, for each attempt.
-pub(super) type BodyFactory = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
-
-/// A request that is ready to be sent.
-pub(super) struct PreparedRequest<'a> {
-    pub(super) session: &'a Session,
-    pub(super) store: &'a Arc<dyn CredentialStore>,
-    /// Method and path, for errors.
-    pub(super) label: String,
-    pub(super) path: String,
-    /// `None` after the request was sent, if it cannot be sent again.
-    pub(super) request: Option<Request>,
-    pub(super) body: Option<BodyFactory>,
-    pub(super) idempotent: bool,
-    /// The module limits the time of an attempt.
-    pub(super) has_timeout: bool,
-}
 
 /// What a request may still do.
 struct Limits {
@@ -296,33 +279,6 @@ impl PreparedRequest<'_> {
         let delay_ms = delay.as_millis() as u64;
         tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
         Some(delay)
-    }
-
-    fn is_repeatable(&self) -> bool {
-        self.request.is_some()
-    }
-
-    /// Builds the request with the current URL and token.
-    fn next_request(
-        &mut self,
-        access: &Access,
-        first_base: Option<&Url>,
-    ) -> Result<Request, Error> {
-        let mut request = self.request.take().ok_or_else(|| {
-            Error::NotSent("its body is a stream and cannot be sent again".into())
-        })?;
-        self.request = request.try_clone();
-        if let Some(open) = &self.body {
-            *request.body_mut() = Some(open());
-        }
-        let mut url = access.url(&self.path, first_base)?;
-        if request.url().query().is_some() {
-            url.query_pairs_mut()
-                .extend_pairs(request.url().query_pairs());
-        }
-        *request.url_mut() = url;
-        access.authorize(request.headers_mut())?;
-        Ok(request)
     }
 }
 
