@@ -28,7 +28,7 @@ pub enum BodyError {
         max_bytes: usize,
     },
     /// The connection failed before the end of the body. The error does not contain the address.
-    #[error("the response broke off: {0}")]
+    #[error("the response broke off: {}", http::reason(.0))]
     Interrupted(reqwest::Error),
 }
 
@@ -166,6 +166,7 @@ mod tests {
         let broken = response([Ok("ab"), Err(io::Error::other("gone"))]);
         let error = read_body(broken, 100).await.unwrap_err();
         assert!(matches!(error, BodyError::Interrupted(_)), "{error}");
+        assert!(error.to_string().contains("gone"), "{error}");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use super::{
     CredentialStore, Error,
+    prepared_request::{BodyFactory, PreparedRequest},
     redirects::{is_redirect, target},
-    send::{BodyFactory, ERROR_BODY_LIMIT, PreparedRequest, can_repeat, reason},
+    send::{ERROR_BODY_LIMIT, can_repeat},
     session::{Session, Token},
 };
 use crate::clients::http;
@@ -267,6 +268,10 @@ impl AuthorizedRequest {
     }
 
     /// Limits the time of one attempt, from connecting to the last byte of the response. After a redirect it starts again.
+    ///
+    /// By default, a response must begin within a minute, and its reader does not wait longer for the body than 15 minutes
+    /// and a second for every 64 KiB. So a file of any size arrives if it comes at that rate, also if the module reads it
+    /// as a stream. A stream of events that takes longer needs a limit of its own.
     pub fn timeout(self, limit: Duration) -> Self {
         self.map(|request| request.timeout(limit))
     }
@@ -325,7 +330,7 @@ impl AuthorizedRequest {
             Err(error) => {
                 return Err(Error::NoResponse {
                     request,
-                    reason: reason(&error),
+                    reason: http::reason(&error),
                     repeatable: idempotent,
                 });
             }
@@ -355,12 +360,13 @@ impl AuthorizedRequest {
         let request = self
             .request
             .build()
-            .map_err(|e| Error::NotSent(reason(&e)))?;
+            .map_err(|e| Error::NotSent(http::reason(&e)))?;
         let prepared = PreparedRequest {
             session,
             store,
             label,
             path: self.path,
+            has_timeout: request.timeout().is_some(),
             request: Some(request),
             body: self.body,
             idempotent: self.idempotent,

@@ -24,8 +24,8 @@ pub(crate) struct ExchangeError {
     pub(crate) outcome_unknown: bool,
     /// The operation that failed.
     pub(super) operation: &'static str,
-    pub(super) address: String,
-    pub(super) reason: String,
+    pub(super) address: Box<str>,
+    pub(super) reason: Box<str>,
 }
 
 impl std::error::Error for ExchangeError {}
@@ -60,8 +60,8 @@ impl ExchangeError {
             retry_after: None,
             outcome_unknown: true,
             operation: "refreshing the token",
-            address: "the token endpoint".to_owned(),
-            reason: reason.to_owned(),
+            address: "the token endpoint".into(),
+            reason: reason.into(),
         }
     }
 
@@ -76,7 +76,7 @@ impl ExchangeError {
         let reason =
             "the provider refused the client, with its secret as a parameter and with HTTP Basic";
         Self {
-            reason: reason.to_owned(),
+            reason: reason.into(),
             ..self
         }
     }

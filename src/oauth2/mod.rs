@@ -19,6 +19,7 @@ mod error;
 mod exchange_error;
 mod lenient_json;
 mod lock;
+mod prepared_request;
 mod profile;
 mod redirects;
 mod refusal;

@@ -2,16 +2,17 @@
 //! never twice if that could do harm.
 
 use super::{
-    CredentialStore, Error, Mode, TokenStatus,
+    Error, Mode, TokenStatus,
+    prepared_request::PreparedRequest,
     redirects::{FinalResponse, SendError, is_redirect},
-    session::{Access, Session, Token},
+    session::{Access, Token},
 };
 use crate::clients::{
     http,
     retry::{Delays, RetryPolicy},
 };
 use reqwest::{Request, Response, StatusCode, Url};
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// How often a request is sent again because the API is busy or did not respond.
@@ -30,22 +31,6 @@ pub(super) const ERROR_BODY_LIMIT: usize = 2048;
 /// How many bytes of a response are kept during a refresh, and how long they may take. It may be the result.
 const KEPT_LIMIT: usize = 64 * 1024;
 const KEPT_TIME: Duration = Duration::from_secs(5);
-
-/// Creates a body from its start, for each attempt.
-pub(super) type BodyFactory = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
-
-/// A request that is ready to be sent.
-pub(super) struct PreparedRequest<'a> {
-    pub(super) session: &'a Session,
-    pub(super) store: &'a Arc<dyn CredentialStore>,
-    /// Method and path, for errors.
-    pub(super) label: String,
-    pub(super) path: String,
-    /// `None` after the request was sent, if it cannot be sent again.
-    pub(super) request: Option<Request>,
-    pub(super) body: Option<BodyFactory>,
-    pub(super) idempotent: bool,
-}
 
 /// What a request may still do.
 struct Limits {
@@ -196,6 +181,11 @@ impl PreparedRequest<'_> {
             left_allowed_origins,
             outcome_only,
         } = result;
+        let response = if self.has_timeout {
+            response
+        } else {
+            http::paced(response)
+        };
         if outcome_only || is_redirect(response.status()) {
             return Ok(Next::Return(response));
         }
@@ -259,7 +249,7 @@ impl PreparedRequest<'_> {
     ) -> Result<Next, Error> {
         let repeatable =
             !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
-        let reason = reason(error);
+        let reason = http::reason(error);
         if repeatable
             && self.is_repeatable()
             && let Some(delay) = limits.next_delay(None)
@@ -289,33 +279,6 @@ impl PreparedRequest<'_> {
         tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
         Some(delay)
     }
-
-    fn is_repeatable(&self) -> bool {
-        self.request.is_some()
-    }
-
-    /// Builds the request with the current URL and token.
-    fn next_request(
-        &mut self,
-        access: &Access,
-        first_base: Option<&Url>,
-    ) -> Result<Request, Error> {
-        let mut request = self.request.take().ok_or_else(|| {
-            Error::NotSent("its body is a stream and cannot be sent again".into())
-        })?;
-        self.request = request.try_clone();
-        if let Some(open) = &self.body {
-            *request.body_mut() = Some(open());
-        }
-        let mut url = access.url(&self.path, first_base)?;
-        if request.url().query().is_some() {
-            url.query_pairs_mut()
-                .extend_pairs(request.url().query_pairs());
-        }
-        *request.url_mut() = url;
-        access.authorize(request.headers_mut())?;
-        Ok(request)
-    }
 }
 
 /// Returns what a response means for the token, with a response whose body is still complete.
@@ -343,16 +306,4 @@ pub(super) fn can_repeat(
         StatusCode::NOT_IMPLEMENTED => false,
         _ => idempotent,
     }
-}
-
-/// Returns the last cause of an error, which contains no URL.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "timed out".into();
-    }
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes
-        .map(ToString::to_string)
-        .last()
-        .unwrap_or_else(|| "the connection failed".into())
 }

@@ -245,7 +245,7 @@ impl TokenRequest<'_> {
         &self,
         class: ErrorClass,
         response: Option<&RawResponse>,
-        reason: impl Into<String>,
+        reason: impl Into<Box<str>>,
     ) -> ExchangeError {
         ExchangeError {
             class,
@@ -255,7 +255,7 @@ impl TokenRequest<'_> {
             retry_after: response.and_then(|response| response.retry_after),
             outcome_unknown: false,
             operation: self.operation,
-            address: http::redacted_url(self.url),
+            address: http::redacted_url(self.url).into(),
             reason: reason.into(),
         }
     }

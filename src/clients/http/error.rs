@@ -127,6 +127,18 @@ pub(crate) fn redacted_url(url: &Url) -> String {
     )
 }
 
+/// Returns the last cause of an error, which contains no URL.
+pub(crate) fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "timed out".into();
+    }
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes
+        .map(ToString::to_string)
+        .last()
+        .unwrap_or_else(|| "the connection failed".into())
+}
+
 /// Returns an error and its causes in one line.
 pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());

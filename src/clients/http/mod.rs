@@ -17,13 +17,15 @@ use std::{
 
 mod client;
 mod error;
+mod pace;
 mod peek;
 mod retry;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
-pub(crate) use error::{HttpError, redacted_url};
+pub(crate) use error::{HttpError, reason, redacted_url};
+pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
 pub(crate) use retry::{RequestPolicy, retry};
 

@@ -64,7 +64,7 @@ pub(crate) async fn detached(mut response: Response, limit: usize, time: Duratio
 }
 
 /// Takes everything but the body. The address stays with it.
-fn take_head(response: &mut Response) -> Parts {
+pub(super) fn take_head(response: &mut Response) -> Parts {
     let url = ::http::Response::builder().url(response.url().clone());
     let mut head = url.body(()).unwrap_or_default().into_parts().0;
     head.status = response.status();
@@ -83,9 +83,10 @@ mod tests {
     /// A response with this body, which does not end unless `ends`.
     fn response(chunks: &[&'static str], ends: bool) -> Response {
         let chunks: Vec<io::Result<&str>> = chunks.iter().map(|chunk| Ok(*chunk)).collect();
-        let body = match ends {
-            true => Body::wrap_stream(stream::iter(chunks)),
-            false => Body::wrap_stream(stream::iter(chunks).chain(pending())),
+        let body = if ends {
+            Body::wrap_stream(stream::iter(chunks))
+        } else {
+            Body::wrap_stream(stream::iter(chunks).chain(pending()))
         };
         let head = ::http::Response::builder().status(401).header("x-id", "7");
         head.url(URL.parse().unwrap()).body(body).unwrap().into()

@@ -23,7 +23,8 @@ async fn strict() -> Engine {
 /// Three replicas process messages. `between` runs before each round of them.
 async fn three_replicas(engine: &Engine, operations: &Value, between: impl Fn()) {
     let running = async {
-        tokio::join!(engine.run(), engine.run(), engine.run());
+        let ended = tokio::join!(engine.run(), engine.run(), engine.run());
+        ended.0.and(ended.1).and(ended.2).unwrap();
     };
     let rounds = async {
         for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Lifetimes of tokens, and early refreshes of many replicas.
+//! Lifetimes of tokens, early refreshes of many replicas, and the time that a response may take.
 
 use super::{
     account::Account,
@@ -7,9 +7,13 @@ use super::{
 use emulator::provider::{Fault as HttpFault, Knobs, ProviderEventKind};
 use futures_util::future::join_all;
 use sailor::oauth2::Error;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::Instant,
+};
 
 /// The times of the calls of the token endpoint.
 fn refreshed_at(rig: &Rig) -> Vec<Instant> {
@@ -156,4 +160,49 @@ async fn a_token_believed_expired_is_not_used_after_a_refusal() {
     let error = rig.drive(rig.replica().get()).await.unwrap_err();
     assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
     assert!(rig.provider.api_calls().is_empty());
+}
+
+/// An API that sends a byte every half minute.
+async fn dripping_api() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let api = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let _ = connection.read(&mut [0; 4096]).await;
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n";
+        let mut sent = connection.write_all(head).await;
+        while sent.is_ok() {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            sent = connection.write_all(b" ").await;
+        }
+    });
+    (url, api)
+}
+
+#[tokio::test]
+async fn a_response_that_comes_byte_by_byte_has_an_end() {
+    for (limit, least, most, told) in [
+        (None, 900, 1000, "15 minutes"),
+        (Some(2400), 2400, 2500, "timed out"),
+    ] {
+        let mut rig = Rig::new(Knobs::rotating()).await;
+        let (url, api) = dripping_api().await;
+        rig.definition = rig.definition.clone().base_url(url);
+        let request = rig.replica().client().get("/me");
+        let request = match limit {
+            Some(seconds) => request.timeout(Duration::from_secs(seconds)),
+            None => request,
+        };
+        let start = Instant::now();
+        let response = request.send_json::<Value>();
+        let step = Duration::from_secs(5);
+        let error = rig.clock.drive_by(step, response).await.unwrap_err();
+        assert!(
+            error.to_string().contains(told) && error.is_transient(),
+            "{error}"
+        );
+        let took = start.elapsed().as_secs();
+        assert!((least..most).contains(&took), "{took} s");
+        api.abort();
+    }
 }
