@@ -9,13 +9,13 @@
 # LOGO            its logo in base64, where the platform is to show one
 
 FROM rust:1.95-bookworm AS build
-ARG PACKAGE=elasticio-sailor
+ARG PACKAGE=reference-component
 WORKDIR /src
 COPY . .
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # Cargo tells where it put the binary and where the package lives: nothing here depends on either's name.
 # /image becomes the image's root: the binary, the same under the name `node`, and the descriptor with the metadata
-# files it refers to.
+# files it refers to. The reference component's package is in lib/, and its descriptor is beside that folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     built=$(cargo build --profile image --locked --package "$PACKAGE" --bins --message-format json-render-diagnostics \
@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     install -D "$binary" /image/usr/local/bin/component; \
     ln -s component /image/usr/local/bin/node; \
     mkdir -p /image/home/nonroot/component; \
-    cd "$folder"; \
+    cd "$folder"; [[ -f component.json ]] || cd ..; \
     find component.json $(find lib verifyCredentials -maxdepth 0 2>/dev/null) -name '*.json' \
       -exec cp --parents -t /image/home/nonroot/component {} +
 

@@ -8,8 +8,8 @@ use sailor::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What component.json cannot say about the credential: the address of the API, the kind of provider, and how the API
-/// says that a token has expired. Each is a field of the credentials, or else an environment variable: one image serves any
+/// Sets what component.json cannot say about the credential: the API's base URL, the provider, and how the API says that
+/// a token has expired. Each is a field of the credentials, or else an environment variable, so that one image serves any
 /// provider.
 pub fn oauth2() -> OAuth2 {
     OAuth2::new()
@@ -26,7 +26,8 @@ pub struct Credentials {
     pub verify_path: Option<String>,
 }
 
-/// The most that is read into memory of one response: as JSON it takes up to twelve times that. Files are streamed.
+/// The largest response that is read into memory, in bytes. As JSON it takes up to twelve times as much memory. Files
+/// are streamed.
 const MAX_RESPONSE: usize = 16 << 20;
 
 /// Reads the body of a response. `request` is its method and path, for the error; `repeatable` says whether the request
@@ -57,7 +58,7 @@ pub async fn json(response: Response, request: &str, repeatable: bool) -> anyhow
     }
 }
 
-/// Parses JSON. The error names the place, and nothing of the content.
+/// Parses JSON. The error names the line and column, and contains nothing of the text.
 pub fn parse_json(body: &[u8], request: &str) -> anyhow::Result<Value> {
     serde_json::from_slice(body).map_err(|error| {
         anyhow::anyhow!(

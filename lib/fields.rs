@@ -5,35 +5,32 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// A number above zero, or its text; none if the field is empty.
+/// Reads a number above zero, or its text. Returns `None` if the field is empty.
 pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
 where
     T: FromStr + PartialOrd + Default,
 {
-    let number =
-        as_text(field)?.map(|text| text.parse().ok().filter(|number| *number > T::default()));
-    number
-        .map(|number| {
-            number.ok_or_else(|| D::Error::custom("not usable, expected a number above zero"))
-        })
-        .transpose()
+    let Some(text) = as_text(field)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(number) if number > T::default() => Ok(Some(number)),
+        _ => Err(D::Error::custom("not usable, expected a number above zero")),
+    }
 }
 
-/// An HTTP status; none if the field is empty.
+/// Reads an HTTP status. Returns `None` if the field is empty.
 pub fn status<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u16>, D::Error> {
-    let status = as_text(field)?.map(|text| {
-        text.parse()
-            .ok()
-            .filter(|status| (200..600).contains(status))
-    });
-    status
-        .map(|status| {
-            status.ok_or_else(|| D::Error::custom("not usable, expected a status from 200"))
-        })
-        .transpose()
+    let Some(text) = as_text(field)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(status @ 200..600) => Ok(Some(status)),
+        _ => Err(D::Error::custom("not usable, expected a status from 200")),
+    }
 }
 
-/// A field's value as text; none if the field is empty.
+/// Returns a field's value as text, or `None` if the field is empty.
 fn as_text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
     let text = match Value::deserialize(field)? {
         Value::Null => return Ok(None),
@@ -43,7 +40,7 @@ fn as_text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Err
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// A value; the default if it is `null`.
+/// Reads a value. `null` becomes the default.
 pub fn or_default_if_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     field: D,
 ) -> Result<T, D::Error> {
@@ -59,7 +56,7 @@ impl Pointer {
         document.pointer(&self.0)
     }
 
-    /// Takes the list at the pointer out of the document; no items for `null`. `field` is the step's field with the
+    /// Takes the list at the pointer out of the document. `null` is an empty list. `field` is the step's field with the
     /// pointer, for the error.
     pub fn take_list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
         match document.pointer_mut(&self.0).map(Value::take) {
@@ -81,7 +78,7 @@ impl<'de> Deserialize<'de> for Pointer {
     }
 }
 
-/// A pointer; none if the field is empty, which is not the same as `#`.
+/// Reads a pointer. Returns `None` if the field is empty; `#` points to the whole document.
 pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
     let Some(text) = text(field)? else {
         return Ok(None);
@@ -109,26 +106,31 @@ impl FromStr for Statuses {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let range = |part: &str| {
-            if let Some(class) = part.strip_suffix("xx") {
-                let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
-                return Some(class * 100..=class * 100 + 99);
-            }
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let status = |text: &str| {
-                text.trim()
-                    .parse()
-                    .ok()
-                    .filter(|status| (100..600).contains(status))
-            };
-            Some(status(first)?..=status(last)?).filter(|range| !range.is_empty())
-        };
         let parts = text.split([',', ' ', ';']).filter(|part| !part.is_empty());
-        parts.map(range).collect::<Option<_>>().map(Self).ok_or(())
+        parts
+            .map(status_range)
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or(())
     }
 }
 
-/// A list of statuses; none if the field is empty.
+/// The statuses of a part such as `404`, `5xx` or `420-429`.
+fn status_range(part: &str) -> Option<RangeInclusive<u16>> {
+    if let Some(class) = part.strip_suffix("xx") {
+        let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+        return Some(class * 100..=class * 100 + 99);
+    }
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    Some(any_status(first)?..=any_status(last)?).filter(|range| !range.is_empty())
+}
+
+fn any_status(text: &str) -> Option<u16> {
+    let status = text.trim().parse().ok()?;
+    (100..600).contains(&status).then_some(status)
+}
+
+/// Reads a list of statuses. Returns `None` if the field is empty.
 pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>, D::Error> {
     let statuses = as_text(field)?.map(|text| text.parse());
     let wrong =

@@ -1,31 +1,7 @@
-//! The reference component: one action and two triggers for any REST API.
+//! The process of the reference component.
 
-mod actions;
-mod api;
-mod fields;
-mod rate_limit;
-#[cfg(test)]
-mod tests;
-mod triggers;
-#[path = "../verifyCredentials/mod.rs"]
-mod verify_credentials;
-
-use rate_limit::AccountRateLimiter;
-use sailor::prelude::*;
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sailor::main(component)
-}
-
-/// The component: one line for each function of component.json.
-fn component() -> anyhow::Result<Component> {
-    let limiter = Arc::new(AccountRateLimiter::default());
-    Component::new(include_str!("../component.json"))?
-        .oauth2(api::oauth2())
-        .verify_credentials(verify_credentials::verify)
-        .action("makeRequest", actions::MakeRequest(limiter.clone()))
-        .trigger("pollItems", triggers::PollItems(limiter))
-        .trigger("receiveWebhooks", triggers::ReceiveWebhooks)
-        .check()
+    sailor::main(reference_component::component)
 }

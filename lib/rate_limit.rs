@@ -1,6 +1,6 @@
 //! The request limit of an account: the requests of all its messages are spread evenly.
 //!
-//! The limit holds in one process. Steps and replicas that use the same account must share it out among themselves.
+//! The limit applies to one process. If several steps or replicas use the same account, each needs a part of its limit.
 
 use sailor::Rebound;
 use std::{
@@ -24,7 +24,7 @@ impl AccountRateLimiter {
     /// Returns a rebound if the wait would be long.
     ///
     /// # Cancel safety
-    /// The slot is taken before the wait, and is lost with a dropped future.
+    /// The slot is taken before the wait. Dropping the future does not return it.
     pub async fn acquire(&self, account: &str, per_minute: Option<f64>) -> Result<(), Rebound> {
         if let Some(per_minute) = per_minute {
             let interval = Duration::try_from_secs_f64(60.0 / per_minute);

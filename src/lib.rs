@@ -1,7 +1,7 @@
 //! A sailor for elastic.io-style integration platforms: the process inside a component's container.
 //!
 //! It reads encrypted messages from the platform's broker, hands each to the component's action or trigger, and
-//! publishes what that emits. A component is a component.json, and a module for each function in it:
+//! publishes what the action or trigger emits. A component is a component.json, and a module for each function in it:
 //!
 //! ```
 //! use sailor::prelude::*;
@@ -64,11 +64,28 @@ pub use component::{
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };
+#[doc(hidden)]
+pub use engine::internals;
 pub use engine::{Shutdown, run};
 pub use schemars;
 pub use settings::descriptor;
 
 /// What most modules use.
+///
+/// ```
+/// use sailor::{prelude::*, testing::Harness};
+///
+/// #[derive(Debug, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
+/// struct Pet { name: String }
+///
+/// async fn adopt(message: Message<Pet>, cx: Context<serde_json::Value, Pet>) -> anyhow::Result<()> {
+///     cx.data(&message.body).await
+/// }
+/// let component = Component::new(r#"{"actions": {"adopt": {"main": "./adopt.rs"}}}"#)?.action("adopt", adopt);
+/// let metadata = component.metadata_of("adopt").unwrap();
+/// assert_eq!(metadata.output["properties"]["name"]["required"], true);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub mod prelude {
     pub use crate::{
         Action, Attachment, Component, Context, Emitter, HookContext, HttpReply, Message, NoBody,

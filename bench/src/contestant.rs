@@ -181,7 +181,7 @@ fn found(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The platform's variables for a step. Logs are as short as they can be, and rates are not limited.
-fn variables(setup: &Setup) -> Vec<(&'static str, String)> {
+pub(crate) fn variables(setup: &Setup) -> Vec<(&'static str, String)> {
     let platform = format!("http://{}", setup.platform);
     let numbers = [
         ("PREFETCH", u64::from(setup.prefetch)),

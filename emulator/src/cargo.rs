@@ -2,10 +2,27 @@
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 /// This package, whose binary is built already.
 const EMULATOR: &str = env!("CARGO_PKG_NAME");
+
+/// What cargo says about the workspace.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_default_members: Vec<String>,
+    workspace_root: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    manifest_path: PathBuf,
+}
 
 /// Cargo's message about a file that it has built.
 #[derive(Deserialize)]
@@ -38,10 +55,12 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    if let Some(emulator) = package_id(&[EMULATOR]) {
+    if let Some(emulator) = answer(&["pkgid", EMULATOR]) {
         build.args(["--package", &emulator]);
-        if let Some(current) = package_id(&[]).filter(|_| !names_a_package(options)) {
-            build.args(["--package", &current]);
+        if !names_a_package(options) {
+            for package in chosen_packages().unwrap_or_default() {
+                build.args(["--package", &package]);
+            }
         }
     }
     let output = build
@@ -100,11 +119,25 @@ fn names_a_package(options: &[String]) -> bool {
         .any(|option| option.starts_with("-p") || option.starts_with("--package"))
 }
 
-/// The id of a package that can be built from the current folder; without a name, of the folder's own.
-fn package_id(name: &[&str]) -> Option<String> {
+/// The ids of the packages that cargo builds here when none is named: in the workspace's own folder its default members,
+/// and elsewhere the folder's package.
+fn chosen_packages() -> Option<Vec<String>> {
+    let manifest = answer(&["locate-project", "--message-format", "plain"])?;
+    let manifest = Path::new(&manifest);
+    let metadata = answer(&["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: Metadata = serde_json::from_str(&metadata).ok()?;
+    if manifest == metadata.workspace_root.join("Cargo.toml") {
+        return Some(metadata.workspace_default_members);
+    }
+    let mut packages = metadata.packages.into_iter();
+    let current = packages.find(|package| package.manifest_path == manifest)?;
+    Some(vec![current.id])
+}
+
+/// What a command of cargo prints; nothing if it fails.
+fn answer(arguments: &[&str]) -> Option<String> {
     let output = cargo()
-        .arg("pkgid")
-        .args(name)
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .ok()

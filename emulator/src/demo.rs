@@ -49,8 +49,6 @@ pub(crate) fn plan(demo: DemoPlan) -> RunPlan {
         next_step: true,
         ..EmulatorConfig::default()
     };
-    // Only replicas need a lock.
-    let lock = (replicas > 1).then(|| ("ELASTICIO_OAUTH_LOCK".to_owned(), "broker".to_owned()));
     RunPlan {
         emulator,
         standin: None,
@@ -60,9 +58,9 @@ pub(crate) fn plan(demo: DemoPlan) -> RunPlan {
         command,
         replicas: replicas.into(),
         notes: Some(notes),
-        env: lock
+        env: profile
+            .map(|name| ("OAUTH_PROFILE".to_owned(), name))
             .into_iter()
-            .chain(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name)))
             .collect(),
         start_timeout: START_TIMEOUT,
         timeout: TIMEOUT,

@@ -16,7 +16,7 @@ use http_double::percent_encoded;
 use sailor::protocol::{Cipher, Encoding, Headers};
 use serde_json::{Map, Value};
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Weak},
     time::Instant,
 };
@@ -124,7 +124,6 @@ impl Emulator {
             log,
             _stop: stop.clone().drop_guard(),
         });
-        // Weak, so that waiting for requests does not keep the emulator alive.
         let serving = serve_webhooks(webhooks, Arc::downgrade(&inner));
         tokio::spawn(stop.run_until_cancelled_owned(serving));
         Ok(Self { inner })
@@ -163,71 +162,18 @@ impl Emulator {
     /// Every variable that the platform sets for a step's container (wire-contract: Environment variables).
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
-        let Inner {
-            config,
-            broker,
-            platform,
-            topology,
-            ..
-        } = &*self.inner;
-        let url = platform.url();
-        let expiration =
-            (REBOUND_INITIAL_EXPIRATION / u64::from(config.rebound_speed_up.max(1))).max(1);
-        let mut variables = vec![
-            ("FLOW_ID", config.flow.clone()),
-            ("FLOW_TYPE", config.flow_type.clone()),
-            ("FLOW_VERSION", "1".into()),
-            (
-                "FLOW_WEBHOOK_URI",
-                format!("{url}/hook/{}", percent_encoded(&config.flow)),
-            ),
-            ("EXEC_ID", EXEC.into()),
-            ("EXEC_TYPE", "flow".into()),
-            ("STEP_ID", config.step.id.clone()),
-            ("CONTAINER_ID", "emulated-container".into()),
-            ("CONTRACT_ID", "emulated-contract".into()),
-            ("WORKSPACE_ID", config.workspace.clone()),
-            ("TENANT_ID", "emulated-tenant".into()),
-            ("USER_ID", USER.into()),
-            ("COMP_ID", config.step.comp_id.clone()),
-            ("COMP_NAME", config.step.comp_id.clone()),
-            ("FUNCTION", config.step.function.clone()),
-            ("API_URI", url.clone()),
-            ("API_USERNAME", config.platform.username.clone()),
-            ("API_KEY", config.platform.key.clone()),
-            ("AMQP_URI", broker.uri()),
-            ("LISTEN_MESSAGES_ON", topology.input.clone()),
-            ("PUBLISH_MESSAGES_TO", topology.exchange.clone()),
-            ("DATA_ROUTING_KEY", topology.keys.data.clone()),
-            ("ERROR_ROUTING_KEY", topology.keys.error.clone()),
-            ("REBOUND_ROUTING_KEY", topology.keys.rebound.clone()),
-            ("SNAPSHOT_ROUTING_KEY", topology.keys.snapshot.clone()),
-            ("MESSAGE_CRYPTO_PASSWORD", config.crypto_password.clone()),
-            ("MESSAGE_CRYPTO_IV", config.crypto_iv.clone()),
-            ("PROTOCOL_VERSION", config.protocol_version.to_string()),
-            ("RABBITMQ_PREFETCH_SAILOR", config.prefetch.to_string()),
-            ("REBOUND_INITIAL_EXPIRATION", expiration.to_string()),
-            ("REBOUND_LIMIT", "20".into()),
-            ("OBJECT_STORAGE_URI", url),
-            (
-                "OBJECT_STORAGE_TOKEN",
-                config.platform.storage_token.clone(),
-            ),
-        ];
-        // Set only if they are on: some sailors take any value for true.
-        if config.startup {
-            variables.push(("STARTUP_REQUIRED", "true".into()));
-        }
-        if config.lightweight {
-            variables.push(("EMIT_LIGHTWEIGHT_MESSAGE", "true".into()));
-        }
-        if config.update_keys_over_broker {
-            variables.push(("UPDATE_KEYS_ROUTING_KEY", topology.keys.update_keys.clone()));
-        }
-        variables
-            .into_iter()
-            .map(|(name, value)| (format!("ELASTICIO_{name}"), value))
-            .collect()
+        let inner = &self.inner;
+        [
+            inner.identity(),
+            inner.services(),
+            inner.routes(),
+            inner.messages(),
+            inner.switches(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (format!("ELASTICIO_{name}"), value))
+        .collect()
     }
 
     /// Encrypts a message and puts it into the input queue. Its headers are those of the platform, overridden by `headers`; a
@@ -315,38 +261,132 @@ impl Emulator {
     }
 }
 
+type Variables = Vec<(&'static str, String)>;
+
+impl Inner {
+    /// Which step of which flow it is, and whose.
+    fn identity(&self) -> Variables {
+        let EmulatorConfig {
+            flow,
+            flow_type,
+            step,
+            workspace,
+            ..
+        } = &self.config;
+        let webhook = format!("{}/hook/{}", self.platform.url(), percent_encoded(flow));
+        vec![
+            ("FLOW_ID", flow.clone()),
+            ("FLOW_TYPE", flow_type.clone()),
+            ("FLOW_VERSION", "1".into()),
+            ("FLOW_WEBHOOK_URI", webhook),
+            ("EXEC_ID", EXEC.into()),
+            ("EXEC_TYPE", "flow".into()),
+            ("STEP_ID", step.id.clone()),
+            ("CONTAINER_ID", "emulated-container".into()),
+            ("CONTRACT_ID", "emulated-contract".into()),
+            ("WORKSPACE_ID", workspace.clone()),
+            ("TENANT_ID", "emulated-tenant".into()),
+            ("USER_ID", USER.into()),
+            ("COMP_ID", step.comp_id.clone()),
+            ("COMP_NAME", step.comp_id.clone()),
+            ("FUNCTION", step.function.clone()),
+        ]
+    }
+
+    /// Where broker, REST API and object storage are.
+    fn services(&self) -> Variables {
+        let (url, platform) = (self.platform.url(), &self.config.platform);
+        vec![
+            ("API_URI", url.clone()),
+            ("API_USERNAME", platform.username.clone()),
+            ("API_KEY", platform.key.clone()),
+            ("AMQP_URI", self.broker.uri()),
+            ("OBJECT_STORAGE_URI", url),
+            ("OBJECT_STORAGE_TOKEN", platform.storage_token.clone()),
+        ]
+    }
+
+    /// The step's queue, exchange and routing keys.
+    fn routes(&self) -> Variables {
+        let Topology {
+            input,
+            exchange,
+            keys,
+            ..
+        } = &self.topology;
+        vec![
+            ("LISTEN_MESSAGES_ON", input.clone()),
+            ("PUBLISH_MESSAGES_TO", exchange.clone()),
+            ("DATA_ROUTING_KEY", keys.data.clone()),
+            ("ERROR_ROUTING_KEY", keys.error.clone()),
+            ("REBOUND_ROUTING_KEY", keys.rebound.clone()),
+            ("SNAPSHOT_ROUTING_KEY", keys.snapshot.clone()),
+        ]
+    }
+
+    /// How messages are encoded, taken and rebounded.
+    fn messages(&self) -> Variables {
+        let config = &self.config;
+        let speed_up = u64::from(config.rebound_speed_up.max(1));
+        let expiration = (REBOUND_INITIAL_EXPIRATION / speed_up).max(1);
+        vec![
+            ("MESSAGE_CRYPTO_PASSWORD", config.crypto_password.clone()),
+            ("MESSAGE_CRYPTO_IV", config.crypto_iv.clone()),
+            ("PROTOCOL_VERSION", config.protocol_version.to_string()),
+            ("RABBITMQ_PREFETCH_SAILOR", config.prefetch.to_string()),
+            ("REBOUND_INITIAL_EXPIRATION", expiration.to_string()),
+            ("REBOUND_LIMIT", "20".into()),
+        ]
+    }
+
+    /// What is set only if it is on: some sailors take any value for true.
+    fn switches(&self) -> Variables {
+        let mut variables = Vec::new();
+        if self.config.startup {
+            variables.push(("STARTUP_REQUIRED", "true".into()));
+        }
+        if self.config.lightweight {
+            variables.push(("EMIT_LIGHTWEIGHT_MESSAGE", "true".into()));
+        }
+        if self.config.update_keys_over_broker {
+            let key = self.topology.keys.update_keys.clone();
+            variables.push(("UPDATE_KEYS_ROUTING_KEY", key));
+        }
+        variables
+    }
+}
+
 async fn start_services(
     config: &EmulatorConfig,
 ) -> Result<(Broker, Platform, Provider), StartError> {
-    let listen = |port| move |cause| StartError::Listen { port, cause };
     let broker = Broker::start(config.broker.clone())
         .await
-        .map_err(listen(config.broker.port))?;
+        .map_err(cannot_listen(config.broker.port))?;
     let platform = Platform::start(config.platform.clone())
         .await
-        .map_err(listen(config.platform.port))?;
+        .map_err(cannot_listen(config.platform.port))?;
     let provider = Provider::start(config.provider.clone())
         .await
-        .map_err(listen(config.provider.port))?;
+        .map_err(cannot_listen(config.provider.port))?;
     Ok((broker, platform, provider))
 }
 
-/// Sends a message for each webhook request, and responds when the component replies.
+fn cannot_listen(port: u16) -> impl FnOnce(io::Error) -> StartError {
+    move |cause| StartError::Listen { port, cause }
+}
+
+/// Sends a message for each webhook request, and responds when the component replies. Does not keep the emulator alive while
+/// it waits for a request or a reply.
 async fn serve_webhooks(mut webhooks: mpsc::UnboundedReceiver<Webhook>, inner: Weak<Inner>) {
-    while let Some(webhook) = webhooks.recv().await
+    while let Some(Webhook { message, respond }) = webhooks.recv().await
         && let Some(inner) = inner.upgrade()
     {
         let emulator = Emulator { inner };
-        let reply_key = emulator.topology().reply_key.clone();
         let events = emulator.events_from_now();
-        tokio::spawn(async move {
-            let send = |message: &Value, headers: &Headers| {
-                emulator.send(message, headers);
-                // Waiting for a response must not keep the emulator alive.
-                drop(emulator);
-            };
-            webhook::serve(webhook, &reply_key, events, send).await;
-        });
+        let thread = uuid();
+        let reply_key = &emulator.topology().reply_key;
+        emulator.send(&message, &webhook::headers(&thread, reply_key));
+        tokio::spawn(webhook::respond(respond, events, thread));
     }
 }
 

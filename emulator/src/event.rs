@@ -219,29 +219,17 @@ impl Decoder {
     /// None for other queues, and for messages that were already reported.
     pub(crate) fn decode(&mut self, event: &broker::Event) -> Option<Event> {
         use broker::Event as E;
-        if let E::Published { message, queues } = event
-            && message.exchange == self.topology.exchange
-            && queues.is_empty()
-        {
-            return self.end_of_flow(message);
-        }
         let input = |queue: &str| *queue == self.topology.input;
         Some(match event {
             E::Connected { name, .. } => Event::new(EventKind::Connected, name),
             E::Disconnected { name, .. } => Event::new(EventKind::Disconnected, name),
-            E::Published { message, .. } if message.exchange != self.topology.exchange => {
+            // For example one that asks for the queue of a lock.
+            E::Published { message, .. } | E::Returned { message }
+                if message.exchange != self.topology.exchange =>
+            {
                 return None;
             }
-            E::Published { message, queues } if queues.iter().any(|queue| input(queue)) => {
-                let event = Event::about(EventKind::Sent, message);
-                let body = decode::open(
-                    &self.cipher,
-                    &message.body,
-                    decode::encoding_of(&event.headers),
-                );
-                event.with(body)
-            }
-            E::Published { message, .. } => self.emitted(message),
+            E::Published { message, queues } => return self.published(message, queues),
             E::Returned { message } if self.may_end(message) => return None,
             E::Returned { message } => {
                 Event::about(EventKind::Returned, message).with(Err(format!(
@@ -270,6 +258,22 @@ impl Decoder {
             }
             _ => return None,
         })
+    }
+
+    fn published(&mut self, message: &Message, queues: &[String]) -> Option<Event> {
+        if message.exchange != self.topology.exchange {
+            return None;
+        }
+        if queues.is_empty() {
+            return self.end_of_flow(message);
+        }
+        if !queues.contains(&self.topology.input) {
+            return Some(self.emitted(message));
+        }
+        let event = Event::about(EventKind::Sent, message);
+        let encoding = decode::encoding_of(&event.headers);
+        let body = decode::open(&self.cipher, &message.body, encoding);
+        Some(event.with(body))
     }
 
     fn emitted(&self, message: &Message) -> Event {

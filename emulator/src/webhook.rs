@@ -3,33 +3,26 @@
 use crate::{
     event::{Event, EventKind},
     event_log::Events,
-    platform::Webhook,
 };
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use uuid::Uuid;
+use tokio::sync::oneshot;
 
-/// Sends the message with `send` and `reply_key`, and responds when `events` show the reply or the verdict. Ends early when
-/// the caller goes away.
-pub(crate) async fn serve(
-    webhook: Webhook,
-    reply_key: &str,
+/// The headers of a request's message. `thread` is new for each request.
+pub(crate) fn headers(thread: &str, reply_key: &str) -> Headers {
+    Headers::from_iter([
+        ("threadId".to_owned(), thread.into()),
+        ("reply_to".to_owned(), reply_key.into()),
+    ])
+}
+
+/// Responds with status and body when `events` show the reply or the verdict of the request's message. Ends early when the
+/// caller goes away.
+pub(crate) async fn respond(
+    mut respond: oneshot::Sender<(u16, Value)>,
     mut events: Events,
-    send: impl FnOnce(&Value, &Headers),
+    thread: String,
 ) {
-    let Webhook {
-        message,
-        mut respond,
-    } = webhook;
-    let thread = Uuid::new_v4().to_string();
-    let headers = [("threadId", thread.as_str()), ("reply_to", reply_key)];
-    send(
-        &message,
-        &headers
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .into_iter()
-            .collect(),
-    );
     let outcome = tokio::select! {
         () = respond.closed() => None,
         outcome = outcome(&mut events, &thread) => outcome,
@@ -44,9 +37,7 @@ pub(crate) async fn serve(
 async fn outcome(events: &mut Events, thread: &str) -> Option<(u16, Value)> {
     let mut coming_back = false;
     loop {
-        let event = events
-            .find(|event| event.headers.get("threadId").is_some_and(|id| id == thread))
-            .await?;
+        let event = events.find(|event| is_of(thread, event)).await?;
         match event.kind {
             EventKind::HttpReply => return Some(reply(&event)),
             EventKind::ErrorReply => return Some((500, json!({"error": event.body["message"]}))),
@@ -61,6 +52,10 @@ async fn outcome(events: &mut Events, thread: &str) -> Option<(u16, Value)> {
             _ => {}
         }
     }
+}
+
+fn is_of(thread: &str, event: &Event) -> bool {
+    event.headers.get("threadId").and_then(Value::as_str) == Some(thread)
 }
 
 fn reply(event: &Event) -> (u16, Value) {

@@ -30,7 +30,7 @@ pub enum BodyType {
     Raw,
 }
 
-/// The most that the files of one request may have together, in bytes: they are in memory twice while it is sent.
+/// The largest total size of the files of one request, in bytes. They are in memory twice while the request is sent.
 const MAX_FILES: usize = 50 << 20;
 
 /// The files that a request sends, by name.
@@ -160,7 +160,7 @@ fn pairs(value: Option<Value>) -> anyhow::Result<Vec<(String, String)>> {
     Ok(pairs)
 }
 
-/// The values of a form's field or a parameter: those of a list, or the only one, or none for `null`.
+/// The values of a form field or a parameter: the items of a list, a single value, or nothing for `null`.
 pub fn values(value: &Value) -> &[Value] {
     match value {
         Value::Array(values) => values,

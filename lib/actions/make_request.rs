@@ -104,7 +104,7 @@ impl Request {
         self.headers.keys().any(|name| is_content_type(name))
     }
 
-    /// The value of the idempotency header. `id` is the message's.
+    /// The value of the idempotency header. `id` is the message's id.
     fn key<'a>(&'a self, id: Option<&'a str>) -> anyhow::Result<&'a str> {
         let key = self.idempotency_key.as_deref().or(id);
         key.filter(|key| !key.is_empty()).context(
@@ -127,40 +127,10 @@ impl Action for MakeRequest {
         cx: Context<Config, EmittedResponse>,
     ) -> anyhow::Result<()> {
         let config = &cx.config;
-        let Message {
-            id,
-            body: input,
-            attachments,
-            ..
-        } = message;
-        let method = input.method()?;
+        let method = message.body.method()?;
         let is_repeatable = method.is_idempotent() || config.idempotency_header.is_some();
-        let shown = format!("{method} {}", api::without_query(&input.path));
-
-        let mut request = cx
-            .oauth()
-            .request(method, input.path.as_str())
-            .query(&input.query()?);
-        for (name, value) in config.own_headers(&input)? {
-            request = request.header(name, value);
-        }
-        if let Some(header) = &config.idempotency_header {
-            let key = input.key(id.as_deref())?;
-            request = request.header(header, key).idempotent(true);
-        }
-        let files = match config.body_type {
-            BodyType::Multipart | BodyType::Raw => {
-                body::select_files(&attachments, input.attachments.as_deref())?
-            }
-            BodyType::Json | BodyType::Form | BodyType::Text => vec![],
-        };
-        let body = RequestBody {
-            kind: config.body_type,
-            has_content_type: input.has_content_type(),
-            value: input.body,
-            files,
-        };
-        let request = body.apply_to(request, || cx.attachments().cloned()).await?;
+        let shown = format!("{method} {}", api::without_query(&message.body.path));
+        let request = request(method, message, &cx).await?;
 
         let limit = config.requests_per_minute;
         self.0.acquire(&config.account, limit).await?;
@@ -175,6 +145,45 @@ impl Action for MakeRequest {
         };
         options.emit(response, &cx).await
     }
+}
+
+/// The request of a message, with its headers and its body.
+async fn request(
+    method: Method,
+    message: Message<Request>,
+    cx: &Context<Config, EmittedResponse>,
+) -> anyhow::Result<AuthorizedRequest> {
+    let config = &cx.config;
+    let Message {
+        id,
+        body: input,
+        attachments,
+        ..
+    } = message;
+    let mut request = cx
+        .oauth()
+        .request(method, input.path.as_str())
+        .query(&input.query()?);
+    for (name, value) in config.own_headers(&input)? {
+        request = request.header(name, value);
+    }
+    if let Some(header) = &config.idempotency_header {
+        let key = input.key(id.as_deref())?;
+        request = request.header(header, key).idempotent(true);
+    }
+    let files = match config.body_type {
+        BodyType::Multipart | BodyType::Raw => {
+            body::select_files(&attachments, input.attachments.as_deref())?
+        }
+        BodyType::Json | BodyType::Form | BodyType::Text => vec![],
+    };
+    let body = RequestBody {
+        kind: config.body_type,
+        has_content_type: input.has_content_type(),
+        value: input.body,
+        files,
+    };
+    body.apply_to(request, || cx.attachments().cloned()).await
 }
 
 impl Config {
@@ -193,8 +202,7 @@ impl Config {
         Ok(headers)
     }
 
-    /// Whether the step sets this header: a multipart form names the boundary between its parts, and there is one
-    /// idempotency key.
+    /// Whether the step sets this header itself: the content type of a multipart form, or the idempotency header.
     fn sets(&self, header: &str) -> bool {
         let key_header = self.idempotency_header.as_deref();
         let is_key = key_header.is_some_and(|name| name.eq_ignore_ascii_case(header));

@@ -122,7 +122,7 @@ impl EmitOptions<'_> {
         }
     }
 
-    /// The value of a response that was read as `kind`; none if it is a file.
+    /// The value of a response that was read as `kind`; `None` if it is a file.
     fn inline(
         &self,
         kind: AnswerType,
@@ -190,7 +190,8 @@ fn kind_of(content_type: &str) -> AnswerType {
     }
 }
 
-/// Decodes a text in the character set of its content type, UTF-8 by default; none if it is not text of that set.
+/// Decodes a text in the character set of its content type, UTF-8 by default. Returns `None` if it is not text of that
+/// set.
 fn decode(bytes: &[u8], content_type: Option<&str>) -> Option<String> {
     let parameters = content_type.unwrap_or_default().split(';').skip(1);
     let charset = parameters.filter_map(|parameter| parameter.split_once('='));

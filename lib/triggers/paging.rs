@@ -68,7 +68,7 @@ impl Page {
         )
     }
 
-    /// The page after this one, which has `items` items; none if it is the last.
+    /// The next page; `None` if this one is the last. `items` is the number of items on this page.
     pub fn after(
         &self,
         config: &Config,

@@ -92,8 +92,9 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// Requests a page; none if nothing has changed, or the list has ended. An API may return fewer items than requested
-    /// on any page, so only the request for the page after it shows whether a short page was the last one.
+    /// Requests a page. Returns `None` if nothing has changed, or if the list has ended. An API may return fewer items
+    /// than requested on any page, so only the request for the page after it shows whether a short page was the last
+    /// one.
     async fn request(
         &self,
         cx: &Context<Config, Value>,
@@ -154,8 +155,8 @@ impl<'a> Poll<'a> {
         Ok(new.into_iter().map(|change| change.item).collect())
     }
 
-    /// An API that does not know the paging parameter returns the first page for ever. A single repeated page is normal:
-    /// items that moved to the front have moved its items back.
+    /// Returns an error if the API returns the same page again and again: it may not know the paging parameter. A
+    /// single repeated page is normal: items that move to the front shift the others to the next page.
     fn check_repeated(&mut self, is_repeated: bool, page: &Page) -> anyhow::Result<()> {
         ensure!(
             !(is_repeated && self.after_repeated_page),
@@ -165,7 +166,8 @@ impl<'a> Poll<'a> {
         Ok(())
     }
 
-    /// The position is saved after each page of a sorted list: a change before it would be lost if a later page fails.
+    /// Returns an error if a list that should be sorted is not: its position is saved after each page, and an earlier
+    /// change on a later page would be lost.
     fn check_sorted(&self, new: &[Change]) -> anyhow::Result<()> {
         let is_ordered = new.is_sorted_by(|a, b| compare(&a.changed, &b.changed).is_le());
         let follows = new
@@ -190,8 +192,8 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// The next page. If the API can be asked by time, that is the first page since the position: when items leave a page
-    /// meanwhile, a page by number would begin too late.
+    /// The next page. If the API accepts a time, this is the first page since the position: a page number would skip
+    /// items if the list gets shorter in the meantime.
     fn by_time(&mut self, next: Page) -> Page {
         if !self.config.pages_by_time() || self.position.query_value() == self.since.as_ref() {
             return next;
@@ -214,7 +216,7 @@ impl Config {
         self.is_sorted && self.emit != Emit::All
     }
 
-    /// Whether each page can be requested by the time of the last change on the page before.
+    /// Whether a page can be requested by the time of the last change on the page before it.
     fn pages_by_time(&self) -> bool {
         let has_since = self.since_parameter.is_some() || self.since_header.is_some();
         self.is_sorted && has_since && matches!(self.paging, Paging::Page | Paging::Offset)

@@ -7,9 +7,9 @@ use std::cmp::Ordering;
 
 /// The time of the last change, the items that changed at that time, and the time of the change before it.
 ///
-/// The API is asked for changes since the time before. So it returns the items of the last time again, whether its
-/// "since" includes that time or not, and with them items that have got the same time meanwhile. The items that were
-/// emitted are left out.
+/// A poll asks for changes since the time before the last one. So the API returns the items of the last time again,
+/// whether its "since" includes the given time or not, and also items that have changed at that time since the last
+/// poll. Items that were emitted are skipped.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Position {
     #[serde(default)]
@@ -20,7 +20,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Before everything that changed at `start` or later.
+    /// The position before every change at `start` or later.
     pub fn from_start_value(start: Option<&str>) -> Self {
         Self {
             before: start.into(),
@@ -29,7 +29,7 @@ impl Position {
         }
     }
 
-    /// The time to send in the query; none for all items.
+    /// The time to send in the query; `None` requests all items.
     pub fn query_value(&self) -> Option<&Value> {
         non_empty(&self.before)
     }

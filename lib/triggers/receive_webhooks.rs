@@ -1,5 +1,5 @@
 //! Trigger "Receive webhooks": emits a webhook request as a message if its signature is valid, and replies after the
-//! message is confirmed. If the step says how, it subscribes to the webhooks when the flow starts.
+//! message is confirmed. If the step has a path for it, the trigger subscribes to the webhooks when the flow starts.
 
 use super::{signature::is_signed, subscription::Subscription, webhook_config::Config};
 use sailor::prelude::*;
@@ -111,8 +111,8 @@ fn parse(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into())
 }
 
-/// The body as it was sent, which the signature is for. The platform passes it on as `rawData` if component.json says
-/// `consumesRawData`. Otherwise it is the message's body, which may be written differently.
+/// The body for the signature, byte by byte as it was sent. The platform passes it on as `rawData` if component.json
+/// says `consumesRawData`. Otherwise this is the message's body, which may have other white space.
 fn raw_body(message: &Message<Value>) -> Vec<u8> {
     match message.body.get("rawData") {
         Some(Value::String(text)) => text.clone().into_bytes(),

@@ -14,7 +14,7 @@ const DEFAULT_BODY: &str = r#"{ "url": "{{webhookUri}}" }"#;
 /// What the shutdown hook needs.
 #[derive(Default, Deserialize, Serialize)]
 pub struct Subscription {
-    /// The path to delete; none if nothing is to be deleted.
+    /// The path to delete; `None` if there is nothing to delete.
     path: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;
 use std::{borrow::Cow, cmp::Ordering};
 
-/// A second, and the one of a number, in nanoseconds.
+/// A second in nanoseconds. A number is counted in billionths as well, so this is also the number 1.
 const ONE: i128 = 1_000_000_000;
 /// The most decimals that jiff reads.
 const MAX_DECIMALS: usize = 9;
@@ -29,8 +29,8 @@ pub fn text_of(value: &Value) -> String {
     }
 }
 
-/// A time for `If-Modified-Since`. It is the second before, because the header counts whole seconds and asks for later
-/// ones.
+/// A time for `If-Modified-Since`: one second before the value, because the header has whole seconds, and the API
+/// returns only changes after it.
 pub fn http_date(value: &Value) -> anyhow::Result<String> {
     let since = nanoseconds(value).and_then(|nanos| Timestamp::from_nanosecond(nanos - ONE).ok());
     let since = since
@@ -39,7 +39,7 @@ pub fn http_date(value: &Value) -> anyhow::Result<String> {
     Ok(httpdate::fmt_http_date(since.into()))
 }
 
-/// A time in nanoseconds since 1970, or a number in billionths; none for other texts.
+/// A time in nanoseconds since 1970, or a number in billionths; `None` for other texts.
 fn nanoseconds(value: &Value) -> Option<i128> {
     match value {
         Value::Number(number) => match number.as_i128() {
@@ -72,6 +72,7 @@ fn time(text: &str) -> Option<Timestamp> {
     if let Ok(local) = iso.parse::<DateTime>() {
         return TimeZone::UTC.to_timestamp(local).ok();
     }
+    // HTTP has three forms of a date (RFC 9110 §5.6.7). jiff reads only the first of them.
     let date = httpdate::parse_http_date(text).ok()?;
     Timestamp::try_from(date).ok()
 }

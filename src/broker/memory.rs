@@ -1,26 +1,20 @@
-//! A transport in memory, for the engine's tests of verdicts and order.
+//! A transport in memory, for the engine's tests of verdicts and order, and for counting what the engine does.
 //!
 //! A test uses [`MemoryBroker`]: it delivers messages, receives publishes in order, confirms or fails each of them, and
 //! receives settlements. It has no routing keys, retries or round trips: those belong to the AMQP adapter, whose tests
 //! run with a broker.
 
+#[cfg(test)]
+mod faults;
+
 use super::transport::{
-    Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication, PublishError,
-    PublishErrorKind, ReboundLimitExceeded, SettleOutcome, Transport, TransportError, Verdict,
+    Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication, ReboundLimitExceeded,
+    SettleOutcome, Transport, TransportError, Verdict,
 };
 use crate::protocol::Headers;
 use bytes::Bytes;
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    time::timeout,
-};
-
-/// How long a test waits for the engine, on a paused clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 /// The engine's side.
 pub(crate) struct MemoryTransport {
@@ -65,26 +59,16 @@ pub(crate) enum What {
     Rebound(u64, String),
 }
 
+/// What the engine has done.
+pub(crate) enum Done {
+    Published(Published),
+    Settled(Verdict),
+}
+
 impl Published {
     pub(crate) fn confirm(self) {
         // The engine may have stopped waiting.
         let _ = self.confirm.send(Ok(()));
-    }
-
-    pub(crate) fn fail(self, kind: PublishErrorKind) {
-        let _ = self.confirm.send(Err(PublishError {
-            message_id: "id".into(),
-            reason: "the test says so".into(),
-            kind,
-        }));
-    }
-
-    /// The published event. Panics if this is a rebound.
-    pub(crate) fn event(&self) -> &Publication {
-        match &self.what {
-            What::Event(publication) => publication,
-            What::Rebound(..) => panic!("a rebound was published, not an event"),
-        }
     }
 }
 
@@ -123,11 +107,6 @@ impl MemoryBroker {
         self.send(headers, body, false)
     }
 
-    /// Delivers a message that was delivered before.
-    pub(crate) fn redeliver(&self, headers: Headers, body: Bytes) -> u64 {
-        self.send(headers, body, true)
-    }
-
     fn send(&self, headers: Headers, body: Bytes, redelivered: bool) -> u64 {
         let mut state = lock(&self.state);
         state.deliveries += 1;
@@ -148,36 +127,17 @@ impl MemoryBroker {
         state.deliveries
     }
 
-    /// Loses the connection: earlier deliveries can no longer be settled.
-    pub(crate) fn lose_connection(&self) {
-        let mut state = lock(&self.state);
-        let number = state.generation.number + 1;
-        state.generation = Arc::new(Generation::new(number, 0));
-    }
-
-    /// Fails permanently, as if the broker had refused the connection.
-    pub(crate) fn fail(&self, reason: &str) {
-        if let Some(sender) = lock(&self.state).sender.take() {
-            let _ = sender.send(Err(TransportError(reason.into())));
+    /// Waits for the next thing that the engine does. Returns none once the engine has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Done> {
+        tokio::select! {
+            biased;
+            Some(published) = self.published.recv() => Some(Done::Published(published)),
+            Some((_, verdict)) = self.settled.recv() => Some(Done::Settled(verdict)),
+            else => None,
         }
-    }
-
-    /// Waits for the next publish. Panics if there is none.
-    pub(crate) async fn published(&mut self) -> Published {
-        let next = timeout(PATIENCE, self.published.recv()).await;
-        next.expect("nothing was published")
-            .expect("the engine runs")
-    }
-
-    /// Waits for the next settlement: the delivery and its verdict. Panics if there is none.
-    pub(crate) async fn settled(&mut self) -> (u64, Verdict) {
-        let next = timeout(PATIENCE, self.settled.recv()).await;
-        next.expect("nothing was settled").expect("the engine runs")
-    }
-
-    /// Returns whether the test has received every publish and settlement so far.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.published.is_empty() && self.settled.is_empty()
     }
 }
 

@@ -4,6 +4,5 @@
 //! components or the engine.
 
 pub(crate) mod amqp;
-#[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod transport;

@@ -2,7 +2,7 @@
 //!
 //! The engine asks for deliveries, publishes events and settles deliveries. The adapter handles routing keys,
 //! properties, retries, reconnects and rebound delays. [`amqp`](super::amqp) is the adapter for RabbitMQ, and `memory`
-//! is the adapter for the engine's tests.
+//! is the adapter for the engine's tests and for counting its instructions.
 
 use crate::protocol::{Headers, MAX_LOGGED_ID, truncated};
 use bytes::Bytes;

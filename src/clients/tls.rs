@@ -6,10 +6,8 @@ use rustls::{
 };
 use rustls_platform_verifier::ConfigVerifierExt;
 
-/// Installs ring as the process's cryptography provider, unless one is installed already.
-/// No HTTP client can be built without a provider, including the component's own. So the runtime calls this before any
-/// code of the component runs.
-/// code of the component runs.
+/// Installs ring as the process's cryptography provider, unless one is installed already. No HTTP client can be built
+/// without a provider, including the component's own. So the runtime calls this before any code of the component runs.
 pub(crate) fn choose_cryptography() {
     if CryptoProvider::get_default().is_none() {
         // This fails if another thread was faster. The result is the same.

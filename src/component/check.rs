@@ -44,6 +44,13 @@ impl Component {
     ///
     /// # Errors
     /// Returns a [`Mismatch`] with every difference.
+    ///
+    /// ```
+    /// let component = sailor::Component::new(r#"{"triggers": {"poll": {"main": "./poll.rs"}}}"#)?;
+    /// let error = component.check().unwrap_err();
+    /// assert!(error.to_string().contains("trigger \"poll\" (./poll.rs) has no module: register it"));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn check(self) -> anyhow::Result<Self> {
         let mut found = Vec::new();
         self.check_functions(&mut found);

@@ -57,7 +57,8 @@ pub(crate) struct ContextParts {
 /// bodies that it emits.
 ///
 /// ```
-/// use sailor::prelude::*;
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::json;
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Config { unit: String }
@@ -65,6 +66,11 @@ pub(crate) struct ContextParts {
 /// async fn label(message: Message<f64>, cx: Context<Config, String>) -> anyhow::Result<()> {
 ///     cx.data(&format!("{} {}", message.body, cx.config.unit)).await
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"label": {}}}"#)?.action("label", label);
+/// let harness = Harness::new(&component, "label").config(json!({ "unit": "kg" }));
+/// assert_eq!(harness.run(json!(2.5)).await?.data::<String>(), ["2.5 kg"]);
+/// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct Context<C = Value, O: ?Sized = Value> {
@@ -72,6 +78,24 @@ pub struct Context<C = Value, O: ?Sized = Value> {
     pub config: C,
     /// Is cancelled when the process is asked to stop. The module should then finish within `SHUTDOWN_TIMEOUT`, which is
     /// 25 seconds by default.
+    ///
+    /// A module that waits for events of its own can end its stream:
+    ///
+    /// ```
+    /// use futures_util::{StreamExt as _, stream};
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn listen(_: Message<NoBody>, cx: Context<Value, String>) -> anyhow::Result<()> {
+    ///     let lines = stream::iter(["one", "two"]).map(str::to_owned);
+    ///     cx.data_stream(lines.take_until(cx.cancelled.cancelled())).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"listen": {}}}"#)?.action("listen", listen);
+    /// # let emitted = Harness::new(&component, "listen").run(json!({})).await?;
+    /// # assert_eq!(emitted.data::<String>(), ["one", "two"]);
+    /// # Ok(()) }
+    /// ```
     pub cancelled: CancellationToken,
     emitter: Emitter,
     snapshot: Value,
@@ -101,6 +125,24 @@ impl<C, O: ?Sized> Context<C, O> {
     ///
     /// # Errors
     /// Returns an error if the snapshot does not deserialize to `S`.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Seen { id: u64 }
+    ///
+    /// async fn unseen(message: Message<Vec<u64>>, cx: Context<Value, u64>) -> anyhow::Result<()> {
+    ///     let seen = cx.stored_snapshot::<Seen>()?.map_or(0, |seen| seen.id);
+    ///     cx.data_all(message.body.into_iter().filter(move |id| *id > seen)).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"unseen": {}}}"#)?.action("unseen", unseen);
+    /// let harness = Harness::new(&component, "unseen").snapshot(json!({ "id": 7 }));
+    /// assert_eq!(harness.run(json!([6, 7, 8])).await?.data::<u64>(), [8]);
+    /// # Ok(()) }
+    /// ```
     pub fn stored_snapshot<S: DeserializeOwned>(&self) -> anyhow::Result<Option<S>> {
         match &self.snapshot {
             Value::Null => Ok(None),
@@ -114,16 +156,74 @@ impl<C, O: ?Sized> Context<C, O> {
     }
 
     /// Returns the flow's variables.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn language(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    ///     cx.data(cx.variables().get("language").unwrap_or(&json!("en"))).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"language": {}}}"#)?.action("language", language);
+    /// let harness = Harness::new(&component, "language").variable("language", "fr");
+    /// assert_eq!(harness.run(json!({})).await?.data::<Value>(), ["fr"]);
+    /// # Ok(()) }
+    /// ```
     pub fn variables(&self) -> &Map<String, Value> {
         &self.variables
     }
 
     /// Returns a client for the API that the step's OAuth2 credential belongs to. It attaches, refreshes and saves tokens.
+    ///
+    /// ```
+    /// use emulator::provider::{Provider, ProviderConfig};
+    /// use sailor::{oauth2::OAuth2, prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn create(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+    ///     let created: Value = cx.oauth().post("/items").json(&message.body).send_json().await?;
+    ///     cx.data(&created["name"]).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let provider = Provider::start(ProviderConfig::default()).await?;
+    /// # let oauth2 = OAuth2::new().base_url(provider.api_url()).token_uri(provider.token_url());
+    /// # let oauth2 = oauth2.client_id(provider.client_id()).client_secret(provider.client_secret());
+    /// # let component = Component::new(r#"{"actions": {"create": {}}}"#)?;
+    /// # let component = component.action("create", create).oauth2(oauth2);
+    /// let harness = Harness::new(&component, "create").config(json!({ "oauth": provider.issue_expired() }));
+    /// assert_eq!(harness.run(json!({ "name": "Rex" })).await?.data::<Value>(), ["Rex"]);
+    /// assert_eq!(provider.refreshes(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn oauth(&self) -> &AuthorizedClient {
         &self.oauth
     }
 
     /// Returns the process's shared HTTP client, with timeouts and kept-alive connections.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    /// use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Config { url: String }
+    ///
+    /// async fn rate(message: Message<String>, cx: Context<Config, Value>) -> anyhow::Result<()> {
+    ///     let url = format!("{}/rates/{}", cx.config.url, sailor::http::path_segment(&message.body)?);
+    ///     cx.data(&cx.http().get(url).send().await?.error_for_status()?.json().await?).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"rate": {}}}"#)?.action("rate", rate);
+    /// let api = MockServer::start().await;
+    /// let response = ResponseTemplate::new(200).set_body_json(1.25);
+    /// Mock::given(path("/rates/EUR")).respond_with(response).mount(&api).await;
+    ///
+    /// let harness = Harness::new(&component, "rate").config(json!({ "url": api.uri() }));
+    /// assert_eq!(harness.run(json!("EUR")).await?.data::<f64>(), [1.25]);
+    /// # Ok(()) }
+    /// ```
     pub fn http(&self) -> &reqwest::Client {
         &self.clients.http
     }
@@ -164,8 +264,8 @@ pub(crate) struct ServiceContextParts {
     pub(crate) keys: Arc<dyn KeySaver>,
 }
 
-/// What hooks, select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can
-/// save credentials but cannot emit anything else.
+/// What select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can save
+/// credentials but cannot emit anything else.
 ///
 /// ```
 /// # use sailor::prelude::*;
@@ -200,6 +300,20 @@ impl<C: DeserializeOwned> ServiceContext<C> {
 
 impl<C> ServiceContext<C> {
     /// Returns the name of the trigger or action that this call is for. Empty for `verifyCredentials`.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn metadata(cx: ServiceContext) -> anyhow::Result<Value> {
+    ///     Ok(json!({ "out": { "type": "object", "title": cx.function() } }))
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"insert": {}}}"#)?.metadata("insert", metadata);
+    /// let metadata = Harness::new(&component, "insert").metadata().await?;
+    /// assert_eq!(metadata["out"]["title"], "insert");
+    /// # Ok(()) }
+    /// ```
     pub fn function(&self) -> &str {
         &self.parts.function
     }
@@ -227,6 +341,23 @@ impl<C> ServiceContext<C> {
     ///
     /// # Errors
     /// Returns an error if the platform refuses them, or if the configuration names no account.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::json;
+    ///
+    /// async fn verify(cx: ServiceContext) -> anyhow::Result<Verified> {
+    ///     cx.update_keys(&json!({ "accountName": "Rex" })).await?;
+    ///     Ok(Verified::Yes)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {}}"#)?.verify_credentials(verify);
+    /// let harness = Harness::new(&component, "");
+    /// let saved = harness.saved_keys();
+    /// assert_eq!(harness.verify().await?, Verified::Yes);
+    /// assert_eq!(saved.all(), [json!({ "accountName": "Rex" })]);
+    /// # Ok(()) }
+    /// ```
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
         self.parts
             .keys

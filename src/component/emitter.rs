@@ -26,7 +26,7 @@ pub(crate) enum Event {
     HttpReply(HttpReply),
 }
 
-/// Where events go: the engine in a container, a list in a [`Harness`](crate::testing::Harness).
+/// Receives events: the engine in a container, a list in a [`Harness`](crate::testing::Harness).
 pub(crate) trait EventSink: Send + Sync + 'static {
     /// Takes an event; events are published in the order in which these calls resolve.
     ///
@@ -48,6 +48,22 @@ const MAX_UNCONFIRMED: usize = 32;
 /// # Cancel safety
 /// Dropping one of these futures does not cancel an event that is already queued. Data or a snapshot that still waits
 /// for a rate limit or an upload is not sent. An error or new credentials are sent once the future has been polled.
+///
+/// ```
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::{Value, json};
+///
+/// async fn read(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+///     let emitter = cx.emitter();
+///     let reader = tokio::spawn(async move { emitter.data("from another task").await });
+///     reader.await?
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"read": {}}}"#)?.action("read", read);
+/// let emitted = Harness::new(&component, "read").run(json!({})).await?;
+/// assert_eq!(emitted.data::<Value>(), ["from another task"]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Emitter(pub(crate) Arc<dyn EventSink>);
 
@@ -80,6 +96,21 @@ impl Emitter {
     ///
     /// # Errors
     /// Returns the first error, as [`data`](Self::data) does. Items after it are not emitted.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn rows(message: Message<Vec<Vec<i64>>>, cx: Context) -> anyhow::Result<()> {
+    ///     let sums = message.body.into_iter().map(|row| row.iter().sum::<i64>());
+    ///     cx.emitter().data_all(sums).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"rows": {}}}"#)?.action("rows", rows);
+    /// let emitted = Harness::new(&component, "rows").run(json!([[1, 2], [3]])).await?;
+    /// assert_eq!(emitted.data::<i64>(), [3, 3]);
+    /// # Ok(()) }
+    /// ```
     pub fn data_all<'a, I>(
         &'a self,
         bodies: I,
@@ -118,7 +149,24 @@ impl Emitter {
     /// Emits a whole message, with its id, headers and attachments.
     ///
     /// # Errors
-    /// As for [`data`](Self::data).
+    /// Returns the same errors as [`data`](Self::data).
+    ///
+    /// A receiver recognizes a repeated message by its id:
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::{Event, Harness}};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn created(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+    ///     let order = Message::new(message.body["lines"].clone()).with_id(format!("order-{}", message.body["id"]));
+    ///     cx.emitter().message(order).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"created": {}}}"#)?.action("created", created);
+    /// let emitted = Harness::new(&component, "created").run(json!({ "id": 7, "lines": [] })).await?;
+    /// assert_eq!(emitted.events, [Event::Data(json!({ "id": "order-7", "headers": {}, "body": [] }))]);
+    /// # Ok(()) }
+    /// ```
     pub fn message<'a, B: Serialize>(
         &'a self,
         message: Message<B>,
@@ -174,8 +222,8 @@ impl Emitter {
     /// has them over every configured way; later messages see them in their configuration.
     ///
     /// # Errors
-    /// Returns an error if the platform refuses them, or if there is no way to save them. An error event has told the
-    /// user by then.
+    /// Returns an error if the platform refuses them, or if there is no way to save them. An error event has been
+    /// published before this returns.
     pub fn update_keys<'a, T: Serialize + ?Sized>(
         &'a self,
         keys: &T,

@@ -3,14 +3,21 @@
 use crate::oauth2;
 use std::fmt;
 
-/// Turns an error into a rebound: the message is delivered again later. It is found anywhere in an error's chain.
+/// Turns an error into a rebound: the message is delivered again later. It works as the error itself, as its cause and
+/// as its context.
 ///
 /// ```
-/// use sailor::prelude::*;
-/// fn busy() -> anyhow::Result<()> {
+/// use sailor::{prelude::*, testing::{Event, Harness}};
+/// use serde_json::{Value, json};
+///
+/// async fn export(_: Message<NoBody>, _: Context) -> anyhow::Result<()> {
 ///     Err(Rebound::because("the API is closed for maintenance").into())
 /// }
-/// assert!(busy().unwrap_err().is::<Rebound>());
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"export": {}}}"#)?.action("export", export);
+/// let emitted = Harness::new(&component, "export").run(json!({})).await?;
+/// assert_eq!(emitted.events, [Event::Rebound("the API is closed for maintenance".to_owned())]);
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rebound(String);
@@ -46,6 +53,14 @@ pub trait ReboundExt<T> {
     ///
     /// # Errors
     /// Returns the error, marked or unmarked.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    ///
+    /// let read = |text: &str| text.parse::<u32>().rebound_if(|error| error.to_string().contains("empty"));
+    /// assert!(read("").unwrap_err().is::<Rebound>());
+    /// assert!(!read("seven").unwrap_err().is::<Rebound>());
+    /// ```
     fn rebound_if(self, is_transient: impl FnOnce(&anyhow::Error) -> bool) -> anyhow::Result<T>;
 }
 

@@ -51,7 +51,7 @@ pub fn checked<'de, D: Deserializer<'de>>(field: D) -> Result<bool, D::Error> {
 /// Reads a choice of yes and no; `None` if nothing was chosen.
 ///
 /// # Errors
-/// As [`checked`].
+/// Returns the same errors as [`checked`].
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
@@ -102,7 +102,7 @@ pub fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Er
 /// Reads a non-negative whole number, as a number or as text; `None` if nothing was entered.
 ///
 /// # Errors
-/// Returns an error if the value is not such a number, or is too large for `T`.
+/// Returns an error if the value is anything else, or is too large for `T`.
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
@@ -124,7 +124,7 @@ pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(field: D) -> Result<Opt
     let number = number.and_then(|number| T::try_from(number).ok());
     number
         .map(Some)
-        .ok_or_else(|| D::Error::custom("not such a number, expected a whole number from 0 on"))
+        .ok_or_else(|| D::Error::custom("not usable, expected a whole number of 0 or more"))
 }
 
 /// Reads a SelectView: one of several choices, or the default if nothing was chosen.

@@ -5,6 +5,19 @@ use crate::{clients::http, component::Verified, oauth2};
 use reqwest::{Response, StatusCode};
 
 /// Why the body of a response was not read.
+///
+/// ```
+/// use sailor::http::{BodyError, read_body};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let response = reqwest::Response::from(::http::Response::new("a long response"));
+/// let text = match read_body(response, 4).await {
+///     Ok(body) => format!("{} bytes", body.len()),
+///     Err(BodyError::TooLarge { max_bytes }) => format!("more than {max_bytes} bytes"),
+///     Err(other) => other.to_string(),
+/// };
+/// assert_eq!(text, "more than 4 bytes");
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
@@ -54,6 +67,11 @@ pub async fn read_body(mut response: Response, max_bytes: usize) -> Result<Vec<u
 }
 
 /// A text that cannot be one segment of a path: it is empty, `.` or `..`.
+///
+/// ```
+/// let error = sailor::http::path_segment("..").unwrap_err();
+/// assert_eq!(error.to_string(), "\"..\" cannot be part of a path");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} cannot be part of a path")]
 pub struct InvalidSegment(String);

@@ -16,12 +16,17 @@ use serde_json::{Map, Value};
 /// A body that accepts any JSON and ignores it, for modules that do not read the body.
 ///
 /// ```
-/// use sailor::prelude::*;
-/// use serde_json::Value;
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::{Value, json};
 ///
 /// async fn tick(_: Message<NoBody>, cx: Context<Value, String>) -> anyhow::Result<()> {
 ///     cx.data(&"tick".to_owned()).await
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"tick": {}}}"#)?.action("tick", tick);
+/// let emitted = Harness::new(&component, "tick").run(json!([1, "anything"])).await?;
+/// assert_eq!(emitted.data::<String>(), ["tick"]);
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default, JsonSchema)]
 pub struct NoBody {}
@@ -122,8 +127,9 @@ impl<B> Message<B> {
     /// member.
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// # use serde_json::Value;
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
     /// #[derive(serde::Deserialize)]
     /// struct Order { id: u64 }
     ///
@@ -133,6 +139,12 @@ impl<B> Message<B> {
     ///         None => anyhow::bail!("step_1 is not passed through"),
     ///     }
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"orderId": {}}}"#)?.action("orderId", order_id);
+    /// let message = json!({ "body": {}, "passthrough": { "step_1": { "body": { "id": 7 } } } });
+    /// let emitted = Harness::new(&component, "orderId").run_message(message).await?;
+    /// assert_eq!(emitted.data::<u64>(), [7]);
+    /// # Ok(()) }
     /// ```
     pub fn passthrough<P: DeserializeOwned>(
         &self,

@@ -22,14 +22,15 @@ use std::{future::Future, marker::PhantomData, sync::Arc};
 /// an action too.
 ///
 /// ```
-/// use sailor::prelude::*;
+/// use sailor::{prelude::*, testing::Harness};
 /// use serde::{Deserialize, Serialize};
+/// use serde_json::json;
 ///
 /// #[derive(Deserialize)]
 /// struct Config { greeting: String }
 /// #[derive(Deserialize, JsonSchema)]
 /// struct Guest { name: String }
-/// #[derive(Serialize, JsonSchema)]
+/// #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 /// struct Greeting { text: String }
 ///
 /// struct Greet;
@@ -42,6 +43,12 @@ use std::{future::Future, marker::PhantomData, sync::Arc};
 ///         cx.data(&Greeting { text: format!("{}, {}!", cx.config.greeting, message.body.name) }).await
 ///     }
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"greet": {}}}"#)?.action("greet", Greet);
+/// let harness = Harness::new(&component, "greet").config(json!({ "greeting": "Hello" }));
+/// let emitted = harness.run(json!({ "name": "Ada" })).await?;
+/// assert_eq!(emitted.data::<Greeting>(), [Greeting { text: "Hello, Ada!".to_owned() }]);
+/// # Ok(()) }
 /// ```
 pub trait Action: Send + Sync + 'static {
     /// The step's fields and credentials.
@@ -66,8 +73,8 @@ pub trait Action: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Runs once when the flow is started. Its result is stored and passed to [`shutdown`](Self::shutdown). Only for the
-    /// first step of a flow (wire-contract: Startup hook).
+    /// Runs once when the flow is started. Its result is stored and passed to [`shutdown`](Self::shutdown). The
+    /// platform runs it only for the first step of a flow (wire-contract: Startup hook).
     fn startup(
         &self,
         _cx: HookContext<Self::Config>,
@@ -76,6 +83,35 @@ pub trait Action: Send + Sync + 'static {
     }
 
     /// Runs once when the flow is stopped, in a process of its own (wire-contract: Shutdown hook).
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// struct Orders;
+    /// impl Action for Orders {
+    ///     type Config = Value;
+    ///     type Input = Value;
+    ///     type Output = Value;
+    ///
+    ///     async fn startup(&self, _: HookContext) -> anyhow::Result<Value> {
+    ///         Ok(json!({ "subscription": 7 }))
+    ///     }
+    ///
+    ///     async fn shutdown(&self, _: HookContext, state: Value) -> anyhow::Result<()> {
+    ///         anyhow::ensure!(state["subscription"] == 7, "this subscription is unknown");
+    ///         Ok(())
+    ///     }
+    /// #   async fn process(&self, message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+    /// #       cx.data(&message.body).await
+    /// #   }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"triggers": {"orders": {}}}"#)?.trigger("orders", Orders);
+    /// let state = Harness::new(&component, "orders").startup().await?;
+    /// Harness::new(&component, "orders").shutdown(state).await?;
+    /// # Ok(()) }
+    /// ```
     fn shutdown(
         &self,
         _cx: HookContext<Self::Config>,
@@ -88,8 +124,9 @@ pub trait Action: Send + Sync + 'static {
 /// Starts a flow: polls an API for what is new since the last poll.
 ///
 /// ```
-/// use sailor::prelude::*;
+/// use sailor::{prelude::*, testing::Harness};
 /// use serde::{Deserialize, Serialize};
+/// use serde_json::{Value, json};
 ///
 /// #[derive(Serialize, JsonSchema)]
 /// struct Tick { number: u64 }
@@ -98,16 +135,21 @@ pub trait Action: Send + Sync + 'static {
 ///
 /// struct Ticks;
 /// impl Trigger for Ticks {
-///     type Config = serde_json::Value;
+///     type Config = Value;
 ///     type Snapshot = Last;
 ///     type Output = Tick;
 ///
-///     async fn poll(&self, since: Option<Last>, cx: Context<Self::Config, Tick>) -> anyhow::Result<Option<Last>> {
+///     async fn poll(&self, since: Option<Last>, cx: Context<Value, Tick>) -> anyhow::Result<Option<Last>> {
 ///         let number = since.map_or(1, |last| last.number + 1);
 ///         cx.data(&Tick { number }).await?;
 ///         Ok(Some(Last { number }))
 ///     }
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"triggers": {"ticks": {}}}"#)?.trigger("ticks", Ticks);
+/// let emitted = Harness::new(&component, "ticks").snapshot(json!({ "number": 4 })).run(json!({})).await?;
+/// assert_eq!(emitted.data::<Value>(), [json!({ "number": 5 })]);
+/// # Ok(()) }
 /// ```
 pub trait Trigger: Send + Sync + 'static {
     /// The step's fields and credentials.
@@ -125,7 +167,7 @@ pub trait Trigger: Send + Sync + 'static {
         cx: Context<Self::Config, Self::Output>,
     ) -> impl Future<Output = anyhow::Result<Option<Self::Snapshot>>> + Send;
 
-    /// As [`Action::init`].
+    /// See [`Action::init`].
     fn init(
         &self,
         _cx: HookContext<Self::Config>,
@@ -133,7 +175,7 @@ pub trait Trigger: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// As [`Action::startup`].
+    /// See [`Action::startup`].
     fn startup(
         &self,
         _cx: HookContext<Self::Config>,
@@ -141,7 +183,7 @@ pub trait Trigger: Send + Sync + 'static {
         async { Ok(Value::Null) }
     }
 
-    /// As [`Action::shutdown`].
+    /// See [`Action::shutdown`].
     fn shutdown(
         &self,
         _cx: HookContext<Self::Config>,

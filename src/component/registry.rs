@@ -20,20 +20,20 @@ use std::{
 /// The result of `verifyCredentials`.
 ///
 /// ```
-/// use sailor::prelude::*;
-/// use serde::Deserialize;
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::json;
 ///
-/// #[derive(Deserialize)]
-/// struct Credentials { url: String, key: String }
+/// #[derive(serde::Deserialize)]
+/// struct Credentials { key: String }
 ///
 /// async fn verify(cx: ServiceContext<Credentials>) -> anyhow::Result<Verified> {
-///     let request = cx.http().get(&cx.config.url).bearer_auth(&cx.config.key);
-///     let status = request.send().await?.status();
-///     Ok(if status.is_success() { Verified::Yes } else { Verified::No(format!("the API returned {status}")) })
+///     Ok(if cx.config.key.is_empty() { Verified::No("the key is empty".to_owned()) } else { Verified::Yes })
 /// }
-/// # let json = r#"{"actions": {}}"#;
-/// let component = Component::new(json)?.verify_credentials(verify);
-/// # Ok::<(), anyhow::Error>(())
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// let component = Component::new(r#"{"actions": {}}"#)?.verify_credentials(verify);
+/// let harness = Harness::new(&component, "").config(json!({ "key": "" }));
+/// assert_eq!(harness.verify().await?, Verified::No("the key is empty".to_owned()));
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verified {
@@ -133,6 +133,18 @@ impl Component {
 
     /// Registers the action that is called `name` in component.json: a type that implements [`Action`](crate::Action), or
     /// an async function.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// async fn echo(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+    ///     cx.data(&message.body).await
+    /// }
+    /// let json = r#"{"actions": {"echo": {"main": "./echo.rs"}}}"#;
+    /// Component::new(json)?.action("echo", echo).check()?;
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn action<K>(mut self, name: &'static str, module: impl IntoAction<K>) -> Self {
         self.modules
@@ -142,6 +154,31 @@ impl Component {
 
     /// Registers the trigger that is called `name` in component.json: a [`Trigger`](crate::Trigger), which polls, or an
     /// action, which gets webhook requests as messages.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// async fn webhook(request: Message<Value>, cx: Context) -> anyhow::Result<()> {
+    ///     cx.data(&request.body).await
+    /// }
+    ///
+    /// struct Poll;
+    /// impl Trigger for Poll {
+    ///     type Config = Value;
+    ///     type Snapshot = u64;
+    ///     type Output = u64;
+    ///
+    ///     async fn poll(&self, since: Option<u64>, cx: Context<Value, u64>) -> anyhow::Result<Option<u64>> {
+    ///         let next = since.unwrap_or(0) + 1;
+    ///         cx.data(&next).await?;
+    ///         Ok(Some(next))
+    ///     }
+    /// }
+    /// let json = r#"{"triggers": {"webhook": {"main": "./webhook.rs"}, "poll": {"main": "./poll.rs"}}}"#;
+    /// Component::new(json)?.trigger("webhook", webhook).trigger("poll", Poll).check()?;
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     #[must_use]
     pub fn trigger<K>(mut self, name: &'static str, module: impl IntoTrigger<K>) -> Self {
         self.modules
@@ -152,16 +189,18 @@ impl Component {
     /// Registers the select model `name`: a function from the step's configuration to values and their labels.
     ///
     /// ```
-    /// use sailor::prelude::*;
-    /// use serde_json::Value;
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
     /// use std::collections::BTreeMap;
     ///
-    /// async fn folders(cx: ServiceContext<Value>) -> anyhow::Result<BTreeMap<String, String>> {
-    ///     Ok(cx.oauth().get("/folders").send_json().await?)
+    /// async fn folders(cx: ServiceContext) -> anyhow::Result<BTreeMap<String, String>> {
+    ///     Ok([("inbox".to_owned(), format!("Inbox of {}", cx.config["user"]))].into())
     /// }
-    /// # let json = r#"{"actions": {}}"#;
-    /// let component = Component::new(json)?.select_model("getFolders", folders);
-    /// # Ok::<(), anyhow::Error>(())
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// let component = Component::new(r#"{"actions": {"read": {}}}"#)?.select_model("getFolders", folders);
+    /// let harness = Harness::new(&component, "read").config(json!({ "user": 7 }));
+    /// assert_eq!(harness.select_model("getFolders").await?, json!({ "inbox": "Inbox of 7" }));
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn select_model<C, T, F, Fut>(mut self, name: &'static str, model: F) -> Self
@@ -180,16 +219,18 @@ impl Component {
     /// `{"in": …, "out": …}`. In component.json the function has `"dynamicMetadata": true`.
     ///
     /// ```
-    /// use sailor::prelude::*;
+    /// use sailor::{prelude::*, testing::Harness};
     /// use serde_json::{Value, json};
     ///
-    /// async fn row(cx: ServiceContext<Value>) -> anyhow::Result<Value> {
+    /// async fn row(cx: ServiceContext) -> anyhow::Result<Value> {
     ///     let table = &cx.config["table"];
     ///     Ok(json!({ "in": { "type": "object", "title": table }, "out": { "type": "object" } }))
     /// }
-    /// # let json = r#"{"actions": {}}"#;
-    /// let component = Component::new(json)?.metadata("insertRow", row);
-    /// # Ok::<(), anyhow::Error>(())
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// let component = Component::new(r#"{"actions": {"insertRow": {}}}"#)?.metadata("insertRow", row);
+    /// let harness = Harness::new(&component, "insertRow").config(json!({ "table": "pets" }));
+    /// assert_eq!(harness.metadata().await?["in"]["title"], "pets");
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn metadata<C, T, F, Fut>(mut self, name: &'static str, metadata: F) -> Self
@@ -204,9 +245,9 @@ impl Component {
         self
     }
 
-    /// Registers the check of credentials. An error means that the credentials are not verified, and is the reason. A
-    /// transient error of the OAuth2 client or a [`Rebound`](crate::Rebound) is not a result: it is posted as the error
-    /// of the call.
+    /// Registers the check of credentials. If the function returns an error, the credentials are not verified, and the
+    /// error is the reason. A transient error of the OAuth2 client or a [`Rebound`](crate::Rebound) is not a result: it
+    /// is posted as the error of the call.
     ///
     /// ```
     /// use sailor::prelude::*;
@@ -273,7 +314,8 @@ impl Component {
     /// Returns the module of a function: the trigger of that name, or else the action.
     ///
     /// # Errors
-    /// The first text is the same as in the platform's other sailors.
+    /// Returns an error if component.json has no such function, with the text of the platform's other sailors, or if no
+    /// module is registered for it.
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
         let function = self.descriptor.function(name).ok_or_else(|| {
             anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!")

@@ -59,8 +59,14 @@ impl AccountClient {
     }
 
     /// Returns the configuration with the account's current keys on the platform, for calls that belong to no step.
-    /// Returns none if the platform does not let components read accounts.
-    async fn reload_account(&self) -> Result<Option<Value>, StoreError> {
+    /// Returns `None` if the platform does not let components read accounts.
+    ///
+    /// A credential field that the account does not have is not in the result: a user who has disconnected stays
+    /// disconnected.
+    async fn reload_account(
+        &self,
+        credential_fields: &[&str],
+    ) -> Result<Option<Value>, StoreError> {
         let Some(id) = self.step.account_id() else {
             return Ok(None);
         };
@@ -74,6 +80,7 @@ impl AccountClient {
         };
         let mut config = (*self.step.config()).clone();
         if let Value::Object(members) = &mut config {
+            members.retain(|name, _| !credential_fields.contains(&name.as_str()));
             members.extend(keys.clone());
         }
         Ok(Some(config))
@@ -197,22 +204,13 @@ impl AccountCredentials {
         }
     }
 
-    /// Waits until all credentials are saved that can be saved.
+    /// Waits until the running saves have ended, and saves what the session has not saved yet.
     pub(crate) async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;
         if let Some(session) = &self.session {
             session.close().await;
         }
-    }
-
-    async fn save(&self, account: &AccountClient, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        account.save_keys(keys, None).await.inspect_err(|error| {
-            if let Some(error) = error.downcast_ref::<PlatformError>() {
-                let error = error.without_contents();
-                tracing::error!("New credentials could not be saved: {error}");
-            }
-        })
     }
 }
 
@@ -222,7 +220,14 @@ impl KeyStore for AccountCredentials {
     }
 
     async fn save_keys(&self, keys: &Map<String, Value>) -> anyhow::Result<()> {
-        self.save(&self.account, keys).await
+        let saved = self.account.save_keys(keys, None).await;
+        // There is no error event without a message.
+        saved.inspect_err(|error| {
+            if let Some(error) = error.downcast_ref::<PlatformError>() {
+                let error = error.without_contents();
+                tracing::error!("New credentials could not be saved: {error}");
+            }
+        })
     }
 }
 
@@ -232,7 +237,7 @@ impl KeySaver for AccountCredentials {
         keys: Map<String, Value>,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
         let tasks = self.tasks.clone();
-        let saved = tasks.spawn(async move { keys::update_keys(&*self, keys).await });
+        let saved = tasks.spawn(async move { keys::update_keys(self, keys).await });
         Box::pin(async move { saved.await.context("saving credentials")? })
     }
 }
@@ -248,7 +253,8 @@ impl CredentialStore for AccountCredentials {
             if self.has_step {
                 account.reload_config().await
             } else {
-                account.reload_account().await
+                let fields = self.session.as_ref().map(Session::credential_fields);
+                account.reload_account(&fields.unwrap_or_default()).await
             }
         })
     }
@@ -259,7 +265,8 @@ impl CredentialStore for AccountCredentials {
         _queued: &'a AtomicBool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let saved = self.save(&self.account.with_few_retries(), &keys).await;
+            let account = self.account.with_few_retries();
+            let saved = account.save_keys(&keys, None).await;
             saved.map_err(|error| store_error(&error))
         })
     }

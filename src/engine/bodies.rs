@@ -11,6 +11,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt, future::try_join_all, stream};
+use memchr::memmem;
 use serde_json::{Map, Value};
 
 /// The number of bodies that are downloaded at the same time for one event.
@@ -86,6 +87,9 @@ impl BodyStorage {
         passthrough: &mut Object,
         limit: usize,
     ) -> anyhow::Result<bool> {
+        if !may_have_references(passthrough) {
+            return Ok(false);
+        }
         let mut entries = entries_of(passthrough);
         if entries
             .iter()
@@ -190,14 +194,21 @@ pub(super) fn check_size_before_encoding(
 
 /// Returns a message's passthrough: what earlier steps emitted.
 pub(super) fn passthrough_of(message: &Object) -> Option<Object> {
-    message
-        .get("passthrough")
-        .and_then(|steps| Object::read(steps.bytes()).ok())
+    message.get("passthrough").and_then(Json::members)
+}
+
+/// Returns false if no entry can refer to a body in object storage: the name of the header is nowhere, and no escape can
+/// spell it. Most messages have no references, and searching is much faster than reading all entries.
+fn may_have_references(passthrough: &Object) -> bool {
+    let [name, escape] = [OBJECT_ID_HEADER.as_bytes(), br"\u"].map(memmem::Finder::new);
+    passthrough.iter().any(|(_, entry)| {
+        let text = entry.as_bytes();
+        name.find(text).is_some() || escape.find(text).is_some()
+    })
 }
 
 fn entries_of(passthrough: &Object) -> Entries {
-    let read =
-        |(step, entry): (&str, &Json)| Some((step.to_owned(), Object::read(entry.bytes()).ok()?));
+    let read = |(step, entry): (&str, &Json)| Some((step.to_owned(), entry.members()?));
     passthrough.iter().filter_map(read).collect()
 }
 
@@ -215,5 +226,26 @@ fn remove_object_id(entry: &mut Object) {
         && let Ok(headers) = Json::of(&headers)
     {
         entry.set("headers", headers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_found_however_it_is_spelled() {
+        for (headers, expected) in [
+            (r#"{"x-ipaas-object-storage-id":"1"}"#, true),
+            (r#"{"x-ipaas-object-storage\u002did":"1"}"#, true),
+            (r#"{"\u0078-ipaas-object-storage-id":"1"}"#, true),
+            ("{}", false),
+            (r#"{"x-ipaas":"a\nb","y":"C:\\users"}"#, true),
+            (r#"{"x-ipaas":"a\nb","y":"C:\\Users"}"#, false),
+        ] {
+            let entry = format!(r#"{{"headers":{headers},"body":{{}}}}"#);
+            let passthrough = Object::read(format!(r#"{{"step_1":{entry}}}"#).into()).unwrap();
+            assert_eq!(may_have_references(&passthrough), expected, "{headers}");
+        }
     }
 }

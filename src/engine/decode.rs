@@ -1,4 +1,4 @@
-//! From a delivery's bytes to the message that the module sees (wire-contract: Payloads).
+//! Turns a delivery's bytes into the message that the module sees (wire-contract: Payloads).
 
 use crate::protocol::{
     Cipher, Encoding, Headers, IncomingHeaders, Json, Object,

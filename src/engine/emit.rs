@@ -151,13 +151,14 @@ impl<T: Transport> InFlightMessage<T> {
         confirm
     }
 
-    /// Keeps the message from finishing until the guard is dropped. After the end, keeps the process from stopping
-    /// instead.
+    /// Keeps the message from finishing until the guard is dropped. If the message has finished already, the guard
+    /// keeps the process from stopping.
     ///
     /// An event belongs to the message if it was emitted before the end, so this is called once for each event.
     fn track_event(&self) -> PendingGuard {
         let guard = PendingGuard::new(&self.pending);
-        // In this order: `finish` sets the flag, and then waits for the guards that exist.
+        // The guard is created before the flag is read: `finish` sets the flag first, and then waits for the guards
+        // that exist.
         if self.finished.load(Ordering::SeqCst) {
             PendingGuard::new(&self.engine.late_events)
         } else {
@@ -173,8 +174,8 @@ impl<T: Transport> InFlightMessage<T> {
         AlreadyReported(report.message).into()
     }
 
-    async fn save_emitted_keys(&self, keys: Map<String, Value>) -> anyhow::Result<()> {
-        match keys::update_keys(self, keys).await {
+    async fn save_emitted_keys(self: &Arc<Self>, keys: Map<String, Value>) -> anyhow::Result<()> {
+        match keys::update_keys(self.clone(), keys).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.report_error(error).await),
         }

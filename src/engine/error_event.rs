@@ -1,7 +1,7 @@
 //! Error events: they tell the user why a message failed.
 //!
 //! Without an error event, nobody would know why a message was rejected. So an event that is too large for the broker
-//! is truncated until it fits, and an event that no queue is bound for is logged.
+//! is truncated until it fits. If no queue is bound for the event, it is logged.
 
 use super::{emit::InFlightMessage, now_ms};
 use crate::{
@@ -83,7 +83,7 @@ impl ErrorEventPart {
     fn can_reduce(self, kind: PublishErrorKind) -> bool {
         match kind {
             PublishErrorKind::HeadersTooLarge => !matches!(self, Self::Input | Self::Texts),
-            // A parentMessageId matters here only if it fills a frame alone, and then the error is of the other kind.
+            // The parentMessageId stays: only one that fills a frame is too long, and that causes `HeadersTooLarge`.
             PublishErrorKind::Rejected => self != Self::Parent,
             PublishErrorKind::Unbound | PublishErrorKind::Closed | PublishErrorKind::Other => false,
         }
@@ -207,7 +207,7 @@ impl<T: Transport> InFlightMessage<T> {
         );
         if let Err(error) = &event {
             if kind == ErrorEventKind::MessageFailed {
-                // Nobody was told of the failure, so at least the message must not be acknowledged.
+                // The failure is not reported, so the message must not be acknowledged.
                 self.reject();
             }
             if error.kind == PublishErrorKind::Closed || self.engine.abandoned.is_cancelled() {

@@ -1,25 +1,29 @@
 //! Recognizes redeliveries of messages that are being processed or were processed.
 //!
-//! When a channel is lost, the broker redelivers its unsettled messages on a later generation. But equal messages are
-//! common: ticks without an id, or several messages that a step emits under one id. So a redelivery may also be an
-//! equal message that another consumer had.
+//! When a channel is lost, the broker redelivers the messages that were not settled on it. Such a message has to be
+//! settled again, but its work should not be done twice. Messages can be equal: they have the same headers, the id
+//! included, and the same body. Examples are ticks without an id, and messages that a step emits under one id. Nothing
+//! distinguishes a redelivery of a message from another message that is equal to it.
 //!
 //! The rule: **a message is settled only after processing, and each processing settles only one message.** So every
-//! message is processed. Which of several equal messages a processing started with does not matter.
+//! message is processed. If several messages are equal, it does not matter which of them a processing settles.
 //!
-//! - **If no verdict was sent**, the processing still has one message to settle. An equal redelivery replaces the lost
-//!   delivery, with or without an id: the broker also redelivers the original message, and that one is then processed.
-//!   This holds while the module runs, and also when it has finished but the channel was lost before the verdict was
-//!   sent.
-//! - **If a verdict was sent**, the message is settled, unless the verdict was lost on the way; then the message is
-//!   redelivered. A lost verdict looks the same as another equal message, so the redelivery is processed. There is one
-//!   exception: a message with an id that was seen only once gets the same verdict without processing, until the broker
-//!   is known to have the verdict ([`Generation::has_received`]). A broker that was unavailable may have forgotten
-//!   verdicts, so after an outage earlier verdicts are unknown again.
+//! A redelivery is compared with an equal message of an earlier generation:
 //!
-//! The exception leaves one risk. A message is settled without processing if an equal message (id, headers and body)
-//! was settled here less than a round trip before the connection was lost, or shortly before the broker was
-//! unavailable, and no two of them had been seen before. Messages of this runtime have unique ids.
+//! - **No verdict on that message was sent.** The module still runs, or the channel was lost before the verdict was
+//!   sent. The processing settles the redelivery instead of the lost delivery, even if the redelivery is another equal
+//!   message: the broker redelivers the original message too, and that one is then processed.
+//! - **A verdict was sent.** If it arrived, the redelivery is another message. If it was lost with the channel, the
+//!   redelivery is the same message. The redelivery is processed in both cases, with one exception.
+//!
+//! The exception: the redelivery gets the same verdict without processing if three things are true. The message has an
+//! id. Only one message with its headers and body has been seen. The broker may not have the verdict: no round trip has
+//! proved that it arrived ([`Generation::has_received`]), or the broker was unavailable afterwards and may have
+//! forgotten it.
+//!
+//! The exception leaves one risk: the redelivery can be a second equal message, which the broker had delivered to
+//! another consumer before. That message is then settled without processing. Messages with unique ids, as this runtime
+//! emits them, have no such risk.
 
 mod settled_history;
 
@@ -88,7 +92,7 @@ pub(crate) struct InFlight<H> {
 struct State<H> {
     next: u64,
     messages: HashMap<u64, TrackedMessage<H>>,
-    /// The same messages by fingerprint; equal ones with the oldest generation first.
+    /// The same messages, sorted by fingerprint. Equal messages are sorted by generation, the oldest first.
     by_fingerprint: BTreeSet<(Fingerprint, u32, u64)>,
     /// Messages whose verdict is being sent. A redelivery that arrives during that time removes its message from here.
     settling: HashMap<u64, (Fingerprint, u32)>,
@@ -267,8 +271,8 @@ impl<H> State<H> {
             .is_some()
     }
 
-    /// Returns the verdict on an equal message of an earlier generation if this counts as the same message. Forgets
-    /// that message, because it has to be settled once more.
+    /// Returns the verdict on an equal message of an earlier generation, if the redelivery gets the same verdict
+    /// without processing. Forgets that verdict, because it is sent once more.
     fn take_settled(&mut self, fingerprint: Fingerprint, generation: u32) -> Option<Verdict> {
         match self.history.get(fingerprint)? {
             Remembered::Settled {

@@ -1,10 +1,11 @@
-//! Saves keys for messages, hooks, one-time calls and the test harness. There is one way for the keys that a module
-//! emits and the tokens that a session has refreshed.
+//! Saves keys for messages, hooks, one-time calls and the test harness. The keys that a module emits and the tokens
+//! that a session has refreshed are saved in the same way.
 //!
 //! [`update_keys`] saves a module's keys. Both it and a session's own saves call [`AccountClient::save_keys`](super::AccountClient::save_keys).
 
 use crate::oauth2::{CredentialStore, Session};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Where a module's keys are saved.
 pub(crate) trait KeyStore: CredentialStore {
@@ -19,14 +20,15 @@ pub(crate) trait KeyStore: CredentialStore {
 }
 
 /// Saves a module's keys, in the shape in which they are stored.
-pub(crate) async fn update_keys(
-    store: &impl KeyStore,
+pub(crate) async fn update_keys<K: KeyStore>(
+    store: Arc<K>,
     keys: Map<String, Value>,
 ) -> anyhow::Result<()> {
     let Some(session) = store.session() else {
         return store.save_keys(&keys).await;
     };
-    // The guard keeps the session from saving an older token over these keys.
-    let (keys, _guard) = session.normalize_keys(keys, store).await;
-    store.save_keys(&keys).await
+    let prepared = session.prepare_keys(keys, store.clone()).await;
+    store.save_keys(&prepared.keys).await?;
+    prepared.saved();
+    Ok(())
 }

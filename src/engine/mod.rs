@@ -11,6 +11,7 @@ mod emit;
 mod error_event;
 mod hooks;
 mod in_flight;
+mod in_memory;
 mod keys;
 mod message_keys;
 pub(crate) mod metrics;
@@ -22,6 +23,13 @@ mod step;
 mod stop;
 #[cfg(test)]
 mod tests;
+
+/// A step without a broker and a platform, for this project's own benchmarks. It is not part of the public interface and
+/// can change in any version.
+#[doc(hidden)]
+pub mod internals {
+    pub use super::in_memory::InMemoryStep;
+}
 
 pub(crate) use account::{AccountClient, AccountCredentials};
 pub(crate) use keys::{KeyStore, update_keys};
@@ -78,6 +86,22 @@ pub struct Shutdown {
 ///
 /// # Cancel safety
 /// Dropping the future abandons the running messages. The broker delivers them again.
+///
+/// ```
+/// use sailor::{Component, Shutdown, settings::{self, Settings}};
+///
+/// /// Runs a step until Ctrl-C is pressed.
+/// async fn run_until_interrupted(component: &Component) -> anyhow::Result<()> {
+///     let shutdown = Shutdown::default();
+///     let graceful = shutdown.graceful.clone();
+///     tokio::spawn(async move {
+///         if tokio::signal::ctrl_c().await.is_ok() {
+///             graceful.cancel();
+///         }
+///     });
+///     sailor::run(Settings::read(settings::environment)?, component, shutdown).await
+/// }
+/// ```
 pub async fn run(
     settings: Settings,
     component: &Component,
@@ -101,7 +125,7 @@ pub(crate) async fn run_with(
     tokio::select! {
         biased;
         () = immediate.cancelled() => {
-            tracing::warn!("Told to stop at once");
+            tracing::warn!("Stopping at once, as requested");
             Ok(())
         }
         result = start::run_step(settings, *run, component, shutdown) => result,

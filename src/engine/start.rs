@@ -169,7 +169,7 @@ pub(crate) fn session_config(
     }
 }
 
-/// What is known before the platform has been asked for the step.
+/// The parts of a step that exist before the platform is asked for it.
 pub(super) struct StepStart {
     pub(super) identity: StepIdentity,
     pub(super) additional_headers: Vec<(String, String)>,
@@ -180,7 +180,7 @@ pub(super) struct StepStart {
     pub(super) session_config: SessionConfig,
 }
 
-/// What is known after the platform has been asked for the step.
+/// The parts of a step that exist after the platform has returned it.
 pub(super) struct PreparedStep {
     pub(super) module: Arc<dyn Module>,
     pub(super) resolves_references: bool,
@@ -201,7 +201,7 @@ impl StepStart {
         let timeout = self.run.shutdown_timeout;
         let prepared = tokio::select! {
             prepared = self.prepare(component, session.as_ref()) => prepared,
-            // On a signal during start-up, the hooks have as much time to finish as running messages have.
+            // After a signal during start-up, the hooks may take as long as running messages may.
             () = cancelled_for(&shutdown.graceful, timeout) => {
                 tracing::warn!("Stopped before the step started");
                 close(session.as_ref(), ABANDON_TIMEOUT, &*transport).await;
@@ -300,7 +300,7 @@ impl StepStart {
     }
 }
 
-/// Begins to consume for a prepared step. Returns none if the process is asked to stop, unless the step has failed.
+/// Begins to consume for a prepared step. Returns `None` if the process is asked to stop first.
 async fn consume<T: Transport>(
     prepared: anyhow::Result<PreparedStep>,
     transport: &T,

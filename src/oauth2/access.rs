@@ -3,21 +3,13 @@
 use super::{
     Error,
     resolve::{Origin, ResolvedConfig},
-    session::{CredentialSetup, Token},
+    session::Access,
     template::is_safe,
 };
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
-use std::sync::Arc;
-
-/// A token, and the configuration that it belongs to.
-#[derive(Clone)]
-pub(super) struct Access {
-    pub(super) setup: Arc<CredentialSetup>,
-    pub(super) token: Arc<Token>,
-}
 
 impl Access {
     pub(super) fn resolved(&self) -> &ResolvedConfig {

@@ -175,8 +175,8 @@ impl Bound {
     async fn token(&self) -> Result<Arc<Token>, Error> {
         let Self { session, store } = self;
         let setup = session.setup(&**store)?;
-        let current = session.current_token(store, &setup)?;
-        let access = session.usable_token(store, setup, current).await?;
+        session.current_token(store, &setup)?;
+        let access = session.usable_token(store, setup).await?;
         Ok(access.token)
     }
 }

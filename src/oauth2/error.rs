@@ -18,7 +18,7 @@ use std::time::Duration;
 ///     }
 /// }
 /// ```
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The component, its environment or the credential's fields are configured incorrectly; the operator must act.
@@ -77,6 +77,13 @@ pub enum Error {
 }
 
 impl Error {
+    pub(super) fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable {
+            reason: reason.into(),
+            retry_after: None,
+        }
+    }
+
     /// Returns true if a later attempt of the same request can succeed and is harmless. A message whose module fails
     /// with such an error is delivered again later.
     #[must_use]

@@ -9,7 +9,7 @@ use super::{
 use std::{fmt, time::Duration};
 
 /// A failed exchange. It contains nothing of the request, and only error names of the response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExchangeError {
     pub(crate) class: ErrorClass,
     /// The provider's name for the error, such as `invalid_grant`.
@@ -50,6 +50,21 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
+    /// An exchange whose outcome is unknown, because something in this process went wrong.
+    pub(super) fn unknown(reason: &str) -> Self {
+        Self {
+            class: ErrorClass::Transient,
+            code: None,
+            diagnostic: None,
+            status: None,
+            retry_after: None,
+            outcome_unknown: true,
+            operation: "refreshing the token",
+            address: "the token endpoint".into(),
+            reason: reason.into(),
+        }
+    }
+
     /// Returns whether the provider refused the client, and so did not process the request.
     pub(super) fn refuses_client(&self) -> bool {
         let code = self.code.as_deref().unwrap_or_default();

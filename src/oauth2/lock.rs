@@ -7,7 +7,8 @@ use std::time::Duration;
 
 /// Locks by name, shared by all processes of the platform that use them.
 pub trait RefreshLock: Send + Sync + 'static {
-    /// Waits for the lock `name`, for about `wait` at most. Waiting processes get the lock in no particular order.
+    /// Waits for the lock `name`, for about `wait` at most, and for a shorter time if the broker does not respond. Waiting
+    /// processes get the lock in no particular order.
     ///
     /// # Errors
     /// Returns a [`LockError`] if the lock was not obtained.
@@ -37,7 +38,8 @@ pub enum LockError {
     /// The broker did not respond; a later attempt can succeed.
     #[error("the credential's lock is not available: {0}")]
     Unavailable(String),
-    /// Locks are not available here, and waiting does not help. The text says how to fix it.
+    /// Locks are not available to this process, now or later. The text says why, and how to fix it. The lock has logged
+    /// that once.
     #[error("locks are not supported here: {0}")]
     Unsupported(String),
 }

@@ -1,6 +1,9 @@
 //! A request that is ready to be sent, as often as necessary.
 
-use super::{CredentialStore, Error, access::Access, session::Session};
+use super::{
+    CredentialStore, Error,
+    session::{Access, Session},
+};
 use reqwest::{Request, Url};
 use std::sync::Arc;
 

@@ -167,7 +167,7 @@ pub(crate) struct ErrorRule {
 }
 
 /// What a failed exchange means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorClass {
     /// The refresh token is invalid, or the user must act: only a new authorization helps.

@@ -3,7 +3,7 @@
 //! The token, the module's headers and a body go only to origins that may receive the token. After a redirect to any
 //! other origin, they are not sent any more. No request has a `Referer` header, because a URL can contain secrets.
 
-use super::{Error, access::Access, prepared_request::PreparedRequest};
+use super::{Error, prepared_request::PreparedRequest, session::Access};
 use reqwest::{
     Method, Request, Response, StatusCode, Url,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},

@@ -3,10 +3,9 @@
 
 use super::{
     Error, Mode, TokenStatus,
-    access::Access,
     prepared_request::PreparedRequest,
     redirects::{FinalResponse, SendError, is_redirect},
-    session::Token,
+    session::{Access, Token},
 };
 use crate::clients::{
     http,
@@ -139,12 +138,12 @@ impl PreparedRequest<'_> {
     async fn first_access(&self) -> Result<Access, Error> {
         let setup = self.session.setup(&**self.store)?;
         let current = self.session.current_token(self.store, &setup)?;
-        if let Some(token) = current.clone() {
+        if let Some(token) = current {
             // Check the URL first, so that a wrong one does not cause a refresh.
             let setup = setup.clone();
             Access { setup, token }.url(&self.path, None)?;
         }
-        self.session.usable_token(self.store, setup, current).await
+        self.session.usable_token(self.store, setup).await
     }
 
     /// Returns a token newer than the rejected one. `None` if the API's response is the result of the request, because

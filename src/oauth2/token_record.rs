@@ -3,7 +3,11 @@
 //! The platform keeps the whole response below the credential's field, and components read more of it than tokens. So a
 //! [`TokenRecord`] is merged and never replaced: members that a response omits are kept.
 
-use super::{timestamp, token_response::TokenResponse};
+use super::{
+    profile::Profile,
+    timestamp,
+    token_response::{self, TokenResponse},
+};
 use serde_json::{Map, Value};
 use std::{
     fmt,
@@ -42,15 +46,7 @@ impl TokenRecord {
     /// Returns the record below `field` of a configuration: directly, or in its member `keys` or `credentials`. `None`
     /// if there is no token.
     pub(crate) fn find(config: &Value, field: &[String]) -> Option<Self> {
-        let below = field
-            .iter()
-            .try_fold(config, |value, name| value.get(name))?;
-        token_path(below)?
-            .iter()
-            .try_fold(below, |value, name| value.get(*name))?
-            .as_object()
-            .cloned()
-            .map(Self)
+        find(config, field)
     }
 
     /// All members, tokens included.
@@ -83,6 +79,11 @@ impl TokenRecord {
         timestamp::read(text(&self.0, EXPIRY)?)
     }
 
+    /// Returns how long the access token was valid when the provider issued it, if the provider said so.
+    pub(crate) fn lifetime(&self, profile: &Profile) -> Option<Duration> {
+        token_response::lifetime(self.0.get("expires_in")?, profile.expires_unit)
+    }
+
     /// Returns when the refresh token expires, if the provider specified it.
     pub(crate) fn refresh_expires_at(&self) -> Option<SystemTime> {
         timestamp::read(text(&self.0, REFRESH_EXPIRY)?)
@@ -103,9 +104,17 @@ impl TokenRecord {
         }
     }
 
-    /// Returns whether both contain the same tokens, regardless of other members.
-    pub(crate) fn same_tokens(&self, other: &Self) -> bool {
-        self.access_token() == other.access_token() && self.refresh_token() == other.refresh_token()
+    /// Returns this record with the members that a module emits on top. Component code often loses refresh tokens that a
+    /// response omits.
+    pub(super) fn with_emitted(&self, emitted: &Self) -> Self {
+        let same_tokens = self.access_token() == emitted.access_token()
+            && self.refresh_token() == emitted.refresh_token();
+        if same_tokens {
+            let members = self.0.clone().into_iter();
+            Self(members.chain(emitted.0.clone()).collect())
+        } else {
+            self.with_overlay(&emitted.0)
+        }
     }
 
     /// Returns this record with `newer` members on top. Empty tokens are ignored, and lifetimes of an older response
@@ -155,66 +164,85 @@ pub(crate) fn keys_with_record<S: AsRef<str>>(
     keys
 }
 
-/// Completes the keys of a component's own updateKeys. Components send one of four shapes: the token response, the
+/// Returns the tokens among the keys that a component emits. Components send one of four shapes: the token response, the
 /// response below its field, the field with more around it, or the whole configuration of the step.
+pub(super) fn emitted(keys: &Map<String, Value>, field: &[String]) -> Option<TokenRecord> {
+    if is_bare(keys, field) {
+        return Some(TokenRecord(keys.clone()));
+    }
+    let (first, nested) = field.split_first()?;
+    find(keys.get(first)?, nested)
+}
+
+/// Returns the keys to store when a component emits `keys`: every credential field of the configuration, with the emitted
+/// ones on top, and with `record` as the token record. Without a record, no tokens are stored.
 ///
-/// Their tokens are merged into the stored record, because component code often loses refresh tokens that a response
-/// omits. Tokens that `is_outdated` recognizes do not replace the stored ones. A member of the step's configuration
-/// that is not a credential field is not added to the credential.
-pub(super) fn normalize_keys<S: AsRef<str>>(
-    is_outdated: impl Fn(&TokenRecord) -> bool,
+/// A member of the step's configuration that is not a credential field is not added to the credential.
+pub(super) fn keys_to_store<S: AsRef<str>>(
     keys: Map<String, Value>,
     config: &Value,
     field: &[String],
     credential_fields: &[S],
+    record: Option<&TokenRecord>,
 ) -> Map<String, Value> {
-    let keys = Value::Object(keys);
-    let is_bare = field.first().is_some_and(|name| keys.get(name).is_none()) && has_token(&keys);
-    let sent = if is_bare {
-        keys.as_object().cloned().map(TokenRecord)
-    } else {
-        TokenRecord::find(&keys, field)
-    };
     let mut latest = config.clone();
     let mut known: Vec<String> = credential_fields
         .iter()
         .map(|field| field.as_ref().to_owned())
         .collect();
-    if let (false, Value::Object(keys)) = (is_bare, keys) {
+    if !is_bare(&keys, field) {
         for (name, value) in keys {
-            let is_field = known.contains(&name) || field.first() == Some(&name);
-            if is_field || config.get(&name).is_none() {
-                known.push(name.clone());
-                object(&mut latest).insert(name, value);
+            let is_tokens = field.first() == Some(&name);
+            let is_field = is_tokens || known.contains(&name);
+            if !is_field && config.get(&name).is_some() {
+                continue;
+            }
+            known.push(name.clone());
+            let members = object(&mut latest);
+            match members.get_mut(&name).filter(|_| is_tokens) {
+                // The wrapper of the tokens may have further members, which the module does not emit.
+                Some(stored) => merge(stored, value),
+                None => {
+                    members.insert(name, value);
+                }
             }
         }
     }
-    match latest_record(TokenRecord::find(config, field), sent, is_outdated) {
-        Some(record) => keys_with_record(&latest, &known, field, &record),
-        None => known
-            .into_iter()
-            .filter_map(|name| Some((name.clone(), latest.get(&name)?.clone())))
-            .collect(),
+    if let Some(record) = record {
+        return keys_with_record(&latest, &known, field, record);
+    }
+    known.retain(|name| field.first() != Some(name));
+    known
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), latest.get(&name)?.clone())))
+        .collect()
+}
+
+/// Whether the keys are a token response without the credential's field around it.
+fn is_bare(keys: &Map<String, Value>, field: &[String]) -> bool {
+    field.first().is_some_and(|name| !keys.contains_key(name)) && has_tokens(keys)
+}
+
+/// Merges objects, and replaces everything else.
+fn merge(stored: &mut Value, newer: Value) {
+    match (stored, newer) {
+        (Value::Object(stored), Value::Object(newer)) => {
+            for (name, value) in newer {
+                merge(stored.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (stored, newer) => *stored = newer,
     }
 }
 
-/// Returns the record to store after a component sent one.
-fn latest_record(
-    stored: Option<TokenRecord>,
-    sent: Option<TokenRecord>,
-    is_outdated: impl Fn(&TokenRecord) -> bool,
-) -> Option<TokenRecord> {
-    let (stored, sent) = match (stored, sent) {
-        (Some(stored), Some(sent)) => (stored, sent),
-        (stored, sent) => return sent.or(stored),
-    };
-    Some(if stored.same_tokens(&sent) {
-        TokenRecord(stored.0.into_iter().chain(sent.0).collect())
-    } else if is_outdated(&sent) {
-        stored
-    } else {
-        stored.with_overlay(&sent.0)
-    })
+fn find(config: &Value, field: &[String]) -> Option<TokenRecord> {
+    let below = field
+        .iter()
+        .try_fold(config, |value, name| value.get(name))?;
+    let record = token_path(below)?
+        .iter()
+        .try_fold(below, |value, name| value.get(*name))?;
+    record.as_object().cloned().map(TokenRecord)
 }
 
 /// Returns the path of the record below a credential's field.
@@ -224,16 +252,13 @@ fn token_path(below: &Value) -> Option<&'static [&'static str]> {
         place
             .iter()
             .try_fold(below, |value, name| value.get(*name))
-            .is_some_and(has_token)
+            .and_then(Value::as_object)
+            .is_some_and(has_tokens)
     })
 }
 
-fn has_token(value: &Value) -> bool {
-    value.as_object().is_some_and(|m| {
-        text(m, "access_token")
-            .or_else(|| text(m, "refresh_token"))
-            .is_some()
-    })
+fn has_tokens(members: &Map<String, Value>) -> bool {
+    text(members, "access_token").is_some() || text(members, "refresh_token").is_some()
 }
 
 /// Returns a member that is a non-empty text.

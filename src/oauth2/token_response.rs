@@ -115,7 +115,7 @@ impl TokenResponse {
 }
 
 /// Reads a lifetime from a number or a text. One that is not above zero, or too long, counts as unknown.
-fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
+pub(super) fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
     let number: f64 = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,

@@ -17,6 +17,13 @@ pub enum Encoding {
 
 impl Encoding {
     /// Returns the encoding of a `protocolVersion`.
+    ///
+    /// ```
+    /// use sailor::protocol::Encoding;
+    ///
+    /// assert_eq!(Encoding::of(1), Encoding::Base64);
+    /// assert_eq!(Encoding::of(2), Encoding::Raw);
+    /// ```
     #[must_use]
     pub fn of(protocol_version: i64) -> Self {
         if protocol_version < 2 {
@@ -118,6 +125,18 @@ impl Cipher {
     ///
     /// # Errors
     /// Returns [`CipherError::NotBase64`] or [`CipherError::Undecipherable`]. Neither contains any of the payload.
+    ///
+    /// ```
+    /// use sailor::protocol::{Cipher, CipherError, Encoding};
+    ///
+    /// let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols")?;
+    /// let payload = cipher.encrypt(b"{}".to_vec(), Encoding::Raw);
+    /// assert_eq!(cipher.decrypt(&payload, Encoding::Raw)?, b"{}");
+    ///
+    /// let other = Cipher::new("another password", "iv=any16_symbols")?;
+    /// assert_eq!(other.decrypt(&payload, Encoding::Raw), Err(CipherError::Undecipherable(16)));
+    /// # Ok::<(), CipherError>(())
+    /// ```
     pub fn decrypt(&self, body: &[u8], encoding: Encoding) -> Result<Vec<u8>, CipherError> {
         let mut buffer = match encoding {
             Encoding::Raw => body.to_vec(),

@@ -17,6 +17,16 @@ use std::{borrow::Cow, fmt};
 ///
 /// It is nested at most 1 000 levels deep. It may contain lone surrogates, as JavaScript writes them: the text keeps them,
 /// and [`Json::parse`] returns U+FFFD for each.
+///
+/// ```
+/// use sailor::protocol::Json;
+///
+/// let json = Json::from_text(r#" {"name": "Rex"} "#.into())?;
+/// assert_eq!(json.as_bytes(), br#"{"name": "Rex"}"#);
+/// let name: String = json.members().unwrap().get("name").unwrap().parse()?;
+/// assert_eq!(name, "Rex");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Bytes);
 
@@ -60,6 +70,15 @@ impl Json {
     ///
     /// # Errors
     /// Returns an error with the path of the member that does not fit, such as `items[3].price`.
+    ///
+    /// ```
+    /// use sailor::protocol::Json;
+    ///
+    /// let json = Json::of(&serde_json::json!([1, 2, "three"]))?;
+    /// let error = json.parse::<Vec<u32>>().unwrap_err();
+    /// assert_eq!(error.path().to_string(), "[2]");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn parse<T: DeserializeOwned>(
         &self,
     ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
@@ -120,6 +139,14 @@ impl From<&Value> for Json {
 }
 
 /// The text is not a message.
+///
+/// ```
+/// use sailor::protocol::{EnvelopeError, Object};
+///
+/// let error = Object::read("{\n1}".into()).unwrap_err();
+/// assert!(matches!(error, EnvelopeError::NotJson { line: 2, column: 1 }));
+/// assert!(matches!(Object::read("[]".into()), Err(EnvelopeError::NotAnObject)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
     /// The text is not JSON. The error contains none of it.
@@ -234,6 +261,16 @@ impl Object {
     }
 
     /// Replaces the member called `name`, or appends it.
+    ///
+    /// ```
+    /// use sailor::protocol::{Json, Object};
+    ///
+    /// let mut message = Object::read(r#"{"id":"1","body":{}}"#.into())?;
+    /// message.set("id", Json::of("2")?);
+    /// message.set("url", Json::of("/items")?);
+    /// assert_eq!(message.to_vec(), br#"{"id":"2","body":{},"url":"/items"}"#);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn set(&mut self, name: &str, json: Json) {
         match self.0.iter_mut().rev().find(|(n, _)| n == name) {
             Some(member) => member.1 = json,

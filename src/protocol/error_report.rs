@@ -26,6 +26,16 @@ impl ErrorReport {
 
     /// Creates the report of an error: the message contains its causes in one line, the stack has a line for each. Both are
     /// truncated to 64 KiB, because a broker limits the size of messages.
+    ///
+    /// ```
+    /// use anyhow::Context as _;
+    /// use sailor::protocol::ErrorReport;
+    ///
+    /// let error = "x".parse::<u32>().context("reading the amount").unwrap_err();
+    /// let report = ErrorReport::from_error(&error);
+    /// assert_eq!(report.message, "reading the amount: invalid digit found in string");
+    /// assert!(report.stack.contains("Caused by"));
+    /// ```
     #[must_use]
     pub fn from_error(error: &anyhow::Error) -> Self {
         Self {
@@ -55,6 +65,16 @@ fn shortened(text: String) -> String {
 /// Returns the body of an error event: the encrypted report, and the message that has caused the error, if any.
 ///
 /// The body of that message is copied unchanged if it is base64 text, and as base64 if it is raw ciphertext.
+///
+/// ```
+/// use sailor::protocol::{Cipher, Encoding, ErrorReport, error_body};
+///
+/// let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols")?;
+/// let report = ErrorReport::new("no such order").encrypt(&cipher);
+/// let body = error_body(&report, Some((b"YnVkti0G1RRGkx6HZNFCcg==", Encoding::Base64)));
+/// assert_eq!(body, format!(r#"{{"error":"{report}","errorInput":"YnVkti0G1RRGkx6HZNFCcg=="}}"#).as_bytes());
+/// # Ok::<(), sailor::protocol::CipherError>(())
+/// ```
 #[must_use]
 pub fn error_body(encrypted_report: &str, input: Option<(&[u8], Encoding)>) -> Vec<u8> {
     #[derive(Serialize)]

@@ -35,6 +35,15 @@ pub struct StepIdentity {
 
 impl StepIdentity {
     /// Writes the eight identity headers into `headers`, and replaces existing ones.
+    ///
+    /// ```
+    /// use sailor::protocol::{Headers, StepIdentity};
+    ///
+    /// let identity = StepIdentity { flow_id: "flow-1".to_owned(), ..StepIdentity::default() };
+    /// let mut headers = Headers::new();
+    /// identity.write(&mut headers);
+    /// assert_eq!((headers.len(), &headers["taskId"]), (8, &"flow-1".into()));
+    /// ```
     pub fn write(&self, headers: &mut Headers) {
         for (name, value) in [
             ("execId", &self.exec_id),
@@ -72,6 +81,17 @@ pub struct IncomingHeaders {
 
 impl IncomingHeaders {
     /// Reads the headers of a message. None of them is required.
+    ///
+    /// ```
+    /// use sailor::protocol::{Headers, IncomingHeaders};
+    ///
+    /// let mut headers = Headers::new();
+    /// headers.insert("messageId".to_owned(), "m-1".into());
+    /// headers.insert("X-Eio-Meta-Trace-Id".to_owned(), "t-1".into());
+    /// let incoming = IncomingHeaders::read(&headers);
+    /// assert_eq!(incoming.message_id.as_deref(), Some("m-1"));
+    /// assert_eq!((incoming.thread_id.as_str(), incoming.protocol_version), ("t-1", 1));
+    /// ```
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
         let meta: Headers = headers
@@ -97,9 +117,18 @@ impl IncomingHeaders {
     }
 
     /// Returns the headers that all events of this message share (wire-contract: Headers of every event), without
-    /// `messageId` and the headers of single kinds of events.
+    /// `messageId` and without the headers that only some kinds of events have.
     ///
     /// `additional` are the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists. `start` is in milliseconds since the epoch.
+    ///
+    /// ```
+    /// use sailor::protocol::{Headers, IncomingHeaders, StepIdentity};
+    ///
+    /// let mut headers = Headers::new();
+    /// headers.insert("messageId".to_owned(), "m-1".into());
+    /// let of_events = IncomingHeaders::read(&headers).base_headers(&StepIdentity::default(), &[], 0);
+    /// assert_eq!(of_events["parentMessageId"], "m-1");
+    /// ```
     #[must_use]
     pub fn base_headers(
         &self,

@@ -14,7 +14,7 @@ use std::{
 /// How many levels of arrays and objects a message may have, the message itself included.
 pub(super) const MAX_DEPTH: usize = 1_000;
 
-/// `serde_json` reads texts of fewer levels.
+/// `serde_json` reads only texts with fewer levels than this.
 const SERDE_JSON_DEPTH: usize = 127;
 
 /// The stack for reading 1 000 levels into any type. Without optimisation, common types take 4 KB per level. Only the part
@@ -115,6 +115,10 @@ pub(super) fn with_valid_utf8(text: &[u8]) -> Option<String> {
 pub(super) fn read<T: DeserializeOwned>(
     text: &[u8],
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+    // Following the path takes as long as reading itself, so only a text that does not fit is read with its path.
+    if let Ok(value) = serde_json::from_slice(text) {
+        return Ok(value);
+    }
     let error =
         match serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)) {
             Ok(value) => return Ok(value),
@@ -140,7 +144,7 @@ pub(crate) fn read_value<T: DeserializeOwned>(
     if exceeds_depth(value, SERDE_JSON_DEPTH) {
         stacker::grow(STACK, || serde_path_to_error::deserialize(value))
     } else {
-        serde_path_to_error::deserialize(value)
+        T::deserialize(value).or_else(|_| serde_path_to_error::deserialize(value))
     }
 }
 

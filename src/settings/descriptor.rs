@@ -6,6 +6,17 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The content of component.json.
+///
+/// ```
+/// use sailor::Component;
+///
+/// let json = r#"{"title": "Mail", "actions": {"send": {"main": "./send.rs", "fields": {"to": {"label": "To"}}}}}"#;
+/// let component = Component::new(json)?;
+/// let send = component.descriptor().function("send").unwrap();
+/// assert_eq!(send.main.as_deref(), Some("./send.rs"));
+/// assert_eq!(send.fields["to"].more["label"], "To");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -52,6 +63,15 @@ pub struct Function {
 
 impl Function {
     /// Returns true if bodies are fetched from object storage before the module runs.
+    ///
+    /// ```
+    /// use sailor::descriptor::Function;
+    ///
+    /// let function: Function = serde_json::from_str(r#"{"autoResolveObjectReferences": false}"#)?;
+    /// assert!(!function.resolves_references());
+    /// assert!(Function::default().resolves_references());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn resolves_references(&self) -> bool {
         self.auto_resolve_object_references.unwrap_or(true)
@@ -89,6 +109,14 @@ pub struct Field {
 
 impl Field {
     /// How the field is shown to users, such as `OAuthFieldView`.
+    ///
+    /// ```
+    /// use sailor::descriptor::Field;
+    ///
+    /// let field: Field = serde_json::from_str(r#"{"viewClass": "OAuthFieldView", "label": "Connection"}"#)?;
+    /// assert_eq!(field.view_class(), Some("OAuthFieldView"));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
     pub fn view_class(&self) -> Option<&str> {
         self.more.get("viewClass")?.as_str()
@@ -130,6 +158,16 @@ fn holds_tokens(field: &Field) -> bool {
 
 /// `credentials.oauth2`. Its texts are templates: `{{NAME}}` is replaced by an environment variable or a credential
 /// field.
+///
+/// ```
+/// use sailor::descriptor::OAuth2Credentials;
+///
+/// let json = r#"{"client_id": "{{ACME_ID}}", "scopes": "read write", "access_type": "offline"}"#;
+/// let oauth2: OAuth2Credentials = serde_json::from_str(json)?;
+/// assert_eq!(oauth2.scopes, ["read", "write"]);
+/// assert_eq!(oauth2.more["access_type"], "offline");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct OAuth2Credentials {
     /// The client id at the provider.

@@ -38,6 +38,16 @@ pub struct LogSettings {
 
 impl LogSettings {
     /// Reads the variables of the log with the function `get`.
+    ///
+    /// ```
+    /// use sailor::settings::LogSettings;
+    /// use std::collections::HashMap;
+    ///
+    /// let variables = HashMap::from([("LOG_LEVEL", "debug"), ("ELASTICIO_STEP_ID", "step_1")]);
+    /// let log = LogSettings::read(|name| variables.get(name).map(ToString::to_string));
+    /// assert_eq!(log.level.to_string(), "debug");
+    /// assert_eq!(log.context, [("ELASTICIO_STEP_ID".to_owned(), "step_1".to_owned())]);
+    /// ```
     #[must_use]
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| get(name).filter(|text| !text.is_empty());

@@ -45,6 +45,14 @@ fn is_platform_variable(name: &str) -> bool {
 }
 
 /// Reads `COMPONENT_PATH`: the folder of component.json, relative to the working directory. The default is the empty path.
+///
+/// ```
+/// use sailor::settings::component_path;
+/// use std::path::Path;
+///
+/// let path = component_path(|name| (name == "ELASTICIO_COMPONENT_PATH").then(|| "/mail".to_owned()));
+/// assert_eq!(path, Path::new("mail"));
+/// ```
 pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
     // The value is relative, even if it begins with a slash.
     get("ELASTICIO_COMPONENT_PATH")
@@ -94,7 +102,7 @@ pub struct ApiSettings {
     pub key: SecretString,
     /// `API_REQUEST_RETRY_ATTEMPTS`: the number of attempts of a request. Without it, a request is retried for 30 s.
     pub attempts: Option<u32>,
-    /// `API_REQUEST_RETRY_DELAY`: the delay between attempts. Without it and the number, delays grow.
+    /// `API_REQUEST_RETRY_DELAY`: the delay between attempts. If neither variable is set, the delays grow.
     pub retry_delay: Option<Duration>,
     /// `CONFIGURATION_SIZE_LIMIT` (our own): the largest step, account or secret that is read, in bytes.
     pub configuration_limit: usize,
@@ -133,17 +141,18 @@ pub struct RunSettings {
     pub startup_required: bool,
     /// `NO_SELF_PASSTRHOUGH` (the platform's spelling).
     pub no_self_passthrough: bool,
-    /// Not `NO_ERROR_REPLIES`: an error is also sent as a reply to the request that started the flow.
+    /// Whether an error is also sent as a reply to the request that started the flow. `NO_ERROR_REPLIES` turns this
+    /// off.
     pub error_replies: bool,
     /// `EMIT_LIGHTWEIGHT_MESSAGE`: large bodies are stored in object storage.
     pub emit_lightweight: bool,
-    /// `OBJECT_STORAGE_SIZE_THRESHOLD`, in bytes.
+    /// `OBJECT_STORAGE_SIZE_THRESHOLD`: larger bodies are stored in object storage. In bytes.
     pub lightweight_threshold: usize,
     /// `OUTGOING_MESSAGE_SIZE_LIMIT`, in bytes after encryption.
     pub outgoing_size_limit: usize,
     /// Rate limits of events.
     pub rates: RateSettings,
-    /// `OAUTH_LOCK` (our own) is `broker`: replicas refresh a credential one at a time.
+    /// `OAUTH_LOCK` (our own) is not `off`: replicas refresh a credential one at a time, with a lock on the broker.
     pub oauth_lock: bool,
     /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,

@@ -40,6 +40,14 @@ impl OAuthMode {
     ];
 
     /// The name that [`FromStr`] reads.
+    ///
+    /// ```
+    /// use sailor::oauth2::Mode;
+    ///
+    /// assert_eq!(Mode::EveryAccess.name(), "every-access");
+    /// assert_eq!("every-access".parse(), Ok(Mode::EveryAccess));
+    /// assert!("always".parse::<Mode>().is_err());
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -82,15 +90,18 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         })
     }
 
-    /// Reads `OAUTH_LOCK`. A typing error is a problem rather than "no lock": without the lock, replicas could lose
-    /// rotating tokens.
+    /// Reads `OAUTH_LOCK`: whether replicas use the lock on the broker. A typing error is a problem rather than one of
+    /// both: without the lock, replicas could lose rotating tokens.
     pub(super) fn oauth_lock(&mut self) -> bool {
         match self.text("OAUTH_LOCK").as_deref() {
-            None => false,
-            Some("broker") => true,
+            None | Some("broker") => true,
+            Some("off") => false,
             Some(_) => {
-                self.problem("OAUTH_LOCK", "must be `broker`, or not set");
-                false
+                self.problem(
+                    "OAUTH_LOCK",
+                    "must be `broker` (the same as not set) or `off`",
+                );
+                true
             }
         }
     }

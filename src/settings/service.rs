@@ -55,7 +55,7 @@ pub struct ServiceSettings {
     pub object_storage: Option<ObjectStorageSettings>,
     /// `OAUTH_MODE` (our own): when access tokens are refreshed. It overrides the component's choice.
     pub oauth_mode: Option<OAuthMode>,
-    /// The identity of the step, with empty texts for what the platform does not set.
+    /// The identity of the step. A variable that the platform does not set is an empty text.
     pub identity: StepIdentity,
     /// Values that are unusual but usable, to be logged at the start.
     pub warnings: Vec<String>,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for ServiceSettings {
     }
 }
 
-/// What the variables of a one-time call allow.
+/// The result of reading the variables of a one-time call.
 #[derive(Debug)]
 pub enum ServiceStart {
     /// Do the call and post its result.
@@ -88,6 +88,14 @@ pub enum ServiceStart {
 impl ServiceSettings {
     /// Reads the settings of a one-time call with the function `get`. `method` is the first argument of the command
     /// line, in any letter case.
+    ///
+    /// ```
+    /// use sailor::settings::{ServiceSettings, ServiceStart};
+    ///
+    /// let url = |name: &str| (name == "ELASTICIO_POST_RESULT_URL").then(|| "https://api.example.com/7".to_owned());
+    /// let ServiceStart::Invalid(_, reason) = ServiceSettings::read(Some("unknown"), url) else { panic!() };
+    /// assert_eq!(reason, "Unknown service method \"unknown\"");
+    /// ```
     pub fn read(method: Option<&str>, get: impl Fn(&str) -> Option<String>) -> ServiceStart {
         let mut reader = EnvReader::new(get);
         let Some(url) = reader.text("POST_RESULT_URL") else {
@@ -120,7 +128,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             uri: without_trailing_slashes(&self.provided("API_URI")?),
             username: self.provided("API_USERNAME")?,
             key: self.provided("API_KEY")?.into(),
-            // A user waits for the result, so neither these requests nor object storage wait for the end of an outage.
+            // A user waits for the result, so requests to the API and to object storage are retried only a few times.
             attempts: Some(target.attempts),
             retry_delay: Some(target.retry_delay),
             configuration_limit: self.configuration_limit(),

@@ -12,12 +12,20 @@ use secrecy::ExposeSecret;
 use std::time::Duration;
 
 impl Settings {
-    /// Reads the settings of a step with the function `get`, and from nowhere else.
+    /// Reads the settings of a step. The function `get` returns the value of a variable; nothing else is read.
     ///
     /// Values that are unusual but usable are reported in [`Settings::warnings`].
     ///
     /// # Errors
     /// Returns all variables that are missing or invalid.
+    ///
+    /// ```
+    /// use sailor::settings::Settings;
+    ///
+    /// let error = Settings::read(|name| (name == "ELASTICIO_FLOW_ID").then(|| "flow-1".to_owned())).unwrap_err();
+    /// assert_eq!(error.0[0].variable, "ELASTICIO_EXEC_ID");
+    /// assert!(error.to_string().contains("ELASTICIO_EXEC_ID is required, but it is missing or empty"));
+    /// ```
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut reader = EnvReader::new(get);
         let identity = reader.required_identity();

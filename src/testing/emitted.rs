@@ -71,6 +71,20 @@ impl Emitted {
     ///
     /// # Panics
     /// Panics if a body does not deserialize to `T`.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn squares(message: Message<Vec<u32>>, cx: Context<Value, u32>) -> anyhow::Result<()> {
+    ///     cx.data_all(message.body.into_iter().map(|n| n * n)).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"squares": {}}}"#)?.action("squares", squares);
+    /// let emitted = Harness::new(&component, "squares").run(json!([2, 3])).await?;
+    /// assert_eq!(emitted.data::<u32>(), [4, 9]);
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn data<T: DeserializeOwned>(&self) -> Vec<T> {
         let bodies = self.events.iter().filter_map(|event| match event {

@@ -21,7 +21,7 @@ use crate::{
     settings::{self, ObjectStorageSettings},
 };
 use anyhow::Context as _;
-use recorder::Recorder;
+use recorder::{Recorder, RecordingSink};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::{
@@ -113,6 +113,23 @@ impl<'a> Harness<'a> {
     }
 
     /// Sets the step's configuration.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Config { prefix: String }
+    ///
+    /// async fn name(message: Message<String>, cx: Context<Config, String>) -> anyhow::Result<()> {
+    ///     cx.data(&format!("{} {}", cx.config.prefix, message.body)).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"name": {}}}"#)?.action("name", name);
+    /// let harness = Harness::new(&component, "name").config(json!({ "prefix": "Sir" }));
+    /// assert_eq!(harness.run(json!("Rex")).await?.data::<Value>(), ["Sir Rex"]);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn config(mut self, config: Value) -> Self {
         self.config = config;
@@ -149,6 +166,24 @@ impl<'a> Harness<'a> {
     }
 
     /// Gives the function an object storage for attachments, such as the emulator's.
+    ///
+    /// ```
+    /// use emulator::platform::{Platform, PlatformConfig};
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn store(message: Message<String>, cx: Context) -> anyhow::Result<()> {
+    ///     let file = cx.attachments()?.upload(message.body.into_bytes(), "text/plain").await?;
+    ///     cx.data(&json!({ "size": file.size })).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"store": {}}}"#)?.action("store", store);
+    /// let storage = Platform::start(PlatformConfig::default()).await?;
+    /// let harness = Harness::new(&component, "store").object_storage(&storage.url(), "emulator-storage-token");
+    /// assert_eq!(harness.run(json!("a text")).await?.data::<Value>(), [json!({ "size": 6 })]);
+    /// assert_eq!(storage.object_ids().len(), 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn object_storage(mut self, uri: &str, token: &str) -> Self {
         self.object_storage = Some(ObjectStorageSettings {
@@ -180,7 +215,24 @@ impl<'a> Harness<'a> {
     /// Runs the function on a whole message.
     ///
     /// # Errors
-    /// As for [`run`](Self::run), and if `message` is not an object.
+    /// Returns the same error as [`run`](Self::run), and an error if `message` is not an object.
+    ///
+    /// A webhook trigger reads the request from the message:
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn webhook(request: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    ///     cx.data(&json!([request.method, request.query["page"]])).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"triggers": {"webhook": {}}}"#)?.trigger("webhook", webhook);
+    /// let request = json!({ "method": "GET", "query": { "page": "2" } });
+    /// let emitted = Harness::new(&component, "webhook").run_message(request).await?;
+    /// assert_eq!(emitted.data::<Value>(), [json!(["GET", "2"])]);
+    /// # Ok(()) }
+    /// ```
     pub async fn run_message(self, message: Value) -> anyhow::Result<Emitted> {
         let (module, _) = self.component.module(self.function)?;
         let message = Object::read(Json::from(&message).bytes())?;
@@ -191,7 +243,7 @@ impl<'a> Harness<'a> {
             config: recorder.config(),
             snapshot: self.snapshot,
             variables: Arc::new(self.variables),
-            emitter: Emitter(recorder.clone()),
+            emitter: Emitter(Arc::new(RecordingSink(recorder.clone()))),
             cancelled: CancellationToken::new(),
             clients,
             oauth: recorder.oauth(),
@@ -227,6 +279,18 @@ impl<'a> Harness<'a> {
     ///
     /// # Errors
     /// Returns an error if the check itself fails. Credentials that do not work are [`Verified::No`].
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    ///
+    /// async fn verify(_: ServiceContext) -> anyhow::Result<Verified> {
+    ///     anyhow::bail!("the API is down")
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// let component = Component::new(r#"{"actions": {}}"#)?.verify_credentials(verify);
+    /// assert!(Harness::new(&component, "").verify().await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub async fn verify(self) -> anyhow::Result<Verified> {
         let verify = self
             .component
@@ -286,12 +350,19 @@ impl<'a> Harness<'a> {
     }
 }
 
-/// Creates the lock that replicas use under `ELASTICIO_OAUTH_LOCK=broker`, for tests of several replicas. Each replica
-/// needs its own lock with the same `uri`. It connects when it is first acquired. Dropping it breaks its connection,
-/// like the end of a process.
+/// Creates the lock that replicas share on the broker, for tests of several replicas. Each replica needs its own lock
+/// with the same `uri`. It connects when it is first acquired. Dropping it breaks its connection, like the end of a
+/// process.
 ///
 /// # Errors
 /// Returns an error if `uri` is not an AMQP URI, or if no thread can be started.
+///
+/// ```no_run
+/// # use sailor::testing::broker_lock;
+/// let uri = "amqp://guest:guest@127.0.0.1:5672";
+/// let replicas = [broker_lock(uri)?, broker_lock(uri)?];
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
     Ok(Arc::new(StandaloneBrokerLock::new(&SecretString::from(
         uri,

@@ -74,18 +74,22 @@ impl KeySaver for Recorder {
         self: Arc<Self>,
         keys: Map<String, Value>,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
-        Box::pin(async move { update_keys(&*self, keys).await })
+        Box::pin(update_keys(self, keys))
     }
 }
 
-impl EventSink for Recorder {
+/// Records the events of a module.
+pub(super) struct RecordingSink(pub(super) Arc<Recorder>);
+
+impl EventSink for RecordingSink {
     fn emit(&self, event: emitter::Event) -> BoxFuture<'_, anyhow::Result<Confirm>> {
+        let recorder = self.0.clone();
         Box::pin(async move {
             match event {
-                emitter::Event::UpdateKeys(keys) => update_keys(self, keys).await?,
+                emitter::Event::UpdateKeys(keys) => update_keys(recorder, keys).await?,
                 event => {
                     let event = Event::try_from(event)?;
-                    self.events().push(event);
+                    recorder.events().push(event);
                 }
             }
             Ok(Confirm::ready(Ok(())))

@@ -2,8 +2,8 @@
 
 use super::*;
 use emulator::platform::Fault;
+use http_double::{PreparedResponse, ScriptedDouble};
 use sailor::protocol::Encoding;
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 const ID: &str = "x-ipaas-object-storage-id";
 
@@ -258,16 +258,13 @@ async fn a_compressed_body_that_is_larger_than_it_looks_is_an_error() {
     use std::io::Write;
     let mut bomb = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
     bomb.write_all(&vec![b'0'; 20 << 20]).unwrap();
-    let response = ResponseTemplate::new(200).insert_header("content-encoding", "gzip");
-    let storage = MockServer::start().await;
-    Mock::given(any())
-        .respond_with(response.set_body_bytes(bomb.finish().unwrap()))
-        .mount(&storage)
-        .await;
+    let response = PreparedResponse::status(200).header("content-encoding", "gzip");
+    let storage = ScriptedDouble::start().await.unwrap();
+    storage.respond("", [response.body(bomb.finish().unwrap())]);
     let rig = scripted(1)
         .await
         .variable("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT", "10000000");
-    let rig = rig.variable("ELASTICIO_OBJECT_STORAGE_URI", storage.uri());
+    let rig = rig.variable("ELASTICIO_OBJECT_STORAGE_URI", storage.url());
     let rig = rig.variable("ELASTICIO_OBJECT_STORAGE_TOKEN", "t");
     let _component = rig.start();
     send_stored(&rig, "kept");
@@ -276,7 +273,7 @@ async fn a_compressed_body_that_is_larger_than_it_looks_is_an_error() {
         message.contains("10000000 bytes (raise ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
         "{message}"
     );
-    assert_eq!(storage.received_requests().await.unwrap().len(), 1);
+    assert_eq!(storage.calls().all().len(), 1);
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let scenario = SCENARIOS.into_iter().find(|scenario| scenario.name == name);
-    let bytes = Run::new(scenario.context("there is no such scenario")?).counted()?;
-    println!("{bytes}");
-    Ok(())
+    let scenario = scenario.context("there is no such scenario")?;
+    let mut run = Run::start(scenario)?;
+    run.warm_up()?;
+    let messages = run.messages(scenario.messages);
+    run.counted(messages)
 }

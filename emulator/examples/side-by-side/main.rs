@@ -18,7 +18,10 @@ use std::{
     process::Stdio,
     time::Duration,
 };
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 /// A run that takes this long counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -207,7 +210,18 @@ async fn run(
         settled = timeout(PATIENCE, all_settled(&emulator, options)) => settled.context("messages stay unsettled")??,
         status = process.wait() => bail!("the sailor ended early with {}; --logs shows why", status?),
     }
-    // A clean stop, so that a sailor can save its tokens.
+    stop(&mut process).await?;
+    let counts = counted(&emulator);
+    emulator.shutdown().await;
+    ensure!(
+        counts.done + counts.failed == options.messages,
+        "a message is neither done nor failed, or both"
+    );
+    Ok(counts)
+}
+
+/// Stops it cleanly, so that a sailor can save its tokens.
+async fn stop(process: &mut Child) -> anyhow::Result<()> {
     let id = process
         .id()
         .and_then(|id| i32::try_from(id).ok())
@@ -217,14 +231,7 @@ async fn run(
     timeout(PATIENCE, process.wait())
         .await
         .context("the sailor does not end")??;
-
-    let counts = counted(&emulator);
-    emulator.shutdown().await;
-    ensure!(
-        counts.done + counts.failed == options.messages,
-        "a message is neither done nor failed, or both"
-    );
-    Ok(counts)
+    Ok(())
 }
 
 /// An emulator whose step has a valid access token at first.

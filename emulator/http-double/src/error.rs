@@ -33,11 +33,15 @@ pub fn json_response(status: u16, body: &Value) -> Response {
 
 /// A response with exactly these headers, and `application/json` unless they say otherwise. An invalid status or header
 /// is a mistake of the test's author: the response is 500 and names it.
-pub(crate) fn response(status: u16, headers: &[(String, String)], body: String) -> Response {
+pub(crate) fn response(
+    status: u16,
+    headers: &[(String, String)],
+    body: impl Into<Body>,
+) -> Response {
     let Ok(status) = StatusCode::from_u16(status) else {
         return mistake(format!("{status} is not an HTTP status"));
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let all = response.headers_mut();
     all.insert(

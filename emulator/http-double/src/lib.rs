@@ -2,7 +2,8 @@
 //!
 //! A double listens on loopback ([`Listener`], [`Server`]), records its [`Calls`], and injects the [`Fault`]s that a test
 //! asks for. A double that records more than calls keeps its own [`Log`]. A double of an API behind access tokens is a
-//! [`Service`], run by a [`ServiceDouble`]; it asks a [`TokenIssuer`] which tokens are valid.
+//! [`Service`], run by a [`ServiceDouble`]; it asks a [`TokenIssuer`] which tokens are valid. For tests of HTTP clients there
+//! is a [`ScriptedDouble`], which responds as the test says.
 //!
 //! The crate knows nothing about the services that it is used for. It speaks HTTP/1.1 without TLS, on 127.0.0.1 only.
 
@@ -13,6 +14,7 @@ mod error;
 mod fault;
 mod log;
 mod rules;
+mod scripted;
 mod server;
 mod service;
 mod url;
@@ -24,6 +26,7 @@ pub use error::{ErrorFormat, json_response};
 pub use fault::Fault;
 pub use log::{EntryId, Log};
 pub use rules::{Rules, pattern};
+pub use scripted::{PreparedResponse, ScriptedDouble};
 pub use server::{Listener, OpenCalls, Server, choose_cryptography};
 pub use service::{Service, ServiceDouble, ServiceRequest, TokenIssuer};
 pub use url::{percent_decoded, percent_encoded};

@@ -53,14 +53,7 @@ impl ClientConnection {
             }
             Method::Get(get) => self.get(state, number, &get),
             Method::Consume(consume) => self.consume(state, number, &consume),
-            Method::Cancel(cancel) => {
-                state.cancel(self.id, number, cancel.consumer_tag.as_str());
-                if !cancel.nowait {
-                    let consumer_tag = cancel.consumer_tag;
-                    self.reply_basic(number, Method::CancelOk(basic::CancelOk { consumer_tag }));
-                }
-                Ok(())
-            }
+            Method::Cancel(cancel) => self.cancel(state, number, cancel),
             // It only confirms a cancel from the broker.
             Method::CancelOk(_) => Ok(()),
             Method::Qos(qos) => self.qos(state, number, &qos),
@@ -262,6 +255,15 @@ impl ClientConnection {
             .held_confirms
             .insert((due, order), (self.id, number, delivery_tag));
         state.timer.notify_one();
+    }
+
+    fn cancel(&mut self, state: &mut State, number: u16, cancel: basic::Cancel) -> Outcome {
+        state.cancel(self.id, number, cancel.consumer_tag.as_str());
+        if !cancel.nowait {
+            let consumer_tag = cancel.consumer_tag;
+            self.reply_basic(number, Method::CancelOk(basic::CancelOk { consumer_tag }));
+        }
+        Ok(())
     }
 
     fn qos(&self, state: &mut State, number: u16, qos: &basic::Qos) -> Outcome {

@@ -48,60 +48,84 @@ const NOT_SUPPORTED: [&str; 5] = [
     "x-queue-leader-locator",
 ];
 
-impl QueueOptions {
-    /// Reads the arguments of a declaration; `context` ends the text of an error.
-    pub(super) fn from_arguments(arguments: &FieldTable, context: &str) -> Outcome<Self> {
-        let invalid = |name: &str, why: &str| {
-            AmqpError::precondition(format!("invalid arg '{name}' for {context}: {why}"))
-        };
-        let number = |name: &str| match arguments.inner().get(name) {
-            None => Ok(None),
-            Some(value) => match integer(value) {
-                Some(number) => u64::try_from(number)
-                    .map(Some)
-                    .map_err(|_| invalid(name, &format!("{{value_negative,{number}}}"))),
-                None => Err(invalid(name, "{unacceptable_type,expected an integer}")),
-            },
-        };
-        let text = |name: &str| match arguments.inner().get(name) {
-            None => Ok(None),
-            Some(AMQPValue::LongString(text)) => Ok(Some(text.to_string())),
-            Some(_) => Err(invalid(name, "{unacceptable_type,expected a long string}")),
-        };
-        if let Some(name) = NOT_SUPPORTED
-            .into_iter()
-            .find(|name| arguments.contains_key(name))
-        {
+/// The arguments of a declaration.
+struct Arguments<'a> {
+    table: &'a FieldTable,
+    context: &'a str,
+}
+
+impl Arguments<'_> {
+    fn check_supported(&self) -> Outcome {
+        let context = self.context;
+        let refused = |name: &&str| self.table.contains_key(name);
+        if let Some(name) = NOT_SUPPORTED.into_iter().find(refused) {
             return Err(AmqpError::not_implemented(format!(
                 "argument '{name}' of {context}: this broker has no such feature"
             )));
         }
-        if let Some(kind) = text("x-queue-type")?.filter(|kind| kind != "classic") {
-            return Err(AmqpError::not_implemented(format!(
+        match self.text("x-queue-type")?.as_deref() {
+            None | Some("classic") => Ok(()),
+            Some(kind) => Err(AmqpError::not_implemented(format!(
                 "x-queue-type '{kind}' of {context}: only classic queues exist"
-            )));
+            ))),
         }
-        let dead_letter_exchange = text("x-dead-letter-exchange")?;
-        let dead_letter_routing_key = text("x-dead-letter-routing-key")?;
+    }
+
+    fn number(&self, name: &str) -> Outcome<Option<u64>> {
+        let Some(value) = self.table.inner().get(name) else {
+            return Ok(None);
+        };
+        let Some(number) = integer(value) else {
+            return Err(self.invalid(name, "{unacceptable_type,expected an integer}"));
+        };
+        u64::try_from(number)
+            .map(Some)
+            .map_err(|_| self.invalid(name, &format!("{{value_negative,{number}}}")))
+    }
+
+    fn text(&self, name: &str) -> Outcome<Option<String>> {
+        match self.table.inner().get(name) {
+            None => Ok(None),
+            Some(AMQPValue::LongString(text)) => Ok(Some(text.to_string())),
+            Some(_) => Err(self.invalid(name, "{unacceptable_type,expected a long string}")),
+        }
+    }
+
+    fn invalid(&self, name: &str, why: &str) -> AmqpError {
+        let context = self.context;
+        AmqpError::precondition(format!("invalid arg '{name}' for {context}: {why}"))
+    }
+}
+
+impl QueueOptions {
+    /// Reads the arguments of a declaration; `context` ends the text of an error.
+    pub(super) fn from_arguments(table: &FieldTable, context: &str) -> Outcome<Self> {
+        let arguments = Arguments { table, context };
+        arguments.check_supported()?;
+        let dead_letter_exchange = arguments.text("x-dead-letter-exchange")?;
+        let dead_letter_routing_key = arguments.text("x-dead-letter-routing-key")?;
         if dead_letter_routing_key.is_some() && dead_letter_exchange.is_none() {
-            return Err(invalid(
-                "x-dead-letter-routing-key",
-                "routing_key_but_no_dlx_defined",
-            ));
+            let name = "x-dead-letter-routing-key";
+            return Err(arguments.invalid(name, "routing_key_but_no_dlx_defined"));
         }
+        let overflow = match arguments.text("x-overflow")?.as_deref() {
+            None | Some("drop-head") => Overflow::DropHead,
+            Some("reject-publish") => Overflow::RejectPublish,
+            Some(other) => {
+                let why = format!("unknown overflow {other}");
+                return Err(arguments.invalid("x-overflow", &why));
+            }
+        };
+        let ttl = arguments.number("x-message-ttl")?;
+        let max_length = arguments.number("x-max-length")?;
+        let max_length_bytes = arguments.number("x-max-length-bytes")?;
         Ok(Self {
             dead_letter_exchange,
             dead_letter_routing_key,
-            message_ttl: number("x-message-ttl")?.map(Duration::from_millis),
-            max_length: number("x-max-length")?.map(|n| n as usize),
-            max_length_bytes: number("x-max-length-bytes")?.map(|n| n as usize),
-            overflow: match text("x-overflow")?.as_deref() {
-                None | Some("drop-head") => Overflow::DropHead,
-                Some("reject-publish") => Overflow::RejectPublish,
-                Some(other) => {
-                    return Err(invalid("x-overflow", &format!("unknown overflow {other}")));
-                }
-            },
+            message_ttl: ttl.map(Duration::from_millis),
+            max_length: max_length.map(|n| n as usize),
+            max_length_bytes: max_length_bytes.map(|n| n as usize),
+            overflow,
         })
     }
 

@@ -280,49 +280,51 @@ impl State {
         } else {
             name
         };
-        let label = self.queue_label(name);
         if self.queues.contains_key(name) {
-            let known = self.queue(connection, name)?;
-            if spec.exclusive != known.owner.is_some() {
-                return Err(locked(&label));
-            }
-            let wanted = spec.options.to_arguments();
-            let current = known.options.to_arguments();
-            let mut compared = vec![
-                (
-                    "durable",
-                    spec.durable.to_string(),
-                    known.durable.to_string(),
-                ),
-                (
-                    "auto_delete",
-                    spec.auto_delete.to_string(),
-                    known.auto_delete.to_string(),
-                ),
-            ];
-            let names = wanted
-                .inner()
-                .keys()
-                .chain(current.inner().keys())
-                .map(ShortString::as_str);
-            compared.extend(
-                names.map(|name| (name, argument(&wanted, name), argument(&current, name))),
-            );
-            inequivalent(&compared, &label)?;
+            self.check_equivalent(connection, name, &spec)?;
         } else {
-            if name.starts_with("amq.") && !name.starts_with("amq.gen-") {
-                return Err(AmqpError::access_refused(format!(
-                    "queue name '{name}' contains reserved prefix 'amq.*'"
-                )));
-            }
-            let id = self.next_id();
-            let mut queue = Queue::new(id, name, spec.options);
-            queue.durable = spec.durable;
-            queue.auto_delete = spec.auto_delete;
-            queue.owner = spec.exclusive.then_some(connection);
-            self.queues.insert(name.to_owned(), queue);
+            self.add_queue(connection, name, spec)?;
         }
         Ok(name.to_owned())
+    }
+
+    /// Whether a queue is as a later declaration says.
+    fn check_equivalent(&mut self, connection: u64, name: &str, spec: &QueueSpec) -> Outcome {
+        let label = self.queue_label(name);
+        let known = self.queue(connection, name)?;
+        if spec.exclusive != known.owner.is_some() {
+            return Err(locked(&label));
+        }
+        let wanted = spec.options.to_arguments();
+        let current = known.options.to_arguments();
+        let flag = |name, wanted: bool, known: bool| (name, wanted.to_string(), known.to_string());
+        let mut compared = vec![
+            flag("durable", spec.durable, known.durable),
+            flag("auto_delete", spec.auto_delete, known.auto_delete),
+        ];
+        let names = wanted
+            .inner()
+            .keys()
+            .chain(current.inner().keys())
+            .map(ShortString::as_str);
+        compared
+            .extend(names.map(|name| (name, argument(&wanted, name), argument(&current, name))));
+        inequivalent(&compared, &label)
+    }
+
+    fn add_queue(&mut self, connection: u64, name: &str, spec: QueueSpec) -> Outcome {
+        if name.starts_with("amq.") && !name.starts_with("amq.gen-") {
+            return Err(AmqpError::access_refused(format!(
+                "queue name '{name}' contains reserved prefix 'amq.*'"
+            )));
+        }
+        let id = self.next_id();
+        let mut queue = Queue::new(id, name, spec.options);
+        queue.durable = spec.durable;
+        queue.auto_delete = spec.auto_delete;
+        queue.owner = spec.exclusive.then_some(connection);
+        self.queues.insert(name.to_owned(), queue);
+        Ok(())
     }
 
     /// Deletes a queue with its messages, and returns their number. Its consumers are cancelled.

@@ -39,7 +39,24 @@ pub(super) async fn start(config: PlatformConfig) -> io::Result<(Arc<Shared>, Se
 }
 
 fn router(shared: &Arc<Shared>) -> Router {
-    let api = Router::new()
+    Router::new()
+        .merge(api(shared))
+        .merge(storage(shared))
+        .merge(sample::router())
+        .route("/hook/{flow}", any(hook::hook))
+        .route(
+            "/signed/{id}",
+            get(objects::get_signed).put(objects::put_signed),
+        )
+        .fallback(not_emulated)
+        .method_not_allowed_fallback(not_emulated)
+        .layer(middleware::from_fn_with_state(shared.clone(), record))
+        .with_state(shared.clone())
+}
+
+/// The REST API.
+fn api(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    Router::new()
         .route("/v1/tasks/{flow}/steps/{step}", get(steps::get_step))
         .route(
             "/v1/accounts/{id}",
@@ -64,8 +81,12 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route_layer(middleware::from_fn_with_state(
             shared.clone(),
             require_basic,
-        ));
-    let storage = Router::new()
+        ))
+}
+
+/// The object storage.
+fn storage(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    Router::new()
         .route("/objects", post(objects::post_object))
         .route("/objects/", post(objects::post_object))
         .route(
@@ -79,20 +100,7 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route_layer(middleware::from_fn_with_state(
             shared.clone(),
             require_bearer,
-        ));
-    Router::new()
-        .merge(api)
-        .merge(storage)
-        .merge(sample::router())
-        .route("/hook/{flow}", any(hook::hook))
-        .route(
-            "/signed/{id}",
-            get(objects::get_signed).put(objects::put_signed),
-        )
-        .fallback(not_emulated)
-        .method_not_allowed_fallback(not_emulated)
-        .layer(middleware::from_fn_with_state(shared.clone(), record))
-        .with_state(shared.clone())
+        ))
 }
 
 async fn not_emulated(method: Method, uri: Uri) -> ErrorResponse {

@@ -66,14 +66,20 @@ pub(super) async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Re
     (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
 
-/// A code, or error and description.
+/// The error of a response, and its description.
+type Denied = (String, &'static str);
+
+fn invalid_request(reason: &'static str) -> Denied {
+    ("invalid_request".to_owned(), reason)
+}
+
+/// Returns a code, unless the request is invalid or the user says no.
 fn decide(
     shared: &Shared,
     parameters: &BTreeMap<String, String>,
     redirect_uri: &str,
-) -> Result<String, (String, &'static str)> {
+) -> Result<String, Denied> {
     let mut state = shared.state();
-    let request = |reason| ("invalid_request".to_owned(), reason);
     match parameters.get("response_type").map(String::as_str) {
         Some("code") => {}
         Some(_) => {
@@ -82,29 +88,12 @@ fn decide(
                 "response_type must be code",
             ));
         }
-        None => return Err(request("the parameter response_type is missing")),
+        None => return Err(invalid_request("the parameter response_type is missing")),
     }
     if parameters.get("state").is_none_or(String::is_empty) {
-        return Err(request("the parameter state is missing"));
+        return Err(invalid_request("the parameter state is missing"));
     }
-    let challenge = parameters.get("code_challenge").cloned();
-    match (
-        &challenge,
-        parameters.get("code_challenge_method").map(String::as_str),
-    ) {
-        (Some(challenge), Some("S256")) if challenge.len() == 43 => {}
-        (Some(_), Some("S256")) => {
-            return Err(request(
-                "code_challenge must be 43 characters: base64url of SHA-256",
-            ));
-        }
-        (Some(_), _) => return Err(request("code_challenge_method must be S256")),
-        (None, Some(_)) => return Err(request("the parameter code_challenge is missing")),
-        (None, None) if state.knobs.require_pkce => {
-            return Err(request("the parameter code_challenge is missing"));
-        }
-        (None, None) => {}
-    }
+    let challenge = challenge(parameters, state.knobs.require_pkce)?;
     if let Some(error) = state.knobs.deny.clone() {
         return Err((error, "the user said no"));
     }
@@ -114,9 +103,8 @@ fn decide(
         .unwrap_or(&state.knobs.scope)
         .clone();
     let expires = after(state.knobs.code_lifetime);
-    let redirect_uri = redirect_uri.to_owned();
     let code = state.grants.add_code(Code {
-        redirect_uri,
+        redirect_uri: redirect_uri.to_owned(),
         challenge,
         scope,
         expires,
@@ -124,6 +112,28 @@ fn decide(
     });
     shared.secret(&code);
     Ok(code)
+}
+
+/// The code challenge (RFC 7636 §4.3).
+fn challenge(
+    parameters: &BTreeMap<String, String>,
+    required: bool,
+) -> Result<Option<String>, Denied> {
+    let challenge = parameters.get("code_challenge");
+    let method = parameters.get("code_challenge_method").map(String::as_str);
+    let wrong = match (challenge, method) {
+        (Some(challenge), Some("S256")) if challenge.len() == 43 => None,
+        (Some(_), Some("S256")) => {
+            Some("code_challenge must be 43 characters: base64url of SHA-256")
+        }
+        (Some(_), _) => Some("code_challenge_method must be S256"),
+        (None, None) if !required => None,
+        (None, _) => Some("the parameter code_challenge is missing"),
+    };
+    match wrong {
+        Some(reason) => Err(invalid_request(reason)),
+        None => Ok(challenge.cloned()),
+    }
 }
 
 /// A loopback address with any port (RFC 8252 §7.3), or HTTPS.

@@ -69,7 +69,7 @@ pub enum ProviderEventKind {
     },
 }
 
-/// One call of the token endpoint.
+/// One call of the token endpoint. `Debug` and `Display` show only the numbers of tokens.
 #[derive(Clone)]
 pub struct TokenCall {
     /// The parameter `grant_type`; empty when there was none.
@@ -120,26 +120,13 @@ impl ProviderEventKind {
 impl fmt::Display for ProviderEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TokenCall(call) => {
-                let of = call
-                    .form
-                    .get("refresh_token")
-                    .map(|token| format!(" of {}", short(token)))
-                    .unwrap_or_default();
-                write!(
-                    f,
-                    "{}{of} → {}",
-                    call.grant_type,
-                    StatusCode(call.request.status)
-                )
-            }
+            Self::TokenCall(call) => fmt::Display::fmt(call, f),
             Self::ApiCall(call) => {
+                let RecordedCall { method, path, .. } = call;
                 let token = call.token.as_deref().map_or("no token".into(), short);
                 write!(
                     f,
-                    "{} {} with {token} → {}",
-                    call.method,
-                    call.path,
+                    "{method} {path} with {token} → {}",
                     StatusCode(call.status)
                 )
             }
@@ -152,29 +139,20 @@ impl fmt::Display for ProviderEventKind {
                 )
             }
             Self::AuthorizeCall { parameters } => {
-                write!(
-                    f,
-                    "authorization for {}",
-                    parameters.get("scope").map_or("no scope", String::as_str)
-                )
+                let scope = parameters.get("scope").map_or("no scope", String::as_str);
+                write!(f, "authorization for {scope}")
             }
             Self::Issued {
                 access,
-                refresh: Some(refresh),
+                refresh,
                 grant,
             } => {
-                write!(
-                    f,
-                    "issued {} and {} (grant {grant})",
-                    short(access),
-                    short(refresh)
-                )
+                write!(f, "issued {}", short(access))?;
+                if let Some(refresh) = refresh {
+                    write!(f, " and {}", short(refresh))?;
+                }
+                write!(f, " (grant {grant})")
             }
-            Self::Issued {
-                access,
-                refresh: None,
-                grant,
-            } => write!(f, "issued {} (grant {grant})", short(access)),
             Self::Spent { refresh } => write!(f, "spent {}", short(refresh)),
             Self::GraceUsed { refresh } => {
                 write!(f, "spent {} again, within the grace period", short(refresh))
@@ -198,9 +176,19 @@ impl fmt::Debug for ProviderEvent {
     }
 }
 
+impl fmt::Display for TokenCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.grant_type)?;
+        if let Some(token) = self.form.get("refresh_token") {
+            write!(f, " of {}", short(token))?;
+        }
+        write!(f, " → {}", StatusCode(self.request.status))
+    }
+}
+
 impl fmt::Debug for TokenCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        ProviderEventKind::TokenCall(self.clone()).fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -97,20 +97,22 @@ async fn carry_out(
         }
         "throw" => bail!(text()),
         "panic" => panic!("{}", text()),
-        "spawn" => {
-            // Starts to emit and does not await it. The message must wait for it.
-            let emitter = cx.emitter();
-            let mut emitted = Box::pin(async move { emitter.data(&argument).await });
-            tokio::select! {
-                biased;
-                result = &mut emitted => return result,
-                () = std::future::ready(()) => drop(tokio::spawn(emitted)),
-            }
-            Ok(())
-        }
+        "spawn" => emit_later(argument, cx).await,
         "end" => Ok(()),
         unknown => bail!("no operation is called \"{unknown}\""),
     }
+}
+
+/// Starts to emit and does not await it. The message must wait for it.
+async fn emit_later(body: Value, cx: &Context) -> anyhow::Result<()> {
+    let emitter = cx.emitter();
+    let mut emitted = Box::pin(async move { emitter.data(&body).await });
+    tokio::select! {
+        biased;
+        result = &mut emitted => return result,
+        () = std::future::ready(()) => drop(tokio::spawn(emitted)),
+    }
+    Ok(())
 }
 
 /// What the function was given. The message's members keep their JSON text.

@@ -16,22 +16,12 @@ use lapin::{
 };
 use std::collections::BTreeMap;
 
-/// How lapin reports the end of one attempt.
-pub(super) struct Attempt {
-    /// The attempt's place in the order of its channel.
-    number: u64,
-    result: Result<(), AttemptError>,
-    /// A return that came with the confirm. It can belong to another message.
-    returned: Option<Box<BasicReturnMessage>>,
-}
-
-/// Publishes a message and waits for its confirm. The first poll queues the frames.
+/// Publishes a message and waits until lapin reports the end of this attempt. The first poll queues the frames.
 pub(super) fn attempt<'a>(
     channel: &'a Channel,
     exchange: ShortString,
-    number: u64,
     pending: &PendingPublish,
-) -> impl Future<Output = Attempt> + Send + use<'a> {
+) -> impl Future<Output = Result<Confirmation, AttemptError>> + Send + use<'a> {
     let routing_key = pending.routing_key.clone();
     let body = pending.body.clone();
     let properties = pending.properties_to_send();
@@ -43,25 +33,14 @@ pub(super) fn attempt<'a>(
         let sent = channel
             .basic_publish(exchange, routing_key, options, &body, properties)
             .await;
-        let (result, returned) = match sent {
-            Ok(confirm) => match confirm.await {
-                Ok(Confirmation::Ack(returned)) => (Ok(()), returned),
-                Ok(Confirmation::Nack(returned)) => (Err(AttemptError::Nacked), returned),
-                Ok(Confirmation::NotRequested) => (Err(AttemptError::Nacked), None),
-                Err(error) => (Err(AttemptError::from_confirm(error)), None),
-            },
-            Err(error) => (Err(AttemptError::from_publish(error)), None),
-        };
-        Attempt {
-            number,
-            result,
-            returned: returned.map(Box::new),
-        }
+        let confirm = sent.map_err(AttemptError::from_publish)?;
+        confirm.await.map_err(AttemptError::from_confirm)
     }
 }
 
-/// A message and the result of its attempt.
-pub(super) type EndedAttempt = (PendingPublish, Result<(), AttemptError>);
+/// An attempt that has ended: its number in the order of its channel, and what lapin reports. A return that comes with
+/// the confirm can belong to another message.
+pub(super) type EndedAttempt = (u64, Result<Confirmation, AttemptError>);
 
 /// The messages that were sent on one channel and are not confirmed, by the number of the attempt.
 #[derive(Default)]
@@ -72,26 +51,33 @@ impl UnconfirmedPublishes {
         self.0.insert(number, pending);
     }
 
-    /// Takes out the publishes whose attempts have ended, in the order in which they were sent.
+    /// Takes out the publishes whose attempts have ended, in the order in which they were sent, with their results.
     ///
-    /// `attempts` must cover whole frames of the broker. One frame can confirm many messages, and lapin hands the returns
+    /// `ended` must cover whole frames of the broker. One frame can confirm many messages, and lapin hands the returns
     /// among these to any of their confirms.
-    pub(super) fn confirm(&mut self, mut attempts: Vec<Attempt>) -> Vec<EndedAttempt> {
-        for attempt in &attempts {
-            if let Some(returned) = &attempt.returned {
-                self.attribute_return(attempt.number, returned);
+    pub(super) fn confirm(
+        &mut self,
+        mut ended: Vec<EndedAttempt>,
+    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+        for (number, result) in &ended {
+            if let Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) =
+                result
+            {
+                self.attribute_return(*number, returned);
             }
         }
-        attempts.sort_unstable_by_key(|attempt| attempt.number);
-        let ended = attempts.into_iter().filter_map(|attempt| {
-            let pending = self.0.remove(&attempt.number)?;
-            let result = match attempt.result {
-                Ok(()) if pending.returned => Err(AttemptError::Unroutable),
-                result => result,
+        ended.sort_unstable_by_key(|(number, _)| *number);
+        let confirmed = ended.into_iter().filter_map(|(number, result)| {
+            let pending = self.0.remove(&number)?;
+            let result = match result {
+                Ok(Confirmation::Ack(_)) if pending.returned => Err(AttemptError::Unroutable),
+                Ok(Confirmation::Ack(_)) => Ok(()),
+                Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => Err(AttemptError::Nacked),
+                Err(error) => Err(error),
             };
             Some((pending, result))
         });
-        ended.collect()
+        confirmed.collect()
     }
 
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut PendingPublish> {
@@ -145,22 +131,18 @@ mod tests {
         PendingPublish::new(EventKind::Data, key.into(), properties(id), body).0
     }
 
-    fn returned(key: &str, id: &str) -> Option<Box<BasicReturnMessage>> {
+    fn returned(key: &str, id: &str) -> Option<BasicReturnMessage> {
         let mut delivery = Delivery::mock(0, "x".into(), key.into(), false, b"body".to_vec());
         delivery.properties = properties(id);
-        Some(Box::new(BasicReturnMessage {
+        Some(BasicReturnMessage {
             delivery,
             reply_code: 312,
             reply_text: "NO_ROUTE".into(),
-        }))
+        })
     }
 
-    fn ack(number: u64, returned: Option<Box<BasicReturnMessage>>) -> Attempt {
-        Attempt {
-            number,
-            result: Ok(()),
-            returned,
-        }
+    fn ack(number: u64, returned: Option<BasicReturnMessage>) -> EndedAttempt {
+        (number, Ok(Confirmation::Ack(returned)))
     }
 
     /// Three messages in flight; no queue is bound for the second one.
@@ -172,10 +154,10 @@ mod tests {
         unconfirmed
     }
 
-    fn texts(outcomes: Vec<EndedAttempt>) -> Vec<String> {
+    fn texts(ended: Vec<(PendingPublish, Result<(), AttemptError>)>) -> Vec<String> {
         let text =
             |(pending, result): (PendingPublish, _)| format!("{} {result:?}", pending.message_id);
-        outcomes.into_iter().map(text).collect()
+        ended.into_iter().map(text).collect()
     }
 
     #[test]
@@ -190,10 +172,7 @@ mod tests {
     #[test]
     fn a_return_before_its_confirm_is_remembered() {
         let mut unconfirmed = unconfirmed();
-        let nack = Attempt {
-            result: Err(AttemptError::Nacked),
-            ..ack(1, returned("nowhere", "b"))
-        };
+        let nack = (1, Ok(Confirmation::Nack(returned("nowhere", "b"))));
         assert_eq!(texts(unconfirmed.confirm(vec![nack])), ["a Err(Nacked)"]);
         assert_eq!(
             texts(unconfirmed.confirm(vec![ack(2, None)])),

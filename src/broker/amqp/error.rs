@@ -13,6 +13,9 @@ pub(super) const MAX_REFUSALS: u32 = 5;
 pub(super) enum BrokerError {
     /// A retry can succeed: a broken connection, a broker that restarts, a queue whose node is down.
     Transient(String),
+    /// A limit of the broker is reached: of connections, channels or queues. A retry can succeed when others have closed
+    /// theirs.
+    LimitReached(String),
     /// The broker refused. After [`MAX_REFUSALS`] refusals in a row this is final.
     Refused(String),
     /// A retry cannot succeed.
@@ -26,6 +29,9 @@ impl BrokerError {
         match error.kind() {
             ErrorKind::InvalidProtocolVersion(_) | ErrorKind::AuthProviderError(_) => {
                 Self::Permanent(text)
+            }
+            ErrorKind::ProtocolError(reply) if reply.get_message().as_str().contains(" limit ") => {
+                Self::LimitReached(format!("{text}; raise this limit at the broker"))
             }
             ErrorKind::ProtocolError(reply) if is_temporary(reply.get_message().as_str()) => {
                 Self::Transient(text)
@@ -48,7 +54,10 @@ impl BrokerError {
 
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Transient(text) | Self::Refused(text) | Self::Permanent(text) => text,
+            Self::Transient(text)
+            | Self::LimitReached(text)
+            | Self::Refused(text)
+            | Self::Permanent(text) => text,
         }
     }
 }
@@ -136,7 +145,7 @@ fn certificate_remedy(error: &CertificateError) -> &'static str {
 
 /// RabbitMQ uses the same reply codes for missing and for unavailable objects.
 fn is_temporary(text: &str) -> bool {
-    ["is down", "inaccessible", "stopped by supervisor", "limit"]
+    ["is down", "inaccessible", "stopped by supervisor"]
         .iter()
         .any(|phrase| text.contains(phrase))
 }
@@ -193,8 +202,18 @@ mod tests {
             (530, "NOT_ALLOWED - vhost v not found", "permanent"),
             (
                 530,
-                "NOT_ALLOWED - access to vhost '/' refused: connection limit (1) is reached",
-                "transient",
+                "NOT_ALLOWED - access to vhost 'v' refused for user 'u': connection limit (1) is reached",
+                "limit",
+            ),
+            (
+                530,
+                "NOT_ALLOWED - number of channels opened for user 'u' has reached the maximum allowed user limit of (1)",
+                "limit",
+            ),
+            (
+                406,
+                "PRECONDITION_FAILED - cannot declare queue 'q': queue limit in vhost 'v' (0) is reached",
+                "limit",
             ),
             (403, "ACCESS_REFUSED - Login was refused", "refused"),
             (405, "RESOURCE_LOCKED - exclusive", "refused"),
@@ -221,6 +240,7 @@ mod tests {
     fn class_of(error: &Error) -> &'static str {
         match BrokerError::new("consuming", error) {
             BrokerError::Transient(_) => "transient",
+            BrokerError::LimitReached(_) => "limit",
             BrokerError::Refused(_) => "refused",
             BrokerError::Permanent(_) => "permanent",
         }

@@ -5,7 +5,7 @@
 //! How an event is published:
 //! 1. [`Transport::publish`] gives it a routing key and properties, and queues it as a [`PendingPublish`].
 //! 2. [`PublishTask`] sends it on the current [`PublishChannel`], without waiting for earlier confirms.
-//! 3. `confirms` holds it until lapin reports its [`Attempt`](confirms::Attempt), and attributes returns.
+//! 3. `confirms` holds it until lapin reports the end of the attempt, and attributes returns.
 //! 4. The task resolves its [`Confirm`], or puts it into the [`RetryQueue`]; for a return, [`RoutingKeys`] decides.
 //!
 //! How a message is delivered:
@@ -15,7 +15,7 @@
 //!
 //! There are two connections, so that a broker that blocks publishing does not block settling. One task owns each of
 //! them and reconnects it. The adapter declares and binds nothing, except for the queues of [`BrokerLock`]. These have
-//! a third connection, which is opened for the first lock.
+//! a third connection, which is open only while locks are used.
 
 mod attempt_error;
 mod confirms;
@@ -318,7 +318,7 @@ impl Transport for Amqp {
             let (queue, prefetch) = (&self.names.queue, self.settings.prefetch);
             match ConsumerChannel::open(connection, queue, prefetch).await {
                 Ok(channel) => first = Some(channel),
-                Err(BrokerError::Transient(error)) => {
+                Err(BrokerError::Transient(error) | BrokerError::LimitReached(error)) => {
                     tracing::warn!(connection = %ConnectionRole::Consume, error, "Could not consume; trying again.");
                 }
                 Err(BrokerError::Refused(text) | BrokerError::Permanent(text)) => {

@@ -5,7 +5,8 @@
 //! over. If the channel is closed again, it is clear which message the broker rejects.
 
 use super::{
-    confirms::{self, Attempt, EndedAttempt, UnconfirmedPublishes},
+    attempt_error::AttemptError,
+    confirms::{self, EndedAttempt, UnconfirmedPublishes},
     connection::RESPONSE_TIMEOUT,
     error::BrokerError,
     pending_publish::PendingPublish,
@@ -54,7 +55,8 @@ impl PublishChannel {
     }
 }
 
-type RunningAttempts<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>>;
+type RunningAttempts<'a> =
+    FuturesUnordered<Pin<Box<dyn Future<Output = EndedAttempt> + Send + 'a>>>;
 
 /// The messages that were sent on one channel and are not confirmed yet.
 pub(super) struct InFlightPublishes<'a> {
@@ -92,25 +94,21 @@ impl<'a> InFlightPublishes<'a> {
         }
         pending.mark_sent(self.attempts.is_empty());
         self.last_number += 1;
-        let channel = &self.channel.channel;
-        let mut attempt = Box::pin(confirms::attempt(
-            channel,
-            exchange.clone(),
-            self.last_number,
-            &pending,
-        ));
-        self.unconfirmed.insert(self.last_number, pending);
+        let number = self.last_number;
+        let attempt = confirms::attempt(&self.channel.channel, exchange.clone(), &pending);
+        let mut attempt = Box::pin(async move { (number, attempt.await) });
+        self.unconfirmed.insert(number, pending);
         // The first poll queues the frames, so the order of these polls is the order on the wire.
         match poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx))).await {
-            Poll::Ready(attempt) => self.attempts.push(Box::pin(ready(attempt))),
+            Poll::Ready(ended) => self.attempts.push(Box::pin(ready(ended))),
             Poll::Pending => self.attempts.push(attempt),
         }
     }
 
     /// Waits until an attempt ends; never resolves if nothing is in flight.
-    pub(super) async fn next_attempt(&mut self) -> Attempt {
+    pub(super) async fn next_ended(&mut self) -> EndedAttempt {
         match self.attempts.next().await {
-            Some(attempt) => attempt,
+            Some(ended) => ended,
             None => std::future::pending().await,
         }
     }
@@ -120,7 +118,10 @@ impl<'a> InFlightPublishes<'a> {
     /// Returns can be matched only if whole frames of the broker are processed. lapin resolves the confirms of one
     /// frame one by one, under a lock that `wait_for_confirms` takes as well. So when that call has returned and no
     /// further attempt has ended, all frames are complete.
-    pub(super) fn drain_confirms(&mut self, first: Attempt) -> Vec<EndedAttempt> {
+    pub(super) fn drain_confirms(
+        &mut self,
+        first: EndedAttempt,
+    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
         let mut ended = vec![first];
         loop {
             let known = ended.len();
@@ -135,7 +136,10 @@ impl<'a> InFlightPublishes<'a> {
     }
 
     /// Takes out the publishes whose attempts end within `limit`, after the channel is lost.
-    pub(super) async fn drain_all(&mut self, limit: Duration) -> Vec<EndedAttempt> {
+    pub(super) async fn drain_all(
+        &mut self,
+        limit: Duration,
+    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
         let mut ended = Vec::new();
         let all = async {
             while let Some(attempt) = self.attempts.next().await {

@@ -10,7 +10,6 @@
 use super::{
     ConnectionMetrics,
     attempt_error::AttemptError,
-    confirms::EndedAttempt,
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
     pending_publish::PendingPublish,
@@ -152,7 +151,7 @@ impl PublishTask {
                     self.queue_now(in_flight.into_unconfirmed());
                     return ChannelEnd::Closing;
                 }
-                first = in_flight.next_attempt() => {
+                first = in_flight.next_ended() => {
                     let ended = in_flight.drain_confirms(first);
                     if let Some(error) = self.handle_attempts(ended) {
                         break error;
@@ -207,7 +206,10 @@ impl PublishTask {
     }
 
     /// Handles attempts that have ended. Returns the error that ended the channel, if an attempt failed because of it.
-    fn handle_attempts(&mut self, attempts: Vec<EndedAttempt>) -> Option<Error> {
+    fn handle_attempts(
+        &mut self,
+        attempts: Vec<(PendingPublish, Result<(), AttemptError>)>,
+    ) -> Option<Error> {
         let mut lost = None;
         for (pending, result) in attempts {
             if let Err(error) = &result

@@ -43,7 +43,7 @@ pub(super) async fn reopen<T, F: Future<Output = Result<T, BrokerError>>>(
                 }
                 tracing::warn!(connection = %role, attempt, error = text, "The broker refused; trying again.");
             }
-            Err(BrokerError::Transient(text)) => {
+            Err(BrokerError::Transient(text) | BrokerError::LimitReached(text)) => {
                 refusals = 0;
                 tracing::warn!(connection = %role, attempt, error = text, "The broker cannot be reached; trying again.");
             }

@@ -101,7 +101,8 @@ impl Schedule {
     }
 }
 
-/// Without a limit on attempts, a server that requests no delay must not get more attempts than one that does.
+/// Returns the delay of a request that is retried until `end`, and `None` after that. A server can lengthen the delay,
+/// but not shorten it: a `Retry-After` of zero would cause a hot loop.
 fn within_window(end: Instant, own: Duration, requested: Option<Duration>) -> Option<Duration> {
     let left = end.saturating_duration_since(Instant::now());
     let delay = requested.unwrap_or_default().max(own).max(MIN_DELAY);

@@ -41,13 +41,24 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 ///
 /// ```
 /// use anyhow::Context as _;
-/// use sailor::prelude::*;
+/// use emulator::platform::{Platform, PlatformConfig};
+/// use sailor::{prelude::*, testing::Harness};
+/// use serde_json::{Value, json};
 ///
-/// async fn count_lines(message: Message<NoBody>, cx: Context<serde_json::Value, usize>) -> anyhow::Result<()> {
+/// async fn count_lines(message: Message<NoBody>, cx: Context<Value, usize>) -> anyhow::Result<()> {
 ///     let file = message.attachments.get("rows.csv")?.context("the message has no rows.csv")?;
 ///     let csv = cx.attachments()?.download(&file.url).await?.text().await?;
 ///     cx.data(&csv.lines().count()).await
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"lines": {}}}"#)?.action("lines", count_lines);
+/// let storage = Platform::start(PlatformConfig::default()).await?;
+/// storage.set_object("rows", "a;b\n1;2\n");
+/// let harness = Harness::new(&component, "lines").object_storage(&storage.url(), "emulator-storage-token");
+/// let file = json!({ "url": format!("{}/objects/rows", storage.url()) });
+/// let emitted = harness.run_message(json!({ "attachments": { "rows.csv": file } })).await?;
+/// assert_eq!(emitted.data::<usize>(), [2]);
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 pub struct ObjectStorage {
@@ -144,7 +155,7 @@ impl ObjectStorage {
         }
     }
 
-    /// Leaves few attempts once `stopping` is cancelled.
+    /// Makes only a few more attempts once `stopping` is cancelled.
     pub(crate) fn with_cancellation(mut self, stopping: CancellationToken) -> Self {
         self.policy.stopping = stopping;
         self
@@ -235,7 +246,19 @@ impl ObjectStorage {
     /// hour and is sent once. If the future is dropped, the storage may keep a file that nobody uses.
     ///
     /// # Errors
-    /// Returns an error if the storage cannot be reached, responds with an error status, or without an object id.
+    /// Returns an error if the storage cannot be reached, responds with an error status, or returns no object id.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// /// Stores a large response without holding it in memory.
+    /// async fn export(_: Message<NoBody>, cx: Context<Value, String>) -> anyhow::Result<()> {
+    ///     let report = cx.http().get("https://api.example.com/report").send().await?.error_for_status()?;
+    ///     let file = cx.attachments()?.upload(reqwest::Body::from(report), "text/csv").await?;
+    ///     cx.message(Message::new("report".to_owned()).with_attachment("report.csv", file.into())).await
+    /// }
+    /// ```
     pub async fn upload(
         &self,
         body: impl Into<Body>,

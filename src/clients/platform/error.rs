@@ -13,6 +13,20 @@ pub struct PlatformError {
 
 impl PlatformError {
     /// Returns the status of the platform's response, if there was one.
+    ///
+    /// ```
+    /// use sailor::Platform;
+    /// use serde_json::Value;
+    ///
+    /// /// Returns an account, or `None` if it does not exist.
+    /// async fn account(platform: &Platform, id: &str) -> anyhow::Result<Option<Value>> {
+    ///     match platform.account(id).await {
+    ///         Ok(account) => Ok(Some(account)),
+    ///         Err(error) if error.status().is_some_and(|status| status == 404) => Ok(None),
+    ///         Err(error) => Err(error.into()),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.cause.status()

@@ -85,7 +85,7 @@ pub struct StepData {
 }
 
 impl fmt::Debug for StepData {
-    /// Omits configuration, snapshot and variables, which are the user's.
+    /// Omits the configuration, the snapshot and the variables: they belong to the user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StepData")
             .field("is_passthrough", &self.is_passthrough)
@@ -141,7 +141,7 @@ impl Platform {
         }
     }
 
-    /// Leaves few attempts once `stopping` is cancelled.
+    /// Makes only a few more attempts once `stopping` is cancelled.
     pub(crate) fn with_cancellation(mut self, stopping: CancellationToken) -> Self {
         self.hook_policy.stopping = stopping.clone();
         self.policy.stopping = stopping;
@@ -164,8 +164,19 @@ impl Platform {
     /// Reads this step. Members that are missing in the response are empty.
     ///
     /// # Errors
-    /// Returns an error if the platform cannot be reached, responds with an error status, or with something other than an
-    /// object.
+    /// Returns an error if the platform cannot be reached, responds with an error status, or returns something other
+    /// than an object.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    /// use serde_json::Value;
+    ///
+    /// /// Reads the configuration as it is now. `cx.config` is from the start of the message.
+    /// async fn reload(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    ///     let step = cx.platform()?.step().await?;
+    ///     cx.data(&step.config["filter"]).await
+    /// }
+    /// ```
     pub async fn step(&self) -> Result<StepData, PlatformError> {
         let ApiCredentials {
             flow_id, step_id, ..
@@ -212,8 +223,9 @@ impl Platform {
     /// Replaces the keys of the account `id`, that is, the fields and tokens of its credential.
     ///
     /// # Errors
-    /// Returns an error if the platform cannot be reached or responds with an error status. Then the message is the body of
-    /// the response and nothing else, because the platform shows it to the user (wire-contract: Retries of REST calls).
+    /// Returns an error if the platform cannot be reached or responds with an error status. The message for an error
+    /// status is the body of the response and nothing else, because the platform shows it to the user (wire-contract:
+    /// Retries of REST calls).
     pub async fn update_account(&self, id: &str, keys: &Value) -> Result<(), PlatformError> {
         let body = json!({ "keys": keys });
         let saved = self
@@ -237,7 +249,7 @@ impl Platform {
     /// (wire-contract: Secrets).
     ///
     /// # Errors
-    /// Returns an error if the platform cannot be reached, responds with an error status, or without a secret.
+    /// Returns an error if the platform cannot be reached, responds with an error status, or returns no secret.
     pub async fn secret(&self, id: &str) -> Result<Value, PlatformError> {
         let path = [
             "v2",
@@ -277,6 +289,16 @@ impl Platform {
     ///
     /// # Errors
     /// Returns an error if the platform cannot be reached or responds with an error status.
+    ///
+    /// ```
+    /// use sailor::prelude::*;
+    ///
+    /// async fn store(message: Message<String>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+    ///     let file = cx.platform()?.signed_url().await?;
+    ///     cx.http().put(&file.put_url).body(message.body).send().await?.error_for_status()?;
+    ///     cx.data(&file.get_url).await
+    /// }
+    /// ```
     pub async fn signed_url(&self) -> Result<SignedUrl, PlatformError> {
         let response = self
             .call(

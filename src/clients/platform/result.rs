@@ -22,8 +22,8 @@ pub(crate) async fn post_result(
     delivered.map_err(platform_error(|| "posting the result".to_owned()))
 }
 
-/// Removes half of a pair of credentials from a URL, because the HTTP client would send it (wire-contract: Calls of a
-/// sailor).
+/// Removes a user name without a password, or a password without a user name, from a URL: the HTTP client would send it
+/// (wire-contract: Calls of a sailor).
 fn with_complete_credentials(url: &str) -> String {
     let Ok(mut parsed) = Url::parse(url) else {
         return url.to_owned();

@@ -117,14 +117,22 @@ impl<C, O: Serialize> Context<C, O> {
     /// Emits a whole message, with id, headers and attachments.
     ///
     /// # Errors
-    /// As [`data`](Self::data).
+    /// Returns the same errors as [`data`](Self::data).
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// async fn route(message: Message<String>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+    /// use sailor::{prelude::*, testing::{Event, Harness}};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn route(message: Message<String>, cx: Context<Value, String>) -> anyhow::Result<()> {
     ///     let key = if message.body.is_empty() { "empty" } else { "full" };
     ///     cx.message(Message::new(message.body).with_header("x-eio-routing-key", key)).await
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"route": {}}}"#)?.action("route", route);
+    /// let emitted = Harness::new(&component, "route").run(json!("a text")).await?;
+    /// let sent = json!({ "headers": { "x-eio-routing-key": "full" }, "body": "a text" });
+    /// assert_eq!(emitted.events, [Event::Data(sent)]);
+    /// # Ok(()) }
     /// ```
     ///
     /// A body of another type does not compile:
@@ -172,8 +180,10 @@ impl<C, O: ?Sized> Context<C, O> {
     /// Returns an error if the report cannot be delivered.
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// async fn lenient(message: Message<Vec<String>>, cx: Context<serde_json::Value, u32>) -> anyhow::Result<()> {
+    /// use sailor::{prelude::*, testing::{Harness, Verdict}};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn lenient(message: Message<Vec<String>>, cx: Context<Value, u32>) -> anyhow::Result<()> {
     ///     for text in &message.body {
     ///         match text.parse() {
     ///             Ok(number) => cx.data(&number).await?,
@@ -182,6 +192,11 @@ impl<C, O: ?Sized> Context<C, O> {
     ///     }
     ///     Ok(())
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"lenient": {}}}"#)?.action("lenient", lenient);
+    /// let emitted = Harness::new(&component, "lenient").run(json!(["1", "x", "3"])).await?;
+    /// assert_eq!((emitted.data::<u32>(), emitted.verdict), (vec![1, 3], Verdict::Rejected));
+    /// # Ok(()) }
     /// ```
     pub async fn error(&self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
         self.emitter.error(error).await
@@ -195,13 +210,20 @@ impl<C, O: ?Sized> Context<C, O> {
     /// and this returns `Ok`.
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// async fn export(message: Message<String>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+    /// use sailor::{prelude::*, testing::{Event, Harness}};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn export(message: Message<String>, cx: Context<Value, String>) -> anyhow::Result<()> {
     ///     if message.body.is_empty() {
     ///         return cx.rebound("the export is not ready").await;
     ///     }
     ///     cx.data(&message.body).await
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"export": {}}}"#)?.action("export", export);
+    /// let emitted = Harness::new(&component, "export").run(json!("")).await?;
+    /// assert_eq!(emitted.events, [Event::Rebound("the export is not ready".to_owned())]);
+    /// # Ok(()) }
     /// ```
     pub async fn rebound(&self, reason: impl Into<String>) -> anyhow::Result<()> {
         self.emitter.rebound(reason).await
@@ -213,13 +235,19 @@ impl<C, O: ?Sized> Context<C, O> {
     /// Returns an error if `state` does not serialize to JSON, or cannot be delivered.
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// # use serde_json::Value;
+    /// use sailor::{prelude::*, testing::{Event, Harness}};
+    /// use serde_json::{Value, json};
+    ///
     /// async fn count(_: Message<NoBody>, cx: Context<Value, u64>) -> anyhow::Result<()> {
     ///     let next = cx.stored_snapshot::<u64>()?.unwrap_or(0) + 1;
     ///     cx.data(&next).await?;
     ///     cx.snapshot(&next).await
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"count": {}}}"#)?.action("count", count);
+    /// let emitted = Harness::new(&component, "count").snapshot(json!(4)).run(json!({})).await?;
+    /// assert_eq!(emitted.events.last(), Some(&Event::Snapshot(json!(5))));
+    /// # Ok(()) }
     /// ```
     pub fn snapshot<'a, T: Serialize + ?Sized>(
         &'a self,
@@ -234,12 +262,18 @@ impl<C, O: ?Sized> Context<C, O> {
     /// Returns an error if `members` does not serialize to a JSON object, or cannot be delivered.
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// # use serde_json::{Value, json};
+    /// use sailor::{prelude::*, testing::{Event, Harness}};
+    /// use serde_json::{Value, json};
+    ///
     /// async fn remember(message: Message<String>, cx: Context<Value, String>) -> anyhow::Result<()> {
     ///     cx.data(&message.body).await?;
     ///     cx.update_snapshot(&json!({ "last": message.body })).await
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"remember": {}}}"#)?.action("remember", remember);
+    /// let emitted = Harness::new(&component, "remember").run(json!("a")).await?;
+    /// assert_eq!(emitted.events.last(), Some(&Event::UpdateSnapshot(json!({ "last": "a" }))));
+    /// # Ok(()) }
     /// ```
     pub fn update_snapshot<'a, T: Serialize + ?Sized>(
         &'a self,
@@ -276,12 +310,18 @@ impl<C, O: ?Sized> Context<C, O> {
     /// Returns an error if no request waits for a reply, or if the reply is too large or cannot be delivered.
     ///
     /// ```
-    /// # use sailor::prelude::*;
-    /// # use serde_json::{Value, json};
+    /// use sailor::{prelude::*, testing::{Event, Harness}};
+    /// use serde_json::{Value, json};
+    ///
     /// async fn webhook(message: Message<Value>, cx: Context<Value, Value>) -> anyhow::Result<()> {
     ///     cx.data(&message.body).await?;
     ///     cx.http_reply(HttpReply::json(202, &json!({ "accepted": true }))?).await
     /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"triggers": {"webhook": {}}}"#)?.trigger("webhook", webhook);
+    /// let emitted = Harness::new(&component, "webhook").run(json!({})).await?;
+    /// assert!(matches!(&emitted.events[1], Event::HttpReply(reply) if reply.status_code == 202));
+    /// # Ok(()) }
     /// ```
     pub async fn http_reply(&self, reply: HttpReply) -> anyhow::Result<()> {
         self.emitter.http_reply(reply).await

@@ -12,24 +12,29 @@ use serde_json::{Map, Value};
 /// credentials but cannot emit anything else.
 ///
 /// ```
-/// use sailor::prelude::*;
+/// use sailor::{prelude::*, testing::Harness};
 /// use serde_json::{Value, json};
 ///
-/// struct Subscribed;
-/// impl Action for Subscribed {
+/// struct Orders;
+/// impl Action for Orders {
 ///     type Config = Value;
 ///     type Input = Value;
 ///     type Output = Value;
 ///
-///     async fn startup(&self, cx: HookContext<Value>) -> anyhow::Result<Value> {
-///         let subscription = json!({ "notify": cx.webhook_uri()? });
-///         Ok(cx.oauth().post("/subscriptions").json(&subscription).send_json().await?)
+///     async fn startup(&self, cx: HookContext) -> anyhow::Result<Value> {
+///         Ok(json!({ "function": cx.function(), "notify": cx.webhook_uri()? }))
 ///     }
 ///
 ///     async fn process(&self, message: Message<Value>, cx: Context) -> anyhow::Result<()> {
 ///         cx.data(&message.body).await
 ///     }
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"triggers": {"orders": {}}}"#)?.trigger("orders", Orders);
+/// let harness = Harness::new(&component, "orders").webhook_uri("https://in.example.com/hook/7");
+/// let state = harness.startup().await?;
+/// assert_eq!(state, json!({ "function": "orders", "notify": "https://in.example.com/hook/7" }));
+/// # Ok(()) }
 /// ```
 pub struct HookContext<C = Value> {
     /// The step's fields and credentials.
@@ -94,6 +99,33 @@ impl<C> HookContext<C> {
     ///
     /// # Errors
     /// Returns an error if the platform refuses them, or if the configuration names no account.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// struct Orders;
+    /// impl Action for Orders {
+    ///     type Config = Value;
+    ///     type Input = Value;
+    ///     type Output = Value;
+    ///
+    ///     async fn startup(&self, cx: HookContext) -> anyhow::Result<Value> {
+    ///         cx.update_keys(&json!({ "webhookSecret": "s-1" })).await?;
+    ///         Ok(Value::Null)
+    ///     }
+    /// #   async fn process(&self, message: Message<Value>, cx: Context) -> anyhow::Result<()> {
+    /// #       cx.data(&message.body).await
+    /// #   }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"triggers": {"orders": {}}}"#)?.trigger("orders", Orders);
+    /// let harness = Harness::new(&component, "orders");
+    /// let saved = harness.saved_keys();
+    /// harness.startup().await?;
+    /// assert_eq!(saved.all(), [json!({ "webhookSecret": "s-1" })]);
+    /// # Ok(()) }
+    /// ```
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
         let keys = to_json_object(keys, "updateKeys")?;
         self.parts.keys.clone().update_keys(keys).await

@@ -13,13 +13,22 @@ use std::collections::BTreeMap;
 /// A file that belongs to a message: its address, not its bytes (wire-contract: Message object).
 ///
 /// ```
-/// use sailor::prelude::*;
+/// use emulator::platform::{Platform, PlatformConfig};
+/// use sailor::{prelude::*, testing::{Event, Harness}};
+/// use serde_json::{Value, json};
 ///
-/// async fn report(_: Message<NoBody>, cx: Context<serde_json::Value, String>) -> anyhow::Result<()> {
+/// async fn report(_: Message<NoBody>, cx: Context<Value, String>) -> anyhow::Result<()> {
 ///     let file = cx.attachments()?.upload("a;b\n1;2\n", "text/csv").await?;
-///     let attachment = Attachment { url: file.url, content_type: Some(file.content_type), ..Attachment::default() };
-///     cx.message(Message::new("report".to_owned()).with_attachment("report.csv", attachment)).await
+///     cx.message(Message::new("report".to_owned()).with_attachment("report.csv", file.into())).await
 /// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+/// # let component = Component::new(r#"{"actions": {"report": {}}}"#)?.action("report", report);
+/// let storage = Platform::start(PlatformConfig::default()).await?;
+/// let harness = Harness::new(&component, "report").object_storage(&storage.url(), "emulator-storage-token");
+/// let emitted = harness.run(json!({})).await?;
+/// let [Event::Data(message)] = &emitted.events[..] else { panic!("{emitted:?}") };
+/// assert_eq!(message["attachments"]["report.csv"]["size"], 8);
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attachment {
@@ -144,6 +153,17 @@ impl Attachments {
     }
 
     /// Adds an attachment. It replaces one of the same name.
+    ///
+    /// ```
+    /// use sailor::{Attachment, Message};
+    /// use serde_json::json;
+    ///
+    /// let mut message = Message::try_from(json!({ "attachments": { "a.csv": { "url": "http://files/old" } } }))?;
+    /// let new = Attachment { url: "http://files/new".to_owned(), ..Attachment::default() };
+    /// message.attachments.insert("a.csv", new.clone());
+    /// assert_eq!(message.attachments.get("a.csv")?, Some(new));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
     pub fn insert(&mut self, name: impl Into<String>, attachment: Attachment) {
         self.added.insert(name.into(), attachment);
     }

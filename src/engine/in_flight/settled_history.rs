@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Headers that a quorum queue changes with each delivery of a message.
 const DELIVERY_COUNTERS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// A hash of all headers and the whole body in 127 bits, and one bit for whether the message has an id.
+/// A hash of all headers and the whole body in 127 bits, and one bit that says whether the message has an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Fingerprint([u8; 16]);
 
@@ -68,7 +68,7 @@ pub(super) enum Remembered {
     Ambiguous,
 }
 
-/// The number of a verdict whose sending is unknown: no round trip proves that it arrived.
+/// Stands for a verdict that may not have been sent: no round trip proves that it arrived.
 pub(super) const NOT_SENT: u32 = u32::MAX;
 
 struct HistorySegment {
@@ -84,8 +84,8 @@ pub(super) struct SettledHistory(VecDeque<HistorySegment>);
 
 impl SettledHistory {
     const SEGMENTS: usize = 4;
-    /// As many entries as a table with 2^15 places holds before it doubles. Three full segments hold 86 016 entries, and four
-    /// take 3.7 MiB.
+    /// The number of entries that a hash table with 2^15 places holds before it grows. Three full segments hold 86 016
+    /// entries, and four take 3.7 MiB.
     const SEGMENT_CAPACITY: usize = (1 << 15) / 8 * 7;
     /// A broker forgets only recent settlements, so a step with few messages need not remember messages for days.
     const MAX_AGE: std::time::Duration = REDELIVERY_WINDOW;
@@ -146,13 +146,13 @@ pub(super) struct GenerationHistory {
     generations: VecDeque<Arc<Generation>>,
     last_redelivery: Instant,
     outages: u32,
-    /// The broker was unavailable after all generations below this one.
+    /// The last outage of the broker came after the generations with a lower number than this.
     outage_before: u32,
 }
 
 impl GenerationHistory {
-    /// More generations than this between two outages mean that connections do not last. Messages of older generations
-    /// are processed again.
+    /// How many generations are remembered. There are more only if many connections break one after the other;
+    /// redelivered messages of older generations are processed again.
     const KEPT: usize = 64;
 
     pub(super) fn new() -> Self {
@@ -164,7 +164,7 @@ impl GenerationHistory {
         }
     }
 
-    /// Returns true for the first delivery of a generation.
+    /// Notes the generation of a delivery. Returns true for the first delivery of a generation.
     pub(super) fn observe(&mut self, generation: &Arc<Generation>) -> bool {
         if self
             .generations
@@ -239,7 +239,7 @@ mod tests {
             let bytes: usize = history
                 .0
                 .iter()
-                // A table grows to its next size with one place in eight left free, and takes a byte more for each.
+                // A table keeps one place in eight free, and needs one extra byte for each place.
                 .map(|segment| {
                     segment.entries.capacity() / 7
                         * 8

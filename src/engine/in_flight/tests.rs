@@ -116,7 +116,7 @@ fn equal_redeliveries_replace_equal_messages_one_for_one() {
                 Arrival::Adopted
             );
         }
-        // A third, which another consumer has had.
+        // A third message, which another consumer had before.
         begin(&in_flight, &delivery(id, "a", &two, true));
         assert_eq!(
             in_flight.arrive(&delivery(id, "a", &generation(3), true)),

@@ -176,7 +176,7 @@ async fn a_one_time_call_saves_refreshed_tokens() {
     }
 }
 
-/// The platform's own sailor gives the result all the same, and the token is lost (token-failures: T59).
+/// The Node sailor posts the result anyway, and the token is lost (token-failures: T59).
 #[tokio::test]
 async fn an_unsaved_rotated_token_fails_the_one_time_call() {
     let connected = connected().await;
@@ -209,7 +209,7 @@ async fn a_secret_is_read_alone_and_in_a_list() {
         let result = Mock::given(method("POST"))
             .and(path("/result"))
             .respond_with(ResponseTemplate::new(200));
-        // The first read finds it expired, the second checks whether it has been replaced.
+        // The first read returns the expired token. The second one checks whether it has been replaced.
         read.expect(2).mount(&platform).await;
         refresh
             .respond_with(answer(provider.issue()))

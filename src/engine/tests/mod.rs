@@ -8,23 +8,15 @@ mod redelivery;
 mod stopping;
 mod verdicts;
 
-use super::{
-    AccountClient, Engine, Shutdown, Step, session_config,
-    start::{PreparedStep, StepStart, platform_client},
-};
+use super::{Shutdown, in_memory};
 use crate::{
     broker::{
-        memory::{self, MemoryBroker, MemoryTransport, Published, What},
+        memory::{self, MemoryBroker, Published, What},
         transport::{Publication, PublishErrorKind, Route, Transport, TransportError, Verdict},
     },
-    clients::{http, platform::StepData},
-    component::{
-        Component,
-        context::{Clients, Context},
-        message::Message,
-    },
+    component::{Component, context::Context, message::Message},
     protocol::{Cipher, Encoding, Headers},
-    settings::{Mode, Settings},
+    settings::Settings,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -58,11 +50,17 @@ impl Rig {
         Self::with(component, &[], 0).await
     }
 
-    /// Starts with additional variables and a number of rebounds that are allowed.
+    /// Starts with additional variables and a limit on rebounds.
     async fn with(component: Component, variables: &[(&str, &str)], rebounds: u32) -> Self {
         let (transport, broker) = memory::channel(rebounds);
         let deliveries = transport.consume().await.unwrap();
-        let engine = engine(component, variables, transport);
+        let engine = in_memory::engine(
+            &component,
+            settings(variables),
+            in_memory::empty_step(),
+            transport,
+        )
+        .unwrap();
         let (shutdown, cipher) = (Shutdown::default(), engine.cipher.clone());
         let stop = shutdown.clone();
         let running =
@@ -85,7 +83,7 @@ impl Rig {
         self.broker.deliver(headers(id), self.body(body))
     }
 
-    /// Delivers the same again, on a new connection.
+    /// Delivers the same message again, on a new connection.
     fn redeliver(&self, id: &str, body: Value) -> u64 {
         self.broker.redeliver(headers(id), self.body(body))
     }
@@ -99,7 +97,7 @@ impl Rig {
         body
     }
 
-    /// The body of an event. That of an error event is its report.
+    /// Returns the body of an event; for an error event, its report.
     fn read(&self, event: &Publication) -> Value {
         let plain = match event.route {
             Route::Data | Route::Custom(_) => {
@@ -144,45 +142,6 @@ fn headers(id: &str) -> Headers {
         ("threadId".to_owned(), json!("thread")),
         ("protocolVersion".to_owned(), json!(2)),
     ])
-}
-
-fn engine(
-    component: Component,
-    variables: &[(&str, &str)],
-    transport: MemoryTransport,
-) -> Engine<MemoryTransport> {
-    let settings = settings(variables);
-    let Mode::Run(run) = settings.mode else {
-        panic!("these are the settings of a step")
-    };
-    let direct = http::client_without_redirects().unwrap();
-    let platform = platform_client(direct.clone(), &settings.api, &settings.identity);
-    let start = StepStart {
-        cipher: Cipher::new("password", "iv=any16_symbols").unwrap(),
-        clients: Clients {
-            http: direct.clone(),
-            platform: Some(platform.clone()),
-            object_storage: None,
-            webhook_uri: None,
-        },
-        session_config: session_config(&settings.identity, direct, None, None),
-        identity: settings.identity,
-        additional_headers: Vec::new(),
-        platform: platform.clone(),
-        run: *run,
-    };
-    let (module, _) = component.module("act").unwrap();
-    let step = Step::new(StepData {
-        config: json!({}),
-        snapshot: json!({}),
-        ..StepData::default()
-    });
-    let prepared = PreparedStep {
-        module,
-        resolves_references: true,
-        account: AccountClient::new(platform, step),
-    };
-    start.into_engine(Arc::new(transport), prepared, None)
 }
 
 fn settings(variables: &[(&str, &str)]) -> Settings {

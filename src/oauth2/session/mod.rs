@@ -1,121 +1,57 @@
 //! A session: one OAuth2 credential in this process, with its current token and its refreshes.
 //!
-//! At most one refresh runs at a time, in a task of its own. A caller that is dropped does not stop it, and all callers
-//! that need a token wait for the same refresh. A request knows the generation of its token. After a rejection it gets
-//! a token of a later generation or an error, never the rejected token (token-failures: T15, T16, T44).
+//! `machine` decides, and `driver` carries out what it decides. At most one refresh runs at a time, in tasks of its own. A
+//! caller that is dropped does not stop it, and all callers that need a token wait for the same refresh. A request knows
+//! the generation of its token. After a rejection it gets a token of a later generation or an error, never the rejected
+//! token (token-failures: T15, T16, T44).
 
+mod config;
+mod credential;
+mod driver;
+mod keys;
+mod life;
+mod look;
+mod machine;
 mod metrics;
+mod record;
 mod redact;
-mod refresh;
-mod save;
+mod report;
 mod secret;
 mod setup;
-mod state;
+mod tasks;
+mod turn;
 
+pub use config::{Environment, SessionConfig};
 pub use metrics::SessionMetrics;
+pub(super) use record::Token;
 pub(super) use setup::CredentialSetup;
-pub(super) use state::Token;
 
-use super::{
-    AuthorizedClient, CredentialStore, Error, Mode, OAuth2, RefreshLock, TokenRecord,
-    access::Access, token_record::normalize_keys,
-};
-use crate::{clients::retry::RetryPolicy, settings::descriptor::Descriptor};
-use futures_util::FutureExt;
-use metrics::Recorded;
+use super::{AuthorizedClient, CredentialStore, Error, OAuth2};
+use crate::settings::descriptor::Descriptor;
+use credential::Credential;
+use machine::{Event, Keeper, Need, Supply, Why};
 use redact::without_tokens;
-use save::Unsaved;
 use serde_json::{Map, Value};
-use state::{Refreshing, State};
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
-    time::Duration,
-};
-use tokio::time::Instant;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
+use std::{fmt, sync::Arc};
+use turn::PreparedKeys;
 
-/// A token that is rejected within this time of its arrival was not expired (token-failures: T39).
-const FRESH: Duration = Duration::from_secs(60);
-/// After this many rejected fresh tokens in a row, rejected tokens are not refreshed for [`FRESH`]. Each further
-/// rejection doubles this delay.
-const REJECTIONS: u32 = 3;
-/// The longest of these delays. It limits how long a user who connects again has to wait.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
-
-/// Returns the value of an environment variable.
-pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// What a session needs from the process.
+/// A token, and the configuration that it belongs to.
 #[derive(Clone)]
-pub struct SessionConfig {
-    /// Sends requests to the API and the token endpoint. It must not follow redirects, because it would send tokens
-    /// along.
-    pub http: reqwest::Client,
-    /// The variables of `{{NAME}}` templates.
-    pub environment: Environment,
-    /// Overrides the component's mode (`ELASTICIO_OAUTH_MODE`).
-    pub mode: Option<Mode>,
-    /// Keeps replicas from refreshing at the same time.
-    pub lock: Option<Arc<dyn RefreshLock>>,
-    /// The scope of the lock if the configuration names no account: the replicas of one step.
-    pub lock_scope: String,
+pub(super) struct Access {
+    pub(super) setup: Arc<CredentialSetup>,
+    pub(super) token: Arc<Token>,
 }
-
-impl fmt::Debug for SessionConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionConfig")
-            .field("mode", &self.mode)
-            .field("lock", &self.lock.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// While it is held, no other keys of the session are saved.
-pub(crate) type SaveGuard<'a> = tokio::sync::MutexGuard<'a, ()>;
 
 /// One credential in this process, with its current token and its refreshes. Clones are handles to the same session.
 #[derive(Clone)]
-pub struct Session(Arc<Inner>);
+pub struct Session(Arc<Credential>);
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("config", &self.0.config)
+            .field("config", self.config())
             .finish_non_exhaustive()
     }
-}
-
-struct Inner {
-    definition: OAuth2,
-    descriptor: Descriptor,
-    config: SessionConfig,
-    /// The setup, and the configuration that it was resolved from.
-    setup: Mutex<Option<(Arc<Value>, Arc<CredentialSetup>)>>,
-    state: Mutex<State>,
-    unsaved: Mutex<Option<Unsaved>>,
-    /// Limits the warning about a token type that the profile does not list to one.
-    unknown_type: Once,
-    /// Held from reading the stored credential to the end of a save.
-    saving: tokio::sync::Mutex<()>,
-    /// The tasks that refresh and save. They do not depend on their callers.
-    tasks: TaskTracker,
-    stopping: CancellationToken,
-    metrics: Recorded,
-}
-
-/// Why a request needs another token than the current one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    /// No token is known yet.
-    First,
-    /// Every request gets a new token.
-    Access,
-    /// The current token expires soon, or has expired.
-    Expiry,
-    /// The API rejected the current token.
-    Rejected,
 }
 
 impl Session {
@@ -123,19 +59,7 @@ impl Session {
     /// before the first request.
     #[must_use]
     pub fn new(definition: OAuth2, descriptor: Descriptor, config: SessionConfig) -> Self {
-        Self(Arc::new(Inner {
-            definition,
-            descriptor,
-            config,
-            setup: Mutex::default(),
-            state: Mutex::default(),
-            unsaved: Mutex::default(),
-            unknown_type: Once::new(),
-            saving: tokio::sync::Mutex::default(),
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            metrics: Recorded::default(),
-        }))
+        Self(Arc::new(Credential::new(definition, descriptor, config)))
     }
 
     /// Returns a client for the requests of one message or call. Refreshed tokens are saved in `store`.
@@ -153,10 +77,7 @@ impl Session {
     /// Returns true while a rotated refresh token is not saved yet, so that only this process has it.
     #[must_use]
     pub fn has_unsaved_rotation(&self) -> bool {
-        self.0
-            .unsaved()
-            .as_ref()
-            .is_some_and(|unsaved| unsaved.rotated)
+        self.0.shared().machine.has_unsaved_rotation()
     }
 
     /// Waits for running refreshes, and tries once more to save an unsaved token. A closed session does not refresh.
@@ -164,36 +85,25 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: the tasks continue, and another call waits for them.
     pub async fn close(&self) {
-        self.0.stopping.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.0.close().await;
     }
 
     /// Turns the keys that a module emits into the keys to store. Accepts each of the usual shapes (token-failures:
-    /// Tokens on the platform). Other saves wait until the guard is dropped.
+    /// Tokens on the platform). Waits until no other process and no refresh can change the stored credential.
     ///
-    /// If the session knows the emitted tokens, they are outdated: a refresh may have replaced them since the module
-    /// read them.
-    pub(crate) async fn normalize_keys(
+    /// # Cancel safety
+    /// Cancel safe: if the future is dropped, nothing is saved.
+    pub(crate) async fn prepare_keys(
         &self,
         keys: Map<String, Value>,
-        store: &dyn CredentialStore,
-    ) -> (Map<String, Value>, SaveGuard<'_>) {
-        let inner = &self.0;
-        let guard = inner.saving.lock().await;
-        let Ok(setup) = inner.setup(store) else {
-            return (keys, guard);
-        };
-        let config = inner.latest(store, &setup).await;
-        let is_outdated = |sent: &TokenRecord| inner.state().knows(sent);
-        let keys = normalize_keys(
-            is_outdated,
-            keys,
-            &config,
-            &setup.resolved.field,
-            &inner.credential_fields(),
-        );
-        (keys, guard)
+        store: Arc<dyn CredentialStore>,
+    ) -> PreparedKeys {
+        keys::prepare(&self.0, keys, store).await
+    }
+
+    /// The names of the credential's fields in component.json.
+    pub(crate) fn credential_fields(&self) -> Vec<&str> {
+        self.0.resolver.credential_fields()
     }
 
     pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
@@ -211,12 +121,21 @@ impl Session {
         store: &Arc<dyn CredentialStore>,
         setup: &CredentialSetup,
     ) -> Result<Option<Arc<Token>>, Error> {
-        self.0.current(&**store, setup)
+        let mut shared = self.0.shared();
+        shared.observe(self.0.now(), &**store, setup);
+        let current = shared.machine.current().cloned();
+        if current.is_none() && setup.keeper() == Keeper::Process {
+            return Err(Error::ReauthRequired(format!(
+                "the configuration field `{}` contains no tokens",
+                setup.resolved.field.join(".")
+            )));
+        }
+        Ok(current)
     }
 
     /// Removes tokens from a text of the API, which may repeat them: the current tokens and those of the request.
     pub(super) fn redacted(&self, text: String, sent: &Token) -> String {
-        let current = self.0.state().token.clone();
+        let current = self.0.shared().machine.current().cloned();
         let current = current.iter().map(|token| &token.record);
         without_tokens(text, current.chain([&sent.record]))
     }
@@ -226,27 +145,27 @@ impl Session {
         &self,
         store: &Arc<dyn CredentialStore>,
         setup: Arc<CredentialSetup>,
-        current: Option<Arc<Token>>,
     ) -> Result<Access, Error> {
-        let inner = &self.0;
-        let (why, known) = match (setup.resolved.mode, current) {
-            (_, None) => (Why::First, 0),
-            (Mode::EveryAccess, Some(_)) => (Why::Access, u64::MAX),
-            (mode, Some(current)) => {
-                let known = current.generation;
-                let is_expired = mode == Mode::Expiry && current.is_expired();
-                if current.record.access_token().is_some() && !is_expired {
-                    if mode == Mode::Expiry && current.is_due() {
-                        // Refresh in the background: this token is still valid, and the next request uses the new one.
-                        let _ = inner.begin(store, Why::Expiry, known);
-                    }
-                    let token = current;
-                    return Ok(Access { setup, token });
-                }
-                (Why::Expiry, known)
+        let supply = self
+            .0
+            .shared()
+            .machine
+            .supply(self.0.now(), setup.resolved.mode);
+        let (why, known) = match supply {
+            Supply::Use(token) => return Ok(Access { setup, token }),
+            Supply::UseAndRefresh(token) => {
+                self.0.handle(Event::Needed(Need {
+                    waiter: None,
+                    why: Why::Expiry,
+                    known: Some(token.generation),
+                    keeper: setup.keeper(),
+                    store: store.clone(),
+                }));
+                return Ok(Access { setup, token });
             }
+            Supply::Wait { why, known } => (why, known),
         };
-        let token = inner.begin(store, why, known)?.finish().await?;
+        let token = self.0.token(store, setup.keeper(), why, known).await?;
         self.access(store, token)
     }
 
@@ -256,18 +175,14 @@ impl Session {
         store: &Arc<dyn CredentialStore>,
         rejected: &Token,
     ) -> Result<Access, Error> {
-        let inner = &self.0;
         // The configuration may contain another token by now.
-        inner.current(&**store, &*inner.setup(&**store)?)?;
-        let token = inner
-            .begin(store, Why::Rejected, rejected.generation)?
-            .finish()
+        let setup = self.setup(&**store)?;
+        self.current_token(store, &setup)?;
+        let known = Some(rejected.generation);
+        let token = self
+            .0
+            .token(store, setup.keeper(), Why::Rejected, known)
             .await?;
-        if token.generation <= rejected.generation {
-            return Err(Error::TokenRejected(
-                "no newer token is available than the one it rejected".into(),
-            ));
-        }
         self.access(store, token)
     }
 
@@ -279,151 +194,7 @@ impl Session {
 
     /// Notes that the API accepted this token. `after_refresh` says that it had rejected the request's first token.
     pub(super) fn token_accepted(&self, token: &Token, after_refresh: bool) {
-        let mut state = self.0.state();
-        state.accepted = state.accepted.max(token.generation);
-        if after_refresh {
-            state.trust();
-        }
-    }
-}
-
-/// A token, or the refresh that will return it.
-enum Begun {
-    Newer(Arc<Token>),
-    Running(Refreshing),
-}
-
-impl Begun {
-    async fn finish(self) -> Result<Arc<Token>, Error> {
-        match self {
-            Self::Newer(token) => Ok(token),
-            Self::Running(refreshing) => refreshing.await,
-        }
-    }
-}
-
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the current token. `None` if the platform keeps the token and this process has not read it yet.
-    fn current(
-        &self,
-        store: &dyn CredentialStore,
-        setup: &CredentialSetup,
-    ) -> Result<Option<Arc<Token>>, Error> {
-        let resolved = &setup.resolved;
-        let mut state = self.state();
-        if resolved.mode == Mode::PlatformSecret {
-            return Ok(state.token.clone());
-        }
-        let config = store.config();
-        if !state
-            .seen
-            .as_ref()
-            .is_some_and(|seen| Arc::ptr_eq(seen, &config))
-        {
-            // A module may have emitted new keys.
-            if let Some(record) = TokenRecord::find(&config, &resolved.field)
-                && !state.knows(&record)
-            {
-                state.adopt(record, resolved.profile.margin);
-            }
-            state.seen = Some(config);
-        }
-        if state.token.is_none() {
-            return Err(Error::ReauthRequired(format!(
-                "the configuration field `{}` contains no tokens",
-                resolved.field.join(".")
-            )));
-        }
-        Ok(state.token.clone())
-    }
-
-    /// Returns a token that is later than `known`. If there is none, joins the running refresh or starts one.
-    fn begin(
-        self: &Arc<Self>,
-        store: &Arc<dyn CredentialStore>,
-        why: Why,
-        known: u64,
-    ) -> Result<Begun, Error> {
-        let mut state = self.state();
-        if let Some(token) = &state.token
-            && token.generation > known
-        {
-            return Ok(Begun::Newer(token.clone()));
-        }
-        if let Some(refreshing) = &state.refreshing {
-            return Ok(Begun::Running(refreshing.clone()));
-        }
-        if let Some(error) = state.barred() {
-            return Err(error);
-        }
-        if why == Why::Rejected {
-            Self::count_rejection(&mut state)?;
-        }
-        if self.stopping.is_cancelled() {
-            let reason = "the process is stopping".to_owned();
-            return Err(Error::Unavailable {
-                reason,
-                retry_after: None,
-            });
-        }
-        let (inner, store) = (self.clone(), store.clone());
-        let task = self.tasks.spawn(
-            async move {
-                let _done = Done(inner.clone());
-                inner.refresh(&store, why).await
-            }
-            .in_current_span(),
-        );
-        let refreshing = async move {
-            task.await.unwrap_or_else(|_| {
-                let reason = "the refresh panicked; the log names the location".to_owned();
-                Err(Error::Unavailable {
-                    reason,
-                    retry_after: None,
-                })
-            })
-        };
-        let refreshing = refreshing.boxed().shared();
-        state.refreshing = Some(refreshing.clone());
-        Ok(Begun::Running(refreshing))
-    }
-
-    /// Counts a rejected token. If the API rejects new tokens soon after they arrive, a refresh does not help. If it
-    /// accepted a token for a while, a refresh is always worthwhile.
-    fn count_rejection(state: &mut State) -> Result<(), Error> {
-        let now = Instant::now();
-        let has_proved_good = state.token.as_ref().is_none_or(|token| {
-            let age = now.saturating_duration_since(token.times.received);
-            token.generation <= 1 || (token.generation == state.accepted && age >= FRESH)
-        });
-        if has_proved_good || state.refused_until.take_if(|until| *until <= now).is_some() {
-            return Ok(());
-        }
-        let reason = "it rejected several new tokens; check the API's address, the user's permissions and the scopes";
-        let error = Error::TokenRejected(reason.into());
-        if state.refused_until.is_some() {
-            return Err(error);
-        }
-        state.rejections = state.rejections.saturating_add(1);
-        let Some(over) = state.rejections.checked_sub(REJECTIONS + 1) else {
-            return Ok(());
-        };
-        let pause = RetryPolicy::doubling(FRESH, LONGEST_REFUSAL).delay_after(over + 1);
-        state.refused_until = Some(now + pause);
-        tracing::error!(pause_s = pause.as_secs(), "{error}");
-        Err(error)
-    }
-}
-
-/// Removes a refresh from the session when it ends, also after a panic.
-struct Done(Arc<Inner>);
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        self.0.state().refreshing = None;
+        let mut shared = self.0.shared();
+        shared.machine.accepted(token.generation, after_refresh);
     }
 }

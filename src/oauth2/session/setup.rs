@@ -2,11 +2,13 @@
 //! change.
 
 use super::{
-    super::{CredentialStore, Error, ResolvedConfig, TokenEndpoint},
-    Inner,
+    super::{Error, Mode, OAuth2, ResolvedConfig, TokenEndpoint},
+    config::Environment,
+    machine::Keeper,
 };
+use crate::settings::descriptor::Descriptor;
 use serde_json::{Map, Value};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What is derived from the configuration.
 pub(in crate::oauth2) struct CredentialSetup {
@@ -17,36 +19,33 @@ pub(in crate::oauth2) struct CredentialSetup {
     pub(super) endpoint: Option<TokenEndpoint>,
 }
 
-impl Inner {
-    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
-        let config = store.config();
-        let mut known = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, setup)) = &mut *known {
-            if !Arc::ptr_eq(seen, &config)
-                && self
-                    .fields(&setup.resolved.field, &config)
-                    .eq(&setup.fields)
-            {
-                *seen = config.clone();
-            }
-            if Arc::ptr_eq(seen, &config) {
-                return Ok(setup.clone());
-            }
+impl CredentialSetup {
+    pub(super) fn keeper(&self) -> Keeper {
+        match self.resolved.mode {
+            Mode::PlatformSecret => Keeper::Platform,
+            Mode::Expiry | Mode::On401 | Mode::EveryAccess => Keeper::Process,
         }
-        let setup = Arc::new(self.resolve(&config)?);
-        *known = Some((config, setup.clone()));
-        Ok(setup)
     }
+}
 
+/// Resolves the definition of a credential with the configuration.
+pub(super) struct Resolver {
+    pub(super) definition: OAuth2,
+    pub(super) descriptor: Descriptor,
+    pub(super) http: reqwest::Client,
+    pub(super) environment: Environment,
+    /// Overrides the component's mode.
+    pub(super) mode: Option<Mode>,
+}
+
+impl Resolver {
     fn resolve(&self, config: &Value) -> Result<CredentialSetup, Error> {
-        let environment = &*self.config.environment;
+        let environment = |name: &str| (self.environment)(name);
         let resolved = self
             .definition
-            .resolve(&self.descriptor, config, self.config.mode, &|name| {
-                environment(name)
-            })
+            .resolve(&self.descriptor, config, self.mode, &environment)
             .map_err(|error| Error::Config(error.to_string()))?;
-        let endpoint = TokenEndpoint::new(self.config.http.clone(), &resolved);
+        let endpoint = TokenEndpoint::new(self.http.clone(), &resolved);
         let fields = self.fields(&resolved.field, config);
         Ok(CredentialSetup {
             fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -78,5 +77,33 @@ impl Inner {
             .flat_map(|c| c.fields.keys())
             .map(String::as_str)
             .collect()
+    }
+}
+
+/// The latest setup, and the configuration that it was resolved from.
+#[derive(Default)]
+pub(super) struct Setups(Option<(Arc<Value>, Arc<CredentialSetup>)>);
+
+impl Setups {
+    pub(super) fn latest(&self) -> Option<&Arc<CredentialSetup>> {
+        self.0.as_ref().map(|(_, setup)| setup)
+    }
+
+    /// Returns the setup of a configuration.
+    pub(super) fn get(
+        &mut self,
+        resolver: &Resolver,
+        config: &Arc<Value>,
+    ) -> Result<Arc<CredentialSetup>, Error> {
+        if let Some((seen, setup)) = &mut self.0 {
+            let fields = || resolver.fields(&setup.resolved.field, config);
+            if Arc::ptr_eq(seen, config) || fields().eq(&setup.fields) {
+                *seen = config.clone();
+                return Ok(setup.clone());
+            }
+        }
+        let setup = Arc::new(resolver.resolve(config)?);
+        self.0 = Some((config.clone(), setup.clone()));
+        Ok(setup)
     }
 }

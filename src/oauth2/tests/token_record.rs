@@ -1,12 +1,12 @@
 use super::{
     super::{
         profile::Profile,
-        token_record::{TokenRecord, keys_with_record, normalize_keys},
+        token_record::{TokenRecord, emitted, keys_to_store, keys_with_record},
         token_response::TokenResponse,
     },
     field, members,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const NOON: Duration = Duration::from_secs(1_893_499_200); // 2030-01-01T12:00:00Z
@@ -265,6 +265,17 @@ fn keys_hold_the_record_in_its_old_place() {
     }
 }
 
+/// The keys that are stored when nobody else has changed the tokens.
+fn stored_keys(sent: Value, config: &Value, path: &str, fields: &[&str]) -> Map<String, Value> {
+    let (keys, field) = (members(sent), field(path));
+    let stored = TokenRecord::find(config, &field);
+    let record = match (stored, emitted(&keys, &field)) {
+        (Some(stored), Some(sent)) => Some(stored.with_emitted(&sent)),
+        (stored, sent) => sent.or(stored),
+    };
+    keys_to_store(keys, config, &field, fields, record.as_ref())
+}
+
 #[test]
 fn the_four_shapes_of_keys_mean_the_same() {
     let answer = json!({"access_token": "at-2", "expires_in": 60});
@@ -289,13 +300,7 @@ fn the_four_shapes_of_keys_mean_the_same() {
         ),
         (whole, &flat, "oauth", &flat_keys),
     ] {
-        let keys = normalize_keys(
-            |_| false,
-            members(sent.clone()),
-            config,
-            &field(path),
-            &["auth", "oauth", "retries"],
-        );
+        let keys = stored_keys(sent.clone(), config, path, &["auth", "oauth", "retries"]);
         assert_eq!(&Value::Object(keys), expected, "{sent}");
     }
 }
@@ -303,22 +308,20 @@ fn the_four_shapes_of_keys_mean_the_same() {
 #[test]
 fn other_keys_are_saved_with_the_current_tokens() {
     let config = json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 3, "query": "q"});
-    let keys = normalize_keys(
-        |_| false,
-        members(json!({"retries": 4, "realmId": "r"})),
+    let keys = stored_keys(
+        json!({"retries": 4, "realmId": "r"}),
         &config,
-        &field("oauth"),
+        "oauth",
         &["oauth", "retries"],
     );
     assert_eq!(
         Value::Object(keys),
         json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 4, "realmId": "r"})
     );
-    let keys = normalize_keys(
-        |_| false,
-        members(json!({"apiKey": "k"})),
+    let keys = stored_keys(
+        json!({"apiKey": "k"}),
         &json!({"apiKey": "old", "query": "q"}),
-        &field("oauth"),
+        "oauth",
         &["apiKey"],
     );
     assert_eq!(Value::Object(keys), json!({"apiKey": "k"}));
@@ -328,11 +331,10 @@ fn other_keys_are_saved_with_the_current_tokens() {
 fn sending_the_stored_tokens_again_keeps_their_expiry() {
     let stored = json!({"access_token": "at-1", "refresh_token": "rt-1", "tokenExpiryTime": "2030-01-01T00:00:00.000Z"});
     let config = json!({"oauth": stored});
-    let keys = normalize_keys(
-        |_| false,
-        members(json!({"access_token": "at-1", "refresh_token": "rt-1", "note": 1})),
+    let keys = stored_keys(
+        json!({"access_token": "at-1", "refresh_token": "rt-1", "note": 1}),
         &config,
-        &field("oauth"),
+        "oauth",
         &["oauth"],
     );
     assert_eq!(keys["oauth"]["tokenExpiryTime"], stored["tokenExpiryTime"]);
@@ -340,12 +342,47 @@ fn sending_the_stored_tokens_again_keeps_their_expiry() {
 }
 
 #[test]
-fn records_are_compared_by_their_tokens() {
-    let one = record(json!({"access_token": "at-1", "refresh_token": "rt-1"}));
-    let again = record(json!({"access_token": "at-1", "refresh_token": "rt-1", "scope": "s"}));
-    let newer = record(json!({"access_token": "at-2", "refresh_token": "rt-1"}));
-    let rotated = record(json!({"access_token": "at-2", "refresh_token": "rt-2"}));
-    assert!(one.same_tokens(&again) && !one.same_tokens(&newer) && !newer.same_tokens(&rotated));
+fn a_partial_wrapper_keeps_what_is_beside_the_tokens() {
+    let tokens = json!({"access_token": "at-1", "refresh_token": "rt-1"});
+    let newer = json!({"access_token": "at-2"});
+    let merged = json!({"access_token": "at-2", "refresh_token": "rt-1"});
+    for (config, path, sent, expected) in [
+        (
+            json!({"auth": {"region": "eu", "oauth2": {"keys": tokens}}}),
+            "auth.oauth2",
+            json!({"auth": {"oauth2": {"keys": newer}}}),
+            json!({"auth": {"region": "eu", "oauth2": {"keys": merged}}}),
+        ),
+        (
+            json!({"auth": {"region": "eu", "oauth2": {"tenant": "t", "keys": tokens}}}),
+            "auth.oauth2",
+            json!({"auth": {"region": "us", "oauth2": {"keys": newer}}}),
+            json!({"auth": {"region": "us", "oauth2": {"tenant": "t", "keys": merged}}}),
+        ),
+        (
+            json!({"auth": {"tenant": "t", "credentials": tokens}}),
+            "auth",
+            json!({"auth": {"credentials": newer}}),
+            json!({"auth": {"tenant": "t", "credentials": merged}}),
+        ),
+    ] {
+        let keys = stored_keys(sent.clone(), &config, path, &["auth"]);
+        assert_eq!(Value::Object(keys), expected, "{sent}");
+    }
+}
+
+#[test]
+fn no_tokens_are_stored_without_a_record() {
+    let config = json!({"retries": 3});
+    let sent = json!({"oauth": {"access_token": "at-1", "refresh_token": "rt-1"}, "retries": 4});
+    let keys = keys_to_store(
+        members(sent),
+        &config,
+        &field("oauth"),
+        &["oauth", "retries"],
+        None,
+    );
+    assert_eq!(Value::Object(keys), json!({"retries": 4}));
 }
 
 #[test]

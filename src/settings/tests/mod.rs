@@ -1,4 +1,4 @@
-//! Variables in, settings out. This file has the table of variables that the tests change.
+//! How variables become settings. This file has the table of variables that the tests change.
 
 mod defaults_and_errors;
 mod one_time_calls;

@@ -50,12 +50,15 @@ fn an_oauth_mode_must_match_a_name_exactly() {
 }
 
 #[test]
-fn the_oauth_lock_is_broker_or_not_set() {
+fn the_oauth_lock_is_used_unless_it_is_off() {
     for (text, expected) in [
-        (None, Some(false)),
-        (Some(""), Some(false)),
+        (None, Some(true)),
+        (Some(""), Some(true)),
         (Some("broker"), Some(true)),
+        (Some("off"), Some(false)),
+        (Some("Off"), None),
         (Some("true"), None),
+        (Some("false"), None),
     ] {
         let read = read(&[("ELASTICIO_OAUTH_LOCK", text)])
             .ok()

@@ -20,6 +20,10 @@ pub enum Fault {
     Fail,
     /// Waits for a permit of [`Account::gate`] first.
     Wait,
+    /// Panics before anything is stored.
+    Panic,
+    /// Stores the keys, and panics then.
+    PanicAfter,
     /// Never ends.
     Hang,
     /// Reports that the configuration names no account.
@@ -62,6 +66,8 @@ pub struct Account {
     /// Reads that found no credential.
     not_found: Mutex<usize>,
     secrets: Mutex<VecDeque<Value>>,
+    /// What the platform says about a secret in the state `error`.
+    pub secret_error: Mutex<Value>,
     /// `state` of the secrets.
     pub secret_state: Mutex<&'static str>,
     /// Reads and refreshes of secrets.
@@ -126,6 +132,11 @@ impl Account {
     /// Sets the credentials of the platform's secret, and those that each refresh of it brings.
     pub fn set_secrets(&self, secrets: impl IntoIterator<Item = Value>) {
         *self.secrets.lock().unwrap() = secrets.into_iter().collect();
+    }
+
+    /// The credentials of the platform's secret.
+    pub fn secrets(&self) -> Value {
+        self.secrets.lock().unwrap()[0].clone()
     }
 
     /// The number of successful saves.
@@ -262,6 +273,11 @@ impl CredentialStore for ReplicaStore {
                     account.delete();
                     std::future::pending::<()>().await;
                 }
+                Some(Fault::Panic) => panic!("a save panics"),
+                Some(Fault::PanicAfter) => {
+                    *account.keys.lock().unwrap() = Some(keys.into());
+                    panic!("a save panics after the platform took the keys");
+                }
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::NoAccount) => {
                     let message = "the step's configuration has no `_account`";
@@ -319,7 +335,10 @@ impl CredentialStore for ReplicaStore {
                 .front()
                 .cloned()
                 .ok_or_else(|| StoreError::transient("no such secret"))?;
-            Ok(json!({ "id": id, "attributes": { "state": state, "credentials": credentials } }))
+            let error = self.account.secret_error.lock().unwrap().clone();
+            Ok(
+                json!({ "id": id, "attributes": { "state": state, "error": error, "credentials": credentials } }),
+            )
         })
     }
 }

@@ -335,11 +335,23 @@ async fn a_failed_platform_secret_needs_the_user() {
     rig.account
         .set_secrets([Value::Object(rig.provider.issue())]);
     *rig.account.secret_state.lock().unwrap() = "error";
-    let error = rig.replica().get().await.unwrap_err();
-    assert!(
-        matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1")),
-        "{error}"
-    );
+    let access_token = rig.account.secrets()["access_token"].clone();
+    for (platform_says, shown) in [
+        (json!("consent was withdrawn"), "(consent was withdrawn)"),
+        (json!({ "message": "invalid_grant" }), "(invalid_grant)"),
+        (
+            json!(format!("refused {access_token}")),
+            "refused \"[token]\"",
+        ),
+        (Value::Null, "as failed; see its page"),
+    ] {
+        *rig.account.secret_error.lock().unwrap() = platform_says;
+        let error = rig.replica().get().await.unwrap_err();
+        assert!(
+            matches!(&error, Error::ReauthRequired(reason) if reason.contains("secret-1") && reason.contains(shown)),
+            "{error}"
+        );
+    }
     assert!(rig.provider.api_calls().is_empty());
 }
 

@@ -200,6 +200,7 @@ async fn a_credential_deleted_during_a_refresh_stays_deleted() {
             "{error}"
         );
         assert!(!rig.account.exists());
+        rig.drive(replica.session.close()).await;
         let log = rig.provider.log();
         let issued = log.iter().filter_map(|entry| match &entry.kind {
             ProviderEventKind::Issued { refresh, .. } => refresh.clone(),

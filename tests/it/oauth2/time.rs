@@ -4,9 +4,10 @@ use super::{
     account::Account,
     rig::{Replica, Rig},
 };
-use emulator::provider::{Knobs, ProviderEventKind};
+use emulator::provider::{Fault as HttpFault, Knobs, ProviderEventKind};
 use futures_util::future::join_all;
-use serde_json::Value;
+use sailor::oauth2::Error;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -104,6 +105,61 @@ async fn replicas_spread_their_early_refreshes() {
         at_once.values()
     );
     assert!(rig.statuses().iter().all(|status| *status == 200));
+}
+
+/// The record says that the token lives for hours, by a clock that is ahead of ours, and that it was issued for a minute.
+/// token-failures: T52.
+#[tokio::test]
+async fn a_stored_token_lives_no_longer_than_it_was_issued_for() {
+    for expires_in in [json!(60), json!("60"), json!(59.5)] {
+        let rig = Rig::new(Knobs::rotating()).await;
+        let mut record = rig.account.oauth();
+        record["tokenExpiryTime"] = "2100-01-01T00:00:00.000Z".into();
+        record["expires_in"] = expires_in.clone();
+        rig.account.set(json!({ "oauth": record }));
+        let replica = rig.replica();
+        replica.get().await.unwrap();
+        assert_eq!(rig.provider.refreshes(), 0, "{expires_in}");
+        rig.clock.advance(Duration::from_secs(61)).await;
+        replica.get().await.unwrap();
+        assert_eq!(rig.provider.refreshes(), 1, "{expires_in}");
+    }
+}
+
+/// The record says that the token has expired, by a clock that is behind the provider's. The provider refuses to refresh
+/// a token that is valid.
+/// token-failures: T51, T52.
+#[tokio::test]
+async fn a_good_token_is_used_if_an_early_refresh_fails() {
+    let refusals = [
+        HttpFault::retry_after(503, "1"),
+        HttpFault::Status(500),
+        HttpFault::Json(400, json!({ "error": "slow_down" })),
+        HttpFault::Json(200, json!({})),
+    ];
+    for refusal in refusals {
+        let rig = Rig::new(Knobs::rotating()).await;
+        let mut record = rig.account.oauth();
+        record["tokenExpiryTime"] = "2020-01-01T00:00:00.000Z".into();
+        rig.account.set(json!({ "oauth": record }));
+        rig.provider.script_token(vec![refusal; 9]);
+        let replica = rig.replica();
+        for _ in 0..9 {
+            rig.drive(replica.get()).await.unwrap();
+        }
+        assert_eq!((rig.statuses(), rig.account.savings()), (vec![200; 9], 0));
+    }
+}
+
+/// A refresh token that is refused for good says more about the account than a token that may still be valid.
+#[tokio::test]
+async fn a_token_believed_expired_is_not_used_after_a_refusal() {
+    let rig = Rig::expired(Knobs::rotating()).await;
+    rig.provider
+        .script_token([HttpFault::Json(400, json!({ "error": "invalid_grant" }))]);
+    let error = rig.drive(rig.replica().get()).await.unwrap_err();
+    assert!(matches!(error, Error::ReauthRequired(_)), "{error}");
+    assert!(rig.provider.api_calls().is_empty());
 }
 
 /// An API that sends a byte every half minute.

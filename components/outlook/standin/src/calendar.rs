@@ -46,11 +46,41 @@ pub(super) fn view(state: &State, request: &ServiceRequest) -> GraphResult {
     list(state, default.filter(within).collect(), request)
 }
 
+/// The members of an event that have a fixed set of values.
+const CHOICES: [(&str, &[&str]); 3] = [
+    ("importance", &["low", "normal", "high"]),
+    (
+        "showAs",
+        &[
+            "free",
+            "tentative",
+            "busy",
+            "oof",
+            "workingElsewhere",
+            "unknown",
+        ],
+    ),
+    (
+        "sensitivity",
+        &["normal", "personal", "private", "confidential"],
+    ),
+];
+
 pub(super) fn create(state: &mut State, calendar: &str, request: &ServiceRequest) -> GraphResult {
     if !state.calendars.iter().any(|known| known.id == calendar) {
         return Err(ErrorResponse::no_item());
     }
     let event = json(request)?;
+    check_event(&event)?;
+    let id = state.new_id("event");
+    let event = state.item(&id, calendar, event);
+    let mut shown = event.shown();
+    shown["@odata.context"] = "https://graph.microsoft.com/v1.0/$metadata#event".into();
+    state.events.push(event);
+    created(shown)
+}
+
+fn check_event(event: &Value) -> Result<(), ErrorResponse> {
     let all_day = event["isAllDay"] == Value::Bool(true);
     for name in ["start", "end"] {
         check_time(name, &event[name], all_day)?;
@@ -62,25 +92,7 @@ pub(super) fn create(state: &mut State, calendar: &str, request: &ServiceRequest
             "At least one property failed validation.",
         ));
     }
-    let choices: [(&str, &[&str]); 3] = [
-        ("importance", &["low", "normal", "high"]),
-        (
-            "showAs",
-            &[
-                "free",
-                "tentative",
-                "busy",
-                "oof",
-                "workingElsewhere",
-                "unknown",
-            ],
-        ),
-        (
-            "sensitivity",
-            &["normal", "personal", "private", "confidential"],
-        ),
-    ];
-    for (name, choices) in choices {
+    for (name, choices) in CHOICES {
         if let Some(value) = event.get(name)
             && !choices.iter().any(|choice| value == choice)
         {
@@ -96,12 +108,7 @@ pub(super) fn create(state: &mut State, calendar: &str, request: &ServiceRequest
             "Requested value '{kind}' was not found for contentType."
         )));
     }
-    let id = state.new_id("event");
-    let event = state.item(&id, calendar, event);
-    let mut shown = event.shown();
-    shown["@odata.context"] = "https://graph.microsoft.com/v1.0/$metadata#event".into();
-    state.events.push(event);
-    created(shown)
+    Ok(())
 }
 
 fn check_time(name: &str, time: &Value, all_day: bool) -> Result<(), ErrorResponse> {

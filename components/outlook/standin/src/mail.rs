@@ -152,7 +152,20 @@ pub(super) fn send(state: &mut State, request: &ServiceRequest) -> GraphResult {
         ));
     }
     let mut body = json(request)?;
-    let message = &body["message"];
+    check_message(&body["message"])?;
+    let keep = body
+        .get("saveToSentItems")
+        .is_none_or(|keep| *keep != Value::Bool(false));
+    if keep {
+        let id = state.new_id("message");
+        let item = state.item(&id, "sent-id=", body["message"].clone());
+        state.messages.push(item);
+    }
+    state.sent.push(body.take());
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+fn check_message(message: &Value) -> Result<(), ErrorResponse> {
     let recipients = ["toRecipients", "ccRecipients", "bccRecipients"];
     let lists = recipients
         .iter()
@@ -189,16 +202,7 @@ pub(super) fn send(state: &mut State, request: &ServiceRequest) -> GraphResult {
             ));
         }
     }
-    let keep = body
-        .get("saveToSentItems")
-        .is_none_or(|keep| *keep != Value::Bool(false));
-    if keep {
-        let id = state.new_id("message");
-        let item = state.item(&id, "sent-id=", body["message"].clone());
-        state.messages.push(item);
-    }
-    state.sent.push(body.take());
-    Ok(StatusCode::ACCEPTED.into_response())
+    Ok(())
 }
 
 pub(super) fn list(state: &State, items: Vec<&Item>, request: &ServiceRequest) -> GraphResult {

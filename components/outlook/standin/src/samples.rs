@@ -6,62 +6,39 @@ use serde_json::{Value, json};
 impl Graph {
     /// Adds contacts, folders, mail with a file, a calendar and an event. Ids begin with `sample-`.
     pub fn add_samples(&self) {
-        for (id, name, surname, changed) in [
-            (
+        for [id, name, surname, changed] in [
+            [
                 "sample-contact-1",
                 "Ada",
                 "Lovelace",
                 "2024-05-01T10:00:00Z",
-            ),
-            (
+            ],
+            [
                 "sample-contact-2",
                 "Grace",
                 "Hopper",
                 "2024-05-02T10:00:00Z",
-            ),
+            ],
         ] {
-            self.add_contact(json!({
-                "id": id,
-                "displayName": format!("{name} {surname}"),
-                "givenName": name,
-                "surname": surname,
-                "emailAddresses": [address(name)],
-                "lastModifiedDateTime": changed,
-            }));
+            self.add_contact(contact(id, name, surname, changed));
         }
         let projects = self.add_folder_with_id("sample-projects", "inbox", "Projects");
         self.add_folder_with_id("sample-archive", &projects, "Archive");
-        for (id, from, subject, is_read, changed) in [
-            (
-                "sample-mail-1",
-                "Ada",
-                "Notes on the engine",
-                true,
-                "2024-05-03T09:00:00Z",
-            ),
-            (
-                "sample-mail-2",
-                "Grace",
-                "The report",
-                false,
-                "2024-05-03T10:00:00Z",
-            ),
-        ] {
-            self.add_message(
-                "inbox",
-                json!({
-                    "id": id,
-                    "subject": subject,
-                    "from": { "emailAddress": address(from) },
-                    "toRecipients": [{ "emailAddress": address("Adele") }],
-                    "body": { "contentType": "text", "content": "See below." },
-                    "isRead": is_read,
-                    "hasAttachments": false,
-                    "receivedDateTime": changed,
-                    "lastModifiedDateTime": changed,
-                }),
-            );
-        }
+        let mut notes = mail(
+            "sample-mail-1",
+            "Ada",
+            "Notes on the engine",
+            "2024-05-03T09:00:00Z",
+        );
+        notes["isRead"] = true.into();
+        self.add_message("inbox", notes);
+        let report = mail(
+            "sample-mail-2",
+            "Grace",
+            "The report",
+            "2024-05-03T10:00:00Z",
+        );
+        self.add_message("inbox", report);
         self.attach(
             "sample-mail-2",
             AttachmentKind::File,
@@ -76,6 +53,31 @@ impl Graph {
             json!({ "subject": "Talk", "showAs": "busy" }),
         );
     }
+}
+
+fn contact(id: &str, name: &str, surname: &str, changed: &str) -> Value {
+    json!({
+        "id": id,
+        "displayName": format!("{name} {surname}"),
+        "givenName": name,
+        "surname": surname,
+        "emailAddresses": [address(name)],
+        "lastModifiedDateTime": changed,
+    })
+}
+
+fn mail(id: &str, from: &str, subject: &str, received: &str) -> Value {
+    json!({
+        "id": id,
+        "subject": subject,
+        "from": { "emailAddress": address(from) },
+        "toRecipients": [{ "emailAddress": address("Adele") }],
+        "body": { "contentType": "text", "content": "See below." },
+        "isRead": false,
+        "hasAttachments": false,
+        "receivedDateTime": received,
+        "lastModifiedDateTime": received,
+    })
 }
 
 fn address(name: &str) -> Value {

@@ -1,6 +1,7 @@
 //! One user's mailbox: folders, messages with attachments, contacts, calendars, events.
 
 use bytes::Bytes;
+use jiff::{SignedDuration, civil::date};
 use serde_json::{Map, Value, json};
 
 /// Something in a list. `fields` is more exact than Graph's responses: times have fractions of seconds.
@@ -142,13 +143,8 @@ impl State {
 
     fn now(&mut self) -> String {
         self.numbers += 1;
-        let second = self.numbers;
-        format!(
-            "2024-06-01T{:02}:{:02}:{:02}Z",
-            8 + second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
+        let time = date(2024, 6, 1).at(8, 0, 0, 0) + SignedDuration::from_secs(self.numbers.into());
+        format!("{time}Z")
     }
 
     /// Changes an item. It gets a new version, and the time of change in `fields`, or the current one.

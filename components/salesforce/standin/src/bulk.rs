@@ -28,25 +28,7 @@ fn job<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Job, ErrorResponse>
 pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> SalesforceResult {
     match (request.method.as_str(), path) {
         ("POST", []) => create(state, request),
-        ("PUT", [id, "batches"]) => {
-            let job = job(state, id)?;
-            if job.info["state"] != "Open" || job.upload.is_some() {
-                return Err(wrong_job("a job takes data once, while it is open"));
-            }
-            if request
-                .headers
-                .get("content-type")
-                .is_none_or(|kind| !kind.as_bytes().starts_with(b"text/csv"))
-            {
-                return Err(ErrorResponse::new(
-                    415,
-                    "UNSUPPORTED_MEDIA_TYPE",
-                    "Content-Type must be text/csv",
-                ));
-            }
-            job.upload = Some(request.text());
-            Ok(StatusCode::CREATED.into_response())
-        }
+        ("PUT", [id, "batches"]) => upload(job(state, id)?, request),
         ("PATCH", [id]) => match request.json()?["state"].as_str() {
             Some("UploadComplete") => {
                 complete(state, id)?;
@@ -77,6 +59,22 @@ pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> Sal
             path.join("/")
         ))),
     }
+}
+
+fn upload(job: &mut Job, request: &Request) -> SalesforceResult {
+    if job.info["state"] != "Open" || job.upload.is_some() {
+        return Err(wrong_job("a job takes data once, while it is open"));
+    }
+    let kind = request.headers.get("content-type");
+    if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/csv")) {
+        return Err(ErrorResponse::new(
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Type must be text/csv",
+        ));
+    }
+    job.upload = Some(request.text());
+    Ok(StatusCode::CREATED.into_response())
 }
 
 fn text(csv: String) -> SalesforceResult {
@@ -156,7 +154,7 @@ fn uploaded_rows(job: &Job) -> Result<Vec<Vec<String>>, String> {
     if uses_crlf != (job.info["lineEnding"] == "CRLF") {
         return Err("ClientInputError : LineEnding is invalid on user data".into());
     }
-    csv::read(upload).map_err(|reason| format!("InvalidBatch : {reason}"))
+    csv::read(upload).map_err(|error| format!("InvalidBatch : {error}"))
 }
 
 /// Carries out each row, and keeps the results.

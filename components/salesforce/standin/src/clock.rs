@@ -1,43 +1,46 @@
-//! The organisation's clock: seconds of June 2024. Only tests move it.
+//! The organisation's clock. Only tests move it.
 
-/// Seconds since 2024-06-01T00:00:00Z, a Saturday.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Clock(u32);
+use jiff::{
+    SignedDuration,
+    civil::{DateTime, date},
+};
 
-const DAY: u32 = 86_400;
-const WEEKDAYS: [&str; 7] = ["Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"];
+/// The time in UTC, in whole seconds. It starts at 2024-06-01T00:00:00Z.
+#[derive(Clone, Copy)]
+pub(super) struct Clock(DateTime);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(date(2024, 6, 1).at(0, 0, 0, 0))
+    }
+}
 
 impl Clock {
     pub(super) fn pass(&mut self, seconds: u32) {
-        self.0 += seconds;
-        assert!(
-            self.0 < 30 * DAY,
-            "the stand-in's clock knows June 2024 only"
-        );
+        self.0 += SignedDuration::from_secs(seconds.into());
     }
 
     /// The time in records. Salesforce stores whole seconds.
     pub(super) fn stamp(self) -> String {
-        format!("2024-06-{:02}T{}.000+0000", self.day(), self.time())
+        format!("{}.000+0000", self.0)
     }
 
     /// The time in the `Date` header.
     pub(super) fn http_date(self) -> String {
-        let weekday = WEEKDAYS[(self.0 / DAY % 7) as usize];
-        format!("{weekday}, {:02} Jun 2024 {} GMT", self.day(), self.time())
+        self.0.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
+}
 
-    fn day(self) -> u32 {
-        1 + self.0 / DAY
-    }
+#[cfg(test)]
+mod tests {
+    use super::Clock;
 
-    fn time(self) -> String {
-        let second = self.0 % DAY;
-        format!(
-            "{:02}:{:02}:{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
+    #[test]
+    fn the_clock_passes_the_end_of_a_month() {
+        let mut clock = Clock::default();
+        assert_eq!(clock.http_date(), "Sat, 01 Jun 2024 00:00:00 GMT");
+        clock.pass(30 * 86_400 + 3_661);
+        assert_eq!(clock.stamp(), "2024-07-01T01:01:01.000+0000");
+        assert_eq!(clock.http_date(), "Mon, 01 Jul 2024 01:01:01 GMT");
     }
 }

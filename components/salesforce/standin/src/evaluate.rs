@@ -39,13 +39,7 @@ pub(super) fn run(
     if let Some(condition) = &select.condition {
         records.retain(|record| scope.holds(condition, record));
     }
-    for (field, descends) in select.order.iter().rev() {
-        let (_, field) = scope.field(field)?;
-        records.sort_by(|a, b| {
-            let order = compared(&a[&field.name], &b[&field.name]);
-            if *descends { order.reverse() } else { order }
-        });
-    }
+    scope.sort(&mut records, select)?;
     if select.offset > MAX_OFFSET {
         return Err(ErrorResponse::new(
             400,
@@ -87,6 +81,17 @@ struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    fn sort(&self, records: &mut [&Record], select: &Select) -> Found<()> {
+        for (field, descends) in select.order.iter().rev() {
+            let (_, field) = self.field(field)?;
+            records.sort_by(|a, b| {
+                let order = compared(&a[&field.name], &b[&field.name]);
+                if *descends { order.reverse() } else { order }
+            });
+        }
+        Ok(())
+    }
+
     /// The selected fields; empty for `COUNT()`.
     fn items(&self, select: &'a Select) -> Found<Vec<&'a Item>> {
         if select.items == [Item::Count] {

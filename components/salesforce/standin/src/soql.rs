@@ -241,69 +241,75 @@ impl Parser {
 
     fn select(&mut self, outermost: bool) -> Parsed<Select> {
         self.wants_word("SELECT")?;
-        let mut items = Vec::new();
-        loop {
-            items.push(if self.takes("(") {
-                if !outermost {
-                    return Err(ErrorResponse::malformed(
-                        "a subquery cannot stand in a subquery",
-                    ));
-                }
-                let children = self.select(false)?;
-                self.wants(")")?;
-                Item::Children(children.into())
-            } else {
-                let name = self.name()?;
-                match self.takes("(") {
-                    false => Item::Field(name),
-                    true if name.eq_ignore_ascii_case("count") && self.takes(")") => Item::Count,
-                    true => return Err(ErrorResponse::not_here(format!("SOQL function {name}"))),
-                }
-            });
-            if !self.takes(",") {
-                break;
-            }
-        }
+        let items = self.separated(|parser| parser.item(outermost))?;
         self.wants_word("FROM")?;
         let from = self.name()?;
-        let condition = if self.takes_word("WHERE") {
-            Some(self.condition()?)
-        } else {
-            None
-        };
-        let mut order = Vec::new();
-        if self.takes_word("ORDER") {
-            self.wants_word("BY")?;
-            loop {
-                let field = self.name()?;
-                let descends = self.takes_word("DESC");
-                if !descends {
-                    self.takes_word("ASC");
-                }
-                order.push((field, descends));
-                if !self.takes(",") {
-                    break;
-                }
-            }
-        }
-        let limit = if self.takes_word("LIMIT") {
-            Some(self.number()?)
-        } else {
-            None
-        };
-        let offset = if self.takes_word("OFFSET") {
-            self.number()?
-        } else {
-            0
-        };
+        let condition = self.after("WHERE", Self::condition)?;
+        let order = self.after("ORDER", |parser| {
+            parser.wants_word("BY")?;
+            parser.separated(Self::order)
+        })?;
+        let limit = self.after("LIMIT", Self::number)?;
+        let offset = self.after("OFFSET", Self::number)?;
         Ok(Select {
             items,
             from,
             condition,
-            order,
+            order: order.unwrap_or_default(),
             limit,
-            offset,
+            offset: offset.unwrap_or_default(),
         })
+    }
+
+    /// What follows the keyword; none without the keyword.
+    fn after<T>(
+        &mut self,
+        keyword: &str,
+        read: impl FnOnce(&mut Self) -> Parsed<T>,
+    ) -> Parsed<Option<T>> {
+        if self.takes_word(keyword) {
+            read(self).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// One or more, with commas between them.
+    fn separated<T>(&mut self, mut read: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut all = vec![read(self)?];
+        while self.takes(",") {
+            all.push(read(self)?);
+        }
+        Ok(all)
+    }
+
+    fn item(&mut self, outermost: bool) -> Parsed<Item> {
+        if self.takes("(") {
+            if !outermost {
+                return Err(ErrorResponse::malformed(
+                    "a subquery cannot stand in a subquery",
+                ));
+            }
+            let children = self.select(false)?;
+            self.wants(")")?;
+            return Ok(Item::Children(children.into()));
+        }
+        let name = self.name()?;
+        match self.takes("(") {
+            false => Ok(Item::Field(name)),
+            true if name.eq_ignore_ascii_case("count") && self.takes(")") => Ok(Item::Count),
+            true => Err(ErrorResponse::not_here(format!("SOQL function {name}"))),
+        }
+    }
+
+    /// A field of ORDER BY, and whether it descends.
+    fn order(&mut self) -> Parsed<(String, bool)> {
+        let field = self.name()?;
+        let descends = self.takes_word("DESC");
+        if !descends {
+            self.takes_word("ASC");
+        }
+        Ok((field, descends))
     }
 
     /// Terms joined by AND, or by OR. Salesforce demands parentheses around a mix of both.
@@ -351,19 +357,14 @@ impl Parser {
             operator,
             Operator::In | Operator::NotIn | Operator::Includes | Operator::Excludes
         );
-        let mut values = Vec::new();
-        if is_list {
+        let values = if is_list {
             self.wants("(")?;
-        }
-        loop {
-            values.push(self.literal()?);
-            if !is_list || !self.takes(",") {
-                break;
-            }
-        }
-        if is_list {
+            let values = self.separated(Self::literal)?;
             self.wants(")")?;
-        }
+            values
+        } else {
+            vec![self.literal()?]
+        };
         Ok(Condition::Compare {
             field,
             operator,

@@ -46,6 +46,11 @@ pub(super) fn checked(object: &Object, body: Value, create: bool) -> Result<Reco
         };
         record.insert(field.name.clone(), value);
     }
+    check_required(object, &record, create)?;
+    Ok(record)
+}
+
+fn check_required(object: &Object, record: &Record, create: bool) -> Result<(), ErrorResponse> {
     let is_missing = |field: &&Field| {
         let given = record.get(&field.name);
         let must_be_there = !field.nillable && !field.defaulted_on_create;
@@ -58,7 +63,7 @@ pub(super) fn checked(object: &Object, body: Value, create: bool) -> Result<Reco
         .map(|field| field.name.as_str())
         .collect();
     if missing.is_empty() {
-        return Ok(record);
+        return Ok(());
     }
     let message = format!("Required fields are missing: [{}]", missing.join(", "));
     Err(ErrorResponse::of_fields(

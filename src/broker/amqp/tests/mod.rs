@@ -3,6 +3,7 @@
 
 mod consuming;
 mod hostile;
+mod lock_connection;
 mod locking;
 mod opening_and_closing;
 mod publishing;
@@ -50,6 +51,8 @@ struct Relay {
     line: watch::Sender<Line>,
     /// How many connections were accepted.
     accepted: watch::Receiver<usize>,
+    /// How many of them are still open.
+    open: watch::Receiver<usize>,
 }
 
 impl Relay {
@@ -58,22 +61,18 @@ impl Relay {
         let port = listener.local_addr().unwrap().port();
         let (line, state) = watch::channel(Line::Open);
         let (count, accepted) = watch::channel(0);
+        let (count_open, open) = watch::channel(0);
         tokio::spawn(async move {
             loop {
-                let (mut near, _) = listener.accept().await.unwrap();
+                let (near, _) = listener.accept().await.unwrap();
                 count.send_modify(|n| *n += 1);
-                let (broker, mut state) = (broker.clone(), state.clone());
+                count_open.send_modify(|n| *n += 1);
+                let (broker, mut state, count_open) =
+                    (broker.clone(), state.clone(), count_open.clone());
                 state.mark_unchanged();
                 tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(broker).await else {
-                        return;
-                    };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = state.changed() => {
-                            let _ = state.wait_for(|line| *line == Line::Open).await;
-                        }
-                    }
+                    Self::forward(near, &broker, state).await;
+                    count_open.send_modify(|n| *n -= 1);
                 });
             }
         });
@@ -81,6 +80,19 @@ impl Relay {
             port,
             line,
             accepted,
+            open,
+        }
+    }
+
+    async fn forward(mut near: TcpStream, broker: &str, mut state: watch::Receiver<Line>) {
+        let Ok(mut far) = TcpStream::connect(broker).await else {
+            return;
+        };
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+            _ = state.changed() => {
+                let _ = state.wait_for(|line| *line == Line::Open).await;
+            }
         }
     }
 
@@ -90,6 +102,13 @@ impl Relay {
 
     fn silence(&self) {
         self.line.send_replace(Line::Silent);
+    }
+
+    /// Waits until this many connections were accepted.
+    async fn accepts(&self, count: usize) {
+        let mut accepted = self.accepted.clone();
+        let accepting = accepted.wait_for(|accepted| *accepted >= count);
+        soon("a connection", accepting).await.unwrap();
     }
 }
 
@@ -106,7 +125,7 @@ struct World {
 }
 
 /// RabbitMQ if the environment names one, else the emulator's broker.
-async fn broker() -> (lapin::uri::AMQPUri, Option<emulator::broker::Broker>) {
+pub(super) async fn broker() -> (lapin::uri::AMQPUri, Option<emulator::broker::Broker>) {
     if let Ok(uri) = env::var("SAILOR_TEST_AMQP_URI") {
         return (
             uri.parse().expect("SAILOR_TEST_AMQP_URI to be an AMQP URI"),
@@ -246,16 +265,22 @@ impl World {
     }
 }
 
+pub(super) fn text_of(uri: &lapin::uri::AMQPUri) -> String {
+    let authority = &uri.authority;
+    let (info, vhost) = (&authority.userinfo, uri.vhost.replace('/', "%2F"));
+    format!(
+        "amqp://{}:{}@{}:{}/{vhost}",
+        info.username, info.password, authority.host, authority.port
+    )
+}
+
 /// The settings of an adapter that connects through a relay.
 fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) -> AmqpSettings {
-    let info = &uri.authority.userinfo;
-    let vhost = uri.vhost.replace('/', "%2F");
-    let near = format!(
-        "amqp://{}:{}@127.0.0.1:{relay}/{vhost}",
-        info.username, info.password
-    );
+    let mut near = uri.clone();
+    near.authority.host = "127.0.0.1".into();
+    near.authority.port = relay;
     AmqpSettings {
-        uri: SecretString::from(near),
+        uri: SecretString::from(text_of(&near)),
         queue: queue.into(),
         exchange: exchange.into(),
         data_key: "data".into(),

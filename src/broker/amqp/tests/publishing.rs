@@ -56,11 +56,11 @@ async fn broken_connections_lose_nothing_and_repeat_only_retries() {
         confirms.push(amqp.publish(event(&n.to_string())));
         if n % 400 == 399 {
             world.relay.cut();
-            sleep(Duration::from_millis(30)).await;
+            // Usually needs a new connection, so that the next cut breaks one again.
+            for confirm in confirms.drain(..) {
+                soon("a confirm", confirm).await.unwrap();
+            }
         }
-    }
-    for confirm in confirms {
-        soon("a confirm", confirm).await.unwrap();
     }
     let mut seen = HashSet::new();
     while let Some(message) = world.try_take(&world.out).await {
@@ -258,7 +258,9 @@ async fn an_abandoned_event_is_not_retried() {
         sleep(Duration::from_millis(5)).await;
     }
     drop(abandoned);
-    // An attempt that is in flight already has ended when the broker confirms this event, which it returns.
+    let attempts = amqp.metrics.publish_retries.load(Relaxed);
+    // No queue is bound for this event, so it is retried for 1.5 s. Both events wait in one queue, ordered by time, and
+    // the abandoned one is due within 0.1 s. So its turn has come before the last attempt of this one.
     let last = Publication {
         route: Route::Custom("nowhere".into()),
         ..event("last")
@@ -266,14 +268,12 @@ async fn an_abandoned_event_is_not_retried() {
     soon("the end of the flow", amqp.publish(last))
         .await
         .unwrap();
+    let retries_of_last = 4;
+    let more = amqp.metrics.publish_retries.load(Relaxed) - attempts - retries_of_last;
+    // One attempt may have begun just before the event was abandoned.
+    assert!(more <= 1, "{more} further attempts");
     assert_eq!(world.take().await.data, b"1");
-    for n in 3..6 {
-        soon("the confirm", amqp.publish(event(&n.to_string())))
-            .await
-            .unwrap();
-        assert_eq!(world.take().await.data, n.to_string().as_bytes());
-        // Longer than the delays between attempts.
-        sleep(Duration::from_millis(400)).await;
-    }
+    soon("the confirm", amqp.publish(event("3"))).await.unwrap();
+    assert_eq!(world.take().await.data, b"3");
     amqp.close().await;
 }

@@ -23,11 +23,11 @@ async fn a_connection_error_names_the_address_without_secrets() {
 #[tokio::test]
 async fn a_long_error_body_is_truncated() {
     let server = server(vec![
-        ResponseTemplate::new(400).set_body_string("x".repeat(100_000)),
+        PreparedResponse::status(400).body("x".repeat(100_000)),
     ])
     .await;
     assert_eq!(
-        get(&quick(), &server.uri())
+        get(&quick(), &server.url())
             .await
             .unwrap_err()
             .to_string()
@@ -38,25 +38,22 @@ async fn a_long_error_body_is_truncated() {
 
 #[tokio::test]
 async fn an_error_without_a_body_is_its_status() {
-    let server = server(vec![ResponseTemplate::new(404)]).await;
+    let server = server(vec![PreparedResponse::status(404)]).await;
     assert_eq!(
-        get(&quick(), &server.uri()).await.unwrap_err().to_string(),
+        get(&quick(), &server.url()).await.unwrap_err().to_string(),
         "404 Not Found"
     );
 }
 
 #[tokio::test]
 async fn the_log_shows_only_the_status_and_url_of_an_error() {
-    let server = server(vec![
-        ResponseTemplate::new(400).set_body_string("top-secret"),
-    ])
-    .await;
-    let error = get(&quick(), &format!("{}/path?token=top-secret", server.uri()))
+    let server = server(vec![PreparedResponse::status(400).body("top-secret")]).await;
+    let error = get(&quick(), &format!("{}/path?token=top-secret", server.url()))
         .await
         .unwrap_err();
     assert_eq!(
         error.without_contents(),
-        format!("400 Bad Request from {}/path", server.uri())
+        format!("400 Bad Request from {}/path", server.url())
     );
 }
 

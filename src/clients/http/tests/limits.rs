@@ -45,7 +45,7 @@ async fn a_response_over_the_limit_is_an_error_and_not_retried() {
         // The length is announced, so nothing of the body is read.
         &b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\ncontent-length: 9223372036854775807\r\n\r\n",
-        // The body ends with the connection, which never happens.
+        // The body ends when the connection is closed, and this server never closes it.
         b"HTTP/1.1 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n",
     ] {
@@ -70,27 +70,27 @@ async fn the_limit_applies_to_the_decompressed_size() {
     bomb.write_all(&vec![b'0'; 1 << 20]).unwrap();
     let bomb = bomb.finish().unwrap();
     assert!(bomb.len() < 10_000);
-    let answer = ResponseTemplate::new(200)
-        .insert_header("content-encoding", "gzip")
-        .set_body_bytes(bomb);
-    let server = MockServer::start().await;
-    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let answer = PreparedResponse::status(200)
+        .header("content-encoding", "gzip")
+        .body(bomb);
+    let server = ScriptedDouble::start().await.unwrap();
+    server.respond("", [answer]);
     assert!(matches!(
-        read_within((1 << 20) - 1, &server.uri()).await,
+        read_within((1 << 20) - 1, &server.url()).await,
         Err(HttpError::TooLarge(_))
     ));
-    assert_eq!(server.received_requests().await.unwrap().len(), 1);
-    assert_eq!(read_within(1 << 20, &server.uri()).await.unwrap(), 1 << 20);
+    assert_eq!(server.calls().all().len(), 1);
+    assert_eq!(read_within(1 << 20, &server.url()).await.unwrap(), 1 << 20);
 }
 
 #[tokio::test]
 async fn a_response_up_to_the_limit_is_read() {
-    let server = MockServer::start().await;
-    let answer = ResponseTemplate::new(200).set_body_bytes(vec![b'0'; 1000]);
-    Mock::given(any()).respond_with(answer).mount(&server).await;
-    assert_eq!(read_within(1000, &server.uri()).await.unwrap(), 1000);
+    let server = ScriptedDouble::start().await.unwrap();
+    let answer = PreparedResponse::ok(vec![b'0'; 1000]);
+    server.respond("", [answer]);
+    assert_eq!(read_within(1000, &server.url()).await.unwrap(), 1000);
     assert!(matches!(
-        read_within(999, &server.uri()).await,
+        read_within(999, &server.url()).await,
         Err(HttpError::TooLarge(_))
     ));
 }

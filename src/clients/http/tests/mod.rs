@@ -7,8 +7,8 @@ mod retries;
 
 use super::*;
 use crate::clients::retry::RetryPolicy;
+use http_double::{PreparedResponse, ScriptedDouble};
 use reqwest::StatusCode;
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 /// Three attempts in quick succession.
 fn quick() -> RequestPolicy {
@@ -27,19 +27,10 @@ fn for_outages() -> RequestPolicy {
 }
 
 /// A server that sends these responses one after the other, and then 200 `done`.
-async fn server(responses: Vec<ResponseTemplate>) -> MockServer {
-    let server = MockServer::start().await;
-    for answer in responses {
-        Mock::given(any())
-            .respond_with(answer)
-            .up_to_n_times(1)
-            .mount(&server)
-            .await;
-    }
-    Mock::given(any())
-        .respond_with(ResponseTemplate::new(200).set_body_string("done"))
-        .mount(&server)
-        .await;
+async fn server(responses: Vec<PreparedResponse>) -> ScriptedDouble {
+    let server = ScriptedDouble::start().await.unwrap();
+    let done = PreparedResponse::ok("done");
+    server.respond("", responses.into_iter().chain([done]));
     server
 }
 

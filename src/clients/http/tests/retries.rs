@@ -15,27 +15,23 @@ async fn only_transient_errors_are_retried() {
         (404, 1),
         (409, 1),
     ] {
-        let server = server(vec![ResponseTemplate::new(status).set_body_string("no")]).await;
-        let result = get(&quick(), &server.uri()).await;
+        let server = server(vec![PreparedResponse::status(status).body("no")]).await;
+        let result = get(&quick(), &server.url()).await;
         assert_eq!(result.is_ok(), requests == 2, "{status}");
-        assert_eq!(
-            server.received_requests().await.unwrap().len(),
-            requests,
-            "{status}"
-        );
+        assert_eq!(server.calls().all().len(), requests, "{status}");
     }
 }
 
 #[tokio::test]
 async fn after_all_attempts_the_last_error_is_returned() {
-    let refuse = |text: &str| ResponseTemplate::new(502).set_body_string(text);
+    let refuse = |text: &'static str| PreparedResponse::status(502).body(text);
     let server = server(vec![refuse("1"), refuse("2"), refuse("3")]).await;
-    let error = get(&quick(), &server.uri()).await.unwrap_err();
+    let error = get(&quick(), &server.url()).await.unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), error.status()),
         ("3", Some(StatusCode::BAD_GATEWAY))
     );
-    assert_eq!(server.received_requests().await.unwrap().len(), 3);
+    assert_eq!(server.calls().all().len(), 3);
 }
 
 #[tokio::test]
@@ -71,10 +67,10 @@ async fn a_body_that_never_ends_times_out_and_is_retried() {
 
 #[tokio::test]
 async fn retry_after_replaces_the_delay_of_the_policy() {
-    let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
+    let busy = PreparedResponse::status(429).header("retry-after", "0");
     let server = server(vec![busy]).await;
     let an_hour = with_retries(RetryPolicy::constant(Duration::from_secs(3600)).with_attempts(3));
-    let result = tokio::time::timeout(Duration::from_secs(20), get(&an_hour, &server.uri())).await;
+    let result = tokio::time::timeout(Duration::from_secs(20), get(&an_hour, &server.url())).await;
     assert_eq!(
         result.expect("waited for the delay of the policy").unwrap(),
         "done"

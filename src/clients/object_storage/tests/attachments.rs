@@ -4,10 +4,12 @@ use super::*;
 
 #[tokio::test]
 async fn an_attachment_is_stored_and_downloaded_unchanged() {
-    let server = server(vec![ResponseTemplate::new(500), stored("o1")]).await;
-    let storage = storage(&server.uri(), Some(cipher()));
+    let server = ScriptedDouble::start().await.unwrap();
+    server.respond("POST", [PreparedResponse::status(500), stored("o1")]);
+    server.respond("GET /objects/o1", [PreparedResponse::ok("a,b\n")]);
+    let storage = storage(&server.url(), Some(cipher()));
     let file = storage.upload("a,b\n", "text/csv").await.unwrap();
-    let url = format!("{}/objects/o1?storage_type=maester", server.uri());
+    let url = format!("{}/objects/o1?storage_type=maester", server.url());
     assert_eq!(
         file,
         StoredFile {
@@ -16,18 +18,12 @@ async fn an_attachment_is_stored_and_downloaded_unchanged() {
             size: Some(4)
         }
     );
-    let request = &requests(&server).await[1];
+    let request = &server.calls().all()[1];
     assert_eq!(
         (&*request.body, header(request, "content-type")),
         (&b"a,b\n"[..], Some("text/csv"))
     );
 
-    let contents = ResponseTemplate::new(200).set_body_string("a,b\n");
-    Mock::given(method("GET"))
-        .and(path("/objects/o1"))
-        .respond_with(contents)
-        .mount(&server)
-        .await;
     assert_eq!(
         storage.download(&url).await.unwrap().text().await.unwrap(),
         "a,b\n"
@@ -42,24 +38,23 @@ async fn a_stream_is_sent_once_and_has_the_reported_size() {
             Ok("b"),
         ]))
     };
-    let answer =
-        ResponseTemplate::new(201).set_body_json(json!({"objectId": "o1", "contentLength": 2}));
+    let answer = PreparedResponse::json(201, &json!({"objectId": "o1", "contentLength": 2}));
     let server1 = server(vec![answer.clone()]).await;
     assert_eq!(
-        storage(&server1.uri(), None)
+        storage(&server1.url(), None)
             .upload(stream(), "text/plain")
             .await
             .unwrap()
             .size,
         Some(2)
     );
-    assert_eq!(requests(&server1).await[0].body, b"ab");
-    let server2 = server(vec![ResponseTemplate::new(500), answer]).await;
-    storage(&server2.uri(), None)
+    assert_eq!(server1.calls().all()[0].body, "ab");
+    let server2 = server(vec![PreparedResponse::status(500), answer]).await;
+    storage(&server2.url(), None)
         .upload(stream(), "text/plain")
         .await
         .unwrap_err();
-    assert_eq!(requests(&server2).await.len(), 1);
+    assert_eq!(server2.calls().all().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,32 +67,32 @@ async fn a_stream_may_take_longer_than_other_requests() {
         tokio::time::advance(Duration::from_secs(90)).await;
         Ok::<_, std::io::Error>(part)
     });
-    let stored = storage(&server.uri(), None)
+    let stored = storage(&server.url(), None)
         .upload(Body::wrap_stream(parts), "text/csv")
         .await;
     assert!(stored.unwrap().url.contains("o1"));
-    assert_eq!(requests(&server).await[0].body, b"ab");
+    assert_eq!(server.calls().all()[0].body, "ab");
     drop(done);
     let _ = hold.await;
 }
 
 #[tokio::test]
 async fn only_the_storage_receives_the_token() {
-    let contents = || ResponseTemplate::new(200).set_body_string("contents");
+    let contents = || PreparedResponse::ok("contents");
     let own = server(vec![contents(), contents()]).await;
     let foreign = server(vec![contents()]).await;
-    let storage = storage(&format!("{}/base", own.uri()), None);
+    let storage = storage(&format!("{}/base", own.url()), None);
     for (url, with_token, server) in [
-        (format!("{}/base/objects/o1", own.uri()), true, &own),
-        (format!("{}/baseless/objects/o1", own.uri()), false, &own),
+        (format!("{}/base/objects/o1", own.url()), true, &own),
+        (format!("{}/baseless/objects/o1", own.url()), false, &own),
         (
-            format!("{}/base/objects/o1", foreign.uri()),
+            format!("{}/base/objects/o1", foreign.url()),
             false,
             &foreign,
         ),
     ] {
         storage.download(&url).await.unwrap();
-        let request = requests(server).await.pop().unwrap();
+        let request = server.calls().all().pop().unwrap();
         assert_eq!(
             header(&request, "authorization").is_some(),
             with_token,
@@ -108,15 +103,12 @@ async fn only_the_storage_receives_the_token() {
 
 #[tokio::test]
 async fn a_redirect_from_the_storage_is_followed_without_the_token() {
-    let foreign = server(vec![ResponseTemplate::new(200).set_body_string("contents")]).await;
-    let elsewhere = format!("{}/bucket/o1", foreign.uri());
-    let own = server(vec![
-        ResponseTemplate::new(302).insert_header("location", &*elsewhere),
-    ])
-    .await;
+    let foreign = server(vec![PreparedResponse::ok("contents")]).await;
+    let elsewhere = format!("{}/bucket/o1", foreign.url());
+    let own = server(vec![PreparedResponse::redirect(302, &elsewhere)]).await;
     let (storage, url) = (
-        storage(&own.uri(), None),
-        format!("{}/objects/o1", own.uri()),
+        storage(&own.url(), None),
+        format!("{}/objects/o1", own.url()),
     );
     let response = tokio::spawn(async move { storage.download(&url).await })
         .await
@@ -124,39 +116,38 @@ async fn a_redirect_from_the_storage_is_followed_without_the_token() {
         .unwrap();
     assert_eq!(response.text().await.unwrap(), "contents");
     assert_eq!(
-        header(&requests(&own).await[0], "authorization"),
+        header(&own.calls().all()[0], "authorization"),
         Some("Bearer top-secret")
     );
-    assert_eq!(header(&requests(&foreign).await[0], "authorization"), None);
+    assert_eq!(header(&foreign.calls().all()[0], "authorization"), None);
 }
 
 /// Otherwise another server could direct the token to an object of its choice.
 #[tokio::test]
 async fn a_redirect_back_to_the_storage_has_no_token() {
-    let to = |url: String| ResponseTemplate::new(302).insert_header("location", &*url);
     for starts_elsewhere in [false, true] {
-        let (own, foreign) = (MockServer::start().await, MockServer::start().await);
-        let mount = async |server: &MockServer, at: &str, answer| {
-            Mock::given(path(at))
-                .respond_with(answer)
-                .mount(server)
-                .await;
-        };
-        mount(&own, "/objects/o1", to(format!("{}/way", foreign.uri()))).await;
-        mount(&foreign, "/way", to(format!("{}/objects/o2", own.uri()))).await;
-        mount(&own, "/objects/o2", to("/objects/o3".into())).await;
-        mount(&own, "/objects/o3", ResponseTemplate::new(200)).await;
+        let own = ScriptedDouble::start().await.unwrap();
+        let foreign = ScriptedDouble::start().await.unwrap();
+        for (server, at, to) in [
+            (&own, "/objects/o1", format!("{}/way", foreign.url())),
+            (&foreign, "/way", format!("{}/objects/o2", own.url())),
+            (&own, "/objects/o2", "/objects/o3".into()),
+        ] {
+            server.respond(at, [PreparedResponse::redirect(302, &to)]);
+        }
+        own.respond("/objects/o3", [PreparedResponse::status(200)]);
         let start = if starts_elsewhere {
-            foreign.uri() + "/way"
+            foreign.url() + "/way"
         } else {
-            own.uri() + "/objects/o1"
+            own.url() + "/objects/o1"
         };
-        storage(&own.uri(), None).download(&start).await.unwrap();
-        let with_token = |request: &Request| header(request, "authorization").is_some();
-        let seen: Vec<_> = requests(&own)
-            .await
+        storage(&own.url(), None).download(&start).await.unwrap();
+        let with_token = |request: &RecordedCall| header(request, "authorization").is_some();
+        let seen: Vec<_> = own
+            .calls()
+            .all()
             .iter()
-            .map(|r| (r.url.path().to_owned(), with_token(r)))
+            .map(|r| (r.path.clone(), with_token(r)))
             .collect();
         let first = (!starts_elsewhere).then(|| ("/objects/o1".to_owned(), true));
         let rest = [
@@ -164,24 +155,21 @@ async fn a_redirect_back_to_the_storage_has_no_token() {
             ("/objects/o3".to_owned(), false),
         ];
         assert_eq!(seen, first.into_iter().chain(rest).collect::<Vec<_>>());
-        assert!(!requests(&foreign).await.iter().any(with_token));
+        assert!(!foreign.calls().all().iter().any(with_token));
     }
 }
 
 #[tokio::test]
 async fn a_redirect_loop_fails_the_download() {
-    let server = MockServer::start().await;
-    Mock::given(any())
-        .respond_with(ResponseTemplate::new(302).insert_header("location", "/again"))
-        .mount(&server)
-        .await;
-    let error = storage(&server.uri(), None)
-        .download(&server.uri())
+    let server = ScriptedDouble::start().await.unwrap();
+    server.respond("", [PreparedResponse::redirect(302, "/again")]);
+    let error = storage(&server.url(), None)
+        .download(&server.url())
         .await
         .unwrap_err();
     assert_eq!(
         error.to_string(),
         "fetching an attachment failed: its server redirects more than 5 times"
     );
-    assert_eq!(requests(&server).await.len(), 6);
+    assert_eq!(server.calls().all().len(), 6);
 }

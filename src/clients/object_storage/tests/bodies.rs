@@ -7,17 +7,14 @@ async fn a_body_is_stored_as_raw_ciphertext() {
     let server = server(vec![stored("o1")]).await;
     let body = Json::of(&json!({"a": [1, 2]})).unwrap();
     assert_eq!(
-        storage(&server.uri(), Some(cipher()))
+        storage(&server.url(), Some(cipher()))
             .put(&body)
             .await
             .unwrap(),
         "o1"
     );
-    let request = &requests(&server).await[0];
-    assert_eq!(
-        format!("{} {}", request.method, request.url.path()),
-        "POST /objects"
-    );
+    let request = &server.calls().all()[0];
+    assert_eq!(request.line(), "POST /objects");
     assert_eq!(header(request, "authorization"), Some("Bearer top-secret"));
     assert_eq!(header(request, "content-type"), Some("application/json"));
     assert_eq!(header(request, "x-request-id"), Some("f:flow1;s:step_1;m:"));
@@ -34,68 +31,64 @@ async fn a_stored_body_reads_back_unchanged() {
         let kept = cipher
             .as_ref()
             .map_or(plain.clone(), |cipher| cipher.encrypt(plain, Encoding::Raw));
-        let server = server(vec![ResponseTemplate::new(200).set_body_bytes(kept)]).await;
-        let body = storage(&server.uri(), cipher)
+        let server = server(vec![PreparedResponse::ok(kept)]).await;
+        let body = storage(&server.url(), cipher)
             .get("o/1", None)
             .await
             .unwrap();
         assert_eq!(text(&body), r#"{"a": [1, 2]}"#);
-        let request = &requests(&server).await[0];
-        assert_eq!(
-            format!("{} {}", request.method, request.url.path()),
-            "GET /objects/o%2F1"
-        );
+        let request = &server.calls().all()[0];
+        assert_eq!(request.line(), "GET /objects/o%2F1");
         assert_eq!(header(request, "authorization"), Some("Bearer top-secret"));
     }
 }
 
 #[tokio::test]
 async fn a_transient_error_is_retried_twice() {
-    let error = || ResponseTemplate::new(500);
+    let error = || PreparedResponse::status(500);
     let server1 = server(vec![error(), error(), stored("o1")]).await;
     assert_eq!(
-        storage(&server1.uri(), None)
+        storage(&server1.url(), None)
             .put(&Json::empty_object())
             .await
             .unwrap(),
         "o1"
     );
     let server2 = server(vec![error(), error(), error(), stored("o1")]).await;
-    storage(&server2.uri(), None)
+    storage(&server2.url(), None)
         .put(&Json::empty_object())
         .await
         .unwrap_err();
-    assert_eq!(requests(&server2).await.len(), 3);
+    assert_eq!(server2.calls().all().len(), 3);
 }
 
 #[tokio::test]
 async fn an_invalid_response_is_an_error_without_its_contents() {
     for (answer, expected) in [
         (
-            ResponseTemplate::new(404),
+            PreparedResponse::status(404),
             "fetching object o1 failed: 404 Not Found",
         ),
         (
-            ResponseTemplate::new(302).insert_header("location", "/elsewhere"),
+            PreparedResponse::redirect(302, "/elsewhere"),
             "fetching object o1 failed: 302 Found",
         ),
         (
-            ResponseTemplate::new(200).set_body_string("top-secret"),
+            PreparedResponse::ok("top-secret"),
             "fetching object o1 failed: the payload cannot be decrypted with this platform's password: 10 bytes of ciphertext",
         ),
         (
-            ResponseTemplate::new(200)
-                .set_body_bytes(cipher().encrypt(b"top-secret".to_vec(), Encoding::Raw)),
+            PreparedResponse::ok(cipher().encrypt(b"top-secret".to_vec(), Encoding::Raw)),
             "fetching object o1 failed: the object is not JSON, line 1, column 2",
         ),
     ] {
         let server = server(vec![answer]).await;
-        let error = storage(&server.uri(), Some(cipher()))
+        let error = storage(&server.url(), Some(cipher()))
             .get("o1", None)
             .await
             .unwrap_err();
         assert!(error.to_string().starts_with(expected), "{error}");
-        assert_eq!(requests(&server).await.len(), 1, "{expected}");
+        assert_eq!(server.calls().all().len(), 1, "{expected}");
     }
 }
 
@@ -106,8 +99,8 @@ async fn a_response_without_an_object_id_is_an_error() {
         json!({"objectId": null}),
         json!({"objectId": ""}),
     ] {
-        let server = server(vec![ResponseTemplate::new(201).set_body_json(&body)]).await;
-        let error = storage(&server.uri(), None)
+        let server = server(vec![PreparedResponse::json(201, &body)]).await;
+        let error = storage(&server.url(), None)
             .put(&Json::empty_object())
             .await
             .unwrap_err();
@@ -121,11 +114,8 @@ async fn a_response_without_an_object_id_is_an_error() {
 
 #[tokio::test]
 async fn a_size_error_shows_only_the_size() {
-    let server = server(vec![
-        ResponseTemplate::new(403).set_body_string("top-secret"),
-    ])
-    .await;
-    for storage in [Some(storage(&server.uri(), None)), None] {
+    let server = server(vec![PreparedResponse::status(403).body("top-secret")]).await;
+    for storage in [Some(storage(&server.url(), None)), None] {
         let error = fetch_body(storage.as_ref(), "o1", None).await.unwrap_err();
         assert_eq!(error.to_string(), "Failed to get message body with id=o1");
     }
@@ -147,19 +137,15 @@ fn without_a_variable_attempts_have_no_limit() {
 #[tokio::test]
 async fn an_error_has_no_response_body() {
     for status in [400, 403, 502] {
-        let server = server(vec![
-            ResponseTemplate::new(status)
-                .set_body_string("top-secret");
-            20
-        ])
-        .await;
-        let storage = storage(&server.uri(), None);
+        let refused = PreparedResponse::status(status).body("top-secret");
+        let server = server(vec![refused]).await;
+        let storage = storage(&server.url(), None);
         let stream = Body::wrap_stream(futures_util::stream::iter([Ok::<_, std::io::Error>("a")]));
         for error in [
             storage.upload("a", "text/csv").await.unwrap_err(),
             storage.upload(stream, "text/csv").await.unwrap_err(),
             storage
-                .download(&format!("{}/objects/o1", server.uri()))
+                .download(&format!("{}/objects/o1", server.url()))
                 .await
                 .unwrap_err(),
             storage.put(&Json::empty_object()).await.unwrap_err(),
@@ -176,9 +162,9 @@ async fn an_error_has_no_response_body() {
 
 #[tokio::test]
 async fn a_long_id_is_truncated_in_errors() {
-    let server = MockServer::start().await;
+    let server = ScriptedDouble::start().await.unwrap();
     for id in ["i".repeat(20_000), "ü".repeat(8_000)] {
-        let error = storage(&server.uri(), None)
+        let error = storage(&server.url(), None)
             .get(&id, None)
             .await
             .unwrap_err()
@@ -187,7 +173,7 @@ async fn a_long_id_is_truncated_in_errors() {
             error.contains("404") && error.matches('…').count() == 2 && error.len() < 2500,
             "{error}"
         );
-        for storage in [Some(storage(&server.uri(), None)), None] {
+        for storage in [Some(storage(&server.url(), None)), None] {
             let error = fetch_body(storage.as_ref(), &id, None)
                 .await
                 .unwrap_err()

@@ -12,15 +12,13 @@ use tokio::{
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_an_error_that_names_the_setting() {
-    let server = MockServer::start().await;
-    Mock::given(any())
-        .respond_with(
-            ResponseTemplate::new(200).set_body_string(format!("\"{}\"", "x".repeat(3000))),
-        )
-        .mount(&server)
-        .await;
+    let server = ScriptedDouble::start().await.unwrap();
+    server.respond(
+        "",
+        [PreparedResponse::ok(format!("\"{}\"", "x".repeat(3000)))],
+    );
     let storage = |limit| {
-        let storage = storage(&server.uri(), None);
+        let storage = storage(&server.url(), None);
         ObjectStorage {
             limit: SizeLimit {
                 bytes: limit,
@@ -55,7 +53,7 @@ async fn a_body_over_the_limit_is_an_error_that_names_the_setting() {
             "Failed to get message body with id=o1: the response is larger than the limit of ";
         assert!(error.starts_with(&format!("{expected}{told}")), "{error}");
     }
-    assert_eq!(requests(&server).await.len(), 4, "retried");
+    assert_eq!(server.calls().all().len(), 4, "retried");
 }
 
 #[tokio::test]
@@ -139,13 +137,13 @@ async fn concurrent_bodies_share_the_memory_of_one() {
 #[tokio::test]
 async fn a_download_slot_is_held_until_the_body_is_checked() {
     let responses = vec![
-        ResponseTemplate::new(500),
-        ResponseTemplate::new(200).set_body_string("{}"),
-        ResponseTemplate::new(200).set_body_string("not JSON"),
-        ResponseTemplate::new(200).set_body_string("x".repeat(5000)),
+        PreparedResponse::status(500),
+        PreparedResponse::ok("{}"),
+        PreparedResponse::ok("not JSON"),
+        PreparedResponse::ok("x".repeat(5000)),
     ];
     let server = server(responses).await;
-    let storage = storage(&server.uri(), None);
+    let storage = storage(&server.url(), None);
     let whole = (
         storage.downloads.available_permits(),
         storage.memory_budget.available_permits(),

@@ -6,11 +6,8 @@ mod limits;
 
 use super::*;
 use futures_util::StreamExt;
+use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
 use serde_json::json;
-use wiremock::{
-    Mock, MockServer, Request, ResponseTemplate,
-    matchers::{any, method, path},
-};
 
 fn cipher() -> Cipher {
     Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap()
@@ -36,31 +33,22 @@ fn storage(uri: &str, cipher: Option<Cipher>) -> ObjectStorage {
     ObjectStorage::new(http, streams, &settings, cipher, &identity)
 }
 
-async fn server(responses: Vec<ResponseTemplate>) -> MockServer {
-    let server = MockServer::start().await;
-    for answer in responses {
-        Mock::given(any())
-            .respond_with(answer)
-            .up_to_n_times(1)
-            .mount(&server)
-            .await;
-    }
+/// A server that sends these responses one after the other.
+async fn server(responses: Vec<PreparedResponse>) -> ScriptedDouble {
+    let server = ScriptedDouble::start().await.unwrap();
+    server.respond("", responses);
     server
 }
 
-async fn requests(server: &MockServer) -> Vec<Request> {
-    server.received_requests().await.unwrap()
-}
-
-fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+fn header<'a>(request: &'a RecordedCall, name: &str) -> Option<&'a str> {
     request
         .headers
         .get(name)
         .map(|value| value.to_str().unwrap())
 }
 
-fn stored(id: &str) -> ResponseTemplate {
-    ResponseTemplate::new(201).set_body_json(json!({ "objectId": id }))
+fn stored(id: &str) -> PreparedResponse {
+    PreparedResponse::json(201, &json!({ "objectId": id }))
 }
 
 fn text(json: &Json) -> &str {

@@ -5,17 +5,10 @@ use super::*;
 #[tokio::test]
 async fn a_short_outage_is_invisible() {
     let (server, platform) = platform().await;
-    Mock::given(any())
-        .respond_with(ResponseTemplate::new(500))
-        .up_to_n_times(2)
-        .mount(&server)
-        .await;
-    Mock::given(any())
-        .respond_with(json_response(&json!({})))
-        .mount(&server)
-        .await;
+    let failed = PreparedResponse::status(500);
+    server.respond("", [failed.clone(), failed, json_response(&json!({}))]);
     platform.step().await.unwrap();
-    assert_eq!(requested(&server).await.len(), 3);
+    assert_eq!(requested(&server).len(), 3);
 }
 
 #[tokio::test]
@@ -24,7 +17,7 @@ async fn a_configuration_over_the_limit_names_the_setting() {
         &json!({ "config": { "a": "x".repeat(4000) }, "data": { "id": "x".repeat(4000) } }),
     );
     let (server, platform) = platform().await;
-    Mock::given(any()).respond_with(large).mount(&server).await;
+    server.respond("", [large]);
     for error in [
         platform.step().await.map(drop).unwrap_err(),
         platform.account("acc1").await.map(drop).unwrap_err(),
@@ -36,7 +29,7 @@ async fn a_configuration_over_the_limit_names_the_setting() {
         let told = "larger than the limit of 4000 bytes (raise ELASTICIO_CONFIGURATION_SIZE_LIMIT";
         assert!(error.contains(told), "{error}");
     }
-    assert_eq!(requested(&server).await.len(), 5, "retried");
+    assert_eq!(requested(&server).len(), 5, "retried");
     // Responses that only report a status have another limit, and ignored ones have none.
     platform.update_account("acc1", &json!({})).await.unwrap();
     platform.store_startup_data(&json!({})).await.unwrap();
@@ -45,19 +38,9 @@ async fn a_configuration_over_the_limit_names_the_setting() {
 #[tokio::test]
 async fn status_responses_have_a_limit_of_1_mib() {
     let (server, platform) = platform().await;
-    let respond = |size| {
-        ResponseTemplate::new(200)
-            .set_body_json(json!({"put_url": "x".repeat(size), "get_url": "g"}))
-    };
-    Mock::given(any())
-        .respond_with(respond(5000))
-        .up_to_n_times(1)
-        .mount(&server)
-        .await;
-    Mock::given(any())
-        .respond_with(respond(1 << 20))
-        .mount(&server)
-        .await;
+    let response =
+        |size: usize| json_response(&json!({"put_url": "x".repeat(size), "get_url": "g"}));
+    server.respond("", [response(5000), response(1 << 20)]);
     platform.signed_url().await.unwrap();
     let error = platform.signed_url().await.unwrap_err().to_string();
     assert!(
@@ -152,13 +135,10 @@ fn without_a_delay_variable_attempts_are_a_second_apart() {
 #[tokio::test]
 async fn with_few_retries_there_are_three_attempts() {
     let (server, platform) = platform().await;
-    Mock::given(any())
-        .respond_with(ResponseTemplate::new(503))
-        .mount(&server)
-        .await;
+    server.respond("", [PreparedResponse::status(503)]);
     let policy = RequestPolicy::for_outages(ATTEMPT_TIMEOUT);
     let quick = Platform { policy, ..platform }.with_few_retries();
     quick.step().await.unwrap_err();
     quick.update_account("acc", &json!({})).await.unwrap_err();
-    assert_eq!(requested(&server).await.len(), 6);
+    assert_eq!(requested(&server).len(), 6);
 }

@@ -5,16 +5,13 @@ mod limits_and_retries;
 mod results;
 
 use super::*;
-use wiremock::{
-    Mock, MockServer, Request, ResponseTemplate,
-    matchers::{any, body_json, method, path},
-};
+use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
 
 /// A platform with ids that have to be escaped in paths.
-async fn platform() -> (MockServer, Platform) {
-    let server = MockServer::start().await;
+async fn platform() -> (ScriptedDouble, Platform) {
+    let server = ScriptedDouble::start().await.unwrap();
     let api = ApiSettings {
-        uri: server.uri(),
+        uri: server.url(),
         username: "user".into(),
         key: "top-secret".into(),
         attempts: Some(3),
@@ -25,60 +22,34 @@ async fn platform() -> (MockServer, Platform) {
     (server, platform)
 }
 
-async fn respond(server: &MockServer, verb: &str, route: &str, response: ResponseTemplate) {
-    Mock::given(method(verb))
-        .and(path(route))
-        .respond_with(response)
-        .mount(server)
-        .await;
-}
-
-fn json_response(body: &Value) -> ResponseTemplate {
-    ResponseTemplate::new(200).set_body_json(body)
+fn json_response(body: &Value) -> PreparedResponse {
+    PreparedResponse::json(200, body)
 }
 
 /// The method and path of all requests, in order.
-async fn requested(server: &MockServer) -> Vec<String> {
-    let line = |request: &Request| format!("{} {}", request.method, request.url.path());
-    server
-        .received_requests()
-        .await
-        .unwrap()
-        .iter()
-        .map(line)
-        .collect()
-}
-
-fn authorization(request: &Request) -> Option<String> {
-    let header = request.headers.get("authorization")?.to_str().unwrap();
-    let bytes = base64_simd::STANDARD
-        .decode_to_vec(header.strip_prefix("Basic ").unwrap())
-        .unwrap();
-    Some(String::from_utf8(bytes).unwrap())
+fn requested(server: &ScriptedDouble) -> Vec<String> {
+    let calls = server.calls().all();
+    calls.iter().map(RecordedCall::line).collect()
 }
 
 #[tokio::test]
 async fn a_step_is_read_with_the_steps_credentials() {
     let (server, platform) = platform().await;
     let body = json!({"config": {"a": 1}, "snapshot": {"b": 2}, "is_passthrough": true, "variables": {"c": "3"}});
-    respond(
-        &server,
-        "GET",
-        "/v1/tasks/flow%2F1/steps/step_1",
-        json_response(&body),
-    )
-    .await;
+    server.respond(
+        "GET /v1/tasks/flow%2F1/steps/step_1$",
+        [json_response(&body)],
+    );
     let step = platform.step().await.unwrap();
     assert_eq!(
         (step.config, step.snapshot, step.is_passthrough),
         (json!({"a": 1}), json!({"b": 2}), true)
     );
     assert_eq!(Value::Object(step.variables), json!({"c": "3"}));
-    let requests = server.received_requests().await.unwrap();
-    assert_eq!(
-        authorization(&requests[0]).as_deref(),
-        Some("user:top-secret")
-    );
+    let [call] = &server.calls().all()[..] else {
+        panic!("one request")
+    };
+    assert_eq!(call.credentials().as_deref(), Some("user:top-secret"));
 }
 
 #[tokio::test]
@@ -88,10 +59,7 @@ async fn missing_members_of_a_step_are_empty() {
         json!({"config": null, "snapshot": null, "is_passthrough": "true", "variables": null}),
     ] {
         let (server, platform) = platform().await;
-        Mock::given(any())
-            .respond_with(json_response(&body))
-            .mount(&server)
-            .await;
+        server.respond("", [json_response(&body)]);
         let step = platform.step().await.unwrap();
         assert_eq!(
             (step.config, step.snapshot, step.is_passthrough),
@@ -106,10 +74,7 @@ async fn missing_members_of_a_step_are_empty() {
 async fn an_invalid_step_response_says_what_was_read() {
     for body in ["[]", "null", "top-secret"] {
         let (server, platform) = platform().await;
-        Mock::given(any())
-            .respond_with(ResponseTemplate::new(200).set_body_string(body))
-            .mount(&server)
-            .await;
+        server.respond("", [PreparedResponse::ok(body)]);
         let error = platform.step().await.unwrap_err().to_string();
         assert!(
             error.starts_with(
@@ -125,22 +90,19 @@ async fn an_invalid_step_response_says_what_was_read() {
 async fn the_keys_of_an_account_are_replaced() {
     let (server, platform) = platform().await;
     let keys = json!({"oauth": {"access_token": "a", "note": "grüße"}});
-    Mock::given(method("PUT"))
-        .and(path("/v1/accounts/acc%201"))
-        .and(body_json(json!({ "keys": keys })))
-        .respond_with(json_response(&json!({})))
-        .mount(&server)
-        .await;
+    server.respond("PUT /v1/accounts/acc%201$", [json_response(&json!({}))]);
     platform.update_account("acc 1", &keys).await.unwrap();
+    let call = &server.calls().all()[0];
+    assert_eq!(call.json(), Some(json!({ "keys": keys })));
 }
 
 #[tokio::test]
 async fn rejected_keys_return_the_platforms_message() {
     let (server, platform) = platform().await;
-    Mock::given(any())
-        .respond_with(ResponseTemplate::new(400).set_body_string(r#"{"error":"failed"}"#))
-        .mount(&server)
-        .await;
+    server.respond(
+        "",
+        [PreparedResponse::status(400).body(r#"{"error":"failed"}"#)],
+    );
     let error = platform
         .update_account("acc1", &json!({}))
         .await
@@ -149,7 +111,7 @@ async fn rejected_keys_return_the_platforms_message() {
         (error.to_string().as_str(), error.status()),
         (r#"{"error":"failed"}"#, Some(StatusCode::BAD_REQUEST))
     );
-    assert_eq!(requested(&server).await, ["PUT /v1/accounts/acc1"]);
+    assert_eq!(requested(&server), ["PUT /v1/accounts/acc1"]);
 }
 
 #[tokio::test]
@@ -158,20 +120,8 @@ async fn a_secret_may_come_alone_or_in_a_list_of_one() {
     for data in [secret.clone(), json!([secret])] {
         let (server, platform) = platform().await;
         let document = json_response(&json!({ "data": data }));
-        respond(
-            &server,
-            "GET",
-            "/v2/workspaces/ws%3F1/secrets/s1",
-            document.clone(),
-        )
-        .await;
-        respond(
-            &server,
-            "POST",
-            "/v2/workspaces/ws%3F1/secrets/s1/refresh",
-            document,
-        )
-        .await;
+        server.respond("GET /v2/workspaces/ws%3F1/secrets/s1$", [document.clone()]);
+        server.respond("POST /v2/workspaces/ws%3F1/secrets/s1/refresh$", [document]);
         assert_eq!(platform.secret("s1").await.unwrap(), secret);
         assert_eq!(platform.refresh_secret("s1").await.unwrap(), secret);
     }
@@ -181,13 +131,10 @@ async fn a_secret_may_come_alone_or_in_a_list_of_one() {
 async fn a_signed_url_is_requested_and_not_printed() {
     let (server, platform) = platform().await;
     let body = json!({"put_url": "http://s/put?top-secret", "get_url": "http://s/get?top-secret", "expires": 7});
-    respond(
-        &server,
-        "POST",
-        "/v2/resources/storage/signed-url",
-        json_response(&body),
-    )
-    .await;
+    server.respond(
+        "POST /v2/resources/storage/signed-url$",
+        [json_response(&body)],
+    );
     let signed = platform.signed_url().await.unwrap();
     assert_eq!(
         (&*signed.put_url, &*signed.get_url),
@@ -199,57 +146,40 @@ async fn a_signed_url_is_requested_and_not_printed() {
 #[tokio::test]
 async fn other_endpoints_can_be_requested() {
     let (server, platform) = platform().await;
-    respond(
-        &server,
-        "GET",
-        "/v2/flows",
-        json_response(&json!({"data": []})),
-    )
-    .await;
+    server.respond("GET /v2/flows$", [json_response(&json!({"data": []}))]);
     let response = platform
         .request(Method::GET, "/v2/flows")
         .send()
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    let requests = server.received_requests().await.unwrap();
-    assert_eq!(
-        authorization(&requests[0]).as_deref(),
-        Some("user:top-secret")
-    );
+    let [call] = &server.calls().all()[..] else {
+        panic!("one request")
+    };
+    assert_eq!(call.credentials().as_deref(), Some("user:top-secret"));
 }
 
 #[tokio::test]
 async fn startup_data_of_an_earlier_start_is_replaced() {
     const ROUTE: &str = "/sailor-support/hooks/task/flow%2F1/startup/data";
     let (server, platform) = platform().await;
-    Mock::given(method("POST"))
-        .respond_with(ResponseTemplate::new(409))
-        .up_to_n_times(1)
-        .mount(&server)
-        .await;
-    respond(&server, "POST", ROUTE, ResponseTemplate::new(201)).await;
-    respond(&server, "DELETE", ROUTE, ResponseTemplate::new(204)).await;
+    let responses = [409, 201].map(PreparedResponse::status);
+    server.respond(&format!("POST {ROUTE}$"), responses);
+    server.respond(&format!("DELETE {ROUTE}$"), [PreparedResponse::status(204)]);
     platform
         .store_startup_data(&json!({"webhook": 1}))
         .await
         .unwrap();
     assert_eq!(
-        requested(&server).await,
+        requested(&server),
         [
             format!("POST {ROUTE}"),
             format!("DELETE {ROUTE}"),
             format!("POST {ROUTE}")
         ]
     );
-    for request in server
-        .received_requests()
-        .await
-        .unwrap()
-        .iter()
-        .filter(|r| r.method == "POST")
-    {
-        assert_eq!(request.body_json::<Value>().unwrap(), json!({"webhook": 1}));
+    for call in server.calls().matching("^POST") {
+        assert_eq!(call.json(), Some(json!({"webhook": 1})));
     }
 }
 
@@ -258,13 +188,10 @@ async fn missing_startup_data_is_an_empty_object() {
     for (response, expected) in [
         (json_response(&json!({"webhook": 1})), json!({"webhook": 1})),
         (json_response(&json!({})), json!({})),
-        (ResponseTemplate::new(204), json!({})),
+        (PreparedResponse::status(204), json!({})),
     ] {
         let (server, platform) = platform().await;
-        Mock::given(method("GET"))
-            .respond_with(response)
-            .mount(&server)
-            .await;
+        server.respond("^GET", [response]);
         assert_eq!(platform.startup_data().await.unwrap(), expected);
     }
 }
@@ -278,10 +205,7 @@ async fn debug_output_has_no_key() {
 #[tokio::test]
 async fn calls_can_run_in_a_spawned_task() {
     let (server, platform) = platform().await;
-    Mock::given(any())
-        .respond_with(json_response(&json!({})))
-        .mount(&server)
-        .await;
+    server.respond("", [json_response(&json!({}))]);
     tokio::spawn(async move { platform.step().await.map(drop) })
         .await
         .unwrap()

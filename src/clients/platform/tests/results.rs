@@ -4,17 +4,15 @@ use super::*;
 use crate::settings::ResultTarget;
 
 /// Posts a result to a URL with this user info. Returns the requests that the server got.
-async fn post(user_info: &str, responses: &[u16]) -> (Result<(), PlatformError>, Vec<Request>) {
-    let server = MockServer::start().await;
-    for status in responses {
-        Mock::given(any())
-            .respond_with(ResponseTemplate::new(*status))
-            .up_to_n_times(1)
-            .mount(&server)
-            .await;
-    }
+async fn post(
+    user_info: &str,
+    responses: &[u16],
+) -> (Result<(), PlatformError>, Vec<RecordedCall>) {
+    let server = ScriptedDouble::start().await.unwrap();
+    let responses = responses.iter().copied();
+    server.respond("", responses.map(PreparedResponse::status));
     let url = server
-        .uri()
+        .url()
         .replace("http://", &format!("http://{user_info}"))
         + "/result?execution=1";
     let target = ResultTarget {
@@ -29,7 +27,7 @@ async fn post(user_info: &str, responses: &[u16]) -> (Result<(), PlatformError>,
         &json!({"verified": true}),
     )
     .await;
-    (result, server.received_requests().await.unwrap())
+    (result, server.calls().all())
 }
 
 #[tokio::test]
@@ -43,20 +41,12 @@ async fn a_result_is_posted_with_the_credentials_of_the_url() {
     ] {
         let (result, requests) = post(user_info, &[201]).await;
         result.unwrap();
+        let call = &requests[0];
+        assert_eq!(call.credentials().as_deref(), expected, "{user_info}");
+        assert_eq!(call.line(), "POST /result?execution=1", "{user_info}");
         assert_eq!(
-            authorization(&requests[0]).as_deref(),
-            expected,
-            "{user_info}"
-        );
-        assert_eq!(
-            (requests[0].url.path(), requests[0].url.query()),
-            ("/result", Some("execution=1")),
-            "{user_info}"
-        );
-        let body: Value = requests[0].body_json().unwrap();
-        assert_eq!(
-            body,
-            json!({"status": "success", "data": {"verified": true}})
+            call.json(),
+            Some(json!({"status": "success", "data": {"verified": true}}))
         );
     }
 }

@@ -1,12 +1,12 @@
-//! Every message is processed, and as few as possible twice: a model of a broker with its queue, this process and
-//! another consumer, in which all failures happen in any order.
+//! Checks with a model that every message is processed, and as few as possible twice. The model has a broker with a
+//! queue, this process and another consumer. All failures happen in any order.
 
 use super::*;
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ModelKind {
-    /// Has a unique id: its number.
+    /// The message has a unique id, its number.
     Own(usize),
     Shared,
     WithoutId,
@@ -25,7 +25,7 @@ enum ModelStep {
     Publish(u8),
     Deliver(usize),
     End(usize),
-    /// The verdict is sent, or the outcome is unknown, and then it may arrive or not.
+    /// The verdict is sent. If its outcome is unknown, it may arrive or not.
     Send(usize, u8),
     StartRoundtrip,
     /// The broker handles the next frame.
@@ -56,8 +56,8 @@ struct Model {
     /// A verdict did not arrive, or its outcome is unknown, or another consumer has had a message.
     doubt: bool,
     others: bool,
-    /// The risk that is left: the broker has a verdict on a shared id, no round trip has proved that, and the connection is
-    /// lost.
+    /// The case that can lose a message: the broker has a verdict on a shared id, no round trip has proved that, and
+    /// the connection is lost.
     unproven: bool,
     may_be_lost: bool,
 }
@@ -199,7 +199,7 @@ impl Model {
             panic!("it is not ready")
         };
         self.messages[message].1 = ModelPlace::Ours;
-        // Delivered before it is known that a verdict was not sent.
+        // This delivery comes before this process knows whether an earlier verdict was sent.
         self.doubt |= self
             .settling
             .iter()
@@ -302,7 +302,8 @@ impl Model {
                 processed >= messages || (*kind == ModelKind::Shared && self.may_be_lost),
                 "{kind:?}: lost"
             );
-            // An equal message may be another one, and another consumer may have had it.
+            // A message is processed twice only if a verdict is in doubt, and if it has no unique id or another
+            // consumer had it before.
             let repeats = self.doubt && (self.others || !matches!(kind, ModelKind::Own(_)));
             prop_assert!(
                 processed == messages || repeats,

@@ -1,13 +1,12 @@
 //! The commands of README.md and docs/reference-component.md that take samples work as written, and every sample
 //! is used by one of them.
 
+use crate::ROOT;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
 };
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every `emulator run` and `emulator service` of a page; commands with something to fill in are left out, and those of
 /// other components, which their own tests run.

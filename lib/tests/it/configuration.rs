@@ -184,7 +184,7 @@ async fn the_base_url_can_come_from_the_token_record() {
 
 #[test]
 fn the_providers_to_choose_from_are_those_with_a_profile() {
-    let descriptor: Value = serde_json::from_str(include_str!("../../component.json")).unwrap();
+    let descriptor: Value = serde_json::from_str(include_str!("../../../component.json")).unwrap();
     let model = descriptor["credentials"]["fields"]["provider"]["model"]
         .as_object()
         .unwrap();

@@ -1,4 +1,5 @@
-//! pollItems: new items are emitted once, in whichever way the API understands "since"; and when the snapshot moves.
+//! pollItems: each new item is emitted once, whatever the API means by "since", and the snapshot moves only when its
+//! data is confirmed.
 
 use super::{Rig, error_text, ids, rebound, snapshot};
 use emulator::provider::Fault;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 const TEN: &str = "2026-01-31T10:00:00Z";
 const ELEVEN: &str = "2026-01-31T11:00:00Z";
 
-/// The step's fields for the list of records, with these.
+/// Returns the step's fields for the list of records, and `more` fields.
 fn fields(more: Value) -> Value {
     let mut fields = json!({ "path": "/records", "itemsPointer": "/records" });
     fields

@@ -146,7 +146,7 @@ async fn a_stop_waits_for_the_refresh_to_be_saved() {
 }
 
 #[tokio::test]
-async fn replicas_with_the_lock_refresh_once() {
+async fn replicas_refresh_once_without_any_setting() {
     let knobs = Knobs {
         kill_family_on_reuse: true,
         ..Knobs::rotating()
@@ -155,8 +155,7 @@ async fn replicas_with_the_lock_refresh_once() {
         prefetch: 4,
         ..EmulatorConfig::default()
     };
-    let mut connected = connected_with(knobs, Provider::issue_expired, config).await;
-    connected = connected.variable("ELASTICIO_OAUTH_LOCK", "broker");
+    let connected = connected_with(knobs, Provider::issue_expired, config).await;
     let mut replicas = [
         connected.rig.start(),
         connected.rig.start(),
@@ -176,6 +175,35 @@ async fn replicas_with_the_lock_refresh_once() {
     }
 }
 
+#[tokio::test]
+async fn a_broker_without_locks_is_warned_of_once() {
+    for (setting, warnings) in [("broker", 1), ("off", 0)] {
+        let connected = connected(Knobs::rotating(), Provider::issue_expired)
+            .await
+            .variable("ELASTICIO_OAUTH_LOCK", setting);
+        connected.rig.emulator.broker().deny_configure(true);
+        let component = connected.rig.start();
+        for n in 1..=3 {
+            connected.send("/echo/x");
+            connected.rig.events(EventKind::Data, n).await;
+            connected.rig.settled().await;
+            assert_eq!(connected.provider().refreshes(), n);
+            connected.provider().expire_access_tokens();
+        }
+        let log = connected.stop(component).await;
+        let refused = |line: &&Value| {
+            let text = line["msg"].as_str().unwrap_or_default();
+            text.contains("does not allow the lock between replicas")
+        };
+        let refusals: Vec<_> = log.iter().filter(refused).collect();
+        assert_eq!(refusals.len(), warnings, "{setting}: {refusals:?}");
+        for refusal in refusals {
+            let reason = refusal["reason"].as_str().unwrap();
+            assert!(reason.contains("elasticio-sailor:oauth2:"), "{reason}");
+        }
+    }
+}
+
 /// The process is killed after the provider has issued tokens and before they are saved, while it holds the lock. The
 /// provider accepts the spent refresh token for a while.
 #[tokio::test]
@@ -184,8 +212,9 @@ async fn a_killed_lock_holder_frees_the_lock() {
         grace: Duration::from_secs(60),
         ..Knobs::rotating()
     };
-    let mut connected = connected(knobs, Provider::issue_expired).await;
-    connected = connected.variable("ELASTICIO_OAUTH_LOCK", "broker");
+    let connected = connected(knobs, Provider::issue_expired)
+        .await
+        .variable("ELASTICIO_OAUTH_LOCK", "broker");
     let held = connected.provider().hold_token_responses();
     let killed = connected.rig.start();
     connected.send("/echo/x");

@@ -1,25 +1,33 @@
-//! The reference component in memory, against the emulator's provider and its API.
+//! The reference component: its functions in memory against the emulator's provider and its API, and its binary with a
+//! broker and a platform.
 
 mod bodies;
 mod changing_lists;
+mod cli;
 mod configuration;
+mod login;
 mod paging;
 mod polling;
+mod process;
 mod requests;
 mod responses;
+mod samples;
 mod verify;
 mod webhooks;
 
-use crate::component;
 use emulator::{
     platform::{Platform, PlatformConfig},
     provider::{Fault, Knobs, Provider, ProviderConfig},
 };
+use reference_component::component;
 use sailor::{
     Component,
     testing::{Emitted, Event, Harness},
 };
 use serde_json::{Map, Value, json};
+
+/// The repository: component.json and the samples are there.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The API and its provider, an account, object storage, and the component.
 struct Rig {
@@ -165,9 +173,7 @@ fn snapshot(emitted: &Emitted) -> Value {
 
 #[test]
 fn its_metadata_matches_its_types() {
-    let differences = component()
-        .unwrap()
-        .schema_differences(env!("CARGO_MANIFEST_DIR").as_ref());
+    let differences = component().unwrap().schema_differences(ROOT.as_ref());
     assert_eq!(
         differences, [""; 0],
         "mend with: cargo run -- schema --write"

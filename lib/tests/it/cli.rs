@@ -1,12 +1,11 @@
 //! The command line of the reference component's binary.
 
+use crate::ROOT;
 use test_rig::{Ended, Process, command};
 
 async fn component(arguments: &[&str]) -> Ended {
     let mut command = command(env!("CARGO_BIN_EXE_component"));
-    command
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(arguments).current_dir(ROOT);
     Process::run(command).await
 }
 
