@@ -107,10 +107,10 @@ async fn a_save_that_hangs_does_not_keep_others_from_refreshing() {
         engine.send(json!([{ "prodEnv": "changed" }]));
         engine.event(EventKind::UpdateKeys).await;
         engine.send(json!(["request"]));
-        engine.provider.token_called(1).await;
+        clock.drive(engine.provider.token_called(1)).await;
     };
     tokio::select! {
         ended = &mut running => panic!("ended: {ended:?}"),
-        () = clock.drive_by(Duration::from_secs(1), refreshing) => {}
+        () = refreshing => {}
     }
 }
