@@ -93,8 +93,8 @@ impl BrokerLock {
 }
 
 impl RefreshLock for BrokerLock {
-    /// Waits for the lock. If the broker does not respond, this takes [`MIN_RESPONSE_TIMEOUT`] longer than `wait`, and at
-    /// most little longer than [`UNAVAILABLE_LIMIT`].
+    /// Waits for the lock. If the broker does not respond, this can take [`MIN_RESPONSE_TIMEOUT`] longer than `wait`, and
+    /// ends soon after [`UNAVAILABLE_LIMIT`].
     ///
     /// If the broker refuses, the log has one warning, and all further calls return [`LockError::Unsupported`] at once.
     fn acquire<'a>(
@@ -207,7 +207,7 @@ impl Shared {
         reply: &mut AcquireReply,
     ) -> Result<OwnedQueue, LockError> {
         let mut delays = RETRY_DELAYS.delays();
-        let mut last_response = Instant::now();
+        let mut unavailable_since = None;
         loop {
             // Another caller in this process may have been refused meanwhile.
             self.check_refusal()?;
@@ -218,11 +218,12 @@ impl Shared {
                 Ok(queue) => return Ok(queue),
                 Err(Failure::Refused(reason)) => return Err(self.refuse(reason)),
                 Err(Failure::Locked) => {
-                    last_response = Instant::now();
+                    unavailable_since = None;
                     (LockError::TimedOut, deadline)
                 }
                 Err(Failure::Unavailable(reason)) => {
-                    let deadline = deadline.min(last_response + UNAVAILABLE_LIMIT);
+                    let since = *unavailable_since.get_or_insert_with(Instant::now);
+                    let deadline = deadline.min(since + UNAVAILABLE_LIMIT);
                     (LockError::Unavailable(reason), deadline)
                 }
             };
