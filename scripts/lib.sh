@@ -5,8 +5,9 @@
 readonly NODE_SAILOR=2.7.8 AMQPLIB=0.8.0
 clients=$PWD/target/test-clients
 runner_pid='' node_pid='' node_dir=''
-# The broker's address, once start_rabbitmq has returned.
+# The broker's address, once start_rabbitmq has returned, and the environment of its programs.
 rabbitmq_uri=''
+rabbitmq_env=()
 
 say() { printf 'scripts/%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -66,15 +67,17 @@ start_rabbitmq() {
   echo '[].' >"$node_dir/enabled_plugins"
   port=$(free_port)
   dist_port=$(free_port)
+  rabbitmq_env=(
+    HOME="$node_dir"
+    RABBITMQ_NODENAME="sailor-test-$$@localhost"
+    RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$port" RABBITMQ_DIST_PORT="$dist_port" ERL_EPMD_ADDRESS=127.0.0.1
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
+    RABBITMQ_MNESIA_BASE="$node_dir/data" RABBITMQ_LOG_BASE="$node_dir/log" RABBITMQ_PID_FILE="$node_dir/pid"
+    RABBITMQ_CONF_ENV_FILE="$node_dir/empty" RABBITMQ_CONFIG_FILE="$node_dir/none" RABBITMQ_ENABLED_PLUGINS_FILE="$node_dir/enabled_plugins"
+  )
   # Job control gives the node a process group of its own, so that Ctrl-C reaches it only through this script.
   set -m
-  env HOME="$node_dir" \
-    RABBITMQ_NODENAME="sailor-test-$$@localhost" \
-    RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$port" RABBITMQ_DIST_PORT="$dist_port" ERL_EPMD_ADDRESS=127.0.0.1 \
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
-    RABBITMQ_MNESIA_BASE="$node_dir/data" RABBITMQ_LOG_BASE="$node_dir/log" RABBITMQ_PID_FILE="$node_dir/pid" \
-    RABBITMQ_CONF_ENV_FILE="$node_dir/empty" RABBITMQ_CONFIG_FILE="$node_dir/none" RABBITMQ_ENABLED_PLUGINS_FILE="$node_dir/enabled_plugins" \
-    "$server" >"$node_dir/output" 2>&1 </dev/null &
+  env "${rabbitmq_env[@]}" "$server" >"$node_dir/output" 2>&1 </dev/null &
   node_pid=$!
   set +m
   # A node listens only after it has started completely.
@@ -89,6 +92,19 @@ start_rabbitmq() {
   done
   tail -n 30 "$node_dir/output" >&2
   die 'RabbitMQ did not start within a minute, see its last lines above.'
+}
+
+# Adds the users of the node that some tests log in as, with their names as passwords: what each may configure, and neither
+# may write or read anything.
+add_rabbitmq_users() {
+  local server ctl user
+  server=$(rabbitmq_server)
+  ctl() { env "${rabbitmq_env[@]}" "${server%/*}/rabbitmqctl" --quiet "$@" </dev/null; }
+  local -A configures=([sailor-powerless]='^$' [sailor-locks-only]='^elasticio-sailor:oauth2:')
+  for user in "${!configures[@]}"; do
+    { ctl add_user "$user" "$user" && ctl set_permissions "$user" "${configures[$user]}" '^$' '^$'; } >/dev/null ||
+      die "RabbitMQ has not added the user $user, see above."
+  done
 }
 
 # --- Clients of other languages ----------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ const PREFETCH: u16 = 10;
 /// How many parts the passthrough of a message has, or how many events a module emits.
 const PARTS: usize = 10;
 
+/// The approximate size of a record.
+const RECORD_BYTES: usize = 100;
+
 /// A kind of message, and how many of them are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -32,16 +35,17 @@ pub struct Scenario {
     /// How many messages are counted.
     pub messages: usize,
     shape: Shape,
-    /// The size of a message in records of about 100 bytes.
+    /// The size of a message, in records.
     records: usize,
 }
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 13] = [
+pub const SCENARIOS: [Scenario; 14] = [
     scenario("passthrough_1kb", 200, Shape::Passthrough, 10),
     scenario("passthrough_10kb", 50, Shape::Passthrough, 100),
     scenario("passthrough_100kb", 10, Shape::Passthrough, 1_000),
     scenario("passthrough_1mb", 2, Shape::Passthrough, 10_000),
+    scenario("passthrough_text_1mb", 2, Shape::PassthroughText, 10_000),
     scenario("one_emit_1kb", 200, Shape::OneEmit, 10),
     scenario("one_emit_10kb", 50, Shape::OneEmit, 100),
     scenario("one_emit_100kb", 10, Shape::OneEmit, 1_000),
@@ -67,6 +71,8 @@ const fn scenario(name: &'static str, messages: usize, shape: Shape, records: us
 enum Shape {
     /// The module ignores the message and emits a short one. The engine hands on what ten earlier steps have emitted.
     Passthrough,
+    /// The same, where each earlier step has emitted one text. It is read so fast that one copy more is noticed.
+    PassthroughText,
     /// The module emits the body that it gets.
     OneEmit,
     /// The same with protocol version 1.
@@ -78,10 +84,14 @@ enum Shape {
 impl Shape {
     fn function(self) -> &'static str {
         match self {
-            Self::Passthrough => "ignore",
+            Self::Passthrough | Self::PassthroughText => "ignore",
             Self::OneEmit | Self::OneEmitBase64 => "echo",
             Self::TenEmits => "split",
         }
+    }
+
+    fn is_passthrough(self) -> bool {
+        matches!(self, Self::Passthrough | Self::PassthroughText)
     }
 
     fn protocol(self) -> i64 {
@@ -109,7 +119,7 @@ impl Run {
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let protocol = scenario.shape.protocol();
         let message = message(scenario).to_string().into_bytes();
-        let is_passthrough = scenario.shape == Shape::Passthrough;
+        let is_passthrough = scenario.shape.is_passthrough();
         let component = component()?;
         let step = InMemoryStep::start(&component, variable_of(scenario), is_passthrough);
         Ok(Self {
@@ -212,8 +222,8 @@ async fn split(message: Message<Vec<Value>>, cx: Context<Value, Vec<Value>>) -> 
     cx.data_all(parts).await
 }
 
-/// A message with a body of all records. With passthrough, each earlier step has emitted a part of them, and the body is
-/// empty.
+/// A message with a body of all records. With passthrough, each earlier step has emitted a part of them or a text as
+/// long, and the body is empty.
 fn message(scenario: Scenario) -> Value {
     let records: Vec<Value> = (0..scenario.records).map(record).collect();
     let mut message = json!({
@@ -221,11 +231,17 @@ fn message(scenario: Scenario) -> Value {
         "headers": {},
         "attachments": {},
     });
-    if scenario.shape == Shape::Passthrough {
+    if scenario.shape.is_passthrough() {
         let parts = records.chunks(scenario.records / PARTS).zip(1..);
         let entries = parts.map(|(part, step)| {
-            let entry = json!({ "headers": {}, "body": part });
-            (format!("step_{step}"), entry)
+            let body = match scenario.shape {
+                Shape::PassthroughText => Value::from("x".repeat(part.len() * RECORD_BYTES)),
+                _ => Value::from(part),
+            };
+            (
+                format!("step_{step}"),
+                json!({ "headers": {}, "body": body }),
+            )
         });
         message["body"] = json!({});
         message["passthrough"] = Value::Object(entries.collect());
@@ -271,7 +287,7 @@ mod tests {
             let bodies = events.iter().map(|event| &event["body"]);
             let sent = message(scenario);
             match scenario.shape {
-                Shape::Passthrough => {
+                Shape::Passthrough | Shape::PassthroughText => {
                     let mut passthrough = events[0]["passthrough"].clone();
                     let own = passthrough.as_object_mut().unwrap().remove(PLAIN_STEP);
                     assert_eq!(own.unwrap()["body"], true, "{name}");

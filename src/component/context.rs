@@ -253,7 +253,7 @@ pub(crate) trait KeySaver: Send + Sync + 'static {
     ) -> BoxFuture<'static, anyhow::Result<()>>;
 }
 
-/// The untyped parts of a [`ServiceContext`].
+/// The untyped parts of a [`ServiceContext`] or a [`HookContext`].
 #[derive(Clone)]
 pub(crate) struct ServiceContextParts {
     pub(crate) function: String,
@@ -262,6 +262,13 @@ pub(crate) struct ServiceContextParts {
     pub(crate) clients: Clients,
     pub(crate) oauth: AuthorizedClient,
     pub(crate) keys: Arc<dyn KeySaver>,
+}
+
+impl ServiceContextParts {
+    async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
+        let keys = to_json_object(keys, "updateKeys")?;
+        self.keys.clone().update_keys(keys).await
+    }
 }
 
 /// What select models, dynamic metadata and `verifyCredentials` can use. They run without a message, so they can save
@@ -359,11 +366,7 @@ impl<C> ServiceContext<C> {
     /// # Ok(()) }
     /// ```
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
-        self.parts
-            .keys
-            .clone()
-            .update_keys(to_json_object(keys, "updateKeys")?)
-            .await
+        self.parts.update_keys(keys).await
     }
 }
 

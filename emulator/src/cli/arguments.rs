@@ -4,14 +4,32 @@ use crate::{provider::Knobs, standins::StandinName};
 use clap::Args;
 use std::path::PathBuf;
 
+/// The platform, and the step on it.
 #[derive(Args)]
-pub(super) struct StepArgs {
-    /// The step's fields and credentials, a JSON object
+pub(super) struct PlatformArgs {
+    #[command(flatten)]
+    pub(super) step: StepArgs,
+    #[command(flatten)]
+    pub(super) api: ApiArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// What the component is configured with.
+#[derive(Args)]
+pub(super) struct ConfigArgs {
+    /// Fields and credentials, a JSON object
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Write refreshed tokens to the configuration file, because the provider may no longer accept the old ones
     #[arg(long, requires = "config")]
     pub(super) save_keys: bool,
+}
+
+#[derive(Args)]
+pub(super) struct StepArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
     /// The step's snapshot, JSON
     #[arg(long, value_name = "FILE")]
     pub(super) snapshot: Option<PathBuf>,
@@ -98,7 +116,7 @@ pub(super) struct ProviderCommand {
     pub(super) issue: Option<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone, Copy)]
 pub(super) struct OutputArgs {
     /// Print one JSON object per line to standard output, and everything else to standard error
     #[arg(long)]
@@ -121,11 +139,7 @@ pub(super) struct RunArgs {
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) headers: Vec<(String, String)>,
     #[command(flatten)]
-    pub(super) step: StepArgs,
-    #[command(flatten)]
-    pub(super) api: ApiArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
+    pub(super) platform: PlatformArgs,
     /// An environment variable for the component; may be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) env: Vec<(String, String)>,
@@ -135,6 +149,13 @@ pub(super) struct RunArgs {
     /// How many seconds the component may take until the first delivery
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(super) start_timeout: u64,
+    #[command(flatten)]
+    pub(super) component: ComponentArgs,
+}
+
+/// The processes of the component.
+#[derive(Args)]
+pub(super) struct ComponentArgs {
     /// How many processes of the component share the messages
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) replicas: u16,
@@ -148,9 +169,6 @@ pub(super) struct DemoArgs {
     /// How many messages to send at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) concurrent: u16,
-    /// How many processes of the component share them
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) replicas: u16,
     #[command(flatten)]
     pub(super) provider: ProviderArgs,
     /// Print one JSON object per line to standard output, and everything else to standard error
@@ -159,9 +177,8 @@ pub(super) struct DemoArgs {
     /// Show the component's output too
     #[arg(long)]
     pub(super) log: bool,
-    /// The component's command [default: cargo run]
-    #[arg(last = true)]
-    pub(super) command: Vec<String>,
+    #[command(flatten)]
+    pub(super) component: ComponentArgs,
 }
 
 #[derive(Args)]
@@ -170,11 +187,7 @@ pub(super) struct UpArgs {
     #[arg(long, value_name = "NAME", default_value = "")]
     pub(super) function: String,
     #[command(flatten)]
-    pub(super) step: StepArgs,
-    #[command(flatten)]
-    pub(super) api: ApiArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
+    pub(super) platform: PlatformArgs,
     /// Write the component's environment to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
@@ -206,12 +219,8 @@ pub(super) struct ServiceArgs {
     /// The name of the select model
     #[arg(long, value_name = "NAME")]
     pub(super) model: Option<String>,
-    /// Fields and credentials, a JSON object
-    #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
-    /// Write refreshed tokens to the configuration file
-    #[arg(long, requires = "config")]
-    pub(super) save_keys: bool,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
     #[command(flatten)]
     pub(super) api: ApiArgs,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use crate::{
     cargo, demo, input::InputError, provider::ProviderConfig, provider_command, run, service,
     timeline::Timeline, up,
 };
-use arguments::{DemoArgs, ProviderCommand, RunArgs, ServiceArgs, UpArgs};
+use arguments::{DemoArgs, PlatformArgs, ProviderCommand, RunArgs, ServiceArgs, UpArgs};
 use clap::{Parser, Subcommand};
 use std::{ffi::OsString, process::ExitCode};
 
@@ -74,22 +74,28 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 async fn execute(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Run(arguments) => {
-            let timeline = arguments.output.timeline();
+            let output = arguments.platform.output;
             let mut plan = arguments.plan()?;
             plan.command = cargo::built(plan.command)?;
-            run::run(plan, &timeline).await
+            run::run(plan, &output.timeline()).await
         }
         Command::Demo(arguments) => {
-            let timeline = Timeline::new(arguments.json, !arguments.log);
+            let (json, quiet) = (arguments.json, !arguments.log);
             let mut plan = arguments.plan()?;
             plan.command = cargo::built(plan.command)?;
-            run::run(demo::plan(plan), &timeline).await
+            run::run(demo::plan(plan), &Timeline::new(json, quiet)).await
         }
         Command::Up(arguments) => {
-            let timeline = arguments.output.timeline();
-            let (standin, key_file) = (arguments.api.standin, arguments.step.key_file());
             let config = arguments.config()?;
-            let running = up::up(config, standin, arguments.env_file, &key_file, &timeline);
+            let PlatformArgs { step, api, output } = arguments.platform;
+            let (key_file, timeline) = (step.config.key_file(), output.timeline());
+            let running = up::up(
+                config,
+                api.standin,
+                arguments.env_file,
+                &key_file,
+                &timeline,
+            );
             running.await.map(|()| true)
         }
         Command::Provider(arguments) => {
@@ -102,10 +108,10 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
             running.await.map(|()| true)
         }
         Command::Service(arguments) => {
-            let timeline = arguments.output.timeline();
+            let output = arguments.output;
             let mut plan = arguments.plan()?;
             plan.command = cargo::built(plan.command)?;
-            service::service(plan, &timeline).await
+            service::service(plan, &output.timeline()).await
         }
     }
 }

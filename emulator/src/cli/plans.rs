@@ -1,7 +1,8 @@
 //! Turns arguments into the plan of a run.
 
 use super::arguments::{
-    ApiArgs, DemoArgs, OutputArgs, ProviderArgs, RunArgs, ServiceArgs, StepArgs, UpArgs, preset,
+    ApiArgs, ConfigArgs, DemoArgs, OutputArgs, PlatformArgs, ProviderArgs, RunArgs, ServiceArgs,
+    StepArgs, UpArgs, preset,
 };
 use crate::{
     broker::BrokerConfig,
@@ -17,10 +18,10 @@ use crate::{
 };
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 impl OutputArgs {
-    pub(super) fn timeline(&self) -> Timeline {
+    pub(super) fn timeline(self) -> Timeline {
         Timeline::new(self.json, self.quiet)
     }
 }
@@ -61,15 +62,40 @@ impl ProviderArgs {
     }
 }
 
-impl StepArgs {
+impl PlatformArgs {
+    pub(super) fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
+        Ok(EmulatorConfig {
+            provider: self.api.config()?,
+            ..self.step.config(function)?
+        })
+    }
+}
+
+impl ConfigArgs {
     pub(super) fn key_file(&self) -> KeyFile {
         KeyFile(self.config.clone().filter(|_| self.save_keys))
     }
 
-    pub(super) fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
+    /// The file's content. It always names an account, as on the platform, for changed keys.
+    fn content(&self) -> Result<Value, InputError> {
+        let mut config = self
+            .config
+            .as_ref()
+            .map_or(Ok(Default::default()), |path| {
+                read_object("configuration", path)
+            })?;
+        config
+            .entry("_account")
+            .or_insert_with(|| "emulated-account".into());
+        Ok(config.into())
+    }
+}
+
+impl StepArgs {
+    fn config(&self, function: &str) -> Result<EmulatorConfig, InputError> {
         let step = Step {
             function: function.to_owned(),
-            config: config(self.config.as_ref())?,
+            config: self.config.content()?,
             snapshot: self
                 .snapshot
                 .as_ref()
@@ -93,25 +119,14 @@ impl StepArgs {
     }
 }
 
-/// The configuration of a file. It always names an account, as on the platform, for changed keys.
-fn config(path: Option<&PathBuf>) -> Result<Value, InputError> {
-    let mut config = path.map_or(Ok(Default::default()), |path| {
-        read_object("configuration", path)
-    })?;
-    config
-        .entry("_account")
-        .or_insert_with(|| "emulated-account".into());
-    Ok(config.into())
-}
-
 impl DemoArgs {
     pub(super) fn plan(self) -> Result<DemoPlan, InputError> {
         Ok(DemoPlan {
             provider: self.provider.config()?,
             profile: self.provider.preset.map(|preset| preset.name),
             concurrent: self.concurrent,
-            replicas: self.replicas,
-            command: self.command,
+            replicas: self.component.replicas,
+            command: self.component.command,
         })
     }
 }
@@ -127,8 +142,7 @@ impl UpArgs {
                 port: self.platform_port,
                 ..PlatformConfig::default()
             },
-            provider: self.api.config()?,
-            ..self.step.config(&self.function)?
+            ..self.platform.config(&self.function)?
         })
     }
 }
@@ -144,20 +158,17 @@ impl RunArgs {
             messages.push(json!({"body": {}}));
         }
         Ok(RunPlan {
-            key_file: self.step.key_file(),
-            emulator: EmulatorConfig {
-                provider: self.api.config()?,
-                ..self.step.config(&self.function)?
-            },
-            standin: self.api.standin,
+            key_file: self.platform.step.config.key_file(),
+            emulator: self.platform.config(&self.function)?,
+            standin: self.platform.api.standin,
             messages,
             headers: self
                 .headers
                 .into_iter()
                 .map(|(name, value)| (name, value.into()))
                 .collect::<Headers>(),
-            command: self.command,
-            replicas: self.replicas.into(),
+            command: self.component.command,
+            replicas: self.component.replicas.into(),
             notes: None,
             env: self.env,
             start_timeout: Duration::from_secs(self.start_timeout),
@@ -169,8 +180,8 @@ impl RunArgs {
 impl ServiceArgs {
     pub(super) fn plan(self) -> Result<ServicePlan, InputError> {
         Ok(ServicePlan {
-            config: config(self.config.as_ref())?,
-            key_file: KeyFile(self.config.filter(|_| self.save_keys)),
+            config: self.config.content()?,
+            key_file: self.config.key_file(),
             provider: self.api.config()?,
             standin: self.api.standin,
             method: self.method,

@@ -1,9 +1,7 @@
 //! What a module's hooks can use.
 
 use super::{ServiceContextParts, typed_config};
-use crate::{
-    clients::platform::Platform, component::emitter::to_json_object, oauth2::AuthorizedClient,
-};
+use crate::{clients::platform::Platform, oauth2::AuthorizedClient};
 use anyhow::Context as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -127,7 +125,6 @@ impl<C> HookContext<C> {
     /// # Ok(()) }
     /// ```
     pub async fn update_keys<T: Serialize + ?Sized + Sync>(&self, keys: &T) -> anyhow::Result<()> {
-        let keys = to_json_object(keys, "updateKeys")?;
-        self.parts.keys.clone().update_keys(keys).await
+        self.parts.update_keys(keys).await
     }
 }

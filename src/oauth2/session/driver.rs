@@ -65,7 +65,9 @@ impl Credential {
     /// Carries out an effect. Returns its answer if that is known at once.
     fn perform(self: &Arc<Self>, shared: &mut Shared, effect: TokenEffect) -> Option<TokenEvent> {
         match effect {
-            Effect::Lock(store) => self.spawn(tasks::lock(self.clone(), store), tasks::lock_failed),
+            Effect::Lock(store, wait) => {
+                self.spawn(tasks::lock(self.clone(), store, wait), tasks::lock_failed);
+            }
             Effect::Unlock => shared.lock = None,
             Effect::Fence => {
                 // A lost lock is dropped, so that it can be acquired again.

@@ -22,9 +22,6 @@ use tokio::time::timeout;
 
 /// The time limit of one save.
 const SAVE: Duration = Duration::from_secs(20);
-/// The longest time for which another replica may hold the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(345);
-
 // The wait for the lock is longer than its holder needs for all attempts and saves (token-failures: T4, T6).
 const _: () = {
     let exchanges = machine::TRIES as u64
@@ -35,13 +32,13 @@ const _: () = {
     // After the last attempt the account may seem to be gone: then it is confirmed, and tried once more.
     let saves = (machine::ATTEMPTS as u64 + 1) * (look::READ.as_secs() + SAVE.as_secs() + 2)
         + look::CONFIRMATION.as_secs();
-    assert!(LOCK_WAIT.as_secs() > exchanges + saves);
-    assert!(LOCK_WAIT.as_secs() > exchanges + looks);
+    assert!(machine::LOCK_WAIT.as_secs() > exchanges + saves);
+    assert!(machine::LOCK_WAIT.as_secs() > exchanges + looks);
 };
 
 const PANICKED: &str = "a part of the refresh panicked; the log names the location";
 
-pub(super) async fn lock(credential: Arc<Credential>, store: Store) -> TokenEvent {
+pub(super) async fn lock(credential: Arc<Credential>, store: Store, wait: Duration) -> TokenEvent {
     let (Some(lock), Ok(setup)) = (&credential.config.lock, credential.setup(&*store)) else {
         return lock_failed();
     };
@@ -51,7 +48,7 @@ pub(super) async fn lock(credential: Arc<Credential>, store: Store) -> TokenEven
         .and_then(Value::as_str)
         .unwrap_or(&credential.config.lock_scope);
     let name = format!("{account}:{}", setup.resolved.field.join("."));
-    Event::Locked(match lock.acquire(&name, LOCK_WAIT).await {
+    Event::Locked(match lock.acquire(&name, wait).await {
         Ok(guard) => {
             credential.shared().lock = Some(guard);
             Ok(())

@@ -11,6 +11,7 @@ mod client_auth;
 mod clock;
 mod components;
 mod concurrency;
+mod default_lock;
 mod double_spend;
 mod emitted_keys;
 mod end_of_process;

@@ -68,8 +68,16 @@ pub type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
 impl Engine {
     pub async fn new(config: EmulatorConfig, init_fails: Option<Arc<Notify>>) -> Self {
+        Self::with_provider(Knobs::rotating(), config, init_fails).await
+    }
+
+    pub async fn with_provider(
+        knobs: Knobs,
+        config: EmulatorConfig,
+        init_fails: Option<Arc<Notify>>,
+    ) -> Self {
         let provider = Provider::start(ProviderConfig {
-            knobs: Knobs::rotating(),
+            knobs,
             ..ProviderConfig::default()
         })
         .await

@@ -67,17 +67,23 @@ impl Rig {
         Process::run(self.command()).await
     }
 
-    /// Makes a one-time call with this configuration. Returns the posted result and the log.
+    /// Makes a one-time call with this configuration and these variables. Returns the posted result and the log.
     ///
     /// # Panics
     /// When it does not end in time, or posts nothing.
-    pub async fn call(&self, method: &str, config: &Value) -> (ServiceResult, Vec<Value>) {
+    pub async fn call(
+        &self,
+        method: &str,
+        config: &Value,
+        variables: &[(&str, &str)],
+    ) -> (ServiceResult, Vec<Value>) {
         let platform = self.emulator.platform();
         let mut command = self.command();
         command
             .args(["service", method])
             .env("ELASTICIO_POST_RESULT_URL", platform.result_url("exec"))
-            .env("ELASTICIO_CFG", config.to_string());
+            .env("ELASTICIO_CFG", config.to_string())
+            .envs(variables.iter().copied());
         let ended = Process::run(command).await;
         let posted = platform.results().pop();
         let result = posted.unwrap_or_else(|| panic!("it posted nothing: {ended:?}"));

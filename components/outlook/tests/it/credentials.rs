@@ -77,13 +77,13 @@ async fn a_reconnected_account_is_used_by_the_process() {
     let component = step.start();
     step.send(json!({}));
     step.settled().await;
-    let old = step.stored()["access_token"].clone();
+    let old = step.stored_tokens()["access_token"].clone();
     step.emulator.provider().revoke_all();
     let new = step.emulator.provider().issue();
     step.connect(new.clone());
     step.send(json!({}));
     step.settled().await;
-    component.stop().await;
+    step.stop(component).await;
     let tokens: Vec<Value> = step
         .graph
         .calls_matching(".")
@@ -135,7 +135,7 @@ async fn an_unreadable_secret_rebounds_the_message() {
     let component = step.start();
     step.send(json!({}));
     let rebounds = step.events(EventKind::Rebound, 1).await;
-    component.stop().await;
+    step.stop(component).await;
     let reason = rebounds[0].headers["reboundReason"].to_string();
     assert!(
         reason.contains("secret") && reason.contains("500"),
@@ -168,7 +168,7 @@ async fn a_permanent_401_refreshes_a_secret_once() {
     let component = step.start();
     step.send(json!({}));
     step.settled().await;
-    component.stop().await;
+    step.stop(component).await;
     assert!(
         step.errors()[0].contains("InvalidAuthenticationToken"),
         "{:?}",
@@ -196,7 +196,7 @@ async fn without_a_secret_no_secret_is_refreshed() {
         ),
         (0, 1)
     );
-    component.stop().await;
+    step.stop(component).await;
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn every_access_refreshes_before_each_request() {
     }
     step.events(EventKind::Data, 2).await;
     step.settled().await;
-    component.stop().await;
+    step.stop(component).await;
     let tokens: BTreeSet<_> = step
         .graph
         .calls_matching(".")
@@ -281,11 +281,7 @@ async fn every_access_refreshes_before_each_request() {
         ),
         (4, 4, 4)
     );
-    assert!(
-        step.emulator
-            .provider()
-            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
-    );
+    assert!(step.has_spendable_token());
     assert_eq!(step.errors(), [""; 0]);
 }
 
@@ -301,50 +297,34 @@ async fn select_models_save_refreshed_tokens() {
             ("ELASTICIO_ACTION_OR_TRIGGER", "readMail"),
             ("ELASTICIO_GET_MODEL_METHOD", model),
         ];
-        let result = step.service("selectModel", &variables).await;
-        assert_eq!(
-            (&result["success"], &result["data"][id]),
-            (&json!(true), &json!(name)),
-            "{result}"
-        );
+        let (success, choices) = step.service("selectModel", &variables).await;
+        assert!(success && choices[id] == name, "{choices}");
     }
     assert_eq!(step.emulator.provider().refreshes(), 1);
-    assert!(
-        step.emulator
-            .provider()
-            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
-    );
+    assert!(step.has_spendable_token());
 }
 
 #[tokio::test]
 async fn a_network_error_is_no_verification_result() {
     let step = Step::new("readMail", json!({}), Provider::issue_expired).await;
     assert_eq!(
-        step.service("verifyCredentials", &[]).await["data"],
-        json!({ "verified": true })
+        step.service("verifyCredentials", &[]).await,
+        (true, json!({ "verified": true }))
     );
     assert_eq!(step.emulator.provider().refreshes(), 1);
+    assert!(step.has_spendable_token());
+    let away = [("GRAPH_BASE_URL", "http://127.0.0.1:1/v1.0")];
+    let (success, error) = step.service("verifyCredentials", &away).await;
+    assert!(!success, "{error}");
     assert!(
-        step.emulator
-            .provider()
-            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
-    );
-    let away = step
-        .service(
-            "verifyCredentials",
-            &[("GRAPH_BASE_URL", "http://127.0.0.1:1/v1.0")],
-        )
-        .await;
-    assert_eq!(away["success"], json!(false), "{away}");
-    assert!(
-        away["data"]["message"]
+        error["message"]
             .as_str()
             .unwrap()
             .contains("could not be checked now"),
-        "{away}"
+        "{error}"
     );
     step.emulator.provider().revoke_all();
-    let revoked = step.service("verifyCredentials", &[]).await["data"].clone();
+    let (_, revoked) = step.service("verifyCredentials", &[]).await;
     assert_eq!(revoked["verified"], json!(false), "{revoked}");
     assert!(
         revoked["reason"]

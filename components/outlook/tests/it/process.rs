@@ -1,15 +1,11 @@
 //! The functions in a process.
 
-use crate::rig::{
-    contact,
-    process::{PATIENCE, Step},
-    sample_body,
-};
+use crate::rig::{contact, process::Step, sample_body};
 use emulator::{EventKind, provider::Provider};
 use graph_standin::{AttachmentKind, Fault};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
-use tokio::time::timeout;
+use test_rig::Process;
 
 #[tokio::test]
 async fn a_poll_refreshes_an_expired_token_once() {
@@ -24,19 +20,15 @@ async fn a_poll_refreshes_an_expired_token_once() {
     step.settled().await;
     assert_eq!(step.data().len(), 5);
     assert_eq!(step.emulator.provider().refreshes(), 1);
-    assert!(
-        step.emulator
-            .provider()
-            .is_spendable(step.stored()["refresh_token"].as_str().unwrap())
-    );
+    assert!(step.has_spendable_token());
     assert_eq!(
-        step.snapshot()["lastModifiedDateTime"],
+        step.step().snapshot["lastModifiedDateTime"],
         "2024-05-01T10:00:00Z"
     );
     step.graph.add_contact(contact("5", "2024-05-01T10:00:00Z"));
     step.send(json!({}));
     step.settled().await;
-    component.stop().await;
+    step.stop(component).await;
     let names: Vec<Value> = step
         .data()
         .into_iter()
@@ -64,7 +56,7 @@ async fn a_429_during_a_poll_loses_and_repeats_nothing() {
     step.events(EventKind::CameBack, 1).await;
     step.events(EventKind::Data, 5).await;
     step.settled().await;
-    component.stop().await;
+    step.stop(component).await;
     let names: Vec<Value> = step
         .data()
         .into_iter()
@@ -93,7 +85,7 @@ async fn a_stop_within_a_page_loses_and_repeats_nothing() {
     step.send(json!({}));
     step.events(EventKind::Data, 2).await;
     component.signal("TERM");
-    timeout(PATIENCE, step.emulator.settled()).await.unwrap();
+    step.settled().await;
     drop(component);
     let before = step.data().len();
     assert!(
@@ -177,7 +169,7 @@ async fn a_long_429_rebounds_and_creates_the_event_once() {
     step.events(EventKind::Rebound, 1).await;
     step.events(EventKind::Data, 1).await;
     step.settled().await;
-    component.stop().await;
+    step.stop(component).await;
     assert_eq!(
         (step.graph.events("calendar-id=").len(), step.errors()),
         (1, vec![])
@@ -209,14 +201,11 @@ async fn environment_numbers_are_used_or_named_in_the_error() {
     for name in ["MAIL_RETRIEVE_MAX_COUNT", "TOP_LIST_MAIL_FOLDER"] {
         for value in ["0", "1001", "many"] {
             let mut command = step.command();
-            let output = timeout(PATIENCE, command.env(name, value).output())
-                .await
-                .expect("it does not end")
-                .unwrap();
-            let text =
-                String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            command.env(name, value);
+            let ended = Process::run(command).await;
+            let text = ended.output();
             assert!(
-                !output.status.success() && text.contains(name) && text.contains("from 1 to 1000"),
+                ended.status != 0 && text.contains(name) && text.contains("from 1 to 1000"),
                 "{text}"
             );
         }

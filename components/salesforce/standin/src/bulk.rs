@@ -36,24 +36,14 @@ pub(super) fn ingest(state: &mut State, path: &[&str], request: &Request) -> Sal
                 info["state"] = "UploadComplete".into();
                 json_response(info)
             }
-            Some("Aborted") => {
-                let job = job(state, id)?;
-                job.info["state"] = "Aborted".into();
-                json_response(job.info.clone())
-            }
+            Some("Aborted") => abort(job(state, id)?),
             _ => Err(wrong_job("state must be UploadComplete or Aborted")),
         },
         ("GET", [id]) => json_response(job(state, id)?.status()),
         ("GET", [id, "successfulResults"]) => text(job(state, id)?.successful.clone()),
         ("GET", [id, "failedResults"]) => text(job(state, id)?.failed.clone()),
         ("GET", [id, "unprocessedrecords"]) => text(job(state, id)?.unprocessed.clone()),
-        ("DELETE", [id]) => {
-            state
-                .jobs
-                .remove(*id)
-                .ok_or_else(ErrorResponse::no_resource)?;
-            no_content()
-        }
+        ("DELETE", [id]) => remove(state, id),
         (method, _) => Err(ErrorResponse::not_here(format!(
             "{method} of /jobs/ingest/{}",
             path.join("/")
@@ -75,6 +65,18 @@ fn upload(job: &mut Job, request: &Request) -> SalesforceResult {
     }
     job.upload = Some(request.text());
     Ok(StatusCode::CREATED.into_response())
+}
+
+fn abort(job: &mut Job) -> SalesforceResult {
+    job.info["state"] = "Aborted".into();
+    json_response(job.info.clone())
+}
+
+fn remove(state: &mut State, id: &str) -> SalesforceResult {
+    match state.jobs.remove(id) {
+        Some(_) => no_content(),
+        None => Err(ErrorResponse::no_resource()),
+    }
 }
 
 fn text(csv: String) -> SalesforceResult {
@@ -256,18 +258,8 @@ pub(super) fn query(state: &mut State, path: &[&str], request: &Request) -> Sale
         ("POST", []) => start_query(state, request),
         ("GET", [id]) => json_response(job(state, id)?.status()),
         ("GET", [id, "results"]) => results(state, id, request),
-        ("PATCH", [id]) => {
-            let job = job(state, id)?;
-            job.info["state"] = "Aborted".into();
-            json_response(job.info.clone())
-        }
-        ("DELETE", [id]) => {
-            state
-                .jobs
-                .remove(*id)
-                .ok_or_else(ErrorResponse::no_resource)?;
-            no_content()
-        }
+        ("PATCH", [id]) => abort(job(state, id)?),
+        ("DELETE", [id]) => remove(state, id),
         (method, _) => Err(ErrorResponse::not_here(format!(
             "{method} of /jobs/query/{}",
             path.join("/")

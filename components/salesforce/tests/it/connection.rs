@@ -1,14 +1,14 @@
 //! Secrets, one-time calls and logins in a process: where tokens come from, and where they are saved.
 
-use crate::rig::process::{Deployed, FLOW, PATIENCE, bodies};
+use crate::rig::process::Deployed;
 use emulator::{EventKind, provider::Provider};
 use salesforce_standin::Fault;
 use serde_json::{Map, Value, json};
 use std::sync::Mutex;
+use test_rig::{ACCOUNT, FLOW, Process, bodies};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
-    time::timeout,
 };
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn a_platform_secret_is_refreshed_and_its_instance_url_used() {
         as_secret(deployed.provider().issue()),
     );
     platform.set_secret("emulated-workspace", "secret-1", stale, vec![fresh]);
-    let mut step = platform.step(FLOW, "step_1").unwrap();
+    let mut step = deployed.step();
     step.config = json!({ "secretId": "secret-1" });
     platform.set_step(FLOW, step);
     deployed.api.insert("Account", json!({ "Name": "Acme" }));
@@ -54,22 +54,14 @@ async fn metadata_and_select_models_save_refreshed_tokens() {
     let (success, metadata) = deployed.service("getMetaModel", None).await;
     assert!(success, "{metadata}");
     assert_eq!(metadata["in"]["properties"]["Name"]["required"], true);
-    assert!(
-        deployed
-            .provider()
-            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
-    );
+    assert!(deployed.has_valid_token());
     assert_eq!(deployed.provider().refreshes(), 1);
     deployed.provider().expire_access_tokens();
     let (success, choices) = deployed
         .service("selectModel", Some("getLookupFields"))
         .await;
     assert!(success && choices["ErpId__c"] == "ERP Id", "{choices}");
-    assert!(
-        deployed
-            .provider()
-            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
-    );
+    assert!(deployed.has_valid_token());
     assert_eq!(deployed.provider().refreshes(), 2);
 }
 
@@ -80,11 +72,7 @@ async fn verify_credentials_saves_a_refreshed_token() {
         deployed.service("verifyCredentials", None).await,
         (true, json!({ "verified": true }))
     );
-    assert!(
-        deployed
-            .provider()
-            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
-    );
+    assert!(deployed.has_valid_token());
     assert_eq!(deployed.provider().refreshes(), 1);
     deployed
         .api
@@ -103,19 +91,19 @@ async fn verify_credentials_saves_a_refreshed_token() {
 /// Runs verifyCredentials with an expired token, and the token endpoint of component.json. Returns the hosts that a
 /// proxy was asked for, and the result.
 async fn asked_for_tokens(login: &str) -> (Vec<String>, String) {
-    let mut deployed = Deployed::new("", json!({}), Provider::issue_expired).await;
+    let deployed = Deployed::new("", json!({}), Provider::issue_expired).await;
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
-    deployed
-        .variables
-        .retain(|(name, _)| *name != "SALESFORCE_TOKEN_URI");
-    deployed.variables.push(("HTTPS_PROXY", address));
-    let mut step = deployed.emulator.platform().step(FLOW, "step_1").unwrap();
+    let deployed = deployed
+        .variable("SALESFORCE_TOKEN_URI", "")
+        .variable("HTTPS_PROXY", address);
+    let platform = deployed.emulator.platform();
+    let mut step = deployed.step();
     step.config["prodEnv"] = login.into();
-    deployed.emulator.platform().set_step(FLOW, step);
-    let mut keys = deployed.emulator.platform().account("acc").unwrap();
+    platform.set_step(FLOW, step);
+    let mut keys = platform.account(ACCOUNT).unwrap();
     keys.insert("prodEnv".into(), login.into());
-    deployed.emulator.platform().set_account("acc", keys);
+    platform.set_account(ACCOUNT, keys);
     let hosts = Mutex::default();
     let refuse_all = async {
         loop {
@@ -176,19 +164,13 @@ async fn login_uses_the_login_host_scopes_and_prompt() {
             .env_remove("SALESFORCE_TOKEN_URI")
             .args(["login", "--no-browser", "--config"])
             .arg(&file);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut process = Process::start(command);
         let address = loop {
-            let line = timeout(PATIENCE, lines.next_line())
-                .await
-                .expect("it says nothing")
-                .unwrap()
-                .expect("it ends");
+            let line = process.next_line().await.expect("it ends");
             if let Some(address) = line.trim().strip_prefix("https://") {
                 break address.to_owned();
             }
         };
-        child.kill().await.unwrap();
         assert!(
             address.starts_with(&format!("{host}/services/oauth2/authorize?")),
             "{address}"

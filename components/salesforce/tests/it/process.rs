@@ -1,11 +1,10 @@
 //! The functions in a process.
 
-use crate::rig::process::{Deployed, PATIENCE, bodies};
+use crate::rig::process::Deployed;
 use emulator::{EventKind, provider::Provider};
 use salesforce_standin::Fault;
 use serde_json::json;
-use std::process::Stdio;
-use tokio::time::timeout;
+use test_rig::{bodies, soon};
 
 #[tokio::test]
 async fn a_poll_saves_refreshed_tokens_and_its_snapshot() {
@@ -20,18 +19,13 @@ async fn a_poll_saves_refreshed_tokens_and_its_snapshot() {
     let data = deployed.events(EventKind::Data, 2).await;
     assert_eq!(bodies(&data)[1]["Name"], "Bolt, confidential");
     deployed.events(EventKind::Snapshot, 1).await;
-    assert_eq!(deployed.snapshot()["lastSeenId"], bodies(&data)[1]["Id"]);
+    assert_eq!(
+        deployed.step().snapshot["lastSeenId"],
+        bodies(&data)[1]["Id"]
+    );
     assert_eq!(deployed.provider().refreshes(), 1);
-    assert!(
-        deployed
-            .provider()
-            .is_spendable(deployed.stored()["refresh_token"].as_str().unwrap())
-    );
-    assert!(
-        deployed
-            .provider()
-            .is_valid(deployed.stored()["access_token"].as_str().unwrap())
-    );
+    assert!(deployed.has_spendable_token());
+    assert!(deployed.has_valid_token());
 
     deployed.api.insert("Account", json!({ "Name": "Cog" }));
     deployed.api.pass(1);
@@ -63,12 +57,12 @@ async fn many_messages_with_an_expired_token_share_one_refresh() {
 async fn a_second_refresh_keeps_the_refresh_token() {
     let deployed = Deployed::new("rawRequest", json!({}), Provider::issue_expired).await;
     let component = deployed.start();
-    let refresh_token = deployed.stored()["refresh_token"].clone();
+    let refresh_token = deployed.stored_tokens()["refresh_token"].clone();
     for refreshes in 1..=3 {
         deployed.send(json!({ "method": "GET", "path": "limits" }));
         deployed.events(EventKind::Data, refreshes).await;
         assert_eq!(deployed.provider().refreshes(), refreshes);
-        assert_eq!(deployed.stored()["refresh_token"], refresh_token);
+        assert_eq!(deployed.stored_tokens()["refresh_token"], refresh_token);
         deployed.provider().expire_access_tokens();
     }
     deployed.stop(component, &[]).await;
@@ -149,10 +143,8 @@ async fn a_stored_file_is_the_input_of_a_bulk_job() {
 async fn a_stop_during_a_bulk_job_does_not_repeat_its_rows() {
     for (operation, rejected, limit) in [("insert", true, "25"), ("upsert", false, "1")] {
         let fields = json!({ "operation": operation, "sobject": "Account" });
-        let mut deployed = Deployed::new("bulk_cud", fields, Provider::issue).await;
-        deployed
-            .variables
-            .push(("ELASTICIO_SHUTDOWN_TIMEOUT", limit.into()));
+        let deployed = Deployed::new("bulk_cud", fields, Provider::issue).await;
+        let deployed = deployed.variable("ELASTICIO_SHUTDOWN_TIMEOUT", limit);
         deployed.api.set_job_pace(1000);
         let platform = deployed.emulator.platform();
         platform.set_object("rows", "Name,ErpId__c\nAcme,1\n");
@@ -160,9 +152,7 @@ async fn a_stop_during_a_bulk_job_does_not_repeat_its_rows() {
         let component = deployed.start();
         deployed.send(json!({ "attachmentUrl": url, "extIdField": "ErpId__c" }));
         // The job is created, filled, started and checked.
-        timeout(PATIENCE, deployed.provider().api_called(4))
-            .await
-            .expect("no call reads a job");
+        soon("a call reads a job", deployed.provider().api_called(4)).await;
         deployed.stop(component, &[]).await;
         let errors = deployed.errors();
         assert_eq!(
@@ -176,15 +166,8 @@ async fn a_stop_during_a_bulk_job_does_not_repeat_its_rows() {
                 .all(|error| error.contains("goes on at Salesforce")),
             "{errors:?}"
         );
-        let depth = deployed
-            .emulator
-            .broker()
-            .depth(&deployed.emulator.topology().input);
-        assert_eq!(
-            depth.ready + depth.unacked,
-            usize::from(!rejected),
-            "{operation}"
-        );
+        let left = deployed.left_in_queue();
+        assert_eq!(left, usize::from(!rejected), "{operation}");
     }
 }
 
@@ -228,10 +211,8 @@ async fn a_bulk_query_result_is_stored_as_a_file() {
 async fn upsert_finds_the_id_with_an_old_api_version() {
     let fields =
         json!({ "sobject": "Account", "typeOfSearch": "externalIds", "lookupField": "ErpId__c" });
-    let mut deployed = Deployed::new("upsert", fields, Provider::issue).await;
-    deployed
-        .variables
-        .push(("SALESFORCE_API_VERSION", "v45.0".into()));
+    let deployed = Deployed::new("upsert", fields, Provider::issue).await;
+    let deployed = deployed.variable("SALESFORCE_API_VERSION", "v45.0");
     let id = deployed
         .api
         .insert("Account", json!({ "Name": "Old", "ErpId__c": "1" }));
@@ -254,18 +235,12 @@ async fn upsert_finds_the_id_with_an_old_api_version() {
 
 #[tokio::test]
 async fn an_invalid_api_version_fails_the_start() {
-    let mut deployed = Deployed::new("upsert", json!({}), Provider::issue).await;
-    deployed
-        .variables
-        .push(("SALESFORCE_API_VERSION", "latest".into()));
-    let output = timeout(PATIENCE, deployed.command().stderr(Stdio::piped()).output())
-        .await
-        .expect("no end")
-        .unwrap();
-    let text =
-        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    let deployed = Deployed::new("upsert", json!({}), Provider::issue).await;
+    let deployed = deployed.variable("SALESFORCE_API_VERSION", "latest");
+    let ended = deployed.run().await;
+    let text = ended.output();
     assert!(
-        !output.status.success() && text.contains("SALESFORCE_API_VERSION"),
+        ended.status != 0 && text.contains("SALESFORCE_API_VERSION"),
         "{text}"
     );
 }

@@ -16,7 +16,7 @@ use emulator::{
 use sailor::protocol::Headers;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use test_rig::{Rig, Running, soon};
+use test_rig::{ACCOUNT, FLOW, Rig, soon};
 
 /// A function that issues the first stored tokens, such as `Provider::issue_expired`.
 type Issue = fn(&Provider) -> Map<String, Value>;
@@ -56,18 +56,17 @@ impl Connected {
         };
         let rig = Rig::new(env!("CARGO_BIN_EXE_component"), config).await;
         let (platform, provider) = (rig.emulator.platform(), rig.emulator.provider());
-        let account = Map::from_iter([("oauth".to_owned(), issue(provider).into())]);
-        platform.set_account("acc", account);
+        rig.connect(issue(provider));
         let mut step = Step {
             function: function.into(),
-            config: json!({ "_account": "acc", "baseUrl": provider.api_url() }),
+            config: json!({ "_account": ACCOUNT, "baseUrl": provider.api_url() }),
             consumes_raw_data: true,
             ..Step::default()
         };
         for (name, value) in fields.as_object().unwrap() {
             step.config[name] = value.clone();
         }
-        platform.set_step("emulated-flow", step);
+        platform.set_step(FLOW, step);
         let (id, secret) = (
             provider.client_id().to_owned(),
             provider.client_secret().to_owned(),
@@ -106,27 +105,15 @@ impl Connected {
         self.rig.emulator.send(&message, &Headers::new());
     }
 
-    /// The step as the platform has it.
-    fn step(&self) -> Step {
-        self.platform().step("emulated-flow", "step_1").unwrap()
-    }
-
     /// Sets a field of the step's configuration.
     fn set_field(&self, name: &str, value: &str) {
-        let mut step = self.step();
+        let mut step = self.rig.step();
         step.config[name] = value.into();
-        self.platform().set_step("emulated-flow", step);
+        self.platform().set_step(FLOW, step);
     }
 
     fn snapshot(&self) -> Value {
-        self.step().snapshot
-    }
-
-    /// Whether the provider accepts the refresh token that the platform has stored.
-    fn has_spendable_token(&self) -> bool {
-        let account = self.platform().account("acc").unwrap();
-        let refresh_token = account["oauth"]["refresh_token"].as_str().unwrap();
-        self.provider().is_spendable(refresh_token)
+        self.rig.step().snapshot
     }
 
     fn count(&self, kind: EventKind) -> usize {
@@ -138,31 +125,5 @@ impl Connected {
             self.count(EventKind::Acked),
             self.count(EventKind::Rejected),
         )
-    }
-
-    /// Stops the component. Asserts that its log and its error events contain no secret. Returns the log.
-    async fn stop(&self, component: Running) -> Vec<Value> {
-        let (status, log) = component.stop().await;
-        assert_eq!(status, 0);
-        self.assert_no_secret_in(&log);
-        log
-    }
-
-    fn assert_no_secret_in(&self, log: &[Value]) {
-        let secrets = self.provider().secrets();
-        assert!(secrets.len() > 2, "the provider has issued tokens");
-        let errors = self.rig.so_far(EventKind::Error);
-        let errors = errors.iter().map(|error| error.body["error"].to_string());
-        for text in log.iter().map(Value::to_string).chain(errors) {
-            let has_secret = secrets.iter().any(|secret| text.contains(secret.as_str()));
-            assert!(!has_secret, "a secret is shown: {text}");
-        }
-    }
-
-    /// Makes a one-time call. Returns whether it succeeded, and the posted result.
-    async fn call(&self, method: &str) -> (bool, Value) {
-        let (result, log) = self.rig.call(method, &self.step().config).await;
-        self.assert_no_secret_in(&log);
-        (result.success, result.data)
     }
 }

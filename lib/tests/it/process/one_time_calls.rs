@@ -7,13 +7,13 @@ use emulator::platform::Fault;
 async fn verify_credentials_saves_a_refreshed_token() {
     let connected = connected(Knobs::rotating(), Provider::issue_expired).await;
     assert_eq!(
-        connected.call("verifyCredentials").await,
+        connected.rig.service("verifyCredentials", &[]).await,
         (true, json!({ "verified": true }))
     );
     assert_eq!(connected.provider().refreshes(), 1);
-    assert!(connected.has_spendable_token());
+    assert!(connected.rig.has_spendable_token());
     assert_eq!(
-        connected.call("verifyCredentials").await,
+        connected.rig.service("verifyCredentials", &[]).await,
         (true, json!({ "verified": true }))
     );
     assert_eq!(connected.provider().refreshes(), 1);
@@ -25,7 +25,7 @@ async fn an_unsaved_rotated_token_fails_a_one_time_call() {
     connected
         .platform()
         .inject_faults("PUT .*accounts", [const { Fault::Status(400) }; 10]);
-    let (success, data) = connected.call("verifyCredentials").await;
+    let (success, data) = connected.rig.service("verifyCredentials", &[]).await;
     assert!(!success, "{data}");
     assert!(
         data["message"]
@@ -41,7 +41,7 @@ async fn an_unsaved_rotated_token_fails_a_one_time_call() {
 async fn verification_of_an_unreachable_api_is_an_error() {
     let connected = connected(Knobs::default(), Provider::issue).await;
     connected.set_field("baseUrl", "http://127.0.0.1:1");
-    let (success, data) = connected.call("verifyCredentials").await;
+    let (success, data) = connected.rig.service("verifyCredentials", &[]).await;
     assert!(!success, "{data}");
     assert!(
         data["message"]
@@ -101,7 +101,7 @@ async fn verify_credentials_posts_a_result_or_an_error() {
         )
         .await;
         connected.provider().script_api(script);
-        let (succeeded, data) = connected.call("verifyCredentials").await;
+        let (succeeded, data) = connected.rig.service("verifyCredentials", &[]).await;
         assert_eq!(succeeded, success, "{fields}: {data}");
         assert!(data.to_string().contains(text), "{fields}: {data}");
     }

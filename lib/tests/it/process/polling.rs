@@ -31,7 +31,7 @@ async fn an_expired_token_is_refreshed_between_polls() {
     connected.rig.settled().await;
     let provider = connected.provider();
     assert_eq!(
-        (provider.refreshes(), connected.has_spendable_token()),
+        (provider.refreshes(), connected.rig.has_spendable_token()),
         (1, true)
     );
     assert_eq!(

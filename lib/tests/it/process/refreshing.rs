@@ -37,7 +37,7 @@ async fn a_refreshed_token_is_saved_before_the_resend() {
         [Some(401), Some(200)]
     );
     assert_eq!(requests[0].body, requests[1].body);
-    assert!(connected.has_spendable_token());
+    assert!(connected.rig.has_spendable_token());
     // The next message begins with the new token.
     connected.send("/echo/contacts");
     connected.rig.settled().await;
@@ -48,7 +48,7 @@ async fn a_refreshed_token_is_saved_before_the_resend() {
         ),
         (1, 3)
     );
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn many_messages_share_one_refresh() {
         ),
         (1, 20)
     );
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_refused_refresh_token_fails_the_message_with_advice() {
         ),
         (1, 2)
     );
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn an_unavailable_provider_rebounds_messages() {
         ),
         (4, 0)
     );
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }
 
 #[tokio::test]
@@ -140,8 +140,8 @@ async fn a_stop_waits_for_the_refresh_to_be_saved() {
     held.release();
     let (status, log) = component.end().await;
     assert_eq!(status, 0);
-    connected.assert_no_secret_in(&log);
-    assert!(connected.has_spendable_token());
+    connected.rig.assert_no_secret_in(&log);
+    assert!(connected.rig.has_spendable_token());
     assert_eq!(connected.count(EventKind::Data), 1);
 }
 
@@ -171,7 +171,7 @@ async fn replicas_refresh_once_without_any_setting() {
     connected.rig.settled().await;
     assert_eq!(connected.provider().refreshes(), 1);
     for replica in replicas {
-        connected.stop(replica).await;
+        connected.rig.stop(replica).await;
     }
 }
 
@@ -233,6 +233,6 @@ async fn a_killed_lock_holder_frees_the_lock() {
         ),
         (2, 1)
     );
-    assert!(connected.has_spendable_token());
-    connected.stop(next).await;
+    assert!(connected.rig.has_spendable_token());
+    connected.rig.stop(next).await;
 }

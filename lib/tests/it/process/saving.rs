@@ -17,8 +17,8 @@ async fn an_unsaved_rotated_token_is_reported_and_saved_later() {
     assert_eq!(errors[0].body["error"]["name"], "UnsavedCredentials");
     connected.rig.settled().await;
     assert_eq!(connected.acked_and_rejected(), (1, 0));
-    let log = connected.stop(component).await;
-    assert!(connected.has_spendable_token(), "{log:?}");
+    let log = connected.rig.stop(component).await;
+    assert!(connected.rig.has_spendable_token(), "{log:?}");
     assert_eq!(connected.provider().refreshes(), 1);
 }
 
@@ -43,7 +43,7 @@ async fn keys_are_queued_once_while_rest_is_retried() {
         "once over REST, once over the broker"
     );
     assert_eq!(connected.provider().refreshes(), 1);
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }
 
 /// A gateway can respond 404 while the platform's API restarts.
@@ -70,8 +70,8 @@ async fn a_404_when_saving_is_retried_and_keeps_the_tokens() {
             (1, 0),
             "{over_broker}"
         );
-        let log = connected.stop(component).await;
-        assert!(connected.has_spendable_token(), "{log:?}");
+        let log = connected.rig.stop(component).await;
+        assert!(connected.rig.has_spendable_token(), "{log:?}");
         assert_eq!(connected.provider().refreshes(), 1, "{over_broker}");
     }
 }
@@ -91,7 +91,7 @@ async fn keys_on_the_queue_count_as_saved_despite_a_404() {
     connected.send("/echo/x");
     connected.rig.events(EventKind::Data, 1).await;
     connected.rig.settled().await;
-    let log = connected.stop(component).await;
+    let log = connected.rig.stop(component).await;
     assert!(
         log.iter().any(|line| line["msg"]
             .as_str()
@@ -105,7 +105,7 @@ async fn keys_on_the_queue_count_as_saved_despite_a_404() {
         ),
         (1, 0)
     );
-    assert!(connected.has_spendable_token(), "{log:?}");
+    assert!(connected.rig.has_spendable_token(), "{log:?}");
     assert_eq!(connected.provider().refreshes(), 1);
 }
 
@@ -132,5 +132,5 @@ async fn an_unsaved_rotated_token_sends_no_error_reply() {
         ),
         (0, 1)
     );
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }

@@ -29,7 +29,7 @@ async fn a_platform_secret_is_refreshed_by_the_platform() {
         ),
         (1, 0, 0)
     );
-    connected.stop(component).await;
+    connected.rig.stop(component).await;
 }
 
 /// The platform refuses to refresh or to return the secret.
@@ -70,6 +70,6 @@ async fn a_refused_platform_secret_fails_the_message() {
             ),
             (0, 1)
         );
-        connected.stop(component).await;
+        connected.rig.stop(component).await;
     }
 }

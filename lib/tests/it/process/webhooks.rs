@@ -20,7 +20,7 @@ async fn webhooks_subscribe_receive_and_unsubscribe() {
     let address = format!("{}/hook/emulated-flow", platform.url());
     assert_eq!(provider.subscriptions(), [json!({ "url": address })]);
     assert_eq!(
-        (provider.refreshes(), connected.has_spendable_token()),
+        (provider.refreshes(), connected.rig.has_spendable_token()),
         (1, true)
     );
 

@@ -63,7 +63,9 @@ impl<R: Record, S: Clone> Machine<R, S> {
         if let (true, Some((record, life))) = (saved, keys.record) {
             // It is the unsaved record, or replaces it.
             self.unsaved = None;
-            if !self.tokens.knows(&record) {
+            if self.tokens.knows(&record) {
+                self.tokens.update(&record);
+            } else {
                 self.adopt(record, life);
             }
         }

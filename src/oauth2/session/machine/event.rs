@@ -124,8 +124,8 @@ pub(crate) enum Event<R: Record, S> {
 /// What the driver is to do. Those with an answer in [`Event`] get exactly one.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect<R: Record, S> {
-    /// Waits for the lock.
-    Lock(S),
+    /// Waits for the lock, for about this time at most.
+    Lock(S, Duration),
     /// Releases the lock.
     Unlock,
     /// Asks whether the lock is still held.

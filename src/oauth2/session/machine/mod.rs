@@ -27,8 +27,13 @@ pub(super) use save::ATTEMPTS;
 use crate::oauth2::{Error, LockError, Mode};
 use limits::{Limits, TooOften};
 use state::{Job, State, Unsaved, Work};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 use tokens::Tokens;
+
+/// The longest time for which another replica may hold the lock during a refresh.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(345);
+/// How long a save waits for the lock. It reads the account right before it saves, so the lock is not indispensable.
+const SHORT_LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// The life of one credential in one process. `R` is the token record, `S` the store that a piece of work uses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -322,7 +327,12 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     fn lock(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
         if self.uses_lock {
-            cx.ask(Effect::Lock(job.store.clone()));
+            let wait = match job.work {
+                Work::Refresh(_) | Work::Secret(_) => LOCK_WAIT,
+                // It is done without the lock rather than late.
+                Work::SaveAgain | Work::Emit => SHORT_LOCK_WAIT,
+            };
+            cx.ask(Effect::Lock(job.store.clone(), wait));
             self.state = State::Locking(job);
         } else {
             self.begin(cx, job);
@@ -393,7 +403,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
         self.tokens.put(record, life, true)
     }
 
-    /// Adopts a record that was found in the store, also for later messages.
+    /// Adopts a record that was found in the store, also for later messages. If its tokens are the current ones, there is
+    /// no new generation.
     fn adopt_found(
         &mut self,
         cx: &mut Step<R, S>,
@@ -401,6 +412,11 @@ impl<R: Record, S: Clone> Machine<R, S> {
         record: R,
         life: Life,
     ) -> SharedToken<R> {
+        if let Some(current) = self.tokens.current()
+            && current.record.id() == record.id()
+        {
+            return current.clone();
+        }
         cx.ask(Effect::Share(store.clone(), record.clone()));
         self.adopt(record, life)
     }
@@ -419,6 +435,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         match look {
             Look::Found(record, _) if self.tokens.knows(&record) => {
                 self.tokens.returned(&record);
+                self.tokens.update(&record);
                 Ok(None)
             }
             Look::Found(record, life) => Ok(Some(self.adopt_found(cx, store, record, life))),

@@ -32,7 +32,7 @@ impl<R: Record> Tokens<R> {
         self.current.as_ref()
     }
 
-    fn is_current(&self, id: R::Id) -> bool {
+    pub(super) fn is_current(&self, id: R::Id) -> bool {
         self.current
             .as_ref()
             .is_some_and(|token| token.record.id() == id)
@@ -63,6 +63,15 @@ impl<R: Record> Tokens<R> {
     /// Notes that these tokens are about to be saved.
     pub(super) fn expect(&mut self, record: &R) {
         self.coming = Some(record.id());
+    }
+
+    /// Takes over the other members of a record with the current tokens.
+    pub(super) fn update(&mut self, record: &R) {
+        if let Some(current) = &mut self.current
+            && current.record.id() == record.id()
+        {
+            Arc::make_mut(current).record = record.clone();
+        }
     }
 
     /// Makes a record the current one, as the next generation.
