@@ -5,13 +5,16 @@ use super::{
     super::Error,
     credential::{Credential, Shared, Store, TokenEffect, TokenEvent},
     keys,
-    machine::{self, Effect, Event, Keeper, Need, SaveResult, Why},
+    machine::{self, Effect, Event, Keeper, Need, Why},
     record::Token,
     report, tasks,
 };
-use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, sync::Arc};
-use tokio::{sync::oneshot, time::sleep};
+use futures_util::{FutureExt, future::BoxFuture};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 impl Credential {
@@ -56,8 +59,11 @@ impl Credential {
         while let Some(event) = next.take() {
             tracing::trace!(event = event.name(), "The credential's state changes");
             for effect in shared.machine.step(self.now(), event) {
+                let panicked = tasks::panicked(&effect);
+                let performed =
+                    catch_unwind(AssertUnwindSafe(|| self.perform(&mut shared, effect)));
                 // At most one effect of a step has an answer.
-                next = self.perform(&mut shared, effect).or(next);
+                next = performed.unwrap_or(panicked).or(next);
             }
         }
     }
@@ -65,71 +71,21 @@ impl Credential {
     /// Carries out an effect. Returns its answer if that is known at once.
     fn perform(self: &Arc<Self>, shared: &mut Shared, effect: TokenEffect) -> Option<TokenEvent> {
         match effect {
-            Effect::Lock(store, wait) => {
-                self.spawn(tasks::lock(self.clone(), store, wait), tasks::lock_failed);
-            }
             Effect::Unlock => shared.lock = None,
             Effect::Fence => {
                 // A lost lock is dropped, so that it can be acquired again.
                 shared.lock.take_if(|lock| !lock.is_held());
                 return Some(Event::Fenced(shared.lock.is_some()));
             }
-            Effect::Look(store) => {
-                self.spawn(
-                    tasks::stored(self.clone(), store, &machine::LOOKS),
-                    tasks::look_failed,
-                );
-            }
-            Effect::LookOnce(store) => {
-                self.spawn(tasks::stored(self.clone(), store, &[]), tasks::look_failed)
-            }
-            Effect::Exchange(store, base) => {
-                self.spawn(
-                    tasks::exchange(self.clone(), store, base),
-                    tasks::exchange_failed,
-                );
-            }
-            Effect::Pause(pause) => {
-                let pause = pause.mul_f64(0.75 + 0.5 * fastrand::f64());
-                self.spawn(
-                    async move {
-                        sleep(pause).await;
-                        Event::Woke
-                    },
-                    || Event::Woke,
-                );
-            }
-            Effect::Alarm(after, number) => self
-                .spawn(tasks::alarm(self.clone(), after, number), move || {
-                    Event::Alarm(number)
-                }),
-            Effect::Save(store, record) => {
-                let queued = shared.queued(&record);
-                match self.keys_to_save(shared, &*store, &record) {
-                    Ok(keys) => self.spawn(tasks::save(store, keys, queued), tasks::save_failed),
-                    Err(error) => return Some(Event::Saved(SaveResult::Failed(error.to_string()))),
-                }
-            }
-            Effect::ConfirmGone(store) => self
-                .spawn(tasks::confirm_gone(self.clone(), store), || {
-                    Event::Confirmed(false)
-                }),
             Effect::Revoke(store, record) => {
-                self.tasks
-                    .spawn(tasks::revoke(self.clone(), store, record).in_current_span());
+                let revoking = tasks::revoke(self.clone(), store, record);
+                self.tasks.spawn(revoking.in_current_span());
             }
             Effect::Share(store, record) => {
                 if let Ok(keys) = self.keys_to_save(shared, &*store, &record) {
                     store.update_local(&keys);
                 }
             }
-            Effect::SaveKeys(_, waiter, record) => {
-                return keys::hand_over(self, shared, waiter, record);
-            }
-            Effect::ReadSecret(store, refresh) => self.spawn(
-                tasks::read_secret(self.clone(), store, refresh),
-                tasks::secret_failed,
-            ),
             Effect::Answer(waiters, result) => {
                 for waiter in waiters {
                     if let Some(sender) = shared.tokens.remove(&waiter) {
@@ -139,24 +95,43 @@ impl Credential {
                 }
             }
             Effect::Report(report) => report::report(self, report),
+            effect => self.start(shared, effect),
         }
         None
     }
 
-    /// Runs a task whose result is the machine's next event, also after a panic.
-    fn spawn(
-        self: &Arc<Self>,
-        task: impl Future<Output = TokenEvent> + Send + 'static,
-        panicked: impl FnOnce() -> TokenEvent + Send + 'static,
-    ) {
-        let driver = self.clone();
-        let task = AssertUnwindSafe(task).catch_unwind();
-        self.tasks.spawn(
-            async move {
-                let event = task.await.unwrap_or_else(|_| panicked());
-                driver.handle(event);
+    /// Starts an effect whose answer comes later.
+    fn start(self: &Arc<Self>, shared: &mut Shared, effect: TokenEffect) {
+        let panicked = tasks::panicked(&effect);
+        let this = self.clone();
+        let task: BoxFuture<'static, TokenEvent> = match effect {
+            Effect::Lock(store, wait) => Box::pin(tasks::lock(this, store, wait)),
+            Effect::Look(store) => Box::pin(tasks::stored(this, store, &machine::LOOKS)),
+            Effect::LookOnce(store) => Box::pin(tasks::stored(this, store, &[])),
+            Effect::Exchange(store, base) => Box::pin(tasks::exchange(this, store, base)),
+            Effect::Pause(pause) => Box::pin(tasks::pause(pause)),
+            Effect::Alarm(after, number) => Box::pin(tasks::alarm(this, after, number)),
+            Effect::Save(store, record) => {
+                let queued = shared.queued(&record);
+                let keys = self.keys_to_save(shared, &*store, &record);
+                Box::pin(tasks::save(store, keys, queued))
             }
-            .in_current_span(),
-        );
+            Effect::ConfirmGone(store) => Box::pin(tasks::confirm_gone(this, store)),
+            Effect::SaveKeys(_, waiter, record) => {
+                Box::pin(keys::hand_over(self, shared, waiter, record))
+            }
+            Effect::ReadSecret(store, refresh) => {
+                Box::pin(tasks::read_secret(this, store, refresh))
+            }
+            _ => return,
+        };
+        let this = self.clone();
+        let task = AssertUnwindSafe(task).catch_unwind();
+        let answer = async move {
+            if let Some(event) = task.await.ok().or(panicked) {
+                this.handle(event);
+            }
+        };
+        self.tasks.spawn(answer.in_current_span());
     }
 }

@@ -5,11 +5,15 @@ use super::{
     credential::{Credential, Shared, TokenEvent},
     life,
     machine::{Emit, Event, Keeper, WaiterId},
+    setup::CredentialSetup,
     turn::{PreparedKeys, Waiting},
 };
 use serde_json::{Map, Value};
-use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::timeout};
+
+/// The longest turn of a module. A save through a queue that does not accept anything can take longer.
+pub(super) const TURN: Duration = Duration::from_secs(20);
 
 /// Returns the keys to store. Waits until no other process and no refresh can change the stored credential.
 pub(super) async fn prepare(
@@ -23,17 +27,6 @@ pub(super) async fn prepare(
     };
     let resolved = &setup.resolved;
     let sent = token_record::emitted(&keys, &resolved.field);
-    if setup.keeper() == Keeper::Platform {
-        let fields = credential.resolver.credential_fields();
-        let config = store.config();
-        return PreparedKeys::without_turn(token_record::keys_to_store(
-            keys,
-            &config,
-            &resolved.field,
-            &fields,
-            sent.as_ref(),
-        ));
-    }
     let now = credential.now();
     let (ready, prepared) = oneshot::channel();
     let waiter = {
@@ -55,6 +48,7 @@ pub(super) async fn prepare(
     credential.handle(Event::Emitted(Emit {
         waiter,
         sent,
+        keeper: setup.keeper(),
         store,
     }));
     // The sender is dropped only with the session.
@@ -63,32 +57,51 @@ pub(super) async fn prepare(
         .unwrap_or_else(|_| PreparedKeys::without_turn(keys))
 }
 
-/// Gives a module its keys, with this record in them. Returns the machine's answer if the module does not wait any more.
+/// Gives a module its keys, with this record in them, and waits for the end of its turn.
 pub(super) fn hand_over(
-    credential: &Arc<Credential>,
+    credential: &Credential,
     shared: &mut Shared,
     waiter: WaiterId,
     record: Option<TokenRecord>,
-) -> Option<TokenEvent> {
-    let Some(Waiting { keys, store, ready }) = shared.keys.remove(&waiter) else {
-        return Some(Event::KeysSaved(false));
+) -> impl Future<Output = TokenEvent> + Send + use<> {
+    let turn = shared.keys.remove(&waiter).map(|waiting| {
+        let Waiting { keys, store, ready } = waiting;
+        let local = store.config();
+        let config = shared.read.as_ref().unwrap_or(&local);
+        let keys = match shared.setups.latest() {
+            Some(setup) => stored_keys(credential, setup, keys, config, record),
+            None => keys,
+        };
+        let (turn, ended) = oneshot::channel();
+        // A module that does not wait any more drops its turn.
+        let _ = ready.send(PreparedKeys::new(keys, turn));
+        ended
+    });
+    async move {
+        let is_saved = match turn {
+            Some(turn) => matches!(timeout(TURN, turn).await, Ok(Ok(()))),
+            None => false,
+        };
+        Event::KeysSaved(is_saved)
+    }
+}
+
+fn stored_keys(
+    credential: &Credential,
+    setup: &CredentialSetup,
+    keys: Map<String, Value>,
+    config: &Value,
+    record: Option<TokenRecord>,
+) -> Map<String, Value> {
+    let field = &setup.resolved.field;
+    let record = match setup.keeper() {
+        Keeper::Process => record,
+        // The machine does not know the tokens beside a secret.
+        Keeper::Platform => match (TokenRecord::find(config, field), record) {
+            (Some(stored), Some(sent)) => Some(stored.with_emitted(&sent)),
+            (stored, sent) => sent.or(stored),
+        },
     };
-    let local = store.config();
-    let config = shared.read.as_ref().unwrap_or(&local);
-    let keys = match shared.setups.latest() {
-        Some(setup) => token_record::keys_to_store(
-            keys,
-            config,
-            &setup.resolved.field,
-            &credential.resolver.credential_fields(),
-            record.as_ref(),
-        ),
-        None => keys,
-    };
-    let after = credential.clone();
-    let prepared = PreparedKeys::new(keys, move |saved| after.handle(Event::KeysSaved(saved)));
-    let unsent = ready.send(prepared).err()?;
-    // The end of its turn is the event that is returned.
-    unsent.forget();
-    Some(Event::KeysSaved(false))
+    let fields = credential.resolver.credential_fields();
+    token_record::keys_to_store(keys, config, field, &fields, record.as_ref())
 }

@@ -1,11 +1,19 @@
 //! Removes tokens from texts that are logged or shown.
 
 use super::super::TokenRecord;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Shorter texts are not tokens, and could be part of any text.
 const MIN_TOKEN_LEN: usize = 8;
 
-/// Returns `text` without the tokens of these records. Some servers escape slashes in JSON.
+/// What a form or a query escapes (RFC 3986 section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Returns `text` without the tokens of these records. Some servers escape slashes in JSON, or repeat a form.
 pub(super) fn without_tokens<'a>(
     mut text: String,
     records: impl IntoIterator<Item = &'a TokenRecord>,
@@ -15,6 +23,8 @@ pub(super) fn without_tokens<'a>(
         for token in tokens.into_iter().flatten() {
             text = without(text, token);
             text = without(text, &token.replace('/', "\\/"));
+            let encoded = utf8_percent_encode(token, ESCAPED).to_string();
+            text = without(text, &encoded);
         }
     }
     text

@@ -18,7 +18,6 @@ pub(super) fn report(credential: &Credential, report: Report<TokenRecord, Store>
             tracing::info!("Another process refreshed the access token; its token is used");
         }
         Report::ReplacedDuringRefresh => {
-            credential.metrics.update(|metrics| metrics.adopted += 1);
             tracing::warn!(
                 "The stored credential changed during the refresh; the stored one is used"
             );
@@ -55,7 +54,6 @@ pub(super) fn report(credential: &Credential, report: Report<TokenRecord, Store>
             tracing::info!("The credential is saved now, after an earlier save failed");
         }
         Report::Discarded => {
-            credential.metrics.update(|metrics| metrics.adopted += 1);
             tracing::info!("The unsaved credential is discarded: the platform has a newer one");
         }
         Report::Lost { rotated, reason } => lost(rotated, &reason),

@@ -57,7 +57,10 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
     let field = ["attributes".to_owned(), "credentials".to_owned()];
     let found = TokenRecord::find(secret, &field);
     if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
-        let says = platform_text(secret).map(|text| without_tokens(text, &found));
+        let says = platform_text(secret).map(|text| {
+            let text = without_tokens(text, &found);
+            text.chars().take(MAX_TEXT_LEN).collect::<String>()
+        });
         return Err(Error::ReauthRequired(format!(
             "the platform marks the secret {id} as failed{}; see its page on the platform",
             says.map(|text| format!(" ({text})")).unwrap_or_default()
@@ -70,7 +73,7 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
         })
 }
 
-/// The start of the platform's own text about a failed secret.
+/// The platform's own text about a failed secret.
 fn platform_text(secret: &Value) -> Option<String> {
     let error = secret.pointer("/attributes/error")?;
     let text = error.as_str().or_else(|| {
@@ -78,5 +81,5 @@ fn platform_text(secret: &Value) -> Option<String> {
         members.iter().find_map(|name| error.get(name)?.as_str())
     })?;
     let text = text.trim();
-    (!text.is_empty()).then(|| text.chars().take(MAX_TEXT_LEN).collect())
+    (!text.is_empty()).then(|| text.to_owned())
 }

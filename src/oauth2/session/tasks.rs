@@ -4,9 +4,9 @@ use super::{
     super::{
         Error, ExchangeError, LockError, StoreErrorKind, TokenRecord, token_request::TIME_LIMIT,
     },
-    credential::{Credential, Store, TokenEvent},
-    life, look,
-    machine::{self, Event, Failure, Look, SaveResult},
+    credential::{Credential, Store, TokenEffect, TokenEvent},
+    keys, life, look,
+    machine::{self, Effect, Event, Failure, Look, SaveResult},
     record::{Response, Token},
     report, secret,
 };
@@ -18,7 +18,7 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The time limit of one save.
 const SAVE: Duration = Duration::from_secs(20);
@@ -32,6 +32,7 @@ const _: () = {
     // After the last attempt the account may seem to be gone: then it is confirmed, and tried once more.
     let saves = (machine::ATTEMPTS as u64 + 1) * (look::READ.as_secs() + SAVE.as_secs() + 2)
         + look::CONFIRMATION.as_secs();
+    assert!(machine::LOCK_WAIT.as_secs() > look::READ.as_secs() + keys::TURN.as_secs());
     assert!(machine::LOCK_WAIT.as_secs() > exchanges + saves);
     assert!(machine::LOCK_WAIT.as_secs() > exchanges + looks);
 };
@@ -40,7 +41,9 @@ const PANICKED: &str = "a part of the refresh panicked; the log names the locati
 
 pub(super) async fn lock(credential: Arc<Credential>, store: Store, wait: Duration) -> TokenEvent {
     let (Some(lock), Ok(setup)) = (&credential.config.lock, credential.setup(&*store)) else {
-        return lock_failed();
+        // The look at the store tells what is wrong with the configuration.
+        let reason = "the credential is not configured".to_owned();
+        return Event::Locked(Err(LockError::Unsupported(reason)));
     };
     let config = store.config();
     let account = config
@@ -48,17 +51,15 @@ pub(super) async fn lock(credential: Arc<Credential>, store: Store, wait: Durati
         .and_then(Value::as_str)
         .unwrap_or(&credential.config.lock_scope);
     let name = format!("{account}:{}", setup.resolved.field.join("."));
-    Event::Locked(match lock.acquire(&name, wait).await {
-        Ok(guard) => {
-            credential.shared().lock = Some(guard);
-            Ok(())
+    let acquired = tokio::select! {
+        biased;
+        acquired = lock.acquire(&name, wait) => acquired,
+        // A stopping process has no time to wait for others.
+        () = credential.stopping.cancelled() => {
+            Err(LockError::Unavailable("the process is stopping".into()))
         }
-        Err(error) => Err(error),
-    })
-}
-
-pub(super) fn lock_failed() -> TokenEvent {
-    Event::Locked(Err(LockError::Unavailable(PANICKED.into())))
+    };
+    Event::Locked(acquired.map(|guard| credential.shared().lock = Some(guard)))
 }
 
 pub(super) async fn stored(
@@ -66,9 +67,10 @@ pub(super) async fn stored(
     store: Store,
     pauses: &[Duration],
 ) -> TokenEvent {
+    credential.shared().read = None;
     let setup = match credential.setup(&*store) {
         Ok(setup) => setup,
-        Err(error) => return Event::Looked(Look::Failed(error.to_string())),
+        Err(error) => return Event::Looked(Look::NotConfigured(error)),
     };
     let field = &setup.resolved.field;
     let found = look::stored(&*store, field, pauses).await;
@@ -86,10 +88,6 @@ pub(super) async fn stored(
     };
     credential.shared().read = found.ok().flatten();
     Event::Looked(result)
-}
-
-pub(super) fn look_failed() -> TokenEvent {
-    Event::Looked(Look::Failed(PANICKED.into()))
 }
 
 pub(super) async fn exchange(
@@ -124,8 +122,10 @@ pub(super) async fn exchange(
     }
 }
 
-pub(super) fn exchange_failed() -> TokenEvent {
-    Event::Exchanged(Err(Failure::Refused(ExchangeError::unknown(PANICKED))))
+pub(super) async fn pause(pause: Duration) -> TokenEvent {
+    // Longer, because the provider may have asked for this pause.
+    sleep(pause.mul_f64(1.0 + 0.25 * fastrand::f64())).await;
+    Event::Woke
 }
 
 pub(super) async fn alarm(credential: Arc<Credential>, after: Duration, number: u32) -> TokenEvent {
@@ -136,9 +136,13 @@ pub(super) async fn alarm(credential: Arc<Credential>, after: Duration, number: 
 
 pub(super) async fn save(
     store: Store,
-    keys: Map<String, Value>,
+    keys: Result<Map<String, Value>, Error>,
     queued: Arc<AtomicBool>,
 ) -> TokenEvent {
+    let keys = match keys {
+        Ok(keys) => keys,
+        Err(error) => return Event::Saved(SaveResult::Failed(error.to_string())),
+    };
     Event::Saved(match timeout(SAVE, store.save(keys, &queued)).await {
         Ok(Ok(())) => SaveResult::Saved,
         Ok(Err(error)) => match error.kind {
@@ -156,10 +160,6 @@ pub(super) async fn save(
             SAVE.as_secs()
         )),
     })
-}
-
-pub(super) fn save_failed() -> TokenEvent {
-    Event::Saved(SaveResult::Failed(PANICKED.into()))
 }
 
 pub(super) async fn confirm_gone(credential: Arc<Credential>, store: Store) -> TokenEvent {
@@ -192,6 +192,25 @@ pub(super) async fn read_secret(
     Event::Secret(found.map(|record| (record, life::unknown(credential.now()))))
 }
 
-pub(super) fn secret_failed() -> TokenEvent {
-    Event::Secret(Err(Error::unavailable(PANICKED)))
+/// The answer to an effect that panicked.
+pub(super) fn panicked(effect: &TokenEffect) -> Option<TokenEvent> {
+    Some(match effect {
+        Effect::Lock(..) => Event::Locked(Err(LockError::Unavailable(PANICKED.into()))),
+        Effect::Fence => Event::Fenced(false),
+        Effect::Look(_) | Effect::LookOnce(_) => Event::Looked(Look::Failed(PANICKED.into())),
+        Effect::Exchange(..) => {
+            Event::Exchanged(Err(Failure::Refused(ExchangeError::unknown(PANICKED))))
+        }
+        Effect::Pause(_) => Event::Woke,
+        Effect::Alarm(_, number) => Event::Alarm(*number),
+        Effect::Save(..) => Event::Saved(SaveResult::Failed(PANICKED.into())),
+        Effect::ConfirmGone(_) => Event::Confirmed(false),
+        Effect::SaveKeys(..) => Event::KeysSaved(false),
+        Effect::ReadSecret(..) => Event::Secret(Err(Error::unavailable(PANICKED))),
+        Effect::Unlock
+        | Effect::Revoke(..)
+        | Effect::Share(..)
+        | Effect::Answer(..)
+        | Effect::Report(_) => return None,
+    })
 }

@@ -6,59 +6,39 @@ use std::{fmt, sync::Arc};
 use tokio::sync::oneshot;
 
 /// Keys in the shape in which they are stored. While this exists, the session saves nothing else, so that neither replaces
-/// the other's tokens.
+/// the other's tokens. The turn ends after a while, even if this exists longer.
 #[must_use = "the session saves nothing else until this is dropped"]
-#[derive(Debug)]
 pub(crate) struct PreparedKeys {
     pub(crate) keys: Map<String, Value>,
-    turn: Turn,
+    /// Is told that the keys are saved. Without that, they count as not saved.
+    turn: Option<oneshot::Sender<()>>,
+}
+
+impl fmt::Debug for PreparedKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PreparedKeys")
+            .field(&self.keys.keys().collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 impl PreparedKeys {
     /// Keys that need no turn.
     pub(super) fn without_turn(keys: Map<String, Value>) -> Self {
-        let turn = Turn {
-            end: None,
-            is_saved: false,
-        };
-        Self { keys, turn }
+        Self { keys, turn: None }
     }
 
-    /// Keys with a turn. `end` is told whether they were saved.
-    pub(super) fn new(keys: Map<String, Value>, end: impl FnOnce(bool) + Send + 'static) -> Self {
-        let turn = Turn {
-            end: Some(Box::new(end)),
-            is_saved: false,
-        };
+    /// Keys with a turn.
+    pub(super) fn new(keys: Map<String, Value>, turn: oneshot::Sender<()>) -> Self {
+        let turn = Some(turn);
         Self { keys, turn }
     }
 
     /// Notes that the keys are saved.
-    pub(crate) fn saved(mut self) {
-        self.turn.is_saved = true;
-    }
-
-    /// Drops the keys without the end of a turn.
-    pub(super) fn forget(mut self) {
-        self.turn.end = None;
-    }
-}
-
-struct Turn {
-    end: Option<Box<dyn FnOnce(bool) + Send>>,
-    is_saved: bool,
-}
-
-impl fmt::Debug for Turn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(end) = self.end.take() {
-            end(self.is_saved);
+    pub(crate) fn saved(self) {
+        if let Some(turn) = self.turn {
+            // A turn that took too long has ended.
+            let _ = turn.send(());
         }
     }
 }

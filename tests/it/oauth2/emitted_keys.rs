@@ -1,6 +1,9 @@
 //! Keys that a module emits: they must not replace a newer token.
 
-use super::step::{Engine, PATIENCE};
+use super::{
+    clock::Clock,
+    step::{Engine, PATIENCE},
+};
 use emulator::{EmulatorConfig, EventKind};
 use serde_json::json;
 use std::time::Duration;
@@ -84,4 +87,30 @@ async fn other_emitted_keys_keep_the_token_of_another_replica() {
         engine.stored()["oauth"]["refresh_token"],
         theirs["refresh_token"]
     );
+}
+
+/// A queue that confirms nothing holds up the module that saves, and nobody else.
+#[tokio::test]
+async fn a_save_that_hangs_does_not_keep_others_from_refreshing() {
+    let clock = Clock::paused();
+    let config = EmulatorConfig {
+        update_keys_over_broker: true,
+        ..EmulatorConfig::default()
+    };
+    let engine = Engine::new(config, None).await;
+    engine
+        .emulator
+        .broker()
+        .delay_confirms(Duration::from_secs(24 * 3600));
+    let mut running = engine.run();
+    let refreshing = async {
+        engine.send(json!([{ "prodEnv": "changed" }]));
+        engine.event(EventKind::UpdateKeys).await;
+        engine.send(json!(["request"]));
+        engine.provider.token_called(1).await;
+    };
+    tokio::select! {
+        ended = &mut running => panic!("ended: {ended:?}"),
+        () = clock.drive_by(Duration::from_secs(1), refreshing) => {}
+    }
 }

@@ -170,6 +170,8 @@ async fn replicas_refresh_once_without_any_setting() {
     connected.rig.events(EventKind::Data, 12).await;
     connected.rig.settled().await;
     assert_eq!(connected.provider().refreshes(), 1);
+    // The messages of those that wait for the lock are no events of the step.
+    assert_eq!(connected.count(EventKind::Returned), 0);
     for replica in replicas {
         connected.rig.stop(replica).await;
     }

@@ -18,6 +18,18 @@ impl<R: Record, S: Clone> Machine<R, S> {
         }
     }
 
+    /// Saves keys beside a secret of the platform, whose tokens this process does not keep.
+    pub(super) fn emit_beside_secret(&mut self, cx: &mut Step<R, S>) {
+        if let Some(emit) = self.emits.pop_front() {
+            let sent = emit.sent.map(|(record, _)| record);
+            cx.ask(Effect::SaveKeys(emit.store.clone(), emit.waiter, sent));
+            self.state = State::SavingKeys(Keys {
+                store: emit.store,
+                record: None,
+            });
+        }
+    }
+
     pub(super) fn looked_for_keys(&mut self, cx: &mut Step<R, S>, emit: Emit<R, S>, look: Look<R>) {
         let is_gone = matches!(look, Look::NoTokens | Look::Removed(_));
         if let Look::Found(record, life) = look

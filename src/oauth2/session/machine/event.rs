@@ -47,6 +47,7 @@ pub(crate) struct Emit<R, S> {
     pub(crate) waiter: WaiterId,
     /// The tokens among the keys.
     pub(crate) sent: Option<(R, Life)>,
+    pub(crate) keeper: Keeper,
     pub(crate) store: S,
 }
 
@@ -63,6 +64,8 @@ pub(crate) enum Look<R> {
     NotAsked,
     /// The store did not answer.
     Failed(String),
+    /// The configuration does not define the credential.
+    NotConfigured(Error),
 }
 
 /// Why the provider returned no token.
@@ -136,7 +139,7 @@ pub(crate) enum Effect<R: Record, S> {
     LookOnce(S),
     /// Sends the refresh token of this record to the provider.
     Exchange(S, SharedToken<R>),
-    /// Waits, and adds jitter.
+    /// Waits for this time or a little longer.
     Pause(Duration),
     /// Sends [`Event::Alarm`] later, or at the stop.
     Alarm(Duration, u32),

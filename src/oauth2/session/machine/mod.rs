@@ -33,7 +33,7 @@ use tokens::Tokens;
 /// The longest time for which another replica may hold the lock during a refresh.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(345);
 /// How long a save waits for the lock. It reads the account right before it saves, so the lock is not indispensable.
-const SHORT_LOCK_WAIT: Duration = Duration::from_secs(30);
+const SHORT_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// The life of one credential in one process. `R` is the token record, `S` the store that a piece of work uses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -280,10 +280,14 @@ impl<R: Record, S: Clone> Machine<R, S> {
         }
     }
 
-    /// Starts what is wanted next. With nothing to do, the lock is released, unless the store still has a refresh token
-    /// that must not be spent.
+    /// Starts what is wanted next. The lock is released before, so that other replicas have their turn, unless the store
+    /// still has a refresh token that must not be spent.
     fn start_next(&mut self, cx: &mut Step<R, S>) {
         self.state = State::Idle;
+        if self.holds_lock && !self.has_unsaved_rotation() {
+            self.holds_lock = false;
+            cx.ask(Effect::Unlock);
+        }
         if let Some(need) = self.needs.first() {
             let work = match need.keeper {
                 Keeper::Process => Work::Refresh(need.why),
@@ -297,24 +301,21 @@ impl<R: Record, S: Clone> Machine<R, S> {
             return self.start(cx, job);
         }
         if let Some(emit) = self.emits.front() {
-            let store = emit.store.clone();
-            return self.start(cx, Job::new(Work::Emit, store));
+            let job = Job::new(Work::Emit(emit.keeper), emit.store.clone());
+            return self.start(cx, job);
         }
-        if let Some(unsaved) = &self.unsaved
-            && unsaved.is_wanted(self.stopping)
-        {
-            let store = unsaved.store.clone();
-            return self.start(cx, Job::new(Work::SaveAgain, store));
-        }
-        if self.holds_lock && !self.has_unsaved_rotation() {
-            self.holds_lock = false;
-            cx.ask(Effect::Unlock);
+        let unsaved = self.unsaved.as_ref();
+        if let Some(store) = unsaved.and_then(|unsaved| unsaved.wanted(self.stopping)) {
+            let job = Job::new(Work::SaveAgain, store.clone());
+            self.start(cx, job);
         }
     }
 
     fn start(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        if matches!(job.work, Work::Secret(_)) {
-            return self.read_secret(cx, job, false);
+        match job.work {
+            Work::Secret(_) => return self.read_secret(cx, job, false),
+            Work::Emit(Keeper::Platform) => return self.emit_beside_secret(cx),
+            Work::Refresh(_) | Work::SaveAgain | Work::Emit(Keeper::Process) => {}
         }
         if self.holds_lock {
             // It is held for an unsaved record, perhaps for long.
@@ -326,11 +327,13 @@ impl<R: Record, S: Clone> Machine<R, S> {
     }
 
     fn lock(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        if self.uses_lock {
+        // At the end, a record that only this process has is saved at once.
+        let is_last_save = self.stopping && job.work == Work::SaveAgain;
+        if self.uses_lock && !is_last_save {
             let wait = match job.work {
                 Work::Refresh(_) | Work::Secret(_) => LOCK_WAIT,
                 // It is done without the lock rather than late.
-                Work::SaveAgain | Work::Emit => SHORT_LOCK_WAIT,
+                Work::SaveAgain | Work::Emit(_) => SHORT_LOCK_WAIT,
             };
             cx.ask(Effect::Lock(job.store.clone(), wait));
             self.state = State::Locking(job);
@@ -370,7 +373,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         match job.work {
             Work::Refresh(_) | Work::Secret(_) => self.begin_refresh(cx, job),
             Work::SaveAgain => self.begin_save_again(cx, job),
-            Work::Emit => self.begin_emit(cx, job),
+            Work::Emit(_) => self.begin_emit(cx, job),
         }
     }
 
@@ -417,6 +420,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         {
             return current.clone();
         }
+        cx.report(Report::Adopted);
         cx.ask(Effect::Share(store.clone(), record.clone()));
         self.adopt(record, life)
     }
@@ -439,6 +443,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 Ok(None)
             }
             Look::Found(record, life) => Ok(Some(self.adopt_found(cx, store, record, life))),
+            Look::NotConfigured(error) => Err(error),
             // A user who has disconnected does not want new tokens.
             Look::NoTokens => Err(Error::ReauthRequired(
                 "its tokens were removed from the account".into(),

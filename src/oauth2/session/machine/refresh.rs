@@ -50,7 +50,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         look: Look<R>,
     ) {
         match self.news(cx, &job.store, look) {
-            Ok(_) => self.spend(cx, job, tries),
+            Ok(news) => self.spend(cx, job, tries.after(news.is_some())),
             Err(error) => self.fail(cx, error),
         }
     }
@@ -66,7 +66,6 @@ impl<R: Record, S: Clone> Machine<R, S> {
             .is_none_or(|before| base.generation > before.generation);
         let before = job.before.as_deref();
         if is_newer && job.work != Work::Refresh(Why::Access) && !base.is_spent(cx.now, before) {
-            cx.report(Report::Adopted);
             return self.succeed(cx, &base);
         }
         if let Some(error) = self.limits.dead(&base.record) {
@@ -215,10 +214,9 @@ impl<R: Record, S: Clone> Machine<R, S> {
     ) {
         match self.news(cx, &job.store, look) {
             Ok(Some(found)) if !found.is_spent(cx.now, Some(&doubt.base)) => {
-                cx.report(Report::Adopted);
                 self.succeed(cx, &found);
             }
-            Ok(Some(_)) => self.spend(cx, job, doubt.tries),
+            Ok(Some(_)) => self.spend(cx, job, doubt.tries.after(true)),
             Ok(None) => self.doubt(cx, job, doubt),
             // Without the stored credential it is unknown whether the refresh token is still valid.
             Err(error) => self.fail(cx, error),

@@ -55,7 +55,11 @@ impl<R: Record, S: Clone> Machine<R, S> {
             // The user has disconnected.
             Look::NoTokens if !save.is_gone => self.confirm_gone(cx, job, save),
             Look::NoTokens => self.revoke(cx, &job, &save, "its tokens were removed"),
-            Look::Found(..) | Look::Removed(_) | Look::NotAsked | Look::Failed(_) => {
+            Look::Found(..)
+            | Look::Removed(_)
+            | Look::NotAsked
+            | Look::Failed(_)
+            | Look::NotConfigured(_) => {
                 cx.ask(Effect::Save(job.store.clone(), save.record.clone()));
                 self.state = State::Saving(job, save);
             }
@@ -186,8 +190,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
         self.unsaved = Some(Unsaved {
             record: save.record.clone(),
             rotated,
-            store: job.store.clone(),
-            retries: retries && !is_lost,
+            store: (retries && !is_lost).then(|| job.store.clone()),
             life: save.life,
             base: save.base,
             failures,

@@ -1,7 +1,7 @@
 //! The states, and the work that is under way.
 
 use super::{
-    event::{Emit, Event, Why},
+    event::{Emit, Event, Keeper, Why},
     record::{Life, Moment, Record, SharedToken},
 };
 use crate::oauth2::ExchangeError;
@@ -16,7 +16,7 @@ pub(super) enum Work {
     /// Saves an unsaved record again.
     SaveAgain,
     /// Saves a module's keys.
-    Emit,
+    Emit(Keeper),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,22 @@ pub(super) struct Tries {
     pub(super) exchanges: u32,
     /// An answer was lost, and perhaps a token with it.
     pub(super) lost: bool,
+}
+
+impl Tries {
+    /// What counts after a look at the store. With another refresh token, the refresh begins again.
+    pub(super) fn after(self, is_new: bool) -> Self {
+        let (exchanges, lost) = if is_new {
+            (0, false)
+        } else {
+            (self.exchanges, self.lost)
+        };
+        Self {
+            exchanges,
+            lost,
+            ..self
+        }
+    }
 }
 
 /// A refused refresh token, until it is clear that no other process has replaced it.
@@ -99,9 +115,8 @@ impl<R: Record> Save<R> {
 pub(super) struct Unsaved<R: Record, S> {
     pub(super) record: R,
     pub(super) rotated: bool,
-    pub(super) store: S,
-    /// Whether it is saved again.
-    pub(super) retries: bool,
+    /// Where it is saved again; `None` if there is no place for it.
+    pub(super) store: Option<S>,
     pub(super) life: Life,
     pub(super) base: R::Id,
     /// How often saving it has failed. It is the number of the alarm that counts.
@@ -111,9 +126,9 @@ pub(super) struct Unsaved<R: Record, S> {
 }
 
 impl<R: Record, S> Unsaved<R, S> {
-    /// Returns whether it is time to save it again. A stopping process tries at once.
-    pub(super) fn is_wanted(&self, stopping: bool) -> bool {
-        self.retries && (self.is_due || stopping)
+    /// Returns the store if it is time to save the record again. A stopping process tries at once.
+    pub(super) fn wanted(&self, stopping: bool) -> Option<&S> {
+        self.store.as_ref().filter(|_| self.is_due || stopping)
     }
 }
 
