@@ -44,31 +44,21 @@ impl ClientAuth {
 /// The way that a token endpoint accepted after it had refused the configured one. Clones share it, so that it is known
 /// as long as the process runs. Only the latest is kept: a process hardly ever has two such endpoints.
 #[derive(Clone, Default)]
-pub(crate) struct AcceptedAuth(Arc<Mutex<Option<Accepted>>>);
-
-struct Accepted {
-    token_url: Url,
-    client_id: String,
-    client_auth: ClientAuth,
-}
+pub(crate) struct AcceptedAuth(Arc<Mutex<Option<(Url, String, ClientAuth)>>>);
 
 impl AcceptedAuth {
     pub(super) fn get(&self, token_url: &Url, client_id: &str) -> Option<ClientAuth> {
-        let accepted = self.lock();
-        let accepted = accepted.as_ref()?;
-        (accepted.token_url == *token_url && accepted.client_id == client_id)
-            .then_some(accepted.client_auth)
+        match &*self.lock() {
+            Some((url, id, auth)) if url == token_url && id == client_id => Some(*auth),
+            _ => None,
+        }
     }
 
-    pub(super) fn set(&self, token_url: Url, client_id: String, client_auth: ClientAuth) {
-        *self.lock() = Some(Accepted {
-            token_url,
-            client_id,
-            client_auth,
-        });
+    pub(super) fn set(&self, token_url: Url, client_id: String, auth: ClientAuth) {
+        *self.lock() = Some((token_url, client_id, auth));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Accepted>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Url, String, ClientAuth)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

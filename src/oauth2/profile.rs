@@ -270,8 +270,12 @@ impl Profile {
         BUILT_IN
             .iter()
             .filter_map(|(name, _)| Self::built_in(name))
-            .find(|profile| profile.hosts.iter().any(|known| is_below(&host, known)))
+            .find(|profile| profile.is_for(&host))
             .unwrap_or_default()
+    }
+
+    fn is_for(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| is_below(host, known))
     }
 
     /// Returns what a response of the API means for the token that the request carried. `body_start` may be empty

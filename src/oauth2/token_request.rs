@@ -70,47 +70,45 @@ impl TokenRequest<'_> {
         &self,
         params: &Params,
     ) -> Result<TokenResponse, ExchangeError> {
-        let mut attempts = self.attempts();
-        loop {
-            let response = self.send_and_read(params, &attempts).await;
-            let tokens = response.and_then(|response| self.tokens(response));
-            if let ControlFlow::Break(result) = attempts.after(tokens) {
-                return result;
-            }
-        }
+        self.exchange(params, Self::tokens).await
     }
 
     /// Sends the request. Any successful status is accepted.
     pub(super) async fn send(&self, params: &Params) -> Result<(), ExchangeError> {
-        let mut attempts = self.attempts();
+        self.exchange(params, Self::done).await
+    }
+
+    /// Sends the request, with another way to authenticate the client if that is necessary, and reads the response.
+    async fn exchange<T>(
+        &self,
+        params: &Params,
+        read: fn(&Self, RawResponse) -> Result<T, ExchangeError>,
+    ) -> Result<T, ExchangeError> {
+        let configured = self.profile.client_auth;
+        let mut attempts = AuthAttempts::new(self.client, configured, self.accepted_auth);
         loop {
             let response = self.send_and_read(params, &attempts).await;
-            let done = response.and_then(|response| self.done(response));
-            if let ControlFlow::Break(result) = attempts.after(done) {
+            let result = response.and_then(|response| read(self, response));
+            if let ControlFlow::Break(result) = attempts.after(result) {
                 return result;
             }
         }
-    }
-
-    fn attempts(&self) -> AuthAttempts<'_> {
-        AuthAttempts::new(self.client, self.profile.client_auth, self.accepted_auth)
     }
 
     fn done(&self, response: RawResponse) -> Result<(), ExchangeError> {
         match response.incomplete {
             Some(error) => Err(error),
             None if response.is_success() => Ok(()),
-            None => Err(self.error_response(&response, &Refusal::read(&response.body))),
+            None => Err(self.error_response(&response)),
         }
     }
 
-    /// Reads the tokens from a response.
     fn tokens(&self, mut response: RawResponse) -> Result<TokenResponse, ExchangeError> {
         if let Some(error) = response.incomplete.take() {
             return self.tokens_of_incomplete(&response).ok_or(error);
         }
         if !response.is_success() {
-            return Err(self.error_response(&response, &Refusal::read(&response.body)));
+            return Err(self.error_response(&response));
         }
         TokenResponse::read(&response.body, self.profile)
             .map_err(|error| self.useless_success(&response, &error))
@@ -183,16 +181,14 @@ impl TokenRequest<'_> {
     }
 
     /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
-    fn error_response(&self, response: &RawResponse, refusal: &Refusal) -> ExchangeError {
-        let profile = self.profile;
-        let code = refusal.code(|code| is_known(profile, code));
-        let class = classify(profile, response.status, code.as_deref(), refusal);
+    fn error_response(&self, response: &RawResponse) -> ExchangeError {
+        let refusal = Refusal::read(&response.body);
+        let code = refusal.code(|code| is_known(self.profile, code));
+        let class = classify(self.profile, response.status, code.as_deref(), &refusal);
         ExchangeError {
             outcome_unknown: outcome_is_unknown(response.status),
-            diagnostic: refusal
-                .diagnostic()
-                .filter(|text| !text.split(", ").any(|word| self.is_secret(word))),
-            code: code.filter(|code| !self.is_secret(code)),
+            diagnostic: refusal.diagnostic().filter(|text| !self.has_secret(text)),
+            code: code.filter(|code| !self.has_secret(code)),
             ..self.error(class, Some(response), "the provider refused the request")
         }
     }
@@ -202,7 +198,7 @@ impl TokenRequest<'_> {
     fn useless_success(&self, response: &RawResponse, error: &TokenResponseError) -> ExchangeError {
         let refusal = Refusal::read(&response.body);
         if refusal.is_error(|code| is_known(self.profile, code)) {
-            return self.error_response(response, &refusal);
+            return self.error_response(response);
         }
         let class = match error {
             TokenResponseError::Unreadable if is_html_or_xml(&refusal.text) => {
@@ -218,10 +214,12 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// Returns whether a word in the response is the client's secret, which can look like an error name.
-    fn is_secret(&self, word: &str) -> bool {
-        let secret = self.client.secret.as_ref();
-        secret.is_some_and(|secret| secret.expose_secret() == word)
+    /// Returns whether a word in a list is the client's secret, which can look like an error name.
+    fn has_secret(&self, list: &str) -> bool {
+        let Some(secret) = &self.client.secret else {
+            return false;
+        };
+        list.split(", ").any(|word| word == secret.expose_secret())
     }
 
     fn no_response(&self, error: &reqwest::Error) -> ExchangeError {

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::clients::http::client_without_redirects;
 use base64_simd::STANDARD as BASE64;
-use serde_json::{Value, json};
+use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
+use serde_json::json;
 use std::collections::BTreeMap;
-use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 const ID: &str = "id with +&";
 const SECRET: &str = "s:e/c%r t\u{e9}";
@@ -30,41 +30,34 @@ pub(super) fn endpoint_at(address: &str, profile: &str) -> TokenEndpoint {
     TokenEndpoint::new(client_without_redirects().unwrap(), &resolved).unwrap()
 }
 
-pub(super) async fn server(answer: ResponseTemplate) -> MockServer {
-    let server = MockServer::start().await;
-    Mock::given(any()).respond_with(answer).mount(&server).await;
-    server
+/// A double that responds so to every call.
+pub(super) async fn double(response: PreparedResponse) -> ScriptedDouble {
+    let double = ScriptedDouble::start().await.unwrap();
+    double.respond("", [response]);
+    double
 }
 
-pub(super) fn token() -> ResponseTemplate {
-    ResponseTemplate::new(200)
-        .set_body_json(json!({"access_token": "at-2", "token_type": "Bearer", "expires_in": 60}))
+pub(super) fn token() -> PreparedResponse {
+    let body = json!({"access_token": "at-2", "token_type": "Bearer", "expires_in": 60});
+    PreparedResponse::json(200, &body)
 }
 
 /// The request that a refresh with this profile sends, to the path and query `path`.
-async fn sent(profile: &str, path: &str, granted: Option<&str>) -> Request {
-    let server = server(token()).await;
-    let endpoint = endpoint_at(&format!("{}{path}", server.uri()), profile);
+async fn sent(profile: &str, path: &str, granted: Option<&str>) -> RecordedCall {
+    let double = double(token()).await;
+    let endpoint = endpoint_at(&format!("{}{path}", double.url()), profile);
     let answer = endpoint.refresh("rt-1 &=", granted).await.unwrap();
     assert_eq!(answer.members["access_token"], "at-2");
-    let [request] = server
-        .received_requests()
-        .await
-        .unwrap()
-        .try_into()
-        .unwrap();
+    let [request] = double.calls().all().try_into().unwrap();
     request
 }
 
-fn form(request: &Request) -> Vec<(String, String)> {
-    pairs(
-        &format!("http://x/?{}", String::from_utf8_lossy(&request.body))
-            .parse()
-            .unwrap(),
-    )
+fn form(request: &RecordedCall) -> Vec<(String, String)> {
+    pairs(&String::from_utf8_lossy(&request.body))
 }
 
-fn pairs(url: &reqwest::Url) -> Vec<(String, String)> {
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let url: reqwest::Url = format!("http://x/?{query}").parse().unwrap();
     let mut pairs: Vec<_> = url.query_pairs().into_owned().collect();
     pairs.sort();
     pairs
@@ -76,7 +69,7 @@ fn params<const N: usize>(expected: [(&str, &str); N]) -> Vec<(String, String)> 
         .to_vec()
 }
 
-fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+fn header<'a>(request: &'a RecordedCall, name: &str) -> Option<&'a str> {
     request
         .headers
         .get(name)
@@ -96,10 +89,10 @@ async fn a_refresh_is_a_form_with_client_credentials() {
     assert_eq!(
         (
             request.method.as_str(),
-            request.url.path(),
-            request.url.query()
+            request.path.as_str(),
+            request.query.as_str()
         ),
-        ("POST", "/token", Some("tenant=t"))
+        ("POST", "/token", "tenant=t")
     );
     assert_eq!(header(&request, "accept"), Some("application/json"));
     assert_eq!(
@@ -224,8 +217,8 @@ async fn parameters_can_be_json_or_a_query() {
             .starts_with("Basic ")
     );
     assert_eq!(
-        request.body_json::<Value>().unwrap(),
-        json!({"grant_type": "refresh_token", "refresh_token": "rt-1 &="})
+        request.json(),
+        Some(json!({"grant_type": "refresh_token", "refresh_token": "rt-1 &="}))
     );
 
     let request = sent(r#"{"body": "query"}"#, "/token?tenant=t&grant_type=x", None).await;
@@ -237,10 +230,10 @@ async fn parameters_can_be_json_or_a_query() {
         ("refresh_token", "rt-1 &="),
         ("tenant", "t"),
     ];
-    assert_eq!(pairs(&request.url), params(expected));
+    assert_eq!(pairs(&request.query), params(expected));
 
-    let server = server(ResponseTemplate::new(500)).await;
-    let error = endpoint_at(&server.uri(), r#"{"body": "query"}"#)
+    let double = double(PreparedResponse::status(500)).await;
+    let error = endpoint_at(&double.url(), r#"{"body": "query"}"#)
         .refresh("rt-1", None)
         .await
         .unwrap_err();
@@ -249,8 +242,8 @@ async fn parameters_can_be_json_or_a_query() {
 
 #[tokio::test]
 async fn a_code_exchange_sends_the_verifier_and_no_refresh_parameters() {
-    let server = server(token()).await;
-    let endpoint = endpoint_at(&format!("{}/token", server.uri()), "salesforce");
+    let double = double(token()).await;
+    let endpoint = endpoint_at(&format!("{}/token", double.url()), "salesforce");
     endpoint
         .exchange_code("c-1", "http://127.0.0.1:1/cb", Some("v-1"))
         .await
@@ -259,7 +252,7 @@ async fn a_code_exchange_sends_the_verifier_and_no_refresh_parameters() {
         .exchange_code("c-1", "http://127.0.0.1:1/cb", None)
         .await
         .unwrap();
-    let requests = server.received_requests().await.unwrap();
+    let requests = double.calls().all();
     let expected = [
         ("client_id", ID),
         ("client_secret", SECRET),
@@ -281,30 +274,25 @@ async fn a_code_exchange_sends_the_verifier_and_no_refresh_parameters() {
 async fn revoking_an_unknown_token_succeeds() {
     let profile = r#"{"revoke_uri": "./revoke", "client_auth": "basic"}"#;
     for (answer, expected) in [
-        (ResponseTemplate::new(200), None),
+        (PreparedResponse::status(200), None),
         (
-            ResponseTemplate::new(400).set_body_json(json!({"error": "invalid_token"})),
+            PreparedResponse::json(400, &json!({"error": "invalid_token"})),
             None,
         ),
         (
-            ResponseTemplate::new(503).insert_header("retry-after", "5"),
+            PreparedResponse::status(503).header("retry-after", "5"),
             Some((ErrorClass::Transient, Some(5))),
         ),
         (
-            ResponseTemplate::new(401).set_body_json(json!({"error": "unauthorized_client"})),
+            PreparedResponse::json(401, &json!({"error": "unauthorized_client"})),
             Some((ErrorClass::Config, None)),
         ),
     ] {
-        let server = server(answer).await;
-        let endpoint = endpoint_at(&format!("{}/oauth/token", server.uri()), profile);
+        let double = double(answer).await;
+        let endpoint = endpoint_at(&format!("{}/oauth/token", double.url()), profile);
         let result = endpoint.revoke("rt-1", "refresh_token").await;
-        let [request] = server
-            .received_requests()
-            .await
-            .unwrap()
-            .try_into()
-            .unwrap();
-        assert_eq!(request.url.path(), "/oauth/revoke");
+        let [request] = double.calls().all().try_into().unwrap();
+        assert_eq!(request.path, "/oauth/revoke");
         assert!(header(&request, "authorization").is_some());
         assert_eq!(
             form(&request),

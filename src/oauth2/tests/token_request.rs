@@ -1,7 +1,8 @@
 use super::{
     super::{exchange_error::ExchangeError, profile::ErrorClass, token_request::TIME_LIMIT},
-    token_endpoint::{endpoint_at, server, shows_no_secret, token},
+    token_endpoint::{double, endpoint_at, shows_no_secret, token},
 };
+use http_double::PreparedResponse;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use std::time::Duration;
@@ -9,19 +10,18 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use wiremock::ResponseTemplate;
 
 /// The error of a refresh with this response.
-async fn refused(profile: &str, answer: ResponseTemplate) -> ExchangeError {
-    let server = server(answer).await;
-    let error = endpoint_at(&format!("{}/token?key=q-1", server.uri()), profile)
+async fn refused(profile: &str, answer: PreparedResponse) -> ExchangeError {
+    let double = double(answer).await;
+    let error = endpoint_at(&format!("{}/token?key=q-1", double.url()), profile)
         .refresh("rt-1", None)
         .await
         .unwrap_err();
     // A client that is refused is sent in the other way once.
     let is_client = error.code.as_deref() == Some("invalid_client");
     assert_eq!(
-        server.received_requests().await.unwrap().len(),
+        double.calls().all().len(),
         if is_client { 2 } else { 1 },
         "{error}"
     );
@@ -75,7 +75,7 @@ async fn a_200_with_an_error_is_classified_by_its_code() {
             ErrorClass::Malformed,
         ),
     ] {
-        let error = refused(profile, ResponseTemplate::new(200).set_body_json(&body)).await;
+        let error = refused(profile, PreparedResponse::json(200, &body)).await;
         let code = body["error"].as_str();
         assert_eq!(
             (error.class, error.code.as_deref(), error.outcome_unknown),
@@ -102,11 +102,7 @@ async fn a_refusal_in_another_shape_is_understood_at_once() {
             json!([{"message": "hidden", "errorCode": "invalid_grant"}]),
         ),
     ] {
-        let error = refused(
-            "generic",
-            ResponseTemplate::new(status).set_body_json(&body),
-        )
-        .await;
+        let error = refused("generic", PreparedResponse::json(status, &body)).await;
         assert_eq!(
             (error.class, error.code.as_deref()),
             (ErrorClass::Reauth, Some("invalid_grant")),
@@ -124,7 +120,7 @@ async fn an_empty_200_leaves_the_outcome_unknown() {
         ("", ErrorClass::Malformed),
         ("<html>hidden</html>", ErrorClass::Transient),
     ] {
-        let error = refused("generic", ResponseTemplate::new(200).set_body_string(body)).await;
+        let error = refused("generic", PreparedResponse::ok(body)).await;
         assert_eq!(
             (error.class, error.status, error.outcome_unknown),
             (class, Some(200), true),
@@ -143,8 +139,8 @@ async fn a_form_under_any_content_type_is_read() {
         "application/json",
     ] {
         let body = "access_token=at-2&expires_in=60&token_type=bearer";
-        let server = server(ResponseTemplate::new(200).set_body_raw(body, content_type)).await;
-        let answer = endpoint_at(&server.uri(), "generic")
+        let double = double(PreparedResponse::ok(body).header("content-type", content_type)).await;
+        let answer = endpoint_at(&double.url(), "generic")
             .refresh("rt-1", None)
             .await
             .unwrap();
@@ -172,7 +168,7 @@ async fn an_error_shows_its_class_but_not_its_text() {
         (504, "x", ErrorClass::Transient, true),
     ] {
         let body = json!({"error": code, "error_description": "hidden", "refresh_token": "rt-1"});
-        let error = refused("generic", ResponseTemplate::new(status).set_body_json(body)).await;
+        let error = refused("generic", PreparedResponse::json(status, &body)).await;
         let found = (
             error.class,
             error.code.as_deref(),
@@ -193,7 +189,7 @@ async fn an_error_shows_its_class_but_not_its_text() {
 async fn microsoft_error_numbers_are_shown_but_decide_nothing() {
     for number in [50076, 70_0082] {
         let body = json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [number], "error_description": "hidden"});
-        let error = refused("microsoft", ResponseTemplate::new(400).set_body_json(body)).await;
+        let error = refused("microsoft", PreparedResponse::json(400, &body)).await;
         assert_eq!(
             (error.class, error.code.as_deref()),
             (ErrorClass::Reauth, Some("interaction_required"))
@@ -219,7 +215,7 @@ async fn retry_after_is_seconds_or_a_date_and_has_an_end() {
     ] {
         let error = refused(
             "generic",
-            ResponseTemplate::new(429).insert_header("retry-after", header.as_str()),
+            PreparedResponse::status(429).header("retry-after", header.as_str()),
         )
         .await;
         let seconds = error.retry_after.unwrap().as_secs_f64().ceil() as u64;
@@ -230,7 +226,7 @@ async fn retry_after_is_seconds_or_a_date_and_has_an_end() {
     }
     let error = refused(
         "generic",
-        ResponseTemplate::new(503).insert_header("retry-after", "soon"),
+        PreparedResponse::status(503).header("retry-after", "soon"),
     )
     .await;
     assert_eq!(error.retry_after, None);
@@ -240,11 +236,11 @@ async fn retry_after_is_seconds_or_a_date_and_has_an_end() {
 #[tokio::test]
 async fn no_redirect_is_followed() {
     for status in [301, 302, 303, 307, 308] {
-        let elsewhere = server(token()).await;
-        let to = format!("{}/token?hidden=1", elsewhere.uri());
+        let elsewhere = double(token()).await;
+        let to = format!("{}/token?hidden=1", elsewhere.url());
         let error = refused(
             "generic",
-            ResponseTemplate::new(status).insert_header("location", to.as_str()),
+            PreparedResponse::status(status).header("location", to.as_str()),
         )
         .await;
         assert_eq!(
@@ -252,21 +248,13 @@ async fn no_redirect_is_followed() {
             (ErrorClass::Config, Some(status))
         );
         assert!(error.to_string().contains("redirect"), "{error}");
-        assert_eq!(
-            elsewhere.received_requests().await.unwrap().len(),
-            0,
-            "{status}"
-        );
+        assert_eq!(elsewhere.calls().all().len(), 0, "{status}");
     }
 }
 
 #[tokio::test]
 async fn an_endless_response_is_not_read_to_its_end() {
-    let error = refused(
-        "generic",
-        ResponseTemplate::new(200).set_body_string(" ".repeat(2 * 1024 * 1024)),
-    )
-    .await;
+    let error = refused("generic", PreparedResponse::ok(" ".repeat(2 * 1024 * 1024))).await;
     assert_eq!(
         (error.class, error.outcome_unknown),
         (ErrorClass::Malformed, true)
@@ -281,11 +269,11 @@ async fn tokens_at_the_start_of_a_too_long_response_are_used() {
         r#""access_token":"at-2","refresh_token":"rt-2""#,
         r#""expires_in":60,"access_token":"at-2""#,
     ] {
-        let server = server(
-            ResponseTemplate::new(200).set_body_string(format!("{{{tokens},\"x\":\"{filler}\"}}")),
-        )
+        let double = double(PreparedResponse::ok(format!(
+            "{{{tokens},\"x\":\"{filler}\"}}"
+        )))
         .await;
-        let answer = endpoint_at(&server.uri(), "generic")
+        let answer = endpoint_at(&double.url(), "generic")
             .refresh("rt-1", None)
             .await
             .unwrap();
@@ -402,7 +390,7 @@ async fn a_silent_provider_times_out() {
 async fn an_error_without_a_code_says_what_to_check() {
     for status in [401, 403, 404, 405, 410] {
         let body = json!({"message": "hidden"});
-        let error = refused("generic", ResponseTemplate::new(status).set_body_json(body)).await;
+        let error = refused("generic", PreparedResponse::json(status, &body)).await;
         assert_eq!(error.class, ErrorClass::Transient, "{status}");
         let text = error.to_string();
         assert!(text.contains("check credentials.oauth2"), "{text}");
