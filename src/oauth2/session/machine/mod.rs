@@ -10,6 +10,8 @@
 mod emit;
 mod event;
 mod limits;
+#[cfg(test)]
+mod model;
 mod record;
 mod refresh;
 mod save;

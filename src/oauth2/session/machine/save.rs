@@ -41,10 +41,18 @@ impl<R: Record, S: Clone> Machine<R, S> {
         &mut self,
         cx: &mut Step<R, S>,
         job: Job<R, S>,
-        save: Save<R>,
+        mut save: Save<R>,
         look: Look<R>,
     ) {
         match look {
+            // An earlier attempt has saved it, and only the answer was lost. A further save could replace a newer record.
+            Look::Found(theirs, _)
+                if theirs.id() == save.record.id() && save.record.id() != save.base =>
+            {
+                save.record = theirs;
+                cx.ask(Effect::Share(job.store.clone(), save.record.clone()));
+                self.stored(cx, &job, save, None);
+            }
             // The user has connected again, or another replica has refreshed: use what is stored (token-failures: T12).
             Look::Found(theirs, life)
                 if theirs.id() != save.record.id()
