@@ -25,7 +25,7 @@ mod world;
 
 use explore::{Explored, explore};
 use findings::{
-    Cause, Counterexample, Finding,
+    Counterexample, Finding,
     Property::{self, OneSpender, Spendable},
 };
 use settings::{Lock, Settings};

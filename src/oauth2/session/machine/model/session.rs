@@ -83,15 +83,11 @@ impl Run<'_> {
     }
 
     fn need(&mut self, at: usize, waiter: Option<u64>, why: Why, known: Option<u64>) {
-        let keeper = match self.settings.mode {
-            Mode::PlatformSecret => Keeper::Platform,
-            Mode::Expiry | Mode::On401 | Mode::EveryAccess => Keeper::Process,
-        };
         let need = Need {
             waiter,
             why,
             known,
-            keeper,
+            keeper: self.keeper(),
             store: (),
         };
         self.handle(at, Event::Needed(need));
@@ -164,6 +160,13 @@ impl Run<'_> {
         self.send(at, slot, token, refreshes);
     }
 
+    fn keeper(&self) -> Keeper {
+        match self.settings.mode {
+            Mode::PlatformSecret => Keeper::Platform,
+            Mode::Expiry | Mode::On401 | Mode::EveryAccess => Keeper::Process,
+        }
+    }
+
     /// A module emits keys with these tokens.
     pub(super) fn emit(&mut self, at: usize, sent: Option<Tokens>) {
         self.observe(at);
@@ -171,6 +174,7 @@ impl Run<'_> {
         let emit = Emit {
             waiter: MODULE,
             sent,
+            keeper: self.keeper(),
             store: (),
         };
         self.handle(at, Event::Emitted(emit));
