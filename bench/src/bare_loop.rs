@@ -1,5 +1,5 @@
-//! The least that a step can be: a loop on the AMQP client that consumes, decrypts, parses, encrypts, publishes with a
-//! confirm, and acknowledges. It says what the client and the broker cost by themselves.
+//! A step without a sailor: a loop on the AMQP client that consumes, decrypts, parses, encrypts, publishes with a confirm,
+//! and acknowledges. It measures the cost of the client and the broker alone.
 //!
 //! It has none of the sailor's guarantees: no header table of its own, no retries, no reconnects, no error events.
 
@@ -25,7 +25,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 /// How messages are acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// Each by itself, by the task that works on it.
+    /// Each message is acknowledged by its own task.
     Each,
     /// Many at once: one task publishes in order, another acknowledges up to half of the prefetch at a time.
     Batches,

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub const EXCHANGE: &str = "bench:ex";
 /// The queue that contestants consume.
 pub const INPUT: &str = "bench:in";
-/// The queue for what they emit.
+/// The queue that receives the data of the contestants.
 pub const OUTPUT: &str = "bench:out";
 /// The queue for error events.
 pub const ERRORS: &str = "bench:err";
@@ -95,7 +95,7 @@ impl Queues {
         Ok(Self { channel })
     }
 
-    /// Creates the exchange and the queues, as far as they are missing.
+    /// Creates the exchange and the queues that do not exist.
     ///
     /// # Errors
     /// When the broker refuses.
@@ -211,7 +211,7 @@ impl Queues {
     /// The number of messages and of consumers of `queue`.
     ///
     /// # Errors
-    /// When there is no such queue; the channel is closed then.
+    /// Returns an error if the queue does not exist. The broker then closes the channel.
     pub async fn fill(&self, queue: &str) -> anyhow::Result<Fill> {
         let passive = QueueDeclareOptions {
             passive: true,
@@ -248,7 +248,7 @@ impl Queues {
 /// Checks that the broker has taken a message and had a queue for it.
 ///
 /// # Errors
-/// When it has not.
+/// Returns an error if the broker has not taken the message, or had no queue for it.
 pub fn taken(confirmation: &Confirmation) -> anyhow::Result<()> {
     anyhow::ensure!(
         matches!(confirmation, Confirmation::Ack(None)),

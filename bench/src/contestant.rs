@@ -74,7 +74,7 @@ impl Contestant {
     /// The Node sailor in a folder `node_modules`.
     ///
     /// # Errors
-    /// When it is not installed there.
+    /// Returns an error if the Node sailor is not installed in this folder.
     pub fn node(modules: &Path) -> anyhow::Result<Self> {
         let script = found(&modules.join("elasticio-sailor-nodejs/run.js"))?;
         Ok(Self {

@@ -308,7 +308,7 @@ impl Running {
     async fn published(&mut self, queues: &Queues, messages: usize) -> anyhow::Result<Progress> {
         let start = Instant::now();
         loop {
-            // In this order: a contestant that has published everything may end.
+            // The exit is checked before the messages are counted: a contestant that has published everything may end.
             let cpu = process::cpu_time(self.pid).ok();
             let ended = self.child.try_wait()?;
             let progress = queues.fill(OUTPUT).await?.messages;

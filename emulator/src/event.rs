@@ -51,14 +51,15 @@ pub enum EventKind {
     Requeued,
     /// A rejected message was dead-lettered. Nothing is bound to its new routing key.
     DeadLettered,
-    /// The broker returned what the component published, and it is needed: an error, a rebound, a reply. Unbound data and
+    /// The broker returned a message that must not get lost: an error, a rebound or a reply. Unbound data and
     /// snapshots are events of their own kind, with [`Event::end_of_flow`].
     Returned,
     /// The broker refused a message that the component published.
     Refused,
     /// The component called the platform's REST API or object storage. The body is `{method, path, status}`.
     Call,
-    /// The token, authorization or revocation endpoint of the OAuth2 provider was called. The body has the status, and the
+    /// The token, authorization or revocation endpoint of the OAuth2 provider was called. The body has the status,
+    /// and the
     /// numbers of tokens.
     TokenCall,
     /// The provider issued, spent or revoked a token, or one was reused.
@@ -312,7 +313,7 @@ impl Decoder {
         }
     }
 
-    /// An unbound message, when the flow may end with its kind. Others are reported when they are returned.
+    /// Reports an unbound message if the flow may end with a message of its kind. Other unbound messages are reported when the broker returns them.
     fn end_of_flow(&mut self, message: &Message) -> Option<Event> {
         if !self.may_end(message) {
             return None;

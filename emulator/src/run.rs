@@ -44,7 +44,7 @@ pub(crate) struct RunPlan {
     pub(crate) env: Vec<(String, String)>,
     /// Until the component takes the first message.
     pub(crate) start_timeout: Duration,
-    /// From then until all messages are settled.
+    /// The time limit from the first delivery until all messages are settled.
     pub(crate) timeout: Duration,
 }
 

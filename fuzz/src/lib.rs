@@ -1,5 +1,5 @@
-//! What has to hold for the guard below the AMQP client, whatever bytes come: see `src/broker/amqp/guard/` of the sailor, whose
-//! own files are compiled here.
+//! Checks the guard below the AMQP client with arbitrary bytes. The guard's own files, in `src/broker/amqp/guard/`, are
+//! compiled into this crate.
 
 #[allow(dead_code, missing_docs)]
 #[path = "../../src/broker/amqp/guard/frames.rs"]

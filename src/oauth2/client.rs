@@ -318,7 +318,7 @@ impl AuthorizedRequest {
     /// Sends the request and reads a JSON response. An empty one is `null`.
     ///
     /// # Errors
-    /// As for [`send`](Self::send), and if the response does not fit `T`.
+    /// Returns the same errors as [`send`](Self::send), and an error if the response does not deserialize to `T`.
     ///
     /// # Cancel safety
     /// As for [`send`](Self::send).

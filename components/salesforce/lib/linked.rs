@@ -10,7 +10,7 @@ pub struct Link {
     pub relationship: Relationship,
 }
 
-/// The other end of a link.
+/// The object or objects that a relationship leads to.
 pub enum Relationship {
     Parent(Object),
     /// One of several objects, which have only these fields in common.

@@ -52,7 +52,7 @@ pub async fn create(cx: Cx) -> anyhow::Result<Value> {
     Ok(json!({ "in": schema(input), "out": schema(output) }))
 }
 
-/// In: the fields that can be set, and the one to search by. Out: the result.
+/// Returns the schemas. `in` has the fields that can be set and the field to search by, `out` has the result.
 pub async fn upsert(cx: Cx) -> anyhow::Result<Value> {
     let object = described(&cx).await?;
     let key = cx

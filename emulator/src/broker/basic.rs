@@ -54,7 +54,7 @@ impl ClientConnection {
             Method::Get(get) => self.get(state, number, &get),
             Method::Consume(consume) => self.consume(state, number, &consume),
             Method::Cancel(cancel) => self.cancel(state, number, cancel),
-            // It only confirms a cancel from the broker.
+            // This frame only confirms a cancel that the broker has sent.
             Method::CancelOk(_) => Ok(()),
             Method::Qos(qos) => self.qos(state, number, &qos),
             Method::Recover(basic::Recover { requeue: true }) => {
@@ -351,7 +351,7 @@ impl State {
         let Some(last) = tags.iter().copied().max() else {
             return;
         };
-        // The channel may be gone, or be another one with this number, without confirms.
+        // The channel may be closed, or a new channel without confirms may have its number.
         let is_known = |channel: &Channel| channel.published >= Some(last);
         let Some(connection) = self
             .connections

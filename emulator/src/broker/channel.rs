@@ -350,7 +350,8 @@ impl ClientConnection {
         })
     }
 
-    /// A binding of a queue. An empty key with an empty queue name is that queue's name (AMQP 0-9-1).
+    /// Reads a binding of a queue. If key and queue name are both empty, the key is the name of the queue that the
+    /// client declared last (AMQP 0-9-1).
     fn queue_binding(
         &self,
         state: &mut State,

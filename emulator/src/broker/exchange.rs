@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// How an exchange compares routing keys with its bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExchangeKind {
-    /// The routing key equals the binding's.
+    /// Matches a binding whose key equals the routing key.
     Direct,
     /// The binding's key is a pattern of words: `*` stands for one word, `#` for any number of them.
     Topic,

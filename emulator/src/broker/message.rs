@@ -11,7 +11,7 @@ pub struct Message {
     pub exchange: String,
     /// The routing key it was published with.
     pub routing_key: String,
-    /// PartialMessage properties, with the header table.
+    /// The properties of the message, with the header table.
     pub properties: BasicProperties,
     /// The content.
     pub body: Bytes,

@@ -333,12 +333,12 @@ impl Broker {
         }
     }
 
-    /// Closes every new connection before the handshake, or no longer. Existing ones stay.
+    /// Turns on or off that every new connection is closed before the handshake. Existing ones stay.
     pub fn refuse_connections(&self, refuse: bool) {
         self.state().faults.refuse = refuse;
     }
 
-    /// Denies clients to declare and delete, as for a user without the configure permission, or no longer.
+    /// Turns the configure permission of clients on or off. Without it, clients cannot declare or delete.
     pub fn deny_configure(&self, deny: bool) {
         self.state().faults.deny_configure = deny;
     }
@@ -363,8 +363,8 @@ impl Broker {
         self.state().cancel_consumers(queue);
     }
 
-    /// Behaves as if memory ran low, or no longer: publishers get `connection.blocked` and are not read from. Those who
-    /// have published are blocked at once, others when they first publish.
+    /// Turns an alarm about low memory on or off: publishers get `connection.blocked`, and nothing is read from them. Those
+    /// that have published are blocked at once, others when they first publish.
     pub fn block_connections(&self, blocked: bool) {
         let mut state = self.state();
         state.faults.blocked = blocked;

@@ -182,7 +182,7 @@ pub(super) fn integer(value: &AMQPValue) -> Option<i64> {
 /// A message and its place in the queue.
 #[derive(Clone, Debug)]
 pub(super) struct QueuedMessage {
-    /// Counts up per queue. A requeued message gets its old place back.
+    /// The position in the queue; each new message gets the next number. A requeued message keeps its position.
     pub(super) position: u64,
     pub(super) message: Arc<Message>,
     pub(super) expires: Option<Instant>,

@@ -50,7 +50,7 @@ impl Default for Step {
 }
 
 impl fmt::Debug for Step {
-    /// Without the configuration: it contains credentials.
+    /// Omits the configuration, because it contains credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step")
             .field("id", &self.id)
@@ -199,7 +199,7 @@ fn account_of(config: &Value) -> Option<&str> {
     config.get("_account")?.as_str()
 }
 
-/// Merges the members of `over` into `under`, if both are objects.
+/// Merges the members of `over` into `under` if both are objects; the members of `over` win.
 fn overlay(under: &mut Value, over: Value) {
     if let (Value::Object(under), Value::Object(mut over)) = (under, over) {
         under.append(&mut over);

@@ -268,7 +268,7 @@ impl Grants {
     }
 }
 
-/// None is never.
+/// Returns the time after this lifetime, or `None` if the lifetime never ends.
 pub(super) fn after(lifetime: Duration) -> Option<Instant> {
     Instant::now().checked_add(lifetime)
 }

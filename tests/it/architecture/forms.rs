@@ -1,4 +1,4 @@
-//! Tests the check itself: it finds an upward edge in each form of a path that Rust has.
+//! Tests the architecture check itself: it finds a forbidden use in every form of path that Rust has.
 
 use super::edges::Crate;
 
