@@ -36,6 +36,27 @@ async fn an_unsaved_rotated_token_fails_a_one_time_call() {
     );
 }
 
+/// The call was started with the tokens that the account had before.
+#[tokio::test]
+async fn a_call_does_not_connect_a_disconnected_account() {
+    let left = [
+        json!({}),
+        json!({ "region": "eu" }),
+        json!({ "oauth": null }),
+    ];
+    for keys in left {
+        let connected = connected(Knobs::rotating(), Provider::issue_expired).await;
+        let config = connected.rig.step().config;
+        let keys = keys.as_object().unwrap().clone();
+        connected.platform().set_account(ACCOUNT, keys.clone());
+        let (result, _) = connected.rig.call("verifyCredentials", &config, &[]).await;
+        let said = result.data.to_string();
+        assert!(said.contains("were removed from the account"), "{said}");
+        assert_eq!(connected.platform().account(ACCOUNT), Some(keys));
+        assert_eq!(connected.provider().refreshes(), 0);
+    }
+}
+
 /// token-failures: T58.
 #[tokio::test]
 async fn verification_of_an_unreachable_api_is_an_error() {
