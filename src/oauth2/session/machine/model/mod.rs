@@ -128,7 +128,6 @@ fn two_replicas_keep_every_promise() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Takes minutes: `scripts/long model`.
 #[test]
 #[ignore = "it takes minutes; scripts/long model runs it"]
 fn three_replicas_keep_every_promise() {
@@ -141,6 +140,12 @@ fn three_replicas_keep_every_promise() {
     let lists = [table::WITH_LOCK, table::WITHOUT_LOCK, table::WITH_CALLS];
     let list: Vec<Settings> = lists.concat().iter().map(one_more).collect();
     check(&list);
+}
+
+#[test]
+#[ignore = "it takes minutes; scripts/long model runs it"]
+fn longer_paths_keep_every_promise() {
+    check(table::LONG);
 }
 
 /// Explores with a swallowed effect, and checks that the property fails and that nothing explains it.

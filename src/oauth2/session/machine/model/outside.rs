@@ -226,7 +226,7 @@ impl Run<'_> {
                 return Reply::NoAnswer;
             }
             Some(Chance::BusyProvider) => return Reply::NotExchanged,
-            Some(Chance::NotSent) => return Reply::NotSent,
+            Some(Chance::Misconfigured) => return Reply::NotSent,
             _ => {}
         }
         self.check_spender(at, refresh);

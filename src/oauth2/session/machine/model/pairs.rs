@@ -51,7 +51,7 @@ fn is_possible(state: &str, answers: &[&str], event: &str) -> bool {
         // The driver answers at once, before it takes another event.
         "Fencing" => event == "Fenced",
         // If the platform keeps the tokens, this process saves none and takes none from its configuration.
-        "ReadingSecret" => ["Needed", "Stop", "Secret"].contains(&event),
+        "ReadingSecret" => ["Needed", "Emitted", "Stop", "Secret"].contains(&event),
         _ => is_unasked || answers.contains(&event),
     }
 }

@@ -71,8 +71,8 @@ pub(super) enum Chance {
     LateRequest,
     /// The provider cannot answer at the moment.
     BusyProvider,
-    /// The exchange cannot be sent, because the configuration is wrong.
-    NotSent,
+    /// The configuration does not define the credential at the moment.
+    Misconfigured,
     /// The store refuses a save.
     RefusedSave,
     /// The store takes a save, and its answer is lost.

@@ -12,6 +12,7 @@ use super::{
     settings::{Call, Chance},
     world::{Stored, Writer},
 };
+use crate::oauth2::Error;
 
 impl Run<'_> {
     pub(super) fn look(&mut self, at: usize, chance: Option<Chance>) -> Look<Tokens> {
@@ -24,6 +25,9 @@ impl Run<'_> {
             (Some(Chance::StaleRead), Some(previous)) => {
                 self.blame(Cause::StaleRead);
                 Stored::Record(previous)
+            }
+            (Some(Chance::Misconfigured), _) => {
+                return Look::NotConfigured(Error::Config(String::new()));
             }
             (Some(_), _) => return Look::Failed(String::new()),
             (None, _) => self.world.stored,

@@ -286,8 +286,13 @@ pub(super) const OTHERS: &[Settings] = &[
         ..LOCKED
     },
     Settings {
-        name: "a busy provider and a wrong configuration",
-        chances: &[(Expiry, 1), (Wait, 1), (BusyProvider, 4), (NotSent, 1)],
+        name: "a busy provider",
+        chances: &[(Expiry, 1), (Wait, 1), (BusyProvider, 4)],
+        ..LOCKED
+    },
+    Settings {
+        name: "a wrong configuration",
+        chances: &[(Expiry, 1), (Wait, 1), (Misconfigured, 2)],
         ..LOCKED
     },
     Settings {
@@ -304,14 +309,15 @@ pub(super) const OTHERS: &[Settings] = &[
         name: "a secret of the platform",
         mode: Mode::PlatformSecret,
         rules: Rules::STATIC,
+        replicas: 1,
+        parallel: 2,
         chances: &[
             (Expiry, 1),
             (PlatformRefresh, 1),
             (FailedRead, 1),
+            (EmitOther, 1),
             (Stop, 1),
         ],
-        replicas: 1,
-        parallel: 2,
         ..LOCKED
     },
     Settings {
@@ -343,6 +349,89 @@ pub(super) const OTHERS: &[Settings] = &[
         ],
         expected: &[(Spendable, AnswerLost), (Spendable, Stopped)],
         ..LOCKED
+    },
+];
+
+/// What takes too long for every change: more failures, and more orders.
+pub(super) const LONG: &[Settings] = &[
+    Settings {
+        name: "two kills and a store that fails, family kill",
+        chances: &[(Expiry, 1), (Kill, 2), (RefusedSave, 1), (FailedRead, 1)],
+        expected: &[(Spendable, Killed)],
+        ..LOCKED
+    },
+    Settings {
+        name: "crashes, family kill, three expiries",
+        requests: 3,
+        chances: &[(Expiry, 2), (Kill, 1), (LostAnswer, 1)],
+        expected: LOST,
+        ..LOCKED
+    },
+    Settings {
+        name: "crashes, family kill, requests side by side",
+        parallel: 2,
+        chances: &[(Expiry, 1), (Kill, 1), (LostAnswer, 1), (Rejection, 1)],
+        expected: LOST,
+        ..LOCKED
+    },
+    Settings {
+        name: "no lock, no rotation, crashes",
+        rules: Rules::STATIC,
+        chances: CRASHES,
+        expected: &[(NoOlder, NoLock), (NoOlder, Late)],
+        ..UNLOCKED
+    },
+    Settings {
+        name: "no lock, rotation, crashes",
+        rules: Rules::ROTATING,
+        chances: CRASHES,
+        expected: LOST,
+        ..UNLOCKED
+    },
+    Settings {
+        name: "no lock, rotation, a store that fails",
+        rules: Rules::ROTATING,
+        chances: STORE,
+        expected: &[(NoOlder, NoLock), (Spendable, NoLock)],
+        ..UNLOCKED
+    },
+    Settings {
+        name: "no lock, rotation, requests that arrive late",
+        rules: Rules::ROTATING,
+        chances: LATENESS,
+        expected: &[(NoOlder, Late), (Spendable, Late)],
+        ..UNLOCKED
+    },
+    Settings {
+        name: "no lock, rotation, a stop while the store refuses",
+        rules: Rules::ROTATING,
+        chances: STOPS,
+        expected: &[(Spendable, Stopped)],
+        ..UNLOCKED
+    },
+    Settings {
+        name: "no lock, rotation, a user who disconnects and connects",
+        rules: Rules::ROTATING,
+        chances: USERS,
+        expected: &[(NoOlder, User), (NoOlder, NoLock)],
+        ..UNLOCKED
+    },
+    Settings {
+        name: "a one-time call, crashes, rotation",
+        rules: Rules::ROTATING,
+        chances: CRASHES,
+        expected: LOST,
+        ..WITH_CALL
+    },
+    Settings {
+        name: "a one-time call, crashes, family kill",
+        chances: CRASHES,
+        expected: &[
+            (Spendable, Killed),
+            (Spendable, AnswerLost),
+            (Spendable, OneTimeCall),
+        ],
+        ..WITH_CALL
     },
 ];
 

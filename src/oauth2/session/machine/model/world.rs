@@ -290,12 +290,12 @@ impl World {
     fn failures(&self, work: Work) -> Vec<Chance> {
         let failures: &[Chance] = match work {
             Work::Lock => &[Chance::DeniedLock],
-            Work::Look => &[Chance::FailedRead, Chance::StaleRead],
+            Work::Look => &[Chance::FailedRead, Chance::StaleRead, Chance::Misconfigured],
             Work::Exchange(_) => &[
                 Chance::LostAnswer,
                 Chance::LateRequest,
                 Chance::BusyProvider,
-                Chance::NotSent,
+                Chance::Misconfigured,
             ],
             Work::Save(_) => &[
                 Chance::RefusedSave,
