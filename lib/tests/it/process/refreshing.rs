@@ -192,7 +192,7 @@ async fn a_broker_without_locks_is_warned_of_once() {
             assert_eq!(connected.provider().refreshes(), n);
             connected.provider().expire_access_tokens();
         }
-        let log = connected.stop(component).await;
+        let log = connected.rig.stop(component).await;
         let refused = |line: &&Value| {
             let text = line["msg"].as_str().unwrap_or_default();
             text.contains("does not allow the lock between replicas")
