@@ -66,6 +66,9 @@ impl InMemoryStep {
     ///
     /// # Errors
     /// Returns an error if a message is rejected or sent back.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: messages that were delivered are still processed, and later calls get their events.
     pub async fn process(
         &mut self,
         messages: Vec<(Headers, Bytes)>,
