@@ -4,7 +4,7 @@
 //! checker that sees only states would need all of that inside of them.
 
 use super::{
-    findings::Finding,
+    findings::{Finding, Property},
     settings::Settings,
     world::{Seen, World},
 };
@@ -39,9 +39,14 @@ pub(super) fn explore(settings: &Settings) -> Explored {
     let mut open = VecDeque::from([start]);
     let mut parents = vec![(0, 0)];
     let (mut found, mut seen) = (BTreeMap::new(), Seen::default());
-    let (mut edges, mut from) = (Vec::new(), 0);
+    let (mut edges, mut from) = (Vec::new(), 0_u32);
     while let Some(world) = open.pop_front() {
-        for (index, action) in (0..).zip(world.actions()) {
+        let actions = world.actions();
+        if actions.is_empty() && world.is_waited_for() {
+            let finding = world.finding(Property::Answered);
+            found.entry(finding).or_insert(parents[from as usize]);
+        }
+        for (index, action) in (0..).zip(actions) {
             let next = world.after(settings, action, &mut seen);
             for finding in seen.findings.drain(..) {
                 found.entry(finding).or_insert((from, index));

@@ -133,7 +133,8 @@ fn two_replicas_keep_every_promise() {
 fn three_replicas_keep_every_promise() {
     let one_more = |settings: &Settings| Settings {
         replicas: settings.replicas + 1,
-        // Without the lock there are many more orders.
+        // There are many more orders, above all without the lock.
+        parallel: 1,
         requests: if settings.lock == Lock::Shared { 2 } else { 1 },
         ..*settings
     };

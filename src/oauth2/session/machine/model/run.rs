@@ -2,7 +2,7 @@
 
 use super::{
     super::event::{Effect, Event, Look},
-    findings::{Cause, Finding, Property},
+    findings::{Cause, Property},
     process::{Errand, Process, Reply, TokenEvent, Work},
     record::{Serials, Tokens},
     settings::{Lock, Sabotage, Settings},
@@ -128,8 +128,8 @@ impl Run<'_> {
     // --- Checks ------------------------------------------------------------------------------------------------------
 
     pub(super) fn found(&mut self, property: Property) {
-        let causes = self.world.history.causes;
-        self.seen.findings.push(Finding { property, causes });
+        let finding = self.world.finding(property);
+        self.seen.findings.push(finding);
     }
 
     /// Checks that these refresh tokens are saved or still held, unless they are of no use any more.
@@ -144,11 +144,13 @@ impl Run<'_> {
         }
     }
 
-    /// Checks that whoever waits will get an answer: the machine has work, and the work has an answer.
+    /// Checks that whoever waits will get an answer: the machine has work, the work has an answer, and nobody keeps the
+    /// lock for nothing.
     fn check_waiters(&mut self) {
         let is_stuck = |process: &Process| {
-            process.is_idle() != process.errand.is_none()
-                || process.is_waited_for() && process.errand.is_none()
+            let has_work = process.errand.is_some();
+            let keeps_lock = process.has_lock && !has_work && process.unsaved().is_empty();
+            process.is_idle() == has_work || process.is_waited_for() && !has_work || keeps_lock
         };
         if self.world.processes().any(is_stuck) {
             self.found(Property::Answered);

@@ -337,6 +337,14 @@ pub(super) const OTHERS: &[Settings] = &[
         ..LOCKED
     },
     Settings {
+        name: "tokens that arrive during a refresh and are rejected",
+        replicas: 1,
+        parallel: 2,
+        chances: &[(EmitOwn, 1), (QueuedOnly, 1), (Rejection, 1)],
+        expected: &[(NoOlder, Late), (Spendable, Late)],
+        ..LOCKED
+    },
+    Settings {
         name: "a process alone, in trouble",
         replicas: 1,
         chances: &[

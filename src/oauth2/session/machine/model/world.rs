@@ -1,7 +1,7 @@
 //! The state of everything, and what can happen next.
 
 use super::{
-    findings::{Causes, Finding},
+    findings::{Causes, Finding, Property},
     pairs::Pair,
     process::{Process, Request, Work},
     provider::Provider,
@@ -194,6 +194,21 @@ impl World {
         let member = &mut self.members[at];
         member.hash = 0;
         Arc::make_mut(&mut member.process)
+    }
+
+    pub(super) fn finding(&self, property: Property) -> Finding {
+        let causes = self.history.causes;
+        Finding { property, causes }
+    }
+
+    /// Returns whether somebody waits for something that has no time limit. The lock has one.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let waits_for_lock = |process: &Process| {
+            let errand = process.errand.as_ref();
+            errand.is_some_and(|errand| errand.work == Work::Lock)
+        };
+        self.processes()
+            .any(|process| !process.is_quiet() && !waits_for_lock(process))
     }
 
     /// The time. An hour lies between two expiries.
