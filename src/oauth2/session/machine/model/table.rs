@@ -65,9 +65,9 @@ const LOST: &[Counterexample] = &[(Spendable, Killed), (Spendable, AnswerLost)];
 /// What holds with the lock, and what does not.
 pub(super) const WITH_LOCK: &[Settings] = &[
     Settings {
-        name: "requests side by side, of which the API rejects two",
+        name: "requests side by side, of which the API rejects one",
         parallel: 2,
-        chances: &[(Expiry, 1), (Rejection, 2)],
+        chances: &[(Expiry, 1), (Rejection, 1)],
         ..LOCKED
     },
     Settings {
@@ -363,6 +363,12 @@ pub(super) const OTHERS: &[Settings] = &[
 /// What takes too long for every change: more failures, and more orders.
 pub(super) const LONG: &[Settings] = &[
     Settings {
+        name: "requests side by side, of which the API rejects two",
+        parallel: 2,
+        chances: &[(Expiry, 1), (Rejection, 2)],
+        ..LOCKED
+    },
+    Settings {
         name: "two kills and a store that fails, family kill",
         chances: &[(Expiry, 1), (Kill, 2), (RefusedSave, 1), (FailedRead, 1)],
         expected: &[(Spendable, Killed)],
@@ -459,6 +465,7 @@ pub(super) const WITHOUT_MERGE: Settings = Settings {
 /// The fence is swallowed.
 pub(super) const WITHOUT_FENCE: Settings = Settings {
     name: "without the fence",
+    requests: 1,
     chances: &[(Expiry, 1), (LostLock, 1)],
     sabotage: Some(Sabotage::Fence),
     ..LOCKED
