@@ -2,7 +2,7 @@
 
 use reqwest::Response;
 use sailor::{
-    http::{BodyError, read_body},
+    http::{self, BodyError, read_body, read_json},
     oauth2::{Error, OAuth2},
 };
 use serde::Deserialize;
@@ -30,43 +30,62 @@ pub struct Credentials {
 /// are streamed.
 const MAX_RESPONSE: usize = 16 << 20;
 
+/// A response that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the response to {request} {}", problem(.error))]
+pub struct ResponseError {
+    /// Method and path of the request.
+    request: String,
+    error: BodyError,
+}
+
+fn problem(error: &BodyError) -> String {
+    match error {
+        BodyError::TooLarge { max_bytes } => format!("is longer than {} MB", max_bytes >> 20),
+        BodyError::Json(error) => format!("is {error}"),
+        error => format!("cannot be read: {error}"),
+    }
+}
+
+impl ResponseError {
+    /// The error of a body. If the connection broke off, a later attempt can succeed.
+    fn of(error: BodyError, request: &str, repeatable: bool) -> anyhow::Error {
+        let cause = match &error {
+            BodyError::Interrupted(_) => Some(Error::NoResponse {
+                request: request.to_owned(),
+                reason: "its end did not arrive".to_owned(),
+                repeatable,
+            }),
+            _ => None,
+        };
+        let request = request.to_owned();
+        let error = Self { request, error };
+        match cause {
+            Some(cause) => anyhow::Error::new(cause).context(error),
+            None => error.into(),
+        }
+    }
+}
+
 /// Reads the body of a response. `request` is its method and path, for the error; `repeatable` says whether the request
 /// can be sent again.
 pub async fn read(response: Response, request: &str, repeatable: bool) -> anyhow::Result<Vec<u8>> {
-    match read_body(response, MAX_RESPONSE).await {
-        Ok(body) => Ok(body),
-        Err(BodyError::TooLarge { max_bytes }) => anyhow::bail!(
-            "the response to {request} is longer than {} MB",
-            max_bytes >> 20
-        ),
-        Err(error) => Err(Error::NoResponse {
-            request: request.to_owned(),
-            reason: error.to_string(),
-            repeatable,
-        }
-        .into()),
-    }
+    read_body(response, MAX_RESPONSE)
+        .await
+        .map_err(|error| ResponseError::of(error, request, repeatable))
 }
 
 /// Reads a response that must be JSON; an empty one is `null`.
 pub async fn json(response: Response, request: &str, repeatable: bool) -> anyhow::Result<Value> {
-    let body = read(response, request, repeatable).await?;
-    if body.is_empty() {
-        Ok(Value::Null)
-    } else {
-        parse_json(&body, request)
-    }
+    read_json(response, MAX_RESPONSE)
+        .await
+        .map_err(|error| ResponseError::of(error, request, repeatable))
 }
 
-/// Parses JSON. The error names the line and column, and contains nothing of the text.
-pub fn parse_json(body: &[u8], request: &str) -> anyhow::Result<Value> {
-    serde_json::from_slice(body).map_err(|error| {
-        anyhow::anyhow!(
-            "the response to {request} is not JSON: line {}, column {}",
-            error.line(),
-            error.column()
-        )
-    })
+/// Parses a body that was read as JSON.
+pub fn parse_json(body: &[u8], content_type: Option<&str>, request: &str) -> anyhow::Result<Value> {
+    http::parse_json(body, content_type)
+        .map_err(|error| ResponseError::of(error.into(), request, true))
 }
 
 /// A path without its query, for errors: queries can hold secrets.

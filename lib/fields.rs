@@ -1,9 +1,11 @@
 //! The step's fields: those of the runtime, JSON pointers, and lists of statuses.
 
+use reqwest::header::{HeaderName, HeaderValue};
 pub use sailor::fields::{checked, choice, count, text};
+use sailor::http::{List, take_list};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
-use std::{ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
 
 /// Reads a number above zero, or its text. Returns `None` if the field is empty.
 pub fn number<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
@@ -56,19 +58,17 @@ impl Pointer {
         document.pointer(&self.0)
     }
 
-    /// Takes the list at the pointer out of the document. `null` is an empty list. `field` is the step's field with the
-    /// pointer, for the error.
-    pub fn take_list(&self, document: &mut Value, field: &str) -> anyhow::Result<Vec<Value>> {
-        match document.pointer_mut(&self.0).map(Value::take) {
-            Some(Value::Array(items)) => Ok(items),
-            Some(Value::Null) => Ok(vec![]),
-            _ => {
-                anyhow::bail!(
-                    "the response has no list at {:?}: set `{field}` to the JSON pointer of its list",
-                    self.0
-                )
-            }
-        }
+    /// Takes the list at the pointer out of the document. `field` is the step's field with the pointer, for the error.
+    pub fn take_list(&self, document: &mut Value, field: &str) -> anyhow::Result<List> {
+        take_list(document, &self.0).map_err(|error| {
+            anyhow::anyhow!("{error}: set `{field}` to the JSON pointer of its list")
+        })
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -136,6 +136,31 @@ pub fn statuses<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Statuses>,
     let wrong =
         |()| D::Error::custom("not usable, expected statuses such as 200, 404, 5xx, 420-429");
     statuses.transpose().map_err(wrong)
+}
+
+/// Reads headers: a line such as `Notion-Version: 2022-06-28` for each.
+pub fn headers<'de, D: Deserializer<'de>>(field: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let text = as_text(field)?.unwrap_or_default();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .enumerate()
+        .map(|(at, line)| header(line).ok_or_else(|| wrong_header(at + 1)))
+        .collect()
+}
+
+fn header(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once(':')?;
+    let (name, value) = (name.trim(), value.trim());
+    let name: HeaderName = name.parse().ok()?;
+    HeaderValue::from_str(value).ok()?;
+    Some((name.to_string(), value.to_owned()))
+}
+
+/// The error for a line, without its contents, which can be secret.
+fn wrong_header<E: Error>(line: usize) -> E {
+    E::custom(format!(
+        "line {line} is not usable, expected a header such as \"Notion-Version: 2022-06-28\""
+    ))
 }
 
 #[cfg(test)]

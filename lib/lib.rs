@@ -3,13 +3,11 @@
 mod actions;
 mod api;
 mod fields;
-mod rate_limit;
 mod triggers;
 #[path = "../verifyCredentials/mod.rs"]
 mod verify_credentials;
 
-use rate_limit::AccountRateLimiter;
-use sailor::prelude::*;
+use sailor::{http::RateLimiter, prelude::*};
 use std::sync::Arc;
 
 /// The component: one line for each function of component.json.
@@ -17,12 +15,12 @@ use std::sync::Arc;
 /// # Errors
 /// Returns an error if component.json and the functions do not match.
 pub fn component() -> anyhow::Result<Component> {
-    let limiter = Arc::new(AccountRateLimiter::default());
+    let limiter = Arc::new(RateLimiter::default());
     Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
         .action("makeRequest", actions::MakeRequest(limiter.clone()))
-        .trigger("pollItems", triggers::PollItems(limiter))
+        .trigger("pollItems", triggers::PollItems::new(limiter))
         .trigger("receiveWebhooks", triggers::ReceiveWebhooks)
         .check()
 }

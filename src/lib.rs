@@ -37,6 +37,9 @@
 
 // From the bottom up: a folder uses only the folders that are listed above it.
 pub mod protocol;
+
+mod formats;
+
 pub mod settings;
 
 mod clients;
@@ -46,6 +49,8 @@ pub mod oauth2;
 mod broker;
 
 mod component;
+
+pub mod http;
 
 mod engine;
 
@@ -58,9 +63,9 @@ pub use clients::{object_storage::ObjectStorage, platform::Platform};
 pub use component::{
     Component, Mismatch, Verified,
     context::{Context, HookContext, ServiceContext},
-    emitter::Emitter,
+    emitter::{Emitter, NotEmitted},
     error::{Rebound, ReboundExt},
-    fields, http,
+    fields,
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
 };

@@ -7,11 +7,10 @@ use super::{
 use crate::{
     api,
     fields::{self, Pointer, Statuses},
-    rate_limit::AccountRateLimiter,
 };
 use anyhow::Context as _;
 use reqwest::{Method, Response, StatusCode};
-use sailor::{oauth2::AuthorizedRequest, prelude::*};
+use sailor::{http::RateLimiter, oauth2::AuthorizedRequest, prelude::*};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -114,7 +113,7 @@ impl Request {
 }
 
 /// Sends requests within the limits of their accounts.
-pub struct MakeRequest(pub Arc<AccountRateLimiter>);
+pub struct MakeRequest(pub Arc<RateLimiter>);
 
 impl Action for MakeRequest {
     type Config = Config;

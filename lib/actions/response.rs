@@ -2,16 +2,16 @@
 
 use crate::{api, fields::Pointer};
 use anyhow::{Context as _, bail};
-use encoding_rs::Encoding;
-use percent_encoding::percent_decode_str;
 use reqwest::{
     Body, Response,
-    header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName},
+    header::{CONTENT_DISPOSITION, CONTENT_TYPE},
 };
-use sailor::prelude::*;
+use sailor::{
+    http::{self, decode_text, headers_as_json},
+    prelude::*,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::{borrow::Cow, collections::BTreeMap};
+use serde_json::{Map, Value};
 
 /// How the response is read.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -36,8 +36,8 @@ const MAX_BUFFERED_FILE: u64 = 8 << 20;
 pub struct EmittedResponse {
     /// HTTP status.
     status: u16,
-    /// Response headers.
-    headers: BTreeMap<String, String>,
+    /// Response headers. Several `set-cookie` are a list, the values of another repeated header are joined with commas.
+    headers: Map<String, Value>,
     /// JSON, text, or an item of a split list; null if the response is a file, which is an attachment.
     body: Value,
 }
@@ -71,7 +71,7 @@ impl EmitOptions<'_> {
         }
         let mut emitted = EmittedResponse {
             status,
-            headers: texts(response.headers()),
+            headers: headers_as_json(response.headers()),
             body: Value::Null,
         };
         match (self.content(response, cx).await?, self.split) {
@@ -80,7 +80,7 @@ impl EmitOptions<'_> {
                 cx.data(&emitted).await
             }
             (ResponseContent::Inline(mut body), Some(split)) => {
-                let items = split.take_list(&mut body, "splitPointer")?;
+                let items = split.take_list(&mut body, "splitPointer")?.items;
                 let responses = items.into_iter().map(|body| EmittedResponse {
                     body,
                     ..emitted.clone()
@@ -102,7 +102,9 @@ impl EmitOptions<'_> {
         response: Response,
         cx: &Context<C, EmittedResponse>,
     ) -> anyhow::Result<ResponseContent> {
-        let content_type = header(&response, CONTENT_TYPE).map(str::to_owned);
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
         let content_type = content_type.as_deref();
         let name = file_name(&response);
         let kind = match self.kind {
@@ -129,38 +131,30 @@ impl EmitOptions<'_> {
         bytes: &[u8],
         content_type: Option<&str>,
     ) -> anyhow::Result<Option<Value>> {
-        let lossy = || Some(String::from_utf8_lossy(bytes).into());
+        let lossy = || Some(http::decode_text_lossy(bytes, content_type).into());
         match kind {
             AnswerType::Attachment => Ok(None),
             _ if bytes.is_empty() => Ok(Some(Value::Null)),
-            AnswerType::Text => match decode(bytes, content_type) {
+            AnswerType::Text => match decode_text(bytes, content_type) {
                 Some(text) => Ok(Some(text.into())),
                 None if self.kind == AnswerType::Text => Ok(lossy()),
                 None => Ok(None),
             },
             AnswerType::Json if self.kind == AnswerType::Json => {
-                api::parse_json(bytes, self.request).map(Some)
+                api::parse_json(bytes, content_type, self.request).map(Some)
             }
             // A response that claims to be JSON may be an error page, and one without a content type may be anything.
-            AnswerType::Json | AnswerType::Auto => match serde_json::from_slice(bytes) {
+            AnswerType::Json | AnswerType::Auto => match http::parse_json(bytes, content_type) {
                 Ok(json) => Ok(Some(json)),
-                Err(_) if kind == AnswerType::Json || str::from_utf8(bytes).is_ok() => Ok(lossy()),
+                Err(_)
+                    if kind == AnswerType::Json || decode_text(bytes, content_type).is_some() =>
+                {
+                    Ok(lossy())
+                }
                 Err(_) => Ok(None),
             },
         }
     }
-}
-
-fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let headers = headers.iter();
-    headers
-        .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
-        .collect()
-}
-
-fn header(response: &Response, name: HeaderName) -> Option<&str> {
-    response.headers().get(name)?.to_str().ok()
 }
 
 /// How a response of this content type is read.
@@ -183,34 +177,17 @@ fn kind_of(content_type: &str) -> AnswerType {
         );
     match &*kind {
         "" => AnswerType::Auto,
-        "application/json" => AnswerType::Json,
+        "application/json" | "text/json" => AnswerType::Json,
         kind if kind.ends_with("+json") => AnswerType::Json,
         _ if is_text => AnswerType::Text,
         _ => AnswerType::Attachment,
     }
 }
 
-/// Decodes a text in the character set of its content type, UTF-8 by default. Returns `None` if it is not text of that
-/// set.
-fn decode(bytes: &[u8], content_type: Option<&str>) -> Option<String> {
-    let parameters = content_type.unwrap_or_default().split(';').skip(1);
-    let charset = parameters.filter_map(|parameter| parameter.split_once('='));
-    let charset = charset
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
-        .map(|(_, value)| value)
-        .next();
-    let encoding = match charset {
-        Some(charset) => Encoding::for_label(charset.trim().trim_matches('"').as_bytes())?,
-        None => encoding_rs::UTF_8,
-    };
-    encoding
-        .decode_without_bom_handling_and_without_replacement(bytes)
-        .map(Cow::into_owned)
-}
-
 /// A name for the file: the one that the API gives, or else the last part of the URL.
 fn file_name(response: &Response) -> String {
-    let given = header(response, CONTENT_DISPOSITION).and_then(given_name);
+    let given = response.headers().get(CONTENT_DISPOSITION);
+    let given = given.and_then(http::file_name);
     let last_part = || {
         let mut parts = response.url().path_segments()?;
         parts.rfind(|part| !part.is_empty()).map(str::to_owned)
@@ -218,34 +195,6 @@ fn file_name(response: &Response) -> String {
     given
         .or_else(last_part)
         .unwrap_or_else(|| "file".to_owned())
-}
-
-/// The file's name in `Content-Disposition` (RFC 6266): `filename*`, or else `filename`.
-fn given_name(disposition: &str) -> Option<String> {
-    let mut quoted = false;
-    let parameters = disposition.split(|c| {
-        quoted ^= c == '"';
-        c == ';' && !quoted
-    });
-    let parameters: Vec<_> = parameters
-        .filter_map(|parameter| parameter.split_once('='))
-        .collect();
-    let find = |wanted: &str| {
-        let found = parameters
-            .iter()
-            .find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
-        found.map(|(_, value)| value.trim().trim_matches('"'))
-    };
-    let extended = || {
-        let (charset, rest) = find("filename*")?.split_once('\'')?;
-        let bytes: Vec<u8> = percent_decode_str(rest.split_once('\'')?.1).collect();
-        Encoding::for_label(charset.as_bytes())?
-            .decode_without_bom_handling_and_without_replacement(&bytes)
-            .map(Cow::into_owned)
-    };
-    extended()
-        .or_else(|| find("filename").map(str::to_owned))
-        .filter(|name| !name.is_empty())
 }
 
 /// Puts a file into object storage.
@@ -259,52 +208,4 @@ async fn store<C>(
     let content_type = content_type.unwrap_or("application/octet-stream");
     let file = storage.upload(body, content_type).await?;
     Ok(ResponseContent::File(name, file.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{decode, given_name};
-
-    #[test]
-    fn file_names_are_read_from_content_disposition() {
-        for (disposition, name) in [
-            ("attachment; filename=\"a;b.csv\"", Some("a;b.csv")),
-            ("attachment; FileName=a.csv", Some("a.csv")),
-            (
-                "attachment; filename=\"x\"; filename*=UTF-8''%C3%A4%20b.csv",
-                Some("ä b.csv"),
-            ),
-            ("attachment; filename*=iso-8859-1'de'%E4.csv", Some("ä.csv")),
-            ("attachment; filename*=utf-16x''a; filename=b", Some("b")),
-            ("inline", None),
-            ("attachment; filename=\"\"", None),
-        ] {
-            assert_eq!(given_name(disposition).as_deref(), name, "{disposition}");
-        }
-    }
-
-    #[test]
-    fn texts_are_decoded_by_their_charset() {
-        for (bytes, content_type, text) in [
-            (
-                &b"M\xfcller"[..],
-                Some("text/csv; charset=iso-8859-1"),
-                Some("Müller"),
-            ),
-            (b"M\xc3\xbcller", Some("text/plain"), Some("Müller")),
-            (
-                b"M\xc3\xbcller",
-                Some("text/plain; charset=\"UTF-8\""),
-                Some("Müller"),
-            ),
-            (b"M\xfcller", Some("text/plain"), None),
-            (b"M", Some("text/plain; charset=klingon"), None),
-        ] {
-            assert_eq!(
-                decode(bytes, content_type).as_deref(),
-                text,
-                "{content_type:?}"
-            );
-        }
-    }
 }

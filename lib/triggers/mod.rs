@@ -1,13 +1,14 @@
 //! The triggers: one polls, one takes webhook requests.
 
-mod paging;
+mod changes;
+mod order;
+mod page_reader;
 mod poll_config;
 mod poll_items;
 mod position;
 mod receive_webhooks;
 mod signature;
 mod subscription;
-mod timestamp;
 mod webhook_config;
 
 pub use poll_items::PollItems;

@@ -1,21 +1,43 @@
 //! Trigger "Poll for new and changed items": requests a list page by page, and emits its new items. The snapshot is the
-//! [`Position`]; it moves after everything before it is confirmed.
+//! [`Position`]; it moves after everything before it is confirmed or reported.
 
 use super::{
-    paging::{Page, PageResponse},
-    poll_config::{Config, Emit, Paging},
-    position::Position,
-    timestamp::{compare, http_date, text_of},
+    changes::{Change, Unusable},
+    order::compare,
+    page_reader::{PageRead, PageReader, Unreadable},
+    poll_config::{Config, Emit},
+    position::{Key, Position},
 };
-use crate::{api, rate_limit::AccountRateLimiter};
-use anyhow::{Context as _, ensure};
-use reqwest::{StatusCode, header::IF_MODIFIED_SINCE};
-use sailor::prelude::*;
+use anyhow::ensure;
+use sailor::{
+    NotEmitted,
+    http::{PageGuard, PageLimits, PageRequest, Paging, RateLimiter},
+    prelude::*,
+};
 use serde_json::{Value, json};
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+/// The most unusable items of one poll that are reported one by one.
+const MAX_UNUSABLE: usize = 100;
 
 /// Polls within the limits of accounts.
-pub struct PollItems(pub Arc<AccountRateLimiter>);
+pub struct PollItems {
+    limiter: Arc<RateLimiter>,
+    /// Whether a response without its list was logged.
+    warned: AtomicBool,
+}
+
+impl PollItems {
+    pub fn new(limiter: Arc<RateLimiter>) -> Self {
+        Self {
+            limiter,
+            warned: AtomicBool::new(false),
+        }
+    }
+}
 
 impl Trigger for PollItems {
     type Config = Config;
@@ -27,152 +49,146 @@ impl Trigger for PollItems {
         since: Option<Position>,
         cx: Context<Config, Value>,
     ) -> anyhow::Result<Option<Position>> {
-        let config = &cx.config;
-        let limit = config.requests_per_minute;
-        let mut poll = Poll::new(config, since);
-        let mut next = Some(Page::first(config));
-        while let Some(page) = next {
-            self.0.acquire(&config.account, limit).await?;
-            let Some(mut response) = poll.request(&cx, &page).await? else {
-                break;
-            };
-            let items = config
-                .items_pointer
-                .take_list(&mut response.body, "itemsPointer")?;
-            let following = page.after(config, &response, items.len() as u64)?;
-            let new = poll.take_new(&page, items)?;
-            poll.emit(&cx, new).await?;
-            if following.is_some() && config.saves_each_page() {
-                cx.snapshot(&poll.position).await?;
+        let reader = PageReader::new(&cx, &self.limiter, &self.warned);
+        let mut poll = Poll::new(&cx, since);
+        match poll.read_all(reader).await {
+            Ok(()) => poll.finish().await.map(Some),
+            Err(error) => {
+                poll.save_progress().await?;
+                Err(error)
             }
-            next = following.map(|following| poll.by_time(following));
         }
-        poll.finish(&cx).await
     }
 }
 
 /// One poll: the pages of a list, from the first to the last.
 struct Poll<'a> {
+    cx: &'a Context<Config, Value>,
     config: &'a Config,
     /// Where the last poll ended.
     start: Position,
+    /// The position past all items so far.
     position: Position,
-    /// The time in the query of the next request.
-    since: Option<Value>,
+    /// What the snapshot may say if the poll fails now.
+    progress: Position,
     /// The changes on the pages so far.
-    met: HashSet<String>,
+    met: HashSet<Key>,
     /// The new items so far, if one message holds all of them.
     collected: Vec<Value>,
-    /// The last page had fewer items than requested.
-    after_short_page: bool,
+    /// The items without a time or id.
+    unusable: Vec<Unusable>,
+    has_usable: bool,
     /// The last page had only items of pages before it.
     after_repeated_page: bool,
 }
 
-/// An item with the time of its change and its id.
-struct Change {
-    changed: Value,
-    id: Value,
-    item: Value,
-}
-
 impl<'a> Poll<'a> {
-    fn new(config: &'a Config, since: Option<Position>) -> Self {
+    fn new(cx: &'a Context<Config, Value>, since: Option<Position>) -> Self {
+        let config = &cx.config;
         let start =
             since.unwrap_or_else(|| Position::from_start_value(config.start_value.as_deref()));
         Self {
+            cx,
             config,
             position: start.clone(),
-            since: start.query_value().cloned(),
+            progress: start.clone(),
+            has_usable: start.has_changes(),
             start,
             met: HashSet::new(),
             collected: Vec::new(),
-            after_short_page: false,
+            unusable: Vec::new(),
             after_repeated_page: false,
         }
     }
 
-    /// Requests a page. Returns `None` if nothing has changed, or if the list has ended. An API may return fewer items
-    /// than requested on any page, so only the request for the page after it shows whether a short page was the last
-    /// one.
-    async fn request(
-        &self,
-        cx: &Context<Config, Value>,
-        page: &Page,
-    ) -> anyhow::Result<Option<PageResponse>> {
-        let since = self.since.as_ref();
-        let (path, query) = page.address(self.config, since);
-        let mut request = cx.oauth().get(&path).query(&query);
-        if let Some((header, since)) = self.config.since_header.as_deref().zip(since) {
-            let is_date = header.eq_ignore_ascii_case(IF_MODIFIED_SINCE.as_str());
-            let value = if is_date {
-                http_date(since)?
-            } else {
-                text_of(since)
+    async fn read_all(&mut self, mut reader: PageReader<'_>) -> anyhow::Result<()> {
+        let paging = self.config.paging()?;
+        let mut guard = PageGuard::new(PageLimits::default());
+        let mut items_before = 0;
+        let mut next = Some(paging.first());
+        reader.since = self.start.query_value().cloned();
+        while let Some(request) = next {
+            let page = (&request, reader.since.as_ref().map(Value::to_string));
+            if !guard.may_request(&page, items_before).await? {
+                break;
+            }
+            let Some(page) = reader.read(&request, &paging).await? else {
+                break;
             };
-            request = request.header(header, &value);
+            items_before = page.items.len();
+            next = self.take_page(page, &request, &paging).await?;
+            if next.is_some() && self.saves_each_page() {
+                self.cx.snapshot(&self.progress).await?;
+            }
+            next = next.map(|next| self.by_time(next, &paging, &mut reader));
         }
-        let after_short_page = self.after_short_page;
-        let is_end = move |status: StatusCode| {
-            let is_beyond = matches!(status.as_u16(), 400 | 404 | 416 | 422);
-            status == StatusCode::NOT_MODIFIED || (after_short_page && is_beyond)
-        };
-        let response = request
-            .accept(move |status| status.is_success() || is_end(status))
-            .send()
-            .await?;
-        if is_end(response.status()) {
-            return Ok(None);
-        }
-        let (url, headers) = (response.url().clone(), response.headers().clone());
-        let shown = format!("GET {}", api::without_query(&path));
-        let body = api::json(response, &shown, true).await?;
-        Ok(Some(PageResponse { url, headers, body }))
+        self.report_unusable().await
     }
 
-    /// The new items of a page, in the order of their changes. Moves the position past them.
-    fn take_new(&mut self, page: &Page, items: Vec<Value>) -> anyhow::Result<Vec<Value>> {
-        let (count, met_before) = (items.len(), self.met.len());
-        let size = self.config.page_size;
-        self.after_short_page = size.is_some_and(|size| (count as u64) < size);
-        let mut new = Vec::new();
-        for item in items {
-            let (changed, id) = self.config.change_of(&item)?;
-            let is_first = self.met.insert(format!("{changed} {id}"));
-            if is_first && self.start.is_after(&changed, &id) {
-                new.push(Change { changed, id, item });
-            }
-        }
-        let is_repeated = count > 0 && self.met.len() == met_before;
-        self.check_repeated(is_repeated, page)?;
+    /// Emits what is new on a page. Returns the page after it.
+    async fn take_page(
+        &mut self,
+        page: PageRead,
+        request: &PageRequest,
+        paging: &Paging,
+    ) -> anyhow::Result<Option<PageRequest>> {
+        let (is_empty, met_before) = (page.items.is_empty(), self.met.len());
+        let unusable_before = self.unusable.len();
+        let (mut new, known) = self.take_changes(page.items);
+        let is_repeated =
+            !is_empty && self.met.len() == met_before && self.unusable.len() == unusable_before;
         if self.config.is_sorted {
             self.check_sorted(&new)?;
         }
         new.sort_by(|a, b| compare(&a.changed, &b.changed));
-        for change in &new {
+        self.emit(new).await?;
+        for change in &known {
             self.position.advance(&change.changed, &change.id);
         }
-        Ok(new.into_iter().map(|change| change.item).collect())
+        self.report_unreadable(page.unreadable).await?;
+        if is_repeated && self.after_repeated_page {
+            self.report_repeated().await?;
+            return Ok(None);
+        }
+        // A single repeated page is normal: items that move to the front shift the others to the next page.
+        self.after_repeated_page = is_repeated && *request != paging.first();
+        Ok(page.next)
     }
 
-    /// Returns an error if the API returns the same page again and again: it may not know the paging parameter. A
-    /// single repeated page is normal: items that move to the front shift the others to the next page.
-    fn check_repeated(&mut self, is_repeated: bool, page: &Page) -> anyhow::Result<()> {
-        ensure!(
-            !(is_repeated && self.after_repeated_page),
-            "two pages contain only items of earlier pages: check the field `paging`"
-        );
-        self.after_repeated_page = is_repeated && *page != Page::first(self.config);
-        Ok(())
+    /// The new items of a page, and those that were emitted before.
+    fn take_changes(&mut self, items: Vec<Value>) -> (Vec<Change>, Vec<Change>) {
+        let (mut new, mut known) = (Vec::new(), Vec::new());
+        for item in items {
+            match Change::of(item, self.config) {
+                Ok(change) => {
+                    self.has_usable = true;
+                    let is_first = self.met.insert(change.key.clone());
+                    if is_first && self.start.is_new(&change.changed, &change.id, &change.key) {
+                        new.push(change);
+                    } else {
+                        known.push(change);
+                    }
+                }
+                Err(unusable) => {
+                    if self.met.insert(unusable.key.clone())
+                        && !self.start.is_reported(&unusable.key)
+                    {
+                        self.unusable.push(unusable);
+                    }
+                }
+            }
+        }
+        (new, known)
     }
 
     /// Returns an error if a list that should be sorted is not: its position is saved after each page, and an earlier
     /// change on a later page would be lost.
     fn check_sorted(&self, new: &[Change]) -> anyhow::Result<()> {
         let is_ordered = new.is_sorted_by(|a, b| compare(&a.changed, &b.changed).is_le());
-        let follows = new
-            .iter()
-            .all(|change| self.position.is_after(&change.changed, &change.id));
+        let follows = new.iter().all(|change| {
+            self.position
+                .is_new(&change.changed, &change.id, &change.key)
+        });
         ensure!(
             is_ordered && follows,
             "the list does not begin with the earliest change: untick `isSorted`"
@@ -180,68 +196,174 @@ impl<'a> Poll<'a> {
         Ok(())
     }
 
-    async fn emit(&mut self, cx: &Context<Config, Value>, new: Vec<Value>) -> anyhow::Result<()> {
+    /// Emits the new items of a page, and moves the position past those that were emitted or reported.
+    async fn emit(&mut self, new: Vec<Change>) -> anyhow::Result<()> {
+        let (mut keys, mut items) = (Vec::new(), Vec::new());
+        for change in new {
+            self.position.advance(&change.changed, &change.id);
+            keys.push((change.key, change.id));
+            items.push(change.item);
+        }
         match self.config.emit {
-            Emit::Each => cx.data_all(new).await,
-            Emit::Page if new.is_empty() => Ok(()),
-            Emit::Page => cx.data(&json!({ "items": new })).await,
             Emit::All => {
-                self.collected.extend(new);
-                Ok(())
+                self.collected.extend(items);
+                return Ok(());
+            }
+            Emit::Page if items.is_empty() => {}
+            Emit::Page => self.emit_together(items, keys).await?,
+            Emit::Each => self.emit_each(items, keys).await?,
+        }
+        if self.config.is_sorted {
+            self.progress = self.position.clone().with_reports_of(&self.progress);
+        }
+        Ok(())
+    }
+
+    /// Emits each item as a message. Items that can never be emitted are reported and passed over.
+    ///
+    /// # Errors
+    /// Returns an error if another item was not emitted. Those that were are remembered.
+    async fn emit_each(
+        &mut self,
+        items: Vec<Value>,
+        keys: Vec<(Key, Value)>,
+    ) -> anyhow::Result<()> {
+        let failed = self.cx.data_each(items).await;
+        let mut first_error = None;
+        let mut lost = HashSet::new();
+        for NotEmitted {
+            position,
+            error,
+            is_permanent,
+            ..
+        } in failed
+        {
+            if is_permanent {
+                let passed = format!(
+                    "item {} is passed over: it cannot be emitted",
+                    keys[position].1
+                );
+                self.cx.error(error.context(passed)).await?;
+            } else {
+                lost.insert(position);
+                first_error.get_or_insert(error);
             }
         }
+        let done = keys
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| !lost.contains(at));
+        self.progress
+            .remember_emitted(done.map(|(_, (key, _))| key));
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Emits items as one message, or one by one if they are too large together.
+    async fn emit_together(
+        &mut self,
+        items: Vec<Value>,
+        keys: Vec<(Key, Value)>,
+    ) -> anyhow::Result<()> {
+        let body = json!({ "items": &items });
+        let Some(failed) = self.cx.data_each([body]).await.pop() else {
+            self.progress
+                .remember_emitted(keys.into_iter().map(|(key, _)| key));
+            return Ok(());
+        };
+        if !failed.is_permanent {
+            return Err(failed.error);
+        }
+        let single = items.into_iter().map(|item| json!({ "items": [item] }));
+        self.emit_each(single.collect(), keys).await
+    }
+
+    /// Reports what the API cannot return, once.
+    async fn report_unreadable(&mut self, unreadable: Vec<Unreadable>) -> anyhow::Result<()> {
+        for Unreadable { place, error } in unreadable {
+            let since = self.start.query_value().map(Value::to_string);
+            let key = Key::of(&format!("{} {since:?} {place}", self.config.path));
+            if self.progress.report(key) {
+                let passed = format!("{place} is passed over: the API cannot return it");
+                self.cx.error(error.context(passed)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports items without a time or an id, once. Returns an error if no item has one: then the step's fields are wrong.
+    async fn report_unusable(&mut self) -> anyhow::Result<()> {
+        if let Some(first) = self.unusable.first().filter(|_| !self.has_usable) {
+            anyhow::bail!("{}", first.reason);
+        }
+        let count = self.unusable.len();
+        for (at, unusable) in std::mem::take(&mut self.unusable).into_iter().enumerate() {
+            self.progress.report(unusable.key);
+            if at < MAX_UNUSABLE {
+                let Unusable { shown, reason, .. } = unusable;
+                self.cx
+                    .error(anyhow::anyhow!("{shown} is passed over: {reason}"))
+                    .await?;
+            }
+        }
+        if let Some(more) = count.checked_sub(MAX_UNUSABLE).filter(|more| *more > 0) {
+            self.cx
+                .error(anyhow::anyhow!(
+                    "{more} more items are passed over for such reasons"
+                ))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Reports once that the API returns the same items again and again. They are the last page, or the API does not know
+    /// the parameter.
+    async fn report_repeated(&mut self) -> anyhow::Result<()> {
+        let key = Key::of(&format!("{} repeats its pages", self.config.path));
+        if self.progress.report(key) {
+            self.cx
+                .error(anyhow::anyhow!(
+                    "two pages contain only items of earlier pages, which counts as the end of the list: if items are \
+                     missing, check the field `paging`"
+                ))
+                .await?;
+        }
+        Ok(())
     }
 
     /// The next page. If the API accepts a time, this is the first page since the position: a page number would skip
     /// items if the list gets shorter in the meantime.
-    fn by_time(&mut self, next: Page) -> Page {
-        if !self.config.pages_by_time() || self.position.query_value() == self.since.as_ref() {
+    fn by_time(
+        &self,
+        next: PageRequest,
+        paging: &Paging,
+        reader: &mut PageReader<'_>,
+    ) -> PageRequest {
+        if !self.config.pages_by_time() || self.position.query_value() == reader.since.as_ref() {
             return next;
         }
-        self.since = self.position.query_value().cloned();
-        Page::first(self.config)
+        reader.since = self.position.query_value().cloned();
+        paging.first()
     }
 
-    async fn finish(self, cx: &Context<Config, Value>) -> anyhow::Result<Option<Position>> {
-        if !self.collected.is_empty() {
-            cx.data(&json!({ "items": self.collected })).await?;
-        }
-        Ok(Some(self.position))
-    }
-}
-
-impl Config {
     /// Whether the position is saved after each page.
     fn saves_each_page(&self) -> bool {
-        self.is_sorted && self.emit != Emit::All
+        self.config.is_sorted && self.config.emit != Emit::All
     }
 
-    /// Whether a page can be requested by the time of the last change on the page before it.
-    fn pages_by_time(&self) -> bool {
-        let has_since = self.since_parameter.is_some() || self.since_header.is_some();
-        self.is_sorted && has_since && matches!(self.paging, Paging::Page | Paging::Offset)
+    /// Saves what was emitted and reported before an error, so that it is not emitted or reported again.
+    async fn save_progress(&self) -> anyhow::Result<()> {
+        if self.progress == self.start {
+            return Ok(());
+        }
+        self.cx.snapshot(&self.progress).await
     }
 
-    /// When an item changed, and its id.
-    fn change_of(&self, item: &Value) -> anyhow::Result<(Value, Value)> {
-        let changed = self.changed_field.as_deref().unwrap_or("updated_at");
-        let id = self.id_field.as_deref().unwrap_or("id");
-        Ok((
-            member(item, "changedField", changed)?,
-            member(item, "idField", id)?,
-        ))
+    async fn finish(mut self) -> anyhow::Result<Position> {
+        if !self.collected.is_empty() {
+            let collected = std::mem::take(&mut self.collected);
+            self.cx.data(&json!({ "items": collected })).await?;
+        }
+        self.position.forget_emitted();
+        Ok(self.position.with_reports_of(&self.progress))
     }
-}
-
-/// The text or number in a member of an item. `name` is its name, or a JSON pointer, from the step's `field`.
-fn member(item: &Value, field: &str, name: &str) -> anyhow::Result<Value> {
-    let value = if name.starts_with('/') {
-        item.pointer(name)
-    } else {
-        item.get(name)
-    };
-    value
-        .filter(|value| value.is_string() || value.is_number())
-        .cloned()
-        .with_context(|| format!("an item has neither text nor number in {name:?}: set `{field}`"))
 }

@@ -1,22 +1,52 @@
 //! How far polling has come.
 
-use super::timestamp::compare;
+use super::order::compare;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{HashSet, VecDeque},
+};
+
+/// The most items that are remembered of a poll that failed.
+const MAX_EMITTED: usize = 20_000;
+/// The most reports that are remembered.
+const MAX_REPORTED: usize = 1_000;
 
 /// The time of the last change, the items that changed at that time, and the time of the change before it.
 ///
 /// A poll asks for changes since the time before the last one. So the API returns the items of the last time again,
 /// whether its "since" includes the given time or not, and also items that have changed at that time since the last
 /// poll. Items that were emitted are skipped.
-#[derive(Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
 pub struct Position {
     #[serde(default)]
     before: Value,
     since: Value,
     #[serde(default)]
     seen: Vec<Value>,
+    /// The changes after this position that a poll has emitted before it failed.
+    #[serde(default, skip_serializing_if = "HashSet::is_empty")]
+    emitted: HashSet<Key>,
+    /// What was reported, the oldest first. It is not reported again.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    reported: VecDeque<Key>,
+}
+
+/// A hash that identifies a change, an item or a fault in snapshots.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+impl Key {
+    /// The key of a text.
+    pub fn of(text: &str) -> Self {
+        // FNV-1a: the hash must be the same in every version of the program.
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(format!("{hash:016x}"))
+    }
 }
 
 impl Position {
@@ -25,7 +55,7 @@ impl Position {
         Self {
             before: start.into(),
             since: start.into(),
-            seen: vec![],
+            ..Self::default()
         }
     }
 
@@ -34,13 +64,19 @@ impl Position {
         non_empty(&self.before)
     }
 
-    /// Whether a change comes after this position.
-    pub fn is_after(&self, changed: &Value, id: &Value) -> bool {
-        match self.order(changed) {
+    /// Whether a change was emitted before.
+    pub fn has_changes(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// Whether a change comes after this position, and was not emitted by a poll that failed.
+    pub fn is_new(&self, changed: &Value, id: &Value, key: &Key) -> bool {
+        let is_after = match self.order(changed) {
             Ordering::Greater => true,
             Ordering::Equal => !self.seen.contains(id),
             Ordering::Less => false,
-        }
+        };
+        is_after && !self.emitted.contains(key)
     }
 
     /// Moves the position past a change.
@@ -53,6 +89,39 @@ impl Position {
             Ordering::Equal if !self.seen.contains(id) => self.seen.push(id.clone()),
             Ordering::Equal | Ordering::Less => {}
         }
+    }
+
+    /// Remembers changes that were emitted before the poll failed.
+    pub fn remember_emitted(&mut self, keys: impl IntoIterator<Item = Key>) {
+        let room = MAX_EMITTED.saturating_sub(self.emitted.len());
+        self.emitted.extend(keys.into_iter().take(room));
+    }
+
+    /// Forgets these changes: the position is past them.
+    pub fn forget_emitted(&mut self) {
+        self.emitted.clear();
+    }
+
+    pub fn is_reported(&self, key: &Key) -> bool {
+        self.reported.contains(key)
+    }
+
+    /// Remembers a report. Returns false if it was reported before.
+    pub fn report(&mut self, key: Key) -> bool {
+        if self.is_reported(&key) {
+            return false;
+        }
+        if self.reported.len() == MAX_REPORTED {
+            self.reported.pop_front();
+        }
+        self.reported.push_back(key);
+        true
+    }
+
+    /// Takes over the reports of another position.
+    pub fn with_reports_of(mut self, other: &Self) -> Self {
+        self.reported.clone_from(&other.reported);
+        self
     }
 
     fn order(&self, changed: &Value) -> Ordering {

@@ -160,6 +160,14 @@ pub(crate) struct PublishError {
     pub(crate) kind: PublishErrorKind,
 }
 
+impl PublishError {
+    /// Returns whether the message can never be published, on any broker connection.
+    pub(crate) fn is_of_the_message(&self) -> bool {
+        use PublishErrorKind::{HeadersTooLarge, Rejected};
+        matches!(self.kind, HeadersTooLarge | Rejected)
+    }
+}
+
 /// What prevented a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PublishErrorKind {

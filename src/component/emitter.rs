@@ -3,13 +3,15 @@
 use crate::{
     broker::transport::Confirm,
     component::{
-        error::AlreadyReported,
+        error::{AlreadyReported, is_unpublishable},
         message::{HttpReply, Message},
     },
     protocol::{ErrorReport, Json, Object},
 };
 use anyhow::Context as _;
-use futures_util::{Stream, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, Stream, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{future::Future, sync::Arc};
@@ -32,6 +34,30 @@ pub(crate) trait EventSink: Send + Sync + 'static {
     ///
     /// If a publish fails, the failure is reported to the user before its confirm resolves.
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
+}
+
+/// A body that [`Emitter::data_each`] could not emit. An error event has reported it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotEmitted {
+    /// The position of the body.
+    pub position: usize,
+    /// Why it was not emitted.
+    pub error: anyhow::Error,
+    /// Whether the message can never be emitted: it is too large, or the broker rejects it. Otherwise a later attempt may
+    /// succeed.
+    pub is_permanent: bool,
+}
+
+impl NotEmitted {
+    fn of(position: usize, error: anyhow::Error) -> Self {
+        let is_permanent = is_unpublishable(&error);
+        Self {
+            position,
+            error,
+            is_permanent,
+        }
+    }
 }
 
 /// How many unconfirmed events [`Emitter::data_stream`] allows at once.
@@ -121,6 +147,57 @@ impl Emitter {
         self.data_stream(stream::iter(bodies))
     }
 
+    /// Emits a message for each body, in order, with up to 32 unconfirmed at once, and goes on after one that cannot be
+    /// emitted, such as one that is too large. Returns those that were not emitted.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn rows(message: Message<Vec<Value>>, cx: Context) -> anyhow::Result<()> {
+    ///     for failed in cx.emitter().data_each(&message.body).await {
+    ///         tracing::warn!(row = failed.position, "A row was left out: {:#}", failed.error);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"rows": {}}}"#)?.action("rows", rows);
+    /// # let emitted = Harness::new(&component, "rows").run(json!([[1, 2], [3]])).await?;
+    /// # assert_eq!(emitted.data::<Value>(), [json!([1, 2]), json!([3])]);
+    /// # Ok(()) }
+    /// ```
+    pub async fn data_each<I>(&self, bodies: I) -> Vec<NotEmitted>
+    where
+        I: IntoIterator<Item: Serialize + Send, IntoIter: Send>,
+    {
+        let mut failed = Vec::new();
+        let mut note = |(position, result): (usize, anyhow::Result<()>)| {
+            failed.extend(result.err().map(|error| NotEmitted::of(position, error)));
+        };
+        let mut unconfirmed = FuturesUnordered::new();
+        for (at, body) in bodies.into_iter().enumerate() {
+            let message = message_from_body(&body);
+            if unconfirmed.len() == MAX_UNCONFIRMED
+                && let Some(result) = unconfirmed.next().await
+            {
+                note(result);
+            }
+            match self.enqueue(message).await {
+                Ok(confirm) => unconfirmed.push(confirmed(confirm).map(move |result| (at, result))),
+                Err(error) => note((at, Err(error))),
+            }
+        }
+        while let Some(result) = unconfirmed.next().await {
+            note(result);
+        }
+        failed.sort_unstable_by_key(|failed| failed.position);
+        failed
+    }
+
+    async fn enqueue(&self, message: anyhow::Result<Object>) -> anyhow::Result<Confirm> {
+        self.0.emit(Event::Data(message?)).await
+    }
+
     /// Emits a message for each item of a stream, in order, with up to 32 unconfirmed at once.
     ///
     /// # Errors
@@ -137,7 +214,7 @@ impl Emitter {
             if unconfirmed.len() == MAX_UNCONFIRMED {
                 unconfirmed.next().await.transpose()?;
             }
-            let confirm = self.0.emit(Event::Data(message?)).await?;
+            let confirm = self.enqueue(message).await?;
             unconfirmed.push(confirmed(confirm));
         }
         while let Some(result) = unconfirmed.next().await {
@@ -245,7 +322,10 @@ impl Emitter {
 async fn confirmed(confirm: Confirm) -> anyhow::Result<()> {
     match confirm.await {
         Ok(()) => Ok(()),
-        Err(error) => Err(AlreadyReported(error.to_string()).into()),
+        Err(error) => {
+            let message = error.to_string();
+            Err(AlreadyReported::of(message, &error.into()).into())
+        }
     }
 }
 

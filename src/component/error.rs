@@ -1,6 +1,6 @@
 //! How a module's error determines the verdict on its message.
 
-use crate::oauth2;
+use crate::{broker::transport::PublishError, oauth2};
 use std::fmt;
 
 /// Turns an error into a rebound: the message is delivered again later. It works as the error itself, as its cause and
@@ -79,16 +79,38 @@ impl<T, E: Into<anyhow::Error>> ReboundExt<T> for Result<T, E> {
 }
 
 /// Marks an error that was already reported by an error event.
-#[derive(Debug)]
-pub(crate) struct AlreadyReported(pub(crate) String);
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct AlreadyReported {
+    message: String,
+    /// The message itself is at fault: it can never be published.
+    is_unpublishable: bool,
+}
 
-impl fmt::Display for AlreadyReported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl AlreadyReported {
+    /// Marks `error`, whose report is `message`.
+    pub(crate) fn of(message: String, error: &anyhow::Error) -> Self {
+        let is_unpublishable = find::<Oversized>(error).is_some()
+            || find::<PublishError>(error).is_some_and(PublishError::is_of_the_message);
+        Self {
+            message,
+            is_unpublishable,
+        }
     }
 }
 
-impl std::error::Error for AlreadyReported {}
+/// A message that is larger than the limit.
+#[derive(Debug, thiserror::Error)]
+#[error("Outgoing message size {size} exceeds limit of {limit}.")]
+pub(crate) struct Oversized {
+    pub(crate) size: usize,
+    pub(crate) limit: usize,
+}
+
+/// Returns whether a message could not be emitted because of what it contains.
+pub(crate) fn is_unpublishable(error: &anyhow::Error) -> bool {
+    find::<AlreadyReported>(error).is_some_and(|reported| reported.is_unpublishable)
+}
 
 /// How a module's call ended.
 #[derive(Debug, PartialEq, Eq)]

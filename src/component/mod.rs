@@ -9,7 +9,6 @@ pub(crate) mod context;
 pub(crate) mod emitter;
 pub(crate) mod error;
 pub mod fields;
-pub mod http;
 pub(crate) mod message;
 pub(crate) mod module;
 mod registry;

@@ -7,6 +7,7 @@ use crate::{
         http::SizeLimit,
         object_storage::{NOT_CONFIGURED, ObjectStorage, fetch_body},
     },
+    component::error::Oversized,
     protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
 };
 use anyhow::Context as _;
@@ -171,10 +172,9 @@ impl BodyStorage {
 
 /// Returns an error if an event is larger than the limit.
 pub(super) fn check_size(size: usize, limit: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        size <= limit,
-        "Outgoing message size {size} exceeds limit of {limit}."
-    );
+    if size > limit {
+        return Err(Oversized { size, limit }.into());
+    }
     Ok(())
 }
 

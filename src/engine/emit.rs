@@ -171,7 +171,7 @@ impl<T: Transport> InFlightMessage<T> {
         let report = ErrorReport::from_error(&error);
         // An error event that cannot be published has been logged.
         let _ = self.report(&report).await;
-        AlreadyReported(report.message).into()
+        AlreadyReported::of(report.message, &error).into()
     }
 
     async fn save_emitted_keys(self: &Arc<Self>, keys: Map<String, Value>) -> anyhow::Result<()> {

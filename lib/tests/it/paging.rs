@@ -173,30 +173,55 @@ async fn an_item_that_moves_between_pages_is_emitted_once() {
 }
 
 #[tokio::test]
-async fn a_paging_loop_is_an_error() {
-    let rig = Rig::new().await;
-    let response = json!({ "records": [{ "id": 1, "updated_at": 1 }], "next": "/api/records" });
-    let fields = |paging: &str| {
-        with(
-            json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }),
-            json!({}),
-        )
+async fn a_page_that_is_named_again_is_the_end() {
+    let page = |ids: [u32; 2], next: &str| {
+        let items = ids.map(|id| json!({ "id": id, "updated_at": id }));
+        Fault::Json(200, json!({ "records": items, "next": next }))
     };
-    for paging in ["page", "cursor", "nextLink"] {
-        // One repeated page is normal: items may have moved to the front.
-        let pages = if paging == "page" { 3 } else { 2 };
+    // The last page names itself, names the first one, or the pages go round in a circle.
+    for nexts in [["2", "2"], ["2", "1"], ["1", "1"]] {
+        for paging in ["cursor", "nextLink"] {
+            let rig = Rig::new().await;
+            rig.provider.script_api([
+                page([1, 2], &format!("/api/records?at={}", nexts[0])),
+                page([3, 4], &format!("/api/records?at={}", nexts[1])),
+                page([3, 4], &format!("/api/records?at={}", nexts[0])),
+            ]);
+            let fields = with(
+                json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }),
+                json!({}),
+            );
+            let emitted = rig.poll(fields, json!({})).await;
+            let ids: Vec<_> = emitted
+                .data::<Value>()
+                .iter()
+                .map(|item| item["id"].as_u64().unwrap())
+                .collect();
+            assert_eq!(ids, [1, 2, 3, 4], "{nexts:?} {paging}");
+            assert_eq!(snapshot(&emitted)["since"], 4);
+            assert_eq!(emitted.verdict, sailor::testing::Verdict::Acknowledged);
+        }
+    }
+}
+
+#[tokio::test]
+async fn numbered_pages_that_repeat_are_reported_once() {
+    let rig = Rig::new().await;
+    let response = json!({ "records": [{ "id": 1, "updated_at": 1 }] });
+    // One repeated page is normal: items may have moved to the front.
+    let mut position = json!({});
+    for is_reported in [true, false] {
         rig.provider
-            .script_api((0..pages).map(|_| Fault::Json(200, response.clone())));
-        let emitted = rig.poll(fields(paging), json!({})).await;
-        let error = emitted.events.iter().find_map(|event| match event {
-            sailor::testing::Event::Error(text) => Some(text.as_str()),
-            _ => None,
-        });
-        let error = error.unwrap_or_else(|| panic!("{paging}: {emitted:?}"));
-        assert!(
-            error.contains("items of earlier pages") || error.contains("as the next page"),
-            "{error}"
-        );
+            .script_api((0..3).map(|_| Fault::Json(200, response.clone())));
+        let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
+        let emitted = rig.poll(fields, position.clone()).await;
+        let reports = emitted
+            .events
+            .iter()
+            .filter(|event| matches!(event, sailor::testing::Event::Error(text) if text.contains("items of earlier pages")));
+        assert_eq!(reports.count() == 1, is_reported, "{emitted:?}");
+        assert_eq!(emitted.data::<Value>().len() == 1, is_reported);
+        position = snapshot(&emitted);
     }
 }
 

@@ -152,7 +152,9 @@ async fn each_item_of_a_split_list_is_a_message() {
 async fn a_response_without_the_list_is_an_error_with_advice() {
     let rig = Rig::new().await;
     let fields = json!({ "splitPointer": "/items", "onError": "emit" });
-    let emitted = rig.request(fields.clone(), json!({ "path": "/me" })).await;
+    let emitted = rig
+        .request(fields.clone(), json!({ "path": "/records" }))
+        .await;
     assert_eq!(
         error_text(&emitted),
         "the response has no list at \"/items\": set `splitPointer` to the JSON pointer of its list"

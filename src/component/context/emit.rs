@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::component::{
-    emitter::Emitter,
+    emitter::{Emitter, NotEmitted},
     message::{HttpReply, Message},
 };
 use futures_util::Stream;
@@ -80,6 +80,16 @@ impl<C, O: Serialize> Context<C, O> {
         O: Send,
     {
         self.emitter.data_all(bodies)
+    }
+
+    /// Emits a message for each body, in order, with up to 32 unconfirmed at once, and goes on after one that cannot be
+    /// emitted, such as one that is too large. Returns those that were not emitted. See [`Emitter::data_each`].
+    pub async fn data_each<I>(&self, bodies: I) -> Vec<NotEmitted>
+    where
+        I: IntoIterator<Item = O, IntoIter: Send>,
+        O: Send,
+    {
+        self.emitter.data_each(bodies).await
     }
 
     /// Emits a message for each body of a stream, in order, with up to 32 unconfirmed at once. The stream is read as fast

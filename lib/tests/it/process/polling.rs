@@ -75,16 +75,21 @@ async fn an_unpublished_item_is_polled_again() {
     let component = connected.rig.start();
     connected.send_message(json!({ "body": {} }));
     connected.rig.events(EventKind::Rejected, 1).await;
+    // The position stays before the item. The other one of its page is remembered.
+    let snapshot = connected.snapshot();
     assert_eq!(
-        (connected.snapshot(), connected.count(EventKind::Snapshot)),
-        (json!({}), 0)
+        (
+            &snapshot["since"],
+            snapshot["emitted"].as_array().map(Vec::len)
+        ),
+        (&Value::Null, Some(1))
     );
     let before = connected.count(EventKind::Data);
     connected.send_message(json!({ "body": {} }));
     connected.rig.events(EventKind::Acked, 1).await;
     assert_eq!(
         ids(&connected.rig.so_far(EventKind::Data)[before..]),
-        [1, 2, 3, 4, 5]
+        [1, 3, 4, 5]
     );
     assert_eq!(connected.snapshot()["seen"], json!([5]));
     assert_eq!(component.stop().await.0, 0);
@@ -103,11 +108,12 @@ async fn a_busy_api_rebounds_the_poll() {
     let component = connected.rig.start();
     connected.send_message(json!({ "body": {} }));
     connected.rig.events(EventKind::Rebound, 1).await;
-    // The first page again, since the list need not be sorted.
+    // The first page is requested again, since the list need not be sorted. Its items are not emitted again.
     assert_eq!(
-        ids(&connected.rig.events(EventKind::Data, 7).await),
-        [1, 2, 1, 2, 3, 4, 5]
+        ids(&connected.rig.events(EventKind::Data, 5).await),
+        [1, 2, 3, 4, 5]
     );
     connected.rig.settled().await;
+    assert_eq!(connected.count(EventKind::Data), 5);
     assert_eq!(component.stop().await.0, 0);
 }

@@ -2,7 +2,7 @@
 //!
 //! The limit applies to one process. If several steps or replicas use the same account, each needs a part of its limit.
 
-use sailor::Rebound;
+use crate::component::error::Rebound;
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -15,9 +15,9 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// When each account may send its next request.
 #[derive(Default)]
-pub struct AccountRateLimiter(Mutex<HashMap<String, Instant>>);
+pub struct RateLimiter(Mutex<HashMap<String, Instant>>);
 
-impl AccountRateLimiter {
+impl RateLimiter {
     /// Waits until the account may send a request, if `per_minute` limits it.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_of_one_account_are_spread_evenly() {
-        let limiter = AccountRateLimiter::default();
+        let limiter = RateLimiter::default();
         let start = Instant::now();
         for slot in 0..5 {
             limiter.acquire("a", Some(120.0)).await.unwrap();
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_wait_rebounds_and_frees_the_slot() {
-        let limiter = AccountRateLimiter::default();
+        let limiter = RateLimiter::default();
         let mut slots: Vec<_> = (0..4)
             .map(|_| Box::pin(limiter.acquire("a", Some(2.0))))
             .collect();

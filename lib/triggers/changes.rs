@@ -1,0 +1,87 @@
+//! The items of a list: when each has changed, and which of them are unusable.
+
+use super::{
+    order::{is_readable, text_of},
+    poll_config::Config,
+    position::Key,
+};
+use serde_json::Value;
+
+/// The longest part of a value in an error.
+const MAX_SHOWN: usize = 100;
+
+/// An item with the time of its change and its id.
+pub struct Change {
+    pub changed: Value,
+    pub id: Value,
+    /// Identifies the item in this state.
+    pub key: Key,
+    pub item: Value,
+}
+
+/// An item that has no time or no id.
+pub struct Unusable {
+    /// What identifies it, such as `item 7` or `an item without id`.
+    pub shown: String,
+    /// Identifies it in this state.
+    pub key: Key,
+    /// What is wrong, and the field of the step that may be.
+    pub reason: String,
+}
+
+impl Change {
+    /// Reads an item's time and id.
+    pub fn of(item: Value, config: &Config) -> Result<Self, Unusable> {
+        let changed_name = config.changed_field.as_deref().unwrap_or("updated_at");
+        let id_name = config.id_field.as_deref().unwrap_or("id");
+        let changed = member(&item, changed_name).cloned();
+        let id = member(&item, id_name).cloned();
+        let reason = match (&changed, &id) {
+            (Some(changed), Some(_)) if is_readable(changed) => None,
+            (Some(changed), Some(_)) => Some(format!(
+                "the time {:?} in {changed_name:?} cannot be read: use a field with times such as 2026-01-31T12:00:00Z, \
+                 or a number that grows (`changedField`)",
+                shortened(&text_of(changed))
+            )),
+            (None, _) => Some(nothing_in(changed_name, "changedField")),
+            (_, None) => Some(nothing_in(id_name, "idField")),
+        };
+        match (changed, id, reason) {
+            (Some(changed), Some(id), None) => {
+                let key = Key::of(&format!("{changed} {id}"));
+                Ok(Self {
+                    changed,
+                    id,
+                    key,
+                    item,
+                })
+            }
+            (_, id, reason) => Err(Unusable {
+                shown: id.map_or_else(
+                    || "an item without id".to_owned(),
+                    |id| format!("item {}", shortened(&text_of(&id))),
+                ),
+                key: Key::of(&item.to_string()),
+                reason: reason.unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+fn nothing_in(name: &str, field: &str) -> String {
+    format!("an item has neither text nor number in {name:?}: set `{field}`")
+}
+
+/// The text or number in a member of an item. `name` is its name, or a JSON pointer.
+fn member<'a>(item: &'a Value, name: &str) -> Option<&'a Value> {
+    let value = if name.starts_with('/') {
+        item.pointer(name)
+    } else {
+        item.get(name)
+    };
+    value.filter(|value| value.is_number() || value.as_str().is_some_and(|text| !text.is_empty()))
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_SHOWN)]
+}

@@ -1,0 +1,196 @@
+//! Reading a list around an item that the API cannot return.
+
+/// The most requests in a row that may fail: then the API itself is at fault.
+const MAX_FAILURES: u32 = 20;
+
+/// What was read around the items that cannot be read.
+#[derive(Debug)]
+pub struct Around<T, E> {
+    /// The items, in the order of the list.
+    pub items: Vec<T>,
+    /// The offsets of items that cannot be read, with the error for each.
+    pub unreadable: Vec<(u64, E)>,
+}
+
+/// Reads a page in smaller and smaller parts, after the API has failed to return it with `error`: one item may be too large
+/// or broken, and must not stop those after it. `fetch` requests `count` items from an offset.
+///
+/// The sizes of the parts divide `count`, so `fetch` can express an offset as the number of a page.
+///
+/// An item counts as unreadable only if a request after it succeeds, and no more than 20 requests may fail in a row. So
+/// a failure of the whole API is not taken for a series of unreadable items.
+///
+/// ```
+/// use sailor::http::read_around;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), &'static str> {
+/// let api = |offset: u64, count: u64| async move {
+///     let items: Vec<u64> = (offset..(offset + count).min(100)).collect();
+///     if items.contains(&42) { Err("500 Internal Server Error") } else { Ok(items) }
+/// };
+/// let page = read_around(40, 10, "500 Internal Server Error", api, |_| true).await?;
+/// assert_eq!(page.items, [40, 41, 43, 44, 45, 46, 47, 48, 49]);
+/// assert_eq!(page.unreadable, [(42, "500 Internal Server Error")]);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// Returns the first error for which `is_about_content` is false, and the last error if too many requests fail in a row, or
+/// if none succeeds after an item that cannot be read. Nothing is read then.
+pub async fn read_around<T, E, F, R>(
+    offset: u64,
+    count: u64,
+    error: E,
+    mut fetch: F,
+    is_about_content: impl Fn(&E) -> bool,
+) -> Result<Around<T, E>, E>
+where
+    F: FnMut(u64, u64) -> R,
+    R: Future<Output = Result<Vec<T>, E>>,
+{
+    let mut around = Around {
+        items: vec![],
+        unreadable: vec![],
+    };
+    // The parts that are left, the next one last.
+    let mut parts = split(offset, count);
+    let mut is_confirmed = !parts.is_empty();
+    if parts.is_empty() {
+        around.unreadable.push((offset, error));
+    }
+    let mut failures = 0;
+    while let Some((offset, count)) = parts.pop() {
+        match fetch(offset, count).await {
+            Ok(items) => {
+                (failures, is_confirmed) = (0, true);
+                around.items.extend(items);
+            }
+            Err(error) if failures == MAX_FAILURES || !is_about_content(&error) => {
+                return Err(error);
+            }
+            Err(error) => {
+                failures += 1;
+                let smaller = split(offset, count);
+                if smaller.is_empty() {
+                    is_confirmed = false;
+                    around.unreadable.push((offset, error));
+                }
+                parts.extend(smaller);
+            }
+        }
+    }
+    if !is_confirmed {
+        fetch(offset.saturating_add(count), 1).await?;
+    }
+    Ok(around)
+}
+
+/// The parts of a range, the first one last. Their number is the smallest prime factor of `count`.
+fn split(offset: u64, count: u64) -> Vec<(u64, u64)> {
+    let Some(parts) = (2..=count).find(|parts| count.is_multiple_of(*parts)) else {
+        return vec![];
+    };
+    let size = count / parts;
+    (0..parts)
+        .rev()
+        .map(|part| (offset + part * size, size))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{collections::BTreeSet, future};
+
+    /// The errors of an API.
+    #[derive(Debug, PartialEq)]
+    enum Failure {
+        Item,
+        Everything,
+    }
+
+    /// A list of `length` items. A request that includes a bad one fails, and every one from `outage` on does.
+    struct Api {
+        length: u64,
+        bad: BTreeSet<u64>,
+        outage: Option<usize>,
+        requests: usize,
+    }
+
+    impl Api {
+        fn fetch(&mut self, offset: u64, count: u64) -> Result<Vec<u64>, Failure> {
+            self.requests += 1;
+            let end = (offset + count).min(self.length);
+            let is_down = self.outage.is_some_and(|outage| self.requests > outage);
+            if is_down || self.bad.range(offset..end.max(offset)).next().is_some() {
+                return Err(if is_down {
+                    Failure::Everything
+                } else {
+                    Failure::Item
+                });
+            }
+            Ok((offset..end).collect())
+        }
+
+        async fn read_around(
+            &mut self,
+            page: u64,
+            count: u64,
+        ) -> Result<Around<u64, Failure>, Failure> {
+            let offset = page * count;
+            let fetch = |offset, count: u64| {
+                assert_eq!(offset % count, 0, "not the start of a page of {count}");
+                future::ready(self.fetch(offset, count))
+            };
+            read_around(offset, count, Failure::Item, fetch, |error| {
+                *error == Failure::Item
+            })
+            .await
+        }
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        futures_util::FutureExt::now_or_never(future).expect("nothing is waited for")
+    }
+
+    proptest! {
+        #[test]
+        fn each_item_is_read_or_unreadable(
+            length in 0..60_u64, bad: Vec<u8>, page in 0..3_u64, count in 1..24_u64,
+        ) {
+            let bad: BTreeSet<u64> = bad.into_iter().map(|bad| u64::from(bad) % 60).collect();
+            let range = page * count..((page + 1) * count).min(length);
+            prop_assume!(range.clone().any(|item| bad.contains(&item)));
+            let mut api = Api { length, bad: bad.clone(), outage: None, requests: 0 };
+            let expected: Vec<u64> = range.clone().filter(|item| !bad.contains(item)).collect();
+            let unreadable: Vec<u64> = range.clone().filter(|item| bad.contains(item)).collect();
+            match now(api.read_around(page, count)) {
+                Ok(around) => {
+                    prop_assert_eq!(around.items, expected);
+                    let offsets: Vec<u64> = around.unreadable.iter().map(|(offset, _)| *offset).collect();
+                    prop_assert_eq!(offsets, unreadable);
+                }
+                // Everything up to the end of the page is bad, and so is the item after it; or too much is.
+                Err(error) => {
+                    prop_assert_eq!(error, Failure::Item);
+                    let limit = MAX_FAILURES as usize;
+                    prop_assert!(bad.contains(&((page + 1) * count)) || api.requests > limit);
+                }
+            }
+        }
+
+        #[test]
+        fn an_outage_is_not_a_series_of_unreadable_items(outage in 0..20_usize, count in 1..24_u64) {
+            let bad = BTreeSet::from([0]);
+            let mut api = Api { length: 60, bad, outage: Some(outage), requests: 0 };
+            match now(api.read_around(0, count)) {
+                Ok(around) => {
+                    prop_assert_eq!(around.unreadable, [(0, Failure::Item)]);
+                    prop_assert!(api.requests <= outage);
+                }
+                Err(error) => prop_assert_eq!(error, Failure::Everything),
+            }
+        }
+    }
+}
