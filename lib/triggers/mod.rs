@@ -1,14 +1,17 @@
 //! The triggers: one polls, one takes webhook requests.
 
+mod handshake;
 mod paging;
 mod poll_config;
 mod poll_items;
 mod position;
 mod receive_webhooks;
 mod signature;
+mod signed_text;
 mod subscription;
 mod timestamp;
 mod webhook_config;
+mod webhook_request;
 
 pub use poll_items::PollItems;
 pub use receive_webhooks::ReceiveWebhooks;
