@@ -2,6 +2,7 @@
 
 mod handshake;
 mod paging;
+mod pings;
 mod poll_config;
 mod poll_items;
 mod position;

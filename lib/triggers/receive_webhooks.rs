@@ -72,9 +72,10 @@ async fn check_signature(
     cx: &Context<Config, Received>,
 ) -> anyhow::Result<Result<(), String>> {
     let config = &cx.config;
-    let kept = match config.keep_handshake_secret {
-        true => handshake::kept_secret(cx).await?,
-        false => None,
+    let kept = if config.keep_handshake_secret {
+        handshake::kept_secret(cx).await?
+    } else {
+        None
     };
     let secrets = [&config.webhook_secret, &config.previous_secret, &kept];
     let secrets: Vec<_> = secrets.into_iter().flatten().map(String::as_str).collect();

@@ -1,6 +1,6 @@
 //! The fields of the trigger "Receive webhooks".
 
-use super::{handshake::Pings, signed_text::SignedText, webhook_request::Member};
+use super::{pings::Pings, signed_text::SignedText, webhook_request::Member};
 use crate::fields::{self, Pointer};
 use serde::Deserialize;
 

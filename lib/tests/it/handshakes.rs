@@ -339,6 +339,7 @@ async fn a_wrong_field_for_handshakes_is_named_in_the_error() {
             "a list such as empty; form:NAME",
         ),
         ("pings", json!("form:"), "form:NAME"),
+        ("pings", json!("form:webhook_id=1"), "form:NAME"),
         ("signedText", json!("{t}."), "a text with {body}"),
         ("timeTolerance", json!("soon"), "a number above zero"),
         ("keepHandshakeSecret", json!("perhaps"), "expected"),
