@@ -72,6 +72,19 @@ impl fmt::Display for Pointer {
     }
 }
 
+impl FromStr for Pointer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let pointer = text.strip_prefix('#').unwrap_or(text);
+        if pointer.is_empty() || pointer.starts_with('/') {
+            Ok(Self(pointer.to_owned()))
+        } else {
+            Err("a JSON pointer: a text that begins with /, or #")
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Pointer {
     fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
         Ok(pointer(field)?.unwrap_or_default())
@@ -80,16 +93,20 @@ impl<'de> Deserialize<'de> for Pointer {
 
 /// Reads a pointer. Returns `None` if the field is empty; `#` points to the whole document.
 pub fn pointer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Pointer>, D::Error> {
-    let Some(text) = text(field)? else {
-        return Ok(None);
-    };
-    let pointer = text.strip_prefix('#').unwrap_or(&text);
-    if pointer.is_empty() || pointer.starts_with('/') {
-        return Ok(Some(Pointer(pointer.to_owned())));
-    }
-    Err(D::Error::custom(
-        "not usable, expected a JSON pointer: a text that begins with /, or #",
-    ))
+    text(field)?.map(parse).transpose()
+}
+
+/// Reads a text with a syntax of its own. Returns `None` if the field is empty.
+pub fn parsed<'de, D: Deserializer<'de>, T>(field: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr<Err = &'static str>,
+{
+    as_text(field)?.map(parse).transpose()
+}
+
+fn parse<T: FromStr<Err = &'static str>, E: Error>(text: String) -> Result<T, E> {
+    let wrong = |expected| E::custom(format!("not usable, expected {expected}"));
+    text.parse().map_err(wrong)
 }
 
 /// A list of statuses such as `200, 404, 5xx, 420-429`.

@@ -3,6 +3,7 @@
 use crate::{
     event::{Event, EventKind},
     event_log::Events,
+    platform::WebhookResponse,
 };
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
@@ -16,10 +17,10 @@ pub(crate) fn headers(thread: &str, reply_key: &str) -> Headers {
     ])
 }
 
-/// Responds with status and body when `events` show the reply or the verdict of the request's message. Ends early when the
+/// Responds when `events` show the reply or the verdict of the request's message. Ends early when the
 /// caller goes away.
 pub(crate) async fn respond(
-    mut respond: oneshot::Sender<(u16, Value)>,
+    mut respond: oneshot::Sender<WebhookResponse>,
     mut events: Events,
     thread: String,
 ) {
@@ -33,34 +34,46 @@ pub(crate) async fn respond(
     }
 }
 
-/// Status and body of the response: the reply, or the verdict when the message is settled without one.
-async fn outcome(events: &mut Events, thread: &str) -> Option<(u16, Value)> {
+/// The response: the reply, or the verdict when the message is settled without one.
+async fn outcome(events: &mut Events, thread: &str) -> Option<WebhookResponse> {
     let mut coming_back = false;
     loop {
         let event = events.find(|event| is_of(thread, event)).await?;
         match event.kind {
             EventKind::HttpReply => return Some(reply(&event)),
-            EventKind::ErrorReply => return Some((500, json!({"error": event.body["message"]}))),
+            EventKind::ErrorReply => return failure(&event.body["message"]),
             EventKind::Rebound => coming_back = true,
             EventKind::CameBack => coming_back = false,
             EventKind::Acked if !coming_back => {
-                return Some((200, json!({"message": "acknowledged without a reply"})));
+                let body = json!({"message": "acknowledged without a reply"});
+                return Some(WebhookResponse::json(200, body));
             }
             EventKind::Rejected => {
-                return Some((500, json!({"error": "the component rejected the message"})));
+                return failure(&json!("the component rejected the message"));
             }
             _ => {}
         }
     }
 }
 
+fn failure(error: &Value) -> Option<WebhookResponse> {
+    Some(WebhookResponse::json(500, json!({"error": error})))
+}
+
 fn is_of(thread: &str, event: &Event) -> bool {
     event.headers.get("threadId").and_then(Value::as_str) == Some(thread)
 }
 
-fn reply(event: &Event) -> (u16, Value) {
+fn reply(event: &Event) -> WebhookResponse {
     let status = event.body["statusCode"]
         .as_u64()
         .and_then(|status| u16::try_from(status).ok());
-    (status.unwrap_or(200), event.body["body"].clone())
+    WebhookResponse {
+        status: status.unwrap_or(200),
+        headers: event.body["headers"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        body: event.body["body"].clone(),
+    }
 }

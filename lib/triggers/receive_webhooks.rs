@@ -1,23 +1,19 @@
 //! Trigger "Receive webhooks": emits a webhook request as a message if its signature is valid, and replies after the
-//! message is confirmed. If the step has a path for it, the trigger subscribes to the webhooks when the flow starts.
+//! message is confirmed. If the step has a path for it, the trigger subscribes to the webhooks when the flow starts. It
+//! replies to the API's handshakes and pings without emitting them.
 
-use super::{signature::is_signed, subscription::Subscription, webhook_config::Config};
+use super::{
+    handshake, signature::Signatures, signed_text::SignedText, subscription::Subscription,
+    webhook_config::Config, webhook_request::Received,
+};
+use jiff::Timestamp;
 use sailor::prelude::*;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// A webhook request.
-#[derive(Serialize, JsonSchema)]
-pub struct Received {
-    /// HTTP method.
-    method: String,
-    /// Request headers, with names in lower case.
-    headers: Map<String, Value>,
-    /// Query parameters.
-    query: Map<String, Value>,
-    /// The body as JSON if it is JSON, otherwise as text.
-    body: Value,
-}
+/// The header with the signature if the step names none.
+const SIGNATURE_HEADER: &str = "x-hub-signature-256";
+/// How many seconds a signed time may be away from now if the step does not say: as in the libraries of Stripe and Slack.
+const TIME_TOLERANCE: u64 = 300;
 
 pub struct ReceiveWebhooks;
 
@@ -41,28 +37,10 @@ impl Action for ReceiveWebhooks {
         message: Message<Value>,
         cx: Context<Config, Received>,
     ) -> anyhow::Result<()> {
-        let raw = raw_body(&message);
-        let mut received = Received {
-            method: message.method.unwrap_or_else(|| "POST".to_owned()),
-            headers: lowercase_names(&message.headers),
-            query: message.query,
-            body: Value::Null,
-        };
+        let mut received = Received::new(message);
         // The platform adds it if an HTTP caller waits for a reply.
         let is_awaited = received.headers.remove("reply_to").is_some();
-        let reply = match cx.config.invalid_signature(&raw, &received.headers) {
-            Some(header) => {
-                // Not an error of the flow: anybody can send a request.
-                tracing::warn!("A request without a valid signature in {header} is refused");
-                let error = format!("the signature in {header} is missing or wrong");
-                HttpReply::json(401, &json!({ "error": error }))?
-            }
-            None => {
-                received.body = parse(&raw);
-                cx.data(&received).await?;
-                cx.config.reply()?
-            }
-        };
+        let reply = reply(&received, &cx).await?;
         if is_awaited {
             cx.http_reply(reply).await?;
         }
@@ -70,17 +48,51 @@ impl Action for ReceiveWebhooks {
     }
 }
 
-impl Config {
-    /// The header that should have a valid signature, if it has none.
-    fn invalid_signature(&self, body: &[u8], headers: &Map<String, Value>) -> Option<String> {
-        let secret = self.webhook_secret.as_deref()?;
-        let header = self.signature_header.as_deref();
-        let header = header.unwrap_or("x-hub-signature-256").to_lowercase();
-        let signature = headers.get(&header).and_then(Value::as_str);
-        let is_valid = is_signed(body, signature.unwrap_or_default(), secret);
-        (!is_valid).then_some(header)
+/// Emits the request if it is a webhook, and returns the reply to it.
+async fn reply(request: &Received, cx: &Context<Config, Received>) -> anyhow::Result<HttpReply> {
+    if let Some(reply) = handshake::reply(request, cx).await? {
+        return Ok(reply);
     }
+    let pings = cx.config.pings.as_ref();
+    if pings.is_some_and(|pings| pings.contain(request)) {
+        return Ok(HttpReply::json(200, &json!({}))?);
+    }
+    if let Err(reason) = check_signature(request, cx).await? {
+        // Not an error of the flow: anybody can send a request.
+        tracing::warn!("A request without a valid signature is refused: {reason}");
+        return Ok(HttpReply::json(401, &json!({ "error": reason }))?);
+    }
+    cx.data(request).await?;
+    cx.config.reply()
+}
 
+/// Checks the signature if the step has a secret. The inner error says what is wrong with the request.
+async fn check_signature(
+    request: &Received,
+    cx: &Context<Config, Received>,
+) -> anyhow::Result<Result<(), String>> {
+    let config = &cx.config;
+    let kept = if config.keep_handshake_secret {
+        handshake::kept_secret(cx).await?
+    } else {
+        None
+    };
+    let secrets = [&config.webhook_secret, &config.previous_secret, &kept];
+    let secrets: Vec<_> = secrets.into_iter().flatten().map(String::as_str).collect();
+    if secrets.is_empty() && !config.keep_handshake_secret {
+        return Ok(Ok(()));
+    }
+    let (headers, body_alone) = (config.signature_header.as_deref(), SignedText::default());
+    let signatures = Signatures {
+        secrets,
+        headers: headers.unwrap_or(SIGNATURE_HEADER),
+        text: config.signed_text.as_ref().unwrap_or(&body_alone),
+        tolerance: config.time_tolerance.unwrap_or(TIME_TOLERANCE),
+    };
+    Ok(signatures.check(request, Timestamp::now().as_second()))
+}
+
+impl Config {
     /// The reply to a request that was emitted.
     fn reply(&self) -> anyhow::Result<HttpReply> {
         let status = self.reply_status.unwrap_or(200);
@@ -97,29 +109,5 @@ impl Config {
             headers: Map::from_iter([content_type]),
             body: text.into(),
         })
-    }
-}
-
-fn lowercase_names(headers: &Map<String, Value>) -> Map<String, Value> {
-    let headers = headers.iter();
-    headers
-        .map(|(name, value)| (name.to_lowercase(), value.clone()))
-        .collect()
-}
-
-fn parse(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into())
-}
-
-/// The body for the signature, byte by byte as it was sent. The platform passes it on as `rawData` if component.json
-/// says `consumesRawData`. Otherwise this is the message's body, which may have other white space.
-fn raw_body(message: &Message<Value>) -> Vec<u8> {
-    match message.body.get("rawData") {
-        Some(Value::String(text)) => text.clone().into_bytes(),
-        _ => message
-            .raw()
-            .get("body")
-            .map(|body| body.as_bytes().to_vec())
-            .unwrap_or_default(),
     }
 }

@@ -1,5 +1,6 @@
 //! The fields of the trigger "Receive webhooks".
 
+use super::{pings::Pings, signed_text::SignedText, webhook_request::Member};
 use crate::fields::{self, Pointer};
 use serde::Deserialize;
 
@@ -11,7 +12,23 @@ pub struct Config {
     #[serde(deserialize_with = "fields::text")]
     pub(super) webhook_secret: Option<String>,
     #[serde(deserialize_with = "fields::text")]
+    pub(super) previous_secret: Option<String>,
+    #[serde(deserialize_with = "fields::text")]
     pub(super) signature_header: Option<String>,
+    #[serde(deserialize_with = "fields::parsed")]
+    pub(super) signed_text: Option<SignedText>,
+    #[serde(deserialize_with = "fields::number")]
+    pub(super) time_tolerance: Option<u64>,
+    #[serde(deserialize_with = "fields::parsed")]
+    pub(super) handshake: Option<Member>,
+    #[serde(deserialize_with = "fields::text")]
+    pub(super) verify_token: Option<String>,
+    #[serde(deserialize_with = "fields::parsed")]
+    pub(super) verify_token_member: Option<Member>,
+    #[serde(deserialize_with = "fields::checked")]
+    pub(super) keep_handshake_secret: bool,
+    #[serde(deserialize_with = "fields::parsed")]
+    pub(super) pings: Option<Pings>,
     #[serde(deserialize_with = "fields::status")]
     pub(super) reply_status: Option<u16>,
     #[serde(deserialize_with = "fields::text")]

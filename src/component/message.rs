@@ -195,19 +195,19 @@ async fn with_fetched_body(
     mut entry: Object,
     storage: Option<&ObjectStorage>,
 ) -> anyhow::Result<Object> {
-    let headers = entry
-        .get("headers")
-        .and_then(|headers| headers.parse::<Map<String, Value>>().ok());
+    let headers = entry.get("headers").and_then(Json::members);
     let mut headers = headers.unwrap_or_default();
-    let Some(id) = headers.remove(OBJECT_ID_HEADER) else {
+    let Some(id) = headers.get(OBJECT_ID_HEADER) else {
         return Ok(entry);
     };
-    if let Some(id) = id.as_str().filter(|id| !id.is_empty())
+    if let Some(id) = id.parse().ok().filter(|id: &String| !id.is_empty())
         && entry.get("body").is_none_or(Json::is_empty)
     {
-        entry.set("body", object_storage::fetch_body(storage, id, None).await?);
+        let body = object_storage::fetch_body(storage, &id, None).await?;
+        entry.set("body", body);
     }
-    entry.set("headers", Json::of(&headers)?);
+    headers.remove(OBJECT_ID_HEADER);
+    entry.set("headers", headers.to_json());
     Ok(entry)
 }
 
@@ -221,7 +221,10 @@ impl<B: DeserializeOwned> Message<B> {
         let query = raw.get("query").and_then(|query| query.parse().ok());
         Ok(Self {
             id: raw.get("id").and_then(|id| id.parse().ok()),
-            headers: member(&raw, "headers")?,
+            headers: match raw.get("headers").filter(|headers| headers.is_object()) {
+                Some(headers) => headers.parse().context("the message's headers")?,
+                None => Map::new(), // PHP writes an empty object as a list.
+            },
             body: body.context("the message's body does not match this function")?,
             attachments: Attachments::from_incoming(raw.get("attachments").cloned()),
             method: member(&raw, "method")?,

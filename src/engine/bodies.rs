@@ -1,7 +1,7 @@
 //! Lightweight messages: large bodies are in object storage, and the message has only their ids
 //! (wire-contract: Passthrough and lightweight messages).
 
-use super::decode::{headers_of, object_id};
+use super::decode::{header_texts, object_id};
 use crate::{
     clients::{
         http::SizeLimit,
@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context as _;
 use futures_util::{StreamExt, future::try_join_all, stream};
 use memchr::memmem;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The number of bodies that are downloaded at the same time for one event.
 const CONCURRENT_DOWNLOADS: usize = 4;
@@ -31,14 +31,12 @@ impl BodyStorage {
     /// Downloads the body of an incoming message and removes its id. If a module emits the same headers again, the id
     /// would bring the old body back. Bodies of the passthrough are not downloaded here.
     pub(super) async fn fetch_body(&self, message: &mut Object) -> anyhow::Result<()> {
-        let mut headers = headers_of(message);
-        let Some(id) = object_id(&headers) else {
+        let Some(id) = object_id(message) else {
             return Ok(());
         };
-        let body = fetch_body(self.0.as_ref(), id, None).await?;
+        let body = fetch_body(self.0.as_ref(), &id, None).await?;
         message.set("body", body);
-        headers.remove(OBJECT_ID_HEADER);
-        message.set("headers", Json::of(&headers)?);
+        remove_object_id(message);
         Ok(())
     }
 
@@ -63,7 +61,7 @@ impl BodyStorage {
         }
         let main = self.store(message);
         let others = try_join_all(entries.iter_mut().map(|(_, entry)| async {
-            match object_id(&headers_of(entry)) {
+            match object_id(entry) {
                 Some(_) => {
                     entry.set("body", Json::empty_object());
                     Ok(())
@@ -92,10 +90,7 @@ impl BodyStorage {
             return Ok(false);
         }
         let mut entries = entries_of(passthrough);
-        if entries
-            .iter()
-            .all(|(_, entry)| object_id(&headers_of(entry)).is_none())
-        {
+        if entries.iter().all(|(_, entry)| object_id(entry).is_none()) {
             return Ok(false);
         }
         let is_reference = |entry: &Object| entry.get("body").is_none_or(Json::is_empty);
@@ -104,9 +99,7 @@ impl BodyStorage {
             .enumerate()
             .filter(|(_, (_, entry))| is_reference(entry));
         let wanted: Vec<_> = wanted
-            .filter_map(|(index, (_, entry))| {
-                Some((index, object_id(&headers_of(entry))?.to_owned()))
-            })
+            .filter_map(|(index, (_, entry))| Some((index, object_id(entry)?)))
             .collect();
         let mut size = passthrough
             .iter()
@@ -154,13 +147,13 @@ impl BodyStorage {
             .get("body")
             .cloned()
             .unwrap_or_else(|| Json::from(&Value::Null));
-        if body.is_empty() && object_id(&headers_of(object)).is_some() {
+        if body.is_empty() && object_id(object).is_some() {
             return Ok(()); // A reference whose body is stored already.
         }
         let id = self.storage()?.put(&body).await?;
-        let mut headers = headers_of(object);
-        headers.insert(OBJECT_ID_HEADER.to_owned(), id.into());
-        object.set("headers", Json::of(&headers)?);
+        let mut headers = header_texts(object);
+        headers.set(OBJECT_ID_HEADER, Json::of(&id)?);
+        object.set("headers", headers.to_json());
         object.set("body", Json::empty_object());
         Ok(())
     }
@@ -220,18 +213,46 @@ fn object_from(entries: &Entries) -> Object {
     object
 }
 
-fn remove_object_id(entry: &mut Object) {
-    let mut headers: Map<String, Value> = headers_of(entry);
-    if headers.remove(OBJECT_ID_HEADER).is_some()
-        && let Ok(headers) = Json::of(&headers)
-    {
-        entry.set("headers", headers);
+/// Removes the id of a body in object storage from a message's headers. All other headers stay as they are written.
+fn remove_object_id(message: &mut Object) {
+    let mut headers = header_texts(message);
+    if headers.get(OBJECT_ID_HEADER).is_some() {
+        headers.remove(OBJECT_ID_HEADER);
+        message.set("headers", headers.to_json());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn removing_the_id_of_a_body_changes_no_other_header() {
+        let rest = r#""a":"\ud83d","\ude00":1.0,"big":12345678901234567890123"#;
+        let kept = format!("{{{rest}}}");
+        for (before, after) in [
+            (
+                format!(r#"{{"x-ipaas-object-storage-id":"1",{rest}}}"#),
+                &*kept,
+            ),
+            (
+                format!(r#"{{{rest},"x-ipaas-object-storage\u002did":"1"}}"#),
+                &kept,
+            ),
+            (
+                format!(r#"{{{rest},"x-ipaas-object-storage-id":null}}"#),
+                &kept,
+            ),
+            (format!("{{ {rest} }}"), &*format!("{{ {rest} }}")),
+            ("[]".to_owned(), "[]"),
+        ] {
+            let text = |headers: &str| format!(r#"{{"headers":{headers},"body":{{}}}}"#);
+            let mut message = Object::read(text(&before).into()).unwrap();
+            remove_object_id(&mut message);
+            assert_eq!(message.to_vec(), text(after).as_bytes());
+            assert_eq!(object_id(&message), None);
+        }
+    }
 
     #[test]
     fn a_reference_is_found_however_it_is_spelled() {

@@ -21,7 +21,7 @@ pub(super) fn message(
     let mut message = Object::read(plain.into()).context("reading the incoming message")?;
     let headers = message.get("headers").filter(|headers| headers.is_object());
     if headers.is_none() || incoming.reply_to.is_some() {
-        let mut headers = headers.and_then(Json::members).unwrap_or_default();
+        let mut headers = header_texts(&message);
         if let Some(reply_to) = &incoming.reply_to {
             headers.set("reply_to", Json::of(reply_to)?);
         }
@@ -67,12 +67,19 @@ pub(super) fn headers_of(message: &Object) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-/// Returns the id of a body in object storage.
-pub(super) fn object_id(headers: &Map<String, Value>) -> Option<&str> {
-    headers
-        .get(OBJECT_ID_HEADER)
-        .and_then(Value::as_str)
-        .filter(|id| !id.is_empty())
+/// Returns a message's own headers as they are written, to change one of them.
+pub(super) fn header_texts(message: &Object) -> Object {
+    message
+        .get("headers")
+        .and_then(Json::members)
+        .unwrap_or_default()
+}
+
+/// Returns the id of a message's body in object storage.
+pub(super) fn object_id(message: &Object) -> Option<String> {
+    let headers = header_texts(message);
+    let id = headers.get(OBJECT_ID_HEADER)?.parse::<String>().ok();
+    id.filter(|id| !id.is_empty())
 }
 
 /// Removes the module's own routing key from a message's headers and returns it. Its name is not case-sensitive.

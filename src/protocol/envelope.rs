@@ -11,7 +11,7 @@ use serde::{
     de::{DeserializeOwned, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// A valid JSON text, without white space around it. Clones share one buffer.
 ///
@@ -191,9 +191,46 @@ fn check_depth(text: &[u8]) -> Result<(), EnvelopeError> {
 
 /// A JSON object that is parsed one level deep: the names and texts of its members, in their order.
 ///
-/// If a name occurs twice, the last one counts, as in JavaScript.
+/// If a name occurs twice, the last one counts, as in JavaScript. A lone surrogate in a name is read as U+FFFD, and written
+/// as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Object(Vec<(String, Json)>);
+pub struct Object(Vec<(Name, Json)>);
+
+/// The name of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    text: String,
+    /// The name as JSON, if `text` has U+FFFD in place of a lone surrogate.
+    written: Option<Box<str>>,
+}
+
+impl Name {
+    fn write_to(&self, text: &mut Vec<u8>) {
+        match &self.written {
+            Some(written) => text.extend_from_slice(written.as_bytes()),
+            None => {
+                serde_json::to_writer(text, &self.text).expect("a text can be written as JSON");
+            }
+        }
+    }
+
+    /// The length of what [`Self::write_to`] writes.
+    fn written_len(&self) -> usize {
+        match &self.written {
+            Some(written) => written.len(),
+            None => serde_json::to_string(&self.text).map_or(self.text.len() + 2, |t| t.len()),
+        }
+    }
+}
+
+impl From<Cow<'_, str>> for Name {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self {
+            text: text.into_owned(),
+            written: None,
+        }
+    }
+}
 
 impl Object {
     /// Creates an object without members.
@@ -221,33 +258,28 @@ impl Object {
 
     /// Parses a text whose depth has been checked.
     fn of(text: &Bytes) -> Result<Self, EnvelopeError> {
-        Self::slices(text, text)
-            .or_else(|error| {
+        Self::slices(text, |BorrowedName(name)| Some(name.into()))
+            .or_else(|_| {
+                // The names may have lone surrogates, and the text bytes that are not UTF-8.
                 let valid = json_text::with_valid_utf8(text).map(Bytes::from);
-                let text = valid.as_ref().unwrap_or(text);
-                match json_text::without_lone_surrogates(text) {
-                    Some(names) => Self::slices(&names, text),
-                    None if valid.is_some() => Self::slices(text, text),
-                    None => Err(error),
-                }
+                Self::slices(valid.as_ref().unwrap_or(text), any_name)
             })
             .map_err(|error| EnvelopeError::of(&error))
     }
 
-    /// Takes the names of the members from `read` and their texts from `text`. The two differ only in escapes, which have
-    /// the same length.
-    fn slices(read: &[u8], text: &Bytes) -> serde_json::Result<Self> {
-        let Members(members) = serde_json::from_slice(read)?;
-        let slice = |raw: &RawValue| {
-            let start = raw.get().as_ptr().addr() - read.as_ptr().addr();
-            Json(text.slice(start..start + raw.get().len()))
-        };
-        Ok(Self(
-            members
-                .into_iter()
-                .map(|(name, raw)| (name.into_owned(), slice(raw)))
-                .collect(),
-        ))
+    /// Reads the members' names as `N`, and takes their texts as slices of `text`. `None` for a name is an error.
+    fn slices<'a, N: Deserialize<'a>>(
+        text: &'a Bytes,
+        name: impl Fn(N) -> Option<Name>,
+    ) -> serde_json::Result<Self> {
+        let Members::<N>(members) = serde_json::from_slice(text)?;
+        let slice = |raw: &RawValue| Json(text.slice_ref(raw.get().as_bytes()));
+        members
+            .into_iter()
+            .map(|(written, raw)| Some((name(written)?, slice(raw))))
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("a name that is not a text"))
     }
 
     /// Returns the member called `name`.
@@ -256,7 +288,7 @@ impl Object {
         self.0
             .iter()
             .rev()
-            .find(|(n, _)| n == name)
+            .find(|(n, _)| n.text == name)
             .map(|(_, json)| json)
     }
 
@@ -272,20 +304,20 @@ impl Object {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn set(&mut self, name: &str, json: Json) {
-        match self.0.iter_mut().rev().find(|(n, _)| n == name) {
+        match self.0.iter_mut().rev().find(|(n, _)| n.text == name) {
             Some(member) => member.1 = json,
-            None => self.0.push((name.to_owned(), json)),
+            None => self.0.push((Cow::Borrowed(name).into(), json)),
         }
     }
 
     /// Removes the member called `name`.
     pub fn remove(&mut self, name: &str) {
-        self.0.retain(|(n, _)| n != name);
+        self.0.retain(|(n, _)| n.text != name);
     }
 
     /// Returns the members in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, json)| (name.as_str(), json))
+        self.0.iter().map(|(name, json)| (&*name.text, json))
     }
 
     /// Returns true if there are no members.
@@ -300,7 +332,7 @@ impl Object {
         let size = self
             .0
             .iter()
-            .map(|(name, json)| name.len() + json.0.len() + 8)
+            .map(|(name, json)| name.text.len() + json.0.len() + 8)
             .sum::<usize>();
         let mut text = Vec::with_capacity(size + 32);
         text.push(b'{');
@@ -308,7 +340,7 @@ impl Object {
             if i > 0 {
                 text.push(b',');
             }
-            serde_json::to_writer(&mut text, name).expect("a text can be written as JSON");
+            name.write_to(&mut text);
             text.push(b':');
             text.extend_from_slice(&json.0);
         }
@@ -318,12 +350,10 @@ impl Object {
 
     /// Returns the length of [`Self::to_vec`] without writing it.
     pub(crate) fn text_len(&self) -> usize {
-        let quoted =
-            |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
         let members: usize = self
             .0
             .iter()
-            .map(|(name, json)| quoted(name) + json.0.len() + 2)
+            .map(|(name, json)| name.written_len() + json.0.len() + 2)
             .sum();
         // One comma less than members, and two braces.
         members.max(1) + 1
@@ -336,45 +366,57 @@ impl Object {
     }
 }
 
-/// The members of an object, borrowed from its text.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// Reads the name of a member as it is written in JSON.
+fn any_name(written: &RawValue) -> Option<Name> {
+    let written = written.get();
+    match serde_json::from_str::<BorrowedName<'_>>(written) {
+        Ok(BorrowedName(name)) => Some(name.into()),
+        Err(_) => Some(Name {
+            text: json_text::read(written.as_bytes()).ok()?,
+            written: Some(written.into()),
+        }),
+    }
+}
 
-impl<'de> Deserialize<'de> for Members<'de> {
+/// The members of an object, borrowed from its text.
+struct Members<'a, N>(Vec<(N, &'a RawValue)>);
+
+impl<'de, N: Deserialize<'de>> Deserialize<'de> for Members<'de, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ReadMembers;
-        impl<'de> Visitor<'de> for ReadMembers {
-            type Value = Members<'de>;
+        struct ReadMembers<N>(PhantomData<N>);
+        impl<'de, N: Deserialize<'de>> Visitor<'de> for ReadMembers<N> {
+            type Value = Members<'de, N>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some(Name(name)) = map.next_key()? {
-                    members.push((name, map.next_value()?));
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(ReadMembers)
+        deserializer.deserialize_map(ReadMembers(PhantomData))
     }
 }
 
 /// The name of a member, borrowed from the text unless it contains escapes.
-struct Name<'a>(Cow<'a, str>);
+struct BorrowedName<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for BorrowedName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ReadName;
         impl<'de> Visitor<'de> for ReadName {
-            type Value = Name<'de>;
+            type Value = BorrowedName<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a member's name")
             }
             fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(name)))
+                Ok(BorrowedName(Cow::Borrowed(name)))
             }
             fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
+                Ok(BorrowedName(Cow::Owned(name.to_owned())))
             }
         }
         deserializer.deserialize_str(ReadName)

@@ -3,16 +3,17 @@
 use super::{
     body::json_body,
     error::ErrorResponse,
-    shared::{Shared, Webhook},
+    shared::{Shared, Webhook, WebhookResponse},
 };
 use axum::{
     Json,
-    extract::{Path, State},
-    http::{HeaderMap, Method, StatusCode, Uri},
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::oneshot;
 
 pub(super) async fn hook(
@@ -20,15 +21,16 @@ pub(super) async fn hook(
     Path(flow): Path<String>,
     method: Method,
     uri: Uri,
+    Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<(StatusCode, Json<Value>), ErrorResponse> {
+) -> Result<Response, ErrorResponse> {
     let raw = shared.state().consumes_raw_data(&flow);
     let message = json!({
         "body": message_body(raw, &headers, &body)?,
         "headers": text_headers(&headers),
         "method": method.as_str(),
-        "query": query(&uri),
+        "query": query.into_iter().collect::<HashMap<_, _>>(),
         "url": uri.path(),
         "originalUrl": uri.to_string(),
     });
@@ -37,13 +39,46 @@ pub(super) async fn hook(
         let what = format!("flow {flow:?} with a webhook");
         return Err(ErrorResponse::not_found(what));
     }
-    let bad_gateway = |reason: String| ErrorResponse::new(StatusCode::BAD_GATEWAY, reason);
-    let (status, body) = response
+    let response = response
         .await
         .map_err(|_| bad_gateway("the emulator has stopped".into()))?;
-    let status = StatusCode::from_u16(status)
-        .map_err(|_| bad_gateway(format!("the component replied with status {status}")))?;
-    Ok((status, Json(body)))
+    http_response(response)
+}
+
+fn bad_gateway(reason: String) -> ErrorResponse {
+    ErrorResponse::new(StatusCode::BAD_GATEWAY, reason)
+}
+
+/// The response with the headers that the component replied with.
+fn http_response(reply: WebhookResponse) -> Result<Response, ErrorResponse> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &reply.headers {
+        let text = value.as_str().unwrap_or_default();
+        let header = HeaderName::try_from(name)
+            .ok()
+            .zip(HeaderValue::try_from(text).ok());
+        let unusable = || {
+            bad_gateway(format!(
+                "the component replied with the header {name:?}: {value}"
+            ))
+        };
+        let (name, value) = header.ok_or_else(unusable)?;
+        headers.insert(name, value);
+    }
+    let status = StatusCode::from_u16(reply.status).map_err(|_| {
+        bad_gateway(format!(
+            "the component replied with status {}",
+            reply.status
+        ))
+    })?;
+    let is_other = |value: &HeaderValue| !value.as_bytes().starts_with(b"application/json");
+    let response = match reply.body {
+        Value::String(text) if headers.get(CONTENT_TYPE).is_some_and(is_other) => {
+            (status, headers, text).into_response()
+        }
+        body => (status, headers, Json(body)).into_response(),
+    };
+    Ok(response)
 }
 
 /// False when the flow has no webhook.
@@ -68,14 +103,5 @@ fn text_headers(headers: &HeaderMap) -> Map<String, Value> {
     headers
         .iter()
         .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
-        .collect()
-}
-
-fn query(uri: &Uri) -> Map<String, Value> {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    pairs
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (name.to_owned(), value.into()))
         .collect()
 }

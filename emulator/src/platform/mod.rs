@@ -24,7 +24,7 @@ mod steps;
 
 pub(crate) use body::kind_of;
 pub use http_double::{Fault, RecordedCall};
-pub(crate) use shared::Webhook;
+pub(crate) use shared::{Webhook, WebhookResponse};
 pub use state::{ServiceResult, Step};
 
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 
 use super::{PlatformConfig, state::State as PlatformState};
 use http_double::Calls;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,8 +13,27 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) struct Webhook {
     /// The message that is made of it: `body`, `headers`, `method`, `originalUrl`, `url` and `query`.
     pub(crate) message: Value,
-    /// Takes status and body of the response. Closed when the caller has gone away.
-    pub(crate) respond: oneshot::Sender<(u16, Value)>,
+    /// Takes the response. Closed when the caller has gone away.
+    pub(crate) respond: oneshot::Sender<WebhookResponse>,
+}
+
+/// The response to a request to a flow's webhook address.
+pub(crate) struct WebhookResponse {
+    pub(crate) status: u16,
+    pub(crate) headers: Map<String, Value>,
+    /// Sent as JSON, unless it is a text and the headers have another content type.
+    pub(crate) body: Value,
+}
+
+impl WebhookResponse {
+    /// A response with a JSON body.
+    pub(crate) fn json(status: u16, body: Value) -> Self {
+        Self {
+            status,
+            headers: Map::new(),
+            body,
+        }
+    }
 }
 
 /// The flow that has a webhook, and where its requests go.

@@ -5,6 +5,7 @@ mod bodies;
 mod changing_lists;
 mod cli;
 mod configuration;
+mod handshakes;
 mod login;
 mod paging;
 mod polling;

@@ -2,14 +2,16 @@
 
 use super::{Rig, error_text};
 use emulator::provider::Fault;
+use hmac::{Hmac, KeyInit, Mac};
 use sailor::testing::{Emitted, Event, Harness, Verdict};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
-const SECRET: &str = "Jefe";
+pub(super) const SECRET: &str = "Jefe";
 /// A body whose spaces and order must be kept: the signature depends on them.
-const RAW: &str = r#"{"z": 1, "a": "ä"}"#;
+pub(super) const RAW: &str = r#"{"z": 1, "a": "ä"}"#;
 /// Its HMAC-SHA-256, by another implementation.
-const HEX: &str = "e3ddb4db9031e354930b24478c39c16ae57e2c5b43a8b5a6849730c4b79c652f";
+pub(super) const HEX: &str = "e3ddb4db9031e354930b24478c39c16ae57e2c5b43a8b5a6849730c4b79c652f";
 const BASE64: &str = "492025Ax41STCyRHjDnBauV+LFtDqLWmhJcwxLecZS8=";
 const ADDRESS: &str = "https://hooks.example.com/hook/flow-1";
 
@@ -29,7 +31,7 @@ impl Rig {
 }
 
 #[track_caller]
-fn reply(emitted: &Emitted) -> (u16, &Value) {
+pub(super) fn reply(emitted: &Emitted) -> (u16, &Value) {
     let Some(Event::HttpReply(reply)) = emitted.events.last() else {
         panic!("no reply: {emitted:?}")
     };
@@ -105,6 +107,73 @@ async fn the_signature_header_is_configurable() {
         )
         .await;
     assert_eq!(reply(&emitted).0, 200);
+}
+
+#[tokio::test]
+async fn a_request_signed_with_either_secret_is_emitted() {
+    let rig = Rig::new().await;
+    for (secret, previous, status) in [
+        (SECRET, "", 200),
+        ("new", SECRET, 200),
+        (SECRET, "old", 200),
+        ("", SECRET, 200),
+        ("new", "old", 401),
+        ("", "old", 401),
+    ] {
+        let fields = json!({ "webhookSecret": secret, "previousSecret": previous });
+        let headers = json!({ "X-Hub-Signature-256": format!("sha256=0,sha256={HEX}") });
+        let emitted = rig
+            .receive(fields, headers, json!({ "rawData": RAW }))
+            .await;
+        assert_eq!(reply(&emitted).0, status, "{secret} {previous}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_time_must_be_near_now() {
+    let rig = Rig::new().await;
+    let now = jiff::Timestamp::now().as_second();
+    for (age, tolerance, status) in [
+        (0, "", 200),
+        (3600, "", 401),
+        (-3600, "", 401),
+        (3600, "7200", 200),
+    ] {
+        let time = now - age;
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(format!("v0:{time}:{RAW}").as_bytes());
+        let digits = mac.finalize().into_bytes();
+        let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+        let fields = json!({
+            "webhookSecret": SECRET, "signatureHeader": "X-Slack-Signature", "timeTolerance": tolerance,
+            "signedText": "v0:{header:X-Slack-Request-Timestamp}:{body}",
+        });
+        let headers = json!({
+            "X-Slack-Signature": format!("v0={digits}"), "X-Slack-Request-Timestamp": time.to_string(),
+        });
+        let emitted = rig
+            .receive(fields, headers, json!({ "rawData": RAW }))
+            .await;
+        assert_eq!(reply(&emitted).0, status, "{age} {tolerance}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_as_javascript_or_windows_writes_it_is_json() {
+    let rig = Rig::new().await;
+    for (raw, wanted) in [
+        (
+            r#"{"party \ud83d": ["\ud83d"]}"#,
+            json!({ "party \u{fffd}": ["\u{fffd}"] }),
+        ),
+        ("\u{feff}{\"a\": 1}", json!({ "a": 1 })),
+        ("\u{feff}text", json!("\u{feff}text")),
+    ] {
+        let emitted = rig
+            .receive(json!({}), json!({}), json!({ "rawData": raw }))
+            .await;
+        assert_eq!(emitted.data::<Value>()[0]["body"], wanted);
+    }
 }
 
 #[tokio::test]

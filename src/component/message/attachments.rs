@@ -35,10 +35,11 @@ pub struct Attachment {
     /// The address of the bytes.
     #[serde(default)]
     pub url: String,
-    /// The media type, such as `application/pdf`.
+    /// The media type, such as `application/pdf`. Anything but text counts as unknown.
     #[serde(
         rename = "content-type",
         default,
+        deserialize_with = "lenient_text",
         skip_serializing_if = "Option::is_none"
     )]
     pub content_type: Option<String>,
@@ -64,6 +65,15 @@ impl From<StoredFile> for Attachment {
             more: Map::new(),
         }
     }
+}
+
+fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(non_empty_text(&value).map(str::to_owned))
+}
+
+fn non_empty_text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.trim().is_empty())
 }
 
 fn lenient_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -196,9 +206,21 @@ fn is_null(json: &Json) -> bool {
     json.as_bytes() == b"null"
 }
 
+/// Reads an attachment. If it has no `content-type`, a member such as `contentType` is one. It also stays in `more`.
 fn read(name: &str, json: &Json) -> anyhow::Result<Attachment> {
-    json.parse()
-        .with_context(|| format!("reading attachment {name:?}"))
+    let mut attachment: Attachment = json
+        .parse()
+        .with_context(|| format!("reading attachment {name:?}"))?;
+    if attachment.content_type.is_none() {
+        let mut others = attachment.more.iter();
+        let found = others.find_map(|(name, value)| {
+            let name = name.replace(['-', '_'], "");
+            let is_content_type = name.eq_ignore_ascii_case("contenttype");
+            non_empty_text(value).filter(|_| is_content_type)
+        });
+        attachment.content_type = found.map(str::to_owned);
+    }
+    Ok(attachment)
 }
 
 #[cfg(test)]
@@ -232,6 +254,40 @@ mod tests {
                 .unwrap();
             assert_eq!(attachment.unwrap().size, expected, "{size}");
         }
+    }
+
+    #[test]
+    fn content_types_are_read_as_components_write_them() {
+        for (members, expected) in [
+            (r#""content-type": "text/csv""#, Some("text/csv")),
+            (r#""contentType": "text/csv""#, Some("text/csv")),
+            (
+                r#""Content-Type": "text/csv", "size": "9""#,
+                Some("text/csv"),
+            ),
+            (
+                r#""content_type": "text/csv", "content-type": null"#,
+                Some("text/csv"),
+            ),
+            (
+                r#""contentType": "a/b", "content-type": "text/csv""#,
+                Some("text/csv"),
+            ),
+            (r#""content-type": null"#, None),
+            (r#""content-type": """#, None),
+            (r#""content-type": 7"#, None),
+            (r#""contentType": ["text/csv"]"#, None),
+            (r#""type": "text/csv""#, None),
+        ] {
+            let attachments = attachments(&format!(r#"{{"a": {{"url": "u", {members}}}}}"#));
+            let read = attachments.get("a").unwrap().unwrap();
+            assert_eq!(read.content_type.as_deref(), expected, "{members}");
+            let all: Vec<_> = attachments.iter().map(Result::unwrap).collect();
+            assert_eq!(all, [("a".to_owned(), read)]);
+        }
+        let odd = attachments(r#"{"a": {"contentType": "text/csv"}}"#);
+        let read = odd.get("a").unwrap().unwrap();
+        assert_eq!(read.more["contentType"], "text/csv", "nothing is lost");
     }
 
     #[test]

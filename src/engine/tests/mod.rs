@@ -3,6 +3,7 @@
 //! The clock is paused. It moves only while every task waits, so an elapsed timeout proves that nothing more happens.
 
 mod errors;
+mod odd_json;
 mod order;
 mod redelivery;
 mod stopping;

@@ -241,10 +241,10 @@ fn a_lone_surrogate_is_read_as_the_replacement_character() {
         let json = Json::from_text(written.into()).unwrap();
         assert_eq!(json.as_bytes(), written.as_bytes(), "the text changed");
         assert_eq!(json.parse::<String>().unwrap(), read, "{written}");
-        let object = Object::read(
-            format!(r#"{{"a":{{{written}:[{written}]}},{written}:{written}}}"#).into(),
-        )
-        .unwrap();
+        let text = format!(r#"{{"a":{{{written}:[{written}]}},{written}:{written}}}"#);
+        let object = Object::read(text.clone().into()).unwrap();
+        assert_eq!(object.to_vec(), text.as_bytes(), "a name changed");
+        assert_eq!(object.text_len(), text.len(), "{written}");
         assert_eq!(
             object.get("a").unwrap().parse::<Value>().unwrap(),
             json!({ read: [read] })

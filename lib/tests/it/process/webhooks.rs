@@ -89,3 +89,55 @@ async fn an_unreachable_next_step_is_not_replied_as_success() {
     assert_eq!(connected.count(EventKind::HttpReply), 0);
     assert_eq!(component.stop().await.0, 0);
 }
+
+#[tokio::test]
+async fn a_handshake_is_echoed_to_the_api_as_plain_text() {
+    let fields =
+        json!({ "webhookSecret": "s3cret-of-the-hook", "handshake": "query:validationToken" });
+    let config = EmulatorConfig::default();
+    let connected = Connected::start("receiveWebhooks", Provider::issue, fields, config).await;
+    let mut component = connected.rig.start();
+    component.says("Fully initialized").await;
+    let address = format!("{}/hook/emulated-flow", connected.platform().url());
+    // As Microsoft Graph sends it.
+    let request = reqwest::Client::new()
+        .post(format!(
+            "{address}?validationToken=Validation%3A+a%20%3Cb%3E"
+        ))
+        .header("content-type", "text/plain; charset=utf-8");
+    let response = soon("a response", request.send()).await.unwrap();
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(response.status().as_u16(), 200);
+    assert_eq!(header("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert_eq!(response.text().await.unwrap(), "Validation: a <b>");
+    connected.rig.settled().await;
+    assert_eq!(connected.count(EventKind::Data), 0);
+    assert_eq!(component.stop().await.0, 0);
+}
+
+#[tokio::test]
+async fn a_handshakes_secret_reaches_another_replica() {
+    let fields = json!({
+        "handshake": "header:X-Hook-Secret", "keepHandshakeSecret": "on", "signatureHeader": "X-Hook-Signature",
+    });
+    let config = EmulatorConfig::default();
+    let connected = Connected::start("receiveWebhooks", Provider::issue, fields, config).await;
+    let mut component = connected.rig.start();
+    component.says("Fully initialized").await;
+    // Another replica has had the handshake, after this one has started.
+    let platform = connected.platform();
+    let mut step = platform.step("emulated-flow", "step_1").unwrap();
+    step.snapshot = json!({ "handshakeSecret": "s3cret-of-the-hook" });
+    platform.set_step("emulated-flow", step);
+    let address = format!("{}/hook/emulated-flow", platform.url());
+    let request = reqwest::Client::new()
+        .post(&address)
+        .header("x-hook-signature", SIGNATURE)
+        .body(r#"{"order": 7}"#);
+    let response = soon("a response", request.send()).await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    connected.rig.settled().await;
+    assert_eq!(connected.count(EventKind::Data), 1);
+    assert_eq!(component.stop().await.0, 0);
+}
