@@ -1,7 +1,10 @@
 //! Compares component.json with the registered modules, and its schemas with their types.
 
 use super::registry::{Component, FunctionKind};
-use crate::settings::descriptor::Function;
+use crate::settings::{
+    descriptor::Function,
+    lint::{Issue, Surroundings, lint_with},
+};
 use serde_json::Value;
 use std::path::Path;
 
@@ -61,6 +64,20 @@ impl Component {
         } else {
             Err(Mismatch(found).into())
         }
+    }
+
+    /// Checks the text of component.json by the rules of [`lint`](crate::lint), and the types of its triggers.
+    pub(crate) fn lint(&self) -> Vec<Issue> {
+        let triggers = self.modules.iter();
+        let triggers = triggers.filter(|(_, kind, _)| *kind == FunctionKind::Trigger);
+        let triggers: Vec<_> = triggers
+            .map(|(name, _, module)| (*name, module.polls()))
+            .collect();
+        let surroundings = Surroundings {
+            triggers: &triggers,
+            ..Surroundings::default()
+        };
+        lint_with(self.json.as_bytes(), &surroundings)
     }
 
     /// Checks that everything that component.json declares is registered.
