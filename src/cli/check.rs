@@ -127,3 +127,20 @@ fn as_json(issue: &Issue) -> Value {
         "remedy": issue.remedy,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_the_own_descriptor_fails_the_check() {
+        let checked = |json: &str| check_own(&Component::new(json).unwrap());
+        let error =
+            checked(r#"{"title": "T", "version": "1.0.0", "actions": {"a": {"main": "./a.rs"}}}"#);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "component.json has 1 errors"
+        );
+        checked(r#"{"title": "T", "actions": {"a": {"title": "A", "main": "./a.rs"}}}"#).unwrap();
+    }
+}

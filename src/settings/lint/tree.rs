@@ -7,8 +7,8 @@ use serde::{
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// As deep as serde_json reads component.json for the runtime.
-const MAX_DEPTH: usize = 128;
+/// As deep as serde_json reads values of component.json for the runtime.
+const MAX_DEPTH: usize = 127;
 
 /// A value and its place.
 pub(super) struct Node {
