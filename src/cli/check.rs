@@ -34,7 +34,11 @@ pub(super) fn check_own(component: &Component) -> anyhow::Result<()> {
     let issues = component.lint();
     print_lines("component.json", &issues);
     let errors = count_errors(&issues);
-    anyhow::ensure!(errors == 0, "component.json has {errors} errors");
+    anyhow::ensure!(
+        errors == 0,
+        "component.json has {}",
+        number(errors, "error")
+    );
     let differences = component.schema_differences(Path::new("."));
     anyhow::ensure!(
         differences.is_empty(),
@@ -76,9 +80,8 @@ pub(super) fn check_file(path: &Path, args: &CheckArgs) -> ExitCode {
         );
     } else {
         print_lines(&name, &issues);
-        print(&format_args!(
-            "{name}: {errors} errors, {warnings} warnings"
-        ));
+        let (e, w) = (number(errors, "error"), number(warnings, "warning"));
+        print(&format_args!("{name}: {e}, {w}"));
     }
     ExitCode::from(u8::from(errors > 0))
 }
@@ -102,6 +105,10 @@ fn read(path: &Path, from_input: bool) -> io::Result<Vec<u8>> {
 
 fn count_errors(issues: &[Issue]) -> usize {
     issues.iter().filter(|issue| issue.is_error()).count()
+}
+
+fn number(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn print_lines(name: &str, issues: &[Issue]) {
@@ -137,10 +144,7 @@ mod tests {
         let checked = |json: &str| check_own(&Component::new(json).unwrap());
         let error =
             checked(r#"{"title": "T", "version": "1.0.0", "actions": {"a": {"main": "./a.rs"}}}"#);
-        assert_eq!(
-            error.unwrap_err().to_string(),
-            "component.json has 1 errors"
-        );
+        assert_eq!(error.unwrap_err().to_string(), "component.json has 1 error");
         checked(r#"{"title": "T", "actions": {"a": {"title": "A", "main": "./a.rs"}}}"#).unwrap();
     }
 }

@@ -56,7 +56,7 @@ async fn each_issue_is_a_line_with_its_place_and_remedy() {
         "{}",
         lines[1]
     );
-    assert_eq!(lines[2], "component.json: 1 errors, 1 warnings");
+    assert_eq!(lines[2], "component.json: 1 error, 1 warning");
 }
 
 #[tokio::test]
