@@ -73,7 +73,7 @@ pub use component::{
 pub use engine::internals;
 pub use engine::{Shutdown, run};
 pub use schemars;
-pub use settings::descriptor;
+pub use settings::{descriptor, lint};
 
 /// What most modules use.
 ///

@@ -1,27 +1,9 @@
-//! `component check` and `component schema`: component.json compared with the modules and their types.
+//! `component schema`: the metadata that is derived from the types of the modules.
 
 use crate::component::{Component, SchemaPair};
 use anyhow::Context as _;
 use serde_json::Value;
 use std::{fs, path::Path};
-
-/// Returns an error with all differences between the metadata and the types.
-pub(super) fn check(component: &Component) -> anyhow::Result<()> {
-    let differences = component.schema_differences(Path::new("."));
-    anyhow::ensure!(
-        differences.is_empty(),
-        "the metadata differs from the types (update it with `component schema --write`):\n{}",
-        differences.join("\n")
-    );
-    let descriptor = component.descriptor();
-    println!(
-        "{}: {} triggers, {} actions, all with their modules; metadata is up to date",
-        descriptor.title,
-        descriptor.triggers.len(),
-        descriptor.actions.len()
-    );
-    Ok(())
-}
 
 /// Prints the metadata that is derived from the types, or writes it to the files that component.json names.
 pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {

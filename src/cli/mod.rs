@@ -1,6 +1,7 @@
 //! The command line of every component binary: it reads the arguments and the environment, starts the log and the tokio
 //! runtime, and calls the engine. It does not handle messages or the broker.
 
+mod check;
 mod log;
 mod login;
 mod metadata;
@@ -15,6 +16,7 @@ use crate::{
     settings::{self, LogSettings, Mode, ServiceSettings, Settings},
 };
 use anyhow::Context as _;
+use check::CheckArgs;
 use clap::{Parser, Subcommand};
 use login::{ConfigArg, LoginArgs};
 use std::{
@@ -49,8 +51,9 @@ enum Command {
         #[arg(hide = true)]
         rest: Vec<String>,
     },
-    /// Compare component.json with the modules of this binary and with their types.
-    Check,
+    /// Compare component.json with the modules of this binary and with their types; with --descriptor, check any
+    /// component.json.
+    Check(CheckArgs),
     /// Print the metadata that is derived from the types; with --write, update the files that component.json names.
     Schema {
         /// Write the files.
@@ -69,13 +72,15 @@ ELASTICIO_* environment variables, none of which are set.
 
 To run it locally, start it on the emulator:   cargo run -p emulator -- run --function NAME --message FILE
 To compare it with its component.json:         component check
+To check any component.json:                   component check --descriptor FILE
 All commands:                                  component --help
 ";
 
 /// Runs a component's binary. Call it from the `main` function.
 ///
 /// The exit status is 0 after a graceful stop, a finished shutdown hook or a posted result. It is 1 if the component cannot
-/// start or run, and 2 if the command line or the environment is wrong.
+/// start or run or a check has found errors, and 2 if the command line or the environment is wrong, or a file to check cannot be
+/// read.
 ///
 /// ```no_run
 /// use sailor::prelude::*;
@@ -104,6 +109,12 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
         eprint!("{HELP_WITHOUT_ENVIRONMENT}");
         return ExitCode::from(2);
     }
+    if let Command::Check(args) = &command
+        && let Some(path) = &args.descriptor
+    {
+        // Neither the component nor the environment is needed.
+        return check::check_file(path, args);
+    }
     match execute(command, component) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -120,7 +131,7 @@ fn execute(
     match command {
         Command::Run => run(component()),
         Command::Service { method, .. } => serve(component(), method.as_deref()),
-        Command::Check => metadata::check(&component()?),
+        Command::Check(_) => check::check_own(&component()?),
         Command::Schema { write } => metadata::schema(&component()?, write),
         Command::Login(args) => block_on(login::login(&component()?, &args)),
         Command::Logout(config) => block_on(login::logout(&component()?, &config)),

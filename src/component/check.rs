@@ -1,7 +1,10 @@
 //! Compares component.json with the registered modules, and its schemas with their types.
 
 use super::registry::{Component, FunctionKind};
-use crate::settings::descriptor::Function;
+use crate::settings::{
+    descriptor::Function,
+    lint::{Issue, Surroundings, lint_with},
+};
 use serde_json::Value;
 use std::path::Path;
 
@@ -61,6 +64,20 @@ impl Component {
         } else {
             Err(Mismatch(found).into())
         }
+    }
+
+    /// Checks the text of component.json by the rules of [`lint`](crate::lint), and the types of its triggers.
+    pub(crate) fn lint(&self) -> Vec<Issue> {
+        let triggers = self.modules.iter();
+        let triggers = triggers.filter(|(_, kind, _)| *kind == FunctionKind::Trigger);
+        let triggers: Vec<_> = triggers
+            .map(|(name, _, module)| (*name, module.polls()))
+            .collect();
+        let surroundings = Surroundings {
+            triggers: &triggers,
+            ..Surroundings::default()
+        };
+        lint_with(self.json.as_bytes(), &surroundings)
     }
 
     /// Checks that everything that component.json declares is registered.
@@ -216,5 +233,52 @@ fn schema_difference(pair: &SchemaPair<'_>, root: &Path) -> Option<String> {
         Err(error) => Some(format!(
             "{path}, the {side} metadata of \"{function}\": {error}"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+    use serde_json::Value;
+
+    struct Poll;
+
+    impl Trigger for Poll {
+        type Config = Value;
+        type Snapshot = u64;
+        type Output = u64;
+
+        async fn poll(
+            &self,
+            _since: Option<u64>,
+            _cx: Context<Value, u64>,
+        ) -> anyhow::Result<Option<u64>> {
+            Ok(None)
+        }
+    }
+
+    async fn receive(_request: Message<Value>, _cx: Context) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    #[test]
+    fn the_type_of_a_trigger_is_compared_with_its_module() {
+        let component = |poll: &str, receive_as: &str| {
+            let json = format!(
+                r#"{{"title": "T", "version": "1.0.0", "triggers": {{
+                "news": {{"title": "N", "main": "./n.rs"{poll}}},
+                "requests": {{"title": "R", "main": "./r.rs"{receive_as}}}}}}}"#
+            );
+            let component = Component::new(&json).unwrap().trigger("news", Poll);
+            component.trigger("requests", receive).check().unwrap()
+        };
+        let (polling, webhook) = (r#", "type": "polling""#, r#", "type": "webhook""#);
+        assert_eq!(component(polling, "").lint(), []);
+        assert_eq!(component(polling, webhook).lint(), []);
+        for (poll, receive_as, line) in [("", "", 2), (webhook, "", 2), (polling, polling, 3)] {
+            let issues = component(poll, receive_as).lint();
+            let found: Vec<_> = issues.iter().map(|i| (i.rule.id(), i.line)).collect();
+            assert_eq!(found, [("trigger-type", line)]);
+        }
     }
 }

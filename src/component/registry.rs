@@ -81,6 +81,8 @@ type ServiceFn<T> =
 /// # component().unwrap();
 /// ```
 pub struct Component {
+    /// The text of component.json.
+    pub(super) json: String,
     pub(super) descriptor: Descriptor,
     pub(super) modules: Vec<(&'static str, FunctionKind, Arc<dyn Module>)>,
     pub(super) models: BTreeMap<&'static str, ServiceFn<Value>>,
@@ -121,6 +123,7 @@ impl Component {
         let descriptor = serde_path_to_error::deserialize(json)
             .map_err(|error| anyhow::anyhow!("component.json: {error}"))?;
         Ok(Self {
+            json: component_json.to_owned(),
             descriptor,
             modules: vec![],
             models: BTreeMap::new(),

@@ -8,6 +8,7 @@
 
 pub mod descriptor;
 mod env_reader;
+pub mod lint;
 mod log;
 mod memory_limit;
 mod oauth;

@@ -94,18 +94,18 @@ fn the_schema_names_the_place_of_an_invalid_member() {
         ("/buildType", json!("podman")),
         ("/envVars/KEY/required", json!("yes")),
         ("/authClientTypes/0", json!("oauth3")),
-        (
-            "/credentials/fields/oauth/viewClass",
-            json!("OAuthFeildView"),
-        ),
+        ("/credentials/fields/oauth/viewClass", json!("OAuthField")),
         ("/credentials/fields/oauth/label", Value::Null),
+        ("/credentials/fields/oauth/required", json!("yes")),
         ("/credentials/oauth2/scopes", json!("mail")),
         ("/credentials/oauth2/token_uri", json!("")),
         ("/triggers/poll/type", json!("pulling")),
         ("/triggers/poll/fields/folder/model", json!({})),
         ("/triggers/poll/fields/folder/model", json!({ "in": 1 })),
         ("/triggers/poll/fields/folder/require", json!("box")),
-        ("/triggers/poll/fields/folder/required", json!("true")),
+        ("/triggers/poll/fields/folder/model", json!([])),
+        ("/triggers/poll/fields/folder/model", json!([true])),
+        ("/triggers/poll/fields/folder/required", json!(1)),
         ("/triggers/poll/main", json!(false)),
         ("/actions/send/metadata/in", json!(true)),
         ("/actions/send/help", json!("Sends")),
@@ -132,7 +132,6 @@ fn the_schema_requires_the_required_members() {
         ("/credentials/oauth2", "client_id"),
         ("/credentials/oauth2", "token_uri"),
         ("/triggers/poll", "main"),
-        ("/triggers/poll/fields/folder", "viewClass"),
         ("/triggers/poll/fields/folder", "model"),
         ("/actions/send", "title"),
     ];
@@ -153,6 +152,10 @@ fn the_schema_requires_the_required_members() {
             "{place} {faults:#?}"
         );
     }
-    let neither = json!({ "title": "Mail" });
-    assert!(!schema.is_valid(&neither), "a component without functions");
+    for neither in [
+        json!({ "title": "Mail" }),
+        json!({ "title": "Mail", "triggers": {}, "actions": {} }),
+    ] {
+        assert!(!schema.is_valid(&neither), "a component without functions");
+    }
 }

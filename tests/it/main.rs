@@ -4,6 +4,7 @@
 mod architecture;
 mod author_api;
 mod descriptor_schema;
+mod lint;
 mod oauth2;
 mod protocol;
 mod references;

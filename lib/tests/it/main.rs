@@ -3,6 +3,7 @@
 
 mod bodies;
 mod changing_lists;
+mod check;
 mod cli;
 mod configuration;
 mod handshakes;

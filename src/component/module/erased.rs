@@ -23,6 +23,10 @@ pub(crate) trait Module: Send + Sync {
     ) -> BoxFuture<'_, anyhow::Result<()>>;
     /// The `in` and `out` metadata. A polling trigger has no input.
     fn metadata(&self) -> Metadata;
+    /// True for a polling trigger.
+    fn polls(&self) -> bool {
+        false
+    }
     /// The crate that the module is defined in. Its log lines are logged as the component's.
     fn crate_name(&self) -> &'static str;
 }
@@ -90,6 +94,9 @@ impl<T: Trigger> Module for TriggerModule<T> {
             }
             Ok(())
         })
+    }
+    fn polls(&self) -> bool {
+        true
     }
     fn metadata(&self) -> Metadata {
         Metadata {

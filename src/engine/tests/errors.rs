@@ -122,3 +122,23 @@ async fn an_unpublished_rebound_limit_rejects() {
     rig.assert_settled(delivery, Verdict::Rejected).await;
     rig.stop().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_update_with_set_is_an_error() {
+    let mut rig = Rig::start(acts(|message, cx| async move {
+        cx.update_snapshot(&message.body).await
+    }))
+    .await;
+    let delivery = rig.deliver("m", json!({ "$set": { "n": 1 } }));
+    let published = rig.broker.published().await;
+    assert_eq!(published.event().route, Route::Error);
+    let event = rig.read(published.event());
+    let text = event.to_string();
+    assert!(
+        text.contains("`$set` is not supported in a snapshot update"),
+        "{text}"
+    );
+    published.confirm();
+    rig.assert_settled(delivery, Verdict::Rejected).await;
+    rig.stop().await.unwrap();
+}

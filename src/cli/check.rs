@@ -1,0 +1,150 @@
+//! `component check`: component.json compared with the modules and their types, and any component.json checked by the rules
+//! of [`lint`](crate::lint).
+
+use crate::{
+    component::Component,
+    lint::{self, Issue},
+};
+use serde_json::{Value, json};
+use std::{
+    fs::File,
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// More than any descriptor has: an endless input ends with an error.
+const MAX_BYTES: u64 = 16 << 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// Check this component.json instead, also that of a component in Node or Java; - reads standard input.
+    ///
+    /// The exit status is 0 without errors, 1 with errors, and 2 if the file cannot be read. Warnings do not count.
+    /// docs/component-json.md describes the rules.
+    #[arg(long, value_name = "FILE")]
+    pub(super) descriptor: Option<PathBuf>,
+    /// Print the issues as one JSON object.
+    #[arg(long, requires = "descriptor")]
+    json: bool,
+}
+
+/// Checks a component's own component.json. Returns an error with everything that is wrong.
+pub(super) fn check_own(component: &Component) -> anyhow::Result<()> {
+    let issues = component.lint();
+    print_lines("component.json", &issues);
+    let errors = count_errors(&issues);
+    anyhow::ensure!(
+        errors == 0,
+        "component.json has {}",
+        number(errors, "error")
+    );
+    let differences = component.schema_differences(Path::new("."));
+    anyhow::ensure!(
+        differences.is_empty(),
+        "the metadata differs from the types (update it with `component schema --write`):\n{}",
+        differences.join("\n")
+    );
+    let descriptor = component.descriptor();
+    println!(
+        "{}: {} triggers, {} actions, all with their modules; metadata is up to date",
+        descriptor.title,
+        descriptor.triggers.len(),
+        descriptor.actions.len()
+    );
+    Ok(())
+}
+
+/// Checks the component.json at `path`, and prints what it finds. Returns the exit status.
+pub(super) fn check_file(path: &Path, args: &CheckArgs) -> ExitCode {
+    let name = path.display().to_string();
+    let from_input = path == Path::new("-");
+    let json = match read(path, from_input) {
+        Ok(json) => json,
+        Err(error) => {
+            let remedy = "name a file, or - for standard input";
+            let _ = writeln!(io::stderr(), "{name} cannot be read: {error}; {remedy}");
+            return ExitCode::from(2);
+        }
+    };
+    let issues = match path.parent() {
+        Some(folder) if !from_input => lint::lint_in(&json, folder),
+        _ => lint::lint(&json),
+    };
+    let errors = count_errors(&issues);
+    let warnings = issues.len() - errors;
+    if args.json {
+        let issues: Vec<Value> = issues.iter().map(as_json).collect();
+        print(
+            &json!({ "descriptor": name, "errors": errors, "warnings": warnings, "issues": issues }),
+        );
+    } else {
+        print_lines(&name, &issues);
+        let (e, w) = (number(errors, "error"), number(warnings, "warning"));
+        print(&format_args!("{name}: {e}, {w}"));
+    }
+    ExitCode::from(u8::from(errors > 0))
+}
+
+fn read(path: &Path, from_input: bool) -> io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    if from_input {
+        io::stdin().take(MAX_BYTES + 1).read_to_end(&mut json)?;
+    } else {
+        File::open(path)?
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut json)?;
+    }
+    if json.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!(
+            "it is longer than {MAX_BYTES} bytes"
+        )));
+    }
+    Ok(json)
+}
+
+fn count_errors(issues: &[Issue]) -> usize {
+    issues.iter().filter(|issue| issue.is_error()).count()
+}
+
+fn number(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn print_lines(name: &str, issues: &[Issue]) {
+    for issue in issues {
+        print(&format_args!("{name}:{issue}"));
+    }
+}
+
+/// Prints a line. A reader that has read enough, such as `head`, is no error.
+fn print(line: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// docs/component-json.md describes this shape.
+fn as_json(issue: &Issue) -> Value {
+    json!({
+        "rule": issue.rule.id(),
+        "severity": issue.rule.severity().to_string(),
+        "line": issue.line,
+        "column": issue.column,
+        "pointer": issue.pointer,
+        "problem": issue.problem,
+        "remedy": issue.remedy,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_the_own_descriptor_fails_the_check() {
+        let checked = |json: &str| check_own(&Component::new(json).unwrap());
+        let error =
+            checked(r#"{"title": "T", "version": "1.0.0", "actions": {"a": {"main": "./a.rs"}}}"#);
+        assert_eq!(error.unwrap_err().to_string(), "component.json has 1 error");
+        checked(r#"{"title": "T", "actions": {"a": {"title": "A", "main": "./a.rs"}}}"#).unwrap();
+    }
+}
