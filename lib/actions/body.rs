@@ -33,29 +33,80 @@ pub enum BodyType {
 /// The largest total size of the files of one request, in bytes. They are in memory twice while the request is sent.
 const MAX_FILES: usize = 50 << 20;
 
-/// The files that a request sends, by name.
-pub type Files = Vec<(String, Attachment)>;
+/// A file that a request sends.
+pub struct FileToSend {
+    /// The name of the attachment.
+    name: String,
+    attachment: Attachment,
+    /// The name of its part in a multipart form.
+    part: String,
+    /// The name that the form gives the file.
+    file_name: String,
+}
 
-/// The attachments of these names, or all of them.
-pub fn select_files(attachments: &Attachments, names: Option<&[String]>) -> anyhow::Result<Files> {
-    let Some(names) = names else {
-        return attachments.iter().collect();
+/// An attachment to send: its name, or also the names that a multipart form gives it.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a name, or an object with `name`, `part` and `fileName`"
+)]
+pub enum FileChoice {
+    Name(String),
+    #[serde(rename_all = "camelCase")]
+    Named {
+        name: String,
+        #[serde(default)]
+        part: Option<String>,
+        #[serde(default)]
+        file_name: Option<String>,
+    },
+}
+
+/// The attachments that were chosen, or all of them. `part` is the step's name for their parts, if it has one.
+pub fn select_files(
+    attachments: &Attachments,
+    choices: Option<Vec<FileChoice>>,
+    part: Option<&str>,
+) -> anyhow::Result<Vec<FileToSend>> {
+    let file = |name: String, attachment: Attachment| FileToSend {
+        part: part.unwrap_or(&name).to_owned(),
+        file_name: name.clone(),
+        name,
+        attachment,
     };
-    let find = |name: &String| {
-        let file = attachments.get(name)?;
-        let file = file.with_context(|| {
+    let Some(choices) = choices else {
+        let all = attachments.iter();
+        return all
+            .map(|entry| entry.map(|(name, found)| file(name, found)))
+            .collect();
+    };
+    let find = |name: String| {
+        let found = attachments.get(&name)?.with_context(|| {
             format!("`attachments` names {name:?}, which the message does not have")
         })?;
-        Ok((name.clone(), file))
+        anyhow::Ok(file(name, found))
     };
-    names.iter().map(find).collect()
+    let choose = |choice| match choice {
+        FileChoice::Name(name) => find(name),
+        FileChoice::Named {
+            name,
+            part,
+            file_name,
+        } => {
+            let mut file = find(name)?;
+            file.part = part.unwrap_or(file.part);
+            file.file_name = file_name.unwrap_or(file.file_name);
+            Ok(file)
+        }
+    };
+    choices.into_iter().map(choose).collect()
 }
 
 /// What a request sends.
 pub struct RequestBody {
     pub kind: BodyType,
     pub value: Option<Value>,
-    pub files: Files,
+    pub files: Vec<FileToSend>,
     /// Whether the message's headers set a content type.
     pub has_content_type: bool,
 }
@@ -78,9 +129,9 @@ impl RequestBody {
                 Ok(request.body(text(self.value)?))
             }
             BodyType::Raw => {
-                let (name, file) = self.only_file()?;
-                let content = read(&storage()?, name, file, MAX_FILES).await?;
-                let content_type = file.content_type.as_deref();
+                let file = self.only_file()?;
+                let content = read(&storage()?, file, MAX_FILES).await?;
+                let content_type = file.attachment.content_type.as_deref();
                 let content_type = content_type.unwrap_or("application/octet-stream");
                 Ok(self.typed(request, content_type).body(content))
             }
@@ -102,7 +153,7 @@ impl RequestBody {
         }
     }
 
-    fn only_file(&self) -> anyhow::Result<&(String, Attachment)> {
+    fn only_file(&self) -> anyhow::Result<&FileToSend> {
         match &self.files[..] {
             [file] => Ok(file),
             files => bail!(
@@ -115,7 +166,7 @@ impl RequestBody {
 
 async fn multipart(
     value: Option<Value>,
-    files: &Files,
+    files: &[FileToSend],
     storage: impl FnOnce() -> anyhow::Result<ObjectStorage>,
 ) -> anyhow::Result<Multipart> {
     let mut form = Multipart::new();
@@ -124,10 +175,10 @@ async fn multipart(
     }
     if !files.is_empty() {
         let storage = storage()?;
-        for (name, file) in files {
+        for file in files {
             let room = MAX_FILES.saturating_sub(form.len());
-            let content = read(&storage, name, file, room).await?;
-            form.file(name, file, &content);
+            let content = read(&storage, file, room).await?;
+            form.file(&file.part, &file.file_name, &file.attachment, &content);
         }
     }
     Ok(form)
@@ -179,14 +230,13 @@ pub fn scalar(value: &Value) -> Option<String> {
 }
 
 /// Reads a file of at most `room` bytes.
-async fn read(
-    storage: &ObjectStorage,
-    name: &str,
-    file: &Attachment,
-    room: usize,
-) -> anyhow::Result<Vec<u8>> {
+async fn read(storage: &ObjectStorage, file: &FileToSend, room: usize) -> anyhow::Result<Vec<u8>> {
+    let name = &file.name;
     let reading = || format!("reading attachment {name:?}");
-    let response = storage.download(&file.url).await.with_context(reading)?;
+    let response = storage
+        .download(&file.attachment.url)
+        .await
+        .with_context(reading)?;
     match read_body(response, room).await {
         Ok(content) => Ok(content),
         Err(BodyError::TooLarge { .. }) => bail!(

@@ -1,7 +1,7 @@
 //! Action "Make a request": sends one HTTP request, and emits its response.
 
 use super::{
-    body::{self, BodyType, RequestBody},
+    body::{self, BodyType, FileChoice, RequestBody},
     response::{AnswerType, EmitOptions, EmittedResponse},
 };
 use crate::{
@@ -26,6 +26,8 @@ pub struct Config {
     requests_per_minute: Option<f64>,
     #[serde(deserialize_with = "fields::choice")]
     body_type: BodyType,
+    #[serde(deserialize_with = "fields::text")]
+    file_part: Option<String>,
     #[serde(deserialize_with = "fields::statuses")]
     expected_statuses: Option<Statuses>,
     #[serde(deserialize_with = "fields::choice")]
@@ -72,7 +74,8 @@ pub struct Request {
     body: Option<Value>,
     /// Names of the message's attachments to send, if the body type has files. The default is all of them.
     #[serde(default)]
-    attachments: Option<Vec<String>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    attachments: Option<Vec<FileChoice>>,
     /// Value of the idempotency header, if the step has one. The default is the message's id.
     #[serde(default)]
     idempotency_key: Option<String>,
@@ -155,7 +158,7 @@ async fn request(
     let config = &cx.config;
     let Message {
         id,
-        body: input,
+        body: mut input,
         attachments,
         ..
     } = message;
@@ -170,9 +173,11 @@ async fn request(
         let key = input.key(id.as_deref())?;
         request = request.header(header, key).idempotent(true);
     }
+    let choices = input.attachments.take();
     let files = match config.body_type {
         BodyType::Multipart | BodyType::Raw => {
-            body::select_files(&attachments, input.attachments.as_deref())?
+            let part = config.file_part.as_deref();
+            body::select_files(&attachments, choices, part)?
         }
         BodyType::Json | BodyType::Form | BodyType::Text => vec![],
     };

@@ -29,7 +29,8 @@ impl Multipart {
         self.part(&headers, value.as_bytes());
     }
 
-    pub fn file(&mut self, name: &str, file: &Attachment, content: &[u8]) {
+    /// Adds a file. `name` is that of the part, such as `file`, and `file_name` that of the file, such as `invoice.pdf`.
+    pub fn file(&mut self, name: &str, file_name: &str, file: &Attachment, content: &[u8]) {
         let is_printable = |content_type: &&str| {
             content_type
                 .bytes()
@@ -39,7 +40,7 @@ impl Multipart {
         let headers = format!(
             "{}; filename=\"{}\"\r\nContent-Type: {}",
             disposition(name),
-            escaped(name),
+            escaped(file_name),
             content_type.unwrap_or("application/octet-stream")
         );
         self.part(&headers, content);

@@ -115,6 +115,48 @@ async fn a_multipart_form_is_resent_after_a_refresh() {
 }
 
 #[tokio::test]
+async fn a_part_and_its_file_have_names_of_their_own() {
+    let rig = Rig::new().await;
+    let named = json!({ "name": "one", "part": "document", "fileName": "invoice.pdf" });
+    for (fields, attachments, part) in [
+        (
+            json!({ "filePart": "file" }),
+            json!(["one"]),
+            r#"name="file"; filename="one""#,
+        ),
+        (
+            json!({}),
+            json!([named]),
+            r#"name="document"; filename="invoice.pdf""#,
+        ),
+        (
+            json!({ "filePart": "file" }),
+            json!([{ "name": "one", "fileName": "Rechnung \"ä\".pdf" }]),
+            r#"name="file"; filename="Rechnung %22ä%22.pdf""#,
+        ),
+        (
+            json!({}),
+            json!([{ "name": "one" }]),
+            r#"name="one"; filename="one""#,
+        ),
+    ] {
+        let mut fields = fields;
+        fields["bodyType"] = "multipart".into();
+        rig.post(fields, json!({ "attachments": attachments }))
+            .await;
+        let call = rig.provider.api_calls().pop().unwrap();
+        let sent = String::from_utf8_lossy(&call.body);
+        assert!(sent.contains(&format!("form-data; {part}\r\n")), "{sent}");
+    }
+    let wrong = json!({ "attachments": [{ "part": "file" }] });
+    let emitted = rig.post(json!({ "bodyType": "multipart" }), wrong).await;
+    assert!(
+        error_text(&emitted).contains("a name, or an object with `name`"),
+        "{emitted:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_raw_body_is_the_named_attachment() {
     let rig = Rig::new().await;
     rig.post(
