@@ -2,7 +2,7 @@
 
 use jiff::{
     Timestamp,
-    civil::{Date, DateTime, Time},
+    civil::{Date, DateTime, Time, Weekday},
     tz::{Offset, TimeZone},
 };
 use serde_json::Value;
@@ -11,9 +11,28 @@ use std::borrow::Cow;
 /// The most decimals of a second that are read.
 const MAX_DECIMALS: usize = 9;
 const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
-const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const WEEKDAYS: [&str; 7] = [
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+];
 /// The names of zones that RFC 2822 defines (section 4.3), with their hours from UTC.
 const ZONES: [(&str, i8); 12] = [
     ("z", 0),
@@ -196,6 +215,7 @@ struct Parts {
     numbers: Vec<i16>,
     date: Option<Date>,
     month: Option<i8>,
+    weekday: Option<Weekday>,
     clock: Option<Time>,
     is_afternoon: Option<bool>,
     offset: Option<Offset>,
@@ -234,7 +254,13 @@ impl Parts {
         match &*word {
             "am" | "pm" => set(&mut self.is_afternoon, word == "pm"),
             "at" => Some(()),
-            _ if is_name(&word, &WEEKDAYS) => Some(()),
+            _ if number_of(&word, &WEEKDAYS).is_some() => {
+                let number = number_of(&word, &WEEKDAYS)?;
+                set(
+                    &mut self.weekday,
+                    Weekday::from_monday_one_offset(number).ok()?,
+                )
+            }
             _ if word.starts_with(|c: char| c.is_ascii_digit()) => self.take_date(&word),
             _ => set(&mut self.month, month(&word)?),
         }
@@ -299,16 +325,22 @@ impl Parts {
                 } else {
                     (*second, *first)
                 };
-                // A year of two digits is of this century, or up to 99 of the last one (RFC 2822, section 4.3).
+                // POSIX reads years of two digits so.
                 let year = match year {
-                    0..50 => year + 2000,
-                    50..100 => year + 1900,
+                    0..69 => year + 2000,
+                    69..100 => year + 1900,
                     year => year,
                 };
                 Date::new(year, month, day.try_into().ok()?).ok()?
             }
             _ => return None,
         };
+        if self
+            .weekday
+            .is_some_and(|weekday| weekday != date.weekday())
+        {
+            return None;
+        }
         let clock = self.clock.unwrap_or_default();
         let clock = match (self.is_afternoon, clock.hour()) {
             (None, _) | (Some(true), 12) => clock,
@@ -331,19 +363,18 @@ fn set_date(date: &mut Option<Date>, [year, month, day]: [&str; 3]) -> Option<()
     set(date, parsed.ok()?)
 }
 
-/// The number of a month whose name begins as `word` does.
+/// The number of a month, from 1.
 fn month(word: &str) -> Option<i8> {
-    let word = word.to_lowercase();
-    let at = MONTHS.iter().position(|name| is_name(&word, &[name]))?;
-    i8::try_from(at + 1).ok()
+    number_of(&word.to_lowercase(), &MONTHS)
 }
 
-/// Returns whether a word in lower case is one of these names, or their first three letters and more.
-fn is_name(word: &str, names: &[&str]) -> bool {
-    const FULL: &str = "january february march april may june july august september october november december monday \
-                        tuesday wednesday thursday friday saturday sunday";
-    let is_start = |full: &str| full.starts_with(word.trim_end_matches('.'));
-    names.iter().any(|name| word.starts_with(name)) && FULL.split(' ').any(is_start)
+/// The number, from 1, of the name that a word in lower case is, or begins: at least three letters of it.
+fn number_of(word: &str, names: &[&str]) -> Option<i8> {
+    let word = word.trim_end_matches('.');
+    let at = names
+        .iter()
+        .position(|name| word.len() >= 3 && name.starts_with(word))?;
+    i8::try_from(at + 1).ok()
 }
 
 /// An offset such as `z`, `est`, `+01:00`, `-0700`, `gmt+0100`.
@@ -462,6 +493,7 @@ mod tests {
             ("etag-a", false),
             ("v1.2.3", false),
             ("march", false),
+            ("Sun, 31 Jan 2026 12:00:00 GMT", true),
             ("Decimal 5", false),
             ("", false),
             ("+", false),

@@ -1,9 +1,11 @@
 //! HTTP requests of the runtime. Each has a time limit, a limit on the size of its response, and retries for transient
 //! errors. This folder is independent of any particular API.
 
-use crate::protocol::{EnvelopeError, Json};
+use crate::{
+    formats::time::parse_time,
+    protocol::{EnvelopeError, Json},
+};
 use bytes::Bytes;
-use jiff::{civil::DateTime, tz::TimeZone};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     RequestBuilder, Response,
@@ -20,6 +22,7 @@ mod error;
 mod pace;
 mod peek;
 mod retry;
+mod retry_budget;
 #[cfg(test)]
 mod tests;
 
@@ -28,17 +31,12 @@ pub(crate) use error::{HttpError, reason, redacted_url};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
 pub(crate) use retry::{RequestPolicy, retry};
+pub(crate) use retry_budget::RetryBudget;
 
 /// The longest delay that a server can request.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(60);
 /// How long to read a response whose content is not needed. A connection can be reused only after that.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The three forms of a date in HTTP (RFC 9110, section 5.6.7).
-const HTTP_DATES: [&str; 3] = [
-    "%a, %d %b %Y %H:%M:%S GMT",
-    "%A, %d-%b-%y %H:%M:%S GMT",
-    "%a %b %e %H:%M:%S %Y",
-];
 /// The characters that are not escaped in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -192,16 +190,10 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let delay = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => http_date(text)?
+        // A date of HTTP has a time of day.
+        Err(_) => SystemTime::from(parse_time(text).filter(|_| text.contains(':'))?)
             .duration_since(SystemTime::now())
             .unwrap_or_default(),
     };
     Some(delay.min(RETRY_AFTER_LIMIT))
-}
-
-fn http_date(text: &str) -> Option<SystemTime> {
-    let date = HTTP_DATES
-        .iter()
-        .find_map(|format| DateTime::strptime(format, text).ok())?;
-    Some(TimeZone::UTC.to_timestamp(date).ok()?.into())
 }
