@@ -1,6 +1,6 @@
 //! pollItems: every style of paging.
 
-use super::{Rig, error_text, snapshot};
+use super::{Rig, error_text, ids, snapshot};
 use emulator::provider::Fault;
 use serde_json::{Value, json};
 
@@ -67,12 +67,7 @@ async fn each_paging_style_reads_all_pages() {
     for (fields, queries) in ways() {
         let rig = Rig::new().await;
         let emitted = rig.poll(with(fields.clone(), json!({})), json!({})).await;
-        let ids: Vec<_> = emitted
-            .data::<Value>()
-            .iter()
-            .map(|item| item["id"].as_u64().unwrap())
-            .collect();
-        assert_eq!(ids, [1, 2, 3, 4, 5], "{fields}");
+        assert_eq!(ids(&emitted), [1, 2, 3, 4, 5], "{fields}");
         assert_eq!(rig.queries(), queries, "{fields}");
     }
 }
@@ -84,12 +79,7 @@ async fn every_page_is_requested_from_the_position() {
         let since = with(fields.clone(), json!({ "sinceParameter": "updated_since" }));
         let position = json!({ "before": "2026-01-31T08:00:00Z", "since": "2026-01-31T09:00:00Z", "seen": [2] });
         let emitted = rig.poll(since, position).await;
-        let ids: Vec<_> = emitted
-            .data::<Value>()
-            .iter()
-            .map(|item| item["id"].as_u64().unwrap())
-            .collect();
-        assert_eq!(ids, [3, 4, 5], "{fields}");
+        assert_eq!(ids(&emitted), [3, 4, 5], "{fields}");
         let queries = rig.queries();
         let asked = queries
             .iter()
@@ -163,12 +153,7 @@ async fn an_item_that_moves_between_pages_is_emitted_once() {
     ]);
     let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
     let emitted = rig.poll(fields, json!({})).await;
-    let ids: Vec<_> = emitted
-        .data::<Value>()
-        .iter()
-        .map(|item| item["id"].as_u64().unwrap())
-        .collect();
-    assert_eq!(ids, [1, 2, 3]);
+    assert_eq!(ids(&emitted), [1, 2, 3]);
     assert_eq!(snapshot(&emitted)["seen"], json!([1, 2, 3]));
 }
 
@@ -192,12 +177,7 @@ async fn a_page_that_is_named_again_is_the_end() {
                 json!({}),
             );
             let emitted = rig.poll(fields, json!({})).await;
-            let ids: Vec<_> = emitted
-                .data::<Value>()
-                .iter()
-                .map(|item| item["id"].as_u64().unwrap())
-                .collect();
-            assert_eq!(ids, [1, 2, 3, 4], "{nexts:?} {paging}");
+            assert_eq!(ids(&emitted), [1, 2, 3, 4], "{nexts:?} {paging}");
             assert_eq!(snapshot(&emitted)["since"], 4);
             assert_eq!(emitted.verdict, sailor::testing::Verdict::Acknowledged);
         }

@@ -1,0 +1,123 @@
+use super::*;
+use serde_json::json;
+
+const NOON: &str = "2026-01-31T12:00:00Z";
+
+fn noon() -> Timestamp {
+    NOON.parse().unwrap()
+}
+
+#[test]
+fn one_time_is_read_in_every_notation() {
+    for text in [
+        NOON,
+        "2026-01-31t12:00:00.0000000000001z",
+        "2026-01-31T13:00:00+01:00",
+        "2026-01-31T05:00:00.000-0700",
+        "2026-01-31 12:00:00",
+        "2026-01-31 12:00:00,000",
+        "2026-01-31 12:00:00 UTC",
+        "2026-01-31 13:00:00 +0100",
+        "2026-01-31 12:00:00 +0000 UTC",
+        "2026-01-31T12:00:00 GMT",
+        "20260131T120000Z",
+        "20260131120000",
+        "2026/01/31 12:00",
+        "31.01.2026 12:00",
+        "31.1.2026, 12:00:00",
+        "Sat, 31 Jan 2026 12:00:00 GMT",
+        "Sat, 31 Jan 2026 13:00:00 +0100",
+        "31 Jan 2026 07:00:00 EST",
+        "31 Jan 26 12:00 Z",
+        "Saturday, 31-Jan-26 12:00:00 GMT",
+        "Sat Jan 31 12:00:00 2026",
+        "Sat Jan 31 12:00:00 UTC 2026",
+        "Sat Jan 31 12:00:00 +0000 2026",
+        "Sat Jan 31 04:00:00 PST 2026",
+        "Sat Jan 31 2026 13:00:00 GMT+0100 (Central European Standard Time)",
+        "Sat Jan 31 2026 13:00:00 UTC+1",
+        "31-JAN-2026 12:00:00",
+        "January 31, 2026 12:00 PM",
+        "Jan 31st, 2026 at 12:00PM",
+        "31 January 2026 12:00:00.000",
+        "/Date(1769860800000)/",
+        "/Date(1769860800000+0100)/",
+        "1769860800",
+        " 1769860800.0 ",
+        "1769860800000",
+        "1769860800000000",
+        "1769860800000000000",
+    ] {
+        assert_eq!(parse_time(text), Some(noon()), "{text}");
+    }
+    for value in [
+        json!(1_769_860_800),
+        json!(1_769_860_800_000_i64),
+        json!(NOON),
+    ] {
+        assert_eq!(time_of(&value), Some(noon()), "{value}");
+    }
+}
+
+#[test]
+fn dates_and_parts_of_a_day_are_read() {
+    for (text, time) in [
+        ("2026-01-31", "2026-01-31T00:00:00Z"),
+        ("20260131", "2026-01-31T00:00:00Z"),
+        ("31 Jan 2026", "2026-01-31T00:00:00Z"),
+        ("Jan 31, 2026 12:30 AM", "2026-01-31T00:30:00Z"),
+        ("Jan 1, 2026 9:05:06 pm", "2026-01-01T21:05:06Z"),
+        ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.5Z"),
+        ("-0.5", "1969-12-31T23:59:59.5Z"),
+        ("Sun, 06 Nov 94 08:49:37 GMT", "1994-11-06T08:49:37Z"),
+    ] {
+        assert_eq!(parse_time(text), Some(time.parse().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn other_texts_are_no_times() {
+    for (text, looks_like_one) in [
+        ("01/02/2026", true),
+        ("31/01/2026 12:00", true),
+        ("2026-13-31T12:00:00Z", true),
+        ("31 Jan", true),
+        ("12:00", true),
+        ("Sat, 31 Jan 2026 12:00:00 XYZ", true),
+        ("31 Jan 2026 31 Jan 2026", true),
+        ("yesterday", false),
+        ("etag-a", false),
+        ("v1.2.3", false),
+        ("march", false),
+        ("Sun, 31 Jan 2026 12:00:00 GMT", true),
+        ("Decimal 5", false),
+        ("", false),
+        ("+", false),
+        ("99999999999999999999", false),
+    ] {
+        assert_eq!(parse_time(text), None, "{text}");
+        assert_eq!(looks_like_time(text), looks_like_one, "{text}");
+    }
+    for value in [json!(null), json!([NOON]), json!(1e300), json!(true)] {
+        assert_eq!(time_of(&value), None, "{value}");
+    }
+}
+
+#[test]
+fn http_dates_have_whole_seconds() {
+    for (time, date) in [
+        ("1994-11-06T08:49:37.9Z", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("2026-01-01T00:00:00+01:00", "Wed, 31 Dec 2025 23:00:00 GMT"),
+    ] {
+        assert_eq!(http_date(time.parse().unwrap()), date);
+        assert_eq!(http_date(parse_time(date).unwrap()), date);
+    }
+}
+
+#[test]
+fn any_text_is_read_without_a_panic() {
+    proptest::proptest!(|(text in "[0-9T:.ZéJanFebpm/()+ ,-]{0,40}")| {
+        let _ = parse_time(&text);
+        let _ = looks_like_time(&text);
+    });
+}
