@@ -98,9 +98,10 @@ impl AuthorizedClient {
 
     /// Starts a request to a path below the API's base URL, or to a URL of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
-        let http = self.0.as_ref().map_or_else(http::idle_client, |bound| {
-            bound.session.config().http.clone()
-        });
+        let http = self
+            .0
+            .as_ref()
+            .map_or_else(http::idle_client, |bound| bound.session.http().clone());
         let request = http.request(method.clone(), PLACEHOLDER_URL);
         let idempotent = method.is_idempotent();
         AuthorizedRequest {
@@ -173,10 +174,7 @@ impl AuthorizedClient {
 
 impl Bound {
     async fn token(&self) -> Result<Arc<Token>, Error> {
-        let Self { session, store } = self;
-        let setup = session.setup(&**store)?;
-        session.current_token(store, &setup)?;
-        let access = session.usable_token(store, setup).await?;
+        let access = self.session.access(&self.store, None, |_| Ok(())).await?;
         Ok(access.token)
     }
 }

@@ -70,7 +70,7 @@ impl PreparedRequest<'_> {
         let mut trail = Trail::new(&request);
         let mut next = request;
         loop {
-            let sent = self.session.config().http.execute(next).await;
+            let sent = self.session.http().execute(next).await;
             let response = sent.map_err(|error| SendError::NoResponse {
                 error,
                 outcome_only: trail.outcome_only,

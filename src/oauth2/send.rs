@@ -107,7 +107,8 @@ impl RefreshLimit {
 impl PreparedRequest<'_> {
     /// Sends the request until a response is final. Returns the response, and the token that it belongs to.
     pub(super) async fn send(mut self) -> Result<(Response, Arc<Token>), Error> {
-        let mut access = self.first_access().await?;
+        let check = |access: &Access| access.url(&self.path, None).map(drop);
+        let mut access = self.session.access(self.store, None, check).await?;
         let mut limits = Limits::new(&access);
         loop {
             let request = self.next_request(&access, limits.first_base.as_ref())?;
@@ -134,27 +135,12 @@ impl PreparedRequest<'_> {
         }
     }
 
-    /// The token for the first attempt.
-    async fn first_access(&self) -> Result<Access, Error> {
-        let setup = self.session.setup(&**self.store)?;
-        let current = self.session.current_token(self.store, &setup)?;
-        if let Some(token) = current {
-            // Check the URL first, so that a wrong one does not cause a refresh.
-            let setup = setup.clone();
-            Access { setup, token }.url(&self.path, None)?;
-        }
-        self.session.usable_token(self.store, setup).await
-    }
-
     /// Returns a token newer than the rejected one. `None` if the API's response is the result of the request, because
     /// there is no newer token or the body cannot be sent again. In the second case the next request uses the newer
     /// token.
     async fn refresh(&self, access: &Access) -> Result<Option<Access>, Error> {
-        let newer = self
-            .session
-            .refresh_rejected(self.store, &access.token)
-            .await;
-        match newer {
+        let rejected = Some(&*access.token);
+        match self.session.access(self.store, rejected, |_| Ok(())).await {
             Ok(newer) => Ok(self.is_repeatable().then_some(newer)),
             Err(Error::TokenRejected(_)) => Ok(None),
             Err(error) => Err(error),
