@@ -4,9 +4,9 @@
 //! which follows the RFCs.
 
 use super::{
-    challenge::{self, TokenStatus},
     client_auth::ClientAuth,
     response_rule::{self, ResponseRule, contains_ignoring_case},
+    token_status::{self, TokenStatus},
 };
 use reqwest::{
     Url,
@@ -294,7 +294,7 @@ impl Profile {
         } else if self.expired.iter().any(matches) {
             TokenStatus::Expired
         } else {
-            challenge::token_status(status, headers, body_start)
+            token_status::token_status(status, headers, body_start)
         }
     }
 

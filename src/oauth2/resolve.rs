@@ -22,19 +22,9 @@ pub(crate) struct ResolvedConfig {
     /// `None` if the platform refreshes the tokens.
     pub(crate) client: Option<ClientRegistration>,
     pub(crate) base_url: Option<Url>,
-    /// The origins that may get the token: that of the base URL, and those that the author allows.
-    pub(crate) origins: Vec<Origin>,
+    /// URLs at the origins that may get the token: the base URL, and what the author allows.
+    pub(crate) origins: Vec<Url>,
     pub(super) accepted_auth: AcceptedAuth,
-}
-
-/// Scheme, host and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin(String);
-
-impl Origin {
-    pub(crate) fn of(url: &Url) -> Self {
-        Self(url.origin().ascii_serialization())
-    }
 }
 
 impl OAuth2 {
@@ -195,12 +185,14 @@ impl Sources<'_> {
         self.variables.url(place, template).map(Some)
     }
 
-    fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Origin>, ConfigError> {
-        let mut origins: Vec<Origin> = base_url.into_iter().map(Origin::of).collect();
-        for template in &self.author.origins {
-            let url = self.variables.url("an allowed origin", template)?;
-            origins.push(Origin::of(&url));
-        }
-        Ok(origins)
+    fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Url>, ConfigError> {
+        let url = |template: &String| self.variables.url("an allowed origin", template);
+        let allowed = self.author.origins.iter().map(url);
+        base_url
+            .cloned()
+            .map(Ok)
+            .into_iter()
+            .chain(allowed)
+            .collect()
     }
 }

@@ -1,18 +1,40 @@
 //! The provider's endpoints: refreshing tokens, exchanging codes, revoking tokens.
 //!
-//! Nothing is retried here.
+//! A request is sent once, or twice if the endpoint refuses the client. Redirects are not followed. An error contains
+//! nothing that was sent or received, except error names.
 
 use super::{
-    client_auth::AcceptedAuth,
+    client_auth::{AcceptedAuth, ClientAuth},
     client_registration::ClientRegistration,
-    exchange_error::ExchangeError,
-    profile::{ErrorClass, Profile, ScopePolicy},
+    exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
+    profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
+    refusal::Refusal,
     resolve::ResolvedConfig,
-    token_request::{Params, TokenRequest, set},
-    token_response::TokenResponse,
+    token_response::{TokenResponse, TokenResponseError},
 };
-use reqwest::Url;
+use crate::clients::http;
+use base64_simd::STANDARD as BASE64;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    RequestBuilder, Response, Url,
+    header::{ACCEPT, AUTHORIZATION, HeaderValue},
+};
+use secrecy::ExposeSecret;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
 
+/// The time limit for one exchange, from connecting to the last byte.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
+/// After a later refusal of the client, too little of this time would be left for another attempt.
+const LATEST_REFUSAL: Duration = Duration::from_secs(5);
+/// The largest response that is read.
+const SIZE_LIMIT: usize = 1024 * 1024;
+/// What stays unescaped in a form.
+const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'*')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_');
 /// Parameters that a profile cannot set.
 const RESERVED_PARAMS: [&str; 7] = [
     "grant_type",
@@ -23,9 +45,10 @@ const RESERVED_PARAMS: [&str; 7] = [
     "client_id",
     "client_secret",
 ];
-
 /// The scope that asks for a refresh token (OpenID Connect Core section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
+
+type Params = BTreeMap<String, String>;
 
 /// The provider's endpoints for one client.
 pub(crate) struct TokenEndpoint {
@@ -33,6 +56,29 @@ pub(crate) struct TokenEndpoint {
     client: ClientRegistration,
     profile: Profile,
     accepted_auth: AcceptedAuth,
+}
+
+/// One request to an endpoint, without the client's authentication.
+struct Call<'a> {
+    /// The operation, for errors.
+    operation: &'static str,
+    url: &'a Url,
+    params: Params,
+}
+
+/// A response, or the part of it that arrived.
+struct RawResponse {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
+    /// Why the rest of the body is missing.
+    incomplete: Option<ExchangeError>,
+}
+
+impl RawResponse {
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
 }
 
 impl TokenEndpoint {
@@ -57,14 +103,23 @@ impl TokenEndpoint {
     ) -> Result<TokenResponse, ExchangeError> {
         let mut params = self.profile.refresh_params.clone();
         params.retain(|name, _| !RESERVED_PARAMS.contains(&name.as_str()));
-        if let Some(scope) = self.refresh_scope(granted_scope) {
-            params.insert("scope".to_owned(), scope);
-        }
+        params.extend(
+            self.refresh_scope(granted_scope)
+                .map(|scope| ("scope".to_owned(), scope)),
+        );
         set(&mut params, "grant_type", "refresh_token");
         set(&mut params, "refresh_token", refresh_token);
-        self.request("refreshing the access token", &self.client.refresh_url)
-            .request_tokens(&params)
-            .await
+        let operation = "refreshing the access token";
+        let url = &self.client.refresh_url;
+        self.exchange(
+            Call {
+                operation,
+                url,
+                params,
+            },
+            Self::tokens,
+        )
+        .await
     }
 
     /// Spends an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -84,24 +139,47 @@ impl TokenEndpoint {
         if let Some(verifier) = verifier {
             set(&mut params, "code_verifier", verifier);
         }
-        self.request("exchanging the authorization code", &self.client.token_url)
-            .request_tokens(&params)
-            .await
+        let operation = "exchanging the authorization code";
+        let url = &self.client.token_url;
+        self.exchange(
+            Call {
+                operation,
+                url,
+                params,
+            },
+            Self::tokens,
+        )
+        .await
     }
 
     /// Revokes a token (RFC 7009). A token that the provider does not know counts as revoked. `hint` is `refresh_token`
     /// or `access_token`.
     pub(crate) async fn revoke(&self, token: &str, hint: &str) -> Result<(), ExchangeError> {
-        let operation = "revoking the token";
-        let Some(url) = &self.client.revoke_url else {
-            let reason = "the provider's profile has no `revoke_uri`";
-            let request = self.request(operation, &self.client.token_url);
-            return Err(request.error(ErrorClass::Config, None, reason));
-        };
         let mut params = Params::new();
         set(&mut params, "token", token);
         set(&mut params, "token_type_hint", hint);
-        match self.request(operation, url).send(&params).await {
+        let operation = "revoking the token";
+        let Some(url) = &self.client.revoke_url else {
+            let url = &self.client.token_url;
+            let reason = "the provider's profile has no `revoke_uri`";
+            return Err(Call {
+                operation,
+                url,
+                params,
+            }
+            .error(ErrorClass::Config, None, reason));
+        };
+        match self
+            .exchange(
+                Call {
+                    operation,
+                    url,
+                    params,
+                },
+                Self::done,
+            )
+            .await
+        {
             Err(error) if error.code.as_deref() == Some("invalid_token") => Ok(()),
             result => result,
         }
@@ -119,23 +197,279 @@ impl TokenEndpoint {
                 // token.
                 let is_configured = configured.iter().any(|scope| scope == OFFLINE_ACCESS);
                 let is_granted = granted.split_whitespace().any(|s| s == OFFLINE_ACCESS);
-                Some(if is_configured && !is_granted {
-                    format!("{granted} {OFFLINE_ACCESS}")
+                let more = if is_configured && !is_granted {
+                    " offline_access"
                 } else {
-                    granted.to_owned()
-                })
+                    ""
+                };
+                Some(format!("{granted}{more}"))
             }
         }
     }
 
-    fn request<'a>(&'a self, operation: &'static str, url: &'a Url) -> TokenRequest<'a> {
-        TokenRequest {
-            http: &self.http,
-            client: &self.client,
-            profile: &self.profile,
-            accepted_auth: &self.accepted_auth,
-            operation,
-            url,
+    // --- One exchange ------------------------------------------------------------------------------------------------
+
+    /// Sends the request and reads its response. An endpoint that refuses the client has not looked at the token (RFC
+    /// 6749 section 5.2). So the same request is sent once more, with the client's secret in the other place, and the way
+    /// that works is kept (token-failures: T33).
+    async fn exchange<T>(
+        &self,
+        call: Call<'_>,
+        read: fn(&Self, &Call<'_>, RawResponse) -> Result<T, ExchangeError>,
+    ) -> Result<T, ExchangeError> {
+        let (started, configured) = (Instant::now(), self.profile.client_auth);
+        let (token_url, id) = (&self.client.token_url, &self.client.id);
+        let accepted = || self.accepted_auth.get(token_url, id);
+        let auth = configured
+            .other()
+            .and_then(|_| accepted())
+            .unwrap_or(configured);
+        let response = self.send(&call, auth, TIME_LIMIT).await;
+        let refused = match response.and_then(|response| read(self, &call, response)) {
+            Err(error) if error.refuses_client() => error,
+            result => return result,
+        };
+        let is_late = started.elapsed() > LATEST_REFUSAL;
+        let Some(other) = auth
+            .other()
+            .filter(|_| !is_late && self.client.secret.is_some())
+        else {
+            return Err(refused);
+        };
+        let time_left = TIME_LIMIT.saturating_sub(started.elapsed());
+        let response = self.send(&call, other, time_left).await;
+        match response.and_then(|response| read(self, &call, response)) {
+            Err(error) if error.class == ErrorClass::Config => Err(refused.in_both_ways()),
+            Err(error) => Err(error),
+            Ok(done) => {
+                tracing::warn!(
+                    accepted = ?other,
+                    "The token endpoint refused the configured way to authenticate the client and accepted the other \
+                     one; `client_auth` sets it"
+                );
+                self.accepted_auth.set(token_url.clone(), id.clone(), other);
+                Ok(done)
+            }
         }
     }
+
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        auth: ClientAuth,
+        limit: Duration,
+    ) -> Result<RawResponse, ExchangeError> {
+        let request = self.build(call, auth).timeout(limit);
+        let response = request
+            .send()
+            .await
+            .map_err(|error| call.no_response(&error))?;
+        let mut raw = RawResponse {
+            status: response.status().as_u16(),
+            retry_after: http::retry_after(response.headers()),
+            body: Vec::new(),
+            incomplete: None,
+        };
+        if response.status().is_redirection() {
+            let reason =
+                "the endpoint redirects to another address; client secrets are not sent there";
+            return Err(call.error(ErrorClass::Config, Some(&raw), reason));
+        }
+        if let Err((class, reason)) = read_body(response, &mut raw.body).await {
+            raw.incomplete = Some(ExchangeError {
+                outcome_unknown: raw.is_success() || outcome_is_unknown(raw.status),
+                ..call.error(class, Some(&raw), reason)
+            });
+        }
+        Ok(raw)
+    }
+
+    /// The request, with exactly one way to authenticate the client.
+    fn build(&self, call: &Call<'_>, auth: ClientAuth) -> RequestBuilder {
+        let (id, mut params) = (&self.client.id, call.params.clone());
+        let secret = self.client.secret.as_ref().map(ExposeSecret::expose_secret);
+        let basic = match (auth, secret) {
+            (ClientAuth::Basic, Some(secret)) => basic_auth(&encoded(id), &encoded(secret)),
+            (ClientAuth::BasicRaw, Some(secret)) => basic_auth(id, secret),
+            (ClientAuth::Post | ClientAuth::None, _) | (_, None) => {
+                set(&mut params, "client_id", id);
+                if let (ClientAuth::Post, Some(secret)) = (auth, secret) {
+                    set(&mut params, "client_secret", secret);
+                }
+                None
+            }
+        };
+        let mut request = match self.profile.body {
+            BodyFormat::Form => self.http.post(call.url.clone()).form(&params),
+            BodyFormat::Json => self.http.post(call.url.clone()).json(&params),
+            BodyFormat::Query => self.http.post(with_query(call.url, &params)).body(""),
+        };
+        if let Some(value) = basic {
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.header(ACCEPT, "application/json")
+    }
+
+    // --- What a response says ----------------------------------------------------------------------------------------
+
+    /// Any successful status is accepted.
+    fn done(&self, call: &Call<'_>, response: RawResponse) -> Result<(), ExchangeError> {
+        match response.incomplete {
+            Some(error) => Err(error),
+            None if response.is_success() => Ok(()),
+            None => Err(self.error_response(call, &response, &Refusal::read(&response.body))),
+        }
+    }
+
+    fn tokens(
+        &self,
+        call: &Call<'_>,
+        mut response: RawResponse,
+    ) -> Result<TokenResponse, ExchangeError> {
+        if let Some(error) = response.incomplete.take() {
+            return self.tokens_of_incomplete(&response).ok_or(error);
+        }
+        let read = || TokenResponse::read(&response.body, &self.profile);
+        let useless = match response.is_success().then(read) {
+            Some(Ok(tokens)) => return Ok(tokens),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        let refusal = Refusal::read(&response.body);
+        match useless {
+            // Unless the response is an error, the provider considers the request successful.
+            Some(error) if !refusal.is_error(|code| is_known(&self.profile, code)) => {
+                let is_page =
+                    error == TokenResponseError::Unreadable && is_html_or_xml(&refusal.text);
+                let class = if is_page {
+                    ErrorClass::Transient
+                } else {
+                    ErrorClass::Malformed
+                };
+                Err(ExchangeError {
+                    outcome_unknown: true,
+                    ..call.error(class, Some(&response), error.to_string())
+                })
+            }
+            _ => Err(self.error_response(call, &response, &refusal)),
+        }
+    }
+
+    /// Reads the tokens of an incomplete response. They are used because the refresh token was spent for them, unless
+    /// the missing part may contain its successor.
+    fn tokens_of_incomplete(&self, response: &RawResponse) -> Option<TokenResponse> {
+        let is_too_long = response.body.len() > SIZE_LIMIT;
+        let read = || TokenResponse::read_truncated(&response.body, &self.profile);
+        let tokens = response.is_success().then(read)??;
+        (tokens.refresh_token.is_some() || is_too_long).then_some(tokens)
+    }
+
+    /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
+    fn error_response(
+        &self,
+        call: &Call<'_>,
+        response: &RawResponse,
+        refusal: &Refusal,
+    ) -> ExchangeError {
+        let code = refusal.code(|code| is_known(&self.profile, code));
+        let class = classify(&self.profile, response.status, code.as_deref(), refusal);
+        ExchangeError {
+            outcome_unknown: outcome_is_unknown(response.status),
+            diagnostic: refusal.diagnostic().filter(|text| !self.has_secret(text)),
+            code: code.filter(|code| !self.has_secret(code)),
+            ..call.error(class, Some(response), "the provider refused the request")
+        }
+    }
+
+    /// Returns whether a word in a list is the client's secret, which can look like an error name.
+    fn has_secret(&self, list: &str) -> bool {
+        let secret = self.client.secret.as_ref().map(ExposeSecret::expose_secret);
+        list.split(", ").any(|word| Some(word) == secret)
+    }
+}
+
+impl Call<'_> {
+    fn no_response(&self, error: &reqwest::Error) -> ExchangeError {
+        let (class, reason) = match error {
+            e if e.is_redirect() => (ErrorClass::Config, "the endpoint redirects"),
+            e if e.is_builder() => (ErrorClass::Config, "the request is invalid"),
+            e if e.is_connect() => (ErrorClass::Transient, "no connection"),
+            e if e.is_timeout() => (ErrorClass::Transient, "timed out"),
+            _ => {
+                let reason = "the connection was lost before the response";
+                (ErrorClass::Transient, reason)
+            }
+        };
+        ExchangeError {
+            outcome_unknown: !error.is_connect() && !error.is_builder(),
+            ..self.error(class, None, reason)
+        }
+    }
+
+    fn error(
+        &self,
+        class: ErrorClass,
+        response: Option<&RawResponse>,
+        reason: impl Into<Box<str>>,
+    ) -> ExchangeError {
+        ExchangeError {
+            status: response.map(|response| response.status),
+            retry_after: response.and_then(|response| response.retry_after),
+            address: http::redacted_url(self.url).into(),
+            ..ExchangeError::new(self.operation, class, reason)
+        }
+    }
+}
+
+/// Reads a body into `body`. The error says why the rest is missing.
+async fn read_body(
+    mut response: Response,
+    body: &mut Vec<u8>,
+) -> Result<(), (ErrorClass, &'static str)> {
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(()),
+            Err(_) => return Err((ErrorClass::Transient, "the response ended early")),
+        }
+        if body.len() > SIZE_LIMIT {
+            return Err((ErrorClass::Malformed, "the response is larger than 1 MiB"));
+        }
+    }
+}
+
+/// A gateway that timed out, or a server that failed, may have processed the request.
+fn outcome_is_unknown(status: u16) -> bool {
+    status >= 500 && status != 503
+}
+
+fn set(params: &mut Params, name: &str, value: &str) {
+    params.insert(name.to_owned(), value.to_owned());
+}
+
+/// Encodes as in a form (RFC 6749 section 2.3.1).
+fn encoded(text: &str) -> String {
+    let encoded = utf8_percent_encode(text, FORM_ENCODE_SET).to_string();
+    encoded.replace("%20", "+")
+}
+
+fn basic_auth(id: &str, secret: &str) -> Option<HeaderValue> {
+    let encoded = BASE64.encode_to_string(format!("{id}:{secret}"));
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Returns the URL with these parameters in its query, each of them once.
+fn with_query(url: &Url, params: &Params) -> Url {
+    let pairs = url.query_pairs().into_owned();
+    let kept: Vec<_> = pairs
+        .filter(|(name, _)| !params.contains_key(name))
+        .collect();
+    let mut url = url.clone();
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(kept)
+        .extend_pairs(params);
+    url
 }

@@ -2,10 +2,10 @@
 //! if it contains an access token.
 
 use super::{
-    lenient_json::{BOM, members},
     profile::{ExpiresUnit, Profile},
-    refusal::is_code,
+    refusal::{is_code, members},
 };
+use crate::clients::http::BOM;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::{fmt, time::Duration};
@@ -22,8 +22,6 @@ pub(crate) struct TokenResponse {
     pub(crate) lifetime: Option<Duration>,
     /// How long the refresh token is valid, from the time of the request.
     pub(crate) refresh_lifetime: Option<Duration>,
-    /// The type of the access token, in the provider's words.
-    pub(crate) token_type: Option<String>,
     /// The granted scopes, if the provider names them.
     pub(crate) scope: Option<String>,
     /// The whole response, in the form in which it is stored.
@@ -62,11 +60,8 @@ impl TokenResponse {
             members.insert("scope".to_owned(), scopes.join(" ").into());
         }
         let text = |name| {
-            members
-                .get(name)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
+            let text = members.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
         };
         if text("access_token").is_none() {
             return Err(TokenResponseError::NoAccessToken);
@@ -78,7 +73,6 @@ impl TokenResponse {
             refresh_lifetime: ["refresh_token_expires_in", "x_refresh_token_expires_in"]
                 .into_iter()
                 .find_map(|name| lifetime(name, ExpiresUnit::Seconds)),
-            token_type: text("token_type"),
             scope: text("scope"),
             members,
         })
@@ -97,18 +91,15 @@ impl TokenResponse {
 
     /// Returns the token type, for the log, if `profile` does not list it.
     pub(super) fn unknown_type(&self, profile: &Profile) -> Option<String> {
-        match (self.members.get("token_type")?, self.token_type.as_deref()) {
-            (Value::Null, _) => None,
-            (Value::String(_), None) => None,
-            (_, Some(kind))
-                if profile
-                    .token_types
-                    .iter()
-                    .any(|known| known.eq_ignore_ascii_case(kind)) =>
-            {
-                None
-            }
-            (_, Some(kind)) if is_code(kind) => Some(format!("\"{kind}\"")),
+        let kind = self.members.get("token_type")?;
+        let is_expected = |word: &str| {
+            let mut expected = profile.token_types.iter();
+            expected.any(|known| known.eq_ignore_ascii_case(word))
+        };
+        match kind.as_str() {
+            None if kind.is_null() => None,
+            Some(word) if word.is_empty() || is_expected(word) => None,
+            Some(word) if is_code(word) => Some(format!("\"{word}\"")),
             _ => Some("a token type that is not a word".to_owned()),
         }
     }

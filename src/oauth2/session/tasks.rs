@@ -1,7 +1,7 @@
 //! What the driver does for the machine. Each task ends with the event that is its answer.
 
 use super::{
-    super::{Error, LockError, StoreErrorKind, TokenRecord, token_request::TIME_LIMIT},
+    super::{Error, LockError, StoreErrorKind, TokenRecord, token_endpoint::TIME_LIMIT},
     Session,
     credential::{Store, TokenEvent},
     keys, look,

@@ -1,5 +1,5 @@
 use super::{
-    super::{exchange_error::ExchangeError, profile::ErrorClass, token_request::TIME_LIMIT},
+    super::{exchange_error::ExchangeError, profile::ErrorClass, token_endpoint::TIME_LIMIT},
     token_endpoint::{double, endpoint_at, shows_no_secret, token},
 };
 use http_double::PreparedResponse;
