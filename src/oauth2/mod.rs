@@ -11,7 +11,6 @@
 mod access;
 mod client;
 mod client_auth;
-mod client_registration;
 mod definition;
 mod error;
 mod exchange_error;
@@ -24,7 +23,6 @@ mod resolve;
 mod response_rule;
 mod send;
 mod session;
-mod sources;
 mod store;
 mod template;
 mod timestamp;
@@ -38,11 +36,10 @@ pub use definition::{Mode, OAuth2};
 pub use error::Error;
 pub use profile::{Profile, ProfileError};
 
-pub(crate) use client_registration::ClientRegistration;
 pub(crate) use exchange_error::ExchangeError;
 pub(crate) use lock::{LockError, LockGuard, RefreshLock};
 pub(crate) use profile::ErrorClass;
-pub(crate) use resolve::ResolvedConfig;
+pub(crate) use resolve::{ClientRegistration, ResolvedConfig};
 pub(crate) use session::{Environment, Session, SessionConfig, SessionMetrics};
 pub(crate) use store::{CredentialStore, CredentialWarning, StoreError, StoreErrorKind};
 pub(crate) use token_endpoint::TokenEndpoint;

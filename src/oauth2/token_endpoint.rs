@@ -5,11 +5,10 @@
 
 use super::{
     client_auth::{AcceptedAuth, ClientAuth},
-    client_registration::ClientRegistration,
     exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
     profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
     refusal::Refusal,
-    resolve::ResolvedConfig,
+    resolve::{ClientRegistration, ResolvedConfig},
     token_response::{TokenResponse, TokenResponseError},
 };
 use crate::clients::http;

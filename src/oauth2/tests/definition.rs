@@ -1,9 +1,10 @@
 use super::{
     super::{
         client_auth::ClientAuth,
-        definition::{ConfigError, Mode, OAuth2},
+        definition::{Mode, OAuth2},
         profile::Profile,
         resolve::ResolvedConfig,
+        template::ConfigError,
     },
     descriptor,
 };
