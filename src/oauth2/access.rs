@@ -1,19 +1,15 @@
 //! What a request needs from the credential: the token, and the configuration that it belongs to.
 
-use super::{Error, resolve::ResolvedConfig, session::Access, template::is_safe};
+use super::{Error, session::Access, template::is_safe};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 
 impl Access {
-    pub(super) fn resolved(&self) -> &ResolvedConfig {
-        &self.setup.resolved
-    }
-
     /// The API's base URL: that of the token record, or else the component's or the provider's.
     pub(super) fn base_url(&self) -> Option<Url> {
-        let resolved = self.resolved();
+        let resolved = &self.resolved;
         let field = resolved.profile.base_url_field.as_deref();
         let url = field.and_then(|field| self.token.record.member(field));
         let url = url.and_then(|url| Url::parse(url).ok()).filter(is_safe);
@@ -46,7 +42,7 @@ impl Access {
     /// Returns whether the token may be sent to this origin: the API's, or one that the author allows. All of them use
     /// https, except on this machine, so that no redirect loses encryption.
     pub(super) fn allows(&self, url: &Url) -> bool {
-        let allowed = &self.resolved().origins;
+        let allowed = &self.resolved.origins;
         self.base_url()
             .iter()
             .chain(allowed)
@@ -55,13 +51,13 @@ impl Access {
 
     /// Returns whether HTTP servers and proxies know that the token's header contains a secret.
     pub(super) fn uses_authorization_header(&self) -> bool {
-        let name = &self.resolved().profile.token_header.name;
+        let name = &self.resolved.profile.token_header.name;
         name.eq_ignore_ascii_case("authorization")
     }
 
     /// Adds the token to the headers of a request.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), Error> {
-        let header = &self.resolved().profile.token_header;
+        let header = &self.resolved.profile.token_header;
         let access_token = self.token.record.access_token().unwrap_or_default();
         let value = format!("{} {access_token}", header.scheme);
         let mut value = HeaderValue::try_from(value.trim_start()).map_err(|_| {
@@ -79,7 +75,7 @@ impl Access {
     }
 
     fn no_base_url(&self) -> Error {
-        Error::Config(match &self.resolved().profile.base_url_field {
+        Error::Config(match &self.resolved.profile.base_url_field {
             Some(field) => format!(
                 "the token record has no https URL in `{field}`, which is the API's base URL; connect the account again"
             ),

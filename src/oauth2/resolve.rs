@@ -40,6 +40,13 @@ pub(crate) struct ClientRegistration {
     pub(crate) authorize_params: BTreeMap<String, String>,
 }
 
+impl ResolvedConfig {
+    /// Returns whether the platform keeps the tokens fresh, and this process reads its secret.
+    pub(super) fn is_of_platform(&self) -> bool {
+        self.mode == Mode::PlatformSecret
+    }
+}
+
 impl OAuth2 {
     /// Resolves everything for one configuration. `mode_override` overrides the author's mode.
     pub(crate) fn resolve(

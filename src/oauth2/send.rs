@@ -4,7 +4,7 @@
 use super::{
     Error, Mode, TokenStatus,
     prepared_request::PreparedRequest,
-    redirects::{SendError, Trail},
+    redirects::SendError,
     session::{Access, Token},
 };
 use crate::clients::{
@@ -60,7 +60,7 @@ enum Next {
 impl Limits {
     fn new(access: &Access) -> Self {
         // If every request has a token of its own, another token does not help.
-        let is_hopeless = access.resolved().mode == Mode::EveryAccess;
+        let is_hopeless = access.resolved.mode == Mode::EveryAccess;
         Self {
             resends: MAX_RESENDS,
             delays: RETRY.delays(),
@@ -131,7 +131,7 @@ impl PreparedRequest<'_> {
         access: &Access,
         limits: &mut Limits,
     ) -> Result<Next, Error> {
-        let (mut trail, has_timeout) = (Trail::new(&request), request.timeout().is_some());
+        let (mut trail, has_timeout) = (http::Trail::new(&request), request.timeout().is_some());
         let response = match self.follow(request, &mut trail, access).await {
             Ok(response) if has_timeout => response,
             Ok(response) => http::paced(response),
@@ -143,7 +143,7 @@ impl PreparedRequest<'_> {
         if trail.outcome_only || http::is_redirect(response.status()) {
             return Ok(Next::Return(response));
         }
-        let (response, token_status) = if trail.left_allowed_origins {
+        let (response, token_status) = if trail.is_bare {
             // The response says nothing about the token, because the server did not receive it.
             (response, TokenStatus::Unrelated)
         } else {
@@ -255,7 +255,7 @@ impl PreparedRequest<'_> {
 
 /// Returns what a response means for the token, with a response whose body is still complete.
 async fn token_status(response: Response, access: &Access) -> (Response, TokenStatus) {
-    let profile = &access.resolved().profile;
+    let profile = &access.resolved.profile;
     let status = response.status().as_u16();
     let (response, start) = if profile.reads_body(status) {
         http::peek(response, ERROR_BODY_LIMIT).await

@@ -9,7 +9,8 @@ use super::{
     profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
     refusal::Refusal,
     resolve::{ClientRegistration, ResolvedConfig},
-    token_response::{TokenResponse, TokenResponseError},
+    token_record::TokenResponse,
+    token_response::TokenResponseError,
 };
 use crate::clients::http;
 use base64_simd::STANDARD as BASE64;
@@ -24,8 +25,8 @@ use tokio::time::Instant;
 
 /// The time limit for one exchange, from connecting to the last byte.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
-/// After a later refusal of the client, too little of this time would be left for another attempt.
-const LATEST_REFUSAL: Duration = Duration::from_secs(5);
+/// If less of it is left after a refusal of the client, there is no other attempt.
+const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
 /// What stays unescaped in a form.
@@ -78,6 +79,11 @@ impl RawResponse {
     fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+
+    /// A gateway that timed out, or a server that failed, may have processed the request.
+    fn outcome_is_unknown(&self) -> bool {
+        self.status >= 500 && self.status != 503
+    }
 }
 
 impl TokenEndpoint {
@@ -100,25 +106,23 @@ impl TokenEndpoint {
         refresh_token: &str,
         granted_scope: Option<&str>,
     ) -> Result<TokenResponse, ExchangeError> {
-        let mut params = self.profile.refresh_params.clone();
-        params.retain(|name, _| !RESERVED_PARAMS.contains(&name.as_str()));
-        params.extend(
-            self.refresh_scope(granted_scope)
-                .map(|scope| ("scope".to_owned(), scope)),
-        );
-        set(&mut params, "grant_type", "refresh_token");
-        set(&mut params, "refresh_token", refresh_token);
+        let params = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+        ];
         let operation = "refreshing the access token";
-        let url = &self.client.refresh_url;
-        self.exchange(
-            Call {
-                operation,
-                url,
-                params,
-            },
-            Self::tokens,
-        )
-        .await
+        let mut call = Call::new(operation, &self.client.refresh_url, &params);
+        if let Some(scope) = self.refresh_scope(granted_scope) {
+            set(&mut call.params, "scope", &scope);
+        }
+        for (name, value) in &self.profile.refresh_params {
+            if !RESERVED_PARAMS.contains(&name.as_str()) {
+                call.params
+                    .entry(name.clone())
+                    .or_insert_with(|| value.clone());
+            }
+        }
+        self.exchange(&call, Self::tokens).await
     }
 
     /// Spends an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -131,54 +135,32 @@ impl TokenEndpoint {
         redirect_uri: &str,
         verifier: Option<&str>,
     ) -> Result<TokenResponse, ExchangeError> {
-        let mut params = Params::new();
-        set(&mut params, "grant_type", "authorization_code");
-        set(&mut params, "code", code);
-        set(&mut params, "redirect_uri", redirect_uri);
-        if let Some(verifier) = verifier {
-            set(&mut params, "code_verifier", verifier);
-        }
+        let grant = ("grant_type", "authorization_code");
+        let params = [grant, ("code", code), ("redirect_uri", redirect_uri)];
         let operation = "exchanging the authorization code";
-        let url = &self.client.token_url;
-        self.exchange(
-            Call {
-                operation,
-                url,
-                params,
-            },
-            Self::tokens,
-        )
-        .await
+        let mut call = Call::new(operation, &self.client.token_url, &params);
+        if let Some(verifier) = verifier {
+            set(&mut call.params, "code_verifier", verifier);
+        }
+        self.exchange(&call, Self::tokens).await
     }
 
     /// Revokes a token (RFC 7009). A token that the provider does not know counts as revoked. `hint` is `refresh_token`
     /// or `access_token`.
     pub(crate) async fn revoke(&self, token: &str, hint: &str) -> Result<(), ExchangeError> {
-        let mut params = Params::new();
-        set(&mut params, "token", token);
-        set(&mut params, "token_type_hint", hint);
-        let operation = "revoking the token";
-        let Some(url) = &self.client.revoke_url else {
-            let url = &self.client.token_url;
+        let ClientRegistration {
+            token_url,
+            revoke_url,
+            ..
+        } = &self.client;
+        let url = revoke_url.as_ref().unwrap_or(token_url);
+        let params = [("token", token), ("token_type_hint", hint)];
+        let call = Call::new("revoking the token", url, &params);
+        if revoke_url.is_none() {
             let reason = "the provider's profile has no `revoke_uri`";
-            return Err(Call {
-                operation,
-                url,
-                params,
-            }
-            .error(ErrorClass::Config, None, reason));
-        };
-        match self
-            .exchange(
-                Call {
-                    operation,
-                    url,
-                    params,
-                },
-                Self::done,
-            )
-            .await
-        {
+            return Err(call.error(ErrorClass::Config, None, reason));
+        }
+        match self.exchange(&call, Self::done).await {
             Err(error) if error.code.as_deref() == Some("invalid_token") => Ok(()),
             result => result,
         }
@@ -196,12 +178,9 @@ impl TokenEndpoint {
                 // token.
                 let is_configured = configured.iter().any(|scope| scope == OFFLINE_ACCESS);
                 let is_granted = granted.split_whitespace().any(|s| s == OFFLINE_ACCESS);
-                let more = if is_configured && !is_granted {
-                    " offline_access"
-                } else {
-                    ""
-                };
-                Some(format!("{granted}{more}"))
+                let more = (is_configured && !is_granted).then_some(OFFLINE_ACCESS);
+                let all: Vec<_> = [granted].into_iter().chain(more).collect();
+                Some(all.join(" "))
             }
         }
     }
@@ -213,43 +192,39 @@ impl TokenEndpoint {
     /// that works is kept (token-failures: T33).
     async fn exchange<T>(
         &self,
-        call: Call<'_>,
+        call: &Call<'_>,
         read: fn(&Self, &Call<'_>, RawResponse) -> Result<T, ExchangeError>,
     ) -> Result<T, ExchangeError> {
+        let ClientRegistration { id, token_url, .. } = &self.client;
         let (started, configured) = (Instant::now(), self.profile.client_auth);
-        let (token_url, id) = (&self.client.token_url, &self.client.id);
-        let accepted = || self.accepted_auth.get(token_url, id);
-        let auth = configured
+        let accepted = configured
             .other()
-            .and_then(|_| accepted())
-            .unwrap_or(configured);
-        let response = self.send(&call, auth, TIME_LIMIT).await;
-        let refused = match response.and_then(|response| read(self, &call, response)) {
+            .and_then(|_| self.accepted_auth.get(token_url, id));
+        let auth = accepted.unwrap_or(configured);
+        let response = self.send(call, auth, TIME_LIMIT).await;
+        let refused = match response.and_then(|response| read(self, call, response)) {
             Err(error) if error.refuses_client() => error,
             result => return result,
         };
-        let is_late = started.elapsed() > LATEST_REFUSAL;
-        let Some(other) = auth
-            .other()
-            .filter(|_| !is_late && self.client.secret.is_some())
-        else {
+        let time_left = TIME_LIMIT.saturating_sub(started.elapsed());
+        let may_retry = time_left >= MIN_TIME_LEFT && self.client.secret.is_some();
+        let Some(other) = auth.other().filter(|_| may_retry) else {
             return Err(refused);
         };
-        let time_left = TIME_LIMIT.saturating_sub(started.elapsed());
-        let response = self.send(&call, other, time_left).await;
-        match response.and_then(|response| read(self, &call, response)) {
-            Err(error) if error.class == ErrorClass::Config => Err(refused.in_both_ways()),
-            Err(error) => Err(error),
-            Ok(done) => {
-                tracing::warn!(
-                    accepted = ?other,
-                    "The token endpoint refused the configured way to authenticate the client and accepted the other \
-                     one; `client_auth` sets it"
-                );
-                self.accepted_auth.set(token_url.clone(), id.clone(), other);
-                Ok(done)
-            }
+        let response = self.send(call, other, time_left).await;
+        let result = response.and_then(|response| read(self, call, response));
+        if result.is_ok() {
+            tracing::warn!(
+                accepted = ?other,
+                "The token endpoint refused the configured way to authenticate the client and accepted the other one; \
+                 `client_auth` sets it"
+            );
+            self.accepted_auth.set(token_url.clone(), id.clone(), other);
         }
+        result.map_err(|error| match error.class {
+            ErrorClass::Config => refused.in_both_ways(),
+            _ => error,
+        })
     }
 
     async fn send(
@@ -259,10 +234,8 @@ impl TokenEndpoint {
         limit: Duration,
     ) -> Result<RawResponse, ExchangeError> {
         let request = self.build(call, auth).timeout(limit);
-        let response = request
-            .send()
-            .await
-            .map_err(|error| call.no_response(&error))?;
+        let sent = request.send().await;
+        let response = sent.map_err(|error| call.no_response(&error))?;
         let mut raw = RawResponse {
             status: response.status().as_u16(),
             retry_after: http::retry_after(response.headers()),
@@ -276,7 +249,7 @@ impl TokenEndpoint {
         }
         if let Err((class, reason)) = read_body(response, &mut raw.body).await {
             raw.incomplete = Some(ExchangeError {
-                outcome_unknown: raw.is_success() || outcome_is_unknown(raw.status),
+                outcome_unknown: raw.is_success() || raw.outcome_is_unknown(),
                 ..call.error(class, Some(&raw), reason)
             });
         }
@@ -329,29 +302,26 @@ impl TokenEndpoint {
             return self.tokens_of_incomplete(&response).ok_or(error);
         }
         let read = || TokenResponse::read(&response.body, &self.profile);
-        let useless = match response.is_success().then(read) {
+        let error = match response.is_success().then(read) {
             Some(Ok(tokens)) => return Ok(tokens),
-            Some(Err(error)) => Some(error),
-            None => None,
+            read => read.and_then(Result::err),
         };
         let refusal = Refusal::read(&response.body);
-        match useless {
-            // Unless the response is an error, the provider considers the request successful.
-            Some(error) if !refusal.is_error(|code| is_known(&self.profile, code)) => {
-                let is_page =
-                    error == TokenResponseError::Unreadable && is_html_or_xml(&refusal.text);
-                let class = if is_page {
-                    ErrorClass::Transient
-                } else {
-                    ErrorClass::Malformed
-                };
-                Err(ExchangeError {
-                    outcome_unknown: true,
-                    ..call.error(class, Some(&response), error.to_string())
-                })
-            }
-            _ => Err(self.error_response(call, &response, &refusal)),
-        }
+        let is_known = |code: &str| is_known(&self.profile, code);
+        let Some(error) = error.filter(|_| !refusal.is_error(is_known)) else {
+            return Err(self.error_response(call, &response, &refusal));
+        };
+        // The provider considers the request successful.
+        let is_page = error == TokenResponseError::Unreadable && is_html_or_xml(&refusal.text);
+        let class = if is_page {
+            ErrorClass::Transient
+        } else {
+            ErrorClass::Malformed
+        };
+        Err(ExchangeError {
+            outcome_unknown: true,
+            ..call.error(class, Some(&response), error.to_string())
+        })
     }
 
     /// Reads the tokens of an incomplete response. They are used because the refresh token was spent for them, unless
@@ -360,7 +330,7 @@ impl TokenEndpoint {
         let is_too_long = response.body.len() > SIZE_LIMIT;
         let read = || TokenResponse::read_truncated(&response.body, &self.profile);
         let tokens = response.is_success().then(read)??;
-        (tokens.refresh_token.is_some() || is_too_long).then_some(tokens)
+        (tokens.record.refresh_token().is_some() || is_too_long).then_some(tokens)
     }
 
     /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
@@ -373,7 +343,7 @@ impl TokenEndpoint {
         let code = refusal.code(|code| is_known(&self.profile, code));
         let class = classify(&self.profile, response.status, code.as_deref(), refusal);
         ExchangeError {
-            outcome_unknown: outcome_is_unknown(response.status),
+            outcome_unknown: response.outcome_is_unknown(),
             diagnostic: refusal.diagnostic().filter(|text| !self.has_secret(text)),
             code: code.filter(|code| !self.has_secret(code)),
             ..call.error(class, Some(response), "the provider refused the request")
@@ -387,7 +357,17 @@ impl TokenEndpoint {
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    fn new(operation: &'static str, url: &'a Url, params: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let params = params.iter().map(owned).collect();
+        Self {
+            operation,
+            url,
+            params,
+        }
+    }
+
     fn no_response(&self, error: &reqwest::Error) -> ExchangeError {
         let (class, reason) = match error {
             e if e.is_redirect() => (ErrorClass::Config, "the endpoint redirects"),
@@ -435,11 +415,6 @@ async fn read_body(
             return Err((ErrorClass::Malformed, "the response is larger than 1 MiB"));
         }
     }
-}
-
-/// A gateway that timed out, or a server that failed, may have processed the request.
-fn outcome_is_unknown(status: u16) -> bool {
-    status >= 500 && status != 503
 }
 
 fn set(params: &mut Params, name: &str, value: &str) {

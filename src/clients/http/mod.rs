@@ -32,7 +32,7 @@ pub(crate) use error::{HttpError, reason, redacted_url};
 pub(crate) use lenient_json::{BOM, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
-pub(crate) use redirect::{is_redirect, redirect_target};
+pub(crate) use redirect::{Trail, is_redirect, redirect_target};
 pub(crate) use retry::{RequestPolicy, retry};
 
 /// The longest delay that a server can request.

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        CredentialStore, Error, LockGuard, Mode, OAuth2, ResolvedConfig, TokenEndpoint,
-        TokenRecord, token_record::keys_with_record,
+        CredentialStore, Error, LockGuard, OAuth2, ResolvedConfig, TokenEndpoint, TokenRecord,
+        token_record::keys_with_record,
     },
     config::{SessionConfig, SessionMetrics},
     machine::{Effect, Event, Machine, Moment, Record, WaiterId},
@@ -43,8 +43,8 @@ pub(super) struct Credential {
 pub(super) struct Shared {
     pub(super) machine: Machine<TokenRecord, Store>,
     pub(super) metrics: SessionMetrics,
-    /// The latest setup, and the configuration that it was resolved from.
-    setup: Option<(Arc<Value>, Arc<CredentialSetup>)>,
+    /// The credential's definition, as it was resolved for the latest configuration.
+    resolved: Option<(Arc<Value>, Arc<ResolvedConfig>)>,
     /// The configuration whose tokens the machine knows.
     seen: Option<Arc<Value>>,
     last_waiter: WaiterId,
@@ -55,23 +55,6 @@ pub(super) struct Shared {
     pub(super) read: Option<Value>,
     /// Whether the platform's queue has taken the record with this identity.
     queued: Option<([u8; 32], Arc<AtomicBool>)>,
-}
-
-/// What is derived from the configuration: resolved at the first request, and again when the credential's other fields
-/// change.
-pub(in crate::oauth2) struct CredentialSetup {
-    pub(in crate::oauth2) resolved: ResolvedConfig,
-    /// The fields that it is derived from.
-    fields: Map<String, Value>,
-    /// `None` if the platform refreshes the tokens.
-    pub(super) endpoint: Option<TokenEndpoint>,
-}
-
-impl CredentialSetup {
-    /// Returns whether the platform keeps the tokens fresh, and this process reads its secret.
-    pub(super) fn is_of_platform(&self) -> bool {
-        self.resolved.mode == Mode::PlatformSecret
-    }
 }
 
 impl Shared {
@@ -99,7 +82,7 @@ impl Credential {
         let shared = Shared {
             machine: Machine::new(config.lock.is_some()),
             metrics: SessionMetrics::default(),
-            setup: None,
+            resolved: None,
             seen: None,
             last_waiter: 0,
             tokens: HashMap::new(),
@@ -129,59 +112,63 @@ impl Credential {
         self.created.elapsed()
     }
 
-    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
-        self.setup_of(&mut self.shared(), &store.config())
+    /// Returns the definition of the credential, resolved for the process's configuration.
+    pub(super) fn resolved(
+        &self,
+        store: &dyn CredentialStore,
+    ) -> Result<Arc<ResolvedConfig>, Error> {
+        self.resolve(&mut self.shared(), &store.config())
     }
 
-    fn setup_of(
+    fn resolve(
         &self,
         shared: &mut Shared,
         config: &Arc<Value>,
-    ) -> Result<Arc<CredentialSetup>, Error> {
-        if let Some((seen, setup)) = &mut shared.setup {
-            let fields = || self.setup_fields(&setup.resolved.field, config);
-            if Arc::ptr_eq(seen, config) || fields().eq(&setup.fields) {
-                *seen = config.clone();
-                return Ok(setup.clone());
-            }
+    ) -> Result<Arc<ResolvedConfig>, Error> {
+        if let Some((seen, resolved)) = &shared.resolved
+            && Arc::ptr_eq(seen, config)
+        {
+            return Ok(resolved.clone());
         }
-        let setup = Arc::new(self.resolve(config)?);
-        shared.setup = Some((config.clone(), setup.clone()));
-        Ok(setup)
-    }
-
-    fn resolve(&self, config: &Value) -> Result<CredentialSetup, Error> {
         let SessionConfig {
-            http,
-            environment,
-            mode,
-            ..
+            environment, mode, ..
         } = &self.config;
         let resolved = self
             .definition
-            .resolve(&self.descriptor, config, *mode, &**environment)
-            .map_err(|error| Error::Config(error.to_string()))?;
-        let fields = self.setup_fields(&resolved.field, config);
-        Ok(CredentialSetup {
-            fields: fields.map(|(k, v)| (k.clone(), v.clone())).collect(),
-            endpoint: TokenEndpoint::new(http.clone(), &resolved),
-            resolved,
-        })
+            .resolve(&self.descriptor, config, *mode, &**environment);
+        let resolved = Arc::new(resolved.map_err(|error| Error::Config(error.to_string()))?);
+        shared.resolved = Some((config.clone(), resolved.clone()));
+        Ok(resolved)
     }
 
-    /// Returns the fields that a setup is derived from: the credential's fields without the tokens, and the platform's
-    /// secret.
-    fn setup_fields<'a>(
-        &'a self,
-        tokens: &'a [String],
-        config: &'a Value,
-    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        let declared = self.fields();
-        let members = config.as_object().into_iter().flatten();
-        members.filter(move |(name, _)| {
-            let is_declared = declared.contains(&name.as_str()) || *name == "secretId";
-            is_declared && tokens.first() != Some(name)
-        })
+    /// The same, and tells the machine about tokens in the configuration that are not from the machine: a module may have
+    /// emitted them.
+    pub(super) fn observe(
+        &self,
+        shared: &mut Shared,
+        store: &dyn CredentialStore,
+    ) -> Result<Arc<ResolvedConfig>, Error> {
+        let config = store.config();
+        let resolved = self.resolve(shared, &config)?;
+        let is_seen = |seen: &Arc<Value>| Arc::ptr_eq(seen, &config);
+        if resolved.is_of_platform() || shared.seen.as_ref().is_some_and(is_seen) {
+            return Ok(resolved);
+        }
+        if let Some(record) = TokenRecord::find(&config, &resolved.field)
+            && !shared.machine.knows(&record)
+        {
+            let now = self.now();
+            let life = stored_life(now, &record, &resolved.profile);
+            // It has no effects: the configuration has the record already.
+            let _ = shared.machine.step(now, Event::Configured(record, life));
+        }
+        shared.seen = Some(config);
+        Ok(resolved)
+    }
+
+    /// Returns the provider's endpoint for the process's configuration.
+    pub(super) fn endpoint(&self, resolved: &ResolvedConfig) -> Option<TokenEndpoint> {
+        TokenEndpoint::new(self.config.http.clone(), resolved)
     }
 
     /// The names of the credential's fields in component.json.
@@ -189,31 +176,6 @@ impl Credential {
         let credentials = self.descriptor.credentials.iter();
         let names = credentials.flat_map(|credentials| credentials.fields.keys());
         names.map(String::as_str).collect()
-    }
-
-    /// Returns the setup of the process's configuration, and tells the machine about tokens in the configuration that are
-    /// not from the machine: a module may have emitted them.
-    pub(super) fn observe(
-        &self,
-        shared: &mut Shared,
-        store: &dyn CredentialStore,
-    ) -> Result<Arc<CredentialSetup>, Error> {
-        let config = store.config();
-        let setup = self.setup_of(shared, &config)?;
-        let is_seen = |seen: &Arc<Value>| Arc::ptr_eq(seen, &config);
-        if setup.is_of_platform() || shared.seen.as_ref().is_some_and(is_seen) {
-            return Ok(setup);
-        }
-        if let Some(record) = TokenRecord::find(&config, &setup.resolved.field)
-            && !shared.machine.knows(&record)
-        {
-            let now = self.now();
-            let life = stored_life(now, &record, &setup.resolved.profile);
-            // It has no effects: the configuration has the record already.
-            let _ = shared.machine.step(now, Event::Configured(record, life));
-        }
-        shared.seen = Some(config);
-        Ok(setup)
     }
 
     /// Returns the keys to save: the record and the credential's other fields, because some stores replace the whole
@@ -225,9 +187,13 @@ impl Credential {
         record: &TokenRecord,
     ) -> Result<Map<String, Value>, Error> {
         let local = store.config();
-        let setup = self.setup_of(shared, &local)?;
+        let resolved = self.resolve(shared, &local)?;
         let config = shared.read.as_ref().unwrap_or(&local);
-        let (fields, field) = (self.fields(), &setup.resolved.field);
-        Ok(keys_with_record(config, &fields, field, record))
+        Ok(keys_with_record(
+            config,
+            &self.fields(),
+            &resolved.field,
+            record,
+        ))
     }
 }

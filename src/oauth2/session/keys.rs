@@ -8,7 +8,7 @@ use super::{
     record::stored_life,
 };
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::timeout};
 
 /// The longest turn of a module. A save through a queue that does not accept anything can take longer.
@@ -21,14 +21,6 @@ pub(crate) struct PreparedKeys {
     pub(crate) keys: Map<String, Value>,
     /// Is told that the keys are saved. Without that, they count as not saved. `None` for keys that need no turn.
     turn: Option<oneshot::Sender<()>>,
-}
-
-impl fmt::Debug for PreparedKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PreparedKeys")
-            .field(&self.keys.keys().collect::<Vec<_>>())
-            .finish()
-    }
 }
 
 impl PreparedKeys {
@@ -51,14 +43,14 @@ impl Session {
         store: Arc<dyn CredentialStore>,
     ) -> PreparedKeys {
         let (ready, waiting) = oneshot::channel();
-        let setup = {
+        let resolved = {
             let mut shared = self.0.shared();
             // Without a definition of the credential, nothing is known about its keys.
-            let Ok(setup) = self.0.observe(&mut shared, &*store) else {
+            let Ok(resolved) = self.0.observe(&mut shared, &*store) else {
                 return PreparedKeys { keys, turn: None };
             };
-            let sent = token_record::emitted(&keys, &setup.resolved.field).map(|record| {
-                let life = stored_life(self.0.now(), &record, &setup.resolved.profile);
+            let sent = token_record::emitted(&keys, &resolved.field).map(|record| {
+                let life = stored_life(self.0.now(), &record, &resolved.profile);
                 (record, life)
             });
             let waiter = shared.next_waiter();
@@ -66,24 +58,24 @@ impl Session {
             let emit = Emit {
                 waiter,
                 sent,
-                of_platform: setup.is_of_platform(),
+                of_platform: resolved.is_of_platform(),
                 store: store.clone(),
             };
             self.handle_in(&mut shared, Event::Emitted(emit));
-            setup
+            resolved
         };
         // The sender is dropped only with the session.
         let Ok((record, read, turn)) = waiting.await else {
             return PreparedKeys { keys, turn: None };
         };
-        let (field, local) = (&setup.resolved.field, store.config());
+        let (field, local) = (&resolved.field, store.config());
         let config = read.as_ref().unwrap_or(&local);
         let record = match (TokenRecord::find(config, field), record) {
             // The machine does not know the tokens beside a secret.
-            (Some(stored), Some(sent)) if setup.is_of_platform() => {
+            (Some(stored), Some(sent)) if resolved.is_of_platform() => {
                 Some(stored.with_emitted(&sent))
             }
-            (Some(stored), None) if setup.is_of_platform() => Some(stored),
+            (Some(stored), None) if resolved.is_of_platform() => Some(stored),
             (_, record) => record,
         };
         let fields = self.0.fields();

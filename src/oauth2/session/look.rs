@@ -32,11 +32,11 @@ impl Session {
     /// Reads the stored record. A missing credential is looked for after each of `pauses`.
     pub(super) async fn look(self, store: Store, pauses: &'static [Duration]) -> TokenEvent {
         self.0.shared().read = None;
-        let setup = match self.0.setup(&*store) {
-            Ok(setup) => setup,
+        let resolved = match self.0.resolved(&*store) {
+            Ok(resolved) => resolved,
             Err(error) => return Event::Looked(Look::NotConfigured(error)),
         };
-        let field = &setup.resolved.field;
+        let field = &resolved.field;
         let late = |_| Err(StoreError::transient("the platform does not respond"));
         let found = timeout(READ, read(&*store, field, pauses)).await;
         let found = found.unwrap_or_else(late);
@@ -44,7 +44,7 @@ impl Session {
             Ok(None) => Look::NotAsked,
             Ok(Some(config)) => match TokenRecord::find(config, field) {
                 Some(record) => {
-                    let life = stored_life(self.0.now(), &record, &setup.resolved.profile);
+                    let life = stored_life(self.0.now(), &record, &resolved.profile);
                     Look::Found(record, life)
                 }
                 None => Look::NoTokens,
@@ -58,10 +58,10 @@ impl Session {
 
     /// Returns whether all checks agree that the credential is gone. A stopping process skips them, for lack of time.
     pub(super) async fn confirm_gone(self, store: Store) -> TokenEvent {
-        let Ok(setup) = self.0.setup(&*store) else {
+        let Ok(resolved) = self.0.resolved(&*store) else {
             return Event::Confirmed(false);
         };
-        let field = &setup.resolved.field;
+        let field = &resolved.field;
         let found = tokio::select! {
             biased;
             () = self.0.stopping.cancelled() => return Event::Confirmed(false),

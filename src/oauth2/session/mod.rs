@@ -18,13 +18,12 @@ mod secret;
 mod tasks;
 
 pub use config::{Environment, SessionConfig, SessionMetrics};
-pub(super) use credential::CredentialSetup;
 pub(super) use record::Token;
 
-use super::{AuthorizedClient, CredentialStore, Error, OAuth2};
+use super::{AuthorizedClient, CredentialStore, Error, OAuth2, ResolvedConfig};
 use crate::settings::descriptor::Descriptor;
 use credential::{Credential, Store};
-use machine::{Event, Need, Supply, Why};
+use machine::{Event, Need, Why};
 use redact::without_tokens;
 use std::{fmt, sync::Arc};
 use tokio::sync::oneshot;
@@ -32,7 +31,7 @@ use tokio::sync::oneshot;
 /// A token, and the configuration that it belongs to.
 #[derive(Clone)]
 pub(super) struct Access {
-    pub(super) setup: Arc<CredentialSetup>,
+    pub(super) resolved: Arc<ResolvedConfig>,
     pub(super) token: Arc<Token>,
 }
 
@@ -120,52 +119,49 @@ impl Session {
     ) -> Result<Access, Error> {
         let new_token = {
             let mut shared = self.0.shared();
-            let setup = self.0.observe(&mut shared, &**store)?;
+            let resolved = self.0.observe(&mut shared, &**store)?;
             match shared.machine.current().cloned() {
                 Some(token) => check(&Access {
-                    setup: setup.clone(),
+                    resolved: resolved.clone(),
                     token,
                 })?,
-                None if setup.is_of_platform() => {}
-                None => return Err(no_tokens(&setup)),
+                None if resolved.is_of_platform() => {}
+                None => return Err(no_tokens(&resolved)),
             }
-            let supply = match rejected {
-                None => shared.machine.supply(self.0.now(), setup.resolved.mode),
-                Some(rejected) => Supply {
-                    token: None,
-                    refresh: Some((Why::Rejected, Some(rejected.generation))),
-                },
+            let (token, refresh) = match rejected {
+                None => shared.machine.supply(self.0.now(), resolved.mode),
+                Some(rejected) => (None, Some((Why::Rejected, Some(rejected.generation)))),
             };
             let (sender, new_token) = oneshot::channel();
-            if let Some((why, known)) = supply.refresh {
+            if let Some((why, known)) = refresh {
                 // A refresh ahead of the expiry runs beside the request.
-                let waiter = supply.token.is_none().then(|| shared.next_waiter());
+                let waiter = token.is_none().then(|| shared.next_waiter());
                 shared.tokens.extend(waiter.map(|waiter| (waiter, sender)));
                 let need = Need {
                     waiter,
                     why,
                     known,
-                    of_platform: setup.is_of_platform(),
+                    of_platform: resolved.is_of_platform(),
                     store: store.clone(),
                 };
                 self.handle_in(&mut shared, Event::Needed(need));
             }
-            if let Some(token) = supply.token {
-                return Ok(Access { setup, token });
+            if let Some(token) = token {
+                return Ok(Access { resolved, token });
             }
             new_token
         };
         let ended = |_| Err(Error::unavailable("the session has ended"));
         let token = new_token.await.unwrap_or_else(ended)?;
         // Other fields, such as the API's address, can have changed together with the token.
-        let setup = self.0.setup(&**store)?;
-        Ok(Access { setup, token })
+        let resolved = self.0.resolved(&**store)?;
+        Ok(Access { resolved, token })
     }
 }
 
-fn no_tokens(setup: &CredentialSetup) -> Error {
+fn no_tokens(resolved: &ResolvedConfig) -> Error {
+    let field = resolved.field.join(".");
     Error::ReauthRequired(format!(
-        "the configuration field `{}` contains no tokens",
-        setup.resolved.field.join(".")
+        "the configuration field `{field}` contains no tokens"
     ))
 }

@@ -1,7 +1,7 @@
 //! What the operator and the user learn: metrics, log lines, and a warning about unsaved tokens.
 
 use super::{
-    super::{CredentialWarning, Profile, TokenRecord, token_response::TokenResponse},
+    super::{CredentialWarning, Profile, TokenRecord, token_record::TokenResponse},
     Session,
     credential::{Shared, Store},
     machine::Report,
@@ -64,7 +64,7 @@ impl Session {
         response: &TokenResponse,
         profile: &Profile,
     ) {
-        let missing = missing_scopes(base.scope(), response.scope.as_deref());
+        let missing = missing_scopes(base.scope(), response.record.scope());
         {
             let mut shared = self.0.shared();
             shared.metrics.refreshes += 1;

@@ -35,7 +35,7 @@ const _: () = {
 
 impl Session {
     pub(super) async fn lock(self, store: Store, wait: Duration) -> TokenEvent {
-        let (Some(lock), Ok(setup)) = (&self.0.config.lock, self.0.setup(&*store)) else {
+        let (Some(lock), Ok(resolved)) = (&self.0.config.lock, self.0.resolved(&*store)) else {
             // The look at the store tells what is wrong with the configuration.
             let reason = "the credential is not configured".to_owned();
             return Event::Locked(Err(LockError::Unsupported(reason)));
@@ -43,7 +43,7 @@ impl Session {
         let config = store.config();
         let account = config.get("_account").and_then(Value::as_str);
         let account = account.unwrap_or(&self.0.config.lock_scope);
-        let name = format!("{account}:{}", setup.resolved.field.join("."));
+        let name = format!("{account}:{}", resolved.field.join("."));
         let acquired = tokio::select! {
             biased;
             acquired = lock.acquire(&name, wait) => acquired,
@@ -58,12 +58,14 @@ impl Session {
     pub(super) async fn exchange(self, store: Store, base: SharedToken<TokenRecord>) -> TokenEvent {
         let failed = |failure| Event::Exchanged(Err(failure));
         // Another process may have saved other fields with its tokens.
-        let setup = match self.0.setup(&*store) {
-            Ok(setup) => setup,
+        let resolved = match self.0.resolved(&*store) {
+            Ok(resolved) => resolved,
             Err(error) => return failed(Failure::NotSent(error)),
         };
-        let (base, profile) = (&base.record, &setup.resolved.profile);
-        let (Some(endpoint), Some(refresh_token)) = (&setup.endpoint, base.refresh_token()) else {
+        let (base, profile) = (&base.record, &resolved.profile);
+        let (Some(endpoint), Some(refresh_token)) =
+            (self.0.endpoint(&resolved), base.refresh_token())
+        else {
             let reason = "the platform refreshes the tokens".to_owned();
             return failed(Failure::NotSent(Error::Config(reason)));
         };
@@ -120,8 +122,8 @@ impl Session {
 
     pub(super) async fn revoke(self, store: Store, record: TokenRecord) {
         tracing::warn!("The credential was removed during the refresh; the new tokens are revoked");
-        if let Ok(setup) = self.0.setup(&*store)
-            && let Some(endpoint) = &setup.endpoint
+        if let Ok(resolved) = self.0.resolved(&*store)
+            && let Some(endpoint) = self.0.endpoint(&resolved)
             && let Some(token) = record.refresh_token()
             && let Err(error) = endpoint.revoke(token, "refresh_token").await
         {

@@ -26,8 +26,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     pub(super) fn save_keys(&mut self, waiter: WaiterId, sent: Option<(R, Life)>) {
         let record = sent.as_ref().map(|(record, _)| record.clone());
-        self.ask(Effect::SaveKeys(waiter, record));
-        self.state = State::SavingKeys(sent);
+        self.wait(Effect::SaveKeys(waiter, record), State::SavingKeys(sent));
     }
 
     /// Merges emitted tokens into the current record. Tokens that this process has had before are outdated: a refresh may

@@ -11,11 +11,9 @@ pub(crate) type WaiterId = u64;
 /// Why a request needs another token than the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Why {
-    /// No token is known yet.
-    First,
     /// Every request gets a new token.
     Access,
-    /// The current token expires soon, or has expired.
+    /// No token is known yet, or the current one expires soon or has expired.
     Expiry,
     /// The API rejected the current token.
     Rejected,

@@ -59,13 +59,9 @@ pub(crate) struct Machine<R: Record, S> {
     effects: Vec<Effect<R, S>>,
 }
 
-/// How a request gets its token.
-pub(crate) struct Supply<R> {
-    /// The current token, if it can be used.
-    pub(crate) token: Option<SharedToken<R>>,
-    /// Why another one is needed, now or soon, and the generation that does not help.
-    pub(crate) refresh: Option<(Why, Option<u64>)>,
-}
+/// How a request gets its token: the current one, if it can be used, and why another one is needed, now or soon, with the
+/// generation that does not help.
+pub(crate) type Supply<R> = (Option<SharedToken<R>>, Option<(Why, Option<u64>)>);
 
 impl<R: Record, S: Clone> Machine<R, S> {
     pub(crate) fn new(uses_lock: bool) -> Self {
@@ -101,28 +97,22 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     /// Returns how a request gets its token.
     pub(crate) fn supply(&self, now: Moment, mode: Mode) -> Supply<R> {
-        let Some(current) = self.tokens.current() else {
-            let refresh = Some((Why::First, Some(0)));
-            return Supply {
-                token: None,
-                refresh,
-            };
+        let (is_timed, is_for_all) = (mode == Mode::Expiry, mode != Mode::EveryAccess);
+        let current = self.tokens.current();
+        let usable = current.filter(|token| {
+            let is_over = is_timed && token.is_expired(now);
+            is_for_all && !is_over && token.record.access_token().is_some()
+        });
+        let is_soon = usable.is_some_and(|token| is_timed && token.is_due(now));
+        let known = current.map_or(0, |token| token.generation);
+        let why = match is_for_all {
+            true => (Why::Expiry, Some(known)),
+            false => (Why::Access, None),
         };
-        if mode == Mode::EveryAccess {
-            let refresh = Some((Why::Access, None));
-            return Supply {
-                token: None,
-                refresh,
-            };
-        }
-        let by_time = mode == Mode::Expiry;
-        let is_useless =
-            current.record.access_token().is_none() || (by_time && current.is_expired(now));
-        let is_needed = is_useless || (by_time && current.is_due(now));
-        Supply {
-            token: (!is_useless).then(|| current.clone()),
-            refresh: is_needed.then_some((Why::Expiry, Some(current.generation))),
-        }
+        (
+            usable.cloned(),
+            (usable.is_none() || is_soon).then_some(why),
+        )
     }
 
     /// Notes that the API accepted a token. `after_refresh` says that it had rejected the request's first token.
@@ -185,6 +175,12 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     fn ask(&mut self, effect: Effect<R, S>) {
         self.effects.push(effect);
+    }
+
+    /// Asks for an effect, and waits for its answer.
+    fn wait(&mut self, effect: Effect<R, S>, state: State<R, S>) {
+        self.ask(effect);
+        self.state = state;
     }
 
     fn report(&mut self, report: Report<R, S>) {
@@ -277,19 +273,15 @@ impl<R: Record, S: Clone> Machine<R, S> {
             }
             return self.lock(Work::Emit(emit), SHORT_LOCK_WAIT);
         }
-        let is_wanted =
-            |unsaved: &&Unsaved<R, S>| unsaved.retries && (unsaved.is_due || self.stopping);
-        if let Some(unsaved) = self.unsaved.as_ref().filter(is_wanted) {
-            let began = self.now;
-            let save = Save {
-                began,
-                ..unsaved.save.clone()
-            };
-            if self.stopping {
-                // At the end, a record that only this process has is saved at once.
-                return self.look_before_save(save);
+        match &self.unsaved {
+            // At the end, a record that only this process has is saved at once.
+            Some(unsaved) if unsaved.retries && self.stopping => {
+                self.look_before_save(unsaved.save.clone());
             }
-            self.lock(Work::Save(save), SHORT_LOCK_WAIT);
+            Some(unsaved) if unsaved.retries && unsaved.is_due => {
+                self.lock(Work::Save(unsaved.save.clone()), SHORT_LOCK_WAIT);
+            }
+            _ => {}
         }
     }
 
@@ -302,8 +294,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
             | Work::Save(Save { store, .. })
             | Work::Emit(Emit { store, .. }) => store.clone(),
         };
-        self.ask(Effect::Lock(store, wait));
-        self.state = State::Locking(work);
+        self.wait(Effect::Lock(store, wait), State::Locking(work));
     }
 
     fn locked(&mut self, work: Work<R, S>, result: Result<(), LockError>) {
@@ -329,8 +320,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
             Work::Refresh(refresh) => self.look(refresh),
             Work::Save(save) => self.look_before_save(save),
             Work::Emit(emit) => {
-                self.ask(Effect::Look(emit.store.clone(), &LOOKS));
-                self.state = State::EmitLooking(emit);
+                let look = Effect::Look(emit.store.clone(), &LOOKS);
+                self.wait(look, State::EmitLooking(emit));
             }
         }
     }

@@ -51,8 +51,8 @@ impl<R, S> Refresh<R, S> {
 impl<R: Record, S: Clone> Machine<R, S> {
     pub(super) fn look(&mut self, mut refresh: Refresh<R, S>) {
         refresh.looked = self.now;
-        self.ask(Effect::Look(refresh.store.clone(), &LOOKS));
-        self.state = State::Looking(refresh);
+        let look = Effect::Look(refresh.store.clone(), &LOOKS);
+        self.wait(look, State::Looking(refresh));
     }
 
     pub(super) fn looked(&mut self, mut refresh: Refresh<R, S>, look: Look<R>) {
@@ -99,8 +99,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
         }
         refresh.exchanges += 1;
         refresh.looked_again = false;
-        self.ask(Effect::Exchange(refresh.store.clone(), base.clone()));
-        self.state = State::Exchanging(refresh, base);
+        let exchange = Effect::Exchange(refresh.store.clone(), base.clone());
+        self.wait(exchange, State::Exchanging(refresh, base));
     }
 
     pub(super) fn exchanged(
@@ -154,7 +154,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
             ErrorClass::Transient if let Some(pause) = pause_before_retry(&refresh, &failure) => {
                 let what = "The request to the token endpoint is retried";
                 self.log(Level::WARN, format!("{what}: {failure}"));
-                self.pause(refresh, pause);
+                self.wait(Effect::Pause(pause), State::Pausing(refresh));
             }
             ErrorClass::Config => self.fail(Error::Config(failure.to_string())),
             // A response that cannot be parsed does not prove that the refresh token is invalid, even if it repeats.
@@ -165,17 +165,12 @@ impl<R: Record, S: Clone> Machine<R, S> {
         }
     }
 
-    fn pause(&mut self, refresh: Refresh<R, S>, pause: Duration) {
-        self.ask(Effect::Pause(pause));
-        self.state = State::Pausing(refresh);
-    }
-
     /// Pauses before the next look, or gives the refresh token up after the last.
     fn doubt(&mut self, mut refresh: Refresh<R, S>, mut doubt: Doubt<R>) {
         if let Some(pause) = LOOKS.get(doubt.looks) {
             doubt.looks += 1;
             refresh.doubt = Some(doubt);
-            return self.pause(refresh, *pause);
+            return self.wait(Effect::Pause(*pause), State::Pausing(refresh));
         }
         let failure = doubt.failure;
         let why = match failure.code.as_deref() {
@@ -196,8 +191,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     /// Reads the secret. With `refresh`, the platform refreshes it first.
     pub(super) fn read_secret(&mut self, store: S, why: Why, refresh: bool) {
-        self.ask(Effect::ReadSecret(store.clone(), refresh));
-        self.state = State::ReadingSecret(store, why, refresh);
+        let read = Effect::ReadSecret(store.clone(), refresh);
+        self.wait(read, State::ReadingSecret(store, why, refresh));
     }
 
     /// If the secret still contains the rejected token, asks the platform once to refresh it.

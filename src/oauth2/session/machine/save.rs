@@ -29,8 +29,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     pub(super) fn look_before_save(&mut self, mut save: Save<R, S>) {
         save.attempts += 1;
-        self.ask(Effect::Look(save.store.clone(), &[]));
-        self.state = State::SaveLooking(save);
+        let look = Effect::Look(save.store.clone(), &[]);
+        self.wait(look, State::SaveLooking(save));
     }
 
     pub(super) fn looked_before_save(&mut self, mut save: Save<R, S>, look: Look<R>) {
@@ -66,8 +66,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
             | Look::NotAsked
             | Look::Failed(_)
             | Look::NotConfigured(_) => {
-                self.ask(Effect::Save(save.store.clone(), save.record.clone()));
-                self.state = State::Saving(save);
+                let effect = Effect::Save(save.store.clone(), save.record.clone());
+                self.wait(effect, State::Saving(save));
             }
         }
     }
@@ -95,8 +95,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
     }
 
     fn pause_before_save(&mut self, save: Save<R, S>) {
-        self.ask(Effect::Pause(RETRY.delay_after(save.attempts)));
-        self.state = State::SavePausing(save);
+        let pause = Effect::Pause(RETRY.delay_after(save.attempts));
+        self.wait(pause, State::SavePausing(save));
     }
 
     /// Makes a record that is stored the current one. `queued_only` says that only the platform's queue has taken it.
@@ -128,31 +128,27 @@ impl<R: Record, S: Clone> Machine<R, S> {
         let before = self.unsaved.take();
         let failures = before.as_ref().map_or(0, |before| before.failures) + 1;
         // If the previous unsaved record has the same rotated refresh token, the store does not have it either.
-        let is_rotated_before = before.is_some_and(|before| {
+        let was_rotated = before.is_some_and(|before| {
             let token = before.save.record.refresh_token();
             before.save.rotated && token == save.record.refresh_token()
         });
-        let rotated = save.rotated || is_rotated_before;
-        let is_lost = save.is_again && self.stopping;
-        if is_lost {
-            self.report_lost(rotated, &reason);
-        } else if !save.is_again {
+        let rotated = save.rotated || was_rotated;
+        if !save.is_again {
             self.ask(Effect::Share(save.store.clone(), save.record.clone()));
-            self.report_unsaved(&save.store, rotated, reason);
         }
-        let retries = retries && !is_lost;
+        self.report_unsaved(&save, rotated, reason);
+        let retries = retries && !(save.is_again && self.stopping);
         if retries {
             self.ask(Effect::Alarm(LATER.delay_after(failures), failures));
         }
-        let again = Save {
-            rotated,
-            is_again: true,
-            attempts: 0,
-            is_gone: false,
-            ..save.clone()
-        };
         self.unsaved = Some(Unsaved {
-            save: again,
+            save: Save {
+                rotated,
+                is_again: true,
+                attempts: 0,
+                is_gone: false,
+                ..save.clone()
+            },
             retries,
             failures,
             is_due: false,
@@ -160,24 +156,27 @@ impl<R: Record, S: Clone> Machine<R, S> {
         self.use_record(save);
     }
 
-    fn report_lost(&mut self, rotated: bool, reason: &str) {
-        if rotated {
-            let what = "A credential is lost because this process ends before it could be saved";
-            self.log(Level::ERROR, format!("{what}: {reason}"));
-        } else {
-            let what = "The new access token could not be saved before this process ends; the stored refresh token is \
-                        still valid";
-            self.log(Level::WARN, format!("{what}: {reason}"));
-        }
-    }
-
-    fn report_unsaved(&mut self, store: &S, rotated: bool, reason: String) {
-        if rotated {
-            return self.report(Report::Unsaved(store.clone(), reason));
-        }
-        let what =
-            "The new access token could not be saved; the stored refresh token is still valid";
-        self.log(Level::WARN, format!("{what}: {reason}"));
+    /// Reports the first failure, and the last one before the process ends.
+    fn report_unsaved(&mut self, save: &Save<R, S>, rotated: bool, reason: String) {
+        let (level, what) = match (save.is_again, rotated) {
+            (false, true) => return self.report(Report::Unsaved(save.store.clone(), reason)),
+            (false, false) => {
+                let what = "The new access token could not be saved; the stored refresh token is still valid";
+                (Level::WARN, what)
+            }
+            (true, _) if !self.stopping => return,
+            (true, true) => {
+                let what =
+                    "A credential is lost because this process ends before it could be saved";
+                (Level::ERROR, what)
+            }
+            (true, false) => {
+                let what = "The new access token could not be saved before this process ends; the stored refresh token \
+                            is still valid";
+                (Level::WARN, what)
+            }
+        };
+        self.log(level, format!("{what}: {reason}"));
     }
 
     pub(super) fn alarm(&mut self, number: u32) {
@@ -191,8 +190,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
     /// Revoking the new tokens cannot be undone, so it requires that the platform repeatedly says that the credential
     /// does not exist.
     fn confirm_gone(&mut self, save: Save<R, S>) {
-        self.ask(Effect::ConfirmGone(save.store.clone()));
-        self.state = State::Confirming(save);
+        let confirm = Effect::ConfirmGone(save.store.clone());
+        self.wait(confirm, State::Confirming(save));
     }
 
     pub(super) fn confirmed(&mut self, mut save: Save<R, S>, is_gone: bool) {

@@ -18,8 +18,21 @@ pub(super) struct Run<'a> {
     pub(super) seen: &'a mut Seen,
 }
 
+/// Takes a step from this world, and returns the next one.
+pub(super) fn after(world: &World, settings: &Settings, action: Action, seen: &mut Seen) -> World {
+    let world = world.clone();
+    let mut run = Run {
+        world,
+        settings,
+        seen,
+    };
+    run.act(action);
+    run.world.rehash();
+    run.world
+}
+
 impl Run<'_> {
-    pub(super) fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action) {
         self.note(|| text::action(action));
         self.outside(action);
         self.check_waiters();

@@ -63,15 +63,15 @@ impl Run<'_> {
             // The user has to connect first.
             return;
         }
-        let supply = machine.supply(now, mode);
-        if supply.token.is_none() {
+        let (token, refresh) = machine.supply(now, mode);
+        if token.is_none() {
             process.requests[slot] = Request::Waits(None);
         }
-        if let Some((why, known)) = supply.refresh {
-            let waiter = supply.token.is_none().then_some(slot as u64);
+        if let Some((why, known)) = refresh {
+            let waiter = token.is_none().then_some(slot as u64);
             self.need(at, waiter, why, known);
         }
-        if let Some(token) = supply.token {
+        if let Some(token) = token {
             self.send(at, slot, &token, self.refreshes());
         }
     }
