@@ -1,30 +1,19 @@
 //! What a request needs from the credential: the token, and the configuration that it belongs to.
 
-use super::{
-    Error,
-    resolve::{Origin, ResolvedConfig},
-    session::Access,
-    template::is_safe,
-};
+use super::{Error, session::Access, template::is_safe};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 
 impl Access {
-    pub(super) fn resolved(&self) -> &ResolvedConfig {
-        &self.setup.resolved
-    }
-
     /// The API's base URL: that of the token record, or else the component's or the provider's.
     pub(super) fn base_url(&self) -> Option<Url> {
-        let resolved = self.resolved();
+        let resolved = &self.resolved;
         let field = resolved.profile.base_url_field.as_deref();
-        let of_record = field
-            .and_then(|field| self.token.record.member(field))
-            .and_then(|url| Url::parse(url).ok())
-            .filter(is_safe);
-        of_record.or_else(|| resolved.base_url.clone())
+        let url = field.and_then(|field| self.token.record.member(field));
+        let url = url.and_then(|url| Url::parse(url).ok()).filter(is_safe);
+        url.or_else(|| resolved.base_url.clone())
     }
 
     /// Returns the URL of a request. An absolute URL below `first_base`, the base URL of the first attempt, moves to
@@ -38,58 +27,47 @@ impl Access {
         if let (Some(first), Some(base)) = (first_base, &base) {
             follow_base(&mut url, first, base);
         }
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(Error::NotSent(format!(
-                "\"{}:\" is not an HTTP scheme; put a slash in front to send a path",
-                url.scheme()
-            )));
-        }
-        if !self.allows_with_base(&url, base.as_ref()) {
-            return Err(Error::NotSent(format!(
-                "{} may not receive the token; allow it with `OAuth2::allow_origin`",
-                url.origin().ascii_serialization()
-            )));
-        }
-        Ok(url)
+        let reason = if !matches!(url.scheme(), "http" | "https") {
+            let scheme = url.scheme();
+            format!("\"{scheme}:\" is not an HTTP scheme; put a slash in front to send a path")
+        } else if !self.allows(&url) {
+            let origin = url.origin().ascii_serialization();
+            format!("{origin} may not receive the token; allow it with `OAuth2::allow_origin`")
+        } else {
+            return Ok(url);
+        };
+        Err(Error::NotSent(reason))
     }
 
     /// Returns whether the token may be sent to this origin: the API's, or one that the author allows. All of them use
     /// https, except on this machine, so that no redirect loses encryption.
     pub(super) fn allows(&self, url: &Url) -> bool {
-        self.allows_with_base(url, self.base_url().as_ref())
-    }
-
-    fn allows_with_base(&self, url: &Url, base: Option<&Url>) -> bool {
-        base.is_some_and(|base| base.origin() == url.origin())
-            || self.resolved().origins.contains(&Origin::of(url))
+        let allowed = &self.resolved.origins;
+        self.base_url()
+            .iter()
+            .chain(allowed)
+            .any(|allowed| allowed.origin() == url.origin())
     }
 
     /// Returns whether HTTP servers and proxies know that the token's header contains a secret.
     pub(super) fn uses_authorization_header(&self) -> bool {
-        let name = &self.resolved().profile.token_header.name;
+        let name = &self.resolved.profile.token_header.name;
         name.eq_ignore_ascii_case("authorization")
     }
 
     /// Adds the token to the headers of a request.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), Error> {
-        let header = &self.resolved().profile.token_header;
+        let header = &self.resolved.profile.token_header;
         let access_token = self.token.record.access_token().unwrap_or_default();
-        let value = if header.scheme.is_empty() {
-            access_token.to_owned()
-        } else {
-            format!("{} {access_token}", header.scheme)
-        };
-        let mut value = HeaderValue::try_from(value).map_err(|_| {
-            Error::ReauthRequired(
-                "the access token contains characters that are not allowed in a header".into(),
-            )
+        let value = format!("{} {access_token}", header.scheme);
+        let mut value = HeaderValue::try_from(value.trim_start()).map_err(|_| {
+            let reason = "the access token contains characters that are not allowed in a header";
+            Error::ReauthRequired(reason.into())
         })?;
         value.set_sensitive(true);
-        let name = HeaderName::try_from(header.name.as_str()).map_err(|_| {
-            Error::Config(format!(
-                "`{}` is not a valid header name for the token",
-                header.name
-            ))
+        let name = HeaderName::try_from(&header.name).map_err(|_| {
+            let name = &header.name;
+            Error::Config(format!("`{name}` is not a valid header name for the token"))
         })?;
         headers.remove(AUTHORIZATION);
         headers.insert(name, value);
@@ -97,7 +75,7 @@ impl Access {
     }
 
     fn no_base_url(&self) -> Error {
-        Error::Config(match &self.resolved().profile.base_url_field {
+        Error::Config(match &self.resolved.profile.base_url_field {
             Some(field) => format!(
                 "the token record has no https URL in `{field}`, which is the API's base URL; connect the account again"
             ),
@@ -108,11 +86,8 @@ impl Access {
 }
 
 fn join(base: &Url, path: &str) -> Result<Url, Error> {
-    let url = format!(
-        "{}/{}",
-        base.as_str().trim_end_matches('/'),
-        path.trim_start_matches('/')
-    );
+    let base = base.as_str().trim_end_matches('/');
+    let url = format!("{base}/{}", path.trim_start_matches('/'));
     Url::parse(&url).map_err(|e| Error::NotSent(format!("its path is not valid in a URL: {e}")))
 }
 

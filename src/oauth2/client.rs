@@ -3,8 +3,6 @@
 use super::{
     CredentialStore, Error,
     prepared_request::{BodyFactory, PreparedRequest},
-    redirects::{is_redirect, target},
-    send::{ERROR_BODY_LIMIT, can_repeat},
     session::{Session, Token},
 };
 use crate::clients::http;
@@ -37,13 +35,7 @@ const PLACEHOLDER_URL: &str = "http://address.invalid/";
 /// }
 /// ```
 #[derive(Clone)]
-pub struct AuthorizedClient(Option<Bound>);
-
-#[derive(Clone)]
-struct Bound {
-    session: Session,
-    store: Arc<dyn CredentialStore>,
-}
+pub struct AuthorizedClient(Option<(Session, Arc<dyn CredentialStore>)>);
 
 impl fmt::Debug for AuthorizedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +45,7 @@ impl fmt::Debug for AuthorizedClient {
 
 impl AuthorizedClient {
     pub(crate) fn new(session: Session, store: Arc<dyn CredentialStore>) -> Self {
-        Self(Some(Bound { session, store }))
+        Self(Some((session, store)))
     }
 
     /// Creates the client of a component without OAuth2. Every request fails with an error that says so.
@@ -61,14 +53,16 @@ impl AuthorizedClient {
         Self(None)
     }
 
-    fn bound(&self) -> Result<&Bound, Error> {
-        self.0.as_ref().ok_or_else(|| {
-            Error::Config(
-                "component.json has neither `credentials.oauth2` nor a credential field for OAuth2, and the component \
-                 does not call `Component::oauth2`"
-                    .into(),
-            )
-        })
+    fn session(&self) -> Result<&(Session, Arc<dyn CredentialStore>), Error> {
+        let reason = "component.json has neither `credentials.oauth2` nor a credential field for OAuth2, and the \
+                      component does not call `Component::oauth2`";
+        self.0.as_ref().ok_or_else(|| Error::Config(reason.into()))
+    }
+
+    async fn token(&self) -> Result<Arc<Token>, Error> {
+        let (session, store) = self.session()?;
+        let access = session.access(store, None, |_| Ok(())).await?;
+        Ok(access.token)
     }
 
     /// Starts a GET request.
@@ -98,9 +92,8 @@ impl AuthorizedClient {
 
     /// Starts a request to a path below the API's base URL, or to a URL of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
-        let http = self.0.as_ref().map_or_else(http::idle_client, |bound| {
-            bound.session.config().http.clone()
-        });
+        let session = self.0.as_ref().map(|(session, _)| session.http().clone());
+        let http = session.unwrap_or_else(http::idle_client);
         let request = http.request(method.clone(), PLACEHOLDER_URL);
         let idempotent = method.is_idempotent();
         AuthorizedRequest {
@@ -114,37 +107,6 @@ impl AuthorizedClient {
         }
     }
 
-    /// Returns the error of a response with an error status.
-    async fn status_error(
-        &self,
-        request: String,
-        response: Response,
-        token: &Token,
-        idempotent: bool,
-    ) -> Error {
-        let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
-        let body = match target(&response) {
-            Some(target) => format!(
-                "the API redirects to {}; the request was not repeated there. If that is the API, set this address \
-                 (`OAuth2::base_url`)",
-                target.origin().ascii_serialization()
-            ),
-            None => http::peek(response, ERROR_BODY_LIMIT).await.1,
-        };
-        // Some APIs repeat the request in their response.
-        let body = self
-            .0
-            .as_ref()
-            .map_or_else(String::new, |bound| bound.session.redacted(body, token));
-        Error::Status {
-            request,
-            status,
-            body,
-            retry_after,
-            repeatable: can_repeat(status, retry_after, idempotent),
-        }
-    }
-
     /// Returns the access token, for another kind of client (a library of the API, a socket). It is valid when this
     /// returns; call it again before each use.
     ///
@@ -154,7 +116,7 @@ impl AuthorizedClient {
     /// # Cancel safety
     /// Cancel safe: a refresh continues and is saved.
     pub async fn access_token(&self) -> Result<SecretString, Error> {
-        let token = self.bound()?.token().await?;
+        let token = self.token().await?;
         Ok(token.record.access_token().unwrap_or_default().into())
     }
 
@@ -166,18 +128,8 @@ impl AuthorizedClient {
     /// # Cancel safety
     /// As for [`access_token`](Self::access_token).
     pub async fn token_member(&self, name: &str) -> Result<Option<SecretString>, Error> {
-        let token = self.bound()?.token().await?;
+        let token = self.token().await?;
         Ok(token.record.member(name).map(SecretString::from))
-    }
-}
-
-impl Bound {
-    async fn token(&self) -> Result<Arc<Token>, Error> {
-        let Self { session, store } = self;
-        let setup = session.setup(&**store)?;
-        session.current_token(store, &setup)?;
-        let access = session.usable_token(store, setup).await?;
-        Ok(access.token)
     }
 }
 
@@ -299,20 +251,12 @@ impl AuthorizedRequest {
     /// Dropping the future does not undo a request that was sent: the API may process it. A refresh continues and is
     /// saved.
     pub async fn send(mut self) -> Result<Response, Error> {
-        let (label, client, idempotent) = (self.label(), self.client.clone(), self.idempotent);
-        let filter = self.accepted.take();
-        let (response, token) = self.execute().await?;
-        let status = response.status();
-        let is_accepted = match filter {
-            Some(filter) => filter(status),
-            None => status.as_u16() < 400 && !is_redirect(status),
-        };
-        if is_accepted {
-            return Ok(response);
-        }
-        Err(client
-            .status_error(label, response, &token, idempotent)
-            .await)
+        let accepted = self.accepted.take();
+        self.execute(|status| match accepted {
+            Some(is_accepted) => is_accepted(status),
+            None => status.as_u16() < 400 && !http::is_redirect(status),
+        })
+        .await
     }
 
     /// Sends the request and reads a JSON response. An empty one is `null`.
@@ -324,21 +268,19 @@ impl AuthorizedRequest {
     /// As for [`send`](Self::send).
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (request, idempotent) = (self.label(), self.idempotent);
+        let failed = |reason, repeatable| Error::NoResponse {
+            request,
+            reason,
+            repeatable,
+        };
         let body = match self.send().await?.bytes().await {
             Ok(body) if body.is_empty() => Bytes::from_static(b"null"),
             Ok(body) => body,
-            Err(error) => {
-                return Err(Error::NoResponse {
-                    request,
-                    reason: http::reason(&error),
-                    repeatable: idempotent,
-                });
-            }
+            Err(error) => return Err(failed(http::reason(&error), idempotent)),
         };
-        http::json(body).map_err(|place| Error::NoResponse {
-            request,
-            reason: format!("the response is not the expected JSON ({place})"),
-            repeatable: false,
+        http::json(body).map_err(|place| {
+            let reason = format!("the response is not the expected JSON ({place})");
+            failed(reason, false)
         })
     }
 
@@ -350,29 +292,26 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// As for [`send`](Self::send).
     pub async fn send_any_status(self) -> Result<Response, Error> {
-        self.execute().await.map(|(response, _)| response)
+        self.execute(|_| true).await
     }
 
-    /// The response, and the token that the request was sent with.
-    async fn execute(self) -> Result<(Response, Arc<Token>), Error> {
-        let label = self.label();
-        let Bound { session, store } = self.client.bound()?;
-        let request = self
-            .request
-            .build()
-            .map_err(|e| Error::NotSent(http::reason(&e)))?;
+    async fn execute(
+        self,
+        is_accepted: impl FnOnce(StatusCode) -> bool,
+    ) -> Result<Response, Error> {
+        let (session, store) = self.client.session()?;
+        let not_sent = |error: reqwest::Error| Error::NotSent(http::reason(&error));
         let prepared = PreparedRequest {
             session,
             store,
-            label,
+            label: self.label(),
+            request: Some(self.request.build().map_err(not_sent)?),
             path: self.path,
-            has_timeout: request.timeout().is_some(),
-            request: Some(request),
             body: self.body,
             idempotent: self.idempotent,
         };
         // Boxed, because modules store this future in their own futures.
-        Box::pin(prepared.send()).await
+        Box::pin(prepared.send(is_accepted)).await
     }
 
     /// Method and path, without query and user-info.

@@ -10,11 +10,6 @@ use std::fmt;
 /// When tokens are refreshed.
 pub use crate::settings::OAuthMode as Mode;
 
-/// The credential is configured incorrectly. The text says where, and how to fix it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the OAuth2 credential is not usable: {0}")]
-pub(crate) struct ConfigError(pub(super) String);
-
 /// What an author configures for the credential in addition to component.json. Everything is optional.
 ///
 /// Texts are templates: `{{name}}` is a credential field of the configuration, or else an environment variable;

@@ -32,16 +32,16 @@ impl std::error::Error for ExchangeError {}
 
 impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at {} failed: {}",
-            self.operation, self.address, self.reason
-        )?;
+        let Self {
+            operation,
+            address,
+            reason,
+            ..
+        } = self;
+        write!(f, "{operation} at {address} failed: {reason}")?;
         let status = self.status.map(|status| format!("status {status}"));
-        let details: Vec<_> = [self.code.clone(), self.diagnostic.clone(), status]
-            .into_iter()
-            .flatten()
-            .collect();
+        let details = [self.code.clone(), self.diagnostic.clone(), status];
+        let details: Vec<_> = details.into_iter().flatten().collect();
         if !details.is_empty() {
             write!(f, " ({})", details.join(", "))?;
         }
@@ -50,18 +50,29 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
-    /// An exchange whose outcome is unknown, because something in this process went wrong.
-    pub(super) fn unknown(reason: &str) -> Self {
+    pub(super) fn new(
+        operation: &'static str,
+        class: ErrorClass,
+        reason: impl Into<Box<str>>,
+    ) -> Self {
         Self {
-            class: ErrorClass::Transient,
+            class,
             code: None,
             diagnostic: None,
             status: None,
             retry_after: None,
-            outcome_unknown: true,
-            operation: "refreshing the token",
+            outcome_unknown: false,
+            operation,
             address: "the token endpoint".into(),
             reason: reason.into(),
+        }
+    }
+
+    /// An exchange whose outcome is unknown, because something in this process went wrong.
+    pub(super) fn unknown(reason: &str) -> Self {
+        Self {
+            outcome_unknown: true,
+            ..Self::new("refreshing the token", ErrorClass::Transient, reason)
         }
     }
 

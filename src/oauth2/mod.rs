@@ -9,15 +9,11 @@
 //! credential's store and the lock between replicas are interfaces that others implement.
 
 mod access;
-mod auth_attempts;
-mod challenge;
 mod client;
 mod client_auth;
-mod client_registration;
 mod definition;
 mod error;
 mod exchange_error;
-mod lenient_json;
 mod lock;
 mod prepared_request;
 mod profile;
@@ -27,30 +23,28 @@ mod resolve;
 mod response_rule;
 mod send;
 mod session;
-mod sources;
 mod store;
 mod template;
 mod timestamp;
 mod token_endpoint;
 mod token_record;
-mod token_request;
 mod token_response;
+mod token_status;
 
 pub use client::{AuthorizedClient, AuthorizedRequest};
 pub use definition::{Mode, OAuth2};
 pub use error::Error;
 pub use profile::{Profile, ProfileError};
 
-pub(crate) use challenge::TokenStatus;
-pub(crate) use client_registration::ClientRegistration;
 pub(crate) use exchange_error::ExchangeError;
 pub(crate) use lock::{LockError, LockGuard, RefreshLock};
 pub(crate) use profile::ErrorClass;
-pub(crate) use resolve::ResolvedConfig;
+pub(crate) use resolve::{ClientRegistration, ResolvedConfig};
 pub(crate) use session::{Environment, Session, SessionConfig, SessionMetrics};
 pub(crate) use store::{CredentialStore, CredentialWarning, StoreError, StoreErrorKind};
 pub(crate) use token_endpoint::TokenEndpoint;
 pub(crate) use token_record::{TokenRecord, keys_with_record};
+pub(crate) use token_status::TokenStatus;
 
 /// Sessions without a component, for this project's own integration tests. It is not part of the public interface and can
 /// change in any version.

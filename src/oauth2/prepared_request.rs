@@ -21,13 +21,20 @@ pub(super) struct PreparedRequest<'a> {
     pub(super) request: Option<Request>,
     pub(super) body: Option<BodyFactory>,
     pub(super) idempotent: bool,
-    /// The module limits the time of an attempt.
-    pub(super) has_timeout: bool,
 }
 
 impl PreparedRequest<'_> {
     pub(super) fn is_repeatable(&self) -> bool {
         self.request.is_some()
+    }
+
+    /// Returns the request with its body from the start; `None` if it cannot be sent again.
+    pub(super) fn copy(&self) -> Option<Request> {
+        let mut copy = self.request.as_ref()?.try_clone()?;
+        if let Some(open) = &self.body {
+            *copy.body_mut() = Some(open());
+        }
+        Some(copy)
     }
 
     /// Builds the request with the current URL and token.
@@ -36,13 +43,9 @@ impl PreparedRequest<'_> {
         access: &Access,
         first_base: Option<&Url>,
     ) -> Result<Request, Error> {
-        let mut request = self.request.take().ok_or_else(|| {
-            Error::NotSent("its body is a stream and cannot be sent again".into())
-        })?;
-        self.request = request.try_clone();
-        if let Some(open) = &self.body {
-            *request.body_mut() = Some(open());
-        }
+        let next = self.copy().or_else(|| self.request.take());
+        let is_spent = || Error::NotSent("its body is a stream and cannot be sent again".into());
+        let mut request = next.ok_or_else(is_spent)?;
         let mut url = access.url(&self.path, first_base)?;
         if request.url().query().is_some() {
             url.query_pairs_mut()

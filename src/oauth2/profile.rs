@@ -4,9 +4,9 @@
 //! which follows the RFCs.
 
 use super::{
-    challenge::{self, TokenStatus},
     client_auth::ClientAuth,
     response_rule::{self, ResponseRule, contains_ignoring_case},
+    token_status::{self, TokenStatus},
 };
 use reqwest::{
     Url,
@@ -263,19 +263,10 @@ impl Profile {
 
     /// Returns the built-in profile of the provider with this token endpoint, or the generic one.
     pub(super) fn for_endpoint(token_url: &Url) -> Self {
-        let host = token_url
-            .host_str()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        BUILT_IN
-            .iter()
-            .filter_map(|(name, _)| Self::built_in(name))
-            .find(|profile| profile.is_for(&host))
-            .unwrap_or_default()
-    }
-
-    fn is_for(&self, host: &str) -> bool {
-        self.hosts.iter().any(|known| is_below(host, known))
+        let host = token_url.host_str().unwrap_or_default();
+        let mut built_in = BUILT_IN.iter().filter_map(|(name, _)| Self::built_in(name));
+        let is_for = |profile: &Self| profile.hosts.iter().any(|known| is_below(host, known));
+        built_in.find(is_for).unwrap_or_default()
     }
 
     /// Returns what a response of the API means for the token that the request carried. `body_start` may be empty
@@ -294,7 +285,7 @@ impl Profile {
         } else if self.expired.iter().any(matches) {
             TokenStatus::Expired
         } else {
-            challenge::token_status(status, headers, body_start)
+            token_status::token_status(status, headers, body_start)
         }
     }
 
@@ -317,33 +308,30 @@ impl Profile {
         code: Option<&str>,
         text: &str,
     ) -> Option<ErrorClass> {
-        self.errors
-            .iter()
-            .find(|rule| rule.matches(status, code, text))
-            .map(|rule| rule.class)
+        let mut rules = self.errors.iter();
+        let rule = rules.find(|rule| rule.matches(status, code, text))?;
+        Some(rule.class)
     }
 }
 
 impl ErrorRule {
     fn has_code(&self, code: &str) -> bool {
-        let own = self.code.as_deref();
+        let own = self.code.as_ref();
         own.is_some_and(|own| own.eq_ignore_ascii_case(code))
     }
 
     fn matches(&self, status: u16, code: Option<&str>, text: &str) -> bool {
+        let has_text = |wanted: &String| contains_ignoring_case(text, wanted);
         self.status.is_none_or(|wanted| wanted == status)
             && (self.code.is_none() || code.is_some_and(|code| self.has_code(code)))
-            && self
-                .text
-                .as_deref()
-                .is_none_or(|wanted| contains_ignoring_case(text, wanted))
+            && self.text.as_ref().is_none_or(has_text)
     }
 }
 
 /// Returns whether `host` is `domain` or one of its subdomains.
 fn is_below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(domain)
-        .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
+    let sub = host.strip_suffix(domain);
+    sub.is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
 }
 
 fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {

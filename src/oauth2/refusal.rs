@@ -1,7 +1,7 @@
 //! What an error response says: its code, wherever a provider puts it, and details for people.
 
-use super::lenient_json::members;
-use serde_json::Value;
+use crate::clients::http::lenient_members;
+use serde_json::{Map, Value};
 
 /// The members that hold a code, besides `error` of the RFC.
 const CODE_NAMES: [&str; 6] = [
@@ -22,6 +22,11 @@ const FILLERS: &[&str] = &[
 ];
 /// A text with one of these is about the request, whatever it says of tokens.
 const ABOUT_REQUEST: [&str; 4] = ["endpoint", "missing", "parameter", "type"];
+
+/// Returns the members of a response of a token endpoint: JSON as far as it can be read, or a form.
+pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
+    lenient_members(body, &["access_token", "error"])
+}
 
 /// The body of an error response.
 pub(super) struct Refusal {

@@ -2,16 +2,16 @@
 
 use super::{
     client_auth::{AcceptedAuth, ClientAuth},
-    client_registration::ClientRegistration,
-    definition::{ConfigError, Mode, OAuth2},
+    definition::{Mode, OAuth2},
     profile::Profile,
     response_rule::ResponseRule,
-    sources::{Sources, json_path},
-    template::Variables,
+    template::{ConfigError, Variables},
 };
 use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
 use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// All resolved values for one configuration.
 pub(crate) struct ResolvedConfig {
@@ -22,18 +22,28 @@ pub(crate) struct ResolvedConfig {
     /// `None` if the platform refreshes the tokens.
     pub(crate) client: Option<ClientRegistration>,
     pub(crate) base_url: Option<Url>,
-    /// The origins that may get the token: that of the base URL, and those that the author allows.
-    pub(crate) origins: Vec<Origin>,
+    /// URLs at the origins that may get the token: the base URL, and what the author allows.
+    pub(crate) origins: Vec<Url>,
     pub(super) accepted_auth: AcceptedAuth,
 }
 
-/// Scheme, host and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin(String);
+/// The component as a client of the provider (RFC 6749 section 2), and the provider's endpoints.
+#[derive(Clone)]
+pub(crate) struct ClientRegistration {
+    pub(crate) id: String,
+    pub(crate) secret: Option<SecretString>,
+    pub(crate) token_url: Url,
+    pub(crate) refresh_url: Url,
+    pub(crate) auth_url: Option<Url>,
+    pub(crate) revoke_url: Option<Url>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) authorize_params: BTreeMap<String, String>,
+}
 
-impl Origin {
-    pub(crate) fn of(url: &Url) -> Self {
-        Self(url.origin().ascii_serialization())
+impl ResolvedConfig {
+    /// Returns whether the platform keeps the tokens fresh, and this process reads its secret.
+    pub(super) fn is_of_platform(&self) -> bool {
+        self.mode == Mode::PlatformSecret
     }
 }
 
@@ -48,16 +58,14 @@ impl OAuth2 {
     ) -> Result<ResolvedConfig, ConfigError> {
         let mode = self.effective_mode(config, mode_override)?;
         let credentials = descriptor.credentials.as_ref();
+        let fields = credentials.map(|c| c.fields.keys().map(String::as_str).collect());
+        let fields = fields.unwrap_or_default();
         let empty = OAuth2Credentials::default();
-        let declared = credentials
-            .and_then(|c| c.oauth2.as_ref())
-            .unwrap_or(&empty);
-        let fields = credentials
-            .map(|c| c.fields.keys().map(String::as_str).collect())
-            .unwrap_or_default();
         let sources = Sources {
             author: self,
-            declared,
+            declared: credentials
+                .and_then(|c| c.oauth2.as_ref())
+                .unwrap_or(&empty),
             variables: Variables {
                 fields,
                 config,
@@ -70,10 +78,9 @@ impl OAuth2 {
             profile.client_auth = client_auth;
         }
         profile.expired.extend(sources.expired_responses()?);
-        let client = if mode == Mode::PlatformSecret {
-            None
-        } else {
-            Some(sources.client(&mut profile, token_url?)?)
+        let client = match mode {
+            Mode::PlatformSecret => None,
+            _ => Some(sources.client(&mut profile, token_url?)?),
         };
         let base_url = sources.base_url(&profile)?;
         Ok(ResolvedConfig {
@@ -93,11 +100,8 @@ impl OAuth2 {
         config: &Value,
         mode_override: Option<Mode>,
     ) -> Result<Mode, ConfigError> {
-        let has_secret = config
-            .get("secretId")
-            .and_then(Value::as_str)
-            .is_some_and(|id| !id.is_empty());
-        if has_secret {
+        let secret = config.get("secretId").and_then(Value::as_str);
+        if secret.is_some_and(|id| !id.is_empty()) {
             return Ok(Mode::PlatformSecret);
         }
         match mode_override.or(self.mode).unwrap_or(Mode::Expiry) {
@@ -121,58 +125,73 @@ impl OAuth2 {
     }
 }
 
+/// Where the definition of a credential comes from: the author, component.json, and the values of their templates.
+struct Sources<'a> {
+    author: &'a OAuth2,
+    declared: &'a OAuth2Credentials,
+    variables: Variables<'a>,
+}
+
 impl Sources<'_> {
+    /// Returns the template if all names in it are defined.
+    fn defined<'t>(&self, template: Option<&'t str>) -> Option<&'t str> {
+        template.filter(|template| self.variables.are_defined(template))
+    }
+
+    fn text(&self, member: &str, template: &str) -> Result<String, ConfigError> {
+        let text = self.variables.expand(&json_path(member), template)?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn url(&self, member: &str, template: Option<&str>) -> Result<Option<Url>, ConfigError> {
+        let url = |template| self.variables.url(&json_path(member), template);
+        template.map(url).transpose()
+    }
+
     /// Returns the token endpoint of the author or component.json; the profile may also define one.
     fn token_url(&self) -> Result<Option<Url>, ConfigError> {
-        let declared = self.declared.token_uri.as_deref();
-        let template = self
-            .first_defined(self.author.token_uri.as_deref(), declared)
-            .or(declared);
-        self.url("token_uri", template)
+        let (author, declared) = (
+            self.author.token_uri.as_deref(),
+            self.declared.token_uri.as_deref(),
+        );
+        self.url("token_uri", self.defined(author).or(declared).or(author))
     }
 
     fn profile(&self, token_url: Option<&Url>) -> Result<Profile, ConfigError> {
         if let Some(profile) = &self.author.custom_profile {
             return Ok(profile.clone());
         }
-        let template = self.author.profile.as_ref();
-        let Some(template) = template.filter(|template| self.variables.are_defined(template))
-        else {
+        let Some(template) = self.defined(self.author.profile.as_deref()) else {
             return Ok(token_url.map(Profile::for_endpoint).unwrap_or_default());
         };
-        let name = self
-            .variables
-            .expand("the name of the provider's profile", template)?;
+        let place = "the name of the provider's profile";
+        let name = self.variables.expand(place, template)?;
         Profile::built_in(&name).ok_or_else(|| {
+            let names = Profile::built_in_names().join(", ");
             ConfigError(format!(
-                "there is no provider profile \"{name}\"; there are: {}",
-                Profile::built_in_names().join(", ")
+                "there is no provider profile \"{name}\"; there are: {names}"
             ))
         })
     }
 
     /// Returns the way that component.json selects; a name in its template may be undefined.
     fn client_auth(&self) -> Result<Option<ClientAuth>, ConfigError> {
-        let template = self.declared.client_auth.as_deref();
-        let Some(template) = template.filter(|template| self.variables.are_defined(template))
-        else {
+        let Some(template) = self.defined(self.declared.client_auth.as_deref()) else {
             return Ok(None);
         };
         let name = self.text("client_auth", template)?;
-        let client_auth = ClientAuth::from_name(&name).ok_or_else(|| {
+        let wrong = || {
+            let place = json_path("client_auth");
             ConfigError(format!(
-                "{} is \"{name}\"; it must be one of post, basic, basic_raw, none",
-                json_path("client_auth")
+                "{place} is \"{name}\"; it must be one of post, basic, basic_raw, none"
             ))
-        })?;
-        Ok(Some(client_auth))
+        };
+        ClientAuth::from_name(&name).ok_or_else(wrong).map(Some)
     }
 
     /// Returns the author's own rules for expired tokens.
     fn expired_responses(&self) -> Result<Vec<ResponseRule>, ConfigError> {
-        let template = self.author.expired_responses.as_ref();
-        let Some(template) = template.filter(|template| self.variables.are_defined(template))
-        else {
+        let Some(template) = self.defined(self.author.expired_responses.as_deref()) else {
             return Ok(vec![]);
         };
         let place = format!("the list of responses that mean an expired token ({template})");
@@ -182,25 +201,131 @@ impl Sources<'_> {
 
     /// Returns the API's base URL. A URL in the token record overrides it.
     fn base_url(&self, profile: &Profile) -> Result<Option<Url>, ConfigError> {
-        let elsewhere = profile
-            .base_url
-            .as_deref()
-            .or(profile.base_url_field.as_deref());
-        let author = self.first_defined(self.author.base_url.as_deref(), elsewhere);
-        let (place, template) = match (author, &profile.base_url) {
+        let (author, own) = (self.author.base_url.as_deref(), profile.base_url.as_deref());
+        let is_only = own.is_none() && profile.base_url_field.is_none();
+        let author = self.defined(author).or(author.filter(|_| is_only));
+        let (place, template) = match (author, own) {
             (Some(template), _) => ("the base URL", template),
-            (None, Some(template)) => ("the profile's base_url", template.as_str()),
+            (None, Some(template)) => ("the profile's base_url", template),
             (None, None) => return Ok(None),
         };
         self.variables.url(place, template).map(Some)
     }
 
-    fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Origin>, ConfigError> {
-        let mut origins: Vec<Origin> = base_url.into_iter().map(Origin::of).collect();
-        for template in &self.author.origins {
-            let url = self.variables.url("an allowed origin", template)?;
-            origins.push(Origin::of(&url));
-        }
-        Ok(origins)
+    fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Url>, ConfigError> {
+        let url = |template: &String| self.variables.url("an allowed origin", template);
+        let allowed = self.author.origins.iter().map(url);
+        base_url
+            .cloned()
+            .map(Ok)
+            .into_iter()
+            .chain(allowed)
+            .collect()
     }
+
+    // --- The client --------------------------------------------------------------------------------------------------
+
+    /// Creates the client. Without a secret, `profile` becomes that of a public client.
+    fn client(
+        &self,
+        profile: &mut Profile,
+        token_url: Option<Url>,
+    ) -> Result<ClientRegistration, ConfigError> {
+        let (author, declared) = (self.author, self.declared);
+        let token_url = match (token_url, &profile.token_uri) {
+            (Some(url), _) => url,
+            (None, Some(template)) => self.variables.url("the profile's token_uri", template)?,
+            (None, None) => {
+                let what = "the address of the provider's token endpoint";
+                return Err(missing("token_uri", what));
+            }
+        };
+        let id = self.client_id()?;
+        let secret = author
+            .client_secret
+            .as_ref()
+            .or(declared.client_secret.as_ref());
+        let secret = secret.map(|template| self.text("client_secret", template.expose_secret()));
+        let secret = secret.transpose()?.map(SecretString::from);
+        if secret.is_none() {
+            profile.client_auth = ClientAuth::None;
+        }
+        let refresh_url = self.url("refresh_token_uri", declared.refresh_token_uri.as_deref())?;
+        // Only a login and a logout need these, so they may be undefined in the environment of a step.
+        let auth_uri = self.defined(author.auth_uri.as_deref());
+        let auth_uri = auth_uri.or(self.defined(declared.auth_uri.as_deref()));
+        let auth_url = self.url("auth_uri", auth_uri)?;
+        let revoke_url = self.url("revoke_uri", self.defined(declared.revoke_uri.as_deref()))?;
+        // A URL of the profile; `./` is relative to the token endpoint.
+        let or_own = |url: Option<Url>, member: &str, own: &Option<String>| match own {
+            Some(path) if url.is_none() && path.starts_with("./") => Ok(token_url.join(path).ok()),
+            Some(template) if url.is_none() => {
+                let place = format!("the profile's {member}");
+                self.variables.url(&place, template).map(Some)
+            }
+            _ => Ok(url),
+        };
+        let refresh_url = or_own(refresh_url, "refresh_uri", &profile.refresh_uri)?;
+        Ok(ClientRegistration {
+            id,
+            secret,
+            refresh_url: refresh_url.unwrap_or_else(|| token_url.clone()),
+            auth_url: or_own(auth_url, "auth_uri", &profile.auth_uri)?,
+            revoke_url: or_own(revoke_url, "revoke_uri", &profile.revoke_uri)?,
+            scopes: self.scopes()?,
+            authorize_params: self.authorize_params(profile)?,
+            token_url,
+        })
+    }
+
+    fn client_id(&self) -> Result<String, ConfigError> {
+        let template = self
+            .author
+            .client_id
+            .as_ref()
+            .or(self.declared.client_id.as_ref());
+        let id = template
+            .map(|template| self.text("client_id", template))
+            .transpose()?;
+        let missing = || missing("client_id", "this component's id at the provider");
+        id.filter(|id| !id.is_empty()).ok_or_else(missing)
+    }
+
+    /// The scopes; those with an undefined name are left out.
+    fn scopes(&self) -> Result<Vec<String>, ConfigError> {
+        let mut scopes = vec![];
+        let templates = self.author.scopes.as_ref().unwrap_or(&self.declared.scopes);
+        for template in templates
+            .iter()
+            .filter_map(|template| self.defined(Some(template)))
+        {
+            let text = self.text("scopes", template)?;
+            scopes.extend(text.split_whitespace().map(str::to_owned));
+        }
+        Ok(scopes)
+    }
+
+    /// The profile's parameters of the authorization request with those of component.json; those with an undefined name
+    /// are left out.
+    fn authorize_params(&self, profile: &Profile) -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut params = profile.authorize_params.clone();
+        for (name, value) in &self.declared.more {
+            let value = match value {
+                Value::String(template) if !self.variables.are_defined(template) => continue,
+                Value::String(template) => self.text(name, template)?,
+                Value::Number(_) | Value::Bool(_) => value.to_string(),
+                _ => continue,
+            };
+            params.insert(name.clone(), value);
+        }
+        Ok(params)
+    }
+}
+
+fn json_path(member: &str) -> String {
+    format!("\"{member}\" in credentials.oauth2 of component.json")
+}
+
+fn missing(member: &str, what: &str) -> ConfigError {
+    ConfigError(format!("{} is missing: {what}", json_path(member)))
 }

@@ -37,24 +37,19 @@ impl ResponseRule {
     /// Returns what is wrong with which entry, and nothing of the list.
     pub(super) fn read_list(list: &str) -> Result<Vec<Self>, String> {
         let entries = list.split([';', '\n']).map(str::trim);
-        let entries = entries.filter(|entry| !entry.is_empty());
-        entries
-            .enumerate()
-            .map(|(at, entry)| Self::read(entry).ok_or_else(|| wrong_entry(at + 1)))
-            .collect()
+        let entries = entries.filter(|entry| !entry.is_empty()).enumerate();
+        let read = |(at, entry)| Self::read(entry).ok_or_else(|| wrong_entry(at + 1));
+        entries.map(read).collect()
     }
 
     fn read(entry: &str) -> Option<Self> {
         let (status, text) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
-        let text = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let status = status.parse().ok()?;
-        let header = None;
-        Some(Self {
-            status,
-            header,
-            text,
-        })
-        .filter(Self::is_narrow)
+        let rule = Self {
+            status: status.parse().ok()?,
+            header: None,
+            text: Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        };
+        Some(rule).filter(Self::is_narrow)
     }
 
     /// Returns whether the rule leaves some responses that do not mean an expired token.
@@ -70,21 +65,18 @@ impl ResponseRule {
     }
 
     pub(super) fn matches(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
+        let has_header = |rule: &HeaderRule| rule.matches(headers);
+        let has_text = |wanted: &String| contains_ignoring_case(body_start, wanted);
         self.status == status
-            && self
-                .header
-                .as_ref()
-                .is_none_or(|rule| rule.matches(headers))
-            && self
-                .text
-                .as_deref()
-                .is_none_or(|wanted| contains_ignoring_case(body_start, wanted))
+            && self.header.as_ref().is_none_or(has_header)
+            && self.text.as_ref().is_none_or(has_text)
     }
 }
 
 impl HeaderRule {
     fn matches(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(&self.name).iter().any(|value| {
+        let mut values = headers.get_all(&self.name).iter();
+        values.any(|value| {
             contains_ignoring_case(&String::from_utf8_lossy(value.as_bytes()), &self.text)
         })
     }
@@ -98,6 +90,6 @@ fn wrong_entry(number: usize) -> String {
 }
 
 pub(super) fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
-    text.to_ascii_lowercase()
-        .contains(&wanted.to_ascii_lowercase())
+    let text = text.to_ascii_lowercase();
+    text.contains(&wanted.to_ascii_lowercase())
 }

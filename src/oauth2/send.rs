@@ -4,7 +4,7 @@
 use super::{
     Error, Mode, TokenStatus,
     prepared_request::PreparedRequest,
-    redirects::{FinalResponse, SendError, is_redirect},
+    redirects::SendError,
     session::{Access, Token},
 };
 use crate::clients::{
@@ -27,29 +27,24 @@ const RETRY: RetryPolicy = RetryPolicy::doubling(RESEND_DELAY, MAX_RESEND_DELAY)
 const RETRY_AFTER_JITTER_MS: u64 = 250;
 
 /// How many bytes of an error's body are kept.
-pub(super) const ERROR_BODY_LIMIT: usize = 2048;
+const ERROR_BODY_LIMIT: usize = 2048;
 /// How many bytes of a response are kept during a refresh, and how long they may take. It may be the result.
 const KEPT_LIMIT: usize = 64 * 1024;
 const KEPT_TIME: Duration = Duration::from_secs(5);
+
+/// A request may cause two refreshes: a second one if the first returned a token that another process has saved, because
+/// that may have expired too.
+const REFRESHES: u32 = 2;
 
 /// What a request may still do.
 struct Limits {
     /// The resends that are left because the API is busy or did not respond.
     resends: u32,
     delays: Delays,
-    refresh: RefreshLimit,
+    /// The refreshes of rejected tokens that are left.
+    refreshes: u32,
     /// The base URL of the first attempt.
     first_base: Option<Url>,
-}
-
-/// How many rejected tokens may still be refreshed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RefreshLimit {
-    /// Once. If that returns a token that another process saved, once more, because it may have expired too.
-    Once,
-    /// Once more, after another process's token.
-    OnceAfterAdoption,
-    Exhausted,
 }
 
 /// The next step after an attempt.
@@ -65,49 +60,41 @@ enum Next {
 impl Limits {
     fn new(access: &Access) -> Self {
         // If every request has a token of its own, another token does not help.
-        let refresh = if access.resolved().mode == Mode::EveryAccess {
-            RefreshLimit::Exhausted
-        } else {
-            RefreshLimit::Once
-        };
+        let is_hopeless = access.resolved.mode == Mode::EveryAccess;
         Self {
             resends: MAX_RESENDS,
             delays: RETRY.delays(),
-            refresh,
+            refreshes: if is_hopeless { 0 } else { REFRESHES },
             first_base: access.base_url(),
         }
     }
-}
 
-impl Limits {
     /// Takes one resend. Returns its delay: the one that the API asks for, or else the next of our own.
     fn next_delay(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         self.resends = self.resends.checked_sub(1)?;
-        match retry_after {
-            Some(asked) => {
-                let jitter = fastrand::u64(0..RETRY_AFTER_JITTER_MS);
-                Some(asked + Duration::from_millis(jitter))
-            }
-            None => self.delays.next(),
-        }
-    }
-}
-
-impl RefreshLimit {
-    /// Returns the remaining refreshes after one that returned `token`.
-    fn after(self, token: &Token) -> Self {
-        if token.adopted && self == Self::Once {
-            Self::OnceAfterAdoption
-        } else {
-            Self::Exhausted
-        }
+        let jitter = Duration::from_millis(fastrand::u64(0..RETRY_AFTER_JITTER_MS));
+        retry_after.map_or_else(|| self.delays.next(), |asked| Some(asked + jitter))
     }
 }
 
 impl PreparedRequest<'_> {
-    /// Sends the request until a response is final. Returns the response, and the token that it belongs to.
-    pub(super) async fn send(mut self) -> Result<(Response, Arc<Token>), Error> {
-        let mut access = self.first_access().await?;
+    /// Sends the request until a response is final. Returns it if its status is accepted.
+    pub(super) async fn send(
+        mut self,
+        is_accepted: impl FnOnce(StatusCode) -> bool,
+    ) -> Result<Response, Error> {
+        let (response, token) = self.final_response().await?;
+        if is_accepted(response.status()) {
+            return Ok(response);
+        }
+        Err(self.status_error(response, &token).await)
+    }
+
+    /// Returns the final response, and the token that it belongs to.
+    async fn final_response(&mut self) -> Result<(Response, Arc<Token>), Error> {
+        // A wrong URL does not cause a refresh.
+        let check = |access: &Access| access.url(&self.path, None).map(drop);
+        let mut access = self.session.access(self.store, None, check).await?;
         let mut limits = Limits::new(&access);
         loop {
             let request = self.next_request(&access, limits.first_base.as_ref())?;
@@ -120,44 +107,20 @@ impl PreparedRequest<'_> {
                 Next::Refresh(response) => response,
             };
             let (rejected, start) = http::peek(rejected, ERROR_BODY_LIMIT).await;
-            let newer = match self.refresh(&access).await {
-                Ok(Some(newer)) => newer,
-                Ok(None) => return Ok((rejected, access.token)),
+            let sent = Some(&*access.token);
+            let newer = match self.session.access(self.store, sent, |_| Ok(())).await {
+                Ok(newer) if self.is_repeatable() => newer,
+                // There is no newer token, or the body cannot be sent again. Then the next request uses the newer token.
+                Ok(_) | Err(Error::TokenRejected(_)) => return Ok((rejected, access.token)),
                 Err(error) => {
                     let start = self.session.redacted(start, &access.token);
                     return Err(error.after(&self.label, rejected.status(), &start));
                 }
             };
-            limits.refresh = limits.refresh.after(&newer.token);
+            let is_first = limits.refreshes == REFRESHES;
+            limits.refreshes = u32::from(is_first && newer.token.adopted);
             access = newer;
             tracing::debug!("The request is sent again with the refreshed access token");
-        }
-    }
-
-    /// The token for the first attempt.
-    async fn first_access(&self) -> Result<Access, Error> {
-        let setup = self.session.setup(&**self.store)?;
-        let current = self.session.current_token(self.store, &setup)?;
-        if let Some(token) = current {
-            // Check the URL first, so that a wrong one does not cause a refresh.
-            let setup = setup.clone();
-            Access { setup, token }.url(&self.path, None)?;
-        }
-        self.session.usable_token(self.store, setup).await
-    }
-
-    /// Returns a token newer than the rejected one. `None` if the API's response is the result of the request, because
-    /// there is no newer token or the body cannot be sent again. In the second case the next request uses the newer
-    /// token.
-    async fn refresh(&self, access: &Access) -> Result<Option<Access>, Error> {
-        let newer = self
-            .session
-            .refresh_rejected(self.store, &access.token)
-            .await;
-        match newer {
-            Ok(newer) => Ok(self.is_repeatable().then_some(newer)),
-            Err(Error::TokenRejected(_)) => Ok(None),
-            Err(error) => Err(error),
         }
     }
 
@@ -168,28 +131,19 @@ impl PreparedRequest<'_> {
         access: &Access,
         limits: &mut Limits,
     ) -> Result<Next, Error> {
-        let result = match self.follow(request, access).await {
-            Ok(result) => result,
+        let (mut trail, has_timeout) = (http::Trail::new(&request), request.timeout().is_some());
+        let response = match self.follow(request, &mut trail, access).await {
+            Ok(response) if has_timeout => response,
+            Ok(response) => http::paced(response),
             Err(SendError::NotSent(error)) => return Err(error),
-            Err(SendError::NoResponse {
-                error,
-                outcome_only,
-            }) => return self.after_no_response(&error, outcome_only, limits),
+            Err(SendError::NoResponse(error)) => {
+                return self.after_no_response(&error, trail.outcome_only, limits);
+            }
         };
-        let FinalResponse {
-            response,
-            left_allowed_origins,
-            outcome_only,
-        } = result;
-        let response = if self.has_timeout {
-            response
-        } else {
-            http::paced(response)
-        };
-        if outcome_only || is_redirect(response.status()) {
+        if trail.outcome_only || http::is_redirect(response.status()) {
             return Ok(Next::Return(response));
         }
-        let (response, token_status) = if left_allowed_origins {
+        let (response, token_status) = if trail.is_bare {
             // The response says nothing about the token, because the server did not receive it.
             (response, TokenStatus::Unrelated)
         } else {
@@ -201,7 +155,7 @@ impl PreparedRequest<'_> {
         {
             return Ok(Next::Resend(delay));
         }
-        self.after_response(response, token_status, access, limits.refresh)
+        self.after_response(response, token_status, access, limits.refreshes)
             .await
     }
 
@@ -211,28 +165,25 @@ impl PreparedRequest<'_> {
         response: Response,
         token_status: TokenStatus,
         access: &Access,
-        refresh: RefreshLimit,
+        refreshes: u32,
     ) -> Result<Next, Error> {
+        let token = &access.token;
         match token_status {
             TokenStatus::Accepted => {
-                let after_refresh = refresh == RefreshLimit::Exhausted;
-                self.session.token_accepted(&access.token, after_refresh);
+                self.session.token_accepted(token, refreshes == 0);
                 Ok(Next::Return(response))
             }
-            TokenStatus::Unrelated => Ok(Next::Return(response)),
-            TokenStatus::Expired if refresh == RefreshLimit::Exhausted => {
-                Ok(Next::Return(response))
-            }
-            TokenStatus::Expired => {
+            TokenStatus::Expired if refreshes > 0 => {
                 let kept = http::detached(response, KEPT_LIMIT, KEPT_TIME).await;
                 Ok(Next::Refresh(kept))
             }
+            TokenStatus::Expired | TokenStatus::Unrelated => Ok(Next::Return(response)),
             TokenStatus::InsufficientScope(scope) => Err(Error::InsufficientScope {
                 request: self.label.clone(),
-                scope: scope.map(|scope| self.session.redacted(scope, &access.token)),
+                scope: scope.map(|scope| self.session.redacted(scope, token)),
             }),
             TokenStatus::InsufficientClaims(claims) => {
-                let claims = self.session.redacted(claims, &access.token);
+                let claims = self.session.redacted(claims, token);
                 Err(Error::ReauthRequired(format!(
                     "the API requires the user to sign in again (insufficient_claims: {claims})"
                 )))
@@ -279,11 +230,32 @@ impl PreparedRequest<'_> {
         tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
         Some(delay)
     }
+
+    /// Returns the error of a response with an error status.
+    async fn status_error(&self, response: Response, token: &Token) -> Error {
+        let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
+        let body = match http::redirect_target(&response) {
+            Some(target) => format!(
+                "the API redirects to {}; the request was not repeated there. If that is the API, set this address \
+                 (`OAuth2::base_url`)",
+                target.origin().ascii_serialization()
+            ),
+            None => http::peek(response, ERROR_BODY_LIMIT).await.1,
+        };
+        Error::Status {
+            request: self.label.clone(),
+            status,
+            // Some APIs repeat the request in their response.
+            body: self.session.redacted(body, token),
+            retry_after,
+            repeatable: can_repeat(status, retry_after, self.idempotent),
+        }
+    }
 }
 
 /// Returns what a response means for the token, with a response whose body is still complete.
 async fn token_status(response: Response, access: &Access) -> (Response, TokenStatus) {
-    let profile = &access.resolved().profile;
+    let profile = &access.resolved.profile;
     let status = response.status().as_u16();
     let (response, start) = if profile.reads_body(status) {
         http::peek(response, ERROR_BODY_LIMIT).await
@@ -295,11 +267,7 @@ async fn token_status(response: Response, access: &Access) -> (Response, TokenSt
 }
 
 /// Returns whether a request with this response can be sent again: the API did not process it, or it changes nothing.
-pub(super) fn can_repeat(
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    idempotent: bool,
-) -> bool {
+fn can_repeat(status: StatusCode, retry_after: Option<Duration>, idempotent: bool) -> bool {
     match status {
         StatusCode::TOO_MANY_REQUESTS => true,
         StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),

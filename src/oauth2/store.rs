@@ -2,7 +2,10 @@
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// The store of a credential: the platform's account, as seen by one message or call.
 ///
@@ -36,6 +39,12 @@ pub trait CredentialStore: Send + Sync + 'static {
     /// Reads the platform's secret `id` (wire-contract: Secrets). With `refresh`, the platform refreshes it first.
     fn secret<'a>(&'a self, id: &'a str, refresh: bool)
     -> BoxFuture<'a, Result<Value, StoreError>>;
+}
+
+impl fmt::Debug for dyn CredentialStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialStore")
+    }
 }
 
 /// A problem that the user and the operator need to know about, although the work continues.

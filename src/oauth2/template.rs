@@ -1,10 +1,14 @@
 //! Templates in component.json: `{{name}}` is a credential field of the configuration, or an environment variable;
 //! `{{name|other}}` is the first of these that is defined.
 
-use super::definition::ConfigError;
 use reqwest::Url;
 use serde_json::Value;
 use std::net::IpAddr;
+
+/// The credential is configured incorrectly. The text says where, and how to fix it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the OAuth2 credential is not usable: {0}")]
+pub(crate) struct ConfigError(pub(super) String);
 
 /// The values of the names in templates.
 pub(super) struct Variables<'a> {
@@ -14,23 +18,12 @@ pub(super) struct Variables<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// The source of a value: a value that a user enters must not change the host of a URL.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ValueSource {
-    Field,
-    Environment,
-}
-
 impl Variables<'_> {
     /// Whether every name in `template` has a value.
     pub(super) fn are_defined(&self, template: &str) -> bool {
-        let names = template
-            .split("{{")
-            .skip(1)
-            .filter_map(|part| part.split_once("}}"));
-        names
-            .map(|(name, _)| name)
-            .all(|name| self.lookup(name).is_some())
+        let parts = template.split("{{").skip(1);
+        let mut names = parts.filter_map(|part| part.split_once("}}"));
+        names.all(|(name, _)| self.lookup(name).is_some())
     }
 
     /// Replaces the names in `template` with their values. `place` is where the template is written, for the error.
@@ -74,10 +67,10 @@ impl Variables<'_> {
                 break;
             };
             text.push_str(before);
-            let Some((value, source)) = self.lookup(name) else {
+            let Some((value, is_entered)) = self.lookup(name) else {
                 return Err(self.undefined(place, name));
             };
-            if source == ValueSource::Field && !allowed(&text, &value) {
+            if is_entered && !allowed(&text, &value) {
                 return Err(ConfigError(format!(
                     "the credential field \"{}\", which is part of an address ({place}), contains a character \
                      that is not allowed there: enter only the name that the field asks for",
@@ -91,14 +84,13 @@ impl Variables<'_> {
         Ok(text)
     }
 
-    /// The first value of `names`, which `|` separates.
-    fn lookup(&self, names: &str) -> Option<(String, ValueSource)> {
-        alternatives(names).find_map(|name| {
-            if let Some(value) = self.field(name) {
-                return Some((value, ValueSource::Field));
-            }
-            let value = (self.env)(name).filter(|value| !value.is_empty())?;
-            Some((value, ValueSource::Environment))
+    /// The first value of `names`, which `|` separates, and whether a user has entered it: such a value must not change the
+    /// host of a URL.
+    fn lookup(&self, names: &str) -> Option<(String, bool)> {
+        let variable = |name: &str| (self.env)(name).filter(|value| !value.is_empty());
+        alternatives(names).find_map(|name| match self.field(name) {
+            Some(value) => Some((value, true)),
+            None => Some((variable(name)?, false)),
         })
     }
 
@@ -110,23 +102,20 @@ impl Variables<'_> {
             format!(
                 "set the environment variable {name} (it is not a credential field of component.json)"
             )
-        } else if name == other {
-            format!(
-                "fill in the credential field \"{name}\" (or set an environment variable of this name)"
-            )
         } else {
-            format!(
-                "fill in the credential field \"{name}\" (or set the environment variable {other})"
-            )
+            let variable = if name == other {
+                "an environment variable of this name".to_owned()
+            } else {
+                format!("the environment variable {other}")
+            };
+            format!("fill in the credential field \"{name}\" (or set {variable})")
         };
         ConfigError(format!("{place} needs {{{{{names}}}}}: {remedy}"))
     }
 
     fn is_declared(&self, name: &str) -> bool {
         let first = name.split('.').next().unwrap_or(name);
-        self.fields
-            .iter()
-            .any(|field| *field == name || *field == first)
+        self.fields.contains(&name) || self.fields.contains(&first)
     }
 
     fn field(&self, name: &str) -> Option<String> {

@@ -1,18 +1,40 @@
 //! The provider's endpoints: refreshing tokens, exchanging codes, revoking tokens.
 //!
-//! Nothing is retried here.
+//! A request is sent once, or twice if the endpoint refuses the client. Redirects are not followed. An error contains
+//! nothing that was sent or received, except error names.
 
 use super::{
-    client_auth::AcceptedAuth,
-    client_registration::ClientRegistration,
-    exchange_error::ExchangeError,
-    profile::{ErrorClass, Profile, ScopePolicy},
-    resolve::ResolvedConfig,
-    token_request::{Params, TokenRequest, set},
-    token_response::TokenResponse,
+    client_auth::{AcceptedAuth, ClientAuth},
+    exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
+    profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
+    refusal::Refusal,
+    resolve::{ClientRegistration, ResolvedConfig},
+    token_record::TokenResponse,
+    token_response::TokenResponseError,
 };
-use reqwest::Url;
+use crate::clients::http;
+use base64_simd::STANDARD as BASE64;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    RequestBuilder, Response, Url,
+    header::{ACCEPT, AUTHORIZATION, HeaderValue},
+};
+use secrecy::ExposeSecret;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
 
+/// The time limit for one exchange, from connecting to the last byte.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
+/// If less of it is left after a refusal of the client, there is no other attempt.
+const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
+/// The largest response that is read.
+const SIZE_LIMIT: usize = 1024 * 1024;
+/// What stays unescaped in a form.
+const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'*')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_');
 /// Parameters that a profile cannot set.
 const RESERVED_PARAMS: [&str; 7] = [
     "grant_type",
@@ -23,9 +45,10 @@ const RESERVED_PARAMS: [&str; 7] = [
     "client_id",
     "client_secret",
 ];
-
 /// The scope that asks for a refresh token (OpenID Connect Core section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
+
+type Params = BTreeMap<String, String>;
 
 /// The provider's endpoints for one client.
 pub(crate) struct TokenEndpoint {
@@ -33,6 +56,34 @@ pub(crate) struct TokenEndpoint {
     client: ClientRegistration,
     profile: Profile,
     accepted_auth: AcceptedAuth,
+}
+
+/// One request to an endpoint, without the client's authentication.
+struct Call<'a> {
+    /// The operation, for errors.
+    operation: &'static str,
+    url: &'a Url,
+    params: Params,
+}
+
+/// A response, or the part of it that arrived.
+struct RawResponse {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
+    /// Why the rest of the body is missing.
+    incomplete: Option<ExchangeError>,
+}
+
+impl RawResponse {
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// A gateway that timed out, or a server that failed, may have processed the request.
+    fn outcome_is_unknown(&self) -> bool {
+        self.status >= 500 && self.status != 503
+    }
 }
 
 impl TokenEndpoint {
@@ -55,16 +106,23 @@ impl TokenEndpoint {
         refresh_token: &str,
         granted_scope: Option<&str>,
     ) -> Result<TokenResponse, ExchangeError> {
-        let mut params = self.profile.refresh_params.clone();
-        params.retain(|name, _| !RESERVED_PARAMS.contains(&name.as_str()));
+        let params = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+        ];
+        let operation = "refreshing the access token";
+        let mut call = Call::new(operation, &self.client.refresh_url, &params);
         if let Some(scope) = self.refresh_scope(granted_scope) {
-            params.insert("scope".to_owned(), scope);
+            set(&mut call.params, "scope", &scope);
         }
-        set(&mut params, "grant_type", "refresh_token");
-        set(&mut params, "refresh_token", refresh_token);
-        self.request("refreshing the access token", &self.client.refresh_url)
-            .request_tokens(&params)
-            .await
+        for (name, value) in &self.profile.refresh_params {
+            if !RESERVED_PARAMS.contains(&name.as_str()) {
+                call.params
+                    .entry(name.clone())
+                    .or_insert_with(|| value.clone());
+            }
+        }
+        self.exchange(&call, Self::tokens).await
     }
 
     /// Spends an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -77,31 +135,32 @@ impl TokenEndpoint {
         redirect_uri: &str,
         verifier: Option<&str>,
     ) -> Result<TokenResponse, ExchangeError> {
-        let mut params = Params::new();
-        set(&mut params, "grant_type", "authorization_code");
-        set(&mut params, "code", code);
-        set(&mut params, "redirect_uri", redirect_uri);
+        let grant = ("grant_type", "authorization_code");
+        let params = [grant, ("code", code), ("redirect_uri", redirect_uri)];
+        let operation = "exchanging the authorization code";
+        let mut call = Call::new(operation, &self.client.token_url, &params);
         if let Some(verifier) = verifier {
-            set(&mut params, "code_verifier", verifier);
+            set(&mut call.params, "code_verifier", verifier);
         }
-        self.request("exchanging the authorization code", &self.client.token_url)
-            .request_tokens(&params)
-            .await
+        self.exchange(&call, Self::tokens).await
     }
 
     /// Revokes a token (RFC 7009). A token that the provider does not know counts as revoked. `hint` is `refresh_token`
     /// or `access_token`.
     pub(crate) async fn revoke(&self, token: &str, hint: &str) -> Result<(), ExchangeError> {
-        let operation = "revoking the token";
-        let Some(url) = &self.client.revoke_url else {
+        let ClientRegistration {
+            token_url,
+            revoke_url,
+            ..
+        } = &self.client;
+        let url = revoke_url.as_ref().unwrap_or(token_url);
+        let params = [("token", token), ("token_type_hint", hint)];
+        let call = Call::new("revoking the token", url, &params);
+        if revoke_url.is_none() {
             let reason = "the provider's profile has no `revoke_uri`";
-            let request = self.request(operation, &self.client.token_url);
-            return Err(request.error(ErrorClass::Config, None, reason));
-        };
-        let mut params = Params::new();
-        set(&mut params, "token", token);
-        set(&mut params, "token_type_hint", hint);
-        match self.request(operation, url).send(&params).await {
+            return Err(call.error(ErrorClass::Config, None, reason));
+        }
+        match self.exchange(&call, Self::done).await {
             Err(error) if error.code.as_deref() == Some("invalid_token") => Ok(()),
             result => result,
         }
@@ -119,23 +178,272 @@ impl TokenEndpoint {
                 // token.
                 let is_configured = configured.iter().any(|scope| scope == OFFLINE_ACCESS);
                 let is_granted = granted.split_whitespace().any(|s| s == OFFLINE_ACCESS);
-                Some(if is_configured && !is_granted {
-                    format!("{granted} {OFFLINE_ACCESS}")
-                } else {
-                    granted.to_owned()
-                })
+                let more = (is_configured && !is_granted).then_some(OFFLINE_ACCESS);
+                let all: Vec<_> = [granted].into_iter().chain(more).collect();
+                Some(all.join(" "))
             }
         }
     }
 
-    fn request<'a>(&'a self, operation: &'static str, url: &'a Url) -> TokenRequest<'a> {
-        TokenRequest {
-            http: &self.http,
-            client: &self.client,
-            profile: &self.profile,
-            accepted_auth: &self.accepted_auth,
-            operation,
-            url,
+    // --- One exchange ------------------------------------------------------------------------------------------------
+
+    /// Sends the request and reads its response. An endpoint that refuses the client has not looked at the token (RFC
+    /// 6749 section 5.2). So the same request is sent once more, with the client's secret in the other place, and the way
+    /// that works is kept (token-failures: T33).
+    async fn exchange<T>(
+        &self,
+        call: &Call<'_>,
+        read: fn(&Self, &Call<'_>, RawResponse) -> Result<T, ExchangeError>,
+    ) -> Result<T, ExchangeError> {
+        let ClientRegistration { id, token_url, .. } = &self.client;
+        let (started, configured) = (Instant::now(), self.profile.client_auth);
+        let accepted = configured
+            .other()
+            .and_then(|_| self.accepted_auth.get(token_url, id));
+        let auth = accepted.unwrap_or(configured);
+        let response = self.send(call, auth, TIME_LIMIT).await;
+        let refused = match response.and_then(|response| read(self, call, response)) {
+            Err(error) if error.refuses_client() => error,
+            result => return result,
+        };
+        let time_left = TIME_LIMIT.saturating_sub(started.elapsed());
+        let may_retry = time_left >= MIN_TIME_LEFT && self.client.secret.is_some();
+        let Some(other) = auth.other().filter(|_| may_retry) else {
+            return Err(refused);
+        };
+        let response = self.send(call, other, time_left).await;
+        let result = response.and_then(|response| read(self, call, response));
+        if result.is_ok() {
+            tracing::warn!(
+                accepted = ?other,
+                "The token endpoint refused the configured way to authenticate the client and accepted the other one; \
+                 `client_auth` sets it"
+            );
+            self.accepted_auth.set(token_url.clone(), id.clone(), other);
+        }
+        result.map_err(|error| match error.class {
+            ErrorClass::Config => refused.in_both_ways(),
+            _ => error,
+        })
+    }
+
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        auth: ClientAuth,
+        limit: Duration,
+    ) -> Result<RawResponse, ExchangeError> {
+        let request = self.build(call, auth).timeout(limit);
+        let sent = request.send().await;
+        let response = sent.map_err(|error| call.no_response(&error))?;
+        let mut raw = RawResponse {
+            status: response.status().as_u16(),
+            retry_after: http::retry_after(response.headers()),
+            body: Vec::new(),
+            incomplete: None,
+        };
+        if response.status().is_redirection() {
+            let reason =
+                "the endpoint redirects to another address; client secrets are not sent there";
+            return Err(call.error(ErrorClass::Config, Some(&raw), reason));
+        }
+        if let Err((class, reason)) = read_body(response, &mut raw.body).await {
+            raw.incomplete = Some(ExchangeError {
+                outcome_unknown: raw.is_success() || raw.outcome_is_unknown(),
+                ..call.error(class, Some(&raw), reason)
+            });
+        }
+        Ok(raw)
+    }
+
+    /// The request, with exactly one way to authenticate the client.
+    fn build(&self, call: &Call<'_>, auth: ClientAuth) -> RequestBuilder {
+        let (id, mut params) = (&self.client.id, call.params.clone());
+        let secret = self.client.secret.as_ref().map(ExposeSecret::expose_secret);
+        let basic = match (auth, secret) {
+            (ClientAuth::Basic, Some(secret)) => basic_auth(&encoded(id), &encoded(secret)),
+            (ClientAuth::BasicRaw, Some(secret)) => basic_auth(id, secret),
+            (ClientAuth::Post | ClientAuth::None, _) | (_, None) => {
+                set(&mut params, "client_id", id);
+                if let (ClientAuth::Post, Some(secret)) = (auth, secret) {
+                    set(&mut params, "client_secret", secret);
+                }
+                None
+            }
+        };
+        let mut request = match self.profile.body {
+            BodyFormat::Form => self.http.post(call.url.clone()).form(&params),
+            BodyFormat::Json => self.http.post(call.url.clone()).json(&params),
+            BodyFormat::Query => self.http.post(with_query(call.url, &params)).body(""),
+        };
+        if let Some(value) = basic {
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.header(ACCEPT, "application/json")
+    }
+
+    // --- What a response says ----------------------------------------------------------------------------------------
+
+    /// Any successful status is accepted.
+    fn done(&self, call: &Call<'_>, response: RawResponse) -> Result<(), ExchangeError> {
+        match response.incomplete {
+            Some(error) => Err(error),
+            None if response.is_success() => Ok(()),
+            None => Err(self.error_response(call, &response, &Refusal::read(&response.body))),
         }
     }
+
+    fn tokens(
+        &self,
+        call: &Call<'_>,
+        mut response: RawResponse,
+    ) -> Result<TokenResponse, ExchangeError> {
+        if let Some(error) = response.incomplete.take() {
+            return self.tokens_of_incomplete(&response).ok_or(error);
+        }
+        let read = || TokenResponse::read(&response.body, &self.profile);
+        let error = match response.is_success().then(read) {
+            Some(Ok(tokens)) => return Ok(tokens),
+            read => read.and_then(Result::err),
+        };
+        let refusal = Refusal::read(&response.body);
+        let is_known = |code: &str| is_known(&self.profile, code);
+        let Some(error) = error.filter(|_| !refusal.is_error(is_known)) else {
+            return Err(self.error_response(call, &response, &refusal));
+        };
+        // The provider considers the request successful.
+        let is_page = error == TokenResponseError::Unreadable && is_html_or_xml(&refusal.text);
+        let class = if is_page {
+            ErrorClass::Transient
+        } else {
+            ErrorClass::Malformed
+        };
+        Err(ExchangeError {
+            outcome_unknown: true,
+            ..call.error(class, Some(&response), error.to_string())
+        })
+    }
+
+    /// Reads the tokens of an incomplete response. They are used because the refresh token was spent for them, unless
+    /// the missing part may contain its successor.
+    fn tokens_of_incomplete(&self, response: &RawResponse) -> Option<TokenResponse> {
+        let is_too_long = response.body.len() > SIZE_LIMIT;
+        let read = || TokenResponse::read_truncated(&response.body, &self.profile);
+        let tokens = response.is_success().then(read)??;
+        (tokens.record.refresh_token().is_some() || is_too_long).then_some(tokens)
+    }
+
+    /// Returns the error of a response with an error status, or of an error that was sent with a successful status.
+    fn error_response(
+        &self,
+        call: &Call<'_>,
+        response: &RawResponse,
+        refusal: &Refusal,
+    ) -> ExchangeError {
+        let code = refusal.code(|code| is_known(&self.profile, code));
+        let class = classify(&self.profile, response.status, code.as_deref(), refusal);
+        ExchangeError {
+            outcome_unknown: response.outcome_is_unknown(),
+            diagnostic: refusal.diagnostic().filter(|text| !self.has_secret(text)),
+            code: code.filter(|code| !self.has_secret(code)),
+            ..call.error(class, Some(response), "the provider refused the request")
+        }
+    }
+
+    /// Returns whether a word in a list is the client's secret, which can look like an error name.
+    fn has_secret(&self, list: &str) -> bool {
+        let secret = self.client.secret.as_ref().map(ExposeSecret::expose_secret);
+        list.split(", ").any(|word| Some(word) == secret)
+    }
+}
+
+impl<'a> Call<'a> {
+    fn new(operation: &'static str, url: &'a Url, params: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let params = params.iter().map(owned).collect();
+        Self {
+            operation,
+            url,
+            params,
+        }
+    }
+
+    fn no_response(&self, error: &reqwest::Error) -> ExchangeError {
+        let (class, reason) = match error {
+            e if e.is_redirect() => (ErrorClass::Config, "the endpoint redirects"),
+            e if e.is_builder() => (ErrorClass::Config, "the request is invalid"),
+            e if e.is_connect() => (ErrorClass::Transient, "no connection"),
+            e if e.is_timeout() => (ErrorClass::Transient, "timed out"),
+            _ => {
+                let reason = "the connection was lost before the response";
+                (ErrorClass::Transient, reason)
+            }
+        };
+        ExchangeError {
+            outcome_unknown: !error.is_connect() && !error.is_builder(),
+            ..self.error(class, None, reason)
+        }
+    }
+
+    fn error(
+        &self,
+        class: ErrorClass,
+        response: Option<&RawResponse>,
+        reason: impl Into<Box<str>>,
+    ) -> ExchangeError {
+        ExchangeError {
+            status: response.map(|response| response.status),
+            retry_after: response.and_then(|response| response.retry_after),
+            address: http::redacted_url(self.url).into(),
+            ..ExchangeError::new(self.operation, class, reason)
+        }
+    }
+}
+
+/// Reads a body into `body`. The error says why the rest is missing.
+async fn read_body(
+    mut response: Response,
+    body: &mut Vec<u8>,
+) -> Result<(), (ErrorClass, &'static str)> {
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(()),
+            Err(_) => return Err((ErrorClass::Transient, "the response ended early")),
+        }
+        if body.len() > SIZE_LIMIT {
+            return Err((ErrorClass::Malformed, "the response is larger than 1 MiB"));
+        }
+    }
+}
+
+fn set(params: &mut Params, name: &str, value: &str) {
+    params.insert(name.to_owned(), value.to_owned());
+}
+
+/// Encodes as in a form (RFC 6749 section 2.3.1).
+fn encoded(text: &str) -> String {
+    let encoded = utf8_percent_encode(text, FORM_ENCODE_SET).to_string();
+    encoded.replace("%20", "+")
+}
+
+fn basic_auth(id: &str, secret: &str) -> Option<HeaderValue> {
+    let encoded = BASE64.encode_to_string(format!("{id}:{secret}"));
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Returns the URL with these parameters in its query, each of them once.
+fn with_query(url: &Url, params: &Params) -> Url {
+    let pairs = url.query_pairs().into_owned();
+    let kept: Vec<_> = pairs
+        .filter(|(name, _)| !params.contains_key(name))
+        .collect();
+    let mut url = url.clone();
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(kept)
+        .extend_pairs(params);
+    url
 }

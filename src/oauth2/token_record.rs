@@ -4,9 +4,8 @@
 //! [`TokenRecord`] is merged and never replaced: members that a response omits are kept.
 
 use super::{
-    profile::Profile,
+    profile::{ExpiresUnit, Profile},
     timestamp,
-    token_response::{self, TokenResponse},
 };
 use serde_json::{Map, Value};
 use std::{
@@ -14,6 +13,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// The longest accepted lifetime. A longer one has the wrong unit, or is a date.
+const MAX_LIFETIME: f64 = 10.0 * 365.25 * 86_400.0;
 /// When the access token expires; the platform's own component library writes this name.
 const EXPIRY: &str = "tokenExpiryTime";
 /// When the refresh token expires.
@@ -32,7 +33,14 @@ const RELATIVE: [&str; 8] = [
 
 /// A stored credential: every member of it. `Debug` shows the members' names only.
 #[derive(Clone, Default, PartialEq)]
-pub(crate) struct TokenRecord(Map<String, Value>);
+pub(crate) struct TokenRecord(pub(super) Map<String, Value>);
+
+/// A provider's response: a record, and how long its access token is valid from the time of the request.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenResponse {
+    pub(crate) record: TokenRecord,
+    pub(crate) lifetime: Option<Duration>,
+}
 
 impl fmt::Debug for TokenRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +54,11 @@ impl TokenRecord {
     /// Returns the record below `field` of a configuration: directly, or in its member `keys` or `credentials`. `None`
     /// if there is no token.
     pub(crate) fn find(config: &Value, field: &[String]) -> Option<Self> {
-        find(config, field)
+        let mut path = field.iter();
+        let below = path.try_fold(config, |value, name| value.get(name))?;
+        let record = wrapper(below).map_or(below, |name| &below[name]);
+        let members = record.as_object().filter(|members| has_tokens(members))?;
+        Some(Self(members.clone()))
     }
 
     /// All members, tokens included.
@@ -81,7 +93,14 @@ impl TokenRecord {
 
     /// Returns how long the access token was valid when the provider issued it, if the provider said so.
     pub(crate) fn lifetime(&self, profile: &Profile) -> Option<Duration> {
-        token_response::lifetime(self.0.get("expires_in")?, profile.expires_unit)
+        lifetime(self.0.get("expires_in")?, profile.expires_unit)
+    }
+
+    /// Returns how long the refresh token was valid when the provider issued it, if the provider said so.
+    pub(super) fn refresh_lifetime(&self) -> Option<Duration> {
+        let names = ["refresh_token_expires_in", "x_refresh_token_expires_in"];
+        let mut values = names.iter().filter_map(|name| self.0.get(*name));
+        values.find_map(|value| lifetime(value, ExpiresUnit::Seconds))
     }
 
     /// Returns when the refresh token expires, if the provider specified it.
@@ -92,9 +111,10 @@ impl TokenRecord {
     /// Returns this record merged with `response` to a request of `requested_at`. Members of the response replace old
     /// ones, members that it omits are kept, and an empty token counts as omitted.
     pub(crate) fn merged(&self, response: &TokenResponse, requested_at: SystemTime) -> Self {
-        let mut merged = self.with_overlay(&response.members);
-        merged.set_expiry(EXPIRY, requested_at, response.lifetime);
-        merged.set_expiry(REFRESH_EXPIRY, requested_at, response.refresh_lifetime);
+        let TokenResponse { record, lifetime } = response;
+        let mut merged = self.with_overlay(&record.0);
+        merged.set_expiry(EXPIRY, requested_at, *lifetime);
+        merged.set_expiry(REFRESH_EXPIRY, requested_at, record.refresh_lifetime());
         merged
     }
 
@@ -109,12 +129,11 @@ impl TokenRecord {
     pub(super) fn with_emitted(&self, emitted: &Self) -> Self {
         let same_tokens = self.access_token() == emitted.access_token()
             && self.refresh_token() == emitted.refresh_token();
-        if same_tokens {
-            let members = self.0.clone().into_iter();
-            Self(members.chain(emitted.0.clone()).collect())
-        } else {
-            self.with_overlay(&emitted.0)
+        if !same_tokens {
+            return self.with_overlay(&emitted.0);
         }
+        let members = self.0.clone().into_iter();
+        Self(members.chain(emitted.0.clone()).collect())
     }
 
     /// Returns this record with `newer` members on top. Empty tokens are ignored, and lifetimes of an older response
@@ -143,25 +162,21 @@ pub(crate) fn keys_with_record<S: AsRef<str>>(
     field: &[String],
     record: &TokenRecord,
 ) -> Map<String, Value> {
-    let declared = credential_fields
-        .iter()
-        .map(AsRef::as_ref)
-        .chain(field.first().map(String::as_str));
-    let mut keys: Map<_, _> = declared
-        .filter_map(|name| Some((name.to_owned(), config.get(name)?.clone())))
-        .collect();
-    let Some((first, nested)) = field.split_first() else {
-        return keys;
-    };
-    let mut below = keys.entry(first).or_insert(Value::Null);
-    for name in nested {
-        below = object(below).entry(name).or_insert(Value::Null);
+    let declared = credential_fields.iter().map(AsRef::as_ref);
+    let declared = declared.chain(field.first().map(String::as_str));
+    let mut keys = Value::Object(members_of(config, declared));
+    let mut below = &mut keys;
+    for name in field {
+        below = member(below, name);
     }
-    for name in token_path(below).unwrap_or_default() {
-        below = object(below).entry(*name).or_insert(Value::Null);
+    if let Some(name) = wrapper(below) {
+        below = member(below, name);
     }
     *below = record.to_value();
-    keys
+    match keys {
+        Value::Object(keys) => keys,
+        _ => Map::new(),
+    }
 }
 
 /// Returns the tokens among the keys that a component emits. Components send one of four shapes: the token response, the
@@ -171,51 +186,46 @@ pub(super) fn emitted(keys: &Map<String, Value>, field: &[String]) -> Option<Tok
         return Some(TokenRecord(keys.clone()));
     }
     let (first, nested) = field.split_first()?;
-    find(keys.get(first)?, nested)
+    TokenRecord::find(keys.get(first)?, nested)
 }
 
 /// Returns the keys to store when a component emits `keys`: every credential field of the configuration, with the emitted
 /// ones on top, and with `record` as the token record. Without a record, no tokens are stored.
 ///
 /// A member of the step's configuration that is not a credential field is not added to the credential.
-pub(super) fn keys_to_store<S: AsRef<str>>(
+pub(super) fn keys_to_store(
     keys: Map<String, Value>,
     config: &Value,
     field: &[String],
-    credential_fields: &[S],
+    credential_fields: &[&str],
     record: Option<&TokenRecord>,
 ) -> Map<String, Value> {
     let mut latest = config.clone();
-    let mut known: Vec<String> = credential_fields
-        .iter()
-        .map(|field| field.as_ref().to_owned())
-        .collect();
-    if !is_bare(&keys, field) {
-        for (name, value) in keys {
-            let is_tokens = field.first() == Some(&name);
-            let is_field = is_tokens || known.contains(&name);
-            if !is_field && config.get(&name).is_some() {
-                continue;
-            }
-            known.push(name.clone());
-            let members = object(&mut latest);
-            match members.get_mut(&name).filter(|_| is_tokens) {
-                // The wrapper of the tokens may have further members, which the module does not emit.
-                Some(stored) => merge(stored, value),
-                None => {
-                    members.insert(name, value);
-                }
-            }
+    let mut known: Vec<_> = credential_fields.iter().map(ToString::to_string).collect();
+    let keys = if is_bare(&keys, field) {
+        Map::new()
+    } else {
+        keys
+    };
+    for (name, value) in keys {
+        let is_tokens = field.first() == Some(&name);
+        if !is_tokens && !known.contains(&name) && config.get(&name).is_some() {
+            continue;
         }
+        let stored = member(&mut latest, &name);
+        if is_tokens {
+            // The wrapper of the tokens may have further members, which the module does not emit.
+            merge(stored, value);
+        } else {
+            *stored = value;
+        }
+        known.push(name);
     }
     if let Some(record) = record {
         return keys_with_record(&latest, &known, field, record);
     }
     known.retain(|name| field.first() != Some(name));
-    known
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), latest.get(&name)?.clone())))
-        .collect()
+    members_of(&latest, known.iter().map(String::as_str))
 }
 
 /// Whether the keys are a token response without the credential's field around it.
@@ -235,26 +245,25 @@ fn merge(stored: &mut Value, newer: Value) {
     }
 }
 
-fn find(config: &Value, field: &[String]) -> Option<TokenRecord> {
-    let below = field
-        .iter()
-        .try_fold(config, |value, name| value.get(name))?;
-    let record = token_path(below)?
-        .iter()
-        .try_fold(below, |value, name| value.get(*name))?;
-    record.as_object().cloned().map(TokenRecord)
+/// Returns the member of a credential's field that has the tokens, if the field itself has none.
+fn wrapper(below: &Value) -> Option<&'static str> {
+    let has = |value: Option<&Value>| value.and_then(Value::as_object).is_some_and(has_tokens);
+    let mut wrappers = ["keys", "credentials"].into_iter();
+    wrappers.find(|name| !has(Some(below)) && has(below.get(name)))
 }
 
-/// Returns the path of the record below a credential's field.
-fn token_path(below: &Value) -> Option<&'static [&'static str]> {
-    let places: [&[&str]; 3] = [&[], &["keys"], &["credentials"]];
-    places.into_iter().find(|place| {
-        place
-            .iter()
-            .try_fold(below, |value, name| value.get(*name))
-            .and_then(Value::as_object)
-            .is_some_and(has_tokens)
-    })
+/// Reads a lifetime from a number or a text. One that is not above zero, or too long, counts as unknown.
+fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
+    let number: f64 = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    let seconds = match unit {
+        ExpiresUnit::Seconds => number,
+        ExpiresUnit::Millis => number / 1000.0,
+    };
+    (seconds > 0.0 && seconds <= MAX_LIFETIME).then(|| Duration::from_secs_f64(seconds))
 }
 
 fn has_tokens(members: &Map<String, Value>) -> bool {
@@ -266,13 +275,15 @@ fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     members.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// Returns the members of `value`, and turns `value` into an object if it is not one.
-fn object(value: &mut Value) -> &mut Map<String, Value> {
+fn members_of<'a>(value: &Value, names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
+    let members = names.filter_map(|name| Some((name.to_owned(), value.get(name)?.clone())));
+    members.collect()
+}
+
+/// Returns a member of `value`, and turns `value` into an object if it is not one.
+fn member<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
     if !value.is_object() {
         *value = Value::Object(Map::new());
     }
-    match value {
-        Value::Object(members) => members,
-        _ => unreachable!("it was made an object"),
-    }
+    &mut value[name]
 }

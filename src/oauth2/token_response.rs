@@ -2,42 +2,12 @@
 //! if it contains an access token.
 
 use super::{
-    lenient_json::{BOM, members},
-    profile::{ExpiresUnit, Profile},
-    refusal::is_code,
+    profile::Profile,
+    refusal::{is_code, members},
+    token_record::{TokenRecord, TokenResponse},
 };
-use secrecy::SecretString;
-use serde_json::{Map, Value};
-use std::{fmt, time::Duration};
-
-/// The longest accepted lifetime. A longer one has the wrong unit, or is a date.
-const MAX_LIFETIME: f64 = 10.0 * 365.25 * 86_400.0;
-
-/// A successful response. `Debug` shows no token.
-#[derive(Clone)]
-pub(crate) struct TokenResponse {
-    /// The next refresh token; `None` if the one that was used stays valid.
-    pub(crate) refresh_token: Option<SecretString>,
-    /// How long the access token is valid, from the time of the request.
-    pub(crate) lifetime: Option<Duration>,
-    /// How long the refresh token is valid, from the time of the request.
-    pub(crate) refresh_lifetime: Option<Duration>,
-    /// The type of the access token, in the provider's words.
-    pub(crate) token_type: Option<String>,
-    /// The granted scopes, if the provider names them.
-    pub(crate) scope: Option<String>,
-    /// The whole response, in the form in which it is stored.
-    pub(crate) members: Map<String, Value>,
-}
-
-impl fmt::Debug for TokenResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenResponse")
-            .field("lifetime", &self.lifetime)
-            .field("members", &self.members.keys().collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
-}
+use crate::clients::http::BOM;
+use serde_json::Value;
 
 /// Why a response with a successful status is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,69 +31,36 @@ impl TokenResponse {
             let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
             members.insert("scope".to_owned(), scopes.join(" ").into());
         }
-        let text = |name| {
-            members
-                .get(name)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
-        };
-        if text("access_token").is_none() {
+        let record = TokenRecord(members);
+        if record.access_token().is_none() {
             return Err(TokenResponseError::NoAccessToken);
         }
-        let lifetime = |name: &str, unit| members.get(name).and_then(|value| lifetime(value, unit));
         Ok(Self {
-            refresh_token: text("refresh_token").map(SecretString::from),
-            lifetime: lifetime("expires_in", profile.expires_unit).or(profile.default_lifetime),
-            refresh_lifetime: ["refresh_token_expires_in", "x_refresh_token_expires_in"]
-                .into_iter()
-                .find_map(|name| lifetime(name, ExpiresUnit::Seconds)),
-            token_type: text("token_type"),
-            scope: text("scope"),
-            members,
+            lifetime: record.lifetime(profile).or(profile.default_lifetime),
+            record,
         })
     }
 
     /// Reads an incomplete body. A form can end within a token, so only JSON is read.
     pub(super) fn read_truncated(body: &[u8], profile: &Profile) -> Option<Self> {
-        let is_json = body
-            .trim_ascii_start()
-            .strip_prefix(BOM)
-            .unwrap_or(body)
-            .trim_ascii_start()
-            .starts_with(b"{");
+        let start = body.trim_ascii_start();
+        let start = start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start();
+        let is_json = start.starts_with(b"{");
         Self::read(body, profile).ok().filter(|_| is_json)
     }
 
     /// Returns the token type, for the log, if `profile` does not list it.
     pub(super) fn unknown_type(&self, profile: &Profile) -> Option<String> {
-        match (self.members.get("token_type")?, self.token_type.as_deref()) {
-            (Value::Null, _) => None,
-            (Value::String(_), None) => None,
-            (_, Some(kind))
-                if profile
-                    .token_types
-                    .iter()
-                    .any(|known| known.eq_ignore_ascii_case(kind)) =>
-            {
-                None
-            }
-            (_, Some(kind)) if is_code(kind) => Some(format!("\"{kind}\"")),
+        let kind = self.record.0.get("token_type")?;
+        let is_expected = |word: &str| {
+            let mut expected = profile.token_types.iter();
+            expected.any(|known| known.eq_ignore_ascii_case(word))
+        };
+        match kind.as_str() {
+            None if kind.is_null() => None,
+            Some(word) if word.is_empty() || is_expected(word) => None,
+            Some(word) if is_code(word) => Some(format!("\"{word}\"")),
             _ => Some("a token type that is not a word".to_owned()),
         }
     }
-}
-
-/// Reads a lifetime from a number or a text. One that is not above zero, or too long, counts as unknown.
-pub(super) fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
-    let number: f64 = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    let seconds = match unit {
-        ExpiresUnit::Seconds => number,
-        ExpiresUnit::Millis => number / 1000.0,
-    };
-    (seconds > 0.0 && seconds <= MAX_LIFETIME).then(|| Duration::from_secs_f64(seconds))
 }

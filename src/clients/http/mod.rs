@@ -17,19 +17,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+mod challenge;
 mod client;
 mod error;
+mod lenient_json;
 mod pace;
 mod peek;
+mod redirect;
 mod retry;
 mod retry_budget;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use challenge::challenges;
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, reason, redacted_url};
+pub(crate) use lenient_json::{BOM, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
+pub(crate) use redirect::{Trail, is_redirect, redirect_target};
 pub(crate) use retry::{RequestPolicy, retry};
 pub(crate) use retry_budget::RetryBudget;
 

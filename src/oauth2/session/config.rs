@@ -1,4 +1,4 @@
-//! What a session needs from the process.
+//! What a session needs from the process, and what it has done.
 
 use super::super::{Mode, RefreshLock};
 use std::{fmt, sync::Arc};
@@ -29,4 +29,19 @@ impl fmt::Debug for SessionConfig {
             .field("lock", &self.lock.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// What a session has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionMetrics {
+    /// Refreshes that got a token.
+    pub refreshes: u64,
+    /// Refreshes that failed.
+    pub failures: u64,
+    /// Tokens that another replica or the user saved in the meantime.
+    pub adopted: u64,
+    /// Rotated refresh tokens whose first save failed.
+    pub unsaved: u64,
+    /// Tokens with fewer scopes than the previous one.
+    pub narrowed: u64,
 }

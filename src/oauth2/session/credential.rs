@@ -2,15 +2,12 @@
 
 use super::{
     super::{
-        CredentialStore, Error, LockGuard, OAuth2, TokenRecord, token_record::keys_with_record,
+        CredentialStore, Error, LockGuard, OAuth2, ResolvedConfig, TokenEndpoint, TokenRecord,
+        token_record::keys_with_record,
     },
-    config::SessionConfig,
-    life,
-    machine::{self, Effect, Event, Keeper, Machine, Moment, WaiterId},
-    metrics::Recorded,
-    record::Token,
-    setup::{CredentialSetup, Resolver, Setups},
-    turn::Waiting,
+    config::{SessionConfig, SessionMetrics},
+    machine::{Effect, Event, Machine, Moment, Record, WaiterId},
+    record::{Token, stored_life},
 };
 use crate::settings::descriptor::Descriptor;
 use serde_json::{Map, Value};
@@ -25,11 +22,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) type Store = Arc<dyn CredentialStore>;
 pub(super) type TokenEvent = Event<TokenRecord, Store>;
 pub(super) type TokenEffect = Effect<TokenRecord, Store>;
+/// A module's turn to save its keys: the token record for them, the configuration that was read last, and whom to tell
+/// that they are saved.
+pub(super) type Turn = (Option<TokenRecord>, Option<Value>, oneshot::Sender<()>);
 
 pub(super) struct Credential {
     pub(super) config: SessionConfig,
-    pub(super) resolver: Resolver,
-    pub(super) metrics: Recorded,
+    definition: OAuth2,
+    descriptor: Descriptor,
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
     created: Instant,
@@ -42,55 +42,34 @@ pub(super) struct Credential {
 /// What changes. Effects are carried out while it is locked, so that they keep their order.
 pub(super) struct Shared {
     pub(super) machine: Machine<TokenRecord, Store>,
-    pub(super) setups: Setups,
+    pub(super) metrics: SessionMetrics,
+    /// The credential's definition, as it was resolved for the latest configuration.
+    resolved: Option<(Arc<Value>, Arc<ResolvedConfig>)>,
     /// The configuration whose tokens the machine knows.
     seen: Option<Arc<Value>>,
-    pub(super) last_waiter: WaiterId,
+    last_waiter: WaiterId,
     pub(super) tokens: HashMap<WaiterId, oneshot::Sender<Result<Arc<Token>, Error>>>,
-    pub(super) keys: HashMap<WaiterId, Waiting>,
+    pub(super) turns: HashMap<WaiterId, oneshot::Sender<Turn>>,
     pub(super) lock: Option<Box<dyn LockGuard>>,
     /// The configuration that was read last, for the credential's other fields.
     pub(super) read: Option<Value>,
     /// Whether the platform's queue has taken the record with this identity.
-    pub(super) queued: Option<([u8; 32], Arc<AtomicBool>)>,
+    queued: Option<([u8; 32], Arc<AtomicBool>)>,
 }
 
 impl Shared {
-    /// Tells the machine about tokens that are in the configuration and not from it: a module may have emitted them.
-    pub(super) fn observe(
-        &mut self,
-        now: Moment,
-        store: &dyn CredentialStore,
-        setup: &CredentialSetup,
-    ) {
-        if setup.keeper() == Keeper::Platform {
-            return;
-        }
-        let config = store.config();
-        if self
-            .seen
-            .as_ref()
-            .is_some_and(|seen| Arc::ptr_eq(seen, &config))
-        {
-            return;
-        }
-        if let Some(record) = TokenRecord::find(&config, &setup.resolved.field)
-            && !self.machine.knows(&record)
-        {
-            let life = life::stored(now, &record, &setup.resolved.profile);
-            // It has no effects: the configuration has the record already.
-            let _ = self.machine.step(now, Event::Configured(record, life));
-        }
-        self.seen = Some(config);
-    }
-
     pub(super) fn next_waiter(&mut self) -> WaiterId {
         self.last_waiter += 1;
         self.last_waiter
     }
 
+    /// Drops a lock that was lost, so that it can be acquired again. Returns whether there was one.
+    pub(super) fn drop_lost_lock(&mut self) -> bool {
+        self.lock.take_if(|lock| !lock.is_held()).is_some()
+    }
+
     pub(super) fn queued(&mut self, record: &TokenRecord) -> Arc<AtomicBool> {
-        let id = machine::Record::id(record);
+        let id = record.id();
         match &self.queued {
             Some((queued, flag)) if *queued == id => flag.clone(),
             _ => self.queued.insert((id, Arc::default())).1.clone(),
@@ -100,30 +79,25 @@ impl Shared {
 
 impl Credential {
     pub(super) fn new(definition: OAuth2, descriptor: Descriptor, config: SessionConfig) -> Self {
-        let machine = Machine::new(config.lock.is_some());
+        let shared = Shared {
+            machine: Machine::new(config.lock.is_some()),
+            metrics: SessionMetrics::default(),
+            resolved: None,
+            seen: None,
+            last_waiter: 0,
+            tokens: HashMap::new(),
+            turns: HashMap::new(),
+            lock: None,
+            read: None,
+            queued: None,
+        };
         Self {
-            resolver: Resolver {
-                definition,
-                descriptor,
-                http: config.http.clone(),
-                environment: config.environment.clone(),
-                mode: config.mode,
-            },
             config,
-            metrics: Recorded::default(),
+            definition,
+            descriptor,
             unknown_type: Once::new(),
             created: Instant::now(),
-            shared: Mutex::new(Shared {
-                machine,
-                setups: Setups::default(),
-                seen: None,
-                last_waiter: 0,
-                tokens: HashMap::new(),
-                keys: HashMap::new(),
-                lock: None,
-                read: None,
-                queued: None,
-            }),
+            shared: Mutex::new(shared),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }
@@ -138,8 +112,70 @@ impl Credential {
         self.created.elapsed()
     }
 
-    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
-        self.shared().setups.get(&self.resolver, &store.config())
+    /// Returns the definition of the credential, resolved for the process's configuration.
+    pub(super) fn resolved(
+        &self,
+        store: &dyn CredentialStore,
+    ) -> Result<Arc<ResolvedConfig>, Error> {
+        self.resolve(&mut self.shared(), &store.config())
+    }
+
+    fn resolve(
+        &self,
+        shared: &mut Shared,
+        config: &Arc<Value>,
+    ) -> Result<Arc<ResolvedConfig>, Error> {
+        if let Some((seen, resolved)) = &shared.resolved
+            && Arc::ptr_eq(seen, config)
+        {
+            return Ok(resolved.clone());
+        }
+        let SessionConfig {
+            environment, mode, ..
+        } = &self.config;
+        let resolved = self
+            .definition
+            .resolve(&self.descriptor, config, *mode, &**environment);
+        let resolved = Arc::new(resolved.map_err(|error| Error::Config(error.to_string()))?);
+        shared.resolved = Some((config.clone(), resolved.clone()));
+        Ok(resolved)
+    }
+
+    /// The same, and tells the machine about tokens in the configuration that are not from the machine: a module may have
+    /// emitted them.
+    pub(super) fn observe(
+        &self,
+        shared: &mut Shared,
+        store: &dyn CredentialStore,
+    ) -> Result<Arc<ResolvedConfig>, Error> {
+        let config = store.config();
+        let resolved = self.resolve(shared, &config)?;
+        let is_seen = |seen: &Arc<Value>| Arc::ptr_eq(seen, &config);
+        if resolved.is_of_platform() || shared.seen.as_ref().is_some_and(is_seen) {
+            return Ok(resolved);
+        }
+        if let Some(record) = TokenRecord::find(&config, &resolved.field)
+            && !shared.machine.knows(&record)
+        {
+            let now = self.now();
+            let life = stored_life(now, &record, &resolved.profile);
+            // It has no effects: the configuration has the record already.
+            let _ = shared.machine.step(now, Event::Configured(record, life));
+        }
+        shared.seen = Some(config);
+        Ok(resolved)
+    }
+
+    /// Returns the provider's endpoint for the process's configuration.
+    pub(super) fn endpoint(&self, resolved: &ResolvedConfig) -> Option<TokenEndpoint> {
+        TokenEndpoint::new(self.config.http.clone(), resolved)
+    }
+
+    /// The names of the credential's fields in component.json.
+    pub(super) fn fields(&self) -> Vec<&str> {
+        let credentials = self.descriptor.credentials.iter();
+        let names = credentials.flat_map(|credentials| credentials.fields.keys());
+        names.map(String::as_str).collect()
     }
 
     /// Returns the keys to save: the record and the credential's other fields, because some stores replace the whole
@@ -151,12 +187,12 @@ impl Credential {
         record: &TokenRecord,
     ) -> Result<Map<String, Value>, Error> {
         let local = store.config();
-        let setup = shared.setups.get(&self.resolver, &local)?;
+        let resolved = self.resolve(shared, &local)?;
         let config = shared.read.as_ref().unwrap_or(&local);
         Ok(keys_with_record(
             config,
-            &self.resolver.credential_fields(),
-            &setup.resolved.field,
+            &self.fields(),
+            &resolved.field,
             record,
         ))
     }

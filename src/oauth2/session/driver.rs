@@ -2,136 +2,121 @@
 //! gives the machine its answer. No caller has to wait for it, and a panic in it is an answer too.
 
 use super::{
-    super::Error,
-    credential::{Credential, Shared, Store, TokenEffect, TokenEvent},
-    keys,
-    machine::{self, Effect, Event, Keeper, Need, Why},
-    record::Token,
-    report, tasks,
+    super::{Error, ExchangeError, LockError},
+    Session,
+    credential::{Shared, TokenEffect, TokenEvent},
+    machine::{Effect, Event, Failure, Look, SaveResult},
 };
-use futures_util::{FutureExt, future::BoxFuture};
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
-use tokio::sync::oneshot;
-use tracing::Instrument;
+use futures_util::FutureExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tracing::{Instrument, Level};
 
-impl Credential {
-    /// Waits for a token. If the caller is dropped, the refresh goes on.
-    pub(super) async fn token(
-        self: &Arc<Self>,
-        store: &Store,
-        keeper: Keeper,
-        why: Why,
-        known: Option<u64>,
-    ) -> Result<Arc<Token>, Error> {
-        let (sender, receiver) = oneshot::channel();
-        let waiter = {
-            let mut shared = self.shared();
-            let waiter = shared.next_waiter();
-            shared.tokens.insert(waiter, sender);
-            waiter
-        };
-        self.handle(Event::Needed(Need {
-            waiter: Some(waiter),
-            why,
-            known,
-            keeper,
-            store: store.clone(),
-        }));
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(Error::unavailable("the session has ended")))
-    }
+const PANICKED: &str = "a part of the refresh panicked; the log names the location";
 
-    pub(super) async fn close(self: &Arc<Self>) {
-        self.stopping.cancel();
-        self.handle(Event::Stop);
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-
+impl Session {
     /// Gives the machine an event, and carries out what it asks for.
-    pub(super) fn handle(self: &Arc<Self>, event: TokenEvent) {
-        let mut shared = self.shared();
+    pub(super) fn handle(&self, event: TokenEvent) {
+        self.handle_in(&mut self.0.shared(), event);
+    }
+
+    /// The same, while what changes is locked.
+    pub(super) fn handle_in(&self, shared: &mut Shared, event: TokenEvent) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            tracing::trace!(event = event.name(), "The credential's state changes");
-            for effect in shared.machine.step(self.now(), event) {
-                let panicked = tasks::panicked(&effect);
-                let performed =
-                    catch_unwind(AssertUnwindSafe(|| self.perform(&mut shared, effect)));
+            tracing::trace!(?event, "The credential's state changes");
+            for effect in shared.machine.step(self.0.now(), event) {
                 // At most one effect of a step has an answer.
-                next = performed.unwrap_or(panicked).or(next);
+                next = self.perform(shared, effect).or(next);
             }
         }
     }
 
     /// Carries out an effect. Returns its answer if that is known at once.
-    fn perform(self: &Arc<Self>, shared: &mut Shared, effect: TokenEffect) -> Option<TokenEvent> {
+    fn perform(&self, shared: &mut Shared, effect: TokenEffect) -> Option<TokenEvent> {
         match effect {
             Effect::Unlock => shared.lock = None,
-            Effect::Fence => {
-                // A lost lock is dropped, so that it can be acquired again.
-                shared.lock.take_if(|lock| !lock.is_held());
-                return Some(Event::Fenced(shared.lock.is_some()));
-            }
-            Effect::Revoke(store, record) => {
-                let revoking = tasks::revoke(self.clone(), store, record);
-                self.tasks.spawn(revoking.in_current_span());
-            }
             Effect::Share(store, record) => {
-                if let Ok(keys) = self.keys_to_save(shared, &*store, &record) {
-                    store.update_local(&keys);
-                }
+                let share = || {
+                    let keys = self.0.keys_to_save(shared, &*store, &record);
+                    keys.map(|keys| store.update_local(&keys))
+                };
+                // A panic of the store does not end the refresh.
+                let _ = catch_unwind(AssertUnwindSafe(share));
             }
-            Effect::Answer(waiters, result) => {
-                for waiter in waiters {
-                    if let Some(sender) = shared.tokens.remove(&waiter) {
-                        // A caller that was dropped needs no answer.
-                        let _ = sender.send(result.clone());
-                    }
-                }
+            Effect::Answer(waiter, result) => {
+                // A caller that was dropped needs no answer.
+                let _ = shared
+                    .tokens
+                    .remove(&waiter)
+                    .map(|caller| caller.send(result));
             }
-            Effect::Report(report) => report::report(self, report),
-            effect => self.start(shared, effect),
+            Effect::Log(Level::ERROR, text) => tracing::error!("{text}"),
+            Effect::Log(Level::WARN, text) => tracing::warn!("{text}"),
+            Effect::Log(_, text) => tracing::info!("{text}"),
+            Effect::Report(report) => self.report(shared, report),
+            Effect::Lock(..) if !shared.drop_lost_lock() && shared.lock.is_some() => {
+                return Some(Event::Locked(Ok(())));
+            }
+            Effect::Exchange(..) if shared.drop_lost_lock() => {
+                let error = Error::unavailable("the lock was lost before the refresh");
+                return Some(Event::Exchanged(Err(Failure::NotSent(error))));
+            }
+            effect => self.start(effect),
         }
         None
     }
 
     /// Starts an effect whose answer comes later.
-    fn start(self: &Arc<Self>, shared: &mut Shared, effect: TokenEffect) {
-        let panicked = tasks::panicked(&effect);
+    fn start(&self, effect: TokenEffect) {
         let this = self.clone();
-        let task: BoxFuture<'static, TokenEvent> = match effect {
-            Effect::Lock(store, wait) => Box::pin(tasks::lock(this, store, wait)),
-            Effect::Look(store) => Box::pin(tasks::stored(this, store, &machine::LOOKS)),
-            Effect::LookOnce(store) => Box::pin(tasks::stored(this, store, &[])),
-            Effect::Exchange(store, base) => Box::pin(tasks::exchange(this, store, base)),
-            Effect::Pause(pause) => Box::pin(tasks::pause(pause)),
-            Effect::Alarm(after, number) => Box::pin(tasks::alarm(this, after, number)),
-            Effect::Save(store, record) => {
-                let queued = shared.queued(&record);
-                let keys = self.keys_to_save(shared, &*store, &record);
-                Box::pin(tasks::save(store, keys, queued))
+        match effect {
+            Effect::Lock(store, wait) => {
+                let panicked = LockError::Unavailable(PANICKED.into());
+                self.spawn(Event::Locked(Err(panicked)), this.lock(store, wait));
             }
-            Effect::ConfirmGone(store) => Box::pin(tasks::confirm_gone(this, store)),
-            Effect::SaveKeys(_, waiter, record) => {
-                Box::pin(keys::hand_over(self, shared, waiter, record))
+            Effect::Look(store, pauses) => {
+                let panicked = Look::Failed(PANICKED.into());
+                self.spawn(Event::Looked(panicked), this.look(store, pauses));
+            }
+            Effect::Exchange(store, base) => {
+                let panicked = Failure::Refused(ExchangeError::unknown(PANICKED));
+                self.spawn(Event::Exchanged(Err(panicked)), this.exchange(store, base));
+            }
+            Effect::Save(store, record) => {
+                let panicked = SaveResult::Failed(PANICKED.into());
+                self.spawn(Event::Saved(panicked), this.save(store, record));
             }
             Effect::ReadSecret(store, refresh) => {
-                Box::pin(tasks::read_secret(this, store, refresh))
+                let panicked = Error::unavailable(PANICKED);
+                self.spawn(
+                    Event::Secret(Err(panicked)),
+                    this.read_secret(store, refresh),
+                );
             }
-            _ => return,
-        };
+            Effect::Pause(pause) => self.spawn(Event::Woke, this.pause(pause)),
+            Effect::Alarm(after, number) => {
+                self.spawn(Event::Alarm(number), this.alarm(after, number));
+            }
+            Effect::ConfirmGone(store) => {
+                self.spawn(Event::Confirmed(false), this.confirm_gone(store));
+            }
+            Effect::SaveKeys(waiter, record) => {
+                self.spawn(Event::KeysSaved(false), this.save_keys(waiter, record));
+            }
+            Effect::Revoke(store, record) => {
+                self.0
+                    .tasks
+                    .spawn(this.revoke(store, record).in_current_span());
+            }
+            _ => {}
+        }
+    }
+
+    /// Starts a task that ends with the answer to an effect. `panicked` is the answer if it panics.
+    fn spawn(&self, panicked: TokenEvent, task: impl Future<Output = TokenEvent> + Send + 'static) {
         let this = self.clone();
         let task = AssertUnwindSafe(task).catch_unwind();
-        let answer = async move {
-            if let Some(event) = task.await.ok().or(panicked) {
-                this.handle(event);
-            }
-        };
-        self.tasks.spawn(answer.in_current_span());
+        let answer = async move { this.handle(task.await.unwrap_or(panicked)) };
+        self.0.tasks.spawn(answer.in_current_span());
     }
 }

@@ -2,11 +2,10 @@
 
 use super::{
     super::{CredentialStore, TokenRecord, token_record},
-    credential::{Credential, Shared, TokenEvent},
-    life,
-    machine::{Emit, Event, Keeper, WaiterId},
-    setup::CredentialSetup,
-    turn::{PreparedKeys, Waiting},
+    Session,
+    credential::TokenEvent,
+    machine::{Emit, Event, WaiterId},
+    record::stored_life,
 };
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
@@ -15,93 +14,90 @@ use tokio::{sync::oneshot, time::timeout};
 /// The longest turn of a module. A save through a queue that does not accept anything can take longer.
 pub(super) const TURN: Duration = Duration::from_secs(20);
 
-/// Returns the keys to store. Waits until no other process and no refresh can change the stored credential.
-pub(super) async fn prepare(
-    credential: &Arc<Credential>,
-    keys: Map<String, Value>,
-    store: Arc<dyn CredentialStore>,
-) -> PreparedKeys {
-    let Ok(setup) = credential.setup(&*store) else {
-        // Without a definition of the credential, nothing is known about its keys.
-        return PreparedKeys::without_turn(keys);
-    };
-    let resolved = &setup.resolved;
-    let sent = token_record::emitted(&keys, &resolved.field);
-    let now = credential.now();
-    let (ready, prepared) = oneshot::channel();
-    let waiter = {
-        let mut shared = credential.shared();
-        shared.observe(now, &*store, &setup);
-        let waiter = shared.next_waiter();
-        let waiting = Waiting {
-            keys: keys.clone(),
-            store: store.clone(),
-            ready,
-        };
-        shared.keys.insert(waiter, waiting);
-        waiter
-    };
-    let sent = sent.map(|record| {
-        let life = life::stored(now, &record, &resolved.profile);
-        (record, life)
-    });
-    credential.handle(Event::Emitted(Emit {
-        waiter,
-        sent,
-        keeper: setup.keeper(),
-        store,
-    }));
-    // The sender is dropped only with the session.
-    prepared
-        .await
-        .unwrap_or_else(|_| PreparedKeys::without_turn(keys))
+/// Keys in the shape in which they are stored. While this exists, the session saves nothing else, so that neither replaces
+/// the other's tokens. The turn ends after a while, even if this exists longer.
+#[must_use = "the session saves nothing else until this is dropped"]
+pub(crate) struct PreparedKeys {
+    pub(crate) keys: Map<String, Value>,
+    /// Is told that the keys are saved. Without that, they count as not saved. `None` for keys that need no turn.
+    turn: Option<oneshot::Sender<()>>,
 }
 
-/// Gives a module its keys, with this record in them, and waits for the end of its turn.
-pub(super) fn hand_over(
-    credential: &Credential,
-    shared: &mut Shared,
-    waiter: WaiterId,
-    record: Option<TokenRecord>,
-) -> impl Future<Output = TokenEvent> + Send + use<> {
-    let turn = shared.keys.remove(&waiter).map(|waiting| {
-        let Waiting { keys, store, ready } = waiting;
-        let local = store.config();
-        let config = shared.read.as_ref().unwrap_or(&local);
-        let keys = match shared.setups.latest() {
-            Some(setup) => stored_keys(credential, setup, keys, config, record),
-            None => keys,
-        };
-        let (turn, ended) = oneshot::channel();
-        // A module that does not wait any more drops its turn.
-        let _ = ready.send(PreparedKeys::new(keys, turn));
-        ended
-    });
-    async move {
-        let is_saved = match turn {
-            Some(turn) => matches!(timeout(TURN, turn).await, Ok(Ok(()))),
-            None => false,
-        };
-        Event::KeysSaved(is_saved)
+impl PreparedKeys {
+    /// Notes that the keys are saved.
+    pub(crate) fn saved(self) {
+        // A turn that took too long has ended.
+        let _ = self.turn.map(|turn| turn.send(()));
     }
 }
 
-fn stored_keys(
-    credential: &Credential,
-    setup: &CredentialSetup,
-    keys: Map<String, Value>,
-    config: &Value,
-    record: Option<TokenRecord>,
-) -> Map<String, Value> {
-    let field = &setup.resolved.field;
-    let record = match setup.keeper() {
-        Keeper::Process => record,
-        // The machine does not know the tokens beside a secret.
-        Keeper::Platform => match (TokenRecord::find(config, field), record) {
-            (Some(stored), Some(sent)) => Some(stored.with_emitted(&sent)),
-            (stored, sent) => sent.or(stored),
-        },
-    };
-    let fields = credential.resolver.credential_fields();
-    token_record::keys_to_store(keys, config, field, &fields, record.as_ref())
+impl Session {
+    /// Turns the keys that a module emits into the keys to store. Accepts each of the usual shapes (token-failures:
+    /// Tokens on the platform). Waits until no other process and no refresh can change the stored credential.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if the future is dropped, nothing is saved.
+    pub(crate) async fn prepare_keys(
+        &self,
+        keys: Map<String, Value>,
+        store: Arc<dyn CredentialStore>,
+    ) -> PreparedKeys {
+        let (ready, waiting) = oneshot::channel();
+        let resolved = {
+            let mut shared = self.0.shared();
+            // Without a definition of the credential, nothing is known about its keys.
+            let Ok(resolved) = self.0.observe(&mut shared, &*store) else {
+                return PreparedKeys { keys, turn: None };
+            };
+            let sent = token_record::emitted(&keys, &resolved.field).map(|record| {
+                let life = stored_life(self.0.now(), &record, &resolved.profile);
+                (record, life)
+            });
+            let waiter = shared.next_waiter();
+            shared.turns.insert(waiter, ready);
+            let emit = Emit {
+                waiter,
+                sent,
+                of_platform: resolved.is_of_platform(),
+                store: store.clone(),
+            };
+            self.handle_in(&mut shared, Event::Emitted(emit));
+            resolved
+        };
+        // The sender is dropped only with the session.
+        let Ok((record, read, turn)) = waiting.await else {
+            return PreparedKeys { keys, turn: None };
+        };
+        let (field, local) = (&resolved.field, store.config());
+        let config = read.as_ref().unwrap_or(&local);
+        let record = match (TokenRecord::find(config, field), record) {
+            // The machine does not know the tokens beside a secret.
+            (Some(stored), Some(sent)) if resolved.is_of_platform() => {
+                Some(stored.with_emitted(&sent))
+            }
+            (Some(stored), None) if resolved.is_of_platform() => Some(stored),
+            (_, record) => record,
+        };
+        let fields = self.0.fields();
+        PreparedKeys {
+            keys: token_record::keys_to_store(keys, config, field, &fields, record.as_ref()),
+            turn: Some(turn),
+        }
+    }
+
+    /// Gives a module its turn, with this record for its keys, and waits for the end of the turn.
+    pub(super) async fn save_keys(
+        self,
+        waiter: WaiterId,
+        record: Option<TokenRecord>,
+    ) -> TokenEvent {
+        let (turn, ended) = oneshot::channel();
+        {
+            let mut shared = self.0.shared();
+            let ready = shared.turns.remove(&waiter);
+            // A module that does not wait any more drops its turn.
+            let _ = ready.map(|ready| ready.send((record, shared.read.clone(), turn)));
+        }
+        Event::KeysSaved(matches!(timeout(TURN, ended).await, Ok(Ok(()))))
+    }
 }

@@ -9,36 +9,29 @@ mod config;
 mod credential;
 mod driver;
 mod keys;
-mod life;
 mod look;
 mod machine;
-mod metrics;
 mod record;
 mod redact;
 mod report;
 mod secret;
-mod setup;
 mod tasks;
-mod turn;
 
-pub use config::{Environment, SessionConfig};
-pub use metrics::SessionMetrics;
+pub use config::{Environment, SessionConfig, SessionMetrics};
 pub(super) use record::Token;
-pub(super) use setup::CredentialSetup;
 
-use super::{AuthorizedClient, CredentialStore, Error, OAuth2};
+use super::{AuthorizedClient, CredentialStore, Error, OAuth2, ResolvedConfig};
 use crate::settings::descriptor::Descriptor;
-use credential::Credential;
-use machine::{Event, Keeper, Need, Supply, Why};
+use credential::{Credential, Store};
+use machine::{Event, Need, Why};
 use redact::without_tokens;
-use serde_json::{Map, Value};
 use std::{fmt, sync::Arc};
-use turn::PreparedKeys;
+use tokio::sync::oneshot;
 
 /// A token, and the configuration that it belongs to.
 #[derive(Clone)]
 pub(super) struct Access {
-    pub(super) setup: Arc<CredentialSetup>,
+    pub(super) resolved: Arc<ResolvedConfig>,
     pub(super) token: Arc<Token>,
 }
 
@@ -49,7 +42,7 @@ pub struct Session(Arc<Credential>);
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("config", self.config())
+            .field("config", &self.0.config)
             .finish_non_exhaustive()
     }
 }
@@ -71,7 +64,7 @@ impl Session {
     /// Returns what the session has done so far.
     #[must_use]
     pub fn metrics(&self) -> SessionMetrics {
-        self.0.metrics.get()
+        self.0.shared().metrics
     }
 
     /// Returns true while a rotated refresh token is not saved yet, so that only this process has it.
@@ -85,52 +78,19 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: the tasks continue, and another call waits for them.
     pub async fn close(&self) {
-        self.0.close().await;
-    }
-
-    /// Turns the keys that a module emits into the keys to store. Accepts each of the usual shapes (token-failures:
-    /// Tokens on the platform). Waits until no other process and no refresh can change the stored credential.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: if the future is dropped, nothing is saved.
-    pub(crate) async fn prepare_keys(
-        &self,
-        keys: Map<String, Value>,
-        store: Arc<dyn CredentialStore>,
-    ) -> PreparedKeys {
-        keys::prepare(&self.0, keys, store).await
+        self.0.stopping.cancel();
+        self.handle(Event::Stop);
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
     }
 
     /// The names of the credential's fields in component.json.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
-        self.0.resolver.credential_fields()
+        self.0.fields()
     }
 
-    pub(super) fn setup(&self, store: &dyn CredentialStore) -> Result<Arc<CredentialSetup>, Error> {
-        self.0.setup(store)
-    }
-
-    pub(super) fn config(&self) -> &SessionConfig {
-        &self.0.config
-    }
-
-    /// Returns the current token if it is known without waiting. `None` if the platform keeps the token and this
-    /// process has not read it yet.
-    pub(super) fn current_token(
-        &self,
-        store: &Arc<dyn CredentialStore>,
-        setup: &CredentialSetup,
-    ) -> Result<Option<Arc<Token>>, Error> {
-        let mut shared = self.0.shared();
-        shared.observe(self.0.now(), &**store, setup);
-        let current = shared.machine.current().cloned();
-        if current.is_none() && setup.keeper() == Keeper::Process {
-            return Err(Error::ReauthRequired(format!(
-                "the configuration field `{}` contains no tokens",
-                setup.resolved.field.join(".")
-            )));
-        }
-        Ok(current)
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0.config.http
     }
 
     /// Removes tokens from a text of the API, which may repeat them: the current tokens and those of the request.
@@ -140,61 +100,68 @@ impl Session {
         without_tokens(text, current.chain([&sent.record]))
     }
 
-    /// Returns the token to send a request with: the current token, or a new one if it has expired.
-    pub(super) async fn usable_token(
-        &self,
-        store: &Arc<dyn CredentialStore>,
-        setup: Arc<CredentialSetup>,
-    ) -> Result<Access, Error> {
-        let supply = self
-            .0
-            .shared()
-            .machine
-            .supply(self.0.now(), setup.resolved.mode);
-        let (why, known) = match supply {
-            Supply::Use(token) => return Ok(Access { setup, token }),
-            Supply::UseAndRefresh(token) => {
-                self.0.handle(Event::Needed(Need {
-                    waiter: None,
-                    why: Why::Expiry,
-                    known: Some(token.generation),
-                    keeper: setup.keeper(),
-                    store: store.clone(),
-                }));
-                return Ok(Access { setup, token });
-            }
-            Supply::Wait { why, known } => (why, known),
-        };
-        let token = self.0.token(store, setup.keeper(), why, known).await?;
-        self.access(store, token)
-    }
-
-    /// Returns a token later than `rejected`, which the API has rejected.
-    pub(super) async fn refresh_rejected(
-        &self,
-        store: &Arc<dyn CredentialStore>,
-        rejected: &Token,
-    ) -> Result<Access, Error> {
-        // The configuration may contain another token by now.
-        let setup = self.setup(&**store)?;
-        self.current_token(store, &setup)?;
-        let known = Some(rejected.generation);
-        let token = self
-            .0
-            .token(store, setup.keeper(), Why::Rejected, known)
-            .await?;
-        self.access(store, token)
-    }
-
-    /// Reads the setup again: other fields, such as the API's address, can have changed together with the token.
-    fn access(&self, store: &Arc<dyn CredentialStore>, token: Arc<Token>) -> Result<Access, Error> {
-        let setup = self.setup(&**store)?;
-        Ok(Access { setup, token })
-    }
-
     /// Notes that the API accepted this token. `after_refresh` says that it had rejected the request's first token.
     pub(super) fn token_accepted(&self, token: &Token, after_refresh: bool) {
         let mut shared = self.0.shared();
         shared.machine.accepted(token.generation, after_refresh);
     }
+
+    /// Returns the token to send a request with: the current one, or a new one if it has expired or is `rejected`. If
+    /// `check` fails with the current token, that is the result, so that a request that cannot be sent causes no refresh.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a refresh goes on.
+    pub(super) async fn access(
+        &self,
+        store: &Store,
+        rejected: Option<&Token>,
+        check: impl FnOnce(&Access) -> Result<(), Error>,
+    ) -> Result<Access, Error> {
+        let new_token = {
+            let mut shared = self.0.shared();
+            let resolved = self.0.observe(&mut shared, &**store)?;
+            match shared.machine.current().cloned() {
+                Some(token) => check(&Access {
+                    resolved: resolved.clone(),
+                    token,
+                })?,
+                None if resolved.is_of_platform() => {}
+                None => return Err(no_tokens(&resolved)),
+            }
+            let (token, refresh) = match rejected {
+                None => shared.machine.supply(self.0.now(), resolved.mode),
+                Some(rejected) => (None, Some((Why::Rejected, Some(rejected.generation)))),
+            };
+            let (sender, new_token) = oneshot::channel();
+            if let Some((why, known)) = refresh {
+                // A refresh ahead of the expiry runs beside the request.
+                let waiter = token.is_none().then(|| shared.next_waiter());
+                shared.tokens.extend(waiter.map(|waiter| (waiter, sender)));
+                let need = Need {
+                    waiter,
+                    why,
+                    known,
+                    of_platform: resolved.is_of_platform(),
+                    store: store.clone(),
+                };
+                self.handle_in(&mut shared, Event::Needed(need));
+            }
+            if let Some(token) = token {
+                return Ok(Access { resolved, token });
+            }
+            new_token
+        };
+        let ended = |_| Err(Error::unavailable("the session has ended"));
+        let token = new_token.await.unwrap_or_else(ended)?;
+        // Other fields, such as the API's address, can have changed together with the token.
+        let resolved = self.0.resolved(&**store)?;
+        Ok(Access { resolved, token })
+    }
+}
+
+fn no_tokens(resolved: &ResolvedConfig) -> Error {
+    let field = resolved.field.join(".");
+    Error::ReauthRequired(format!(
+        "the configuration field `{field}` contains no tokens"
+    ))
 }

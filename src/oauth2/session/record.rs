@@ -1,15 +1,18 @@
-//! The token record as the machine sees it.
+//! The token record as the machine sees it, and how long its token lives on the session's monotonic clock.
 
 use super::{
-    super::{TokenRecord, token_response::TokenResponse},
-    machine::{self, Record},
+    super::{Profile, TokenRecord},
+    machine::{self, Life, Moment, Record},
 };
 use sha2::{Digest, Sha256};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// A token record with its generation.
+pub(in crate::oauth2) type Token = machine::Token<TokenRecord>;
 
 impl Record for TokenRecord {
     type Id = [u8; 32];
-    type Response = Response;
+    type Secret = str;
 
     fn id(&self) -> Self::Id {
         let mut hash = Sha256::new();
@@ -21,24 +24,12 @@ impl Record for TokenRecord {
         hash.finalize().into()
     }
 
-    fn has_access_token(&self) -> bool {
-        self.access_token().is_some()
+    fn access_token(&self) -> Option<&str> {
+        TokenRecord::access_token(self)
     }
 
-    fn has_refresh_token(&self) -> bool {
-        self.refresh_token().is_some()
-    }
-
-    fn same_access_token(&self, other: &Self) -> bool {
-        self.access_token() == other.access_token()
-    }
-
-    fn same_refresh_token(&self, other: &Self) -> bool {
-        self.refresh_token() == other.refresh_token()
-    }
-
-    fn refreshed(&self, response: &Self::Response) -> Self {
-        self.merged(&response.response, response.asked_at)
+    fn refresh_token(&self) -> Option<&str> {
+        TokenRecord::refresh_token(self)
     }
 
     fn with_emitted(&self, emitted: &Self) -> Self {
@@ -46,12 +37,27 @@ impl Record for TokenRecord {
     }
 }
 
-/// A token record with its generation.
-pub(in crate::oauth2) type Token = machine::Token<TokenRecord>;
+/// The life of a token that was requested at `asked`, with its `lifetime` if that is known. It is refreshed `margin`
+/// before it expires, but not in the first half of its lifetime, and replicas refresh at different times
+/// (token-failures: T50).
+pub(super) fn life(asked: Moment, lifetime: Option<Duration>, margin: Duration) -> Life {
+    let expires = lifetime.and_then(|lifetime| asked.checked_add(lifetime));
+    let ahead = margin.min(lifetime.unwrap_or_default() / 2);
+    let ahead = ahead.mul_f64(0.8 + 0.2 * fastrand::f64());
+    Life {
+        received: asked,
+        expires,
+        refresh: expires.map(|expires| expires.saturating_sub(ahead)),
+    }
+}
 
-/// The provider's response, and the time of the request.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(super) response: TokenResponse,
-    pub(super) asked_at: SystemTime,
+/// The life of a record that another process, or an earlier run, has stored. Its writer's clock may differ from ours, so
+/// the token lives no longer than the provider said, seen from now.
+pub(super) fn stored_life(now: Moment, record: &TokenRecord, profile: &Profile) -> Life {
+    let longest = record.lifetime(profile).unwrap_or(Duration::MAX);
+    let left = record.expires_at().map(|at| {
+        let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+        left.min(longest)
+    });
+    life(now, left, profile.margin)
 }

@@ -1,6 +1,5 @@
 //! The rules of the parts, without a session. How a session applies them is tested in `tests/it/oauth2`.
 
-mod challenge;
 mod definition;
 mod exchange_error;
 mod profile;
@@ -11,6 +10,7 @@ mod token_endpoint;
 mod token_record;
 mod token_request;
 mod token_response;
+mod token_status;
 
 use crate::settings::descriptor::Descriptor;
 use serde_json::{Map, Value, json};

@@ -1,7 +1,7 @@
 use super::super::{
-    challenge::TokenStatus,
     client_auth::ClientAuth,
     profile::{BodyFormat, Profile, ScopePolicy},
+    token_status::TokenStatus,
 };
 use reqwest::{
     Url,

@@ -47,7 +47,7 @@ async fn sent(profile: &str, path: &str, granted: Option<&str>) -> RecordedCall 
     let double = double(token()).await;
     let endpoint = endpoint_at(&format!("{}{path}", double.url()), profile);
     let answer = endpoint.refresh("rt-1 &=", granted).await.unwrap();
-    assert_eq!(answer.members["access_token"], "at-2");
+    assert_eq!(answer.record.access_token(), Some("at-2"));
     let [request] = double.calls().all().try_into().unwrap();
     request
 }

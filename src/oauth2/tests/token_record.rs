@@ -1,8 +1,7 @@
 use super::{
     super::{
         profile::Profile,
-        token_record::{TokenRecord, emitted, keys_to_store, keys_with_record},
-        token_response::TokenResponse,
+        token_record::{TokenRecord, TokenResponse, emitted, keys_to_store, keys_with_record},
     },
     field, members,
 };

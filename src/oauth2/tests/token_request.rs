@@ -1,9 +1,8 @@
 use super::{
-    super::{exchange_error::ExchangeError, profile::ErrorClass, token_request::TIME_LIMIT},
+    super::{exchange_error::ExchangeError, profile::ErrorClass, token_endpoint::TIME_LIMIT},
     token_endpoint::{double, endpoint_at, shows_no_secret, token},
 };
 use http_double::PreparedResponse;
-use secrecy::ExposeSecret;
 use serde_json::json;
 use std::time::Duration;
 use tokio::{
@@ -277,7 +276,7 @@ async fn tokens_at_the_start_of_a_too_long_response_are_used() {
             .refresh("rt-1", None)
             .await
             .unwrap();
-        assert_eq!(answer.members["access_token"], "at-2", "{tokens}");
+        assert_eq!(answer.record.access_token(), Some("at-2"), "{tokens}");
     }
 }
 
@@ -302,7 +301,7 @@ async fn tokens_of_a_response_that_ended_early_are_used() {
         server.await.unwrap();
         match answer {
             Ok(answer) => assert!(
-                is_good && answer.refresh_token.unwrap().expose_secret() == "rt-2",
+                is_good && answer.record.refresh_token() == Some("rt-2"),
                 "{body}"
             ),
             Err(error) => {

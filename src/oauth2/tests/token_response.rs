@@ -1,9 +1,7 @@
 use super::super::{
-    profile::Profile,
-    token_response::{TokenResponse, TokenResponseError},
+    profile::Profile, token_record::TokenResponse, token_response::TokenResponseError,
 };
 use proptest::proptest;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ fn read(body: &str) -> Result<TokenResponse, TokenResponseError> {
 }
 
 fn access_token(response: &TokenResponse) -> &str {
-    response.members["access_token"].as_str().unwrap()
+    response.record.access_token().unwrap()
 }
 
 fn lifetime(profile: &str, expires_in: Option<Value>) -> Option<Duration> {
@@ -119,9 +117,9 @@ fn a_form_response_is_read() {
     ] {
         let answer = read(body).unwrap();
         assert_eq!(access_token(&answer), "at/1");
-        assert_eq!(answer.refresh_token.unwrap().expose_secret(), "a b");
+        assert_eq!(answer.record.refresh_token().unwrap(), "a b");
         assert_eq!(
-            (answer.lifetime, answer.scope.as_deref()),
+            (answer.lifetime, answer.record.scope()),
             (Some(Duration::from_secs(60)), Some("x y"))
         );
     }
@@ -185,7 +183,7 @@ fn a_response_with_an_access_token_is_a_success() {
         let answer = read(&body.to_string()).unwrap();
         let tokens = (
             access_token(&answer),
-            answer.refresh_token.as_ref().unwrap().expose_secret(),
+            answer.record.refresh_token().unwrap(),
         );
         assert_eq!(tokens, ("at-2", "rt-2"), "{beside}");
     }
@@ -220,12 +218,15 @@ fn broken_json_is_read_up_to_its_mistake() {
             .unwrap_or_else(|error| panic!("{error}: {shown}"));
         let tokens = (
             access_token(&answer),
-            answer.refresh_token.as_ref().unwrap().expose_secret(),
+            answer.record.refresh_token().unwrap(),
         );
         assert_eq!(tokens, ("at-2", "rt-2"), "{shown}");
     }
     let pair = read(r#"{"access_token":"at-2","n":"\ud83d\ude00 \ud83d \\ud83d"}"#).unwrap();
-    assert_eq!(pair.members["n"], json!("\u{1f600} \u{fffd} \\ud83d"));
+    assert_eq!(
+        pair.record.to_value()["n"],
+        json!("\u{1f600} \u{fffd} \\ud83d")
+    );
 }
 
 #[test]
@@ -244,15 +245,9 @@ fn of_a_truncated_response_only_whole_tokens_count() {
         ("", None),
     ] {
         let answer = TokenResponse::read_truncated(body.as_bytes(), &Profile::generic());
-        let read = answer.as_ref().map(|answer| {
-            (
-                access_token(answer),
-                answer
-                    .refresh_token
-                    .as_ref()
-                    .map(ExposeSecret::expose_secret),
-            )
-        });
+        let read = answer
+            .as_ref()
+            .map(|answer| (access_token(answer), answer.record.refresh_token()));
         assert_eq!(read, tokens, "{body}");
     }
 }
@@ -263,12 +258,15 @@ fn an_empty_refresh_token_counts_as_absent() {
         r#"{"access_token":"a","refresh_token":""}"#,
         r#"{"access_token":"a","refresh_token":null}"#,
     ] {
-        assert!(read(body).unwrap().refresh_token.is_none(), "{body}");
+        assert!(
+            read(body).unwrap().record.refresh_token().is_none(),
+            "{body}"
+        );
     }
     for name in ["refresh_token_expires_in", "x_refresh_token_expires_in"] {
         let answer = read(&json!({"access_token": "a", name: "8726400"}).to_string()).unwrap();
         assert_eq!(
-            answer.refresh_lifetime,
+            answer.record.refresh_lifetime(),
             Some(Duration::from_secs(8_726_400)),
             "{name}"
         );
@@ -279,7 +277,7 @@ fn an_empty_refresh_token_counts_as_absent() {
 fn a_list_of_scopes_becomes_a_text() {
     let answer = read(r#"{"access_token":"a","scope":["x","y"]}"#).unwrap();
     assert_eq!(
-        (answer.scope.as_deref(), &answer.members["scope"]),
+        (answer.record.scope(), &answer.record.to_value()["scope"]),
         (Some("x y"), &json!("x y"))
     );
 }

@@ -2,54 +2,61 @@
 
 use super::rig::{Rig, text};
 use emulator::provider::Knobs;
+use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
 use reqwest::{Method, StatusCode};
 use sailor::oauth2::{AuthorizedRequest, Error, OAuth2, Profile};
 use serde_json::{Value, json};
-use wiremock::{
-    Mock, MockServer, Request, ResponseTemplate,
-    matchers::{any, path},
-};
+use std::cell::Cell;
 
 const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 /// Secrets of a module that are for the API only.
 const OWN: [&str; 4] = ["own-key", "own-cookie", "query-secret", "body-secret"];
 
-/// The API, another host, and a credential for the API.
+/// The API, another host, and a credential for the API. An address is a server's letter and a path.
 struct Hosts {
     rig: Rig,
-    api: MockServer,
-    other: MockServer,
+    api: ScriptedDouble,
+    other: ScriptedDouble,
+    /// The paths of each round begin with its number, so that none responds as an earlier one.
+    round: Cell<usize>,
 }
 
 impl Hosts {
     async fn new() -> Self {
         let mut rig = Rig::new(Knobs::rotating()).await;
-        let (api, other) = (MockServer::start().await, MockServer::start().await);
-        rig.definition = OAuth2::new().base_url(api.uri());
-        Self { rig, api, other }
+        let api = ScriptedDouble::start().await.unwrap();
+        let other = ScriptedDouble::start().await.unwrap();
+        rig.definition = OAuth2::new().base_url(api.url());
+        Self {
+            rig,
+            api,
+            other,
+            round: Cell::new(0),
+        }
     }
 
-    /// Sets up redirects from each address to the next, and a response at the last. An address is a server's letter and a
-    /// path.
-    async fn chain(&self, status: u16, addresses: &[&str]) {
-        for server in [&self.api, &self.other] {
-            server.reset().await;
-        }
+    /// Sets up redirects from each address to the next, and a response at the last.
+    fn chain(&self, status: u16, addresses: &[&str]) {
+        self.next_round();
         for (at, address) in addresses.iter().enumerate() {
             let response = match addresses.get(at + 1) {
-                Some(to) => {
-                    ResponseTemplate::new(status).insert_header("location", self.address(to))
-                }
-                None => ResponseTemplate::new(200).set_body_json("the end"),
+                Some(to) => PreparedResponse::redirect(status, &self.address(to)),
+                None => PreparedResponse::json(200, &json!("the end")),
             };
-            Mock::given(path(&address[1..]))
-                .respond_with(response)
-                .mount(self.server(address))
-                .await;
+            self.respond(address, response);
         }
     }
 
-    fn server(&self, address: &str) -> &MockServer {
+    fn next_round(&self) {
+        self.round.set(self.round.get() + 1);
+    }
+
+    fn respond(&self, address: &str, response: PreparedResponse) {
+        let pattern = format!(" {}([?]|$)", self.path(address));
+        self.server(address).respond(&pattern, [response]);
+    }
+
+    fn server(&self, address: &str) -> &ScriptedDouble {
         if address.starts_with('A') {
             &self.api
         } else {
@@ -57,8 +64,12 @@ impl Hosts {
         }
     }
 
+    fn path(&self, address: &str) -> String {
+        format!("/{}{}", self.round.get(), &address[1..])
+    }
+
     fn address(&self, address: &str) -> String {
-        format!("{}{}", self.server(address).uri(), &address[1..])
+        self.server(address).url() + &self.path(address)
     }
 
     /// A request with everything that must not go to other origins.
@@ -67,7 +78,7 @@ impl Hosts {
             .rig
             .replica()
             .client()
-            .request(method.clone(), "/start");
+            .request(method.clone(), self.path("A/start"));
         let request = request.query(&[("access_token", "query-secret")]);
         let request = request
             .header("x-api-key", "own-key")
@@ -82,8 +93,9 @@ impl Hosts {
         text(&self.rig.account.oauth(), "access_token")
     }
 
-    fn shows_nothing(&self, request: &Request, what: &str) {
-        let shown = format!("{request:?} {}", String::from_utf8_lossy(&request.body));
+    fn shows_nothing(&self, call: &RecordedCall, what: &str) {
+        let body = String::from_utf8_lossy(&call.body);
+        let shown = format!("{} {:?} {body}", call.path_and_query(), call.headers);
         for secret in OWN.iter().map(ToString::to_string).chain([self.token()]) {
             assert!(
                 !shown.contains(&secret),
@@ -91,19 +103,16 @@ impl Hosts {
             );
         }
         assert!(
-            !request.headers.contains_key("authorization")
-                && !request.headers.contains_key("referer"),
+            !call.headers.contains_key("authorization") && !call.headers.contains_key("referer"),
             "{what}"
         );
-        assert!(
-            request.body.is_empty() && request.url.query().is_none(),
-            "{what}"
-        );
+        assert!(call.body.is_empty() && call.query.is_empty(), "{what}");
     }
 
-    /// The requests that a server got, in order.
-    async fn received(server: &MockServer) -> Vec<Request> {
-        server.received_requests().await.unwrap()
+    /// The calls of this round that a server got, in order.
+    fn received(&self, server: &ScriptedDouble) -> Vec<RecordedCall> {
+        let pattern = format!(" /{}/", self.round.get());
+        server.calls().matching(&pattern)
     }
 }
 
@@ -127,13 +136,10 @@ async fn a_get_is_redirected_to_another_origin_without_the_token() {
             .flat_map(|status| chains.iter().map(move |chain| (status, chain)))
         {
             let what = format!("{method} {status} {chain:?}");
-            hosts.chain(*status, chain).await;
+            hosts.chain(*status, chain);
             let response = hosts.request(&method).send().await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{what}");
-            let (api, other) = (
-                Hosts::received(&hosts.api).await,
-                Hosts::received(&hosts.other).await,
-            );
+            let (api, other) = (hosts.received(&hosts.api), hosts.received(&hosts.other));
             assert_eq!(api.len() + other.len(), chain.len(), "{what}");
             for request in &api[..*own] {
                 assert_eq!(
@@ -144,17 +150,13 @@ async fn a_get_is_redirected_to_another_origin_without_the_token() {
                 assert_eq!(request.headers["x-api-key"], "own-key", "{what}");
                 assert!(!request.headers.contains_key("referer"), "{what}");
             }
-            assert_eq!(
-                api[0].url.query(),
-                Some("access_token=query-secret"),
-                "{what}"
-            );
+            assert_eq!(api[0].query, "access_token=query-secret", "{what}");
             assert!(
-                api[1..].iter().all(|request| request.url.query().is_none()),
+                api[1..].iter().all(|request| request.query.is_empty()),
                 "{what}"
             );
             for request in api[*own..].iter().chain(&other) {
-                assert_eq!(request.method, method, "{what}");
+                assert_eq!(request.method, method.as_str(), "{what}");
                 hosts.shows_nothing(request, &what);
             }
         }
@@ -172,18 +174,18 @@ async fn a_write_is_not_redirected_to_another_origin() {
                 &["A/start", "B/one", "A/two"],
             ] {
                 let what = format!("{method} {status} {chain:?}");
-                hosts.chain(status, chain).await;
+                hosts.chain(status, chain);
                 let error = hosts.request(&method).send().await.unwrap_err();
                 if matches!(status, 307 | 308) {
                     assert!(matches!(error, Error::NotSent(_)), "{what}: {error}");
                 }
                 assert!(
-                    !error.is_transient() && error.to_string().contains(&hosts.other.uri()),
+                    !error.is_transient() && error.to_string().contains(&hosts.other.url()),
                     "{what}: {error}"
                 );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");
-                assert_eq!(Hosts::received(&hosts.api).await.len(), 1, "{what}");
-                assert!(Hosts::received(&hosts.other).await.is_empty(), "{what}");
+                assert_eq!(hosts.received(&hosts.api).len(), 1, "{what}");
+                assert!(hosts.received(&hosts.other).is_empty(), "{what}");
             }
         }
     }
@@ -200,19 +202,16 @@ async fn after_a_303_the_result_is_read_elsewhere_without_the_token() {
             &["A/start", "B/one", "A/two"],
         ] {
             let what = format!("{method} {chain:?}");
-            hosts.chain(303, chain).await;
+            hosts.chain(303, chain);
             assert_eq!(
                 hosts.request(&method).send_json::<Value>().await.unwrap(),
                 "the end",
                 "{what}"
             );
-            let (api, other) = (
-                Hosts::received(&hosts.api).await,
-                Hosts::received(&hosts.other).await,
-            );
+            let (api, other) = (hosts.received(&hosts.api), hosts.received(&hosts.other));
             assert_eq!(api.len() + other.len(), chain.len(), "{what}");
             for request in api[1..].iter().chain(&other) {
-                assert_eq!(request.method, Method::GET, "{what}");
+                assert_eq!(request.method, "GET", "{what}");
                 hosts.shows_nothing(request, &what);
             }
         }
@@ -225,9 +224,9 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
     for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
         for status in STATUSES {
             let what = format!("{method} {status}");
-            hosts.chain(status, &["A/start", "A/one", "A/two"]).await;
+            hosts.chain(status, &["A/start", "A/one", "A/two"]);
             let result = hosts.request(&method).send_json::<Value>().await;
-            let api = Hosts::received(&hosts.api).await;
+            let api = hosts.received(&hosts.api);
             if matches!(status, 301 | 302) && matches!(method, Method::POST | Method::PATCH) {
                 // Nobody knows whether the request was processed, so it must not become a GET or be repeated.
                 let error = result.unwrap_err();
@@ -239,7 +238,7 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
                 assert!(
                     error
                         .to_string()
-                        .contains(&format!("the API redirects to {}", hosts.api.uri())),
+                        .contains(&format!("the API redirects to {}", hosts.api.url())),
                     "{what}: {error}"
                 );
                 assert!(!error.to_string().contains("/one"), "{what}: {error}");
@@ -258,16 +257,16 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
                 );
                 assert_eq!(request.headers["x-api-key"], "own-key", "{what}");
                 assert!(
-                    !request.headers.contains_key("referer") && request.url.query().is_none(),
+                    !request.headers.contains_key("referer") && request.query.is_empty(),
                     "{what}"
                 );
                 let expected = if status == 303 {
-                    (Method::GET, 0)
+                    ("GET", 0)
                 } else {
-                    (method.clone(), api[0].body.len())
+                    (method.as_str(), api[0].body.len())
                 };
                 assert_eq!(
-                    (request.method.clone(), request.body.len()),
+                    (request.method.as_str(), request.body.len()),
                     expected,
                     "{what}"
                 );
@@ -280,7 +279,7 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
         }
     }
     // The author can allow it.
-    hosts.chain(301, &["A/start", "A/one"]).await;
+    hosts.chain(301, &["A/start", "A/one"]);
     assert_eq!(
         hosts
             .request(&Method::POST)
@@ -290,8 +289,8 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
             .unwrap(),
         "the end"
     );
-    assert_eq!(Hosts::received(&hosts.api).await[1].method, Method::POST);
-    hosts.chain(302, &["A/start", "A/one"]).await;
+    assert_eq!(hosts.received(&hosts.api)[1].method, "POST");
+    hosts.chain(302, &["A/start", "A/one"]);
     let raw = hosts
         .request(&Method::PATCH)
         .send_any_status()
@@ -305,17 +304,11 @@ async fn a_redirect_within_the_api_keeps_token_and_body() {
 async fn a_401_after_a_foreign_hop_costs_no_refresh() {
     let hosts = Hosts::new().await;
     for end in ["B/one", "A/one"] {
-        hosts.chain(302, &["A/start", "B/way"]).await;
-        let to = ResponseTemplate::new(302).insert_header("location", hosts.address(end));
-        Mock::given(path("/way"))
-            .respond_with(to)
-            .with_priority(1)
-            .mount(&hosts.other)
-            .await;
-        Mock::given(path("/one"))
-            .respond_with(ResponseTemplate::new(401))
-            .mount(hosts.server(end))
-            .await;
+        hosts.next_round();
+        for (from, to) in [("A/start", "B/way"), ("B/way", end)] {
+            hosts.respond(from, PreparedResponse::redirect(302, &hosts.address(to)));
+        }
+        hosts.respond(end, PreparedResponse::status(401));
         let error = hosts.request(&Method::GET).send().await.unwrap_err();
         assert_eq!(status_of(&error), Some(401), "{end}: {error}");
     }
@@ -325,17 +318,20 @@ async fn a_401_after_a_foreign_hop_costs_no_refresh() {
 #[tokio::test]
 async fn a_redirect_to_an_allowed_origin_keeps_the_token() {
     let mut hosts = Hosts::new().await;
-    hosts.rig.definition = hosts.rig.definition.clone().allow_origin(hosts.other.uri());
+    hosts.rig.definition = hosts.rig.definition.clone().allow_origin(hosts.other.url());
     for (method, status) in [(Method::GET, 302), (Method::POST, 307), (Method::PUT, 308)] {
-        hosts.chain(status, &["A/start", "B/one"]).await;
+        hosts.chain(status, &["A/start", "B/one"]);
         hosts.request(&method).send().await.unwrap();
-        let other = Hosts::received(&hosts.other).await;
+        let other = hosts.received(&hosts.other);
         assert_eq!(
             other[0].headers["authorization"],
             format!("Bearer {}", hosts.token()),
             "{method}"
         );
-        assert_eq!((&other[0].method, other[0].url.query()), (&method, None));
+        assert_eq!(
+            (other[0].method.as_str(), other[0].query.as_str()),
+            (method.as_str(), "")
+        );
     }
 }
 
@@ -351,9 +347,9 @@ async fn a_token_in_a_custom_header_stays_within_the_api() {
         .clone()
         .custom_profile(Profile::from_json(&profile).unwrap());
     for status in STATUSES {
-        hosts.chain(status, &["A/start", "A/one", "A/two"]).await;
+        hosts.chain(status, &["A/start", "A/one", "A/two"]);
         hosts.request(&Method::GET).send().await.unwrap();
-        let api = Hosts::received(&hosts.api).await;
+        let api = hosts.received(&hosts.api);
         assert!(
             api.iter()
                 .all(|request| request.headers["x-acme-token"] == hosts.token()
@@ -365,7 +361,7 @@ async fn a_token_in_a_custom_header_stays_within_the_api() {
             &["A/start", "B/one", "B/two"][..],
             &["A/start", "A/one", "B/two"],
         ] {
-            hosts.chain(status, chain).await;
+            hosts.chain(status, chain);
             let error = hosts.request(&Method::GET).send().await.unwrap_err();
             assert_eq!(
                 (status_of(&error), error.is_transient()),
@@ -373,7 +369,7 @@ async fn a_token_in_a_custom_header_stays_within_the_api() {
                 "{chain:?}: {error}"
             );
             assert!(
-                Hosts::received(&hosts.other).await.is_empty(),
+                hosts.received(&hosts.other).is_empty(),
                 "{status} {chain:?}"
             );
         }
@@ -384,14 +380,13 @@ async fn a_token_in_a_custom_header_stays_within_the_api() {
 #[tokio::test]
 async fn redirect_loops_end_and_invalid_targets_are_returned() {
     let hosts = Hosts::new().await;
-    let round = ResponseTemplate::new(302).insert_header("location", "/round");
-    Mock::given(any())
-        .respond_with(round)
-        .mount(&hosts.api)
-        .await;
+    hosts.next_round();
+    for address in ["A/start", "A/round"] {
+        hosts.respond(address, PreparedResponse::redirect(302, "round"));
+    }
     let error = hosts.request(&Method::GET).send().await.unwrap_err();
     assert_eq!(
-        (status_of(&error), Hosts::received(&hosts.api).await.len()),
+        (status_of(&error), hosts.received(&hosts.api).len()),
         (Some(302), 11),
         "{error}"
     );
@@ -401,38 +396,27 @@ async fn redirect_loops_end_and_invalid_targets_are_returned() {
         Some("javascript:1"),
         Some("http://:0"),
     ] {
-        hosts.api.reset().await;
-        let mut nowhere = ResponseTemplate::new(302);
-        if let Some(location) = location {
-            nowhere = nowhere.insert_header("location", location);
-        }
-        Mock::given(any())
-            .respond_with(nowhere)
-            .mount(&hosts.api)
-            .await;
+        hosts.next_round();
+        let nowhere = match location {
+            Some(location) => PreparedResponse::redirect(302, location),
+            None => PreparedResponse::status(302),
+        };
+        hosts.respond("A/start", nowhere);
         let error = hosts.request(&Method::GET).send().await.unwrap_err();
         assert_eq!(
-            (status_of(&error), Hosts::received(&hosts.api).await.len()),
+            (status_of(&error), hosts.received(&hosts.api).len()),
             (Some(302), 1),
             "{location:?}"
         );
     }
     // An address of another host, with the API's name as the user name.
-    hosts.api.reset().await;
-    let disguised = format!(
-        "http://{}@{}/one",
-        hosts.api.address(),
-        hosts.other.address()
-    );
-    let response = ResponseTemplate::new(302).insert_header("location", disguised);
-    Mock::given(any())
-        .respond_with(response)
-        .mount(&hosts.api)
-        .await;
-    Mock::given(any())
-        .respond_with(ResponseTemplate::new(200))
-        .mount(&hosts.other)
-        .await;
+    hosts.next_round();
+    let api = hosts.api.url().replace("http://", "");
+    let disguised = hosts
+        .address("B/one")
+        .replace("http://", &format!("http://{api}@"));
+    hosts.respond("A/start", PreparedResponse::redirect(302, &disguised));
+    hosts.respond("B/one", PreparedResponse::status(200));
     hosts.request(&Method::GET).send().await.unwrap();
-    hosts.shows_nothing(&Hosts::received(&hosts.other).await[0], "disguised");
+    hosts.shows_nothing(&hosts.received(&hosts.other)[0], "disguised");
 }

@@ -1,5 +1,6 @@
 //! The HTTP client against local servers. This file has the server and the policies that the tests use.
 
+mod challenge;
 mod errors;
 mod limits;
 mod redirects;

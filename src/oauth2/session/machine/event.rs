@@ -1,8 +1,9 @@
 //! What the machine is told, and what it asks for.
 
-use super::record::{Life, Record, SharedToken};
+use super::record::{Life, SharedToken};
 use crate::oauth2::{Error, ExchangeError, LockError};
 use std::time::Duration;
+use tracing::Level;
 
 /// Identifies somebody who waits for an answer: a request for a token, or a module that saves keys.
 pub(crate) type WaiterId = u64;
@@ -10,23 +11,12 @@ pub(crate) type WaiterId = u64;
 /// Why a request needs another token than the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Why {
-    /// No token is known yet.
-    First,
     /// Every request gets a new token.
     Access,
-    /// The current token expires soon, or has expired.
+    /// No token is known yet, or the current one expires soon or has expired.
     Expiry,
     /// The API rejected the current token.
     Rejected,
-}
-
-/// Who keeps the tokens fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Keeper {
-    /// This process: it spends the refresh token in the account.
-    Process,
-    /// The platform: this process reads its secret.
-    Platform,
 }
 
 /// Somebody needs a token.
@@ -37,7 +27,8 @@ pub(crate) struct Need<S> {
     pub(crate) why: Why,
     /// The generation that does not help; `None` if every token helps that comes from now on.
     pub(crate) known: Option<u64>,
-    pub(crate) keeper: Keeper,
+    /// The platform keeps the tokens fresh, and this process reads its secret.
+    pub(crate) of_platform: bool,
     pub(crate) store: S,
 }
 
@@ -47,7 +38,8 @@ pub(crate) struct Emit<R, S> {
     pub(crate) waiter: WaiterId,
     /// The tokens among the keys.
     pub(crate) sent: Option<(R, Life)>,
-    pub(crate) keeper: Keeper,
+    /// The platform keeps the tokens fresh, and the keys are saved beside its secret.
+    pub(crate) of_platform: bool,
     pub(crate) store: S,
 }
 
@@ -83,17 +75,14 @@ pub(crate) enum SaveResult {
     Saved,
     /// There is no place to save it.
     NoAccount(String),
-    /// The platform says that the account does not exist. Its queue may have taken the record nevertheless.
-    NotFound {
-        reason: String,
-        queued: bool,
-    },
+    /// The platform says that the account does not exist. With `true`, its queue has taken the record nevertheless.
+    NotFound(String, bool),
     Failed(String),
 }
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub(crate) enum Event<R: Record, S> {
+pub(crate) enum Event<R, S> {
     /// A request needs a token.
     Needed(Need<S>),
     /// A module saves keys.
@@ -106,12 +95,10 @@ pub(crate) enum Event<R: Record, S> {
     Stop,
     /// The answer to [`Effect::Lock`].
     Locked(Result<(), LockError>),
-    /// The answer to [`Effect::Fence`]: whether the lock is still held.
-    Fenced(bool),
-    /// The answer to [`Effect::Look`] and [`Effect::LookOnce`].
+    /// The answer to [`Effect::Look`].
     Looked(Look<R>),
-    /// The answer to [`Effect::Exchange`].
-    Exchanged(Result<(R::Response, Life), Failure>),
+    /// The answer to [`Effect::Exchange`]: the record merged with the provider's response.
+    Exchanged(Result<(R, Life), Failure>),
     /// The answer to [`Effect::Pause`].
     Woke,
     /// The answer to [`Effect::Save`].
@@ -125,19 +112,15 @@ pub(crate) enum Event<R: Record, S> {
 }
 
 /// What the driver is to do. Those with an answer in [`Event`] get exactly one.
-#[derive(Clone, Debug)]
-pub(crate) enum Effect<R: Record, S> {
-    /// Waits for the lock, for about this time at most.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Effect<R, S> {
+    /// Waits for the lock, for about this time at most. If it is still held, the answer comes at once.
     Lock(S, Duration),
     /// Releases the lock.
     Unlock,
-    /// Asks whether the lock is still held.
-    Fence,
-    /// Reads the store. A credential that is missing is looked for several times.
-    Look(S),
-    /// Reads the store once.
-    LookOnce(S),
-    /// Sends the refresh token of this record to the provider.
+    /// Reads the store. A credential that is missing is looked for again after each of these pauses.
+    Look(S, &'static [Duration]),
+    /// Sends the refresh token of this record to the provider, unless the lock was held and is lost by now.
     Exchange(S, SharedToken<R>),
     /// Waits for this time or a little longer.
     Pause(Duration),
@@ -152,46 +135,26 @@ pub(crate) enum Effect<R: Record, S> {
     /// Adds the record to this process's configuration.
     Share(S, R),
     /// Saves a module's keys with this record in them; `None` if they contain no tokens.
-    SaveKeys(S, WaiterId, Option<R>),
+    SaveKeys(WaiterId, Option<R>),
     /// Reads the platform's secret. With `true`, the platform refreshes it first.
     ReadSecret(S, bool),
-    /// Answers those who wait for a token.
-    Answer(Vec<WaiterId>, Result<SharedToken<R>, Error>),
-    /// Tells the operator, and for some reports the user.
+    /// Answers somebody who waits for a token.
+    Answer(WaiterId, Result<SharedToken<R>, Error>),
+    /// Tells the operator.
+    Log(Level, String),
+    /// Counts what happened, and tells the operator, and for an unsaved record the user.
     Report(Report<R, S>),
 }
 
-/// What the operator should know.
-#[derive(Clone, Debug)]
+/// What is counted, beside a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Report<R, S> {
     /// A token of another process is used.
     Adopted,
-    /// A token of another process is used, although this process has just got one.
-    ReplacedDuringRefresh,
-    /// The lock is not available, and the work goes on without it.
-    NoLock(LockError),
-    /// The store cannot be read, and the refresh goes on.
-    NotRead(String),
-    /// The exchange is tried again.
-    Retried(ExchangeError),
-    /// A token was refreshed and saved.
-    Refreshed { rotated: bool, record: R },
+    /// A token was refreshed and saved. With `true`, its refresh token is new.
+    Refreshed(R, bool),
     /// No token was obtained.
     Failed(Error),
-    /// The API rejects new tokens, so that they are not refreshed for this time.
-    RejectedOften(Duration, Error),
-    /// A record is only in this process.
-    Unsaved {
-        store: S,
-        rotated: bool,
-        reason: String,
-    },
-    /// Only the platform's queue has taken a record.
-    QueuedOnly(String),
-    /// An unsaved record is saved now.
-    SavedLater,
-    /// An unsaved record is not needed any more: the store has a newer one.
-    Discarded,
-    /// The process ends with an unsaved record.
-    Lost { rotated: bool, reason: String },
+    /// A rotated refresh token is only in this process, for this reason.
+    Unsaved(S, String),
 }

@@ -1,9 +1,6 @@
 //! What keeps a refresh from starting: a pause after a failure, a dead refresh token, an API that rejects new tokens.
 
-use super::{
-    event::Why,
-    record::{Moment, Record, Token},
-};
+use super::record::{Moment, Record, Token};
 use crate::{clients::retry::RetryPolicy, oauth2::Error};
 use std::time::Duration;
 
@@ -23,16 +20,10 @@ const REJECTIONS: u32 = 3;
 /// The longest of these times. It limits how long a user who connects again has to wait.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
-/// Why no refresh may start before `until`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Pause {
-    until: Moment,
-    error: Error,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Limits<R: Record> {
-    pause: Option<Pause>,
+    /// No refresh may start before this time, because of this error.
+    pause: Option<(Moment, Error)>,
     failures: u32,
     /// The pair of tokens that the provider has refused for good.
     dead: Option<(R::Id, Error)>,
@@ -44,50 +35,27 @@ pub(super) struct Limits<R: Record> {
     accepted: u64,
 }
 
-impl<R: Record> Default for Limits<R> {
-    fn default() -> Self {
-        Self {
-            pause: None,
-            failures: 0,
-            dead: None,
-            rejections: 0,
-            refused_until: None,
-            accepted: 0,
-        }
-    }
-}
-
-/// A rejected token that is not refreshed.
-pub(super) struct TooOften {
-    pub(super) error: Error,
-    /// How long no rejected token is refreshed, if that begins now.
-    pub(super) begins: Option<Duration>,
-}
-
 impl<R: Record> Limits<R> {
     /// Returns why no refresh may start at the moment.
     pub(super) fn paused(&self, now: Moment) -> Option<&Error> {
-        let pause = self.pause.as_ref().filter(|pause| pause.until > now)?;
-        Some(&pause.error)
+        let pause = self.pause.as_ref().filter(|(until, _)| *until > now);
+        pause.map(|(_, error)| error)
     }
 
     /// Notes that a refresh failed. Everyone gets this error for a while.
     pub(super) fn failed(&mut self, now: Moment, error: &Error) {
-        let asked = match error {
-            Error::Unavailable { retry_after, .. } => *retry_after,
-            _ => None,
-        };
-        let own = match error {
-            Error::Unavailable { .. } => RetryPolicy::doubling(FIRST_PAUSE, LONGEST_PAUSE)
-                .delay_after(self.failures.saturating_add(1)),
+        self.failures = self.failures.saturating_add(1);
+        let pause = match error {
+            Error::Unavailable {
+                retry_after: Some(asked),
+                ..
+            } => (*asked).clamp(SHORTEST_ASKED, LONGEST_ASKED),
+            Error::Unavailable { .. } => {
+                RetryPolicy::doubling(FIRST_PAUSE, LONGEST_PAUSE).delay_after(self.failures)
+            }
             _ => LONGEST_PAUSE,
         };
-        let pause = asked.map_or(own, |asked| asked.clamp(SHORTEST_ASKED, LONGEST_ASKED));
-        self.failures = self.failures.saturating_add(1);
-        self.pause = Some(Pause {
-            until: now + pause,
-            error: error.clone(),
-        });
+        self.pause = Some((now + pause, error.clone()));
     }
 
     /// Notes that a refresh returned a token.
@@ -118,29 +86,25 @@ impl<R: Record> Limits<R> {
 
     /// Counts a rejected token. If the API rejects new tokens soon after they arrive, a refresh does not help. If it
     /// accepted a token for a while, a refresh is always worthwhile.
+    ///
+    /// # Errors
+    /// Returns an error if the token is not refreshed, and for how long no other one is, if that begins now.
     pub(super) fn count_rejection(
         &mut self,
         now: Moment,
-        why: Why,
         current: Option<&Token<R>>,
-    ) -> Result<(), TooOften> {
+    ) -> Result<(), (Error, Option<Duration>)> {
         let has_proved_good = current.is_none_or(|token| {
             let age = now.saturating_sub(token.life.received);
             token.generation <= 1 || (token.generation == self.accepted && age >= FRESH)
         });
-        if why != Why::Rejected
-            || has_proved_good
-            || self.refused_until.take_if(|until| *until <= now).is_some()
-        {
+        if has_proved_good || self.refused_until.take_if(|until| *until <= now).is_some() {
             return Ok(());
         }
         let reason = "it rejected several new tokens; check the API's address, the user's permissions and the scopes";
         let error = Error::TokenRejected(reason.into());
         if self.refused_until.is_some() {
-            return Err(TooOften {
-                error,
-                begins: None,
-            });
+            return Err((error, None));
         }
         self.rejections = self.rejections.saturating_add(1);
         let Some(over) = self.rejections.checked_sub(REJECTIONS + 1) else {
@@ -148,9 +112,6 @@ impl<R: Record> Limits<R> {
         };
         let time = RetryPolicy::doubling(FRESH, LONGEST_REFUSAL).delay_after(over + 1);
         self.refused_until = Some(now + time);
-        Err(TooOften {
-            error,
-            begins: Some(time),
-        })
+        Err((error, Some(time)))
     }
 }

@@ -15,22 +15,22 @@ mod model;
 mod record;
 mod refresh;
 mod save;
-mod secret;
 mod state;
 mod tokens;
 
 pub(crate) use event::{
-    Effect, Emit, Event, Failure, Keeper, Look, Need, Report, SaveResult, WaiterId, Why,
+    Effect, Emit, Event, Failure, Look, Need, Report, SaveResult, WaiterId, Why,
 };
 pub(crate) use record::{Life, Moment, Record, SharedToken, Token};
 pub(super) use refresh::{LOOKS, MAX_DELAY, TRIES};
 pub(super) use save::ATTEMPTS;
 
 use crate::oauth2::{Error, LockError, Mode};
-use limits::{Limits, TooOften};
-use state::{Job, State, Unsaved, Work};
-use std::{collections::VecDeque, time::Duration};
+use limits::Limits;
+use state::{Refresh, Save, State, Unsaved, Work};
+use std::{collections::VecDeque, mem, time::Duration};
 use tokens::Tokens;
+use tracing::Level;
 
 /// The longest time for which another replica may hold the lock during a refresh.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(345);
@@ -54,34 +54,14 @@ pub(crate) struct Machine<R: Record, S> {
     rotates: Option<bool>,
     holds_lock: bool,
     stopping: bool,
-}
-
-/// What one step sees and produces.
-pub(super) struct Step<R: Record, S> {
+    /// The time of the step that is being taken, and its effects so far. Zero and empty between two steps.
     now: Moment,
     effects: Vec<Effect<R, S>>,
 }
 
-impl<R: Record, S> Step<R, S> {
-    fn ask(&mut self, effect: Effect<R, S>) {
-        self.effects.push(effect);
-    }
-
-    fn report(&mut self, report: Report<R, S>) {
-        self.effects.push(Effect::Report(report));
-    }
-}
-
-/// How a request gets its token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Supply<R> {
-    /// The current token.
-    Use(SharedToken<R>),
-    /// The current token, which expires soon: a refresh begins beside the request.
-    UseAndRefresh(SharedToken<R>),
-    /// The token of a refresh.
-    Wait { why: Why, known: Option<u64> },
-}
+/// How a request gets its token: the current one, if it can be used, and why another one is needed, now or soon, with the
+/// generation that does not help.
+pub(crate) type Supply<R> = (Option<SharedToken<R>>, Option<(Why, Option<u64>)>);
 
 impl<R: Record, S: Clone> Machine<R, S> {
     pub(crate) fn new(uses_lock: bool) -> Self {
@@ -96,6 +76,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
             rotates: None,
             holds_lock: false,
             stopping: false,
+            now: Moment::ZERO,
+            effects: Vec::new(),
         }
     }
 
@@ -109,35 +91,28 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     /// Returns true while a rotated refresh token is not saved, so that only this process has it.
     pub(crate) fn has_unsaved_rotation(&self) -> bool {
-        self.unsaved.as_ref().is_some_and(|unsaved| unsaved.rotated)
+        let unsaved = self.unsaved.as_ref();
+        unsaved.is_some_and(|unsaved| unsaved.save.rotated)
     }
 
     /// Returns how a request gets its token.
     pub(crate) fn supply(&self, now: Moment, mode: Mode) -> Supply<R> {
-        let Some(current) = self.tokens.current() else {
-            return Supply::Wait {
-                why: Why::First,
-                known: Some(0),
-            };
+        let (is_timed, is_for_all) = (mode == Mode::Expiry, mode != Mode::EveryAccess);
+        let current = self.tokens.current();
+        let usable = current.filter(|token| {
+            let is_over = is_timed && token.is_expired(now);
+            is_for_all && !is_over && token.record.access_token().is_some()
+        });
+        let is_soon = usable.is_some_and(|token| is_timed && token.is_due(now));
+        let known = current.map_or(0, |token| token.generation);
+        let why = match is_for_all {
+            true => (Why::Expiry, Some(known)),
+            false => (Why::Access, None),
         };
-        if mode == Mode::EveryAccess {
-            return Supply::Wait {
-                why: Why::Access,
-                known: None,
-            };
-        }
-        let by_time = mode == Mode::Expiry;
-        if !current.record.has_access_token() || (by_time && current.is_expired(now)) {
-            return Supply::Wait {
-                why: Why::Expiry,
-                known: Some(current.generation),
-            };
-        }
-        if by_time && current.is_due(now) {
-            Supply::UseAndRefresh(current.clone())
-        } else {
-            Supply::Use(current.clone())
-        }
+        (
+            usable.cloned(),
+            (usable.is_none() || is_soon).then_some(why),
+        )
     }
 
     /// Notes that the API accepted a token. `after_refresh` says that it had rejected the request's first token.
@@ -151,110 +126,104 @@ impl<R: Record, S: Clone> Machine<R, S> {
     /// Takes one event. The driver carries the effects out in their order.
     #[must_use]
     pub(crate) fn step(&mut self, now: Moment, event: Event<R, S>) -> Vec<Effect<R, S>> {
-        let mut step = Step {
-            now,
-            effects: Vec::new(),
-        };
-        let cx = &mut step;
+        self.now = now;
         match event {
-            Event::Needed(need) => self.needed(cx, need),
-            Event::Emitted(emit) => {
-                self.emits.push_back(emit);
-                self.start_if_idle(cx);
-            }
+            Event::Needed(need) => self.needed(need),
+            Event::Emitted(emit) => self.emits.push_back(emit),
             Event::Configured(record, life) => {
                 if !self.tokens.knows(&record) {
                     self.adopt(record, life);
                 }
             }
-            Event::Alarm(number) => self.alarm(cx, number),
-            Event::Stop => {
-                self.stopping = true;
-                self.start_if_idle(cx);
-            }
-            answer => self.answered(cx, answer),
+            Event::Alarm(number) => self.alarm(number),
+            Event::Stop => self.stopping = true,
+            answer => self.answered(answer),
         }
-        step.effects
+        if matches!(self.state, State::Idle) {
+            self.start_next();
+        }
+        self.now = Moment::ZERO;
+        mem::take(&mut self.effects)
     }
 
-    /// Continues the work that waited for this answer.
-    fn answered(&mut self, cx: &mut Step<R, S>, answer: Event<R, S>) {
-        match (std::mem::replace(&mut self.state, State::Idle), answer) {
-            (State::Locking(job), Event::Locked(result)) => self.locked(cx, job, result),
-            (State::Locking(job), Event::Fenced(held)) => self.still_locked(cx, job, held),
-            (State::Looking(job, tries), Event::Looked(look)) => self.looked(cx, job, tries, look),
-            (State::Fencing(job, tries, base), Event::Fenced(held)) => {
-                self.fenced(cx, job, tries, base, held);
+    /// Continues the work that waited for this answer. Work that is done leaves the machine idle.
+    fn answered(&mut self, answer: Event<R, S>) {
+        match (mem::replace(&mut self.state, State::Idle), answer) {
+            (State::Locking(work), Event::Locked(result)) => self.locked(work, result),
+            (State::Looking(refresh), Event::Looked(look)) => self.looked(refresh, look),
+            (State::Exchanging(refresh, base), Event::Exchanged(result)) => {
+                self.exchanged(refresh, base, result);
             }
-            (State::Exchanging(job, tries, base), Event::Exchanged(result)) => {
-                self.exchanged(cx, job, tries, &base, result);
+            (State::Pausing(refresh), Event::Woke) => self.look(refresh),
+            (State::SaveLooking(save), Event::Looked(look)) => self.looked_before_save(save, look),
+            (State::Saving(save), Event::Saved(result)) => self.saved(save, result),
+            (State::SavePausing(save), Event::Woke) => self.look_before_save(save),
+            (State::Confirming(save), Event::Confirmed(is_gone)) => self.confirmed(save, is_gone),
+            (State::EmitLooking(emit), Event::Looked(look)) => self.looked_for_keys(emit, look),
+            (State::SavingKeys(sent), Event::KeysSaved(is_saved)) => {
+                self.keys_saved(sent, is_saved)
             }
-            (State::Retrying(job, tries), Event::Woke) => self.look(cx, job, tries),
-            (State::Doubting(job, doubt), Event::Woke) => self.look_after_refusal(cx, job, doubt),
-            (State::DoubtLooking(job, doubt), Event::Looked(look)) => {
-                self.looked_after_refusal(cx, job, doubt, look);
+            (State::ReadingSecret(store, why, refreshed), Event::Secret(result)) => {
+                self.secret_read(store, why, refreshed, result);
             }
-            (State::SaveLooking(job, save), Event::Looked(look)) => {
-                self.looked_before_save(cx, job, save, look);
-            }
-            (State::Saving(job, save), Event::Saved(result)) => self.saved(cx, job, save, result),
-            (State::SavePausing(job, save), Event::Woke) => self.look_before_save(cx, job, save),
-            (State::Confirming(job, save), Event::Confirmed(gone)) => {
-                self.confirmed(cx, job, save, gone);
-            }
-            (State::EmitLooking(emit), Event::Looked(look)) => self.looked_for_keys(cx, emit, look),
-            (State::SavingKeys(keys), Event::KeysSaved(saved)) => self.keys_saved(cx, keys, saved),
-            (State::ReadingSecret(job, refreshed), Event::Secret(result)) => {
-                self.secret_read(cx, job, refreshed, result);
-            }
-            (state, answer) => {
-                debug_assert!(
-                    false,
-                    "{} does not wait for {}",
-                    state.name(),
-                    answer.name()
-                );
+            (state, _) => {
+                debug_assert!(false, "an answer that the state does not wait for");
                 self.state = state;
             }
         }
     }
 
+    fn ask(&mut self, effect: Effect<R, S>) {
+        self.effects.push(effect);
+    }
+
+    /// Asks for an effect, and waits for its answer.
+    fn wait(&mut self, effect: Effect<R, S>, state: State<R, S>) {
+        self.ask(effect);
+        self.state = state;
+    }
+
+    fn report(&mut self, report: Report<R, S>) {
+        self.ask(Effect::Report(report));
+    }
+
+    fn log(&mut self, level: Level, text: impl Into<String>) {
+        self.ask(Effect::Log(level, text.into()));
+    }
+
     // --- What is wanted ----------------------------------------------------------------------------------------------
 
-    fn needed(&mut self, cx: &mut Step<R, S>, need: Need<S>) {
-        if let Some(token) = self.newer_than(need.known) {
-            return answer(cx, need.waiter, Ok(token));
+    fn needed(&mut self, need: Need<S>) {
+        let current = self.tokens.current();
+        let newer =
+            current.filter(|token| need.known.is_some_and(|known| token.generation > known));
+        if let Some(token) = newer.cloned() {
+            return self.answer(&need, Ok(token));
         }
         let is_running = self.state.is_refresh() || !self.needs.is_empty();
         if is_running && need.waiter.is_none() {
             return;
         }
-        if !is_running && let Err(error) = self.may_refresh(cx, &need) {
-            return self.refuse(cx, &need, &error);
+        if !is_running && let Err(error) = self.may_refresh(need.why) {
+            return self.refuse(&need, &error);
         }
         self.needs.push(need);
-        self.start_if_idle(cx);
-    }
-
-    fn newer_than(&self, known: Option<u64>) -> Option<SharedToken<R>> {
-        let known = known?;
-        let current = self.tokens.current()?;
-        (current.generation > known).then(|| current.clone())
     }
 
     /// Returns why no refresh may begin.
-    fn may_refresh(&mut self, cx: &mut Step<R, S>, need: &Need<S>) -> Result<(), Error> {
-        if let Some(error) = self.limits.paused(cx.now) {
+    fn may_refresh(&mut self, why: Why) -> Result<(), Error> {
+        if let Some(error) = self.limits.paused(self.now) {
             return Err(error.clone());
         }
-        let current = self.tokens.current().map(|token| &**token);
-        if let Err(TooOften { error, begins }) =
-            self.limits.count_rejection(cx.now, need.why, current)
-        {
-            if let Some(time) = begins {
-                cx.report(Report::RejectedOften(time, error.clone()));
+        if why == Why::Rejected {
+            let current = self.tokens.current().map(|token| &**token);
+            if let Err((error, begins)) = self.limits.count_rejection(self.now, current) {
+                if let Some(time) = begins {
+                    let pause = time.as_secs();
+                    self.log(Level::ERROR, format!("{error}; no refresh for {pause} s"));
+                }
+                return Err(error);
             }
-            return Err(error);
         }
         if self.stopping {
             return Err(Error::unavailable("the process is stopping"));
@@ -262,141 +231,118 @@ impl<R: Record, S: Clone> Machine<R, S> {
         Ok(())
     }
 
+    fn answer(&mut self, need: &Need<S>, result: Result<SharedToken<R>, Error>) {
+        if let Some(waiter) = need.waiter {
+            self.ask(Effect::Answer(waiter, result));
+        }
+    }
+
     /// Answers somebody for whom no token was obtained. A token that is only believed to have expired may still be
     /// valid, because clocks differ: it is tried.
-    fn refuse(&self, cx: &mut Step<R, S>, need: &Need<S>, error: &Error) {
+    fn refuse(&mut self, need: &Need<S>, error: &Error) {
         let believed = self.tokens.current().filter(|token| {
             need.why == Why::Expiry
                 && matches!(error, Error::Unavailable { .. })
-                && token.record.has_access_token()
+                && token.record.access_token().is_some()
         });
         let result = believed.cloned().ok_or_else(|| error.clone());
-        answer(cx, need.waiter, result);
+        self.answer(need, result);
     }
 
     // --- One piece of work at a time ---------------------------------------------------------------------------------
 
-    fn start_if_idle(&mut self, cx: &mut Step<R, S>) {
-        if matches!(self.state, State::Idle) {
-            self.start_next(cx);
-        }
-    }
-
     /// Starts what is wanted next. The lock is released before, so that other replicas have their turn, unless the store
     /// still has a refresh token that must not be spent.
-    fn start_next(&mut self, cx: &mut Step<R, S>) {
-        self.state = State::Idle;
+    fn start_next(&mut self) {
         if self.holds_lock && !self.has_unsaved_rotation() {
             self.holds_lock = false;
-            cx.ask(Effect::Unlock);
+            self.ask(Effect::Unlock);
         }
         if let Some(need) = self.needs.first() {
-            let work = match need.keeper {
-                Keeper::Process => Work::Refresh(need.why),
-                Keeper::Platform => Work::Secret(need.why),
-            };
-            let job = Job {
-                work,
-                store: need.store.clone(),
-                before: self.tokens.current().cloned(),
-            };
-            return self.start(cx, job);
+            let (why, store) = (need.why, need.store.clone());
+            if need.of_platform {
+                return self.read_secret(store, why, false);
+            }
+            let refresh = Refresh::new(why, store, self.tokens.current().cloned());
+            return self.lock(Work::Refresh(refresh), LOCK_WAIT);
         }
-        if let Some(emit) = self.emits.front() {
-            let job = Job::new(Work::Emit(emit.keeper), emit.store.clone());
-            return self.start(cx, job);
+        // The rest is done without the lock rather than late.
+        if let Some(emit) = self.emits.pop_front() {
+            if emit.of_platform {
+                return self.save_keys(emit.waiter, emit.sent);
+            }
+            return self.lock(Work::Emit(emit), SHORT_LOCK_WAIT);
         }
-        let unsaved = self.unsaved.as_ref();
-        if let Some(store) = unsaved.and_then(|unsaved| unsaved.wanted(self.stopping)) {
-            let job = Job::new(Work::SaveAgain, store.clone());
-            self.start(cx, job);
-        }
-    }
-
-    fn start(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        match job.work {
-            Work::Secret(_) => return self.read_secret(cx, job, false),
-            Work::Emit(Keeper::Platform) => return self.emit_beside_secret(cx),
-            Work::Refresh(_) | Work::SaveAgain | Work::Emit(Keeper::Process) => {}
-        }
-        if self.holds_lock {
-            // It is held for an unsaved record, perhaps for long.
-            cx.ask(Effect::Fence);
-            self.state = State::Locking(job);
-        } else {
-            self.lock(cx, job);
+        match &self.unsaved {
+            // At the end, a record that only this process has is saved at once.
+            Some(unsaved) if unsaved.retries && self.stopping => {
+                self.look_before_save(unsaved.save.clone());
+            }
+            Some(unsaved) if unsaved.retries && unsaved.is_due => {
+                self.lock(Work::Save(unsaved.save.clone()), SHORT_LOCK_WAIT);
+            }
+            _ => {}
         }
     }
 
-    fn lock(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        // At the end, a record that only this process has is saved at once.
-        let is_last_save = self.stopping && job.work == Work::SaveAgain;
-        if self.uses_lock && !is_last_save {
-            let wait = match job.work {
-                Work::Refresh(_) | Work::Secret(_) => LOCK_WAIT,
-                // It is done without the lock rather than late.
-                Work::SaveAgain | Work::Emit(_) => SHORT_LOCK_WAIT,
-            };
-            cx.ask(Effect::Lock(job.store.clone(), wait));
-            self.state = State::Locking(job);
-        } else {
-            self.begin(cx, job);
+    fn lock(&mut self, work: Work<R, S>, wait: Duration) {
+        if !self.uses_lock {
+            return self.begin(work);
         }
+        let store = match &work {
+            Work::Refresh(Refresh { store, .. })
+            | Work::Save(Save { store, .. })
+            | Work::Emit(Emit { store, .. }) => store.clone(),
+        };
+        self.wait(Effect::Lock(store, wait), State::Locking(work));
     }
 
-    fn still_locked(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, held: bool) {
-        self.holds_lock = held;
-        if held {
-            self.begin(cx, job);
-        } else {
-            self.lock(cx, job);
-        }
-    }
-
-    fn locked(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, result: Result<(), LockError>) {
+    fn locked(&mut self, work: Work<R, S>, result: Result<(), LockError>) {
+        self.holds_lock = result.is_ok();
         match result {
-            Ok(()) => self.holds_lock = true,
             // The lock itself has said so, once.
-            Err(LockError::Unsupported(_)) => {}
+            Ok(()) | Err(LockError::Unsupported(_)) => {}
+            Err(error) if matches!(work, Work::Refresh(_)) && self.rotates != Some(false) => {
+                return self.fail(Error::unavailable(error.to_string()));
+            }
             Err(error) => {
-                let spends_rotating =
-                    matches!(job.work, Work::Refresh(_)) && self.rotates != Some(false);
-                if spends_rotating {
-                    return self.fail(cx, Error::unavailable(error.to_string()));
-                }
-                cx.report(Report::NoLock(error));
+                let what =
+                    "The credential's lock is not available, and the work goes on without it";
+                self.log(Level::WARN, format!("{what}: {error}"));
             }
         }
-        self.begin(cx, job);
+        self.begin(work);
     }
 
-    /// Does the job, with the lock if there is one.
-    fn begin(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        match job.work {
-            Work::Refresh(_) | Work::Secret(_) => self.begin_refresh(cx, job),
-            Work::SaveAgain => self.begin_save_again(cx, job),
-            Work::Emit(_) => self.begin_emit(cx, job),
+    /// Does the work, with the lock if there is one.
+    fn begin(&mut self, work: Work<R, S>) {
+        match work {
+            Work::Refresh(refresh) => self.look(refresh),
+            Work::Save(save) => self.look_before_save(save),
+            Work::Emit(emit) => {
+                let look = Effect::Look(emit.store.clone(), &LOOKS);
+                self.wait(look, State::EmitLooking(emit));
+            }
         }
     }
 
     /// Ends a refresh. Those who cannot use its token, because it was rejected meanwhile, cause another one.
-    fn succeed(&mut self, cx: &mut Step<R, S>, token: &SharedToken<R>) {
+    fn succeed(&mut self, token: &SharedToken<R>) {
         self.limits.succeeded();
-        let is_served =
-            |need: &mut Need<S>| need.known.is_none_or(|known| token.generation > known);
-        let served: Vec<_> = self.needs.extract_if(.., is_served).collect();
-        answer_all(cx, &served, Ok(token.clone()));
-        self.start_next(cx);
+        let is_newer = |need: &mut Need<S>| need.known.is_none_or(|known| token.generation > known);
+        let served: Vec<_> = self.needs.extract_if(.., is_newer).collect();
+        for need in served {
+            self.answer(&need, Ok(token.clone()));
+        }
     }
 
     /// Ends a refresh without a token. Everyone who waits gets the error.
-    fn fail(&mut self, cx: &mut Step<R, S>, error: Error) {
-        self.limits.failed(cx.now, &error);
-        for need in std::mem::take(&mut self.needs) {
-            self.refuse(cx, &need, &error);
+    fn fail(&mut self, error: Error) {
+        self.limits.failed(self.now, &error);
+        for need in mem::take(&mut self.needs) {
+            self.refuse(&need, &error);
         }
-        cx.report(Report::Failed(error));
-        self.start_next(cx);
+        self.report(Report::Failed(error));
     }
 
     // --- Tokens of others --------------------------------------------------------------------------------------------
@@ -410,20 +356,13 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     /// Adopts a record that was found in the store, also for later messages. If its tokens are the current ones, there is
     /// no new generation.
-    fn adopt_found(
-        &mut self,
-        cx: &mut Step<R, S>,
-        store: &S,
-        record: R,
-        life: Life,
-    ) -> SharedToken<R> {
-        if let Some(current) = self.tokens.current()
-            && current.record.id() == record.id()
-        {
+    fn adopt_found(&mut self, store: &S, record: R, life: Life) -> SharedToken<R> {
+        let current = self.tokens.current();
+        if let Some(current) = current.filter(|current| current.record.id() == record.id()) {
             return current.clone();
         }
-        cx.report(Report::Adopted);
-        cx.ask(Effect::Share(store.clone(), record.clone()));
+        self.report(Report::Adopted);
+        self.ask(Effect::Share(store.clone(), record.clone()));
         self.adopt(record, life)
     }
 
@@ -432,59 +371,34 @@ impl<R: Record, S: Clone> Machine<R, S> {
     /// # Errors
     /// Returns an error if the credential is gone, or if a refresh token that may rotate cannot be compared with the
     /// stored one.
-    fn news(
-        &mut self,
-        cx: &mut Step<R, S>,
-        store: &S,
-        look: Look<R>,
-    ) -> Result<Option<SharedToken<R>>, Error> {
+    fn news(&mut self, store: &S, look: Look<R>) -> Result<Option<SharedToken<R>>, Error> {
         match look {
             Look::Found(record, _) if self.tokens.knows(&record) => {
                 self.tokens.returned(&record);
                 self.tokens.update(&record);
                 Ok(None)
             }
-            Look::Found(record, life) => Ok(Some(self.adopt_found(cx, store, record, life))),
+            Look::Found(record, life) => Ok(Some(self.adopt_found(store, record, life))),
             Look::NotConfigured(error) => Err(error),
             // A user who has disconnected does not want new tokens.
-            Look::NoTokens => Err(Error::ReauthRequired(
-                "its tokens were removed from the account".into(),
-            )),
+            Look::NoTokens => {
+                let reason = "its tokens were removed from the account";
+                Err(Error::ReauthRequired(reason.into()))
+            }
             Look::Removed(reason) => {
                 Err(Error::ReauthRequired(format!("it was removed ({reason})")))
             }
             Look::NotAsked => Ok(None),
             // If the store cannot be read, a save would fail too: do not spend what may be the last refresh token.
             Look::Failed(reason) if self.rotates != Some(false) => {
-                Err(Error::unavailable(format!(
-                    "the stored credential cannot be read, so another process may have refreshed it: {reason}"
-                )))
+                let what = "the stored credential cannot be read, so another process may have refreshed it";
+                Err(Error::unavailable(format!("{what}: {reason}")))
             }
             Look::Failed(reason) => {
-                cx.report(Report::NotRead(reason));
+                let what = "The stored credential cannot be read before the refresh";
+                self.log(Level::WARN, format!("{what}: {reason}"));
                 Ok(None)
             }
         }
-    }
-}
-
-fn answer<R: Record, S>(
-    cx: &mut Step<R, S>,
-    waiter: Option<WaiterId>,
-    result: Result<SharedToken<R>, Error>,
-) {
-    if let Some(waiter) = waiter {
-        cx.ask(Effect::Answer(vec![waiter], result));
-    }
-}
-
-fn answer_all<R: Record, S>(
-    cx: &mut Step<R, S>,
-    needs: &[Need<S>],
-    result: Result<SharedToken<R>, Error>,
-) {
-    let waiters: Vec<_> = needs.iter().filter_map(|need| need.waiter).collect();
-    if !waiters.is_empty() {
-        cx.ask(Effect::Answer(waiters, result));
     }
 }

@@ -6,20 +6,15 @@ use std::{fmt::Debug, hash::Hash, sync::Arc, time::Duration};
 pub(crate) type Moment = Duration;
 
 /// A stored credential, as far as the machine looks at it.
-pub(crate) trait Record: Clone {
+pub(crate) trait Record: Clone + Default {
     /// Identifies a pair of tokens without containing them.
-    type Id: Copy + Debug + Eq + Hash;
-    /// The provider's response to a refresh.
-    type Response;
+    type Id: Copy + Debug + Default + Eq + Hash;
+    type Secret: Eq + ?Sized;
 
     /// Identifies the tokens of this record.
     fn id(&self) -> Self::Id;
-    fn has_access_token(&self) -> bool;
-    fn has_refresh_token(&self) -> bool;
-    fn same_access_token(&self, other: &Self) -> bool;
-    fn same_refresh_token(&self, other: &Self) -> bool;
-    /// This record after a refresh: members that the response omits are kept.
-    fn refreshed(&self, response: &Self::Response) -> Self;
+    fn access_token(&self) -> Option<&Self::Secret>;
+    fn refresh_token(&self) -> Option<&Self::Secret>;
     /// This record with the members that a module emits on top.
     fn with_emitted(&self, emitted: &Self) -> Self;
 }
@@ -58,8 +53,8 @@ impl<R: Record> Token<R> {
 
     /// Returns whether this token cannot replace `before`: it is missing, has expired, or is the same.
     pub(super) fn is_spent(&self, now: Moment, before: Option<&Self>) -> bool {
-        !self.record.has_access_token()
-            || self.is_expired(now)
-            || before.is_some_and(|before| before.record.same_access_token(&self.record))
+        let token = self.record.access_token();
+        let is_same = before.is_some_and(|before| before.record.access_token() == token);
+        token.is_none() || self.is_expired(now) || is_same
     }
 }

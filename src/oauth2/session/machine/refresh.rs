@@ -1,16 +1,18 @@
-//! A refresh: reads the stored record, spends its refresh token, and hands the merged record to `save`.
+//! A refresh: reads the stored record, spends its refresh token, and hands the merged record to `save`. Or the platform
+//! refreshes the token, and this process only reads its secret.
 
 use super::{
-    Machine, Step,
-    event::{Effect, Failure, Look, Report, Why},
-    record::{Life, Record, SharedToken},
-    state::{Doubt, Job, Save, State, Tries, Work, elapsed},
+    Machine,
+    event::{Effect, Failure, Look, Need, Why},
+    record::{Life, Moment, Record, SharedToken},
+    state::{Doubt, Refresh, Save, State},
 };
 use crate::{
     clients::retry::RetryPolicy,
     oauth2::{Error, ErrorClass, ExchangeError},
 };
 use std::time::Duration;
+use tracing::Level;
 
 /// Attempts of one exchange, all with the same refresh token.
 pub(in crate::oauth2::session) const TRIES: u32 = 3;
@@ -31,114 +33,101 @@ pub(in crate::oauth2::session) const LOOKS: [Duration; 4] = [
 /// process may have stalled and lost its lock without noticing.
 const LATE: Duration = Duration::from_secs(5);
 
+impl<R, S> Refresh<R, S> {
+    pub(super) fn new(why: Why, store: S, before: Option<SharedToken<R>>) -> Self {
+        Self {
+            store,
+            why,
+            before,
+            looked: Moment::ZERO,
+            looked_again: false,
+            exchanges: 0,
+            lost: false,
+            doubt: None,
+        }
+    }
+}
+
 impl<R: Record, S: Clone> Machine<R, S> {
-    pub(super) fn begin_refresh(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        self.look(cx, job, Tries::default());
+    pub(super) fn look(&mut self, mut refresh: Refresh<R, S>) {
+        refresh.looked = self.now;
+        let look = Effect::Look(refresh.store.clone(), &LOOKS);
+        self.wait(look, State::Looking(refresh));
     }
 
-    pub(super) fn look(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, mut tries: Tries) {
-        tries.looked = cx.now;
-        cx.ask(Effect::Look(job.store.clone()));
-        self.state = State::Looking(job, tries);
-    }
-
-    pub(super) fn looked(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        tries: Tries,
-        look: Look<R>,
-    ) {
-        match self.news(cx, &job.store, look) {
-            Ok(news) => self.spend(cx, job, tries.after(news.is_some())),
-            Err(error) => self.fail(cx, error),
+    pub(super) fn looked(&mut self, mut refresh: Refresh<R, S>, look: Look<R>) {
+        let found = match self.news(&refresh.store, look) {
+            Ok(found) => found,
+            // Without the stored credential it is unknown whether the refresh token is still valid.
+            Err(error) => return self.fail(error),
+        };
+        match (found, refresh.doubt.take()) {
+            (None, None) => self.spend(refresh),
+            (None, Some(doubt)) => self.doubt(refresh, doubt),
+            (Some(found), Some(doubt)) if !found.is_spent(self.now, Some(&doubt.base)) => {
+                self.succeed(&found);
+            }
+            // With another refresh token, the refresh begins again.
+            (Some(_), _) => {
+                (refresh.exchanges, refresh.lost) = (0, false);
+                self.spend(refresh);
+            }
         }
     }
 
     /// Ends the refresh with another process's token, or sends the current refresh token.
-    fn spend(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, mut tries: Tries) {
+    fn spend(&mut self, mut refresh: Refresh<R, S>) {
         let Some(base) = self.tokens.current().cloned() else {
-            return self.fail(cx, Error::ReauthRequired("there are no tokens".into()));
+            return self.fail(Error::ReauthRequired("there are no tokens".into()));
         };
-        let is_newer = job
-            .before
-            .as_ref()
-            .is_none_or(|before| base.generation > before.generation);
-        let before = job.before.as_deref();
-        if is_newer && job.work != Work::Refresh(Why::Access) && !base.is_spent(cx.now, before) {
-            return self.succeed(cx, &base);
+        let before = refresh.before.as_deref();
+        let is_newer = before.is_none_or(|before| base.generation > before.generation);
+        if is_newer && refresh.why != Why::Access && !base.is_spent(self.now, before) {
+            return self.succeed(&base);
         }
         if let Some(error) = self.limits.dead(&base.record) {
-            return self.fail(cx, error);
+            return self.fail(error);
         }
-        if !base.record.has_refresh_token() {
+        if base.record.refresh_token().is_none() {
             let reason =
                 "the access token has expired or was rejected, and there is no refresh token";
-            return self.fail(cx, Error::ReauthRequired(reason.into()));
+            return self.fail(Error::ReauthRequired(reason.into()));
         }
-        if elapsed(cx.now, tries.looked) > LATE && !tries.looked_again {
-            tries.looked_again = true;
-            return self.look(cx, job, tries);
+        if self.now.saturating_sub(refresh.looked) > LATE && !refresh.looked_again {
+            refresh.looked_again = true;
+            return self.look(refresh);
         }
-        if self.holds_lock {
-            cx.ask(Effect::Fence);
-            self.state = State::Fencing(job, tries, base);
-        } else {
-            self.exchange(cx, job, tries, base);
-        }
-    }
-
-    pub(super) fn fenced(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        tries: Tries,
-        base: SharedToken<R>,
-        held: bool,
-    ) {
-        self.holds_lock = held;
-        if !held {
-            return self.fail(
-                cx,
-                Error::unavailable("the lock was lost before the refresh"),
-            );
-        }
-        self.exchange(cx, job, tries, base);
-    }
-
-    fn exchange(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        mut tries: Tries,
-        base: SharedToken<R>,
-    ) {
-        tries.exchanges += 1;
-        tries.looked_again = false;
-        cx.ask(Effect::Exchange(job.store.clone(), base.clone()));
-        self.state = State::Exchanging(job, tries, base);
+        refresh.exchanges += 1;
+        refresh.looked_again = false;
+        let exchange = Effect::Exchange(refresh.store.clone(), base.clone());
+        self.wait(exchange, State::Exchanging(refresh, base));
     }
 
     pub(super) fn exchanged(
         &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        tries: Tries,
-        base: &SharedToken<R>,
-        result: Result<(R::Response, Life), Failure>,
+        refresh: Refresh<R, S>,
+        base: SharedToken<R>,
+        result: Result<(R, Life), Failure>,
     ) {
-        match result {
-            Ok((response, life)) => {
-                let record = base.record.refreshed(&response);
-                let rotated = !record.same_refresh_token(&base.record);
-                self.rotates = Some(rotated);
-                self.tokens.expect(&record);
-                let save = Save::new(record, life, rotated, base.record.id(), cx.now);
-                self.look_before_save(cx, job, save);
-            }
-            Err(Failure::NotSent(error)) => self.fail(cx, error),
-            Err(Failure::Refused(failure)) => self.refused(cx, job, tries, base, failure),
-        }
+        let (record, life) = match result {
+            Ok(refreshed) => refreshed,
+            Err(Failure::NotSent(error)) => return self.fail(error),
+            Err(Failure::Refused(failure)) => return self.refused(refresh, base, failure),
+        };
+        let rotated = record.refresh_token() != base.record.refresh_token();
+        self.rotates = Some(rotated);
+        self.tokens.expect(&record);
+        self.look_before_save(Save {
+            store: refresh.store,
+            record,
+            life,
+            rotated,
+            base: base.record.id(),
+            is_again: false,
+            attempts: 0,
+            began: self.now,
+            is_gone: false,
+        });
     }
 
     /// Sends the refresh token again after a transient failure: a provider with a grace period repeats a lost response
@@ -146,84 +135,44 @@ impl<R: Record, S: Clone> Machine<R, S> {
     /// process has saved its token, or will soon (token-failures: T1).
     fn refused(
         &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        mut tries: Tries,
-        base: &SharedToken<R>,
+        mut refresh: Refresh<R, S>,
+        base: SharedToken<R>,
         mut failure: ExchangeError,
     ) {
-        tries.lost |= failure.outcome_unknown;
-        failure.outcome_unknown = tries.lost;
+        refresh.lost |= failure.outcome_unknown;
+        failure.outcome_unknown = refresh.lost;
         match failure.class {
             ErrorClass::Reauth => {
+                let looks = 0;
                 let doubt = Doubt {
-                    base: base.clone(),
+                    base,
                     failure,
-                    looks: 0,
-                    tries,
+                    looks,
                 };
-                self.doubt(cx, job, doubt);
+                self.doubt(refresh, doubt);
             }
-            ErrorClass::Transient if let Some(pause) = pause_before_retry(tries, &failure) => {
-                cx.report(Report::Retried(failure));
-                cx.ask(Effect::Pause(pause));
-                self.state = State::Retrying(job, tries);
+            ErrorClass::Transient if let Some(pause) = pause_before_retry(&refresh, &failure) => {
+                let what = "The request to the token endpoint is retried";
+                self.log(Level::WARN, format!("{what}: {failure}"));
+                self.wait(Effect::Pause(pause), State::Pausing(refresh));
             }
-            ErrorClass::Config => self.fail(cx, Error::Config(failure.to_string())),
+            ErrorClass::Config => self.fail(Error::Config(failure.to_string())),
             // A response that cannot be parsed does not prove that the refresh token is invalid, even if it repeats.
-            ErrorClass::Transient | ErrorClass::Malformed => {
-                let error = Error::Unavailable {
-                    reason: failure.to_string(),
-                    retry_after: failure.retry_after,
-                };
-                self.fail(cx, error);
-            }
+            ErrorClass::Transient | ErrorClass::Malformed => self.fail(Error::Unavailable {
+                reason: failure.to_string(),
+                retry_after: failure.retry_after,
+            }),
         }
     }
 
     /// Pauses before the next look, or gives the refresh token up after the last.
-    fn doubt(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, doubt: Doubt<R>) {
+    fn doubt(&mut self, mut refresh: Refresh<R, S>, mut doubt: Doubt<R>) {
         if let Some(pause) = LOOKS.get(doubt.looks) {
-            cx.ask(Effect::Pause(*pause));
-            self.state = State::Doubting(job, doubt);
-            return;
+            doubt.looks += 1;
+            refresh.doubt = Some(doubt);
+            return self.wait(Effect::Pause(*pause), State::Pausing(refresh));
         }
-        let error = self.dead_error(&doubt.failure);
-        self.limits.bury(&doubt.base.record, &error);
-        self.fail(cx, error);
-    }
-
-    pub(super) fn look_after_refusal(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        mut doubt: Doubt<R>,
-    ) {
-        doubt.looks += 1;
-        doubt.tries.looked = cx.now;
-        cx.ask(Effect::Look(job.store.clone()));
-        self.state = State::DoubtLooking(job, doubt);
-    }
-
-    pub(super) fn looked_after_refusal(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        doubt: Doubt<R>,
-        look: Look<R>,
-    ) {
-        match self.news(cx, &job.store, look) {
-            Ok(Some(found)) if !found.is_spent(cx.now, Some(&doubt.base)) => {
-                self.succeed(cx, &found);
-            }
-            Ok(Some(_)) => self.spend(cx, job, doubt.tries.after(true)),
-            Ok(None) => self.doubt(cx, job, doubt),
-            // Without the stored credential it is unknown whether the refresh token is still valid.
-            Err(error) => self.fail(cx, error),
-        }
-    }
-
-    fn dead_error(&self, failure: &ExchangeError) -> Error {
+        let failure = doubt.failure;
         let why = match failure.code.as_deref() {
             _ if failure.outcome_unknown => {
                 ": an earlier response was lost, and its token with it (outcome unknown)"
@@ -233,15 +182,57 @@ impl<R: Record, S: Clone> Machine<R, S> {
             }
             _ => "",
         };
-        Error::ReauthRequired(format!("{failure}{why}"))
+        let error = Error::ReauthRequired(format!("{failure}{why}"));
+        self.limits.bury(&doubt.base.record, &error);
+        self.fail(error);
+    }
+
+    // --- Secrets of the platform (token-failures: Secrets of the platform) -------------------------------------------
+
+    /// Reads the secret. With `refresh`, the platform refreshes it first.
+    pub(super) fn read_secret(&mut self, store: S, why: Why, refresh: bool) {
+        let read = Effect::ReadSecret(store.clone(), refresh);
+        self.wait(read, State::ReadingSecret(store, why, refresh));
+    }
+
+    /// If the secret still contains the rejected token, asks the platform once to refresh it.
+    pub(super) fn secret_read(
+        &mut self,
+        store: S,
+        why: Why,
+        refreshed: bool,
+        result: Result<(R, Life), Error>,
+    ) {
+        let (record, life) = match result {
+            Ok(found) => found,
+            Err(error) => return self.fail(error),
+        };
+        let is_same =
+            |token: &&SharedToken<R>| token.record.access_token() == record.access_token();
+        let token = match self.tokens.current().filter(is_same).cloned() {
+            Some(_) if why == Why::Rejected && !refreshed => {
+                return self.read_secret(store, why, true);
+            }
+            Some(same) => same,
+            None => self.tokens.put(record, life, false),
+        };
+        // Another look would not help those whose token was rejected meanwhile.
+        let is_rejected =
+            |need: &mut Need<S>| need.known.is_some_and(|known| token.generation <= known);
+        let rejected: Vec<_> = self.needs.extract_if(.., is_rejected).collect();
+        for need in rejected {
+            let reason = "no newer token is available than the one it rejected";
+            self.answer(&need, Err(Error::TokenRejected(reason.into())));
+        }
+        self.succeed(&token);
     }
 }
 
 /// Returns the pause before the refresh token is sent again; `None` if it is not sent again in this refresh.
-fn pause_before_retry(tries: Tries, failure: &ExchangeError) -> Option<Duration> {
-    if tries.exchanges >= TRIES {
+fn pause_before_retry<R, S>(refresh: &Refresh<R, S>, failure: &ExchangeError) -> Option<Duration> {
+    if refresh.exchanges >= TRIES {
         return None;
     }
-    let own = RETRY.delay_after(tries.exchanges);
+    let own = RETRY.delay_after(refresh.exchanges);
     Some(failure.retry_after.unwrap_or(own)).filter(|pause| *pause <= MAX_DELAY)
 }

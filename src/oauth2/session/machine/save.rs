@@ -2,13 +2,14 @@
 //! and saves it later. Until then only this process has a rotated refresh token.
 
 use super::{
-    Machine, Step,
+    Machine,
     event::{Effect, Look, Report, SaveResult},
-    record::{Life, Record},
-    state::{Job, Save, State, Unsaved, Work, elapsed},
+    record::Record,
+    state::{Save, State, Unsaved},
 };
 use crate::{clients::retry::RetryPolicy, oauth2::Error};
 use std::time::Duration;
+use tracing::Level;
 
 /// Attempts of a save before the token is used without it.
 pub(in crate::oauth2::session) const ATTEMPTS: u32 = 3;
@@ -21,251 +22,201 @@ const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY);
 /// The delays between later attempts.
 const LATER: RetryPolicy = RetryPolicy::doubling(DELAY.saturating_mul(4), MAX_DELAY);
 /// After this time a save whose account seems to be gone continues later.
-pub(in crate::oauth2::session) const GONE_AT_MOST: Duration = Duration::from_secs(40);
+const GONE_AT_MOST: Duration = Duration::from_secs(40);
 
 impl<R: Record, S: Clone> Machine<R, S> {
     // --- An attempt --------------------------------------------------------------------------------------------------
 
-    pub(super) fn look_before_save(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        mut save: Save<R>,
-    ) {
+    pub(super) fn look_before_save(&mut self, mut save: Save<R, S>) {
         save.attempts += 1;
-        cx.ask(Effect::LookOnce(job.store.clone()));
-        self.state = State::SaveLooking(job, save);
+        let look = Effect::Look(save.store.clone(), &[]);
+        self.wait(look, State::SaveLooking(save));
     }
 
-    pub(super) fn looked_before_save(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        mut save: Save<R>,
-        look: Look<R>,
-    ) {
+    pub(super) fn looked_before_save(&mut self, mut save: Save<R, S>, look: Look<R>) {
+        let id = save.record.id();
         match look {
             // An earlier attempt has saved it, and only the answer was lost. A further save could replace a newer record.
-            Look::Found(theirs, _)
-                if theirs.id() == save.record.id() && save.record.id() != save.base =>
-            {
+            Look::Found(theirs, _) if theirs.id() == id && id != save.base => {
                 save.record = theirs;
-                cx.ask(Effect::Share(job.store.clone(), save.record.clone()));
-                self.stored(cx, &job, save, None);
+                self.ask(Effect::Share(save.store.clone(), save.record.clone()));
+                self.stored(save, None);
             }
             // The user has connected again, or another replica has refreshed: use what is stored (token-failures: T12).
             Look::Found(theirs, life)
-                if theirs.id() != save.record.id()
+                if theirs.id() != id
                     && !self.tokens.is_older_than_refresh_of(save.base, &theirs) =>
             {
-                self.superseded(cx, &job, theirs, life);
+                self.unsaved = None;
+                let token = self.adopt_found(&save.store, theirs, life);
+                if save.is_again {
+                    let what = "The unsaved credential is discarded: the platform has a newer one";
+                    return self.log(Level::INFO, what);
+                }
+                let what =
+                    "The stored credential changed during the refresh; the stored one is used";
+                self.log(Level::WARN, what);
+                self.succeed(&token);
             }
             // The user has disconnected.
-            Look::NoTokens if !save.is_gone => self.confirm_gone(cx, job, save),
-            Look::NoTokens => self.revoke(cx, &job, &save, "its tokens were removed"),
+            Look::NoTokens if !save.is_gone => self.confirm_gone(save),
+            Look::NoTokens => self.revoke(&save, "its tokens were removed"),
             Look::Found(..)
             | Look::Removed(_)
             | Look::NotAsked
             | Look::Failed(_)
             | Look::NotConfigured(_) => {
-                cx.ask(Effect::Save(job.store.clone(), save.record.clone()));
-                self.state = State::Saving(job, save);
+                let effect = Effect::Save(save.store.clone(), save.record.clone());
+                self.wait(effect, State::Saving(save));
             }
         }
     }
 
-    fn superseded(&mut self, cx: &mut Step<R, S>, job: &Job<R, S>, theirs: R, life: Life) {
-        self.unsaved = None;
-        let token = self.adopt_found(cx, &job.store, theirs, life);
-        if job.work == Work::SaveAgain {
-            cx.report(Report::Discarded);
-            self.start_next(cx);
-        } else {
-            cx.report(Report::ReplacedDuringRefresh);
-            self.succeed(cx, &token);
-        }
-    }
-
-    pub(super) fn saved(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        save: Save<R>,
-        result: SaveResult,
-    ) {
+    pub(super) fn saved(&mut self, save: Save<R, S>, result: SaveResult) {
         match result {
-            SaveResult::Saved => self.stored(cx, &job, save, None),
-            SaveResult::NoAccount(reason) => self.keep_unsaved(cx, &job, save, reason, false),
-            SaveResult::NotFound { queued: false, .. } if !save.is_gone => {
-                self.confirm_gone(cx, job, save);
-            }
-            SaveResult::NotFound {
-                queued: false,
-                reason,
-            } => self.revoke(cx, &job, &save, &reason),
-            SaveResult::NotFound { reason, .. } => {
-                if self.may_try_again(&job, &save) {
-                    self.pause_before_save(cx, job, save);
-                } else {
-                    self.stored(cx, &job, save, Some(reason));
-                }
-            }
-            SaveResult::Failed(reason) => self.try_again(cx, job, save, reason),
+            SaveResult::Saved => self.stored(save, None),
+            SaveResult::NoAccount(reason) => self.keep_unsaved(save, reason, false),
+            SaveResult::NotFound(_, false) if !save.is_gone => self.confirm_gone(save),
+            SaveResult::NotFound(reason, false) => self.revoke(&save, &reason),
+            SaveResult::NotFound(_, true) if may_try_again(&save) => self.pause_before_save(save),
+            SaveResult::NotFound(reason, true) => self.stored(save, Some(reason)),
+            SaveResult::Failed(reason) => self.try_again(save, reason),
         }
     }
 
     // --- What follows ------------------------------------------------------------------------------------------------
 
-    fn may_try_again(&self, job: &Job<R, S>, save: &Save<R>) -> bool {
-        job.work != Work::SaveAgain && save.attempts < ATTEMPTS
-    }
-
-    fn try_again(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, save: Save<R>, reason: String) {
-        if self.may_try_again(&job, &save) {
-            self.pause_before_save(cx, job, save);
+    fn try_again(&mut self, save: Save<R, S>, reason: String) {
+        if may_try_again(&save) {
+            self.pause_before_save(save);
         } else {
-            self.keep_unsaved(cx, &job, save, reason, true);
+            self.keep_unsaved(save, reason, true);
         }
     }
 
-    fn pause_before_save(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, save: Save<R>) {
-        cx.ask(Effect::Pause(RETRY.delay_after(save.attempts)));
-        self.state = State::SavePausing(job, save);
+    fn pause_before_save(&mut self, save: Save<R, S>) {
+        let pause = Effect::Pause(RETRY.delay_after(save.attempts));
+        self.wait(pause, State::SavePausing(save));
     }
 
     /// Makes a record that is stored the current one. `queued_only` says that only the platform's queue has taken it.
-    fn stored(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: &Job<R, S>,
-        save: Save<R>,
-        queued_only: Option<String>,
-    ) {
+    fn stored(&mut self, save: Save<R, S>, queued_only: Option<String>) {
         self.unsaved = None;
         if let Some(reason) = queued_only {
-            cx.report(Report::QueuedOnly(reason));
-        } else if job.work == Work::SaveAgain {
-            cx.report(Report::SavedLater);
+            let what = "The refreshed credential was saved through the platform's queue only";
+            self.log(Level::WARN, format!("{what}: {reason}"));
+        } else if save.is_again {
+            let what = "The credential is saved now, after an earlier save failed";
+            self.log(Level::INFO, what);
         }
-        self.use_record(cx, job, save);
+        self.use_record(save);
     }
 
-    /// Makes the record the current one.
-    fn use_record(&mut self, cx: &mut Step<R, S>, job: &Job<R, S>, save: Save<R>) {
-        if job.work == Work::SaveAgain {
-            return self.start_next(cx);
+    /// Makes the record the current one, unless it is already.
+    fn use_record(&mut self, save: Save<R, S>) {
+        if save.is_again {
+            return;
         }
-        cx.report(Report::Refreshed {
-            rotated: save.rotated,
-            record: save.record.clone(),
-        });
+        self.report(Report::Refreshed(save.record.clone(), save.rotated));
         let token = self.tokens.put(save.record, save.life, false);
-        self.succeed(cx, &token);
+        self.succeed(&token);
     }
 
     // --- A record that is not saved ----------------------------------------------------------------------------------
 
-    fn keep_unsaved(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: &Job<R, S>,
-        save: Save<R>,
-        reason: String,
-        retries: bool,
-    ) {
+    fn keep_unsaved(&mut self, save: Save<R, S>, reason: String, retries: bool) {
         let before = self.unsaved.take();
+        let failures = before.as_ref().map_or(0, |before| before.failures) + 1;
         // If the previous unsaved record has the same rotated refresh token, the store does not have it either.
-        let rotated = save.rotated
-            || before.as_ref().is_some_and(|before| {
-                before.rotated && before.record.same_refresh_token(&save.record)
-            });
-        let is_again = job.work == Work::SaveAgain;
-        let failures = before.map_or(0, |before| before.failures) + 1;
-        let is_lost = is_again && self.stopping;
-        if is_lost {
-            cx.report(Report::Lost { rotated, reason });
-        } else if !is_again {
-            cx.ask(Effect::Share(job.store.clone(), save.record.clone()));
-            cx.report(Report::Unsaved {
-                store: job.store.clone(),
-                rotated,
-                reason,
-            });
+        let was_rotated = before.is_some_and(|before| {
+            let token = before.save.record.refresh_token();
+            before.save.rotated && token == save.record.refresh_token()
+        });
+        let rotated = save.rotated || was_rotated;
+        if !save.is_again {
+            self.ask(Effect::Share(save.store.clone(), save.record.clone()));
         }
-        if retries && !is_lost {
-            cx.ask(Effect::Alarm(LATER.delay_after(failures), failures));
+        self.report_unsaved(&save, rotated, reason);
+        let retries = retries && !(save.is_again && self.stopping);
+        if retries {
+            self.ask(Effect::Alarm(LATER.delay_after(failures), failures));
         }
         self.unsaved = Some(Unsaved {
-            record: save.record.clone(),
-            rotated,
-            store: (retries && !is_lost).then(|| job.store.clone()),
-            life: save.life,
-            base: save.base,
+            save: Save {
+                rotated,
+                is_again: true,
+                attempts: 0,
+                is_gone: false,
+                ..save.clone()
+            },
+            retries,
             failures,
             is_due: false,
         });
-        self.use_record(cx, job, save);
+        self.use_record(save);
     }
 
-    pub(super) fn alarm(&mut self, cx: &mut Step<R, S>, number: u32) {
-        if let Some(unsaved) = &mut self.unsaved
-            && unsaved.failures == number
-        {
-            unsaved.is_due = true;
-            self.start_if_idle(cx);
-        }
-    }
-
-    pub(super) fn begin_save_again(&mut self, cx: &mut Step<R, S>, job: Job<R, S>) {
-        let Some(unsaved) = &self.unsaved else {
-            return self.start_next(cx);
+    /// Reports the first failure, and the last one before the process ends.
+    fn report_unsaved(&mut self, save: &Save<R, S>, rotated: bool, reason: String) {
+        let (level, what) = match (save.is_again, rotated) {
+            (false, true) => return self.report(Report::Unsaved(save.store.clone(), reason)),
+            (false, false) => {
+                let what = "The new access token could not be saved; the stored refresh token is still valid";
+                (Level::WARN, what)
+            }
+            (true, _) if !self.stopping => return,
+            (true, true) => {
+                let what =
+                    "A credential is lost because this process ends before it could be saved";
+                (Level::ERROR, what)
+            }
+            (true, false) => {
+                let what = "The new access token could not be saved before this process ends; the stored refresh token \
+                            is still valid";
+                (Level::WARN, what)
+            }
         };
-        let save = Save::new(
-            unsaved.record.clone(),
-            unsaved.life,
-            unsaved.rotated,
-            unsaved.base,
-            cx.now,
-        );
-        self.look_before_save(cx, job, save);
+        self.log(level, format!("{what}: {reason}"));
+    }
+
+    pub(super) fn alarm(&mut self, number: u32) {
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.is_due |= unsaved.failures == number;
+        }
     }
 
     // --- An account that is gone -------------------------------------------------------------------------------------
 
     /// Revoking the new tokens cannot be undone, so it requires that the platform repeatedly says that the credential
     /// does not exist.
-    fn confirm_gone(&mut self, cx: &mut Step<R, S>, job: Job<R, S>, save: Save<R>) {
-        cx.ask(Effect::ConfirmGone(job.store.clone()));
-        self.state = State::Confirming(job, save);
+    fn confirm_gone(&mut self, save: Save<R, S>) {
+        let confirm = Effect::ConfirmGone(save.store.clone());
+        self.wait(confirm, State::Confirming(save));
     }
 
-    pub(super) fn confirmed(
-        &mut self,
-        cx: &mut Step<R, S>,
-        job: Job<R, S>,
-        mut save: Save<R>,
-        is_gone: bool,
-    ) {
+    pub(super) fn confirmed(&mut self, mut save: Save<R, S>, is_gone: bool) {
         save.is_gone = is_gone;
         if is_gone {
-            return self.look_before_save(cx, job, save);
+            return self.look_before_save(save);
         }
-        if elapsed(cx.now, save.began) > GONE_AT_MOST {
+        if self.now.saturating_sub(save.began) > GONE_AT_MOST {
             save.attempts = ATTEMPTS;
         }
-        let reason = "the platform says at times that the account does not exist".to_owned();
-        self.try_again(cx, job, save, reason);
+        let reason = "the platform says at times that the account does not exist";
+        self.try_again(save, reason.to_owned());
     }
 
-    fn revoke(&mut self, cx: &mut Step<R, S>, job: &Job<R, S>, save: &Save<R>, reason: &str) {
-        cx.ask(Effect::Revoke(job.store.clone(), save.record.clone()));
+    fn revoke(&mut self, save: &Save<R, S>, reason: &str) {
+        self.ask(Effect::Revoke(save.store.clone(), save.record.clone()));
         let error = Error::ReauthRequired(format!("it was removed ({reason})"));
         self.limits.bury(&save.record, &error);
         self.unsaved = None;
-        if job.work == Work::SaveAgain {
-            self.start_next(cx);
-        } else {
-            self.fail(cx, error);
+        if !save.is_again {
+            self.fail(error);
         }
     }
+}
+
+fn may_try_again<R: Record, S>(save: &Save<R, S>) -> bool {
+    !save.is_again && save.attempts < ATTEMPTS
 }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 /// those that the store still returns.
 const PAST: usize = 64;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Tokens<R: Record> {
     current: Option<SharedToken<R>>,
     generation: u64,
@@ -16,26 +16,13 @@ pub(super) struct Tokens<R: Record> {
     past: VecDeque<R::Id>,
 }
 
-impl<R: Record> Default for Tokens<R> {
-    fn default() -> Self {
-        Self {
-            current: None,
-            generation: 0,
-            coming: None,
-            past: VecDeque::new(),
-        }
-    }
-}
-
 impl<R: Record> Tokens<R> {
     pub(super) fn current(&self) -> Option<&SharedToken<R>> {
         self.current.as_ref()
     }
 
     pub(super) fn is_current(&self, id: R::Id) -> bool {
-        self.current
-            .as_ref()
-            .is_some_and(|token| token.record.id() == id)
+        self.current().is_some_and(|token| token.record.id() == id)
     }
 
     /// Returns whether these tokens are current, were current once, or are being saved.

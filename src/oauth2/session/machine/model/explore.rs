@@ -5,6 +5,7 @@
 
 use super::{
     findings::{Finding, Property},
+    run::after,
     settings::Settings,
     world::{Seen, World},
 };
@@ -47,7 +48,7 @@ pub(super) fn explore(settings: &Settings) -> Explored {
             found.entry(finding).or_insert(parents[from as usize]);
         }
         for (index, action) in (0..).zip(actions) {
-            let next = world.after(settings, action, &mut seen);
+            let next = after(&world, settings, action, &mut seen);
             for finding in seen.findings.drain(..) {
                 found.entry(finding).or_insert((from, index));
             }
@@ -119,7 +120,7 @@ impl Explored {
         let mut world = World::new(settings);
         for index in steps.into_iter().rev() {
             let action = world.actions()[index as usize];
-            world = world.after(settings, action, &mut seen);
+            world = after(&world, settings, action, &mut seen);
         }
         seen.trace.unwrap_or_default()
     }

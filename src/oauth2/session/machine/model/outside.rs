@@ -1,10 +1,10 @@
 //! What happens outside of the machines: to the processes, at the lock and at the provider. `store` has the rest.
 
 use super::{
-    super::event::Event,
+    super::{event::Event, record::Record},
     findings::{Cause, Property},
     process::{Process, Reply, Work},
-    record::Serials,
+    record::{Serials, Tokens},
     run::Run,
     settings::{Chance, Lock, Sabotage},
     text,
@@ -208,15 +208,9 @@ impl Run<'_> {
 
     fn deliver(&mut self, at: usize) {
         let process = self.world.process_mut(at);
-        let Some(reply) = process.errand.take().and_then(|errand| errand.reply) else {
-            return;
-        };
-        if let Reply::Exchanged(response, _) = reply
-            && self.settings.sabotage == Some(Sabotage::Merge)
-        {
-            process.history.response = Some(response);
+        if let Some(reply) = process.errand.take().and_then(|errand| errand.reply) {
+            self.handle(at, reply.event());
         }
-        self.handle(at, reply.event());
     }
 
     fn exchange(&mut self, at: usize, refresh: u8, chance: Option<Chance>) -> Reply {
@@ -243,7 +237,13 @@ impl Run<'_> {
             return Reply::NoAnswer;
         }
         response.map_or(Reply::Refused, |response| {
-            Reply::Exchanged(response, self.stored_life(response))
+            let is_merged = self.settings.sabotage != Some(Sabotage::Merge);
+            let kept = if is_merged { refresh } else { 0 };
+            let base = Tokens {
+                access: 0,
+                refresh: kept,
+            };
+            Reply::Exchanged(base.with_emitted(&response), self.stored_life(response))
         })
     }
 

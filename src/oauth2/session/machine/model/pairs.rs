@@ -1,18 +1,18 @@
 //! Which events can come in which states.
 
+use super::super::{Record, State, event::Event};
 use std::collections::BTreeSet;
 
 /// A state's name and an event's name.
 pub(super) type Pair = (&'static str, &'static str);
 
-const EVENTS: [&str; 14] = [
+const EVENTS: [&str; 13] = [
     "Needed",
     "Emitted",
     "Configured",
     "Alarm",
     "Stop",
     "Locked",
-    "Fenced",
     "Looked",
     "Exchanged",
     "Woke",
@@ -26,15 +26,12 @@ const EVENTS: [&str; 14] = [
 const UNASKED: usize = 5;
 
 /// Each state with the answers that it waits for.
-const ANSWERS: [(&str, &[&str]); 15] = [
+const ANSWERS: [(&str, &[&str]); 12] = [
     ("Idle", &[]),
-    ("Locking", &["Locked", "Fenced"]),
+    ("Locking", &["Locked"]),
     ("Looking", &["Looked"]),
-    ("Fencing", &["Fenced"]),
     ("Exchanging", &["Exchanged"]),
-    ("Retrying", &["Woke"]),
-    ("Doubting", &["Woke"]),
-    ("DoubtLooking", &["Looked"]),
+    ("Pausing", &["Woke"]),
     ("SaveLooking", &["Looked"]),
     ("Saving", &["Saved"]),
     ("SavePausing", &["Woke"]),
@@ -48,8 +45,6 @@ const ANSWERS: [(&str, &[&str]); 15] = [
 fn is_possible(state: &str, answers: &[&str], event: &str) -> bool {
     let is_unasked = EVENTS[..UNASKED].contains(&event);
     match state {
-        // The driver answers at once, before it takes another event.
-        "Fencing" => event == "Fenced",
         // If the platform keeps the tokens, this process saves none and takes none from its configuration.
         "ReadingSecret" => ["Needed", "Emitted", "Stop", "Secret"].contains(&event),
         _ => is_unasked || answers.contains(&event),
@@ -89,4 +84,39 @@ pub(super) fn check(visited: &BTreeSet<Pair>) -> Vec<String> {
     });
     wrong.extend(unknown.map(|(state, event)| format!("{state} takes {event}, which are unknown")));
     wrong
+}
+
+pub(super) fn state_name<R: Record, S>(state: &State<R, S>) -> &'static str {
+    match state {
+        State::Idle => "Idle",
+        State::Locking(_) => "Locking",
+        State::Looking(_) => "Looking",
+        State::Exchanging(..) => "Exchanging",
+        State::Pausing(_) => "Pausing",
+        State::SaveLooking(_) => "SaveLooking",
+        State::Saving(_) => "Saving",
+        State::SavePausing(_) => "SavePausing",
+        State::Confirming(_) => "Confirming",
+        State::EmitLooking(_) => "EmitLooking",
+        State::SavingKeys(_) => "SavingKeys",
+        State::ReadingSecret(..) => "ReadingSecret",
+    }
+}
+
+pub(super) fn event_name<R, S>(event: &Event<R, S>) -> &'static str {
+    match event {
+        Event::Needed(_) => "Needed",
+        Event::Emitted(_) => "Emitted",
+        Event::Configured(..) => "Configured",
+        Event::Alarm(_) => "Alarm",
+        Event::Stop => "Stop",
+        Event::Locked(_) => "Locked",
+        Event::Looked(_) => "Looked",
+        Event::Exchanged(_) => "Exchanged",
+        Event::Woke => "Woke",
+        Event::Saved(_) => "Saved",
+        Event::Confirmed(_) => "Confirmed",
+        Event::KeysSaved(_) => "KeysSaved",
+        Event::Secret(_) => "Secret",
+    }
 }

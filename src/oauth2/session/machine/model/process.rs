@@ -48,8 +48,6 @@ pub(super) struct History {
     pub(super) spent: Serials,
     /// It was cut off during their exchange, or before their successor was saved.
     pub(super) cut_off: Serials,
-    /// The provider's last response, if the merge is swallowed.
-    pub(super) response: Option<Tokens>,
 }
 
 /// A request of a module to the API.
@@ -99,6 +97,7 @@ pub(super) enum Reply {
     NotLocked,
     NoLocks,
     Looked(Look<Tokens>),
+    /// The merged record.
     Exchanged(Tokens, Life),
     /// The provider says that the refresh token is invalid.
     Refused,
@@ -194,12 +193,12 @@ impl Process {
             return unsaved;
         };
         if let Some(later) = &machine.unsaved {
-            unsaved.add(Serials::of(later.record.refresh));
+            unsaved.add(Serials::of(later.save.record.refresh));
         }
-        if let State::SaveLooking(_, save)
-        | State::Saving(_, save)
-        | State::SavePausing(_, save)
-        | State::Confirming(_, save) = &machine.state
+        if let State::SaveLooking(save)
+        | State::Saving(save)
+        | State::SavePausing(save)
+        | State::Confirming(save) = &machine.state
         {
             unsaved.add(Serials::of(save.record.refresh));
         }

@@ -3,7 +3,7 @@
 use super::super::record::Record;
 
 /// A token record, and also a provider's response. 0 stands for a token that is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Tokens {
     pub(super) access: u8,
     pub(super) refresh: u8,
@@ -27,30 +27,18 @@ impl std::fmt::Display for Tokens {
 
 impl Record for Tokens {
     type Id = Self;
-    type Response = Self;
+    type Secret = u8;
 
     fn id(&self) -> Self {
         *self
     }
 
-    fn has_access_token(&self) -> bool {
-        self.access != 0
+    fn access_token(&self) -> Option<&u8> {
+        Some(&self.access).filter(|serial| **serial != 0)
     }
 
-    fn has_refresh_token(&self) -> bool {
-        self.refresh != 0
-    }
-
-    fn same_access_token(&self, other: &Self) -> bool {
-        self.access == other.access
-    }
-
-    fn same_refresh_token(&self, other: &Self) -> bool {
-        self.refresh == other.refresh
-    }
-
-    fn refreshed(&self, response: &Self) -> Self {
-        self.with_emitted(response)
+    fn refresh_token(&self) -> Option<&u8> {
+        Some(&self.refresh).filter(|serial| **serial != 0)
     }
 
     fn with_emitted(&self, emitted: &Self) -> Self {

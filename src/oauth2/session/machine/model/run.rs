@@ -3,6 +3,7 @@
 use super::{
     super::event::{Effect, Event, Look},
     findings::{Cause, Property},
+    pairs,
     process::{Errand, Process, Reply, TokenEvent, Work},
     record::{Serials, Tokens},
     settings::{Lock, Sabotage, Settings},
@@ -17,8 +18,21 @@ pub(super) struct Run<'a> {
     pub(super) seen: &'a mut Seen,
 }
 
+/// Takes a step from this world, and returns the next one.
+pub(super) fn after(world: &World, settings: &Settings, action: Action, seen: &mut Seen) -> World {
+    let world = world.clone();
+    let mut run = Run {
+        world,
+        settings,
+        seen,
+    };
+    run.act(action);
+    run.world.rehash();
+    run.world
+}
+
 impl Run<'_> {
-    pub(super) fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action) {
         self.note(|| text::action(action));
         self.outside(action);
         self.check_waiters();
@@ -34,7 +48,7 @@ impl Run<'_> {
 
     // --- The driver --------------------------------------------------------------------------------------------------
 
-    /// Gives a machine an event, and carries out what it asks for, as `driver::handle` does.
+    /// Gives a machine an event, and carries out what it asks for, as `Session::handle` does.
     pub(super) fn handle(&mut self, at: usize, event: TokenEvent) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
@@ -58,9 +72,9 @@ impl Run<'_> {
             _ => {}
         }
         let machine = process.machine.as_mut()?;
-        let (before, name) = (machine.state.name(), event.name());
+        let (before, name) = (pairs::state_name(&machine.state), pairs::event_name(&event));
         let effects = machine.step(now, event);
-        let after = machine.state.name();
+        let after = pairs::state_name(&machine.state);
         self.seen.pairs.insert((before, name));
         self.note(|| format!("    {before} takes {name}, then {after}"));
         let mut next = None;
@@ -82,23 +96,37 @@ impl Run<'_> {
         }
     }
 
-    /// Carries out an effect, as `driver::perform` does. Returns its answer if that is known at once.
+    /// Returns whether the machine believes that it has a lock that is lost.
+    fn has_lost_lock(&self, at: usize) -> bool {
+        let process = self.world.process(at);
+        let holds_lock = process
+            .machine
+            .as_ref()
+            .is_some_and(|machine| machine.holds_lock);
+        holds_lock && !process.has_lock
+    }
+
+    /// Carries out an effect, as `Session::perform` does. Returns its answer if that is known at once.
     fn perform(&mut self, at: usize, effect: Effect<Tokens, ()>) -> Option<TokenEvent> {
         self.note(|| format!("      {}", text::effect(&effect)));
         let sabotage = self.settings.sabotage;
         match effect {
+            Effect::Lock((), _) if self.world.process(at).has_lock => {
+                return Some(Event::Locked(Ok(())));
+            }
             Effect::Lock((), _) => {
                 let has_none = self.settings.lock == Lock::Unsupported;
                 self.begin(at, Work::Lock, has_none.then_some(Reply::NoLocks));
             }
             Effect::Unlock => self.world.process_mut(at).has_lock = false,
-            Effect::Fence if sabotage == Some(Sabotage::Fence) => return Some(Event::Fenced(true)),
-            Effect::Fence => return Some(Event::Fenced(self.world.process(at).has_lock)),
-            Effect::Look(()) | Effect::LookOnce(()) if sabotage == Some(Sabotage::Reread) => {
+            Effect::Look((), _) if sabotage == Some(Sabotage::Reread) => {
                 let known = self.world.process(at).machine.as_ref()?.current()?;
                 return Some(Event::Looked(Look::Found(known.record, known.life)));
             }
-            Effect::Look(()) | Effect::LookOnce(()) => self.begin(at, Work::Look, None),
+            Effect::Look((), _) => self.begin(at, Work::Look, None),
+            Effect::Exchange(..) if self.has_lost_lock(at) && sabotage != Some(Sabotage::Fence) => {
+                return Some(Reply::NotSent.event());
+            }
             Effect::Exchange((), base) => {
                 let history = &mut self.world.process_mut(at).history;
                 history.foreign = history.foreign.without(Serials::of(base.record.refresh));
@@ -107,20 +135,15 @@ impl Run<'_> {
             Effect::Pause(_) => self.begin(at, Work::Pause, Some(Reply::Woke)),
             Effect::Alarm(_, number) => self.world.process_mut(at).alarms.push(number),
             Effect::Save((), record) => {
-                let response = self.world.process(at).history.response;
-                self.begin(at, Work::Save(response.unwrap_or(record)), None);
+                self.begin(at, Work::Save(record), None);
             }
             Effect::ConfirmGone(()) => self.begin(at, Work::ConfirmGone, None),
             Effect::Revoke((), record) => self.world.provider.revoke(record.refresh),
             Effect::Share((), record) => self.configure(at, record),
-            Effect::SaveKeys((), _, record) => self.begin(at, Work::SaveKeys(record), None),
+            Effect::SaveKeys(_, record) => self.begin(at, Work::SaveKeys(record), None),
             Effect::ReadSecret((), refresh) => self.begin(at, Work::ReadSecret(refresh), None),
-            Effect::Answer(waiters, result) => {
-                for waiter in waiters {
-                    self.answer(at, waiter as usize, &result);
-                }
-            }
-            Effect::Report(_) => {}
+            Effect::Answer(waiter, result) => self.answer(at, waiter as usize, &result),
+            Effect::Log(..) | Effect::Report(_) => {}
         }
         None
     }

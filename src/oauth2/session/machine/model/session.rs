@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        Need, Supply, Why,
-        event::{Emit, Event, Keeper},
+        Need, Why,
+        event::{Emit, Event},
         record::{Life, SharedToken},
     },
     findings::Property,
@@ -29,7 +29,7 @@ impl Run<'_> {
         process.is_observed = machine.is_some_and(|machine| machine.knows(&record));
     }
 
-    /// Tells the machine about tokens in the configuration that are not from it, as `Shared::observe` does.
+    /// Tells the machine about tokens in the configuration that are not from it, as `Credential::observe` does.
     fn observe(&mut self, at: usize) {
         let process = self.world.process_mut(at);
         let is_observed = std::mem::replace(&mut process.is_observed, true);
@@ -46,7 +46,7 @@ impl Run<'_> {
         }
     }
 
-    /// Begins a request, as `Session::usable_token` does.
+    /// Begins a request, as `Session::access` does.
     pub(super) fn request(&mut self, at: usize) {
         self.observe(at);
         let (now, mode) = (self.world.now(), self.settings.mode);
@@ -63,16 +63,16 @@ impl Run<'_> {
             // The user has to connect first.
             return;
         }
-        match machine.supply(now, mode) {
-            Supply::Use(token) => self.send(at, slot, &token, self.refreshes()),
-            Supply::UseAndRefresh(token) => {
-                self.need(at, None, Why::Expiry, Some(token.generation));
-                self.send(at, slot, &token, self.refreshes());
-            }
-            Supply::Wait { why, known } => {
-                process.requests[slot] = Request::Waits(None);
-                self.need(at, Some(slot as u64), why, known);
-            }
+        let (token, refresh) = machine.supply(now, mode);
+        if token.is_none() {
+            process.requests[slot] = Request::Waits(None);
+        }
+        if let Some((why, known)) = refresh {
+            let waiter = token.is_none().then_some(slot as u64);
+            self.need(at, waiter, why, known);
+        }
+        if let Some(token) = token {
+            self.send(at, slot, &token, self.refreshes());
         }
     }
 
@@ -87,7 +87,7 @@ impl Run<'_> {
             waiter,
             why,
             known,
-            keeper: self.keeper(),
+            of_platform: self.is_of_platform(),
             store: (),
         };
         self.handle(at, Event::Needed(need));
@@ -160,11 +160,8 @@ impl Run<'_> {
         self.send(at, slot, token, refreshes);
     }
 
-    fn keeper(&self) -> Keeper {
-        match self.settings.mode {
-            Mode::PlatformSecret => Keeper::Platform,
-            Mode::Expiry | Mode::On401 | Mode::EveryAccess => Keeper::Process,
-        }
+    fn is_of_platform(&self) -> bool {
+        self.settings.mode == Mode::PlatformSecret
     }
 
     /// A module emits keys with these tokens.
@@ -174,7 +171,7 @@ impl Run<'_> {
         let emit = Emit {
             waiter: MODULE,
             sent,
-            keeper: self.keeper(),
+            of_platform: self.is_of_platform(),
             store: (),
         };
         self.handle(at, Event::Emitted(emit));

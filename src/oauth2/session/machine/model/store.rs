@@ -55,16 +55,10 @@ impl Run<'_> {
                 return SaveResult::Failed(reason);
             }
             Some(Chance::NotFound) => {
-                return SaveResult::NotFound {
-                    reason,
-                    queued: false,
-                };
+                return SaveResult::NotFound(reason, false);
             }
             _ if is_gone => {
-                return SaveResult::NotFound {
-                    reason,
-                    queued: false,
-                };
+                return SaveResult::NotFound(reason, false);
             }
             _ => self.write_as(at, tokens),
         }
@@ -73,10 +67,7 @@ impl Run<'_> {
         }
         self.configure(at, tokens);
         if chance == Some(Chance::QueuedOnly) {
-            return SaveResult::NotFound {
-                reason,
-                queued: true,
-            };
+            return SaveResult::NotFound(reason, true);
         }
         SaveResult::Saved
     }
@@ -186,7 +177,7 @@ impl Run<'_> {
             return None;
         }
         if refresh && let Some(response) = self.world.provider.exchange(tokens.refresh) {
-            tokens = tokens.refreshed(&response);
+            tokens = tokens.with_emitted(&response);
             self.write(tokens, Writer::User);
         }
         let life = Life {

@@ -56,14 +56,15 @@ pub(super) fn effect(effect: &Effect<Tokens, ()>) -> String {
         Effect::Save((), record) => format!("save {record}"),
         Effect::Share((), record) => format!("share {record}"),
         Effect::Revoke((), record) => format!("revoke {record}"),
-        Effect::SaveKeys((), _, Some(record)) => format!("save keys with {record}"),
+        Effect::SaveKeys(_, Some(record)) => format!("save keys with {record}"),
         Effect::Answer(_, result) => format!("answer: {}", answer(result)),
+        Effect::Log(_, text) => format!("log: {text}"),
         Effect::Report(report) => {
             let text = format!("{report:?}");
             let end = text.find([' ', '(', '{']).unwrap_or(text.len());
             format!("report {}", &text[..end])
         }
-        Effect::Look(()) | Effect::LookOnce(()) => "look".into(),
+        Effect::Look(..) => "look".into(),
         Effect::Lock((), _) => "lock".into(),
         effect => format!("{effect:?}"),
     }

@@ -6,7 +6,6 @@ use super::{
     process::{Process, Request, Work},
     provider::Provider,
     record::{Serials, Tokens},
-    run::Run,
     settings::{Call, Chance, Chances, Lock, Settings},
 };
 use std::{
@@ -167,19 +166,11 @@ impl World {
         ))
     }
 
-    /// Takes a step.
-    pub(super) fn after(&self, settings: &Settings, action: Action, seen: &mut Seen) -> Self {
-        let mut run = Run {
-            world: self.clone(),
-            settings,
-            seen,
-        };
-        run.act(action);
-        let mut world = run.world;
-        for member in world.members.iter_mut().filter(|member| member.hash == 0) {
+    /// Hashes the processes that a step has changed.
+    pub(super) fn rehash(&mut self) {
+        for member in self.members.iter_mut().filter(|member| member.hash == 0) {
             member.hash = hash(&member.process);
         }
-        world
     }
 
     pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {

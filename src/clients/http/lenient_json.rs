@@ -1,4 +1,4 @@
-//! Reads what providers send: JSON as far as it can be read, or a form, regardless of the content type.
+//! Reads what servers send: JSON as far as it can be read, or a form, regardless of the content type.
 
 use crate::protocol::without_lone_surrogates;
 use percent_encoding::percent_decode_str;
@@ -7,10 +7,11 @@ use serde_json::{Map, Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
 /// The byte order mark that some servers write before UTF-8.
-pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Returns the members of a JSON object, of the first object in a list, or of a form.
-pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
+/// Returns the members of a JSON object, of the first object in a list, or of a form. Any text with an equals sign could be
+/// taken for a form, so a form has at least one of `form_members`.
+pub(crate) fn lenient_members(body: &[u8], form_members: &[&str]) -> Option<Map<String, Value>> {
     let body = body.strip_prefix(BOM).unwrap_or(body);
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
         return first_object(json);
@@ -31,8 +32,8 @@ pub(super) fn members(body: &[u8]) -> Option<Map<String, Value>> {
     let form: Map<_, _> = pairs
         .map(|(name, value)| (decoded(name), Value::String(decoded(value))))
         .collect();
-    // Any text with an equals sign could be taken for a form.
-    (form.contains_key("access_token") || form.contains_key("error")).then_some(form)
+    let is_form = form_members.iter().any(|name| form.contains_key(*name));
+    is_form.then_some(form)
 }
 
 fn first_object(json: Value) -> Option<Map<String, Value>> {
