@@ -15,7 +15,10 @@ pub fn oauth2() -> OAuth2 {
     OAuth2::new()
         .base_url("{{baseUrl|API_BASE_URL}}")
         .profile("{{provider|OAUTH_PROFILE}}")
+        .allow_origin("{{allowedOrigins|API_ALLOWED_ORIGINS}}")
         .expired_responses("{{expiredResponses|OAUTH_EXPIRED_RESPONSES}}")
+        .busy_responses("{{busyResponses|OAUTH_BUSY_RESPONSES}}")
+        .scope_responses("{{scopeResponses|OAUTH_SCOPE_RESPONSES}}")
 }
 
 /// The fields of the credentials that the runtime does not read.

@@ -176,7 +176,7 @@ fn header(line: &str) -> Option<(String, String)> {
 /// The error for a line, without its contents, which can be secret.
 fn wrong_header<E: Error>(line: usize) -> E {
     E::custom(format!(
-        "line {line} is not usable, expected a header such as \"Notion-Version: 2022-06-28\""
+        "not usable, expected a header such as \"Notion-Version: 2022-06-28\" in line {line}"
     ))
 }
 

@@ -249,7 +249,8 @@ impl<'a> PageReader<'a> {
         let response = request
             .accept(move |status| status.is_success() || is_end(status))
             .send()
-            .await?;
+            .await
+            .map_err(|error| with_remedy(error, page))?;
         if is_end(response.status()) {
             return Ok(None);
         }
@@ -303,6 +304,17 @@ fn upgraded(next: PageRequest, current: &Url) -> PageRequest {
             PageRequest::Url(url)
         }
         next => next,
+    }
+}
+
+/// Adds what the user can do if the API names a next page on another host.
+fn with_remedy(error: Error, page: &PageRequest) -> anyhow::Error {
+    let is_refused = matches!((&error, page), (Error::NotSent(_), PageRequest::Url(_)));
+    let error = anyhow::Error::new(error);
+    if is_refused {
+        error.context("the API names a next page on another host: if that belongs to the API, add it to the credentials (`allowedOrigins`)")
+    } else {
+        error
     }
 }
 

@@ -29,6 +29,7 @@ pub fn verify<T>(result: Result<T, oauth2::Error>) -> Result<Verified, oauth2::E
 
 fn refuses_credentials(error: &oauth2::Error) -> bool {
     match error {
+        oauth2::Error::Status { busy: true, .. } => false,
         oauth2::Error::ReauthRequired(_)
         | oauth2::Error::InsufficientScope { .. }
         | oauth2::Error::TokenRejected(_) => true,
@@ -51,6 +52,7 @@ mod tests {
             body: String::new(),
             retry_after: None,
             repeatable: true,
+            busy: status == 429,
         }
     }
 
@@ -83,6 +85,14 @@ mod tests {
             status(404),
             status(429),
             status(500),
+            Error::Status {
+                request: "GET /me".into(),
+                status: StatusCode::FORBIDDEN,
+                body: "rate limit exceeded".into(),
+                retry_after: None,
+                repeatable: true,
+                busy: true,
+            },
         ] {
             let told = unknown.to_string();
             assert!(verify::<()>(Err(unknown)).is_err(), "{told}");

@@ -55,8 +55,11 @@ impl Access {
         name.eq_ignore_ascii_case("authorization")
     }
 
-    /// Adds the token to the headers of a request.
+    /// Adds the token to the headers of a request, and the headers that the API wants.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        for (name, value) in &self.resolved.profile.headers {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
         let header = &self.resolved.profile.token_header;
         let access_token = self.token.record.access_token().unwrap_or_default();
         let value = format!("{} {access_token}", header.scheme);

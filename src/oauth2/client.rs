@@ -5,9 +5,11 @@ use super::{
     prepared_request::{BodyFactory, PreparedRequest},
     session::{Session, Token},
 };
-use crate::clients::http;
-use bytes::Bytes;
-use reqwest::{Method, Response, StatusCode};
+use crate::{
+    clients::http::{self, SizeLimit},
+    formats::json::parse_json,
+};
+use reqwest::{Method, Response, StatusCode, header::CONTENT_TYPE};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,15 +17,22 @@ use std::{fmt, sync::Arc, time::Duration};
 /// Replaces the API's URL until a request is sent.
 const PLACEHOLDER_URL: &str = "http://address.invalid/";
 
+/// The longest response that is read as JSON.
+const MAX_JSON: SizeLimit = SizeLimit {
+    bytes: 64 << 20,
+    variable: None,
+};
+
 /// Sends requests to the API of the step's credential, with its access token: `cx.oauth()`.
 ///
 /// A request names a path below the API's base URL (that of the token record, such as Salesforce's `instance_url`, of the
 /// component, or of the provider), or an absolute URL of an allowed origin. The token goes nowhere else.
 ///
 /// If the API says that the token is invalid, the token is refreshed and saved in the account, and the request is sent
-/// once more. Other messages with the same problem wait for the same refresh. After a 429, and after a 503 with
-/// `Retry-After`, a request is sent again after the delay that the API names. After other failures it is sent again
-/// only if sending it twice is harmless. If a module fails with one of the remaining [transient](Error::is_transient)
+/// once more. Other messages with the same problem wait for the same refresh. After a 429, and after a 403 or 503 with
+/// `Retry-After`, a request is sent again after the delay that the API names; until then, all requests with the credential
+/// wait. After other failures it is sent again only if sending it twice is harmless. All requests with the credential share
+/// a budget of 30 retries, and each success returns one to it: so retries do not keep down an API that fails for everybody. If a module fails with one of the remaining [transient](Error::is_transient)
 /// errors, its message is delivered again later.
 ///
 /// ```
@@ -259,10 +268,12 @@ impl AuthorizedRequest {
         .await
     }
 
-    /// Sends the request and reads a JSON response. An empty one is `null`.
+    /// Sends the request and reads a JSON response of at most 64 MiB, as [`read_json`](crate::http::read_json) does: whatever
+    /// its media type is called, in any character set, and an empty one as `null`.
     ///
     /// # Errors
-    /// Returns the same errors as [`send`](Self::send), and an error if the response does not deserialize to `T`.
+    /// Returns the same errors as [`send`](Self::send), and an error if the response is longer or does not deserialize to
+    /// `T`.
     ///
     /// # Cancel safety
     /// As for [`send`](Self::send).
@@ -273,13 +284,21 @@ impl AuthorizedRequest {
             reason,
             repeatable,
         };
-        let body = match self.send().await?.bytes().await {
-            Ok(body) if body.is_empty() => Bytes::from_static(b"null"),
-            Ok(body) => body,
-            Err(error) => return Err(failed(http::reason(&error), idempotent)),
+        let response = self.send().await?;
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
+        let body = match http::read(response, MAX_JSON).await {
+            Ok(response) => response.body,
+            Err(error) => {
+                return Err(failed(
+                    error.to_string(),
+                    idempotent && error.is_transient(),
+                ));
+            }
         };
-        http::json(body).map_err(|place| {
-            let reason = format!("the response is not the expected JSON ({place})");
+        parse_json(&body, content_type.as_deref()).map_err(|error| {
+            let reason = format!("the response is not the expected JSON ({error})");
             failed(reason, false)
         })
     }

@@ -29,6 +29,8 @@ pub struct OAuth2 {
     pub(super) base_url: Option<String>,
     pub(super) origins: Vec<String>,
     pub(super) expired_responses: Option<String>,
+    pub(super) busy_responses: Option<String>,
+    pub(super) scope_responses: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret: Option<SecretString>,
     pub(super) auth_uri: Option<String>,
@@ -93,7 +95,8 @@ impl OAuth2 {
         self
     }
 
-    /// Allows sending the token to another origin in addition to that of the base URL.
+    /// Allows sending the token to other origins in addition to that of the base URL. The address is a template, and may be
+    /// several addresses, separated by spaces. If a name in it is undefined, it allows nothing.
     #[must_use]
     pub fn allow_origin(mut self, address: impl Into<String>) -> Self {
         self.origins.push(address.into());
@@ -107,6 +110,23 @@ impl OAuth2 {
     #[must_use]
     pub fn expired_responses(mut self, template: impl Into<String>) -> Self {
         self.expired_responses = Some(template.into());
+        self
+    }
+
+    /// Adds responses that ask for fewer requests, besides 429 and a 403 with `Retry-After`, to those of the profile. The
+    /// template is a list as in [`expired_responses`](Self::expired_responses), such as `403 limit exceeded`. Such a request
+    /// is sent again later.
+    #[must_use]
+    pub fn busy_responses(mut self, template: impl Into<String>) -> Self {
+        self.busy_responses = Some(template.into());
+        self
+    }
+
+    /// Adds responses that ask for a scope which the token lacks to those of the profile. The template is a list as in
+    /// [`expired_responses`](Self::expired_responses).
+    #[must_use]
+    pub fn scope_responses(mut self, template: impl Into<String>) -> Self {
+        self.scope_responses = Some(template.into());
         self
     }
 

@@ -63,6 +63,8 @@ pub enum Error {
         retry_after: Option<Duration>,
         /// Whether the request can be sent again without harm: it changes nothing, or the API did not process it.
         repeatable: bool,
+        /// Whether the API asks for fewer requests: with 429, a 403 with `Retry-After`, or as the profile says.
+        busy: bool,
     },
     /// No response arrived.
     #[error("{request} failed without a response: {reason}")]
@@ -91,11 +93,11 @@ impl Error {
         match self {
             Self::Unavailable { .. } => true,
             Self::Status {
-                status, repeatable, ..
-            } => {
-                *repeatable
-                    && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
-            }
+                status,
+                repeatable,
+                busy,
+                ..
+            } => *repeatable && (status.is_server_error() || *busy),
             Self::NoResponse { repeatable, .. } => *repeatable,
             _ => false,
         }

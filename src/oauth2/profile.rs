@@ -10,9 +10,9 @@ use super::{
 };
 use reqwest::{
     Url,
-    header::{HeaderMap, HeaderName},
+    header::{HeaderMap, HeaderName, RETRY_AFTER},
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The built-in profiles, by name.
@@ -65,6 +65,9 @@ const BUILT_IN: [(&str, &str); 14] = [
 /// | `errors` | rules for errors of the token endpoint: `status`, `code`, `text`, and the `class` that they mean (`reauth`, `config`, `transient`, `malformed`) | none |
 /// | `expired` | rules for responses of the API, besides 401, that mean an expired token: `status`, `header` (`name`, `text`), `text` in the first 2 KiB of the body | none |
 /// | `not_about_token` | the same for a 401 that a new token would not change | none |
+/// | `insufficient_scope` | the same for responses that ask for a scope | none |
+/// | `busy` | the same for responses that ask for fewer requests, besides 429 and a 403 with `Retry-After` | none |
+/// | `headers` | headers that the API wants in every request, by name; a request can set other values | none |
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
@@ -94,6 +97,10 @@ pub struct Profile {
     pub(super) errors: Vec<ErrorRule>,
     pub(super) expired: Vec<ResponseRule>,
     pub(super) not_about_token: Vec<ResponseRule>,
+    pub(super) insufficient_scope: Vec<ResponseRule>,
+    pub(super) busy: Vec<ResponseRule>,
+    #[serde(deserialize_with = "headers")]
+    pub(super) headers: HeaderMap,
 }
 
 /// How parameters are sent to the token endpoint.
@@ -210,6 +217,9 @@ impl Default for Profile {
             errors: vec![],
             expired: vec![],
             not_about_token: vec![],
+            insufficient_scope: vec![],
+            busy: vec![],
+            headers: HeaderMap::new(),
         }
     }
 }
@@ -245,11 +255,11 @@ impl Profile {
                 .map_err(|e| ProfileError(e.to_string()))?;
         HeaderName::try_from(&profile.token_header.name)
             .map_err(|_| ProfileError("token_header.name: not a valid header name".to_owned()))?;
-        if let Some(at) = profile.expired.iter().position(|rule| !rule.is_narrow()) {
-            return Err(ProfileError(format!(
-                "expired[{at}]: {}",
-                response_rule::SCOPE
-            )));
+        for (name, rules) in profile.response_rules() {
+            if let Some(at) = rules.iter().position(|rule| !rule.is_narrow()) {
+                let scope = response_rule::SCOPE;
+                return Err(ProfileError(format!("{name}[{at}]: {scope}")));
+            }
         }
         Ok(profile)
     }
@@ -282,6 +292,8 @@ impl Profile {
         let matches = |rule: &ResponseRule| rule.matches(status, headers, body_start);
         if self.not_about_token.iter().any(matches) {
             TokenStatus::Unrelated
+        } else if self.insufficient_scope.iter().any(matches) {
+            TokenStatus::InsufficientScope(None)
         } else if self.expired.iter().any(matches) {
             TokenStatus::Expired
         } else {
@@ -289,11 +301,34 @@ impl Profile {
         }
     }
 
-    /// Returns whether [`token_status`](Self::token_status) needs the beginning of the body of a response with this
-    /// status.
+    /// Returns whether a response of the API asks for fewer requests. `body_start` is as for
+    /// [`token_status`](Self::token_status).
+    pub(super) fn is_busy(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
+        status == 429
+            || (status == 403 && headers.contains_key(RETRY_AFTER))
+            || self
+                .busy
+                .iter()
+                .any(|rule| rule.matches(status, headers, body_start))
+    }
+
+    /// Returns whether a rule for the API needs the beginning of the body of a response with this status.
     pub(super) fn reads_body(&self, status: u16) -> bool {
-        let mut rules = self.expired.iter().chain(&self.not_about_token);
+        let mut rules = self
+            .response_rules()
+            .into_iter()
+            .flat_map(|(_, rules)| rules);
         status == 401 || rules.any(|rule| rule.reads_body(status))
+    }
+
+    /// The rules for responses of the API, by the names of their members.
+    fn response_rules(&self) -> [(&'static str, &[ResponseRule]); 4] {
+        [
+            ("expired", &self.expired),
+            ("not_about_token", &self.not_about_token),
+            ("insufficient_scope", &self.insufficient_scope),
+            ("busy", &self.busy),
+        ]
     }
 
     /// Returns whether one of the profile's own rules is for this code of the token endpoint.
@@ -336,6 +371,16 @@ fn is_below(host: &str, domain: &str) -> bool {
 
 fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {
     u64::deserialize(json).map(Duration::from_secs)
+}
+
+fn headers<'de, D: Deserializer<'de>>(json: D) -> Result<HeaderMap, D::Error> {
+    let headers = BTreeMap::<String, String>::deserialize(json)?;
+    let header = |(name, value): (String, String)| {
+        let invalid = || D::Error::custom(format!("{name:?} is not a valid header"));
+        let parsed = HeaderName::try_from(&name).ok().zip(value.parse().ok());
+        parsed.ok_or_else(invalid)
+    };
+    headers.into_iter().map(header).collect()
 }
 
 fn optional_seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Duration>, D::Error> {

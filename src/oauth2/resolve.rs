@@ -77,7 +77,25 @@ impl OAuth2 {
         if let Some(client_auth) = sources.client_auth()? {
             profile.client_auth = client_auth;
         }
-        profile.expired.extend(sources.expired_responses()?);
+        for (rules, template, meaning) in [
+            (
+                &mut profile.expired,
+                &self.expired_responses,
+                "mean an expired token",
+            ),
+            (
+                &mut profile.busy,
+                &self.busy_responses,
+                "ask for fewer requests",
+            ),
+            (
+                &mut profile.insufficient_scope,
+                &self.scope_responses,
+                "ask for a scope",
+            ),
+        ] {
+            rules.extend(sources.responses(template.as_deref(), meaning)?);
+        }
         let client = match mode {
             Mode::PlatformSecret => None,
             _ => Some(sources.client(&mut profile, token_url?)?),
@@ -189,12 +207,16 @@ impl Sources<'_> {
         ClientAuth::from_name(&name).ok_or_else(wrong).map(Some)
     }
 
-    /// Returns the author's own rules for expired tokens.
-    fn expired_responses(&self) -> Result<Vec<ResponseRule>, ConfigError> {
-        let Some(template) = self.defined(self.author.expired_responses.as_deref()) else {
+    /// Returns the author's own rules for responses that have a meaning.
+    fn responses(
+        &self,
+        template: Option<&str>,
+        meaning: &str,
+    ) -> Result<Vec<ResponseRule>, ConfigError> {
+        let Some(template) = self.defined(template) else {
             return Ok(vec![]);
         };
-        let place = format!("the list of responses that mean an expired token ({template})");
+        let place = format!("the list of responses that {meaning} ({template})");
         let list = self.variables.expand(&place, template)?;
         ResponseRule::read_list(&list).map_err(|wrong| ConfigError(format!("{place}: {wrong}")))
     }
@@ -213,14 +235,15 @@ impl Sources<'_> {
     }
 
     fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Url>, ConfigError> {
-        let url = |template: &String| self.variables.url("an allowed origin", template);
-        let allowed = self.author.origins.iter().map(url);
-        base_url
-            .cloned()
-            .map(Ok)
-            .into_iter()
-            .chain(allowed)
-            .collect()
+        let mut origins: Vec<Url> = base_url.cloned().into_iter().collect();
+        let templates = self.author.origins.iter();
+        for template in templates.filter_map(|template| self.defined(Some(template))) {
+            let place = "an allowed origin";
+            for address in self.variables.expand(place, template)?.split_whitespace() {
+                origins.push(self.variables.url(place, address)?);
+            }
+        }
+        Ok(origins)
     }
 
     // --- The client --------------------------------------------------------------------------------------------------

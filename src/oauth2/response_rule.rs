@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-/// The responses that a rule for expired tokens can name.
+/// The responses that a rule can name.
 pub(super) const SCOPE: &str =
     "the status must be from 400 to 599, or from 200 to 299 with a text of the body";
 
@@ -52,7 +52,7 @@ impl ResponseRule {
         Some(rule).filter(Self::is_narrow)
     }
 
-    /// Returns whether the rule leaves some responses that do not mean an expired token.
+    /// Returns whether the rule leaves some responses with their usual meaning.
     pub(super) fn is_narrow(&self) -> bool {
         match self.status {
             200..300 => self.header.is_some() || self.text.as_ref().is_some_and(|t| !t.is_empty()),

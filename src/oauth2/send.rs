@@ -47,9 +47,17 @@ struct Limits {
     first_base: Option<Url>,
 }
 
+/// What a response says besides its status.
+struct Meaning {
+    token: TokenStatus,
+    /// The API asks for fewer requests.
+    is_busy: bool,
+}
+
 /// The next step after an attempt.
 enum Next {
-    Return(Response),
+    /// The response is final. The API may be busy.
+    Return(Response, bool),
     /// Sends the request again after this delay.
     Resend(Duration),
     /// Refreshes the token and sends the request again. If that is not possible, this response, which holds no connection,
@@ -83,23 +91,24 @@ impl PreparedRequest<'_> {
         mut self,
         is_accepted: impl FnOnce(StatusCode) -> bool,
     ) -> Result<Response, Error> {
-        let (response, token) = self.final_response().await?;
+        let (response, is_busy, token) = self.final_response().await?;
         if is_accepted(response.status()) {
             return Ok(response);
         }
-        Err(self.status_error(response, &token).await)
+        Err(self.status_error(response, is_busy, &token).await)
     }
 
-    /// Returns the final response, and the token that it belongs to.
-    async fn final_response(&mut self) -> Result<(Response, Arc<Token>), Error> {
+    /// Returns the final response, whether the API is busy, and the token that the response belongs to.
+    async fn final_response(&mut self) -> Result<(Response, bool, Arc<Token>), Error> {
         // A wrong URL does not cause a refresh.
         let check = |access: &Access| access.url(&self.path, None).map(drop);
         let mut access = self.session.access(self.store, None, check).await?;
         let mut limits = Limits::new(&access);
         loop {
+            self.session.retries().paused().await;
             let request = self.next_request(&access, limits.first_base.as_ref())?;
             let rejected = match self.attempt(request, &access, &mut limits).await? {
-                Next::Return(response) => return Ok((response, access.token)),
+                Next::Return(response, is_busy) => return Ok((response, is_busy, access.token)),
                 Next::Resend(delay) => {
                     sleep(delay).await;
                     continue;
@@ -111,7 +120,7 @@ impl PreparedRequest<'_> {
             let newer = match self.session.access(self.store, sent, |_| Ok(())).await {
                 Ok(newer) if self.is_repeatable() => newer,
                 // There is no newer token, or the body cannot be sent again. Then the next request uses the newer token.
-                Ok(_) | Err(Error::TokenRejected(_)) => return Ok((rejected, access.token)),
+                Ok(_) | Err(Error::TokenRejected(_)) => return Ok((rejected, false, access.token)),
                 Err(error) => {
                     let start = self.session.redacted(start, &access.token);
                     return Err(error.after(&self.label, rejected.status(), &start));
@@ -141,21 +150,20 @@ impl PreparedRequest<'_> {
             }
         };
         if trail.outcome_only || http::is_redirect(response.status()) {
-            return Ok(Next::Return(response));
+            return Ok(Next::Return(response, false));
         }
-        let (response, token_status) = if trail.is_bare {
+        let (response, mut meaning) = meaning(response, access).await;
+        if trail.is_bare {
             // The response says nothing about the token, because the server did not receive it.
-            (response, TokenStatus::Unrelated)
-        } else {
-            token_status(response, access).await
-        };
+            meaning.token = TokenStatus::Unrelated;
+        }
         // Some APIs respond to an expired token as if they were busy.
-        if token_status != TokenStatus::Expired
-            && let Some(delay) = self.delay_if_busy(&response, limits)
+        if meaning.token != TokenStatus::Expired
+            && let Some(delay) = self.delay_if_busy(&response, meaning.is_busy, limits)
         {
             return Ok(Next::Resend(delay));
         }
-        self.after_response(response, token_status, access, limits.refreshes)
+        self.after_response(response, meaning, access, limits.refreshes)
             .await
     }
 
@@ -163,21 +171,23 @@ impl PreparedRequest<'_> {
     async fn after_response(
         &self,
         response: Response,
-        token_status: TokenStatus,
+        meaning: Meaning,
         access: &Access,
         refreshes: u32,
     ) -> Result<Next, Error> {
         let token = &access.token;
-        match token_status {
+        match meaning.token {
             TokenStatus::Accepted => {
                 self.session.token_accepted(token, refreshes == 0);
-                Ok(Next::Return(response))
+                Ok(Next::Return(response, meaning.is_busy))
             }
             TokenStatus::Expired if refreshes > 0 => {
                 let kept = http::detached(response, KEPT_LIMIT, KEPT_TIME).await;
                 Ok(Next::Refresh(kept))
             }
-            TokenStatus::Expired | TokenStatus::Unrelated => Ok(Next::Return(response)),
+            TokenStatus::Expired | TokenStatus::Unrelated => {
+                Ok(Next::Return(response, meaning.is_busy))
+            }
             TokenStatus::InsufficientScope(scope) => Err(Error::InsufficientScope {
                 request: self.label.clone(),
                 scope: scope.map(|scope| self.session.redacted(scope, token)),
@@ -203,7 +213,7 @@ impl PreparedRequest<'_> {
         let reason = http::reason(error);
         if repeatable
             && self.is_repeatable()
-            && let Some(delay) = limits.next_delay(None)
+            && let Some(delay) = self.next_delay(None, limits)
         {
             tracing::warn!("A request failed without a response and is retried: {reason}");
             return Ok(Next::Resend(delay));
@@ -215,24 +225,42 @@ impl PreparedRequest<'_> {
         })
     }
 
-    /// Returns the delay before a resend, if the API is busy and a resend can help.
-    fn delay_if_busy(&self, response: &Response, limits: &mut Limits) -> Option<Duration> {
+    /// Returns the delay before a resend, if the API is busy or has a fault and a resend can help.
+    fn delay_if_busy(
+        &self,
+        response: &Response,
+        is_busy: bool,
+        limits: &mut Limits,
+    ) -> Option<Duration> {
         let status = response.status();
         let retry_after = http::retry_after(response.headers());
-        let is_busy = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        let can_help = is_busy && can_repeat(status, retry_after, self.idempotent);
+        let is_transient = is_busy || status.is_server_error();
+        if !is_transient {
+            self.session.retries().succeeded();
+            return None;
+        }
+        let can_help = can_repeat(status, is_busy, retry_after, self.idempotent);
         let is_too_long = retry_after.is_some_and(|asked| asked > MAX_RESEND_DELAY);
+        if let Some(asked) = retry_after.filter(|_| is_busy && !is_too_long) {
+            self.session.retries().pause(asked);
+        }
         if !can_help || !self.is_repeatable() || is_too_long {
             return None;
         }
-        let delay = limits.next_delay(retry_after)?;
+        let delay = self.next_delay(retry_after, limits)?;
         let delay_ms = delay.as_millis() as u64;
         tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
         Some(delay)
     }
 
+    /// Takes one resend of this request and of the account.
+    fn next_delay(&self, retry_after: Option<Duration>, limits: &mut Limits) -> Option<Duration> {
+        let delay = limits.next_delay(retry_after)?;
+        self.session.retries().take().then_some(delay)
+    }
+
     /// Returns the error of a response with an error status.
-    async fn status_error(&self, response: Response, token: &Token) -> Error {
+    async fn status_error(&self, response: Response, is_busy: bool, token: &Token) -> Error {
         let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
         let body = match http::redirect_target(&response) {
             Some(target) => format!(
@@ -248,13 +276,14 @@ impl PreparedRequest<'_> {
             // Some APIs repeat the request in their response.
             body: self.session.redacted(body, token),
             retry_after,
-            repeatable: can_repeat(status, retry_after, self.idempotent),
+            repeatable: can_repeat(status, is_busy, retry_after, self.idempotent),
+            busy: is_busy,
         }
     }
 }
 
-/// Returns what a response means for the token, with a response whose body is still complete.
-async fn token_status(response: Response, access: &Access) -> (Response, TokenStatus) {
+/// Returns what a response means, with a response whose body is still complete.
+async fn meaning(response: Response, access: &Access) -> (Response, Meaning) {
     let profile = &access.resolved.profile;
     let status = response.status().as_u16();
     let (response, start) = if profile.reads_body(status) {
@@ -262,14 +291,22 @@ async fn token_status(response: Response, access: &Access) -> (Response, TokenSt
     } else {
         (response, String::new())
     };
-    let token_status = profile.token_status(status, response.headers(), &start);
-    (response, token_status)
+    let meaning = Meaning {
+        token: profile.token_status(status, response.headers(), &start),
+        is_busy: profile.is_busy(status, response.headers(), &start),
+    };
+    (response, meaning)
 }
 
 /// Returns whether a request with this response can be sent again: the API did not process it, or it changes nothing.
-fn can_repeat(status: StatusCode, retry_after: Option<Duration>, idempotent: bool) -> bool {
+fn can_repeat(
+    status: StatusCode,
+    is_busy: bool,
+    retry_after: Option<Duration>,
+    idempotent: bool,
+) -> bool {
     match status {
-        StatusCode::TOO_MANY_REQUESTS => true,
+        _ if is_busy => true,
         StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
         StatusCode::NOT_IMPLEMENTED => false,
         _ => idempotent,

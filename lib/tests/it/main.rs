@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod configuration;
 mod handshakes;
+mod limits;
 mod login;
 mod paging;
 mod polling;

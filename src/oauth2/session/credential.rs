@@ -9,7 +9,7 @@ use super::{
     machine::{Effect, Event, Machine, Moment, Record, WaiterId},
     record::{Token, stored_life},
 };
-use crate::settings::descriptor::Descriptor;
+use crate::{clients::http::RetryBudget, settings::descriptor::Descriptor};
 use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
@@ -33,6 +33,7 @@ pub(super) struct Credential {
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
     created: Instant,
+    pub(super) retries: RetryBudget,
     shared: Mutex<Shared>,
     /// The tasks that the machine waits for. They do not depend on callers.
     pub(super) tasks: TaskTracker,
@@ -97,6 +98,7 @@ impl Credential {
             descriptor,
             unknown_type: Once::new(),
             created: Instant::now(),
+            retries: RetryBudget::new(),
             shared: Mutex::new(shared),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -21,7 +21,7 @@ pub use config::{Environment, SessionConfig, SessionMetrics};
 pub(super) use record::Token;
 
 use super::{AuthorizedClient, CredentialStore, Error, OAuth2, ResolvedConfig};
-use crate::settings::descriptor::Descriptor;
+use crate::{clients::http::RetryBudget, settings::descriptor::Descriptor};
 use credential::{Credential, Store};
 use machine::{Event, Need, Why};
 use redact::without_tokens;
@@ -87,6 +87,11 @@ impl Session {
     /// The names of the credential's fields in component.json.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
         self.0.fields()
+    }
+
+    /// The retries that all requests with this credential share.
+    pub(super) fn retries(&self) -> &RetryBudget {
+        &self.0.retries
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {

@@ -5,7 +5,7 @@ use super::super::{
 };
 use reqwest::{
     Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -263,5 +263,83 @@ fn a_profile_can_exclude_401s_that_are_unrelated_to_the_token() {
             TokenStatus::Expired,
             "{name}"
         );
+    }
+}
+
+#[test]
+fn a_profile_says_which_responses_ask_for_fewer_requests() {
+    let none = HeaderMap::new();
+    let retry_after = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]);
+    let google = r#"{"error":{"errors":[{"reason":"userRateLimitExceeded"}],"code":403}}"#;
+    let secondary = r#"{"message":"You have exceeded a secondary rate limit"}"#;
+    for (name, status, headers, body, is_busy) in [
+        ("generic", 429, &none, "", true),
+        ("generic", 403, &retry_after, "", true),
+        ("generic", 403, &none, google, false),
+        ("generic", 503, &none, "", false),
+        ("google", 403, &none, google, true),
+        ("google", 400, &none, google, false),
+        ("github", 403, &none, secondary, true),
+        (
+            "github",
+            403,
+            &none,
+            r#"{"message":"Resource not accessible"}"#,
+            false,
+        ),
+    ] {
+        let profile = named(name);
+        assert!(profile.reads_body(status) || body.is_empty() || name == "generic" || !is_busy);
+        assert_eq!(
+            profile.is_busy(status, headers, body),
+            is_busy,
+            "{name} {status} {body}"
+        );
+    }
+}
+
+#[test]
+fn a_profile_says_which_responses_ask_for_a_scope() {
+    let none = HeaderMap::new();
+    let google = r#"{"error":{"details":[{"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}"#;
+    for (name, status, body, asks) in [
+        ("google", 403, google, true),
+        (
+            "slack",
+            200,
+            r#"{"ok":false,"error":"missing_scope","needed":"chat:write"}"#,
+            true,
+        ),
+        ("slack", 200, r#"{"ok":true,"text":"missing_scope"}"#, false),
+        ("generic", 403, google, false),
+    ] {
+        let status = named(name).token_status(status, &none, body);
+        assert_eq!(
+            status == TokenStatus::InsufficientScope(None),
+            asks,
+            "{name} {body}"
+        );
+    }
+}
+
+#[test]
+fn the_rules_and_headers_of_a_profile_are_checked() {
+    for (json, wrong) in [
+        (
+            r#"{"busy": [{"status": 200}]}"#,
+            "busy[0]: the status must be",
+        ),
+        (
+            r#"{"insufficient_scope": [{"status": 403}, {"status": 300}]}"#,
+            "insufficient_scope[1]",
+        ),
+        (
+            r#"{"headers": {"a b": "c"}}"#,
+            "\"a b\" is not a valid header",
+        ),
+        (r#"{"headers": {"a": "\n"}}"#, "\"a\" is not a valid header"),
+    ] {
+        let error = Profile::from_json(json).unwrap_err().to_string();
+        assert!(error.contains(wrong), "{error}");
     }
 }

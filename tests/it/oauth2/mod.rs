@@ -5,6 +5,7 @@ mod account;
 mod basics;
 mod bodies;
 mod broker;
+mod budget;
 mod capture;
 mod chaos;
 mod client_auth;
