@@ -82,16 +82,6 @@ impl ExchangeError {
         self.class == ErrorClass::Config && is_same_code(code, "invalid_client")
     }
 
-    /// Returns the error of a client that was refused in both ways.
-    pub(super) fn in_both_ways(self) -> Self {
-        let reason =
-            "the provider refused the client, with its secret as a parameter and with HTTP Basic";
-        Self {
-            reason: reason.into(),
-            ..self
-        }
-    }
-
     /// Returns advice on how to fix it.
     fn advice(&self) -> &'static str {
         match self.class {
@@ -188,7 +178,6 @@ fn is_ambiguous_status(status: u16) -> bool {
 }
 
 pub(super) fn is_html_or_xml(text: &str) -> bool {
-    text.trim_start_matches('\u{feff}')
-        .trim_start()
-        .starts_with('<')
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    text.starts_with('<')
 }

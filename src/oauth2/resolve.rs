@@ -215,12 +215,8 @@ impl Sources<'_> {
     fn origins(&self, base_url: Option<&Url>) -> Result<Vec<Url>, ConfigError> {
         let url = |template: &String| self.variables.url("an allowed origin", template);
         let allowed = self.author.origins.iter().map(url);
-        base_url
-            .cloned()
-            .map(Ok)
-            .into_iter()
-            .chain(allowed)
-            .collect()
+        let base_url = base_url.cloned().map(Ok).into_iter();
+        base_url.chain(allowed).collect()
     }
 
     // --- The client --------------------------------------------------------------------------------------------------
@@ -241,10 +237,8 @@ impl Sources<'_> {
             }
         };
         let id = self.client_id()?;
-        let secret = author
-            .client_secret
-            .as_ref()
-            .or(declared.client_secret.as_ref());
+        let secret = author.client_secret.as_ref();
+        let secret = secret.or(declared.client_secret.as_ref());
         let secret = secret.map(|template| self.text("client_secret", template.expose_secret()));
         let secret = secret.transpose()?.map(SecretString::from);
         if secret.is_none() {
@@ -279,26 +273,21 @@ impl Sources<'_> {
     }
 
     fn client_id(&self) -> Result<String, ConfigError> {
-        let template = self
-            .author
-            .client_id
-            .as_ref()
-            .or(self.declared.client_id.as_ref());
-        let id = template
-            .map(|template| self.text("client_id", template))
-            .transpose()?;
+        let (author, declared) = (&self.author.client_id, &self.declared.client_id);
+        let template = author.as_ref().or(declared.as_ref());
+        let id = template.map(|template| self.text("client_id", template));
         let missing = || missing("client_id", "this component's id at the provider");
-        id.filter(|id| !id.is_empty()).ok_or_else(missing)
+        id.transpose()?
+            .filter(|id| !id.is_empty())
+            .ok_or_else(missing)
     }
 
     /// The scopes; those with an undefined name are left out.
     fn scopes(&self) -> Result<Vec<String>, ConfigError> {
         let mut scopes = vec![];
         let templates = self.author.scopes.as_ref().unwrap_or(&self.declared.scopes);
-        for template in templates
-            .iter()
-            .filter_map(|template| self.defined(Some(template)))
-        {
+        let defined = |template: &&String| self.variables.are_defined(template);
+        for template in templates.iter().filter(defined) {
             let text = self.text("scopes", template)?;
             scopes.extend(text.split_whitespace().map(str::to_owned));
         }

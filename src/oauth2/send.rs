@@ -3,8 +3,7 @@
 
 use super::{
     Error, Mode, TokenStatus,
-    prepared_request::PreparedRequest,
-    redirects::SendError,
+    prepared_request::{PreparedRequest, SendError},
     session::{Access, Token},
 };
 use crate::clients::{

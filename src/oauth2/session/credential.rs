@@ -6,14 +6,14 @@ use super::{
         token_record::keys_with_record,
     },
     config::{SessionConfig, SessionMetrics},
-    machine::{Effect, Event, Machine, Moment, Record, WaiterId},
+    machine::{Effect, Event, Machine, Moment, WaiterId},
     record::{Token, stored_life},
 };
 use crate::settings::descriptor::Descriptor;
 use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, Once, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError, atomic::AtomicU64},
 };
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +32,8 @@ pub(super) struct Credential {
     descriptor: Descriptor,
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
+    /// The latest generation that the API has accepted, as the machine knows it.
+    pub(super) accepted: AtomicU64,
     created: Instant,
     shared: Mutex<Shared>,
     /// The tasks that the machine waits for. They do not depend on callers.
@@ -53,8 +55,6 @@ pub(super) struct Shared {
     pub(super) lock: Option<Box<dyn LockGuard>>,
     /// The configuration that was read last, for the credential's other fields.
     pub(super) read: Option<Value>,
-    /// Whether the platform's queue has taken the record with this identity.
-    queued: Option<([u8; 32], Arc<AtomicBool>)>,
 }
 
 impl Shared {
@@ -66,14 +66,6 @@ impl Shared {
     /// Drops a lock that was lost, so that it can be acquired again. Returns whether there was one.
     pub(super) fn drop_lost_lock(&mut self) -> bool {
         self.lock.take_if(|lock| !lock.is_held()).is_some()
-    }
-
-    pub(super) fn queued(&mut self, record: &TokenRecord) -> Arc<AtomicBool> {
-        let id = record.id();
-        match &self.queued {
-            Some((queued, flag)) if *queued == id => flag.clone(),
-            _ => self.queued.insert((id, Arc::default())).1.clone(),
-        }
     }
 }
 
@@ -89,13 +81,13 @@ impl Credential {
             turns: HashMap::new(),
             lock: None,
             read: None,
-            queued: None,
         };
         Self {
             config,
             definition,
             descriptor,
             unknown_type: Once::new(),
+            accepted: AtomicU64::new(0),
             created: Instant::now(),
             shared: Mutex::new(shared),
             tasks: TaskTracker::new(),
@@ -159,8 +151,11 @@ impl Credential {
         {
             let now = self.now();
             let life = stored_life(now, &record, &resolved.profile);
-            // It has no effects: the configuration has the record already.
-            let _ = shared.machine.step(now, Event::Configured(record, life));
+            let effects = shared.machine.step(now, Event::Configured(record, life));
+            debug_assert!(
+                effects.is_empty(),
+                "the configuration has the record already"
+            );
         }
         shared.seen = Some(config);
         Ok(resolved)
