@@ -186,6 +186,6 @@ fn is_set(value: &Value) -> bool {
 /// Whether this is a word that names an error, not a sentence and not a secret. Secrets have digits.
 pub(super) fn is_code(text: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.');
-    let has_fit = (1..=64).contains(&text.len()) && text.bytes().all(is_part);
-    has_fit && !text.eq_ignore_ascii_case("error")
+    let is_word = (1..=64).contains(&text.len()) && text.bytes().all(is_part);
+    is_word && !text.eq_ignore_ascii_case("error")
 }

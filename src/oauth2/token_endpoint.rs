@@ -62,8 +62,8 @@ pub(crate) struct TokenEndpoint {
 
 /// One request to an endpoint, without the client's authentication.
 struct Call<'a> {
-    /// The operation, for errors.
-    operation: &'static str,
+    /// The operation, and where, for errors.
+    operation: String,
     url: &'a Url,
     params: Params,
 }
@@ -361,11 +361,11 @@ impl TokenEndpoint {
 }
 
 impl<'a> Call<'a> {
-    fn new(operation: &'static str, url: &'a Url, params: &[(&str, &str)]) -> Self {
+    fn new(operation: &str, url: &'a Url, params: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let params = params.iter().map(owned).collect();
         Self {
-            operation,
+            operation: format!("{operation} at {}", http::redacted_url(url)),
             url,
             params,
         }
@@ -397,8 +397,7 @@ impl<'a> Call<'a> {
         ExchangeError {
             status: response.map(|response| response.status),
             retry_after: response.and_then(|response| response.retry_after),
-            address: http::redacted_url(self.url).into(),
-            ..ExchangeError::new(self.operation, class, reason)
+            ..ExchangeError::new(&self.operation, class, reason)
         }
     }
 }

@@ -152,10 +152,8 @@ impl Credential {
             let now = self.now();
             let life = stored_life(now, &record, &resolved.profile);
             let effects = shared.machine.step(now, Event::Configured(record, life));
-            debug_assert!(
-                effects.is_empty(),
-                "the configuration has the record already"
-            );
+            // The configuration has the record already.
+            debug_assert!(effects.is_empty());
         }
         shared.seen = Some(config);
         Ok(resolved)
@@ -184,11 +182,7 @@ impl Credential {
         let local = store.config();
         let resolved = self.resolve(shared, &local)?;
         let config = shared.read.as_ref().unwrap_or(&local);
-        Ok(keys_with_record(
-            config,
-            &self.fields(),
-            &resolved.field,
-            record,
-        ))
+        let (fields, field) = (self.fields(), &resolved.field);
+        Ok(keys_with_record(config, &fields, field, record))
     }
 }

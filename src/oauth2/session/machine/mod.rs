@@ -102,15 +102,10 @@ impl<R: Record, S: Clone> Machine<R, S> {
             is_for_all && !is_over && token.record.access_token().is_some()
         });
         let is_soon = usable.is_some_and(|token| is_timed && token.is_due(now));
-        let known = current.map_or(0, |token| token.generation);
-        let why = match is_for_all {
-            true => (Why::Expiry, Some(known)),
-            false => (Why::Access, None),
-        };
-        (
-            usable.cloned(),
-            (usable.is_none() || is_soon).then_some(why),
-        )
+        let known = is_for_all.then(|| current.map_or(0, |token| token.generation));
+        let why = if is_for_all { Why::Expiry } else { Why::Access };
+        let is_needed = usable.is_none() || is_soon;
+        (usable.cloned(), is_needed.then_some((why, known)))
     }
 
     pub(crate) fn accepted(&mut self, generation: u64, after_refresh: bool) {
@@ -155,7 +150,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
             (State::Confirming(save), Event::Confirmed(is_gone)) => self.confirmed(save, is_gone),
             (State::EmitLooking(emit), Event::Looked(look)) => self.looked_for_keys(emit, look),
             (State::SavingKeys(sent), Event::KeysSaved(is_saved)) => {
-                self.keys_saved(sent, is_saved)
+                self.keys_saved(sent, is_saved);
             }
             (State::ReadingSecret(store, why, refreshed), Event::Secret(result)) => {
                 self.secret_read(store, why, refreshed, result);
