@@ -100,15 +100,11 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     fn try_again(&mut self, save: Save<R, S>, reason: String) {
         if may_try_again(&save) {
-            self.pause_before_save(save);
+            let pause = Effect::Pause(RETRY.delay_after(save.attempts));
+            self.wait(pause, State::SavePausing(save));
         } else {
             self.keep_unsaved(save, reason, true);
         }
-    }
-
-    fn pause_before_save(&mut self, save: Save<R, S>) {
-        let pause = Effect::Pause(RETRY.delay_after(save.attempts));
-        self.wait(pause, State::SavePausing(save));
     }
 
     /// Makes a record that is stored the current one. `queued_only` says that only the platform's queue has taken it.
