@@ -49,12 +49,6 @@ impl Access {
             .any(|allowed| allowed.origin() == url.origin())
     }
 
-    /// Returns whether HTTP servers and proxies know that the token's header contains a secret.
-    pub(super) fn uses_authorization_header(&self) -> bool {
-        let name = &self.resolved.profile.token_header.name;
-        name.eq_ignore_ascii_case("authorization")
-    }
-
     /// Adds the token to the headers of a request, and the headers that the API wants.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) -> Result<(), Error> {
         for (name, value) in &self.resolved.profile.headers {

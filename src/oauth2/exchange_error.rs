@@ -22,9 +22,8 @@ pub(crate) struct ExchangeError {
     pub(crate) retry_after: Option<Duration>,
     /// The provider may have processed the request: a single-use refresh token may be spent, and its successor lost.
     pub(crate) outcome_unknown: bool,
-    /// The operation that failed.
-    pub(super) operation: &'static str,
-    pub(super) address: Box<str>,
+    /// The operation that failed, and where.
+    pub(super) operation: Box<str>,
     pub(super) reason: Box<str>,
 }
 
@@ -32,13 +31,7 @@ impl std::error::Error for ExchangeError {}
 
 impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            operation,
-            address,
-            reason,
-            ..
-        } = self;
-        write!(f, "{operation} at {address} failed: {reason}")?;
+        write!(f, "{} failed: {}", self.operation, self.reason)?;
         let status = self.status.map(|status| format!("status {status}"));
         let details = [self.code.clone(), self.diagnostic.clone(), status];
         let details: Vec<_> = details.into_iter().flatten().collect();
@@ -50,11 +43,7 @@ impl fmt::Display for ExchangeError {
 }
 
 impl ExchangeError {
-    pub(super) fn new(
-        operation: &'static str,
-        class: ErrorClass,
-        reason: impl Into<Box<str>>,
-    ) -> Self {
+    pub(super) fn new(operation: &str, class: ErrorClass, reason: impl Into<Box<str>>) -> Self {
         Self {
             class,
             code: None,
@@ -62,8 +51,7 @@ impl ExchangeError {
             status: None,
             retry_after: None,
             outcome_unknown: false,
-            operation,
-            address: "the token endpoint".into(),
+            operation: operation.into(),
             reason: reason.into(),
         }
     }
@@ -72,7 +60,11 @@ impl ExchangeError {
     pub(super) fn unknown(reason: &str) -> Self {
         Self {
             outcome_unknown: true,
-            ..Self::new("refreshing the token", ErrorClass::Transient, reason)
+            ..Self::new(
+                "refreshing the token at the token endpoint",
+                ErrorClass::Transient,
+                reason,
+            )
         }
     }
 
@@ -80,16 +72,6 @@ impl ExchangeError {
     pub(super) fn refuses_client(&self) -> bool {
         let code = self.code.as_deref().unwrap_or_default();
         self.class == ErrorClass::Config && is_same_code(code, "invalid_client")
-    }
-
-    /// Returns the error of a client that was refused in both ways.
-    pub(super) fn in_both_ways(self) -> Self {
-        let reason =
-            "the provider refused the client, with its secret as a parameter and with HTTP Basic";
-        Self {
-            reason: reason.into(),
-            ..self
-        }
     }
 
     /// Returns advice on how to fix it.
@@ -188,7 +170,6 @@ fn is_ambiguous_status(status: u16) -> bool {
 }
 
 pub(super) fn is_html_or_xml(text: &str) -> bool {
-    text.trim_start_matches('\u{feff}')
-        .trim_start()
-        .starts_with('<')
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    text.starts_with('<')
 }

@@ -38,20 +38,19 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn read(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body).into_owned();
-        let json = serde_json::from_slice(body)
-            .ok()
-            .or_else(|| members(body).map(Value::Object))
-            .unwrap_or_else(|| text.clone().into());
+        let json = serde_json::from_slice(body).ok();
+        let json = json.or_else(|| members(body).map(Value::Object));
+        let json = json.unwrap_or_else(|| text.clone().into());
         Self { text, json }
     }
 
     /// Returns the error's code: the first known one, `error` of the RFC before any other member, list or object, or else
     /// an unknown word in one of the usual members.
     pub(super) fn code(&self, is_known: impl Fn(&str) -> bool) -> Option<String> {
-        let code = self
-            .known_code(is_known)
-            .or_else(|| unknown_code(&self.json));
-        code.map(str::to_owned)
+        let known = self.known_code(is_known);
+        known
+            .or_else(|| unknown_code(&self.json))
+            .map(str::to_owned)
     }
 
     /// Returns whether a body without an access token is an error, whatever its status.
@@ -98,9 +97,8 @@ impl Refusal {
         let rfc = self.json.get("error").and_then(Value::as_str);
         let mut all = rfc.into_iter().collect();
         collect_texts(&self.json, &mut all);
-        all.into_iter()
-            .filter_map(first_word)
-            .find(|word| is_known(word))
+        let mut words = all.into_iter().filter_map(first_word);
+        words.find(|word| is_known(word))
     }
 }
 
@@ -119,10 +117,8 @@ fn collect_texts<'a>(json: &'a Value, texts: &mut Vec<&'a str>) {
 fn says_token_is_dead(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let text = text.replace("refreshtoken", "refresh token");
-    let words: Vec<_> = text
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let mut tokens = (0..words.len()).filter(|at| words[*at] == "token");
     !words.iter().any(|word| ABOUT_REQUEST.contains(word))
         && tokens.any(|at| is_dead(&words[..at], &words[at + 1..]))
@@ -135,10 +131,8 @@ fn is_dead(before: &[&str], after: &[&str]) -> bool {
         before => (before, false),
     };
     // An access token, a token request.
-    let is_other = before
-        .last()
-        .is_some_and(|word| !is_named && !FILLERS.contains(word) && !DEAD.contains(word))
-        || after.first() == Some(&"request");
+    let is_kind = |word: &&str| !is_named && !FILLERS.contains(word) && !DEAD.contains(word);
+    let is_other = before.last().is_some_and(is_kind) || after.first() == Some(&"request");
     !is_other && (leads_to_dead(before.iter().rev()) || leads_to_dead(after.iter()))
 }
 
@@ -191,9 +185,7 @@ fn is_set(value: &Value) -> bool {
 
 /// Whether this is a word that names an error, not a sentence and not a secret. Secrets have digits.
 pub(super) fn is_code(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && !text.eq_ignore_ascii_case("error")
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.'))
+    let is_part = |b: u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.');
+    let is_word = (1..=64).contains(&text.len()) && text.bytes().all(is_part);
+    is_word && !text.eq_ignore_ascii_case("error")
 }

@@ -238,10 +238,7 @@ impl Sources<'_> {
         let mut origins: Vec<Url> = base_url.cloned().into_iter().collect();
         let templates = self.author.origins.iter();
         for template in templates.filter_map(|template| self.defined(Some(template))) {
-            let place = "an allowed origin";
-            for address in self.variables.expand(place, template)?.split_whitespace() {
-                origins.push(self.variables.url(place, address)?);
-            }
+            origins.extend(self.variables.urls("an allowed origin", template)?);
         }
         Ok(origins)
     }
@@ -264,10 +261,8 @@ impl Sources<'_> {
             }
         };
         let id = self.client_id()?;
-        let secret = author
-            .client_secret
-            .as_ref()
-            .or(declared.client_secret.as_ref());
+        let secret = author.client_secret.as_ref();
+        let secret = secret.or(declared.client_secret.as_ref());
         let secret = secret.map(|template| self.text("client_secret", template.expose_secret()));
         let secret = secret.transpose()?.map(SecretString::from);
         if secret.is_none() {
@@ -302,26 +297,21 @@ impl Sources<'_> {
     }
 
     fn client_id(&self) -> Result<String, ConfigError> {
-        let template = self
-            .author
-            .client_id
-            .as_ref()
-            .or(self.declared.client_id.as_ref());
-        let id = template
-            .map(|template| self.text("client_id", template))
-            .transpose()?;
+        let (author, declared) = (&self.author.client_id, &self.declared.client_id);
+        let template = author.as_ref().or(declared.as_ref());
+        let id = template.map(|template| self.text("client_id", template));
         let missing = || missing("client_id", "this component's id at the provider");
-        id.filter(|id| !id.is_empty()).ok_or_else(missing)
+        id.transpose()?
+            .filter(|id| !id.is_empty())
+            .ok_or_else(missing)
     }
 
     /// The scopes; those with an undefined name are left out.
     fn scopes(&self) -> Result<Vec<String>, ConfigError> {
         let mut scopes = vec![];
         let templates = self.author.scopes.as_ref().unwrap_or(&self.declared.scopes);
-        for template in templates
-            .iter()
-            .filter_map(|template| self.defined(Some(template)))
-        {
+        let defined = |template: &&String| self.variables.are_defined(template);
+        for template in templates.iter().filter(defined) {
             let text = self.text("scopes", template)?;
             scopes.extend(text.split_whitespace().map(str::to_owned));
         }

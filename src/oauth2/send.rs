@@ -3,8 +3,7 @@
 
 use super::{
     Error, Mode, TokenStatus,
-    prepared_request::PreparedRequest,
-    redirects::SendError,
+    prepared_request::{PreparedRequest, SendError},
     session::{Access, Token},
 };
 use crate::clients::{
@@ -17,12 +16,11 @@ use tokio::time::sleep;
 
 /// How often a request is sent again because the API is busy or did not respond.
 const MAX_RESENDS: u32 = 3;
-/// The delay before the first of these, if the API does not name one. It doubles, with jitter.
-const RESEND_DELAY: Duration = Duration::from_millis(500);
 /// A longer delay is not waited for; the message comes back later.
 const MAX_RESEND_DELAY: Duration = Duration::from_secs(30);
-/// The delays that the API does not name.
-const RETRY: RetryPolicy = RetryPolicy::doubling(RESEND_DELAY, MAX_RESEND_DELAY).with_jitter();
+/// The delays before these, if the API does not name them.
+const RETRY: RetryPolicy =
+    RetryPolicy::doubling(Duration::from_millis(500), MAX_RESEND_DELAY).with_jitter();
 /// Up to this much is added to a delay that the API names, so that not all replicas come at once.
 const RETRY_AFTER_JITTER_MS: u64 = 250;
 

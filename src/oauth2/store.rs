@@ -57,7 +57,7 @@ pub struct CredentialWarning {
 }
 
 /// Why a store failed. It reveals nothing about the credential.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
     /// Whether a retry can succeed, and if not, why.
@@ -67,7 +67,7 @@ pub struct StoreError {
 }
 
 /// Whether a retry can succeed, and if not, why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreErrorKind {
     /// The platform says that the credential does not exist.
     NotFound,

@@ -37,20 +37,17 @@ impl Variables<'_> {
     /// extend beyond that part. For example, with `https://{{tenant}}.example.com` and the tenant `evil.test/`, the
     /// client secret would be sent to another host.
     pub(super) fn url(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
+        parse_url(
+            place,
+            &self.fill(place, template.trim(), stays_inside_its_part)?,
+        )
+    }
+
+    /// Expands `template` as [`url`](Self::url) does, to any number of URLs with spaces between them.
+    pub(super) fn urls(&self, place: &str, template: &str) -> Result<Vec<Url>, ConfigError> {
         let text = self.fill(place, template.trim(), stays_inside_its_part)?;
-        let invalid = |what: &str| ConfigError(format!("{place} is not a valid address: {what}"));
-        let url = Url::parse(text.trim()).map_err(|e| invalid(&e.to_string()))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("it must not contain a user name or a password"));
-        }
-        if url.fragment().is_some() {
-            return Err(invalid("it must not end in a fragment (#)"));
-        }
-        if !is_safe(&url) {
-            // The scheme is not shown: it may be a secret that was put into the wrong place.
-            return Err(invalid("it must begin with https://"));
-        }
-        Ok(url)
+        let urls = text.split_whitespace();
+        urls.map(|url| parse_url(place, url)).collect()
     }
 
     /// Expands `template`. `allowed` gets the text before a value and the value that a user entered.
@@ -133,6 +130,22 @@ impl Variables<'_> {
             _ => None,
         }
     }
+}
+
+fn parse_url(place: &str, text: &str) -> Result<Url, ConfigError> {
+    let invalid = |what: &str| ConfigError(format!("{place} is not a valid address: {what}"));
+    let url = Url::parse(text.trim()).map_err(|e| invalid(&e.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("it must not contain a user name or a password"));
+    }
+    if url.fragment().is_some() {
+        return Err(invalid("it must not end in a fragment (#)"));
+    }
+    if !is_safe(&url) {
+        // The scheme is not shown: it may be a secret that was put into the wrong place.
+        return Err(invalid("it must begin with https://"));
+    }
+    Ok(url)
 }
 
 fn alternatives(names: &str) -> impl Iterator<Item = &str> {

@@ -27,6 +27,8 @@ use tokio::time::Instant;
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// If less of it is left after a refusal of the client, there is no other attempt.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
+const REFUSED_IN_BOTH_WAYS: &str =
+    "the provider refused the client, with its secret as a parameter and with HTTP Basic";
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
 /// What stays unescaped in a form.
@@ -60,8 +62,8 @@ pub(crate) struct TokenEndpoint {
 
 /// One request to an endpoint, without the client's authentication.
 struct Call<'a> {
-    /// The operation, for errors.
-    operation: &'static str,
+    /// The operation, and where, for errors.
+    operation: String,
     url: &'a Url,
     params: Params,
 }
@@ -117,9 +119,8 @@ impl TokenEndpoint {
         }
         for (name, value) in &self.profile.refresh_params {
             if !RESERVED_PARAMS.contains(&name.as_str()) {
-                call.params
-                    .entry(name.clone())
-                    .or_insert_with(|| value.clone());
+                let param = call.params.entry(name.clone());
+                param.or_insert_with(|| value.clone());
             }
         }
         self.exchange(&call, Self::tokens).await
@@ -197,9 +198,8 @@ impl TokenEndpoint {
     ) -> Result<T, ExchangeError> {
         let ClientRegistration { id, token_url, .. } = &self.client;
         let (started, configured) = (Instant::now(), self.profile.client_auth);
-        let accepted = configured
-            .other()
-            .and_then(|_| self.accepted_auth.get(token_url, id));
+        let accepted = self.accepted_auth.get(token_url, id);
+        let accepted = accepted.filter(|_| configured != ClientAuth::None);
         let auth = accepted.unwrap_or(configured);
         let response = self.send(call, auth, TIME_LIMIT).await;
         let refused = match response.and_then(|response| read(self, call, response)) {
@@ -222,7 +222,10 @@ impl TokenEndpoint {
             self.accepted_auth.set(token_url.clone(), id.clone(), other);
         }
         result.map_err(|error| match error.class {
-            ErrorClass::Config => refused.in_both_ways(),
+            ErrorClass::Config => ExchangeError {
+                reason: REFUSED_IN_BOTH_WAYS.into(),
+                ..refused
+            },
             _ => error,
         })
     }
@@ -358,11 +361,11 @@ impl TokenEndpoint {
 }
 
 impl<'a> Call<'a> {
-    fn new(operation: &'static str, url: &'a Url, params: &[(&str, &str)]) -> Self {
+    fn new(operation: &str, url: &'a Url, params: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let params = params.iter().map(owned).collect();
         Self {
-            operation,
+            operation: format!("{operation} at {}", http::redacted_url(url)),
             url,
             params,
         }
@@ -394,8 +397,7 @@ impl<'a> Call<'a> {
         ExchangeError {
             status: response.map(|response| response.status),
             retry_after: response.and_then(|response| response.retry_after),
-            address: http::redacted_url(self.url).into(),
-            ..ExchangeError::new(self.operation, class, reason)
+            ..ExchangeError::new(&self.operation, class, reason)
         }
     }
 }

@@ -6,14 +6,14 @@ use super::{
         token_record::keys_with_record,
     },
     config::{SessionConfig, SessionMetrics},
-    machine::{Effect, Event, Machine, Moment, Record, WaiterId},
+    machine::{Effect, Event, Machine, Moment, WaiterId},
     record::{Token, stored_life},
 };
 use crate::{clients::http::RetryBudget, settings::descriptor::Descriptor};
 use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, Once, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError, atomic::AtomicU64},
 };
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +32,8 @@ pub(super) struct Credential {
     descriptor: Descriptor,
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
+    /// The latest generation that the API has accepted, as the machine knows it.
+    pub(super) accepted: AtomicU64,
     created: Instant,
     pub(super) retries: RetryBudget,
     shared: Mutex<Shared>,
@@ -54,8 +56,6 @@ pub(super) struct Shared {
     pub(super) lock: Option<Box<dyn LockGuard>>,
     /// The configuration that was read last, for the credential's other fields.
     pub(super) read: Option<Value>,
-    /// Whether the platform's queue has taken the record with this identity.
-    queued: Option<([u8; 32], Arc<AtomicBool>)>,
 }
 
 impl Shared {
@@ -67,14 +67,6 @@ impl Shared {
     /// Drops a lock that was lost, so that it can be acquired again. Returns whether there was one.
     pub(super) fn drop_lost_lock(&mut self) -> bool {
         self.lock.take_if(|lock| !lock.is_held()).is_some()
-    }
-
-    pub(super) fn queued(&mut self, record: &TokenRecord) -> Arc<AtomicBool> {
-        let id = record.id();
-        match &self.queued {
-            Some((queued, flag)) if *queued == id => flag.clone(),
-            _ => self.queued.insert((id, Arc::default())).1.clone(),
-        }
     }
 }
 
@@ -90,13 +82,13 @@ impl Credential {
             turns: HashMap::new(),
             lock: None,
             read: None,
-            queued: None,
         };
         Self {
             config,
             definition,
             descriptor,
             unknown_type: Once::new(),
+            accepted: AtomicU64::new(0),
             created: Instant::now(),
             retries: RetryBudget::new(),
             shared: Mutex::new(shared),
@@ -161,8 +153,9 @@ impl Credential {
         {
             let now = self.now();
             let life = stored_life(now, &record, &resolved.profile);
-            // It has no effects: the configuration has the record already.
-            let _ = shared.machine.step(now, Event::Configured(record, life));
+            let effects = shared.machine.step(now, Event::Configured(record, life));
+            // The configuration has the record already.
+            debug_assert!(effects.is_empty());
         }
         shared.seen = Some(config);
         Ok(resolved)
@@ -191,11 +184,7 @@ impl Credential {
         let local = store.config();
         let resolved = self.resolve(shared, &local)?;
         let config = shared.read.as_ref().unwrap_or(&local);
-        Ok(keys_with_record(
-            config,
-            &self.fields(),
-            &resolved.field,
-            record,
-        ))
+        let (fields, field) = (self.fields(), &resolved.field);
+        Ok(keys_with_record(config, &fields, field, record))
     }
 }

@@ -2,10 +2,10 @@
 //! gives the machine its answer. No caller has to wait for it, and a panic in it is an answer too.
 
 use super::{
-    super::{Error, ExchangeError, LockError},
+    super::{Error, ExchangeError, LockError, StoreError},
     Session,
     credential::{Shared, TokenEffect, TokenEvent},
-    machine::{Effect, Event, Failure, Look, SaveResult},
+    machine::{Effect, Event, Failure, Look},
 };
 use futures_util::FutureExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,10 +45,8 @@ impl Session {
             }
             Effect::Answer(waiter, result) => {
                 // A caller that was dropped needs no answer.
-                let _ = shared
-                    .tokens
-                    .remove(&waiter)
-                    .map(|caller| caller.send(result));
+                let caller = shared.tokens.remove(&waiter);
+                let _ = caller.map(|caller| caller.send(result));
             }
             Effect::Log(Level::ERROR, text) => tracing::error!("{text}"),
             Effect::Log(Level::WARN, text) => tracing::warn!("{text}"),
@@ -75,16 +73,16 @@ impl Session {
                 self.spawn(Event::Locked(Err(panicked)), this.lock(store, wait));
             }
             Effect::Look(store, pauses) => {
-                let panicked = Look::Failed(PANICKED.into());
+                let panicked = Look::Failed(StoreError::transient(PANICKED));
                 self.spawn(Event::Looked(panicked), this.look(store, pauses));
             }
             Effect::Exchange(store, base) => {
                 let panicked = Failure::Refused(ExchangeError::unknown(PANICKED));
                 self.spawn(Event::Exchanged(Err(panicked)), this.exchange(store, base));
             }
-            Effect::Save(store, record) => {
-                let panicked = SaveResult::Failed(PANICKED.into());
-                self.spawn(Event::Saved(panicked), this.save(store, record));
+            Effect::Save(store, record, queued) => {
+                let panicked = Event::Saved(Err(StoreError::transient(PANICKED)), queued);
+                self.spawn(panicked, this.save(store, record, queued));
             }
             Effect::ReadSecret(store, refresh) => {
                 let panicked = Error::unavailable(PANICKED);

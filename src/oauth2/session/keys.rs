@@ -70,13 +70,11 @@ impl Session {
         };
         let (field, local) = (&resolved.field, store.config());
         let config = read.as_ref().unwrap_or(&local);
-        let record = match (TokenRecord::find(config, field), record) {
-            // The machine does not know the tokens beside a secret.
-            (Some(stored), Some(sent)) if resolved.is_of_platform() => {
-                Some(stored.with_emitted(&sent))
-            }
-            (Some(stored), None) if resolved.is_of_platform() => Some(stored),
-            (_, record) => record,
+        // The machine does not know the tokens beside a secret.
+        let stored = TokenRecord::find(config, field).filter(|_| resolved.is_of_platform());
+        let record = match (stored, record) {
+            (Some(stored), Some(sent)) => Some(stored.with_emitted(&sent)),
+            (stored, sent) => sent.or(stored),
         };
         let fields = self.0.fields();
         PreparedKeys {

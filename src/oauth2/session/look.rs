@@ -49,8 +49,7 @@ impl Session {
                 }
                 None => Look::NoTokens,
             },
-            Err(error) if error.is_not_found() => Look::Removed(error.to_string()),
-            Err(error) => Look::Failed(error.to_string()),
+            Err(error) => Look::Failed(error.clone()),
         };
         self.0.shared().read = found.ok().flatten();
         Event::Looked(look)

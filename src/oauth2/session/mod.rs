@@ -25,7 +25,10 @@ use crate::{clients::http::RetryBudget, settings::descriptor::Descriptor};
 use credential::{Credential, Store};
 use machine::{Event, Need, Why};
 use redact::without_tokens;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 use tokio::sync::oneshot;
 
 /// A token, and the configuration that it belongs to.
@@ -107,8 +110,15 @@ impl Session {
 
     /// Notes that the API accepted this token. `after_refresh` says that it had rejected the request's first token.
     pub(super) fn token_accepted(&self, token: &Token, after_refresh: bool) {
-        let mut shared = self.0.shared();
-        shared.machine.accepted(token.generation, after_refresh);
+        let noted = self
+            .0
+            .accepted
+            .fetch_max(token.generation, Ordering::Relaxed);
+        // Most requests say nothing new.
+        if after_refresh || noted < token.generation {
+            let mut shared = self.0.shared();
+            shared.machine.accepted(token.generation, after_refresh);
+        }
     }
 
     /// Returns the token to send a request with: the current one, or a new one if it has expired or is `rejected`. If

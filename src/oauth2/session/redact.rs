@@ -36,11 +36,9 @@ fn without(text: String, token: &str) -> String {
         return text;
     }
     let mut text = text.replace(token, "[token]");
-    let cut_off = (MIN_TOKEN_LEN..token.len())
-        .rev()
-        .filter_map(|end| token.get(..end))
-        .find(|beginning| text.ends_with(beginning));
-    if let Some(beginning) = cut_off {
+    let ends = (MIN_TOKEN_LEN..token.len()).rev();
+    let mut beginnings = ends.filter_map(|end| token.get(..end));
+    if let Some(beginning) = beginnings.find(|beginning| text.ends_with(beginning)) {
         text.truncate(text.len() - beginning.len());
         text.push_str("[token]");
     }

@@ -14,15 +14,11 @@ const MAX_TEXT_LEN: usize = 500;
 /// Reads the tokens of the secret that the configuration names. With `refresh`, the platform refreshes it first.
 pub(super) async fn read(store: &dyn CredentialStore, refresh: bool) -> Result<TokenRecord, Error> {
     let config = store.config();
-    let id = config
-        .get("secretId")
-        .and_then(Value::as_str)
-        .filter(|id| !id.is_empty())
-        .ok_or_else(|| {
-            Error::Config(
-                "mode platform-secret needs `secretId` in the step's configuration".into(),
-            )
-        })?;
+    let id = config.get("secretId").and_then(Value::as_str);
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| {
+        let reason = "mode platform-secret needs `secretId` in the step's configuration";
+        Error::Config(reason.into())
+    })?;
     let mut answer = store.secret(id, refresh).await;
     for pause in LOOKS {
         // Only repeated responses prove that the secret was removed.
@@ -37,14 +33,13 @@ pub(super) async fn read(store: &dyn CredentialStore, refresh: bool) -> Result<T
 }
 
 fn not_read(id: &str, refresh: bool, error: &StoreError) -> Error {
+    let (reauth, config) = (Error::ReauthRequired, Error::Config);
     match error.kind {
-        StoreErrorKind::NotFound => {
-            Error::ReauthRequired(format!("its secret was removed ({error})"))
-        }
-        StoreErrorKind::Refused if refresh => Error::ReauthRequired(format!(
+        StoreErrorKind::NotFound => reauth(format!("its secret was removed ({error})")),
+        StoreErrorKind::Refused if refresh => reauth(format!(
             "the platform could not refresh the secret {id} ({error})"
         )),
-        StoreErrorKind::Refused => Error::Config(format!(
+        StoreErrorKind::Refused => config(format!(
             "the platform does not allow reading the secret {id}: {error}"
         )),
         StoreErrorKind::NoAccount | StoreErrorKind::Transient => {
@@ -59,18 +54,16 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
     if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
         let says = platform_text(secret).map(|text| {
             let text = without_tokens(text, &found);
-            text.chars().take(MAX_TEXT_LEN).collect::<String>()
+            format!(" ({})", text.chars().take(MAX_TEXT_LEN).collect::<String>())
         });
+        let says = says.unwrap_or_default();
         return Err(Error::ReauthRequired(format!(
-            "the platform marks the secret {id} as failed{}; see its page on the platform",
-            says.map(|text| format!(" ({text})")).unwrap_or_default()
+            "the platform marks the secret {id} as failed{says}; see its page on the platform"
         )));
     }
-    found
-        .filter(|record| record.access_token().is_some())
-        .ok_or_else(|| {
-            Error::ReauthRequired(format!("the platform's secret {id} has no access token"))
-        })
+    let no_token = || format!("the platform's secret {id} has no access token");
+    let found = found.filter(|record| record.access_token().is_some());
+    found.ok_or_else(|| Error::ReauthRequired(no_token()))
 }
 
 /// The platform's own text about a failed secret.

@@ -1,17 +1,17 @@
 //! What the driver does for the machine. Each task ends with the event that is its answer.
 
 use super::{
-    super::{Error, LockError, StoreErrorKind, TokenRecord, token_endpoint::TIME_LIMIT},
+    super::{Error, LockError, StoreError, TokenRecord, token_endpoint::TIME_LIMIT},
     Session,
     credential::{Store, TokenEvent},
     keys, look,
-    machine::{self, Event, Failure, SaveResult, SharedToken},
+    machine::{self, Event, Failure, SharedToken},
     record::life,
     secret,
 };
 use serde_json::Value;
 use std::{
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 use tokio::time::{sleep, timeout};
@@ -92,32 +92,23 @@ impl Session {
         Event::Alarm(number)
     }
 
-    pub(super) async fn save(self, store: Store, record: TokenRecord) -> TokenEvent {
-        let (keys, queued) = {
-            let mut shared = self.0.shared();
-            let keys = self.0.keys_to_save(&mut shared, &*store, &record);
-            (keys, shared.queued(&record))
-        };
+    pub(super) async fn save(self, store: Store, record: TokenRecord, queued: bool) -> TokenEvent {
+        let keys = self.0.keys_to_save(&mut self.0.shared(), &*store, &record);
         let keys = match keys {
             Ok(keys) => keys,
-            Err(error) => return Event::Saved(SaveResult::Failed(error.to_string())),
+            Err(error) => {
+                let error = StoreError::transient(error.to_string());
+                return Event::Saved(Err(error), queued);
+            }
         };
-        Event::Saved(match timeout(SAVE, store.save(keys, &queued)).await {
-            Ok(Ok(())) => SaveResult::Saved,
-            Ok(Err(error)) => match error.kind {
-                StoreErrorKind::NotFound => {
-                    SaveResult::NotFound(error.message, queued.load(Ordering::SeqCst))
-                }
-                StoreErrorKind::NoAccount => SaveResult::NoAccount(error.message),
-                StoreErrorKind::Refused | StoreErrorKind::Transient => {
-                    SaveResult::Failed(error.message)
-                }
-            },
-            Err(_) => SaveResult::Failed(format!(
-                "the platform did not confirm the save within {} s",
-                SAVE.as_secs()
-            )),
-        })
+        let queued = AtomicBool::new(queued);
+        let saved = timeout(SAVE, store.save(keys, &queued)).await;
+        let saved = saved.unwrap_or_else(|_| {
+            let limit = SAVE.as_secs();
+            let reason = format!("the platform did not confirm the save within {limit} s");
+            Err(StoreError::transient(reason))
+        });
+        Event::Saved(saved, queued.load(Ordering::SeqCst))
     }
 
     pub(super) async fn revoke(self, store: Store, record: TokenRecord) {

@@ -4,6 +4,7 @@ use super::rig::Rig;
 use emulator::provider::{Fault, Knobs};
 use futures_util::{future::join_all, stream};
 use reqwest::Body;
+use sailor::oauth2::Error;
 use serde_json::json;
 use std::{io, time::Duration};
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ async fn many_failing_requests_share_one_budget_of_retries() {
     assert!(
         results
             .iter()
-            .all(|result| { result.as_ref().is_err_and(|error| error.is_transient()) })
+            .all(|result| { result.as_ref().is_err_and(Error::is_transient) })
     );
     // Forty first attempts, and thirty retries for all of them instead of three for each.
     assert_eq!(rig.statuses().len(), 70);

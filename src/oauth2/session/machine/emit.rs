@@ -9,7 +9,10 @@ use super::{
 
 impl<R: Record, S: Clone> Machine<R, S> {
     pub(super) fn looked_for_keys(&mut self, emit: Emit<R, S>, look: Look<R>) {
-        let is_gone = matches!(look, Look::NoTokens | Look::Removed(_));
+        let is_gone = match &look {
+            Look::Failed(error) => error.is_not_found(),
+            look => matches!(look, Look::NoTokens),
+        };
         if let Look::Found(record, life) = look
             && !self.tokens.knows(&record)
         {

@@ -1,7 +1,7 @@
 //! What the machine is told, and what it asks for.
 
 use super::record::{Life, SharedToken};
-use crate::oauth2::{Error, ExchangeError, LockError};
+use crate::oauth2::{Error, ExchangeError, LockError, StoreError};
 use std::time::Duration;
 use tracing::Level;
 
@@ -50,12 +50,10 @@ pub(crate) enum Look<R> {
     Found(R, Life),
     /// The account has no tokens: the user has disconnected.
     NoTokens,
-    /// The platform says that the account does not exist.
-    Removed(String),
     /// The platform does not let this process ask.
     NotAsked,
-    /// The store did not answer.
-    Failed(String),
+    /// The store did not answer, or says that the account does not exist.
+    Failed(StoreError),
     /// The configuration does not define the credential.
     NotConfigured(Error),
 }
@@ -67,17 +65,6 @@ pub(crate) enum Failure {
     NotSent(Error),
     /// The provider refused it, or did not answer.
     Refused(ExchangeError),
-}
-
-/// What became of a save.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum SaveResult {
-    Saved,
-    /// There is no place to save it.
-    NoAccount(String),
-    /// The platform says that the account does not exist. With `true`, its queue has taken the record nevertheless.
-    NotFound(String, bool),
-    Failed(String),
 }
 
 /// What happened.
@@ -93,21 +80,16 @@ pub(crate) enum Event<R, S> {
     Alarm(u32),
     /// The process stops: no refresh begins any more.
     Stop,
-    /// The answer to [`Effect::Lock`].
+    /// The answer to [`Effect::Lock`]. Each of the following is the answer to the effect of the same meaning.
     Locked(Result<(), LockError>),
-    /// The answer to [`Effect::Look`].
     Looked(Look<R>),
-    /// The answer to [`Effect::Exchange`]: the record merged with the provider's response.
+    /// The record merged with the provider's response.
     Exchanged(Result<(R, Life), Failure>),
-    /// The answer to [`Effect::Pause`].
     Woke,
-    /// The answer to [`Effect::Save`].
-    Saved(SaveResult),
-    /// The answer to [`Effect::ConfirmGone`].
+    /// The second member says whether the platform's queue has taken the record.
+    Saved(Result<(), StoreError>, bool),
     Confirmed(bool),
-    /// The answer to [`Effect::SaveKeys`]: whether they are saved.
     KeysSaved(bool),
-    /// The answer to [`Effect::ReadSecret`].
     Secret(Result<(R, Life), Error>),
 }
 
@@ -126,8 +108,9 @@ pub(crate) enum Effect<R, S> {
     Pause(Duration),
     /// Sends [`Event::Alarm`] later, or at the stop.
     Alarm(Duration, u32),
-    /// Saves the record, with the credential's other fields as they were read last.
-    Save(S, R),
+    /// Saves the record, with the credential's other fields as they were read last. With `true`, the platform's queue has
+    /// it already.
+    Save(S, R, bool),
     /// Asks the store several times whether the credential is gone.
     ConfirmGone(S),
     /// Revokes tokens that nobody will use.

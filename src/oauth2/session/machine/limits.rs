@@ -68,9 +68,12 @@ impl<R: Record> Limits<R> {
         (self.rejections, self.refused_until) = (0, None);
     }
 
-    /// Notes that the API accepted a token.
-    pub(super) fn accepted(&mut self, generation: u64) {
+    /// Notes that the API accepted a token. `after_refresh` says that it had rejected the request's first token.
+    pub(super) fn accepted(&mut self, generation: u64, after_refresh: bool) {
         self.accepted = self.accepted.max(generation);
+        if after_refresh {
+            self.trust();
+        }
     }
 
     /// Notes that the provider refuses these tokens for good.

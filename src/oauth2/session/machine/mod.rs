@@ -18,9 +18,7 @@ mod save;
 mod state;
 mod tokens;
 
-pub(crate) use event::{
-    Effect, Emit, Event, Failure, Look, Need, Report, SaveResult, WaiterId, Why,
-};
+pub(crate) use event::{Effect, Emit, Event, Failure, Look, Need, Report, WaiterId, Why};
 pub(crate) use record::{Life, Moment, Record, SharedToken, Token};
 pub(super) use refresh::{LOOKS, MAX_DELAY, TRIES};
 pub(super) use save::ATTEMPTS;
@@ -104,23 +102,14 @@ impl<R: Record, S: Clone> Machine<R, S> {
             is_for_all && !is_over && token.record.access_token().is_some()
         });
         let is_soon = usable.is_some_and(|token| is_timed && token.is_due(now));
-        let known = current.map_or(0, |token| token.generation);
-        let why = match is_for_all {
-            true => (Why::Expiry, Some(known)),
-            false => (Why::Access, None),
-        };
-        (
-            usable.cloned(),
-            (usable.is_none() || is_soon).then_some(why),
-        )
+        let known = is_for_all.then(|| current.map_or(0, |token| token.generation));
+        let why = if is_for_all { Why::Expiry } else { Why::Access };
+        let is_needed = usable.is_none() || is_soon;
+        (usable.cloned(), is_needed.then_some((why, known)))
     }
 
-    /// Notes that the API accepted a token. `after_refresh` says that it had rejected the request's first token.
     pub(crate) fn accepted(&mut self, generation: u64, after_refresh: bool) {
-        self.limits.accepted(generation);
-        if after_refresh {
-            self.limits.trust();
-        }
+        self.limits.accepted(generation, after_refresh);
     }
 
     /// Takes one event. The driver carries the effects out in their order.
@@ -156,12 +145,12 @@ impl<R: Record, S: Clone> Machine<R, S> {
             }
             (State::Pausing(refresh), Event::Woke) => self.look(refresh),
             (State::SaveLooking(save), Event::Looked(look)) => self.looked_before_save(save, look),
-            (State::Saving(save), Event::Saved(result)) => self.saved(save, result),
+            (State::Saving(save), Event::Saved(result, queued)) => self.saved(save, result, queued),
             (State::SavePausing(save), Event::Woke) => self.look_before_save(save),
             (State::Confirming(save), Event::Confirmed(is_gone)) => self.confirmed(save, is_gone),
             (State::EmitLooking(emit), Event::Looked(look)) => self.looked_for_keys(emit, look),
             (State::SavingKeys(sent), Event::KeysSaved(is_saved)) => {
-                self.keys_saved(sent, is_saved)
+                self.keys_saved(sent, is_saved);
             }
             (State::ReadingSecret(store, why, refreshed), Event::Secret(result)) => {
                 self.secret_read(store, why, refreshed, result);
@@ -263,7 +252,16 @@ impl<R: Record, S: Clone> Machine<R, S> {
             if need.of_platform {
                 return self.read_secret(store, why, false);
             }
-            let refresh = Refresh::new(why, store, self.tokens.current().cloned());
+            let refresh = Refresh {
+                store,
+                why,
+                before: self.tokens.current().cloned(),
+                looked: Moment::ZERO,
+                looked_again: false,
+                exchanges: 0,
+                lost: false,
+                doubt: None,
+            };
             return self.lock(Work::Refresh(refresh), LOCK_WAIT);
         }
         // The rest is done without the lock rather than late.
@@ -385,18 +383,18 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 let reason = "its tokens were removed from the account";
                 Err(Error::ReauthRequired(reason.into()))
             }
-            Look::Removed(reason) => {
-                Err(Error::ReauthRequired(format!("it was removed ({reason})")))
+            Look::Failed(error) if error.is_not_found() => {
+                Err(Error::ReauthRequired(format!("it was removed ({error})")))
             }
             Look::NotAsked => Ok(None),
             // If the store cannot be read, a save would fail too: do not spend what may be the last refresh token.
-            Look::Failed(reason) if self.rotates != Some(false) => {
+            Look::Failed(error) if self.rotates != Some(false) => {
                 let what = "the stored credential cannot be read, so another process may have refreshed it";
-                Err(Error::unavailable(format!("{what}: {reason}")))
+                Err(Error::unavailable(format!("{what}: {error}")))
             }
-            Look::Failed(reason) => {
+            Look::Failed(error) => {
                 let what = "The stored credential cannot be read before the refresh";
-                self.log(Level::WARN, format!("{what}: {reason}"));
+                self.log(Level::WARN, format!("{what}: {error}"));
                 Ok(None)
             }
         }

@@ -4,7 +4,7 @@
 use super::{
     Machine,
     event::{Effect, Failure, Look, Need, Why},
-    record::{Life, Moment, Record, SharedToken},
+    record::{Life, Record, SharedToken},
     state::{Doubt, Refresh, Save, State},
 };
 use crate::{
@@ -32,21 +32,6 @@ pub(in crate::oauth2::session) const LOOKS: [Duration; 4] = [
 /// The stored credential is read again before the refresh token is spent if the last read is older than this: the
 /// process may have stalled and lost its lock without noticing.
 const LATE: Duration = Duration::from_secs(5);
-
-impl<R, S> Refresh<R, S> {
-    pub(super) fn new(why: Why, store: S, before: Option<SharedToken<R>>) -> Self {
-        Self {
-            store,
-            why,
-            before,
-            looked: Moment::ZERO,
-            looked_again: false,
-            exchanges: 0,
-            lost: false,
-            doubt: None,
-        }
-    }
-}
 
 impl<R: Record, S: Clone> Machine<R, S> {
     pub(super) fn look(&mut self, mut refresh: Refresh<R, S>) {
@@ -126,6 +111,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
             is_again: false,
             attempts: 0,
             began: self.now,
+            queued: false,
             is_gone: false,
         });
     }

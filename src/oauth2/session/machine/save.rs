@@ -3,11 +3,14 @@
 
 use super::{
     Machine,
-    event::{Effect, Look, Report, SaveResult},
+    event::{Effect, Look, Report},
     record::Record,
     state::{Save, State, Unsaved},
 };
-use crate::{clients::retry::RetryPolicy, oauth2::Error};
+use crate::{
+    clients::retry::RetryPolicy,
+    oauth2::{Error, StoreError, StoreErrorKind},
+};
 use std::time::Duration;
 use tracing::Level;
 
@@ -61,26 +64,35 @@ impl<R: Record, S: Clone> Machine<R, S> {
             // The user has disconnected.
             Look::NoTokens if !save.is_gone => self.confirm_gone(save),
             Look::NoTokens => self.revoke(&save, "its tokens were removed"),
-            Look::Found(..)
-            | Look::Removed(_)
-            | Look::NotAsked
-            | Look::Failed(_)
-            | Look::NotConfigured(_) => {
-                let effect = Effect::Save(save.store.clone(), save.record.clone());
+            Look::Found(..) | Look::NotAsked | Look::Failed(_) | Look::NotConfigured(_) => {
+                let (store, record) = (save.store.clone(), save.record.clone());
+                let effect = Effect::Save(store, record, save.queued);
                 self.wait(effect, State::Saving(save));
             }
         }
     }
 
-    pub(super) fn saved(&mut self, save: Save<R, S>, result: SaveResult) {
-        match result {
-            SaveResult::Saved => self.stored(save, None),
-            SaveResult::NoAccount(reason) => self.keep_unsaved(save, reason, false),
-            SaveResult::NotFound(_, false) if !save.is_gone => self.confirm_gone(save),
-            SaveResult::NotFound(reason, false) => self.revoke(&save, &reason),
-            SaveResult::NotFound(_, true) if may_try_again(&save) => self.pause_before_save(save),
-            SaveResult::NotFound(reason, true) => self.stored(save, Some(reason)),
-            SaveResult::Failed(reason) => self.try_again(save, reason),
+    pub(super) fn saved(
+        &mut self,
+        mut save: Save<R, S>,
+        result: Result<(), StoreError>,
+        queued: bool,
+    ) {
+        save.queued |= queued;
+        let Err(StoreError { kind, message }) = result else {
+            return self.stored(save, None);
+        };
+        match (kind, save.queued) {
+            (StoreErrorKind::NoAccount, _) => self.keep_unsaved(save, message, false),
+            (StoreErrorKind::NotFound, false) if !save.is_gone => self.confirm_gone(save),
+            (StoreErrorKind::NotFound, false) => self.revoke(&save, &message),
+            (StoreErrorKind::NotFound, true) if !may_try_again(&save) => {
+                self.stored(save, Some(message));
+            }
+            (StoreErrorKind::NotFound, true)
+            | (StoreErrorKind::Refused | StoreErrorKind::Transient, _) => {
+                self.try_again(save, message);
+            }
         }
     }
 
@@ -88,15 +100,11 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     fn try_again(&mut self, save: Save<R, S>, reason: String) {
         if may_try_again(&save) {
-            self.pause_before_save(save);
+            let pause = Effect::Pause(RETRY.delay_after(save.attempts));
+            self.wait(pause, State::SavePausing(save));
         } else {
             self.keep_unsaved(save, reason, true);
         }
-    }
-
-    fn pause_before_save(&mut self, save: Save<R, S>) {
-        let pause = Effect::Pause(RETRY.delay_after(save.attempts));
-        self.wait(pause, State::SavePausing(save));
     }
 
     /// Makes a record that is stored the current one. `queued_only` says that only the platform's queue has taken it.

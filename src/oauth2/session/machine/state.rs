@@ -45,6 +45,8 @@ pub(super) struct Save<R: Record, S> {
     pub(super) is_again: bool,
     pub(super) attempts: u32,
     pub(super) began: Moment,
+    /// The platform's queue has taken it.
+    pub(super) queued: bool,
     /// Several looks agree that the credential is gone.
     pub(super) is_gone: bool,
 }

@@ -188,7 +188,11 @@ impl Run<'_> {
             Work::Look => Reply::Looked(self.look(at, chance)),
             Work::Exchange(refresh) => self.exchange(at, refresh, chance),
             Work::Pause => Reply::Woke,
-            Work::Save(tokens) => Reply::Saved(self.save(at, tokens, chance)),
+            Work::Save(tokens) => {
+                let is_there = self.world.stored != Stored::Nothing;
+                let queued = chance == Some(Chance::QueuedOnly) && is_there;
+                Reply::Saved(self.save(at, tokens, chance), queued)
+            }
             Work::ConfirmGone => {
                 let is_gone = !matches!(self.world.stored, Stored::Record(_));
                 Reply::Confirmed(is_gone && !self.world.process(at).is_stopping)

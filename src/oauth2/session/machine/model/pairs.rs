@@ -114,7 +114,7 @@ pub(super) fn event_name<R, S>(event: &Event<R, S>) -> &'static str {
         Event::Looked(_) => "Looked",
         Event::Exchanged(_) => "Exchanged",
         Event::Woke => "Woke",
-        Event::Saved(_) => "Saved",
+        Event::Saved(..) => "Saved",
         Event::Confirmed(_) => "Confirmed",
         Event::KeysSaved(_) => "KeysSaved",
         Event::Secret(_) => "Secret",

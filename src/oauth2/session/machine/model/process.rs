@@ -3,11 +3,11 @@
 use super::{
     super::{
         Life, Machine, State,
-        event::{Event, Failure, Look, SaveResult},
+        event::{Event, Failure, Look},
     },
     record::{Serials, Tokens},
 };
-use crate::oauth2::{Error, ErrorClass, ExchangeError, LockError};
+use crate::oauth2::{Error, ErrorClass, ExchangeError, LockError, StoreError, StoreErrorKind};
 
 pub(super) type TokenEvent = Event<Tokens, ()>;
 
@@ -107,7 +107,8 @@ pub(super) enum Reply {
     NoAnswer,
     NotSent,
     Woke,
-    Saved(SaveResult),
+    /// With whether the queue has taken the record.
+    Saved(Result<(), StoreErrorKind>, bool),
     Confirmed(bool),
     KeysSaved(bool),
     Secret(Option<(Tokens, Life)>),
@@ -220,12 +221,16 @@ impl Reply {
             Self::NoAnswer => Event::Exchanged(Err(refused(ErrorClass::Transient, true))),
             Self::NotSent => Event::Exchanged(Err(Failure::NotSent(Error::Config(String::new())))),
             Self::Woke => Event::Woke,
-            Self::Saved(result) => Event::Saved(result),
+            Self::Saved(result, queued) => Event::Saved(result.map_err(failed), queued),
             Self::Confirmed(is_gone) => Event::Confirmed(is_gone),
             Self::KeysSaved(is_saved) => Event::KeysSaved(is_saved),
             Self::Secret(found) => Event::Secret(found.ok_or_else(|| Error::unavailable(""))),
         }
     }
+}
+
+pub(super) fn failed(kind: StoreErrorKind) -> StoreError {
+    StoreError::new(kind, "")
 }
 
 fn refused(class: ErrorClass, outcome_unknown: bool) -> Failure {

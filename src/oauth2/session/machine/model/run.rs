@@ -134,7 +134,7 @@ impl Run<'_> {
             }
             Effect::Pause(_) => self.begin(at, Work::Pause, Some(Reply::Woke)),
             Effect::Alarm(_, number) => self.world.process_mut(at).alarms.push(number),
-            Effect::Save((), record) => {
+            Effect::Save((), record, _) => {
                 self.begin(at, Work::Save(record), None);
             }
             Effect::ConfirmGone(()) => self.begin(at, Work::ConfirmGone, None),

@@ -2,17 +2,17 @@
 
 use super::{
     super::{
-        event::{Look, SaveResult},
+        event::Look,
         record::{Life, Record},
     },
     findings::{Cause, Property},
-    process::Work,
+    process::{Work, failed},
     record::{Serials, Tokens},
     run::Run,
     settings::{Call, Chance},
     world::{Stored, Writer},
 };
-use crate::oauth2::Error;
+use crate::oauth2::{Error, StoreErrorKind};
 
 impl Run<'_> {
     pub(super) fn look(&mut self, at: usize, chance: Option<Chance>) -> Look<Tokens> {
@@ -29,7 +29,7 @@ impl Run<'_> {
             (Some(Chance::Misconfigured), _) => {
                 return Look::NotConfigured(Error::Config(String::new()));
             }
-            (Some(_), _) => return Look::Failed(String::new()),
+            (Some(_), _) => return Look::Failed(failed(StoreErrorKind::Transient)),
             (None, _) => self.world.stored,
         };
         match found {
@@ -38,38 +38,37 @@ impl Run<'_> {
                 Look::Found(tokens, self.stored_life(tokens))
             }
             Stored::NoTokens => Look::NoTokens,
-            Stored::Nothing => Look::Removed(String::new()),
+            Stored::Nothing => Look::Failed(failed(StoreErrorKind::NotFound)),
         }
     }
 
-    pub(super) fn save(&mut self, at: usize, tokens: Tokens, chance: Option<Chance>) -> SaveResult {
-        let reason = String::new();
+    pub(super) fn save(
+        &mut self,
+        at: usize,
+        tokens: Tokens,
+        chance: Option<Chance>,
+    ) -> Result<(), StoreErrorKind> {
         if !self.settings.has_account {
-            return SaveResult::NoAccount(reason);
+            return Err(StoreErrorKind::NoAccount);
         }
-        let is_gone = self.world.stored == Stored::Nothing;
         match chance {
-            Some(Chance::RefusedSave) => return SaveResult::Failed(reason),
+            Some(Chance::RefusedSave) => return Err(StoreErrorKind::Refused),
             Some(Chance::LateRequest) => {
                 self.leave(Work::Save(tokens));
-                return SaveResult::Failed(reason);
+                return Err(StoreErrorKind::Transient);
             }
-            Some(Chance::NotFound) => {
-                return SaveResult::NotFound(reason, false);
-            }
-            _ if is_gone => {
-                return SaveResult::NotFound(reason, false);
-            }
+            Some(Chance::NotFound) => return Err(StoreErrorKind::NotFound),
+            _ if self.world.stored == Stored::Nothing => return Err(StoreErrorKind::NotFound),
             _ => self.write_as(at, tokens),
         }
         if chance == Some(Chance::LostSave) {
-            return SaveResult::Failed(reason);
+            return Err(StoreErrorKind::Transient);
         }
         self.configure(at, tokens);
         if chance == Some(Chance::QueuedOnly) {
-            return SaveResult::NotFound(reason, true);
+            return Err(StoreErrorKind::NotFound);
         }
-        SaveResult::Saved
+        Ok(())
     }
 
     /// Saves a module's keys, and returns whether that is known. If only the queue takes them, the configuration has them,

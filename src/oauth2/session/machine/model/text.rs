@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        event::{Effect, Look, SaveResult},
+        event::{Effect, Look},
         record::SharedToken,
     },
     process::{Reply, Work},
@@ -44,7 +44,7 @@ pub(super) fn reply(work: Work, reply: &Reply) -> String {
     let reply = match reply {
         Reply::Looked(Look::Found(tokens, _)) => tokens.to_string(),
         Reply::Exchanged(tokens, _) => tokens.to_string(),
-        Reply::Saved(SaveResult::Saved) => "saved".into(),
+        Reply::Saved(Ok(()), _) => "saved".into(),
         reply => format!("{reply:?}"),
     };
     format!("    {work}: {reply}")
@@ -53,7 +53,7 @@ pub(super) fn reply(work: Work, reply: &Reply) -> String {
 pub(super) fn effect(effect: &Effect<Tokens, ()>) -> String {
     match effect {
         Effect::Exchange((), base) => format!("exchange r{}", base.record.refresh),
-        Effect::Save((), record) => format!("save {record}"),
+        Effect::Save((), record, _) => format!("save {record}"),
         Effect::Share((), record) => format!("share {record}"),
         Effect::Revoke((), record) => format!("revoke {record}"),
         Effect::SaveKeys(_, Some(record)) => format!("save keys with {record}"),
