@@ -368,3 +368,49 @@ fn no_secret_is_in_the_debug_output() {
     credentials["oauth2"]["client_secret"] = json!("topsecret");
     assert!(!format!("{:?}", descriptor(credentials)).contains("topsecret"));
 }
+
+#[test]
+fn allowed_origins_are_a_list_that_may_be_undefined() {
+    let origins = |template: &str, entered: &str| {
+        let author = OAuth2::new()
+            .base_url("https://api.own.test")
+            .allow_origin(template);
+        let config = json!({ "prodEnv": "own", "auth": entered });
+        let resolved = resolve_with(author, salesforce(), config)?;
+        let others = resolved.origins.iter().skip(1);
+        Ok(others
+            .map(|url| url.origin().ascii_serialization())
+            .collect::<Vec<_>>())
+    };
+    for (template, entered, allowed) in [
+        (
+            "{{auth}}",
+            " https://a.test  https://b.test:8443/path ",
+            &["https://a.test", "https://b.test:8443"][..],
+        ),
+        ("{{auth|MISSING}}", "", &[]),
+        ("https://{{auth}}.own.test", "eu", &["https://eu.own.test"]),
+        // What a user enters is no template.
+        (
+            "{{auth}}",
+            "https://{{prodEnv}}.b.test",
+            &["https://{{prodenv}}.b.test"],
+        ),
+    ] {
+        assert_eq!(
+            origins(template, entered).unwrap(),
+            allowed,
+            "{template} {entered}"
+        );
+    }
+    for (template, entered) in [
+        ("{{auth}}", "https://a.test http://b.test"),
+        ("https://{{auth}}.own.test", "b.test/ https://c.test"),
+    ] {
+        let refused: ConfigError = origins(template, entered).unwrap_err();
+        assert!(
+            refused.to_string().contains("an allowed origin"),
+            "{refused}"
+        );
+    }
+}
