@@ -17,6 +17,9 @@ use sailor::{
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How often a response may break off before something in it counts as the reason.
+const MAX_INTERRUPTED: u32 = 3;
+
 /// The pages of one poll.
 pub struct PageReader<'a> {
     pub cx: &'a Context<Config, Value>,
@@ -43,6 +46,8 @@ pub struct PageRead {
 pub struct Unreadable {
     /// Its place in the list, such as `the item after 41 others`.
     pub place: String,
+    /// How many items of the page are before it.
+    pub items_before: usize,
     pub error: anyhow::Error,
 }
 
@@ -80,7 +85,7 @@ impl<'a> PageReader<'a> {
         request: &PageRequest,
         paging: &Paging,
     ) -> anyhow::Result<Option<PageRead>> {
-        let read = match self.fetch(request, self.size).await {
+        let read = match self.fetch_whole(request, self.size).await {
             Ok(Some(page)) => Some(page_read(request, paging, page)?),
             Ok(None) => None,
             Err(error) if !is_about_content(&error) => return Err(error),
@@ -112,13 +117,16 @@ impl<'a> PageReader<'a> {
                 .await
                 .map(Some);
         }
+        if !self.can_shrink(paging) {
+            return Err(error);
+        }
         let mut size = self.size;
         while let Some(smaller) = size.map(|size| size / 2).filter(|size| *size > 0) {
             size = Some(smaller);
             let Some(request) = self.resized(request, smaller) else {
                 break;
             };
-            match self.fetch(&request, size).await {
+            match self.fetch_whole(&request, size).await {
                 Ok(page) => {
                     self.size = size;
                     return page
@@ -130,6 +138,13 @@ impl<'a> PageReader<'a> {
             }
         }
         Err(error)
+    }
+
+    /// Whether a smaller page loses nothing: either another page follows it, or the next poll begins after its last change.
+    fn can_shrink(&self, paging: &Paging) -> bool {
+        let config = &self.cx.config;
+        let has_since = config.since_parameter.is_some() || config.since_header.is_some();
+        *paging != Paging::Single || (config.is_sorted && has_since)
     }
 
     /// The range of a numbered page.
@@ -165,7 +180,7 @@ impl<'a> PageReader<'a> {
             let size = matches!(unit, Unit::Items).then_some(count);
             let request = PageRequest::Number(number(offset, count));
             async move {
-                let page = self.fetch(&request, size).await?;
+                let page = self.fetch_whole(&request, size).await?;
                 anyhow::Ok(page.map(|page| page.items).unwrap_or_default())
             }
         };
@@ -174,15 +189,16 @@ impl<'a> PageReader<'a> {
             Unit::Items => format!("the item after {at} others"),
             Unit::Pages => format!("page {at}"),
         };
-        let unreadable = around.unreadable.into_iter();
+        let unreadable = around.unreadable.into_iter().enumerate();
         Ok(PageRead {
-            items: around.items,
             unreadable: unreadable
-                .map(|(at, error)| Unreadable {
+                .map(|(unreadable_before, (at, error))| Unreadable {
                     place: place(at),
+                    items_before: (at - offset) as usize - unreadable_before,
                     error,
                 })
                 .collect(),
+            items: around.items,
             next: Some(PageRequest::Number(number(offset + count, count))),
         })
     }
@@ -206,6 +222,21 @@ impl<'a> PageReader<'a> {
                 }
             }));
         has_size.then_some(PageRequest::Url(resized))
+    }
+
+    /// Requests a page, again if the response breaks off: one lost connection says nothing about the items.
+    async fn fetch_whole(
+        &self,
+        page: &PageRequest,
+        size: Option<u64>,
+    ) -> anyhow::Result<Option<ListPage>> {
+        for _ in 1..MAX_INTERRUPTED {
+            match self.fetch(page, size).await {
+                Err(error) if is_interrupted(&error) => {}
+                result => return result,
+            }
+        }
+        self.fetch(page, size).await
     }
 
     /// Requests a page once. Returns `None` if nothing has changed, or if the list has ended. An API may return fewer items
@@ -304,6 +335,12 @@ fn upgraded(next: PageRequest, current: &Url) -> PageRequest {
         }
         next => next,
     }
+}
+
+/// Whether a response broke off.
+fn is_interrupted(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<Error>();
+    error.is::<ResponseError>() && matches!(cause, Some(Error::NoResponse { .. }))
 }
 
 /// Whether a request may have failed because of what the page contains: the API has a fault, or the response is too large

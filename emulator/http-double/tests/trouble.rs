@@ -224,6 +224,15 @@ async fn what_contains_a_failing_id_fails() {
 }
 
 #[tokio::test]
+async fn responses_with_too_many_items_fail() {
+    let double = double(json!({ "max_items": 2 })).await;
+    double.respond("/few", [PreparedResponse::json(200, &json!([1, 2]))]);
+    double.respond("/many", [PreparedResponse::json(200, &json!([1, 2, 3]))]);
+    assert_eq!(status(&double, "/few").await, 200);
+    assert_eq!(status(&double, "/many").await, 500);
+}
+
+#[tokio::test]
 async fn calls_of_a_path_fail() {
     let double = double_of(json!({ "failing_calls": "/items$" }), json!({})).await;
     assert_eq!(status(&double, "/items").await, 500);

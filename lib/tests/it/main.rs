@@ -11,6 +11,7 @@ mod login;
 mod paging;
 mod polling;
 mod process;
+mod promise;
 mod requests;
 mod responses;
 mod samples;

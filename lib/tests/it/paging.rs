@@ -208,11 +208,11 @@ async fn a_page_that_is_named_again_is_the_end() {
 async fn numbered_pages_that_repeat_are_reported_once() {
     let rig = Rig::new().await;
     let response = json!({ "records": [{ "id": 1, "updated_at": 1 }] });
-    // One repeated page is normal: items may have moved to the front.
+    // One repeated page is normal: items may have moved to the front. It is requested a second time.
     let mut position = json!({});
     for is_reported in [true, false] {
         rig.provider
-            .script_api((0..3).map(|_| Fault::Json(200, response.clone())));
+            .script_api((0..4).map(|_| Fault::Json(200, response.clone())));
         let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
         let emitted = rig.poll(fields, position.clone()).await;
         let reports = emitted

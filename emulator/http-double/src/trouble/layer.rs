@@ -5,7 +5,7 @@ use super::{
     body::Sending,
     pages::Pages,
     random::{Dice, Draw, Failure},
-    text::{contains_id, cut_texts, encoded, has_empty_list, without_empty_lists, written},
+    text::{contains_id, count_items, cut_texts, encoded, without_empty_lists, written},
 };
 use crate::{
     call::RecordedCall,
@@ -175,7 +175,9 @@ impl State {
             return (StatusCode::INTERNAL_SERVER_ERROR, mistake).into_response();
         };
         if let Ok(body) = serde_json::from_slice(&bytes) {
-            if contains_id(&body, &self.trouble.failing_ids) {
+            let count = count_items(&body).unwrap_or_default();
+            let is_too_large = self.trouble.max_items.is_some_and(|max| count > max);
+            if is_too_large || contains_id(&body, &self.trouble.failing_ids) {
                 return self.failure::<E>();
             }
             bytes = self.json(call, draw, &mut parts, body, bytes);
@@ -203,7 +205,7 @@ impl State {
     ) -> Bytes {
         let mut page = self.page(call, parts, body, bytes);
         let trouble = &self.trouble;
-        if has_empty_list(&page.body) {
+        if count_items(&page.body) == Some(0) {
             let random = draw.empty_body.then_some(EmptyList::EmptyBody);
             match trouble.empty_list.or(random) {
                 Some(EmptyList::Missing) => {

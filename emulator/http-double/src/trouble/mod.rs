@@ -51,6 +51,8 @@ pub struct Trouble {
     /// Every response that contains an object with one of these ids fails: its member `id`, in any case, is one of these
     /// texts or numbers. So does every call with the id as a segment of its path. A smaller page shows which item it is.
     pub failing_ids: Vec<String>,
+    /// Responses with more items fail. The items are those of the arrays nearest to the top of the body.
+    pub max_items: Option<usize>,
     /// Calls, of any method, that fail: a regular expression like [`calls`](Self::calls).
     #[serde(deserialize_with = "read::some_pattern")]
     pub failing_calls: Option<String>,

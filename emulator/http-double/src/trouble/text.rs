@@ -28,18 +28,18 @@ fn is_one_of(value: &Value, ids: &[String]) -> bool {
     }
 }
 
-/// Whether the arrays nearest to the top of a body are empty. False when there are none.
-pub(super) fn has_empty_list(body: &Value) -> bool {
+/// How many items the arrays nearest to the top of a body have. None when there are no arrays.
+pub(super) fn count_items(body: &Value) -> Option<usize> {
     let mut level = vec![body];
     while !level.is_empty() {
         let mut lists = level.iter().filter_map(|value| value.as_array()).peekable();
         if lists.peek().is_some() {
-            return lists.all(Vec::is_empty);
+            return Some(lists.map(Vec::len).sum());
         }
         let objects = level.iter().filter_map(|value| value.as_object());
         level = objects.flat_map(|members| members.values()).collect();
     }
-    false
+    None
 }
 
 /// Removes the empty arrays, and the objects that were left without members by it.
@@ -127,15 +127,15 @@ mod tests {
 
     #[test]
     fn the_list_is_nearest_to_the_top() {
-        for (body, empty) in [
-            (json!([]), true),
-            (json!({ "records": [], "total": 0 }), true),
-            (json!({ "QueryResponse": { "Item": [] } }), true),
-            (json!({ "a": [], "b": [1] }), false),
-            (json!({ "a": [{ "tags": [] }] }), false),
-            (json!({ "total": 0 }), false),
+        for (body, count) in [
+            (json!([]), Some(0)),
+            (json!({ "records": [], "total": 0 }), Some(0)),
+            (json!({ "QueryResponse": { "Item": [1, 2] } }), Some(2)),
+            (json!({ "a": [], "b": [1] }), Some(1)),
+            (json!({ "a": [{ "tags": [1, 2] }] }), Some(1)),
+            (json!({ "total": 0 }), None),
         ] {
-            assert_eq!(has_empty_list(&body), empty, "{body}");
+            assert_eq!(count_items(&body), count, "{body}");
         }
     }
 
