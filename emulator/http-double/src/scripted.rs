@@ -28,7 +28,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct PreparedResponse {
     status: u16,
-    headers: Vec<(String, String)>,
+    headers: Vec<(String, Vec<u8>)>,
     body: Bytes,
 }
 
@@ -61,10 +61,11 @@ impl PreparedResponse {
         Self::status(status).header("location", to)
     }
 
-    /// The same with one more header. Without `content-type` it is `application/json`.
+    /// The same with one more header, whose value may have any bytes. Without `content-type` it is `application/json`.
     #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref().to_owned();
+        self.headers.push((name.to_owned(), value));
         self
     }
 
@@ -252,10 +253,13 @@ mod tests {
     #[tokio::test]
     async fn headers_and_bytes_arrive_unchanged() {
         let double = ScriptedDouble::start().await.unwrap();
-        let prepared = PreparedResponse::ok(&b"\xff\x00"[..]).header("content-type", "image/png");
+        let prepared = PreparedResponse::ok(&b"\xff\x00"[..])
+            .header("content-type", "image/png")
+            .header("x-name", b"M\xfcller");
         double.respond("", [prepared]);
         let response = reqwest::get(double.url()).await.unwrap();
         assert_eq!(response.headers()["content-type"], "image/png");
+        assert_eq!(response.headers()["x-name"].as_bytes(), b"M\xfcller");
         assert_eq!(response.bytes().await.unwrap()[..], b"\xff\x00"[..]);
     }
 }

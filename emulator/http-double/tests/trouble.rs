@@ -311,7 +311,7 @@ async fn the_last_page_names_itself_in_a_header() {
     let link =
         |page: u32| format!("</items?page=1>; rel=\"first\", </items?page={page}>; rel=\"next\"");
     add_pages(&double, |page| {
-        PreparedResponse::json(200, &json!({ "page": page })).header("link", &link(page + 1))
+        PreparedResponse::json(200, &json!({ "page": page })).header("link", link(page + 1))
     });
     pages(&double, &[1, 2]).await;
     let last = get(&double, "/items?page=3").await;

@@ -6,6 +6,7 @@ mod changing_lists;
 mod check;
 mod cli;
 mod configuration;
+mod field_inputs;
 mod handshakes;
 mod login;
 mod paging;
@@ -15,6 +16,7 @@ mod promise;
 mod requests;
 mod responses;
 mod samples;
+mod unreadable;
 mod verify;
 mod webhooks;
 

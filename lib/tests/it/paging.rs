@@ -186,6 +186,8 @@ async fn a_page_that_is_named_again_is_the_end() {
                 page([1, 2], &format!("/api/records?at={}", nexts[0])),
                 page([3, 4], &format!("/api/records?at={}", nexts[1])),
                 page([3, 4], &format!("/api/records?at={}", nexts[0])),
+                // A repeated page is requested a second time.
+                page([3, 4], &format!("/api/records?at={}", nexts[0])),
             ]);
             let fields = with(
                 json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }),
