@@ -5,6 +5,7 @@ use super::{
     poll_config::Config,
 };
 use crate::api::{self, ResponseError};
+use anyhow::bail;
 use reqwest::{
     StatusCode, Url,
     header::{ACCEPT, IF_MODIFIED_SINCE},
@@ -15,7 +16,10 @@ use sailor::{
     prelude::*,
 };
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// How often a response may break off before something in it counts as the reason.
 const MAX_INTERRUPTED: u32 = 3;
@@ -159,7 +163,12 @@ impl<'a> PageReader<'a> {
                 Unit::Items,
             )),
             (Paging::PageNumber { .. }, None) => Some((*number, 1, Unit::Pages)),
-            (Paging::Offset, size) => Some((*number, size.or(self.last_count)?, Unit::Items)),
+            // The API may return fewer items than requested.
+            (Paging::Offset, size) => {
+                let last = self.last_count.filter(|count| *count > 0);
+                let count = size.into_iter().chain(last).min()?;
+                Some((*number, count, Unit::Items))
+            }
             _ => None,
         }
     }
@@ -176,15 +185,26 @@ impl<'a> PageReader<'a> {
             (Unit::Items, Paging::PageNumber { first }) => first + offset / count,
             _ => offset,
         };
+        let sizes = Mutex::new(Vec::new());
         let fetch = |offset: u64, count: u64| {
             let size = matches!(unit, Unit::Items).then_some(count);
             let request = PageRequest::Number(number(offset, count));
+            let sizes = &sizes;
             async move {
                 let page = self.fetch_whole(&request, size).await?;
-                anyhow::Ok(page.map(|page| page.items).unwrap_or_default())
+                let items = page.map(|page| page.items).unwrap_or_default();
+                let mut sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner);
+                sizes.push((count, items.len() as u64));
+                anyhow::Ok(items)
             }
         };
         let around = read_around(offset, count, error, fetch, is_about_content).await?;
+        let sizes = sizes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let (Unit::Items, Some(most)) = (unit, most_items(&sizes)) {
+            bail!(
+                "a page cannot be read in parts, because the API returns no more than {most} items: set `pageSize` to {most}"
+            );
+        }
         let place = |at: u64| match unit {
             Unit::Items => format!("the item after {at} others"),
             Unit::Pages => format!("page {at}"),
@@ -337,6 +357,16 @@ fn upgraded(next: PageRequest, current: &Url) -> PageRequest {
     }
 }
 
+/// The most items that an API returns, if it returned fewer than requested and more of them later. `sizes` are those of
+/// parts of a list: requested and returned.
+fn most_items(sizes: &[(u64, u64)]) -> Option<u64> {
+    let last = sizes.iter().rposition(|(_, returned)| *returned > 0)?;
+    let short = sizes[..last].iter();
+    let mut short = short.filter(|(requested, returned)| (1..*requested).contains(returned));
+    let (_, most) = short.next()?;
+    short.all(|(_, returned)| returned == most).then_some(*most)
+}
+
 /// Whether a response broke off.
 fn is_interrupted(error: &anyhow::Error) -> bool {
     let cause = error.downcast_ref::<Error>();
@@ -354,5 +384,26 @@ fn is_about_content(error: &anyhow::Error) -> bool {
             status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_items;
+
+    #[test]
+    fn a_limit_shows_in_the_sizes_of_parts() {
+        for (sizes, most) in [
+            (&[(8, 2), (8, 2), (4, 2)][..], Some(2)),
+            (&[(8, 2), (1, 1)], Some(2)),
+            // The list ends.
+            (&[(8, 8), (8, 2), (4, 0)], None),
+            // Items are left out of some pages.
+            (&[(8, 2), (8, 5), (8, 8)], None),
+            (&[(1, 1), (1, 0), (1, 1)], None),
+            (&[], None),
+        ] {
+            assert_eq!(most_items(sizes), most, "{sizes:?}");
+        }
     }
 }

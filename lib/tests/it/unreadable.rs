@@ -257,3 +257,25 @@ async fn an_item_without_a_time_is_reported_before_the_next_page() {
     let second = rig.poll(sorted, snapshot(&first)).await;
     assert_eq!((ids(&second), reports(&second)), (vec![3, 4, 5, 6], vec![]));
 }
+
+/// Offsets and page numbers of smaller parts would be those of other items.
+#[tokio::test]
+async fn parts_of_an_api_with_a_limit_of_its_own_are_an_error() {
+    let page = |ids: &[u32]| Fault::Json(200, json!({ "records": records(ids.iter().copied()) }));
+    let rig = Rig::new().await;
+    let failed = || Fault::Json(501, json!({}));
+    // Eight are requested, and the API returns no more than one.
+    rig.provider.script_api([
+        failed(),
+        failed(),
+        page(&[1]),
+        failed(),
+        page(&[7]),
+        page(&[8]),
+    ]);
+    let emitted = rig.poll(fields(json!({ "pageSize": 8 })), json!({})).await;
+    assert!(
+        error_text(&emitted).contains("set `pageSize` to 1"),
+        "{emitted:?}"
+    );
+}
