@@ -33,9 +33,9 @@ impl Change {
     /// Reads an item's time and id.
     pub fn of(item: Value, config: &Config) -> Result<Self, Unusable> {
         let changed_name = config.changed_field.as_deref().unwrap_or("updated_at");
-        let id_name = config.id_field.as_deref().unwrap_or("id");
+        let id_name = id_name(config);
         let changed = member(&item, changed_name).cloned();
-        let id = member(&item, id_name).cloned();
+        let id = id_of(&item, config).cloned();
         let reason = match (&changed, &id) {
             (Some(changed), Some(_)) if is_readable(changed) => None,
             (Some(changed), Some(_)) => Some(format!(
@@ -57,15 +57,29 @@ impl Change {
                 })
             }
             (_, id, reason) => Err(Unusable {
-                shown: id.map_or_else(
-                    || "an item without id".to_owned(),
-                    |id| format!("item {}", shortened(&text_of(&id))),
-                ),
+                shown: shown_id(id.as_ref()),
                 key: Key::of(&item.to_string()),
                 reason: reason.unwrap_or_default(),
             }),
         }
     }
+}
+
+/// An item's id.
+pub fn id_of<'a>(item: &'a Value, config: &Config) -> Option<&'a Value> {
+    member(item, id_name(config))
+}
+
+/// An item by its id, such as `item 7`.
+pub fn shown_id(id: Option<&Value>) -> String {
+    id.map_or_else(
+        || "an item without id".to_owned(),
+        |id| format!("item {}", shortened(&text_of(id))),
+    )
+}
+
+fn id_name(config: &Config) -> &str {
+    config.id_field.as_deref().unwrap_or("id")
 }
 
 fn nothing_in(name: &str, field: &str) -> String {

@@ -1,6 +1,7 @@
 //! The triggers: one polls, one takes webhook requests.
 
 mod changes;
+mod gaps;
 mod handshake;
 mod order;
 mod page_reader;

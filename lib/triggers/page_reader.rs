@@ -5,6 +5,7 @@ use super::{
     poll_config::Config,
 };
 use crate::api::{self, ResponseError};
+use anyhow::bail;
 use reqwest::{
     StatusCode, Url,
     header::{ACCEPT, IF_MODIFIED_SINCE},
@@ -15,7 +16,13 @@ use sailor::{
     prelude::*,
 };
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// How often a response may break off before something in it counts as the reason.
+const MAX_INTERRUPTED: u32 = 3;
 
 /// The pages of one poll.
 pub struct PageReader<'a> {
@@ -43,6 +50,8 @@ pub struct PageRead {
 pub struct Unreadable {
     /// Its place in the list, such as `the item after 41 others`.
     pub place: String,
+    /// How many items of the page are before it.
+    pub items_before: usize,
     pub error: anyhow::Error,
 }
 
@@ -80,7 +89,7 @@ impl<'a> PageReader<'a> {
         request: &PageRequest,
         paging: &Paging,
     ) -> anyhow::Result<Option<PageRead>> {
-        let read = match self.fetch(request, self.size).await {
+        let read = match self.fetch_whole(request, self.size).await {
             Ok(Some(page)) => Some(page_read(request, paging, page)?),
             Ok(None) => None,
             Err(error) if !is_about_content(&error) => return Err(error),
@@ -112,13 +121,16 @@ impl<'a> PageReader<'a> {
                 .await
                 .map(Some);
         }
+        if !self.can_shrink(paging) {
+            return Err(error);
+        }
         let mut size = self.size;
         while let Some(smaller) = size.map(|size| size / 2).filter(|size| *size > 0) {
             size = Some(smaller);
             let Some(request) = self.resized(request, smaller) else {
                 break;
             };
-            match self.fetch(&request, size).await {
+            match self.fetch_whole(&request, size).await {
                 Ok(page) => {
                     self.size = size;
                     return page
@@ -130,6 +142,13 @@ impl<'a> PageReader<'a> {
             }
         }
         Err(error)
+    }
+
+    /// Whether a smaller page loses nothing: either another page follows it, or the next poll begins after its last change.
+    fn can_shrink(&self, paging: &Paging) -> bool {
+        let config = &self.cx.config;
+        let has_since = config.since_parameter.is_some() || config.since_header.is_some();
+        *paging != Paging::Single || (config.is_sorted && has_since)
     }
 
     /// The range of a numbered page.
@@ -144,7 +163,12 @@ impl<'a> PageReader<'a> {
                 Unit::Items,
             )),
             (Paging::PageNumber { .. }, None) => Some((*number, 1, Unit::Pages)),
-            (Paging::Offset, size) => Some((*number, size.or(self.last_count)?, Unit::Items)),
+            // The API may return fewer items than requested.
+            (Paging::Offset, size) => {
+                let last = self.last_count.filter(|count| *count > 0);
+                let count = size.into_iter().chain(last).min()?;
+                Some((*number, count, Unit::Items))
+            }
             _ => None,
         }
     }
@@ -161,28 +185,40 @@ impl<'a> PageReader<'a> {
             (Unit::Items, Paging::PageNumber { first }) => first + offset / count,
             _ => offset,
         };
+        let sizes = Mutex::new(Vec::new());
         let fetch = |offset: u64, count: u64| {
             let size = matches!(unit, Unit::Items).then_some(count);
             let request = PageRequest::Number(number(offset, count));
+            let sizes = &sizes;
             async move {
-                let page = self.fetch(&request, size).await?;
-                anyhow::Ok(page.map(|page| page.items).unwrap_or_default())
+                let page = self.fetch_whole(&request, size).await?;
+                let items = page.map(|page| page.items).unwrap_or_default();
+                let mut sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner);
+                sizes.push((count, items.len() as u64));
+                anyhow::Ok(items)
             }
         };
         let around = read_around(offset, count, error, fetch, is_about_content).await?;
+        let sizes = sizes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let (Unit::Items, Some(most)) = (unit, most_items(&sizes)) {
+            bail!(
+                "a page cannot be read in parts, because the API returns no more than {most} items: set `pageSize` to {most}"
+            );
+        }
         let place = |at: u64| match unit {
             Unit::Items => format!("the item after {at} others"),
             Unit::Pages => format!("page {at}"),
         };
-        let unreadable = around.unreadable.into_iter();
+        let unreadable = around.unreadable.into_iter().enumerate();
         Ok(PageRead {
-            items: around.items,
             unreadable: unreadable
-                .map(|(at, error)| Unreadable {
+                .map(|(unreadable_before, (at, error))| Unreadable {
                     place: place(at),
+                    items_before: (at - offset) as usize - unreadable_before,
                     error,
                 })
                 .collect(),
+            items: around.items,
             next: Some(PageRequest::Number(number(offset + count, count))),
         })
     }
@@ -206,6 +242,21 @@ impl<'a> PageReader<'a> {
                 }
             }));
         has_size.then_some(PageRequest::Url(resized))
+    }
+
+    /// Requests a page, again if the response breaks off: one lost connection says nothing about the items.
+    async fn fetch_whole(
+        &self,
+        page: &PageRequest,
+        size: Option<u64>,
+    ) -> anyhow::Result<Option<ListPage>> {
+        for _ in 1..MAX_INTERRUPTED {
+            match self.fetch(page, size).await {
+                Err(error) if is_interrupted(&error) => {}
+                result => return result,
+            }
+        }
+        self.fetch(page, size).await
     }
 
     /// Requests a page once. Returns `None` if nothing has changed, or if the list has ended. An API may return fewer items
@@ -318,6 +369,22 @@ fn with_remedy(error: Error, page: &PageRequest) -> anyhow::Error {
     }
 }
 
+/// The most items that an API returns, if it returned fewer than requested and more of them later. `sizes` are those of
+/// parts of a list: requested and returned.
+fn most_items(sizes: &[(u64, u64)]) -> Option<u64> {
+    let last = sizes.iter().rposition(|(_, returned)| *returned > 0)?;
+    let short = sizes[..last].iter();
+    let mut short = short.filter(|(requested, returned)| (1..*requested).contains(returned));
+    let (_, most) = short.next()?;
+    short.all(|(_, returned)| returned == most).then_some(*most)
+}
+
+/// Whether a response broke off.
+fn is_interrupted(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<Error>();
+    error.is::<ResponseError>() && matches!(cause, Some(Error::NoResponse { .. }))
+}
+
 /// Whether a request may have failed because of what the page contains: the API has a fault, or the response is too large
 /// or broken.
 fn is_about_content(error: &anyhow::Error) -> bool {
@@ -329,5 +396,26 @@ fn is_about_content(error: &anyhow::Error) -> bool {
             status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_items;
+
+    #[test]
+    fn a_limit_shows_in_the_sizes_of_parts() {
+        for (sizes, most) in [
+            (&[(8, 2), (8, 2), (4, 2)][..], Some(2)),
+            (&[(8, 2), (1, 1)], Some(2)),
+            // The list ends.
+            (&[(8, 8), (8, 2), (4, 0)], None),
+            // Items are left out of some pages.
+            (&[(8, 2), (8, 5), (8, 8)], None),
+            (&[(1, 1), (1, 0), (1, 1)], None),
+            (&[], None),
+        ] {
+            assert_eq!(most_items(sizes), most, "{sizes:?}");
+        }
     }
 }

@@ -3,12 +3,13 @@
 
 use super::{
     changes::{Change, Unusable},
+    gaps::{Gap, Gaps},
     order::compare,
-    page_reader::{PageRead, PageReader, Unreadable},
+    page_reader::{PageRead, PageReader},
     poll_config::{Config, Emit},
     position::{Key, Position},
 };
-use anyhow::ensure;
+use anyhow::{anyhow, bail, ensure};
 use sailor::{
     NotEmitted,
     http::{PageGuard, PageLimits, PageRequest, Paging, RateLimiter},
@@ -17,6 +18,7 @@ use sailor::{
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
+    mem::take,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -52,8 +54,9 @@ impl Trigger for PollItems {
         let reader = PageReader::new(&cx, &self.limiter, &self.warned);
         let mut poll = Poll::new(&cx, since);
         match poll.read_all(reader).await {
-            Ok(()) => poll.finish().await.map(Some),
+            Ok(()) => Ok(Some(poll.finished())),
             Err(error) => {
+                poll.report_gap_at_end().await?;
                 poll.save_progress().await?;
                 Err(error)
             }
@@ -75,11 +78,19 @@ struct Poll<'a> {
     met: HashSet<Key>,
     /// The new items so far, if one message holds all of them.
     collected: Vec<Value>,
-    /// The items without a time or id.
+    /// The keys and ids of these.
+    collected_keys: Vec<(Key, Value)>,
+    /// What the API cannot return.
+    gaps: Gaps<'a>,
+    /// The items without a time or id that are not reported yet.
     unusable: Vec<Unusable>,
+    /// How many of them were reported.
+    unusable_reported: usize,
     has_usable: bool,
     /// The last page had only items of pages before it.
     after_repeated_page: bool,
+    /// The page that is requested again for that.
+    asked_again: Option<PageRequest>,
 }
 
 impl<'a> Poll<'a> {
@@ -96,8 +107,12 @@ impl<'a> Poll<'a> {
             start,
             met: HashSet::new(),
             collected: Vec::new(),
+            collected_keys: Vec::new(),
+            gaps: Gaps::new(config),
             unusable: Vec::new(),
+            unusable_reported: 0,
             after_repeated_page: false,
+            asked_again: None,
         }
     }
 
@@ -109,7 +124,8 @@ impl<'a> Poll<'a> {
         reader.since = self.start.query_value().cloned();
         while let Some(request) = next {
             let page = (&request, reader.since.as_ref().map(Value::to_string));
-            if !guard.may_request(&page, items_before).await? {
+            let is_again = self.asked_again.as_ref() == Some(&request);
+            if !is_again && !guard.may_request(&page, items_before).await? {
                 break;
             }
             let Some(page) = reader.read(&request, &paging).await? else {
@@ -117,12 +133,21 @@ impl<'a> Poll<'a> {
             };
             items_before = page.items.len();
             next = self.take_page(page, &request, &paging).await?;
-            if next.is_some() && self.saves_each_page() {
+            next = next.map(|next| self.by_time(next, &paging, &mut reader));
+            if next.as_ref() == Some(&paging.first()) {
+                self.report_gap_at_end().await?;
+            }
+            if next.is_some() && self.saves_each_page() && self.gaps.is_closed() {
                 self.cx.snapshot(&self.progress).await?;
             }
-            next = next.map(|next| self.by_time(next, &paging, &mut reader));
         }
-        self.report_unusable().await
+        self.report_gap_at_end().await?;
+        if let Some(first) = self.unusable.first() {
+            // No item has a time and an id: then the step's fields are wrong.
+            bail!("{}", first.reason);
+        }
+        self.report_more_unusable().await?;
+        self.emit_collected().await
     }
 
     /// Emits what is new on a page. Returns the page after it.
@@ -134,6 +159,7 @@ impl<'a> Poll<'a> {
     ) -> anyhow::Result<Option<PageRequest>> {
         let (is_empty, met_before) = (page.items.is_empty(), self.met.len());
         let unusable_before = self.unusable.len();
+        let gaps = self.gaps.pass(&page.items, page.unreadable);
         let (mut new, known) = self.take_changes(page.items);
         let is_repeated =
             !is_empty && self.met.len() == met_before && self.unusable.len() == unusable_before;
@@ -145,13 +171,25 @@ impl<'a> Poll<'a> {
         for change in &known {
             self.position.advance(&change.changed, &change.id);
         }
-        self.report_unreadable(page.unreadable).await?;
+        for gap in gaps {
+            self.report_gap(gap).await?;
+        }
+        self.report_unusable().await?;
+        if self.saves_each_page() {
+            self.progress = self.position.clone().with_reports_of(&self.progress);
+        }
         if is_repeated && self.after_repeated_page {
             self.report_repeated().await?;
             return Ok(None);
         }
+        let is_repeated = is_repeated && *request != paging.first();
+        if is_repeated && self.asked_again.as_ref() != Some(request) {
+            // The API may have mistaken the page, and its items would be missed.
+            self.asked_again = Some(request.clone());
+            return Ok(self.asked_again.clone());
+        }
         // A single repeated page is normal: items that move to the front shift the others to the next page.
-        self.after_repeated_page = is_repeated && *request != paging.first();
+        self.after_repeated_page = is_repeated;
         Ok(page.next)
     }
 
@@ -207,14 +245,12 @@ impl<'a> Poll<'a> {
         match self.config.emit {
             Emit::All => {
                 self.collected.extend(items);
+                self.collected_keys.extend(keys);
                 return Ok(());
             }
             Emit::Page if items.is_empty() => {}
             Emit::Page => self.emit_together(items, keys).await?,
             Emit::Each => self.emit_each(items, keys).await?,
-        }
-        if self.config.is_sorted {
-            self.progress = self.position.clone().with_reports_of(&self.progress);
         }
         Ok(())
     }
@@ -277,56 +313,76 @@ impl<'a> Poll<'a> {
         self.emit_each(single.collect(), keys).await
     }
 
-    /// Reports what the API cannot return, once.
-    async fn report_unreadable(&mut self, unreadable: Vec<Unreadable>) -> anyhow::Result<()> {
-        for Unreadable { place, error } in unreadable {
-            let since = self.start.query_value().map(Value::to_string);
-            let key = Key::of(&format!("{} {since:?} {place}", self.config.path));
-            if self.progress.report(key) {
-                let passed = format!("{place} is passed over: the API cannot return it");
-                self.cx.error(error.context(passed)).await?;
-            }
+    /// Emits what was collected for one message.
+    async fn emit_collected(&mut self) -> anyhow::Result<()> {
+        if self.collected.is_empty() {
+            return Ok(());
+        }
+        let (items, keys) = (take(&mut self.collected), take(&mut self.collected_keys));
+        self.emit_together(items, keys).await
+    }
+
+    /// Reports what the API cannot return between two items, once.
+    async fn report_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
+        let is_reported = |key: &Key| self.progress.is_reported(key);
+        let (unreported, keys) = gap.unreported(&self.config.path, is_reported);
+        for (place, error) in unreported {
+            let passed = format!("{place} is passed over: the API cannot return it");
+            self.cx.error(error.context(passed)).await?;
+        }
+        for key in keys {
+            self.progress.remember_reported(key);
         }
         Ok(())
     }
 
-    /// Reports items without a time or an id, once. Returns an error if no item has one: then the step's fields are wrong.
+    /// Reports what the API cannot return after the last item, once.
+    async fn report_gap_at_end(&mut self) -> anyhow::Result<()> {
+        match self.gaps.end() {
+            Some(gap) => self.report_gap(gap).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reports items without a time or an id, once, if another item has them.
     async fn report_unusable(&mut self) -> anyhow::Result<()> {
-        if let Some(first) = self.unusable.first().filter(|_| !self.has_usable) {
-            anyhow::bail!("{}", first.reason);
+        if !self.has_usable {
+            return Ok(());
         }
-        let count = self.unusable.len();
-        for (at, unusable) in std::mem::take(&mut self.unusable).into_iter().enumerate() {
-            self.progress.report(unusable.key);
-            if at < MAX_UNUSABLE {
-                let Unusable { shown, reason, .. } = unusable;
-                self.cx
-                    .error(anyhow::anyhow!("{shown} is passed over: {reason}"))
-                    .await?;
+        for Unusable { shown, reason, key } in take(&mut self.unusable) {
+            if self.unusable_reported < MAX_UNUSABLE {
+                let error = anyhow!("{shown} is passed over: {reason}");
+                self.cx.error(error).await?;
             }
-        }
-        if let Some(more) = count.checked_sub(MAX_UNUSABLE).filter(|more| *more > 0) {
-            self.cx
-                .error(anyhow::anyhow!(
-                    "{more} more items are passed over for such reasons"
-                ))
-                .await?;
+            self.unusable_reported += 1;
+            self.progress.remember_reported(key);
         }
         Ok(())
+    }
+
+    /// Reports how many items were not reported one by one.
+    async fn report_more_unusable(&mut self) -> anyhow::Result<()> {
+        let more = self.unusable_reported.saturating_sub(MAX_UNUSABLE);
+        if more == 0 {
+            return Ok(());
+        }
+        let error = anyhow!("{more} more items are passed over for such reasons");
+        self.cx.error(error).await
     }
 
     /// Reports once that the API returns the same items again and again. They are the last page, or the API does not know
     /// the parameter.
     async fn report_repeated(&mut self) -> anyhow::Result<()> {
         let key = Key::of(&format!("{} repeats its pages", self.config.path));
-        if self.progress.report(key) {
-            self.cx
-                .error(anyhow::anyhow!(
-                    "two pages contain only items of earlier pages, which counts as the end of the list: if items are \
-                     missing, check the field `paging`"
-                ))
-                .await?;
+        if self.progress.is_reported(&key) {
+            return Ok(());
         }
+        let error = anyhow!(
+            "two pages contain only items of earlier pages, which counts as the end of the list: if items are missing, \
+             check the field `paging`"
+        );
+        self.cx.error(error).await?;
+        self.progress.remember_reported(key);
         Ok(())
     }
 
@@ -358,12 +414,9 @@ impl<'a> Poll<'a> {
         self.cx.snapshot(&self.progress).await
     }
 
-    async fn finish(mut self) -> anyhow::Result<Position> {
-        if !self.collected.is_empty() {
-            let collected = std::mem::take(&mut self.collected);
-            self.cx.data(&json!({ "items": collected })).await?;
-        }
+    /// The position after a complete poll.
+    fn finished(mut self) -> Position {
         self.position.forget_emitted();
-        Ok(self.position.with_reports_of(&self.progress))
+        self.position.with_reports_of(&self.progress)
     }
 }

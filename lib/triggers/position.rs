@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::{
     cmp::Ordering,
     collections::{HashSet, VecDeque},
+    fmt,
 };
 
 /// The most items that are remembered of a poll that failed.
@@ -46,6 +47,12 @@ impl Key {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         Self(format!("{hash:016x}"))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -106,16 +113,15 @@ impl Position {
         self.reported.contains(key)
     }
 
-    /// Remembers a report. Returns false if it was reported before.
-    pub fn report(&mut self, key: Key) -> bool {
+    /// Remembers a report.
+    pub fn remember_reported(&mut self, key: Key) {
         if self.is_reported(&key) {
-            return false;
+            return;
         }
         if self.reported.len() == MAX_REPORTED {
             self.reported.pop_front();
         }
         self.reported.push_back(key);
-        true
     }
 
     /// Takes over the reports of another position.

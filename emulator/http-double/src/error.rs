@@ -28,14 +28,14 @@ pub trait ErrorFormat {
 /// A response with a JSON body. A number that is not an HTTP status becomes 500.
 #[must_use]
 pub fn json_response(status: u16, body: &Value) -> Response {
-    response(status, &[], body.to_string())
+    response::<&str>(status, &[], body.to_string())
 }
 
 /// A response with exactly these headers, and `application/json` unless they say otherwise. An invalid status or header
 /// is a mistake of the test's author: the response is 500 and names it.
-pub(crate) fn response(
+pub(crate) fn response<V: AsRef<[u8]>>(
     status: u16,
-    headers: &[(String, String)],
+    headers: &[(String, V)],
     body: impl Into<Body>,
 ) -> Response {
     let Ok(status) = StatusCode::from_u16(status) else {
@@ -49,7 +49,8 @@ pub(crate) fn response(
         HeaderValue::from_static("application/json"),
     );
     for (name, value) in headers {
-        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) else {
+        let value = HeaderValue::from_bytes(value.as_ref());
+        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value) else {
             return mistake(format!("{name:?} is not a valid header"));
         };
         if name == header::CONTENT_TYPE {

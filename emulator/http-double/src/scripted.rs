@@ -7,6 +7,7 @@ use crate::{
     error::{ErrorFormat, json_response, response},
     rules::pattern,
     server::{Listener, Server},
+    trouble::{Trouble, Troublemaker},
 };
 use axum::{
     Router,
@@ -27,7 +28,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct PreparedResponse {
     status: u16,
-    headers: Vec<(String, String)>,
+    headers: Vec<(String, Vec<u8>)>,
     body: Bytes,
 }
 
@@ -60,10 +61,11 @@ impl PreparedResponse {
         Self::status(status).header("location", to)
     }
 
-    /// The same with one more header. Without `content-type` it is `application/json`.
+    /// The same with one more header, whose value may have any bytes. Without `content-type` it is `application/json`.
     #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref().to_owned();
+        self.headers.push((name.to_owned(), value));
         self
     }
 
@@ -98,6 +100,7 @@ pub struct ScriptedDouble {
 struct Shared {
     addr: SocketAddr,
     calls: Calls,
+    trouble: Troublemaker,
     scripts: Mutex<Vec<Script>>,
 }
 
@@ -118,6 +121,7 @@ impl ScriptedDouble {
         let shared = Arc::new(Shared {
             addr: listener.addr(),
             calls: Calls::new(listener.calls()),
+            trouble: Troublemaker::default(),
             scripts: Mutex::default(),
         });
         let router = Router::new().fallback(respond).with_state(shared.clone());
@@ -145,6 +149,14 @@ impl ScriptedDouble {
             responses: responses.into_iter().collect(),
         };
         self.shared.scripts().push(script);
+    }
+
+    /// What goes wrong with its responses from now on. A fault of [`calls`](Self::calls) comes before it.
+    ///
+    /// # Panics
+    /// When a pattern is not a regular expression.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.shared.trouble.set(trouble);
     }
 
     /// Its calls so far, and the faults for those to come.
@@ -196,9 +208,12 @@ async fn respond(
         Ok(call) => call,
         Err(response) => return response,
     };
-    let line = call.line();
-    let carry_out = async || shared.response(&line);
-    let response = shared.calls.respond::<Shared>(call, carry_out).await;
+    let carry_out = async || {
+        let carry_out = || shared.response(&call.line());
+        shared.trouble.respond::<Shared>(&call, carry_out)
+    };
+    let responding = shared.calls.respond::<Shared>(call.clone(), carry_out);
+    let response = responding.await;
     disconnect.unless(response)
 }
 
@@ -238,10 +253,13 @@ mod tests {
     #[tokio::test]
     async fn headers_and_bytes_arrive_unchanged() {
         let double = ScriptedDouble::start().await.unwrap();
-        let prepared = PreparedResponse::ok(&b"\xff\x00"[..]).header("content-type", "image/png");
+        let prepared = PreparedResponse::ok(&b"\xff\x00"[..])
+            .header("content-type", "image/png")
+            .header("x-name", b"M\xfcller");
         double.respond("", [prepared]);
         let response = reqwest::get(double.url()).await.unwrap();
         assert_eq!(response.headers()["content-type"], "image/png");
+        assert_eq!(response.headers()["x-name"].as_bytes(), b"M\xfcller");
         assert_eq!(response.bytes().await.unwrap()[..], b"\xff\x00"[..]);
     }
 }

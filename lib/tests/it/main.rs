@@ -6,15 +6,18 @@ mod changing_lists;
 mod check;
 mod cli;
 mod configuration;
+mod field_inputs;
 mod handshakes;
 mod limits;
 mod login;
 mod paging;
 mod polling;
 mod process;
+mod promise;
 mod requests;
 mod responses;
 mod samples;
+mod unreadable;
 mod verify;
 mod webhooks;
 

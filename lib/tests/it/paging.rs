@@ -171,6 +171,8 @@ async fn a_page_that_is_named_again_is_the_end() {
                 page([1, 2], &format!("/api/records?at={}", nexts[0])),
                 page([3, 4], &format!("/api/records?at={}", nexts[1])),
                 page([3, 4], &format!("/api/records?at={}", nexts[0])),
+                // A repeated page is requested a second time.
+                page([3, 4], &format!("/api/records?at={}", nexts[0])),
             ]);
             let fields = with(
                 json!({ "path": "/records", "paging": paging, "nextPointer": "/next" }),
@@ -188,11 +190,11 @@ async fn a_page_that_is_named_again_is_the_end() {
 async fn numbered_pages_that_repeat_are_reported_once() {
     let rig = Rig::new().await;
     let response = json!({ "records": [{ "id": 1, "updated_at": 1 }] });
-    // One repeated page is normal: items may have moved to the front.
+    // One repeated page is normal: items may have moved to the front. It is requested a second time.
     let mut position = json!({});
     for is_reported in [true, false] {
         rig.provider
-            .script_api((0..3).map(|_| Fault::Json(200, response.clone())));
+            .script_api((0..4).map(|_| Fault::Json(200, response.clone())));
         let fields = with(json!({ "path": "/records", "paging": "page" }), json!({}));
         let emitted = rig.poll(fields, position.clone()).await;
         let reports = emitted
