@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -13,6 +13,7 @@ pub(super) struct ErrorResponse {
     status: u16,
     code: String,
     message: String,
+    is_broken: bool,
 }
 
 impl ErrorResponse {
@@ -21,6 +22,19 @@ impl ErrorResponse {
             status,
             code: code.to_owned(),
             message: message.into(),
+            is_broken: false,
+        }
+    }
+
+    /// The error for a broken item. It asks to try again immediately, so that tests need not wait for retries.
+    pub(super) fn broken(status: u16) -> Self {
+        Self {
+            is_broken: true,
+            ..Self::new(
+                status,
+                "ErrorInternalServerError",
+                "An internal server error occurred. The operation failed.",
+            )
         }
     }
 
@@ -63,6 +77,11 @@ impl IntoResponse for ErrorResponse {
         let inner =
             json!({ "date": "2024-06-01T08:00:00", "request-id": "0", "client-request-id": "0" });
         let error = json!({ "code": self.code, "message": self.message, "innerError": inner });
-        (status, Json(json!({ "error": error }))).into_response()
+        let mut response = (status, Json(json!({ "error": error }))).into_response();
+        if self.is_broken {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(0));
+        }
+        response
     }
 }

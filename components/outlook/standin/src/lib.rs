@@ -19,7 +19,7 @@ pub use http_double::{Fault, RecordedCall};
 use bytes::Bytes;
 use http_double::{ServiceDouble, TokenIssuer};
 use serde_json::{Map, Value, json};
-use state::{File, Item, State};
+use state::{Broken, File, Item, State};
 use std::io;
 
 /// A running stand-in with the mailbox of one user. Clones are handles to the same one; it stops with the last.
@@ -173,6 +173,7 @@ impl Graph {
             },
             name: name.to_owned(),
             content_type: content_type.to_owned(),
+            content_id: None,
             bytes: bytes.into(),
         };
         state.files.push(file);
@@ -182,6 +183,55 @@ impl Graph {
                 .insert("hasAttachments".to_owned(), true.into());
         }
         id
+    }
+
+    /// Adds a file that the text of a message shows: it refers to it as `cid:` and this content id. Graph's
+    /// `hasAttachments` does not count such files. Returns the attachment's id.
+    pub fn attach_inline(
+        &self,
+        message: &str,
+        content_id: &str,
+        name: &str,
+        content_type: &str,
+        bytes: impl Into<Bytes>,
+    ) -> String {
+        let mut state = self.double.service();
+        let id = state.new_id("attachment");
+        let file = File {
+            message: message.to_owned(),
+            id: id.clone(),
+            kind: "#microsoft.graph.fileAttachment",
+            name: name.to_owned(),
+            content_type: content_type.to_owned(),
+            content_id: Some(content_id.to_owned()),
+            bytes: bytes.into(),
+        };
+        state.files.push(file);
+        id
+    }
+
+    /// From now on, the content of an item or attachment cannot be returned: a page with a message or contact responds
+    /// with this status, unless it has `$select`; the value of an attachment does as well.
+    pub fn break_content(&self, id: &str, status: u16) {
+        self.break_item(id, status, false);
+    }
+
+    /// The same, but not even a page with the item's id can be returned.
+    pub fn break_entirely(&self, id: &str, status: u16) {
+        self.break_item(id, status, true);
+    }
+
+    fn break_item(&self, id: &str, status: u16, is_unlisted: bool) {
+        let broken = Broken {
+            status,
+            is_unlisted,
+        };
+        self.double.service().broken.insert(id.to_owned(), broken);
+    }
+
+    /// Returns an item or attachment as usual again.
+    pub fn repair(&self, id: &str) {
+        self.double.service().broken.remove(id);
     }
 
     /// Adds a calendar and returns its id.

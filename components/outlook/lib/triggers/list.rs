@@ -1,0 +1,294 @@
+//! Reads the pages of a list in the order of the last change, and reads around what Graph cannot return.
+
+use super::change::{Fault, IDENTITY, id};
+use crate::graph::{self, PageError};
+use anyhow::ensure;
+use jiff::Timestamp;
+use reqwest::{StatusCode, Url};
+use sailor::{
+    http::{Around, ListPage, PageRequest, Paging, read_around},
+    oauth2::{AuthorizedClient, Error},
+};
+use serde_json::Value;
+
+/// How often a page is read again because the list has changed in the meantime.
+const MAX_SHIFTS: usize = 5;
+/// The fewest items that are read around: several bad ones can follow each other.
+const MIN_AROUND: u64 = 16;
+/// How often more items are read around, because all at the end of the range are bad.
+const MAX_WIDER: u32 = 2;
+/// No item has changed at this time or later.
+const NEVER: &str = "2200-01-01T00:00:00Z";
+
+/// A list in Graph.
+pub struct List<'a> {
+    pub client: &'a AuthorizedClient,
+    pub path: String,
+    /// How many items to request; it becomes smaller if they are too large together.
+    pub page_size: u64,
+    /// A condition in addition to the time; empty for none.
+    pub condition: &'static str,
+}
+
+/// Where a page begins.
+#[derive(Clone, Hash)]
+pub enum Place {
+    /// After this number of items.
+    Offset(u64),
+    /// At Graph's link, after this number of items.
+    Link(Url, u64),
+}
+
+impl Place {
+    /// How many items come before it.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Offset(offset) | Self::Link(_, offset) => *offset,
+        }
+    }
+}
+
+/// What could be read of a page.
+pub struct Page {
+    pub items: Vec<Value>,
+    pub unreadable: Vec<Fault>,
+    pub next: Option<Place>,
+}
+
+impl List<'_> {
+    /// Reads a page of the items that changed at `from` or later.
+    ///
+    /// # Errors
+    /// Returns an error if Graph returns neither the page nor parts of it.
+    pub async fn read(&mut self, from: Timestamp, mut place: Place) -> anyhow::Result<Page> {
+        let mut passes = Vec::new();
+        loop {
+            let error = match self.fetch(from, &place, self.page_size, "").await {
+                Ok(page) => return Ok(page_read(page, place.offset())),
+                Err(error) => error,
+            };
+            let offset = place.offset();
+            match place {
+                // A link can be wrong where a request for the same items works.
+                Place::Link(..) => {}
+                Place::Offset(_) if is_too_large(&error) && self.page_size > 1 => {
+                    self.page_size = (self.page_size / 4).max(1);
+                }
+                Place::Offset(_) if self.is_about_content(&error).await => {
+                    let (around, count) = self.read_around(from, offset, error).await?;
+                    if let Some(page) = self
+                        .settle(from, offset, around, count, &mut passes)
+                        .await?
+                    {
+                        return Ok(page);
+                    }
+                    ensure!(passes.len() < MAX_SHIFTS, "{} changes too often", self.path);
+                }
+                Place::Offset(_) => return Err(error),
+            }
+            place = Place::Offset(offset);
+        }
+    }
+
+    /// Requests a page, or only the members in `select` of its items.
+    async fn fetch(
+        &self,
+        from: Timestamp,
+        place: &Place,
+        size: u64,
+        select: &str,
+    ) -> anyhow::Result<ListPage> {
+        let offset = match place {
+            Place::Link(link, _) => {
+                return graph::page(self.client.get(link.as_str()), &self.path).await;
+            }
+            Place::Offset(offset) => *offset,
+        };
+        let and = if self.condition.is_empty() {
+            ""
+        } else {
+            " and "
+        };
+        let filter = format!("lastModifiedDateTime ge {from}{and}{}", self.condition);
+        let mut query = vec![
+            ("$filter", filter),
+            ("$orderby", "lastModifiedDateTime asc".to_owned()),
+            ("$top", size.to_string()),
+        ];
+        if offset > 0 {
+            query.push(("$skip", offset.to_string()));
+        }
+        if !select.is_empty() {
+            query.push(("$select", select.to_owned()));
+        }
+        graph::page(self.client.get(&self.path).query(&query), &self.path).await
+    }
+
+    /// Requests exactly these items, with as many pages as Graph makes of them. Fewer are the end of the list.
+    async fn range(
+        &self,
+        from: Timestamp,
+        offset: u64,
+        count: u64,
+        select: &str,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        loop {
+            let read = items.len() as u64;
+            let place = Place::Offset(offset + read);
+            let page = self.fetch(from, &place, count - read, select).await?;
+            let is_last = page.items.is_empty() || link(&page, 0).is_none();
+            items.extend(page.items);
+            if is_last || items.len() as u64 >= count {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// Reads the items from an offset on, except those that Graph cannot return. Returns the size of the range as well.
+    async fn read_around(
+        &self,
+        from: Timestamp,
+        offset: u64,
+        mut error: anyhow::Error,
+    ) -> anyhow::Result<(Around<Value, anyhow::Error>, u64)> {
+        let mut count = self.page_size.max(MIN_AROUND);
+        for wider in 0.. {
+            // A single item has a second chance: the first failure may be a passing one.
+            let fetch = |offset, count| async move {
+                match self.range(from, offset, count, "").await {
+                    Err(error) if count == 1 && may_be_about_content(&error) => {
+                        self.range(from, offset, count, "").await
+                    }
+                    read => read,
+                }
+            };
+            error = match read_around(offset, count, error, fetch, may_be_about_content).await {
+                Ok(around) => return Ok((around, count)),
+                Err(error) => error,
+            };
+            if wider == MAX_WIDER || !self.is_about_content(&error).await {
+                break;
+            }
+            count *= 2;
+        }
+        Err(error)
+    }
+
+    /// Names what was unreadable. Returns `None` if the list has changed while it was read: an item that disappears makes
+    /// one after it be missed. `passes` are the items that were read by earlier attempts.
+    async fn settle(
+        &self,
+        from: Timestamp,
+        offset: u64,
+        around: Around<Value, anyhow::Error>,
+        count: u64,
+        passes: &mut Vec<Vec<String>>,
+    ) -> anyhow::Result<Option<Page>> {
+        let Around { items, unreadable } = around;
+        let is_end = ((items.len() + unreadable.len()) as u64) < count;
+        let ids: Vec<String> = items.iter().filter_map(id).map(str::to_owned).collect();
+        let unreadable = match self.range(from, offset, count, IDENTITY).await {
+            Ok(listed) => {
+                let is_unread =
+                    |item: &Value| id(item).is_some_and(|id| ids.iter().all(|read| read != id));
+                let unread: Vec<Value> = listed.into_iter().filter(is_unread).collect();
+                let is_shifted = unread.len() > unreadable.len();
+                let faults = unread.iter().zip(unreadable);
+                let faults = faults.map(|(item, (_, error))| Fault::unreadable(item, error));
+                (!is_shifted).then(|| faults.collect())
+            }
+            Err(error) if !may_be_about_content(&error) => return Err(error),
+            // Not even the ids can be read. Then two attempts must read the same items.
+            Err(_) if passes.last() == Some(&ids) => {
+                Some(self.unidentified(from, offset, &items, unreadable))
+            }
+            Err(_) => None,
+        };
+        passes.push(ids);
+        Ok(unreadable.map(|unreadable| Page {
+            items,
+            unreadable,
+            next: (!is_end).then_some(Place::Offset(offset + count)),
+        }))
+    }
+
+    /// The faults of items without ids. Each is known by the item before it, which stays when the position moves.
+    fn unidentified(
+        &self,
+        from: Timestamp,
+        offset: u64,
+        items: &[Value],
+        unreadable: Vec<(u64, anyhow::Error)>,
+    ) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (passed, (at, error)) in unreadable.into_iter().enumerate() {
+            let before = (at - offset) as usize - passed;
+            faults.push(Fault::unidentified(
+                &self.path,
+                from,
+                &items[..before],
+                passed,
+                error,
+            ));
+        }
+        faults
+    }
+
+    /// Whether an error is about what a page contains: Graph still answers a request for no items.
+    async fn is_about_content(&self, error: &anyhow::Error) -> bool {
+        if !may_be_about_content(error) {
+            return false;
+        }
+        let query = [
+            ("$filter", format!("lastModifiedDateTime ge {NEVER}")),
+            ("$top", "1".to_owned()),
+            ("$select", "id".to_owned()),
+        ];
+        let request = self.client.get(&self.path).query(&query);
+        graph::page(request, &self.path).await.is_ok()
+    }
+}
+
+fn page_read(page: ListPage, offset: u64) -> Page {
+    let next = link(&page, offset);
+    Page {
+        items: page.items,
+        unreadable: vec![],
+        next,
+    }
+}
+
+/// The page after this one.
+fn link(page: &ListPage, offset: u64) -> Option<Place> {
+    let offset = offset + page.items.len() as u64;
+    match Paging::OData.after(&PageRequest::First, page, 0) {
+        Ok(Some(PageRequest::Url(link))) => Some(Place::Link(link, offset)),
+        Ok(_) => None,
+        Err(_) => Some(Place::Offset(offset)),
+    }
+}
+
+fn is_too_large(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<PageError>();
+    error.is_some_and(PageError::is_too_large)
+}
+
+/// Whether a request may have failed because of what Graph returns. A busy service says when to try again.
+fn may_be_about_content(error: &anyhow::Error) -> bool {
+    if error.is::<PageError>() {
+        return true;
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::Status {
+            status,
+            retry_after,
+            ..
+        }) => {
+            let is_busy = *status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
+            status.is_server_error() && !is_busy
+        }
+        Some(Error::NoResponse { .. }) => true,
+        _ => false,
+    }
+}
