@@ -2,12 +2,14 @@
 //! broker and a platform.
 
 mod all_functions;
+mod bad_items;
 mod calendar;
 mod connection;
 mod contacts;
 mod create_event;
 mod credentials;
 mod descriptor;
+mod files;
 mod functions;
 mod lists;
 mod mail;
