@@ -71,6 +71,12 @@ pub(super) struct Child {
     pub(super) relationship_name: String,
 }
 
+/// The fields that were added to an object.
+pub(super) struct NewFields {
+    pub(super) object: String,
+    pub(super) fields: Vec<String>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -94,6 +100,28 @@ impl Schema {
             .ok_or_else(ErrorResponse::no_resource)
     }
 
+    /// Adds text fields to an object, and returns what was added.
+    pub(super) fn widen(&mut self, name: &str, count: usize) -> NewFields {
+        let mut objects = self.0.values_mut();
+        let object = objects
+            .find(|object| object.name.eq_ignore_ascii_case(name))
+            .unwrap_or_else(|| panic!("the stand-in has no object {name}"));
+        let wide = |at: usize| Field {
+            nillable: true,
+            createable: true,
+            ..Field::new(&format!("Wide{at}__c"), "string")
+        };
+        let known = object.fields.iter();
+        let first = known.filter(|field| field.name.starts_with("Wide")).count() + 1;
+        let fields: Vec<Field> = (first..first + count).map(wide).collect();
+        let names = fields.iter().map(|field| field.name.clone()).collect();
+        object.fields.extend(fields);
+        NewFields {
+            object: object.name.clone(),
+            fields: names,
+        }
+    }
+
     pub(super) fn list(&self) -> Value {
         let objects: Vec<Value> = self.0.values().map(Object::summary).collect();
         json!({ "encoding": "UTF-8", "maxBatchSize": 200, "sobjects": objects })
@@ -102,28 +130,12 @@ impl Schema {
 
 impl Object {
     fn add_system_fields(&mut self) {
-        let system = |name: &str, kind: &str| Field {
-            name: name.into(),
-            label: None,
-            kind: kind.into(),
-            nillable: false,
-            createable: false,
-            filterable: true,
-            defaulted_on_create: true,
-            unique: false,
-            external_id: false,
-            id_lookup: kind == "id",
-            reference_to: vec![],
-            relationship_name: None,
-            values: vec![],
-            inactive: vec![],
-        };
-        self.fields.insert(0, system("Id", "id"));
-        self.fields.push(system("IsDeleted", "boolean"));
-        self.fields.push(system("CreatedDate", "datetime"));
+        self.fields.insert(0, Field::new("Id", "id"));
+        self.fields.push(Field::new("IsDeleted", "boolean"));
+        self.fields.push(Field::new("CreatedDate", "datetime"));
         if self.modified {
-            self.fields.push(system("LastModifiedDate", "datetime"));
-            self.fields.push(system("SystemModstamp", "datetime"));
+            self.fields.push(Field::new("LastModifiedDate", "datetime"));
+            self.fields.push(Field::new("SystemModstamp", "datetime"));
         }
     }
 
@@ -162,6 +174,26 @@ impl Object {
 }
 
 impl Field {
+    /// A field that the system sets.
+    fn new(name: &str, kind: &str) -> Self {
+        Self {
+            name: name.into(),
+            label: None,
+            kind: kind.into(),
+            nillable: false,
+            createable: false,
+            filterable: true,
+            defaulted_on_create: true,
+            unique: false,
+            external_id: false,
+            id_lookup: kind == "id",
+            reference_to: vec![],
+            relationship_name: None,
+            values: vec![],
+            inactive: vec![],
+        }
+    }
+
     fn describe(&self, object: &Object) -> Value {
         let value = |value: &String, active: bool| json!({ "value": value, "label": value, "active": active, "defaultValue": false });
         let values = self
