@@ -103,6 +103,16 @@ fn unreadable(error: BodyError, list: &str) -> anyhow::Error {
     error.into()
 }
 
+/// Whether Graph answers a request for none of a list's items: then an error is about what another request has asked for.
+pub async fn is_available(client: &AuthorizedClient, list: &str) -> bool {
+    let query = [
+        ("$filter", "lastModifiedDateTime ge 2200-01-01T00:00:00Z"),
+        ("$top", "1"),
+        ("$select", "id"),
+    ];
+    page(client.get(list).query(&query), list).await.is_ok()
+}
+
 /// All items of a list. A next page that was there before is the end.
 pub async fn all_items<T: DeserializeOwned, Q: Serialize + ?Sized>(
     client: &AuthorizedClient,

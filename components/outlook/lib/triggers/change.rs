@@ -24,8 +24,8 @@ pub struct Change {
 
 /// Something in a list that is passed over.
 pub struct Fault {
-    /// Identifies it in this version.
-    pub key: Key,
+    /// Identify it in this version. Any of them is enough.
+    pub keys: Vec<Key>,
     /// What identifies it for the user, and what is wrong.
     pub error: anyhow::Error,
 }
@@ -83,7 +83,7 @@ impl Fault {
             ),
         };
         Self {
-            key: Key::of(&item.to_string()),
+            keys: vec![Key::of(&item.to_string())],
             error: anyhow!("{shown} is passed over: {reason}"),
         }
     }
@@ -93,36 +93,47 @@ impl Fault {
         let id = id(identity).unwrap_or_default();
         let version = identity.as_object().map(version).unwrap_or_default();
         Self {
-            key: key(id, &version),
+            keys: vec![key(id, &version)],
             error: error.context(format!("item {id} is passed over: Graph cannot return it")),
         }
     }
 
-    /// An item of the list at `path` of which not even the id is known. `before` are the items before it that changed at
-    /// `from` or later, and `others` how many bad ones are among them.
-    pub fn unidentified(
-        path: &str,
-        from: Timestamp,
-        before: &[Value],
-        others: usize,
-        error: anyhow::Error,
-    ) -> Self {
-        let count = before.len();
-        // The item before it stays the same when the position moves.
-        let (place, key) = match before.last().and_then(id) {
-            Some(id) => (format!("the item after {id}"), id.to_owned()),
-            None => (
-                format!("the item after {count} others since {from}"),
-                format!("{from}"),
-            ),
+    /// An item of which not even the id is known, at a place in the list at `path`.
+    pub fn unidentified(path: &str, place: &Gap<'_>, error: anyhow::Error) -> Self {
+        let shown = match (place.after, place.before) {
+            (Some(after), Some(before)) => format!("the item between {after} and {before}"),
+            (Some(after), None) => format!("the item after {after}"),
+            (None, Some(before)) => format!("the item before {before}"),
+            (None, None) => format!("the only item since {}", place.from),
         };
+        // The items beside it can change, and the time moves. Usually one of them stays the same until the next poll.
+        let after = match place.after {
+            Some(after) => format!("{path} after {after} {}", place.from_start),
+            None => format!("{path} since {} {}", place.from, place.from_start),
+        };
+        let before = place.before;
+        let before = before.map(|before| format!("{path} before {before} {}", place.from_end));
+        let keys = [Some(after), before].into_iter().flatten();
         Self {
-            key: Key::of(&format!("{path} after {key} {others}")),
+            keys: keys.map(|key| Key::of(&key)).collect(),
             error: error.context(format!(
-                "{place} in {path} is passed over: Graph cannot return it"
+                "{shown} in {path} is passed over: Graph cannot return it"
             )),
         }
     }
+}
+
+/// The place of an item among items that can be read.
+pub struct Gap<'a> {
+    /// All items changed at this time or later.
+    pub from: Timestamp,
+    /// The id of the last item before it that can be read.
+    pub after: Option<&'a str>,
+    /// The id of the first item after it that can be read.
+    pub before: Option<&'a str>,
+    /// How many others are between these and it.
+    pub from_start: usize,
+    pub from_end: usize,
 }
 
 /// The id of an item.

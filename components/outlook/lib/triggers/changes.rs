@@ -57,14 +57,8 @@ impl<'a> Changes<'a> {
         page_size: u32,
         position: Position,
     ) -> Self {
-        let list = List {
-            client,
-            path,
-            page_size: page_size.into(),
-            condition: "",
-        };
         Self {
-            list,
+            list: List::new(client, path, page_size.into()),
             position,
             pass: None,
             pages: 0,
@@ -88,7 +82,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Remembers a fault that was reported.
-    pub fn mark_reported(&mut self, fault: Key) {
+    pub fn mark_reported(&mut self, fault: Vec<Key>) {
         self.position.pass(fault);
     }
 
@@ -157,8 +151,9 @@ impl<'a> Changes<'a> {
                 Err(fault) => faults.push(fault),
             }
         }
-        faults
-            .retain(|fault| !self.position.is_passed(&fault.key) && met.insert(fault.key.clone()));
+        faults.retain(|fault| {
+            self.is_new(fault) && fault.keys.iter().all(|key| met.insert(key.clone()))
+        });
         changes.sort_by_key(|change| change.at);
         let mut next = page.next;
         let is_of_this_time = |change: &Change| change.at <= from;
@@ -173,5 +168,14 @@ impl<'a> Changes<'a> {
             pass.next = next;
         }
         Batch { changes, faults }
+    }
+
+    /// Whether a fault was not reported. Remembers all keys of one that was.
+    fn is_new(&mut self, fault: &Fault) -> bool {
+        let is_new = !fault.keys.iter().any(|key| self.position.is_passed(key));
+        if !is_new {
+            self.position.pass(fault.keys.iter().cloned());
+        }
+        is_new
     }
 }

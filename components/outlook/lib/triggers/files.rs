@@ -140,9 +140,7 @@ impl<'a> Files<'a> {
 
     /// Whether the services that an error can come from work for other requests.
     async fn services_work(&self, error: &anyhow::Error) -> bool {
-        let query = [("$top", "1"), ("$select", "id")];
-        let page = self.cx.oauth().get(self.list).query(&query);
-        if graph::page(page, self.list).await.is_err() {
+        if !graph::is_available(self.cx.oauth(), self.list).await {
             return false;
         }
         if error.is::<Error>() || error.is::<PageError>() {
@@ -238,7 +236,7 @@ impl Cause {
                 ..
             }) => match status.as_u16() {
                 401 | 429 => Self::Service,
-                503 if retry_after.is_some() => Self::Service,
+                403 | 503 if retry_after.is_some() => Self::Service,
                 408 | 500.. => Self::Unclear,
                 _ => Self::File,
             },

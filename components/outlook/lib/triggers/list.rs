@@ -1,6 +1,6 @@
 //! Reads the pages of a list in the order of the last change, and reads around what Graph cannot return.
 
-use super::change::{Fault, IDENTITY, id};
+use super::change::{Fault, Gap, IDENTITY, id};
 use crate::graph::{self, PageError};
 use anyhow::ensure;
 use jiff::Timestamp;
@@ -17,17 +17,19 @@ const MAX_SHIFTS: usize = 5;
 const MIN_AROUND: u64 = 16;
 /// How often more items are read around, because all at the end of the range are bad.
 const MAX_WIDER: u32 = 2;
-/// No item has changed at this time or later.
-const NEVER: &str = "2200-01-01T00:00:00Z";
+/// How often something is requested before it counts as what Graph cannot return.
+const ATTEMPTS: u32 = 3;
 
 /// A list in Graph.
 pub struct List<'a> {
-    pub client: &'a AuthorizedClient,
-    pub path: String,
+    client: &'a AuthorizedClient,
+    path: String,
     /// How many items to request; it becomes smaller if they are too large together.
-    pub page_size: u64,
+    page_size: u64,
     /// A condition in addition to the time; empty for none.
     pub condition: &'static str,
+    /// The id of the last item of the page before.
+    last_id: Option<String>,
 }
 
 /// Where a page begins.
@@ -55,12 +57,33 @@ pub struct Page {
     pub next: Option<Place>,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    pub fn new(client: &'a AuthorizedClient, path: String, page_size: u64) -> Self {
+        Self {
+            client,
+            path,
+            page_size,
+            condition: "",
+            last_id: None,
+        }
+    }
+
     /// Reads a page of the items that changed at `from` or later.
     ///
     /// # Errors
     /// Returns an error if Graph returns neither the page nor parts of it.
-    pub async fn read(&mut self, from: Timestamp, mut place: Place) -> anyhow::Result<Page> {
+    pub async fn read(&mut self, from: Timestamp, place: Place) -> anyhow::Result<Page> {
+        if place.offset() == 0 {
+            self.last_id = None;
+        }
+        let page = self.read_page(from, place).await?;
+        if let Some(id) = page.items.last().and_then(id) {
+            self.last_id = Some(id.to_owned());
+        }
+        Ok(page)
+    }
+
+    async fn read_page(&mut self, from: Timestamp, mut place: Place) -> anyhow::Result<Page> {
         let mut passes = Vec::new();
         loop {
             let error = match self.fetch(from, &place, self.page_size, "").await {
@@ -145,6 +168,23 @@ impl List<'_> {
         }
     }
 
+    /// The same, several times if it fails: the failure may be a passing one.
+    async fn range_or_again(
+        &self,
+        from: Timestamp,
+        offset: u64,
+        count: u64,
+        select: &str,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut attempt = 1;
+        loop {
+            match self.range(from, offset, count, select).await {
+                Err(error) if attempt < ATTEMPTS && may_be_about_content(&error) => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
     /// Reads the items from an offset on, except those that Graph cannot return. Returns the size of the range as well.
     async fn read_around(
         &self,
@@ -154,13 +194,10 @@ impl List<'_> {
     ) -> anyhow::Result<(Around<Value, anyhow::Error>, u64)> {
         let mut count = self.page_size.max(MIN_AROUND);
         for wider in 0.. {
-            // A single item has a second chance: the first failure may be a passing one.
             let fetch = |offset, count| async move {
-                match self.range(from, offset, count, "").await {
-                    Err(error) if count == 1 && may_be_about_content(&error) => {
-                        self.range(from, offset, count, "").await
-                    }
-                    read => read,
+                match count {
+                    1 => self.range_or_again(from, offset, 1, "").await,
+                    _ => self.range(from, offset, count, "").await,
                 }
             };
             error = match read_around(offset, count, error, fetch, may_be_about_content).await {
@@ -188,7 +225,7 @@ impl List<'_> {
         let Around { items, unreadable } = around;
         let is_end = ((items.len() + unreadable.len()) as u64) < count;
         let ids: Vec<String> = items.iter().filter_map(id).map(str::to_owned).collect();
-        let unreadable = match self.range(from, offset, count, IDENTITY).await {
+        let unreadable = match self.range_or_again(from, offset, count, IDENTITY).await {
             Ok(listed) => {
                 let is_unread =
                     |item: &Value| id(item).is_some_and(|id| ids.iter().all(|read| read != id));
@@ -213,7 +250,7 @@ impl List<'_> {
         }))
     }
 
-    /// The faults of items without ids. Each is known by the item before it, which stays when the position moves.
+    /// The faults of items of which not even the ids can be read.
     fn unidentified(
         &self,
         from: Timestamp,
@@ -221,32 +258,29 @@ impl List<'_> {
         items: &[Value],
         unreadable: Vec<(u64, anyhow::Error)>,
     ) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        for (passed, (at, error)) in unreadable.into_iter().enumerate() {
-            let before = (at - offset) as usize - passed;
-            faults.push(Fault::unidentified(
-                &self.path,
+        // For each of them: how many items before it can be read.
+        let offsets = unreadable.iter().enumerate();
+        let indexes: Vec<usize> = offsets
+            .map(|(others, (at, _))| (at - offset) as usize - others)
+            .collect();
+        let fault = |(at, (_, error)): (usize, (u64, anyhow::Error))| {
+            let index = indexes[at];
+            let is_beside = |other: &&usize| **other == index;
+            let gap = Gap {
                 from,
-                &items[..before],
-                passed,
-                error,
-            ));
-        }
-        faults
+                after: items[..index].last().map_or(self.last_id.as_deref(), id),
+                before: items.get(index).and_then(id),
+                from_start: indexes[..at].iter().rev().take_while(is_beside).count(),
+                from_end: indexes[at + 1..].iter().take_while(is_beside).count(),
+            };
+            Fault::unidentified(&self.path, &gap, error)
+        };
+        unreadable.into_iter().enumerate().map(fault).collect()
     }
 
     /// Whether an error is about what a page contains: Graph still answers a request for no items.
     async fn is_about_content(&self, error: &anyhow::Error) -> bool {
-        if !may_be_about_content(error) {
-            return false;
-        }
-        let query = [
-            ("$filter", format!("lastModifiedDateTime ge {NEVER}")),
-            ("$top", "1".to_owned()),
-            ("$select", "id".to_owned()),
-        ];
-        let request = self.client.get(&self.path).query(&query);
-        graph::page(request, &self.path).await.is_ok()
+        may_be_about_content(error) && graph::is_available(self.client, &self.path).await
     }
 }
 

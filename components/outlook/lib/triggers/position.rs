@@ -61,7 +61,7 @@ impl Position {
     /// Moves the position past an item that was emitted, or that can never be emitted and was reported.
     pub fn advance(&mut self, change: &Change) {
         if change.is_in_the_future() {
-            return self.pass(change.key());
+            return self.pass([change.key()]);
         }
         if change.at > self.last_modified_date_time {
             self.last_modified_date_time = change.at;
@@ -76,10 +76,15 @@ impl Position {
     }
 
     /// Remembers what was passed over.
-    pub fn pass(&mut self, key: Key) {
-        if self.passed.len() == MAX_PASSED {
-            self.passed.pop_front();
+    pub fn pass(&mut self, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            if self.is_passed(&key) {
+                continue;
+            }
+            if self.passed.len() == MAX_PASSED {
+                self.passed.pop_front();
+            }
+            self.passed.push_back(key);
         }
-        self.passed.push_back(key);
     }
 }

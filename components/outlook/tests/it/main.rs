@@ -15,6 +15,7 @@ mod lists;
 mod mail;
 mod move_mail;
 mod process;
+mod promise;
 mod readme;
 mod rig;
 mod send_mail;
