@@ -19,3 +19,4 @@ mod promise;
 mod readme;
 mod rig;
 mod send_mail;
+mod too_large;
