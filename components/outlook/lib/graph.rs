@@ -9,7 +9,6 @@ use sailor::{
         parse_time, path_segment, read_json, take_list,
     },
     oauth2::{AuthorizedClient, AuthorizedRequest, Error, OAuth2, Profile},
-    prelude::{JsonSchema, schemars},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -139,35 +138,74 @@ pub fn without_annotations(mut item: Item) -> Item {
     item
 }
 
-// A local time and its zone. (A doc comment would be a description in the metadata.)
-#[derive(Deserialize, JsonSchema)]
+/// A local time and its zone.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ZonedTime {
     pub date_time: String,
-    pub time_zone: String,
+    #[serde(default)]
+    pub time_zone: Option<String>,
 }
 
 impl ZonedTime {
     /// The instant.
     pub fn timestamp(&self) -> anyhow::Result<Timestamp> {
         let text = self.date_time.trim();
-        let zone = match self.time_zone.as_str() {
-            "UTC" | "" => TimeZone::UTC,
+        // A time with an offset needs no zone.
+        if let Ok(instant) = text.parse() {
+            return Ok(instant);
+        }
+        let zone = match self.time_zone.as_deref().unwrap_or_default() {
+            "" | "UTC" | "tzone://Microsoft/Utc" => TimeZone::UTC,
             // Graph has not used the zone that the request prefers.
             name => {
                 TimeZone::get(name).context("Graph returned an event in an unknown time zone")?
             }
         };
-        // A time with an offset needs no zone.
-        if let Ok(local) = text.parse::<DateTime>()
-            && text.parse::<Timestamp>().is_err()
-        {
+        if let Ok(local) = text.parse::<DateTime>() {
             return Ok(local.to_zoned(zone)?.timestamp());
         }
-        let instant = match zone == TimeZone::UTC {
-            true => parse_time(text),
-            false => text.parse().ok(),
-        };
+        let instant = parse_time(text).filter(|_| zone == TimeZone::UTC);
         instant.context("Graph returned an event with an invalid time")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timestamp(date_time: &str, time_zone: Option<&str>) -> anyhow::Result<Timestamp> {
+        let time_zone = time_zone.map(str::to_owned);
+        let date_time = date_time.to_owned();
+        ZonedTime {
+            date_time,
+            time_zone,
+        }
+        .timestamp()
+    }
+
+    #[test]
+    fn times_of_events_are_read_in_their_zone() {
+        let noon: Timestamp = "2024-06-03T12:00:00Z".parse().unwrap();
+        for (text, zone) in [
+            ("2024-06-03T12:00:00.0000000", Some("UTC")),
+            ("2024-06-03T12:00:00", None),
+            ("2024-06-03T12:00:00", Some("")),
+            ("2024-06-03T12:00:00", Some("tzone://Microsoft/Utc")),
+            ("2024-06-03T14:00:00", Some("Europe/Berlin")),
+            ("2024-06-03T12:00:00Z", Some("UTC")),
+            ("2024-06-03T14:00:00+02:00", Some("America/New_York")),
+            ("2024-06-03 12:00", Some("UTC")),
+            ("Mon, 03 Jun 2024 12:00:00 GMT", Some("UTC")),
+        ] {
+            assert_eq!(timestamp(text, zone).unwrap(), noon, "{text} {zone:?}");
+        }
+        for (text, zone) in [
+            ("soon", Some("UTC")),
+            ("Mon, 03 Jun 2024 12:00:00", Some("Europe/Berlin")),
+            ("2024-06-03T12:00:00", Some("Customized Time Zone")),
+        ] {
+            assert!(timestamp(text, zone).is_err(), "{text} {zone:?}");
+        }
     }
 }

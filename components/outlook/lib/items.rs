@@ -2,7 +2,7 @@
 //! named here.
 #![expect(dead_code, reason = "most of the structs are only schemas")]
 
-use crate::graph::{Item, ZonedTime};
+use crate::graph::Item;
 use sailor::prelude::*;
 use serde::Serialize;
 
@@ -213,6 +213,14 @@ struct EventFields {
     is_reminder_on: Option<bool>,
     reminder_minutes_before_start: Option<i32>,
     web_link: Option<String>,
+}
+
+// The local time and its zone. (A doc comment would be a description in the metadata.)
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ZonedTime {
+    date_time: String,
+    time_zone: String,
 }
 
 #[derive(JsonSchema)]

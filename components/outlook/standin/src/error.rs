@@ -13,7 +13,7 @@ pub(super) struct ErrorResponse {
     status: u16,
     code: String,
     message: String,
-    is_broken: bool,
+    has_retry_after: bool,
 }
 
 impl ErrorResponse {
@@ -22,14 +22,15 @@ impl ErrorResponse {
             status,
             code: code.to_owned(),
             message: message.into(),
-            is_broken: false,
+            has_retry_after: false,
         }
     }
 
-    /// The error for a broken item. It asks to try again immediately, so that tests need not wait for retries.
+    /// The error for a broken item. A server error asks to try again immediately, so that tests need not wait for retries;
+    /// with 503 that would mean a busy service.
     pub(super) fn broken(status: u16) -> Self {
         Self {
-            is_broken: true,
+            has_retry_after: status >= 500 && status != 503,
             ..Self::new(
                 status,
                 "ErrorInternalServerError",
@@ -78,7 +79,7 @@ impl IntoResponse for ErrorResponse {
             json!({ "date": "2024-06-01T08:00:00", "request-id": "0", "client-request-id": "0" });
         let error = json!({ "code": self.code, "message": self.message, "innerError": inner });
         let mut response = (status, Json(json!({ "error": error }))).into_response();
-        if self.is_broken {
+        if self.has_retry_after {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(0));
         }
