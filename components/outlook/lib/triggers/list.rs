@@ -93,7 +93,7 @@ impl<'a> List<'a> {
             let offset = place.offset();
             match place {
                 // A link can be wrong where a request for the same items works.
-                Place::Link(..) => {}
+                Place::Link(..) if !is_busy(&error) => {}
                 Place::Offset(_) if is_too_large(&error) && self.page_size > 1 => {
                     self.page_size = (self.page_size / 4).max(1);
                 }
@@ -107,7 +107,7 @@ impl<'a> List<'a> {
                     }
                     ensure!(passes.len() < MAX_SHIFTS, "{} changes too often", self.path);
                 }
-                Place::Offset(_) => return Err(error),
+                _ => return Err(error),
             }
             place = Place::Offset(offset);
         }
@@ -308,20 +308,30 @@ fn is_too_large(error: &anyhow::Error) -> bool {
     error.is_some_and(PageError::is_too_large)
 }
 
-/// Whether a request may have failed because of what Graph returns. A busy service says when to try again.
+/// Whether Graph is busy: it says when to try again.
+fn is_busy(error: &anyhow::Error) -> bool {
+    let Some(Error::Status {
+        status,
+        retry_after,
+        ..
+    }) = error.downcast_ref::<Error>()
+    else {
+        return false;
+    };
+    match *status {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::SERVICE_UNAVAILABLE => retry_after.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether a request may have failed because of what Graph returns.
 fn may_be_about_content(error: &anyhow::Error) -> bool {
     if error.is::<PageError>() {
         return true;
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::Status {
-            status,
-            retry_after,
-            ..
-        }) => {
-            let is_busy = *status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
-            status.is_server_error() && !is_busy
-        }
+        Some(Error::Status { status, .. }) => status.is_server_error() && !is_busy(error),
         Some(Error::NoResponse { .. }) => true,
         _ => false,
     }

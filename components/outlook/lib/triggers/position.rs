@@ -55,7 +55,8 @@ impl Position {
 
     /// Whether this version of an item was neither emitted nor passed over.
     pub fn is_new(&self, change: &Change) -> bool {
-        self.seen.get(&change.id) != Some(&change.version) && !self.is_passed(&change.key())
+        let is_passed = !self.passed.is_empty() && self.is_passed(&change.key());
+        !is_passed && self.seen.get(&change.id) != Some(&change.version)
     }
 
     /// Moves the position past an item that was emitted, or that can never be emitted and was reported.

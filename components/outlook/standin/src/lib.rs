@@ -1,9 +1,10 @@
 //! A stand-in for Microsoft Graph v1.0 on loopback: mail, calendar and contacts of one user.
 //!
-//! It has lists with `$filter`, `$orderby`, `$select`, `$top` and next links, folders, attachments, moving, sending, and the
-//! calendar view. It accepts the access tokens of a [`TokenIssuer`], and writes errors as Graph does. It is written from
-//! Microsoft's documentation of Graph. It responds 501, with the feature's name, to anything else: other lists and
-//! filters, series of events, the calendar view of events outside of UTC, large uploads, batches, delta queries.
+//! It has lists with `$filter`, `$orderby`, `$select`, `$top`, `$skip` and next links, folders, attachments (also inline
+//! files), moving, sending, and the calendar view. Items and files can be broken, so that they cannot be returned. It accepts
+//! the access tokens of a [`TokenIssuer`], and writes errors as Graph does. It is written from Microsoft's documentation of
+//! Graph. It responds 501, with the feature's name, to anything else: other lists and filters, series of events, the
+//! calendar view of events outside of UTC, large uploads, batches, delta queries.
 
 mod calendar;
 mod error;

@@ -115,7 +115,7 @@ fn trouble(rng: &mut Rng, seed: u64) -> Trouble {
         repeat_pages: u32::from(rng.u8(..4) == 0),
         last_page_names_itself: rng.bool(),
         chunked: rng.bool(),
-        random: rng.bool().then(|| RandomTrouble {
+        random: rng.bool().then_some(RandomTrouble {
             seed,
             server_error: 0.03,
             limit: 0.03,

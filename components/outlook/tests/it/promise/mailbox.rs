@@ -67,9 +67,10 @@ impl Mailbox {
             latest = latest.max(second);
             let name = self.versions.len().to_string();
             let item = self.item(rng, &name, second);
-            let id = match self.is_mail {
-                true => graph.add_message("inbox", item),
-                false => graph.add_contact(item),
+            let id = if self.is_mail {
+                graph.add_message("inbox", item)
+            } else {
+                graph.add_contact(item)
             };
             if self.is_mail && rng.u8(..3) == 0 {
                 let file = graph.attach(&id, AttachmentKind::File, "a.csv", "text/csv", "x");
@@ -111,9 +112,10 @@ impl Mailbox {
             rng.u32(..1000)
         );
         let text = json!({ "body": { "contentType": "html", "content": "<p>Zoë – €</p>" } });
-        match self.is_mail {
-            true => with(mail(name, &time), text),
-            false => contact(name, &time),
+        if self.is_mail {
+            with(mail(name, &time), text)
+        } else {
+            contact(name, &time)
         }
     }
 
