@@ -69,9 +69,10 @@ impl<'a> Files<'a> {
         let mut errors = Vec::new();
         let has_attachments = change.item.get("hasAttachments") == Some(&Value::Bool(true));
         if self.cx.config.get_attachment && (has_attachments || refers_to_files(&change.item)) {
-            let files = self.of(&change.id, &mut errors).await;
-            let files = files
+            let found = self.of(&change.id).await;
+            let (files, left_out) = found
                 .with_context(|| format!("fetching the attachments of message {}", change.id))?;
+            errors = left_out;
             if has_attachments || !files.is_empty() {
                 let files = serde_json::to_value(files)?;
                 change.item.insert("attachments".to_owned(), files);
@@ -80,16 +81,13 @@ impl<'a> Files<'a> {
         Ok(Complete { change, errors })
     }
 
-    /// Copies a message's files.
-    async fn of(
-        &self,
-        message: &str,
-        errors: &mut Vec<anyhow::Error>,
-    ) -> anyhow::Result<Vec<MailAttachment>> {
+    /// Copies a message's files. Returns them, and one error for each that is left out.
+    async fn of(&self, message: &str) -> anyhow::Result<(Vec<MailAttachment>, Vec<anyhow::Error>)> {
+        let mut errors = Vec::new();
         let path = graph::path(&["me", "messages", message, "attachments"])?;
         let mut note = |name: String, error: anyhow::Error| {
             let noted = format!("{error:#}");
-            errors.push(error.context(format!("{name} of message {message} is left out")));
+            errors.push((name, error));
             Some(noted)
         };
         let mut files = Vec::new();
@@ -114,8 +112,11 @@ impl<'a> Files<'a> {
                 ..MailAttachment::default()
             }),
         }
-        self.count(has_copied, errors)?;
-        Ok(files)
+        self.count(has_copied, &mut errors)?;
+        let errors = errors
+            .into_iter()
+            .map(|(name, error)| error.context(format!("{name} of message {message} is left out")));
+        Ok((files, errors.collect()))
     }
 
     /// Does something, and once more if it fails while Graph and the storage work. The inner error is about the file.
@@ -156,14 +157,19 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     /// Returns the last of these errors if there are too many.
-    fn count(&self, has_copied: bool, errors: &mut Vec<anyhow::Error>) -> anyhow::Result<()> {
-        let unclear = |error: &anyhow::Error| Cause::of(error) == Cause::Unclear;
+    fn count(
+        &self,
+        has_copied: bool,
+        errors: &mut Vec<(String, anyhow::Error)>,
+    ) -> anyhow::Result<()> {
+        let unclear = |(_, error): &(String, anyhow::Error)| Cause::of(error) == Cause::Unclear;
         if has_copied {
             self.in_a_row.store(0, Relaxed);
         } else if let Some(last) = errors.iter().rposition(unclear)
             && self.in_a_row.fetch_add(1, Relaxed) + 1 >= MAX_IN_A_ROW
         {
-            return Err(errors.swap_remove(last));
+            let (name, error) = errors.swap_remove(last);
+            return Err(error.context(name));
         }
         Ok(())
     }
