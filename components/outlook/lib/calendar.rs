@@ -58,7 +58,7 @@ async fn busy(
         ("$top", "100".to_owned()),
     ];
     let path = graph::path(&["me", "calendarView"])?;
-    let events: Vec<Event> = graph::all_pages(client, &path, &query)
+    let events: Vec<Event> = graph::all_items(client, &path, &query)
         .await
         .context("reading the calendar")?;
     let busy = events.iter().filter(|event| event.is_busy());

@@ -2,7 +2,7 @@
 //! named here.
 #![expect(dead_code, reason = "most of the structs are only schemas")]
 
-use crate::graph::{Item, ZonedTime};
+use crate::graph::Item;
 use sailor::prelude::*;
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub struct MovedMail(#[schemars(with = "MovedMailFields")] pub Item);
 pub struct CreatedEvent(#[schemars(with = "EventFields")] pub Item);
 
 /// A file of a message.
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailAttachment {
     /// Name of the file.
@@ -36,8 +36,15 @@ pub struct MailAttachment {
     pub content_type: Option<String>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// URL of its content in the platform's object storage. A link to a file elsewhere has none.
+    /// Whether the text of the message shows it, such as a picture.
+    pub is_inline: Option<bool>,
+    /// What the text refers to it by: `cid:` and this id.
+    pub content_id: Option<String>,
+    /// URL of its content in the platform's object storage. A link has none, nor a file that could not be fetched.
     pub url: Option<String>,
+    /// Why the file could not be fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 #[derive(JsonSchema)]
@@ -206,6 +213,14 @@ struct EventFields {
     is_reminder_on: Option<bool>,
     reminder_minutes_before_start: Option<i32>,
     web_link: Option<String>,
+}
+
+// The local time and its zone. (A doc comment would be a description in the metadata.)
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ZonedTime {
+    date_time: String,
+    time_zone: String,
 }
 
 #[derive(JsonSchema)]

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 struct Folder {
     id: String,
-    display_name: String,
     #[serde(default)]
-    child_folder_count: u32,
+    display_name: Option<String>,
+    #[serde(default)]
+    child_folder_count: Option<u32>,
 }
 
 /// The names of all mail folders, including folders in folders, by id.
@@ -27,12 +28,11 @@ pub async fn get_folders(
     let mut lists = vec![graph::path(&["me", "mailFolders"])?];
     let mut folders = BTreeMap::new();
     while let Some(list) = lists.pop() {
-        let listed: Vec<Folder> = graph::all_pages(cx.oauth(), &list, &query).await?;
+        let listed: Vec<Folder> = graph::all_items(cx.oauth(), &list, &query).await?;
         for folder in listed {
-            let is_new = folders
-                .insert(folder.id.clone(), folder.display_name)
-                .is_none();
-            if is_new && folder.child_folder_count > 0 {
+            let name = folder.display_name.unwrap_or_else(|| folder.id.clone());
+            let is_new = folders.insert(folder.id.clone(), name).is_none();
+            if is_new && folder.child_folder_count > Some(0) {
                 lists.push(graph::path(&[
                     "me",
                     "mailFolders",
@@ -48,16 +48,17 @@ pub async fn get_folders(
 #[derive(Deserialize)]
 struct Calendar {
     id: String,
-    name: String,
+    #[serde(default)]
+    name: Option<String>,
 }
 
 /// The names of all calendars, by id.
 pub async fn get_calendars(cx: ServiceContext<Value>) -> anyhow::Result<BTreeMap<String, String>> {
     let query = [("$top", "100"), ("$select", "id,name")];
     let path = graph::path(&["me", "calendars"])?;
-    let calendars: Vec<Calendar> = graph::all_pages(cx.oauth(), &path, &query).await?;
+    let calendars: Vec<Calendar> = graph::all_items(cx.oauth(), &path, &query).await?;
     Ok(calendars
         .into_iter()
-        .map(|calendar| (calendar.id, calendar.name))
+        .map(|Calendar { id, name }| (id.clone(), name.unwrap_or(id)))
         .collect())
 }

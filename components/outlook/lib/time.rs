@@ -4,9 +4,13 @@ use anyhow::Context as _;
 use jiff::{
     Timestamp,
     civil::{Date, DateTime},
+    fmt::rfc2822,
     tz::TimeZone,
 };
-use sailor::prelude::{JsonSchema, schemars};
+use sailor::{
+    http::parse_time,
+    prelude::{JsonSchema, schemars},
+};
 use serde::Deserialize;
 use std::fmt;
 
@@ -58,19 +62,26 @@ impl Time {
         }
     }
 
-    /// The instant that is meant. A time without an offset is in UTC.
+    /// The instant that is meant, in any notation that the runtime reads. A time without an offset is in UTC.
     ///
     /// # Errors
     /// Returns an error that names the field if the text is not a time.
     pub fn timestamp(&self, field: &str) -> anyhow::Result<Timestamp> {
-        match self.parse(field, "in UTC")? {
-            ParsedTime::Instant(instant) => Ok(instant),
-            ParsedTime::Local(local) => {
+        let error = match self.parse(field, "in UTC") {
+            Ok(ParsedTime::Instant(instant)) => return Ok(instant),
+            Ok(ParsedTime::Local(local)) => {
                 let zoned = local.to_zoned(TimeZone::UTC);
-                Ok(zoned
+                return Ok(zoned
                     .with_context(|| format!("`{field}` is out of the range of times"))?
-                    .timestamp())
+                    .timestamp());
             }
+            Err(error) => error,
+        };
+        // Numbers are milliseconds here, and nothing else.
+        let is_text = |c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-');
+        match self {
+            Self::Text(text) if text.trim().contains(is_text) => parse_time(text).ok_or(error),
+            _ => Err(error),
         }
     }
 
@@ -94,6 +105,10 @@ impl Time {
         }
         if let Ok(instant) = text.parse() {
             return Ok(ParsedTime::Instant(instant));
+        }
+        // It always has an offset.
+        if let Ok(zoned) = rfc2822::parse(text) {
+            return Ok(ParsedTime::Instant(zoned.timestamp()));
         }
         let midnight = |date: Date| date.at(0, 0, 0, 0);
         let local = text.parse().or_else(|_| text.parse::<Date>().map(midnight));
@@ -127,4 +142,58 @@ pub fn zone(name: &str, field: &str) -> anyhow::Result<TimeZone> {
             "`{field}` is {name:?}, which is not an IANA time zone: choose one such as Europe/Berlin"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Time {
+        Time::Text(text.to_owned())
+    }
+
+    #[test]
+    fn an_instant_is_read_in_many_notations() {
+        let expected: Timestamp = "2024-05-01T10:00:02Z".parse().unwrap();
+        for text in [
+            "2024-05-01T10:00:02Z",
+            " 2024-05-01T12:00:02+02:00 ",
+            "2024-05-01T10:00:02",
+            "2024-05-01 10:00:02",
+            "1714557602000",
+            "Wed, 01 May 2024 10:00:02 GMT",
+            "Wed, 1 May 2024 12:00:02 +0200",
+            "Wed May 01 2024 12:00:02 GMT+0200",
+            "01.05.2024 10:00:02",
+            "/Date(1714557602000)/",
+        ] {
+            assert_eq!(time(text).timestamp("x").unwrap(), expected, "{text}");
+        }
+        for text in [
+            "tomorrow",
+            "01/05/2024",
+            "1714557602.5",
+            "-",
+            "",
+            "2024-13-01",
+        ] {
+            let error = time(text).timestamp("x").unwrap_err().to_string();
+            assert!(error.contains("`x` is not a time"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_local_time_has_no_offset_and_others_are_converted() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        for (text, local) in [
+            ("2024-05-01T10:00:02", "2024-05-01T10:00:02"),
+            ("2024-05-01T10:00:02Z", "2024-05-01T12:00:02"),
+            ("Wed, 1 May 2024 10:00:02 +0000", "2024-05-01T12:00:02"),
+        ] {
+            let read = time(text).local("x", &zone).unwrap();
+            assert_eq!(read, local.parse().unwrap(), "{text}");
+        }
+        // It does not say whether it is local.
+        assert!(time("01.05.2024 10:00:02").local("x", &zone).is_err());
+    }
 }

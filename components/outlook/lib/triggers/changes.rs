@@ -6,98 +6,47 @@
 //! An item that changes while pages are read moves to the end of the list, and all others move up. So the next page is
 //! requested by time as well. Graph's link is used only if items of the same time fill more than one page. An item that
 //! moves up past these pages is found by reading that time again, until it has nothing new.
+//!
+//! Every item is emitted, or reported as a [`Fault`], before the position moves past it.
 
-use crate::graph::{self, Item, Page};
-use anyhow::Context as _;
+use super::{
+    change::{Change, Fault},
+    list::{List, Page, Place},
+    position::{Key, Position},
+};
 use jiff::Timestamp;
-use sailor::oauth2::AuthorizedClient;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use sailor::{
+    http::{PageGuard, PageLimits},
+    oauth2::AuthorizedClient,
+};
+use std::collections::HashSet;
 
-/// How far polling has come. Snapshots of the Node component have the first member only, which means the same.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Position {
-    last_modified_date_time: Timestamp,
-    /// The emitted items of this time: their ids, with the version that was emitted.
-    #[serde(default)]
-    seen: BTreeMap<String, String>,
-}
-
-impl Position {
-    /// All items that changed at this time or later are new.
-    pub fn from(time: Timestamp) -> Self {
-        Self {
-            last_modified_date_time: time,
-            seen: BTreeMap::new(),
-        }
-    }
-
-    fn is_new(&self, change: &Change) -> bool {
-        self.seen.get(&change.id) != Some(&change.version)
-    }
-
-    fn advance(&mut self, change: &Change) {
-        if change.at > self.last_modified_date_time {
-            *self = Self::from(change.at);
-        }
-        self.seen.insert(change.id.clone(), change.version.clone());
-    }
-}
-
-/// An item that is new or has changed.
-pub struct Change {
-    pub item: Item,
-    pub id: String,
-    version: String,
-    at: Timestamp,
-}
-
-impl Change {
-    fn from_item(item: Item) -> anyhow::Result<Self> {
-        let text = |name: &str| item.get(name).and_then(|value| value.as_str());
-        let id = text("id")
-            .context("Graph returned an item without `id`")?
-            .to_owned();
-        let at = text("lastModifiedDateTime").and_then(|at| at.parse().ok());
-        let at = at.with_context(|| {
-            format!("Graph returned item {id} without a time in `lastModifiedDateTime`")
-        })?;
-        let version = text("changeKey").unwrap_or_default().to_owned();
-        Ok(Self {
-            id,
-            version,
-            at,
-            item: graph::without_annotations(item),
-        })
-    }
-}
+/// The most pages of one poll. The next poll continues.
+const MAX_PAGES: u32 = 10_000;
 
 /// The changes of one list since a position.
 pub struct Changes<'a> {
-    client: &'a AuthorizedClient,
-    path: String,
-    page_size: u32,
-    /// A condition in addition to the time; empty for none.
-    condition: &'static str,
+    list: List<'a>,
     position: Position,
-    last: Option<LastPage>,
+    pass: Option<Pass>,
+    pages: u32,
 }
 
-/// The page before the next one.
-struct LastPage {
-    /// The time that it was requested from.
+/// The pages that were read since a time, one after the other.
+struct Pass {
     from: Timestamp,
-    next: Option<String>,
-    /// Whether a page behind a link had new items of that time.
-    link_had_new: bool,
+    guard: PageGuard,
+    next: Option<Place>,
+    /// How many items the last page had.
+    items: usize,
+    /// Whether a page after the first one had new items of that time.
+    later_page_had_new: bool,
 }
 
-/// A page of the list, as it was requested.
-struct Requested {
-    page: Page<Item>,
-    is_linked: bool,
-    link_had_new: bool,
+/// New items of a page, oldest first, and what is passed over.
+pub struct Batch {
+    pub changes: Vec<Change>,
+    pub faults: Vec<Fault>,
 }
 
 impl<'a> Changes<'a> {
@@ -109,115 +58,124 @@ impl<'a> Changes<'a> {
         position: Position,
     ) -> Self {
         Self {
-            client,
-            path,
-            page_size,
-            condition: "",
+            list: List::new(client, path, page_size.into()),
             position,
-            last: None,
+            pass: None,
+            pages: 0,
         }
     }
 
     /// Only items that match this filter as well, such as `isRead eq false`.
     pub fn filtered(mut self, condition: &'static str) -> Self {
-        self.condition = condition;
+        self.list.condition = condition;
         self
     }
 
-    /// The position behind the last emitted change.
+    /// The position behind what was emitted and reported.
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// Moves the position past a change.
-    pub fn mark_emitted(&mut self, change: &Change) {
+    /// Moves the position past a change that was emitted, or reported as one that never can be.
+    pub fn mark_done(&mut self, change: &Change) {
         self.position.advance(change);
     }
 
-    /// The next changes, oldest first; none at the end. All changes before them must be [marked](Self::mark_emitted).
+    /// Remembers a fault that was reported.
+    pub fn mark_reported(&mut self, fault: Vec<Key>) {
+        self.position.pass(fault);
+    }
+
+    /// The next changes and faults; none at the end. All before them must be marked.
     ///
     /// # Errors
-    /// Returns an error if Graph does not return a page.
-    pub async fn next_page(&mut self) -> anyhow::Result<Option<Vec<Change>>> {
-        for _ in 0..graph::MAX_PAGES {
-            let from = self.position.last_modified_date_time;
-            let Some(requested) = self.request(from).await? else {
+    /// Returns an error if Graph does not return a page, or if the list does not end.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Batch>> {
+        loop {
+            let from = self.position.time();
+            let Some(place) = self.next_place(from).await? else {
                 return Ok(None);
             };
-            let changes = self.new_changes(requested, from)?;
-            if !changes.is_empty() {
-                return Ok(Some(changes));
+            let page = self.list.read(from, place.clone()).await?;
+            let batch = self.take(page, from, !matches!(place, Place::Offset(0)));
+            if !batch.changes.is_empty() || !batch.faults.is_empty() {
+                return Ok(Some(batch));
             }
         }
-        Err(graph::too_many_pages(&self.path))
     }
 
-    /// The page behind the last one: at its link if the time is still the same, otherwise by time.
-    async fn request(&mut self, from: Timestamp) -> anyhow::Result<Option<Requested>> {
-        let mut link_had_new = false;
-        let mut link = None;
-        if let Some(last) = self.last.take() {
-            if last.next.is_none() && !last.link_had_new {
+    /// The page behind the last one: the next of its pass if the time is still the same, otherwise the first since the
+    /// new time.
+    async fn next_place(&mut self, from: Timestamp) -> anyhow::Result<Option<Place>> {
+        if self.pages == MAX_PAGES {
+            return Ok(None);
+        }
+        self.pages += 1;
+        if let Some(pass) = &mut self.pass {
+            let next = pass.next.take();
+            let mut is_end = next.is_none();
+            if let Some(place) = next.filter(|_| pass.from == from) {
+                if pass.guard.may_request(&place, pass.items).await? {
+                    return Ok(Some(place));
+                }
+                is_end = true;
+            }
+            if is_end && !pass.later_page_had_new {
                 return Ok(None);
             }
-            if last.from == from && last.next.is_some() {
-                (link, link_had_new) = (last.next, last.link_had_new);
+        }
+        let first = Place::Offset(0);
+        let mut guard = PageGuard::new(PageLimits::default());
+        guard.may_request(&first, 0).await?;
+        self.pass = Some(Pass {
+            from,
+            guard,
+            next: None,
+            items: 0,
+            later_page_had_new: false,
+        });
+        Ok(Some(first))
+    }
+
+    /// What is new on a page and may be emitted now.
+    fn take(&mut self, page: Page, from: Timestamp, is_later_page: bool) -> Batch {
+        let items = page.items.len();
+        let (mut changes, mut faults) = (Vec::new(), page.unreadable);
+        let mut met = HashSet::new();
+        for item in page.items {
+            match Change::of(item) {
+                Ok(change) if self.position.is_new(&change) && met.insert(change.key()) => {
+                    changes.push(change);
+                }
+                Ok(_) => {}
+                Err(fault) => faults.push(fault),
             }
         }
-        let is_linked = link.is_some();
-        let page = match link {
-            Some(link) => graph::next_page(self.client, &link).await?,
-            None => graph::first_page(self.client, &self.path, &self.query(from)).await?,
-        };
-        Ok(Some(Requested {
-            page,
-            is_linked,
-            link_had_new,
-        }))
-    }
-
-    /// The new items on a page that may be emitted now.
-    fn new_changes(
-        &mut self,
-        requested: Requested,
-        from: Timestamp,
-    ) -> anyhow::Result<Vec<Change>> {
-        let Page { value, mut next } = requested.page;
-        let changes: Vec<Change> = value
-            .into_iter()
-            .map(Change::from_item)
-            .collect::<anyhow::Result<_>>()?;
-        let mut changes: Vec<Change> = changes
-            .into_iter()
-            .filter(|change| self.position.is_new(change))
-            .collect();
-        let is_of_this_time = |change: &Change| change.at <= from;
-        let link_had_new =
-            requested.link_had_new || (requested.is_linked && changes.iter().any(is_of_this_time));
-        if link_had_new && !changes.iter().all(is_of_this_time) {
-            // Before a later time begins, this one is read again from its start.
-            changes.retain(is_of_this_time);
-            next = None;
-        }
-        self.last = Some(LastPage {
-            from,
-            next,
-            link_had_new,
+        faults.retain(|fault| {
+            self.is_new(fault) && fault.keys.iter().all(|key| met.insert(key.clone()))
         });
-        Ok(changes)
+        changes.sort_by_key(|change| change.at);
+        let mut next = page.next;
+        let is_of_this_time = |change: &Change| change.at <= from;
+        if let Some(pass) = &mut self.pass {
+            pass.items = items;
+            pass.later_page_had_new |= is_later_page && changes.iter().any(is_of_this_time);
+            if pass.later_page_had_new && !changes.iter().all(is_of_this_time) {
+                // Before a later time begins, this one is read again from its start.
+                changes.retain(is_of_this_time);
+                next = None;
+            }
+            pass.next = next;
+        }
+        Batch { changes, faults }
     }
 
-    fn query(&self, from: Timestamp) -> [(&'static str, String); 3] {
-        let and = if self.condition.is_empty() {
-            ""
-        } else {
-            " and "
-        };
-        let filter = format!("lastModifiedDateTime ge {from}{and}{}", self.condition);
-        [
-            ("$filter", filter),
-            ("$orderby", "lastModifiedDateTime asc".to_owned()),
-            ("$top", self.page_size.to_string()),
-        ]
+    /// Whether a fault was not reported. Remembers all keys of one that was.
+    fn is_new(&mut self, fault: &Fault) -> bool {
+        let is_new = !fault.keys.iter().any(|key| self.position.is_passed(key));
+        if !is_new {
+            self.position.pass(fault.keys.iter().cloned());
+        }
+        is_new
     }
 }

@@ -1,6 +1,10 @@
 //! Trigger "Poll for new and changed contacts".
 
-use super::changes::{Change, Changes, Position};
+use super::{
+    changes::{Batch, Changes},
+    emit::{emit, report},
+    position::Position,
+};
 use crate::{graph, items::Contact};
 use anyhow::Context as _;
 use sailor::prelude::*;
@@ -25,10 +29,10 @@ impl Trigger for GetContacts {
         let path = graph::path(&["me", "contacts"])?;
         let mut changes = Changes::new(cx.oauth(), path, PAGE_SIZE, since.unwrap_or_default());
         while !cx.cancelled.is_cancelled()
-            && let Some(page) = changes.next_page().await.context("reading the contacts")?
+            && let Some(batch) = changes.next().await.context("reading the contacts")?
         {
             let before = changes.position().clone();
-            let emitted = emit(&cx, &mut changes, page).await;
+            let emitted = emit_batch(&cx, &mut changes, batch).await;
             if *changes.position() != before {
                 cx.snapshot(changes.position()).await?;
             }
@@ -39,17 +43,18 @@ impl Trigger for GetContacts {
 }
 
 /// Emits a page until the process stops. A contact counts as emitted when its message is confirmed.
-async fn emit(
+async fn emit_batch(
     cx: &Context<Value, Contact>,
     changes: &mut Changes<'_>,
-    page: Vec<Change>,
+    batch: Batch,
 ) -> anyhow::Result<()> {
-    for mut change in page {
+    report(cx, changes, batch.faults).await?;
+    for mut change in batch.changes {
         if cx.cancelled.is_cancelled() {
             break;
         }
-        cx.data(&Contact(std::mem::take(&mut change.item))).await?;
-        changes.mark_emitted(&change);
+        let contact = Contact(std::mem::take(&mut change.item));
+        emit(cx, changes, &change, contact).await?;
     }
     Ok(())
 }

@@ -1,18 +1,21 @@
 //! Trigger "Poll for new mail": the messages of a folder, with their files in the platform's object storage.
 
-use super::changes::{Change, Changes, Position};
+use super::{
+    changes::{Batch, Changes},
+    emit::{emit, report},
+    files::{Complete, Files},
+    position::Position,
+};
 use crate::{
     fields,
     graph::{self, Item},
-    items::{MailAttachment, Received},
+    items::Received,
     time::Time,
 };
 use anyhow::Context as _;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::Body;
+use futures_util::{StreamExt, stream};
 use sailor::prelude::*;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 /// How many messages fetch their files at the same time.
 const CONCURRENT_DOWNLOADS: usize = 4;
@@ -30,7 +33,7 @@ pub struct Config {
     #[serde(default, deserialize_with = "fields::checked")]
     poll_only_unread_mail: bool,
     #[serde(default, deserialize_with = "fields::checked")]
-    get_attachment: bool,
+    pub get_attachment: bool,
     #[serde(default, deserialize_with = "fields::choice")]
     emit_behavior: Option<EmitBehavior>,
 }
@@ -75,18 +78,23 @@ impl Trigger for ReadMail {
             EmitBehavior::EmitAll => self.messages_per_page,
             EmitBehavior::EmitIndividually => self.messages_per_page.min(MAX_PAGE_SIZE),
         };
-        let mut changes = Changes::new(cx.oauth(), path, page_size, position);
+        let mut changes = Changes::new(cx.oauth(), path.clone(), page_size, position);
         if config.poll_only_unread_mail {
             changes = changes.filtered("isRead eq false");
         }
+        let mut emission = Emission {
+            cx: &cx,
+            files: Files::new(&cx, &path),
+            together: usize::MAX,
+        };
         while !cx.cancelled.is_cancelled()
-            && let Some(page) = changes
-                .next_page()
+            && let Some(batch) = changes
+                .next()
                 .await
                 .context("reading the mail folder (`folderId` of the step)")?
         {
             let before = changes.position().clone();
-            let emitted = emit(&cx, &mut changes, page).await;
+            let emitted = emission.emit(&mut changes, batch).await;
             if *changes.position() != before {
                 cx.snapshot(changes.position()).await?;
             }
@@ -109,113 +117,96 @@ impl Config {
     }
 }
 
-/// Emits a page until the process stops. A message counts as emitted when the event that holds it is confirmed.
-async fn emit(
-    cx: &Context<Config, Received>,
-    changes: &mut Changes<'_>,
-    page: Vec<Change>,
-) -> anyhow::Result<()> {
-    let mut complete = stream::iter(page)
-        .map(|change| with_files(cx, change))
-        .buffered(CONCURRENT_DOWNLOADS);
-    match cx.config.emit_behavior.unwrap_or_default() {
-        EmitBehavior::EmitIndividually => {
-            while !cx.cancelled.is_cancelled()
-                && let Some(mut change) = complete.try_next().await?
-            {
-                cx.data(&Received(std::mem::take(&mut change.item))).await?;
-                changes.mark_emitted(&change);
+/// Emits the messages of one poll.
+struct Emission<'a> {
+    cx: &'a Context<Config, Received>,
+    files: Files<'a>,
+    /// The most messages in one event; it becomes smaller if they are too large together.
+    together: usize,
+}
+
+/// The messages of a page as one event.
+#[derive(Serialize)]
+struct Results<'a> {
+    results: Vec<&'a Item>,
+}
+
+impl Emission<'_> {
+    /// Emits a page until the process stops. A message counts as emitted when the event that holds it is confirmed.
+    ///
+    /// # Errors
+    /// Returns an error if a message can be emitted only later. Those before it are emitted and marked.
+    async fn emit(&mut self, changes: &mut Changes<'_>, batch: Batch) -> anyhow::Result<()> {
+        let cx = self.cx;
+        report(cx, changes, batch.faults).await?;
+        let is_together = cx.config.emit_behavior == Some(EmitBehavior::EmitAll);
+        let files = &self.files;
+        let complete = stream::iter(batch.changes).map(|change| files.add(change));
+        let mut complete = complete.buffered(CONCURRENT_DOWNLOADS);
+        let mut page = Vec::new();
+        let mut failed = None;
+        while !cx.cancelled.is_cancelled()
+            && let Some(result) = complete.next().await
+        {
+            match result {
+                Ok(message) if is_together => page.push(message),
+                Ok(mut message) => {
+                    let item = Received(std::mem::take(&mut message.change.item));
+                    emit(cx, changes, &message.change, item).await?;
+                    report_files(cx, message.errors).await?;
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
-        EmitBehavior::EmitAll => {
-            let page: Vec<Change> = complete.try_collect().await?;
-            let items: Vec<&Item> = page.iter().map(|change| &change.item).collect();
-            let results = Item::from_iter([("results".to_owned(), json!(items))]);
-            cx.data(&Received(results)).await?;
-            for change in &page {
-                changes.mark_emitted(change);
+        drop(complete);
+        self.emit_together(changes, page).await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Emits messages as one event, or as several if they are too large together.
+    async fn emit_together(
+        &mut self,
+        changes: &mut Changes<'_>,
+        mut page: Vec<Complete>,
+    ) -> anyhow::Result<()> {
+        while !page.is_empty() {
+            let count = self.together.min(page.len());
+            let items = page[..count].iter().map(|message| &message.change.item);
+            let results = Results {
+                results: items.collect(),
+            };
+            match self.cx.emitter().data_each([results]).await.pop() {
+                Some(failed) if !failed.is_permanent => return Err(failed.error),
+                Some(_) if count > 1 => {
+                    self.together = count.div_ceil(2);
+                    continue;
+                }
+                Some(failed) => {
+                    self.cx
+                        .error(page[0].change.not_emitted(failed.error))
+                        .await?;
+                }
+                None => {}
+            }
+            for message in page.drain(..count) {
+                changes.mark_done(&message.change);
+                report_files(self.cx, message.errors).await?;
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Adds a message's files as `attachments`, if the step fetches them and the message has any.
-async fn with_files(cx: &Context<Config, Received>, mut change: Change) -> anyhow::Result<Change> {
-    if cx.config.get_attachment && change.item.get("hasAttachments") == Some(&Value::Bool(true)) {
-        let files = files(cx, &change.id).await;
-        let files =
-            files.with_context(|| format!("fetching the attachments of message {}", change.id))?;
-        change
-            .item
-            .insert("attachments".to_owned(), serde_json::to_value(files)?);
-    }
-    Ok(change)
-}
-
-/// An attachment as Graph lists it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListedAttachment {
-    #[serde(rename = "@odata.type", default)]
-    kind: String,
-    id: String,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    content_type: Option<String>,
-    #[serde(default)]
-    size: Option<u64>,
-}
-
-/// Copies a message's files into object storage.
-async fn files(
+/// Reports the files that a message lacks.
+async fn report_files(
     cx: &Context<Config, Received>,
-    message: &str,
-) -> anyhow::Result<Vec<MailAttachment>> {
-    let path = graph::path(&["me", "messages", message, "attachments"])?;
-    let query = [("$select", "id,name,contentType,size")];
-    let listed: Vec<ListedAttachment> = graph::all_pages(cx.oauth(), &path, &query).await?;
-    let mut files = Vec::with_capacity(listed.len());
-    for attachment in listed {
-        let mut file = MailAttachment {
-            name: attachment.name.unwrap_or_default(),
-            content_type: attachment.content_type,
-            size: attachment.size,
-            url: None,
-        };
-        // A link to a file elsewhere has no content in the mailbox.
-        if attachment.kind != "#microsoft.graph.referenceAttachment" {
-            let id = &attachment.id;
-            let path = graph::path(&["me", "messages", message, "attachments", id, "$value"])?;
-            copy(cx, &path, &mut file)
-                .await
-                .with_context(|| format!("attachment {:?}", file.name))?;
-        }
-        files.push(file);
-    }
-    Ok(files)
-}
-
-/// Streams a file from Graph to object storage.
-async fn copy(
-    cx: &Context<Config, Received>,
-    path: &str,
-    file: &mut MailAttachment,
+    errors: Vec<anyhow::Error>,
 ) -> anyhow::Result<()> {
-    let response = cx.oauth().get(path).send().await?;
-    let content_type = file.content_type.take().unwrap_or_else(|| {
-        let header = response.headers().get("content-type");
-        header
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("application/octet-stream")
-            .to_owned()
-    });
-    let content = Body::wrap_stream(response.bytes_stream());
-    let stored = cx.attachments()?.upload(content, &content_type).await?;
-    file.url = Some(stored.url);
-    // Graph's size includes its own encoding.
-    file.size = stored.size.or(file.size);
-    file.content_type = Some(content_type);
+    for error in errors {
+        cx.error(error).await?;
+    }
     Ok(())
 }

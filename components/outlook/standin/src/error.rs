@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -13,6 +13,7 @@ pub(super) struct ErrorResponse {
     status: u16,
     code: String,
     message: String,
+    has_retry_after: bool,
 }
 
 impl ErrorResponse {
@@ -21,6 +22,20 @@ impl ErrorResponse {
             status,
             code: code.to_owned(),
             message: message.into(),
+            has_retry_after: false,
+        }
+    }
+
+    /// The error for a broken item. A server error asks to try again immediately, so that tests need not wait for retries;
+    /// with 503 that would mean a busy service.
+    pub(super) fn broken(status: u16) -> Self {
+        Self {
+            has_retry_after: status >= 500 && status != 503,
+            ..Self::new(
+                status,
+                "ErrorInternalServerError",
+                "An internal server error occurred. The operation failed.",
+            )
         }
     }
 
@@ -63,6 +78,11 @@ impl IntoResponse for ErrorResponse {
         let inner =
             json!({ "date": "2024-06-01T08:00:00", "request-id": "0", "client-request-id": "0" });
         let error = json!({ "code": self.code, "message": self.message, "innerError": inner });
-        (status, Json(json!({ "error": error }))).into_response()
+        let mut response = (status, Json(json!({ "error": error }))).into_response();
+        if self.has_retry_after {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(0));
+        }
+        response
     }
 }

@@ -1,9 +1,10 @@
 //! A stand-in for Microsoft Graph v1.0 on loopback: mail, calendar and contacts of one user.
 //!
-//! It has lists with `$filter`, `$orderby`, `$select`, `$top` and next links, folders, attachments, moving, sending, and the
-//! calendar view. It accepts the access tokens of a [`TokenIssuer`], and writes errors as Graph does. It is written from
-//! Microsoft's documentation of Graph. It responds 501, with the feature's name, to anything else: other lists and
-//! filters, series of events, the calendar view of events outside of UTC, large uploads, batches, delta queries.
+//! It has lists with `$filter`, `$orderby`, `$select`, `$top`, `$skip` and next links, folders, attachments (also inline
+//! files), moving, sending, and the calendar view. Items and files can be broken, so that they cannot be returned. It accepts
+//! the access tokens of a [`TokenIssuer`], and writes errors as Graph does. It is written from Microsoft's documentation of
+//! Graph. It responds 501, with the feature's name, to anything else: other lists and filters, series of events, the
+//! calendar view of events outside of UTC, large uploads, batches, delta queries.
 
 mod calendar;
 mod error;
@@ -22,7 +23,7 @@ pub use http_double::{
 use bytes::Bytes;
 use http_double::{ServiceDouble, TokenIssuer};
 use serde_json::{Map, Value, json};
-use state::{File, Item, State};
+use state::{Broken, File, Item, State};
 use std::io;
 
 /// A running stand-in with the mailbox of one user. Clones are handles to the same one; it stops with the last.
@@ -184,6 +185,7 @@ impl Graph {
             },
             name: name.to_owned(),
             content_type: content_type.to_owned(),
+            content_id: None,
             bytes: bytes.into(),
         };
         state.files.push(file);
@@ -193,6 +195,55 @@ impl Graph {
                 .insert("hasAttachments".to_owned(), true.into());
         }
         id
+    }
+
+    /// Adds a file that the text of a message shows: it refers to it as `cid:` and this content id. Graph's
+    /// `hasAttachments` does not count such files. Returns the attachment's id.
+    pub fn attach_inline(
+        &self,
+        message: &str,
+        content_id: &str,
+        name: &str,
+        content_type: &str,
+        bytes: impl Into<Bytes>,
+    ) -> String {
+        let mut state = self.double.service();
+        let id = state.new_id("attachment");
+        let file = File {
+            message: message.to_owned(),
+            id: id.clone(),
+            kind: "#microsoft.graph.fileAttachment",
+            name: name.to_owned(),
+            content_type: content_type.to_owned(),
+            content_id: Some(content_id.to_owned()),
+            bytes: bytes.into(),
+        };
+        state.files.push(file);
+        id
+    }
+
+    /// From now on, the content of an item or attachment cannot be returned: a page with a message or contact responds
+    /// with this status, unless it has `$select`; the value of an attachment does as well.
+    pub fn break_content(&self, id: &str, status: u16) {
+        self.break_item(id, status, false);
+    }
+
+    /// The same, but not even a page with the item's id can be returned.
+    pub fn break_entirely(&self, id: &str, status: u16) {
+        self.break_item(id, status, true);
+    }
+
+    fn break_item(&self, id: &str, status: u16, is_unlisted: bool) {
+        let broken = Broken {
+            status,
+            is_unlisted,
+        };
+        self.double.service().broken.insert(id.to_owned(), broken);
+    }
+
+    /// Returns an item or attachment as usual again.
+    pub fn repair(&self, id: &str) {
+        self.double.service().broken.remove(id);
     }
 
     /// Adds a calendar and returns its id.

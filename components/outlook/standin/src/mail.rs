@@ -95,18 +95,29 @@ pub(super) fn move_message(
 
 pub(super) fn attachments(state: &State, message: &str, request: &ServiceRequest) -> GraphResult {
     known(state, message)?;
+    let select = request.query.get("$select");
+    if select.is_some_and(|select| select.split(',').any(|name| name.trim() == "contentId")) {
+        return Err(ErrorResponse::new(
+            400,
+            "RequestBroker--ParseUri",
+            "Could not find a property named 'contentId' on type 'microsoft.graph.attachment'.",
+        ));
+    }
     let files = state.files.iter().filter(|file| file.message == message);
     let items: Vec<Item> = files
         .map(|file| {
-            let fields = json!({
+            let mut fields = json!({
                 "@odata.type": file.kind,
                 "name": file.name,
                 "contentType": file.content_type,
                 // Exchange counts its overhead too.
                 "size": file.bytes.len() + 100,
-                "isInline": false,
-                "contentBytes": BASE64.encode_to_string(&file.bytes),
+                "isInline": file.content_id.is_some(),
             });
+            if file.kind == "#microsoft.graph.fileAttachment" {
+                fields["contentId"] = file.content_id.clone().into();
+                fields["contentBytes"] = BASE64.encode_to_string(&file.bytes).into();
+            }
             State::default().item(&file.id, message, fields)
         })
         .collect();
@@ -120,6 +131,9 @@ pub(super) fn attachment(state: &State, message: &str, id: &str) -> GraphResult 
         .iter()
         .find(|file| file.message == message && file.id == id)
         .ok_or_else(ErrorResponse::no_item)?;
+    if let Some(broken) = state.broken.get(id) {
+        return Err(ErrorResponse::broken(broken.status));
+    }
     if file.kind == "#microsoft.graph.referenceAttachment" {
         return Err(ErrorResponse::new(
             405,
@@ -211,5 +225,6 @@ pub(super) fn list(state: &State, items: Vec<&Item>, request: &ServiceRequest) -
         &request.query,
         &request.url,
         state.page_size,
+        &state.broken,
     )?)
 }

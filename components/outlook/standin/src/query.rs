@@ -2,7 +2,7 @@
 
 use super::{
     error::ErrorResponse,
-    state::{Item, instant},
+    state::{Broken, Item, instant},
 };
 use http_double::percent_encoded;
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 const USUAL_PAGE: usize = 10;
 /// The largest page size.
 const MOST: usize = 1000;
+
+/// What members of files are named with in `$select`.
+pub(super) const FILE_TYPE: &str = "microsoft.graph.fileAttachment/";
 
 /// The parameters that lists have here.
 const KNOWN: [&str; 7] = [
@@ -41,12 +44,13 @@ enum Condition {
 }
 
 /// One page of a list: the items that match, in order. `url` is that of the list, for the link to the next page;
-/// `largest` is the page size that this mailbox does not exceed.
+/// `largest` is the page size that this mailbox does not exceed; a page with an item of `broken` fails.
 pub(super) fn list(
     items: Vec<&Item>,
     query: &Query,
     url: &str,
     largest: usize,
+    broken: &BTreeMap<String, Broken>,
 ) -> Result<Value, ErrorResponse> {
     if let Some(name) = query.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Err(ErrorResponse::not_here(format!("query parameter {name}")));
@@ -62,12 +66,14 @@ pub(super) fn list(
         )));
     }
     let page = top.min(largest);
-    let shown: Vec<Value> = items
-        .iter()
-        .skip(skip)
-        .take(page)
-        .map(|item| selected(item, query))
-        .collect();
+    let on_page = items.iter().skip(skip).take(page);
+    let is_whole = !query.contains_key("$select");
+    for broken in on_page.clone().filter_map(|item| broken.get(&item.id)) {
+        if is_whole || broken.is_unlisted {
+            return Err(ErrorResponse::broken(broken.status));
+        }
+    }
+    let shown: Vec<Value> = on_page.map(|item| selected(item, query)).collect();
     let mut response = json!({ "@odata.context": format!("{url}/$metadata"), "value": shown });
     if skip + page < items.len() {
         response["@odata.nextLink"] = next_link(url, query, skip + page).into();
@@ -126,7 +132,11 @@ fn next_link(url: &str, query: &Query, skip: usize) -> String {
 fn selected(item: &Item, query: &Query) -> Value {
     let mut shown = item.shown();
     if let (Some(select), Value::Object(members)) = (query.get("$select"), &mut shown) {
-        let wanted: Vec<&str> = select.split(',').map(str::trim).collect();
+        // A member of a derived type is named with that type.
+        let wanted = select.split(',').map(str::trim);
+        let wanted: Vec<&str> = wanted
+            .map(|name| name.strip_prefix(FILE_TYPE).unwrap_or(name))
+            .collect();
         members.retain(|name, _| {
             name == "id" || name.starts_with("@odata.") || wanted.contains(&name.as_str())
         });

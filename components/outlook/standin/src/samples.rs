@@ -4,7 +4,7 @@ use super::{AttachmentKind, Graph};
 use serde_json::{Value, json};
 
 impl Graph {
-    /// Adds contacts, folders, mail with a file, a calendar and an event. Ids begin with `sample-`.
+    /// Adds contacts, folders, mail with a file and with a picture, a calendar and an event. Ids begin with `sample-`.
     pub fn add_samples(&self) {
         for [id, name, surname, changed] in [
             [
@@ -31,7 +31,16 @@ impl Graph {
             "2024-05-03T09:00:00Z",
         );
         notes["isRead"] = true.into();
+        let text = "<p>See below.</p><img src=\"cid:engine@example.com\">";
+        notes["body"] = json!({ "contentType": "html", "content": text });
         self.add_message("inbox", notes);
+        self.attach_inline(
+            "sample-mail-1",
+            "engine@example.com",
+            "engine.svg",
+            "image/svg+xml",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+        );
         let report = mail(
             "sample-mail-2",
             "Grace",

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use jiff::{SignedDuration, civil::date};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Something in a list. `fields` is more exact than Graph's responses: times have fractions of seconds.
 #[derive(Clone)]
@@ -61,7 +62,17 @@ pub(super) struct File {
     pub(super) kind: &'static str,
     pub(super) name: String,
     pub(super) content_type: String,
+    /// What the text of the message refers to an inline file by.
+    pub(super) content_id: Option<String>,
     pub(super) bytes: Bytes,
+}
+
+/// How an item is broken.
+#[derive(Clone, Copy)]
+pub(super) struct Broken {
+    pub(super) status: u16,
+    /// Not even its id can be listed.
+    pub(super) is_unlisted: bool,
 }
 
 /// Items of one kind, in the order in which they were added.
@@ -77,6 +88,8 @@ pub(super) struct State {
     pub(super) events: Items,
     pub(super) files: Vec<File>,
     pub(super) sent: Vec<Value>,
+    /// What cannot be returned, by id.
+    pub(super) broken: BTreeMap<String, Broken>,
     /// The largest page of a list.
     pub(super) page_size: usize,
     numbers: u32,

@@ -1,7 +1,7 @@
 //! The stand-in for Microsoft Graph as a client sees it: what it refuses, and how the provider records its calls.
 
 use emulator::provider::{Provider, ProviderConfig};
-use graph_standin::{Fault, Graph, Trouble};
+use graph_standin::{AttachmentKind, Fault, Graph, Trouble};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
@@ -237,4 +237,102 @@ async fn the_last_page_can_name_itself() {
     let next = first["@odata.nextLink"].as_str().unwrap();
     let path = next.strip_prefix(&mailbox.graph.url()).unwrap();
     assert_eq!(mailbox.get(path).await.1["@odata.nextLink"], next);
+}
+
+#[tokio::test]
+async fn pages_begin_after_the_items_that_are_skipped() {
+    let mailbox = Mailbox::new().await;
+    for n in 0..5 {
+        let time = format!("2024-05-01T10:00:0{n}Z");
+        let fields = json!({ "displayName": n.to_string(), "lastModifiedDateTime": time });
+        mailbox.graph.add_contact(fields);
+    }
+    let list = "/me/contacts?$filter=lastModifiedDateTime%20ge%202024-05-01T10:00:01Z\
+                &$orderby=lastModifiedDateTime%20asc";
+    for (more, names, has_next) in [
+        ("&$top=2&$skip=1", vec!["2", "3"], true),
+        ("&$top=2&$skip=2", vec!["3", "4"], false),
+        ("&$skip=9", vec![], false),
+    ] {
+        let (_, page) = mailbox.get(&format!("{list}{more}")).await;
+        let items = page["value"].as_array().unwrap();
+        let read: Vec<_> = items.iter().map(|item| &item["displayName"]).collect();
+        assert_eq!(read, names, "{more}");
+        assert_eq!(page["@odata.nextLink"].is_string(), has_next, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn inline_files_are_listed_but_not_counted() {
+    let mailbox = Mailbox::new().await;
+    let fields = json!({ "id": "mail", "hasAttachments": false });
+    mailbox.graph.add_message("inbox", fields);
+    mailbox
+        .graph
+        .attach_inline("mail", "logo@1", "logo.png", "image/png", "PNG");
+    let (_, page) = mailbox.get("/me/mailFolders/inbox/messages").await;
+    assert_eq!(page["value"][0]["hasAttachments"], false);
+    mailbox
+        .graph
+        .attach("mail", AttachmentKind::Item, "a", "message/rfc822", "");
+    let list = "/me/messages/mail/attachments?$select=id,isInline";
+    let (_, page) = mailbox
+        .get(&format!("{list},microsoft.graph.fileAttachment/contentId"))
+        .await;
+    assert_eq!(
+        (
+            &page["value"][0]["isInline"],
+            &page["value"][0]["contentId"]
+        ),
+        (&json!(true), &json!("logo@1"))
+    );
+    assert!(page["value"][0].get("contentBytes").is_none());
+    assert!(
+        page["value"][1].get("contentId").is_none(),
+        "only files have one"
+    );
+    // The member belongs to files, not to all attachments.
+    let (status, error) = mailbox.get(&format!("{list},contentId")).await;
+    assert_eq!(
+        (status, &error["error"]["code"]),
+        (400, &json!("RequestBroker--ParseUri"))
+    );
+}
+
+#[tokio::test]
+async fn broken_items_fail_their_pages_until_they_are_repaired() {
+    let mailbox = Mailbox::new().await;
+    for id in ["1", "2", "3"] {
+        mailbox.graph.add_message("inbox", json!({ "id": id }));
+    }
+    let file = mailbox
+        .graph
+        .attach("1", AttachmentKind::File, "a", "text/plain", "a");
+    mailbox.graph.break_content("2", 504);
+    mailbox.graph.break_entirely("3", 500);
+    mailbox.graph.break_content(&file, 503);
+    let list = "/me/mailFolders/inbox/messages?$top=1";
+    let value = format!(
+        "/me/messages/1/attachments/{}/$value",
+        file.replace('/', "%2F")
+            .replace('=', "%3D")
+            .replace('+', "%2B")
+    );
+    for (path, status) in [
+        (list.to_owned(), 200),
+        (format!("{list}&$skip=1"), 504),
+        (format!("{list}&$skip=1&$select=id"), 200),
+        (format!("{list}&$skip=2&$select=id"), 500),
+        ("/me/messages/1/attachments".to_owned(), 503),
+        ("/me/messages/1/attachments?$select=id".to_owned(), 200),
+        (value.clone(), 503),
+    ] {
+        assert_eq!(mailbox.get(&path).await.0, status, "{path}");
+    }
+    for id in ["2", "3", &file] {
+        mailbox.graph.repair(id);
+    }
+    for path in [format!("{list}&$skip=1"), format!("{list}&$skip=2"), value] {
+        assert_eq!(mailbox.get(&path).await.0, 200, "{path}");
+    }
 }

@@ -172,3 +172,21 @@ async fn invalid_credentials_are_not_verified_with_the_reason() {
     };
     assert!(reason.contains("connect the account again"), "{reason}");
 }
+
+#[tokio::test]
+async fn models_survive_repeated_links_and_missing_names() {
+    for name in MODELS {
+        let rig = rig().await;
+        let link = format!("{}/me/list?page=2", rig.graph.url());
+        let items =
+            json!([{ "id": "a", "displayName": "A", "name": "A" }, { "id": "b", "name": null }]);
+        let page = json!({ "value": items, "@odata.nextLink": link });
+        rig.graph
+            .inject_faults(".", vec![Fault::Json(200, page); 2]);
+        assert_eq!(
+            model(&rig, name, rig.provider.issue()).await.unwrap(),
+            json!({ "a": "A", "b": "b" }),
+            "{name}"
+        );
+    }
+}

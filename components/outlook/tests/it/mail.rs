@@ -2,7 +2,6 @@
 
 use crate::rig::{Rig, each, error, mail, one, snapshots, with};
 use graph_standin::{AttachmentKind, Fault};
-use sailor::testing::Verdict;
 use serde_json::{Value, json};
 
 fn step(more: Value) -> Value {
@@ -212,30 +211,6 @@ async fn unwanted_attachments_are_not_fetched() {
         ["a", "b", "c"]
     );
     assert!(rig.graph.calls_matching("attachments").is_empty());
-}
-
-#[tokio::test]
-async fn a_missing_attachment_keeps_the_mail_before_it() {
-    let (rig, ids) = three().await;
-    rig.graph
-        .attach(&ids[1], AttachmentKind::File, "b.csv", "text/csv", "x");
-    rig.graph.inject_faults(
-        "value",
-        [Fault::Error(403, "ErrorAccessDenied", "Access is denied.")],
-    );
-    let fields = || step(json!({ "getAttachment": "on" }));
-    let mut since = json!({});
-    let broken = rig.poll("readMail", fields(), &mut since).await;
-    assert_eq!(
-        (each(&broken, "subject"), broken.verdict),
-        (vec![json!("a")], Verdict::Rejected)
-    );
-    let error = error(&broken);
-    assert!(
-        error.contains(&ids[1]) && error.contains("b.csv") && error.contains("ErrorAccessDenied"),
-        "{error}"
-    );
-    assert_eq!(poll(&rig, fields(), &mut since).await, ["b", "c"]);
 }
 
 #[tokio::test]

@@ -2,17 +2,21 @@
 //! broker and a platform.
 
 mod all_functions;
+mod bad_items;
 mod calendar;
 mod connection;
 mod contacts;
 mod create_event;
 mod credentials;
 mod descriptor;
+mod files;
 mod functions;
 mod lists;
 mod mail;
 mod move_mail;
 mod process;
+mod promise;
 mod readme;
 mod rig;
 mod send_mail;
+mod too_large;

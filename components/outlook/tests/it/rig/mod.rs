@@ -146,6 +146,15 @@ pub fn error(emitted: &Emitted) -> String {
     }
 }
 
+/// The texts of all errors.
+pub fn errors(emitted: &Emitted) -> Vec<String> {
+    let errors = emitted.events.iter().filter_map(|event| match event {
+        Event::Error(text) => Some(text.clone()),
+        _ => None,
+    });
+    errors.collect()
+}
+
 /// The one body.
 #[track_caller]
 pub fn one(emitted: &Emitted) -> Value {
