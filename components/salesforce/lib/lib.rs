@@ -3,6 +3,7 @@
 mod actions;
 mod api;
 mod bulk_job;
+mod composite;
 mod csv;
 mod describe;
 mod fields;

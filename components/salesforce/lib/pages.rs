@@ -1,6 +1,10 @@
 //! The results of queries, page by page, and their records as messages have them.
 
-use crate::api::{self, Api, Record};
+use crate::{
+    api::{Api, Record},
+    composite, soql,
+};
+use sailor::http::{PageGuard, PageLimits};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,8 +22,12 @@ pub struct Page {
 pub struct Pages<'a> {
     api: &'a Api,
     next: Next,
+    guard: PageGuard,
+    /// The number of records so far.
+    read: u64,
     include_deleted: bool,
     page_size: Option<usize>,
+    counts: bool,
 }
 
 enum Next {
@@ -33,8 +41,11 @@ impl<'a> Pages<'a> {
         Self {
             api,
             next: Next::Query(soql.into()),
+            guard: PageGuard::new(PageLimits::default()),
+            read: 0,
             include_deleted: false,
             page_size: None,
+            counts: false,
         }
     }
 
@@ -50,33 +61,70 @@ impl<'a> Pages<'a> {
         self
     }
 
+    /// With one record, `{"totalSize": …}`, as the result of `COUNT()`. Salesforce returns the number alone.
+    pub fn with_count(mut self) -> Self {
+        self.counts = true;
+        self
+    }
+
     /// The next page; none after the last one.
+    ///
+    /// # Errors
+    /// Returns the errors of the requests, and an error if the pages do not end.
     pub async fn next(&mut self) -> anyhow::Result<Option<Page>> {
-        let request = match &self.next {
-            Next::Query(soql) => self
-                .api
-                .get(if self.include_deleted {
+        let options = self
+            .page_size
+            .map(|size| format!("batchSize={}", size.clamp(200, 2000)));
+        let options = options.as_deref();
+        let mut page: Page = match &self.next {
+            Next::End => return Ok(None),
+            Next::Query(soql) => {
+                let resource = if self.include_deleted {
                     "queryAll"
                 } else {
                     "query"
-                })
-                .query(&[("q", soql)]),
-            Next::More(path) => self.api.get(path),
-            Next::End => return Ok(None),
+                };
+                let mut page: Page = composite::query(self.api, resource, soql, options).await?;
+                if self.counts && soql::is_count(soql) {
+                    page.records.push(count(page.total_size));
+                }
+                page
+            }
+            Next::More(path) => {
+                let request = self.api.get(path);
+                let request = options.into_iter().fold(request, |request, options| {
+                    request.header(composite::OPTIONS, options)
+                });
+                request.read_json().await?
+            }
         };
-        let request = match self.page_size {
-            Some(size) => request.header(
-                "Sforce-Query-Options",
-                &format!("batchSize={}", size.clamp(200, 2000)),
-            ),
-            None => request,
-        };
-        let mut page: Page = api::json(request).await?;
         for record in &mut page.records {
             simplify(self.api, record).await?;
         }
-        self.next = page.next_records_url.take().map_or(Next::End, Next::More);
+        self.advance(&mut page).await?;
         Ok(Some(page))
+    }
+
+    /// Moves to the page after this one.
+    async fn advance(&mut self, page: &mut Page) -> anyhow::Result<()> {
+        let count = page.records.len();
+        self.read += count as u64;
+        self.next = Next::End;
+        let Some(path) = page.next_records_url.take() else {
+            return Ok(());
+        };
+        if self.guard.may_request(&path, count).await? {
+            self.next = Next::More(path);
+            return Ok(());
+        }
+        // A page that was read before is the end, if nothing is missing.
+        anyhow::ensure!(
+            self.read >= page.total_size,
+            "Salesforce names {path} as the next page twice: {} of {} records were read",
+            self.read,
+            page.total_size
+        );
+        Ok(())
     }
 
     /// The first records, at most `limit`.
@@ -99,18 +147,27 @@ impl<'a> Pages<'a> {
     }
 }
 
+fn count(total_size: u64) -> Record {
+    Record::from_iter([("totalSize".to_owned(), total_size.into())])
+}
+
 /// Removes `attributes`, and turns child records into plain lists of all their pages.
 async fn simplify(api: &Api, record: &mut Record) -> anyhow::Result<()> {
     for children in record
         .values_mut()
         .filter(|value| value.get("records").is_some())
     {
-        while let Some(Value::String(path)) = children.get_mut("nextRecordsUrl").map(Value::take) {
-            let mut more: Record = api::json(api.get(&path)).await?;
+        let mut guard = PageGuard::new(PageLimits::default());
+        let mut last = 1;
+        while let Some(Value::String(path)) = children.get_mut("nextRecordsUrl").map(Value::take)
+            && guard.may_request(&path, last).await?
+        {
+            let mut more: Record = api.get(&path).read_json().await?;
             children["nextRecordsUrl"] = more.remove("nextRecordsUrl").unwrap_or_default();
             if let (Value::Array(all), Some(Value::Array(next))) =
                 (&mut children["records"], more.remove("records"))
             {
+                last = next.len();
                 all.extend(next);
             }
         }

@@ -1,7 +1,7 @@
 //! Action "Bulk create, update, delete or upsert": changes records by the rows of a CSV file, with a job of Bulk API 2.0.
 
 use crate::{
-    api::{self, Api, Record},
+    api::{Api, Record},
     bulk_job::Job,
     csv, fields,
     soql::Name,
@@ -106,7 +106,11 @@ pub async fn bulk_change(
     description["lineEnding"] = line_ending(&file).into();
     let limit = cx.config.timeout.unwrap_or(DEFAULT_TIMEOUT);
 
-    let job: Job = api::json(api.post("jobs/ingest").json(&description)).await?;
+    let job: Job = api
+        .post("jobs/ingest")
+        .json(&description)
+        .read_json()
+        .await?;
     let id = job.id.clone();
     let result = tokio::select! {
         result = run(&api, job, file, limit) => result?,
@@ -194,9 +198,9 @@ async fn start(
         .timeout(limit)
         .body(file);
     let complete = api.patch(path).json(&json!({ "state": "UploadComplete" }));
-    let error = match api::send(upload).await {
+    let error = match upload.send().await {
         Err(error) => error,
-        Ok(_) => match api::json(complete.idempotent(true)).await {
+        Ok(_) => match complete.idempotent(true).read_json().await {
             Ok(job) => return Ok(job),
             Err(error) => {
                 // The response to the first attempt may be lost, and a retry refused, although the job was started.
@@ -209,7 +213,11 @@ async fn start(
         },
     };
     // The job does not stay open. If this fails too, Salesforce deletes it after a week.
-    let _ = api::send(api.patch(path).json(&json!({ "state": "Aborted" }))).await;
+    let _ = api
+        .patch(path)
+        .json(&json!({ "state": "Aborted" }))
+        .send()
+        .await;
     Err(error)
 }
 

@@ -1,10 +1,6 @@
 //! Action "Bulk query": stores the results of a query as a CSV file in object storage, with a job of Bulk API 2.0.
 
-use crate::{
-    api::{self, Api},
-    bulk_job::Job,
-    fields,
-};
+use crate::{api::Api, bulk_job::Job, fields};
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -58,13 +54,13 @@ pub async fn bulk_query(
     };
     let job = json!({ "operation": operation, "query": message.body.query, "contentType": "CSV" });
     let storage = cx.attachments()?;
-    let job: Job = api::json(api.post("jobs/query").json(&job)).await?;
+    let job: Job = api.post("jobs/query").json(&job).read_json().await?;
     let limit = cx.config.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let job = job.wait_until_done(&api, "query", limit).await?;
 
     let path = format!("{}/results", job.path("query")?);
     // The first page is requested before the upload starts: its error is an error of the step.
-    let first = Page::new(api::send(api.get(&path)).await?, false);
+    let first = Page::new(api.get(&path).send().await?, false);
     let rows = rows(api, path, first);
     let stored = storage
         .upload(Body::wrap_stream(rows), "text/csv")
@@ -124,7 +120,7 @@ fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Resul
                 }
                 (None, Some(locator)) => {
                     let request = api.get(&path).query(&[("locator", &locator)]);
-                    page = Page::new(api::send(request).await?, true);
+                    page = Page::new(request.send().await?, true);
                 }
                 (None, None) => return Ok(None),
             }

@@ -122,7 +122,7 @@ impl List {
             let end = soql::instant(end).context("the field `endTime`")?;
             conditions.push(format!("LastModifiedDate < {end}"));
         }
-        let selected = selected(&config.selected_fields)?;
+        let selected = linked::chosen(&config.selected_fields, &["Id", "LastModifiedDate"])?;
         let select = linked::select(api, &object, &selected, &config.linked_objects).await?;
         Ok(Self {
             object: object.name,
@@ -147,24 +147,6 @@ impl List {
         );
         Pages::query(api, query).first(self.page_size).await
     }
-}
-
-/// The selected fields, always with those that order the records. None stands for all fields.
-fn selected(fields: &[String]) -> anyhow::Result<Vec<Name>> {
-    if fields.is_empty() {
-        return Ok(vec![]);
-    }
-    let mut names: Vec<Name> = Vec::new();
-    let ordering = ["Id", "LastModifiedDate"];
-    for field in fields.iter().map(String::as_str).chain(ordering) {
-        let name = Name::new(field)
-            .with_context(|| format!("the field `selectedFields`: {field:?} is not an API name"))?;
-        let is_known = |known: &Name| known.as_str().eq_ignore_ascii_case(field);
-        if !names.iter().any(is_known) {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 fn position_after(record: &Record) -> anyhow::Result<Position> {

@@ -43,7 +43,7 @@ pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::R
         !query.trim().is_empty(),
         "the field `query` is empty: it must be SOQL"
     );
-    let mut pages = Pages::query(&api, query);
+    let mut pages = Pages::query(&api, query).with_count();
     if *output_method == OutputMethod::EmitAll {
         let records = pages.first(usize::MAX).await?;
         return if records.is_empty() && *dont_emit_on_empty_results {

@@ -273,7 +273,7 @@ fn start_query(state: &mut State, request: &Request) -> SalesforceResult {
     let select = soql::parse(text)?;
     let fields = select.items.iter().map(|item| match item {
         Item::Field(path) => Ok(path.as_str()),
-        Item::Count | Item::Children(_) => Err(ErrorResponse::new(
+        Item::Count | Item::Aggregate { .. } | Item::Children(_) => Err(ErrorResponse::new(
             400,
             "API_ERROR",
             "Aggregate Relationships not supported in Bulk Query",

@@ -2,12 +2,13 @@
 //!
 //! It has the REST API and Bulk API 2.0 as far as a component needs them: describe, SOQL, records, blobs, jobs. It accepts
 //! the access tokens of a [`TokenIssuer`], and writes errors as Salesforce does. SOQL is parsed and type-checked, so a query
-//! that Salesforce refuses is refused here. It responds 501, with the feature's name, to anything else: aggregates
-//! except `COUNT()`, `GROUP BY`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock is
+//! that Salesforce refuses is refused here. It responds 501, with the feature's name, to anything else: `HAVING`, `AVG`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock is
 //! paused until a test moves it.
 
+mod aggregate;
 mod bulk;
 mod clock;
+mod composite;
 mod csv;
 mod error;
 mod evaluate;
@@ -90,6 +91,14 @@ impl Salesforce {
             self.state(|state| state.update(object, id, fields)),
             "there is no {object} {id}"
         );
+    }
+
+    /// Adds text fields to an object: `Custom_field_with_a_long_name_0__c` and so on.
+    ///
+    /// # Panics
+    /// When there is no such object.
+    pub fn add_fields(&self, object: &str, count: usize) {
+        self.state(|state| state.schema.add_fields(object, count));
     }
 
     /// A record with all its fields; none when it does not exist or is deleted.

@@ -94,6 +94,20 @@ impl Schema {
             .ok_or_else(ErrorResponse::no_resource)
     }
 
+    pub(super) fn add_fields(&mut self, object: &str, count: usize) {
+        let object = self
+            .0
+            .get_mut(object)
+            .unwrap_or_else(|| panic!("the stand-in has no object {object}"));
+        let fields = (0..count).map(|n| Field {
+            nillable: true,
+            createable: true,
+            defaulted_on_create: false,
+            ..Field::system(&format!("Custom_field_with_a_long_name_{n}__c"), "string")
+        });
+        object.fields.extend(fields);
+    }
+
     pub(super) fn list(&self) -> Value {
         let objects: Vec<Value> = self.0.values().map(Object::summary).collect();
         json!({ "encoding": "UTF-8", "maxBatchSize": 200, "sobjects": objects })
@@ -102,28 +116,14 @@ impl Schema {
 
 impl Object {
     fn add_system_fields(&mut self) {
-        let system = |name: &str, kind: &str| Field {
-            name: name.into(),
-            label: None,
-            kind: kind.into(),
-            nillable: false,
-            createable: false,
-            filterable: true,
-            defaulted_on_create: true,
-            unique: false,
-            external_id: false,
-            id_lookup: kind == "id",
-            reference_to: vec![],
-            relationship_name: None,
-            values: vec![],
-            inactive: vec![],
-        };
-        self.fields.insert(0, system("Id", "id"));
-        self.fields.push(system("IsDeleted", "boolean"));
-        self.fields.push(system("CreatedDate", "datetime"));
+        self.fields.insert(0, Field::system("Id", "id"));
+        self.fields.push(Field::system("IsDeleted", "boolean"));
+        self.fields.push(Field::system("CreatedDate", "datetime"));
         if self.modified {
-            self.fields.push(system("LastModifiedDate", "datetime"));
-            self.fields.push(system("SystemModstamp", "datetime"));
+            self.fields
+                .push(Field::system("LastModifiedDate", "datetime"));
+            self.fields
+                .push(Field::system("SystemModstamp", "datetime"));
         }
     }
 
@@ -162,6 +162,26 @@ impl Object {
 }
 
 impl Field {
+    /// A field that the system sets.
+    fn system(name: &str, kind: &str) -> Self {
+        Self {
+            name: name.into(),
+            label: None,
+            kind: kind.into(),
+            nillable: false,
+            createable: false,
+            filterable: true,
+            defaulted_on_create: true,
+            unique: false,
+            external_id: false,
+            id_lookup: kind == "id",
+            reference_to: vec![],
+            relationship_name: None,
+            values: vec![],
+            inactive: vec![],
+        }
+    }
+
     fn describe(&self, object: &Object) -> Value {
         let value = |value: &String, active: bool| json!({ "value": value, "label": value, "active": active, "defaultValue": false });
         let values = self

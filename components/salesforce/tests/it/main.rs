@@ -12,5 +12,7 @@ mod process;
 mod queries;
 mod records;
 mod refresh;
+mod refusals;
 mod rig;
 mod samples;
+mod wide_objects;
