@@ -4,7 +4,7 @@ use crate::{
     config::EmulatorConfig,
     emulator::Emulator,
     input::{Placeholders, fill_in},
-    provider::Provider,
+    provider::{Provider, Trouble},
     standins::{RunningStandin, StandinName},
 };
 use anyhow::Context;
@@ -22,8 +22,9 @@ impl LocalPlatform {
         standin: Option<StandinName>,
     ) -> anyhow::Result<Self> {
         let (flow, mut step) = (config.flow.clone(), config.step.clone());
+        let trouble = config.provider.trouble.clone();
         let emulator = Emulator::start(config).await?;
-        let standin = start_standin(standin, emulator.provider()).await?;
+        let standin = start_standin(standin, emulator.provider(), trouble).await?;
         let local = Self { emulator, standin };
         local.fill_in(&mut step.config);
         local.fill_in(&mut step.snapshot);
@@ -78,16 +79,19 @@ impl LocalPlatform {
     }
 }
 
+/// Starts a stand-in with sample data, whose responses have this trouble.
 pub(crate) async fn start_standin(
     standin: Option<StandinName>,
     provider: &Provider,
+    trouble: Trouble,
 ) -> anyhow::Result<Option<RunningStandin>> {
     let Some(name) = standin else { return Ok(None) };
-    Ok(Some(
-        name.start(provider)
-            .await
-            .context("the stand-in cannot listen on 127.0.0.1")?,
-    ))
+    let running = name
+        .start(provider)
+        .await
+        .context("the stand-in cannot listen on 127.0.0.1")?;
+    running.set_trouble(trouble);
+    Ok(Some(running))
 }
 
 /// The provider's address, and the variables from which the reference component's component.json reads a provider; with

@@ -44,7 +44,7 @@ pub(crate) async fn service(plan: ServicePlan, timeline: &Timeline) -> anyhow::R
     let provider = Provider::start(plan.provider.clone())
         .await
         .context("the OAuth2 provider cannot listen on 127.0.0.1")?;
-    let standin = start_standin(plan.standin, &provider).await?;
+    let standin = start_standin(plan.standin, &provider, plan.provider.trouble.clone()).await?;
     let mut step = Step {
         config: plan.config.clone(),
         function: plan.function.clone().unwrap_or_default(),

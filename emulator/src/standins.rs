@@ -1,6 +1,6 @@
 //! Stand-ins for the APIs of well-known services, by name, for the command line. Each is a crate beside its component.
 
-use crate::provider::Provider;
+use crate::provider::{Provider, Trouble};
 use graph_standin::Graph;
 use salesforce_standin::Salesforce;
 use std::io;
@@ -47,6 +47,14 @@ pub(crate) enum RunningStandin {
 }
 
 impl RunningStandin {
+    /// What goes wrong with its responses from now on.
+    pub(crate) fn set_trouble(&self, trouble: Trouble) {
+        match self {
+            Self::Graph(graph) => graph.set_trouble(trouble),
+            Self::Salesforce(salesforce) => salesforce.set_trouble(trouble),
+        }
+    }
+
     /// The base of its paths.
     pub(crate) fn url(&self) -> String {
         match self {

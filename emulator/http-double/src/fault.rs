@@ -137,7 +137,7 @@ impl Fault {
     }
 }
 
-fn with_retry_after(mut response: Response, seconds: u32) -> Response {
+pub(crate) fn with_retry_after(mut response: Response, seconds: u32) -> Response {
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -3,7 +3,7 @@
 //! A double listens on loopback ([`Listener`], [`Server`]), records its [`Calls`], and injects the [`Fault`]s that a test
 //! asks for. A double that records more than calls keeps its own [`Log`]. A double of an API behind access tokens is a
 //! [`Service`], run by a [`ServiceDouble`]; it asks a [`TokenIssuer`] which tokens are valid. For tests of HTTP clients there
-//! is a [`ScriptedDouble`], which responds as the test says.
+//! is a [`ScriptedDouble`], which responds as the test says. [`Trouble`] lets a double behave as badly as real services.
 //!
 //! The crate knows nothing about the services that it is used for. It speaks HTTP/1.1 without TLS, on 127.0.0.1 only.
 
@@ -17,6 +17,7 @@ mod rules;
 mod scripted;
 mod server;
 mod service;
+mod trouble;
 mod url;
 
 pub use call::{RecordedCall, authorization_text, read_call, read_request};
@@ -29,4 +30,8 @@ pub use rules::{Rules, pattern};
 pub use scripted::{PreparedResponse, ScriptedDouble};
 pub use server::{Listener, OpenCalls, Server, choose_cryptography};
 pub use service::{Service, ServiceDouble, ServiceRequest, TokenIssuer};
+pub use trouble::{
+    BrokenBody, EmptyList, Encoding, Limit, LimitStyle, RandomTrouble, SlowBody, Trouble,
+    Troublemaker,
+};
 pub use url::{percent_decoded, percent_encoded};

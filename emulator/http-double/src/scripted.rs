@@ -7,6 +7,7 @@ use crate::{
     error::{ErrorFormat, json_response, response},
     rules::pattern,
     server::{Listener, Server},
+    trouble::{Trouble, Troublemaker},
 };
 use axum::{
     Router,
@@ -98,6 +99,7 @@ pub struct ScriptedDouble {
 struct Shared {
     addr: SocketAddr,
     calls: Calls,
+    trouble: Troublemaker,
     scripts: Mutex<Vec<Script>>,
 }
 
@@ -118,6 +120,7 @@ impl ScriptedDouble {
         let shared = Arc::new(Shared {
             addr: listener.addr(),
             calls: Calls::new(listener.calls()),
+            trouble: Troublemaker::default(),
             scripts: Mutex::default(),
         });
         let router = Router::new().fallback(respond).with_state(shared.clone());
@@ -145,6 +148,14 @@ impl ScriptedDouble {
             responses: responses.into_iter().collect(),
         };
         self.shared.scripts().push(script);
+    }
+
+    /// What goes wrong with its responses from now on. A fault of [`calls`](Self::calls) comes before it.
+    ///
+    /// # Panics
+    /// When a pattern is not a regular expression.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.shared.trouble.set(trouble);
     }
 
     /// Its calls so far, and the faults for those to come.
@@ -196,9 +207,12 @@ async fn respond(
         Ok(call) => call,
         Err(response) => return response,
     };
-    let line = call.line();
-    let carry_out = async || shared.response(&line);
-    let response = shared.calls.respond::<Shared>(call, carry_out).await;
+    let carry_out = async || {
+        let carry_out = || shared.response(&call.line());
+        shared.trouble.respond::<Shared>(&call, carry_out)
+    };
+    let responding = shared.calls.respond::<Shared>(call.clone(), carry_out);
+    let response = responding.await;
     disconnect.unless(response)
 }
 

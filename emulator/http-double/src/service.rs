@@ -8,6 +8,7 @@ use crate::{
     error::ErrorFormat,
     rules::Rules,
     server::{Listener, Server},
+    trouble::{Trouble, Troublemaker},
     url::percent_decoded,
 };
 use axum::{
@@ -113,6 +114,7 @@ struct Shared<S> {
     addr: SocketAddr,
     calls: Calls,
     hooks: Rules<Hook>,
+    trouble: Troublemaker,
     service: Mutex<S>,
 }
 
@@ -143,6 +145,7 @@ impl<S: Service> ServiceDouble<S> {
             addr: listener.addr(),
             calls: Calls::new(listener.calls()),
             hooks: Rules::default(),
+            trouble: Troublemaker::default(),
             service: service.into(),
         });
         let router = Router::new()
@@ -167,6 +170,14 @@ impl<S: Service> ServiceDouble<S> {
     #[must_use]
     pub fn calls(&self) -> &Calls {
         &self.shared.calls
+    }
+
+    /// What goes wrong with its responses from now on. A fault of [`calls`](Self::calls) comes before it.
+    ///
+    /// # Panics
+    /// When a pattern is not a regular expression.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.shared.trouble.set(trouble);
     }
 
     /// Does something once, before the next call that matches is carried out.
@@ -228,7 +239,10 @@ async fn respond<S: Service>(
     if let Some(hook) = shared.hooks.next(&call.line()) {
         hook();
     }
-    let carry_out = async || shared.carry_out(&call);
+    let carry_out = async || {
+        let carry_out = || shared.carry_out(&call);
+        shared.trouble.respond::<S>(&call, carry_out)
+    };
     let responding = shared.calls.respond::<S>(call.clone(), carry_out);
     let mut response = responding.await;
     if let Some(response) = &mut response {

@@ -74,6 +74,10 @@ pub(super) struct ProviderArgs {
     /// The OAuth2 provider's behavior, a JSON object with members of `emulator::provider::Knobs`
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub(super) knobs: Option<PathBuf>,
+    /// What goes wrong with responses of the API, the provider's and the stand-in's: a JSON object with members of
+    /// `emulator::provider::Trouble`
+    #[arg(long, value_name = "FILE")]
+    pub(super) trouble: Option<PathBuf>,
     /// Refresh tokens can be used once; a second use revokes them all
     #[arg(long)]
     pub(super) rotating: bool,

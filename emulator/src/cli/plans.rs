@@ -55,8 +55,10 @@ impl ProviderArgs {
         if let Some(seconds) = self.access_lifetime {
             knobs.access_lifetime = Duration::from_secs(seconds);
         }
+        let trouble = self.trouble.as_deref();
         Ok(ProviderConfig {
             knobs,
+            trouble: trouble.map_or(Ok(Default::default()), |path| read_as("trouble", path))?,
             ..ProviderConfig::default()
         })
     }
@@ -191,5 +193,42 @@ impl ServiceArgs {
             env: self.env,
             timeout: Duration::from_secs(self.timeout),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{local_platform::start_standin, provider::Provider, standins::StandinName};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        api: ApiArgs,
+    }
+
+    #[tokio::test]
+    async fn the_trouble_of_a_file_is_that_of_both_apis() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trouble.json");
+        let trouble = json!({ "failing_calls": "GET .*/me", "failing_status": 418 });
+        std::fs::write(&file, trouble.to_string()).unwrap();
+        for (name, standin) in [
+            ("graph", StandinName::Graph),
+            ("salesforce", StandinName::Salesforce),
+        ] {
+            let words = ["x", "--standin", name, "--trouble", file.to_str().unwrap()];
+            let config = Line::parse_from(words).api.config().unwrap();
+            let trouble = config.trouble.clone();
+            let provider = Provider::start(config).await.unwrap();
+            let standin = start_standin(Some(standin), &provider, trouble)
+                .await
+                .unwrap();
+            for url in [provider.api_url(), standin.unwrap().url()] {
+                let response = reqwest::get(url + "/me").await.unwrap();
+                assert_eq!(response.status().as_u16(), 418);
+            }
+        }
     }
 }

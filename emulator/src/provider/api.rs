@@ -35,7 +35,11 @@ pub(super) async fn api(
     }
     let event = ProviderEventKind::ApiCall(call.clone());
     let arrival = shared.arrived(Endpoint::Api, call.line(), event);
-    let act = move |shared: &Shared| (respond(&mut shared.state(), &call), ());
+    let act = move |shared: &Shared| {
+        let carry_out = || respond(&mut shared.state(), &call);
+        let response = shared.trouble.respond::<ProviderErrors>(&call, carry_out);
+        (response, ())
+    };
     shared.perform(disconnect, arrival, act).await
 }
 

@@ -5,7 +5,7 @@
 //! differ. It leaves out users and their consent (every authorization is approved at once), registration (there is one
 //! client), other grant types, signed tokens and TLS. Tokens are random texts with a number, such as `at-2.…`.
 //!
-//! For tests it injects [`Fault`]s, holds calls ([`Hold`]), and keeps a log of every call and of every token issued, spent
+//! For tests it injects [`Fault`]s, lets its API behave badly ([`Trouble`]), holds calls ([`Hold`]), and keeps a log of every call and of every token issued, spent
 //! and reused ([`Provider::log`]). Time is tokio's, so that tests can pause and move it. A call is carried out to its end
 //! even when its client goes away.
 
@@ -26,7 +26,10 @@ mod token;
 
 pub use event::{Credentials, ProviderEvent, ProviderEventKind, TokenCall};
 pub use hold::Hold;
-pub use http_double::{Fault, RecordedCall};
+pub use http_double::{
+    BrokenBody, EmptyList, Encoding, Fault, Limit, LimitStyle, RandomTrouble, RecordedCall,
+    SlowBody, Trouble,
+};
 pub use knobs::{
     ApiErrorStyle, BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, TokenErrorStyle,
 };
@@ -49,6 +52,8 @@ pub struct ProviderConfig {
     pub client_secret: String,
     /// How it behaves at first.
     pub knobs: Knobs,
+    /// What goes wrong with the responses of its API at first.
+    pub trouble: Trouble,
 }
 
 impl Default for ProviderConfig {
@@ -58,6 +63,7 @@ impl Default for ProviderConfig {
             client_id: "emulator-client".into(),
             client_secret: "emulator-client-secret".into(),
             knobs: Knobs::default(),
+            trouble: Trouble::default(),
         }
     }
 }
@@ -158,6 +164,14 @@ impl Provider {
     /// Changes how the provider behaves from now on. Tokens that were issued keep their lifetime.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
         change(&mut self.shared.state().knobs);
+    }
+
+    /// What goes wrong with the responses of the API from now on. Faults that were injected come before it.
+    ///
+    /// # Panics
+    /// When a pattern is not a regular expression.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.shared.trouble.set(trouble);
     }
 
     /// Issues a new grant: the token response as after an authorization.

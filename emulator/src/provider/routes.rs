@@ -14,7 +14,7 @@ use axum::{
     http::{Method, StatusCode, Uri},
     routing::{any, get},
 };
-use http_double::{Listener, Log, Rules, Server};
+use http_double::{Listener, Log, Rules, Server, Troublemaker};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -34,6 +34,7 @@ pub(super) async fn start(mut config: ProviderConfig) -> io::Result<(Arc<Shared>
         addr: listener.addr(),
         log: Log::default(),
         faults: Rules::default(),
+        trouble: Troublemaker::new(std::mem::take(&mut config.trouble)),
         holds: Holds::default(),
         state: state.into(),
         secrets: Mutex::default(),

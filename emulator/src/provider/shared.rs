@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use http_double::{Disconnect, EntryId, Fault, Log, OpenCalls, Rules};
+use http_double::{Disconnect, EntryId, Fault, Log, OpenCalls, Rules, Troublemaker};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
@@ -31,6 +31,7 @@ pub(super) struct Shared {
     pub(super) addr: SocketAddr,
     pub(super) log: Log<ProviderEvent>,
     pub(super) faults: Rules<Fault>,
+    pub(super) trouble: Troublemaker,
     pub(super) holds: Holds,
     pub(super) state: Mutex<State>,
     pub(super) secrets: Mutex<BTreeSet<String>>,

@@ -203,10 +203,17 @@ fn a_named_stand_in_sets_addresses_and_provider() {
 }
 
 #[test]
-fn invalid_knobs_exit_with_2() {
-    let folder = folder(&[("knobs.json", json!({"rotat": true}))]);
+fn invalid_knobs_and_trouble_exit_with_2() {
+    let folder = folder(&[
+        ("knobs.json", json!({"rotat": true})),
+        ("trouble.json", json!({"random": {"sead": 1}})),
+    ]);
     for (arguments, why) in [
         (["--knobs", "knobs.json"], "unknown field `rotat`"),
+        (
+            ["--trouble", "trouble.json"],
+            "the trouble file trouble.json cannot be used: unknown field `sead`",
+        ),
         (
             ["--provider", "nobody"],
             "must be one of atlassian, dropbox",

@@ -173,6 +173,7 @@ async fn special(client_auth: ClientAuth) -> Provider {
         client_secret: "s:e+c%41".into(),
         knobs,
         port: 0,
+        ..ProviderConfig::default()
     };
     Provider::start(config).await.unwrap()
 }

@@ -1,7 +1,7 @@
 //! The sample API: records in every way of paging, subscriptions, any status; and invalid requests.
 
 use crate::{client, provider, text};
-use emulator::provider::{Knobs, Provider};
+use emulator::provider::{Knobs, Provider, Trouble};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -159,4 +159,23 @@ async fn missing_resources_are_named() {
             "{path}: {found} {message}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_api_has_the_trouble_of_the_test() {
+    let provider = provider(Knobs::default()).await;
+    provider.set_trouble(Trouble {
+        calls: "/api/records".into(),
+        failing_ids: vec!["3".into()],
+        ..Trouble::default()
+    });
+    for (path, status) in [
+        ("/records", 500),
+        ("/records/pages?page=1", 200),
+        ("/records/pages?page=2", 500),
+        ("/me", 200),
+    ] {
+        assert_eq!(get(&provider, path).await.0, status, "{path}");
+    }
+    assert_eq!(provider.api_calls()[0].status, Some(500));
 }

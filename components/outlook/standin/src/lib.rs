@@ -14,7 +14,10 @@ mod routes;
 mod samples;
 mod state;
 
-pub use http_double::{Fault, RecordedCall};
+pub use http_double::{
+    BrokenBody, EmptyList, Encoding, Fault, Limit, LimitStyle, RandomTrouble, RecordedCall,
+    SlowBody, Trouble,
+};
 
 use bytes::Bytes;
 use http_double::{ServiceDouble, TokenIssuer};
@@ -94,6 +97,14 @@ impl Graph {
     /// When the pattern is not a regular expression.
     pub fn inject_faults(&self, pattern: &str, faults: impl IntoIterator<Item = Fault>) {
         self.double.calls().inject_faults(pattern, faults);
+    }
+
+    /// What goes wrong with its responses from now on. Faults that were injected come before it.
+    ///
+    /// # Panics
+    /// When a pattern is not a regular expression.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.double.set_trouble(trouble);
     }
 
     /// Does something once, before the next call that matches `pattern` is carried out.

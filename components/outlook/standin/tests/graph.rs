@@ -1,7 +1,7 @@
 //! The stand-in for Microsoft Graph as a client sees it: what it refuses, and how the provider records its calls.
 
 use emulator::provider::{Provider, ProviderConfig};
-use graph_standin::{Fault, Graph};
+use graph_standin::{Fault, Graph, Trouble};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
@@ -202,4 +202,39 @@ async fn ordered_faults_and_hooks_take_effect() {
         );
     }
     assert_eq!(mailbox.graph.calls_matching("GET").len(), 5);
+}
+
+#[tokio::test]
+async fn its_responses_have_the_trouble_of_the_test() {
+    let mailbox = Mailbox::new().await;
+    for id in ["1", "2"] {
+        mailbox.graph.add_contact(json!({ "id": id }));
+    }
+    mailbox.graph.set_trouble(Trouble {
+        failing_ids: vec!["2".into()],
+        failing_status: Some(504),
+        ..Trouble::default()
+    });
+    assert_eq!(mailbox.get("/me/contacts?$top=1").await.0, 200);
+    let (status, body) = mailbox.get("/me/contacts").await;
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (504, &json!("internal_error"))
+    );
+}
+
+#[tokio::test]
+async fn the_last_page_can_name_itself() {
+    let mailbox = Mailbox::new().await;
+    for id in ["1", "2"] {
+        mailbox.graph.add_contact(json!({ "id": id }));
+    }
+    mailbox.graph.set_trouble(Trouble {
+        last_page_names_itself: true,
+        ..Trouble::default()
+    });
+    let (_, first) = mailbox.get("/me/contacts?$top=1").await;
+    let next = first["@odata.nextLink"].as_str().unwrap();
+    let path = next.strip_prefix(&mailbox.graph.url()).unwrap();
+    assert_eq!(mailbox.get(path).await.1["@odata.nextLink"], next);
 }

@@ -23,7 +23,10 @@ mod soql;
 mod state;
 mod values;
 
-pub use http_double::{Fault, RecordedCall};
+pub use http_double::{
+    BrokenBody, EmptyList, Encoding, Fault, Limit, LimitStyle, RandomTrouble, RecordedCall,
+    SlowBody, Trouble,
+};
 
 use http_double::{ServiceDouble, TokenIssuer};
 use serde_json::{Map, Value};
@@ -93,14 +96,6 @@ impl Salesforce {
         );
     }
 
-    /// Adds text fields to an object: `Custom_field_with_a_long_name_0__c` and so on.
-    ///
-    /// # Panics
-    /// When there is no such object.
-    pub fn add_fields(&self, object: &str, count: usize) {
-        self.state(|state| state.schema.add_fields(object, count));
-    }
-
     /// A record with all its fields; none when it does not exist or is deleted.
     #[must_use]
     pub fn record(&self, object: &str, id: &str) -> Option<Map<String, Value>> {
@@ -122,6 +117,15 @@ impl Salesforce {
                 .cloned()
                 .collect()
         })
+    }
+
+    /// Adds text fields to an object: `Wide1__c`, `Wide2__c`, …. Customers have objects with hundreds of fields, whose names
+    /// alone are longer than a URL may be.
+    ///
+    /// # Panics
+    /// When there is no such object.
+    pub fn widen(&self, object: &str, fields: usize) {
+        self.state(|state| state.widen(object, fields));
     }
 
     /// Moves the clock. It starts at 2024-06-01T00:00:00Z.
@@ -171,6 +175,14 @@ impl Salesforce {
     /// Removes the injected faults that have not happened.
     pub fn clear_faults(&self) {
         self.double.calls().clear_faults();
+    }
+
+    /// What goes wrong with its responses from now on. Faults that were injected come before it.
+    ///
+    /// # Panics
+    /// When a pattern is not a regular expression.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.double.set_trouble(trouble);
     }
 
     /// Stops listening and ends open calls.

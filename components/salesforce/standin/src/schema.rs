@@ -71,6 +71,12 @@ pub(super) struct Child {
     pub(super) relationship_name: String,
 }
 
+/// The fields that were added to an object.
+pub(super) struct NewFields {
+    pub(super) object: String,
+    pub(super) fields: Vec<String>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -94,18 +100,26 @@ impl Schema {
             .ok_or_else(ErrorResponse::no_resource)
     }
 
-    pub(super) fn add_fields(&mut self, object: &str, count: usize) {
-        let object = self
-            .0
-            .get_mut(object)
-            .unwrap_or_else(|| panic!("the stand-in has no object {object}"));
-        let fields = (0..count).map(|n| Field {
+    /// Adds text fields to an object, and returns what was added.
+    pub(super) fn widen(&mut self, name: &str, count: usize) -> NewFields {
+        let mut objects = self.0.values_mut();
+        let object = objects
+            .find(|object| object.name.eq_ignore_ascii_case(name))
+            .unwrap_or_else(|| panic!("the stand-in has no object {name}"));
+        let wide = |at: usize| Field {
             nillable: true,
             createable: true,
-            defaulted_on_create: false,
-            ..Field::system(&format!("Custom_field_with_a_long_name_{n}__c"), "string")
-        });
+            ..Field::new(&format!("Wide{at}__c"), "string")
+        };
+        let known = object.fields.iter();
+        let first = known.filter(|field| field.name.starts_with("Wide")).count() + 1;
+        let fields: Vec<Field> = (first..first + count).map(wide).collect();
+        let names = fields.iter().map(|field| field.name.clone()).collect();
         object.fields.extend(fields);
+        NewFields {
+            object: object.name.clone(),
+            fields: names,
+        }
     }
 
     pub(super) fn list(&self) -> Value {
@@ -116,14 +130,12 @@ impl Schema {
 
 impl Object {
     fn add_system_fields(&mut self) {
-        self.fields.insert(0, Field::system("Id", "id"));
-        self.fields.push(Field::system("IsDeleted", "boolean"));
-        self.fields.push(Field::system("CreatedDate", "datetime"));
+        self.fields.insert(0, Field::new("Id", "id"));
+        self.fields.push(Field::new("IsDeleted", "boolean"));
+        self.fields.push(Field::new("CreatedDate", "datetime"));
         if self.modified {
-            self.fields
-                .push(Field::system("LastModifiedDate", "datetime"));
-            self.fields
-                .push(Field::system("SystemModstamp", "datetime"));
+            self.fields.push(Field::new("LastModifiedDate", "datetime"));
+            self.fields.push(Field::new("SystemModstamp", "datetime"));
         }
     }
 
@@ -163,7 +175,7 @@ impl Object {
 
 impl Field {
     /// A field that the system sets.
-    fn system(name: &str, kind: &str) -> Self {
+    fn new(name: &str, kind: &str) -> Self {
         Self {
             name: name.into(),
             label: None,

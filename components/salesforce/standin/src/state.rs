@@ -40,6 +40,16 @@ impl State {
         format!("{key_prefix}5g{:010}AAA", self.issued)
     }
 
+    /// Adds text fields to an existing object, and to its records.
+    pub(super) fn widen(&mut self, object: &str, fields: usize) {
+        let names = self.schema.widen(object, fields);
+        let records = self.records.get_mut(&names.object).into_iter().flatten();
+        for record in records {
+            let empty = names.fields.iter().map(|name| (name.clone(), Value::Null));
+            record.extend(empty);
+        }
+    }
+
     /// Creates a record of an existing object. `fields` override what the system sets.
     pub(super) fn insert(&mut self, object: &str, fields: Record) -> String {
         let object = self

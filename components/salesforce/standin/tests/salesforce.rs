@@ -2,7 +2,7 @@
 
 use emulator::provider::{Provider, ProviderConfig};
 use reqwest::{Client, Method, Response};
-use salesforce_standin::{Fault, Salesforce};
+use salesforce_standin::{EmptyList, Fault, Salesforce, Trouble};
 use serde_json::{Value, json};
 
 struct Org {
@@ -459,4 +459,52 @@ async fn bulk_query_results_come_in_pages_with_headers() {
         .unwrap();
     assert_eq!(last.headers()["sforce-locator"], "null");
     assert_eq!(last.text().await.unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn its_responses_have_the_trouble_of_the_test() {
+    let org = Org::new().await;
+    org.api.set_trouble(Trouble {
+        calls: "/query".into(),
+        empty_list: Some(EmptyList::Missing),
+        ..Trouble::default()
+    });
+    let found = org.query("SELECT Id FROM Account").await;
+    assert_eq!(found, (200, json!({ "totalSize": 0, "done": true })));
+}
+
+#[tokio::test]
+async fn the_last_page_can_name_itself() {
+    let org = Org::new().await;
+    org.api.set_page_size(1);
+    for name in ["a", "b"] {
+        org.api.insert("Account", json!({ "Name": name }));
+    }
+    org.api.set_trouble(Trouble {
+        last_page_names_itself: true,
+        ..Trouble::default()
+    });
+    let (_, first) = org.query("SELECT Id FROM Account").await;
+    let next = first["nextRecordsUrl"].as_str().unwrap();
+    let last = org.request("GET", next).send().await.unwrap();
+    assert_eq!(read(last).await.1["nextRecordsUrl"], next);
+}
+
+#[tokio::test]
+async fn an_object_can_have_hundreds_of_fields() {
+    let org = Org::new().await;
+    let before = org.api.insert("Account", json!({ "Name": "a" }));
+    org.api.widen("Account", 700);
+    let after = org
+        .api
+        .insert("Account", json!({ "Name": "b", "Wide700__c": "x" }));
+    let (_, described) = org
+        .send("GET", "sobjects/Account/describe", Value::Null)
+        .await;
+    assert!(described["fields"].as_array().unwrap().len() > 700);
+    for (id, value) in [(before, json!(null)), (after, json!("x"))] {
+        let path = format!("sobjects/Account/{id}");
+        let (status, record) = org.send("GET", &path, Value::Null).await;
+        assert_eq!((status, &record["Wide700__c"]), (200, &value));
+    }
 }
