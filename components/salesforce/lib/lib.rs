@@ -5,6 +5,8 @@ mod api;
 mod bulk_job;
 mod composite;
 mod csv;
+mod csv_file;
+mod csv_layout;
 mod describe;
 mod fields;
 mod linked;

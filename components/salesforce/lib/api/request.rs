@@ -75,8 +75,12 @@ impl Request {
         self.map(|request| request.json(body))
     }
 
-    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
-        self.map(|request| request.body(body))
+    /// Sets a body that `open` creates again for each attempt.
+    pub fn reopen<B: Into<reqwest::Body>>(
+        self,
+        open: impl Fn() -> B + Send + Sync + 'static,
+    ) -> Self {
+        self.map(|request| request.reopen(open))
     }
 
     pub fn timeout(self, limit: Duration) -> Self {

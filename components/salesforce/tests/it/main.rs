@@ -4,6 +4,7 @@ mod all_functions;
 mod bulk;
 mod calls;
 mod connection;
+mod csv_files;
 mod invalid_input;
 mod lookups;
 mod models;

@@ -136,9 +136,7 @@ async fn long_queries_keep_their_options_and_pages() {
         json!({ "sobject": "Account", "typeOfSearch": "uniqueFields", "lookupField": "Id" });
     org.data("delete", by_id, json!({ "Id": id })).await;
     org.api.set_page_size(2);
-    let fields: Vec<String> = (1..=FIELDS)
-        .map(|n| format!("Wide{n}__c"))
-        .collect();
+    let fields: Vec<String> = (1..=FIELDS).map(|n| format!("Wide{n}__c")).collect();
     let query = format!("SELECT Id, {} FROM Account", fields.join(", "));
     for (include_deleted, count) in [("", 5), ("on", 6)] {
         let before = org.api.calls_matching("/query/01g").len();
